@@ -1,0 +1,141 @@
+// Builds dist/: TypeScript's own compiler for everything, then the hot path of the client as one CommonJS file. Does nothing when dist/ is
+// up to date, and leaves nothing in dist/ whose source is gone (a deleted test must not run on).
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
+const ALSO_DECIDING = ['tsconfig.json', 'package.json', 'package-lock.json', 'test/house/build.mjs'];
+const SHIM = 'client-shim/bmux-stream';
+const STAMP = 'dist/.built';
+const BUILD_INFO = 'dist/.tsbuildinfo';
+
+/** All files under `folder` (relative to `root`), sorted; a missing folder has none. */
+export function filesUnder(root, folder) {
+  const found = [];
+  const visit = (relative) => {
+    const path = join(root, relative);
+    if (!existsSync(path)) return;
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      const child = `${relative}/${entry.name}`;
+      if (entry.isDirectory()) visit(child);
+      else found.push(child);
+    }
+  };
+  visit(folder);
+  return found.sort((a, b) => (a < b ? -1 : 1));
+}
+
+function sourcesOf(root) {
+  return SOURCE_FOLDERS.flatMap((folder) => filesUnder(root, folder)).filter(
+    (file) => file.endsWith('.ts') && !file.endsWith('.d.ts'),
+  );
+}
+
+/** What the outputs depend on, as one value: names, sizes and times, since reading every file would take longer than it saves. */
+function fingerprintOf(root, sources) {
+  const hash = createHash('sha256');
+  for (const file of [...sources, ...ALSO_DECIDING]) {
+    const { size, mtimeMs } = statSync(join(root, file));
+    hash.update(`${file}\0${size}\0${mtimeMs}\n`);
+  }
+  return hash.digest('hex');
+}
+
+function outputsOf(sources) {
+  const outputs = new Set();
+  for (const source of sources) {
+    const stem = `dist/${source.slice(0, -'.ts'.length)}`;
+    for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
+  }
+  if (sources.includes(`${SHIM}.ts`)) outputs.add(`dist/${SHIM}.cjs`);
+  return outputs;
+}
+
+function removeStale(root, outputs) {
+  for (const folder of SOURCE_FOLDERS) {
+    const existing = filesUnder(root, `dist/${folder}`);
+    for (const file of existing) if (!outputs.has(file)) rmSync(join(root, file));
+    removeEmptyFolders(join(root, 'dist', folder));
+  }
+}
+
+function removeEmptyFolders(path) {
+  if (!existsSync(path)) return;
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeEmptyFolders(join(path, entry.name));
+  }
+  if (readdirSync(path).length === 0) rmdirSync(path);
+}
+
+/** Runs the compiler; resolves with its report, empty when all is well. */
+function compile(root) {
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [compiler, '-p', '.'],
+      { cwd: root, maxBuffer: 1 << 26 },
+      (error, stdout, stderr) => {
+        resolve(error === null ? '' : `${stdout}${stderr}`.trim() || error.message);
+      },
+    );
+  });
+}
+
+async function bundleShim(root) {
+  const { build } = await import('esbuild');
+  const entry = join(root, `${SHIM}.ts`);
+  const outfile = join(root, `dist/${SHIM}.cjs`);
+  await build({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    // The bundler keeps such a line of the source; two of them are a syntax error.
+    banner: readFileSync(entry, 'utf8').startsWith('#!') ? {} : { js: '#!/usr/bin/env node' },
+    logLevel: 'warning',
+  });
+  chmodSync(outfile, 0o755);
+}
+
+/** Brings dist/ up to date. Resolves with what is wrong, empty when all is well. */
+export async function build(root) {
+  const sources = sourcesOf(root);
+  const outputs = outputsOf(sources);
+  const fingerprint = fingerprintOf(root, sources);
+  const stamp = join(root, STAMP);
+  const complete = [...outputs].every((file) => existsSync(join(root, file)));
+  if (complete && existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint) return '';
+  rmSync(stamp, { force: true });
+  // The compiler believes its own notes about what it wrote: without them it writes everything again.
+  if (!complete) rmSync(join(root, BUILD_INFO), { force: true });
+  removeStale(root, outputs);
+  const errors = await compile(root);
+  if (errors !== '') return errors;
+  if (sources.includes(`${SHIM}.ts`)) await bundleShim(root);
+  const programs = [...outputs].filter((file) => /^dist\/daemon\/bin\/[^/]+\.js$/.test(file));
+  for (const program of programs) chmodSync(join(root, program), 0o755);
+  writeFileSync(stamp, fingerprint);
+  return '';
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const errors = await build(root);
+  if (errors !== '') console.error(errors);
+  process.exitCode = errors === '' ? 0 : 1;
+}

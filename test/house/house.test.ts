@@ -1,0 +1,124 @@
+// The other tools of the house: what counts as a result, what counts as installed, and how the lock file is completed.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import t from 'tap';
+
+interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: { path: string; reason: string }[];
+  readonly files: { name: string; ms: number }[];
+  line(line: string): void;
+}
+interface Entry {
+  version: string;
+  optional?: boolean;
+  optionalDependencies?: Record<string, string>;
+}
+type Packages = Record<string, Entry>;
+
+const root = new URL('../../../', import.meta.url);
+const tool = async (name: string): Promise<unknown> => import(new URL(`test/house/${name}.mjs`, root).href);
+const { Tally: TallyOf } = (await tool('tally')) as { Tally: new (say: (line: string) => void) => Tally };
+const { missingEntries } = (await tool('lock')) as {
+  missingEntries: (packages: Packages) => Packages;
+};
+const { isInstalled, nodeProblem } = (await tool('setup')) as {
+  isInstalled: (lock: { packages: Packages }, installed: { packages: Packages }) => boolean;
+  nodeProblem: (version: string, range: string) => string | undefined;
+};
+
+/** A file with one of everything; what it says, and what a cut-off file says, is counted from tap's own output. */
+const SAMPLE = `
+import t from 'tap';
+t.test('outer', async (t) => {
+  t.pass('one');
+  t.test('inner', async (t) => { t.pass('two'); t.pass('three'); });
+});
+t.test('absent', { skip: 'no such program' }, async (t) => { t.fail(); });
+t.test('one is # two', async (t) => {
+  // not ok 9 - quoted in the diagnosis
+  t.equal(1, 2, 'a # b');
+});
+`;
+
+t.test('assertions are counted, subtests are not, and a failure is told with its diagnosis', async (t) => {
+  const folder = mkdtempSync(fileURLToPath(new URL('sample-', import.meta.url)));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const names = ['fine.js', 'cut.js', 'empty.js'];
+  writeFileSync(join(folder, 'fine.js'), SAMPLE);
+  writeFileSync(
+    join(folder, 'cut.js'),
+    "import t from 'tap'; t.test('x', async () => { process.exit(3); });",
+  );
+  writeFileSync(join(folder, 'empty.js'), '');
+  const runner = fileURLToPath(new URL('node_modules/tap/dist/esm/run.mjs', root));
+  const files = names.map((name) => join(folder, name));
+  // Not the variables of the runner that runs this very test.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^_?TAP/.test(name)));
+  const { stdout } = spawnSync(process.execPath, [runner, 'run', '--reporter=tap', ...files], {
+    cwd: fileURLToPath(root),
+    encoding: 'utf8',
+    env,
+    timeout: 60_000,
+  });
+  const said: string[] = [];
+  const tally = new TallyOf((line) => said.push(line));
+  for (const line of stdout.split('\n')) tally.line(line);
+  t.equal(tally.passed, 3);
+  t.equal(tally.failed, 2, 'the wrong one, and the test that was cut off');
+  t.match(
+    tally.skipped.map(({ reason }) => reason).sort((a, b) => a.localeCompare(b)),
+    ['no such program', 'no tests found'],
+  );
+  t.equal(tally.files.length, names.length);
+  t.match(
+    said.join('\n'),
+    /not ok - .*fine\.js > one is .*# two > a # b\n(.*\n)*.*\+1/,
+    'with its path and diff',
+  );
+});
+
+t.test('a lock file is completed from what it says itself', async (t) => {
+  const packages: Packages = {
+    'node_modules/a': {
+      version: '1.0.0',
+      optionalDependencies: { '@a/linux-x64-musl': '1.2.3', '@a/darwin-arm64': '1.2.3' },
+    },
+    'node_modules/@a/darwin-arm64': { version: '1.2.3', optional: true },
+  };
+  t.strictSame(missingEntries(packages), {
+    'node_modules/@a/linux-x64-musl': {
+      version: '1.2.3',
+      cpu: ['x64'],
+      libc: ['musl'],
+      optional: true,
+      os: ['linux'],
+    },
+  });
+  const unclear: Packages = {
+    'node_modules/b': { version: '1.0.0', optionalDependencies: { fast: '1.0.0' } },
+  };
+  t.throws(() => missingEntries(unclear), /by hand/);
+  const own = JSON.parse(readFileSync(new URL('package-lock.json', root), 'utf8')) as { packages: Packages };
+  t.strictSame(missingEntries(own.packages), {}, 'ours is complete: else `npm ci` refuses it (npm run lock)');
+});
+
+t.test('what is installed is told by content', async (t) => {
+  const lock = {
+    packages: { '': { version: '1.0.0' }, a: { version: '1.0.0' }, b: { version: '2.0.0', optional: true } },
+  };
+  t.equal(
+    isInstalled(lock, { packages: { a: { version: '1.0.0' } } }),
+    true,
+    'a package for another platform may be absent',
+  );
+  t.equal(isInstalled(lock, { packages: { a: { version: '1.0.1' } } }), false);
+  t.equal(isInstalled(lock, { packages: {} }), false);
+  t.equal(nodeProblem('20.19.0', '>=20.19'), undefined);
+  t.equal(nodeProblem('22.1.0', '>=20.19'), undefined);
+  t.match(nodeProblem('20.18.3', '>=20.19'), /20\.18\.3/);
+});
