@@ -1,0 +1,160 @@
+// Where bmux and bmuxd keep their files: spec/behaviour.md §6 and design.md, "Where it lives".
+import { homedir, tmpdir, userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+
+/** An environment; values may be missing. */
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** bmux's folders and files for one environment. A slot does not move them. */
+export interface BmuxPaths {
+  /** Candidates, the first hit wins when a file is looked up; one on Linux, two on macOS. */
+  readonly configDirs: readonly [string, ...string[]];
+  readonly runtimeDir: string;
+  /** `default`, or BMUX_RUNTIME_NAME trimmed: what texts call the runtime. */
+  readonly runtimeName: string;
+  readonly serverSocket: string;
+  readonly serverMeta: string;
+  readonly authState: string;
+  readonly dataDir: string;
+  /** `{data dir}/runtime/principal-id`. */
+  readonly principalId: string;
+  readonly stateDir: string;
+  readonly logDir: string;
+  /**
+   * Home of slots.toml and base.toml, and parent of a slot's default config folder (spec/behaviour.md §7, §8). These four
+   * roots follow XDG_* and HOME only: BMUX_CONFIG_DIR, BMUX_RUNTIME_DIR and the like do not move them [measured].
+   */
+  readonly configRoot: string;
+  readonly runtimeRoot: string;
+  readonly stateRoot: string;
+  readonly slotsRoot: string;
+}
+
+/** A variable that counts as set: present and not empty. */
+function set(env: Env, name: string): string | undefined {
+  const value = env[name];
+  return value === undefined || value === '' ? undefined : value;
+}
+
+/** A variable with an absolute path; anything else counts as unset (XDG Base Directory specification). */
+function absolute(env: Env, name: string): string | undefined {
+  const value = env[name];
+  return value !== undefined && isAbsolute(value) ? value : undefined;
+}
+
+/** `base` with `parts` appended as bmux does it: no normalisation, an absolute part replaces what is before it. */
+export function appended(base: string, ...parts: readonly string[]): string {
+  let path = base;
+  for (const part of parts) {
+    if (isAbsolute(part) || path === '') path = part;
+    else path = path.endsWith('/') ? path + part : `${path}/${part}`;
+  }
+  return path;
+}
+
+/** The home of this user in the password database, or what Node knows when it has no entry. */
+function passwdHome(): string {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return homedir();
+  }
+}
+
+/** The caller's home: HOME when not empty, else the password database's. */
+export function homeOf(env: Env): string {
+  return set(env, 'HOME') ?? passwdHome();
+}
+
+/**
+ * bmux's paths for `env`. Measured with the real program: a BMUX_*_DIR, XDG_RUNTIME_DIR, XDG_STATE_HOME or TMPDIR that is
+ * empty or relative counts as set, and means a path below the caller's `cwd`; XDG_CONFIG_HOME and XDG_DATA_HOME count only when
+ * absolute. Without `cwd` such a path stays relative.
+ */
+export function bmuxPaths(env: Env, platform: NodeJS.Platform = process.platform, cwd = ''): BmuxPaths {
+  const home = homeOf(env);
+  const mac = platform === 'darwin';
+  const support = join(home, 'Library', 'Application Support');
+  const given = (name: string): string | undefined => {
+    const value = env[name];
+    if (value === undefined) return undefined;
+    return isAbsolute(value) || cwd === '' ? value : value === '' ? cwd : appended(cwd, value);
+  };
+  const configRoot = mac
+    ? join(support, 'bmux')
+    : appended(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmux');
+  const dataRoot = mac
+    ? join(support, 'bmux')
+    : appended(absolute(env, 'XDG_DATA_HOME') ?? join(home, '.local', 'share'), 'bmux');
+  const stateRoot = appended(given('XDG_STATE_HOME') ?? join(home, '.local', 'state'), 'bmux');
+  const temp = given('TMPDIR') ?? (mac ? tmpdir() : '/tmp');
+  const runtimeRoot = appended(given('XDG_RUNTIME_DIR') ?? temp, 'bmux');
+
+  const explicitConfig = given('BMUX_CONFIG_DIR');
+  const configDirs: readonly [string, ...string[]] =
+    explicitConfig !== undefined
+      ? [explicitConfig]
+      : mac
+        ? [configRoot, join(home, '.config', 'bmux')]
+        : [configRoot];
+  const runtimeBase = given('BMUX_RUNTIME_DIR') ?? runtimeRoot;
+  const rawName = (env['BMUX_RUNTIME_NAME'] ?? '').trim();
+  const runtimeDir =
+    rawName === '' || rawName === 'default' ? runtimeBase : appended(runtimeBase, 'runtimes', rawName);
+  const dataDir = given('BMUX_DATA_DIR') ?? dataRoot;
+  const explicitState = given('BMUX_STATE_DIR');
+  const stateDir = explicitState ?? (mac ? join(support, 'bmux', 'State') : stateRoot);
+  const logDir =
+    given('BMUX_LOG_DIR') ??
+    (explicitState === undefined && mac ? join(home, 'Library', 'Logs', 'bmux') : appended(stateDir, 'logs'));
+  return {
+    configDirs,
+    runtimeDir,
+    runtimeName: rawName === '' ? 'default' : rawName,
+    serverSocket: appended(runtimeDir, 'server.sock'),
+    serverMeta: appended(runtimeDir, 'server-meta.json'),
+    authState: appended(runtimeDir, 'auth-state.json'),
+    dataDir,
+    principalId: appended(dataDir, 'runtime', 'principal-id'),
+    stateDir,
+    logDir,
+    configRoot,
+    runtimeRoot,
+    stateRoot,
+    slotsRoot: given('BMUX_SLOTS_ROOT') ?? appended(dataRoot, 'slots'),
+  };
+}
+
+/** bmuxd's own places. No BMUX_* variable moves them. */
+export interface BmuxdPaths {
+  /** The bmuxd dir, mode 0700. */
+  readonly dir: string;
+  readonly controlSocket: string;
+  readonly enginesDir: string;
+  readonly settings: string;
+  readonly stateDir: string;
+}
+
+/**
+ * bmuxd's paths for `env`. A relative XDG_* or TMPDIR counts as unset: the daemon and every client must name the same socket,
+ * whatever their working directories are.
+ */
+export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platform): BmuxdPaths {
+  const home = homeOf(env);
+  const runtime = absolute(env, 'XDG_RUNTIME_DIR');
+  const temp = absolute(env, 'TMPDIR') ?? (platform === 'darwin' ? tmpdir() : '/tmp');
+  const dir =
+    set(env, 'BMUXD_RUNTIME_DIR') ??
+    (runtime !== undefined
+      ? join(runtime, 'bmuxd')
+      : join(temp, `bmuxd-${String(process.getuid?.() ?? userInfo().uid)}`));
+  return {
+    dir,
+    controlSocket: set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock'),
+    enginesDir: join(dir, 'engines'),
+    settings:
+      set(env, 'BMUXD_CONFIG') ??
+      join(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmuxd', 'bmuxd.toml'),
+    stateDir: join(absolute(env, 'XDG_STATE_HOME') ?? join(home, '.local', 'state'), 'bmuxd'),
+  };
+}

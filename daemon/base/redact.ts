@@ -1,0 +1,12 @@
+// What may be shown of a target or an address: no user and no password of a URL.
+
+/** In a URL (also percent-encoded, in a query): all before the @. Elsewhere: `user:password@`. Never across a quote: a log line stays JSON. */
+const CREDENTIALS = /(\/\/|%2F%2F)[^\s/?#&@"'\\]+(@|%40)|[^\s/?#&@"'\\:]+:[^\s/?#&@"'\\]+(@)/gi;
+
+/** `text` with every user info in it replaced by `…`. */
+export function withoutCredentials(text: string): string {
+  return text.replace(
+    CREDENTIALS,
+    (_all, slashes: string | undefined, at: string | undefined) => `${slashes ?? ''}…${at ?? '@'}`,
+  );
+}

@@ -1,0 +1,18 @@
+// The package's own version, read once by each entry point.
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder of the package: where package.json is, in a checkout and installed alike. */
+function packageRoot(): string {
+  // dist/daemon/base/version.js
+  return join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+}
+
+/** `version` of package.json. */
+export function packageVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
+  const version =
+    typeof parsed === 'object' && parsed !== null && 'version' in parsed ? parsed.version : undefined;
+  return typeof version === 'string' ? version : '0.0.0';
+}

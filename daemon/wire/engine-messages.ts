@@ -1,0 +1,56 @@
+// The messages between control and engine on their channel. Additive only: an engine may be older than its control.
+import type { BrokerEvent } from './answers.ts';
+import type { Plan } from './plan.ts';
+import type { Settings } from './settings.ts';
+
+/** What an engine gets to know at its start, in its argument. */
+export interface EngineStart {
+  readonly generation: string;
+  readonly version: string;
+  readonly socketPath: string;
+  readonly stateDir: string;
+  readonly settings: Settings;
+}
+
+/** What comes with a client's socket. */
+export interface HandedOver {
+  readonly handoff: number;
+  /** Its budget counts from `sentAt` on. */
+  readonly plan: Plan;
+  /** What was read of the socket already, base64. */
+  readonly head: string;
+  /** The system's monotonic clock, ms (process.hrtime): it is the same in both processes, and goes on while one of them is stopped. */
+  readonly sentAt: number;
+}
+
+/** Control to engine. */
+export type ToEngine =
+  /** A client of the control socket. Comes with its socket. */
+  | ({ readonly type: 'stream' } & HandedOver)
+  /** A target socket to accept on; comes with the listening handle when it is new. Without one it renews the plan. */
+  | { readonly type: 'door'; readonly door: string; readonly plan: Plan }
+  | { readonly type: 'close door'; readonly door: string }
+  /** Opens a stream and ends it, so that the next one finds everything warm. */
+  | { readonly type: 'warm'; readonly plan: Plan }
+  /** Lets go of what is warm for that target; live streams go on. */
+  | { readonly type: 'drop'; readonly plan: Plan }
+  | { readonly type: 'settings'; readonly settings: Settings };
+
+/** Engine to control. */
+export type FromEngine =
+  | { readonly type: 'ready'; readonly generation: string }
+  /** The socket has arrived; the next one may be sent. */
+  | { readonly type: 'taken'; readonly handoff: number }
+  /** The engine answers the client now: control lets go of its copy. */
+  | { readonly type: 'settled'; readonly handoff: number }
+  /** Something unexpected was thrown: it takes no more streams and finishes those it has. */
+  | { readonly type: 'unwell'; readonly why: string }
+  /** The plan of a door led nowhere: a share link may lead elsewhere by now. */
+  | { readonly type: 'stale door'; readonly door: string }
+  | { readonly type: 'event'; readonly event: BrokerEvent }
+  | { readonly type: 'log'; readonly line: string };
+
+/** True for an object with a `type`: all that is checked of a message from our own other half. */
+export function isMessage(value: unknown): value is { readonly type: string } {
+  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+}

@@ -1,0 +1,34 @@
+// The envelope inside every frame. It holds no Uuid, so either epoch can read the other's (spec/v4.md §1).
+import { Reader, Writer } from './codec.ts';
+
+const KINDS = ['request', 'response', 'event'] as const;
+export type EnvelopeKind = (typeof KINDS)[number];
+
+/** spec/wire.md §2. `version` is the epoch of whoever sent it; `payload` decodes by that epoch's rules only. */
+export interface Envelope {
+  readonly version: number;
+  readonly requestId: bigint;
+  readonly kind: EnvelopeKind;
+  readonly payload: Uint8Array;
+}
+
+/** `payload` of the result is a view. Any version is read; throws `frame_invalid` for what is no envelope at all. */
+export function decodeEnvelope(payload: Uint8Array): Envelope {
+  const reader = new Reader(payload);
+  const version = reader.u16();
+  const requestId = reader.varint();
+  const kind = KINDS[reader.variant(KINDS.length, 'EnvelopeKind')] ?? 'request';
+  const body = reader.bytes();
+  reader.end();
+  return { version, requestId, kind, payload: body };
+}
+
+/** The payload of a frame: encodeFrame puts the length before it. */
+export function encodeEnvelope(envelope: Envelope): Uint8Array {
+  return new Writer(envelope.payload.length + 24)
+    .varint(envelope.version)
+    .varint(envelope.requestId)
+    .varint(KINDS.indexOf(envelope.kind))
+    .bytes(envelope.payload)
+    .finish();
+}

@@ -1,0 +1,55 @@
+// RFC 9457 problem details: how a failure looks on the control socket.
+import type { FailureData } from '../base/failure.ts';
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** The JSON body of a refusal. `detail` is the text of spec/behaviour.md, word for word. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly remedy: string;
+  readonly exitStatus: number;
+  readonly causes: readonly string[];
+  /** Id of the request, as in the log. */
+  readonly requestId?: string;
+}
+
+/** A failure as the body of an answer. */
+export function problemOf(data: FailureData, requestId?: string): Problem {
+  return {
+    type: `urn:bmuxd:problem:${data.code}`,
+    title: data.code.replaceAll('_', ' '),
+    status: data.status,
+    code: data.code,
+    detail: data.detail,
+    remedy: data.remedy,
+    exitStatus: data.exitStatus,
+    causes: data.causes,
+    ...(requestId === undefined ? {} : { requestId }),
+  };
+}
+
+/** The failure in the body of a refusal; undefined when it is no problem of ours. `status`: that of the answer. */
+export function failureIn(body: unknown, status: number): FailureData | undefined {
+  if (typeof body !== 'object' || body === null) return undefined;
+  const fields = new Map<string, unknown>(Object.entries(body));
+  const text = (name: string): string => {
+    const value = fields.get(name);
+    return typeof value === 'string' ? value : '';
+  };
+  const code = text('code');
+  const exitStatus = fields.get('exitStatus');
+  const causes = fields.get('causes');
+  if (code === '' || typeof exitStatus !== 'number') return undefined;
+  return {
+    code,
+    detail: text('detail'),
+    remedy: text('remedy'),
+    exitStatus,
+    status,
+    causes: Array.isArray(causes) ? causes.filter((cause) => typeof cause === 'string') : [],
+  };
+}

@@ -1,0 +1,607 @@
+// The registry of errors: the one list of what can go wrong, as data. Codes are stable and never reused.
+// Texts are those of spec/behaviour.md word for word where it has them; `{name}` is replaced by a value.
+
+/** One row of the registry. */
+export interface Row {
+  /** HTTP status of an answer that carries it. */
+  readonly status: number;
+  /** Exit status of our commands: spec/behaviour.md §10. */
+  readonly exit: number;
+  readonly text: string;
+  readonly remedy: string;
+}
+
+const row = (status: number, exit: number, text: string, remedy: string): Row => ({
+  status,
+  exit,
+  text,
+  remedy,
+});
+
+const NOT_RUNNING =
+  'bmux server is not running (IPC endpoint unavailable).\nRun `bmux server start --daemon`.\nTroubleshooting: if the server is running in another shell, ensure both processes use the same runtime directory (`XDG_RUNTIME_DIR`/`TMPDIR`). On Unix, a stale socket file can also cause connection refused; remove stale runtime files or run `bmux server stop` and retry.';
+const LOST =
+  'bmux error: server connection lost unexpectedly.\nThe server may have crashed or been stopped, or a hosted bridge could not reach its local IPC endpoint.\nLocal CLI runtime: {runtime}\nLocal CLI IPC endpoint: {socket}\nCheck `bmux --runtime {runtime} server status` on this machine and host logs on the remote machine.';
+
+export const REGISTRY = {
+  // Requests
+  request_malformed: row(
+    400,
+    2,
+    'not a request that bmuxd understands: {why}',
+    'Send HTTP/1.1 as docs/control-socket.md describes.',
+  ),
+  request_too_large: row(
+    431,
+    2,
+    'the request header section is larger than {limit} bytes',
+    'Send a smaller Bmux-Request header.',
+  ),
+  request_timeout: row(
+    408,
+    7,
+    'the request did not arrive whole within {ms} ms',
+    'Send the whole request at once.',
+  ),
+  request_body_too_large: row(
+    413,
+    2,
+    'the request body is larger than {limit} bytes',
+    'Send no body: what a request says is in its path and its headers.',
+  ),
+  request_header_missing: row(
+    400,
+    2,
+    'the Bmux-Request header is missing',
+    'Send one Bmux-Request header with a JSON object.',
+  ),
+  request_json_invalid: row(
+    400,
+    2,
+    'the Bmux-Request header is not JSON: {why}',
+    'Send one JSON object, escaped to ASCII.',
+  ),
+  request_field_invalid: row(
+    400,
+    2,
+    'the request field {field} is not valid: {why}',
+    'See docs/control-socket.md for the fields of a request.',
+  ),
+  upgrade_required: row(
+    426,
+    2,
+    'POST /v1/streams wants `Connection: Upgrade` and `Upgrade: bmux-stream/1`',
+    'Send both headers.',
+  ),
+  upgrade_unsupported: row(
+    400,
+    2,
+    'cannot upgrade {method} {path} to {protocol}',
+    'Only POST /v1/streams upgrades, and only to bmux-stream/1.',
+  ),
+  route_unknown: row(
+    404,
+    2,
+    'no such resource: {method} {path}',
+    'See docs/control-socket.md for what there is.',
+  ),
+  usage: row(400, 2, '{why}', 'Run `{command} --help`.'),
+
+  // Policy
+  cross_slot_refused: row(
+    409,
+    5,
+    'cross-slot attach refused: this CLI is running under slot {client} but the server in this runtime dir was started under slot {serverQuoted}.\nRun `bmux-{server}` to talk to that server, or stop it first (`bmux-{server} server stop`) and start a fresh server under slot {client}.',
+    'Use the client of the slot that the server runs under.',
+  ),
+  cross_slot_unrecorded: row(
+    409,
+    5,
+    'cross-slot attach refused: this CLI is running under slot {client} but the existing server in this runtime dir has no slot recorded (legacy / pre-slots install).\nStop the existing server, then run the slot-aware CLI fresh.',
+    'Run `bmux server stop`, then start the server under the slot.',
+  ),
+  stale_build_refused: row(
+    409,
+    5,
+    '{message}',
+    'Restart the server, or set behavior.stale_build_action to "warn" or "ignore".',
+  ),
+  slot_unknown: row(
+    409,
+    5,
+    'active slot {slot} is not declared in the slot manifest (known: [{known}]). Add it to slots.toml or unset BMUX_SLOT_NAME.',
+    'Declare the slot, or unset BMUX_SLOT_NAME.',
+  ),
+  server_meta_conflict: row(
+    409,
+    5,
+    'refusing to start server under slot {client}: another live server (pid={pid}) is already running here under slot {serverQuoted}. Stop it first with `bmux-{server} server stop`.',
+    'Stop the other server first.',
+  ),
+  server_meta_unparsable: row(
+    500,
+    1,
+    'failed parsing server metadata file {path}; remove stale file and retry',
+    'Remove the file; a running server writes it again at its next start.',
+  ),
+  server_meta_unreadable: row(
+    500,
+    1,
+    'failed reading server metadata file {path}',
+    'Check the permissions of the file.',
+  ),
+  server_meta_unwritable: row(
+    500,
+    1,
+    'failed writing server metadata file {path}',
+    'Check the permissions of the runtime dir and the free space.',
+  ),
+  server_meta_unremovable: row(
+    500,
+    1,
+    'failed removing server metadata file {path}',
+    'Remove the file by hand.',
+  ),
+  runtime_dir_uncreatable: row(
+    500,
+    1,
+    'failed creating runtime dir {path}',
+    'Check the permissions of its parent folder.',
+  ),
+  executable_unreadable: row(
+    500,
+    1,
+    'failed reading executable metadata {path}',
+    'Check that the file exists and can be read.',
+  ),
+
+  // Config
+  config_unloadable: row(500, 1, 'failed loading bmux config', 'Mend the file that is named below.'),
+  config_syntax: row(500, 1, '{file}:{line}: not TOML: {why}', 'Mend that line.'),
+  config_value: row(500, 1, '{file}:{line}: {key}: {why}', 'Give the key one of the values it takes.'),
+  config_missing: row(
+    500,
+    1,
+    'the config file {file} that {source} names does not exist',
+    'Create the file or unset {source}.',
+  ),
+  composition_invalid: row(500, 1, '{file}:{line}: [composition]: {why}', 'Mend the [composition] table.'),
+  settings_invalid: row(
+    500,
+    1,
+    '{file}:{line}: {key}: {why}',
+    'Mend bmuxd.toml: docs/settings.md lists what it takes.',
+  ),
+  slots_invalid: row(500, 1, '{file}:{line}: {key}: {why}', 'Mend the slot manifest.'),
+  slot_variable_unset: row(
+    500,
+    1,
+    'environment variable {variable} is not set, in {field} of slot {slot} ({file})',
+    'Set the variable, or give it a default: ${VAR:-default}.',
+  ),
+  slot_dirs_shared: row(
+    500,
+    1,
+    'slots {first} and {second} share the runtime dir {path} ({file})',
+    'Give each slot a runtime_dir of its own.',
+  ),
+  file_unreadable: row(500, 1, 'failed reading {path}', 'Check the permissions of the file.'),
+  auth_state_unparsable: row(
+    500,
+    6,
+    'failed parsing auth state {path}',
+    'Remove the file and sign in again.',
+  ),
+
+  // Targets
+  share_link_unknown: row(
+    404,
+    1,
+    "share link not found: bmux://{name}; run 'bmux share' or 'bmux hosts'",
+    'Add the link to connections.share_links, or sign in.',
+  ),
+  share_link_loop: row(
+    409,
+    1,
+    'share link bmux://{name} leads back to itself ({way})',
+    'Let connections.share_links end at a target that is no share link of the loop.',
+  ),
+  control_plane_unreachable: row(
+    502,
+    1,
+    'failed contacting {url}',
+    'Check the network, connections.control_plane_url and BMUX_CONTROL_PLANE_URL.',
+  ),
+  share_lookup_unparsable: row(
+    502,
+    1,
+    'failed parsing share lookup response',
+    'Check that connections.control_plane_url is a bmux control plane.',
+  ),
+  tls_host_missing: row(400, 1, "TLS target '{name}' requires host", 'Set connections.targets.{name}.host.'),
+  iroh_endpoint_missing: row(
+    400,
+    1,
+    "iroh target '{name}' requires endpoint_id",
+    'Set connections.targets.{name}.endpoint_id.',
+  ),
+  ssh_unsupported: row(
+    501,
+    1,
+    'SSH targets require CLI target proxying; run command with --target {name}',
+    'Run `bmux --target {name} …` without bmuxd.',
+  ),
+  tls_port_invalid: row(400, 1, "invalid TLS port in target '{target}'", 'Give a port from 0 to 65535.'),
+  tls_inline_host_missing: row(400, 1, 'TLS target must include a host', 'Write tls://HOST[:PORT].'),
+  hosted_host_missing: row(400, 1, 'hosted target must include a host', 'Write https://HOST[:PORT].'),
+  iroh_inline_endpoint_missing: row(
+    400,
+    1,
+    'iroh target must include an endpoint id',
+    'Write iroh://ENDPOINT_ID[?relay=URL&auth=ssh&compression=auto|none|zstd].',
+  ),
+  iroh_compression_invalid: row(
+    400,
+    1,
+    "unsupported iroh compression mode '{value}' (expected auto|none|zstd)",
+    'Write compression=auto, none or zstd.',
+  ),
+  iroh_addr_invalid: row(400, 1, 'addr must be a socket address', 'Write addr=IP:PORT.'),
+
+  // Transports
+  server_not_running: row(503, 1, NOT_RUNNING, 'Start the server, or name another target.'),
+  server_socket_denied: row(
+    503,
+    6,
+    'permission denied on the server socket {path}',
+    'Check the owner and the mode of the socket and its folder.',
+  ),
+  server_socket_failed: row(
+    503,
+    1,
+    'cannot connect to the server socket {path}',
+    'Check the path and the server behind it.',
+  ),
+  tls_unreachable: row(
+    502,
+    1,
+    'TLS target unreachable: {label}',
+    'Check host, port and network; is the gateway running?',
+  ),
+  tls_connect_timeout: row(
+    504,
+    7,
+    "TLS target '{label}' connect timed out",
+    'Check the network, or raise connect_timeout_ms.',
+  ),
+  tls_server_name_invalid: row(
+    400,
+    1,
+    "invalid TLS server_name '{serverName}'",
+    'Set server_name to a DNS name or an IP address.',
+  ),
+  tls_handshake_failed: row(
+    502,
+    6,
+    "TLS handshake failed for target '{label}'",
+    'Set ca_file to the certificate of the gateway, and server_name to a name in it.',
+  ),
+  tls_handshake_timeout: row(
+    504,
+    7,
+    "TLS handshake for target '{label}' timed out",
+    'Is it a TLS gateway that listens there? Else raise connect_timeout_ms.',
+  ),
+  tls_roots_missing: row(
+    500,
+    6,
+    "no TLS trust roots available for target '{label}'; install system certs or set ca_file",
+    'Install the system certificates (ca-certificates).',
+  ),
+  ca_unreadable: row(500, 6, 'failed reading CA bundle {path}', 'Check ca_file.'),
+  ca_unparsable: row(500, 6, 'failed parsing CA bundle {path}', 'ca_file must hold PEM certificates.'),
+  ca_unaddable: row(
+    500,
+    6,
+    'failed adding CA certificate from {path}',
+    'ca_file must hold valid X.509 certificates.',
+  ),
+  iroh_bind_failed: row(
+    500,
+    1,
+    'failed binding iroh client endpoint',
+    'Check that this user may open UDP sockets.',
+  ),
+  iroh_unreachable: row(
+    502,
+    1,
+    'iroh target unreachable: {label}',
+    'Is the host up? An endpoint id changes when the host restarts.',
+  ),
+  iroh_connect_timeout: row(
+    504,
+    7,
+    "iroh target '{label}' connect timed out",
+    'Is the host up? An endpoint id changes when the host restarts; else raise connect_timeout_ms.',
+  ),
+  iroh_endpoint_invalid: row(
+    400,
+    1,
+    "invalid iroh endpoint id '{id}'",
+    'Copy the endpoint id from the connect URL of the host.',
+  ),
+  iroh_relay_invalid: row(400, 1, "invalid iroh relay url '{url}'", 'Give an http or https URL.'),
+  iroh_stream_failed: row(
+    502,
+    1,
+    'failed opening iroh stream',
+    'Try again; the connection to the host was lost.',
+  ),
+  ssh_auth_failed: row(
+    403,
+    6,
+    'iroh SSH auth handshake failed',
+    'Load a key that the host lists into the SSH agent (`ssh-add`).',
+  ),
+  ssh_auth_rejected: row(
+    403,
+    6,
+    'iroh SSH auth rejected: {why}',
+    'Add the key on the host: `bmux access add`.',
+  ),
+  ssh_auth_error: row(403, 6, 'iroh SSH auth failed: {why}', 'Check SSH_AUTH_SOCK and the agent behind it.'),
+  ssh_auth_no_key: row(
+    403,
+    6,
+    'no suitable SSH agent key available for host allowlist; load a matching key into ssh-agent',
+    'Run `ssh-add` with a key that the host lists.',
+  ),
+  ssh_auth_timeout: row(
+    504,
+    7,
+    "iroh SSH auth for target '{label}' timed out",
+    'Is the SSH agent waiting for a confirmation? Does the host demand SSH auth?',
+  ),
+
+  // Hello
+  wire_epoch_mismatch: row(
+    409,
+    1,
+    'bmux error: incompatible IPC wire epoch (client={client}, server={server}). Restart or update the server so both sides share a wire epoch.',
+    'Use a bmux of the same generation on both sides.',
+  ),
+  revision_mismatch: row(
+    409,
+    1,
+    'bmux error: no overlapping protocol revision (client={clientMin}-{clientMax}, server={serverMin}-{serverMax}). Update either side to overlapping revisions.',
+    'Use a bmux of the same generation on both sides.',
+  ),
+  capabilities_missing: row(
+    409,
+    1,
+    'bmux error: missing shared core protocol capabilities: {list}. Update server/client so core contracts align.',
+    'Use a bmux of the same generation on both sides.',
+  ),
+  protocol_mismatch: row(
+    409,
+    1,
+    'bmux error: client/server protocol mismatch. Restart with `bmux server stop` and retry.',
+    'Use a bmux of the same generation on both sides.',
+  ),
+  connection_lost: row(
+    502,
+    1,
+    LOST,
+    'Is the server behind the gateway running? It may be full: it takes 64 connections in all (`bmux list-clients`).',
+  ),
+  hello_timeout: row(
+    504,
+    7,
+    "bmux error: no answer to the Hello from target '{label}' within {ms} ms.",
+    'Check the server behind the gateway, and the compression setting of the target.',
+  ),
+  hello_silent_auth: row(
+    504,
+    7,
+    "bmux error: no answer to the Hello from target '{label}' within {ms} ms.",
+    'The host may demand SSH auth: set iroh_ssh_auth = true (or auth=ssh in the URL).',
+  ),
+  hello_promise_broken: row(
+    502,
+    1,
+    'bmux error: the server no longer answers the Hello as it did before: {why}.',
+    'Run the command again: the server is asked anew.',
+  ),
+  hello_closed_auth: row(
+    502,
+    1,
+    LOST,
+    'The host closed the connection. It may demand SSH auth: set iroh_ssh_auth = true (or auth=ssh in the URL).',
+  ),
+  hello_refused: row(
+    502,
+    1,
+    'bmux error: the server answered the Hello with an error: {message}',
+    'Look at the log of the server.',
+  ),
+  peer_malformed: row(
+    502,
+    1,
+    'bmux error: the server of target {label} sent what is not the IPC protocol: {why}',
+    'Is it a bmux gateway that listens there?',
+  ),
+
+  // Principal
+  principal_dir_uncreatable: row(
+    500,
+    1,
+    'failed creating principal id dir {path}',
+    'Check the permissions of the data dir.',
+  ),
+  principal_unreadable: row(
+    500,
+    1,
+    'failed reading principal id file {path}',
+    'Check the permissions of the file.',
+  ),
+  principal_unwritable: row(
+    500,
+    1,
+    'failed writing principal id file {path}',
+    'Check the permissions of the data dir and the free space.',
+  ),
+  principal_invalid: row(
+    500,
+    1,
+    'invalid principal id in {path}: {content}',
+    'Put a UUID into the file, or remove it to get a new one.',
+  ),
+
+  // Frames, blocks, lines: what a peer may not send
+  frame_too_large: row(
+    502,
+    1,
+    'a frame of {length} bytes is over the limit of {limit}',
+    'Is it a bmux gateway that listens there?',
+  ),
+  frame_invalid: row(502, 1, 'not a valid frame: {why}', 'Is it a bmux gateway that listens there?'),
+  block_too_large: row(
+    502,
+    1,
+    'a compressed block claims {length} bytes, over the limit of {limit}',
+    'Check the compression setting of the target.',
+  ),
+  block_invalid: row(
+    502,
+    1,
+    'not a valid compressed block: {why}',
+    'Check the compression setting of the target.',
+  ),
+  block_truncated: row(
+    502,
+    1,
+    'the stream ended inside a compressed block',
+    'Look at the log of the gateway.',
+  ),
+  line_invalid: row(
+    502,
+    6,
+    'not a valid line of the SSH auth exchange: {why}',
+    'Is it a bmux host of the same generation?',
+  ),
+
+  // The daemon itself
+  command_unrunnable: row(500, 1, 'cannot run {command}: {why}', 'Check the name and the PATH.'),
+  daemon_not_running: row(
+    503,
+    3,
+    'bmuxd is not running (no daemon on {socket}).',
+    'Start it: `bmuxd run`, or `systemctl --user start bmuxd`.',
+  ),
+  daemon_not_answering: row(
+    504,
+    7,
+    'bmuxd does not answer on {socket}.',
+    'Look at its process (`bmuxd status`); restart it if it is stuck.',
+  ),
+  daemon_lost: row(
+    503,
+    1,
+    'bmuxd closed the connection before it answered.',
+    'Try again; if it stays, look at the log of bmuxd.',
+  ),
+  daemon_already_running: row(
+    409,
+    1,
+    'bmuxd is already running: pid {pid}, version {version}, since {since}.',
+    'Use it, or end it first: `bmuxd stop`.',
+  ),
+  daemon_starting: row(
+    409,
+    1,
+    'another bmuxd is just starting in {dir}, and does not come to an end.',
+    'Try again; if it stays, remove {dir}/start.lock.',
+  ),
+  control_socket_denied: row(
+    503,
+    6,
+    'permission denied on the control socket {socket}',
+    'Check BMUXD_RUNTIME_DIR, and who owns the socket and its folder.',
+  ),
+  control_socket_unbindable: row(
+    500,
+    1,
+    'cannot listen on the control socket {socket}',
+    'Check what is in the way there, or set BMUXD_RUNTIME_DIR to another folder.',
+  ),
+  activation_invalid: row(
+    500,
+    1,
+    'LISTEN_FDS names a socket that bmuxd cannot listen on: {why}',
+    'Let the socket unit hold exactly one listening stream socket (systemd/bmuxd.socket).',
+  ),
+  daemon_foreign: row(502, 1, 'what listens on {socket} is not bmuxd: {why}', 'Check BMUXD_SOCKET.'),
+  runtime_dir_insecure: row(
+    500,
+    6,
+    'the folder {path} {why}',
+    'If it is yours alone, run `chmod 700 {path}`; else remove it, or set BMUXD_RUNTIME_DIR to a folder of yours.',
+  ),
+  socket_path_too_long: row(
+    500,
+    1,
+    'the socket path {path} is {length} bytes long; the system takes {limit}',
+    'Set BMUXD_RUNTIME_DIR to a shorter path.',
+  ),
+  engine_lost: row(
+    503,
+    1,
+    'the engine process of bmuxd ended while it opened the stream ({why}).',
+    'Try again: another engine is started within a second.',
+  ),
+  engine_silent: row(
+    504,
+    1,
+    'the engine process {generation} of bmuxd is not answering; its live streams may stand still.',
+    'Continue it if it was stopped (`kill -CONT PID`), or end it (`kill -9 PID`): its streams are lost then.',
+  ),
+  engine_unavailable: row(
+    503,
+    1,
+    'no engine process of bmuxd is ready: {why}',
+    'Try again in a second; if it stays, look at the log of bmuxd.',
+  ),
+  engine_busy: row(
+    503,
+    1,
+    'bmuxd has {count} requests waiting for its engine; it takes no more.',
+    'Try again in a second.',
+  ),
+  doors_full: row(
+    503,
+    1,
+    'there are {count} target sockets already; no further one is made.',
+    'Remove targets from the config, or use `bmux-stream`, which needs none.',
+  ),
+  followers_full: row(503, 1, 'too many follow the events already', 'End one of the others.'),
+  stream_unknown: row(404, 1, 'no stream {id}', 'Run `bmuxd streams`.'),
+  stream_lost: row(
+    502,
+    1,
+    'the stream through bmuxd broke: {why}',
+    'Open a new stream; the log of bmuxd says more.',
+  ),
+  stream_ended: row(499, 1, 'stream {id} was ended by {who}', 'Open a new stream.'),
+  stopping: row(503, 1, 'bmuxd is stopping', 'Try again when it has been started again.'),
+  out_of_time: row(
+    504,
+    7,
+    'the time for the request ({ms} ms) ran out while {step}',
+    'Raise connect_timeout_ms.',
+  ),
+  nothing_there: row(204, 4, 'nothing is running at the target', 'Start the server first.'),
+  internal: row(500, 1, 'an error inside bmuxd: {why}', 'Please report it with the log of bmuxd.'),
+} as const satisfies Record<string, Row>;
+
+/** Every code there is. */
+export type Code = keyof typeof REGISTRY;
