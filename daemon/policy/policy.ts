@@ -1,0 +1,49 @@
+// The two checks before any connection, in their order: whose server is it, and is it the same build (spec/behaviour.md §2).
+import { quoted } from '../base/quote.ts';
+import type { StaleBuildAction } from '../wire/config-types.ts';
+import { fail } from '../wire/fail.ts';
+import type { Scope } from '../wire/request.ts';
+import type { ServerMeta } from './meta-format.ts';
+
+/** What the policies look at. `scope`, `policy`, `slot` and `buildId` are the request's. */
+export interface PolicyInputs {
+  /** Default `normal`; `recovery_inspection` skips both. */
+  readonly scope?: Scope | undefined;
+  /** Default true; false is the seed's connect_raw. */
+  readonly policy?: boolean | undefined;
+  /** The client's slot; none or blank passes the cross-slot check. */
+  readonly slot?: string | undefined;
+  /** From `metaForPolicy`: none means that neither policy applies. */
+  readonly meta: ServerMeta | undefined;
+  readonly staleBuildAction: StaleBuildAction;
+  /** The client's build id; unknown passes the stale-build check. */
+  readonly buildId?: string | undefined;
+}
+
+/** Warnings to show to the user. Refuses with `cross_slot_refused`, `cross_slot_unrecorded` or `stale_build_refused`. */
+export function applyPolicy(inputs: PolicyInputs): string[] {
+  const { scope = 'normal', policy = true, meta } = inputs;
+  if (scope === 'recovery_inspection' || !policy || meta === undefined) return [];
+  checkSlot(inputs.slot, meta.slotName);
+  return checkBuild(inputs.staleBuildAction, inputs.buildId, meta);
+}
+
+function checkSlot(clientSlot: string | undefined, server: string | undefined): void {
+  const client = clientSlot?.trim() ?? '';
+  if (client === '' || client === server) return;
+  if (server === undefined) throw fail('cross_slot_unrecorded', { client: quoted(client) });
+  throw fail('cross_slot_refused', { client: quoted(client), server, serverQuoted: quoted(server) });
+}
+
+function checkBuild(action: StaleBuildAction, clientBuild: string | undefined, meta: ServerMeta): string[] {
+  const buildId = clientBuild ?? '';
+  if (action === 'ignore' || buildId === '' || buildId === meta.buildId) return [];
+  const message = [
+    `bmux ${action === 'error' ? 'error' : 'warning'}: running server build differs from current CLI build.`,
+    `server build: ${meta.buildId} (${meta.executablePath})`,
+    `cli build: ${buildId}`,
+    'Restart with `bmux server stop` and retry.',
+  ].join('\n');
+  if (action === 'error') throw fail('stale_build_refused', { message });
+  return [message];
+}

@@ -1,0 +1,30 @@
+// Small files that others write (metadata, auth state, principal id): never more than a bound, never a wait on a pipe.
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+/** Largest such file that is read, bytes. */
+const MAX_SMALL_FILE = 64 * 1024;
+
+/** The bytes of a regular file of at most `limit` bytes. Rejects with Node's own error, or one that says which bound was broken. */
+export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise<Buffer> {
+  // O_NONBLOCK: opening a named pipe would wait for a writer.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await file.stat()).isFile()) throw new Error('it is not a regular file');
+    const buffer = Buffer.alloc(limit + 1);
+    let length = 0;
+    while (length <= limit) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      if (bytesRead === 0) return buffer.subarray(0, length);
+      length += bytesRead;
+    }
+    throw new Error(`it is larger than ${String(limit)} bytes`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Bytes as UTF-8 text; throws on anything else. A byte order mark stays, as Rust keeps it. */
+export function strictUtf8(bytes: Uint8Array): string {
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+}

@@ -1,0 +1,140 @@
+// server-meta.json, by which a server tells its clients who it is. Exported as `bmuxd/server-meta` for whoever starts servers.
+import { randomUUID } from 'node:crypto';
+import { mkdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../base/failure.ts';
+import { bmuxPaths, type Env } from '../base/paths.ts';
+import { quoted } from '../base/quote.ts';
+import { fail } from '../wire/fail.ts';
+import { buildIdOf } from './build-id.ts';
+import { decodeServerMeta, encodeServerMeta, type ServerMeta } from './meta-format.ts';
+import { readBounded } from './read-bounded.ts';
+
+export { buildIdOf } from './build-id.ts';
+export type { ServerMeta } from './meta-format.ts';
+
+/** Where the file is: the one path that is needed of `BmuxPaths`. */
+export interface MetaPath {
+  /** `{runtime dir}/server-meta.json`. */
+  readonly serverMeta: string;
+}
+
+/** The runtime dir that a server lives in: given itself, or found from an environment as bmux finds it (spec/behaviour.md §6). */
+export type RuntimePlace =
+  { readonly runtimeDir: string; readonly env?: Env } | { readonly env: Env; readonly runtimeDir?: never };
+
+/** What `writeServerMeta` is told; the build id and the start time it finds itself. */
+export type NewServerMeta = RuntimePlace & {
+  /** Process id of the server. */
+  readonly pid: number;
+  readonly version: string;
+  /** The server's executable, as the file is to name it. */
+  readonly executablePath: string;
+  /** The active slot; left out when there is none. */
+  readonly slotName?: string | undefined;
+};
+
+function metaPath(place: RuntimePlace): string {
+  return place.runtimeDir === undefined
+    ? bmuxPaths(place.env).serverMeta
+    : join(place.runtimeDir, 'server-meta.json');
+}
+
+/**
+ * What the file says; undefined when there is none. Read strictly: a missing or mistyped field fails with `server_meta_unparsable`,
+ * a file that cannot be read with `server_meta_unreadable`. Unknown fields are ignored.
+ */
+export async function readServerMeta(paths: MetaPath): Promise<ServerMeta | undefined> {
+  const path = paths.serverMeta;
+  let bytes: Buffer;
+  try {
+    bytes = await readBounded(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw fail('server_meta_unreadable', { path }, error);
+  }
+  try {
+    return decodeServerMeta(bytes);
+  } catch (error) {
+    throw fail('server_meta_unparsable', { path }, error);
+  }
+}
+
+/** The same for the policies, where a file that cannot be read or understood is no metadata (spec/behaviour.md §2). Never fails. */
+export async function metaForPolicy(paths: MetaPath): Promise<ServerMeta | undefined> {
+  try {
+    return await readServerMeta(paths);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Writes the file for a server that starts, and gives back what it wrote. The runtime dir is made when it is not there.
+ *
+ * Refuses with `server_meta_conflict` when the file already names a live process under another slot, where both slots are known.
+ * Otherwise fails with `runtime_dir_uncreatable`, `executable_unreadable` or `server_meta_unwritable`. The file is replaced in one step:
+ * a reader sees the old one or the new one. Two servers that start at the same instant may both pass the check; the socket decides.
+ */
+export async function writeServerMeta(server: NewServerMeta): Promise<ServerMeta> {
+  const path = metaPath(server);
+  await refuseConflict(path, server.slotName);
+  const folder = dirname(path);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw fail('runtime_dir_uncreatable', { path: folder }, error);
+  }
+  const meta: ServerMeta = {
+    pid: server.pid,
+    version: server.version,
+    buildId: await buildIdOf(server.executablePath),
+    executablePath: server.executablePath,
+    startedAtEpochMs: Date.now(),
+    ...(server.slotName === undefined ? {} : { slotName: server.slotName }),
+  };
+  const temporary = join(folder, `.server-meta.${randomUUID()}.tmp`);
+  try {
+    await writeFile(temporary, encodeServerMeta(meta), { flag: 'wx' });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw fail('server_meta_unwritable', { path }, error);
+  }
+  return meta;
+}
+
+/** Removes the file; one that is not there is no error. Fails with `server_meta_unremovable`. */
+export async function removeServerMeta(place: RuntimePlace): Promise<void> {
+  const path = metaPath(place);
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw fail('server_meta_unremovable', { path }, error);
+  }
+}
+
+async function refuseConflict(path: string, slot: string | undefined): Promise<void> {
+  if (slot === undefined) return;
+  const existing = await metaForPolicy({ serverMeta: path });
+  const other = existing?.slotName;
+  if (existing === undefined || other === undefined || other === slot || !isAlive(existing.pid)) return;
+  throw fail('server_meta_conflict', {
+    client: quoted(slot),
+    pid: existing.pid,
+    serverQuoted: quoted(other),
+    server: other,
+  });
+}
+
+/** True when a process has this id, be it ours to signal or not. */
+function isAlive(pid: number): boolean {
+  // 0 would mean our own process group, and above 2^31 the id would wrap round to one.
+  if (pid < 1 || pid > 0x7fff_ffff) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
+  }
+}

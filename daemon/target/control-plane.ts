@@ -1,0 +1,137 @@
+// Asks the control plane what a share link stands for: one GET, bounded in time, size and redirects (spec/behaviour.md §3, §9).
+import { inTime } from '../base/deadline.ts';
+import type { BmuxConfig } from '../wire/config-types.ts';
+import { fail } from '../wire/fail.ts';
+import type { CallerEnv } from '../wire/request.ts';
+import type { LookupLimits } from './inputs.ts';
+
+const DEFAULT_URL = 'https://api.bmux.run';
+/** Largest answer that is read, bytes: it holds one target. */
+const MAX_ANSWER = 64 * 1024;
+/** As many as the real client follows. */
+const MAX_REDIRECTS = 10;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** The control plane's URL, as configured: BMUX_CONTROL_PLANE_URL if not blank, else connections.control_plane_url, else the public one. */
+export function controlPlaneUrl(env: Pick<CallerEnv, 'BMUX_CONTROL_PLANE_URL'>, config: BmuxConfig): string {
+  const fromEnv = env.BMUX_CONTROL_PLANE_URL ?? '';
+  return fromEnv.trim() !== '' ? fromEnv : (config.connections.controlPlaneUrl ?? DEFAULT_URL);
+}
+
+/**
+ * What the control plane at `url` says that share link `name` leads to; undefined when it knows none (any answer but 2xx, or one
+ * without `target`). No answer in time is `control_plane_unreachable`, one that is not JSON or too large `share_lookup_unparsable`.
+ */
+export async function lookUpShareLink(
+  name: string,
+  url: string,
+  token: string,
+  limits: LookupLimits,
+): Promise<string | undefined> {
+  // These name no resource: a URL parser resolves them as steps, percent-encoded or not.
+  if (name === '' || name === '.' || name === '..') return undefined;
+  const shown = withoutCredentials(url);
+  const late = (why: string) => fail('control_plane_unreachable', { url: shown }, new Error(why));
+  const abort = new AbortController();
+  const work = ask(name, url, token, limits.fetch ?? fetch, abort.signal, late);
+  try {
+    return await inTime(
+      work,
+      limits.timeoutMs,
+      () => late(`no answer within ${String(limits.timeoutMs)} ms`),
+      limits.signal === undefined ? {} : { signal: limits.signal },
+    );
+  } finally {
+    abort.abort();
+  }
+}
+
+async function ask(
+  name: string,
+  base: string,
+  token: string,
+  send: typeof fetch,
+  signal: AbortSignal,
+  unreachable: (why: string) => Error,
+): Promise<string | undefined> {
+  // Said here, since fetch would quote the header, and the token with it.
+  if (/[^\t\x20-\x7e]/.test(token))
+    throw unreachable('the access token holds characters that no header can carry');
+  let response: Response;
+  try {
+    response = await get(name, base, token, send, signal);
+  } catch (error) {
+    throw fail('control_plane_unreachable', { url: withoutCredentials(base) }, error);
+  }
+  if (!response.ok) {
+    await drop(response);
+    return undefined;
+  }
+  let answer: unknown;
+  try {
+    answer = JSON.parse(await boundedText(response));
+  } catch (error) {
+    throw fail('share_lookup_unparsable', {}, error);
+  }
+  if (typeof answer !== 'object' || answer === null || !('target' in answer)) return undefined;
+  return typeof answer.target === 'string' ? answer.target : undefined;
+}
+
+/** The answer after redirects. The token goes to the first origin only, and not even there once another has been asked. */
+async function get(
+  name: string,
+  base: string,
+  token: string,
+  send: typeof fetch,
+  signal: AbortSignal,
+): Promise<Response> {
+  // Through bytes, since encodeURIComponent throws on half a surrogate pair.
+  const encoded = encodeURIComponent(Buffer.from(name).toString());
+  let url = new URL(`${base.replace(/\/$/, '')}/v1/share-links/${encoded}`);
+  const { origin } = url;
+  let trusted = true;
+  for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
+    // fetch refuses a URL with credentials in it; the bearer token is what counts.
+    url.username = '';
+    url.password = '';
+    trusted = trusted && url.origin === origin;
+    const headers: Record<string, string> = { accept: 'application/json' };
+    if (trusted) headers['authorization'] = `Bearer ${token}`;
+    const response = await send(url, { headers, redirect: 'manual', signal });
+    const location = response.headers.get('location');
+    if (!REDIRECTS.has(response.status) || location === null) return response;
+    await drop(response);
+    url = new URL(location, url);
+    if (!/^https?:$/.test(url.protocol)) throw new Error(`redirected to ${url.protocol}, which is not HTTP`);
+  }
+  throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
+}
+
+/** Lets go of a body that nobody reads; that it broke on the way is nobody's concern. */
+async function drop(response: Response): Promise<void> {
+  await response.body?.cancel().catch(() => undefined);
+}
+
+async function boundedText(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  if (response.body !== null) {
+    const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      length += value.length;
+      if (length > MAX_ANSWER) {
+        await reader.cancel();
+        throw new Error(`the answer is larger than ${String(MAX_ANSWER)} bytes`);
+      }
+      chunks.push(value);
+    }
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** For texts: a URL may hold a user and a password. */
+function withoutCredentials(url: string): string {
+  return url.replace(/^([a-z][a-z\d+.-]*:\/\/)?[^/?#]*@/i, '$1');
+}

@@ -1,0 +1,100 @@
+// Targets that are written out instead of named: tls://, https://, iroh:// (spec/behaviour.md §3, spec/v4.md §4).
+import { fail, type Code } from '../wire/fail.ts';
+import type { ResolvedTarget } from '../wire/plan.ts';
+import { isSocketAddress, splitHostPort } from './addresses.ts';
+import { compressionFor } from './compression.ts';
+import type { CompressionSetting, RouteInputs } from './inputs.ts';
+
+/** Budget of an inline target, which has no field for it, ms. */
+const INLINE_TIMEOUT_MS = 8_000;
+const TLS_PORT = 443;
+
+type InlineParser = (target: string, inputs: RouteInputs) => ResolvedTarget;
+
+/** Exact case: `TLS://` is no scheme, as in the seed. */
+const SCHEMES: Readonly<Record<string, InlineParser>> = {
+  'https://': (target, inputs) => {
+    // What follows the first slash is for browsers.
+    const [address = ''] = target.slice('https://'.length).split('/', 1);
+    return tls(target, address, 'hosted_host_missing', inputs);
+  },
+  'tls://': (target, inputs) => tls(target, target.slice('tls://'.length), 'tls_inline_host_missing', inputs),
+  'iroh://': iroh,
+};
+
+/** The target that `target` spells out; undefined when it begins with none of the schemes. The label is the target as written. */
+export function inlineTarget(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
+  for (const [scheme, parse] of Object.entries(SCHEMES)) {
+    if (target.startsWith(scheme)) return parse(target, inputs);
+  }
+  return undefined;
+}
+
+function tls(target: string, address: string, hostMissing: Code, inputs: RouteInputs): ResolvedTarget {
+  const { host, port = TLS_PORT } = splitHostPort(address);
+  if (Number.isNaN(port)) throw fail('tls_port_invalid', { target });
+  if (host.trim() === '') throw fail(hostMissing);
+  return {
+    label: target,
+    route: { transport: 'tls', host, port, serverName: host },
+    ...compressionFor(target, 'auto', inputs),
+    connectTimeoutMs: INLINE_TIMEOUT_MS,
+    warnings: [],
+  };
+}
+
+function iroh(target: string, inputs: RouteInputs): ResolvedTarget {
+  const written = target.slice('iroh://'.length);
+  const question = written.indexOf('?');
+  const endpointId = (question < 0 ? written : written.slice(0, question)).trim();
+  if (endpointId === '') throw fail('iroh_inline_endpoint_missing');
+  const { relayUrl, ipAddr, sshAuth, compression } = irohQuery(
+    question < 0 ? '' : written.slice(question + 1),
+  );
+  const agentSocket = inputs.env.SSH_AUTH_SOCK;
+  return {
+    label: target,
+    route: {
+      transport: 'iroh',
+      endpointId,
+      ...(relayUrl === undefined ? {} : { relayUrl }),
+      ...(ipAddr === undefined ? {} : { ipAddr }),
+      sshAuth,
+      ...(sshAuth && agentSocket !== undefined ? { agentSocket } : {}),
+    },
+    ...compressionFor(target, compression, inputs),
+    connectTimeoutMs: INLINE_TIMEOUT_MS,
+    warnings: [],
+  };
+}
+
+interface IrohQuery {
+  readonly relayUrl?: string;
+  readonly ipAddr?: string;
+  readonly sshAuth: boolean;
+  readonly compression: CompressionSetting;
+}
+
+/** Pairs are taken as written: the URLs that hosts print are not percent-encoded. The last of a repeated key counts. */
+function irohQuery(query: string): IrohQuery {
+  let parsed: IrohQuery = { sshAuth: false, compression: 'auto' };
+  for (const pair of query.split('&')) {
+    const equals = pair.indexOf('=');
+    const key = (equals < 0 ? pair : pair.slice(0, equals)).trim().toLowerCase();
+    const value = equals < 0 ? '' : pair.slice(equals + 1).trim();
+    if (key === 'relay' && value !== '') parsed = { ...parsed, relayUrl: value };
+    else if (key === 'auth' && value.toLowerCase() === 'ssh') parsed = { ...parsed, sshAuth: true };
+    else if (key === 'compression') parsed = { ...parsed, compression: compressionWord(value) };
+    else if (key === 'addr') {
+      if (!isSocketAddress(value)) throw fail('iroh_addr_invalid');
+      parsed = { ...parsed, ipAddr: value };
+    }
+  }
+  return parsed;
+}
+
+function compressionWord(value: string): CompressionSetting {
+  const word = value.toLowerCase();
+  if (word === 'auto' || word === 'none' || word === 'zstd') return word;
+  throw fail('iroh_compression_invalid', { value });
+}

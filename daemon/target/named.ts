@@ -1,0 +1,63 @@
+// Targets of `[connections.targets.NAME]`, one maker per transport (spec/behaviour.md §3).
+import type { TargetConfig, TargetTransport } from '../wire/config-types.ts';
+import { fail } from '../wire/fail.ts';
+import type { ResolvedTarget } from '../wire/plan.ts';
+import { withoutBrackets } from './addresses.ts';
+import { compressionFor } from './compression.ts';
+import type { RouteInputs } from './inputs.ts';
+import { localTarget } from './local.ts';
+
+type NamedMaker = (name: string, target: TargetConfig, inputs: RouteInputs) => ResolvedTarget;
+
+const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
+  local: (_name, _target, inputs) => localTarget(inputs),
+  tls: (name, target, inputs) => {
+    const host = withoutBrackets(target.host ?? '');
+    if (host.trim() === '') throw fail('tls_host_missing', { name });
+    return remote(name, target, inputs, {
+      transport: 'tls',
+      host,
+      port: target.port ?? 443,
+      serverName: target.serverName ?? host,
+      ...(target.caFile === undefined ? {} : { caFile: target.caFile }),
+    });
+  },
+  iroh: (name, target, inputs) => {
+    // A blank endpoint_id does not fall back to host: only one that is not there does.
+    const endpointId = target.endpointId ?? target.host ?? '';
+    if (endpointId.trim() === '') throw fail('iroh_endpoint_missing', { name });
+    const agentSocket = inputs.env.SSH_AUTH_SOCK;
+    return remote(name, target, inputs, {
+      transport: 'iroh',
+      endpointId,
+      ...(target.relayUrl === undefined ? {} : { relayUrl: target.relayUrl }),
+      ...(target.irohIpAddr === undefined ? {} : { ipAddr: target.irohIpAddr }),
+      sshAuth: target.irohSshAuth,
+      ...(target.irohSshAuth && agentSocket !== undefined ? { agentSocket } : {}),
+    });
+  },
+  ssh: (name) => {
+    throw fail('ssh_unsupported', { name });
+  },
+};
+
+/** The target that the config calls `name`. Fails with the text that names what its transport needs. */
+export function namedTarget(name: string, target: TargetConfig, inputs: RouteInputs): ResolvedTarget {
+  return MAKERS[target.transport](name, target, inputs);
+}
+
+function remote(
+  name: string,
+  target: TargetConfig,
+  inputs: RouteInputs,
+  route: ResolvedTarget['route'],
+): ResolvedTarget {
+  return {
+    label: name,
+    route,
+    // A named target has no key for its compression.
+    ...compressionFor(name, 'auto', inputs),
+    connectTimeoutMs: Math.max(1, target.connectTimeoutMs),
+    warnings: [],
+  };
+}

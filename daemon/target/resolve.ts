@@ -1,0 +1,45 @@
+// Target resolution: from what the user wrote to where to go, as data (spec/behaviour.md §3).
+import { quoted } from '../base/quote.ts';
+import { fail } from '../wire/fail.ts';
+import type { ResolvedTarget } from '../wire/plan.ts';
+import type { ResolveInputs, RouteInputs } from './inputs.ts';
+import { inlineTarget } from './inline.ts';
+import { localTarget } from './local.ts';
+import { namedTarget } from './named.ts';
+import { selectTarget } from './select.ts';
+import { askForShareLink, followShareLinks } from './share-links.ts';
+
+export type { CompressionSetting, ResolveInputs } from './inputs.ts';
+
+/** `ssh://…` and `user@host[:port]`. The port is not looked at: a misspelt one must not turn an SSH target into the local server. */
+const SSH = /^(?:ssh:\/\/|[^\s@/:]+@[^\s@/]+$)/;
+
+/**
+ * The target of a request. Reads auth-state.json and asks the control plane only for a share link that the config does not
+ * know; anything that can be wrong with a target is a failure of the registry.
+ */
+export async function resolveTarget(inputs: ResolveInputs): Promise<ResolvedTarget> {
+  const selected = selectTarget(inputs.target, inputs.env, inputs.config);
+  const answered = await askForShareLink(selected, inputs, inputs.lookup);
+  const reference = followShareLinks(answered, inputs.config.connections.shareLinks);
+  const throughLink = reference !== selected;
+  const target = routeOf(reference, throughLink, inputs);
+  return throughLink ? { ...target, throughLink } : target;
+}
+
+function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): ResolvedTarget {
+  if (reference === '') {
+    return localTarget(
+      inputs,
+      throughLink ? ['the share link is empty: connecting to the local server'] : [],
+    );
+  }
+  if (reference === 'local') return localTarget(inputs);
+  const named = inputs.config.connections.targets.get(reference);
+  if (named !== undefined) return namedTarget(reference, named, inputs);
+  const inline = inlineTarget(reference, inputs);
+  if (inline !== undefined) return inline;
+  if (SSH.test(reference)) throw fail('ssh_unsupported', { name: reference });
+  const word = quoted(reference).slice(1, -1).replaceAll('\\"', '"');
+  return localTarget(inputs, [`target '${word}' is not configured: connecting to the local server`]);
+}

@@ -1,0 +1,17 @@
+// Which target a request means, before anything is looked up (spec/behaviour.md §3).
+import type { BmuxConfig } from '../wire/config-types.ts';
+import type { CallerEnv } from '../wire/request.ts';
+
+/**
+ * The target's reference, trimmed; empty means local. The explicit one when not blank, else BMUX_TARGET when set (set but blank
+ * means local: it must not fall through), else connections.default_target.
+ */
+export function selectTarget(
+  target: string | undefined,
+  env: Pick<CallerEnv, 'BMUX_TARGET'>,
+  config: BmuxConfig,
+): string {
+  const explicit = target?.trim() ?? '';
+  if (explicit !== '') return explicit;
+  return (env.BMUX_TARGET ?? config.connections.defaultTarget ?? '').trim();
+}

@@ -1,0 +1,43 @@
+// bmux://NAME: short names for targets, from the config or from the control plane (spec/behaviour.md §3).
+import { fail } from '../wire/fail.ts';
+import { readAccessToken } from './auth-state.ts';
+import { controlPlaneUrl, lookUpShareLink } from './control-plane.ts';
+import type { LookupLimits, RouteInputs } from './inputs.ts';
+
+const SCHEME = 'bmux://';
+
+function linkName(reference: string): string | undefined {
+  return reference.startsWith(SCHEME) ? reference.slice(SCHEME.length) : undefined;
+}
+
+/**
+ * Asks the control plane for a share link that the config does not know. Everything else comes back as it is: also the link itself
+ * when nobody is signed in or the control plane knows no such link.
+ */
+export async function askForShareLink(
+  reference: string,
+  { env, config, paths }: Pick<RouteInputs, 'env' | 'config' | 'paths'>,
+  limits: LookupLimits,
+): Promise<string> {
+  const name = linkName(reference);
+  if (name === undefined || config.connections.shareLinks.has(name)) return reference;
+  const token = await readAccessToken(paths.authState);
+  if (token === undefined) return reference;
+  return (await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits)) ?? reference;
+}
+
+/** What a reference stands for after all links of the config: never a bmux:// reference. Fails with `share_link_unknown` or `share_link_loop`. */
+export function followShareLinks(reference: string, shareLinks: ReadonlyMap<string, string>): string {
+  const way: string[] = [];
+  let current = reference;
+  for (;;) {
+    const name = linkName(current);
+    if (name === undefined) return current;
+    const repeated = way.includes(current);
+    way.push(current);
+    if (repeated) throw fail('share_link_loop', { name, way: way.join(' -> ') });
+    const next = shareLinks.get(name);
+    if (next === undefined) throw fail('share_link_unknown', { name });
+    current = next;
+  }
+}

@@ -1,0 +1,52 @@
+// Finds the real bmux and runs it in folders of its own, to compare our texts and files with its.
+import { execFile } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Path of the real bmux, or undefined where there is none. */
+export function findBmux(): string | undefined {
+  const beside = resolve(import.meta.dirname, '../../../../shared/real/bmux');
+  const onPath = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, 'bmux'));
+  return [beside, ...onPath].find(isExecutable);
+}
+
+/** The variables that keep a bmux within `dir`. */
+export function enclosed(dir: string): Record<string, string> {
+  return {
+    HOME: dir,
+    BMUX_RUNTIME_DIR: join(dir, 'run'),
+    BMUX_CONFIG_DIR: join(dir, 'config'),
+    BMUX_DATA_DIR: join(dir, 'data'),
+    BMUX_STATE_DIR: join(dir, 'state'),
+    BMUX_LOG_DIR: join(dir, 'log'),
+  };
+}
+
+/** Runs one command to its end, at most 30 s. `stderr` is without the INFO lines. */
+export function runBmux(
+  bmux: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((done) => {
+    execFile(
+      bmux,
+      args,
+      { env: { ...env, PATH: process.env['PATH'] }, timeout: 30_000 },
+      (error, stdout, stderr) => {
+        const code = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
+        const lines = stderr.split('\n').filter((line) => !/\bINFO\b/.test(line));
+        done({ code, stdout, stderr: lines.join('\n') });
+      },
+    );
+  });
+}

@@ -1,0 +1,75 @@
+// What must hold for every header there is. Each property takes the number of runs, so that longer runs can be made elsewhere.
+import fc from 'fast-check';
+import { Failure } from '../../daemon/base/failure.ts';
+import { parseRequest } from '../../daemon/request/parse.ts';
+import { asciiJson } from '../../daemon/wire/header.ts';
+import { ENV_WHITELIST, type StreamRequest } from '../../daemon/wire/request.ts';
+
+const anyText = fc.string({ unit: 'binary', maxLength: 40 });
+const pathText = anyText.map((text) => text.replaceAll('\0', ''));
+
+/** Requests that are right in every field. */
+const validRequest: fc.Arbitrary<StreamRequest> = fc.record(
+  {
+    target: anyText,
+    scope: fc.constantFrom('normal' as const, 'recovery_inspection' as const),
+    policy: fc.boolean(),
+    ifRunning: fc.boolean(),
+    clientName: anyText,
+    contract: fc.record(
+      {
+        epoch: fc.constantFrom(3 as const, 4 as const),
+        revisions: fc.record({ min: fc.nat(), max: fc.nat() }, { noNullPrototype: true }),
+        capabilities: fc.array(anyText, { maxLength: 5 }),
+      },
+      { requiredKeys: ['epoch'], noNullPrototype: true },
+    ),
+    buildId: anyText,
+    slot: anyText,
+    cwd: pathText,
+    env: fc.dictionary(fc.constantFrom(...ENV_WHITELIST), pathText, { noNullPrototype: true }),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
+/** Whatever stands in the header, the answer is a request or a failure with a code of the request's own. */
+export function anyHeaderGivesRequestOrFailure(runs: number): void {
+  const mutated = fc
+    .tuple(validRequest, fc.string({ maxLength: 12 }), fc.jsonValue({ maxDepth: 3 }))
+    .map(([request, key, value]) => asciiJson({ ...request, [key]: value }));
+  const header = fc.oneof(
+    anyText,
+    fc.jsonValue().map(asciiJson),
+    fc.jsonValue().map((v) => JSON.stringify(v)),
+    mutated,
+  );
+  fc.assert(
+    fc.property(header, (text) => {
+      try {
+        return typeof parseRequest(text) === 'object';
+      } catch (error) {
+        return error instanceof Failure && error.code.startsWith('request_');
+      }
+    }),
+    { numRuns: runs },
+  );
+}
+
+/** What a client writes is printable ASCII, and the daemon reads the same request from it. */
+export function headerCarriesTheRequest(runs: number): void {
+  fc.assert(
+    fc.property(validRequest, (request) => {
+      const header = asciiJson(request);
+      const back = JSON.stringify(sorted(parseRequest(header)));
+      return /^[\x20-\x7e]*$/.test(header) && back === JSON.stringify(sorted(request));
+    }),
+    { numRuns: runs },
+  );
+}
+
+/** Fields and variables in one order: JSON objects have none. */
+function sorted(request: StreamRequest): unknown {
+  const byName = (value: object): object =>
+    Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return byName({ ...request, ...(request.env === undefined ? {} : { env: byName(request.env) }) });
+}

@@ -1,0 +1,10 @@
+// Run by principal.test.ts: loads the principal id at a sign, and says what it got.
+import { loadPrincipalId } from '../../daemon/target/principal.ts';
+
+process.once('message', (principalId) => {
+  loadPrincipalId({ paths: { principalId: String(principalId) } }).then(
+    (id) => process.send?.({ id }, () => process.exit()),
+    (error: unknown) => process.send?.({ error: String(error) }, () => process.exit(1)),
+  );
+});
+process.send?.('ready');

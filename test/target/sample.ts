@@ -1,0 +1,61 @@
+// Configs, folders and inputs for the tests of target resolution: defaults filled in as the config stage does it.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { ResolveInputs } from '../../daemon/target/resolve.ts';
+import type { BmuxConfig, TargetConfig } from '../../daemon/wire/config-types.ts';
+
+/** A folder of the test's own, removed at its end. */
+export async function ownFolder(t: Test): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-target-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** A target with the defaults of the config file. */
+function target(fields: Partial<TargetConfig>): TargetConfig {
+  return {
+    transport: 'local',
+    irohSshAuth: false,
+    strictHostKeyChecking: true,
+    remoteBmuxPath: 'bmux',
+    connectTimeoutMs: 8000,
+    serverStartMode: 'auto',
+    ...fields,
+  };
+}
+
+interface ConfigParts {
+  readonly defaultTarget?: string;
+  readonly controlPlaneUrl?: string;
+  readonly targets?: Readonly<Record<string, Partial<TargetConfig>>>;
+  readonly shareLinks?: Readonly<Record<string, string>>;
+  readonly compression?: BmuxConfig['behavior']['compression'];
+}
+
+/** A config with bmux's defaults, but for what is given. */
+export function config(parts: ConfigParts = {}): BmuxConfig {
+  const { targets = {}, shareLinks = {}, compression = { enabled: true, remote: 'auto' }, ...rest } = parts;
+  return {
+    general: { serverTimeoutMs: 5000 },
+    connections: {
+      ...rest,
+      targets: new Map(Object.entries(targets).map(([name, fields]) => [name, target(fields)])),
+      shareLinks: new Map(Object.entries(shareLinks)),
+    },
+    behavior: { staleBuildAction: 'ignore', compression },
+  };
+}
+
+/** Inputs for `resolveTarget` in a runtime dir that need not be there. */
+export function inputs(parts: Partial<ResolveInputs> & { readonly runtimeDir?: string } = {}): ResolveInputs {
+  const { runtimeDir = '/nonexistent/run', ...rest } = parts;
+  return {
+    env: {},
+    config: config(),
+    paths: { serverSocket: join(runtimeDir, 'server.sock'), authState: join(runtimeDir, 'auth-state.json') },
+    lookup: { timeoutMs: 5000 },
+    ...rest,
+  };
+}
