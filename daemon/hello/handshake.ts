@@ -1,0 +1,149 @@
+// One Hello on one stream: send it alone, wait for the answer, say how it ended.
+import type { Duplex } from 'node:stream';
+import { Failure, textOf } from '../base/failure.ts';
+import { FrameReader } from '../wire/frame.ts';
+import {
+  decodeEnvelope,
+  decodeResponse,
+  encodeRequestFrame,
+  type Contract,
+  type IncompatibilityReason,
+} from '../wire/ipc.ts';
+import type { Epoch } from '../wire/plan.ts';
+
+/** What the server answered to a Hello. */
+export interface Negotiated {
+  readonly revision: number;
+  readonly capabilities: readonly string[];
+}
+
+/** How a Hello ended. `ended`: the stream closed without an answer. `silent`: nothing came in time. */
+export type HelloOutcome =
+  | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
+  | { readonly type: 'incompatible'; readonly reason: IncompatibilityReason }
+  | { readonly type: 'refused'; readonly code: string; readonly message: string }
+  | { readonly type: 'other version'; readonly version: number }
+  | { readonly type: 'malformed'; readonly why: string }
+  /** `broken`: the stream failed, or the connection below it was closed; else the server ended it. */
+  | { readonly type: 'ended'; readonly broken?: true }
+  | { readonly type: 'silent' };
+
+export interface HelloOptions {
+  readonly epoch: Epoch;
+  readonly contract: Contract;
+  readonly clientName: string;
+  /** UUID, hyphenated. */
+  readonly principalId: string;
+  /** ms to wait for the answer. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Request id of the broker's own Hello: clients number theirs from 1 as well, and the Hello is theirs by right (spec/wire.md §2). */
+export const HELLO_REQUEST_ID = 1n;
+
+/**
+ * Sends the Hello alone (spec/wire.md §4: no byte after it on a stream that is not known) and reads one answer. The stream is left
+ * paused, with whatever followed the answer unread in it. Never rejects but for an abort.
+ */
+export function handshake(stream: Duplex, options: HelloOptions): Promise<HelloOutcome> {
+  const { epoch, contract, clientName, principalId, timeoutMs, signal } = options;
+  const reader = new FrameReader();
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+      stream.off('data', onData);
+      stream.off('end', onEnd);
+      stream.off('close', onEnd);
+      stream.off('error', onError);
+      // Whoever owns the stream next listens for itself; until then an error must not end the process.
+      stream.on('error', ignore);
+      settle();
+    };
+    const outcome = (value: HelloOutcome): void => {
+      finish(() => {
+        resolve(value);
+      });
+    };
+    const onAbort = (): void => {
+      finish(() => {
+        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
+      });
+    };
+    const onEnd = (): void => {
+      outcome({ type: 'ended' });
+    };
+    const onError = (error: unknown): void => {
+      // A stream that ends inside a block was closed like any other.
+      const lost = !(error instanceof Failure) || error.code === 'block_truncated';
+      outcome(lost ? { type: 'ended', broken: true } : { type: 'malformed', why: textOf(error) });
+    };
+    const onData = (chunk: Buffer): void => {
+      let frame: Uint8Array | undefined;
+      try {
+        reader.push(chunk);
+        frame = reader.next();
+      } catch (error) {
+        outcome({ type: 'malformed', why: textOf(error) });
+        return;
+      }
+      if (frame === undefined) return;
+      stream.pause();
+      const answer = readAnswer(epoch, frame);
+      outcome(answer);
+      const rest = reader.rest();
+      if (rest.length > 0) stream.unshift(rest);
+    };
+    const timer = setTimeout(() => {
+      outcome({ type: 'silent' });
+    }, timeoutMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+    stream.on('data', onData);
+    stream.on('end', onEnd);
+    stream.on('close', onEnd);
+    stream.on('error', onError);
+    if (signal.aborted) onAbort();
+    else if (stream.destroyed) onEnd();
+    else
+      stream.write(
+        encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', contract, clientName, principalId }),
+      );
+  });
+}
+
+function ignore(): void {
+  // See finish().
+}
+
+function readAnswer(epoch: Epoch, frame: Uint8Array): HelloOutcome {
+  try {
+    const envelope = decodeEnvelope(frame);
+    if (envelope.version !== epoch) return { type: 'other version', version: envelope.version };
+    if (envelope.kind !== 'response' || envelope.requestId !== HELLO_REQUEST_ID) {
+      return {
+        type: 'malformed',
+        why: `a ${envelope.kind} with request id ${String(envelope.requestId)} instead of the answer`,
+      };
+    }
+    const response = decodeResponse(epoch, envelope.payload);
+    switch (response.type) {
+      case 'hello_negotiated':
+        if (response.negotiated.wireEpoch !== epoch) {
+          return {
+            type: 'malformed',
+            why: `a negotiated epoch ${String(response.negotiated.wireEpoch)} in an answer of ${String(epoch)}`,
+          };
+        }
+        return { type: 'negotiated', negotiated: response.negotiated };
+      case 'hello_incompatible':
+        return { type: 'incompatible', reason: response.reason };
+      case 'error':
+        return { type: 'refused', code: response.code, message: response.message };
+      default:
+        return { type: 'malformed', why: `the answer to the Hello is ${response.type}` };
+    }
+  } catch (error) {
+    return { type: 'malformed', why: textOf(error) };
+  }
+}

@@ -1,0 +1,316 @@
+// A stream whose Hello is answered before the server has: Hello and request leave in one flight, the server's answer is compared and swallowed.
+import { Duplex } from 'node:stream';
+import { textOf, type Failure } from '../base/failure.ts';
+import { endGracefully } from '../transport/end.ts';
+import { fail, revive } from '../wire/fail.ts';
+import { encodeRequestFrame } from '../wire/ipc.ts';
+import type { Epoch } from '../wire/plan.ts';
+import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
+import type { Greeting } from './memory.ts';
+import { PromisedAnswer, sameAnswer } from './promise.ts';
+import { ReplayLog } from './replay.ts';
+
+type Done = (error?: Error | null) => void;
+
+/** A fresh stream whose Hello has really been answered, with what it negotiated. */
+export interface Reopened {
+  readonly stream: Duplex;
+  readonly candidate: { readonly epoch: Epoch };
+  readonly negotiated: Negotiated;
+}
+
+export interface OptimisticOptions {
+  /** An authenticated stream in the right compression, on which nothing has been said. */
+  readonly inner: Duplex;
+  readonly epoch: Epoch;
+  readonly greeting: Greeting;
+  /** What the client has been told. */
+  readonly promised: Negotiated;
+  /** ms that the server's answer may take: max(1 s, 4 round trips). */
+  readonly answerMs: number;
+  /** The target's name, for the text of a time-out. */
+  readonly label?: string;
+  /** The promise was kept, after so many ms. */
+  readonly onConfirmed: (elapsedMs: number) => void;
+  /** It was not. Called once, before anything else happens, so that the next caller is told the truth. */
+  readonly onBroken: (failure: Failure) => void;
+  /** For what may be replayed. Bounded in time by itself; aborted when nobody waits for it any more. */
+  readonly reopen: (signal: AbortSignal) => Promise<Reopened>;
+  /** Ends a stream gracefully, in the background; called once for each. */
+  readonly end?: (stream: Duplex) => void;
+}
+
+/**
+ * Lifecycle: promised -> confirmed | replacing -> confirmed, and from each of them -> destroyed. Until it is confirmed nothing reaches
+ * the reader, and what the client sends is kept for a replay as long as it only looks. There is an inner stream in every state but
+ * `replacing` and destroyed; whatever happens, each inner stream is ended gracefully, once.
+ */
+export class OptimisticStream extends Duplex {
+  readonly #options: OptimisticOptions;
+  readonly #answer: PromisedAnswer;
+  readonly #since = performance.now();
+  readonly #gone = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #state: 'promised' | 'replacing' | 'confirmed' = 'promised';
+  #inner: Duplex | undefined;
+  #innerEnded = false;
+  /** The reader wants more: `_read` was called and push has not said stop since. */
+  #wanted = false;
+  /** What has been forwarded so far; undefined once nobody may ask for it again. */
+  #log: ReplayLog | undefined = new ReplayLog();
+  /** A write whose bytes the inner stream has, but not room for more. */
+  #writing: Done | undefined;
+  /** A write that came while there was no inner stream. */
+  #held: { readonly chunks: readonly Buffer[]; readonly done: Done } | undefined;
+  /** The client has ended its side; `#ending` until that has been passed on. */
+  #ended = false;
+  #ending: Done | undefined;
+
+  constructor(options: OptimisticOptions) {
+    const { inner, epoch, greeting, promised, answerMs, label } = options;
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: inner.readableHighWaterMark,
+      writableHighWaterMark: inner.writableHighWaterMark,
+    });
+    const hello = encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting });
+    this.#options = options;
+    this.#answer = new PromisedAnswer(epoch, promised);
+    // Between two owners an error must not end the process; 'close' follows it.
+    this.on('error', ignore);
+    this.#timer = setTimeout(() => {
+      this.#broken(fail('hello_timeout', { label: label ?? 'the warm stream', ms: Math.round(answerMs) }));
+    }, answerMs);
+    this.#adopt(inner);
+    inner.write(hello);
+    inner.resume();
+  }
+
+  override _read(): void {
+    this.#wanted = true;
+    if (this.#state === 'confirmed') this.#inner?.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
+    this.#send([chunk], done);
+  }
+
+  override _writev(queued: { chunk: Buffer; encoding: BufferEncoding }[], done: Done): void {
+    this.#send(
+      queued.map(({ chunk }) => chunk),
+      done,
+    );
+  }
+
+  override _final(done: Done): void {
+    this.#ended = true;
+    this.#ending = done;
+    this.#passEnd();
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    clearTimeout(this.#timer);
+    this.#gone.abort();
+    this.#log = undefined;
+    // Never cut: a gateway loses a place of its server for every stream that is (spec/wire.md §5, §6).
+    this.#letGo();
+    const cause = error ?? cancelled();
+    const { done: held } = this.#held ?? {};
+    this.#held = undefined;
+    held?.(cause);
+    this.#written(cause);
+    this.#endPassed(cause);
+    done(error);
+  }
+
+  #send(chunks: readonly Buffer[], done: Done): void {
+    const inner = this.#inner;
+    if (inner === undefined) {
+      this.#held = { chunks, done };
+      return;
+    }
+    this.#log?.add(chunks);
+    // Nobody is there to read it, and the client will be told so by the end that it has yet to read.
+    if (inner.destroyed || inner.writableEnded) {
+      done();
+      return;
+    }
+    // First of all, since a write may be the end of this stream.
+    this.#writing = done;
+    if (chunks.length > 1) inner.cork();
+    for (const chunk of chunks) inner.write(chunk);
+    if (chunks.length > 1) inner.uncork();
+    if (!inner.writableNeedDrain) this.#written();
+  }
+
+  #written(error?: Error): void {
+    const done = this.#writing;
+    this.#writing = undefined;
+    done?.(error);
+  }
+
+  #passEnd(): void {
+    const inner = this.#inner;
+    if (inner === undefined) return;
+    if (inner.destroyed || inner.writableFinished) this.#endPassed();
+    else inner.end();
+  }
+
+  #endPassed(error?: Error): void {
+    const done = this.#ending;
+    this.#ending = undefined;
+    done?.(error);
+  }
+
+  #adopt(inner: Duplex): void {
+    this.#inner = inner;
+    inner.on('data', this.#onData);
+    inner.on('end', this.#onEnd);
+    inner.on('error', this.#onError);
+    inner.on('close', this.#onClose);
+    inner.on('drain', this.#onDrain);
+    inner.on('finish', this.#onFinish);
+    // What happened before there was a listener is not told again.
+    process.nextTick(() => {
+      if (this.#inner === inner && inner.readableEnded) this.#onEnd();
+      if (this.#inner === inner && inner.closed) this.#onClose();
+    });
+  }
+
+  /** Takes the listeners off the inner stream and ends it. */
+  #letGo(): void {
+    const inner = this.#inner;
+    if (inner === undefined) return;
+    this.#inner = undefined;
+    inner.off('data', this.#onData);
+    inner.off('end', this.#onEnd);
+    inner.off('error', this.#onError);
+    inner.off('close', this.#onClose);
+    inner.off('drain', this.#onDrain);
+    inner.off('finish', this.#onFinish);
+    inner.on('error', ignore);
+    const { end } = this.#options;
+    if (end === undefined) void endGracefully(inner);
+    else end(inner);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#state === 'confirmed') {
+      this.#hand(chunk);
+      return;
+    }
+    const verdict = this.#answer.push(chunk);
+    if (verdict.type === 'broken') this.#broken(verdict.failure);
+    if (verdict.type !== 'kept') return;
+    this.#confirmed();
+    this.#options.onConfirmed(performance.now() - this.#since);
+    if (verdict.rest.length > 0) this.#hand(verdict.rest);
+  };
+
+  #hand(chunk: Buffer): void {
+    this.#wanted = false;
+    if (this.push(chunk)) this.#wanted = true;
+    // There is none when whoever got the chunk has destroyed this: then it is read to its end by others.
+    if (!this.#wanted) this.#inner?.pause();
+  }
+
+  #confirmed(): void {
+    this.#state = 'confirmed';
+    this.#log = undefined;
+    clearTimeout(this.#timer);
+  }
+
+  readonly #onDrain = (): void => {
+    this.#written();
+  };
+
+  readonly #onFinish = (): void => {
+    this.#endPassed();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#innerEnded = true;
+    if (this.#state === 'confirmed') this.push(null);
+    else this.#broken(closedEarly());
+  };
+
+  readonly #onError = (error: Error): void => {
+    if (this.#state === 'confirmed') this.destroy(error);
+    else this.#broken(fail('hello_promise_broken', { why: textOf(error) }, error));
+  };
+
+  readonly #onClose = (): void => {
+    if (this.#state !== 'confirmed') {
+      this.#broken(closedEarly());
+      return;
+    }
+    this.#written();
+    this.#endPassed();
+    // After its end the inner stream may close while bytes still wait here for the reader: those must not be lost.
+    if (!this.#innerEnded || this.readableEnded) this.destroy();
+    else this.once('end', () => this.destroy());
+  };
+
+  #broken(failure: Failure): void {
+    if (this.#state !== 'promised' || this.destroyed) return;
+    this.#state = 'replacing';
+    clearTimeout(this.#timer);
+    this.#options.onBroken(failure);
+    const sent = this.#log?.harmless(this.#options.epoch);
+    this.#log = undefined;
+    this.#letGo();
+    if (sent === undefined) {
+      this.destroy(failure);
+      return;
+    }
+    this.#reopen().then(
+      (fresh) => {
+        this.#replace(fresh, sent, failure);
+      },
+      (error: unknown) => {
+        const causes = [...failure.data.causes, textOf(error)].slice(0, 8);
+        this.destroy(revive({ ...failure.data, causes }));
+      },
+    );
+  }
+
+  /** Async, so that whatever it throws is a rejection. */
+  async #reopen(): Promise<Reopened> {
+    return this.#options.reopen(this.#gone.signal);
+  }
+
+  #replace({ stream, candidate, negotiated }: Reopened, sent: Buffer, failure: Failure): void {
+    this.#innerEnded = false;
+    this.#adopt(stream);
+    const { epoch, promised } = this.#options;
+    if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, promised)) {
+      // The client holds a promise that nobody can keep: it must ask again.
+      this.#letGo();
+      this.destroy(failure);
+      return;
+    }
+    this.#confirmed();
+    if (sent.length > 0) stream.write(sent);
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#send(held.chunks, held.done);
+    else if (!stream.writableNeedDrain) this.#written();
+    if (this.#ended) this.#passEnd();
+    if (this.#wanted) stream.resume();
+  }
+}
+
+function closedEarly(): Failure {
+  return fail('hello_promise_broken', { why: 'the server closed without an answer' });
+}
+
+/** What Node says to a write that was still under way. */
+function cancelled(): Error {
+  return Object.assign(new Error('the stream was destroyed before the write was done'), {
+    code: 'ERR_STREAM_DESTROYED',
+  });
+}
+
+function ignore(): void {
+  // See where it is used.
+}

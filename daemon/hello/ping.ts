@@ -1,0 +1,86 @@
+// Proof that a negotiated stream still reaches its server: one Ping, one Pong, nothing left unread.
+import type { Duplex } from 'node:stream';
+import { textOf } from '../base/failure.ts';
+import { fail } from '../wire/fail.ts';
+import { FrameReader } from '../wire/frame.ts';
+import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../wire/ipc.ts';
+import type { Epoch } from '../wire/plan.ts';
+
+/** Request ids of our own Pings: clients count from 1 and never come here. */
+const FIRST_ID = 2n ** 63n;
+
+/** Proves one stream again and again. The stream flows meanwhile; whoever watches it must look away while a proof is under way. */
+export class Prover {
+  readonly #stream: Duplex;
+  readonly #epoch: Epoch;
+  #next = FIRST_ID;
+
+  constructor(stream: Duplex, epoch: Epoch) {
+    this.#stream = stream;
+    this.#epoch = epoch;
+  }
+
+  /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is no good then. */
+  prove(timeoutMs: number): Promise<number> {
+    const id = this.#next++;
+    const since = performance.now();
+    const reader = new FrameReader();
+    const stream = this.#stream;
+    return new Promise((resolve, reject) => {
+      let answered = false;
+      const finish = (error: Error | undefined, roundTripMs = 0): void => {
+        clearTimeout(timer);
+        stream.off('data', onData);
+        stream.off('end', onEnd);
+        stream.off('close', onEnd);
+        stream.off('error', finish);
+        if (error === undefined) resolve(roundTripMs);
+        else reject(error);
+      };
+      const onEnd = (): void => {
+        finish(fail('hello_promise_broken', { why: 'a spare stream was closed' }));
+      };
+      const onData = (chunk: Buffer): void => {
+        try {
+          reader.push(chunk);
+          const frame = reader.next();
+          if (frame === undefined && !answered) return;
+          const roundTripMs = performance.now() - since;
+          if (answered || !this.#isPong(frame, id) || reader.rest().length > 0) {
+            finish(
+              fail('hello_promise_broken', { why: 'a spare stream carried something else than a Pong' }),
+            );
+            return;
+          }
+          answered = true;
+          // One read of the transport can be several chunks here, all in this turn: what follows the Pong must not be lost on the way.
+          setImmediate(() => {
+            finish(undefined, roundTripMs);
+          });
+        } catch (error) {
+          finish(fail('hello_promise_broken', { why: textOf(error) }, error));
+        }
+      };
+      const timer = setTimeout(() => {
+        finish(
+          fail('hello_promise_broken', {
+            why: `a spare stream gave no Pong within ${String(Math.round(timeoutMs))} ms`,
+          }),
+        );
+      }, timeoutMs);
+      stream.on('data', onData);
+      stream.on('end', onEnd);
+      stream.on('close', onEnd);
+      stream.on('error', finish);
+      if (stream.destroyed || stream.readableEnded) onEnd();
+      else stream.write(encodeRequestFrame(this.#epoch, id, { type: 'ping' }));
+    });
+  }
+
+  #isPong(frame: Uint8Array | undefined, id: bigint): boolean {
+    if (frame === undefined) return false;
+    const { version, kind, requestId, payload } = decodeEnvelope(frame);
+    const right = version === this.#epoch && kind === 'response' && requestId === id;
+    return right && decodeResponse(this.#epoch, payload).type === 'pong';
+  }
+}

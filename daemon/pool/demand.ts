@@ -1,0 +1,32 @@
+// How many spares recent use asks for.
+
+/** ms of uses that decide. */
+const MEMORY_MS = 10_000;
+/** Uses remembered. */
+const MAX_USES = 64;
+
+/** Times of the last uses of one key. */
+export class Demand {
+  #uses: number[] = [];
+
+  note(now: number): void {
+    this.#uses = [...this.#recent(now), now].slice(-MAX_USES);
+  }
+
+  /** The most uses that came within `spanMs` lately, and one more; at least 1. */
+  wanted(now: number, spanMs: number): number {
+    const uses = this.#recent(now);
+    let most = 0;
+    let first = 0;
+    for (const [index, at] of uses.entries()) {
+      while (at - (uses[first] ?? at) >= spanMs) first += 1;
+      most = Math.max(most, index - first + 1);
+    }
+    return most + 1;
+  }
+
+  /** A clock that was set back leaves uses in the future: they count no more. */
+  #recent(now: number): number[] {
+    return this.#uses.filter((at) => at <= now && now - at < MEMORY_MS);
+  }
+}

@@ -1,0 +1,330 @@
+// Warm iroh connections: one endpoint per engine, authenticated connections per key, dialled once however many ask.
+import type { Duplex } from 'node:stream';
+import { Deadline, inTime } from '../base/deadline.ts';
+import type { Failure } from '../base/failure.ts';
+import { IrohEndpoint } from '../transport/iroh.ts';
+import { agentFingerprints, authenticate } from '../transport/ssh-auth.ts';
+import { asFailure, fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { IrohRoute } from '../wire/plan.ts';
+import type { Settings } from '../wire/settings.ts';
+import { Liveness } from './liveness.ts';
+import { Remake } from './remake.ts';
+import { WarmConnection } from './warm-connection.ts';
+
+/** Told to whoever follows the events. */
+export interface PoolEvent {
+  readonly type: 'connection made' | 'connection lost';
+  readonly target: string;
+  readonly detail?: string;
+}
+
+export interface IrohStream {
+  readonly stream: Duplex;
+  /** False when this request had to wait for a dial. */
+  readonly warm: boolean;
+  /** True when nothing has come over its connection for a while since the stream was opened, although something should have. */
+  readonly doubtful: () => boolean;
+}
+
+interface Wait {
+  readonly label: string;
+  readonly deadline: Deadline;
+  readonly signal: AbortSignal;
+}
+
+/** A dial that callers share. It has a deadline of its own and goes on when one of them, or the last, gives up. */
+interface Dial {
+  readonly done: Promise<WarmConnection>;
+  readonly abort: AbortController;
+  readonly progress: { step: 'connecting' | 'authenticating' };
+}
+
+/** Connections to keep at most: each is a socket's worth of state and a keep-alive every 5 s. */
+const MAX_CONNECTIONS = 64;
+/** ms between two looks for connections that nobody uses. */
+const REAP_MS = 30_000;
+/** ms of a dial, SSH auth included: the binding gives up on a silent peer after 30 s, and a person may have to confirm the use of a key. */
+const DIAL_MS = 30_000;
+
+/** Keys decide who one is: a connection that a key has authenticated serves only callers whose own agent lists that key (design.md). */
+export class IrohPool {
+  readonly #relays: () => Settings['iroh.relays'];
+  readonly #idleMs: number;
+  readonly #warm = new Set<WarmConnection>();
+  readonly #dials = new Map<string, Dial>();
+  readonly #reaper: NodeJS.Timeout;
+  #endpoint: { readonly relays: string; readonly bound: Promise<IrohEndpoint> } | undefined;
+  /** Endpoints of former settings: their connections live on. */
+  readonly #former = new Set<Promise<IrohEndpoint>>();
+  readonly #liveness: Liveness;
+  readonly #event: (event: PoolEvent) => void;
+  readonly #remake: Remake;
+  readonly #keep: (label: string) => boolean;
+  #closed = false;
+
+  /** `idleMs`: how long an unused connection is kept. */
+  constructor(options: {
+    readonly relays: () => Settings['iroh.relays'];
+    readonly idleMs?: number;
+    readonly reapMs?: number;
+    readonly event?: (event: PoolEvent) => void;
+    /** True for a target that is to be kept warm, used or not. */
+    readonly keep?: (label: string) => boolean;
+    /** Wall clock, ms. */
+    readonly now?: () => number;
+  }) {
+    this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
+    this.#event = options.event ?? ignore;
+    this.#keep = options.keep ?? (() => false);
+    this.#remake = new Remake({
+      isWarm: (route) => this.isWarm(route),
+      recentMs: this.#idleMs,
+      keep: this.#keep,
+      dial: (route, label) => {
+        const key = dialKeyOf(route);
+        return (this.#dials.get(key) ?? this.#dial(key, route, label)).done;
+      },
+    });
+    this.#liveness = new Liveness({
+      connections: () => this.#warm,
+      onDead: (warm) => {
+        this.#dead(warm);
+      },
+      ...(options.now === undefined ? {} : { now: options.now }),
+    });
+    this.#relays = options.relays;
+    this.#reaper = setInterval(() => {
+      this.#reap();
+    }, options.reapMs ?? REAP_MS);
+    this.#reaper.unref();
+  }
+
+  /** True when a connection for `route` is up, whoever may use it. */
+  isWarm(route: IrohRoute): boolean {
+    const way = wayOf(route);
+    return [...this.#warm].some((warm) => warm.way === way && warm.usable);
+  }
+
+  /** Connections that are kept now. */
+  get size(): number {
+    return this.#warm.size;
+  }
+
+  /**
+   * A new stream to `route`'s host: on a warm connection when there is one that this caller may use and that has room, else on a new one.
+   * Rejects with the failure of the dial, or of the step that was running when the caller's time was over.
+   */
+  async stream(route: IrohRoute, wait: Wait): Promise<IrohStream> {
+    let warm = true;
+    this.#remake.used(wayOf(route), route, wait.label);
+    for (;;) {
+      this.#liveness.noticeJump();
+      const usable = await this.#find(route, wait);
+      if (usable !== undefined && !usable.fresh && !(await usable.prove())) {
+        this.#dead(usable);
+        continue;
+      }
+      const opened = usable === undefined ? undefined : await this.#tryOn(usable, wait);
+      if (opened !== undefined) return { ...opened, warm };
+      if (usable !== undefined) continue;
+      warm = false;
+      const dialled = await this.#dialled(route, wait);
+      // More callers than it has room for may have waited: those that find none dial the next one.
+      if (dialled.connection.hasRoom()) return { ...(await dialled.open(wait)), warm };
+      if (!dialled.connection.isAlive())
+        throw fail('iroh_stream_failed', {}, new Error(await dialled.connection.closed));
+    }
+  }
+
+  /** Lets go of the connections to `route`'s host; streams on them live on. */
+  drop(route: IrohRoute): void {
+    const way = wayOf(route);
+    this.#remake.forget(way);
+    for (const warm of this.#warm) if (warm.way === way) this.#letGo(warm);
+  }
+
+  /** The round trip to `route`'s host, ms, as the binding measures it. */
+  roundTripMs(route: IrohRoute): number | undefined {
+    const way = wayOf(route);
+    return [...this.#warm].find((warm) => warm.way === way && warm.usable)?.connection.rttMs();
+  }
+
+  /** Closes every connection gracefully, then the endpoints. Bounded by the transport's own limits. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#reaper);
+    this.#liveness.close();
+    this.#remake.close();
+    for (const dial of this.#dials.values()) dial.abort.abort(fail('stopping'));
+    await Promise.allSettled([...this.#dials.values()].map((dial) => dial.done));
+    await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
+    this.#warm.clear();
+    const bound = [...this.#former, ...(this.#endpoint === undefined ? [] : [this.#endpoint.bound])];
+    await Promise.allSettled(bound.map(async (endpoint) => (await endpoint).close()));
+  }
+
+  async #find(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
+    const way = wayOf(route);
+    const candidates = (): WarmConnection[] =>
+      [...this.#warm].filter((warm) => warm.way === way && warm.usable && warm.connection.hasRoom());
+    if (!route.sshAuth) return candidates().find((warm) => warm.fingerprint === undefined);
+    if (candidates().length === 0 || route.agentSocket === undefined) return undefined;
+    const listed = await agentFingerprints(route.agentSocket, wait).catch((): string[] => []);
+    // Looked up anew: the question took its time.
+    return candidates().find((warm) => warm.fingerprint !== undefined && listed.includes(warm.fingerprint));
+  }
+
+  /** A stream on a connection that was up a moment ago; undefined when it proves dead, so that a fresh one is the answer. */
+  async #tryOn(warm: WarmConnection, wait: Wait): Promise<Omit<IrohStream, 'warm'> | undefined> {
+    try {
+      return await warm.open(wait);
+    } catch (error) {
+      if (wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
+      // Its other streams, if it has any, go on; nobody else gets it.
+      this.#letGo(warm);
+      return undefined;
+    }
+  }
+
+  /** Waits for a dial, one's own or somebody's who would authenticate with the same agent. */
+  async #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection> {
+    const key = dialKeyOf(route);
+    const dial = this.#dials.get(key) ?? this.#dial(key, route, wait.label);
+    const late = (): Failure =>
+      dial.progress.step === 'connecting'
+        ? fail('iroh_connect_timeout', { label: wait.label })
+        : fail('ssh_auth_timeout', { label: wait.label });
+    return inTime(dial.done, wait.deadline.remaining(), late, { signal: wait.signal });
+  }
+
+  #dial(key: string, route: IrohRoute, label: string): Dial {
+    const abort = new AbortController();
+    if (this.#closed) abort.abort(fail('stopping'));
+    const wait: Wait = { label, deadline: new Deadline(DIAL_MS), signal: abort.signal };
+    const progress: Dial['progress'] = { step: 'connecting' };
+    const done = this.#connect(route, wait, progress).finally(() => {
+      this.#dials.delete(key);
+    });
+    // Nobody may be left to hear of it.
+    done.catch(ignore);
+    const dial: Dial = { done, abort, progress };
+    this.#dials.set(key, dial);
+    return dial;
+  }
+
+  async #connect(route: IrohRoute, wait: Wait, progress: Dial['progress']): Promise<WarmConnection> {
+    wait.signal.throwIfAborted();
+    const endpoint = await this.#bound();
+    const connection = await endpoint.connect(route, wait.label, wait);
+    let fingerprint: string | undefined;
+    if (route.sshAuth) {
+      progress.step = 'authenticating';
+      try {
+        // The first stream of a connection is the auth stream (spec/wire.md §5).
+        const stream = await connection.openStream(wait);
+        fingerprint = (await authenticate(stream, { agentSocket: route.agentSocket, ...wait })).fingerprint;
+      } catch (error) {
+        connection.close().catch(ignore);
+        throw error;
+      }
+    }
+    if (this.#closed) {
+      connection.close().catch(ignore);
+      throw fail('stopping');
+    }
+    const warm = new WarmConnection({ way: wayOf(route), fingerprint, connection });
+    this.#makeRoom();
+    this.#warm.add(warm);
+    this.#event({ type: 'connection made', target: wait.label });
+    connection.closed.then(
+      (reason) => {
+        if (this.#warm.delete(warm)) this.#lost(warm, reason);
+      },
+      () => this.#warm.delete(warm),
+    );
+    return warm;
+  }
+
+  /** The endpoint for the relays that are set now. */
+  async #bound(): Promise<IrohEndpoint> {
+    const relays = JSON.stringify(this.#relays());
+    const known = this.#endpoint;
+    if (known?.relays === relays) {
+      const endpoint = await known.bound.catch((error: unknown) => {
+        throw asFailure(error);
+      });
+      if (endpoint.isOpen()) return endpoint;
+    }
+    if (this.#endpoint === known) {
+      if (known !== undefined) this.#former.add(known.bound);
+      const bound = IrohEndpoint.bind({ relays: this.#relays() });
+      this.#endpoint = { relays, bound };
+      bound.catch(() => {
+        // The next request binds anew.
+        if (this.#endpoint?.bound === bound) this.#endpoint = undefined;
+      });
+    }
+    return this.#endpoint === undefined ? this.#bound() : this.#endpoint.bound;
+  }
+
+  /**
+   * It gives no sign of life. Nobody gets it until it does. Streams that live on it are not cut: the path may come back before QUIC
+   * gives up (30 s); without any it is let go, and another one is made beside it.
+   */
+  #dead(warm: WarmConnection): void {
+    if (!this.#warm.has(warm)) return;
+    if (warm.connection.streams === 0) {
+      this.#warm.delete(warm);
+      warm.retire();
+      warm.connection.close(0).catch(ignore);
+    }
+    this.#lost(warm, 'the host gives no sign of life');
+  }
+
+  #lost(warm: WarmConnection, why: string): void {
+    if (this.#closed) return;
+    this.#event({ type: 'connection lost', target: this.#remake.labelOf(warm.way) ?? warm.way, detail: why });
+    this.#remake.lost(warm.way);
+  }
+
+  /** Takes a connection out of use. Closing it would end the streams that are still on it: the last one's end does that. */
+  #letGo(warm: WarmConnection): void {
+    warm.retire();
+    if (warm.connection.isAlive() && warm.connection.streams > 0) return;
+    this.#warm.delete(warm);
+    warm.connection.close().catch(ignore);
+  }
+
+  #makeRoom(): void {
+    if (this.#warm.size < MAX_CONNECTIONS) return;
+    const idle = [...this.#warm]
+      .filter((warm) => warm.connection.streams === 0)
+      .sort((a, b) => a.usedAt - b.usedAt);
+    if (idle[0] !== undefined) this.#letGo(idle[0]);
+  }
+
+  #reap(): void {
+    const now = performance.now();
+    for (const warm of this.#warm) {
+      const label = this.#remake.labelOf(warm.way);
+      const old = now - warm.usedAt > this.#idleMs && !(label !== undefined && this.#keep(label));
+      const idle = warm.connection.streams === 0 && (!warm.usable || old);
+      if (idle || !warm.connection.isAlive()) this.#letGo(warm);
+    }
+  }
+}
+
+/** What a dial needs: the same way is the same connection. */
+function wayOf(route: IrohRoute): string {
+  return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
+}
+
+/** Two callers share a dial only when they would authenticate with the same agent. */
+function dialKeyOf(route: IrohRoute): string {
+  return `${wayOf(route)}|${route.sshAuth ? (route.agentSocket ?? '') : '-'}`;
+}
+
+function ignore(): void {
+  // A connection that is being let go may fail as it likes.
+}

@@ -1,0 +1,97 @@
+// Lost connections are made again in the background while their last use is recent, with growing pauses.
+import type { IrohRoute } from '../wire/plan.ts';
+
+export interface RemakeOptions {
+  readonly dial: (route: IrohRoute, label: string) => Promise<unknown>;
+  readonly isWarm: (route: IrohRoute) => boolean;
+  /** ms after its last use that a way is worth a dial that nobody asked for. */
+  readonly recentMs: number;
+  /** True for a target that is to be kept warm, used or not. */
+  readonly keep: (label: string) => boolean;
+}
+
+interface Way {
+  readonly route: IrohRoute;
+  readonly label: string;
+  /** performance.now() of the last stream that somebody asked for. */
+  usedAt: number;
+  /** Tries in a row that failed. */
+  tries: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** ms before the first try and between later ones, doubling up to the second. */
+const FIRST_MS = 250;
+const LAST_MS = 30_000;
+/** Ways remembered at once; the least recently used go first. */
+const MAX_WAYS = 64;
+
+export class Remake {
+  readonly #options: RemakeOptions;
+  readonly #ways = new Map<string, Way>();
+  #closed = false;
+
+  constructor(options: RemakeOptions) {
+    this.#options = options;
+  }
+
+  /** Somebody asked for a stream on this way. */
+  used(way: string, route: IrohRoute, label: string): void {
+    if (this.#closed) return;
+    const known = this.#ways.get(way);
+    this.#ways.delete(way);
+    this.#ways.set(way, { route, label, usedAt: performance.now(), tries: 0, timer: known?.timer });
+    const [oldest] = this.#ways;
+    if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
+      clearTimeout(oldest[1].timer);
+      this.#ways.delete(oldest[0]);
+    }
+  }
+
+  /** Its connection is gone. Never where a key may ask its owner to confirm: nobody is there to be asked. */
+  lost(key: string): void {
+    const way = this.#ways.get(key);
+    if (this.#closed || way === undefined || way.route.sshAuth || way.timer !== undefined) return;
+    const recent = performance.now() - way.usedAt < this.#options.recentMs;
+    if ((!recent && !this.#options.keep(way.label)) || this.#options.isWarm(way.route)) return;
+    way.timer = setTimeout(
+      () => {
+        this.#try(key, way);
+      },
+      Math.min(LAST_MS, FIRST_MS * 2 ** way.tries),
+    );
+    way.timer.unref();
+  }
+
+  /** Nobody wants it any more. */
+  forget(key: string): void {
+    clearTimeout(this.#ways.get(key)?.timer);
+    this.#ways.delete(key);
+  }
+
+  /** The label under which the way was last used. */
+  labelOf(key: string): string | undefined {
+    return this.#ways.get(key)?.label;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { timer } of this.#ways.values()) clearTimeout(timer);
+    this.#ways.clear();
+  }
+
+  #try(key: string, way: Way): void {
+    const now = this.#ways.get(key) ?? way;
+    now.timer = undefined;
+    if (this.#closed || this.#options.isWarm(way.route)) return;
+    now.tries += 1;
+    this.#options.dial(way.route, way.label).then(
+      () => {
+        now.tries = 0;
+      },
+      () => {
+        this.lost(key);
+      },
+    );
+  }
+}

@@ -1,0 +1,304 @@
+// The spares of one key: made, watched, proven alive, handed out once.
+import type { Duplex } from 'node:stream';
+import type { Clock } from './clock.ts';
+import { Demand } from './demand.ts';
+import { Rest } from './rest.ts';
+
+/** A ready stream and what it takes to keep it so. The pool does not know what is spoken on it. */
+export interface Ready {
+  readonly stream: Duplex;
+  /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
+  readonly prove: (timeoutMs: number) => Promise<number>;
+}
+
+/** How to make one more of a key. */
+export interface Recipe<R extends Ready> {
+  readonly key: string;
+  /** Resolved address of the server, for its places. */
+  readonly address: string;
+  /** At most so many at once, at this round trip (ms); 0 for none. Asked again each time, since settings change. */
+  readonly max: (roundTripMs: number) => number;
+  /** True while its spares are kept however long ago the last use was. */
+  readonly keep?: () => boolean;
+  /** Bounded in time by itself. */
+  readonly make: () => Promise<R>;
+}
+
+export interface ShelfOptions {
+  readonly clock: Clock;
+  /** True when one more place may be held at the server. */
+  readonly mayHold: () => boolean;
+  /** Ends a stream gracefully, in the background. */
+  readonly end: (stream: Duplex) => void;
+  readonly log: (what: string, error: unknown) => void;
+}
+
+interface Spare<R> {
+  readonly ready: R;
+  readonly madeAt: number;
+  provenAt: number;
+  /** Settles, never rejects, when the proof that is under way is over. */
+  proof: Promise<void> | undefined;
+  /** Takes the shelf's listeners off, and pauses the stream. */
+  readonly release: () => void;
+}
+
+interface Making {
+  readonly since: number;
+  /** Never rejects. */
+  readonly over: Promise<void>;
+}
+
+/** ms after which a spare is asked whether it is still there: often enough that no dead one is handed out. */
+const PROVE_MS = 2000;
+/** ms that a proof is good for: a hand-out after that, or after a sleep, waits for a new one. */
+const PROOF_MS = 5000;
+/** Least time that a hand-out waits for proofs, ms; two round trips where that is more. */
+const PATIENCE_MS = 100;
+/** Least time for a proof before the stream counts as dead, ms. */
+const DEAD_MS = 1000;
+/** A spare that lives shorter than this (ms) is a failure of its making: the server may not want it. */
+const YOUNG_MS = 5000;
+
+/** Lifecycle: open -> closed. What is still being made when it is closed is ended on arrival. */
+export class Shelf<R extends Ready> {
+  recipe: Recipe<R>;
+  readonly #options: ShelfOptions;
+  readonly #demand = new Demand();
+  readonly #spares: Spare<R>[] = [];
+  /** Oldest first. */
+  readonly #making: Making[] = [];
+  /** Hand-outs that wait for one of those: it is theirs, no spare. */
+  #waiting = 0;
+  #usedAt: number;
+  #makeMs = 0;
+  #roundTripMs = 0;
+  readonly #rest: Rest;
+  #closed = false;
+
+  constructor(recipe: Recipe<R>, options: ShelfOptions) {
+    this.recipe = recipe;
+    this.#options = options;
+    this.#usedAt = options.clock.now();
+    this.#rest = new Rest(options.clock);
+  }
+
+  get size(): number {
+    return this.#spares.length;
+  }
+
+  /** How many are being made. */
+  get making(): number {
+    return this.#making.length;
+  }
+
+  /** ms since the last use. */
+  idleMs(): number {
+    const now = this.#options.clock.now();
+    // A clock that was set back must not keep them for ever.
+    this.#usedAt = Math.min(this.#usedAt, now);
+    return now - this.#usedAt;
+  }
+
+  /** The key is in use, by the latest way to make its streams. */
+  touch(recipe: Recipe<R>): void {
+    this.recipe = recipe;
+    this.#usedAt = this.#options.clock.now();
+  }
+
+  /** Notes that somebody came for a stream: it decides how many are kept from now on. */
+  note(): void {
+    this.#demand.note(this.#options.clock.now());
+    this.fill();
+  }
+
+  /** A stream was opened without a spare: the server is there, and this is what it takes. */
+  measured(openMs: number, roundTripMs: number): void {
+    this.#makeMs = openMs;
+    this.#roundTripMs = roundTripMs;
+    this.#rest.over();
+  }
+
+  /** See `Spares.take`. */
+  async take(): Promise<R | undefined> {
+    const { clock } = this.#options;
+    const since = clock.now();
+    let waiting = false;
+    try {
+      for (;;) {
+        const fresh = this.#handOut();
+        if (fresh !== undefined || this.#closed) return fresh;
+        const proofs = this.#spares.map((spare) => this.#prove(spare));
+        const made = this.#making[this.#waiting - (waiting ? 1 : 0)];
+        const worth = made !== undefined && (waiting || since - made.since >= this.#roundTripMs);
+        const until = Math.max(
+          proofs.length > 0 ? since + Math.max(PATIENCE_MS, 2 * this.#roundTripMs) : 0,
+          worth ? made.since + 1.5 * this.#makeMs : 0,
+        );
+        const left = until - clock.now();
+        if (left <= 0) return undefined;
+        if (worth && !waiting) {
+          waiting = true;
+          this.#waiting += 1;
+          this.fill();
+        }
+        await this.#any([...proofs, ...(worth ? this.#making.map(({ over }) => over) : [])], left);
+      }
+    } finally {
+      if (waiting) this.#waiting -= 1;
+      this.fill();
+    }
+  }
+
+  /** Proves what has not been proven for a while, ends what is too many, makes what is too few. */
+  look(): void {
+    const now = this.#options.clock.now();
+    const surplus = this.#spares.length - this.#wanted();
+    for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
+    for (const spare of this.#spares) {
+      if (Math.abs(now - spare.provenAt) > PROVE_MS) void this.#prove(spare);
+    }
+    this.fill();
+  }
+
+  /** Makes as many as are wanted now, as far as the server's places go. */
+  fill(): void {
+    const { clock, mayHold, log } = this.#options;
+    const now = clock.now();
+    if (this.#rest.resting) return;
+    while (
+      !this.#closed &&
+      this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
+      mayHold()
+    ) {
+      const settled = (): void => {
+        this.#making.splice(this.#making.indexOf(making), 1);
+      };
+      const over = this.recipe.make().then(
+        (ready) => {
+          settled();
+          this.#makeMs = Math.max(0, clock.now() - making.since);
+          this.#keep(ready);
+        },
+        (error: unknown) => {
+          settled();
+          this.#rest.failed();
+          log('no spare', error);
+        },
+      );
+      const making: Making = { since: now, over };
+      this.#making.push(making);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (let [spare] = this.#spares; spare !== undefined; [spare] = this.#spares) this.#end(spare);
+  }
+
+  #wanted(): number {
+    const span = Math.max(2 * this.#makeMs, 4 * this.#roundTripMs);
+    const wanted = this.#demand.wanted(this.#options.clock.now(), span);
+    return Math.min(this.recipe.max(this.#roundTripMs), wanted);
+  }
+
+  /** Takes the spare with the latest proof off the shelf; at once, so that no two get the same. */
+  #handOut(): R | undefined {
+    for (;;) {
+      const now = this.#options.clock.now();
+      const good = this.#spares.filter(
+        ({ proof, provenAt }) => proof === undefined && Math.abs(now - provenAt) < PROOF_MS,
+      );
+      const spare = good.reduce<Spare<R> | undefined>(
+        (best, one) => (best === undefined || one.provenAt > best.provenAt ? one : best),
+        undefined,
+      );
+      if (spare === undefined) return undefined;
+      const { stream } = spare.ready;
+      if (stream.readable && stream.writable) {
+        this.#spares.splice(this.#spares.indexOf(spare), 1);
+        spare.release();
+        return spare.ready;
+      }
+      this.#end(spare);
+    }
+  }
+
+  /** Resolves when one of `waits` has, or after `ms`. */
+  async #any(waits: readonly Promise<void>[], ms: number): Promise<void> {
+    let cancel: () => void = () => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#options.clock.after(ms, resolve);
+    });
+    await Promise.race([...waits, late]);
+    cancel();
+  }
+
+  #keep(ready: R): void {
+    const { clock, end } = this.#options;
+    const { stream } = ready;
+    if (this.#closed || !stream.readable || !stream.writable) {
+      end(stream);
+      if (!this.#closed) this.#rest.failed();
+      return;
+    }
+    const onGone = (): void => {
+      this.#lost(spare, 'it was closed');
+    };
+    // It flows, so that its end is seen at once; bytes that nobody asked for make it useless for a client.
+    const onData = (): void => {
+      if (spare.proof === undefined) this.#lost(spare, 'it spoke');
+    };
+    const spare: Spare<R> = {
+      ready,
+      madeAt: clock.now(),
+      provenAt: clock.now(),
+      proof: undefined,
+      release: () => {
+        stream.pause();
+        stream.off('data', onData);
+        stream.off('end', onGone);
+        stream.off('close', onGone);
+        stream.off('error', onGone);
+      },
+    };
+    stream.on('data', onData);
+    stream.on('end', onGone);
+    stream.on('close', onGone);
+    stream.on('error', onGone);
+    this.#spares.push(spare);
+    stream.resume();
+  }
+
+  /** Asks one spare, once at a time; a dead one is taken off the shelf and ended. Never rejects. */
+  #prove(spare: Spare<R>): Promise<void> {
+    spare.proof ??= spare.ready.prove(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
+      (roundTripMs) => {
+        spare.proof = undefined;
+        spare.provenAt = this.#options.clock.now();
+        this.#roundTripMs = roundTripMs;
+        if (spare.provenAt - spare.madeAt > YOUNG_MS) this.#rest.succeeded();
+      },
+      (error: unknown) => {
+        spare.proof = undefined;
+        this.#lost(spare, error);
+      },
+    );
+    return spare.proof;
+  }
+
+  /** It ended, broke, spoke, or did not answer. Another one takes its place, unless they keep dying young. */
+  #lost(spare: Spare<R>, why: unknown): void {
+    if (!this.#spares.includes(spare)) return;
+    this.#end(spare);
+    this.#options.log('a spare was lost', why);
+    if (Math.abs(this.#options.clock.now() - spare.madeAt) < YOUNG_MS) this.#rest.failed();
+    else this.fill();
+  }
+
+  #end(spare: Spare<R>): void {
+    this.#spares.splice(this.#spares.indexOf(spare), 1);
+    spare.release();
+    this.#options.end(spare.ready.stream);
+  }
+}

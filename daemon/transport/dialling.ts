@@ -1,0 +1,57 @@
+// What every way to dial shares: the budget, the abort, and a socket that has connected or is gone.
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { inTime, type Deadline } from '../base/deadline.ts';
+
+/** The limits of one attempt to open a stream. */
+export interface Dialling {
+  readonly deadline: Deadline;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Waits until `socket` emits `event`. When that is late, fails or is aborted, the socket is destroyed: nothing has been said on it yet.
+ * A listener for errors stays on the socket, so that an error between two owners does not end the process; it is followed by 'close'.
+ */
+export function established(
+  socket: Socket,
+  event: 'connect' | 'secureConnect',
+  { deadline, signal }: Dialling,
+  late: () => Error,
+): Promise<void> {
+  socket.on('error', () => undefined);
+  const work = new Promise<void>((resolve, reject) => {
+    const clear = (): void => {
+      socket.removeListener(event, onDone);
+      socket.removeListener('error', onError);
+      socket.removeListener('close', onClose);
+    };
+    const onDone = (): void => {
+      clear();
+      resolve();
+    };
+    const onError = (error: Error): void => {
+      clear();
+      reject(error);
+    };
+    const onClose = (): void => {
+      clear();
+      reject(Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' }));
+    };
+    socket.once(event, onDone);
+    socket.once('error', onError);
+    socket.once('close', onClose);
+  });
+  return inTime(work, deadline.remaining(), late, { signal }).catch((error: unknown) => {
+    socket.destroy();
+    throw error;
+  });
+}
+
+/** A stream that was opened, and how long its steps took, ms. */
+export interface Opened {
+  readonly stream: Duplex;
+  readonly connectMs: number;
+  /** TLS handshake; 0 where there is none. */
+  readonly handshakeMs: number;
+}

@@ -1,0 +1,36 @@
+// Opens the socket of a local bmux server.
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { errnoOf, Failure } from '../base/failure.ts';
+import { fail } from '../wire/fail.ts';
+import type { LocalRoute } from '../wire/plan.ts';
+import { established, type Dialling } from './dialling.ts';
+
+/** Longest path of a Unix socket, bytes: the system cuts a longer one without a word and reaches another socket. */
+const PATH_LIMIT = process.platform === 'darwin' ? 103 : 107;
+
+/** Connects to `route.socketPath`. Half-open is allowed: the server may go on answering after our end. */
+export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<Duplex> {
+  const path = route.socketPath;
+  const length = Buffer.byteLength(path);
+  if (length > PATH_LIMIT) {
+    throw fail(
+      'server_socket_failed',
+      { path },
+      fail('socket_path_too_long', { path, length, limit: PATH_LIMIT }),
+    );
+  }
+  const socket = connect({ path, allowHalfOpen: true });
+  try {
+    await established(socket, 'connect', dialling, () =>
+      fail('out_of_time', { ms: dialling.deadline.budgetMs, step: 'connecting to the server socket' }),
+    );
+  } catch (error) {
+    if (error instanceof Failure || dialling.signal.aborted) throw error;
+    const code = errnoOf(error);
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') throw fail('server_not_running', {}, error);
+    if (code === 'EACCES' || code === 'EPERM') throw fail('server_socket_denied', { path }, error);
+    throw fail('server_socket_failed', { path }, error);
+  }
+  return socket;
+}

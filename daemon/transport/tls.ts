@@ -1,0 +1,142 @@
+// Opens TLS streams to gateways: contexts and session tickets are kept, and never cross from one name or trust to another.
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { inTime } from '../base/deadline.ts';
+import { Failure } from '../base/failure.ts';
+import { fail } from '../wire/fail.ts';
+import type { TlsRoute } from '../wire/plan.ts';
+import { established, type Dialling, type Opened } from './dialling.ts';
+import { identityError, isServerName, sniOf } from './server-name.ts';
+import type { SystemRoots } from './roots.ts';
+import { CaFiles, trustOf } from './trust.ts';
+
+/** A context holds the whole system bundle, about a megabyte. */
+const CONTEXTS_MAX = 32;
+/** A TLS 1.3 ticket is used once; a rustls gateway sends a few with each handshake. */
+const TICKETS_MAX = 4;
+/** A resumed session is not verified again, so an old one is not used, ms. */
+const TICKET_AGE_MS = 600_000;
+const KEEP_ALIVE_MS = 15_000;
+/** Least time for one of several addresses of a name, ms: Node's own default. */
+const ATTEMPT_MIN_MS = 250;
+
+/** What is kept for one address, server name and trust. */
+interface Kept {
+  readonly context: SecureContext;
+  readonly tickets: { readonly session: Buffer; readonly at: number }[];
+}
+
+/** All TLS that this process opens to targets. */
+export class TlsContexts {
+  readonly #roots: SystemRoots;
+  readonly #caFiles = new CaFiles(CONTEXTS_MAX);
+  /** By key, least recently used first. */
+  readonly #kept = new Map<string, Kept>();
+
+  constructor(options: { readonly roots: SystemRoots }) {
+    this.#roots = options.roots;
+  }
+
+  /**
+   * Opens one stream. `handshakeMs` counts from the TCP connect.
+   * Failures in the seed's order (behaviour.md §9): CA file, TCP, server name, handshake.
+   * End it with `endGracefully`, never with `destroy()`: without close_notify the gateway loses a place of its server (wire.md §6).
+   */
+  async open(route: TlsRoute, label: string, dialling: Dialling): Promise<Opened> {
+    const { deadline, signal } = dialling;
+    const late = (): Failure => fail('tls_connect_timeout', { label });
+    const kept = await inTime(this.#keptFor(route, label), deadline.remaining(), late, { signal });
+    const start = performance.now();
+    const tcp = await dialTcp(route, label, dialling);
+    const connected = performance.now();
+    if (!isServerName(route.serverName)) {
+      tcp.destroy();
+      throw fail('tls_server_name_invalid', { serverName: route.serverName });
+    }
+    const stream = await handshake(tcp, kept, route, label, dialling);
+    return { stream, connectMs: connected - start, handshakeMs: performance.now() - connected };
+  }
+
+  async #keptFor(route: TlsRoute, label: string): Promise<Kept> {
+    const trust = await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles });
+    const place = JSON.stringify([route.host, route.port, route.serverName, route.caFile ?? null]);
+    const key = `${place} ${trust.key}`;
+    const known = this.#kept.get(key);
+    this.#kept.delete(key);
+    if (known === undefined) {
+      // The same place under another trust: its tickets were made under what is no longer trusted.
+      for (const old of this.#kept.keys()) if (old.startsWith(`${place} `)) this.#kept.delete(old);
+    }
+    const kept = known ?? { context: trust.make(), tickets: [] };
+    this.#kept.set(key, kept);
+    if (this.#kept.size > CONTEXTS_MAX) {
+      const oldest = this.#kept.keys().next().value;
+      if (oldest !== undefined) this.#kept.delete(oldest);
+    }
+    return kept;
+  }
+}
+
+async function dialTcp(route: TlsRoute, label: string, dialling: Dialling): Promise<Socket> {
+  const socket = connectTcp({
+    host: route.host,
+    port: route.port,
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_MS,
+    autoSelectFamily: true,
+    // A name with a dead first address must leave time for the others; a far one needs more than Node's 250 ms.
+    autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(dialling.deadline.remaining() / 4)),
+  });
+  try {
+    await established(socket, 'connect', dialling, () => fail('tls_connect_timeout', { label }));
+  } catch (error) {
+    if (error instanceof Failure || dialling.signal.aborted) throw error;
+    throw fail('tls_unreachable', { label }, error);
+  }
+  return socket;
+}
+
+async function handshake(
+  tcp: Socket,
+  kept: Kept,
+  route: TlsRoute,
+  label: string,
+  dialling: Dialling,
+): Promise<TLSSocket> {
+  const oldest = Date.now() - TICKET_AGE_MS;
+  const ticket = kept.tickets.splice(0).filter(({ at }) => at > oldest);
+  const offered = ticket.pop();
+  kept.tickets.push(...ticket);
+  const socket = connectTls({
+    socket: tcp,
+    secureContext: kept.context,
+    servername: sniOf(route.serverName),
+    checkServerIdentity: (_name, certificate) => identityError(route.serverName, certificate),
+    rejectUnauthorized: true,
+    ...(offered === undefined ? {} : { session: offered.session }),
+  });
+  // A ticket is worth something only after the certificate was verified; before that it may be anybody's.
+  let verified = false;
+  const early: Buffer[] = [];
+  const keep = (session: Buffer): void => {
+    if (kept.tickets.length >= TICKETS_MAX) kept.tickets.shift();
+    kept.tickets.push({ session, at: Date.now() });
+  };
+  socket.on('session', (session: Buffer) => {
+    if (verified) keep(session);
+    else early.push(session);
+  });
+  try {
+    await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
+  } catch (error) {
+    kept.tickets.length = 0;
+    tcp.destroy();
+    if (error instanceof Failure || dialling.signal.aborted) throw error;
+    throw fail('tls_handshake_failed', { label }, error);
+  }
+  verified = true;
+  early.forEach(keep);
+  return socket;
+}

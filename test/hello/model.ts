@@ -1,0 +1,210 @@
+// A model of a server with places behind a gateway, and what a hello race must come to with it.
+import { equal, ok } from 'node:assert/strict';
+import { duplexPair, type Duplex } from 'node:stream';
+import fc from 'fast-check';
+import { Deadline } from '../../daemon/base/deadline.ts';
+import { Failure } from '../../daemon/base/failure.ts';
+import { stagesFor, type Candidate } from '../../daemon/hello/candidates.ts';
+import { race, type Won } from '../../daemon/hello/race.ts';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import { FrameReader } from '../../daemon/wire/frame.ts';
+import { decodeEnvelope, defaultContract, encodeResponseFrame } from '../../daemon/wire/ipc.ts';
+import type { Compression, Epoch, ResolvedTarget } from '../../daemon/wire/plan.ts';
+import { waitFor } from '../real/child.ts';
+
+/** The server, the way to it, and what the caller knows and wants. */
+export interface Case {
+  readonly epochs: readonly Epoch[];
+  readonly compression: Compression;
+  /** Connections that it still takes. */
+  readonly places: number;
+  /** What a Hello in the wrong compression meets: silence that holds a place, or an end. */
+  readonly wrongMode: 'silent' | 'ended';
+  /** ms each way, one per candidate in the order of the dials. */
+  readonly delays: readonly number[];
+  readonly local: boolean;
+  readonly stated: Compression | undefined;
+  readonly known: Candidate | undefined;
+  readonly wanted: Epoch | undefined;
+}
+
+const BUDGET_MS = 4000;
+const epoch = fc.constantFrom<Epoch[]>(3, 4);
+const compression = fc.constantFrom<Compression[]>('zstd', 'none');
+const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(arbitrary, { nil: undefined });
+
+const anyCase: fc.Arbitrary<Case> = fc.record({
+  epochs: fc.constantFrom<(readonly Epoch[])[]>([3], [4], [3, 4]),
+  compression,
+  places: fc.constantFrom(0, 1, 1, 2, 3, 64),
+  wrongMode: fc.constantFrom<('silent' | 'ended')[]>('silent', 'ended'),
+  delays: fc.array(fc.nat(8), { minLength: 4, maxLength: 4 }),
+  local: fc.boolean(),
+  stated: maybe(compression),
+  known: maybe(fc.record({ epoch, compression })),
+  wanted: maybe(epoch),
+});
+
+class Server {
+  readonly #case: Case;
+  held = 0;
+  dials = 0;
+  /** Streams that were cut instead of ended. */
+  cut = 0;
+
+  constructor(what: Case) {
+    this.#case = what;
+  }
+
+  async open(candidate: Candidate): Promise<Duplex> {
+    const delay = this.#case.delays[this.dials++ % 4] ?? 0;
+    await pause(delay);
+    const [near, far] = duplexPair();
+    far.on('error', () => undefined);
+    if (this.held >= this.#case.places) {
+      far.resume();
+      far.end();
+      return near;
+    }
+    this.held += 1;
+    far.once('close', () => {
+      this.held -= 1;
+      if (!far.readableEnded) this.cut += 1;
+    });
+    // A server lets go when the client has ended; a gateway passes the end on.
+    far.once('end', () => {
+      if (!far.writableEnded) far.end();
+    });
+    const reader = new FrameReader();
+    far.on('data', (chunk: Buffer) => {
+      reader.push(chunk);
+      const frame = reader.next();
+      if (frame !== undefined) void this.#answer(far, candidate, decodeEnvelope(frame).version, delay);
+    });
+    return near;
+  }
+
+  async #answer(far: Duplex, candidate: Candidate, version: number, delay: number): Promise<void> {
+    await pause(delay);
+    if (far.writableEnded) return;
+    const { compression: mode, epochs, wrongMode } = this.#case;
+    if (candidate.compression !== mode) {
+      if (wrongMode === 'ended') far.end();
+      return;
+    }
+    const spoken = epochs.find((one) => one === version);
+    if (spoken === undefined) far.end();
+    else {
+      const { capabilities } = defaultContract(spoken);
+      const negotiated = { wireEpoch: spoken, revision: 1, capabilities: [...capabilities] };
+      far.write(encodeResponseFrame(spoken, 1n, { type: 'hello_negotiated', negotiated }));
+    }
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return ms === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function targetOf(what: Case): ResolvedTarget {
+  const other: Compression = what.stated === 'none' ? 'zstd' : 'none';
+  return {
+    label: 'prod',
+    route: what.local
+      ? { transport: 'local', socketPath: '/nowhere' }
+      : { transport: 'tls', host: 'prod', port: 443, serverName: 'prod' },
+    compression: what.local ? ['none'] : [what.stated ?? 'zstd', other],
+    compressionStated: what.stated !== undefined,
+    connectTimeoutMs: BUDGET_MS,
+    warnings: [],
+  };
+}
+
+/** Runs one case and compares what comes with what must. */
+async function runCase(drawn: Case): Promise<void> {
+  // A local server never compresses. One of both epochs (no real one is) counts no places, as those of epoch 3.
+  const what: Case = {
+    ...drawn,
+    ...(drawn.local ? { compression: 'none' } : {}),
+    ...(drawn.epochs.length > 1 ? { places: 64 } : {}),
+  };
+  const server = new Server(what);
+  const ends: Promise<void>[] = [];
+  const asked = { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: false };
+  let won: Won | undefined;
+  let failure: Failure | undefined;
+  const since = performance.now();
+  try {
+    won = await race({
+      stages: stagesFor(targetOf(what), what.known, what.wanted),
+      wanted: what.wanted,
+      deadline: new Deadline(BUDGET_MS),
+      signal: new AbortController().signal,
+      asked,
+      open: async (candidate) => ({ stream: await server.open(candidate) }),
+      hello: (candidate) => ({
+        epoch: candidate.epoch,
+        contract: defaultContract(candidate.epoch),
+        clientName: 'model',
+        principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
+        timeoutMs: BUDGET_MS - (performance.now() - since),
+      }),
+      end: (stream) => {
+        const ended = endGracefully(stream, 1000);
+        ends.push(ended);
+        return ended;
+      },
+    });
+  } catch (error) {
+    ok(error instanceof Failure, `not a failure: ${String(error)}`);
+    failure = error;
+  }
+  const took = performance.now() - since;
+  ok(took < BUDGET_MS, `${String(Math.round(took))} ms`);
+  const speaks = what.wanted === undefined || what.epochs.includes(what.wanted);
+  if (what.places === 0) equal(failure?.code, 'connection_lost');
+  else if (!speaks) equal(failure?.code, 'wire_epoch_mismatch');
+  else {
+    equal(failure?.code, undefined);
+    equal(won?.candidate.compression, what.compression);
+    ok(won !== undefined && (what.wanted ?? won.candidate.epoch) === won.candidate.epoch);
+    ok(what.epochs.includes(won.candidate.epoch));
+    equal(won.stream.destroyed, false, 'the winner is left alone');
+  }
+  // All others are ended, gracefully, soon.
+  await waitFor('the losers to end', () => server.held === (won === undefined ? 0 : 1), 2000);
+  if (won !== undefined) await endGracefully(won.stream, 1000);
+  await Promise.all(ends);
+  await waitFor('the winner to end', () => server.held === 0, 2000);
+  equal(server.cut, 0, 'no stream is cut');
+}
+
+/**
+ * A server that has a place is reached, in its own epoch and compression, whatever was known and stated, and however many places the
+ * wrong candidates take; an epoch that it does not speak is refused in words; a full one is a lost connection. `runs`: cases.
+ */
+export async function raceReachesWhatCanBeReached(runs: number): Promise<void> {
+  // They mostly wait, so many run side by side.
+  const side = Math.min(runs, 50);
+  const property = fc.asyncProperty(
+    fc.array(anyCase, { minLength: side, maxLength: side }),
+    async (cases) => {
+      await Promise.all(
+        cases.map((one) =>
+          runCase(one).catch((error: unknown) => {
+            throw new Error(`${JSON.stringify(one)}: ${String(error)}`, { cause: error });
+          }),
+        ),
+      );
+    },
+  );
+  await fc.assert(property, {
+    numRuns: Math.ceil(runs / side),
+    endOnFailure: true,
+    // The one case that failed, instead of all that ran beside it.
+    asyncReporter: async ({ failed, seed, errorInstance }) => {
+      if (failed) throw new Error(`seed ${String(seed)}: ${String(errorInstance)}`, { cause: errorInstance });
+    },
+  });
+}

@@ -1,0 +1,123 @@
+// The engine's way to a stream without the engine: what one opener has learnt another can be given, as after a restart.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Env } from '../../daemon/base/paths.ts';
+import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
+import { openByRace, type OpenDeps, type Opened } from '../../daemon/engine/open.ts';
+import { Reached } from '../../daemon/engine/reached.ts';
+import { Transports } from '../../daemon/engine/transports.ts';
+import { Learnt } from '../../daemon/hello/learnt.ts';
+import { HelloMemory } from '../../daemon/hello/memory.ts';
+import { Places } from '../../daemon/pool/places.ts';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import type { Plan, ResolvedTarget, Route } from '../../daemon/wire/plan.ts';
+import { defaultSettings } from '../../daemon/wire/settings.ts';
+import type { Embedded } from '../embedded/launch.ts';
+
+export interface Opener {
+  readonly learnt: Learnt;
+  readonly transports: Transports;
+  readonly learntPath: string;
+  /** Warnings so far. */
+  readonly warnings: readonly string[];
+  open(plan: Plan, signal?: AbortSignal): Promise<Opened>;
+  /** Ends the stream gracefully and waits for it. */
+  end(opened: Opened): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** `learntPath`: a file that another opener has written. */
+export async function startOpener(options: { learntPath?: string; env?: Env } = {}): Promise<Opener> {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-opener-'));
+  const learntPath = options.learntPath ?? join(folder, 'learnt.json');
+  const warnings: string[] = [];
+  const learnt = new Learnt({ path: learntPath, warn: (message) => warnings.push(message) });
+  await learnt.load();
+  const settings = { ...defaultSettings(), 'iroh.relays': 'disabled' as const };
+  const transports = new Transports({
+    settings: () => settings,
+    env: options.env ?? {},
+    event: () => undefined,
+  });
+  const places = new Places();
+  const spares = new EngineSpares({
+    settings: () => ({ ...settings, 'warmth.max_places': 0 }),
+    held: () => 0,
+    candidateOf: () => undefined,
+    open: () => Promise.reject(new Error('no spares here')),
+    end: (stream) => stream.destroy(),
+    log: () => undefined,
+  });
+  const deps: OpenDeps = {
+    transports,
+    learnt,
+    memory: new HelloMemory(),
+    spares,
+    places,
+    reached: new Reached({
+      places,
+      isWarm: () => false,
+      roundTripMs: () => undefined,
+      spares: () => 0,
+    }),
+    log: pino({ level: 'silent' }),
+    event: () => undefined,
+  };
+  return {
+    learnt,
+    transports,
+    learntPath,
+    warnings,
+    open: (plan, signal = new AbortController().signal) => openByRace(plan, deps, signal),
+    end: ({ stream }) => endGracefully(stream),
+    close: async () => {
+      spares.close();
+      await transports.close();
+      await learnt.flushed();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export function planFor(
+  route: Route,
+  over: Omit<Partial<Plan>, 'target'> & { readonly target?: Partial<ResolvedTarget> } = {},
+): Plan {
+  const { target, ...rest } = over;
+  return {
+    requestId: 'r1',
+    budgetMs: 8000,
+    clientName: 'test',
+    principal: { id: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a' },
+    ifRunning: false,
+    warnings: [],
+    runtime: { name: 'default', socket: '/run/bmux/server.sock' },
+    ...rest,
+    target: {
+      label: 'prod',
+      route,
+      compression: route.transport === 'local' ? ['none'] : ['zstd', 'none'],
+      compressionStated: false,
+      connectTimeoutMs: 8000,
+      warnings: [],
+      ...target,
+    },
+  };
+}
+
+/** Ways to an embedded server: directly, through its TLS gateway, through its iroh gateway. */
+export async function routesTo(
+  { socketPath, tls, iroh }: Embedded,
+  folder: string,
+): Promise<{ readonly local: Route; readonly tls: Route; readonly iroh: Route }> {
+  if (tls === undefined || iroh === undefined) throw new Error('start it with both gateways');
+  const caFile = join(folder, 'ca.pem');
+  await writeFile(caFile, tls.certPem);
+  return {
+    local: { transport: 'local', socketPath },
+    tls: { transport: 'tls', host: tls.host, port: tls.port, serverName: 'localhost', caFile },
+    iroh: { transport: 'iroh', endpointId: iroh.endpointId, ipAddr: iroh.address, sshAuth: false },
+  };
+}

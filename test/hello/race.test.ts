@@ -1,0 +1,8 @@
+// The race against a model of servers with places.
+import t from 'tap';
+import { raceReachesWhatCanBeReached } from './model.ts';
+
+t.test('a server that can be reached is reached, and nothing is left behind', async (t) => {
+  await raceReachesWhatCanBeReached(100);
+  t.pass();
+});

@@ -1,0 +1,127 @@
+// What the transports write and read: SSHSIG, agent lines, fingerprints, PEM, server names.
+import fc from 'fast-check';
+import { checkServerIdentity } from 'node:tls';
+import t from 'tap';
+import { pemCertificates, PemError } from '../../daemon/transport/pem.ts';
+import { isServerName, sniOf } from '../../daemon/transport/server-name.ts';
+import { parseChallenge, parseResult } from '../../daemon/transport/ssh-auth-messages.ts';
+import { Failure } from '../../daemon/base/failure.ts';
+
+const pem = (der: Uint8Array, eol: string): string => {
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join(eol);
+};
+
+t.test('PEM: every certificate is found, whatever lies between', (t) => {
+  const noise = fc.constantFrom(
+    '',
+    'Subject: CN = a\n',
+    '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n',
+  );
+  const entry = fc.record({
+    der: fc.uint8Array({ minLength: 1, maxLength: 300 }),
+    noise,
+    eol: fc.constantFrom('\n', '\r\n'),
+  });
+  fc.assert(
+    fc.property(fc.array(entry, { maxLength: 5 }), (entries) => {
+      const text = entries.map(({ der, noise, eol }) => noise + pem(der, eol)).join('');
+      const found = pemCertificates(text);
+      t.equal(found.length, entries.length);
+      return entries.every(({ der }, i) => found[i]?.equals(Buffer.from(der)) === true);
+    }),
+  );
+  fc.assert(
+    fc.property(fc.string(), fc.nat(200), (text, cut) => {
+      try {
+        pemCertificates(pem(Buffer.from(text), '\n').slice(0, cut) + text);
+      } catch (error) {
+        if (!(error instanceof PemError)) throw error;
+      }
+    }),
+  );
+  t.end();
+});
+
+t.test('server names are those of rustls', (t) => {
+  for (const name of [
+    'a',
+    'localhost',
+    'a.b',
+    'a.b.',
+    'a_b.c',
+    '_x.y',
+    '1a',
+    '1.a',
+    'xn--bcher-kva.de',
+    '127.0.0.1',
+    '::1',
+  ]) {
+    t.ok(isServerName(name), name);
+  }
+  const label = 'a'.repeat(63);
+  for (const name of [
+    '',
+    '.',
+    'a..b',
+    '.a',
+    '-a',
+    'a-',
+    'a b',
+    'ä',
+    '1',
+    'a.1',
+    '1.2.3',
+    '[::1]',
+    'a:1',
+    'fe80::1%lo',
+    'a..',
+    `${label}a`,
+  ]) {
+    t.notOk(isServerName(name), name);
+  }
+  t.ok(isServerName(`${label}.${label}.${label}.${'a'.repeat(61)}`));
+  t.notOk(isServerName(`${label}.${label}.${label}.${'a'.repeat(62)}`));
+  t.same(['a.b.', '127.0.0.1', '::1'].map(sniOf), ['a.b', '', '']);
+  fc.assert(
+    fc.property(fc.string({ maxLength: 80 }), (name) => {
+      if (!isServerName(name)) return;
+      // Whatever passes is a name that Node can check without throwing.
+      checkServerIdentity(name, { subject: {}, subjectaltname: 'DNS:x' } as never);
+    }),
+  );
+  t.end();
+});
+
+t.test('lines of a host are checked, and only line_invalid comes out', (t) => {
+  const challenge = {
+    type: 'challenge',
+    challenge: Array.from({ length: 32 }, (_, i) => i),
+    allowed_fingerprints: ['a'],
+  };
+  t.same(parseChallenge(JSON.stringify(challenge)).allowedFingerprints, ['a']);
+  for (const broken of [
+    { ...challenge, challenge: challenge.challenge.slice(1) },
+    { ...challenge, challenge: challenge.challenge.map((n) => n + 250) },
+    { ...challenge, allowed_fingerprints: [1] },
+    { ...challenge, type: 'result' },
+    [],
+  ]) {
+    t.throws(() => parseChallenge(JSON.stringify(broken)), { code: 'line_invalid' });
+  }
+  fc.assert(
+    fc.property(fc.oneof(fc.json(), fc.string()), (line) => {
+      for (const parse of [parseChallenge, parseResult]) {
+        try {
+          parse(line);
+        } catch (error) {
+          if (!(error instanceof Failure && error.code === 'line_invalid')) throw error;
+        }
+      }
+    }),
+  );
+  t.end();
+});

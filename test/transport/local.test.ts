@@ -1,0 +1,66 @@
+// The local transport: what a socket that is not there, or not ours, says.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import { openLocal } from '../../daemon/transport/local.ts';
+import { failureOf, readAll, within } from './dialling.ts';
+
+t.test('local sockets', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-local-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const open = (name: string, ms = 5000) =>
+    openLocal({ transport: 'local', socketPath: join(folder, name) }, within(ms));
+
+  t.test('no socket, and a file that is none, mean that no server runs', async (t) => {
+    t.equal((await failureOf(open('missing'))).code, 'server_not_running');
+    await writeFile(join(folder, 'plain'), '');
+    t.equal((await failureOf(open('plain'))).code, 'server_not_running');
+  });
+
+  t.test('a path that the system would cut is refused, not dialled', async (t) => {
+    const failure = await failureOf(open('x'.repeat(120)));
+    t.equal(failure.code, 'server_socket_failed');
+    t.match(failure.data.causes[0], /bytes long; the system takes/);
+  });
+
+  t.test('answers after our end still arrive', async (t) => {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      void readAll(socket).then((bytes) => socket.end(`got ${bytes.toString()}`));
+    });
+    await new Promise<void>((resolve) => server.listen(join(folder, 'live'), resolve));
+    t.teardown(() => server.close());
+    const stream = await open('live');
+    stream.end('question');
+    t.equal((await readAll(stream)).toString(), 'got question');
+  });
+
+  t.test('an end is bounded when the peer never ends', async (t) => {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.resume();
+      socket.on('error', () => undefined);
+      t.teardown(() => socket.destroy());
+    });
+    await new Promise<void>((resolve) => server.listen(join(folder, 'deaf'), resolve));
+    t.teardown(() => server.close());
+    const stream = await open('deaf');
+    const start = performance.now();
+    await endGracefully(stream, 200);
+    t.ok(stream.destroyed);
+    t.ok(performance.now() - start >= 190, 'it waited for the bound');
+    await endGracefully(stream, 200);
+  });
+
+  t.test('an abort ends the attempt with its own reason', async (t) => {
+    const reason = new Error('the client has gone');
+    await t.rejects(
+      openLocal(
+        { transport: 'local', socketPath: join(folder, 'missing') },
+        within(5000, AbortSignal.abort(reason)),
+      ),
+      reason,
+    );
+  });
+});
