@@ -1,0 +1,60 @@
+// Binding a Unix socket so that an older server can never remove a newer one's: a private name, renamed into place.
+import { lstat, rename, unlink } from 'node:fs/promises';
+import { connect, type Server } from 'node:net';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../base/failure.ts';
+import { fail } from '../wire/fail.ts';
+
+/** Longest socket path, bytes: sun_path less its final zero (unix(7): 108 on Linux, 104 on macOS). Node cuts a longer one silently. */
+export function maxSocketPath(platform: NodeJS.Platform = process.platform): number {
+  return platform === 'linux' ? 107 : 103;
+}
+
+/** Listens on `path`, replacing whatever is there. The returned function removes the socket again if it is still ours. */
+export async function bindSocket(server: Server, path: string): Promise<() => Promise<void>> {
+  const private_ = join(dirname(path), `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`);
+  for (const name of [path, private_]) {
+    const length = Buffer.byteLength(name);
+    if (length > maxSocketPath())
+      throw fail('socket_path_too_long', { path: name, length, limit: maxSocketPath() });
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(private_, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  await rename(private_, path);
+  const { ino, dev } = await lstat(path);
+  return async () => {
+    try {
+      const now = await lstat(path);
+      if (now.ino === ino && now.dev === dev) await unlink(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+  };
+}
+
+/** True when somebody accepts connections on `path`. A socket file without a listener is stale. */
+export function isListening(path: string, timeoutMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const done = (listening: boolean): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(listening);
+    };
+    // No answer to a connect is a full backlog: somebody is there.
+    const timer = setTimeout(() => {
+      done(true);
+    }, timeoutMs);
+    socket.once('connect', () => {
+      done(true);
+    });
+    socket.once('error', (error) => {
+      done(errnoOf(error) === 'EAGAIN');
+    });
+  });
+}

@@ -1,0 +1,56 @@
+// The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
+import { Socket } from 'node:net';
+
+interface Handle {
+  readStart?: () => void;
+  readStop?: () => void;
+  reading?: boolean;
+}
+
+/** The libuv handle under a socket. Node gives no public way to stop reading at once: without it one stream in three lost bytes. */
+function handleOf(socket: Socket): Handle | undefined {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  return typeof handle === 'object' && handle !== null ? handle : undefined;
+}
+
+/** Stops reading from the kernel now, not at the next turn. What was read already stays in the socket's buffer. */
+export function stopReading(socket: Socket): void {
+  socket.pause();
+  const handle = handleOf(socket);
+  if (handle?.readStop !== undefined) {
+    handle.readStop();
+    handle.reading = false;
+  }
+}
+
+/** Reads again. The stream believes that it has been reading all along, so its own resume() would not ask the kernel. */
+export function startReading(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle?.readStart !== undefined && handle.reading === false) {
+    handle.reading = true;
+    handle.readStart();
+  }
+  socket.resume();
+}
+
+/** Stops reading and takes everything that was read so far: `head` first (what came with the upgrade), then the socket's buffer. */
+export function takeRead(socket: Socket, head: Buffer): Buffer {
+  stopReading(socket);
+  const parts: Buffer[] = head.length > 0 ? [head] : [];
+  for (;;) {
+    const chunk: unknown = socket.read();
+    if (!Buffer.isBuffer(chunk)) break;
+    parts.push(chunk);
+  }
+  // read() may have asked for more.
+  stopReading(socket);
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+
+/** A socket that has just arrived from the parent: it must not be read before its stream is there, and half-close must work. */
+export function adopt(handle: unknown): Socket | undefined {
+  if (!(handle instanceof Socket)) return undefined;
+  stopReading(handle);
+  handle.allowHalfOpen = true;
+  return handle;
+}

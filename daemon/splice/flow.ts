@@ -1,0 +1,142 @@
+// One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
+import type { Duplex } from 'node:stream';
+
+export interface FlowOptions {
+  readonly from: Duplex;
+  readonly to: Duplex;
+  /** Bytes that may wait here for `to` before `from` is no longer read. 0: as little as the streams themselves buffer. */
+  readonly spill: number;
+  /** `from` came to its end, and `to` has passed on everything and its own end. */
+  readonly onEnd: () => void;
+}
+
+/** What the smallest chunk counts for in the spill: a flood of single bytes must not cost a hundred times its bound. */
+const MIN_COST = 256;
+
+/**
+ * Reads on while fewer than `spill` bytes wait: a real server kills a stream whose writer is blocked for 5 s (spec/v4.md §3). They wait
+ * here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
+ * Lifecycle: flowing -> (source ended) -> ended | discarding.
+ */
+export class Flow {
+  /** Bytes read so far. */
+  bytes = 0;
+  /** `from` has said its last byte. */
+  sourceEnded = false;
+  /** `to` has let go of everything, its end too. */
+  ended = false;
+  /** performance.now() of the last byte read, and of the last taken by `to`. */
+  readAt = performance.now();
+  takenAt = performance.now();
+  readonly #from: Duplex;
+  readonly #to: Duplex;
+  readonly #spill: number;
+  readonly #onEnd: () => void;
+  readonly #queue: Buffer[] = [];
+  #cost = 0;
+  #fullSince: number | undefined;
+  #stalledMs = 0;
+  #discards = false;
+  #told = false;
+
+  constructor({ from, to, spill, onEnd }: FlowOptions) {
+    this.#from = from;
+    this.#to = to;
+    this.#spill = spill;
+    this.#onEnd = onEnd;
+    from.on('data', this.#onData);
+    from.on('end', this.#onSourceEnd);
+    to.on('drain', this.#onDrain);
+    if (from.readableEnded) queueMicrotask(this.#onSourceEnd);
+  }
+
+  /** Bytes that wait for `to`. */
+  get waiting(): number {
+    return this.#queue.reduce((sum, chunk) => sum + chunk.length, this.#to.writableLength);
+  }
+
+  /** The longest time, ms, that `from` was held back because `to` took nothing more. */
+  get stalledMs(): number {
+    return Math.max(this.#stalledMs, this.#fullSince === undefined ? 0 : performance.now() - this.#fullSince);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.bytes += chunk.length;
+    this.readAt = performance.now();
+    if (this.#discards || this.#to.destroyed || this.#to.writableEnded) return;
+    if (this.#queue.length === 0 && !this.#to.writableNeedDrain) {
+      this.takenAt = this.readAt;
+      this.#to.write(chunk);
+    } else {
+      this.#queue.push(chunk);
+      this.#cost += Math.max(MIN_COST, chunk.length);
+    }
+    this.#regulate();
+  };
+
+  readonly #onDrain = (): void => {
+    this.takenAt = performance.now();
+    let taken = 0;
+    for (const chunk of this.#queue) {
+      if (this.#to.writableNeedDrain) break;
+      this.#to.write(chunk);
+      this.#cost -= Math.max(MIN_COST, chunk.length);
+      taken += 1;
+    }
+    this.#queue.splice(0, taken);
+    this.#regulate();
+    this.#finish();
+  };
+
+  #regulate(): void {
+    const blocked =
+      this.#cost > 0 ? this.#cost >= this.#spill : this.#spill === 0 && this.#to.writableNeedDrain;
+    if (blocked && !this.#discards) {
+      this.#fullSince ??= performance.now();
+      this.#from.pause();
+    } else {
+      this.#stalledMs = this.stalledMs;
+      this.#fullSince = undefined;
+      if (this.#from.isPaused()) this.#from.resume();
+    }
+  }
+
+  readonly #onSourceEnd = (): void => {
+    this.sourceEnded = true;
+    this.#finish();
+  };
+
+  #finish(): void {
+    if (!this.sourceEnded || this.#told || this.#queue.length > 0) return;
+    this.#told = true;
+    const done = (): void => {
+      if (this.ended) return;
+      this.ended = true;
+      this.#onEnd();
+    };
+    if (this.#to.destroyed || this.#to.writableFinished) done();
+    else if (this.#to.writableEnded) this.#to.once('finish', done).once('close', done);
+    else this.#to.end(done);
+  }
+
+  /** No byte comes after those that are here: `from` broke. What waits is still handed on, and the end after it. */
+  cut(): void {
+    this.#onSourceEnd();
+  }
+
+  /** From now on what is read is thrown away: the writable side is gone, but the readable one must be read to its end. */
+  discard(): void {
+    this.#discards = true;
+    this.#queue.length = 0;
+    this.#cost = 0;
+    if (!this.#from.destroyed) this.#regulate();
+    this.#finish();
+  }
+
+  /** Takes the listeners off again. */
+  detach(): void {
+    this.#from.off('data', this.#onData);
+    this.#from.off('end', this.#onSourceEnd);
+    this.#to.off('drain', this.#onDrain);
+  }
+}

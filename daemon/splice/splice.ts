@@ -1,0 +1,205 @@
+// Joins a client and a remote stream: bytes both ways, half-close both ways, and one proper end whatever happens to either side.
+import type { Duplex } from 'node:stream';
+import { textOf } from '../base/failure.ts';
+import { LIMITS } from '../wire/limits.ts';
+import { Flow } from './flow.ts';
+
+/** How a splice ended. `finished`: both sides came to their end. */
+export interface SpliceEnd {
+  readonly reason: 'finished' | 'client lost' | 'remote lost' | 'stopped' | 'out of time';
+  /** Who asked for the end, or the first line of the error. */
+  readonly why?: string;
+  /** The longest time, ms, that the server was held back because the client did not read; from 1 s on. */
+  readonly stalledMs?: number;
+  /** What had not come to its end in time and was cut: a remote may cost the server behind its gateway a place. */
+  readonly cut?: 'client' | 'remote' | 'both';
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+export interface SpliceOptions {
+  readonly client: Duplex;
+  readonly remote: Duplex;
+  /** Bytes kept for a client that does not read, before back-pressure reaches the server. */
+  readonly spill: number;
+  /** ms for a graceful end. */
+  readonly endMs?: number;
+  /** ms without a byte from the server that a client may stay after it has closed its side; and that it may take to read what is left. */
+  readonly lingerMs?: number;
+}
+
+/** A shorter stall is ordinary back-pressure, ms. */
+const STALL_MS = 1000;
+
+/**
+ * Lifecycle: live -> (one side ended: half) -> ending -> done. A lost client, a lost remote and a stop all go through `#finish`,
+ * so that the remote always gets its end (close_notify, finish) and is read to its own (spec/wire.md §5, §6).
+ */
+export class Splice {
+  /** Resolves once, never rejects. Both sides are closed by then. */
+  readonly done: Promise<SpliceEnd>;
+  readonly #client: Duplex;
+  readonly #remote: Duplex;
+  readonly #up: Flow;
+  readonly #down: Flow;
+  readonly #endMs: number;
+  readonly #lingerMs: number;
+  #resolve: (end: SpliceEnd) => void = () => {};
+  #reason: SpliceEnd['reason'] = 'finished';
+  #why: string | undefined;
+  #cut: SpliceEnd['cut'];
+  #timer: NodeJS.Timeout | undefined;
+  /** performance.now() when the client had been given everything and the end. */
+  #toldAt: number | undefined;
+  #ending = false;
+  #over = false;
+
+  constructor({ client, remote, spill, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs }: SpliceOptions) {
+    this.#client = client;
+    this.#remote = remote;
+    this.#endMs = endMs;
+    this.#lingerMs = lingerMs;
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    client.on('error', this.#onClientError);
+    remote.on('error', this.#onRemoteError);
+    client.on('close', this.#onClose);
+    remote.on('close', this.#onClose);
+    this.#up = new Flow({ from: client, to: remote, spill: 0, onEnd: this.#onHalf });
+    this.#down = new Flow({ from: remote, to: client, spill, onEnd: this.#onHalf });
+    client.on('end', this.#onHalf);
+    remote.on('end', this.#onHalf);
+    if (client.destroyed || remote.destroyed) queueMicrotask(this.#onClose);
+  }
+
+  get bytesUp(): number {
+    return this.#up.bytes;
+  }
+
+  get bytesDown(): number {
+    return this.#down.bytes;
+  }
+
+  get ending(): boolean {
+    return this.#ending;
+  }
+
+  /** Ends the stream gracefully, bounded: the server hears our end, and the client what the server still says. */
+  stop(who: string): void {
+    this.#finish('stopped', who);
+  }
+
+  /** One side has said its last byte, or all of it has reached the other. */
+  readonly #onHalf = (): void => {
+    if (this.#up.ended && this.#down.ended) this.#bound();
+    else this.#watch();
+  };
+
+  readonly #onClientError = (error: unknown): void => {
+    this.#finish('client lost', textOf(error));
+  };
+
+  readonly #onRemoteError = (error: unknown): void => {
+    this.#finish('remote lost', textOf(error));
+  };
+
+  readonly #onClose = (): void => {
+    if (this.#over) return;
+    if (this.#client.closed && this.#remote.closed) this.#settle();
+    else if (this.#client.destroyed && !(this.#up.sourceEnded && this.#down.ended))
+      this.#finish('client lost', 'the client closed');
+    else if (this.#remote.destroyed && !this.#down.sourceEnded)
+      this.#finish('remote lost', 'the server closed');
+    else if (this.#client.destroyed) this.#bound();
+    else this.#onHalf();
+  };
+
+  #settle(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#up.detach();
+    this.#down.detach();
+    this.#client.off('end', this.#onHalf);
+    this.#remote.off('end', this.#onHalf);
+    const stalledMs = Math.round(this.#down.stalledMs);
+    this.#resolve({
+      reason: this.#reason,
+      ...(this.#why === undefined ? {} : { why: this.#why }),
+      ...(stalledMs < STALL_MS ? {} : { stalledMs }),
+      ...(this.#cut === undefined ? {} : { cut: this.#cut }),
+      bytesUp: this.bytesUp,
+      bytesDown: this.bytesDown,
+    });
+  }
+
+  /** While one side has ended: the other may go on, but not in silence for ever, since a dead client looks just like one that listens. */
+  #watch(): void {
+    if (this.#ending || this.#over) return;
+    clearTimeout(this.#timer);
+    const { until, silence } = this.#patience();
+    const left = until - performance.now();
+    if (left <= 0) this.#finish('out of time', silence);
+    else if (until !== Infinity) this.#timer = setTimeout(() => this.#watch(), left + 1);
+  }
+
+  /** Until when (performance.now()) a half-closed stream may be silent, and who is silent then. */
+  #patience(): { readonly until: number; readonly silence: string } {
+    const up = this.#up;
+    const down = this.#down;
+    if (down.ended) {
+      this.#toldAt ??= performance.now();
+      const until = Math.max(up.readAt, this.#toldAt) + this.#endMs;
+      return { until, silence: 'the server had ended, and the client neither ended nor said more' };
+    }
+    if (down.sourceEnded) {
+      const until = down.takenAt + this.#lingerMs;
+      return {
+        until,
+        silence: `the server had ended, and the client did not read the last ${down.waiting} bytes`,
+      };
+    }
+    const until = up.sourceEnded ? Math.max(down.readAt, up.takenAt, up.readAt) + this.#lingerMs : Infinity;
+    return { until, silence: 'the client had closed its side, and the server said nothing more' };
+  }
+
+  /** Both ends are under way: whoever does not come to it in time is cut. */
+  #bound(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#cut = this.#client.closed ? 'remote' : this.#remote.closed ? 'client' : 'both';
+      this.#remote.destroy();
+      this.#client.destroy();
+    }, this.#endMs);
+  }
+
+  #finish(reason: Exclude<SpliceEnd['reason'], 'finished'>, why: string): void {
+    if (this.#over) return;
+    if (this.#reason === 'finished') {
+      this.#reason = reason;
+      this.#why = why;
+    }
+    switch (reason) {
+      case 'remote lost':
+        // What came before is the client's; then it is told the end. It may take its time to read.
+        this.#up.discard();
+        this.#down.cut();
+        break;
+      case 'stopped':
+        // What the client still sends has no reader any more, but unread bytes would keep its socket from closing.
+        this.#up.discard();
+        this.#bound();
+        break;
+      case 'client lost':
+      case 'out of time':
+        this.#up.cut();
+        this.#bound();
+        this.#client.destroy();
+        this.#down.discard();
+        break;
+    }
+    if (reason === 'stopped' && !this.#remote.destroyed && !this.#remote.writableEnded) this.#remote.end();
+  }
+}
