@@ -1,0 +1,272 @@
+// Control's composition: home, settings, contexts, engines, the control socket, and how it leaves.
+import { asFailure } from '../wire/fail.ts';
+import { join } from 'node:path';
+import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
+import { bmuxdPaths, type Env } from '../base/paths.ts';
+import { withoutCredentials } from '../base/redact.ts';
+import { loadSettings } from '../config/settings.ts';
+import { watchFiles } from '../config/watch.ts';
+import { HandoffSender } from '../handoff/sender.ts';
+import { whitelisted } from '../wire/request.ts';
+import type { Settings } from '../wire/settings.ts';
+import { isActivated, listenActivated } from './activation.ts';
+import { claim } from './claim.ts';
+import { withoutDoor } from './door-env.ts';
+import { Doors } from './doors.ts';
+import { Ending } from './ending.ts';
+import { Events } from './events.ts';
+import { KnownContexts } from './known-contexts.ts';
+import { TargetDoors } from './target-doors.ts';
+import { CallerFiles } from './caller-files.ts';
+import { Contexts } from './contexts.ts';
+import { Engines } from './engines.ts';
+import { Generations } from './generations.ts';
+import { makeHome } from './home.ts';
+import { proxyFetch } from './proxy-fetch.ts';
+import { Report } from './report.ts';
+import { makeServer } from './server.ts';
+import { listTargets } from './targets.ts';
+import { upgradeHandler } from './upgrade.ts';
+
+export interface ControlOptions {
+  readonly env: Env;
+  /** Working directory: relative paths in `env` start there. */
+  readonly cwd: string;
+  readonly version: string;
+  readonly sink: LogSink;
+  /** From the command line; wins over the settings. */
+  readonly logLevel?: LogLevel | undefined;
+}
+
+export interface Control {
+  readonly socketPath: string;
+  /** Leaves: engines drain, live streams go on. Resolves when the socket is gone. Calling twice is safe. */
+  close(): Promise<void>;
+  reload(): Promise<void>;
+  /** Resolves when somebody asked over the control socket for everything to end, and everything has. */
+  readonly stopped: Promise<void>;
+}
+
+/** Starts the broker. Rejects with the failure that the user should read; nothing is left behind then. */
+export async function runControl(options: ControlOptions): Promise<Control> {
+  const { env, cwd, version, sink } = options;
+  const sinceMs = Date.now();
+  const paths = bmuxdPaths(env);
+  // A daemon that is started where `bmuxd env` was evaluated must not take its own target socket for a server.
+  const own = whitelisted(withoutDoor(env));
+  await makeHome(paths);
+  let loaded = await loadSettings(paths.settings);
+  const levelOf = (): LogLevel => options.logLevel ?? loaded.settings['log.level'];
+  const settings = (): Settings => ({ ...loaded.settings, 'log.level': levelOf() });
+  const log = makeLogger({ level: levelOf(), sink, process: 'control' });
+  const sender = new HandoffSender({ maxWaiting: () => settings()['streams.max_waiting'] });
+  const writeLine = (line: string): void => {
+    sink.write(line);
+  };
+  const events = new Events();
+  const doors = new Doors({
+    log,
+    event: (event) => {
+      events.add(event);
+    },
+  });
+  const engines = new Engines({
+    paths,
+    version,
+    settings,
+    sender,
+    log,
+    writeLine,
+    onReady: (engine) => {
+      doors.attach(engine);
+      events.add({ type: 'engine ready' });
+      takeOver();
+      if (doorsAreOpen) void keepWarm();
+    },
+    onLeave: (engine) => {
+      doors.detach(engine);
+      events.add({ type: 'engine gone', detail: engines.why });
+    },
+    onEvent: (event) => {
+      events.add(event);
+    },
+    onStaleDoor: (door) => {
+      targetDoors.renew(door).catch((error: unknown) => {
+        log.info({ door, err: asFailure(error).data }, 'the target could not be resolved anew');
+      });
+    },
+  });
+  const generations = new Generations({ dir: paths.enginesDir });
+  const max = (): number => settings()['contexts.max'];
+  const contexts = new Contexts({
+    env,
+    own,
+    cwd,
+    max,
+    log,
+    onChange: () => {
+      if (doorsAreOpen) void targetDoors.refresh();
+    },
+    event: (event) => {
+      events.add(event);
+    },
+  });
+  let doorsAreOpen = false;
+  /** Engines of an earlier control go on accepting until the paths lead to the doors of this one, and somebody accepts there. */
+  const takeOver = (): void => {
+    const { generation } = engines;
+    if (!doorsAreOpen || generation === undefined) return;
+    generations.drainOthers(generation).catch((error: unknown) => {
+      log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
+    });
+  };
+  /** Targets with `warm = true` in bmuxd.toml. */
+  const keepWarm = async (): Promise<void> => {
+    for (const [target, { warm }] of Object.entries(settings().targets)) {
+      if (warm !== true) continue;
+      try {
+        engines.tell({ type: 'warm', plan: await targetDoors.planFor({ target }) });
+      } catch (error) {
+        log.warn({ target, err: asFailure(error).data }, 'cannot be kept warm');
+      }
+    }
+  };
+  const files = new CallerFiles();
+  const fetch = proxyFetch(env);
+  const targetDoors = new TargetDoors({
+    dir: paths.dir,
+    doors,
+    contexts,
+    files,
+    settings,
+    fetch,
+    log,
+    own: { env: own, cwd },
+    known: new KnownContexts({
+      path: join(paths.stateDir, 'contexts.json'),
+      warn: (message) => {
+        log.warn(message);
+      },
+    }),
+  });
+  const report = new Report({
+    engines,
+    generations,
+    contexts,
+    settingsProblem: () => loaded.problem,
+    settingsPath: paths.settings,
+    socketPath: paths.controlSocket,
+    version,
+    sinceMs,
+  });
+  let requests = 0;
+  const upgrade = upgradeHandler({
+    sender,
+    log,
+    contexts,
+    files,
+    settings,
+    fetch,
+    nextRequestId: () => `${process.pid.toString(36)}-${(requests += 1).toString(36)}`,
+  });
+
+  const reloadSettings = async (): Promise<void> => {
+    const next = await loadSettings(paths.settings);
+    loaded = next.problem === undefined ? next : { settings: loaded.settings, problem: next.problem };
+    sayBrokenSettings();
+    log.level = levelOf();
+    engines.tell({ type: 'settings', settings: settings() });
+  };
+  const sayBrokenSettings = (): void => {
+    if (loaded.problem === undefined) return;
+    const { code, detail } = loaded.problem.data;
+    log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
+  };
+  const reload = async (): Promise<void> => {
+    await reloadSettings();
+    await contexts.reload();
+    await targetDoors.refresh();
+    log.info('reloaded');
+  };
+  const app = await makeServer({
+    health: () => report.health(),
+    status: () => report.status(),
+    targets: async (request) => listTargets(await contexts.view(request)),
+    streams: async () => {
+      const list = await generations.streams();
+      return {
+        ...list,
+        streams: list.streams.map((row) => ({ ...row, target: withoutCredentials(row.target) })),
+      };
+    },
+    endStream: (id) => generations.end(id),
+    door: (request) => targetDoors.ensure(request),
+    follow: (response) => events.listen(response),
+    drop: async (request) => {
+      engines.tell({ type: 'drop', plan: await targetDoors.planFor(request) });
+    },
+    reload: async () => {
+      await reload();
+      return { problems: report.problems() };
+    },
+    stop: () => {
+      void ending.stop();
+    },
+  });
+  app.server.on('upgrade', (message, socket, head) => {
+    upgrade.handle(message, socket, head);
+  });
+  let unbind = (): Promise<void> => Promise.resolve();
+  const watch = watchFiles({
+    files: () => [paths.settings],
+    onChange: () => {
+      reloadSettings().catch((error: unknown) => {
+        log.error({ err: asFailure(error).data }, 'reload failed');
+      });
+    },
+  });
+  // Before anybody can ask for it.
+  const ending = new Ending({
+    log,
+    server: app.server,
+    refuse: [upgrade, targetDoors, events, sender],
+    unbind: () => unbind(),
+    doors: {
+      leave: () => {
+        doors.leave();
+      },
+      close: () => doors.close().then(() => targetDoors.clear()),
+    },
+    engines,
+    generations,
+    watchers: [watch, contexts],
+  });
+  try {
+    if (isActivated(env, process.pid)) await listenActivated(app.server);
+    else unbind = await claim(paths, app.server);
+  } catch (error) {
+    await Promise.all([app.close(), watch.close()]);
+    throw error;
+  }
+  await generations.sweep();
+  engines.start();
+  log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
+  sayBrokenSettings();
+  void contexts
+    .openOwn()
+    .then(() => targetDoors.open())
+    .then(() => {
+      doorsAreOpen = true;
+      takeOver();
+      return keepWarm();
+    })
+    .catch((error: unknown) => {
+      log.error({ err: asFailure(error).data }, 'target sockets');
+    });
+  return {
+    socketPath: paths.controlSocket,
+    close: () => ending.close(),
+    reload,
+    stopped: ending.stopped,
+  };
+}

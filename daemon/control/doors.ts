@@ -1,0 +1,245 @@
+// Target sockets, control's side: which there are, where they are, and who accepts on them. Control keeps them and never accepts.
+import { watch, type FSWatcher } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import type { ChildProcess } from 'node:child_process';
+import type { Logger } from '../base/log.ts';
+import { isListening } from '../handoff/bind.ts';
+import { bindUnheard } from '../handoff/unheard.ts';
+import type { BrokerEvent } from '../wire/answers.ts';
+import type { ToEngine } from '../wire/engine-messages.ts';
+import { asFailure, fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { Plan } from '../wire/plan.ts';
+import { makeDoorFolder, type DoorFolder } from './door-folder.ts';
+
+/** What a door is for. */
+export interface DoorSpec {
+  /** The target as a person names it. */
+  readonly target: string;
+  /** Folder of the context's doors: `{bmuxd dir}/targets` or `{bmuxd dir}/targets-{context}`. */
+  readonly parent: string;
+  /** Made anew at each change of config. */
+  readonly plan: Plan;
+}
+
+interface Door {
+  readonly id: string;
+  readonly target: string;
+  readonly parent: string;
+  readonly server: Server;
+  readonly folder: DoorFolder;
+  /** Of the folder; only where it does not hold the user back. */
+  readonly watcher: FSWatcher | undefined;
+  plan: Plan;
+}
+
+export interface DoorsOptions {
+  readonly log: Logger;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+}
+
+/** ms between two looks whether the paths are still ours. */
+const LOOK_MS = 500;
+/** ms between two looks whether the engine listens on a socket that it was sent. */
+const HEARD_MS = 5;
+/** Target sockets at once: a listening socket each, in both processes. */
+const MAX_DOORS = 512;
+
+export class Doors {
+  readonly #options: DoorsOptions;
+  readonly #doors = new Map<string, Door>();
+  readonly #timer: NodeJS.Timeout;
+  #engine: ChildProcess | undefined;
+  /** Changes of doors follow each other. */
+  #last: Promise<void> = Promise.resolve();
+  #looking = false;
+  #closed = false;
+
+  constructor(options: DoorsOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => {
+      void this.#look();
+    }, LOOK_MS);
+    this.#timer.unref();
+  }
+
+  get size(): number {
+    return this.#doors.size;
+  }
+
+  /** Makes the door, or renews its plan; resolves with where it is, when the engine accepts there. */
+  async ensure(spec: DoorSpec): Promise<DoorFolder> {
+    return this.#inTurn(async () => {
+      const id = idOf(spec);
+      const known = this.#doors.get(id);
+      if (known !== undefined) {
+        known.plan = spec.plan;
+        this.#tell(known, undefined);
+        return known.folder;
+      }
+      if (this.#doors.size >= MAX_DOORS) throw fail('doors_full', { count: this.#doors.size });
+      const door = await this.#open(id, spec);
+      this.#doors.set(id, door);
+      return door.folder;
+    });
+  }
+
+  /** Removes the doors of a context's folder whose targets are not in `keep`. */
+  async retain(parent: string, keep: ReadonlySet<string>): Promise<void> {
+    await this.#inTurn(async () => {
+      for (const door of this.#doors.values()) {
+        if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
+      }
+    });
+  }
+
+  has(parent: string, target: string): boolean {
+    return this.#doors.has(idOf({ parent, target }));
+  }
+
+  /** What the door is for that an engine speaks of. */
+  find(id: string): DoorSpec | undefined {
+    return this.#doors.get(id);
+  }
+
+  /** A new engine is ready: it accepts on every door from now on. */
+  attach(engine: ChildProcess): void {
+    this.#engine = engine;
+    for (const door of this.#doors.values()) this.#tell(door, door.server);
+  }
+
+  /** The engine is gone: who connects until the next one is ready waits in the kernel's queue. */
+  detach(engine: ChildProcess): void {
+    if (this.#engine === engine) this.#engine = undefined;
+  }
+
+  /** Lets go of everything but the paths: the engine goes on accepting until a new control has taken them over. */
+  leave(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    for (const door of this.#doors.values()) close(door);
+    this.#doors.clear();
+  }
+
+  /** Takes every door away. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#inTurn(async () => {
+      for (const door of this.#doors.values()) await this.#remove(door);
+    });
+    this.leave();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    return turn;
+  }
+
+  async #open(id: string, spec: DoorSpec): Promise<Door> {
+    const server = createServer();
+    const folder = await makeDoorFolder(spec.parent, spec.target, server, async (_, path) => {
+      bindUnheard(server, path);
+      await this.#heard({ id, plan: spec.plan, server }, path);
+    });
+    const { target, parent, plan } = spec;
+    return { id, target, parent, plan, server, folder, watcher: this.#watch(folder) };
+  }
+
+  /** Root is not held back by a folder's mode: a bmux that starts a server there must find ours again before it has connected. */
+  #watch({ runtimeDir }: DoorFolder): FSWatcher | undefined {
+    if (process.getuid?.() !== 0) return undefined;
+    try {
+      const watcher = watch(runtimeDir, { persistent: false }, () => void this.#look());
+      watcher.on('error', ignore);
+      return watcher;
+    } catch {
+      // No watches are left: the next look finds it out.
+      return undefined;
+    }
+  }
+
+  /** Resolves when an engine listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
+  async #heard(door: Pick<Door, 'id' | 'plan' | 'server'>, path: string): Promise<void> {
+    let until = Infinity;
+    let told: ChildProcess | undefined;
+    while (told === undefined || !(await isListening(path, LIMITS.engineAnswerMs))) {
+      if (this.#closed) throw fail('stopping');
+      if (performance.now() > until)
+        throw fail('engine_unavailable', { why: 'it does not accept on target sockets' });
+      if (this.#engine !== undefined && this.#engine !== told) {
+        told = this.#engine;
+        until = performance.now() + LIMITS.engineAnswerMs;
+        this.#tell(door, door.server);
+      } else await pause(HEARD_MS);
+    }
+  }
+
+  async #remove(door: Door): Promise<void> {
+    this.#doors.delete(door.id);
+    await door.folder.remove();
+    close(door);
+    this.#send({ type: 'close door', door: door.id });
+  }
+
+  /** `server`: where the engine does not know the socket yet. */
+  #tell({ id, plan }: Pick<Door, 'id' | 'plan'>, server: Server | undefined): void {
+    this.#send({ type: 'door', door: id, plan }, server);
+  }
+
+  #send(message: ToEngine, server?: Server): void {
+    if (this.#engine?.connected !== true) return;
+    if (server === undefined) this.#engine.send(message, ignore);
+    else this.#engine.send(message, server, ignore);
+  }
+
+  async #look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    try {
+      for (const door of this.#doors.values()) {
+        if (await door.folder.isOurs()) continue;
+        await this.#inTurn(() => this.#takeBack(door));
+      }
+    } catch (error) {
+      if (!this.#closed)
+        this.#options.log.error({ err: asFailure(error).data }, 'looking after the target sockets');
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  /** Somebody else's socket, or none, is where ours should be: a fresh folder takes the path back. */
+  async #takeBack(door: Door): Promise<void> {
+    if (this.#closed || this.#doors.get(door.id) !== door || (await door.folder.isOurs())) return;
+    this.#options.log.warn(
+      { target: door.target, path: door.folder.socketPath },
+      'the target socket was replaced by somebody; taking the path back',
+    );
+    this.#options.event({ type: 'door taken back', target: door.target, detail: door.folder.socketPath });
+    const fresh = await this.#open(door.id, door);
+    this.#doors.set(door.id, fresh);
+    close(door);
+    await door.folder.remove();
+  }
+}
+
+function close({ server, watcher }: Door): void {
+  server.close();
+  watcher?.close();
+}
+
+function idOf({ parent, target }: Pick<DoorSpec, 'parent' | 'target'>): string {
+  return `${parent}|${target}`;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function ignore(): void {
+  // The other side is gone; its exit says so.
+}

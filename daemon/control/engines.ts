@@ -1,0 +1,283 @@
+// The supervisor of engines: one current engine that takes sockets, others that finish their streams, a new one when one dies.
+import { fork, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from '../base/log.ts';
+import type { BmuxdPaths } from '../base/paths.ts';
+import { textOf } from '../base/failure.ts';
+import { askEngine } from '../handoff/ask.ts';
+import type { HandoffSender } from '../handoff/sender.ts';
+import type { BrokerEvent } from '../wire/answers.ts';
+import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { Settings } from '../wire/settings.ts';
+import { LastWords } from './last-words.ts';
+
+export interface EnginesOptions {
+  readonly paths: BmuxdPaths;
+  readonly version: string;
+  readonly settings: () => Settings;
+  readonly sender: HandoffSender;
+  readonly log: Logger;
+  /** Takes the log lines of engines as they are. */
+  readonly writeLine: (line: string) => void;
+  /** An engine takes sockets from now on; it is the current one. */
+  readonly onReady: (engine: ChildProcess) => void;
+  /** The engine gets nothing more. */
+  readonly onLeave: (engine: ChildProcess) => void;
+  readonly onEvent: (event: BrokerEvent) => void;
+  /** The plan of that target socket led nowhere. */
+  readonly onStaleDoor: (door: string) => void;
+}
+
+interface Engine {
+  readonly generation: string;
+  readonly child: ChildProcess;
+  readonly startedAt: number;
+  ready: boolean;
+  /** Looks in a row that got no answer. */
+  missed: number;
+  startTimer: NodeJS.Timeout | undefined;
+}
+
+/** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
+const MISSES = 2;
+/** ms before a further start when engines die soon; the first restart is immediate, and one that has served is replaced within a second. */
+const BACKOFF_MS = [0, 200, 500, 900] as const;
+/** The same when they do not even become ready: what keeps them from it needs a person, and trying costs a whole process each time. */
+const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
+/** An engine that lived this long did not die of its start. */
+const HEALTHY_MS = 10_000;
+
+/** Lifecycle of one engine: starting -> ready (current) -> retired (lives, gets nothing more) -> gone. */
+export class Engines {
+  readonly #options: EnginesOptions;
+  readonly #lastWords: LastWords;
+  #current: Engine | undefined;
+  /** Every engine that this control started and that lives, retired ones included. */
+  readonly #living = new Set<Engine>();
+  #deaths = 0;
+  #restart: NodeJS.Timeout | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #closing = false;
+  /** Why there is no ready engine, for the status. */
+  #why = 'it is starting';
+
+  constructor(options: EnginesOptions) {
+    this.#options = options;
+    this.#lastWords = new LastWords(join(options.paths.stateDir, 'engine.stderr'));
+  }
+
+  /** True when an engine takes sockets. */
+  get ready(): boolean {
+    return this.#current?.ready === true;
+  }
+
+  /** Of the engine that takes sockets; undefined while there is none. */
+  get generation(): string | undefined {
+    return this.ready ? this.#current?.generation : undefined;
+  }
+
+  /** Why no engine is ready; meaningful only then. */
+  get why(): string {
+    return this.#why;
+  }
+
+  /** Starts the first engine. */
+  start(): void {
+    if (this.#closing) return;
+    this.#spawn();
+    this.#heartbeat = setInterval(() => {
+      void this.#look();
+    }, LIMITS.heartbeatMs);
+  }
+
+  /** Tells the current engine; nobody when there is none. */
+  tell(message: ToEngine): void {
+    if (this.#current?.ready === true && this.#current.child.connected)
+      this.#current.child.send(message, () => undefined);
+  }
+
+  /** No engine is started any more. Those that live stay as they are. */
+  halt(): void {
+    this.#closing = true;
+    clearInterval(this.#heartbeat);
+    clearTimeout(this.#restart);
+  }
+
+  /** Lets go of all engines: they drain, and live as long as their streams. Control does not wait for them. */
+  close(): void {
+    this.halt();
+    this.#current = undefined;
+    for (const { child, startTimer } of this.#living) {
+      clearTimeout(startTimer);
+      if (child.connected) child.disconnect();
+      child.unref();
+    }
+  }
+
+  /** Ends what does not end by itself: engines of ours that are still there (all, or those in `only`). Returns their generations. */
+  kill(only?: readonly string[]): string[] {
+    const doomed = [...this.#living].filter(({ generation }) => only?.includes(generation) ?? true);
+    for (const { child } of doomed) child.kill('SIGKILL');
+    return doomed.map(({ generation }) => generation);
+  }
+
+  #spawn(): void {
+    const { paths, version, settings, log } = this.#options;
+    // Sorts by age, unique on one machine: two starts are more than 1 ms apart.
+    const generation = Date.now().toString(36);
+    const start: EngineStart = {
+      generation,
+      version,
+      socketPath: join(paths.enginesDir, `${generation}.sock`),
+      stateDir: paths.stateDir,
+      settings: settings(),
+    };
+    const program = fileURLToPath(new URL('../bin/engine.js', import.meta.url));
+    const child = this.#lastWords.lend((stderr) =>
+      fork(program, [JSON.stringify(start)], {
+        // A session of its own: a terminal's end or a Ctrl-C reaches control only, and the engine's streams live on.
+        detached: true,
+        stdio: ['ignore', 'ignore', stderr, 'ipc'],
+        cwd: '/',
+      }),
+    );
+    const engine: Engine = {
+      generation,
+      child,
+      startedAt: performance.now(),
+      ready: false,
+      missed: 0,
+      startTimer: setTimeout(() => {
+        log.error({ generation }, 'the engine did not become ready in time');
+        child.kill('SIGKILL');
+      }, LIMITS.engineStartMs),
+    };
+    this.#current = engine;
+    this.#living.add(engine);
+    this.#why = 'it is starting';
+    log.info({ generation, pid: child.pid }, 'engine starts');
+    child.on('message', (message) => {
+      this.#onMessage(engine, message);
+    });
+    child.on('error', (error) => {
+      log.warn({ generation, err: textOf(error) }, 'engine process');
+      if (child.pid === undefined) this.#gone(engine, textOf(error));
+    });
+    child.once('exit', (status, signal) => {
+      const why = signal ?? `exit status ${String(status)}`;
+      const gone = (): void => {
+        this.#gone(engine, why);
+      };
+      // What it said last is still in the channel: a socket that it has answered must not go to another engine.
+      if (child.connected) child.once('disconnect', gone);
+      else gone();
+    });
+  }
+
+  #onMessage(engine: Engine, message: unknown): void {
+    if (!isFromEngine(message)) return;
+    const { sender, log } = this.#options;
+    switch (message.type) {
+      case 'ready':
+        clearTimeout(engine.startTimer);
+        engine.ready = true;
+        log.info(
+          { generation: engine.generation, ms: Math.round(performance.now() - engine.startedAt) },
+          'engine is ready',
+        );
+        if (this.#current === engine) {
+          sender.attach(engine.child);
+          this.#options.onReady(engine.child);
+        }
+        break;
+      case 'taken':
+        sender.onTaken(message.handoff);
+        break;
+      case 'settled':
+        sender.onSettled(message.handoff);
+        break;
+      case 'unwell':
+        this.#retire(engine, message.why);
+        break;
+      case 'stale door':
+        this.#options.onStaleDoor(message.door);
+        break;
+      case 'event':
+        this.#options.onEvent(message.event);
+        break;
+      case 'log':
+        this.#options.writeLine(message.line);
+        break;
+    }
+  }
+
+  /** The engine lives, but must get no more streams: another one takes over, and this one finishes what it has. */
+  #retire(engine: Engine, why: string): void {
+    if (this.#current !== engine) return;
+    this.#options.log.warn({ generation: engine.generation, why }, 'engine is retired');
+    this.#options.sender.retire(engine.child);
+    this.#options.onLeave(engine.child);
+    clearTimeout(engine.startTimer);
+    this.#current = undefined;
+    // It drains when it can read this; what is in the channel already stays readable.
+    this.#tellDrain(engine);
+    this.#schedule(engine, why);
+  }
+
+  #tellDrain({ generation }: Engine): void {
+    askEngine(join(this.#options.paths.enginesDir, `${generation}.sock`), 'POST', '/v1/drain').catch(
+      (error: unknown) =>
+        this.#options.log.debug({ generation, why: textOf(error) }, 'could not tell the engine to drain'),
+    );
+  }
+
+  #gone(engine: Engine, why: string): void {
+    if (!this.#living.delete(engine)) return;
+    clearTimeout(engine.startTimer);
+    const { generation, child } = engine;
+    const words = this.#current === engine ? this.#lastWords.read() : '';
+    const said = words === '' ? {} : { stderr: words };
+    this.#options.log.warn({ generation, pid: child.pid, why, ...said }, 'engine is gone');
+    this.#options.sender.detach(engine.child, why);
+    this.#options.onLeave(engine.child);
+    if (this.#current !== engine) return;
+    this.#current = undefined;
+    this.#schedule(engine, `the last one ended with ${why}`);
+  }
+
+  #schedule(last: Engine, why: string): void {
+    if (this.#closing) return;
+    this.#why = why;
+    const healthy = last.ready && performance.now() - last.startedAt > HEALTHY_MS;
+    this.#deaths = healthy ? 0 : this.#deaths + 1;
+    const steps = last.ready ? BACKOFF_MS : FAILING_BACKOFF_MS;
+    const wait = steps[Math.min(healthy ? 0 : this.#deaths - 1, steps.length - 1)] ?? 0;
+    clearTimeout(this.#restart);
+    this.#restart = setTimeout(() => {
+      this.#spawn();
+    }, wait);
+  }
+
+  async #look(): Promise<void> {
+    const engine = this.#current;
+    if (engine?.ready !== true) return;
+    try {
+      await askEngine(join(this.#options.paths.enginesDir, `${engine.generation}.sock`), 'GET', '/v1/engine');
+      engine.missed = 0;
+    } catch (error) {
+      engine.missed += 1;
+      this.#options.log.warn(
+        { generation: engine.generation, missed: engine.missed, why: textOf(error) },
+        'engine does not answer',
+      );
+      if (engine.missed >= MISSES) this.#retire(engine, 'it does not answer');
+    }
+  }
+}
+
+function isFromEngine(message: unknown): message is FromEngine {
+  const types: readonly string[] = ['ready', 'taken', 'settled', 'unwell', 'stale door', 'event', 'log'];
+  return isMessage(message) && types.includes(message.type);
+}

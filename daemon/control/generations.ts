@@ -1,0 +1,157 @@
+// All engines of this user, whoever started them: found by their sockets, asked side by side, each call bounded.
+import { readdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isListening } from '../handoff/bind.ts';
+import { askEngine } from '../handoff/ask.ts';
+import { LIMITS } from '../wire/limits.ts';
+import {
+  SCHEMA,
+  type EngineRow,
+  type EngineStatus,
+  type ReachedRow,
+  type StreamList,
+  type StreamRow,
+} from '../wire/answers.ts';
+
+export interface Survey {
+  readonly engines: readonly EngineRow[];
+  readonly reached: readonly ReachedRow[];
+}
+
+/** The engines behind `engines/{generation}.sock`. */
+export class Generations {
+  readonly #dir: string;
+  /** The last answer of each engine and when it came, performance.now(). */
+  readonly #last = new Map<string, { readonly status: EngineStatus; readonly at: number }>();
+
+  constructor(options: { readonly dir: string }) {
+    this.#dir = options.dir;
+  }
+
+  async survey(): Promise<Survey> {
+    const answers = await this.#askAll('/v1/engine', LIMITS.surveyMs);
+    const engines: EngineRow[] = [];
+    const reached: ReachedRow[] = [];
+    const now = performance.now();
+    for (const { generation, body } of answers) {
+      if (isEngineStatus(body)) this.#last.set(generation, { status: body, at: now });
+      const last = this.#last.get(generation);
+      const unknown: EngineRow = {
+        generation,
+        pid: 0,
+        version: '',
+        sinceMs: 0,
+        state: 'not answering',
+        streams: 0,
+      };
+      const row = last?.status.engine ?? unknown;
+      // An engine that is busy for a moment is late; one that has been silent for long is not answering.
+      const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
+      engines.push(fresh ? row : { ...row, state: 'not answering' });
+      if (fresh) reached.push(...last.status.reached);
+    }
+    for (const generation of this.#last.keys()) {
+      if (!answers.some((answer) => answer.generation === generation)) this.#last.delete(generation);
+    }
+    return { engines, reached };
+  }
+
+  async streams(): Promise<StreamList> {
+    const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
+    const streams: StreamRow[] = [];
+    const silent: string[] = [];
+    for (const { generation, body } of answers) {
+      if (isStreamList(body)) streams.push(...body.streams);
+      else silent.push(generation);
+    }
+    return { schema: SCHEMA, streams, silent };
+  }
+
+  /** Ends one stream, wherever it lives. False when no engine has it. */
+  async end(id: string): Promise<boolean> {
+    const generation = id.slice(0, id.lastIndexOf('-'));
+    if (!/^[a-z0-9]+$/.test(generation) || !(await this.#list()).includes(generation)) return false;
+    const answer = await askEngine(this.#path(generation), 'DELETE', `/v1/streams/${encodeURIComponent(id)}`);
+    return answer.status === 202;
+  }
+
+  /** Tells engines of an earlier control to accept no more on their target sockets: `current` has taken the paths over. */
+  async drainOthers(current: string): Promise<void> {
+    const others = (await this.#list()).filter((generation) => generation !== current);
+    await Promise.allSettled(
+      others.map((generation) => askEngine(this.#path(generation), 'POST', '/v1/drain')),
+    );
+  }
+
+  /** Tells every engine to end its streams gracefully and leave. Resolves with those that did not answer in time. */
+  async stopAll(): Promise<string[]> {
+    const told = (await this.#list()).map(async (generation) => {
+      try {
+        await askEngine(this.#path(generation), 'POST', '/v1/stop');
+        return undefined;
+      } catch {
+        return generation;
+      }
+    });
+    return (await Promise.all(told)).filter((generation) => generation !== undefined);
+  }
+
+  /** True when no engine is left but those in `except`. */
+  async empty(except: readonly string[]): Promise<boolean> {
+    await this.sweep();
+    return (await this.#list()).every((generation) => except.includes(generation));
+  }
+
+  /** Removes sockets that nobody listens on: an engine that was killed leaves its own behind. */
+  async sweep(): Promise<void> {
+    await Promise.all(
+      (await this.#list()).map(async (generation) => {
+        if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
+          await unlink(this.#path(generation)).catch(() => undefined);
+        }
+      }),
+    );
+  }
+
+  async #askAll(
+    path: string,
+    timeoutMs: number,
+  ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
+    const answers = await Promise.all(
+      (await this.#list()).map(async (generation) => {
+        try {
+          return {
+            generation,
+            body: (await askEngine(this.#path(generation), 'GET', path, timeoutMs)).body,
+          };
+        } catch {
+          // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.
+          if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
+          await unlink(this.#path(generation)).catch(() => undefined);
+          return undefined;
+        }
+      }),
+    );
+    return answers.filter((answer) => answer !== undefined);
+  }
+
+  async #list(): Promise<string[]> {
+    const names = await readdir(this.#dir).catch((): string[] => []);
+    return names
+      .filter((name) => /^[a-z0-9]+\.sock$/.test(name))
+      .map((name) => name.slice(0, -'.sock'.length))
+      .sort();
+  }
+
+  #path(generation: string): string {
+    return join(this.#dir, `${generation}.sock`);
+  }
+}
+
+function isEngineStatus(body: unknown): body is EngineStatus {
+  return typeof body === 'object' && body !== null && 'engine' in body && 'reached' in body;
+}
+
+function isStreamList(body: unknown): body is { readonly streams: readonly StreamRow[] } {
+  return typeof body === 'object' && body !== null && 'streams' in body && Array.isArray(body.streams);
+}

@@ -1,0 +1,245 @@
+// Which target sockets there should be: one for every configured target of each context that asked for one, and inline targets on demand.
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../base/log.ts';
+import { SCHEMA, type DoorAnswer } from '../wire/answers.ts';
+import { asFailure, fail } from '../wire/fail.ts';
+import type { Plan } from '../wire/plan.ts';
+import type { CallerEnv, StreamRequest } from '../wire/request.ts';
+import { contextInputs } from './context-key.ts';
+import { DOORS_FOLDER } from './door-env.ts';
+import { clearDoors, sweepDoors } from './door-folder.ts';
+import type { Doors } from './doors.ts';
+import type { KnownContext, KnownContexts } from './known-contexts.ts';
+import { prepare, type PrepareDeps } from './prepare.ts';
+
+export interface TargetDoorsOptions extends PrepareDeps {
+  /** The bmuxd dir. */
+  readonly dir: string;
+  readonly doors: Doors;
+  readonly known: KnownContexts;
+  /** The daemon's own context. */
+  readonly own: { readonly env: CallerEnv; readonly cwd: string };
+  readonly log: Logger;
+}
+
+type Context = Omit<KnownContext, 'inline'>;
+
+interface Served {
+  /** As its last caller had it: agent, terminal and folder belong to the caller, and the last one's count. */
+  context: Context;
+  /** Targets outside the config, the oldest first. */
+  readonly inline: Set<string>;
+}
+
+/** Inline targets of one context that keep a socket; further ones replace the oldest. */
+const MAX_INLINE = 64;
+/** ms after a start when the engines of an earlier daemon have left what they served. */
+const SWEEP_MS = 15_000;
+
+export class TargetDoors {
+  readonly #options: TargetDoorsOptions;
+  readonly #ownParent: string;
+  /** By the folder of their doors; the least recently used first. */
+  readonly #served = new Map<string, Served>();
+  readonly #abort = new AbortController();
+  /** One run at a time, so that no older plan comes after a newer one; and one that waits, for all that changed meanwhile. */
+  #running: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #made = 0;
+
+  constructor(options: TargetDoorsOptions) {
+    this.#options = options;
+    this.#ownParent = join(options.dir, 'targets');
+  }
+
+  /** Makes the doors of the daemon's own context and of those that it knew before. Never rejects. */
+  async open(): Promise<void> {
+    const { own, known } = this.#options;
+    const before = await known.load();
+    this.#served.set(this.#ownParent, {
+      context: { env: own.env, cwd: own.cwd, slot: undefined },
+      inline: new Set(),
+    });
+    for (const { inline, ...context } of before) {
+      const parent = this.#parentOf(context);
+      if (parent !== this.#ownParent) this.#served.set(parent, { context, inline: new Set(inline) });
+      else this.#remembered(context, inline);
+    }
+    this.#forgetOldest();
+    await this.refresh();
+    await this.#sweepAll();
+    if (!this.#abort.signal.aborted) {
+      this.#sweep = setTimeout(() => void this.#sweepAll(), SWEEP_MS);
+      this.#sweep.unref();
+    }
+  }
+
+  /** The door of one target, made now if it has to be. Rejects with the failure of the target. */
+  async ensure(request: StreamRequest): Promise<DoorAnswer> {
+    const { doors } = this.#options;
+    const target = request.target?.trim() ?? '';
+    if (target === '')
+      throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
+    const context = this.#contextOf(request);
+    const parent = this.#parentOf(context);
+    const plan = await this.#plan(context, target);
+    const folder = await doors.ensure({ target, parent, plan });
+    await this.#remember(parent, context, target);
+    return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
+  }
+
+  /** The plan of one target, without policies: for what the daemon does by itself. */
+  planFor(request: StreamRequest): Promise<Plan> {
+    return this.#plan(this.#contextOf(request), request.target ?? '');
+  }
+
+  /** Renews every plan, makes what is new and removes what the config no longer names: called when a config has changed. Never rejects. */
+  refresh(): Promise<void> {
+    this.#next ??= this.#running.then(async () => {
+      this.#next = undefined;
+      for (const parent of this.#served.keys()) await this.#sync(parent);
+    });
+    this.#running = this.#next;
+    return this.#next;
+  }
+
+  /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
+  async renew(doorId: string): Promise<void> {
+    const { doors } = this.#options;
+    const door = doors.find(doorId);
+    const served = door === undefined ? undefined : this.#served.get(door.parent);
+    if (door === undefined || served === undefined) return;
+    const { target, parent, plan } = door;
+    try {
+      await doors.ensure({ target, parent, plan: await this.#plan(served.context, target) });
+    } catch (error) {
+      // The engine waits for an answer: that there is no other way is one.
+      await doors.ensure({ target, parent, plan });
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#abort.abort(fail('stopping'));
+    clearTimeout(this.#sweep);
+  }
+
+  /** After the doors are closed: takes away what earlier daemons left, too. */
+  async clear(): Promise<void> {
+    for (const parent of await this.#parents()) await clearDoors(parent);
+  }
+
+  /** What is remembered of the daemon's own context: its inline targets, and an agent when the daemon was started without one. */
+  #remembered({ env }: Context, inline: readonly string[]): void {
+    const served = this.#served.get(this.#ownParent);
+    if (served === undefined) return;
+    for (const target of inline) served.inline.add(target);
+    const agent = served.context.env.SSH_AUTH_SOCK ?? env.SSH_AUTH_SOCK;
+    if (agent !== undefined)
+      served.context = { ...served.context, env: { ...served.context.env, SSH_AUTH_SOCK: agent } };
+  }
+
+  async #remember(parent: string, context: Context, target: string): Promise<void> {
+    const known = this.#served.get(parent);
+    const served: Served = known ?? { context, inline: new Set<string>() };
+    served.context = context;
+    this.#served.delete(parent);
+    this.#served.set(parent, served);
+    this.#forgetOldest();
+    const { config } = await this.#options.contexts.view(requestOf(context));
+    if (!config.connections.targets.has(target)) {
+      served.inline.delete(target);
+      served.inline.add(target);
+      const [oldest] = served.inline;
+      if (served.inline.size > MAX_INLINE && oldest !== undefined) served.inline.delete(oldest);
+    }
+    await this.#options.known.save(
+      [...this.#served.values()].map((one) => ({ ...one.context, inline: [...one.inline] })),
+    );
+    if (known === undefined) void this.refresh();
+  }
+
+  /** As many contexts as the settings allow have doors; the daemon's own always has. */
+  #forgetOldest(): void {
+    const max = this.#options.settings()['contexts.max'];
+    for (const parent of this.#served.keys()) {
+      if (this.#served.size <= max) return;
+      if (parent === this.#ownParent) continue;
+      this.#served.delete(parent);
+      this.#options.doors
+        .retain(parent, new Set())
+        .then(() => clearDoors(parent))
+        .catch((error: unknown) => {
+          this.#options.log.warn({ parent, err: asFailure(error).data }, 'removing target sockets');
+        });
+    }
+  }
+
+  /** Never rejects: a target that cannot be resolved has no door, and says so when somebody asks for it. */
+  async #sync(parent: string): Promise<void> {
+    const { contexts, doors, log } = this.#options;
+    const served = this.#served.get(parent);
+    if (served === undefined || this.#abort.signal.aborted) return;
+    try {
+      const { config } = await contexts.view(requestOf(served.context));
+      const named = config.connections.targets;
+      const kept = new Set<string>();
+      for (const target of [...named.keys(), ...served.inline]) {
+        try {
+          await doors.ensure({ target, parent, plan: await this.#plan(served.context, target) });
+          kept.add(target);
+        } catch (error) {
+          // Where an inline target leads may be known to a control plane that cannot be asked just now.
+          if (!named.has(target) && doors.has(parent, target)) kept.add(target);
+          log.debug({ target, err: asFailure(error).data }, 'no target socket');
+        }
+      }
+      await doors.retain(parent, kept);
+    } catch (error) {
+      log.warn({ parent, err: asFailure(error).data }, 'target sockets stay as they are');
+    }
+  }
+
+  /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
+  async #plan(context: Context, target: string): Promise<Plan> {
+    this.#made += 1;
+    const request: StreamRequest = { ...requestOf(context), target, policy: false };
+    const id = `door-${this.#made.toString(36)}`;
+    const plan = await prepare(request, id, this.#options, this.#abort.signal);
+    return { ...plan, budgetMs: plan.target.connectTimeoutMs };
+  }
+
+  #contextOf({ env, cwd, slot }: StreamRequest): Context {
+    const { own } = this.#options;
+    return { env: env ?? own.env, cwd: cwd ?? (env === undefined ? own.cwd : undefined), slot };
+  }
+
+  #parentOf({ env, cwd, slot }: Context): string {
+    const { own, dir } = this.#options;
+    const { key } = contextInputs(env, cwd, slot);
+    if (key === contextInputs(own.env, own.cwd, undefined).key) return this.#ownParent;
+    return join(dir, `targets-${createHash('sha256').update(key).digest('hex').slice(0, 8)}`);
+  }
+
+  async #parents(): Promise<string[]> {
+    const { dir } = this.#options;
+    const names = await readdir(dir).catch((): string[] => []);
+    return names.filter((name) => DOORS_FOLDER.test(name)).map((name) => join(dir, name));
+  }
+
+  /** What a daemon that was killed has left, in contexts that are still known and in others. Never rejects. */
+  async #sweepAll(): Promise<void> {
+    for (const parent of await this.#parents()) {
+      await sweepDoors(parent).catch((error: unknown) => {
+        this.#options.log.warn({ parent, err: asFailure(error).data }, 'sweeping target sockets');
+      });
+    }
+  }
+}
+
+function requestOf({ env, cwd, slot }: Context): Pick<StreamRequest, 'env' | 'slot' | 'cwd'> {
+  return { env, ...(cwd === undefined ? {} : { cwd }), ...(slot === undefined ? {} : { slot }) };
+}

@@ -1,0 +1,105 @@
+// The way of an upgrade on the control socket: check it, make its plan, pass the socket to the engine.
+import type { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { inTime } from '../base/deadline.ts';
+import type { Logger } from '../base/log.ts';
+import { refuse } from '../handoff/answer.ts';
+import type { HandoffSender } from '../handoff/sender.ts';
+import { takeRead } from '../handoff/socket.ts';
+import { asFailure, fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
+import { STREAM_PROTOCOL } from '../wire/request.ts';
+import { prepare, type PrepareDeps } from './prepare.ts';
+import { requestIn } from './request-header.ts';
+
+export interface UpgradeOptions extends PrepareDeps {
+  readonly sender: HandoffSender;
+  readonly log: Logger;
+  readonly nextRequestId: () => string;
+}
+
+/** A handler for the HTTP server's `upgrade` event. */
+export interface UpgradeHandler {
+  handle(message: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Refuses what is being prepared and all that comes later, with `stopping`. */
+  close(): void;
+}
+
+export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
+  const { sender, log, settings } = options;
+  /** One for each request whose plan is being made: nothing of a request is ever attached to something that outlives it. */
+  const preparing = new Set<AbortController>();
+  let closed = false;
+
+  const planOf = async (message: IncomingMessage, socket: Socket, requestId: string) => {
+    if (closed) throw fail('stopping');
+    const waiting = preparing.size + sender.waiting;
+    if (waiting >= settings()['streams.max_waiting']) throw fail('engine_busy', { count: waiting });
+    check(message);
+    const request = requestIn(message);
+    if (request === undefined) throw fail('request_header_missing');
+    const abort = new AbortController();
+    const onClose = (): void => {
+      abort.abort(fail('stream_ended', { id: requestId, who: 'its client' }));
+    };
+    socket.once('close', onClose);
+    preparing.add(abort);
+    const ms = settings()['control_plane.timeout'] + LIMITS.prepareMs;
+    try {
+      return await inTime(
+        prepare(request, requestId, options, abort.signal),
+        ms,
+        () => fail('out_of_time', { ms, step: 'bmuxd made the plan' }),
+        { signal: abort.signal },
+      );
+    } finally {
+      preparing.delete(abort);
+      socket.off('close', onClose);
+    }
+  };
+
+  const serve = async (message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> => {
+    const requestId = options.nextRequestId();
+    try {
+      const plan = await planOf(message, socket, requestId);
+      log.debug({ requestId, target: plan.target.label, warnings: plan.warnings }, 'request');
+      if (socket.destroyed) return;
+      await sender.send(plan, socket, takeRead(socket, head));
+    } catch (error) {
+      const failure = asFailure(error);
+      log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
+      if (!socket.destroyed) refuse(socket, failure.data, requestId);
+    }
+  };
+
+  return {
+    handle: (message, socket, head) => {
+      if (!(socket instanceof Socket)) {
+        socket.destroy();
+        return;
+      }
+      // Errors of a socket that is on its way to another process are that process's business.
+      socket.on('error', () => undefined);
+      socket.pause();
+      serve(message, socket, head).catch((error: unknown) => {
+        log.error({ err: asFailure(error).data }, 'upgrade failed');
+        socket.destroy();
+      });
+    },
+    close: () => {
+      closed = true;
+      for (const abort of preparing) abort.abort(fail('stopping'));
+    },
+  };
+}
+
+/** Only `POST /v1/streams` upgrades, and only to our protocol: Node passes every Upgrade header on. */
+function check(message: IncomingMessage): void {
+  const method = message.method ?? '';
+  const path = (message.url ?? '').split('?', 1)[0] ?? '';
+  const protocol = message.headers.upgrade ?? '';
+  if (method !== 'POST' || path !== '/v1/streams' || protocol.toLowerCase() !== STREAM_PROTOCOL) {
+    throw fail('upgrade_unsupported', { method, path: path.slice(0, 200), protocol: protocol.slice(0, 200) });
+  }
+}

@@ -1,0 +1,97 @@
+// Target sockets, the engine's side: accepts on them from plans sent ahead, for as long as it lives, whether control does or not.
+import type { Server, Socket } from 'node:net';
+import type { Logger } from '../base/log.ts';
+import { adopt } from '../handoff/socket.ts';
+import type { Plan } from '../wire/plan.ts';
+
+interface Door {
+  plan: Plan;
+  server: Server;
+  /** Who waits for a renewed plan. */
+  readonly waiting: ((plan: Plan | undefined) => void)[];
+}
+
+/** ms that control may take to resolve a target anew: a lookup at the control plane among them. */
+const RENEW_MS = 3000;
+/** ms that the old socket of a door that was made anew goes on accepting. */
+const TAKEN_OVER_MS = 500;
+
+export interface DoorsOptions {
+  /** `renew` asks control for a plan that leads somewhere; undefined when it has none in time. */
+  readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Plan | undefined>) => void;
+  /** Tells control that the plan of a door led nowhere; false when there is no control that could know another. */
+  readonly stale: (id: string) => boolean;
+  readonly log: Logger;
+}
+
+/** The plan that counts is the one in force when a client connects. */
+export class Doors {
+  readonly #options: DoorsOptions;
+  readonly #doors = new Map<string, Door>();
+  #accepted = 0;
+
+  constructor(options: DoorsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#doors.size;
+  }
+
+  /** A new door, a renewed plan, or a door whose socket was made anew. */
+  open(id: string, plan: Plan, server: Server | undefined): void {
+    const known = this.#doors.get(id);
+    if (known !== undefined) known.plan = plan;
+    for (const tell of known?.waiting.splice(0) ?? []) tell(plan);
+    if (server === undefined) return;
+    if (known !== undefined) this.#closeLater(known.server);
+    const door: Door = known ?? { plan, server, waiting: [] };
+    door.server = server;
+    this.#doors.set(id, door);
+    server.on('connection', (socket) => {
+      const adopted = adopt(socket);
+      if (adopted === undefined) return;
+      this.#accepted += 1;
+      this.#options.serve(
+        { ...door.plan, requestId: `${door.plan.requestId}-${this.#accepted.toString(36)}` },
+        adopted,
+        () => this.#renewed(id, door),
+      );
+    });
+    server.on('error', (error) => {
+      this.#options.log.warn({ door: id, err: error.message }, 'target socket');
+    });
+  }
+
+  /** Whom the kernel has queued for the old socket, or is just connecting, is accepted yet: a close would cut them. */
+  #closeLater(server: Server): void {
+    setTimeout(() => server.close(), TAKEN_OVER_MS).unref();
+  }
+
+  #renewed(id: string, door: Door): Promise<Plan | undefined> {
+    return new Promise((resolve) => {
+      const tell = (plan: Plan | undefined): void => {
+        clearTimeout(timer);
+        resolve(plan);
+      };
+      const timer = setTimeout(() => {
+        const at = door.waiting.indexOf(tell);
+        if (at >= 0) door.waiting.splice(at, 1);
+        resolve(undefined);
+      }, RENEW_MS);
+      door.waiting.push(tell);
+      if (this.#options.stale(id)) return;
+      door.waiting.splice(door.waiting.indexOf(tell), 1);
+      tell(undefined);
+    });
+  }
+
+  close(id: string): void {
+    this.#doors.get(id)?.server.close();
+    this.#doors.delete(id);
+  }
+
+  closeAll(): void {
+    for (const id of this.#doors.keys()) this.close(id);
+  }
+}

@@ -1,0 +1,119 @@
+// The engine's spares: which targets are worth one, how one is made, and how it is proven alive.
+import type { Duplex } from 'node:stream';
+import { addressOf } from '../hello/address.ts';
+import type { Candidate } from '../hello/candidates.ts';
+import type { Negotiated } from '../hello/handshake.ts';
+import { keyOf, type Greeting } from '../hello/memory.ts';
+import { Prover } from '../hello/ping.ts';
+import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
+import { fail } from '../wire/fail.ts';
+import type { Plan } from '../wire/plan.ts';
+import { MAX_SPARES, type Settings } from '../wire/settings.ts';
+import type { Opened } from './open.ts';
+
+/** A round trip below this costs less than a place at the server is worth, ms: loopback and most local networks. */
+const WORTH_MS = 5;
+
+interface Spare extends Ready {
+  readonly candidate: Candidate;
+  readonly negotiated: Negotiated;
+}
+
+export interface EngineSparesOptions {
+  readonly settings: () => Settings;
+  /** Places held at a server now. */
+  readonly held: (address: string) => number;
+  /** A stream with a really answered Hello, opened in the background. */
+  readonly open: (plan: Plan, candidate: Candidate) => Promise<Opened>;
+  /** What won at an address. */
+  readonly candidateOf: (address: string) => Candidate | undefined;
+  readonly end: (stream: Duplex) => void;
+  readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
+}
+
+/** Only where a stream costs round trips before its Hello: iroh streams are free on a warm connection, a local server is near. */
+export class EngineSpares {
+  readonly #options: EngineSparesOptions;
+  readonly #spares: Spares<Spare>;
+
+  constructor(options: EngineSparesOptions) {
+    this.#options = options;
+    this.#spares = new Spares({
+      ttlMs: () => options.settings()['warmth.spare_ttl'] * 1000,
+      mayHold: (address, more) => options.held(address) + more <= options.settings()['warmth.max_places'],
+      end: options.end,
+      log: options.log,
+    });
+  }
+
+  /** A living spare for this Hello; asking for it counts as a use, and asks for the next one. */
+  async take(plan: Plan, greeting: Greeting): Promise<Omit<Opened, 'warm'> | undefined> {
+    if (plan.target.route.transport !== 'tls') return undefined;
+    const spare = await this.#spares.take(this.#recipe(plan, greeting));
+    return spare && { stream: spare.stream, candidate: spare.candidate, negotiated: spare.negotiated };
+  }
+
+  /** Notes that a stream was opened without a spare. `openMs`, `roundTripMs`: what that took in all, and its Hello alone. */
+  used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
+    if (plan.target.route.transport !== 'tls') return;
+    this.#spares.used(this.#recipe(plan, greeting), openMs, roundTripMs);
+  }
+
+  count(address: string): number {
+    return this.#spares.count(address);
+  }
+
+  drop(address: string): void {
+    this.#spares.drop(address);
+  }
+
+  close(): void {
+    this.#spares.close();
+  }
+
+  #recipe(plan: Plan, greeting: Greeting): Recipe<Spare> {
+    const { target } = plan;
+    const address = addressOf(target.route);
+    return {
+      key: shelfOf(plan, greeting),
+      address,
+      keep: () => isKeptWarm(this.#options.settings(), target.label),
+      max: (roundTripMs) => this.#maxFor(target.label, roundTripMs),
+      make: async () => {
+        const candidate = this.#options.candidateOf(address);
+        // A client of the old epoch would be given a stream on which another Hello was said than its own.
+        if (candidate?.epoch !== greeting.contract.epoch)
+          throw fail('hello_promise_broken', { why: 'the epoch of the server is not the one of the spare' });
+        const { revisions, capabilities } = greeting.contract;
+        const { stream, negotiated } = await this.#options.open(
+          {
+            ...plan,
+            contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
+            budgetMs: target.connectTimeoutMs,
+          },
+          candidate,
+        );
+        const prover = new Prover(stream, candidate.epoch);
+        return { stream, candidate, negotiated, prove: (timeoutMs) => prover.prove(timeoutMs) };
+      },
+    };
+  }
+
+  #maxFor(label: string, roundTripMs: number): number {
+    const { targets } = this.#options.settings();
+    const set = Object.hasOwn(targets, label) ? targets[label] : undefined;
+    const spares = set?.spares ?? 'auto';
+    if (spares !== 'auto') return spares;
+    return set?.warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
+  }
+}
+
+/** `warm = true` of that target in bmuxd.toml. */
+export function isKeptWarm({ targets }: Settings, label: string): boolean {
+  return Object.hasOwn(targets, label) && targets[label]?.warm === true;
+}
+
+/** Whom one trusts and who one is are part of a spare's key: never across another name, CA file, address or principal. */
+function shelfOf(plan: Plan, greeting: Greeting): string {
+  return `${JSON.stringify(plan.target.route)}|${keyOf(addressOf(plan.target.route), greeting)}`;
+}

@@ -1,0 +1,265 @@
+// The engine's composition: transports, learnt facts, streams, its own socket, and when it leaves.
+import { Server } from 'node:net';
+import { join } from 'node:path';
+import { textOf } from '../base/failure.ts';
+import { makeLogger } from '../base/log.ts';
+import type { Env } from '../base/paths.ts';
+import { Arrivals } from './arrivals.ts';
+import { Doors } from './doors.ts';
+import { adopt } from '../handoff/socket.ts';
+import { Learnt } from '../hello/learnt.ts';
+import { addressOf } from '../hello/address.ts';
+import { asFailure } from '../wire/fail.ts';
+import type { Plan } from '../wire/plan.ts';
+import { HelloMemory } from '../hello/memory.ts';
+import { Places } from '../pool/places.ts';
+import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
+import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { Settings } from '../wire/settings.ts';
+import { EngineSpares } from './engine-spares.ts';
+import { openByRace, type OpenDeps } from './open.ts';
+import { engineSink } from './log-sink.ts';
+import { endGracefully } from '../transport/end.ts';
+import { Reached } from './reached.ts';
+import { serveEngine, type EngineServer } from './server.ts';
+import { Streams } from './streams.ts';
+import { Transports } from './transports.ts';
+
+/** The channel to control; `process` in the entry point. */
+export interface Channel {
+  /** False when control is gone. `sent` is called when the message has left, or with why it could not. */
+  send(message: FromEngine, sent?: (error: Error | null) => void): boolean;
+  onMessage(listener: (message: unknown, handle: unknown) => void): void;
+  onGone(listener: () => void): void;
+  /** Lets the process end. */
+  exit(status: number): void;
+}
+
+/** ms that an engine goes on accepting after a new one has taken its paths over. */
+const TAKEN_OVER_MS = 500;
+
+export interface Engine {
+  /** Something unexpected was thrown: takes no more streams, finishes those it has. */
+  unwell(error: unknown): void;
+  /** Ends every stream gracefully, bounded, and leaves. */
+  stop(): void;
+}
+
+/**
+ * Lifecycle: starting -> serving -> draining (control gone, or told so) -> closed. While draining the streams live on;
+ * after the last one the engine waits `engine.drain_grace` and leaves.
+ */
+export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Engine> {
+  const sinceMs = Date.now();
+  let settings: Settings = start.settings;
+  let state: 'serving' | 'draining' = 'serving';
+  let stopping = false;
+  let leaving = false;
+  let grace: NodeJS.Timeout | undefined;
+  let server: EngineServer | undefined = undefined;
+  const log = makeLogger({
+    level: settings['log.level'],
+    process: `engine ${start.generation}`,
+    sink: engineSink({
+      file: join(start.stateDir, 'engine.log'),
+      send: (message, sent) => channel.send(message, sent),
+    }),
+  });
+  const learnt = new Learnt({
+    path: join(start.stateDir, 'learnt.json'),
+    warn: (message) => {
+      log.warn(message);
+    },
+  });
+  await learnt.load();
+  const places = new Places();
+  const event: OpenDeps['event'] = (happened) => {
+    channel.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
+  };
+  const transports = new Transports({ settings: () => settings, env, event });
+  const reached = new Reached({
+    places,
+    isWarm: (route) => transports.isWarm(route),
+    roundTripMs: (route) => transports.roundTripMs(route),
+    spares: (address) => spares.count(address),
+  });
+
+  const leave = async (): Promise<void> => {
+    if (leaving) return;
+    leaving = true;
+    clearTimeout(grace);
+    doors.closeAll();
+    spares.close();
+    await Promise.race([
+      transports.close().then(() => learnt.flushed()),
+      new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref()),
+    ]).catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the transports'));
+    // Last, since whoever waits for this engine looks for its socket.
+    await server
+      ?.close()
+      .catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the engine socket'));
+    log.info('engine leaves');
+    channel.exit(0);
+  };
+  const maybeLeave = (): void => {
+    if (state !== 'draining' || streams.size > 0) return;
+    clearTimeout(grace);
+    // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
+    const seconds = doors.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
+    grace = setTimeout(() => {
+      if (streams.size === 0) void leave();
+    }, seconds * 1000);
+  };
+  const spares = new EngineSpares({
+    settings: () => settings,
+    held: (address) => places.held(address),
+    candidateOf: (address) => learnt.get(address),
+    open: (plan, candidate) => openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs), [candidate]),
+    end: (stream) => {
+      transports.end(endGracefully(stream, LIMITS.endMs));
+    },
+    log: (what, details) => {
+      log.debug(details, what);
+    },
+  });
+  const opening: OpenDeps = {
+    transports,
+    learnt,
+    memory: new HelloMemory(),
+    spares,
+    places,
+    reached,
+    log,
+    event,
+  };
+  const streams = new Streams({
+    ...opening,
+    generation: start.generation,
+    spill: () => settings['streams.spill'],
+    onIdle: maybeLeave,
+  });
+  const drain = (why: string): void => {
+    if (state === 'draining') return;
+    state = 'draining';
+    log.info({ why, streams: streams.size }, 'engine drains');
+    maybeLeave();
+  };
+  const stop = async (): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    state = 'draining';
+    channel.send({ type: 'unwell', why: 'it was told to end' });
+    doors.closeAll();
+    const all = streams.endAll('bmuxd stop');
+    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref())]);
+    await leave();
+  };
+  const status = (): EngineStatus => ({
+    schema: SCHEMA,
+    engine: {
+      generation: start.generation,
+      pid: process.pid,
+      version: start.version,
+      sinceMs,
+      state,
+      streams: streams.size,
+    },
+    reached: reached.rows(),
+  });
+
+  const arrivals = new Arrivals({
+    log,
+    add: (asked) => {
+      streams.add(asked);
+    },
+    send: (message) => {
+      channel.send(message);
+    },
+  });
+  const warmUp = (plan: Plan): void => {
+    openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs)).then(
+      ({ stream }) => {
+        transports.end(endGracefully(stream, LIMITS.endMs));
+      },
+      (error: unknown) => {
+        const failure = asFailure(error);
+        reached.failed(plan, failure.data);
+        log.info({ target: plan.target.label, code: failure.code }, 'could not be warmed');
+      },
+    );
+  };
+  const doors = new Doors({
+    log,
+    serve: (plan, socket, renew) => {
+      arrivals.greet(plan, socket, renew);
+    },
+    stale: (door) => channel.send({ type: 'stale door', door }),
+  });
+  channel.onMessage((message, handle) => {
+    if (!isToEngine(message)) return;
+    switch (message.type) {
+      case 'stream':
+        // Not taken when stopping: it goes to the next engine when this one has left.
+        if (stopping) adopt(handle)?.destroy();
+        else arrivals.take(message, handle);
+        break;
+      case 'door':
+        doors.open(message.door, message.plan, handle instanceof Server ? handle : undefined);
+        break;
+      case 'warm':
+        warmUp(message.plan);
+        break;
+      case 'drop':
+        spares.drop(addressOf(message.plan.target.route));
+        transports.drop(message.plan.target.route);
+        break;
+      case 'close door':
+        doors.close(message.door);
+        break;
+      case 'settings':
+        settings = message.settings;
+        log.level = settings['log.level'];
+        break;
+    }
+  });
+  channel.onGone(() => {
+    drain('control is gone');
+  });
+  server = await serveEngine({
+    socketPath: start.socketPath,
+    streams,
+    status,
+    drain: () => {
+      drain('told so');
+      // Whoever has just looked the path up may still be on the way.
+      setTimeout(() => {
+        doors.closeAll();
+        maybeLeave();
+      }, TAKEN_OVER_MS);
+    },
+    stop: () => {
+      void stop();
+    },
+  });
+  channel.send({ type: 'ready', generation: start.generation });
+  return {
+    unwell: (error) => {
+      log.error(
+        { err: textOf(error), stack: error instanceof Error ? error.stack : undefined },
+        'unexpected error in the engine',
+      );
+      channel.send({ type: 'unwell', why: textOf(error) });
+      drain('an unexpected error');
+    },
+    stop: () => {
+      void stop();
+    },
+  };
+}
+
+function isToEngine(message: unknown): message is ToEngine {
+  return (
+    isMessage(message) && ['stream', 'door', 'close door', 'warm', 'drop', 'settings'].includes(message.type)
+  );
+}

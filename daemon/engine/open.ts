@@ -1,0 +1,203 @@
+// From a plan to a stream with an answered Hello, the shortest way there is: a spare, an optimistic Hello, or the hello race.
+import type { Duplex } from 'node:stream';
+import { Deadline } from '../base/deadline.ts';
+import type { Logger } from '../base/log.ts';
+import { compressed } from '../compression/stream.ts';
+import { addressOf } from '../hello/address.ts';
+import { stagesFor, type Candidate, type Stage } from '../hello/candidates.ts';
+import type { HelloOptions, Negotiated } from '../hello/handshake.ts';
+import type { Learnt } from '../hello/learnt.ts';
+import { type Greeting, type HelloMemory, type Remembered } from '../hello/memory.ts';
+import { OptimisticStream } from '../hello/optimistic.ts';
+import { race, type Won } from '../hello/race.ts';
+import type { Reached } from './reached.ts';
+import type { Places } from '../pool/places.ts';
+import { endGracefully } from '../transport/end.ts';
+import type { BrokerEvent } from '../wire/answers.ts';
+import { revive } from '../wire/fail.ts';
+import { defaultContract } from '../wire/ipc.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { Epoch, Plan } from '../wire/plan.ts';
+import type { EngineSpares } from './engine-spares.ts';
+import type { OpenedTransport, Transports } from './transports.ts';
+
+/** A stream on which the Hello has been answered, with nothing of the server's unread before it. */
+export interface Opened {
+  readonly stream: Duplex;
+  readonly candidate: Candidate;
+  readonly negotiated: Negotiated;
+  readonly warm: boolean;
+}
+
+export interface OpenDeps {
+  readonly transports: Transports;
+  readonly learnt: Learnt;
+  readonly memory: HelloMemory;
+  readonly spares: EngineSpares;
+  readonly places: Places;
+  readonly reached: Reached;
+  readonly log: Logger;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+}
+
+/** Opens the stream of `plan` within its budget. Rejects with the failure that the user should read. */
+export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal): Promise<Opened> {
+  const { route } = plan.target;
+  const address = addressOf(route);
+  const epoch = plan.contract?.epoch ?? deps.learnt.get(address)?.epoch;
+  // A local server is no round trip away: nothing is gained by promising for it.
+  const greeting = route.transport === 'local' || epoch === undefined ? undefined : greetingOf(plan, epoch);
+  if (greeting !== undefined) {
+    const spare = await deps.spares.take(plan, greeting);
+    if (spare !== undefined) return { ...spare, warm: true };
+    const remembered = deps.memory.recall(address, greeting);
+    if (remembered !== undefined) return openOptimistic(plan, greeting, remembered, deps, signal);
+  }
+  return openByRace(plan, deps, signal);
+}
+
+/** The Hello of this plan in one epoch; undefined when there is no principal for it. */
+function greetingOf(plan: Plan, epoch: Epoch): Greeting | undefined {
+  if ('failure' in plan.principal) return undefined;
+  const usual = defaultContract(epoch);
+  const asked = plan.contract?.epoch === epoch ? plan.contract : undefined;
+  return {
+    contract: {
+      epoch,
+      revisions: asked?.revisions ?? usual.revisions,
+      capabilities: asked?.capabilities ?? usual.capabilities,
+    },
+    clientName: plan.clientName,
+    principalId: plan.principal.id,
+  };
+}
+
+/** Hello and the first request leave in one flight; the server's answer is compared with what it said before. */
+async function openOptimistic(
+  plan: Plan,
+  greeting: Greeting,
+  { candidate, negotiated, roundTripMs }: Remembered,
+  deps: OpenDeps,
+  signal: AbortSignal,
+): Promise<Opened> {
+  const { target, requestId } = plan;
+  const address = addressOf(target.route);
+  const since = performance.now();
+  const { stream: inner, warm } = await openTransport(
+    plan,
+    candidate,
+    new Deadline(plan.budgetMs),
+    deps,
+    signal,
+  );
+  const dialMs = performance.now() - since;
+  const stream = new OptimisticStream({
+    inner,
+    epoch: candidate.epoch,
+    greeting,
+    promised: negotiated,
+    answerMs: Math.max(LIMITS.hedgeMs, 4 * roundTripMs),
+    onConfirmed: (elapsedMs) => {
+      deps.memory.confirm(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+      deps.reached.answered(plan, elapsedMs);
+      deps.spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);
+    },
+    onBroken: (failure) => {
+      deps.memory.forget(address);
+      deps.spares.drop(address);
+      deps.log.warn({ requestId, address, code: failure.code, detail: failure.message }, 'promise broken');
+      deps.event({
+        type: 'promise broken',
+        target: target.label,
+        requestId,
+        code: failure.code,
+        detail: failure.message,
+      });
+    },
+    // The request itself is over by now; what is asked again has a budget of its own.
+    reopen: (gone) => openByRace({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
+    label: target.label,
+    end: (ending) => {
+      deps.transports.end(endGracefully(ending, LIMITS.endMs));
+    },
+  });
+  return { stream, candidate, negotiated, warm };
+}
+
+/** Asks the server itself: what is known first, everything else beside it when that does not answer. */
+export async function openByRace(
+  plan: Plan,
+  deps: OpenDeps,
+  signal: AbortSignal,
+  only?: Stage,
+): Promise<Opened> {
+  const { target } = plan;
+  const { route, label } = target;
+  const address = addressOf(route);
+  const deadline = new Deadline(plan.budgetMs);
+  const wanted = plan.contract?.epoch;
+  const known = deps.learnt.get(address);
+  const since = performance.now();
+  let warm = true;
+  let won: Won;
+  try {
+    won = await race({
+      stages: only === undefined ? stagesFor(target, known, wanted) : [only],
+      wanted,
+      deadline,
+      signal,
+      asked: {
+        label,
+        runtime: plan.runtime,
+        mayWantAuth: route.transport === 'iroh' && !route.sshAuth,
+      },
+      open: async (candidate, attemptSignal) => {
+        const opened = await openTransport(plan, candidate, deadline, deps, attemptSignal);
+        warm &&= opened.warm;
+        return opened;
+      },
+      hello: (candidate) => helloFor(plan, candidate, deadline),
+      end: (stream) => {
+        const ended = endGracefully(stream, LIMITS.endMs);
+        deps.transports.end(ended);
+        return ended;
+      },
+    });
+  } catch (error) {
+    // What was promised for this server so far is promised no more.
+    deps.memory.forget(address);
+    throw error;
+  }
+  const { candidate, negotiated, elapsedMs } = won;
+  deps.reached.answered(plan, elapsedMs);
+  deps.learnt.learn(address, candidate);
+  deps.log.debug({ requestId: plan.requestId, address, ...candidate, helloMs: elapsedMs }, 'hello answered');
+  const greeting = greetingOf(plan, candidate.epoch);
+  if (greeting !== undefined && route.transport !== 'local') {
+    deps.memory.confirm(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+    if (only === undefined) deps.spares.used(plan, greeting, performance.now() - since, elapsedMs);
+  }
+  return { stream: won.stream, candidate, negotiated, warm };
+}
+
+/** An authenticated stream in the candidate's compression, counted as a place. */
+export async function openTransport(
+  plan: Plan,
+  candidate: Candidate,
+  deadline: Deadline,
+  deps: Pick<OpenDeps, 'transports' | 'places'>,
+  signal: AbortSignal,
+): Promise<OpenedTransport> {
+  const { route, label } = plan.target;
+  const opened = await deps.transports.open(route, { label, deadline, signal });
+  deps.places.hold(addressOf(route), opened.stream);
+  return candidate.compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
+}
+
+/** The Hello of one candidate. The principal is looked at here, last of all, as the seed does (spec/behaviour.md §9). */
+function helloFor(plan: Plan, candidate: Candidate, deadline: Deadline): Omit<HelloOptions, 'signal'> {
+  const greeting = greetingOf(plan, candidate.epoch);
+  if (greeting === undefined)
+    throw 'failure' in plan.principal ? revive(plan.principal.failure) : new Error('no principal');
+  return { epoch: candidate.epoch, ...greeting, timeoutMs: deadline.remaining() };
+}

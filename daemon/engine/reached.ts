@@ -1,0 +1,101 @@
+// What the engine knows of the servers it has spoken to, for the status: last way, last error, places held.
+import type { FailureData } from '../base/failure.ts';
+import { addressOf } from '../hello/address.ts';
+import type { Candidate } from '../hello/candidates.ts';
+import type { Places } from '../pool/places.ts';
+import type { ReachedRow } from '../wire/answers.ts';
+import type { Plan, Route } from '../wire/plan.ts';
+
+interface Known {
+  readonly route: Route;
+  target: string;
+  candidate: Candidate | undefined;
+  lastError: ReachedRow['lastError'];
+  /** First of the failures in a row. */
+  failingSinceMs: number | undefined;
+  reachedAtMs: number | undefined;
+  /** ms from Hello to answer. */
+  helloMs: number | undefined;
+}
+
+/** Servers remembered for the status; the least recently used go first. */
+const MAX_KNOWN = 256;
+
+export interface ReachedOptions {
+  readonly places: Places;
+  readonly isWarm: (route: Route) => boolean;
+  /** As the transport measures it, ms. */
+  readonly roundTripMs: (route: Route) => number | undefined;
+  readonly spares: (address: string) => number;
+}
+
+export class Reached {
+  readonly #known = new Map<string, Known>();
+  readonly #options: ReachedOptions;
+
+  constructor(options: ReachedOptions) {
+    this.#options = options;
+  }
+
+  succeeded(plan: Plan, candidate: Candidate): void {
+    const known = this.#touch(plan);
+    known.candidate = candidate;
+    known.reachedAtMs = Date.now();
+    known.lastError = undefined;
+    known.failingSinceMs = undefined;
+  }
+
+  failed(plan: Plan, failure: FailureData): void {
+    const known = this.#touch(plan);
+    const atMs = Date.now();
+    known.failingSinceMs ??= atMs;
+    known.lastError = { code: failure.code, detail: failure.detail, atMs };
+  }
+
+  /** A Hello was answered after so many ms: the round trip, where the transport does not measure it. */
+  answered(plan: Plan, helloMs: number): void {
+    this.#touch(plan).helloMs = helloMs;
+  }
+
+  rows(): ReachedRow[] {
+    const { places, isWarm, roundTripMs, spares } = this.#options;
+    return [...this.#known].map(([address, known]) => {
+      const warm = isWarm(known.route) || spares(address) > 0;
+      const trip = roundTripMs(known.route) ?? known.helloMs;
+      const state = known.failingSinceMs !== undefined ? 'failing' : warm ? 'warm' : 'cold';
+      return {
+        address,
+        target: known.target,
+        transport: known.route.transport,
+        ...known.candidate,
+        state,
+        ...(known.failingSinceMs === undefined ? {} : { failingSinceMs: known.failingSinceMs }),
+        ...(known.reachedAtMs === undefined ? {} : { reachedAtMs: known.reachedAtMs }),
+        ...(trip === undefined ? {} : { roundTripMs: Math.round(trip * 10) / 10 }),
+        spares: spares(address),
+        places: places.held(address),
+        warm,
+        ...(known.lastError === undefined ? {} : { lastError: known.lastError }),
+      };
+    });
+  }
+
+  #touch(plan: Plan): Known {
+    const address = addressOf(plan.target.route);
+    const known: Known = this.#known.get(address) ?? {
+      route: plan.target.route,
+      target: plan.target.label,
+      candidate: undefined,
+      lastError: undefined,
+      failingSinceMs: undefined,
+      reachedAtMs: undefined,
+      helloMs: undefined,
+    };
+    known.target = plan.target.label;
+    this.#known.delete(address);
+    this.#known.set(address, known);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > MAX_KNOWN && oldest !== undefined) this.#known.delete(oldest);
+    return known;
+  }
+}

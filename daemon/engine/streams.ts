@@ -1,0 +1,191 @@
+// The engine's streams: one entry from the moment a socket is taken until both its sides are closed.
+import type { Duplex } from 'node:stream';
+import { asFailure, fail } from '../wire/fail.ts';
+import type { StreamInfo, StreamRow } from '../wire/answers.ts';
+import { startReading } from '../handoff/socket.ts';
+import { Splice } from '../splice/splice.ts';
+import { endGracefully } from '../transport/end.ts';
+import type { Plan } from '../wire/plan.ts';
+import type { Caller } from './caller.ts';
+import type { Asked } from './door-client.ts';
+import { openStream, type OpenDeps, type Opened } from './open.ts';
+
+interface Entry {
+  readonly id: string;
+  readonly plan: Plan;
+  readonly sinceMs: number;
+  readonly abort: AbortController;
+  opened: Opened | undefined;
+  splice: Splice | undefined;
+  over: Promise<void>;
+}
+
+export interface StreamsOptions extends OpenDeps {
+  readonly generation: string;
+  /** Bytes kept for a client that does not read. */
+  readonly spill: () => number;
+  /** Called when the last stream has gone. */
+  readonly onIdle: () => void;
+}
+
+export class Streams {
+  readonly #options: StreamsOptions;
+  readonly #entries = new Map<string, Entry>();
+  #next = 1;
+
+  constructor(options: StreamsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  rows(): StreamRow[] {
+    return [...this.#entries.values()].map((entry) => this.#row(entry));
+  }
+
+  /** Opens the plan's stream, answers the client, and joins the two. */
+  add(asked: Asked): void {
+    const entry: Entry = {
+      id: `${this.#options.generation}-${String(this.#next++)}`,
+      plan: asked.plan,
+      sinceMs: Date.now(),
+      abort: new AbortController(),
+      opened: undefined,
+      splice: undefined,
+      over: Promise.resolve(),
+    };
+    this.#entries.set(entry.id, entry);
+    entry.over = this.#serve(entry, asked)
+      .catch((error: unknown) => {
+        asked.caller.socket.destroy();
+        if (entry.opened !== undefined && entry.splice === undefined) this.#endUnused(entry.opened);
+        this.#options.log.error(
+          { streamId: entry.id, requestId: entry.plan.requestId, err: asFailure(error).data },
+          'stream failed',
+        );
+      })
+      .finally(() => {
+        this.#entries.delete(entry.id);
+        if (this.#entries.size === 0) this.#options.onIdle();
+      });
+  }
+
+  /** Ends one stream gracefully. False when there is none of that id. */
+  end(id: string, who: string): boolean {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return false;
+    entry.abort.abort(fail('stream_ended', { id, who }));
+    entry.splice?.stop(who);
+    return true;
+  }
+
+  /** Ends all streams gracefully; resolves when the last one is over. */
+  async endAll(who: string): Promise<void> {
+    const entries = [...this.#entries.values()];
+    for (const entry of entries) this.end(entry.id, who);
+    await Promise.allSettled(entries.map((entry) => entry.over));
+  }
+
+  async #serve(entry: Entry, { caller, plan, open = openStream }: Asked): Promise<void> {
+    const { log, reached, event } = this.#options;
+    const { requestId } = plan;
+    const target = plan.target.label;
+    const context = { streamId: entry.id, requestId, target };
+    caller.socket.on('error', ignore);
+    let opened: Opened;
+    try {
+      opened = await open(plan, this.#options, entry.abort.signal);
+    } catch (error) {
+      const failure = asFailure(error);
+      reached.failed(plan, failure.data);
+      if (this.#isGivenUp(caller, context)) return;
+      const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
+      log.info(
+        { ...context, code: failure.code, causes: failure.data.causes },
+        absent ? 'nothing there' : 'refused',
+      );
+      if (!absent)
+        event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
+      caller.refused(absent ? fail('nothing_there') : failure);
+      return;
+    }
+    entry.opened = opened;
+    reached.succeeded(plan, opened.candidate);
+    if (this.#isGivenUp(caller, context)) {
+      this.#endUnused(opened);
+      return;
+    }
+    event({ type: 'stream opened', target, requestId, streamId: entry.id });
+    caller.granted(infoOf(entry, opened));
+    const end = await this.#join(entry, caller, opened.stream);
+    log.info({ ...context, ...end }, 'stream over');
+    event({ type: 'stream over', target, requestId, streamId: entry.id, detail: end.why ?? end.reason });
+  }
+
+  /** This engine was stopped for so long that control has answered: what the client asked for must not happen behind its back. */
+  #isGivenUp({ socket, givenUp }: Caller, context: object): boolean {
+    if (givenUp?.() !== true) return false;
+    this.#options.log.warn(context, 'control has given this request up meanwhile');
+    socket.destroy();
+    return true;
+  }
+
+  #endUnused({ stream }: Opened): void {
+    this.#options.transports.end(endGracefully(stream));
+  }
+
+  #join(entry: Entry, { socket, head }: Caller, remote: Duplex): Splice['done'] {
+    // The first bytes came with the request; everything else follows them in order.
+    if (head.length > 0) socket.unshift(head);
+    const splice = new Splice({ client: socket, remote, spill: this.#options.spill() });
+    entry.splice = splice;
+    startReading(socket);
+    remote.resume();
+    const { signal } = entry.abort;
+    if (signal.aborted) splice.stop('bmuxd');
+    return splice.done;
+  }
+
+  #row(entry: Entry): StreamRow {
+    const { plan, opened, splice } = entry;
+    return {
+      id: entry.id,
+      generation: this.#options.generation,
+      requestId: plan.requestId,
+      target: plan.target.label,
+      transport: plan.target.route.transport,
+      state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
+      clientName: plan.clientName,
+      sinceMs: entry.sinceMs,
+      ...(opened === undefined ? {} : opened.candidate),
+      bytesUp: splice?.bytesUp ?? 0,
+      bytesDown: splice?.bytesDown ?? 0,
+    };
+  }
+}
+
+/** Outermost texts that `ifRunning` takes for "nothing there"; a time-out stays an error (spec/behaviour.md §9). */
+const NOTHING_THERE: ReadonlySet<string> = new Set([
+  'server_not_running',
+  'tls_unreachable',
+  'iroh_unreachable',
+]);
+
+function infoOf(entry: Entry, opened: Opened): StreamInfo {
+  const { plan } = entry;
+  return {
+    id: entry.id,
+    target: plan.target.label,
+    transport: plan.target.route.transport,
+    epoch: opened.candidate.epoch,
+    negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },
+    warm: opened.warm,
+    warnings: [...plan.warnings, ...plan.target.warnings],
+  };
+}
+
+function ignore(): void {
+  // Until the splice listens, a client that is gone is noticed by its write.
+}

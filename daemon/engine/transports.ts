@@ -1,0 +1,101 @@
+// The engine's transports: one table of how to get an authenticated byte stream over each, and who ends what was opened.
+import type { Duplex } from 'node:stream';
+import type { Deadline } from '../base/deadline.ts';
+import type { Env } from '../base/paths.ts';
+import { IrohPool, type PoolEvent } from '../pool/iroh-pool.ts';
+import { openLocal } from '../transport/local.ts';
+import { SystemRoots } from '../transport/roots.ts';
+import { TlsContexts } from '../transport/tls.ts';
+import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../wire/plan.ts';
+import { isKeptWarm } from './engine-spares.ts';
+import type { Settings } from '../wire/settings.ts';
+
+export interface Wait {
+  readonly label: string;
+  readonly deadline: Deadline;
+  readonly signal: AbortSignal;
+}
+
+export interface OpenedTransport {
+  readonly stream: Duplex;
+  /** False when a connection had to be made first. */
+  readonly warm: boolean;
+  /** True when the connection below gives nothing back, so that a fresh one should be tried beside it. */
+  readonly doubtful?: () => boolean;
+}
+
+/** Owns the warm connections, and every graceful end that is still under way. */
+export class Transports {
+  readonly #tls: TlsContexts;
+  readonly #iroh: IrohPool;
+  readonly #ends = new Set<Promise<void>>();
+  readonly #table: {
+    readonly [T in Route['transport']]: (
+      route: Extract<Route, { transport: T }>,
+      wait: Wait,
+    ) => Promise<OpenedTransport>;
+  };
+
+  constructor(options: {
+    readonly settings: () => Settings;
+    readonly env: Env;
+    readonly event: (event: PoolEvent) => void;
+  }) {
+    this.#tls = new TlsContexts({ roots: new SystemRoots({ env: options.env }) });
+    this.#iroh = new IrohPool({
+      relays: () => options.settings()['iroh.relays'],
+      event: options.event,
+      keep: (label) => isKeptWarm(options.settings(), label),
+    });
+    this.#table = {
+      local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),
+      tls: async (route: TlsRoute, wait) => ({
+        stream: (await this.#tls.open(route, wait.label, wait)).stream,
+        warm: false,
+      }),
+      iroh: (route: IrohRoute, wait) => this.#iroh.stream(route, wait),
+    };
+  }
+
+  /** A stream over `route`, authenticated, not yet spoken on. */
+  open(route: Route, wait: Wait): Promise<OpenedTransport> {
+    switch (route.transport) {
+      case 'local':
+        return this.#table.local(route, wait);
+      case 'tls':
+        return this.#table.tls(route, wait);
+      case 'iroh':
+        return this.#table.iroh(route, wait);
+    }
+  }
+
+  /** Lets go of warm connections; streams on them live on. */
+  drop(route: Route): void {
+    if (route.transport === 'iroh') this.#iroh.drop(route);
+  }
+
+  /** ms, where the transport itself measures it. */
+  roundTripMs(route: Route): number | undefined {
+    return route.transport === 'iroh' ? this.#iroh.roundTripMs(route) : undefined;
+  }
+
+  isWarm(route: Route): boolean {
+    return route.transport === 'iroh' && this.#iroh.isWarm(route);
+  }
+
+  /** Keeps a graceful end until it is over, so that `close` can wait for it. */
+  end(ending: Promise<void>): void {
+    const settled = ending
+      .catch(() => undefined)
+      .then(() => {
+        this.#ends.delete(settled);
+      });
+    this.#ends.add(settled);
+  }
+
+  /** Waits for the ends under way, then closes the warm connections. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#ends);
+    await this.#iroh.close();
+  }
+}

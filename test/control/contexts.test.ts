@@ -1,0 +1,160 @@
+// Tests contexts on the real daemon: whose environment counts, what a change of a file does and when, and what bounds there are.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Failure, OpenStreamOptions } from '../../client-shim/index.ts';
+import type { Status, TargetList } from '../../daemon/wire/answers.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/child.ts';
+
+const failureOf = async (work: Promise<unknown>): Promise<Failure['data']> => {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof Error && 'data' in error) return (error as Failure).data;
+    throw error;
+  }
+  throw new Error('it did not fail');
+};
+
+/** Another runtime dir of the same user, with the environment that names it. */
+async function otherPlace(bmuxd: Bmuxd, name: string): Promise<Record<string, string>> {
+  const folder = join(bmuxd.folder, name);
+  for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
+  return { ...bmuxd.env, BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
+}
+
+const names = (answer: { readonly stdout: string }): string[] =>
+  (JSON.parse(answer.stdout) as TargetList).targets.map((row) => row.name);
+
+t.test('callers with different runtime dirs get different answers at the same moment', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 3\n' });
+  t.teardown(() => bmuxd.stop());
+  const here = bmuxd.env;
+  const there = await otherPlace(bmuxd, 'there');
+  const nowhere = await otherPlace(bmuxd, 'nowhere');
+  const servers = await Promise.all(
+    [here, there].map((env, index) =>
+      EmbeddedServer.start({
+        socketPath: join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+        epoch: index === 0 ? 3 : 4,
+      }),
+    ),
+  );
+  for (const server of servers) t.teardown(() => server.stop());
+  const ask = (env: Readonly<Record<string, string>>) => bmuxd.open({ env, socketPath: bmuxd.socketPath });
+  const [first, second, third] = await Promise.all([ask(here), ask(there), failureOf(ask(nowhere))]);
+  t.same([first.info.epoch, second.info.epoch], [3, 4]);
+  t.equal(third.code, 'server_not_running');
+  for (const { stream } of [first, second]) stream.destroy();
+
+  await t.test('a request without an environment is in the context of the daemon', async (t) => {
+    const own = (await bmuxd.http('GET', '/v1/targets')).body as TargetList;
+    t.equal(own.targets[0]?.address, `local:${join(here['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')}`);
+  });
+
+  await t.test('a relative folder starts at the folder of the caller', async (t) => {
+    const env = { ...here, BMUX_RUNTIME_DIR: 'run' };
+    const cwd = join(bmuxd.folder, 'there');
+    const { stream, info } = await bmuxd.open({ env, cwd, socketPath: bmuxd.socketPath });
+    t.equal(info.epoch, 4);
+    stream.destroy();
+  });
+
+  await t.test('the least recently used are forgotten, never the own one', async (t) => {
+    for (const name of ['a', 'b', 'c', 'd'])
+      t.equal((await failureOf(ask(await otherPlace(bmuxd, name)))).code, 'server_not_running');
+    const { contexts } = await bmuxd.status();
+    t.same(
+      new Set(contexts.map((row) => row.runtimeDir)),
+      new Set([here['BMUX_RUNTIME_DIR'], join(bmuxd.folder, 'c/run'), join(bmuxd.folder, 'd/run')]),
+    );
+  });
+
+  await t.test('a slot that a caller misspelt is no state of the daemon', async (t) => {
+    const failure = await failureOf(ask({ ...here, BMUX_SLOT_NAME: 'x' }));
+    t.match(failure, { code: 'slot_unknown', exitStatus: 5 });
+    t.match(await bmuxd.status(), { state: 'ready', problems: [] });
+  });
+});
+
+t.test(
+  'a config is in force at the next request; a broken one leaves the last good one in force',
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: '[connections]\ndefault_target = "local"\n' });
+    t.teardown(() => bmuxd.stop());
+    const server = await EmbeddedServer.start({
+      socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+    const live = new TestClient((await bmuxd.open()).stream);
+    const file = join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml');
+    const target = (name: string): string =>
+      `[connections.targets.${name}]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n`;
+    const ask = (options: OpenStreamOptions): Promise<Failure['data']> => failureOf(bmuxd.open(options));
+
+    for (const name of ['one', 'two', 'three']) {
+      await bmuxd.configure('bmux.toml', target(name));
+      t.equal((await ask({ target: name })).code, 'tls_unreachable', `${name} is known at once`);
+    }
+
+    await bmuxd.configure('bmux.toml', `${target('four')}transport = "telnet"\n`);
+    t.equal((await ask({ target: 'three' })).code, 'tls_unreachable', 'the last good config is in force');
+    await bmuxd.configure('bmux.toml', `${target('four')}connect_timeout_ms = "soon"\n`);
+    // No request is made: the watchers have to notice.
+    await waitFor('the status to tell', async () =>
+      JSON.stringify((await bmuxd.status()).problems).includes('connect_timeout_ms'),
+    );
+    const status = await bmuxd.bmuxd(['status']);
+    t.equal(status.status, 1);
+    t.match(status.stdout, `${file}:5: `);
+    t.match(status.stdout, 'connect_timeout_ms');
+    t.match(status.stdout, ': not well');
+    await waitFor('the log to tell', () => bmuxd.log().includes(`${file}:5: `));
+    const { stream, info } = await bmuxd.open({ target: 'local' });
+    stream.destroy();
+    t.match(info.warnings.join('\n'), /connect_timeout_ms.*the last good config is in force/);
+    const reloaded = await bmuxd.bmuxd(['reload']);
+    t.equal(reloaded.status, 1);
+    t.match(reloaded.stderr, `${file}:5: `);
+
+    await bmuxd.configure('bmux.toml', target('five'));
+    await waitFor('the status to be ready', async () => (await bmuxd.status()).state === 'ready');
+    t.same(names(await bmuxd.bmuxd(['targets', '--json'])), ['local', 'five']);
+    t.same(await bmuxd.bmuxd(['reload']), { status: 0, stdout: 'reloaded\n', stderr: '' });
+    await live.ping();
+
+    await t.test('targets are those of the caller', async (t) => {
+      const there = await otherPlace(bmuxd, 'there');
+      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('elsewhere'));
+      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'elsewhere']);
+      const inline = 'iroh://ab?relay=https%3A%2F%2Fme%3Asecret%40relay&x=https://me:secret@relay';
+      const chosen = await bmuxd.bmuxd(['targets'], { ...there, BMUX_TARGET: inline });
+      t.match(chosen.stdout, /^\* iroh:\/\/ab/m);
+      t.notMatch(
+        chosen.stdout + (await bmuxd.bmuxd(['targets', '--json'], { ...there, BMUX_TARGET: inline })).stdout,
+        'secret',
+      );
+    });
+  },
+);
+
+t.test('a daemon that starts with a broken config says so', async (t) => {
+  const bmuxd = await startBmuxd({ config: '[connections\n', settings: 'streams = { spill = "much" }\n' });
+  t.teardown(() => bmuxd.stop());
+  await waitFor('the own context to be read', async () => (await bmuxd.status()).problems.length === 2);
+  const { state, problems } = (await bmuxd.http('GET', '/v1/status')).body as Status;
+  t.equal(state, 'not well');
+  t.match(JSON.stringify(problems), /bmux\.toml:1: /);
+  t.match(JSON.stringify(problems), /bmuxd\.toml:1: streams\.spill/);
+  t.equal((await bmuxd.http('GET', '/v1/health')).status, 200);
+  const waited = await bmuxd.bmuxd(['status', '--wait', '0.2', '--json']);
+  t.equal(waited.status, 1);
+  t.match(JSON.parse(waited.stdout), { schema: 1, state: 'not well', pid: bmuxd.pid });
+  await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', '');
+  await bmuxd.configure('bmux.toml', '');
+  t.equal((await bmuxd.bmuxd(['status', '--wait', '10'])).status, 0);
+});

@@ -1,0 +1,160 @@
+// Tests how the real daemon comes, leaves and stops: who is the daemon, whose folder it is, what happens to live streams and engines.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Status } from '../../daemon/wire/answers.ts';
+import { BMUXD, makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { exchange, upgradeText } from '../daemon/raw-http.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
+
+const serverOf = (home: BmuxdHome): Promise<EmbeddedServer> =>
+  EmbeddedServer.start({ socketPath: join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'), epoch: 4 });
+/** Engines without streams leave soon. */
+const QUICK = '[engine]\ndrain_grace = 0.1\n';
+const enginePid = async (bmuxd: Bmuxd): Promise<number> => (await bmuxd.status()).engines[0]?.pid ?? 0;
+const isGone = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+};
+
+t.test(
+  'SIGTERM: control leaves at once, live streams go on, the next daemon finds and ends them',
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: QUICK });
+    t.teardown(() => bmuxd.stop());
+    const server = await serverOf(bmuxd);
+    t.teardown(() => server.stop());
+    const { stream, info } = await bmuxd.open();
+    const client = new TestClient(stream);
+    const engine = await enginePid(bmuxd);
+    await bmuxd.leave();
+    t.match(await bmuxd.bmuxd(['status']), { status: 3, stderr: /^bmuxd is not running/ });
+    await client.ping();
+
+    const next = await startBmuxd({ home: bmuxd });
+    t.teardown(() => next.stop());
+    const list = await next.bmuxd(['streams']);
+    t.match(list.stdout, new RegExp(`^${info.id} +local +local +live `, 'm'));
+    t.match((await next.status()).engines.map((row) => row.state).sort(), ['draining', 'serving']);
+    t.match(await next.bmuxd(['streams', 'end', info.id]), { status: 0 });
+    await client.ended();
+    stream.destroy();
+    await waitFor('the old engine to leave', () => isGone(engine));
+  },
+);
+
+t.test('stop ends everything gracefully, whoever started it', async (t) => {
+  const bmuxd = await startBmuxd({ settings: QUICK });
+  t.teardown(() => bmuxd.stop());
+  const server = await serverOf(bmuxd);
+  t.teardown(() => server.stop());
+  const old = new TestClient((await bmuxd.open()).stream);
+  const oldEngine = await enginePid(bmuxd);
+  await bmuxd.killControl();
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  const young = new TestClient((await next.open()).stream);
+  const pids = (await next.status()).engines.map((row) => row.pid);
+  t.ok(pids.includes(oldEngine));
+  // As any client, these two close their side when the server has closed its own.
+  const over = [old, young].map((client) => client.ended().then(() => client.stream.destroy()));
+  const started = performance.now();
+  t.same(await next.bmuxd(['stop']), { status: 0, stdout: 'bmuxd has stopped\n', stderr: '' });
+  t.ok(performance.now() - started < 9000);
+  await Promise.all(over);
+  await waitFor('all processes to be gone', () => [...pids, next.pid].every(isGone));
+  t.equal(server.connections(), 0);
+  t.equal((await next.bmuxd(['stop'])).status, 3);
+});
+
+t.test(
+  'an engine that dies is replaced within a second; one that is stopped is shown, replaced, and no stop waits for it for ever',
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: QUICK });
+    t.teardown(() => bmuxd.stop());
+    const server = await serverOf(bmuxd);
+    t.teardown(() => server.stop());
+    const first = await enginePid(bmuxd);
+    process.kill(first, 'SIGKILL');
+    // Asked while there may be no engine: such a request waits for the next one.
+    const { stream } = await bmuxd.open();
+    stream.destroy();
+    await waitFor('the next engine', async () => (await bmuxd.status()).state === 'ready', 5000);
+    const second = await enginePid(bmuxd);
+    t.not(second, first);
+
+    process.kill(second, 'SIGSTOP');
+    t.teardown(() => {
+      if (!isGone(second)) process.kill(second, 'SIGKILL');
+    });
+    // The last answer of an engine stands for a moment.
+    await waitFor('the status to tell', async () => (await bmuxd.status()).state === 'not well');
+    const started = performance.now();
+    const { body } = await bmuxd.http('GET', '/v1/status');
+    const took = performance.now() - started;
+    t.match((body as Status).problems, [{ failure: { code: 'engine_silent' } }]);
+    const shown = await bmuxd.bmuxd(['status']);
+    t.match(shown, { status: 1, stdout: /not answering/ });
+    t.ok(took < 200, `the status took ${String(took)} ms`);
+    await waitFor('another engine', async () =>
+      (await bmuxd.status()).engines.some((row) => row.state === 'serving' && row.pid !== second),
+    );
+    (await bmuxd.open()).stream.destroy();
+    const stop = await bmuxd.bmuxd(['stop']);
+    t.equal(stop.status, 0);
+    await waitFor('the stopped engine to be gone', () => isGone(second));
+  },
+);
+
+t.test('SIGHUP reads the settings anew', async (t) => {
+  const bmuxd = await startBmuxd({ settings: QUICK });
+  t.teardown(() => bmuxd.stop());
+  bmuxd.signal('SIGHUP');
+  await waitFor('the reload', () => bmuxd.log().includes('"reloaded"'));
+  t.match(await bmuxd.status(), { state: 'ready' });
+});
+
+t.test('a log that nobody reads any more ends nothing', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const child = spawn(process.execPath, [BMUXD, 'run', '--log-level', 'trace'], {
+    env: home.env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  t.teardown(() => child.kill('SIGKILL'));
+  await new Promise<void>((resolve) => child.stderr.once('data', () => resolve()));
+  child.stderr.destroy();
+  const status = await run(process.execPath, [BMUXD, 'status', '--wait', '10'], home.env);
+  t.equal(status.status, 0);
+  for (const _ of [1, 2]) await run(process.execPath, [BMUXD, 'reload'], home.env);
+  t.equal(child.exitCode, null);
+  t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
+  t.equal(await exit, 0);
+});
+
+t.test(
+  'a log that is never read does not hold the daemon',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const home = await makeHome();
+    t.teardown(() => home.remove());
+    const child = spawn(process.execPath, [BMUXD, 'run', '--log-level', 'trace'], {
+      env: home.env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '10'], home.env)).status, 0);
+    // More lines than a pipe holds.
+    const asked = Array.from({ length: 1000 }, () => exchange(home.socketPath, upgradeText('{')));
+    await Promise.all(asked);
+    t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
+  },
+);

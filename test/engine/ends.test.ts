@@ -1,0 +1,80 @@
+// However clients end, their server gets its places back: also behind gateways that lose one for every stream that is cut.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import t from 'tap';
+import { pattern } from '../embedded/traffic.ts';
+import { waitFor } from '../real/index.ts';
+import { rawModeFrame, requestHead } from '../handoff/asking.ts';
+import { startWorld, Talk } from './world.ts';
+
+t.test('clients that are killed, close, or finish in the middle of bulk', async (t) => {
+  const world = await startWorld(t);
+  const { bmuxd, server } = world;
+  const before = await server.status();
+  for (const target of ['local', 'tls', 'iroh']) {
+    const said = Buffer.concat([requestHead(bmuxd, { target }), rawModeFrame({ type: 'echo' })]);
+    const program = `const s = require('net').connect(process.argv[1]);
+      s.write(Buffer.from(process.argv[2], 'base64')); let n = 0;
+      setInterval(() => s.write(Buffer.alloc(16384)), 2);
+      s.on('data', (c) => { n += c.length; if (n > 200000) { process.stdout.write('x'); n = -1e12; } });`;
+    const killed = Array.from({ length: 4 }, () =>
+      spawn(process.execPath, ['-e', program, bmuxd.socketPath, said.toString('base64')]),
+    );
+    t.teardown(() => {
+      for (const child of killed) child.kill('SIGKILL');
+    });
+    await Promise.all(
+      killed.map((child) => once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) })),
+    );
+    for (const child of killed) child.kill('SIGKILL');
+
+    const talks = await Promise.all(Array.from({ length: 4 }, () => Talk.open(bmuxd, target)));
+    for (const talk of talks) talk.start();
+    await waitFor('traffic', () => talks.every(({ check }) => check.count > 20_000));
+    for (const [index, talk] of talks.entries()) {
+      if (index % 2 === 0) talk.socket.destroy();
+      else talk.socket.end();
+    }
+    await world.nothingHeld();
+    t.pass(`${target}: every place is back`);
+  }
+  t.equal(
+    (await server.status()).tls?.truncated,
+    before.tls?.truncated,
+    'no TLS stream without close_notify',
+  );
+  const { streams, reached } = await bmuxd.status();
+  t.equal(streams, 0);
+  t.ok(
+    reached.every(({ places }) => places === 0),
+    'and bmuxd knows it',
+  );
+});
+
+t.test(
+  'a client that does not read outlives the write limit of its server as long as the spill holds',
+  async (t) => {
+    const world = await startWorld(t, { settings: 'streams.spill = 1048576\n' });
+    const { bmuxd, server } = world;
+    await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 1500 } });
+    const open = async (bytes: number): Promise<Talk> => {
+      const talk = await Talk.open(bmuxd, 'tls');
+      talk.socket.pause();
+      talk.socket.write(pattern(0, bytes));
+      return talk;
+    };
+    const small = await open(800_000);
+    const large = await open(12_000_000);
+    await waitFor('the server to give up on the one that asks for more', async () => {
+      return (await server.status()).server?.stalled === 1;
+    });
+    t.equal((await bmuxd.status()).streams, 2, 'nobody is told before it reads');
+    small.socket.resume();
+    t.equal((await small.incoming.bytes(800_000)).length, 800_000, 'the small one is whole');
+    await small.end();
+    large.socket.resume();
+    await waitFor('the end', () => large.incoming.ended);
+    await waitFor('a word about it in the log', () => /"stalledMs":\d+.*"stream over"/.test(bmuxd.log()));
+    await world.nothingHeld();
+  },
+);

@@ -1,0 +1,98 @@
+// How engines leave: after control, after their streams, when told to, and with what they had in their hands.
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { waitFor } from '../real/index.ts';
+import { startWorld, Talk } from './world.ts';
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+t.test(
+  'control gets SIGTERM: its engine finishes its streams, then leaves, and says so in its file',
+  async (t) => {
+    const world = await startWorld(t, { settings: 'engine.drain_grace = 0.2\nengine.orphan_grace = 0.2\n' });
+    const { bmuxd } = world;
+    const [engine] = (await bmuxd.status()).engines;
+    const talks = await Promise.all(['local', 'tls', 'iroh'].map((target) => Talk.open(bmuxd, target)));
+    for (const talk of talks) talk.start();
+    process.kill(bmuxd.pid, 'SIGTERM');
+    await waitFor('control to leave', () => !isAlive(bmuxd.pid));
+    const counts = talks.map(({ check }) => check.count);
+    await waitFor('traffic to go on', () =>
+      talks.every(({ check }, index) => check.count > (counts[index] ?? 0) + 100_000),
+    );
+    t.ok(isAlive(engine?.pid ?? 0));
+    for (const talk of talks) await talk.quiet();
+    for (const talk of talks) await talk.end();
+    await waitFor('the engine to leave', () => !isAlive(engine?.pid ?? 0));
+    t.strictSame(await bmuxd.engines(), [], 'its socket is gone');
+    await world.nothingHeld();
+    const file = join(bmuxd.env['XDG_STATE_HOME'] ?? '', 'bmuxd', 'engine.log');
+    const lines = (await readFile(file, 'utf8')).trim().split('\n');
+    const messages = lines.map((line) => (JSON.parse(line) as { readonly msg?: string }).msg);
+    t.equal(messages.filter((message) => message === 'stream over').length, 3);
+    t.equal(messages.at(-1), 'engine leaves');
+    t.equal((await stat(file)).mode & 0o777, 0o600);
+  },
+);
+
+t.test('an engine gets SIGTERM: its streams end gracefully, and another one serves', async (t) => {
+  const world = await startWorld(t);
+  const { bmuxd, server } = world;
+  const [engine] = (await bmuxd.status()).engines;
+  const truncated = (await server.status()).tls?.truncated;
+  const talks = await Promise.all(['local', 'tls', 'tls', 'iroh'].map((target) => Talk.open(bmuxd, target)));
+  for (const talk of talks) talk.start();
+  await waitFor('traffic', () => talks.every(({ check }) => check.count > 20_000));
+  process.kill(engine?.pid ?? 0, 'SIGTERM');
+  await waitFor('the streams to end', () => talks.every(({ incoming }) => incoming.ended));
+  await waitFor('the engine to leave', () => !isAlive(engine?.pid ?? 0));
+  t.equal((await server.status()).tls?.truncated, truncated, 'with close_notify');
+  await world.nothingHeld();
+  const again = await Talk.open(bmuxd, 'tls');
+  again.start();
+  await again.quiet();
+  await again.end();
+
+  // Requests that come while an engine leaves go to the next one.
+  for (let round = 0; round < 2; round += 1) {
+    const [engine] = (await bmuxd.status()).engines.filter(({ state }) => state === 'serving');
+    const opening = Array.from({ length: 10 }, () => Talk.open(bmuxd, 'local'));
+    process.kill(engine?.pid ?? 0, round === 0 ? 'SIGTERM' : 'SIGKILL');
+    const opened = await Promise.allSettled([
+      ...opening,
+      Talk.open(bmuxd, 'local'),
+      Talk.open(bmuxd, 'local'),
+    ]);
+    // Those that were already with it may be told that it was ended; nobody waits in vain.
+    for (const one of opened) {
+      if (one.status === 'fulfilled') await one.value.end();
+      else t.match(String(one.reason), /stream_ended|the end came instead/);
+    }
+    t.equal(opened.at(-1)?.status, 'fulfilled');
+    await waitFor('a serving engine', async () =>
+      (await bmuxd.status()).engines.some(({ state, pid }) => state === 'serving' && pid !== engine?.pid),
+    );
+  }
+  await world.nothingHeld();
+});
+
+t.test('an engine whose control is killed before it has a stream', async (t) => {
+  const { bmuxd } = await startWorld(t, { settings: 'engine.drain_grace = 0\nengine.orphan_grace = 0\n' });
+  const [engine] = (await bmuxd.status()).engines;
+  await bmuxd.killControl();
+  await waitFor('it to leave', () => !isAlive(engine?.pid ?? 0));
+  t.strictSame(await bmuxd.engines(), []);
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  const talk = await Talk.open(next, 'local');
+  await talk.end();
+});
