@@ -1,0 +1,192 @@
+// The client's side of the control socket: one HTTP upgrade written by hand, because a CLI pays for every module that it loads.
+import { connect, type Socket } from 'node:net';
+import type { StreamInfo } from '../daemon/wire/answers.ts';
+import { fail } from '../daemon/wire/fail.ts';
+import { LIMITS } from '../daemon/wire/limits.ts';
+import { STREAM_PROTOCOL } from '../daemon/wire/upgrade.ts';
+import { infoIn, readAnswer, refusalIn } from './answer.ts';
+import { isAnswering } from './probe.ts';
+
+/** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
+const MAX_ANSWER_BYTES = 256 * 1024;
+
+export interface Asked {
+  readonly socketPath: string;
+  /** JSON of the request, escaped to ASCII. */
+  readonly request: string;
+  /** ms for everything, retries included. The daemon's own limits are shorter; this one is against a daemon that forgot us. */
+  readonly budgetMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Granted {
+  readonly socket: Socket;
+  readonly info: StreamInfo;
+}
+
+/** No answer came, and another try may get one: the daemon is just being replaced. `last` is what the user reads if none does. */
+class Lost extends Error {
+  readonly last: Error;
+
+  constructor(last: Error) {
+    super(last.message);
+    this.last = last;
+  }
+}
+
+/** Monotonic, ms. `performance` would load a module of its own. */
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/**
+ * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
+ * `daemon_not_running` (at once), `daemon_not_answering` (about 2 s of silence on both sockets), `daemon_lost` (after `LIMITS.replacedMs`).
+ */
+export async function askForStream(asked: Asked): Promise<Granted> {
+  const until = now() + asked.budgetMs;
+  let lostAt: number | undefined;
+  for (;;) {
+    try {
+      return await once(asked, until - now(), lostAt !== undefined);
+    } catch (error) {
+      if (!(error instanceof Lost)) throw error;
+      const at = now();
+      lostAt ??= at;
+      if (at - lostAt > LIMITS.replacedMs || at > until) throw error.last;
+      await pause(LIMITS.retryMs, asked.signal);
+    }
+  }
+}
+
+/** One try. `again`: a daemon was there a moment ago, so that its absence is no answer yet. */
+function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
+  const { socketPath, request, signal } = asked;
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path: socketPath, allowHalfOpen: true });
+    let bytes: Buffer = Buffer.alloc(0);
+    let connected = false;
+    let over = false;
+    const settle = (): void => {
+      over = true;
+      clearTimeout(silence);
+      clearTimeout(budget);
+      signal?.removeEventListener('abort', onAbort);
+      socket.off('connect', onConnect).off('data', onData).off('end', onEnd).off('error', onError);
+    };
+    const failed = (error: Error): void => {
+      if (over) return;
+      settle();
+      // A late error of a socket that nobody listens to any more must not end the process.
+      socket.on('error', () => undefined);
+      socket.destroy();
+      reject(error);
+    };
+    const onAbort = (): void => {
+      failed(reasonOf(signal));
+    };
+    const onConnect = (): void => {
+      connected = true;
+      socket.write(
+        `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Request: ${request}\r\n\r\n`,
+      );
+    };
+    const onError = (error: NodeJS.ErrnoException): void => {
+      // A daemon that is going may reset the connection with its answer still unread here.
+      if (connected) onEnd();
+      else failed(unreachable(socketPath, error, again));
+    };
+    const onEnd = (): void => {
+      const answer = readAnswer(bytes);
+      if (answer === undefined) failed(new Lost(fail('daemon_lost', {})));
+      else failed(refused(answer));
+    };
+    const refused = (answer: NonNullable<ReturnType<typeof readAnswer>>): Error => {
+      const failure = refusalIn(answer, socketPath);
+      return failure.code === 'stopping' ? new Lost(failure) : failure;
+    };
+    const onData = (chunk: Buffer): void => {
+      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+      const answer = readAnswer(bytes);
+      if (answer !== undefined && answer.status !== 101 && answer.complete) {
+        failed(refused(answer));
+      } else if (answer?.status === 101) {
+        const info = infoIn(answer);
+        if (info === undefined) {
+          failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer has no Bmux-Stream' }));
+          return;
+        }
+        socket.pause();
+        settle();
+        if (answer.rest.length > 0) socket.unshift(answer.rest);
+        // An explicit pause would outlast a later `on('data')`: this takes it back, and the first reader starts the flow.
+        socket.on('readable', ignore).off('readable', ignore);
+        resolve({ socket, info });
+      } else if (bytes.length > MAX_ANSWER_BYTES) {
+        failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer is too large' }));
+      }
+    };
+    // Silence is a long dial or a stuck daemon: a second socket tells (issue A).
+    const ask = (): void => {
+      isAnswering(socketPath).then(
+        (answering) => {
+          if (over) return;
+          if (answering) silence = setTimeout(ask, LIMITS.silenceMs);
+          else failed(fail('daemon_not_answering', { socket: socketPath }));
+        },
+        () => undefined,
+      );
+    };
+    const budget = setTimeout(
+      () => {
+        failed(fail('out_of_time', { ms: Math.round(asked.budgetMs), step: 'bmuxd opened the stream' }));
+      },
+      Math.max(1, ms),
+    );
+    let silence = setTimeout(ask, LIMITS.silenceMs);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    socket.on('connect', onConnect).on('data', onData).on('end', onEnd).on('error', onError);
+    if (signal?.aborted === true) onAbort();
+  });
+}
+
+function ignore(): void {
+  // Only there to be taken off again.
+}
+
+/** Why the socket could not be connected to. */
+function unreachable(socket: string, error: NodeJS.ErrnoException, again: boolean): Error {
+  switch (error.code) {
+    case 'ENOENT':
+    case 'ECONNREFUSED': {
+      const failure = fail('daemon_not_running', { socket }, error);
+      return again ? new Lost(failure) : failure;
+    }
+    case 'EAGAIN':
+      // Its queue of connections is full: a crowd, or a daemon that accepts none.
+      return new Lost(fail('daemon_not_answering', { socket }, error));
+    case 'EACCES':
+    case 'EPERM':
+      return fail('control_socket_denied', { socket }, error);
+    default:
+      return fail('daemon_foreign', { socket, why: error.code ?? error.message }, error);
+  }
+}
+
+function reasonOf(signal: AbortSignal | undefined): Error {
+  return signal?.reason instanceof Error ? signal.reason : new Error('aborted');
+}
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    }, ms);
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(reasonOf(signal));
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,105 @@
+// The client library: a stream to a bmux server through the broker, for Node programs.
+import { lstatSync, statSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { buildIdFrom } from '../daemon/base/build-id.ts';
+import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
+import type { StreamInfo } from '../daemon/wire/answers.ts';
+import { whitelisted } from '../daemon/wire/caller-env.ts';
+import { fail } from '../daemon/wire/fail.ts';
+import { asciiJson } from '../daemon/wire/header.ts';
+import type { RequestContract, Scope, StreamRequest } from '../daemon/wire/request-types.ts';
+import { askForStream } from './connect.ts';
+
+export { Failure, type FailureData } from '../daemon/base/failure.ts';
+export type { StreamInfo } from '../daemon/wire/answers.ts';
+
+/** ms that a client waits for its stream when it names no time itself; a target's own connect_timeout_ms (8 s) is shorter. */
+export const DEFAULT_BUDGET_MS = 120_000;
+
+export interface OpenStreamOptions {
+  /** A configured target, `bmux://NAME`, `tls://…`, `https://…`, `iroh://…`, `local`. None: BMUX_TARGET, then the config's default. */
+  readonly target?: string;
+  /** `recovery_inspection` skips both policies. Default `normal`. */
+  readonly scope?: Scope;
+  /** False: no policy is looked at at all (the seed's connect_raw). Default true. */
+  readonly policy?: boolean;
+  /** Rejects with code `nothing_there` when no server runs there. Default false. */
+  readonly ifRunning?: boolean;
+  /** Free label for the server's debug log. */
+  readonly clientName?: string;
+  /** What this client can speak. None: the server's own epoch. */
+  readonly contract?: RequestContract;
+  /** Build id of the client (spec/behaviour.md §2). */
+  readonly buildId?: string;
+  /** Executable whose build id counts; instead of `buildId`. */
+  readonly buildOf?: string;
+  /** Active slot; else BMUX_SLOT_NAME of `env`. */
+  readonly slot?: string;
+  /** Folder for `auto_select.cwd_prefix`. Default the process's own. */
+  readonly cwd?: string;
+  /** Environment; only a named whitelist of it is sent. Default the process's own. */
+  readonly env?: Env;
+  /** Path of the control socket. Default: where `env` says. */
+  readonly socketPath?: string;
+  /** ms for everything, retries included. Default 120 s. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A stream on which the Hello has been answered, and what the broker says about it. */
+export interface OpenedStream {
+  /** Half-close works both ways. Paused until it is read. */
+  readonly stream: Duplex;
+  readonly info: StreamInfo;
+}
+
+/** The build id of an executable: `{size}-{mtime in whole ms}` (spec/behaviour.md §2). Rejects with `executable_unreadable`. */
+export function buildIdOf(path: string): string {
+  try {
+    return buildIdFrom(statSync(path, { bigint: true }));
+  } catch (error) {
+    throw fail('executable_unreadable', { path }, error);
+  }
+}
+
+/**
+ * Opens a stream through the broker. Rejects with a `Failure` whose `data` holds code, detail, remedy and exit status:
+ * the broker's own words, or `daemon_not_running`, `daemon_not_answering`, `daemon_lost`.
+ */
+export async function openStream(options: OpenStreamOptions = {}): Promise<OpenedStream> {
+  const env = options.env ?? process.env;
+  const buildId = options.buildOf === undefined ? options.buildId : buildIdOf(options.buildOf);
+  const { target, scope, policy, ifRunning, clientName, contract, slot } = options;
+  const request: StreamRequest = {
+    ...(target === undefined ? {} : { target }),
+    ...(scope === undefined ? {} : { scope }),
+    ...(policy === undefined ? {} : { policy }),
+    ...(ifRunning === undefined ? {} : { ifRunning }),
+    ...(clientName === undefined ? {} : { clientName }),
+    ...(contract === undefined ? {} : { contract }),
+    ...(buildId === undefined ? {} : { buildId }),
+    ...(slot === undefined ? {} : { slot }),
+    cwd: options.cwd ?? process.cwd(),
+    env: whitelisted(env),
+  };
+  const { socket, info } = await askForStream({
+    socketPath: options.socketPath ?? controlSocketOf(env),
+    request: asciiJson(request),
+    budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
+    signal: options.signal,
+  });
+  return { stream: socket, info };
+}
+
+/** Where the daemon listens. Its folder may lie in a temp dir of all users: in somebody else's, somebody else would read the streams. */
+function controlSocketOf(env: Env): string {
+  const { dir, controlSocket } = bmuxdPaths(env);
+  if ((env['BMUXD_SOCKET'] ?? '') !== '') return controlSocket;
+  const info = lstatSync(dir, { throwIfNoEntry: false });
+  const uid = process.getuid?.();
+  if (info !== undefined && uid !== undefined && info.uid !== uid) {
+    const why = `belongs to user ${String(info.uid)}, not to you (${String(uid)})`;
+    throw fail('runtime_dir_insecure', { path: dir, why });
+  }
+  return controlSocket;
+}

@@ -1,0 +1,45 @@
+// Entry point of the engine process; started by control only.
+import { textOf } from '../base/failure.ts';
+import { runEngine, type Channel } from '../engine/engine.ts';
+import type { EngineStart, FromEngine } from '../wire/engine-messages.ts';
+
+const start = JSON.parse(process.argv[2] ?? '{}') as EngineStart;
+
+const channel: Channel = {
+  send: (message: FromEngine, sent) => {
+    if (process.send === undefined || !process.connected) return false;
+    process.send(message, undefined, undefined, (error) => sent?.(error));
+    return true;
+  },
+  onMessage: (listener) => {
+    process.on('message', listener);
+  },
+  onGone: (listener) => {
+    if (!process.connected) listener();
+    else process.once('disconnect', listener);
+  },
+  exit: (status) => {
+    process.exit(status);
+  },
+};
+
+// A terminal's signals are for control: an engine outlives it. These two must not end it before it is set up either.
+for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
+const engine = await runEngine(start, channel, process.env).catch((error: unknown) => {
+  // Its stdio is nobody's: control says why there is no engine.
+  const left = channel.send({ type: 'unwell', why: textOf(error) }, () => process.exit(1));
+  if (!left) process.exit(1);
+  throw error;
+});
+// The machine goes down, or somebody means this engine: streams still get their proper end.
+process.once('SIGTERM', () => {
+  engine.stop();
+});
+// Live streams are worth more than a clean slate: this engine takes no more, finishes what it has, and another one takes over.
+process.on('uncaughtException', (error) => {
+  engine.unwell(error);
+});
+process.on('unhandledRejection', (error) => {
+  engine.unwell(error);
+});

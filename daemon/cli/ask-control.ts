@@ -1,0 +1,42 @@
+// How a command asks the daemon: one bounded request, and the failures that a person should read when nobody answers.
+import { errnoOf, Failure, textOf } from '../base/failure.ts';
+import { bmuxdPaths, type Env } from '../base/paths.ts';
+import { ask, NoAnswer, type Question } from '../handoff/ask.ts';
+import { fail } from '../wire/fail.ts';
+import { failureIn } from '../wire/problem.ts';
+
+/** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, or the failure that the daemon sent. */
+export async function askControl(
+  env: Env,
+  method: Question['method'],
+  path: string,
+  timeoutMs: number,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<unknown> {
+  const socketPath = bmuxdPaths(env).controlSocket;
+  let answer;
+  try {
+    answer = await ask({ socketPath, method, path, headers, timeoutMs });
+  } catch (error) {
+    throw unasked(error, socketPath);
+  }
+  if (answer.status >= 200 && answer.status < 300) return answer.body;
+  throw refused(answer.body, answer.status, socketPath);
+}
+
+/** What a person should read when the daemon could not be asked. */
+export function unasked(error: unknown, socket: string): Failure {
+  const errno = errnoOf(error);
+  if (errno === 'ENOENT' || errno === 'ECONNREFUSED') return fail('daemon_not_running', { socket }, error);
+  if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
+  // A full queue of connections: somebody is there who does not accept them.
+  if (error instanceof NoAnswer || errno === 'EAGAIN') return fail('daemon_not_answering', { socket }, error);
+  return fail('daemon_foreign', { socket, why: textOf(error) }, error);
+}
+
+/** The failure in an answer that is none of success. */
+export function refused(body: unknown, status: number, socket: string): Failure {
+  const problem = failureIn(body, status);
+  if (problem !== undefined) return new Failure(problem);
+  return fail('daemon_foreign', { socket, why: `it answers with status ${String(status)}` });
+}

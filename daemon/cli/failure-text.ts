@@ -1,0 +1,8 @@
+// A failure as a person reads it on a terminal.
+import type { Failure } from '../base/failure.ts';
+
+/** What happened, why, what to do: each on lines of its own. */
+export function asText({ data }: Failure): string {
+  const causes = data.causes.map((cause) => `  caused by: ${cause}\n`).join('');
+  return `${data.detail}\n${causes}${data.remedy}\n`;
+}

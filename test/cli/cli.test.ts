@@ -1,0 +1,145 @@
+// Tests the commands of `bmuxd` as a person or a script runs them.
+import { spawn } from 'node:child_process';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
+import { run } from '../real/server.ts';
+
+t.test('usage: what is wrong is named, with exit status 2', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  const rows: readonly [args: string[], text: string][] = [
+    [['strt'], "bmuxd: there is no command 'strt'\nRun `bmuxd --help`.\n"],
+    [['status', '--jsn'], "bmuxd status: Unknown option '--jsn'"],
+    [['status', '--wait', 'soon'], "bmuxd status: --wait: 'soon' is not a number of seconds"],
+    [['status', '--wait'], 'bmuxd status: '],
+    [['status', '--json=yes'], 'bmuxd status: '],
+    [['stop', 'now'], "bmuxd stop: unexpected argument 'now'"],
+    [['streams', 'kill', 'x'], 'bmuxd streams: write `bmuxd streams` or `bmuxd streams end ID`'],
+    [['run', '--log-level', 'loud'], "--log-level: unknown log level 'loud' (expected trace|"],
+    [['meta', 'reed'], "bmuxd meta: say 'write' or 'remove'"],
+    [['meta', 'write', '--pid', '-1'], "bmuxd meta: Option '--pid' argument is ambiguous"],
+    [['meta', 'write', '--pid', 'x'], 'bmuxd meta: --pid: a process id is needed'],
+    [[], 'Usage: bmuxd COMMAND [OPTIONS]'],
+  ];
+  await Promise.all(
+    rows.map(async ([args, text]) => {
+      const ran = await bmuxd(...args);
+      t.match(ran, { status: 2, stdout: '' }, args.join(' '));
+      t.ok(ran.stderr.includes(text), ran.stderr);
+    }),
+  );
+  t.match(await bmuxd('--help'), { status: 0, stderr: '', stdout: /^ {2}status .*3 not running$/m });
+  t.match(await bmuxd('status', '--help'), {
+    status: 0,
+    stdout: /^Usage: bmuxd status\n[^]* {2}--wait SECONDS /,
+  });
+  const { version } = JSON.parse(
+    await readFile(new URL('../../../package.json', import.meta.url), 'utf8'),
+  ) as { version: string };
+  t.same(await bmuxd('--version'), { status: 0, stdout: `bmuxd ${version}\n`, stderr: '' });
+});
+
+t.test('without a daemon every command says so, with exit status 3', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  await Promise.all(
+    ['status', 'stop', 'reload', 'streams', 'targets'].map(async (name) => {
+      const ran = await bmuxd(name);
+      t.match(ran, { status: 3, stdout: '' }, name);
+      t.match(ran.stderr, /^bmuxd is not running \(no daemon on .*\)\.\n[^]*Start it: `bmuxd run`/, name);
+    }),
+  );
+  const json = await bmuxd('status', '--json');
+  t.equal(json.status, 3);
+  t.match(JSON.parse(json.stdout), { schema: 1, state: 'not running', code: 'daemon_not_running' });
+  const started = performance.now();
+  t.equal((await bmuxd('status', '--wait', '0.5')).status, 3);
+  t.ok(performance.now() - started >= 500, 'it waited');
+});
+
+t.test('meta write and remove', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  const file = join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server-meta.json');
+  t.same(await bmuxd('meta', 'write', '--pid', '42', '--version', '1.2', '--executable', BMUXD), {
+    status: 0,
+    stdout: '',
+    stderr: '',
+  });
+  t.match(JSON.parse(await readFile(file, 'utf8')), {
+    pid: 42,
+    version: '1.2',
+    executable_path: BMUXD,
+    build_id: /^\d+-\d+$/,
+  });
+  t.equal((await bmuxd('meta', 'remove')).status, 0);
+  await t.rejects(readFile(file), { code: 'ENOENT' });
+  t.equal((await bmuxd('meta', 'remove')).status, 0, 'what is not there is no error');
+});
+
+t.test('with a daemon', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: `[connections.targets.far]
+transport = "tls"
+host = "127.0.0.1"
+port = 1
+`,
+  });
+  t.teardown(() => bmuxd.stop());
+  await t.rejects(bmuxd.open({ target: 'far' }));
+
+  await t.test('a dead remote does not turn the status down', async (t) => {
+    const ran = await bmuxd.bmuxd(['status']);
+    t.equal(ran.status, 0);
+    t.match(
+      ran.stdout,
+      new RegExp(`^bmuxd \\S+: ready  pid ${String(bmuxd.pid)}, up \\d+ s, 0 live streams\nsocket `),
+    );
+    t.match(ran.stdout, /^far +tls +.*tls_unreachable/m);
+    const json = JSON.parse((await bmuxd.bmuxd(['status', '--json'])).stdout) as unknown;
+    t.match(json, { schema: 1, pid: bmuxd.pid, state: 'ready' });
+    const started = performance.now();
+    await bmuxd.http('GET', '/v1/status');
+    t.ok(performance.now() - started < 200);
+  });
+
+  await t.test('lists', async (t) => {
+    t.same(await bmuxd.bmuxd(['streams']), { status: 0, stdout: 'no streams\n', stderr: '' });
+    t.match(await bmuxd.bmuxd(['streams', 'end', 'x-1']), { status: 1, stderr: /^no stream x-1\n/ });
+    const targets = await bmuxd.bmuxd(['targets']);
+    t.match(
+      targets.stdout,
+      /^ {2}NAME +TRANSPORT +ADDRESS\n\* local +local +local:.*\n {2}far +tls +tls:127\.0\.0\.1:1\n$/,
+    );
+  });
+
+  await t.test('a reader that leaves early is no crash', async (t) => {
+    const child = spawn(process.execPath, [BMUXD, 'status', '--json'], {
+      env: bmuxd.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    t.equal(await new Promise((resolve) => child.once('close', resolve)), 0);
+    t.equal(stderr, '');
+  });
+
+  await t.test(
+    'a socket that may not be reached is named',
+    { skip: process.getuid?.() === 0 && 'root may reach everything' },
+    async (t) => {
+      const folder = join(bmuxd.folder, 'locked');
+      await mkdir(folder, { mode: 0o000 });
+      const ran = await bmuxd.bmuxd(['status'], { BMUXD_SOCKET: join(folder, 'control.sock') });
+      t.match(ran, { status: 1, stderr: /^permission denied on the control socket/ });
+    },
+  );
+});

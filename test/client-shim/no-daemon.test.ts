@@ -1,0 +1,193 @@
+// Tests the client where no daemon answers as it should: none, somebody else, one that is going, one that is replaced. And its types.
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { Failure, openStream } from '../../client-shim/index.ts';
+import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
+
+const shimAt = (home: BmuxdHome, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [SHIM, ...args], { ...home.env, ...env });
+const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+  throw new Error('it did not fail');
+};
+/** Something on the control socket that is no daemon of ours. */
+async function fake(home: BmuxdHome, serve: (socket: Socket) => void): Promise<() => Promise<void>> {
+  await mkdir(join(home.folder, 'd'), { mode: 0o700, recursive: true });
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    serve(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(home.socketPath, resolve));
+  return () =>
+    new Promise((resolve) => {
+      server.close(() => {
+        resolve();
+      });
+      for (const socket of sockets) socket.destroy();
+    });
+}
+
+t.test('without a daemon', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const none = await shimAt(home, []);
+  t.equal(none.status, 3);
+  t.equal(
+    none.stderr,
+    `bmuxd is not running (no daemon on ${home.socketPath}).\n  caused by: connect ENOENT ${home.socketPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`.\n`,
+  );
+  const started = performance.now();
+  const failure = await failureOf(openStream({ env: home.env }));
+  t.equal(failure.code, 'daemon_not_running');
+  t.ok(performance.now() - started < 100);
+
+  await t.test('somebody else is on the socket', async (t) => {
+    const stop = await fake(home, (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'));
+    const { data } = await failureOf(openStream({ env: home.env }));
+    t.match(data, { code: 'daemon_foreign', detail: /HTTP status 200/ });
+    await stop();
+  });
+
+  await t.test('a lost connection is tried again; one that is lost for good is named', async (t) => {
+    let asked = 0;
+    let stop = await fake(home, (socket) => {
+      asked += 1;
+      if (asked < 4) socket.destroy();
+      else
+        socket.write(
+          `HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\nfirst bytes`,
+        );
+    });
+    const { stream, info } = await openStream({ env: home.env });
+    t.equal(info.id, 'x-1');
+    t.equal(String(await new Promise((resolve) => stream.once('data', resolve))), 'first bytes');
+    stream.destroy();
+    await stop();
+    stop = await fake(home, (socket) => socket.destroy());
+    const { data } = await failureOf(openStream({ env: home.env, timeoutMs: 300 }));
+    t.match(data, { code: 'daemon_lost', exitStatus: 1 });
+    await stop();
+  });
+
+  await t.test('a daemon that is stopping is asked again', async (t) => {
+    let asked = 0;
+    const body = JSON.stringify({ code: 'stopping', detail: 'd', remedy: 'r', exitStatus: 1 });
+    const stop = await fake(home, (socket) => {
+      asked += 1;
+      socket.end(
+        asked === 1
+          ? `HTTP/1.1 503 x\r\nContent-Length: ${String(body.length)}\r\n\r\n${body}`
+          : 'HTTP/1.1 204 No Content\r\n\r\n',
+      );
+    });
+    t.equal((await failureOf(openStream({ env: home.env }))).code, 'nothing_there');
+    await stop();
+  });
+});
+
+t.test('requests that are under way while the daemon is replaced', async (t) => {
+  // Long enough for the start of a daemon on a busy machine.
+  const first = await startBmuxd({ config: '[general]\nserver_timeout = 30000\n' });
+  t.teardown(() => first.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(first.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  let going = true;
+  let done = 0;
+  // Without a socket that a service manager keeps, a client that finds nobody at all is told so at once: it asks again, as a person would.
+  const ask = async (): Promise<void> => {
+    while (going) {
+      try {
+        const { stream } = await openStream({ env: first.env, timeoutMs: 30_000 });
+        await new TestClient(stream).ping();
+        stream.destroy();
+        done += 1;
+      } catch (error) {
+        if (!(error instanceof Failure && error.code === 'daemon_not_running')) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  };
+  const asking = Promise.all([ask(), ask(), ask()]);
+  await waitFor('some requests', () => done > 20);
+  await first.leave();
+  const second = await startBmuxd({ home: first });
+  t.teardown(() => second.stop());
+  const before = done;
+  await waitFor('some more', () => done > before + 20);
+  await second.killControl();
+  const third = await startBmuxd({ home: first });
+  t.teardown(() => third.stop());
+  const between = done;
+  await waitFor('some more', () => done > between + 20);
+  going = false;
+  await asking;
+  t.pass('none failed');
+});
+
+t.test('the types are usable under strict TypeScript', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const library = fileURLToPath(new URL('../../client-shim/index.js', import.meta.url));
+  const root = fileURLToPath(new URL('../../../', import.meta.url));
+  await writeFile(
+    join(home.folder, 'consumer.mts'),
+    `import { openStream, Failure, type OpenedStream, type OpenStreamOptions, type StreamInfo } from ${JSON.stringify(library)};
+const options: OpenStreamOptions = { target: 'prod', contract: { epoch: 4 }, timeoutMs: 1000 };
+try {
+  const { stream, info }: OpenedStream = await openStream(options);
+  const shown: StreamInfo = info;
+  stream.end(shown.negotiated.capabilities.join());
+} catch (error) {
+  if (error instanceof Failure) process.exitCode = error.data.exitStatus;
+}
+// @ts-expect-error: there is no such scope
+await openStream({ scope: 'all' });
+`,
+  );
+  const args = [
+    '--strict',
+    '--skipLibCheck',
+    '--noEmit',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--types',
+    'node',
+  ];
+  const out = await new Promise<string>((resolve) => {
+    execFile(
+      process.execPath,
+      [
+        join(root, 'node_modules/typescript/bin/tsc'),
+        ...args,
+        '--typeRoots',
+        join(root, 'node_modules/@types'),
+        join(home.folder, 'consumer.mts'),
+      ],
+      { cwd: home.folder },
+      (_error, stdout) => {
+        resolve(stdout);
+      },
+    );
+  });
+  t.equal(out, '');
+});

@@ -1,0 +1,192 @@
+// Tests `bmux-stream` and the library against the real daemon.
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { Failure } from '../../client-shim/index.ts';
+import type { StreamList } from '../../daemon/wire/answers.ts';
+import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
+import { collect, makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
+
+const shimAt = (home: BmuxdHome, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [SHIM, ...args], { ...home.env, ...env });
+const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+  throw new Error('it did not fail');
+};
+t.test('with the daemon', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const socketPath = join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
+
+  await t.test('nothing there: the text and the exit status; with --if-running another', async (t) => {
+    const none = await bmuxd.shim([]);
+    t.equal(none.status, 1);
+    t.match(none.stderr, /^bmux server is not running \(IPC endpoint unavailable\)\.\n/);
+    t.equal((await bmuxd.shim(['--if-running'])).status, 4);
+    t.equal((await failureOf(bmuxd.open({ ifRunning: true }))).code, 'nothing_there');
+    const slot = await bmuxd.shim([], undefined, { BMUX_SLOT_NAME: 'x' });
+    t.match(slot, { status: 5, stderr: /^active slot "x" is not declared/ });
+  });
+
+  const server = await EmbeddedServer.start({ socketPath, epoch: 4 });
+  t.teardown(() => server.stop());
+
+  /** A connection alone may still be in its Hello, and one that is lost then is made anew. */
+  const isLive = (): Promise<void> =>
+    waitFor('the stream', async () => {
+      const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+      return streams.some((row) => row.state === 'live');
+    });
+
+  await t.test('bytes both ways, and the end of stdin is an end of half the stream', async (t) => {
+    const pings = [1n, 2n, 3n].map((id) => encodeRequestFrame(4, id, { type: 'ping' }));
+    const ran = await bmuxd.shim(['local', '--client-name', 'shim-test'], Buffer.concat(pings));
+    t.equal(ran.status, 0);
+    t.equal(ran.stderr, '');
+    // Three answers of one length: stdin had ended before the first of them came.
+    t.ok(ran.stdout.length > 0 && ran.stdout.length % 3 === 0, `${String(ran.stdout.length)} bytes`);
+    t.equal(server.stats().requests.ping, 3);
+    await waitFor('the server to be left', () => server.connections() === 0);
+  });
+
+  await t.test('the end of the server is the end, whatever stdin does', async (t) => {
+    const child = bmuxd.spawnShim([]);
+    t.teardown(() => child.kill('SIGKILL'));
+    await isLive();
+    server.dropAll();
+    t.equal(await new Promise((resolve) => child.once('exit', resolve)), 0);
+  });
+
+  await t.test('nobody reads stdout any more: no crash', async (t) => {
+    const child = bmuxd.spawnShim([]);
+    t.teardown(() => child.kill('SIGKILL'));
+    let stderr = '';
+    child.stderr?.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    child.stdin?.on('error', () => undefined);
+    await isLive();
+    child.stdout?.destroy();
+    child.stdin?.write(encodeRequestFrame(4, 1n, { type: 'ping' }));
+    t.equal(await new Promise((resolve) => child.once('exit', resolve)), 1);
+    t.equal(stderr, '');
+    await waitFor('the server to be left', () => server.connections() === 0);
+  });
+
+  await t.test('an unknown word connects to local, and says so', async (t) => {
+    const ran = await bmuxd.shim(['prd']);
+    t.match(ran, { status: 0, stderr: /^bmux-stream: target 'prd' is not configured/ });
+  });
+
+  await t.test('--epoch, --scope, --raw and --build-of reach the daemon', async (t) => {
+    const epoch = await bmuxd.shim(['--epoch', '3']);
+    t.match(epoch, { status: 1, stderr: /^bmux error: incompatible IPC wire epoch \(client=3, server=4\)/ });
+    const meta = {
+      pid: process.pid,
+      version: '0',
+      build_id: '1-2',
+      executable_path: '/x',
+      started_at_epoch_ms: 1,
+    };
+    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server-meta.json'), JSON.stringify(meta));
+    await bmuxd.configure('bmux.toml', '[behavior]\nstale_build_action = "error"\n');
+    const stale = await bmuxd.shim(['--build-of', SHIM]);
+    t.match(stale, { status: 5, stderr: /^bmux error: running server build differs/ });
+    for (const args of [
+      [],
+      ['--build-of', SHIM, '--scope', 'recovery_inspection'],
+      ['--build-of', SHIM, '--raw'],
+    ])
+      t.match(await bmuxd.shim(args), { status: 0, stderr: '' }, args.join(' '));
+    t.match(await bmuxd.shim(['--build-of', '/nowhere/x']), { status: 1, stderr: /\/nowhere\/x/ });
+  });
+
+  await t.test('the way to a stream loads node:net and what it needs itself, and nothing else', async (t) => {
+    const hook = join(bmuxd.folder, 'loaded.cjs');
+    await writeFile(
+      hook,
+      `require('node:net'); process.stdin; process.stdout; require('node:os'); require('node:fs');
+       const before = new Set(process.moduleLoadList);
+       process.on('exit', () => require('node:fs').writeFileSync(process.env.LOADED, process.moduleLoadList.filter((name) => !before.has(name)).join()));`,
+    );
+    const loaded = join(bmuxd.folder, 'loaded');
+    // By way of a shell: the test runner puts a loader of its own into the Node programs that a test starts.
+    const plain = 'unset NODE_OPTIONS; exec "$0" "$@"';
+    const child = spawn('sh', ['-c', plain, process.execPath, '--require', hook, SHIM], {
+      env: { ...bmuxd.env, LOADED: loaded },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    t.match(await collect(child), { status: 0, stderr: '' });
+    // What Node loads of its own inside, and when, is its own affair.
+    const modules = (await readFile(loaded, 'utf8')).split(',');
+    t.same(
+      modules.filter((name) => name.startsWith('NativeModule ') && !name.includes(' internal/')),
+      [],
+    );
+  });
+
+  await t.test('an aborted request leaves nothing', async (t) => {
+    server.hold();
+    const abort = new AbortController();
+    const asked = bmuxd.open({ signal: abort.signal });
+    abort.abort(new Error('enough'));
+    await t.rejects(asked, { message: 'enough' });
+    const late = await failureOf(bmuxd.open({ timeoutMs: 100 }));
+    t.match(late.data, { code: 'out_of_time', exitStatus: 7 });
+    server.release();
+    await waitFor('the server to be left', () => server.connections() === 0);
+  });
+
+  await t.test('a stopped daemon is named after about 2 s; a long dial is not taken for one', async (t) => {
+    server.hold();
+    t.teardown(() => {
+      server.release();
+    });
+    const dial = bmuxd.open();
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    server.release();
+    const { stream } = await dial;
+    stream.destroy();
+
+    bmuxd.signal('SIGSTOP');
+    t.teardown(() => {
+      bmuxd.signal('SIGCONT');
+    });
+    const started = performance.now();
+    const stopped = await failureOf(bmuxd.open());
+    t.match(stopped.data, { code: 'daemon_not_answering', exitStatus: 7, remedy: /\w/ });
+    t.ok(performance.now() - started < 3500);
+    const status = await bmuxd.bmuxd(['status', '--json']);
+    t.equal(status.status, 1);
+    t.match(JSON.parse(status.stdout), { schema: 1, state: 'not well', code: 'daemon_not_answering' });
+  });
+});
+
+t.test('wrong usage names what is wrong', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const rows: readonly [args: string[], text: RegExp][] = [
+    [['a', 'b'], /unexpected argument 'b'/],
+    [['--tarjet'], /unknown option --tarjet/],
+    [['--scope', 'x'], /--scope: expected normal or recovery_inspection/],
+    [['--epoch=5'], /--epoch: expected 3 or 4/],
+    [['--client-name'], /--client-name needs a value/],
+    [['--raw=yes'], /--raw takes no value/],
+  ];
+  await Promise.all(
+    rows.map(async ([args, text]) => {
+      t.match(await shimAt(home, args), { status: 2, stderr: text, stdout: '' });
+    }),
+  );
+  t.match(await shimAt(home, ['--help']), { status: 0, stdout: /^Usage: bmux-stream \[TARGET\]/ });
+  t.match(await shimAt(home, ['--version']), { status: 0, stdout: /^bmux-stream \d+\.\d+\.\d+/ });
+});
