@@ -1,0 +1,194 @@
+// The real daemon as a fixture: its two processes in folders of their own, its commands, its shim, its library.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openStream, type OpenedStream, type OpenStreamOptions } from '../../client-shim/index.ts';
+import type { Status } from '../../daemon/wire/answers.ts';
+import { startChild, waitFor, type Child } from '../real/child.ts';
+import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
+
+export interface BmuxdOptions {
+  /** Text of bmux.toml. */
+  readonly config?: string;
+  /** Text of bmuxd.toml. */
+  readonly settings?: string;
+  /** Over the fixture's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Folders of another fixture: a second daemon beside or after the first. */
+  readonly home?: BmuxdHome;
+}
+
+/** The folders and the environment of a daemon and its callers. */
+export interface BmuxdHome {
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly socketPath: string;
+  /** Replaces a file of the config dir (bmux.toml, slots.toml, base.toml). */
+  configure(name: string, text: string): Promise<void>;
+  remove(): Promise<void>;
+}
+
+export interface Bmuxd extends BmuxdHome {
+  readonly pid: number;
+  /** stderr of control so far: JSON lines, those of its engines among them. */
+  log(): string;
+  status(): Promise<Status>;
+  /** Generations that have a socket. */
+  engines(): Promise<string[]>;
+  /** Runs `bmuxd` to its end. */
+  bmuxd(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ran>;
+  /** Runs `bmux-stream` to its end, with `input` on stdin. */
+  shim(args: readonly string[], input?: Uint8Array, env?: Readonly<Record<string, string>>): Promise<ShimRan>;
+  /** A `bmux-stream` that is left running. */
+  spawnShim(args: readonly string[], env?: Readonly<Record<string, string>>): ChildProcess;
+  /** A stream through the library. */
+  open(options?: OpenStreamOptions): Promise<OpenedStream>;
+  http(
+    method: string,
+    path: string,
+  ): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }>;
+  /** Sends a signal to control. */
+  signal(signal: NodeJS.Signals): void;
+  /** SIGTERM, and waits until control has left; its engines may live on. */
+  leave(): Promise<void>;
+  /** kill -9 of control only. */
+  killControl(): Promise<void>;
+  /** `bmuxd stop`, then removes the folders (unless they are another fixture's). Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+export interface ShimRan {
+  readonly status: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+/** Where this very test was built: `dist`, or another folder beside it. */
+const dist = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+export const BMUXD = dist('daemon/bin/bmuxd.js');
+export const SHIM = dist('client-shim/bmux-stream.cjs');
+
+/** Folders for a daemon. The config may be written before and after it starts. */
+export async function makeHome(options: BmuxdOptions = {}): Promise<BmuxdHome> {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  const bmux = await realEnv(folder);
+  await mkdir(join(folder, 'settings'), { mode: 0o700 });
+  const env = {
+    ...bmux,
+    BMUXD_RUNTIME_DIR: join(folder, 'd'),
+    BMUXD_CONFIG: join(folder, 'settings', 'bmuxd.toml'),
+    XDG_STATE_HOME: join(folder, 'xdg-state'),
+    ...options.env,
+  };
+  const configure = (name: string, text: string): Promise<void> =>
+    writeFile(join(bmux['BMUX_CONFIG_DIR'] ?? folder, name), text);
+  if (options.config !== undefined) await configure('bmux.toml', options.config);
+  if (options.settings !== undefined)
+    await writeFile(join(folder, 'settings', 'bmuxd.toml'), options.settings);
+  return {
+    folder,
+    env,
+    socketPath: join(folder, 'd', 'control.sock'),
+    configure,
+    remove: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }),
+  };
+}
+
+/** Starts the daemon and waits until it and its engine are ready. */
+export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
+  const home = options.home ?? (await makeHome(options));
+  const { env, socketPath, folder } = home;
+  const child: Child = await startChild({
+    command: process.execPath,
+    args: [BMUXD, 'run', '--log-level', 'debug'],
+    env,
+    ready: (output) => output.includes('"engine is ready"'),
+  });
+  const command = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): Promise<Ran> =>
+    runProgram(process.execPath, [BMUXD, ...args], { ...env, ...extra });
+  const spawnShim = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): ChildProcess =>
+    spawn(process.execPath, [SHIM, ...args], { env: { ...env, ...extra }, stdio: ['pipe', 'pipe', 'pipe'] });
+  const engines = async (): Promise<string[]> =>
+    (await readdir(join(folder, 'd', 'engines')).catch(() => [])).filter((name) =>
+      /^[a-z0-9]+\.sock$/.test(name),
+    );
+  const http = (method: string, path: string) => httpOver(socketPath, method, path);
+  let stopped: Promise<void> | undefined;
+  return {
+    ...home,
+    pid: child.pid,
+    log: () => child.output(),
+    status: async () => (await http('GET', '/v1/status')).body as Status,
+    engines,
+    bmuxd: command,
+    shim: (args, input, extra) => collect(spawnShim(args, extra), input),
+    spawnShim,
+    open: (asked = {}) => openStream({ env, socketPath, timeoutMs: 20_000, ...asked }),
+    http,
+    signal: (signal) => {
+      process.kill(child.pid, signal);
+    },
+    leave: () => child.stop('SIGTERM'),
+    killControl: () => child.stop('SIGKILL'),
+    stop: () => {
+      stopped ??= (async () => {
+        if (!child.exited()) await command(['stop']);
+        await child.stop('SIGTERM', 10_000);
+        // Engines whose control has left or was killed serve on: nobody else tells them to end.
+        for (const name of await engines())
+          await httpOver(join(folder, 'd', 'engines', name), 'POST', '/v1/stop').catch(() => undefined);
+        await waitFor('all engines to leave', async () => (await engines()).length === 0).catch(
+          () => undefined,
+        );
+        if (options.home === undefined) await home.remove();
+      })();
+      return stopped;
+    },
+  };
+}
+
+/** One request over a Unix socket. */
+function httpOver(
+  socketPath: string,
+  method: string,
+  path: string,
+): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, method, path, agent: false, timeout: 10_000 }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.on('end', () => {
+        const body: unknown = text === '' ? undefined : JSON.parse(text);
+        resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body });
+      });
+    });
+    call.on('timeout', () => call.destroy(new Error('no answer within 10 s')));
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+/** Everything a shim prints until it ends, at most 30 s. */
+export function collect(child: ChildProcess, input?: Uint8Array): Promise<ShimRan> {
+  return new Promise((resolve) => {
+    const out: Buffer[] = [];
+    let err = '';
+    const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+    child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
+    child.stderr?.on('data', (chunk: Buffer) => {
+      err += chunk.toString('utf8');
+    });
+    child.stdin?.on('error', () => undefined);
+    child.once('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status, stdout: Buffer.concat(out), stderr: err });
+    });
+    child.stdin?.end(input);
+  });
+}

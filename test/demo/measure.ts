@@ -1,0 +1,46 @@
+// One timed stream through the broker: from the connect to the 101, and to the answer of a first Ping.
+import { openStream } from '../../client-shim/index.ts';
+import { askControl } from '../../daemon/cli/ask-control.ts';
+import type { Env } from '../../daemon/base/paths.ts';
+import type { Status } from '../../daemon/wire/answers.ts';
+import type { Transport } from '../../daemon/wire/plan.ts';
+import { TestClient } from '../embedded/client.ts';
+
+/** ms for one stream: a target's own limit is 8 s. */
+const LIMIT_MS = 20_000;
+
+export interface Timed {
+  /** ms from the connect to the control socket to the 101: the Hello has been answered by then. */
+  readonly grantedMs: number;
+  /** ms from the same moment to the answer of a Ping that is sent after the 101. */
+  readonly answeredMs: number;
+  /** What was there before the request, in words. */
+  readonly known: string;
+}
+
+/** Rejects with the failure of the broker, or of the server. */
+export async function timeStream(env: Env, target: string): Promise<Timed> {
+  // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
+  const { reached } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
+  const before = reached.find((row) => row.target === target);
+  const start = performance.now();
+  const { stream, info } = await openStream({ env, target, clientName: 'demo', timeoutMs: LIMIT_MS });
+  const grantedMs = performance.now() - start;
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  const answeredMs = performance.now() - start;
+  await client.close();
+  const learnt = before?.epoch === undefined ? [] : ['epoch, compression'];
+  return {
+    grantedMs,
+    answeredMs,
+    known: [...(info.warm ? [WARM[info.transport]] : []), ...learnt].join(', ') || '-',
+  };
+}
+
+/** What `warm` means for each transport: nothing had to be dialled. */
+const WARM: Readonly<Record<Transport, string>> = {
+  local: 'spare',
+  tls: 'spare',
+  iroh: 'connection',
+};

@@ -1,0 +1,64 @@
+// The demo's stage, a process and a session of its own: folders, servers, daemon. A Ctrl-C does not reach it; it clears everything away,
+// in order, when the channel to its parent closes, however the parent ended.
+import { join } from 'node:path';
+import { makeHome } from '../daemon/bmuxd.ts';
+import { startBroker, type Broker } from './broker.ts';
+import { startServers, type DemoTarget, type Servers } from './servers.ts';
+
+/** What the parent needs to know. */
+export interface Scene {
+  readonly folder: string;
+  /** Environment of the daemon and of its clients. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly envFile: string;
+  readonly logFile: string;
+  readonly targets: readonly Pick<DemoTarget, 'name' | 'way'>[];
+  /** What was left out, and why. */
+  readonly skipped: readonly string[];
+}
+
+/** The only message to the parent. */
+export type FromStage =
+  { readonly type: 'ready'; readonly scene: Scene } | { readonly type: 'failed'; readonly why: string };
+
+const parentGone = new Promise<void>((resolve) => {
+  process.once('disconnect', () => {
+    resolve();
+  });
+});
+const tell = (message: FromStage): void => {
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
+};
+
+const home = await makeHome();
+let servers: Servers | undefined;
+let broker: Broker | undefined;
+try {
+  const socketPath = join(home.env['BMUX_RUNTIME_DIR'] ?? home.folder, 'server.sock');
+  servers = await startServers({ socketPath, folder: home.folder });
+  const tables = servers.targets.map(({ name, toml }) =>
+    toml === undefined ? '' : `[connections.targets.${name}]\n${toml}\n`,
+  );
+  await home.configure('bmux.toml', tables.join(''));
+  broker = await startBroker(home, servers.settings);
+  tell({
+    type: 'ready',
+    scene: {
+      folder: home.folder,
+      env: home.env,
+      envFile: broker.envFile,
+      logFile: broker.logFile,
+      targets: servers.targets,
+      skipped: servers.skipped,
+    },
+  });
+  await parentGone;
+} catch (error) {
+  tell({ type: 'failed', why: error instanceof Error ? error.message : String(error) });
+  process.exitCode = 1;
+} finally {
+  await broker?.stop();
+  await servers?.stop();
+  await home.remove();
+}
+if (process.connected) process.disconnect();

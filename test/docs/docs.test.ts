@@ -1,0 +1,124 @@
+// What README.md and docs/ say against what there is: generated parts, commands, options, exit statuses, codes, links, routes.
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { HELP } from '../../client-shim/arguments.ts';
+import { COMMANDS, main } from '../../daemon/cli/cli.ts';
+import { REGISTRY, type Row } from '../../daemon/wire/registry.ts';
+import { RequestSchema } from '../../daemon/wire/request.ts';
+import { SETTINGS } from '../../daemon/wire/settings.ts';
+import { repositoryRoot } from '../real/index.ts';
+import { PAGES, regenerated } from './pages.ts';
+
+const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
+const ALL = [...PAGES, 'docs/architecture.md'];
+const codes = new Set(Object.keys(REGISTRY));
+const rows: readonly Row[] = Object.values(REGISTRY);
+
+t.test('the parts that are made from data are up to date', async (t) => {
+  for (const page of PAGES) {
+    const text = read(page);
+    t.equal(text, regenerated(text), `${page}: npm run build && node dist/test/docs/generate.js`);
+    t.match(text, /<!-- made from data: /, `${page} has such parts`);
+  }
+});
+
+/** Code of a page: fenced lines, and spans. */
+function codeOf(text: string): string[] {
+  const fenced = [...text.matchAll(/```\w*\n([\s\S]*?)```/g)].flatMap(([, code = '']) => code.split('\n'));
+  const spans = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
+  return [...fenced, ...spans];
+}
+
+/** Each call of `program` in a line: its words up to a pipe, a comment or another command. */
+function callsOf(program: string, line: string): string[][] {
+  const call = new RegExp(`(?:^|[|(\`]|\\$ |&& )\\s*${program}( [^|#;&)\`]*)?`, 'g');
+  return [...line.matchAll(call)].map(([, rest = '']) => rest.trim().split(/\s+/).filter(Boolean));
+}
+
+t.test('every command and option that a page names exists', async (t) => {
+  let seen = 0;
+  for (const page of ALL) {
+    for (const line of codeOf(read(page))) {
+      // What a failure says is no command, even where it begins like one.
+      if (rows.some(({ text }) => text.includes(line))) continue;
+      for (const [name, ...rest] of callsOf('bmuxd', line)) {
+        if (name === undefined || name === 'COMMAND' || !/^[a-z]+$/.test(name)) continue;
+        const command = COMMANDS.find((one) => one.name === name);
+        t.ok(command, `${page}: bmuxd ${name}`);
+        // What follows `--` belongs to another program.
+        const own = rest.join(' ').split(/(?:^| )-- /)[0] ?? '';
+        for (const [, option = ''] of own.matchAll(/--([a-z-]+)/g)) {
+          t.ok(option === 'help' || command?.options[option], `${page}: bmuxd ${name} --${option}`);
+          seen += 1;
+        }
+      }
+      for (const words of callsOf('bmux-stream', line)) {
+        for (const word of words.filter((one) => one.startsWith('--'))) {
+          t.ok(HELP.includes(word), `${page}: bmux-stream ${word}`);
+          seen += 1;
+        }
+      }
+    }
+  }
+  t.ok(seen > 2, `${String(seen)} options were looked at`);
+});
+
+t.test('exit statuses are the same in the README, in both helps and in the registry', async (t) => {
+  let help = '';
+  const sink = (text: string): void => {
+    help += text;
+  };
+  const context = {
+    env: {},
+    cwd: '/',
+    version: '0',
+    out: sink,
+    err: sink,
+    stdout: process.stdout,
+    stderr: process.stderr,
+  };
+  t.equal(await main(['--help'], context), 0);
+  const listed = (text: string): string[] =>
+    [...(/Exit status: ([\s\S]*?)\.\n/.exec(text)?.[1] ?? '').matchAll(/(?:^|,\s+)(\d) /g)].map(
+      ([, digit = '']) => digit,
+    );
+  const readme = [...read('README.md').matchAll(/^\| (\d)\s+\| /gm)].map(([, digit = '']) => digit);
+  t.strictSame(listed(help), readme);
+  t.strictSame(listed(HELP), readme);
+  for (const { exit } of rows) t.ok(readme.includes(String(exit)), `exit status ${String(exit)}`);
+});
+
+t.test('every code that a page names is in the registry', async (t) => {
+  const listed = [...read('docs/errors.md').matchAll(/^\| `(\w+)` \|/gm)].map(([, code = '']) => code);
+  t.strictSame(listed, [...codes]);
+  const table = /## When it fails([\s\S]*?)\n## /.exec(read('README.md'))?.[1] ?? '';
+  const named = [...table.matchAll(/`([a-z]+(?:_[a-z]+)+)`/g)].map(([, code = '']) => code);
+  const settings = new Set(['ca_file', 'server_name', 'iroh_ssh_auth', 'stale_build_action']);
+  const unknown = named.filter((code) => !codes.has(code) && !settings.has(code));
+  t.strictSame(unknown, []);
+  t.ok(named.length > 10);
+});
+
+t.test('the fields of a request are those of its schema', async (t) => {
+  const section =
+    /`Bmux-Request` is one JSON object([\s\S]*?)<!--/.exec(read('docs/control-socket.md'))?.[1] ?? '';
+  const listed = [...section.matchAll(/^\| `(\w+)`/gm)].map(([, field = '']) => field);
+  t.strictSame(listed.sort(), Object.keys(RequestSchema.properties).sort());
+});
+
+t.test('links lead somewhere, and settings that are named exist', async (t) => {
+  for (const page of ALL) {
+    for (const [, target = ''] of read(page).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
+      if (/^https?:/.test(target)) continue;
+      t.ok(existsSync(join(repositoryRoot(), dirname(page), target)), `${page}: ${target}`);
+    }
+    for (const [path] of read(page).matchAll(
+      /(?<![\w./-])(?:daemon|test|client-shim|systemd|launchd)\/[\w./-]*\w/g,
+    ))
+      t.ok(existsSync(join(repositoryRoot(), path)), `${page}: ${path}`);
+  }
+  const names: readonly string[] = SETTINGS.map(({ name }) => name);
+  t.ok(names.includes('engine.drain_grace'), 'named in docs/architecture.md');
+  t.ok(names.includes('log.level'), 'named in docs/settings.md');
+});

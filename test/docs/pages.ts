@@ -1,0 +1,97 @@
+// Documentation that is made from data: settings, errors, commands, exit statuses. What is written by hand lies around it.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { COMMANDS } from '../../daemon/cli/cli.ts';
+import { ENV_WHITELIST } from '../../daemon/wire/caller-env.ts';
+import { REGISTRY, type Row } from '../../daemon/wire/registry.ts';
+import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/wire/settings.ts';
+import { repositoryRoot } from '../real/index.ts';
+
+/** A generated part of a page: between its two marks nothing is written by hand. */
+type Section = 'commands' | 'settings' | 'target settings' | 'errors' | 'environment whitelist' | 'events';
+
+/** The text of every section. */
+function sections(): Readonly<Record<Section, string>> {
+  const errors: [string, Row][] = Object.entries(REGISTRY);
+  return {
+    commands: table(
+      ['command', 'what it does'],
+      COMMANDS.map((command) => [
+        code(`bmuxd ${command.name} ${command.args}`.trimEnd()),
+        `${text(command.about)}${Object.entries(command.options)
+          .map(([name, { value }]) => ` ${code(`--${name}${value === undefined ? '' : ` ${value}`}`)}`)
+          .join(',')}`,
+      ]),
+    ),
+    settings: settingsTable(SETTINGS),
+    'target settings': settingsTable(TARGET_SETTINGS),
+    'environment whitelist': unformatted(
+      `Of the environment these are read, and nothing else: ${ENV_WHITELIST.map(code).join(', ')}.`,
+    ),
+    events: unformatted(`${eventTypes().map(code).join(', ')}.`),
+    errors: table(
+      ['code', 'HTTP', 'exit', 'what happened', 'what to do'],
+      errors.map(([name, { status, exit, text: detail, remedy }]) => [
+        code(name),
+        String(status),
+        String(exit),
+        text(detail),
+        text(remedy),
+      ]),
+    ),
+  };
+}
+
+/** The members of `BrokerEvent['type']`: a type has no value to ask, so its source is read. */
+function eventTypes(): string[] {
+  const source = readFileSync(join(repositoryRoot(), 'daemon/wire/answers.ts'), 'utf8');
+  const union = /interface BrokerEvent \{[\s\S]*?readonly type:([^;]*);/.exec(source)?.[1] ?? '';
+  return [...union.matchAll(/'([^']+)'/g)].map(([, type = '']) => type);
+}
+
+function settingsTable(rows: readonly SettingRow[]): string {
+  return table(
+    ['key', 'takes', 'default', 'what it does'],
+    rows.map((row) => [code(row.name), text(takenBy(row)), code(JSON.stringify(row.default)), text(row.doc)]),
+  );
+}
+
+/** Rows as they are: a formatter would pad every one to the width of the widest. */
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const all = [line(header), line(header.map(() => '---')), ...rows.map(line)];
+  return unformatted(all.join('\n'));
+}
+
+function unformatted(markdown: string): string {
+  return `<!-- prettier-ignore-start -->\n${markdown}\n<!-- prettier-ignore-end -->`;
+}
+
+/** Plain text in a cell. Code spans of the source stay code. */
+function text(plain: string): string {
+  return plain
+    .split(/(`[^`]*`)/)
+    .map((part) => (part.startsWith('`') ? part : part.replace(/[<>*_[\]\\]/g, String.raw`\$&`)))
+    .join('')
+    .replaceAll('|', String.raw`\|`)
+    .replaceAll('\n', '<br>');
+}
+
+function code(plain: string): string {
+  return `\`${plain.replaceAll('|', String.raw`\|`)}\``;
+}
+
+const MARKED = /(<!-- made from data: ([a-z ]+) -->\n)[\s\S]*?(\n<!-- end -->)/g;
+
+/** `page` with what stands between its marks made anew. Throws for a mark that no section has. */
+export function regenerated(page: string): string {
+  const made: Readonly<Record<string, string | undefined>> = sections();
+  return page.replace(MARKED, (_whole, begin: string, name: string, end: string) => {
+    const section = made[name];
+    if (section === undefined) throw new Error(`there is no section '${name}'`);
+    return `${begin}\n${section}\n${end}`;
+  });
+}
+
+/** The pages that have such sections, from the repository's root. */
+export const PAGES = ['README.md', 'docs/control-socket.md', 'docs/settings.md', 'docs/errors.md'] as const;

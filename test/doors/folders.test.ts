@@ -1,0 +1,194 @@
+// Which target sockets there are: as the config says, in every context that asked, after a restart, and whoever else binds there.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { bmuxOrThrow } from '../real/server.ts';
+import { realBmux, run, waitFor } from '../real/index.ts';
+import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere } from './door.ts';
+
+t.setTimeout(120_000);
+
+const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
+  EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
+
+/** How many a Hello through the door reaches: the server that answers says its principal. */
+async function greeted(path: string): Promise<void> {
+  const client = new TestClient(await connected(path));
+  await client.hello();
+  await client.ping();
+  await client.close();
+}
+
+t.test('as the config says', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: here('one') + '[connections.targets.broken]\ntransport = "tls"\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+  t.teardown(() => server.stop());
+  const one = doorPath(bmuxd, 'one');
+  await doorIs(true, one);
+  t.equal((await stat(dirname(one))).mode & 0o777, 0o500);
+  t.ok((await lstat(dirname(one))).isSymbolicLink());
+  t.equal((await stat(dirname(dirname(one)))).mode & 0o777, 0o700);
+  t.notOk(isThere(doorPath(bmuxd, 'broken')), 'a target that cannot be resolved has none');
+  t.match(await bmuxd.bmuxd(['env', 'broken']), { status: 1, stderr: /^TLS target 'broken' requires host/ });
+  await greeted(one);
+
+  const live = new TestClient(await connected(one));
+  await live.hello();
+  const since = performance.now();
+  await bmuxd.configure('bmux.toml', here('two'));
+  await doorIs(true, doorPath(bmuxd, 'two'));
+  await doorIs(false, one);
+  t.comment(`in force after ${String(Math.round(performance.now() - since))} ms`);
+  await greeted(doorPath(bmuxd, 'two'));
+  await live.ping();
+  await live.close();
+
+  await bmuxd.configure('bmux.toml', 'this is no TOML');
+  await waitFor('the broken config to be noticed', async () => (await bmuxd.status()).problems.length > 0);
+  await greeted(doorPath(bmuxd, 'two'));
+
+  t.test('an inline target on demand, and names that no folder can have', async (t) => {
+    await bmuxd.configure('bmux.toml', `${here('"Prod / eu"')}${here('two')}`);
+    await waitFor('the config to be good', async () => (await bmuxd.status()).problems.length === 0);
+    const env = await doorEnv(bmuxd, 'Prod / eu');
+    t.match(env['BMUX_RUNTIME_DIR'], /\/d\/targets\/Prod-eu-[0-9a-f]{10}$/);
+    await greeted(join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+    const unreachable = await bmuxd.bmuxd(['env', 'tls://127.0.0.1:1']);
+    t.match(unreachable, {
+      status: 1,
+      stdout: '',
+      stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/,
+    });
+    const misspelt = await bmuxd.bmuxd(['env', 'twoo', '--shell', 'json']);
+    t.match(misspelt, { status: 0, stderr: /twoo/ }, 'a word that is no target is local, and says so');
+  });
+});
+
+t.test('contexts that asked for sockets are remembered', async (t) => {
+  const bmuxd = await startBmuxd({ config: here('one'), settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const elsewhere = async (name: string): Promise<Record<string, string>> => {
+    const folder = join(bmuxd.folder, name);
+    for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
+    await writeFile(join(folder, 'config', 'bmux.toml'), here('one') + here('other'));
+    const server = await serverIn(join(folder, 'run'));
+    t.teardown(() => server.stop());
+    return { BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
+  };
+  const there = await elsewhere('there');
+  const env = await doorEnv(bmuxd, 'one', there);
+  const folder = env['BMUX_RUNTIME_DIR'] ?? '';
+  t.match(folder, /\/d\/targets-[0-9a-f]{8}\/one$/);
+  await greeted(join(folder, 'server.sock'));
+  const other = join(dirname(folder), 'other', 'server.sock');
+  await doorIs(true, other);
+  await greeted(other);
+  t.ok(isThere(doorPath(bmuxd, 'one')), 'the own context has its own');
+
+  await bmuxd.leave();
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  await waitFor('the sockets of both contexts', () => isThere(other) && isThere(doorPath(bmuxd, 'one')));
+  await greeted(other);
+  const text = await readFile(join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json'), 'utf8');
+  t.match(text, /"version": 1/);
+  t.notMatch(text, /PATH/);
+
+  await doorEnv(next, 'one', await elsewhere('third'));
+  await doorIs(false, other, 5000);
+  const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
+  t.equal(parents.length, 1, 'as many contexts as the settings allow');
+});
+
+t.test(
+  'a foreign socket in a door',
+  { skip: process.getuid?.() !== 0 && 'only root can bind there' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: here('one') });
+    t.teardown(() => bmuxd.stop());
+    const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+    t.teardown(() => server.stop());
+    const path = doorPath(bmuxd, 'one');
+    await doorIs(true, path);
+    // In one step: an unlink alone is noticed, and the path taken back, before anybody can bind.
+    const program = `const path = process.argv[1];
+    require('node:net').createServer((socket) => socket.destroy()).listen(path + '~', () => {
+      require('node:fs').renameSync(path + '~', path);
+      console.log('bound');
+    });`;
+    const foreign = spawn(process.execPath, ['-e', program, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => foreign.kill('SIGKILL'));
+    await once(foreign.stdout, 'data');
+    await waitFor(
+      'the path to be taken back',
+      async () => {
+        const events = await eventsOf(bmuxd);
+        return events.some((event) => event.type === 'door taken back' && event.target === 'one');
+      },
+      5000,
+    );
+    await waitFor(
+      'our own socket',
+      () =>
+        greeted(path).then(
+          () => true,
+          () => false,
+        ),
+      5000,
+    );
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
+    t.match(bmuxd.log(), /was replaced by somebody/);
+  },
+);
+
+t.test(
+  'a bare bmux in a door of a dead target starts no server there',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({
+      config: '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+    });
+    t.teardown(() => bmuxd.stop());
+    const path = doorPath(bmuxd, 'dead');
+    await doorIs(true, path);
+    const env = {
+      ...bmuxd.env,
+      BMUX_RUNTIME_DIR: dirname(path),
+      BMUX_TARGET: 'local',
+      BMUX_RUNTIME_NAME: '',
+    };
+    const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
+    const said = `${ran.stdout}${ran.stderr}`;
+    t.not(ran.status, 0);
+    t.comment(said);
+    // Root is not held back by the folder: the server that it gets started there is ended here.
+    const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
+    if (pid !== undefined) {
+      await waitFor('the path to be taken back', async () => {
+        const events = await eventsOf(bmuxd);
+        return events.some((event) => event.type === 'door taken back');
+      });
+      process.kill(Number(pid), 'SIGTERM');
+    }
+    await waitFor('the folder to be as it was', async () => {
+      const names = await readdir(dirname(path));
+      return names.length === 1 && names[0] === 'server.sock';
+    });
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
+    const after = await run(bmuxOrThrow(), ['list-sessions'], env);
+    t.match(
+      after,
+      { status: 1, stderr: /server connection lost unexpectedly/ },
+      'the path leads to the target',
+    );
+  },
+);

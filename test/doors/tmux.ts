@@ -1,0 +1,69 @@
+// A terminal for programs that need one: a tmux server of the test's own, read with capture-pane.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onPath, run, waitFor } from '../real/index.ts';
+
+export interface Tmux {
+  /** Opens a window that runs `command` (for a shell) with `env`, and gives its id. */
+  open(command: string, env: Readonly<Record<string, string>>): Promise<string>;
+  /** Types `text` as it is, or with `key` one key by its name (`Enter`, `C-b`). */
+  type(window: string, text: string): Promise<void>;
+  key(window: string, key: string): Promise<void>;
+  screen(window: string): Promise<string>;
+  /** Waits until the screen shows `pattern`; rejects with the screen. */
+  shows(window: string, pattern: RegExp, ms?: number): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export function hasTmux(): boolean {
+  return onPath('tmux') !== undefined;
+}
+
+export async function startTmux(): Promise<Tmux> {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-tmux-'));
+  const base = { PATH: process.env['PATH'] ?? '', HOME: folder, TERM: 'xterm-256color', LANG: 'C.UTF-8' };
+  const tmux = async (...args: string[]): Promise<string> => {
+    const ran = await run('tmux', ['-S', join(folder, 's'), '-f', '/dev/null', ...args], base);
+    if (ran.status !== 0) throw new Error(`tmux ${args.join(' ')}: ${ran.stderr}`);
+    return ran.stdout;
+  };
+  // A window that stays, so that the server does.
+  await tmux('new-session', '-d', '-x', '100', '-y', '30', 'cat');
+  await tmux('set-option', '-g', 'remain-on-exit', 'on');
+  const screen = (window: string): Promise<string> => tmux('capture-pane', '-p', '-t', window);
+  return {
+    open: async (command, env) => {
+      const variables = Object.entries(env).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
+      const id = await tmux('new-window', '-d', '-P', '-F', '#{window_id}', ...variables, command);
+      return id.trim();
+    },
+    type: async (window, text) => {
+      await tmux('send-keys', '-l', '-t', window, text);
+    },
+    key: async (window, key) => {
+      await tmux('send-keys', '-t', window, key);
+    },
+    screen,
+    shows: async (window, pattern, ms) => {
+      let last = '';
+      try {
+        await waitFor(
+          String(pattern),
+          async () => {
+            last = await screen(window);
+            return pattern.test(last);
+          },
+          ms,
+        );
+      } catch (error) {
+        throw new Error(`the screen does not show ${String(pattern)}:\n${last}`, { cause: error });
+      }
+      return last;
+    },
+    stop: async () => {
+      await tmux('kill-server').catch(() => undefined);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}

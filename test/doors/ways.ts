@@ -1,0 +1,82 @@
+// One real server behind every remote way to it, as a bmux.toml with a target for each.
+import {
+  hasSshAgent,
+  startAgent,
+  startIrohGateway,
+  startServer,
+  startTlsGateway,
+  type RealServer,
+} from '../real/index.ts';
+
+export interface RealWays {
+  readonly server: RealServer;
+  /** bmux.toml with all targets. */
+  readonly config: string;
+  /** Names of its targets. */
+  readonly targets: readonly string[];
+  /** SSH_AUTH_SOCK of the agent whose key the target `iroh-ssh` asks for. */
+  readonly env: Readonly<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+/** A target of bmux.toml. */
+export function targetToml(
+  name: string,
+  fields: Readonly<Record<string, string | number | boolean | undefined>>,
+): string {
+  const lines = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return [`[connections.targets.${JSON.stringify(name)}]`, ...lines, ''].join('\n');
+}
+
+/** Starts a real server, and gateways of each kind in front of it: TLS with and without compression, iroh, iroh with SSH auth. */
+export async function startRealWays(): Promise<RealWays> {
+  const server = await startServer();
+  const stops: (() => Promise<void>)[] = [() => server.stop()];
+  const stop = async (): Promise<void> => {
+    for (const one of stops.splice(0).reverse()) await one();
+  };
+  try {
+    const tomls: string[] = [];
+    for (const compression of ['zstd', 'none'] as const) {
+      const gateway = await startTlsGateway(server, { compression });
+      stops.push(() => gateway.stop());
+      const { host, port, serverName, caFile } = gateway;
+      tomls.push(
+        targetToml(`tls-${compression}`, {
+          transport: 'tls',
+          host,
+          port,
+          server_name: serverName,
+          ca_file: caFile,
+        }),
+      );
+    }
+    const agent = hasSshAgent() ? await startAgent() : undefined;
+    if (agent !== undefined) stops.push(() => agent.stop());
+    for (const sshAuth of agent === undefined ? [undefined] : [undefined, agent]) {
+      const keys = sshAuth === undefined ? undefined : [await sshAuth.addKey('ed25519', 'doors')];
+      const gateway = await startIrohGateway(server, keys === undefined ? {} : { sshAuth: keys });
+      stops.push(() => gateway.stop());
+      tomls.push(
+        targetToml(sshAuth === undefined ? 'iroh' : 'iroh-ssh', {
+          transport: 'iroh',
+          endpoint_id: gateway.endpointId,
+          iroh_ip_addr: gateway.ipAddr,
+          iroh_ssh_auth: sshAuth === undefined ? undefined : true,
+        }),
+      );
+    }
+    return {
+      server,
+      config: tomls.join('\n'),
+      targets: tomls.map((toml) => /targets\."([^"]+)"/.exec(toml)?.[1] ?? ''),
+      env: agent === undefined ? {} : { SSH_AUTH_SOCK: agent.socket },
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

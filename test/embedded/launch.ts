@@ -1,0 +1,101 @@
+// Starts the embedded server and its gateways in a process of their own and speaks to it.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { EmbeddedAddresses, EmbeddedCommand, EmbeddedOptions, EmbeddedStatus } from './options.ts';
+
+/** ms for the process to listen (a relay takes its time), and for each command. */
+const START_MS = 30_000;
+const COMMAND_MS = 10_000;
+/** ms it may take to leave. */
+const STOP_MS = 8000;
+
+export interface Embedded extends EmbeddedAddresses {
+  status(): Promise<EmbeddedStatus>;
+  command(command: EmbeddedCommand): Promise<unknown>;
+  /** Ends it properly; twice is safe. */
+  stop(): Promise<void>;
+  /** Ends it with SIGKILL, as a crash would. */
+  kill(): Promise<void>;
+}
+
+/** A line of the process, whichever it is. */
+type Line = Partial<EmbeddedAddresses> & {
+  readonly id?: number;
+  readonly value?: unknown;
+  readonly error?: string;
+};
+
+export async function launchEmbedded(options: EmbeddedOptions): Promise<Embedded> {
+  const main = fileURLToPath(new URL('main.js', import.meta.url));
+  const child = spawn(process.execPath, [main, JSON.stringify(options)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const waiting = new Map<number, (line: Line) => void>();
+  let nextId = 1;
+  let gone: string | undefined;
+  child.stdin.on('error', () => undefined); // its exit says it
+
+  const addresses = await new Promise<EmbeddedAddresses>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`the embedded server did not listen within ${START_MS} ms`));
+    }, START_MS);
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer);
+      gone = `the embedded server left: ${code ?? signal}`;
+      reject(new Error(gone));
+      for (const answer of waiting.values()) answer({ error: gone });
+      waiting.clear();
+    });
+    createInterface({ input: child.stdout }).on('line', (text) => {
+      const line = JSON.parse(text) as Line;
+      if (line.id === undefined) {
+        clearTimeout(timer);
+        resolve(line as EmbeddedAddresses);
+      } else {
+        waiting.get(line.id)?.(line);
+        waiting.delete(line.id);
+      }
+    });
+  });
+
+  const command = (what: EmbeddedCommand): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      if (gone !== undefined) {
+        reject(new Error(gone));
+        return;
+      }
+      const id = nextId++;
+      const timer = setTimeout(() => {
+        waiting.delete(id);
+        reject(new Error(`no answer to ${what.do} within ${COMMAND_MS} ms`));
+      }, COMMAND_MS);
+      waiting.set(id, (line) => {
+        clearTimeout(timer);
+        if (line.error === undefined) resolve(line.value);
+        else reject(new Error(line.error));
+      });
+      child.stdin.write(`${JSON.stringify({ id, ...what })}\n`);
+    });
+
+  return {
+    ...addresses,
+    command,
+    status: async () => (await command({ do: 'status' })) as EmbeddedStatus,
+    stop: () => stop(child, exited),
+    kill: async () => {
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+}
+
+async function stop(child: ChildProcess, exited: Promise<void>): Promise<void> {
+  child.stdin?.end();
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  await exited;
+  clearTimeout(timer);
+}

@@ -1,0 +1,154 @@
+// The embedded bmux server: behaves on its socket as the real ones of both generations do (spec/v4.md §1, §3), and its services echo.
+import { rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { defaultContract, type Request } from '../../daemon/wire/ipc.ts';
+import type { Epoch } from '../../daemon/wire/plan.ts';
+import { Connection, type ConnectionHost, type HelloSeen } from './connection.ts';
+
+/** Connections that a v4 server takes at once (spec/v4.md §3). */
+const PLACES = 64;
+/** ms a v4 server waits for a client to take a frame. */
+const WRITE_LIMIT_MS = 5000;
+
+export interface EmbeddedServerOptions {
+  readonly socketPath: string;
+  /** `both`: each connection speaks the epoch of its first frame. No real server does. */
+  readonly epoch: Epoch | 'both';
+  /** The server's own principal; default: each client's own, so that it is the owner. */
+  readonly principalId?: string;
+  /** Default 64, and no limit for epoch 3. */
+  readonly places?: number;
+  /** Default 5000. */
+  readonly handshakeTimeoutMs?: number;
+  /** ms a frame may take to a client that does not read; default 5000, and no limit for epoch 3. */
+  readonly writeLimitMs?: number;
+  /** Capabilities of the server; default: those of a current one. */
+  readonly capabilities?: readonly string[];
+}
+
+export interface EmbeddedServerStats {
+  readonly accepted: number;
+  /** Dropped because all places were taken. */
+  readonly refused: number;
+  /** Closed because the client did not read. */
+  readonly stalled: number;
+  readonly hellos: number;
+  readonly lastHello: HelloSeen | undefined;
+  /** Requests so far by type, the Hello included. */
+  readonly requests: Readonly<Partial<Record<Request['type'], number>>>;
+  /** Bytes of connections that have ended. */
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+}
+
+export class EmbeddedServer {
+  readonly socketPath: string;
+  readonly #options: EmbeddedServerOptions;
+  readonly #server: Server;
+  readonly #connections = new Set<Connection>();
+  readonly #requests: Partial<Record<Request['type'], number>> = {};
+  readonly #counts = { accepted: 0, refused: 0, stalled: 0, hellos: 0, bytesRead: 0, bytesWritten: 0 };
+  #lastHello: HelloSeen | undefined;
+  #capabilities: readonly string[] | undefined;
+  #gate: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
+  #stopped: Promise<void> | undefined;
+
+  /** Listens when the promise resolves; a socket file that is already there is removed first, as the real one does. */
+  static async start(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
+    const server = new EmbeddedServer(options);
+    rmSync(options.socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      server.#server.once('error', reject);
+      server.#server.listen(options.socketPath, resolve);
+    });
+    return server;
+  }
+
+  private constructor(options: EmbeddedServerOptions) {
+    this.#options = options;
+    this.#capabilities = options.capabilities;
+    this.socketPath = options.socketPath;
+    const places = options.places ?? (options.epoch === 3 ? Infinity : PLACES);
+    const host = this.#host();
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+      this.#counts.accepted += 1;
+      if (this.#connections.size >= places) {
+        this.#counts.refused += 1;
+        socket.destroy();
+      } else this.#connections.add(new Connection(socket, host));
+    });
+  }
+
+  /** Live connections: what counts against the places. */
+  connections(): number {
+    return this.#connections.size;
+  }
+
+  stats(): EmbeddedServerStats {
+    return { ...this.#counts, lastHello: this.#lastHello, requests: { ...this.#requests } };
+  }
+
+  /** Answers nothing until `release`; what comes meanwhile waits. */
+  hold(): void {
+    if (this.#gate !== undefined) return;
+    let open: () => void = () => undefined;
+    const opened = new Promise<void>((resolve) => (open = resolve));
+    this.#gate = { opened, open };
+  }
+
+  release(): void {
+    this.#gate?.open();
+    this.#gate = undefined;
+  }
+
+  /** From the next Hello on; undefined: those of a current server. */
+  setCapabilities(capabilities: readonly string[] | undefined): void {
+    this.#capabilities = capabilities;
+  }
+
+  /** Ends every connection at once; the server goes on. */
+  dropAll(): void {
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  /** Ends every connection and removes the socket. Twice is safe. */
+  stop(): Promise<void> {
+    this.#stopped ??= new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      this.release();
+      this.dropAll();
+    });
+    return this.#stopped;
+  }
+
+  #host(): ConnectionHost {
+    const { epoch, principalId, handshakeTimeoutMs, writeLimitMs } = this.#options;
+    return {
+      epochs: epoch === 'both' ? [3, 4] : [epoch],
+      handshakeTimeoutMs: handshakeTimeoutMs ?? 5000,
+      writeLimitMs: (spoken) => writeLimitMs ?? (spoken === 3 ? undefined : WRITE_LIMIT_MS),
+      principalId,
+      contract: (spoken) => {
+        const contract = defaultContract(spoken);
+        return this.#capabilities === undefined
+          ? contract
+          : { ...contract, capabilities: this.#capabilities };
+      },
+      gate: () => this.#gate?.opened ?? Promise.resolve(),
+      onHello: (hello) => {
+        this.#counts.hellos += 1;
+        this.#lastHello = hello;
+      },
+      onRequest: ({ type }) => {
+        this.#requests[type] = (this.#requests[type] ?? 0) + 1;
+      },
+      onStalled: () => (this.#counts.stalled += 1),
+      onClosed: (connection) => {
+        if (!this.#connections.delete(connection)) return;
+        this.#counts.bytesRead += connection.bytesRead;
+        this.#counts.bytesWritten += connection.bytesWritten;
+      },
+      stop: () => void this.stop(),
+    };
+  }
+}

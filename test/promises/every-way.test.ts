@@ -1,0 +1,138 @@
+// Every way to a real server through the real daemon: Hello answered, a Ping and a ServerStatus on the stream answered, and every place given back.
+import { join } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import t, { type Test } from 'tap';
+import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import {
+  canCountPlaces,
+  hasSshAgent,
+  placesHeld,
+  realBmux,
+  realRelay,
+  startAgent,
+  startIrohGateway,
+  startRelay,
+  startServer,
+  startTlsGateway,
+  waitFor,
+  type RealServer,
+} from '../real/index.ts';
+
+const noBmux = realBmux() === undefined && 'real bmux not found';
+const noRelay = realRelay() === undefined && 'real iroh-relay not found';
+/** Ping is request 2 of epoch 4: `05000000 04 02 00 01 01` (spec/v4.md, vectors). */
+const PING = Buffer.from('050000000402000101', 'hex');
+const PONG = Buffer.from('06000000040201020000', 'hex');
+
+/** Clients killed in the middle of a stream, per transport; a server has 64 places. */
+const KILLED = 50;
+
+async function speaks(
+  t: Test,
+  bmuxd: Bmuxd,
+  target: string,
+  env: Record<string, string> = {},
+): Promise<void> {
+  const { stream, info } = await bmuxd.open({ target, env: { ...bmuxd.env, ...env } });
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  const status = await client.serverStatus();
+  t.equal(status.running, true, `${target}: ServerStatus says that it runs`);
+  stream.end();
+  await client.ended();
+  const ran = await bmuxd.shim([target], PING, env);
+  t.same(
+    { status: ran.status, pong: ran.stdout.equals(PONG) },
+    { status: 0, pong: true },
+    `${target}: bmux-stream carries a Ping`,
+  );
+}
+
+/** Kills shims in the middle of their streams, and waits until the server's places are back. */
+async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: string): Promise<void> {
+  const before = await placesHeld(server);
+  for (let round = 0; round < KILLED / 10; round += 1) {
+    const shims = Array.from({ length: 10 }, () => bmuxd.spawnShim([target]));
+    await Promise.all(
+      shims.map(
+        (shim) =>
+          new Promise<void>((resolve) => {
+            shim.stdout?.once('data', () => {
+              resolve();
+            });
+            shim.stdin?.on('error', () => undefined);
+            shim.stdin?.write(PING);
+          }),
+      ),
+    );
+    for (const shim of shims) shim.kill('SIGKILL');
+  }
+  await waitFor('the places to come back', async () => (await placesHeld(server)) <= before, 10_000);
+  t.pass(`${target}: ${String(KILLED)} killed clients cost no place`);
+}
+
+t.test('a real server, every way', { skip: noBmux, timeout: 150_000 }, async (t) => {
+  const server = await startServer();
+  t.teardown(() => server.stop());
+  const compressed = await startTlsGateway(server);
+  t.teardown(() => compressed.stop());
+  const plain = await startTlsGateway(server, { compression: 'none' });
+  t.teardown(() => plain.stop());
+  const iroh = await startIrohGateway(server);
+  t.teardown(() => iroh.stop());
+  const tls = (name: string, gateway: typeof plain): string =>
+    `[connections.targets.${name}]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(gateway.port)}\nserver_name = "localhost"\nca_file = "${gateway.caFile}"\n`;
+  const irohTarget = (name: string, gateway: typeof iroh, auth: boolean): string =>
+    `[connections.targets.${name}]\ntransport = "iroh"\nendpoint_id = "${gateway.endpointId}"\niroh_ip_addr = "${gateway.ipAddr}"\niroh_ssh_auth = ${String(auth)}\n`;
+  const config = tls('compressed', compressed) + tls('plain', plain) + irohTarget('iroh', iroh, false);
+  const bmuxd = await startBmuxd({ config, env: { BMUX_RUNTIME_DIR: server.env['BMUX_RUNTIME_DIR'] ?? '' } });
+  t.teardown(() => bmuxd.stop());
+
+  for (const target of ['local', 'compressed', 'plain', 'iroh']) await speaks(t, bmuxd, target);
+  await speaks(t, bmuxd, iroh.url);
+
+  t.test('SSH auth', { skip: !hasSshAgent() && 'no ssh-agent here' }, async (t) => {
+    for (const type of ['ed25519', 'rsa'] as const) {
+      const agent = await startAgent();
+      t.teardown(() => agent.stop());
+      const gateway = await startIrohGateway(server, { sshAuth: [await agent.addKey(type, `${type} test`)] });
+      t.teardown(() => gateway.stop());
+      await bmuxd.configure(
+        'bmux.toml',
+        config + irohTarget(type, gateway, true) + irohTarget('unsaid', gateway, false),
+      );
+      await speaks(t, bmuxd, type, { SSH_AUTH_SOCK: agent.socket });
+      const without = await bmuxd.shim([type], PING, { SSH_AUTH_SOCK: '' });
+      t.equal(
+        without.status,
+        6,
+        `${type}: a caller without the key does not get the warm connection of one that has it`,
+      );
+      t.match(without.stderr, /^iroh SSH auth handshake failed/, 'and reads why');
+    }
+  });
+
+  t.test('killed clients', { skip: !canCountPlaces() && 'no ss here to count places with' }, async (t) => {
+    for (const target of ['compressed', 'iroh']) await survivesKills(t, bmuxd, server, target);
+  });
+});
+
+t.test('a relay', { skip: noRelay, timeout: 60_000 }, async (t) => {
+  const relay = await startRelay();
+  t.teardown(() => relay.stop());
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-embedded-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const embedded = await launchEmbedded({
+    socketPath: join(folder, 'server.sock'),
+    server: { epoch: 4 },
+    iroh: { relays: [relay.url], compression: 'zstd' },
+  });
+  t.teardown(() => embedded.stop());
+  const id = embedded.iroh?.endpointId ?? '';
+  const bmuxd = await startBmuxd({ settings: `[iroh]\nrelays = ["${relay.url}"]\n` });
+  t.teardown(() => bmuxd.stop());
+  await speaks(t, bmuxd, `iroh://${id}?relay=${relay.url}`);
+});

@@ -1,0 +1,116 @@
+// A program that a test starts: announces readiness, is ended gracefully, and never outlives the test process.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer } from 'node:net';
+import { constants } from 'node:os';
+
+/** How to start a program. */
+export interface ChildSpec {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** The whole environment: nothing of the test's own leaks in. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Asked about every 20 ms and after each output, with all output so far; true when the program is ready. */
+  readonly ready: (output: string) => boolean | Promise<boolean>;
+  /** Default 20 s. */
+  readonly readyMs?: number;
+}
+
+export interface Child {
+  readonly pid: number;
+  /** stdout and stderr so far, the last 256 KiB. */
+  output(): string;
+  exited(): boolean;
+  /** Sends `signal` (none: just waits), waits up to `ms`, then SIGKILL. Safe to call twice. */
+  stop(signal?: NodeJS.Signals | 'none', ms?: number): Promise<void>;
+}
+
+const OUTPUT_MAX = 262_144;
+/** What ends a test process from outside: a runner's time limit, a terminal. */
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+/** Waits until `condition` holds; rejects after `ms` with `what` was awaited. */
+export async function waitFor(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  ms = 20_000,
+): Promise<void> {
+  const end = performance.now() + ms;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`waited ${String(ms)} ms for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Starts a program and waits until it is ready. */
+export async function startChild(spec: ChildSpec): Promise<Child> {
+  const child: ChildProcess = spawn(spec.command, spec.args, {
+    env: spec.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  let over = false;
+  const collect = (chunk: Buffer): void => {
+    output = (output + chunk.toString('utf8')).slice(-OUTPUT_MAX);
+  };
+  child.stdout?.on('data', collect);
+  child.stderr?.on('data', collect);
+  // A test that dies must not leave its programs behind; only this very child is killed.
+  const onExit = (): void => {
+    child.kill('SIGKILL');
+  };
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // A signal alone runs no exit handlers: turn it into an exit.
+    process.exit(128 + (constants.signals[signal] ?? 15));
+  };
+  process.once('exit', onExit);
+  for (const signal of SIGNALS) process.once(signal, onSignal);
+  const end = new Promise<void>((resolve) => {
+    const finish = (): void => {
+      over = true;
+      process.removeListener('exit', onExit);
+      for (const signal of SIGNALS) process.removeListener(signal, onSignal);
+      resolve();
+    };
+    child.once('exit', finish);
+    child.once('error', (error) => {
+      output += error.message;
+      finish();
+    });
+  });
+  const stop = async (signal: NodeJS.Signals | 'none' = 'SIGTERM', ms = 10_000): Promise<void> => {
+    if (over) return;
+    if (signal !== 'none') child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+    await end;
+    clearTimeout(timer);
+  };
+  try {
+    await waitFor(
+      `${spec.command} ${spec.args.join(' ')}`,
+      async () => {
+        if (over) throw new Error(`${spec.command} ended before it was ready:\n${output}`);
+        return spec.ready(output);
+      },
+      spec.readyMs,
+    );
+  } catch (error) {
+    await stop('SIGKILL');
+    throw error;
+  }
+  return { pid: child.pid ?? -1, output: () => output, exited: () => over, stop };
+}
+
+/** A TCP port of loopback that was free a moment ago. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => {
+        resolve(port);
+      });
+    });
+  });
+}

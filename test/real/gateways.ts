@@ -1,0 +1,104 @@
+// Real gateways in front of a real server: TLS with a quick certificate, and iroh without relay or internet.
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { freePort, startChild, type Child } from './child.ts';
+import { bmuxOrThrow, realEnv, run, type RealServer } from './server.ts';
+
+/** Whether the gateway compresses its streams: `zstd` is what a gateway does by default. */
+export interface GatewayOptions {
+  readonly compression?: 'zstd' | 'none';
+}
+
+export interface TlsGateway {
+  readonly host: '127.0.0.1';
+  readonly port: number;
+  /** The self-signed certificate: names localhost, 127.0.0.1 and ::1. */
+  readonly caFile: string;
+  readonly serverName: 'localhost';
+  readonly pid: number;
+  /** SIGTERM. The server's places that this gateway held come back. */
+  stop(): Promise<void>;
+}
+
+export interface IrohGateway {
+  readonly endpointId: string;
+  /** `IP:PORT` for a direct path. */
+  readonly ipAddr: string;
+  /** The URL that the gateway printed. */
+  readonly url: string;
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+/** Folders of a gateway's own, with the server's runtime dir: a gateway finds its server there. */
+async function gatewayEnv(server: RealServer, options: GatewayOptions): Promise<Record<string, string>> {
+  const folder = await mkdtemp(join(server.folder, 'gateway-'));
+  const env = await realEnv(folder);
+  env['BMUX_RUNTIME_DIR'] = server.env['BMUX_RUNTIME_DIR'] ?? '';
+  if (options.compression === 'none') {
+    await writeFile(
+      join(env['BMUX_CONFIG_DIR'] ?? folder, 'bmux.toml'),
+      '[behavior.compression]\nenabled = false\n',
+    );
+  }
+  return env;
+}
+
+/** Starts a real TLS gateway on a free port of loopback. */
+export async function startTlsGateway(server: RealServer, options: GatewayOptions = {}): Promise<TlsGateway> {
+  const env = await gatewayEnv(server, options);
+  const port = await freePort();
+  const child = await startChild({
+    command: bmuxOrThrow(),
+    args: ['server', 'gateway', '--listen', `127.0.0.1:${String(port)}`, '--quick'],
+    env,
+    ready: (output) => output.includes('TLS gateway listening on'),
+  });
+  return {
+    host: '127.0.0.1',
+    port,
+    caFile: join(env['BMUX_DATA_DIR'] ?? '', 'tls', 'gateway-quick-cert.pem'),
+    serverName: 'localhost',
+    pid: child.pid,
+    stop: () => child.stop(),
+  };
+}
+
+/** Also `sshAuth`: public key lines whose holders may connect; the gateway then demands SSH auth. */
+export interface IrohGatewayOptions extends GatewayOptions {
+  readonly sshAuth?: readonly string[];
+}
+
+/** Starts a real iroh gateway that is reached directly. */
+export async function startIrohGateway(
+  server: RealServer,
+  options: IrohGatewayOptions = {},
+): Promise<IrohGateway> {
+  const program = bmuxOrThrow();
+  const env = await gatewayEnv(server, options);
+  if (options.sshAuth !== undefined) {
+    const keys = options.sshAuth.flatMap((line) => ['--public-key', line]);
+    for (const args of [
+      ['access', 'add', ...keys],
+      ['access', 'enable'],
+    ]) {
+      const ran = await run(program, args, env);
+      if (ran.status !== 0) throw new Error(`bmux ${args.join(' ')}: ${ran.stderr}${ran.stdout}`);
+    }
+  }
+  const child: Child = await startChild({
+    command: program,
+    args: ['server', 'gateway', '--listen', '127.0.0.1:1', '--host'],
+    env: { ...env, BMUX_IROH_DIRECT_BIND: '127.0.0.1:0' },
+    ready: (output) => /connect URL: \S+\s/.test(output),
+  });
+  const url = /connect URL: (\S+)/.exec(child.output())?.[1] ?? '';
+  const parsed = /^iroh:\/\/([0-9a-z]+)\?.*?addr=([^&\s]+)/.exec(url);
+  return {
+    endpointId: parsed?.[1] ?? '',
+    ipAddr: parsed?.[2] ?? '',
+    url,
+    pid: child.pid,
+    stop: () => child.stop(),
+  };
+}

@@ -1,0 +1,15 @@
+// The real programs as fixtures. Ask `realBmux()` / `realRelay()` first and skip visibly where they are missing:
+//
+//   t.test('…', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
+//     const server = await startServer();
+//     t.teardown(() => server.stop());
+//     const gateway = await startTlsGateway(server, { compression: 'none' });
+//     t.teardown(() => gateway.stop());
+//
+// Every start makes folders of its own, listens on loopback only, and returns addresses and `stop()`.
+export { freePort, startChild, waitFor, type Child } from './child.ts';
+export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
+export { canCountPlaces, placesHeld, run, startServer, type Ran, type RealServer } from './server.ts';
+export { startIrohGateway, startTlsGateway, type IrohGateway } from './gateways.ts';
+export { startRelay, type RealRelay } from './relay.ts';
+export { hasSshAgent, startAgent, type RealAgent } from './agent.ts';

@@ -1,0 +1,47 @@
+// The agent for launchd: well-formed, and it leaves the engines alone.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+import t from 'tap';
+
+import { parsePlist } from './plist.ts';
+import { rendered, temporaryFolder } from './render.ts';
+
+const FILE = 'launchd/dev.bmux.bmuxd.plist';
+
+t.test('the agent starts the daemon, keeps it, and leaves the engines alone', async (t) => {
+  const folder = temporaryFolder(t);
+  const value = parsePlist(readFileSync(rendered(FILE, folder), 'utf8'));
+  t.match(value, {
+    Label: 'dev.bmux.bmuxd',
+    ProgramArguments: [process.execPath, `${folder}/bmuxd`, 'run'],
+    RunAtLoad: true,
+    KeepAlive: { SuccessfulExit: false },
+    AbandonProcessGroup: true,
+    Umask: 0o077,
+  });
+});
+
+t.test('what is no property list is noticed', async (t) => {
+  const start = '<?xml version="1.0"?><!DOCTYPE plist><plist version="1.0">';
+  t.same(parsePlist(`${start}<dict><key>a</key><true/></dict></plist>`), { a: true });
+  const broken = [
+    '<dict><key>a</key></dict></plist>',
+    '<dict><true/></dict></plist>',
+    '<string>a & b</string></plist>',
+    '<array><true/></dict></plist>',
+    '<!-- a -- b --><true/></plist>',
+    '<true/>',
+  ];
+  for (const rest of broken) t.throws(() => parsePlist(start + rest), rest);
+});
+
+const absent = spawnSync('plutil', ['-help']).error !== undefined && 'plutil not found';
+
+t.test('macOS has nothing to say about it', { skip: absent }, async (t) => {
+  const { status, stdout } = spawnSync('plutil', ['-lint', rendered(FILE, temporaryFolder(t))], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  t.equal(status, 0, stdout);
+});

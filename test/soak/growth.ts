@@ -1,0 +1,62 @@
+// Whether a process grows while it does the same thing over and over.
+import { readFile } from 'node:fs/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+/** A process grew: what was run, by how much. */
+export class MemoryGrew extends Error {
+  override readonly name = 'memory_grew';
+}
+
+/** MB that a process may gain, whatever it weighs: heaps breathe. */
+const SLACK_MB = 16;
+/** And the share of what it weighed. */
+const SLACK = 0.1;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+/** Resident MB of a process; of this one after a collection. Of others undefined where there is no /proc. */
+export async function residentMb(pid: number): Promise<number | undefined> {
+  if (pid === process.pid) {
+    collect();
+    return process.memoryUsage.rss() / 1e6;
+  }
+  const text = await readFile(`/proc/${String(pid)}/status`, 'utf8').catch(() => '');
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1];
+  return kib === undefined ? undefined : (Number(kib) * 1024) / 1e6;
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+}
+
+/** Samples that were taken at even distances. What happens in the first quarter is warming up. */
+export class Growth {
+  readonly #what: string;
+  readonly #samples: number[] = [];
+
+  constructor(what: string) {
+    this.#what = what;
+  }
+
+  add(mb: number | undefined): void {
+    if (mb !== undefined) this.#samples.push(mb);
+  }
+
+  /** MB of the second quarter and of the last; of the first and the last sample when there are few. */
+  ends(): { readonly before: number; readonly after: number } {
+    const all = this.#samples;
+    const quarter = Math.floor(all.length / 4);
+    if (quarter < 2) return { before: all[0] ?? NaN, after: all.at(-1) ?? NaN };
+    return { before: median(all.slice(quarter, 2 * quarter)), after: median(all.slice(-quarter)) };
+  }
+
+  /** Throws MemoryGrew when the last quarter lies clearly above the second. A few samples say nothing. */
+  check(): void {
+    if (this.#samples.length < 8) return;
+    const { before, after } = this.ends();
+    if (after > before * (1 + SLACK) + SLACK_MB)
+      throw new MemoryGrew(`${this.#what} grew from ${before.toFixed(1)} to ${after.toFixed(1)} MB`);
+  }
+}

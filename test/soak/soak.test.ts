@@ -1,0 +1,40 @@
+// A grain of the soak, so that it keeps working between the long runs; and that growth is seen.
+import t from 'tap';
+import { Growth, MemoryGrew, residentMb } from './growth.ts';
+import { runSoak } from './run.ts';
+import { SOAKS } from './soaks.ts';
+
+t.test('every soak runs', async (t) => {
+  for (const soak of SOAKS) {
+    const said: string[] = [];
+    const { inputs, memory } = await runSoak(soak, 20, (text) => said.push(text));
+    t.equal(inputs, 20, soak.name);
+    t.match(said.at(-1), `${soak.name}: 20 of 20`);
+    t.ok((memory[0]?.after ?? 0) > 0, 'with its memory');
+  }
+});
+
+t.test('a failing input is told, and what was started is ended', async (t) => {
+  let stopped = false;
+  const run = (): Promise<void> => Promise.reject(new Error('seed 42'));
+  const stop = (): Promise<void> => {
+    stopped = true;
+    return Promise.resolve();
+  };
+  const start = () => Promise.resolve({ run, pids: [], stop });
+  await t.rejects(
+    runSoak({ name: 'bad', inputs: 1, start }, 1, () => undefined),
+    { message: 'seed 42' },
+  );
+  t.equal(stopped, true);
+});
+
+t.test('growth has a name, breathing has not', async (t) => {
+  const breathing = new Growth('lung');
+  for (let at = 0; at < 40; at += 1) breathing.add(at < 5 ? 40 + at * 10 : 100 + (at % 3) * 5);
+  breathing.check();
+  const growing = new Growth('leak');
+  for (let at = 0; at < 40; at += 1) growing.add(100 + at * 4);
+  t.throws(() => growing.check(), new MemoryGrew('leak grew from 160.0 to 240.0 MB'));
+  t.equal(await residentMb(2 ** 30), undefined, 'nobody there');
+});

@@ -1,0 +1,101 @@
+// What is soaked: every property of the project by name, how many inputs it gets, and what it needs around it.
+import { join } from 'node:path';
+import * as config from '../config/properties.ts';
+import * as control from '../control/properties.ts';
+import { makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import * as firstFrame from '../engine/first-frame-properties.ts';
+import { upgradesLoseNothing } from '../handoff/upgrades.ts';
+import { raceReachesWhatCanBeReached } from '../hello/model.ts';
+import * as optimistic from '../hello/optimistic-properties.ts';
+import * as spares from '../pool/spares-properties.ts';
+import * as request from '../request/properties.ts';
+import * as target from '../target/properties.ts';
+import * as wire from '../wire/properties.ts';
+
+/** One property, ready to run. */
+export interface Started {
+  /** Runs that many more inputs; rejects with the one that fails. */
+  run(inputs: number): Promise<void> | void;
+  /** Processes beside this one that must not grow. */
+  readonly pids: readonly number[];
+  stop(): Promise<void>;
+}
+
+export interface Soak {
+  readonly name: string;
+  /** How many inputs a full soak gives it: a million where one costs microseconds. */
+  readonly inputs: number;
+  start(): Promise<Started>;
+}
+
+const MILLION = 1_000_000;
+
+/** A property that needs nothing but inputs. */
+function pure(name: string, run: (runs: number) => Promise<void> | void, inputs = MILLION): Soak {
+  const started: Started = { run, pids: [], stop: () => Promise.resolve() };
+  return { name, inputs, start: () => Promise.resolve(started) };
+}
+
+/** A daemon that can reach nothing. */
+async function alone(
+  run: (bmuxd: Bmuxd, inputs: number) => Promise<void>,
+  home?: BmuxdHome,
+): Promise<Started> {
+  const bmuxd = await startBmuxd(home === undefined ? {} : { home });
+  const { pid, engines } = await bmuxd.status();
+  return {
+    run: (inputs) => run(bmuxd, inputs),
+    pids: [pid, ...engines.map((engine) => engine.pid)],
+    stop: () => bmuxd.stop(),
+  };
+}
+
+/** The same with an embedded server at its local target. */
+async function withServer(run: (bmuxd: Bmuxd, inputs: number) => Promise<void>): Promise<Started> {
+  const home = await makeHome();
+  const socketPath = join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
+  const server = await launchEmbedded({ socketPath, server: { epoch: 4 } });
+  const end = async (): Promise<void> => {
+    await server.stop();
+    await home.remove();
+  };
+  try {
+    const started = await alone(run, home);
+    return {
+      ...started,
+      stop: async () => {
+        await started.stop();
+        await end();
+      },
+    };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+export const SOAKS: readonly Soak[] = [
+  ...Object.entries(wire.PROPERTIES).map(([name, run]) => pure(`wire.${name}`, run)),
+  pure('config.anyBytesGiveResultOrFailure', config.anyBytesGiveResultOrFailure),
+  pure('config.linesAreWithinTheFile', config.linesAreWithinTheFile),
+  pure('request.anyHeaderGivesRequestOrFailure', request.anyHeaderGivesRequestOrFailure),
+  pure('request.headerCarriesTheRequest', request.headerCarriesTheRequest),
+  pure('target.anyReferenceGivesTargetOrFailure', target.anyReferenceGivesTargetOrFailure),
+  pure('target.hostAndPortComeBack', target.hostAndPortComeBack),
+  // These go through streams: an input costs milliseconds.
+  pure('hello.raceReachesWhatCanBeReached', raceReachesWhatCanBeReached, 20_000),
+  ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
+  ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
+  ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),
+  {
+    name: 'control.anyBytesGetAnAnswer',
+    inputs: 100_000,
+    start: () => alone(({ socketPath }, inputs) => control.anyBytesGetAnAnswer(socketPath, inputs)),
+  },
+  {
+    name: 'handoff.upgradesLoseNothing',
+    inputs: 50_000,
+    start: () => withServer((bmuxd, inputs) => upgradesLoseNothing(bmuxd, inputs)),
+  },
+];
