@@ -1,0 +1,168 @@
+// What a bulk client orders from the bulk server after the Hello, and the small exchange before the bytes flow.
+import type { Duplex } from 'node:stream';
+import { Writer } from '../daemon/wire/codec.ts';
+import { FrameReader } from '../daemon/wire/frame.ts';
+import { defaultContract, encodeRequestFrame } from '../daemon/wire/ipc.ts';
+
+/** `down`: the server sends `bytes` and ends. `up`: it takes `bytes` and then says one byte. `echo`: everything comes back. */
+export interface Order {
+  readonly way: 'down' | 'up' | 'echo';
+  readonly bytes: number;
+  readonly kind: 'noise' | 'text';
+}
+
+/** InvokeService of epoch 4, and the answer to it (spec/v4.md §1). */
+export const INVOKE_SERVICE = 5;
+export const SERVICE_ANSWER = 8;
+/** Bytes of one write; what a program that copies files writes at once. */
+const PIECE_BYTES = 64 * 1024;
+
+/** ms for one answer. */
+const ANSWER_MS = 20_000;
+
+/** Writes `frame` and waits for one frame. The stream is paused then, and what follows the frame is still in it. */
+function exchange(stream: Duplex, frame: Uint8Array): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const reader = new FrameReader();
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      stream.pause();
+      stream.off('data', onData);
+      stream.off('end', onEnd);
+      stream.off('error', onError);
+      settle();
+    };
+    const onError = (error: Error): void => {
+      finish(() => {
+        reject(error);
+      });
+    };
+    const onEnd = (): void => {
+      onError(new Error('the stream ended before an answer'));
+    };
+    const onData = (chunk: Buffer): void => {
+      reader.push(chunk);
+      const payload = reader.next();
+      if (payload === undefined) return;
+      finish(() => {
+        const rest = reader.rest();
+        if (rest.length > 0) stream.unshift(rest);
+        resolve(payload);
+      });
+    };
+    const timer = setTimeout(() => {
+      onError(new Error(`no answer within ${String(ANSWER_MS)} ms`));
+    }, ANSWER_MS);
+    stream.on('data', onData);
+    stream.on('end', onEnd);
+    stream.on('error', onError);
+    stream.resume();
+    stream.write(frame);
+  });
+}
+
+/** For a stream that no broker has greeted. */
+export async function greet(stream: Duplex): Promise<void> {
+  const contract = defaultContract(4);
+  const principalId = 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a';
+  await exchange(
+    stream,
+    encodeRequestFrame(4, 1n, { type: 'hello', contract, clientName: 'bench', principalId }),
+  );
+}
+
+/** After it the stream carries what was ordered. */
+export async function order(stream: Duplex, what: Order): Promise<void> {
+  const body = Buffer.from(JSON.stringify(what));
+  const written = new Writer(body.length + 10).bytes(body).finish();
+  await exchange(stream, encodeRequestFrame(4, 2n, { type: 'other', index: INVOKE_SERVICE, body: written }));
+}
+
+/** Lines as a terminal program prints them: a fixed set of words, colours, and numbers that change. zstd makes a fifth of it. */
+function terminalText(bytes: number): Buffer {
+  const words = [
+    'running',
+    'test',
+    'src/main.rs',
+    'ok',
+    'warning:',
+    'unused',
+    'Compiling',
+    'src/lib/session.rs',
+    'error',
+    'pane',
+  ];
+  const lines: string[] = [];
+  let length = 0;
+  let state = 1;
+  const next = (limit: number): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return (state >>> 8) % limit;
+  };
+  while (length < bytes) {
+    const parts = Array.from({ length: 4 + next(6) }, () => words[next(words.length)] ?? '');
+    const line = `\x1b[${String(31 + next(7))}m${parts.join(' ')}\x1b[0m ${String(next(100_000))}\r\n`;
+    lines.push(line);
+    length += line.length;
+  }
+  return Buffer.from(lines.join(''), 'latin1').subarray(0, bytes);
+}
+
+/** Pieces that are written over and over. Noise does not compress. */
+export function pieces(kind: Order['kind']): Buffer[] {
+  const all = kind === 'text' ? terminalText(32 * PIECE_BYTES) : noiseOf(4 * PIECE_BYTES);
+  return Array.from({ length: all.length / PIECE_BYTES }, (_, at) =>
+    all.subarray(at * PIECE_BYTES, (at + 1) * PIECE_BYTES),
+  );
+}
+
+/** Bytes that do not compress; a multiple of four. */
+export function noiseOf(bytes: number): Buffer {
+  const words = new Uint32Array(bytes / 4);
+  let state = 2463534242;
+  for (let at = 0; at < words.length; at += 1) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[at] = state >>> 0;
+  }
+  return Buffer.from(words.buffer);
+}
+
+/** Writes `bytes` in pieces, as fast as the stream takes them. */
+export function pour(stream: Duplex, bytes: number, from: readonly Buffer[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let left = bytes;
+    let at = 0;
+    const write = (): void => {
+      while (left > 0) {
+        const piece = from[at++ % from.length] ?? Buffer.alloc(PIECE_BYTES);
+        const part = left < piece.length ? piece.subarray(0, left) : piece;
+        left -= part.length;
+        if (!stream.write(part)) return;
+      }
+      stream.off('drain', write);
+      stream.off('error', reject);
+      resolve();
+    };
+    stream.on('drain', write);
+    stream.once('error', reject);
+    write();
+  });
+}
+
+/** Reads to `bytes`; resolves when they are there. */
+export function drain(stream: Duplex, bytes: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let left = bytes;
+    stream.on('data', (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left <= 0) resolve();
+    });
+    stream.once('end', () => {
+      if (left > 0) reject(new Error(`the stream ended ${String(left)} bytes early`));
+    });
+    stream.once('error', reject);
+    stream.resume();
+  });
+}

@@ -1,0 +1,190 @@
+// Fifty milliseconds away: what an unmodified bmux pays through a target socket, in round trips, and what a first contact costs.
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Bmuxd } from '../test/daemon/bmuxd.ts';
+import { waitFor } from '../test/real/index.ts';
+import { realEnv } from '../test/real/server.ts';
+import { bmuxOrSkip, LIST, ownClient } from './command.ts';
+import { startFar, type Far, type Way } from './far.ts';
+import { askPlainly, askThroughBroker, startDaemon } from './first-answer.ts';
+import { notYet, type Bench, type Goal, type Measure, type Subject } from './measure.ts';
+import { startFarIroh } from './namespace.ts';
+import { runToEnd } from './programs.ts';
+
+const ROUND_TRIP_MS = 50;
+/** ms for a target socket to appear after the daemon is ready. */
+const DOOR_MS = 3000;
+
+const FAR_WAYS = ['TLS plain', 'TLS zstd', 'iroh'] as const satisfies readonly Way[];
+type FarWay = (typeof FAR_WAYS)[number];
+
+const farAt = (way: FarWay, roundTripMs = ROUND_TRIP_MS): Promise<Far> =>
+  way === 'iroh' ? startFarIroh(roundTripMs) : startFar({ way, roundTripMs });
+
+const inRoundTrips = (subject: Subject): Subject => ({
+  name: subject.name,
+  once: async () => (await subject.once()) / ROUND_TRIP_MS,
+});
+
+/** The environment that `bmuxd env TARGET` prints, in folders of a client of its own. */
+async function doorEnv(bench: Bench, daemon: Bmuxd, far: Far): Promise<Readonly<Record<string, string>>> {
+  const folder = join(daemon.folder, 'd', 'targets', far.target);
+  await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), DOOR_MS).catch(() => {
+    throw notYet('target sockets');
+  });
+  const own = await mkdtemp(join(tmpdir(), 'bmuxd-client-'));
+  bench.own('client', { stop: () => rm(own, { recursive: true, force: true }) });
+  return {
+    ...(await realEnv(own)),
+    ...far.env,
+    BMUX_RUNTIME_DIR: folder,
+    BMUX_TARGET: 'local',
+    BMUX_RUNTIME_NAME: '',
+    BMUXD_SOCKET: daemon.socketPath,
+  };
+}
+
+const ONE_TRIP: Goal = { text: '<= 1.10 round trips added', met: ({ added }) => added.median <= 1.1 };
+const FOUR_TRIPS: Goal = {
+  text: '<= 4.4 round trips added: three connections with four questions, none dials',
+  met: ({ added }) => added.median <= 4.4,
+};
+const WITHIN_ONE: Goal = { text: '<= 1 round trip added', met: ({ added }) => added.median <= 1 };
+const FAST: Goal = {
+  text: '<= 85 ms and >= 3 times faster',
+  met: ({ ours, ratio }) => ours.median <= 85 && ratio.median <= 1 / 3,
+};
+
+/** A real bmux through the target socket, and the same command at the server's own socket, which costs its own start. */
+async function throughDoor(bench: Bench, way: FarWay): Promise<void> {
+  const program = bmuxOrSkip();
+  const far = bench.own('far end', await farAt(way));
+  const daemon = bench.own('daemon', await startDaemon(far));
+  const env = await doorEnv(bench, daemon, far);
+  const near = 'at the server itself';
+  const command = (args: readonly string[]): [Subject, Subject] => [
+    inRoundTrips({ name: 'bmux, target socket', once: () => runToEnd(program, args, env) }),
+    inRoundTrips({ name: near, once: () => runToEnd(program, args, far.clientEnv) }),
+  ];
+  await bench.race(`list-sessions, ${way}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
+    goals: { [near]: ONE_TRIP },
+  });
+  // In a row, nothing between them: the slowest of four shows whether any connection waited for a dial.
+  const slowest = ({ name, once }: Subject): Subject => ({
+    name,
+    once: async () => {
+      const four: number[] = [];
+      while (four.length < 4) four.push(await once());
+      return Math.max(...four);
+    },
+  });
+  const [ours, bare] = command(['server', 'status']);
+  await bench.race(
+    `server status, slowest of four in a row, ${way}, 50 ms`,
+    'round trips',
+    bench.count(5, 2),
+    [slowest(ours), slowest(bare)],
+    { goals: { [near]: FOUR_TRIPS } },
+  );
+}
+
+async function wholeCommand(bench: Bench): Promise<void> {
+  const program = bmuxOrSkip();
+  const far = bench.own('far end', await farAt('TLS plain'));
+  const daemon = bench.own('daemon', await startDaemon(far));
+  const env = await doorEnv(bench, daemon, far);
+  const alone = await ownClient(bench, far);
+  const peer = 'real CLI alone';
+  await bench.race(
+    'list-sessions, the whole command, TLS plain, 50 ms',
+    'ms',
+    bench.count(20, 3),
+    [
+      { name: 'bmux, target socket', once: () => runToEnd(program, LIST, env) },
+      { name: peer, once: () => runToEnd(program, LIST, alone) },
+    ],
+    { goals: { [peer]: FAST } },
+  );
+}
+
+/** Each turn another address, so that nothing about it has been learnt; one daemon for all, as in life. */
+async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 | 4): Promise<void> {
+  const options = { way, roundTripMs: ROUND_TRIP_MS, ...(epoch === 3 ? { epoch } : {}) } as const;
+  const far = bench.own('far end', await startFar(options));
+  const runs = bench.count(10, 3);
+  const names = Array.from({ length: runs + 1 }, (_, at) => `t${String(at)}`);
+  const config: string[] = [];
+  for (const name of names) config.push(await far.unknown(name));
+  const daemon = bench.own('daemon', await startDaemon({ config: config.join(''), env: far.env }));
+  const peer = 'a client that knew';
+  const left = [...names];
+  await bench.race(
+    `first contact, ${way}, epoch ${String(epoch)}, 50 ms`,
+    'round trips',
+    runs,
+    [
+      inRoundTrips({
+        name: `broker [${far.server}]`,
+        once: () => askThroughBroker(daemon, left.pop() ?? ''),
+      }),
+      inRoundTrips({ name: peer, once: () => askPlainly(far, epoch) }),
+    ],
+    { goals: { [peer]: WITHIN_ONE } },
+  );
+}
+
+/** What was learnt belongs to the endpoint id, so each turn has a daemon of its own. */
+async function unknownIroh(bench: Bench): Promise<void> {
+  const far = bench.own('far end', await farAt('iroh'));
+  const peer = 'a client that knew';
+  const ours: Subject = {
+    name: `broker [${far.server}]`,
+    once: async () => {
+      const daemon = await startDaemon(far);
+      try {
+        return await askThroughBroker(daemon, far.target);
+      } finally {
+        await daemon.stop();
+      }
+    },
+  };
+  await bench.race(
+    'first contact, iroh, 50 ms',
+    'round trips',
+    bench.count(6, 2),
+    [inRoundTrips(ours), inRoundTrips({ name: peer, once: () => askPlainly(far) })],
+    { goals: { [peer]: WITHIN_ONE } },
+  );
+}
+
+/** A warm Ping, for the transports: the shim's and the library's door. */
+async function warm(bench: Bench, way: FarWay): Promise<void> {
+  const far = bench.own('far end', await farAt(way));
+  const daemon = bench.own('daemon', await startDaemon(far));
+  const peer = 'without a broker';
+  await bench.race(`first answer by the control socket, ${way}, 50 ms`, 'round trips', bench.count(20, 4), [
+    inRoundTrips({ name: `broker [${far.server}]`, once: () => askThroughBroker(daemon, far.target) }),
+    inRoundTrips({ name: peer, once: () => askPlainly(far) }),
+  ]);
+}
+
+export const farAway: Measure = {
+  name: 'far-away',
+  about:
+    '50 ms away: unmodified bmux through a target socket, the whole command, four in a row, first contact',
+  run: async (bench) => {
+    for (const way of FAR_WAYS) {
+      await bench.part(`target socket, ${way}`, () => throughDoor(bench, way));
+      if (!bench.quick || way === 'iroh') await bench.part(`control socket, ${way}`, () => warm(bench, way));
+    }
+    await bench.part('whole command, TLS plain', () => wholeCommand(bench));
+    for (const way of ['TLS plain', 'TLS zstd'] as const)
+      for (const epoch of bench.quick ? ([4] as const) : ([4, 3] as const))
+        await bench.part(`first contact, ${way}, epoch ${String(epoch)}`, () =>
+          unknownTls(bench, way, epoch),
+        );
+    await bench.part('first contact, iroh', () => unknownIroh(bench));
+  },
+};

@@ -1,0 +1,67 @@
+// The control socket: how soon a stream answers, how many a second, and what the shim adds to a bare Node process.
+import { startFar } from './far.ts';
+import { startDaemon } from './first-answer.ts';
+import type { Bench, Goal, Measure } from './measure.ts';
+import { baseEnv } from './processes.ts';
+import { runToEnd, shimFirstByte } from './programs.ts';
+import { handOff, perSecond, plainPing, upgradeWithPing } from './upgrade.ts';
+
+/** Streams under way at once. */
+const WIDTH = 16;
+
+const SOON: Goal = { text: '<= 0.35 ms', met: ({ ours }) => ours.median <= 0.35 };
+const MANY: Goal = { text: '>= 2000 per s', met: ({ ours }) => ours.median >= 2000 };
+const LIGHT: Goal = { text: '<= bare node + 4 ms', met: ({ added }) => added.median <= 4 };
+
+async function control(bench: Bench): Promise<void> {
+  const far = bench.own('far end', await startFar({ way: 'local', embedded: true }));
+  const daemon = bench.own('daemon', await startDaemon(far));
+  const asked = upgradeWithPing(daemon, 'local');
+  const plain = 'plain socket';
+  await bench.race(
+    'control socket, connect to first byte',
+    'ms',
+    bench.count(1000, 100),
+    [
+      { name: 'broker [embedded server]', once: () => handOff(daemon, asked) },
+      { name: plain, once: () => plainPing(far.socketPath) },
+    ],
+    { goals: { [plain]: SOON } },
+  );
+  const total = bench.amount(4000, 300);
+  await bench.race(
+    'hand-offs',
+    'per s',
+    bench.count(5, 2),
+    [
+      { name: 'broker [embedded server]', once: () => perSecond(total, WIDTH, () => handOff(daemon, asked)) },
+      { name: plain, once: () => perSecond(total, WIDTH, () => plainPing(far.socketPath)) },
+    ],
+    { goals: { [plain]: MANY } },
+  );
+}
+
+async function shim(bench: Bench): Promise<void> {
+  const far = bench.own('far end', await startFar({ way: 'local', embedded: true }));
+  const daemon = bench.own('daemon', await startDaemon(far));
+  const bare = 'node -e 0';
+  await bench.race(
+    'shim process, spawn to first byte',
+    'ms',
+    bench.count(60, 8),
+    [
+      { name: 'bmux-stream [embedded server]', once: () => shimFirstByte(daemon, 'local') },
+      { name: bare, once: () => runToEnd(process.execPath, ['-e', '0'], baseEnv()) },
+    ],
+    { goals: { [bare]: LIGHT } },
+  );
+}
+
+export const handOffs: Measure = {
+  name: 'hand-offs',
+  about: 'control socket: connect to first byte, hand-offs per second; shim process against bare node',
+  run: async (bench) => {
+    await bench.part('control socket', () => control(bench));
+    await bench.part('shim process', () => shim(bench));
+  },
+};

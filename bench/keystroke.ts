@@ -1,0 +1,158 @@
+// One keystroke and its echo, beside idle streams and beside a download: what a person at a terminal feels.
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { startBmuxd, type Bmuxd } from '../test/daemon/bmuxd.ts';
+import { greet, order } from './bulk-order.ts';
+import { startBulkFar } from './bulk.ts';
+import { SETTINGS, tlsTarget } from './far.ts';
+import type { Bench, Goal, Measure, Side } from './measure.ts';
+import { connectUnix, dialTls } from './plain.ts';
+import { startProgram } from './processes.ts';
+import { quantile } from './statistics.ts';
+import { hold, throughBroker } from './streams.ts';
+
+const KEY = Buffer.from('k');
+const ECHO = { way: 'echo', bytes: 0, kind: 'noise' } as const;
+
+/** Values of the middle and of the tail, one each per batch. */
+interface Felt {
+  readonly p50: number[];
+  readonly p99: number[];
+}
+
+/** Presses `keys` keys, each after the echo of the one before. */
+async function press(stream: Duplex, keys: number, felt: Felt): Promise<void> {
+  const values: number[] = [];
+  stream.resume();
+  for (let key = 0; key < keys; key += 1) {
+    const start = performance.now();
+    const echoed = once(stream, 'data', { signal: AbortSignal.timeout(10_000) });
+    stream.write(KEY);
+    await echoed;
+    values.push(performance.now() - start);
+  }
+  values.sort((a, b) => a - b);
+  felt.p50.push(quantile(values, 0.5));
+  felt.p99.push(quantile(values, 0.99));
+}
+
+interface Scene {
+  readonly daemon: Bmuxd;
+  /** An echo through the broker, and one without. */
+  readonly ours: Duplex;
+  readonly plain: Duplex;
+  readonly bulkPath: string;
+  readonly idle: () => Promise<void>;
+}
+
+/** Two servers, so that none of them is what waits: one that echoes, one that is downloaded from. */
+async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
+  const echo = bench.own('echo server', await startBulkFar());
+  const bulk = bench.own('bulk server', await startBulkFar());
+  const daemon = bench.own(
+    'daemon',
+    await startBmuxd({
+      config:
+        tlsTarget('echo', echo.tls.port, echo.tls.caFile) + tlsTarget('bulk', bulk.tls.port, bulk.tls.caFile),
+      settings: `${SETTINGS}[targets.echo]\ncompression = 'none'\n[targets.bulk]\ncompression = 'none'\n`,
+      env: { BMUX_RUNTIME_DIR: echo.folder },
+    }),
+  );
+  const target = way === 'local' ? 'local' : 'echo';
+  const { stream: ours } = await daemon.open({ target });
+  await order(ours, ECHO);
+  const plain =
+    way === 'local'
+      ? await connectUnix(echo.path)
+      : (await dialTls({ ...echo.tls, compression: 'none' })).stream;
+  await greet(plain);
+  await order(plain, ECHO);
+  for (const stream of [ours, plain])
+    bench.own('echo', {
+      stop: () => {
+        stream.on('error', () => undefined);
+        stream.destroy();
+        return Promise.resolve();
+      },
+    });
+  return {
+    daemon,
+    ours,
+    plain,
+    bulkPath: bulk.path,
+    idle: async () => {
+      bench.own('idle streams', await hold(100, () => throughBroker(daemon, target)));
+    },
+  };
+}
+
+const felt = (): Felt => ({ p50: [], p99: [] });
+
+function report(
+  bench: Bench,
+  what: string,
+  ours: Felt,
+  plain: Felt,
+  goals: { readonly p50?: Goal; readonly p99?: Goal },
+): void {
+  for (const quantileName of ['p50', 'p99'] as const) {
+    const side = (name: string, from: Felt): Side => ({ name, values: from[quantileName].slice(1) });
+    const goal = goals[quantileName];
+    bench.figure({
+      what: `${what}, ${quantileName}`,
+      unit: 'ms',
+      ours: side('broker', ours),
+      peer: side('without a broker', plain),
+      ...(goal === undefined ? {} : { goal }),
+    });
+  }
+}
+
+const MIDDLE: Goal = { text: '<= 0.10 ms added', met: ({ added }) => added.median <= 0.1 };
+const TAIL: Goal = { text: '<= 1.0 ms added', met: ({ added }) => added.median <= 1 };
+const BUSY_TAIL: Goal = { text: '<= 5 ms', met: ({ ours }) => ours.median <= 5 };
+
+async function besideIdle(bench: Bench, way: 'local' | 'TLS'): Promise<void> {
+  const { ours, plain, idle } = await scene(bench, way);
+  await idle();
+  const [broker, bare] = [felt(), felt()];
+  const keys = bench.amount(300, 100);
+  for (let turn = 0; turn <= bench.count(20, 5); turn += 1) {
+    await press(ours, keys, broker);
+    await press(plain, keys, bare);
+  }
+  const goals = way === 'local' ? { p50: MIDDLE, p99: TAIL } : {};
+  report(bench, `keystroke beside 100 idle streams, ${way}`, broker, bare, goals);
+}
+
+async function besideDownload(bench: Bench, way: 'local' | 'TLS'): Promise<void> {
+  const { daemon, ours, plain, bulkPath } = await scene(bench, way);
+  const [broker, bare] = [felt(), felt()];
+  const keys = bench.amount(200, 60);
+  // Each side is disturbed by a download of its own kind, and never by the other's.
+  for (let turn = 0; turn <= bench.count(10, 2); turn += 1) {
+    const through = await startProgram(
+      'download',
+      { from: { socketPath: daemon.socketPath, target: 'bulk' } },
+      daemon.env,
+    );
+    await press(ours, keys, broker);
+    await through.stop();
+    const past = await startProgram('download', { from: { path: bulkPath } });
+    await press(plain, keys, bare);
+    await past.stop();
+  }
+  report(bench, `keystroke beside a TLS download, ${way}`, broker, bare, { p99: BUSY_TAIL });
+}
+
+export const keystroke: Measure = {
+  name: 'keystroke',
+  about: 'one keystroke and its echo beside 100 idle streams, and beside a bulk download',
+  run: async (bench) => {
+    for (const way of ['local', 'TLS'] as const) {
+      await bench.part(`beside idle streams, ${way}`, () => besideIdle(bench, way));
+      if (!bench.quick || way === 'local')
+        await bench.part(`beside a download, ${way}`, () => besideDownload(bench, way));
+    }
+  },
+};

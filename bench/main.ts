@@ -1,0 +1,80 @@
+// Entry point of `npm run bench`: the table of measures, run one after the other, and what they gave.
+import { writeFile } from 'node:fs/promises';
+import { textOf } from '../daemon/base/failure.ts';
+import { parse, USAGE, type Arguments } from './arguments.ts';
+import { bulk } from './bulk.ts';
+import { command } from './command.ts';
+import { farAway } from './far-away.ts';
+import { firstAnswer } from './first-answer.ts';
+import { handOffs } from './handoffs.ts';
+import { irohBulk } from './iroh-bulk.ts';
+import { keystroke } from './keystroke.ts';
+import { manyStreams } from './many-streams.ts';
+import { memory } from './memory.ts';
+import { Bench, type Gap, type Measure, type MeasuredFigure } from './measure.ts';
+import { machine, markdown, table, type Result } from './report.ts';
+
+const MEASURES: readonly Measure[] = [
+  firstAnswer,
+  command,
+  farAway,
+  handOffs,
+  keystroke,
+  bulk,
+  irohBulk,
+  memory,
+  manyStreams,
+];
+
+const say = (text: string): void => {
+  process.stderr.write(`${text}\n`);
+};
+
+async function measure(asked: Arguments, wanted: readonly Measure[]): Promise<Result> {
+  const figures: MeasuredFigure[] = [];
+  const gaps: Gap[] = [];
+  for (const { name, run } of wanted) {
+    const bench = new Bench({
+      measure: name,
+      quick: asked.quick,
+      runs: asked.runs,
+      say: (text) => {
+        say(`${name}: ${text}`);
+      },
+    });
+    await bench.part('all', () => run(bench));
+    figures.push(...bench.figures);
+    gaps.push(...bench.gaps);
+  }
+  return { schema: 1, machine: machine(), quick: asked.quick, figures, gaps };
+}
+
+async function main(): Promise<number> {
+  let asked: Arguments;
+  try {
+    asked = parse(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`bench: ${textOf(error)}\n${USAGE}`);
+    return 2;
+  }
+  if (asked.list) {
+    for (const { name, about } of MEASURES) process.stdout.write(`${name.padEnd(16)}${about}\n`);
+    return 0;
+  }
+  const unknown = asked.only.filter((name) => !MEASURES.some((row) => row.name === name));
+  if (unknown.length > 0) {
+    process.stderr.write(`bench: there is no measure ${unknown.join(', ')}; --list shows them\n`);
+    return 2;
+  }
+  const wanted = MEASURES.filter(({ name }) => asked.only.length === 0 || asked.only.includes(name));
+  const result = await measure(asked, wanted);
+  process.stdout.write(`${table(result)}\n\n${markdown(result)}`);
+  if (asked.json !== undefined) await writeFile(asked.json, `${JSON.stringify(result, null, 2)}\n`);
+  if (asked.markdown !== undefined) await writeFile(asked.markdown, markdown(result));
+  return result.gaps.some(({ kind }) => kind === 'failed') ? 1 : 0;
+}
+
+// What was started ends with this process, also when somebody has seen enough.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+// Everything was ended by its owner; what a native binding still holds must not keep a finished run waiting.
+process.exit(await main());

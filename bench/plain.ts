@@ -1,0 +1,60 @@
+// Connections as a short-lived client makes them, without a broker: what the broker is compared with.
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { Deadline } from '../daemon/base/deadline.ts';
+import { compressed } from '../daemon/compression/stream.ts';
+import { IrohEndpoint } from '../daemon/transport/iroh.ts';
+import { authenticate } from '../daemon/transport/ssh-auth.ts';
+import type { Compression, IrohRoute } from '../daemon/wire/plan.ts';
+import type { Plain } from './far.ts';
+
+/** ms for one dial. */
+const DIAL_MS = 20_000;
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+/** A connected Unix socket. */
+export async function connectUnix(path: string): Promise<Socket> {
+  const socket = connect({ path, allowHalfOpen: true });
+  await once(socket, 'connect', { signal: AbortSignal.timeout(DIAL_MS) });
+  return socket;
+}
+
+export async function dialLocal(path: string): Promise<Plain> {
+  return { stream: await connectUnix(path), stop: nothing };
+}
+
+/** TCP, TLS with one trust anchor, and blocks where the gateway compresses. */
+export async function dialTls(to: {
+  readonly port: number;
+  readonly ca: string;
+  readonly compression: Compression;
+}): Promise<Plain> {
+  const tcp = connect({ host: '127.0.0.1', port: to.port, allowHalfOpen: true, noDelay: true });
+  const socket = connectTls({ socket: tcp, ca: to.ca, servername: 'localhost' });
+  await once(socket, 'secureConnect', { signal: AbortSignal.timeout(DIAL_MS) });
+  const stream: Duplex = to.compression === 'zstd' ? compressed(socket) : socket;
+  return { stream, stop: nothing };
+}
+
+/** An endpoint of its own, a QUIC connection, the SSH challenge where the route wants one, a stream. */
+export async function dialIroh(route: IrohRoute, compression: Compression): Promise<Plain> {
+  const dialling = { deadline: new Deadline(DIAL_MS), signal: AbortSignal.timeout(DIAL_MS) };
+  const label = 'plain';
+  const endpoint = await IrohEndpoint.bind({ relays: 'disabled' });
+  try {
+    const connection = await endpoint.connect(route, label, dialling);
+    if (route.sshAuth) {
+      const auth = await connection.openStream(dialling);
+      await authenticate(auth, { ...dialling, agentSocket: route.agentSocket, label });
+    }
+    const raw = await connection.openStream(dialling);
+    const stream = compression === 'zstd' ? compressed(raw) : raw;
+    return { stream, stop: () => endpoint.close() };
+  } catch (error) {
+    await endpoint.close();
+    throw error;
+  }
+}

@@ -1,0 +1,105 @@
+// Programs as their callers see them: from the spawn to the first answer on stdout, or to the exit.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { Duplex } from 'node:stream';
+import type { Bmuxd } from '../test/daemon/bmuxd.ts';
+import { TestClient } from '../test/embedded/client.ts';
+import { encodeRequestFrame } from '../daemon/wire/ipc.ts';
+import { timed } from './measure.ts';
+
+/** ms a program of a measure may take. */
+const LIMIT_MS = 30_000;
+
+/** stdin and stdout of a program as one stream. */
+function streamOf({ stdin, stdout }: ChildProcess): Duplex {
+  if (stdin === null || stdout === null) throw new Error('the program has no pipes');
+  return Duplex.from({ readable: stdout, writable: stdin });
+}
+
+/** Waits for the exit, bounded; a program that stays is killed. */
+function exit(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
+    child.once('error', reject);
+    child.once('exit', (status) => {
+      clearTimeout(timer);
+      resolve(status);
+    });
+    if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode);
+  });
+}
+
+/** `bmux-stream TARGET`: spawn, a Ping on its stdin at once, the answer on its stdout: ms. */
+export async function shimPing(daemon: Bmuxd, target: string): Promise<number> {
+  let child: ChildProcess | undefined;
+  const ms = await timed(async () => {
+    child = daemon.spawnShim([target, '--epoch', '4']);
+    const client = new TestClient(streamOf(child), { limitMs: LIMIT_MS });
+    await client.ping();
+  });
+  child?.stdin?.end();
+  if (child !== undefined) await exit(child);
+  return ms;
+}
+
+/** The same with the first byte only, as the goal says it: spawn to the first byte of the answer. */
+export async function shimFirstByte(daemon: Bmuxd, target: string): Promise<number> {
+  const start = performance.now();
+  const child = daemon.spawnShim([target, '--epoch', '4']);
+  child.stdin?.write(encodeRequestFrame(4, 2n, { type: 'ping' }));
+  const ms = await new Promise<number>((resolve, reject) => {
+    child.stdout?.once('data', () => {
+      resolve(performance.now() - start);
+    });
+    child.once('exit', (status) => {
+      reject(new Error(`bmux-stream left with ${String(status)} before an answer`));
+    });
+  });
+  child.stdin?.end();
+  child.stdout?.resume();
+  await exit(child);
+  return ms;
+}
+
+export type SocatTo = { readonly path: string } | { readonly config: string };
+
+/** The address of a target for socat. */
+function socatAddress(to: SocatTo): string {
+  if ('path' in to) return `UNIX-CONNECT:${to.path}`;
+  const port = /port = (\d+)/.exec(to.config)?.[1] ?? '';
+  const caFile = /ca_file = "([^"]+)"/.exec(to.config)?.[1] ?? '';
+  return `OPENSSL:127.0.0.1:${port},cafile=${caFile},commonname=localhost,nodelay`;
+}
+
+/** `socat - ADDRESS`: spawn, Hello, its answer, Ping, its answer: ms. */
+export async function socatPing(socat: string, to: SocatTo): Promise<number> {
+  let child: ChildProcess | undefined;
+  const ms = await timed(async () => {
+    child = spawn(socat, ['-', socatAddress(to)], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const client = new TestClient(streamOf(child), { limitMs: LIMIT_MS });
+    await client.hello();
+    await client.ping();
+  });
+  child?.stdin?.end();
+  if (child !== undefined) await exit(child);
+  return ms;
+}
+
+/** A program from spawn to exit: ms. Rejects when it fails, with what it printed. */
+export async function runToEnd(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<number> {
+  const start = performance.now();
+  const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  const keep = (chunk: Buffer): void => {
+    text = (text + chunk.toString('utf8')).slice(-4000);
+  };
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  const status = await exit(child);
+  const ms = performance.now() - start;
+  if (status !== 0) throw new Error(`${args.join(' ')} left with ${String(status)}: ${text.trim()}`);
+  return ms;
+}
