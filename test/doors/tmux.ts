@@ -30,7 +30,6 @@ export async function startTmux(): Promise<Tmux> {
   };
   // A window that stays, so that the server does.
   await tmux('new-session', '-d', '-x', '100', '-y', '30', 'cat');
-  await tmux('set-option', '-g', 'remain-on-exit', 'on');
   const screen = (window: string): Promise<string> => tmux('capture-pane', '-p', '-t', window);
   return {
     open: async (command, env) => {
