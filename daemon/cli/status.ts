@@ -114,8 +114,10 @@ function rendered(answer: Status): string {
           'COMPRESSION',
           'STATE',
           'ROUND TRIP',
+          'AGE',
           'SPARES',
           'PLACES',
+          'STREAMS',
           'LAST ERROR',
         ],
         answer.reached.map((row) => [
@@ -125,9 +127,13 @@ function rendered(answer: Status): string {
           row.compression ?? '-',
           row.failingSinceMs === undefined ? row.state : `failing ${ago(row.failingSinceMs)}`,
           row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
+          row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
           String(row.spares),
           String(row.places),
-          row.lastError === undefined ? '-' : `${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
+          String(row.streams),
+          row.lastError === undefined
+            ? '-'
+            : `${row.lastError.class}: ${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
         ]),
       ),
     );

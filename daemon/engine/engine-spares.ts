@@ -63,6 +63,14 @@ export class EngineSpares {
     return this.#spares.count(address);
   }
 
+  sinceMs(address: string): number | undefined {
+    return this.#spares.sinceMs(address);
+  }
+
+  distrust(): void {
+    this.#spares.distrust();
+  }
+
   drop(address: string): void {
     this.#spares.drop(address);
   }

@@ -12,6 +12,7 @@ import { addressOf } from '../hello/address.ts';
 import { asFailure } from '../wire/fail.ts';
 import type { Plan } from '../wire/plan.ts';
 import { HelloMemory } from '../hello/memory.ts';
+import { NetworkWatch } from '../pool/network.ts';
 import { Places } from '../pool/places.ts';
 import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
 import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
@@ -83,12 +84,24 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     isWarm: (route) => transports.isWarm(route),
     roundTripMs: (route) => transports.roundTripMs(route),
     spares: (address) => spares.count(address),
+    warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
+    isDialling: (route) => transports.isDialling(route),
+    streams: (address) => streams.live(address),
+  });
+  const network = new NetworkWatch({
+    onChange: () => {
+      log.info('the network has changed: what is warm is checked before its next use');
+      event({ type: 'network changed' });
+      transports.distrust();
+      spares.distrust();
+    },
   });
 
   const leave = async (): Promise<void> => {
     if (leaving) return;
     leaving = true;
     clearTimeout(grace);
+    network.close();
     doors.closeAll();
     spares.close();
     await Promise.race([

@@ -51,7 +51,8 @@ export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal
     const spare = await deps.spares.take(plan, greeting);
     if (spare !== undefined) return { ...spare, warm: true };
     const remembered = deps.memory.recall(address, greeting);
-    if (remembered !== undefined) return openOptimistic(plan, greeting, remembered, deps, signal);
+    if (remembered !== undefined)
+      return deps.reached.opening(plan, () => openOptimistic(plan, greeting, remembered, deps, signal));
   }
   return openByRace(plan, deps, signal);
 }
@@ -125,12 +126,16 @@ async function openOptimistic(
 }
 
 /** Asks the server itself: what is known first, everything else beside it when that does not answer. */
-export async function openByRace(
+export function openByRace(
   plan: Plan,
   deps: OpenDeps,
   signal: AbortSignal,
   only?: Stage,
 ): Promise<Opened> {
+  return deps.reached.opening(plan, () => raceFor(plan, deps, signal, only));
+}
+
+async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
   const { target } = plan;
   const { route, label } = target;
   const address = addressOf(route);

@@ -4,6 +4,7 @@ import { addressOf } from '../hello/address.ts';
 import type { Candidate } from '../hello/candidates.ts';
 import type { Places } from '../pool/places.ts';
 import type { ReachedRow } from '../wire/answers.ts';
+import { classOf } from '../wire/error-class.ts';
 import type { Plan, Route } from '../wire/plan.ts';
 
 interface Known {
@@ -16,6 +17,8 @@ interface Known {
   reachedAtMs: number | undefined;
   /** ms from Hello to answer. */
   helloMs: number | undefined;
+  /** Streams that are being opened. */
+  opening: number;
 }
 
 /** Servers remembered for the status; the least recently used go first. */
@@ -27,6 +30,12 @@ export interface ReachedOptions {
   /** As the transport measures it, ms. */
   readonly roundTripMs: (route: Route) => number | undefined;
   readonly spares: (address: string) => number;
+  /** Since when what is warm has been kept, the oldest of it; ms since the epoch. */
+  readonly warmSinceMs: (route: Route) => number | undefined;
+  /** True while a connection is being made in the background. */
+  readonly isDialling: (route: Route) => boolean;
+  /** Live streams at a server. */
+  readonly streams: (address: string) => number;
 }
 
 export class Reached {
@@ -49,7 +58,18 @@ export class Reached {
     const known = this.#touch(plan);
     const atMs = Date.now();
     known.failingSinceMs ??= atMs;
-    known.lastError = { code: failure.code, detail: failure.detail, atMs };
+    known.lastError = { code: failure.code, class: classOf(failure), detail: failure.detail, atMs };
+  }
+
+  /** Runs `work`, which opens a stream: until it is over the server counts as being connected to. */
+  async opening<T>(plan: Plan, work: () => Promise<T>): Promise<T> {
+    const known = this.#touch(plan);
+    known.opening += 1;
+    try {
+      return await work();
+    } finally {
+      known.opening -= 1;
+    }
   }
 
   /** A Hello was answered after so many ms: the round trip, where the transport does not measure it. */
@@ -58,26 +78,34 @@ export class Reached {
   }
 
   rows(): ReachedRow[] {
-    const { places, isWarm, roundTripMs, spares } = this.#options;
+    const { places, isWarm, roundTripMs, spares, warmSinceMs, streams } = this.#options;
     return [...this.#known].map(([address, known]) => {
       const warm = isWarm(known.route) || spares(address) > 0;
       const trip = roundTripMs(known.route) ?? known.helloMs;
-      const state = known.failingSinceMs !== undefined ? 'failing' : warm ? 'warm' : 'cold';
+      const warmSince = warm ? warmSinceMs(known.route) : undefined;
       return {
         address,
         target: known.target,
         transport: known.route.transport,
         ...known.candidate,
-        state,
+        state: this.#stateOf(known, warm),
         ...(known.failingSinceMs === undefined ? {} : { failingSinceMs: known.failingSinceMs }),
         ...(known.reachedAtMs === undefined ? {} : { reachedAtMs: known.reachedAtMs }),
         ...(trip === undefined ? {} : { roundTripMs: Math.round(trip * 10) / 10 }),
         spares: spares(address),
         places: places.held(address),
         warm,
+        ...(warmSince === undefined ? {} : { warmSinceMs: warmSince }),
+        streams: streams(address),
         ...(known.lastError === undefined ? {} : { lastError: known.lastError }),
       };
     });
+  }
+
+  #stateOf(known: Known, warm: boolean): ReachedRow['state'] {
+    if (known.failingSinceMs !== undefined) return 'failing';
+    if (warm) return 'warm';
+    return known.opening > 0 || this.#options.isDialling(known.route) ? 'connecting' : 'cold';
   }
 
   #touch(plan: Plan): Known {
@@ -90,6 +118,7 @@ export class Reached {
       failingSinceMs: undefined,
       reachedAtMs: undefined,
       helloMs: undefined,
+      opening: 0,
     };
     known.target = plan.target.label;
     this.#known.delete(address);

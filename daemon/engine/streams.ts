@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { asFailure, fail } from '../wire/fail.ts';
 import type { StreamInfo, StreamRow } from '../wire/answers.ts';
 import { startReading } from '../handoff/socket.ts';
+import { addressOf } from '../hello/address.ts';
 import { Splice } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
 import type { Plan } from '../wire/plan.ts';
@@ -39,6 +40,13 @@ export class Streams {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Live streams at a server. */
+  live(address: string): number {
+    const entries = [...this.#entries.values()];
+    return entries.filter(({ plan, splice }) => splice !== undefined && addressOf(plan.target.route) === address)
+      .length;
   }
 
   rows(): StreamRow[] {
@@ -99,7 +107,8 @@ export class Streams {
       opened = await open(plan, this.#options, entry.abort.signal);
     } catch (error) {
       const failure = asFailure(error);
-      reached.failed(plan, failure.data);
+      // A stream that somebody ended says nothing about its server.
+      if (!entry.abort.signal.aborted) reached.failed(plan, failure.data);
       if (this.#isGivenUp(caller, context)) return;
       const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(

@@ -79,6 +79,20 @@ export class Transports {
     return route.transport === 'iroh' ? this.#iroh.roundTripMs(route) : undefined;
   }
 
+  /** ms since the epoch. */
+  warmSinceMs(route: Route): number | undefined {
+    return route.transport === 'iroh' ? this.#iroh.warmSinceMs(route) : undefined;
+  }
+
+  isDialling(route: Route): boolean {
+    return route.transport === 'iroh' && this.#iroh.isDialling(route);
+  }
+
+  /** Warm connections are asked for a sign of life before their next use. */
+  distrust(): void {
+    this.#iroh.distrust();
+  }
+
   isWarm(route: Route): boolean {
     return route.transport === 'iroh' && this.#iroh.isWarm(route);
   }

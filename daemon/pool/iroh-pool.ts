@@ -106,6 +106,24 @@ export class IrohPool {
     return [...this.#warm].some((warm) => warm.way === way && warm.usable);
   }
 
+  /** When the oldest connection for `route` that is up was made, ms since the epoch. */
+  warmSinceMs(route: IrohRoute): number | undefined {
+    const way = wayOf(route);
+    const made = [...this.#warm].filter((warm) => warm.way === way && warm.usable).map((warm) => warm.madeAtMs);
+    return made.length === 0 ? undefined : Math.min(...made);
+  }
+
+  /** True while a connection for `route` is being made, whoever asked for it. */
+  isDialling(route: IrohRoute): boolean {
+    const way = wayOf(route);
+    return [...this.#dials.keys()].some((key) => key.startsWith(`${way}|`));
+  }
+
+  /** Nothing that was heard so far counts any more: what is warm is asked before its next use. */
+  distrust(): void {
+    for (const warm of this.#warm) warm.distrust();
+  }
+
   /** Connections that are kept now. */
   get size(): number {
     return this.#warm.size;

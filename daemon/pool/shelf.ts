@@ -87,6 +87,19 @@ export class Shelf<R extends Ready> {
     return this.#spares.length;
   }
 
+  /** When its oldest spare was made, as the clock said then. */
+  get oldestAt(): number {
+    return Math.min(...this.#spares.map(({ madeAt }) => madeAt));
+  }
+
+  /** No proof so far counts any more: each is asked again before it is handed out. */
+  distrust(): void {
+    for (const spare of this.#spares) {
+      spare.provenAt = -Infinity;
+      void this.#prove(spare);
+    }
+  }
+
   /** How many are being made. */
   get making(): number {
     return this.#making.length;

@@ -71,6 +71,17 @@ export class Spares<R extends Ready> {
     return this.#at(address).reduce((sum, shelf) => sum + shelf.size, 0);
   }
 
+  /** When the oldest spare at a server was made, ms since the epoch; undefined without any. */
+  sinceMs(address: string): number | undefined {
+    const oldest = Math.min(...this.#at(address).map((shelf) => shelf.oldestAt));
+    return oldest === Infinity ? undefined : oldest;
+  }
+
+  /** Asks every spare anew: the network has changed. */
+  distrust(): void {
+    for (const shelf of this.#shelves.values()) shelf.distrust();
+  }
+
   /** Ends all spares of a server, gracefully. */
   drop(address: string): void {
     for (const shelf of this.#at(address)) this.#remove(shelf);

@@ -25,6 +25,8 @@ export class WarmConnection {
   readonly way: string;
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
+  /** ms since the epoch. */
+  readonly madeAtMs = Date.now();
   /** performance.now() of the last stream that was opened, or had an end. */
   usedAt = performance.now();
   /** What had been received when a stream was opened that has had no sign of life since. */

@@ -1,5 +1,6 @@
 // What the control socket and the engine sockets answer. Versioned by `schema`, additive only.
 import type { FailureData } from '../base/failure.ts';
+import type { ErrorClass } from './error-class.ts';
 import type { Compression, Epoch, Transport } from './plan.ts';
 
 export const SCHEMA = 1;
@@ -56,7 +57,8 @@ export interface ReachedRow {
   readonly transport: Transport;
   readonly epoch?: Epoch;
   readonly compression?: Compression;
-  readonly state: 'cold' | 'warm' | 'failing';
+  /** `connecting`: the first stream, or the connection that was lost, is just being made. */
+  readonly state: 'cold' | 'connecting' | 'warm' | 'failing';
   /** ms since the epoch: the first of the failures in a row. */
   readonly failingSinceMs?: number;
   /** ms since the epoch: the last stream that was opened. */
@@ -68,7 +70,16 @@ export interface ReachedRow {
   /** Connections that we hold at that server, of its 64. */
   readonly places: number;
   readonly warm: boolean;
-  readonly lastError?: { readonly code: string; readonly detail: string; readonly atMs: number };
+  /** ms since the epoch: since when what is warm has been kept, the oldest of it. */
+  readonly warmSinceMs?: number;
+  /** Live streams. */
+  readonly streams: number;
+  readonly lastError?: {
+    readonly code: string;
+    readonly class: ErrorClass;
+    readonly detail: string;
+    readonly atMs: number;
+  };
 }
 
 export interface EngineStatus {
@@ -147,6 +158,7 @@ export interface BrokerEvent {
     | 'promise broken'
     | 'connection lost'
     | 'connection made'
+    | 'network changed'
     | 'config changed'
     | 'config broken'
     | 'engine ready'

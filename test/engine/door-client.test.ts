@@ -8,7 +8,6 @@ import t, { type Test } from 'tap';
 import { askedBy } from '../../daemon/engine/door-client.ts';
 import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
 import type { OpenDeps } from '../../daemon/engine/open.ts';
-import { Reached } from '../../daemon/engine/reached.ts';
 import { Streams } from '../../daemon/engine/streams.ts';
 import { Transports } from '../../daemon/engine/transports.ts';
 import { stopReading } from '../../daemon/handoff/socket.ts';
@@ -21,6 +20,7 @@ import type { Epoch, Plan } from '../../daemon/wire/plan.ts';
 import { defaultSettings } from '../../daemon/wire/settings.ts';
 import { TestClient } from '../embedded/client.ts';
 import { open, start } from '../embedded/start-server.ts';
+import { coldReached } from '../hello/cold.ts';
 import { planFor } from '../hello/opener.ts';
 import { waitFor } from '../real/child.ts';
 import { readAll } from '../transport/dialling.ts';
@@ -50,7 +50,7 @@ async function door(t: Test, plan: Plan) {
     memory: new HelloMemory(),
     spares,
     places,
-    reached: new Reached({ places, isWarm: () => false, roundTripMs: () => undefined, spares: () => 0 }),
+    reached: coldReached(places),
     log: pino({ level: 'silent' }),
     event: () => undefined,
   };

@@ -6,7 +6,6 @@ import { pino } from 'pino';
 import type { Env } from '../../daemon/base/paths.ts';
 import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
 import { openByRace, type OpenDeps, type Opened } from '../../daemon/engine/open.ts';
-import { Reached } from '../../daemon/engine/reached.ts';
 import { Transports } from '../../daemon/engine/transports.ts';
 import { Learnt } from '../../daemon/hello/learnt.ts';
 import { HelloMemory } from '../../daemon/hello/memory.ts';
@@ -15,6 +14,7 @@ import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Plan, ResolvedTarget, Route } from '../../daemon/wire/plan.ts';
 import { defaultSettings } from '../../daemon/wire/settings.ts';
 import type { Embedded } from '../embedded/launch.ts';
+import { coldReached } from './cold.ts';
 
 export interface Opener {
   readonly learnt: Learnt;
@@ -56,12 +56,7 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
     memory: new HelloMemory(),
     spares,
     places,
-    reached: new Reached({
-      places,
-      isWarm: () => false,
-      roundTripMs: () => undefined,
-      spares: () => 0,
-    }),
+    reached: coldReached(places),
     log: pino({ level: 'silent' }),
     event: () => undefined,
   };

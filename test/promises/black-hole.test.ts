@@ -1,0 +1,92 @@
+// A remote that falls silent under what is warm: nobody hangs past the stated limits, everybody is told why, and as soon as the path is back the next
+// request is answered over a new connection.
+import t, { type Test } from 'tap';
+import { Failure } from '../../client-shim/index.ts';
+import { eventsOf } from '../doors/door.ts';
+import { TestClient } from '../embedded/client.ts';
+import { waitFor } from '../real/index.ts';
+import { startFarWorld, type FarWorld } from './far-world.ts';
+
+const CONNECT_TIMEOUT_MS = 3000;
+/** ms that a busy machine may add to what is promised. */
+const BUSY_MS = 5000;
+
+/** A request while the path is gone: it fails by name, within the target's own limit. */
+async function refused(t: Test, { bmuxd }: FarWorld, target: string): Promise<void> {
+  const since = performance.now();
+  const error: unknown = await bmuxd.open({ target }).then(
+    ({ stream }) => stream.destroy(),
+    (why: unknown) => why,
+  );
+  t.ok(error instanceof Failure, `${target}: refused by name`);
+  t.match(error instanceof Failure ? error.code : '', /timeout|out_of_time|unreachable/);
+  t.ok(performance.now() - since < CONNECT_TIMEOUT_MS + BUSY_MS, 'within its limit');
+}
+
+/** A stream that was opened on what was warm, right after the path had died: nothing comes, and it ends. */
+async function ends(t: Test, { bmuxd }: FarWorld, target: string): Promise<void> {
+  const since = performance.now();
+  try {
+    const { stream, info } = await bmuxd.open({ target });
+    const client = new TestClient(stream, { epoch: info.epoch, limitMs: 60_000 });
+    await t.rejects(client.ping(), `${target}: no answer comes`);
+    stream.destroy();
+  } catch (error) {
+    t.ok(error instanceof Failure, `${target}: or it was refused by name`);
+  }
+  // The answer to the Hello may take 1 s, and whoever only looks is given a fresh stream, which may take the target's whole time.
+  t.ok(performance.now() - since < 1000 + CONNECT_TIMEOUT_MS + BUSY_MS, 'it does not hang');
+}
+
+async function answeredAnew(t: Test, world: FarWorld, target: string): Promise<void> {
+  const { stream, info } = await world.bmuxd.open({ target });
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  t.pass(`${target}: the first request after the path is back is answered`);
+  stream.end();
+  await client.ended();
+  t.match(await world.row(target), { streams: 0 });
+}
+
+t.test('TLS', async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+  const { row, tls } = world;
+  await world.ask('far');
+  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+  await tls.command({ do: 'blackhole' });
+  await waitFor('the dead spares to be noticed', async () => (await row('far'))?.spares === 0);
+  const asked = refused(t, world, 'far');
+  await asked;
+  t.match(await row('far'), { state: 'failing', lastError: { class: 'timeout' } });
+  await tls.command({ do: 'restore' });
+  await answeredAnew(t, world, 'far');
+  t.match(await row('far'), { lastError: undefined });
+});
+
+t.test('iroh', { skip: process.platform === 'win32' && 'no SIGSTOP' }, async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+  const { row, iroh, bmuxd } = world;
+  await world.ask('home');
+  t.match(await row('home'), { state: 'warm' });
+  const { connections = 0 } = (await iroh.status()).iroh ?? {};
+  process.kill(iroh.pid, 'SIGSTOP');
+  t.teardown(() => process.kill(iroh.pid, 'SIGCONT'));
+  await ends(t, world, 'home');
+  await waitFor('the loss to be noticed', async () => (await row('home'))?.warm === false);
+  await refused(t, world, 'home');
+  const types = (await eventsOf(bmuxd)).map(({ type }) => type);
+  t.ok(types.includes('connection lost'), 'the events tell of the loss');
+  process.kill(iroh.pid, 'SIGCONT');
+  await answeredAnew(t, world, 'home');
+  t.ok(((await iroh.status()).iroh?.connections ?? 0) > connections, 'over a new connection');
+});
+
+t.test('what is being connected to is shown so', async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+  const { row, tls } = world;
+  await tls.command({ do: 'blackhole' });
+  const asked = refused(t, world, 'far');
+  await waitFor('the status to say so', async () => (await row('far'))?.state === 'connecting');
+  await asked;
+  t.match(await row('far'), { state: 'failing' });
+});

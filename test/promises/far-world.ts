@@ -1,0 +1,79 @@
+// A daemon with two embedded servers that are a distance away: one behind TLS and a delaying proxy, one behind iroh in a process of its own.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { ReachedRow } from '../../daemon/wire/answers.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { targetToml } from '../doors/ways.ts';
+import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
+
+/** ms of the round trip to the TLS gateway: more than what a spare is worth. */
+const ROUND_TRIP_MS = 30;
+
+export interface FarWorld {
+  readonly bmuxd: Bmuxd;
+  /** Behind the target `far`, and behind `kept`, which is the same gateway by another name. */
+  readonly tls: Embedded;
+  /** Behind the target `home`. */
+  readonly iroh: Embedded;
+  /** What the status says of a target; undefined before it was spoken to. */
+  row(target: string): Promise<ReachedRow | undefined>;
+  /** A stream on which a Ping was answered; ended again unless `keep`. */
+  ask(target: string): Promise<{ readonly warm: boolean }>;
+}
+
+/** Ends with the test. `connectTimeoutMs`: of each target. */
+export async function startFarWorld(
+  t: Test,
+  options: { readonly settings?: string; readonly connectTimeoutMs: number },
+): Promise<FarWorld> {
+  const bmuxd = await startBmuxd({ settings: `iroh.relays = "disabled"\n${options.settings ?? ''}` });
+  const tls = await launchEmbedded({
+    socketPath: join(bmuxd.folder, 'tls.sock'),
+    server: { epoch: 4 },
+    tls: { compression: 'zstd', roundTripMs: ROUND_TRIP_MS },
+  });
+  const iroh = await launchEmbedded({
+    socketPath: join(bmuxd.folder, 'iroh.sock'),
+    server: { epoch: 4 },
+    iroh: { relays: 'disabled', compression: 'zstd' },
+  });
+  t.teardown(async () => {
+    await bmuxd.stop();
+    await Promise.all([tls.stop(), iroh.stop()]);
+  });
+  const caFile = join(bmuxd.folder, 'ca.pem');
+  await writeFile(caFile, tls.tls?.certPem ?? '');
+  const common = { connect_timeout_ms: options.connectTimeoutMs };
+  const far = {
+    transport: 'tls',
+    host: '127.0.0.1',
+    port: tls.tls?.port,
+    server_name: 'localhost',
+    ca_file: caFile,
+  };
+  const home = {
+    transport: 'iroh',
+    endpoint_id: iroh.iroh?.endpointId,
+    iroh_ip_addr: iroh.iroh?.address,
+  };
+  await bmuxd.configure(
+    'bmux.toml',
+    targetToml('far', { ...far, ...common }) + targetToml('home', { ...home, ...common }),
+  );
+  return {
+    bmuxd,
+    tls,
+    iroh,
+    row: async (target) => (await bmuxd.status()).reached.find((row) => row.target === target),
+    ask: async (target) => {
+      const { stream, info } = await bmuxd.open({ target });
+      const client = new TestClient(stream, { epoch: info.epoch });
+      await client.ping();
+      stream.end();
+      await client.ended();
+      return { warm: info.warm };
+    },
+  };
+}

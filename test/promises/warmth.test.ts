@@ -1,0 +1,76 @@
+// Warmth through the real daemon: who comes again finds a stream ready, what is kept is shown, and it can be let go.
+import t from 'tap';
+import { TestClient } from '../embedded/client.ts';
+import { waitFor } from '../real/index.ts';
+import { startFarWorld } from './far-world.ts';
+
+t.test('a target that is used again', async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  const { bmuxd, row, ask } = world;
+
+  await t.test('12 commands in a row find a spare each', async (t) => {
+    t.equal((await ask('far')).warm, false, 'the first one makes its connection');
+    for (let command = 1; command <= 12; command += 1) {
+      await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+      t.equal((await ask('far')).warm, true, `command ${command}`);
+    }
+    const { hellos = 0 } = (await world.tls.status()).server ?? {};
+    t.ok(hellos > 12, 'each had a stream of its own');
+  });
+
+  await t.test('the status says what is kept, since when, and how far away it is', async (t) => {
+    await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+    const far = await row('far');
+    t.match(far, { state: 'warm', transport: 'tls', epoch: 4, compression: 'zstd', warm: true, streams: 0 });
+    t.ok((far?.roundTripMs ?? 0) >= 30, 'its round trip');
+    t.ok((far?.places ?? 0) >= (far?.spares ?? 0), 'a spare is a place');
+    const since = far?.warmSinceMs ?? 0;
+    t.ok(since > Date.now() - 60_000 && since <= Date.now(), 'and its age');
+    const { stdout } = await bmuxd.bmuxd(['status']);
+    t.match(stdout, /TARGET +TRANSPORT +EPOCH +COMPRESSION +STATE +ROUND TRIP +AGE +SPARES +PLACES +STREAMS/);
+    t.match(stdout, /^far +tls +4 +zstd +warm +[\d.]+ ms +\d+ s +[1-4] /m);
+  });
+
+  await t.test('drop lets go of what is warm, and of no live stream', async (t) => {
+    for (const target of ['far', 'home']) {
+      const { stream, info } = await bmuxd.open({ target });
+      const client = new TestClient(stream, { epoch: info.epoch });
+      await client.ping();
+      t.match(await row(target), { state: 'warm', streams: 1 }, `${target} is warm`);
+      t.match(await bmuxd.bmuxd(['drop', target]), { status: 0 });
+      await waitFor('it to be let go', async () => (await row(target))?.state === 'cold');
+      t.match(await row(target), { spares: 0, streams: 1 });
+      await client.ping();
+      stream.end();
+      await client.ended();
+      await waitFor('its place', async () => (await row(target))?.places === 0);
+    }
+  });
+
+  await t.test('warm makes it ready before anybody comes', async (t) => {
+    t.match(await bmuxd.bmuxd(['warm', 'home']), { status: 0 });
+    t.match(await row('home'), { state: 'warm' });
+    t.equal((await ask('home')).warm, true);
+    const gone = await bmuxd.bmuxd(['warm', 'tls://127.0.0.1:1']);
+    t.match(gone, { status: 1, stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/ });
+    t.match(await row('tls://127.0.0.1:1'), {
+      state: 'failing',
+      lastError: { code: 'tls_unreachable', class: 'remote' },
+    });
+  });
+});
+
+t.test('what bmuxd.toml says of a target', async (t) => {
+  const world = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.home]\nwarm = true\n[targets.far]\nspares = 0\n',
+  });
+  const { bmuxd, row, ask } = world;
+  // The targets are named after the daemon has started: it finds them at a reload.
+  t.match(await bmuxd.bmuxd(['reload']), { status: 0 });
+  await waitFor('the target with warm = true to be warm', async () => (await row('home'))?.state === 'warm');
+  t.equal((await ask('home')).warm, true, 'before anybody has asked for it');
+  await ask('far');
+  t.equal((await ask('far')).warm, false, 'spares = 0');
+  t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+});
