@@ -40,8 +40,10 @@ main().then(
   },
   (error: unknown) => {
     if (error instanceof Failure) {
-      const { detail, causes, remedy, exitStatus } = error.data;
-      say(`${detail}\n${causes.map((cause) => `  caused by: ${cause}\n`).join('')}${remedy}\n`);
+      const { detail, causes, remedy, exitStatus, warnings = [] } = error.data;
+      say(
+        `${warnings.map((warning) => `bmux-stream: ${warning}\n`).join('')}${detail}\n${causes.map((cause) => `  caused by: ${cause}\n`).join('')}${remedy}\n`,
+      );
       process.exitCode = exitStatus;
     } else {
       say(`bmux-stream: ${textOf(error)}\n`);

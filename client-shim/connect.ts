@@ -126,7 +126,7 @@ function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
         failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer is too large' }));
       }
     };
-    // Silence is a long dial or a stuck daemon: a second socket tells (issue A).
+    // Silence is a long dial or a stuck daemon: a second socket tells.
     const ask = (): void => {
       isAnswering(socketPath).then(
         (answering) => {

@@ -14,6 +14,8 @@ export interface FailureData {
   readonly status: number;
   /** Texts of the causes, outermost first. */
   readonly causes: readonly string[];
+  /** What the user should know besides, as with a stream that is granted: a stale build, a misspelt target. */
+  readonly warnings?: readonly string[];
 }
 
 /** The only error that our code throws at a user. Made by `fail` (daemon/wire/fail.ts), never by hand. */

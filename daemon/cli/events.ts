@@ -10,8 +10,6 @@ import type { Command, CommandContext } from './context.ts';
 
 /** A line longer than this is none of ours. */
 const MAX_LINE = 1024 * 1024;
-/** ms without a byte: the daemon says something every 15 s, if only that it is there. */
-const SILENT_MS = 45_000;
 
 export const events: Command = {
   name: 'events',
@@ -52,7 +50,7 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
       response.setEncoding('utf8');
       response.on('data', (text: string) => {
         clearTimeout(timer);
-        timer = setTimeout(silent, SILENT_MS);
+        timer = setTimeout(silent, LIMITS.eventsSilentMs);
         const lines = (held + text).split('\n');
         held = lines.pop() ?? '';
         if (held.length > MAX_LINE) {

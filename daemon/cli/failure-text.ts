@@ -4,5 +4,6 @@ import type { Failure } from '../base/failure.ts';
 /** What happened, why, what to do: each on lines of its own. */
 export function asText({ data }: Failure): string {
   const causes = data.causes.map((cause) => `  caused by: ${cause}\n`).join('');
-  return `${data.detail}\n${causes}${data.remedy}\n`;
+  const warnings = (data.warnings ?? []).map((warning) => `bmuxd: ${warning}\n`).join('');
+  return `${warnings}${data.detail}\n${causes}${data.remedy}\n`;
 }

@@ -36,7 +36,7 @@ export const meta: Command = {
   },
 };
 
-async function write({ env, cwd, options }: CommandContext): Promise<void> {
+async function write({ env, cwd, options, err }: CommandContext): Promise<void> {
   const { pid, version, executable } = options;
   if (typeof pid !== 'string' || !/^[1-9]\d{0,9}$/.test(pid) || Number(pid) > 0xffff_ffff)
     throw usage('--pid: a process id is needed');
@@ -47,7 +47,12 @@ async function write({ env, cwd, options }: CommandContext): Promise<void> {
   const { activeSlot } = await import('../config/slots.ts');
   const { writeServerMeta } = await import('../policy/server-meta.ts');
   const caller = whitelisted(env);
-  const { slot } = await activeSlot({ env: caller, paths: bmuxPaths(caller) });
+  const { slot, warnings } = await activeSlot({
+    env: caller,
+    paths: bmuxPaths(caller, process.platform, cwd),
+    cwd,
+  });
+  for (const warning of warnings) err(`bmuxd: ${warning}\n`);
   await writeServerMeta({
     env,
     pid: Number(pid),

@@ -5,9 +5,7 @@ import { fail } from '../wire/fail.ts';
 import { encodeRequestFrame } from '../wire/ipc.ts';
 import type { Epoch } from '../wire/plan.ts';
 import type { CommandContext } from './context.ts';
-
-/** ms for the answer to a Ping on a stream whose Hello is answered: a promise that is broken is followed by another dial. */
-const ANSWER_MS = 20_000;
+import { LIMITS } from '../wire/limits.ts';
 
 /** Resolves when the server itself has answered; rejects with the broker's text. Warnings about the target go to `err`. */
 export async function reach(
@@ -32,8 +30,8 @@ export async function reach(
 function unanswered(stream: Duplex, epoch: Epoch): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      resolve(`no answer within ${String(ANSWER_MS)} ms`);
-    }, ANSWER_MS);
+      resolve(`no answer within ${String(LIMITS.reachMs)} ms`);
+    }, LIMITS.reachMs);
     const done = (why: string | undefined): void => {
       clearTimeout(timer);
       resolve(why);

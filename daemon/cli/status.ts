@@ -6,9 +6,8 @@ import { askControl } from './ask-control.ts';
 import type { Command, CommandContext } from './context.ts';
 import { asText } from './failure-text.ts';
 import { ago, shortened, table } from './table.ts';
+import { LIMITS } from '../wire/limits.ts';
 
-/** ms for the daemon's answer; it takes a few, and waits for no target. */
-const ANSWER_MS = 2000;
 /** ms between two looks of `--wait`. */
 const LOOK_MS = 50;
 
@@ -57,7 +56,7 @@ async function look(context: CommandContext): Promise<Look> {
   const json = options['json'] === true;
   try {
     // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
-    const answer = (await askControl(env, 'GET', '/v1/status', ANSWER_MS)) as Status;
+    const answer = (await askControl(env, 'GET', '/v1/status', LIMITS.statusMs)) as Status;
     const shown = (): void => {
       out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer));
     };

@@ -3,14 +3,13 @@ import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
 import { inTime } from '../base/deadline.ts';
 import { errnoOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 /**
  * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous, 50 ms for a
  * quarter of a megabyte (and a second to find the line of a wrong key in it): a daemon must not stand still for longer.
  */
 export const MAX_FILE_BYTES = 256 * 1024;
-/** A file on a dead network mount must not hold a request, ms. */
-const READ_TIMEOUT_MS = 5000;
 
 /** What a file looked like: mtime, size and inode, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
 export type Mark = string;
@@ -29,11 +28,11 @@ function failedMark(error: unknown): Mark {
 }
 
 function bounded<T>(work: Promise<T>, path: string): Promise<T> {
-  return inTime(work, READ_TIMEOUT_MS, () =>
+  return inTime(work, LIMITS.fileReadMs, () =>
     fail(
       'file_unreadable',
       { path },
-      new Error(`no answer from the file system within ${String(READ_TIMEOUT_MS)} ms`),
+      new Error(`no answer from the file system within ${String(LIMITS.fileReadMs)} ms`),
     ),
   );
 }

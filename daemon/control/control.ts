@@ -15,6 +15,7 @@ import { withoutDoor } from './door-env.ts';
 import { Doors } from './doors.ts';
 import { Ending } from './ending.ts';
 import { Events } from './events.ts';
+import { KeptWarm } from './kept-warm.ts';
 import { KnownContexts } from './known-contexts.ts';
 import { TargetDoors } from './target-doors.ts';
 import { CallerFiles } from './caller-files.ts';
@@ -73,6 +74,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const engines = new Engines({
     paths,
     version,
+    env,
     settings,
     sender,
     log,
@@ -81,7 +83,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       doors.attach(engine);
       events.add({ type: 'engine ready' });
       takeOver();
-      if (doorsAreOpen) void keepWarm();
+      keptWarm.refresh();
     },
     onLeave: (engine) => {
       doors.detach(engine);
@@ -105,7 +107,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     max,
     log,
     onChange: () => {
-      if (doorsAreOpen) void targetDoors.refresh();
+      if (!doorsAreOpen) return;
+      void targetDoors.refresh();
+      keptWarm.refresh();
     },
     event: (event) => {
       events.add(event);
@@ -119,17 +123,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     generations.drainOthers(generation).catch((error: unknown) => {
       log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
     });
-  };
-  /** Targets with `warm = true` in bmuxd.toml. */
-  const keepWarm = async (): Promise<void> => {
-    for (const [target, { warm }] of Object.entries(settings().targets)) {
-      if (warm !== true) continue;
-      try {
-        engines.tell({ type: 'warm', plan: await targetDoors.planFor({ target }) });
-      } catch (error) {
-        log.warn({ target, err: asFailure(error).data }, 'cannot be kept warm');
-      }
-    }
   };
   const files = new CallerFiles();
   const fetch = proxyFetch(env);
@@ -148,6 +141,14 @@ export async function runControl(options: ControlOptions): Promise<Control> {
         log.warn(message);
       },
     }),
+  });
+  const keptWarm = new KeptWarm({
+    settings,
+    plan: (target) => targetDoors.planFor({ target }),
+    tell: (message) => {
+      engines.tell(message);
+    },
+    log,
   });
   const report = new Report({
     engines,
@@ -176,6 +177,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     sayBrokenSettings();
     log.level = levelOf();
     engines.tell({ type: 'settings', settings: settings() });
+    if (!doorsAreOpen) return;
+    // What bmuxd.toml says of a target is part of its plan.
+    void targetDoors.refresh();
+    keptWarm.refresh();
   };
   const sayBrokenSettings = (): void => {
     if (loaded.problem === undefined) return;
@@ -229,7 +234,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const ending = new Ending({
     log,
     server: app.server,
-    refuse: [upgrade, targetDoors, events, sender],
+    refuse: [upgrade, targetDoors, keptWarm, events, sender],
     unbind: () => unbind(),
     doors: {
       leave: () => {
@@ -258,7 +263,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     .then(() => {
       doorsAreOpen = true;
       takeOver();
-      return keepWarm();
+      keptWarm.open();
     })
     .catch((error: unknown) => {
       log.error({ err: asFailure(error).data }, 'target sockets');

@@ -3,7 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../base/log.ts';
-import type { BmuxdPaths } from '../base/paths.ts';
+import type { BmuxdPaths, Env } from '../base/paths.ts';
 import { textOf } from '../base/failure.ts';
 import { askEngine } from '../handoff/ask.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
@@ -16,6 +16,8 @@ import { LastWords } from './last-words.ts';
 export interface EnginesOptions {
   readonly paths: BmuxdPaths;
   readonly version: string;
+  /** The daemon's own environment, for its engines. */
+  readonly env: Env;
   readonly settings: () => Settings;
   readonly sender: HandoffSender;
   readonly log: Logger;
@@ -141,6 +143,8 @@ export class Engines {
         detached: true,
         stdio: ['ignore', 'ignore', stderr, 'ipc'],
         cwd: '/',
+        // Names are looked up on these threads, and files read: a few lookups that hang must not hold up the rest. Node's default is 4.
+        env: { UV_THREADPOOL_SIZE: '16', ...this.#options.env },
       }),
     );
     const engine: Engine = {

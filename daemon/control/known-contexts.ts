@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { errnoOf, textOf } from '../base/failure.ts';
+import { withoutCredentials } from '../base/redact.ts';
 import { ENV_WHITELIST, type CallerEnv } from '../wire/request.ts';
 
 const VERSION = 1;
@@ -57,7 +58,7 @@ export class KnownContexts {
 
   /** Replaces the file in one step. Never rejects; the last call wins. */
   save(contexts: readonly KnownContext[]): Promise<void> {
-    const text = `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`;
+    const text = `${JSON.stringify({ version: VERSION, contexts: contexts.map(withoutSecrets) }, null, 1)}\n`;
     this.#writing = this.#writing.then(async () => {
       try {
         await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
@@ -70,4 +71,14 @@ export class KnownContexts {
     });
     return this.#writing;
   }
+}
+
+/** URLs may hold a user and a password. A lookup never sends those of the control plane; an inline target is asked for anew. */
+function withoutSecrets(context: KnownContext): KnownContext {
+  const { BMUX_CONTROL_PLANE_URL: url, ...env } = context.env;
+  return {
+    ...context,
+    env: url === undefined ? env : { ...env, BMUX_CONTROL_PLANE_URL: withoutCredentials(url) },
+    inline: context.inline.filter((target) => withoutCredentials(target) === target),
+  };
 }

@@ -2,7 +2,7 @@
 import { Deadline } from '../base/deadline.ts';
 import { applyPolicy } from '../policy/policy.ts';
 import { resolveTarget, type CompressionSetting } from '../target/resolve.ts';
-import { fail } from '../wire/fail.ts';
+import { asFailure, fail, warned } from '../wire/fail.ts';
 import type { Plan } from '../wire/plan.ts';
 import type { StreamRequest } from '../wire/request.ts';
 import type { Settings } from '../wire/settings.ts';
@@ -44,6 +44,7 @@ export async function prepare(
     staleBuildAction: config.behavior.staleBuildAction,
     buildId: request.buildId,
   });
+  const warnings = [...view.warnings, ...policyWarnings];
   const target = await resolveTarget({
     target: request.target,
     env,
@@ -52,6 +53,8 @@ export async function prepare(
     overrides: overridesOf(settings),
     serverVersionHint: meta?.version,
     lookup: { timeoutMs: settings['control_plane.timeout'], signal, fetch: deps.fetch },
+  }).catch((error: unknown) => {
+    throw warned(asFailure(error), warnings);
   });
   const deadline = new Deadline(target.connectTimeoutMs - (performance.now() - started));
   if (deadline.remaining() <= 0)
@@ -64,7 +67,7 @@ export async function prepare(
     principal,
     ...(request.contract === undefined ? {} : { contract: request.contract }),
     ifRunning: request.ifRunning ?? false,
-    warnings: [...view.warnings, ...policyWarnings],
+    warnings,
     runtime: { name: paths.runtimeName, socket: paths.serverSocket },
   };
 }

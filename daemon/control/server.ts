@@ -53,7 +53,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     requestTimeout: LIMITS.requestMs,
     keepAliveTimeout: LIMITS.requestMs,
     http: {
-      // 64 KiB of headers, or Node answers 431 by itself at 16 KiB (notes on the platform).
+      // Or Node answers 431 by itself at 16 KiB.
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: LIMITS.requestMs,
       connectionsCheckingInterval: CHECK_MS,
@@ -91,7 +91,11 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   app.post('/v1/streams', (_request, reply) =>
     send(reply.header('Upgrade', STREAM_PROTOCOL), fail('upgrade_required')),
   );
-  app.post('/v1/doors', async (request) => resources.door(requestIn(request.raw) ?? {}));
+  app.post('/v1/doors', async (request) =>
+    inTime(resources.door(requestIn(request.raw) ?? {}), LIMITS.doorMs, () =>
+      fail('engine_unavailable', { why: 'it does not accept on target sockets' }),
+    ),
+  );
   app.get('/v1/events', (_request, reply) => {
     reply.hijack();
     if (resources.follow(reply.raw)) return;

@@ -42,7 +42,7 @@ export class Arrivals {
       log.warn({ requestId }, 'control has given this request up meanwhile');
       socket.destroy();
     } else {
-      add({ plan, caller: httpCaller({ socket, head, givenUp, requestId, settled }) });
+      add({ plan, caller: httpCaller({ socket, head, givenUp, plan, settled }) });
     }
   }
 

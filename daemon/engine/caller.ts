@@ -6,7 +6,8 @@ import { startReading } from '../handoff/socket.ts';
 import { Incompatible } from '../hello/verdict.ts';
 import type { StreamInfo } from '../wire/answers.ts';
 import { encodeResponseFrame } from '../wire/ipc.ts';
-import type { Epoch } from '../wire/plan.ts';
+import { warningsOf, type Epoch, type Plan } from '../wire/plan.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 /** One caller. Exactly one of `granted` and `refused` is called, once. */
 export interface Caller {
@@ -20,13 +21,13 @@ export interface Caller {
 }
 
 export interface HttpCallerOptions extends Pick<Caller, 'socket' | 'head' | 'givenUp'> {
-  readonly requestId: string;
+  readonly plan: Plan;
   /** Called right before the caller gets its answer. */
   readonly settled: () => void;
 }
 
 /** A caller of the control socket: HTTP, the 101 or a problem. */
-export function httpCaller({ requestId, settled, ...base }: HttpCallerOptions): Caller {
+export function httpCaller({ plan, settled, ...base }: HttpCallerOptions): Caller {
   const { socket } = base;
   return {
     ...base,
@@ -36,7 +37,7 @@ export function httpCaller({ requestId, settled, ...base }: HttpCallerOptions): 
     },
     refused: (failure) => {
       settled();
-      refuse(socket, failure.data, requestId);
+      refuse(socket, { ...failure.data, warnings: warningsOf(plan) }, plan.requestId);
     },
   };
 }
@@ -84,12 +85,9 @@ export function rawCaller(socket: Socket, head: Buffer): Caller {
   };
 }
 
-/** ms that a refused client may take to close its side. */
-const LET_GO_MS = 1000;
-
 /** Ends our side and reads what still comes: a socket that is closed with bytes unread gives its peer an error instead of the answer. */
 export function letGo(socket: Socket): void {
-  const cut = setTimeout(() => socket.destroy(), LET_GO_MS);
+  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     clearTimeout(cut);

@@ -63,7 +63,7 @@ export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>
   return {
     ...asked,
     open: async (first, deps, signal) => {
-      const doubtful = first.target.throughLink === true && !deps.transports.isWarm(first.target.route);
+      const doubtful = first.target.link !== undefined && !deps.transports.isWarm(first.target.route);
       const known = doubtful ? await renew() : undefined;
       const plan = known === undefined ? first : { ...first, target: known.target };
       try {

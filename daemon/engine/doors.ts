@@ -3,6 +3,7 @@ import type { Server, Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { adopt } from '../handoff/socket.ts';
 import type { Plan } from '../wire/plan.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 interface Door {
   plan: Plan;
@@ -10,11 +11,6 @@ interface Door {
   /** Who waits for a renewed plan. */
   readonly waiting: ((plan: Plan | undefined) => void)[];
 }
-
-/** ms that control may take to resolve a target anew: a lookup at the control plane among them. */
-const RENEW_MS = 3000;
-/** ms that the old socket of a door that was made anew goes on accepting. */
-const TAKEN_OVER_MS = 500;
 
 export interface DoorsOptions {
   /** `renew` asks control for a plan that leads somewhere; undefined when it has none in time. */
@@ -65,7 +61,7 @@ export class Doors {
 
   /** Whom the kernel has queued for the old socket, or is just connecting, is accepted yet: a close would cut them. */
   #closeLater(server: Server): void {
-    setTimeout(() => server.close(), TAKEN_OVER_MS).unref();
+    setTimeout(() => server.close(), LIMITS.takenOverMs).unref();
   }
 
   #renewed(id: string, door: Door): Promise<Plan | undefined> {
@@ -78,7 +74,7 @@ export class Doors {
         const at = door.waiting.indexOf(tell);
         if (at >= 0) door.waiting.splice(at, 1);
         resolve(undefined);
-      }, RENEW_MS);
+      }, LIMITS.renewMs);
       door.waiting.push(tell);
       if (this.#options.stale(id)) return;
       door.waiting.splice(door.waiting.indexOf(tell), 1);

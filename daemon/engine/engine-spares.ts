@@ -1,5 +1,6 @@
 // The engine's spares: which targets are worth one, how one is made, and how it is proven alive.
 import type { Duplex } from 'node:stream';
+import { textOf } from '../base/failure.ts';
 import { addressOf } from '../hello/address.ts';
 import type { Candidate } from '../hello/candidates.ts';
 import type { Negotiated } from '../hello/handshake.ts';
@@ -7,8 +8,8 @@ import { keyOf, type Greeting } from '../hello/memory.ts';
 import { Prover } from '../hello/ping.ts';
 import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
 import { fail } from '../wire/fail.ts';
-import type { Plan } from '../wire/plan.ts';
-import { MAX_SPARES, type Settings } from '../wire/settings.ts';
+import type { Plan, TlsRoute } from '../wire/plan.ts';
+import { MAX_SPARES, targetSettings, type Settings } from '../wire/settings.ts';
 import type { Opened } from './open.ts';
 
 /** A round trip below this costs less than a place at the server is worth, ms: loopback and most local networks. */
@@ -27,6 +28,8 @@ export interface EngineSparesOptions {
   readonly open: (plan: Plan, candidate: Candidate) => Promise<Opened>;
   /** What won at an address. */
   readonly candidateOf: (address: string) => Candidate | undefined;
+  /** What a TLS gateway is verified against now, as a key: it changes when a certificate file does. */
+  readonly trustOf: (route: TlsRoute, label: string) => Promise<string>;
   readonly end: (stream: Duplex) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
 }
@@ -46,17 +49,31 @@ export class EngineSpares {
     });
   }
 
-  /** A living spare for this Hello; asking for it counts as a use, and asks for the next one. */
-  async take(plan: Plan, greeting: Greeting): Promise<Omit<Opened, 'warm'> | undefined> {
-    if (plan.target.route.transport !== 'tls') return undefined;
-    const spare = await this.#spares.take(this.#recipe(plan, greeting));
+  /** A living spare for this Hello, waited for at most `patienceMs`; asking for it counts as a use, and asks for the next one. */
+  async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<Omit<Opened, 'warm'> | undefined> {
+    const trust = await this.#trustOf(plan);
+    if (trust === undefined) return undefined;
+    const spare = await this.#spares.take(this.#recipe(plan, greeting, trust), patienceMs);
     return spare && { stream: spare.stream, candidate: spare.candidate, negotiated: spare.negotiated };
   }
 
   /** Notes that a stream was opened without a spare. `openMs`, `roundTripMs`: what that took in all, and its Hello alone. */
   used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
-    if (plan.target.route.transport !== 'tls') return;
-    this.#spares.used(this.#recipe(plan, greeting), openMs, roundTripMs);
+    this.#trustOf(plan).then(
+      (trust) => {
+        if (trust !== undefined) this.#spares.used(this.#recipe(plan, greeting, trust), openMs, roundTripMs);
+      },
+      (error: unknown) => {
+        this.#options.log('no spare', { err: textOf(error) });
+      },
+    );
+  }
+
+  /** What the gateway is verified against now; undefined where nothing is, or can be. */
+  async #trustOf({ target }: Plan): Promise<string | undefined> {
+    if (target.route.transport !== 'tls') return undefined;
+    // Whoever dials says what is wrong with it.
+    return this.#options.trustOf(target.route, target.label).catch(() => undefined);
   }
 
   count(address: string): number {
@@ -79,14 +96,14 @@ export class EngineSpares {
     this.#spares.close();
   }
 
-  #recipe(plan: Plan, greeting: Greeting): Recipe<Spare> {
+  #recipe(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
     const { target } = plan;
     const address = addressOf(target.route);
     return {
-      key: shelfOf(plan, greeting),
+      key: shelfOf(plan, greeting, trust),
       address,
-      keep: () => isKeptWarm(this.#options.settings(), target.label),
-      max: (roundTripMs) => this.#maxFor(target.label, roundTripMs),
+      keep: () => targetSettings(this.#options.settings(), target).warm === true,
+      max: (roundTripMs) => this.#maxFor(target, roundTripMs),
       make: async () => {
         const candidate = this.#options.candidateOf(address);
         // A client of the old epoch would be given a stream on which another Hello was said than its own.
@@ -107,21 +124,14 @@ export class EngineSpares {
     };
   }
 
-  #maxFor(label: string, roundTripMs: number): number {
-    const { targets } = this.#options.settings();
-    const set = Object.hasOwn(targets, label) ? targets[label] : undefined;
-    const spares = set?.spares ?? 'auto';
+  #maxFor(target: Plan['target'], roundTripMs: number): number {
+    const { spares = 'auto', warm } = targetSettings(this.#options.settings(), target);
     if (spares !== 'auto') return spares;
-    return set?.warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
+    return warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
   }
 }
 
-/** `warm = true` of that target in bmuxd.toml. */
-export function isKeptWarm({ targets }: Settings, label: string): boolean {
-  return Object.hasOwn(targets, label) && targets[label]?.warm === true;
-}
-
-/** Whom one trusts and who one is are part of a spare's key: never across another name, CA file, address or principal. */
-function shelfOf(plan: Plan, greeting: Greeting): string {
-  return `${JSON.stringify(plan.target.route)}|${keyOf(addressOf(plan.target.route), greeting)}`;
+/** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */
+function shelfOf(plan: Plan, greeting: Greeting, trust: string): string {
+  return `${JSON.stringify(plan.target.route)}|${trust}|${keyOf(addressOf(plan.target.route), greeting)}`;
 }

@@ -37,9 +37,6 @@ export interface Channel {
   exit(status: number): void;
 }
 
-/** ms that an engine goes on accepting after a new one has taken its paths over. */
-const TAKEN_OVER_MS = 500;
-
 export interface Engine {
   /** Something unexpected was thrown: takes no more streams, finishes those it has. */
   unwell(error: unknown): void;
@@ -129,6 +126,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     held: (address) => places.held(address),
     candidateOf: (address) => learnt.get(address),
     open: (plan, candidate) => openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs), [candidate]),
+    trustOf: (route, label) => transports.trustOf(route, label),
     end: (stream) => {
       transports.end(endGracefully(stream, LIMITS.endMs));
     },
@@ -190,9 +188,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       channel.send(message);
     },
   });
+  /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
   const warmUp = (plan: Plan): void => {
+    if (reached.isWell(plan)) return;
     openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs)).then(
-      ({ stream }) => {
+      ({ stream, candidate }) => {
+        reached.succeeded(plan, candidate);
         transports.end(endGracefully(stream, LIMITS.endMs));
       },
       (error: unknown) => {
@@ -249,7 +250,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       setTimeout(() => {
         doors.closeAll();
         maybeLeave();
-      }, TAKEN_OVER_MS);
+      }, LIMITS.takenOverMs);
     },
     stop: () => {
       void stop();

@@ -8,13 +8,15 @@ import { stagesFor, type Candidate, type Stage } from '../hello/candidates.ts';
 import type { HelloOptions, Negotiated } from '../hello/handshake.ts';
 import type { Learnt } from '../hello/learnt.ts';
 import { type Greeting, type HelloMemory, type Remembered } from '../hello/memory.ts';
-import { OptimisticStream } from '../hello/optimistic.ts';
+import { OptimisticStream, type OptimisticOptions } from '../hello/optimistic.ts';
+import { helloOpening, pingOpening } from '../hello/promise.ts';
 import { race, type Won } from '../hello/race.ts';
+import { Incompatible } from '../hello/verdict.ts';
 import type { Reached } from './reached.ts';
 import type { Places } from '../pool/places.ts';
 import { endGracefully } from '../transport/end.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
-import { revive } from '../wire/fail.ts';
+import { asFailure, revive } from '../wire/fail.ts';
 import { defaultContract } from '../wire/ipc.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Epoch, Plan } from '../wire/plan.ts';
@@ -47,14 +49,74 @@ export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal
   const epoch = plan.contract?.epoch ?? deps.learnt.get(address)?.epoch;
   // A local server is no round trip away: nothing is gained by promising for it.
   const greeting = route.transport === 'local' || epoch === undefined ? undefined : greetingOf(plan, epoch);
-  if (greeting !== undefined) {
-    const spare = await deps.spares.take(plan, greeting);
-    if (spare !== undefined) return { ...spare, warm: true };
-    const remembered = deps.memory.recall(address, greeting);
-    if (remembered !== undefined)
-      return deps.reached.opening(plan, () => openOptimistic(plan, greeting, remembered, deps, signal));
+  if (greeting === undefined) return openByRace(plan, deps, signal);
+  const deadline = new Deadline(plan.budgetMs);
+  // Half of the time is for the way that is gone when there is no spare.
+  const spare = await deps.spares.take(plan, greeting, plan.budgetMs / 2);
+  if (spare !== undefined) return openOnSpare(plan, greeting, spare, deps, signal);
+  const left: Plan = { ...plan, budgetMs: Math.max(1, deadline.remaining()) };
+  const remembered = deps.memory.recall(address, greeting);
+  if (remembered === undefined) return openByRace(left, deps, signal);
+  return deps.reached.opening(left, () => openOptimistic(left, greeting, remembered, deps, signal));
+}
+
+/** A spare was proven seconds ago; whether its way is still there shows with the first answer. */
+function openOnSpare(
+  plan: Plan,
+  greeting: Greeting,
+  spare: Omit<Opened, 'warm'>,
+  deps: OpenDeps,
+  signal: AbortSignal,
+): Opened {
+  const { candidate, negotiated } = spare;
+  if (signal.aborted) {
+    deps.transports.end(endGracefully(spare.stream));
+    throw asFailure(signal.reason);
   }
-  return openByRace(plan, deps, signal);
+  const { epoch } = candidate;
+  const roundTripMs = deps.memory.recall(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
+  const stream = promised(plan, deps, {
+    inner: spare.stream,
+    epoch,
+    opening: pingOpening(epoch),
+    promised: negotiated,
+    answerMs: Math.max(LIMITS.hedgeMs, 4 * roundTripMs),
+    onConfirmed: (elapsedMs) => {
+      deps.reached.answered(plan, elapsedMs);
+    },
+  });
+  return { stream, candidate, negotiated, warm: true };
+}
+
+/** A stream whose promise, when it is broken, is told to everybody, and kept by a fresh stream where that may be. */
+function promised(
+  plan: Plan,
+  deps: OpenDeps,
+  options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'promised' | 'answerMs' | 'onConfirmed'>,
+): OptimisticStream {
+  const { target, requestId } = plan;
+  const address = addressOf(target.route);
+  return new OptimisticStream({
+    ...options,
+    label: target.label,
+    onBroken: (failure) => {
+      deps.memory.forget(address);
+      deps.spares.drop(address);
+      deps.log.warn({ requestId, address, code: failure.code, detail: failure.message }, 'promise broken');
+      deps.event({
+        type: 'promise broken',
+        target: target.label,
+        requestId,
+        code: failure.code,
+        detail: failure.message,
+      });
+    },
+    // The request itself is over by now; what is asked again has a budget of its own.
+    reopen: (gone) => openByRace({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
+    end: (ending) => {
+      deps.transports.end(endGracefully(ending, LIMITS.endMs));
+    },
+  });
 }
 
 /** The Hello of this plan in one epoch; undefined when there is no principal for it. */
@@ -81,8 +143,7 @@ async function openOptimistic(
   deps: OpenDeps,
   signal: AbortSignal,
 ): Promise<Opened> {
-  const { target, requestId } = plan;
-  const address = addressOf(target.route);
+  const address = addressOf(plan.target.route);
   const since = performance.now();
   const { stream: inner, warm } = await openTransport(
     plan,
@@ -92,10 +153,10 @@ async function openOptimistic(
     signal,
   );
   const dialMs = performance.now() - since;
-  const stream = new OptimisticStream({
+  const stream = promised(plan, deps, {
     inner,
     epoch: candidate.epoch,
-    greeting,
+    opening: helloOpening(candidate.epoch, greeting, negotiated),
     promised: negotiated,
     answerMs: Math.max(LIMITS.hedgeMs, 4 * roundTripMs),
     onConfirmed: (elapsedMs) => {
@@ -103,35 +164,12 @@ async function openOptimistic(
       deps.reached.answered(plan, elapsedMs);
       deps.spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);
     },
-    onBroken: (failure) => {
-      deps.memory.forget(address);
-      deps.spares.drop(address);
-      deps.log.warn({ requestId, address, code: failure.code, detail: failure.message }, 'promise broken');
-      deps.event({
-        type: 'promise broken',
-        target: target.label,
-        requestId,
-        code: failure.code,
-        detail: failure.message,
-      });
-    },
-    // The request itself is over by now; what is asked again has a budget of its own.
-    reopen: (gone) => openByRace({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
-    label: target.label,
-    end: (ending) => {
-      deps.transports.end(endGracefully(ending, LIMITS.endMs));
-    },
   });
   return { stream, candidate, negotiated, warm };
 }
 
 /** Asks the server itself: what is known first, everything else beside it when that does not answer. */
-export function openByRace(
-  plan: Plan,
-  deps: OpenDeps,
-  signal: AbortSignal,
-  only?: Stage,
-): Promise<Opened> {
+export function openByRace(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
   return deps.reached.opening(plan, () => raceFor(plan, deps, signal, only));
 }
 
@@ -169,8 +207,9 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
       },
     });
   } catch (error) {
-    // What was promised for this server so far is promised no more.
-    deps.memory.forget(address);
+    // What was promised for this server so far is promised no more, unless it was the caller's own doing.
+    const own = error instanceof Incompatible || 'failure' in plan.principal || signal.aborted;
+    if (!own && only === undefined) deps.memory.forget(address);
     throw error;
   }
   const { candidate, negotiated, elapsedMs } = won;
@@ -193,8 +232,8 @@ export async function openTransport(
   deps: Pick<OpenDeps, 'transports' | 'places'>,
   signal: AbortSignal,
 ): Promise<OpenedTransport> {
-  const { route, label } = plan.target;
-  const opened = await deps.transports.open(route, { label, deadline, signal });
+  const { route, label, link } = plan.target;
+  const opened = await deps.transports.open(route, { label, link, deadline, signal });
   deps.places.hold(addressOf(route), opened.stream);
   return candidate.compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
 }

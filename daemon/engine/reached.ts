@@ -8,7 +8,7 @@ import { classOf } from '../wire/error-class.ts';
 import type { Plan, Route } from '../wire/plan.ts';
 
 interface Known {
-  readonly route: Route;
+  route: Route;
   target: string;
   candidate: Candidate | undefined;
   lastError: ReachedRow['lastError'];
@@ -44,6 +44,14 @@ export class Reached {
 
   constructor(options: ReachedOptions) {
     this.#options = options;
+  }
+
+  /** It needs no visit: a connection to it is up or being made, or the spares of a server that has answered look after themselves. */
+  isWell(plan: Plan): boolean {
+    const { route } = plan.target;
+    const known = this.#known.get(addressOf(route));
+    if (route.transport === 'iroh') return this.#options.isWarm(route) || (known?.opening ?? 0) > 0;
+    return known?.reachedAtMs !== undefined && known.failingSinceMs === undefined;
   }
 
   succeeded(plan: Plan, candidate: Candidate): void {
@@ -121,6 +129,7 @@ export class Reached {
       opening: 0,
     };
     known.target = plan.target.label;
+    known.route = plan.target.route;
     this.#known.delete(address);
     this.#known.set(address, known);
     const [oldest] = this.#known.keys();

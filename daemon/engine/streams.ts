@@ -6,7 +6,7 @@ import { startReading } from '../handoff/socket.ts';
 import { addressOf } from '../hello/address.ts';
 import { Splice } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
-import type { Plan } from '../wire/plan.ts';
+import { warningsOf, type Plan } from '../wire/plan.ts';
 import type { Caller } from './caller.ts';
 import type { Asked } from './door-client.ts';
 import { openStream, type OpenDeps, type Opened } from './open.ts';
@@ -45,8 +45,9 @@ export class Streams {
   /** Live streams at a server. */
   live(address: string): number {
     const entries = [...this.#entries.values()];
-    return entries.filter(({ plan, splice }) => splice !== undefined && addressOf(plan.target.route) === address)
-      .length;
+    return entries.filter(
+      ({ plan, splice }) => splice !== undefined && addressOf(plan.target.route) === address,
+    ).length;
   }
 
   rows(): StreamRow[] {
@@ -191,7 +192,7 @@ function infoOf(entry: Entry, opened: Opened): StreamInfo {
     epoch: opened.candidate.epoch,
     negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },
     warm: opened.warm,
-    warnings: [...plan.warnings, ...plan.target.warnings],
+    warnings: warningsOf(plan),
   };
 }
 

@@ -3,15 +3,14 @@ import type { Duplex } from 'node:stream';
 import type { Deadline } from '../base/deadline.ts';
 import type { Env } from '../base/paths.ts';
 import { IrohPool, type PoolEvent } from '../pool/iroh-pool.ts';
+import type { Named } from '../pool/remake.ts';
 import { openLocal } from '../transport/local.ts';
 import { SystemRoots } from '../transport/roots.ts';
 import { TlsContexts } from '../transport/tls.ts';
 import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../wire/plan.ts';
-import { isKeptWarm } from './engine-spares.ts';
-import type { Settings } from '../wire/settings.ts';
+import { targetSettings, type Settings } from '../wire/settings.ts';
 
-export interface Wait {
-  readonly label: string;
+export interface Wait extends Named {
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
 }
@@ -45,7 +44,7 @@ export class Transports {
     this.#iroh = new IrohPool({
       relays: () => options.settings()['iroh.relays'],
       event: options.event,
-      keep: (label) => isKeptWarm(options.settings(), label),
+      keep: (named) => targetSettings(options.settings(), named).warm === true,
     });
     this.#table = {
       local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),
@@ -72,6 +71,11 @@ export class Transports {
   /** Lets go of warm connections; streams on them live on. */
   drop(route: Route): void {
     if (route.transport === 'iroh') this.#iroh.drop(route);
+  }
+
+  /** What a gateway is verified against now, as a key. Rejects when it cannot be told. */
+  trustOf(route: TlsRoute, label: string): Promise<string> {
+    return this.#tls.trustOf(route, label);
   }
 
   /** ms, where the transport itself measures it. */

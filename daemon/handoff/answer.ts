@@ -6,6 +6,7 @@ import { asciiJson } from '../wire/header.ts';
 import { startReading } from './socket.ts';
 import { problemOf, PROBLEM_TYPE } from '../wire/problem.ts';
 import { STREAM_PROTOCOL } from '../wire/request.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 /** The head of a `101 Switching Protocols`; the stream follows. */
 export function switching(info: StreamInfo): string {
@@ -44,15 +45,12 @@ function refusal(failure: FailureData, requestId?: string): string {
   ].join('\r\n');
 }
 
-/** ms a refused client may take to close its side before the socket is cut. */
-const REFUSED_MS = 1000;
-
 /**
  * Writes a last answer and lets go of the socket. What the client still sends is read and thrown away:
  * a Unix socket that is closed with bytes unread gives its peer ECONNRESET instead of the answer.
  */
 export function refuse(socket: Socket, failure: FailureData, requestId?: string): void {
-  const cut = setTimeout(() => socket.destroy(), REFUSED_MS);
+  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     clearTimeout(cut);

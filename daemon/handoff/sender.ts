@@ -5,7 +5,7 @@ import type { Failure } from '../base/failure.ts';
 import type { ToEngine } from '../wire/engine-messages.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
-import type { Plan } from '../wire/plan.ts';
+import { warningsOf, type Plan } from '../wire/plan.ts';
 import { refuse } from './answer.ts';
 import { monotonicMs } from './monotonic.ts';
 
@@ -195,7 +195,7 @@ export class HandoffSender {
     clearTimeout(waiting.timer);
     waiting.refused = true;
     // The engine may hold a copy: only an end that is said reaches the client.
-    refuse(waiting.socket, failure.data, waiting.plan.requestId);
+    refuse(waiting.socket, { ...failure.data, warnings: warningsOf(waiting.plan) }, waiting.plan.requestId);
     waiting.done(failure);
   }
 }

@@ -59,7 +59,8 @@ export class Learnt {
   }
 
   get(address: string): Candidate | undefined {
-    return this.#facts.get(address);
+    const fact = this.#facts.get(address);
+    return fact && { epoch: fact.epoch, compression: fact.compression };
   }
 
   learn(address: string, candidate: Candidate): void {

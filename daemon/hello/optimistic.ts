@@ -1,13 +1,12 @@
-// A stream whose Hello is answered before the server has: Hello and request leave in one flight, the server's answer is compared and swallowed.
+// A stream that is handed out on a promise: what opens it (a Hello, or a Ping on a spare) and the client's request leave in one flight, the
+// server's answer to it is compared and swallowed.
 import { Duplex } from 'node:stream';
 import { textOf, type Failure } from '../base/failure.ts';
 import { endGracefully } from '../transport/end.ts';
 import { fail, revive } from '../wire/fail.ts';
-import { encodeRequestFrame } from '../wire/ipc.ts';
 import type { Epoch } from '../wire/plan.ts';
-import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
-import type { Greeting } from './memory.ts';
-import { PromisedAnswer, sameAnswer } from './promise.ts';
+import type { Negotiated } from './handshake.ts';
+import { PromisedAnswer, sameAnswer, type Opening } from './promise.ts';
 import { ReplayLog } from './replay.ts';
 
 type Done = (error?: Error | null) => void;
@@ -20,16 +19,16 @@ export interface Reopened {
 }
 
 export interface OptimisticOptions {
-  /** An authenticated stream in the right compression, on which nothing has been said. */
+  /** An authenticated stream in the right compression. */
   readonly inner: Duplex;
   readonly epoch: Epoch;
-  readonly greeting: Greeting;
+  readonly opening: Opening;
   /** What the client has been told. */
   readonly promised: Negotiated;
   /** ms that the server's answer may take: max(1 s, 4 round trips). */
   readonly answerMs: number;
   /** The target's name, for the text of a time-out. */
-  readonly label?: string;
+  readonly label: string;
   /** The promise was kept, after so many ms. */
   readonly onConfirmed: (elapsedMs: number) => void;
   /** It was not. Called once, before anything else happens, so that the next caller is told the truth. */
@@ -67,22 +66,21 @@ export class OptimisticStream extends Duplex {
   #ending: Done | undefined;
 
   constructor(options: OptimisticOptions) {
-    const { inner, epoch, greeting, promised, answerMs, label } = options;
+    const { inner, epoch, opening, answerMs, label } = options;
     super({
       allowHalfOpen: true,
       readableHighWaterMark: inner.readableHighWaterMark,
       writableHighWaterMark: inner.writableHighWaterMark,
     });
-    const hello = encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting });
     this.#options = options;
-    this.#answer = new PromisedAnswer(epoch, promised);
+    this.#answer = new PromisedAnswer(epoch, opening);
     // Between two owners an error must not end the process; 'close' follows it.
     this.on('error', ignore);
     this.#timer = setTimeout(() => {
-      this.#broken(fail('hello_timeout', { label: label ?? 'the warm stream', ms: Math.round(answerMs) }));
+      this.#broken(opening.late(label, Math.round(answerMs)));
     }, answerMs);
     this.#adopt(inner);
-    inner.write(hello);
+    inner.write(opening.bytes);
     inner.resume();
   }
 

@@ -1,10 +1,11 @@
-// The server's own answer to a Hello that has been answered for it: is it what was promised, and what follows it?
+// What a promised stream begins with, and the server's own answer to it: is it what was promised, and what follows it?
 import { textOf, type Failure } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { FrameReader } from '../wire/frame.ts';
-import { decodeEnvelope, decodeResponse } from '../wire/ipc.ts';
+import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } from '../wire/ipc.ts';
 import type { Epoch } from '../wire/plan.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
+import type { Greeting } from './memory.ts';
 
 export type Verdict =
   | { readonly type: 'incomplete' }
@@ -12,8 +13,52 @@ export type Verdict =
   | { readonly type: 'kept'; readonly rest: Buffer }
   | { readonly type: 'broken'; readonly failure: Failure };
 
-/** Bytes of an answer to a Hello: it names capabilities, a few hundred bytes in all. */
+/** Bytes of an answer: that to a Hello names capabilities, a few hundred bytes in all. */
 const MAX_ANSWER_BYTES = 64 * 1024;
+/** Of the Ping on a stream that is handed out: clients count from 1, and a spare's own Pings from 2^63. */
+const HANDED_OUT_ID = 2n ** 63n - 1n;
+
+/** What is sent before the client's own bytes, and how its answer is told. */
+export interface Opening {
+  readonly bytes: Buffer;
+  /** Why that frame is not the answer that was promised; undefined when it is. May throw. */
+  readonly differenceOf: (envelope: Envelope) => string | undefined;
+  /** What a person reads when no answer has come. */
+  readonly late: (label: string, ms: number) => Failure;
+}
+
+/** A Hello on a stream on which nothing has been said. */
+export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotiated): Opening {
+  return {
+    bytes: encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting }),
+    differenceOf: ({ kind, requestId, payload }) => {
+      if (kind !== 'response' || requestId !== HELLO_REQUEST_ID)
+        return 'the server says something else before its answer';
+      const answer = decodeResponse(epoch, payload);
+      if (answer.type !== 'hello_negotiated') return `the server answers ${answer.type}`;
+      const { negotiated } = answer;
+      return negotiated.wireEpoch === epoch && sameAnswer(negotiated, promised)
+        ? undefined
+        : 'the server negotiates something else than before';
+    },
+    late: (label, ms) => fail('hello_timeout', { label, ms }),
+  };
+}
+
+/** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. */
+export function pingOpening(epoch: Epoch): Opening {
+  return {
+    bytes: encodeRequestFrame(epoch, HANDED_OUT_ID, { type: 'ping' }),
+    differenceOf: ({ kind, requestId, payload }) => {
+      const right = kind === 'response' && requestId === HANDED_OUT_ID;
+      return right && decodeResponse(epoch, payload).type === 'pong'
+        ? undefined
+        : 'the server says something else than a Pong';
+    },
+    late: (_label, ms) =>
+      fail('hello_promise_broken', { why: `a spare stream gave no Pong within ${String(ms)} ms` }),
+  };
+}
 
 export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
   return (
@@ -26,13 +71,13 @@ export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
 /** Reads one answer out of chunks of any size. Never throws. */
 export class PromisedAnswer {
   readonly #epoch: Epoch;
-  readonly #promised: Negotiated;
+  readonly #opening: Opening;
   readonly #reader = new FrameReader();
   #bytes = 0;
 
-  constructor(epoch: Epoch, promised: Negotiated) {
+  constructor(epoch: Epoch, opening: Opening) {
     this.#epoch = epoch;
-    this.#promised = promised;
+    this.#opening = opening;
   }
 
   /** Takes the next chunk; not to be called again after an answer other than `incomplete`. */
@@ -53,15 +98,9 @@ export class PromisedAnswer {
   }
 
   #differenceOf(frame: Uint8Array): string | undefined {
-    const { version, kind, requestId, payload } = decodeEnvelope(frame);
-    if (version !== this.#epoch) return `the server answers in version ${version}`;
-    if (kind !== 'response' || requestId !== HELLO_REQUEST_ID)
-      return `the server says something else before its answer`;
-    const answer = decodeResponse(this.#epoch, payload);
-    if (answer.type !== 'hello_negotiated') return `the server answers ${answer.type}`;
-    const { negotiated } = answer;
-    return negotiated.wireEpoch === this.#epoch && sameAnswer(negotiated, this.#promised)
-      ? undefined
-      : 'the server negotiates something else than before';
+    const envelope = decodeEnvelope(frame);
+    return envelope.version === this.#epoch
+      ? this.#opening.differenceOf(envelope)
+      : `the server answers in version ${envelope.version}`;
   }
 }

@@ -1,6 +1,6 @@
 // Warm iroh connections: one endpoint per engine, authenticated connections per key, dialled once however many ask.
 import type { Duplex } from 'node:stream';
-import { Deadline, inTime } from '../base/deadline.ts';
+import { inTime, type Deadline } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import { IrohEndpoint } from '../transport/iroh.ts';
 import { agentFingerprints, authenticate } from '../transport/ssh-auth.ts';
@@ -8,8 +8,9 @@ import { asFailure, fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
+import { Dials, type Connect } from './dials.ts';
 import { Liveness } from './liveness.ts';
-import { Remake } from './remake.ts';
+import { Remake, type Named } from './remake.ts';
 import { WarmConnection } from './warm-connection.ts';
 
 /** Told to whoever follows the events. */
@@ -27,32 +28,21 @@ export interface IrohStream {
   readonly doubtful: () => boolean;
 }
 
-interface Wait {
-  readonly label: string;
+interface Wait extends Named {
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
-}
-
-/** A dial that callers share. It has a deadline of its own and goes on when one of them, or the last, gives up. */
-interface Dial {
-  readonly done: Promise<WarmConnection>;
-  readonly abort: AbortController;
-  readonly progress: { step: 'connecting' | 'authenticating' };
 }
 
 /** Connections to keep at most: each is a socket's worth of state and a keep-alive every 5 s. */
 const MAX_CONNECTIONS = 64;
 /** ms between two looks for connections that nobody uses. */
 const REAP_MS = 30_000;
-/** ms of a dial, SSH auth included: the binding gives up on a silent peer after 30 s, and a person may have to confirm the use of a key. */
-const DIAL_MS = 30_000;
-
 /** Keys decide who one is: a connection that a key has authenticated serves only callers whose own agent lists that key (design.md). */
 export class IrohPool {
   readonly #relays: () => Settings['iroh.relays'];
   readonly #idleMs: number;
   readonly #warm = new Set<WarmConnection>();
-  readonly #dials = new Map<string, Dial>();
+  readonly #dials: Dials<WarmConnection>;
   readonly #reaper: NodeJS.Timeout;
   #endpoint: { readonly relays: string; readonly bound: Promise<IrohEndpoint> } | undefined;
   /** Endpoints of former settings: their connections live on. */
@@ -60,7 +50,7 @@ export class IrohPool {
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
   readonly #remake: Remake;
-  readonly #keep: (label: string) => boolean;
+  readonly #keep: (named: Named) => boolean;
   #closed = false;
 
   /** `idleMs`: how long an unused connection is kept. */
@@ -70,21 +60,19 @@ export class IrohPool {
     readonly reapMs?: number;
     readonly event?: (event: PoolEvent) => void;
     /** True for a target that is to be kept warm, used or not. */
-    readonly keep?: (label: string) => boolean;
+    readonly keep?: (named: Named) => boolean;
     /** Wall clock, ms. */
     readonly now?: () => number;
   }) {
     this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
     this.#event = options.event ?? ignore;
     this.#keep = options.keep ?? (() => false);
+    this.#dials = new Dials();
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
       recentMs: this.#idleMs,
       keep: this.#keep,
-      dial: (route, label) => {
-        const key = dialKeyOf(route);
-        return (this.#dials.get(key) ?? this.#dial(key, route, label)).done;
-      },
+      dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
     });
     this.#liveness = new Liveness({
       connections: () => this.#warm,
@@ -109,14 +97,16 @@ export class IrohPool {
   /** When the oldest connection for `route` that is up was made, ms since the epoch. */
   warmSinceMs(route: IrohRoute): number | undefined {
     const way = wayOf(route);
-    const made = [...this.#warm].filter((warm) => warm.way === way && warm.usable).map((warm) => warm.madeAtMs);
+    const made = [...this.#warm]
+      .filter((warm) => warm.way === way && warm.usable)
+      .map((warm) => warm.madeAtMs);
     return made.length === 0 ? undefined : Math.min(...made);
   }
 
   /** True while a connection for `route` is being made, whoever asked for it. */
   isDialling(route: IrohRoute): boolean {
     const way = wayOf(route);
-    return [...this.#dials.keys()].some((key) => key.startsWith(`${way}|`));
+    return this.#dials.keys().some((key) => key.startsWith(`${way}|`));
   }
 
   /** Nothing that was heard so far counts any more: what is warm is asked before its next use. */
@@ -135,11 +125,11 @@ export class IrohPool {
    */
   async stream(route: IrohRoute, wait: Wait): Promise<IrohStream> {
     let warm = true;
-    this.#remake.used(wayOf(route), route, wait.label);
+    this.#remake.used(wayOf(route), route, wait);
     for (;;) {
       this.#liveness.noticeJump();
       const usable = await this.#find(route, wait);
-      if (usable !== undefined && !usable.fresh && !(await usable.prove())) {
+      if (usable !== undefined && !usable.fresh && !(await this.#alive(usable, wait))) {
         this.#dead(usable);
         continue;
       }
@@ -148,6 +138,7 @@ export class IrohPool {
       if (usable !== undefined) continue;
       warm = false;
       const dialled = await this.#dialled(route, wait);
+      if (dialled === undefined) continue;
       // More callers than it has room for may have waited: those that find none dial the next one.
       if (dialled.connection.hasRoom()) return { ...(await dialled.open(wait)), warm };
       if (!dialled.connection.isAlive())
@@ -174,8 +165,7 @@ export class IrohPool {
     clearInterval(this.#reaper);
     this.#liveness.close();
     this.#remake.close();
-    for (const dial of this.#dials.values()) dial.abort.abort(fail('stopping'));
-    await Promise.allSettled([...this.#dials.values()].map((dial) => dial.done));
+    await this.#dials.close(fail('stopping'));
     await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
     this.#warm.clear();
     const bound = [...this.#former, ...(this.#endpoint === undefined ? [] : [this.#endpoint.bound])];
@@ -199,45 +189,41 @@ export class IrohPool {
       return await warm.open(wait);
     } catch (error) {
       if (wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
+      // Others were faster: it is full, not dead.
+      if (warm.connection.isAlive() && !warm.connection.hasRoom()) return undefined;
       // Its other streams, if it has any, go on; nobody else gets it.
       this.#letGo(warm);
       return undefined;
     }
   }
 
-  /** Waits for a dial, one's own or somebody's who would authenticate with the same agent. */
-  async #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection> {
-    const key = dialKeyOf(route);
-    const dial = this.#dials.get(key) ?? this.#dial(key, route, wait.label);
-    const late = (): Failure =>
-      dial.progress.step === 'connecting'
-        ? fail('iroh_connect_timeout', { label: wait.label })
-        : fail('ssh_auth_timeout', { label: wait.label });
-    return inTime(dial.done, wait.deadline.remaining(), late, { signal: wait.signal });
+  /** Asks it for a sign of life; it may take no longer than the caller has. */
+  #alive(warm: WarmConnection, { label, deadline, signal }: Wait): Promise<boolean> {
+    const late = (): Failure => fail('iroh_connect_timeout', { label });
+    return inTime(warm.prove(), deadline.remaining(), late, { signal });
   }
 
-  #dial(key: string, route: IrohRoute, label: string): Dial {
-    const abort = new AbortController();
-    if (this.#closed) abort.abort(fail('stopping'));
-    const wait: Wait = { label, deadline: new Deadline(DIAL_MS), signal: abort.signal };
-    const progress: Dial['progress'] = { step: 'connecting' };
-    const done = this.#connect(route, wait, progress).finally(() => {
-      this.#dials.delete(key);
-    });
-    // Nobody may be left to hear of it.
-    done.catch(ignore);
-    const dial: Dial = { done, abort, progress };
-    this.#dials.set(key, dial);
-    return dial;
+  /** Waits for a dial, one's own or somebody's who would authenticate with the same agent. Undefined when another one has come through. */
+  #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
+    const { label } = wait;
+    return this.#dials.wait(dialKeyOf(route), this.#dialOf(route, label), wait, (step) =>
+      fail(step === 'connecting' ? 'iroh_connect_timeout' : 'ssh_auth_timeout', { label }),
+    );
   }
 
-  async #connect(route: IrohRoute, wait: Wait, progress: Dial['progress']): Promise<WarmConnection> {
-    wait.signal.throwIfAborted();
+  #dialOf(route: IrohRoute, label: string): Connect<WarmConnection> {
+    return (dialling, through) => this.#connect(route, { label, ...dialling }, through);
+  }
+
+  /** `through` is called when the host has answered. */
+  async #connect(route: IrohRoute, wait: Wait, through: () => void): Promise<WarmConnection> {
+    // Also so that `through` is called later than now.
     const endpoint = await this.#bound();
+    wait.signal.throwIfAborted();
     const connection = await endpoint.connect(route, wait.label, wait);
+    through();
     let fingerprint: string | undefined;
     if (route.sshAuth) {
-      progress.step = 'authenticating';
       try {
         // The first stream of a connection is the auth stream (spec/wire.md §5).
         const stream = await connection.openStream(wait);
@@ -302,7 +288,11 @@ export class IrohPool {
 
   #lost(warm: WarmConnection, why: string): void {
     if (this.#closed) return;
-    this.#event({ type: 'connection lost', target: this.#remake.labelOf(warm.way) ?? warm.way, detail: why });
+    this.#event({
+      type: 'connection lost',
+      target: this.#remake.namedOf(warm.way)?.label ?? warm.way,
+      detail: why,
+    });
     this.#remake.lost(warm.way);
   }
 
@@ -325,8 +315,8 @@ export class IrohPool {
   #reap(): void {
     const now = performance.now();
     for (const warm of this.#warm) {
-      const label = this.#remake.labelOf(warm.way);
-      const old = now - warm.usedAt > this.#idleMs && !(label !== undefined && this.#keep(label));
+      const named = this.#remake.namedOf(warm.way);
+      const old = now - warm.usedAt > this.#idleMs && !(named !== undefined && this.#keep(named));
       const idle = warm.connection.streams === 0 && (!warm.usable || old);
       if (idle || !warm.connection.isAlive()) this.#letGo(warm);
     }

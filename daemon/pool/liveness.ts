@@ -11,8 +11,11 @@ export interface LivenessOptions {
 
 /** ms between two looks. */
 const LOOK_MS = 1000;
-/** ms after its last sign of life that a connection is asked for another, so that none is older than a hand-out allows. */
-const ASK_MS = 2000;
+/**
+ * ms after its last sign of life that a connection is asked for another. QUIC's own keep-alive gives one every 5 s: a healthy connection is never
+ * asked, since a gateway keeps what it is asked with (some 100 bytes each) until it restarts.
+ */
+const ASK_MS = 5500;
 /** A look that comes this much later than it should (ms): the machine slept, or was too busy to know. */
 const JUMP_MS = 5000;
 
@@ -44,7 +47,7 @@ export class Liveness {
   look(): void {
     this.noticeJump();
     for (const warm of this.#options.connections()) {
-      if (warm.sinceSignMs() < ASK_MS) continue;
+      if (warm.proving || warm.sinceSignMs() < ASK_MS) continue;
       const known = warm.silent;
       // Never rejects.
       void warm.prove().then((alive) => {

@@ -7,6 +7,7 @@ export class Places {
 
   /** Counts `stream` until it is closed. */
   hold(address: string, stream: Duplex): void {
+    if (stream.closed) return;
     this.#held.set(address, this.held(address) + 1);
     stream.once('close', () => {
       const left = this.held(address) - 1;

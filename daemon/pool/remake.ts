@@ -1,18 +1,24 @@
 // Lost connections are made again in the background while their last use is recent, with growing pauses.
 import type { IrohRoute } from '../wire/plan.ts';
 
+/** What a person calls a way: the name in texts, and the share link that led to it. */
+export interface Named {
+  readonly label: string;
+  readonly link?: string | undefined;
+}
+
 export interface RemakeOptions {
   readonly dial: (route: IrohRoute, label: string) => Promise<unknown>;
   readonly isWarm: (route: IrohRoute) => boolean;
   /** ms after its last use that a way is worth a dial that nobody asked for. */
   readonly recentMs: number;
   /** True for a target that is to be kept warm, used or not. */
-  readonly keep: (label: string) => boolean;
+  readonly keep: (named: Named) => boolean;
 }
 
 interface Way {
   readonly route: IrohRoute;
-  readonly label: string;
+  readonly named: Named;
   /** performance.now() of the last stream that somebody asked for. */
   usedAt: number;
   /** Tries in a row that failed. */
@@ -23,6 +29,8 @@ interface Way {
 /** ms before the first try and between later ones, doubling up to the second. */
 const FIRST_MS = 250;
 const LAST_MS = 30_000;
+/** Tries where a share link led: it may lead elsewhere by now, and whoever asks next finds out. */
+const LINK_TRIES = 3;
 /** Ways remembered at once; the least recently used go first. */
 const MAX_WAYS = 64;
 
@@ -36,11 +44,12 @@ export class Remake {
   }
 
   /** Somebody asked for a stream on this way. */
-  used(way: string, route: IrohRoute, label: string): void {
+  used(way: string, route: IrohRoute, { label, link }: Named): void {
     if (this.#closed) return;
     const known = this.#ways.get(way);
     this.#ways.delete(way);
-    this.#ways.set(way, { route, label, usedAt: performance.now(), tries: 0, timer: known?.timer });
+    const named = { label, link };
+    this.#ways.set(way, { route, named, usedAt: performance.now(), tries: 0, timer: known?.timer });
     const [oldest] = this.#ways;
     if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
       clearTimeout(oldest[1].timer);
@@ -53,7 +62,8 @@ export class Remake {
     const way = this.#ways.get(key);
     if (this.#closed || way === undefined || way.route.sshAuth || way.timer !== undefined) return;
     const recent = performance.now() - way.usedAt < this.#options.recentMs;
-    if ((!recent && !this.#options.keep(way.label)) || this.#options.isWarm(way.route)) return;
+    if ((!recent && !this.#options.keep(way.named)) || this.#options.isWarm(way.route)) return;
+    if (way.named.link !== undefined && way.tries >= LINK_TRIES) return;
     way.timer = setTimeout(
       () => {
         this.#try(key, way);
@@ -69,9 +79,9 @@ export class Remake {
     this.#ways.delete(key);
   }
 
-  /** The label under which the way was last used. */
-  labelOf(key: string): string | undefined {
-    return this.#ways.get(key)?.label;
+  /** What the way was called when it was last used. */
+  namedOf(key: string): Named | undefined {
+    return this.#ways.get(key)?.named;
   }
 
   close(): void {
@@ -85,7 +95,7 @@ export class Remake {
     now.timer = undefined;
     if (this.#closed || this.#options.isWarm(way.route)) return;
     now.tries += 1;
-    this.#options.dial(way.route, way.label).then(
+    this.#options.dial(way.route, way.named.label).then(
       () => {
         now.tries = 0;
       },

@@ -133,7 +133,7 @@ export class Shelf<R extends Ready> {
   }
 
   /** See `Spares.take`. */
-  async take(): Promise<R | undefined> {
+  async take(patienceMs: number): Promise<R | undefined> {
     const { clock } = this.#options;
     const since = clock.now();
     let waiting = false;
@@ -148,7 +148,7 @@ export class Shelf<R extends Ready> {
           proofs.length > 0 ? since + Math.max(PATIENCE_MS, 2 * this.#roundTripMs) : 0,
           worth ? made.since + 1.5 * this.#makeMs : 0,
         );
-        const left = until - clock.now();
+        const left = Math.min(until, since + patienceMs) - clock.now();
         if (left <= 0) return undefined;
         if (worth && !waiting) {
           waiting = true;

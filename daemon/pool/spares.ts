@@ -40,14 +40,14 @@ export class Spares<R extends Ready> {
 
   /**
    * A spare of this key that is alive, or undefined; noted as a use. It waits for one that is just being proven or made where that is
-   * sooner than making a stream from the beginning.
+   * sooner than making a stream from the beginning, at most `patienceMs`.
    */
-  async take(recipe: Recipe<R>): Promise<R | undefined> {
+  async take(recipe: Recipe<R>, patienceMs = Infinity): Promise<R | undefined> {
     const shelf = this.#shelves.get(recipe.key);
     if (shelf === undefined) return undefined;
     this.#touch(shelf, recipe);
     shelf.note();
-    return shelf.take();
+    return shelf.take(patienceMs);
   }
 
   /** A stream of this key was opened without a spare, in `openMs`, its Hello answered after `roundTripMs`: from now on it has spares. */

@@ -8,8 +8,8 @@ const DOUBT_MS = 800;
 /** The same in round trips, for far hosts. */
 const DOUBT_ROUND_TRIPS = 4;
 
-/** ms since the last sign of life that a hand-out takes for granted; twice what the watch lets pass. */
-const FRESH_MS = 5000;
+/** ms since the last sign of life that a hand-out takes for granted. */
+const FRESH_MS = 6000;
 /** ms that a sign of life may take at least; more on far paths. */
 const PROOF_MS = 1000;
 
@@ -89,6 +89,11 @@ export class WarmConnection {
   distrust(): void {
     this.sinceSignMs();
     this.#sign = { received: this.#sign.received, at: -Infinity };
+  }
+
+  /** It has just been asked for a sign of life. */
+  get proving(): boolean {
+    return this.#proving !== undefined;
   }
 
   /** Asks the peer for a sign of life, in one round trip; false when none came in time. One question at a time. Never rejects. */

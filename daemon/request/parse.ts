@@ -2,7 +2,7 @@
 import { Compile } from 'typebox/compile';
 import { textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
-import { RequestSchema, whitelisted, type StreamRequest } from '../wire/request.ts';
+import { MAX_REQUEST_BYTES, RequestSchema, whitelisted, type StreamRequest } from '../wire/request.ts';
 import { explain } from './explain.ts';
 
 const checker = Compile(RequestSchema);
@@ -10,10 +10,11 @@ const checker = Compile(RequestSchema);
 /**
  * The request that a header holds: one JSON object, escaped to ASCII (`asciiJson` makes it), fields as in `RequestSchema`.
  * `header` is undefined where the request has none; that it came only once is the caller's to see to.
- * Fails with `request_header_missing`, `request_json_invalid` or `request_field_invalid`, which names the first wrong field.
+ * Fails with `request_header_missing`, `request_too_large`, `request_json_invalid` or `request_field_invalid`, which names the first wrong field.
  */
 export function parseRequest(header: string | undefined): StreamRequest {
   if (header === undefined || header.trim() === '') throw fail('request_header_missing');
+  if (header.length > MAX_REQUEST_BYTES) throw fail('request_too_large', { limit: MAX_REQUEST_BYTES });
   const value = parseJson(header);
   if (!checker.Check(value)) throw fail('request_field_invalid', explain(checker.Errors(value)));
   const { env, ...rest } = value;

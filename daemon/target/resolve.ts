@@ -22,9 +22,10 @@ export async function resolveTarget(inputs: ResolveInputs): Promise<ResolvedTarg
   const selected = selectTarget(inputs.target, inputs.env, inputs.config);
   const answered = await askForShareLink(selected, inputs, inputs.lookup);
   const reference = followShareLinks(answered, inputs.config.connections.shareLinks);
-  const throughLink = reference !== selected;
-  const target = routeOf(reference, throughLink, inputs);
-  return throughLink ? { ...target, throughLink } : target;
+  if (reference === selected) return routeOf(reference, false, inputs);
+  const own = inputs.overrides?.get(selected);
+  const overrides = own === undefined ? inputs.overrides : new Map(inputs.overrides).set(reference, own);
+  return { ...routeOf(reference, true, { ...inputs, overrides }), link: selected };
 }
 
 function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): ResolvedTarget {

@@ -1,15 +1,13 @@
 // Ends a stream so that the other side can let go of what it holds for it: wire.md §5 and §6.
 import type { Duplex } from 'node:stream';
-
-/** How long an end may take before the stream is let go anyway, ms. */
-export const END_MS = 5000;
+import { LIMITS } from '../wire/limits.ts';
 
 /**
  * Ends `stream` as its transport wants it (FIN, close_notify, finished send side), reads and discards to the peer's end, then destroys it.
  * A real gateway keeps its connection to the server for ever when a stream is cut instead (wire.md §5, §6: one of 64 places lost).
  * The stream is ours from now on: take your own listeners away first. Never rejects; settles at the latest `boundMs` after the call.
  */
-export function endGracefully(stream: Duplex, boundMs: number = END_MS): Promise<void> {
+export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {
   if (stream.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     const leave = (): void => {

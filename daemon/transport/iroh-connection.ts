@@ -3,14 +3,14 @@ import type { Duplex } from 'node:stream';
 import { inTime } from '../base/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { Dialling } from './dialling.ts';
-import { END_MS, endGracefully } from './end.ts';
+import { endGracefully } from './end.ts';
 import { ByteArrays, closeRaw, irohError, type RawConnection } from './iroh-binding.ts';
 import { IrohStream } from './iroh-stream.ts';
 
 /** A peer allows 100 streams at once, and the 101st open waits for ever without an error; a few are left for ends under way. */
 export const STREAMS_MAX = 96;
-const CLOSE_MS = 1000;
 /** ms between two looks at the counters while a probe is under way. */
 const PROBE_LOOK_MS = 5;
 
@@ -155,7 +155,7 @@ export class IrohConnection {
    * Ends every stream, waits for the peer's ends (at most `boundMs`), then closes. Calling twice is safe.
    * Closing under an open stream costs the server behind the gateway a place (wire.md §5).
    */
-  close(boundMs: number = END_MS): Promise<void> {
+  close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closing ??= this.#close(boundMs);
     return this.#closing;
   }
@@ -167,7 +167,7 @@ export class IrohConnection {
     });
     await settledWithin(Promise.all(ends), boundMs);
     closeRaw(this.#raw);
-    await settledWithin(this.closed, CLOSE_MS);
+    await settledWithin(this.closed, LIMITS.irohConnectionCloseMs);
   }
 }
 

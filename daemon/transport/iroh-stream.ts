@@ -1,6 +1,6 @@
 // One bi-directional iroh stream as a Duplex. However it is left, it ends gracefully: a reset costs the server behind a real gateway a place.
 import { Duplex } from 'node:stream';
-import { END_MS } from './end.ts';
+import { LIMITS } from '../wire/limits.ts';
 import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './iroh-binding.ts';
 
 type Done = (error?: Error | null) => void;
@@ -106,7 +106,7 @@ export class IrohStream extends Duplex {
       timer = setTimeout(() => {
         late = true;
         resolve();
-      }, this.#parts.endMs ?? END_MS);
+      }, this.#parts.endMs ?? LIMITS.endMs);
       timer.unref();
     });
     // A pending write holds the send side's lock: finish after it.

@@ -3,6 +3,7 @@ import { inTime } from '../base/deadline.ts';
 import { Failure } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import type { IrohRoute } from '../wire/plan.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { Dialling } from './dialling.ts';
 import {
   bindRaw,
@@ -14,16 +15,10 @@ import {
   type RawEndpoint,
   type Relays,
 } from './iroh-binding.ts';
-import { END_MS } from './end.ts';
 import { IrohConnection } from './iroh-connection.ts';
 
 export { IrohConnection, STREAMS_MAX } from './iroh-connection.ts';
 export type { Relays } from './iroh-binding.ts';
-
-/** A bind takes milliseconds; what takes longer hangs. */
-const BIND_MS = 10_000;
-/** After the connections have been closed, the endpoint only waits for its last packets. */
-const CLOSE_MS = 3000;
 
 /** An endpoint with a key of its own. Hold it for as long as any connection of it is used: the collector ends them with it. */
 export class IrohEndpoint {
@@ -39,11 +34,16 @@ export class IrohEndpoint {
   static async bind(options: { readonly relays: Relays }): Promise<IrohEndpoint> {
     try {
       for (const url of typeof options.relays === 'object' ? options.relays : []) checkRelay(url);
-      const raw = await inTime(bindRaw(options.relays), BIND_MS, () => new Error('the bind did not end'), {
-        abandon: (late) => {
-          late.close().catch(() => undefined);
+      const raw = await inTime(
+        bindRaw(options.relays),
+        LIMITS.irohBindMs,
+        () => new Error('the bind did not end'),
+        {
+          abandon: (late) => {
+            late.close().catch(() => undefined);
+          },
         },
-      });
+      );
       return new IrohEndpoint(raw);
     } catch (error) {
       if (error instanceof Failure) throw error;
@@ -82,7 +82,7 @@ export class IrohEndpoint {
   }
 
   /** Closes every connection gracefully, then the endpoint; bounded by `boundMs` and a little. Calling twice is safe. */
-  close(boundMs: number = END_MS): Promise<void> {
+  close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closing ??= this.#close(boundMs);
     return this.#closing;
   }
@@ -90,7 +90,7 @@ export class IrohEndpoint {
   async #close(boundMs: number): Promise<void> {
     await Promise.all([...this.#connections].map((connection) => connection.close(boundMs)));
     const closed = this.#raw.close();
-    await inTime(closed, CLOSE_MS, () => new Error('late')).catch(() => undefined);
+    await inTime(closed, LIMITS.irohCloseMs, () => new Error('late')).catch(() => undefined);
   }
 }
 

@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import * as tls from 'node:tls';
 import type { Env } from '../base/paths.ts';
 import { usableCertificates } from './pem.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which the seed's rustls-native-certs asks). */
 const BUNDLES: readonly string[] = [
@@ -19,7 +20,6 @@ const BUNDLES: readonly string[] = [
 /** A system bundle is some 200 KiB; what is larger than this is not one. */
 const BUNDLE_MAX = 16 << 20;
 const DIRECTORY_FILES_MAX = 2000;
-const KEYCHAIN_MS = 5000;
 /** How often, at most, the keychain is asked again, ms: it has no time stamp to look at. */
 const KEYCHAIN_AGE_MS = 3_600_000;
 
@@ -141,7 +141,7 @@ async function storeCertificates(platform: NodeJS.Platform): Promise<string[]> {
     execFile(
       '/usr/bin/security',
       [...args, '/Library/Keychains/System.keychain'],
-      { timeout: KEYCHAIN_MS, maxBuffer: BUNDLE_MAX },
+      { timeout: LIMITS.keychainMs, maxBuffer: BUNDLE_MAX },
       (error, stdout) => {
         resolve(error === null ? usableCertificates(stdout) : []);
       },

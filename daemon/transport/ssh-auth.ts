@@ -3,8 +3,9 @@ import type { Duplex } from 'node:stream';
 import { Deadline } from '../base/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { Dialling } from './dialling.ts';
-import { END_MS, endGracefully } from './end.ts';
+import { endGracefully } from './end.ts';
 import { LineStream } from './json-lines.ts';
 import { agentKeys, agentSign, AgentError, publicKeyLine, type AgentKey } from './ssh-agent.ts';
 import { parseChallenge, parseResult, type Challenge } from './ssh-auth-messages.ts';
@@ -12,8 +13,6 @@ import { armoredSignature, signedBytes } from './sshsig.ts';
 
 /** Fingerprints of a host's list that a refusal shows. */
 const SHOWN = 8;
-/** How long an agent may take to list its keys, ms; it asks nobody for that. */
-const LIST_MS = 3000;
 
 export interface SshAuthOptions extends Dialling {
   /** SSH_AUTH_SOCK of the caller; none is a failure that says so. */
@@ -38,7 +37,7 @@ export async function authenticate(stream: Duplex, options: SshAuthOptions): Pro
   try {
     const identity = await exchange(lines, options, late);
     lines.release();
-    void endGracefully(stream, END_MS);
+    void endGracefully(stream, LIMITS.endMs);
     return identity;
   } catch (error) {
     lines.release();
@@ -116,7 +115,10 @@ export async function agentFingerprints(
 ): Promise<string[]> {
   const late = (): Failure => fail('ssh_auth_timeout', { label: options.label });
   try {
-    const limits = { deadline: new Deadline(options.deadline.within(LIST_MS)), signal: options.signal };
+    const limits = {
+      deadline: new Deadline(options.deadline.within(LIMITS.agentListMs)),
+      signal: options.signal,
+    };
     return (await agentKeys(agentSocket, limits, late)).map((key) => key.fingerprint);
   } catch (error) {
     if (error instanceof Failure || options.signal.aborted) throw error;

@@ -57,6 +57,11 @@ export class TlsContexts {
     return { stream, connectMs: connected - start, handshakeMs: performance.now() - connected };
   }
 
+  /** Key of what `route` is verified against now. Rejects as `open` would. */
+  async trustOf(route: TlsRoute, label: string): Promise<string> {
+    return (await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles })).key;
+  }
+
   async #keptFor(route: TlsRoute, label: string): Promise<Kept> {
     const trust = await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles });
     const place = JSON.stringify([route.host, route.port, route.serverName, route.caFile ?? null]);

@@ -33,6 +33,11 @@ export function asFailure(error: unknown): Failure {
   return error instanceof Failure ? error : fail('internal', { why: textOf(error) }, error);
 }
 
+/** The same failure, with what the user should know besides. */
+export function warned(failure: Failure, warnings: readonly string[]): Failure {
+  return warnings.length === 0 ? failure : new Failure({ ...failure.data, warnings }, failure.cause);
+}
+
 /** A failure that came from another process as data. */
 export function revive(data: FailureData): Failure {
   return new Failure(data);

@@ -50,9 +50,14 @@ export interface ResolvedTarget {
   readonly epochHint?: Epoch;
   /** The whole budget from plan to answered Hello, ms (spec/behaviour.md §9). */
   readonly connectTimeoutMs: number;
-  /** A share link led here: it may lead elsewhere at the next dial. */
-  readonly throughLink?: true;
+  /** The share link that led here, as it was asked for: it may lead elsewhere at the next dial. */
+  readonly link?: string;
   readonly warnings: readonly string[];
+}
+
+/** Everything that the caller should read besides. */
+export function warningsOf({ warnings, target }: Pick<Plan, 'warnings' | 'target'>): readonly string[] {
+  return [...warnings, ...target.warnings];
 }
 
 /** What travels from control to engine for one stream. */

@@ -13,6 +13,7 @@ export interface Problem {
   readonly remedy: string;
   readonly exitStatus: number;
   readonly causes: readonly string[];
+  readonly warnings?: readonly string[];
   /** Id of the request, as in the log. */
   readonly requestId?: string;
 }
@@ -28,6 +29,7 @@ export function problemOf(data: FailureData, requestId?: string): Problem {
     remedy: data.remedy,
     exitStatus: data.exitStatus,
     causes: data.causes,
+    ...(data.warnings === undefined || data.warnings.length === 0 ? {} : { warnings: data.warnings }),
     ...(requestId === undefined ? {} : { requestId }),
   };
 }
@@ -42,7 +44,10 @@ export function failureIn(body: unknown, status: number): FailureData | undefine
   };
   const code = text('code');
   const exitStatus = fields.get('exitStatus');
-  const causes = fields.get('causes');
+  const texts = (name: string): string[] => {
+    const value = fields.get(name);
+    return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
+  };
   if (code === '' || typeof exitStatus !== 'number') return undefined;
   return {
     code,
@@ -50,6 +55,7 @@ export function failureIn(body: unknown, status: number): FailureData | undefine
     remedy: text('remedy'),
     exitStatus,
     status,
-    causes: Array.isArray(causes) ? causes.filter((cause) => typeof cause === 'string') : [],
+    causes: texts('causes'),
+    warnings: texts('warnings'),
   };
 }

@@ -34,7 +34,7 @@ export const REGISTRY = {
   request_too_large: row(
     431,
     2,
-    'the request header section is larger than {limit} bytes',
+    'the request headers are larger than {limit} bytes',
     'Send a smaller Bmux-Request header.',
   ),
   request_timeout: row(

@@ -117,7 +117,7 @@ export const TARGET_SETTINGS = [
     name: 'warm',
     takes: { kind: 'switch', values: ['auto'] },
     default: 'auto',
-    doc: 'Whether a connection is kept: true from the start of the daemon on, "auto" after a use, false not at all.',
+    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s, unless it wants SSH auth: a key may ask for a confirmation), "auto" after a use, false not at all.',
   },
 ] as const satisfies readonly SettingRow[];
 
@@ -141,6 +141,15 @@ export type Settings = Table<typeof SETTINGS> & {
   readonly targets: Readonly<Record<string, TargetSettings>>;
 };
 export type LogLevel = Settings['log.level'];
+
+/** What bmuxd.toml says of a target: by the name that texts show, and over that by the share link that led there. */
+export function targetSettings(
+  { targets }: Pick<Settings, 'targets'>,
+  { label, link }: { readonly label: string; readonly link?: string | undefined },
+): TargetSettings {
+  const own = (name: string): TargetSettings => (Object.hasOwn(targets, name) ? (targets[name] ?? {}) : {});
+  return { ...own(label), ...(link === undefined ? {} : own(link)) };
+}
 
 /** What a row takes, in words: for errors and for the documentation. */
 export function takenBy(row: SettingRow): string {

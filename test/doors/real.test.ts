@@ -45,10 +45,7 @@ async function commands(t: Test, env: Env, session: string): Promise<void> {
 
 async function attached(t: Test, tmux: Tmux, env: Env, session: string): Promise<void> {
   // The shell says how it ended: tmux itself may miss the status of a program in a busy moment.
-  const window = await tmux.open(
-    `'${bmuxOrThrow()}' attach ${session}; echo "left with $?"; exec cat`,
-    env,
-  );
+  const window = await tmux.open(`'${bmuxOrThrow()}' attach ${session}; echo "left with $?"; exec cat`, env);
   await tmux.shows(window, /[#$]/);
   // What is echoed differs from what is typed: only a shell at the other end can have made it.
   await tmux.type(window, `echo typed-i""nto-${session}`);

@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { askedBy } from '../../daemon/engine/door-client.ts';
-import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
 import type { OpenDeps } from '../../daemon/engine/open.ts';
 import { Streams } from '../../daemon/engine/streams.ts';
 import { Transports } from '../../daemon/engine/transports.ts';
@@ -20,7 +19,7 @@ import type { Epoch, Plan } from '../../daemon/wire/plan.ts';
 import { defaultSettings } from '../../daemon/wire/settings.ts';
 import { TestClient } from '../embedded/client.ts';
 import { open, start } from '../embedded/start-server.ts';
-import { coldReached } from '../hello/cold.ts';
+import { coldReached, noSpares } from '../hello/cold.ts';
 import { planFor } from '../hello/opener.ts';
 import { waitFor } from '../real/child.ts';
 import { readAll } from '../transport/dialling.ts';
@@ -36,14 +35,7 @@ async function door(t: Test, plan: Plan) {
   const transports = new Transports({ settings, env: {}, event: () => undefined });
   const places = new Places();
   const learnt = new Learnt({ path: join(folder, 'learnt.json'), warn: () => undefined });
-  const spares = new EngineSpares({
-    settings,
-    held: () => 0,
-    candidateOf: () => undefined,
-    open: () => Promise.reject(new Error('no spares here')),
-    end: (stream) => stream.destroy(),
-    log: () => undefined,
-  });
+  const spares = noSpares();
   const deps: OpenDeps = {
     transports,
     learnt,

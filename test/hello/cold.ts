@@ -1,6 +1,8 @@
-// What an engine knows of its servers where nothing is kept warm.
+// The parts of an engine that keeps nothing warm.
+import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
 import { Reached } from '../../daemon/engine/reached.ts';
 import type { Places } from '../../daemon/pool/places.ts';
+import { defaultSettings } from '../../daemon/wire/settings.ts';
 
 export function coldReached(places: Places): Reached {
   return new Reached({
@@ -11,5 +13,17 @@ export function coldReached(places: Places): Reached {
     warmSinceMs: () => undefined,
     isDialling: () => false,
     streams: () => 0,
+  });
+}
+
+export function noSpares(): EngineSpares {
+  return new EngineSpares({
+    settings: () => ({ ...defaultSettings(), 'warmth.max_places': 0 }),
+    held: () => 0,
+    candidateOf: () => undefined,
+    open: () => Promise.reject(new Error('no spares here')),
+    trustOf: () => Promise.reject(new Error('no spares here')),
+    end: (stream) => stream.destroy(),
+    log: () => undefined,
   });
 }

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Env } from '../../daemon/base/paths.ts';
-import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
 import { openByRace, type OpenDeps, type Opened } from '../../daemon/engine/open.ts';
 import { Transports } from '../../daemon/engine/transports.ts';
 import { Learnt } from '../../daemon/hello/learnt.ts';
@@ -14,7 +13,7 @@ import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Plan, ResolvedTarget, Route } from '../../daemon/wire/plan.ts';
 import { defaultSettings } from '../../daemon/wire/settings.ts';
 import type { Embedded } from '../embedded/launch.ts';
-import { coldReached } from './cold.ts';
+import { coldReached, noSpares } from './cold.ts';
 
 export interface Opener {
   readonly learnt: Learnt;
@@ -42,14 +41,7 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
     event: () => undefined,
   });
   const places = new Places();
-  const spares = new EngineSpares({
-    settings: () => ({ ...settings, 'warmth.max_places': 0 }),
-    held: () => 0,
-    candidateOf: () => undefined,
-    open: () => Promise.reject(new Error('no spares here')),
-    end: (stream) => stream.destroy(),
-    log: () => undefined,
-  });
+  const spares = noSpares();
   const deps: OpenDeps = {
     transports,
     learnt,

@@ -3,6 +3,7 @@ import { deepEqual, equal } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import type { Failure } from '../../daemon/base/failure.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from '../../daemon/hello/handshake.ts';
+import { helloOpening } from '../../daemon/hello/promise.ts';
 import { OptimisticStream, type Reopened } from '../../daemon/hello/optimistic.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { encodeFrame } from '../../daemon/wire/frame.ts';
@@ -91,7 +92,8 @@ export class Rig {
     this.client = new OptimisticStream({
       inner: this.line(wrap).near,
       epoch: EPOCH,
-      greeting: GREETING,
+      opening: helloOpening(EPOCH, GREETING, PROMISED),
+      label: 'prod',
       promised: PROMISED,
       answerMs,
       onConfirmed: () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { duplexPair } from 'node:stream';
 import t from 'tap';
 import type { Failure } from '../../daemon/base/failure.ts';
+import { helloOpening } from '../../daemon/hello/promise.ts';
 import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
 import { Splice } from '../../daemon/splice/splice.ts';
 import { encodeFrame } from '../../daemon/wire/frame.ts';
@@ -57,7 +58,8 @@ t.test('a stream that was dead when it came is a broken promise too, told later 
     const stream = new OptimisticStream({
       inner: near,
       epoch: EPOCH,
-      greeting: GREETING,
+      opening: helloOpening(EPOCH, GREETING, PROMISED),
+      label: 'prod',
       promised: PROMISED,
       answerMs: 60_000,
       onConfirmed: () => t.fail('nothing was answered'),
@@ -189,7 +191,8 @@ t.test('over real sockets', async (t) => {
     const stream = new OptimisticStream({
       inner,
       epoch: EPOCH,
-      greeting: GREETING,
+      opening: helloOpening(EPOCH, GREETING, PROMISED),
+      label: 'prod',
       promised: PROMISED,
       answerMs: 60_000,
       onConfirmed: () => undefined,

@@ -13,14 +13,14 @@ const ROUND_TRIP_MS = 30;
 
 export interface FarWorld {
   readonly bmuxd: Bmuxd;
-  /** Behind the target `far`, and behind `kept`, which is the same gateway by another name. */
+  /** Behind the target `far`. */
   readonly tls: Embedded;
   /** Behind the target `home`. */
   readonly iroh: Embedded;
   /** What the status says of a target; undefined before it was spoken to. */
-  row(target: string): Promise<ReachedRow | undefined>;
-  /** A stream on which a Ping was answered; ended again unless `keep`. */
-  ask(target: string): Promise<{ readonly warm: boolean }>;
+  readonly row: (target: string) => Promise<ReachedRow | undefined>;
+  /** Opens a stream, waits for the answer to a Ping, and ends it. */
+  readonly ask: (target: string) => Promise<{ readonly warm: boolean }>;
 }
 
 /** Ends with the test. `connectTimeoutMs`: of each target. */

@@ -1,0 +1,64 @@
+// Targets with `warm = true` in bmuxd.toml: the engine is told of them again and again, so that one that was away is warm once it is back, and a share
+// link is followed to where it leads now.
+import type { Logger } from '../base/log.ts';
+import type { ToEngine } from '../wire/engine-messages.ts';
+import { asFailure } from '../wire/fail.ts';
+import type { Plan } from '../wire/plan.ts';
+import type { Settings } from '../wire/settings.ts';
+
+/** ms between two times; an engine to which a target is warm already does nothing. */
+const AGAIN_MS = 15_000;
+
+export interface KeptWarmOptions {
+  readonly settings: () => Settings;
+  readonly plan: (target: string) => Promise<Plan>;
+  readonly tell: (message: ToEngine) => void;
+  readonly log: Logger;
+}
+
+export class KeptWarm {
+  readonly #options: KeptWarmOptions;
+  readonly #timer: NodeJS.Timeout;
+  #open = false;
+
+  constructor(options: KeptWarmOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => void this.#tellAll(isSilent), AGAIN_MS);
+    this.#timer.unref();
+  }
+
+  /** From now on there are plans to be had. */
+  open(): void {
+    this.#open = true;
+    this.refresh();
+  }
+
+  /** Settings, config or engine have changed. */
+  refresh(): void {
+    void this.#tellAll(() => true);
+  }
+
+  close(): void {
+    this.#open = false;
+    clearInterval(this.#timer);
+  }
+
+  /** Never rejects. */
+  async #tellAll(which: (plan: Plan) => boolean): Promise<void> {
+    const { settings, plan, tell, log } = this.#options;
+    for (const [target, { warm }] of Object.entries(settings().targets)) {
+      if (warm !== true || !this.#open) continue;
+      try {
+        const made = await plan(target);
+        if (which(made)) tell({ type: 'warm', plan: made });
+      } catch (error) {
+        log.info({ target, err: asFailure(error).data }, 'cannot be kept warm');
+      }
+    }
+  }
+}
+
+/** An agent may ask a person to confirm the use of a key: not every 15 s. */
+function isSilent({ target: { route } }: Plan): boolean {
+  return route.transport !== 'iroh' || !route.sshAuth;
+}
