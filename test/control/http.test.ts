@@ -103,6 +103,31 @@ t.test('a refusal is a problem with the text, the remedy and the exit status', a
   });
 });
 
+t.test('a refusal carries what the user should know besides', async (t) => {
+  const answer = await raw(upgradeText('{"target":"mispelt"}'));
+  t.match(problem(answer), {
+    code: 'server_not_running',
+    warnings: [/^target 'mispelt' is not configured: connecting to the local server$/],
+  });
+  const shim = await bmuxd.shim(['mispelt']);
+  t.match(shim.stderr, /^bmux-stream: target 'mispelt' is not configured.*\nbmux server is not running/);
+});
+
+t.test('ifRunning: what is out of reach is nothing there, what takes too long is an error', async (t) => {
+  // A key that nobody has here (RFC 8032 §7.1, TEST 1).
+  const id = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a';
+  await bmuxd.configure(
+    'bmux.toml',
+    `[connections.targets.far]\ntransport = "iroh"\nendpoint_id = "${id}"\niroh_ip_addr = "127.0.0.1:9"\nconnect_timeout_ms = 500\n`,
+  );
+  for (const [target, status] of [
+    ['tls://127.0.0.1:1', 204],
+    ['far', 504],
+  ] as const) {
+    t.equal((await raw(upgradeText(JSON.stringify({ target, ifRunning: true })))).status, status, target);
+  }
+});
+
 const get = (path: string, ...headers: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Connection: close', ...headers, '', ''].join('\r\n');
 
@@ -147,12 +172,11 @@ t.test('what is not right is refused by name, and the daemon lives', async (t) =
   t.equal((await bmuxd.status()).pid, bmuxd.pid);
 });
 
-t.test('a request of 60 KiB is taken', async (t) => {
-  const text = upgradeText(JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true }));
-  // Padded by a header that nobody reads.
-  const padded = text.replace('\r\n\r\n', `\r\nX-Pad: ${'p'.repeat(60 * 1024 - text.length)}\r\n\r\n`);
-  t.ok(padded.length > 60_000);
-  t.equal((await raw(padded)).status, 204);
+t.test('a request of 64 KiB is taken', async (t) => {
+  const request = JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true });
+  t.equal((await raw(upgradeText(request.padEnd(64 * 1024)))).status, 204);
+  const larger = await raw(upgradeText(`${request.slice(0, -1).padEnd(64 * 1024)}}`));
+  t.match(problem(larger), { status: 431, code: 'request_too_large' });
 });
 
 t.test(

@@ -180,6 +180,41 @@ t.test('after a jump of the clock all are checked before use, in one round trip'
   }
 });
 
+t.test('after a change of the network none is believed unasked', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  t.ok(rig.spares.count('prod') > 0);
+  rig.spares.distrust();
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 50, 'one round trip');
+  await rig.clock.advance(1000);
+  rig.silent = true;
+  rig.fails = true;
+  rig.spares.distrust();
+  t.equal(
+    (await rig.take()).line,
+    undefined,
+    'a dead one is not handed out, however fresh its last proof is',
+  );
+  rig.spares.close();
+});
+
+t.test('nobody waits longer than they have time', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  rig.makeMs = 900;
+  rig.roundTripMs = 450;
+  rig.spares.used(rig.recipe(), rig.makeMs, rig.roundTripMs);
+  await rig.clock.advance(500);
+  const since = rig.clock.now();
+  let over: number | undefined;
+  void rig.spares.take(rig.recipe(), 100).then(() => (over = rig.clock.now()));
+  await rig.clock.advance(1000);
+  t.equal((over ?? Infinity) - since, 100);
+  rig.spares.close();
+});
+
 t.test('a long sleep is no recent use', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
