@@ -158,6 +158,7 @@ function ignore(): void {
 function unreachable(socket: string, error: NodeJS.ErrnoException, again: boolean): Error {
   switch (error.code) {
     case 'ENOENT':
+    case 'ENOTDIR':
     case 'ECONNREFUSED': {
       const failure = fail('daemon_not_running', { socket }, error);
       return again ? new Lost(failure) : failure;

@@ -1,14 +1,15 @@
 // The client library: a stream to a bmux server through the broker, for Node programs.
-import { lstatSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
-import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
+import type { Env } from '../daemon/base/paths.ts';
 import type { StreamInfo } from '../daemon/wire/answers.ts';
 import { whitelisted } from '../daemon/wire/caller-env.ts';
 import { fail } from '../daemon/wire/fail.ts';
 import { asciiJson } from '../daemon/wire/header.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/wire/request-types.ts';
 import { askForStream } from './connect.ts';
+import { controlSocketOf, workingDirectory } from './control-socket.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
 export type { StreamInfo } from '../daemon/wire/answers.ts';
@@ -79,7 +80,7 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     ...(contract === undefined ? {} : { contract }),
     ...(buildId === undefined ? {} : { buildId }),
     ...(slot === undefined ? {} : { slot }),
-    cwd: options.cwd ?? process.cwd(),
+    cwd: options.cwd ?? workingDirectory(),
     env: whitelisted(env),
   };
   const { socket, info } = await askForStream({
@@ -89,17 +90,4 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     signal: options.signal,
   });
   return { stream: socket, info };
-}
-
-/** Where the daemon listens. Its folder may lie in a temp dir of all users: in somebody else's, somebody else would read the streams. */
-function controlSocketOf(env: Env): string {
-  const { dir, controlSocket } = bmuxdPaths(env);
-  if ((env['BMUXD_SOCKET'] ?? '') !== '') return controlSocket;
-  const info = lstatSync(dir, { throwIfNoEntry: false });
-  const uid = process.getuid?.();
-  if (info !== undefined && uid !== undefined && info.uid !== uid) {
-    const why = `belongs to user ${String(info.uid)}, not to you (${String(uid)})`;
-    throw fail('runtime_dir_insecure', { path: dir, why });
-  }
-  return controlSocket;
 }

@@ -130,6 +130,8 @@ export interface BmuxdPaths {
   /** The bmuxd dir, mode 0700. */
   readonly dir: string;
   readonly controlSocket: string;
+  /** Whoever answers here is the daemon of this dir, wherever its control socket is. */
+  readonly ownerSocket: string;
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
@@ -151,6 +153,7 @@ export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platfor
   return {
     dir,
     controlSocket: set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock'),
+    ownerSocket: join(dir, 'owner.sock'),
     enginesDir: join(dir, 'engines'),
     settings:
       set(env, 'BMUXD_CONFIG') ??

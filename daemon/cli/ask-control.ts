@@ -1,8 +1,12 @@
 // How a command asks the daemon: one bounded request, and the failures that a person should read when nobody answers.
 import { errnoOf, Failure, textOf } from '../base/failure.ts';
-import { bmuxdPaths, type Env } from '../base/paths.ts';
-import { ask, NoAnswer, type Question } from '../handoff/ask.ts';
+import { controlSocketOf } from '../../client-shim/control-socket.ts';
+import { isAnswering } from '../../client-shim/probe.ts';
+import { inTime } from '../base/deadline.ts';
+import type { Env } from '../base/paths.ts';
+import { ask, NoAnswer, type Answer, type Question } from '../handoff/ask.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import { failureIn } from '../wire/problem.ts';
 
 /** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, or the failure that the daemon sent. */
@@ -13,10 +17,10 @@ export async function askControl(
   timeoutMs: number,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<unknown> {
-  const socketPath = bmuxdPaths(env).controlSocket;
+  const socketPath = controlSocketOf(env);
   let answer;
   try {
-    answer = await ask({ socketPath, method, path, headers, timeoutMs });
+    answer = await answerOf(ask({ socketPath, method, path, headers, timeoutMs }), socketPath);
   } catch (error) {
     throw unasked(error, socketPath);
   }
@@ -24,10 +28,22 @@ export async function askControl(
   throw refused(answer.body, answer.status, socketPath);
 }
 
+/** Waits for `answer`; after a while of silence the daemon is asked on a second socket whether it lives. */
+async function answerOf(answer: Promise<Answer>, socketPath: string): Promise<Answer> {
+  const silent = new NoAnswer(LIMITS.silenceMs);
+  try {
+    return await inTime(answer, LIMITS.silenceMs, () => silent);
+  } catch (error) {
+    if (error !== silent || !(await isAnswering(socketPath))) throw error;
+    return answer;
+  }
+}
+
 /** What a person should read when the daemon could not be asked. */
 export function unasked(error: unknown, socket: string): Failure {
   const errno = errnoOf(error);
-  if (errno === 'ENOENT' || errno === 'ECONNREFUSED') return fail('daemon_not_running', { socket }, error);
+  if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ECONNREFUSED')
+    return fail('daemon_not_running', { socket }, error);
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
   // A full queue of connections: somebody is there who does not accept them.
   if (error instanceof NoAnswer || errno === 'EAGAIN') return fail('daemon_not_answering', { socket }, error);

@@ -51,7 +51,7 @@ export const env: Command = {
     const [target] = context.args;
     if (target === undefined) throw usage('env', 'name a target');
     const shell = context.options['shell'] ?? 'bash';
-    const print = typeof shell === 'string' ? SHELLS[shell] : undefined;
+    const print = typeof shell === 'string' && Object.hasOwn(SHELLS, shell) ? SHELLS[shell] : undefined;
     if (print === undefined)
       throw usage('env', `--shell: '${String(shell)}' is none of bash, zsh, fish, json`);
     context.out(print(await variablesFor(target, context)));

@@ -1,12 +1,13 @@
 // `bmuxd events`: what happens, as it happens; what happened lately first.
 import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../base/failure.ts';
-import { bmuxdPaths } from '../base/paths.ts';
+import { controlSocketOf } from '../../client-shim/control-socket.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { refused, unasked } from './ask-control.ts';
 import type { Command, CommandContext } from './context.ts';
+import { printable } from './table.ts';
 
 /** A line longer than this is none of ours. */
 const MAX_LINE = 1024 * 1024;
@@ -22,7 +23,7 @@ export const events: Command = {
 
 /** Ends with 0 when the daemon leaves, or when nobody reads what is printed; a signal ends it like any other program. */
 function follow({ env, out, options, stdout }: CommandContext): Promise<number> {
-  const socket = bmuxdPaths(env).controlSocket;
+  const socket = controlSocketOf(env);
   const json = options['json'] === true;
   return new Promise((resolve, reject) => {
     const call = request({ socketPath: socket, path: '/v1/events', agent: false });
@@ -100,5 +101,5 @@ function readable(data: string): string {
   // The daemon's own event: its shape is that of daemon/wire/answers.ts.
   const { atMs, type, target, requestId, code, detail } = JSON.parse(data) as BrokerEvent;
   const parts = [new Date(atMs).toISOString(), type, target, requestId, code, detail?.split('\n', 1)[0]];
-  return `${parts.filter((part) => part !== undefined).join('  ')}\n`;
+  return `${printable(parts.filter((part) => part !== undefined).join('  '))}\n`;
 }

@@ -38,6 +38,8 @@ export interface ContextsOptions {
   readonly own: CallerEnv;
   readonly cwd: string;
   readonly max: () => number;
+  /** True for a context that must stay watched, asked for or not: it has target sockets. */
+  readonly isPinned: (key: string) => boolean;
   /** The files of a context have changed, or were read anew. */
   readonly onChange: () => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
@@ -81,8 +83,10 @@ export class Contexts {
     const cwd = request.cwd ?? (request.env === undefined ? this.#options.cwd : undefined);
     const inputs = contextInputs(env, cwd, request.slot);
     const context = this.#context(inputs);
-    const current = await this.#current(context, { cwd, term: env.TERM });
-    this.#watchWhatIsRead(context);
+    const current = await this.#current(context, { cwd, term: env.TERM }).finally(() => {
+      // Also what was read in vain: it may be mended.
+      this.#watchWhatIsRead(context);
+    });
     const held =
       current.problem === undefined ? [] : [`${current.problem.message}; the last good config is in force`];
     return {
@@ -159,12 +163,12 @@ export class Contexts {
     return context;
   }
 
-  /** The daemon's own context stays: the status speaks of it. */
+  /** The daemon's own context stays: the status speaks of it. So do those that are pinned. */
   #evict(): void {
-    for (const context of this.#contexts.values()) {
-      if (this.#contexts.size <= this.#options.max()) return;
-      if (context.key !== this.#ownKey) this.#forget(context);
-    }
+    const { isPinned, max } = this.#options;
+    const loose = [...this.#contexts.values()].filter(({ key }) => key !== this.#ownKey && !isPinned(key));
+    const surplus = loose.length + 1 - max();
+    for (const context of loose.slice(0, Math.max(0, surplus))) this.#forget(context);
   }
 
   #forget(context: Context): void {
@@ -198,7 +202,8 @@ export class Contexts {
       if (!(error instanceof Failure)) throw error;
       const cause = error.cause instanceof Failure ? error.cause.code : error.code;
       // What only this caller's environment names wrongly is told to this caller: it is no state of the daemon, and not worth watchers.
-      if (OF_THE_CALLER.has(cause) && context.key !== this.#ownKey) this.#forget(context);
+      const stays = context.key === this.#ownKey || this.#options.isPinned(context.key);
+      if (OF_THE_CALLER.has(cause) && !stays) this.#forget(context);
       else this.#note(context, error);
       throw error;
     }

@@ -10,7 +10,6 @@ import { HandoffSender } from '../handoff/sender.ts';
 import { whitelisted } from '../wire/request.ts';
 import type { Settings } from '../wire/settings.ts';
 import { isActivated, listenActivated } from './activation.ts';
-import { claim } from './claim.ts';
 import { withoutDoor } from './door-env.ts';
 import { Doors } from './doors.ts';
 import { Ending } from './ending.ts';
@@ -23,6 +22,7 @@ import { Contexts } from './contexts.ts';
 import { Engines } from './engines.ts';
 import { Generations } from './generations.ts';
 import { makeHome } from './home.ts';
+import { Ownership } from './ownership.ts';
 import { proxyFetch } from './proxy-fetch.ts';
 import { Report } from './report.ts';
 import { makeServer } from './server.ts';
@@ -44,7 +44,7 @@ export interface Control {
   /** Leaves: engines drain, live streams go on. Resolves when the socket is gone. Calling twice is safe. */
   close(): Promise<void>;
   reload(): Promise<void>;
-  /** Resolves when somebody asked over the control socket for everything to end, and everything has. */
+  /** Resolves when somebody asked over the control socket for everything to end, and everything has; or when another daemon has the dir. */
   readonly stopped: Promise<void>;
 }
 
@@ -65,8 +65,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     sink.write(line);
   };
   const events = new Events();
+  let ownership: Ownership | undefined;
   const doors = new Doors({
     log,
+    mayTakeBack: async () => (await ownership?.isOurs()) ?? false,
     event: (event) => {
       events.add(event);
     },
@@ -100,11 +102,12 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   const generations = new Generations({ dir: paths.enginesDir });
   const max = (): number => settings()['contexts.max'];
-  const contexts = new Contexts({
+  const contexts: Contexts = new Contexts({
     env,
     own,
     cwd,
     max,
+    isPinned: (key): boolean => targetDoors.serves(key),
     log,
     onChange: () => {
       if (!doorsAreOpen) return;
@@ -126,7 +129,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   };
   const files = new CallerFiles();
   const fetch = proxyFetch(env);
-  const targetDoors = new TargetDoors({
+  const targetDoors: TargetDoors = new TargetDoors({
     dir: paths.dir,
     doors,
     contexts,
@@ -221,7 +224,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   app.server.on('upgrade', (message, socket, head) => {
     upgrade.handle(message, socket, head);
   });
-  let unbind = (): Promise<void> => Promise.resolve();
   const watch = watchFiles({
     files: () => [paths.settings],
     onChange: () => {
@@ -230,12 +232,18 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       });
     },
   });
+  let leaveLost = (): void => {};
+  const lost = new Promise<void>((resolve) => {
+    leaveLost = resolve;
+  });
   // Before anybody can ask for it.
   const ending = new Ending({
     log,
     server: app.server,
     refuse: [upgrade, targetDoors, keptWarm, events, sender],
-    unbind: () => unbind(),
+    unbind: async () => {
+      await ownership?.release();
+    },
     doors: {
       leave: () => {
         doors.leave();
@@ -247,10 +255,20 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     watchers: [watch, contexts],
   });
   try {
-    if (isActivated(env, process.pid)) await listenActivated(app.server);
-    else unbind = await claim(paths, app.server);
+    const activated = isActivated(env, process.pid);
+    ownership = await Ownership.claim({
+      paths,
+      server: app.server,
+      activated,
+      log,
+      onLost: ({ data: { code, detail } }) => {
+        log.error({ code, detail }, 'another bmuxd has this folder now; leaving it to that one');
+        leaveLost();
+      },
+    });
+    if (activated) await listenActivated(app.server);
   } catch (error) {
-    await Promise.all([app.close(), watch.close()]);
+    await Promise.all([app.close(), watch.close(), ownership?.release()]);
     throw error;
   }
   await generations.sweep();
@@ -262,6 +280,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     .then(() => targetDoors.open())
     .then(() => {
       doorsAreOpen = true;
+      // What has changed meanwhile was told to nobody.
+      void targetDoors.refresh();
       takeOver();
       keptWarm.open();
     })
@@ -272,6 +292,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     socketPath: paths.controlSocket,
     close: () => ending.close(),
     reload,
-    stopped: ending.stopped,
+    stopped: Promise.race([ending.stopped, lost]),
   };
 }

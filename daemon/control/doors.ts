@@ -36,6 +36,8 @@ interface Door {
 export interface DoorsOptions {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+  /** False when the dir is another daemon's by now: its doors are not ours to take back. */
+  readonly mayTakeBack: () => Promise<boolean>;
 }
 
 /** ms between two looks whether the paths are still ours. */
@@ -215,6 +217,7 @@ export class Doors {
   /** Somebody else's socket, or none, is where ours should be: a fresh folder takes the path back. */
   async #takeBack(door: Door): Promise<void> {
     if (this.#closed || this.#doors.get(door.id) !== door || (await door.folder.isOurs())) return;
+    if (!(await this.#options.mayTakeBack())) return;
     this.#options.log.warn(
       { target: door.target, path: door.folder.socketPath },
       'the target socket was replaced by somebody; taking the path back',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../base/log.ts';
 import type { BmuxdPaths, Env } from '../base/paths.ts';
-import { textOf } from '../base/failure.ts';
+import { errnoOf, Failure, textOf } from '../base/failure.ts';
 import { askEngine } from '../handoff/ask.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
@@ -272,6 +272,8 @@ export class Engines {
       engine.missed = 0;
     } catch (error) {
       engine.missed += 1;
+      // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well.
+      if (error instanceof Failure && errnoOf(error.cause) === 'ENOENT') this.tell({ type: 'bind' });
       this.#options.log.warn(
         { generation: engine.generation, missed: engine.missed, why: textOf(error) },
         'engine does not answer',

@@ -1,6 +1,7 @@
 // All engines of this user, whoever started them: found by their sockets, asked side by side, each call bounded.
 import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inTime } from '../base/deadline.ts';
 import { isListening } from '../handoff/bind.ts';
 import { askEngine } from '../handoff/ask.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -23,18 +24,23 @@ export class Generations {
   readonly #dir: string;
   /** The last answer of each engine and when it came, performance.now(). */
   readonly #last = new Map<string, { readonly status: EngineStatus; readonly at: number }>();
+  /** Engines that did not answer the last survey: nobody waits for them until they do. */
+  readonly #silent = new Set<string>();
+  /** Questions of surveys that are under way. */
+  readonly #asked = new Map<string, Promise<boolean>>();
 
   constructor(options: { readonly dir: string }) {
     this.#dir = options.dir;
   }
 
   async survey(): Promise<Survey> {
-    const answers = await this.#askAll('/v1/engine', LIMITS.surveyMs);
+    const generations = await this.#list();
+    const there = await Promise.all(generations.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
     const reached: ReachedRow[] = [];
     const now = performance.now();
-    for (const { generation, body } of answers) {
-      if (isEngineStatus(body)) this.#last.set(generation, { status: body, at: now });
+    for (const [index, generation] of generations.entries()) {
+      if (there[index] !== true) continue;
       const last = this.#last.get(generation);
       const unknown: EngineRow = {
         generation,
@@ -51,9 +57,32 @@ export class Generations {
       if (fresh) reached.push(...last.status.reached);
     }
     for (const generation of this.#last.keys()) {
-      if (!answers.some((answer) => answer.generation === generation)) this.#last.delete(generation);
+      if (!generations.includes(generation)) this.#last.delete(generation);
     }
     return { engines, reached };
+  }
+
+  /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
+  async #glance(generation: string): Promise<boolean> {
+    let asked = this.#asked.get(generation);
+    if (asked === undefined) {
+      asked = this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs)
+        .then((answer) => {
+          if (answer === undefined) return false;
+          this.#silent.delete(generation);
+          if (isEngineStatus(answer.body))
+            this.#last.set(generation, { status: answer.body, at: performance.now() });
+          else this.#silent.add(generation);
+          return true;
+        })
+        .finally(() => this.#asked.delete(generation));
+      this.#asked.set(generation, asked);
+    }
+    const patience = this.#silent.has(generation) ? LIMITS.glanceMs : LIMITS.surveyMs;
+    return inTime(asked, patience, () => new Error('late')).catch(() => {
+      this.#silent.add(generation);
+      return true;
+    });
   }
 
   async streams(): Promise<StreamList> {
@@ -118,21 +147,26 @@ export class Generations {
     timeoutMs: number,
   ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
     const answers = await Promise.all(
-      (await this.#list()).map(async (generation) => {
-        try {
-          return {
-            generation,
-            body: (await askEngine(this.#path(generation), 'GET', path, timeoutMs)).body,
-          };
-        } catch {
-          // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.
-          if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
-          await unlink(this.#path(generation)).catch(() => undefined);
-          return undefined;
-        }
-      }),
+      (await this.#list()).map((generation) => this.#ask(generation, path, timeoutMs)),
     );
     return answers.filter((answer) => answer !== undefined);
+  }
+
+  /** Undefined when nobody is there; no body when somebody is, and silent. */
+  async #ask(
+    generation: string,
+    path: string,
+    timeoutMs: number,
+  ): Promise<{ readonly generation: string; readonly body: unknown } | undefined> {
+    try {
+      const { body } = await askEngine(this.#path(generation), 'GET', path, timeoutMs);
+      return { generation, body };
+    } catch {
+      // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.
+      if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
+      await unlink(this.#path(generation)).catch(() => undefined);
+      return undefined;
+    }
   }
 
   async #list(): Promise<string[]> {

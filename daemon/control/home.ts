@@ -1,12 +1,14 @@
 // The bmuxd dir: made with mode 0700, and refused when somebody else could get in.
 import { lstat, mkdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { errnoOf, textOf } from '../base/failure.ts';
 import type { BmuxdPaths } from '../base/paths.ts';
+import { maxSocketPath, PRIVATE_NAME } from '../handoff/bind.ts';
 import { fail } from '../wire/fail.ts';
 
 /** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_insecure`. */
 export async function makeHome(paths: BmuxdPaths): Promise<void> {
+  checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
     try {
       await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -16,6 +18,14 @@ export async function makeHome(paths: BmuxdPaths): Promise<void> {
     }
     await checkPrivate(dir, dir === paths.dir);
   }
+}
+
+/** Engines run elsewhere, and their sockets have the longest names. */
+function checkPath({ dir, enginesDir }: BmuxdPaths): void {
+  if (!isAbsolute(dir)) throw fail('runtime_dir_insecure', { path: dir, why: 'is not an absolute path' });
+  const path = join(enginesDir, PRIVATE_NAME);
+  const length = Buffer.byteLength(path);
+  if (length > maxSocketPath()) throw fail('socket_path_too_long', { path, length, limit: maxSocketPath() });
 }
 
 /** The bmuxd dir must be a folder itself, not a link that somebody planted in a shared temp folder. */

@@ -27,6 +27,8 @@ export interface TargetDoorsOptions extends PrepareDeps {
 type Context = Omit<KnownContext, 'inline'>;
 
 interface Served {
+  /** Of the context (daemon/control/context-key.ts). */
+  key: string;
   /** As its last caller had it: agent, terminal and folder belong to the caller, and the last one's count. */
   context: Context;
   /** Targets outside the config, the oldest first. */
@@ -47,6 +49,9 @@ export class TargetDoors {
   /** One run at a time, so that no older plan comes after a newer one; and one that waits, for all that changed meanwhile. */
   #running: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
+  /** The same for inline targets. */
+  #inlineDone: Promise<void> = Promise.resolve();
+  #inlineNext: Promise<void> | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #made = 0;
 
@@ -59,17 +64,16 @@ export class TargetDoors {
   async open(): Promise<void> {
     const { own, known } = this.#options;
     const before = await known.load();
-    this.#served.set(this.#ownParent, {
-      context: { env: own.env, cwd: own.cwd, slot: undefined },
-      inline: new Set(),
-    });
+    const ownContext: Context = { env: own.env, cwd: own.cwd, slot: undefined };
+    this.#served.set(this.#ownParent, servedFor(ownContext));
     for (const { inline, ...context } of before) {
       const parent = this.#parentOf(context);
-      if (parent !== this.#ownParent) this.#served.set(parent, { context, inline: new Set(inline) });
+      if (parent !== this.#ownParent) this.#served.set(parent, servedFor(context, inline));
       else this.#remembered(context, inline);
     }
     this.#forgetOldest();
     await this.refresh();
+    await this.#inlineDone;
     await this.#sweepAll();
     if (!this.#abort.signal.aborted) {
       this.#sweep = setTimeout(() => void this.#sweepAll(), SWEEP_MS);
@@ -86,8 +90,9 @@ export class TargetDoors {
     const context = this.#contextOf(request);
     const parent = this.#parentOf(context);
     const plan = await this.#plan(context, target);
-    const folder = await doors.ensure({ target, parent, plan });
+    // Before there is a door: a refresh that is under way removes what nobody wants.
     await this.#remember(parent, context, target);
+    const folder = await doors.ensure({ target, parent, plan });
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
 
@@ -96,11 +101,25 @@ export class TargetDoors {
     return this.#plan(this.#contextOf(request), request.target ?? '');
   }
 
-  /** Renews every plan, makes what is new and removes what the config no longer names: called when a config has changed. Never rejects. */
+  /** True for a context that has doors: its files must stay watched. */
+  serves(key: string): boolean {
+    return [...this.#served.values()].some((served) => served.key === key);
+  }
+
+  /**
+   * Renews every plan, makes what is new and removes what the config no longer names: called when a config has changed. Never rejects. Inline targets
+   * follow in the background: a control plane that does not answer must not hold up those that the config names.
+   */
   refresh(): Promise<void> {
     this.#next ??= this.#running.then(async () => {
       this.#next = undefined;
-      for (const parent of this.#served.keys()) await this.#sync(parent);
+      const parents = [...this.#served.keys()];
+      for (const parent of parents) await this.#sync(parent);
+      this.#inlineNext ??= this.#inlineDone.then(async () => {
+        this.#inlineNext = undefined;
+        await Promise.all([...this.#served.keys()].map((parent) => this.#syncInline(parent)));
+      });
+      this.#inlineDone = this.#inlineNext;
     });
     this.#running = this.#next;
     return this.#next;
@@ -144,7 +163,7 @@ export class TargetDoors {
 
   async #remember(parent: string, context: Context, target: string): Promise<void> {
     const known = this.#served.get(parent);
-    const served: Served = known ?? { context, inline: new Set<string>() };
+    const served = known ?? servedFor(context);
     served.context = context;
     this.#served.delete(parent);
     this.#served.set(parent, served);
@@ -187,19 +206,29 @@ export class TargetDoors {
       const { config } = await contexts.view(requestOf(served.context));
       const named = config.connections.targets;
       const kept = new Set<string>();
-      for (const target of [...named.keys(), ...served.inline]) {
-        try {
-          await doors.ensure({ target, parent, plan: await this.#plan(served.context, target) });
-          kept.add(target);
-        } catch (error) {
-          // Where an inline target leads may be known to a control plane that cannot be asked just now.
-          if (!named.has(target) && doors.has(parent, target)) kept.add(target);
-          log.debug({ target, err: asFailure(error).data }, 'no target socket');
-        }
-      }
-      await doors.retain(parent, kept);
+      for (const target of named.keys()) if (await this.#renewed(parent, served, target)) kept.add(target);
+      // Those of now: a door may have been asked for meanwhile.
+      await doors.retain(parent, new Set([...kept, ...served.inline]));
     } catch (error) {
       log.warn({ parent, err: asFailure(error).data }, 'target sockets stay as they are');
+    }
+  }
+
+  /** Where an inline target leads may be known to a control plane that cannot be asked just now: its door stays as it is then. Never rejects. */
+  async #syncInline(parent: string): Promise<void> {
+    const served = this.#served.get(parent);
+    if (served === undefined || this.#abort.signal.aborted) return;
+    await Promise.all([...served.inline].map((target) => this.#renewed(parent, served, target)));
+  }
+
+  /** False when the target cannot be resolved. */
+  async #renewed(parent: string, { context }: Served, target: string): Promise<boolean> {
+    try {
+      await this.#options.doors.ensure({ target, parent, plan: await this.#plan(context, target) });
+      return true;
+    } catch (error) {
+      this.#options.log.debug({ target, err: asFailure(error).data }, 'no target socket');
+      return false;
     }
   }
 
@@ -238,6 +267,11 @@ export class TargetDoors {
       });
     }
   }
+}
+
+function servedFor(context: Context, inline: readonly string[] = []): Served {
+  const { key } = contextInputs(context.env, context.cwd, context.slot);
+  return { key, context, inline: new Set(inline) };
 }
 
 function requestOf({ env, cwd, slot }: Context): Pick<StreamRequest, 'env' | 'slot' | 'cwd'> {

@@ -228,6 +228,11 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         spares.drop(addressOf(message.plan.target.route));
         transports.drop(message.plan.target.route);
         break;
+      case 'bind':
+        server?.rebind().catch((error: unknown) => {
+          log.warn({ err: textOf(error) }, 'binding the engine socket again');
+        });
+        break;
       case 'close door':
         doors.close(message.door);
         break;
@@ -274,6 +279,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
 
 function isToEngine(message: unknown): message is ToEngine {
   return (
-    isMessage(message) && ['stream', 'door', 'close door', 'warm', 'drop', 'settings'].includes(message.type)
+    isMessage(message) &&
+    ['stream', 'door', 'close door', 'bind', 'warm', 'drop', 'settings'].includes(message.type)
   );
 }

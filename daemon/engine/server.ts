@@ -1,9 +1,10 @@
 // The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one.
+import type { Server } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { fail } from '../wire/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../wire/problem.ts';
 import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
-import { bindSocket } from '../handoff/bind.ts';
+import { bindSocket, forwardTo } from '../handoff/bind.ts';
 import type { Streams } from './streams.ts';
 
 export interface EngineServerOptions {
@@ -17,6 +18,8 @@ export interface EngineServerOptions {
 }
 
 export interface EngineServer {
+  /** Binds the socket again: its path has vanished. */
+  rebind(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -43,10 +46,17 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     return reply.code(202).send({ schema: SCHEMA });
   });
   await app.ready();
-  const unbind = await bindSocket(app.server, options.socketPath);
+  let bound = await bindSocket(app.server, options.socketPath);
+  let forwarder: Server | undefined;
   return {
+    rebind: async () => {
+      forwarder?.close();
+      forwarder = forwardTo(app.server);
+      bound = await bindSocket(forwarder, options.socketPath);
+    },
     close: async () => {
-      await unbind();
+      await bound.unbind();
+      forwarder?.close();
       await app.close();
     },
   };

@@ -1,6 +1,7 @@
 // Binding a Unix socket so that an older server can never remove a newer one's: a private name, renamed into place.
 import { lstat, rename, unlink } from 'node:fs/promises';
-import { connect, type Server } from 'node:net';
+import type { Server as HttpServer } from 'node:http';
+import { connect, createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
@@ -10,8 +11,24 @@ export function maxSocketPath(platform: NodeJS.Platform = process.platform): num
   return platform === 'linux' ? 107 : 103;
 }
 
-/** Listens on `path`, replacing whatever is there. The returned function removes the socket again if it is still ours. */
-export async function bindSocket(server: Server, path: string): Promise<() => Promise<void>> {
+/** A socket that was bound: what tells it from another one at its path. */
+export interface Bound {
+  readonly ino: bigint;
+  readonly dev: bigint;
+  /** Removes the socket again if it is still ours. */
+  readonly unbind: () => Promise<void>;
+}
+
+/** Accepts for `server`, which may listen elsewhere: a server of HTTP has one listening socket only. */
+export function forwardTo(server: HttpServer): Server {
+  return createServer({ allowHalfOpen: true }, (socket) => server.emit('connection', socket));
+}
+
+/** Longest name that `bindSocket` makes in a folder for a while. */
+export const PRIVATE_NAME = '.4194304.abcdef';
+
+/** Listens on `path`, replacing whatever is there. */
+export async function bindSocket(server: Server, path: string): Promise<Bound> {
   const private_ = join(dirname(path), `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`);
   for (const name of [path, private_]) {
     const length = Buffer.byteLength(name);
@@ -26,15 +43,16 @@ export async function bindSocket(server: Server, path: string): Promise<() => Pr
     });
   });
   await rename(private_, path);
-  const { ino, dev } = await lstat(path);
-  return async () => {
+  const { ino, dev } = await lstat(path, { bigint: true });
+  const unbind = async (): Promise<void> => {
     try {
-      const now = await lstat(path);
+      const now = await lstat(path, { bigint: true });
       if (now.ino === ino && now.dev === dev) await unlink(path);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
   };
+  return { ino, dev, unbind };
 }
 
 /** True when somebody accepts connections on `path`. A socket file without a listener is stale. */

@@ -16,8 +16,10 @@ export const LIMITS = {
   heartbeatMs: 2000,
   /** ms an engine may need to answer on its own socket. */
   engineAnswerMs: 1000,
-  /** ms that a status waits for an engine: `bmuxd status` answers within 200 ms. */
-  surveyMs: 120,
+  /** ms that a status waits for an engine: `bmuxd status` answers within 200 ms, Node's own start among them. */
+  surveyMs: 80,
+  /** The same for one that has not answered the last time, ms. */
+  glanceMs: 10,
   /** ms that the last answer of an engine stands for one that is late: longer, and a status would not see one that has just stopped. */
   surveyKeptMs: 1000,
   /** ms that control allows an engine beyond a request's own budget before it answers for it. */
