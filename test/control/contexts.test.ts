@@ -6,6 +6,7 @@ import type { Failure, OpenStreamOptions } from '../../client-shim/index.ts';
 import type { Status, TargetList } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
+import { doorIs } from '../doors/door.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -157,4 +158,38 @@ t.test('a daemon that starts with a broken config says so', async (t) => {
   await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', '');
   await bmuxd.configure('bmux.toml', '');
   t.equal((await bmuxd.bmuxd(['status', '--wait', '10'])).status, 0);
+});
+
+t.test('a broken config of one caller is forgotten when it is mended, whoever asks', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const config = join(bmuxd.folder, 'broken');
+  await mkdir(config);
+  await writeFile(join(config, 'bmux.toml'), 'this is no TOML');
+  t.match(await bmuxd.bmuxd(['targets'], { BMUX_CONFIG_DIR: config }), { status: 1 });
+  const told = await bmuxd.bmuxd(['status']);
+  t.match(told, { status: 1, stdout: /broken\/bmux\.toml:1: not TOML/ });
+  await writeFile(join(config, 'bmux.toml'), '');
+  await waitFor('the status to be well', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+});
+
+t.test('a context with target sockets stays watched, however many others come', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+  const config = join(bmuxd.folder, 'doors');
+  await mkdir(config);
+  await writeFile(join(config, 'bmux.toml'), here('one'));
+  const env = { BMUX_CONFIG_DIR: config };
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const { stdout } = await bmuxd.bmuxd(['env', 'one', '--shell', 'json'], env);
+  const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
+  for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { XDG_DATA_HOME: join('/', name) });
+  await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
+  await doorIs(true, join(folder, '..', 'two', 'server.sock'), 5000);
+  t.pass('a change of its config is in force');
 });

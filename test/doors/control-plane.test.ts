@@ -1,0 +1,147 @@
+// Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
+// granted stays.
+import { writeFile } from 'node:fs/promises';
+import { createServer, request as call } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/index.ts';
+import { connected, doorEnv, doorIs, doorPath, isThere } from './door.ts';
+
+t.setTimeout(120_000);
+
+const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+
+/** A control plane that knows every link as the local server, until it hangs. */
+async function controlPlane(t: Test) {
+  let hangs = false;
+  const server = createServer((_request, response) => {
+    if (!hangs) response.end(JSON.stringify({ target: 'local' }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return {
+    url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
+    hang: () => {
+      hangs = true;
+    },
+  };
+}
+
+t.test('a control plane that hangs', async (t) => {
+  const { url, hang } = await controlPlane(t);
+  const plane = `[connections]\ncontrol_plane_url = "${url}"\n`;
+  const bmuxd = await startBmuxd({ config: plane + here('one') });
+  t.teardown(() => bmuxd.stop());
+  const runtimeDir = bmuxd.env['BMUX_RUNTIME_DIR'] ?? '';
+  await writeFile(join(runtimeDir, 'auth-state.json'), '{"access_token":"t"}');
+  const server = await EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
+  t.teardown(() => server.stop());
+  const links = ['bmux://a', 'bmux://b', 'bmux://c', 'bmux://d'];
+  const doors: string[] = [];
+  for (const link of links) doors.push((await doorEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '');
+  hang();
+  t.match(await bmuxd.bmuxd(['reload']), { status: 0 }, 'a reload does not wait for it');
+  await bmuxd.configure('bmux.toml', plane + here('two'));
+  // Four lookups of 5 s each would be 20.
+  await doorIs(true, doorPath(bmuxd, 'two'), 4000);
+  await doorIs(false, doorPath(bmuxd, 'one'), 4000);
+  t.ok(
+    doors.every((door) => isThere(join(door, 'server.sock'))),
+    'doors whose links cannot be looked up stay',
+  );
+
+  await bmuxd.leave();
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  await bmuxd.configure('bmux.toml', plane + here('three'));
+  await doorIs(true, doorPath(next, 'three'), 15_000);
+});
+
+t.test('a door that was granted stays, whatever changes meanwhile', async (t) => {
+  const many = Array.from({ length: 60 }, (_, index) => here(`t${String(index)}`)).join('');
+  const bmuxd = await startBmuxd({ config: many });
+  t.teardown(() => bmuxd.stop());
+  const granted = async (target: string): Promise<string> => {
+    const request = JSON.stringify({ target });
+    return new Promise((resolve, reject) => {
+      const asked = call(
+        {
+          socketPath: bmuxd.socketPath,
+          method: 'POST',
+          path: '/v1/doors',
+          headers: { 'bmux-request': request },
+          agent: false,
+        },
+        (response) => {
+          let text = '';
+          response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+          response.on('end', () => {
+            resolve((JSON.parse(text) as { socketPath: string }).socketPath);
+          });
+        },
+      );
+      asked.on('error', reject).end();
+    });
+  };
+  await doorIs(true, doorPath(bmuxd, 't59'), 20_000);
+  await bmuxd.configure('bmux.toml', `${many}${here('more')}`);
+  const paths: string[] = [];
+  let gone = 0;
+  const until = performance.now() + 3000;
+  while (performance.now() < until) {
+    paths.push(await granted(`tls://127.0.0.1:${String(1 + (paths.length % 40))}`));
+    gone += paths.filter((path) => !isThere(path)).length;
+  }
+  t.equal(gone, 0, `of ${String(paths.length)}`);
+  t.ok(paths.length > 10);
+});
+
+t.test('a share link is followed to where its host is now', async (t) => {
+  const host = async (bmuxd: Bmuxd, name: string): Promise<Embedded> => {
+    const embedded = await launchEmbedded({
+      socketPath: join(bmuxd.folder, `${name}.sock`),
+      server: { epoch: 4 },
+      iroh: { relays: 'disabled', compression: 'zstd' },
+    });
+    t.teardown(() => embedded.stop());
+    return embedded;
+  };
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+  t.teardown(() => bmuxd.stop());
+  const first = await host(bmuxd, 'first');
+  const linkTo = ({ iroh }: Embedded): Promise<void> =>
+    bmuxd.configure(
+      'bmux.toml',
+      `[connections.share_links]\nhome = "iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}"\n`,
+    );
+  await linkTo(first);
+  const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+  const ask = async (): Promise<boolean> => {
+    const client = new TestClient(await connected(join(folder, 'server.sock')), { limitMs: 20_000 });
+    client.stream.on('error', () => undefined);
+    try {
+      await client.hello();
+      await client.ping();
+      await client.close();
+      return true;
+    } catch {
+      client.stream.destroy();
+      return false;
+    }
+  };
+  t.ok(await ask());
+  await first.stop();
+  const second = await host(bmuxd, 'second');
+  await linkTo(second);
+  t.ok(await ask(), 'the very next client');
+  t.equal((await second.status()).server?.hellos, 1);
+  await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
+});
