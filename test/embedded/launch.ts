@@ -9,6 +9,8 @@ const START_MS = 30_000;
 const COMMAND_MS = 10_000;
 /** ms it may take to leave. */
 const STOP_MS = 8000;
+/** Characters of its stderr that an error quotes. */
+const SAID_MAX = 4096;
 
 export interface Embedded extends EmbeddedAddresses {
   status(): Promise<EmbeddedStatus>;
@@ -29,7 +31,11 @@ type Line = Partial<EmbeddedAddresses> & {
 export async function launchEmbedded(options: EmbeddedOptions): Promise<Embedded> {
   const main = fileURLToPath(new URL('main.js', import.meta.url));
   const child = spawn(process.execPath, [main, JSON.stringify(options)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-SAID_MAX);
   });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const waiting = new Map<number, (line: Line) => void>();
@@ -45,7 +51,7 @@ export async function launchEmbedded(options: EmbeddedOptions): Promise<Embedded
     child.once('error', reject);
     child.once('exit', (code, signal) => {
       clearTimeout(timer);
-      gone = `the embedded server left: ${code ?? signal}`;
+      gone = `the embedded server left: ${code ?? signal}\n${said}`;
       reject(new Error(gone));
       for (const answer of waiting.values()) answer({ error: gone });
       waiting.clear();

@@ -16,6 +16,8 @@ export interface TlsGateway {
   readonly caFile: string;
   readonly serverName: 'localhost';
   readonly pid: number;
+  /** Ends it and starts it again, on the same port and with the same certificate. */
+  restart(signal?: NodeJS.Signals): Promise<TlsGateway>;
   /** SIGTERM. The server's places that this gateway held come back. */
   stop(): Promise<void>;
 }
@@ -27,6 +29,8 @@ export interface IrohGateway {
   /** The URL that the gateway printed. */
   readonly url: string;
   readonly pid: number;
+  /** Ends it and starts it again: it has another endpoint id then. */
+  restart(signal?: NodeJS.Signals): Promise<IrohGateway>;
   stop(): Promise<void>;
 }
 
@@ -46,8 +50,10 @@ async function gatewayEnv(server: RealServer, options: GatewayOptions): Promise<
 
 /** Starts a real TLS gateway on a free port of loopback. */
 export async function startTlsGateway(server: RealServer, options: GatewayOptions = {}): Promise<TlsGateway> {
-  const env = await gatewayEnv(server, options);
-  const port = await freePort();
+  return runTlsGateway(await gatewayEnv(server, options), await freePort());
+}
+
+async function runTlsGateway(env: Readonly<Record<string, string>>, port: number): Promise<TlsGateway> {
   const child = await startChild({
     command: bmuxOrThrow(),
     args: ['server', 'gateway', '--listen', `127.0.0.1:${String(port)}`, '--quick'],
@@ -60,6 +66,10 @@ export async function startTlsGateway(server: RealServer, options: GatewayOption
     caFile: join(env['BMUX_DATA_DIR'] ?? '', 'tls', 'gateway-quick-cert.pem'),
     serverName: 'localhost',
     pid: child.pid,
+    restart: async (signal) => {
+      await child.stop(signal);
+      return runTlsGateway(env, port);
+    },
     stop: () => child.stop(),
   };
 }
@@ -86,8 +96,12 @@ export async function startIrohGateway(
       if (ran.status !== 0) throw new Error(`bmux ${args.join(' ')}: ${ran.stderr}${ran.stdout}`);
     }
   }
+  return runIrohGateway(env);
+}
+
+async function runIrohGateway(env: Readonly<Record<string, string>>): Promise<IrohGateway> {
   const child: Child = await startChild({
-    command: program,
+    command: bmuxOrThrow(),
     args: ['server', 'gateway', '--listen', '127.0.0.1:1', '--host'],
     env: { ...env, BMUX_IROH_DIRECT_BIND: '127.0.0.1:0' },
     ready: (output) => /connect URL: \S+\s/.test(output),
@@ -99,6 +113,10 @@ export async function startIrohGateway(
     ipAddr: parsed?.[2] ?? '',
     url,
     pid: child.pid,
+    restart: async (signal) => {
+      await child.stop(signal);
+      return runIrohGateway(env);
+    },
     stop: () => child.stop(),
   };
 }

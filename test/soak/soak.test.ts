@@ -7,9 +7,10 @@ import { SOAKS } from './soaks.ts';
 t.test('every soak runs', async (t) => {
   for (const soak of SOAKS) {
     const said: string[] = [];
-    const { inputs, memory } = await runSoak(soak, 20, (text) => said.push(text));
-    t.equal(inputs, 20, soak.name);
-    t.match(said.at(-1), `${soak.name}: 20 of 20`);
+    const { grain = 20 } = soak;
+    const { inputs, memory } = await runSoak(soak, grain, (text) => said.push(text));
+    t.equal(inputs, grain, soak.name);
+    t.match(said.at(-1), `${soak.name}: ${grain} of ${grain}`);
     t.ok((memory[0]?.after ?? 0) > 0, 'with its memory');
   }
 });

@@ -5,6 +5,7 @@ import * as control from '../control/properties.ts';
 import { makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/first-frame-properties.ts';
+import { startEndurance } from './endurance.ts';
 import { upgradesLoseNothing } from '../handoff/upgrades.ts';
 import { raceReachesWhatCanBeReached } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic-properties.ts';
@@ -26,6 +27,8 @@ export interface Soak {
   readonly name: string;
   /** How many inputs a full soak gives it: a million where one costs microseconds. */
   readonly inputs: number;
+  /** The same in `npm test`; default 20. */
+  readonly grain?: number;
   start(): Promise<Started>;
 }
 
@@ -90,8 +93,23 @@ export const SOAKS: readonly Soak[] = [
   ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),
   {
     name: 'control.anyBytesGetAnAnswer',
-    inputs: 100_000,
+    inputs: MILLION,
     start: () => alone(({ socketPath }, inputs) => control.anyBytesGetAnAnswer(socketPath, inputs)),
+  },
+  {
+    // A round is a second: half an hour.
+    name: 'endurance.gatewaysComeAndGo',
+    inputs: 1800,
+    grain: 5,
+    start: async () => {
+      const endurance = await startEndurance();
+      const { pid, engines } = await endurance.bmuxd.status();
+      return {
+        run: (rounds) => endurance.run(rounds),
+        pids: [pid, ...engines.map((engine) => engine.pid)],
+        stop: () => endurance.stop(),
+      };
+    },
   },
   {
     name: 'handoff.upgradesLoseNothing',
