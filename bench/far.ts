@@ -2,13 +2,12 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import type { IrohRoute } from '../daemon/wire/plan.ts';
 import { startDelayProxy } from '../test/embedded/delay-proxy.ts';
 import { launchEmbedded } from '../test/embedded/launch.ts';
 import type { EmbeddedOptions } from '../test/embedded/options.ts';
 import * as real from '../test/real/index.ts';
-import { dialIroh, dialLocal, dialTls } from './plain.ts';
+import { dialIroh, dialLocal, dialTls, type Plain } from './plain.ts';
 import { Skip } from './measure.ts';
 
 export const WAYS = ['local', 'TLS zstd', 'TLS plain', 'iroh', 'iroh with SSH auth'] as const;
@@ -41,12 +40,6 @@ export interface Far {
   readonly plain: () => Promise<Plain>;
   /** Another address for the same gateway, with the same round trip: a target that nobody has met. TLS only. */
   readonly unknown: (name: string) => Promise<string>;
-  stop(): Promise<void>;
-}
-
-export interface Plain {
-  readonly stream: Duplex;
-  /** Ends what the stream does not own: the endpoint of an iroh dial. */
   stop(): Promise<void>;
 }
 

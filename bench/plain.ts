@@ -8,7 +8,13 @@ import { compressed } from '../daemon/compression/stream.ts';
 import { IrohEndpoint } from '../daemon/transport/iroh.ts';
 import { authenticate } from '../daemon/transport/ssh-auth.ts';
 import type { Compression, IrohRoute } from '../daemon/wire/plan.ts';
-import type { Plain } from './far.ts';
+
+/** A fresh connection. */
+export interface Plain {
+  readonly stream: Duplex;
+  /** Ends what the stream does not own: the endpoint of an iroh dial. */
+  stop(): Promise<void>;
+}
 
 /** ms for one dial. */
 const DIAL_MS = 20_000;

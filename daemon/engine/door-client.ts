@@ -7,7 +7,8 @@ import { endGracefully } from '../transport/end.ts';
 import type { Epoch, Plan } from '../wire/plan.ts';
 import { helloCaller, letGo, rawCaller, type Caller } from './caller.ts';
 import { readFirstFrame } from './first-frame.ts';
-import { openByRace, openStream, openTransport, type OpenDeps, type Opened } from './open.ts';
+import { openByRace, openStream, openTransport, type OpenDeps } from './open.ts';
+import type { Opened } from './opened.ts';
 
 /** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
 export interface Asked {

@@ -10,7 +10,7 @@ import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
 import { fail } from '../wire/fail.ts';
 import type { Plan, TlsRoute } from '../wire/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../wire/settings.ts';
-import type { Opened } from './open.ts';
+import type { Opened } from './opened.ts';
 
 /** A round trip below this costs less than a place at the server is worth, ms: loopback and most local networks. */
 const WORTH_MS = 5;

@@ -1,11 +1,10 @@
 // From a plan to a stream with an answered Hello, the shortest way there is: a spare, an optimistic Hello, or the hello race.
-import type { Duplex } from 'node:stream';
 import { Deadline } from '../base/deadline.ts';
 import type { Logger } from '../base/log.ts';
 import { compressed } from '../compression/stream.ts';
 import { addressOf } from '../hello/address.ts';
 import { stagesFor, type Candidate, type Stage } from '../hello/candidates.ts';
-import type { HelloOptions, Negotiated } from '../hello/handshake.ts';
+import type { HelloOptions } from '../hello/handshake.ts';
 import type { Learnt } from '../hello/learnt.ts';
 import { type Greeting, type HelloMemory, type Remembered } from '../hello/memory.ts';
 import { OptimisticStream, type OptimisticOptions } from '../hello/optimistic.ts';
@@ -21,15 +20,8 @@ import { defaultContract } from '../wire/ipc.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Epoch, Plan } from '../wire/plan.ts';
 import type { EngineSpares } from './engine-spares.ts';
+import type { Opened } from './opened.ts';
 import type { OpenedTransport, Transports } from './transports.ts';
-
-/** A stream on which the Hello has been answered, with nothing of the server's unread before it. */
-export interface Opened {
-  readonly stream: Duplex;
-  readonly candidate: Candidate;
-  readonly negotiated: Negotiated;
-  readonly warm: boolean;
-}
 
 export interface OpenDeps {
   readonly transports: Transports;

@@ -9,7 +9,8 @@ import { endGracefully } from '../transport/end.ts';
 import { warningsOf, type Plan } from '../wire/plan.ts';
 import type { Caller } from './caller.ts';
 import type { Asked } from './door-client.ts';
-import { openStream, type OpenDeps, type Opened } from './open.ts';
+import { openStream, type OpenDeps } from './open.ts';
+import type { Opened } from './opened.ts';
 
 interface Entry {
   readonly id: string;
