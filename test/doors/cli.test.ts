@@ -45,7 +45,9 @@ t.test('env and exec', async (t) => {
       const { stdout } = await bmuxd.bmuxd(['env', 'here', '--shell', kind]);
       const evaluate = shell === 'fish' ? 'echo $PRINTED | source' : 'eval "$PRINTED"';
       const line = `${evaluate}; '${process.execPath}' -e '${SAY.replaceAll("'", `'\\''`)}'`;
-      const ran = await run(shell, ['-c', line], { ...bmuxd.env, BMUX_TARGET: 'other', PRINTED: stdout });
+      // In the C locale fish takes every byte for a character.
+      const env = { ...bmuxd.env, LANG: 'C.UTF-8', BMUX_TARGET: 'other', PRINTED: stdout };
+      const ran = await run(shell, ['-c', line], env);
       t.same(JSON.parse(ran.stdout || '""'), expected, ran.stderr);
     });
   }

@@ -14,7 +14,11 @@ import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'bmuxd-pool-'));
-t.teardown(() => rm(folder, { recursive: true, force: true }));
+t.teardown(async () => {
+  await rm(folder, { recursive: true, force: true });
+  // The binding holds the process for 30 s after a peer that was stopped.
+  setTimeout(() => process.exit(), 500);
+});
 let servers = 0;
 
 async function serve(t: Test, allowedKeys?: readonly string[]): Promise<Embedded> {

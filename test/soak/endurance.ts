@@ -18,6 +18,9 @@ const LIMIT_MS = 20_000;
 /** ms that a busy machine may add to when a change of the config is in force. */
 const BUSY_MS = 250;
 
+/** Requests to a target from which on a run is worth a report. */
+const REPORTED = 20;
+
 /** A time during which a gateway was away, performance.now(). */
 interface Away {
   readonly from: number;
@@ -54,9 +57,10 @@ export async function startEndurance(): Promise<Endurance> {
     const places: Place[] = far.gateways.map((gateway) => ({ gateway, away: [], asked: 0, failed: 0 }));
     stops.push(() => {
       for (const { gateway, asked, failed, away } of places)
-        process.stderr.write(
-          `${gateway.target}: ${asked} requests, ${failed} failed while it was away, started again ${away.length} times\n`,
-        );
+        if (asked > REPORTED)
+          process.stderr.write(
+            `${gateway.target}: ${asked} requests, ${failed} failed while it was away, started again ${away.length} times\n`,
+          );
       return Promise.resolve();
     });
     return { bmuxd, run: (rounds) => run({ home, bmuxd, far, places }, rounds), stop };
