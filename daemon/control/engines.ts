@@ -42,6 +42,14 @@ interface Engine {
   startTimer: NodeJS.Timeout | undefined;
 }
 
+/** What an engine's environment has beside the daemon's, where that says nothing else. */
+const ENGINE_ENV = {
+  // Names are looked up on these threads, and files read: a few lookups that hang must not hold up the rest. Node's default is 4.
+  UV_THREADPOOL_SIZE: '8',
+  // The binding's threads come and go with memory of their own each, which glibc keeps: mallopt(3), M_ARENA_MAX.
+  MALLOC_ARENA_MAX: '2',
+} as const;
+
 /** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
 const MISSES = 2;
 /** ms before a further start when engines die soon; the first restart is immediate, and one that has served is replaced within a second. */
@@ -143,8 +151,7 @@ export class Engines {
         detached: true,
         stdio: ['ignore', 'ignore', stderr, 'ipc'],
         cwd: '/',
-        // Names are looked up on these threads, and files read: a few lookups that hang must not hold up the rest. Node's default is 4.
-        env: { UV_THREADPOOL_SIZE: '16', ...this.#options.env },
+        env: { ...ENGINE_ENV, ...this.#options.env },
       }),
     );
     const engine: Engine = {
