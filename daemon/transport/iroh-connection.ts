@@ -9,8 +9,11 @@ import { endGracefully } from './end.ts';
 import { ByteArrays, closeRaw, irohError, type RawConnection } from './iroh-binding.ts';
 import { IrohStream } from './iroh-stream.ts';
 
-/** A peer allows 100 streams at once, and the 101st open waits for ever without an error; a few are left for ends under way. */
-export const STREAMS_MAX = 96;
+/**
+ * A peer allows 100 streams at once, and an open beyond that waits for ever without an error. It gives back the room of streams that have ended only
+ * when more than an eighth of it has gathered (quinn, StreamsState), and a few are left for ends under way.
+ */
+export const STREAMS_MAX = 84;
 /** ms between two looks at the counters while a probe is under way. */
 const PROBE_LOOK_MS = 5;
 

@@ -87,7 +87,7 @@ t.test('more streams than a connection has room for', async (t) => {
   const pool = poolFor(t);
   const opened = await Promise.all(Array.from({ length: 200 }, () => pool.stream(routeTo(server), wait())));
   await Promise.all(opened.map(greet));
-  t.equal(await connectionsOf(server), 3, '96 each');
+  t.equal(await connectionsOf(server), 3, '84 each');
   await Promise.all(opened.map(({ stream }) => endGracefully(stream)));
   await nothingHeld(server);
 });

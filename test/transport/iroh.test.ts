@@ -157,6 +157,26 @@ t.test('the limit of streams is a refusal, never a wait', async (t) => {
   t.equal((await readAll(stream)).toString(), 'again');
 });
 
+t.test(
+  'streams that have ended leave their room later than at once: that is a refusal, too, and never a wait',
+  async (t) => {
+    const { route } = await peer(t, echo);
+    const connection = await (await client(t)).connect(route, 'prod', within(10_000));
+    t.teardown(() => connection.close(500));
+    // As many as the peer may keep to itself.
+    for (let ended = 0; ended < 12; ended += 1) {
+      const stream = await connection.openStream(within(5000));
+      stream.end('once');
+      await readAll(stream);
+    }
+    await waitFor('them to be over', () => connection.streams === 0);
+    const all = await Promise.all(
+      Array.from({ length: STREAMS_MAX }, () => connection.openStream(within(5000))),
+    );
+    t.equal(all.length, STREAMS_MAX);
+  },
+);
+
 t.test('a lost peer ends the streams and says so', async (t) => {
   const { route, connections } = await peer(t, echo);
   const connection = await (await client(t)).connect(route, 'prod', within(10_000));
