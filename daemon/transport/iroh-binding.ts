@@ -17,17 +17,15 @@ export const PIECE = 16_384;
 /** The protocol of a bmux gateway (wire.md §5). */
 const ALPN = 'bmux/gateway/iroh/1';
 
-// `main` of the package names a folder that is not there; requiring that warns DEP0128.
-function load(): typeof Binding {
-  return createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding;
-}
+// At once: an upgrade of the package removes its files under an engine that runs. `main` of it names a folder that is not there; requiring that
+// warns DEP0128.
+const iroh = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding;
 
 /** Binds an endpoint. `accept` makes it answer the gateway protocol too: a peer in tests. */
 export async function bindRaw(
   relays: Relays,
   options: { readonly accept?: boolean; readonly bindAddr?: string } = {},
 ): Promise<RawEndpoint> {
-  const iroh = load();
   const builder = iroh.Endpoint.builder();
   if (relays === 'disabled') iroh.presetN0DisableRelay(builder);
   else iroh.presetN0(builder);
@@ -39,12 +37,12 @@ export async function bindRaw(
 
 /** Parses an endpoint id (hex or base32) to its usual form; throws when it is none. */
 export function normalEndpointId(id: string): string {
-  return load().EndpointId.fromString(id).toString();
+  return iroh.EndpointId.fromString(id).toString();
 }
 
 /** Throws when `url` is no relay URL: the address itself would accept it and fail to connect without a reason. */
 export function checkRelayUrl(url: string): void {
-  load().RelayMode.customFromUrls([url]);
+  iroh.RelayMode.customFromUrls([url]);
 }
 
 /** Dials a gateway. Takes up to 30 s on its own: bound it. */
@@ -52,7 +50,6 @@ export function connectRaw(
   endpoint: RawEndpoint,
   to: { readonly id: string; readonly relayUrl?: string | undefined; readonly ipAddr?: string | undefined },
 ): Promise<RawConnection> {
-  const iroh = load();
   const id = iroh.EndpointId.fromString(to.id);
   const address = new iroh.EndpointAddr(id, to.relayUrl ?? null, to.ipAddr === undefined ? [] : [to.ipAddr]);
   return endpoint.connect(address, numbers(ALPN));

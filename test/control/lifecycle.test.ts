@@ -1,5 +1,6 @@
 // Tests how the real daemon comes, leaves and stops: who is the daemon, whose folder it is, what happens to live streams and engines.
 import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Status } from '../../daemon/wire/answers.ts';
@@ -156,5 +157,21 @@ t.test(
     const asked = Array.from({ length: 1000 }, () => exchange(home.socketPath, upgradeText('{')));
     await Promise.all(asked);
     t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
+  },
+);
+
+t.test(
+  'an engine has loaded its native code when it is ready: an upgrade removes the files under it',
+  { skip: process.platform !== 'linux' && 'no /proc here' },
+  async (t) => {
+    const bmuxd = await startBmuxd();
+    t.teardown(() => bmuxd.stop());
+    const { pid, engines } = await bmuxd.status();
+    const mapped = (of: number): Promise<string> => readFile(`/proc/${String(of)}/maps`, 'utf8');
+    const engine = await mapped(engines[0]?.pid ?? 0);
+    for (const name of ['zstd-napi', '@number0']) {
+      t.match(engine, name);
+      t.notMatch(await mapped(pid), name, 'and control has none of it');
+    }
   },
 );
