@@ -12,6 +12,7 @@ import * as optimistic from '../hello/optimistic-properties.ts';
 import * as spares from '../pool/spares-properties.ts';
 import * as request from '../request/properties.ts';
 import * as target from '../target/properties.ts';
+import * as transport from '../transport/properties.ts';
 import * as wire from '../wire/properties.ts';
 
 /** One property, ready to run. */
@@ -86,6 +87,7 @@ export const SOAKS: readonly Soak[] = [
   pure('request.headerCarriesTheRequest', request.headerCarriesTheRequest),
   pure('target.anyReferenceGivesTargetOrFailure', target.anyReferenceGivesTargetOrFailure),
   pure('target.hostAndPortComeBack', target.hostAndPortComeBack),
+  pure('transport.anyLineGivesResultOrFailure', transport.anyLineGivesResultOrFailure),
   // These go through streams: an input costs milliseconds.
   pure('hello.raceReachesWhatCanBeReached', raceReachesWhatCanBeReached, 20_000),
   ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
