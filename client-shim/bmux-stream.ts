@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Failure, textOf } from '../daemon/base/failure.ts';
 import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
+import { asText } from './failure-text.ts';
 import { openStream } from './index.ts';
 
 /** `version` of package.json, two folders above the bundle. */
@@ -40,11 +41,8 @@ main().then(
   },
   (error: unknown) => {
     if (error instanceof Failure) {
-      const { detail, causes, remedy, exitStatus, warnings = [] } = error.data;
-      say(
-        `${warnings.map((warning) => `bmux-stream: ${warning}\n`).join('')}${detail}\n${causes.map((cause) => `  caused by: ${cause}\n`).join('')}${remedy}\n`,
-      );
-      process.exitCode = exitStatus;
+      say(asText(error, 'bmux-stream'));
+      process.exitCode = error.data.exitStatus;
     } else {
       say(`bmux-stream: ${textOf(error)}\n`);
       process.exitCode = 1;

@@ -1,9 +1,9 @@
 // The command line: one table of commands, from which arguments, help and dispatch are made.
 import { parseArgs } from 'node:util';
+import { asText } from '../../client-shim/failure-text.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import type { Command, CommandContext, OptionRow } from './context.ts';
-import { asText } from './failure-text.ts';
 import { env, exec } from './door.ts';
 import { events } from './events.ts';
 import { streams, targets } from './lists.ts';
@@ -40,7 +40,7 @@ export async function main(
     return await dispatch(argv, context);
   } catch (error) {
     const failure = asFailure(error);
-    context.err(asText(failure));
+    context.err(asText(failure, 'bmuxd'));
     return failure.data.exitStatus;
   }
 }

@@ -2,12 +2,12 @@
 import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../base/failure.ts';
 import { controlSocketOf } from '../../client-shim/control-socket.ts';
+import { printable } from '../../client-shim/failure-text.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { refused, unasked } from './ask-control.ts';
 import type { Command, CommandContext } from './context.ts';
-import { printable } from './table.ts';
 
 /** A line longer than this is none of ours. */
 const MAX_LINE = 1024 * 1024;

@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
 import { fail } from '../wire/fail.ts';
 import { encodeRequestFrame } from '../wire/ipc.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { Epoch } from '../wire/plan.ts';
 import type { CommandContext } from './context.ts';
-import { LIMITS } from '../wire/limits.ts';
 
 /** Resolves when the server itself has answered; rejects with the broker's text. Warnings about the target go to `err`. */
 export async function reach(

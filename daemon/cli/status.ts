@@ -1,12 +1,12 @@
 // `bmuxd status`: the health check. Exit 0 ready, 1 up but not well, 3 not running.
+import { asText } from '../../client-shim/failure-text.ts';
 import { Failure } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { SCHEMA, type Status } from '../wire/answers.ts';
+import { LIMITS } from '../wire/limits.ts';
 import { askControl } from './ask-control.ts';
 import type { Command, CommandContext } from './context.ts';
-import { asText } from './failure-text.ts';
 import { ago, shortened, table } from './table.ts';
-import { LIMITS } from '../wire/limits.ts';
 
 /** ms between two looks of `--wait`. */
 const LOOK_MS = 50;
@@ -67,7 +67,7 @@ async function look(context: CommandContext): Promise<Look> {
     const running = code !== 'daemon_not_running';
     const shown = (): void => {
       if (!json) {
-        err(asText(error));
+        err(asText(error, 'bmuxd'));
         return;
       }
       const state = running ? 'not well' : 'not running';

@@ -4,11 +4,6 @@ import { withoutCredentials } from '../base/redact.ts';
 /** Longest name or address in a table, characters: an iroh URL with its relay is three times that. */
 const SHOWN = 40;
 
-/** `text` without what a terminal would take for an order: parts of it may come from elsewhere. Lines stay lines. */
-export function printable(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '?');
-}
-
 /** `text` without credentials and control characters, its middle left out when it is long: both ends of a URL tell it from others. */
 export function shortened(text: string, limit: number = SHOWN): string {
   const plain = withoutCredentials(text).replace(/\p{Cc}/gu, '?');

@@ -110,15 +110,18 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     isPinned: (key): boolean => targetDoors.serves(key),
     log,
     onChange: () => {
-      if (!doorsAreOpen) return;
-      void targetDoors.refresh();
-      keptWarm.refresh();
+      plansHaveChanged();
     },
     event: (event) => {
       events.add(event);
     },
   });
   let doorsAreOpen = false;
+  const plansHaveChanged = (): void => {
+    if (!doorsAreOpen) return;
+    void targetDoors.refresh();
+    keptWarm.refresh();
+  };
   /** Engines of an earlier control go on accepting until the paths lead to the doors of this one, and somebody accepts there. */
   const takeOver = (): void => {
     const { generation } = engines;
@@ -180,10 +183,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     sayBrokenSettings();
     log.level = levelOf();
     engines.tell({ type: 'settings', settings: settings() });
-    if (!doorsAreOpen) return;
-    // What bmuxd.toml says of a target is part of its plan.
-    void targetDoors.refresh();
-    keptWarm.refresh();
+    // What it says of a target is part of the target's plan.
+    plansHaveChanged();
   };
   const sayBrokenSettings = (): void => {
     if (loaded.problem === undefined) return;

@@ -65,10 +65,6 @@ export class Doors {
     this.#timer.unref();
   }
 
-  get size(): number {
-    return this.#doors.size;
-  }
-
   /** Makes the door, or renews its plan; resolves with where it is, when the engine accepts there. */
   async ensure(spec: DoorSpec): Promise<DoorFolder> {
     return this.#inTurn(async () => {
@@ -93,10 +89,6 @@ export class Doors {
         if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
       }
     });
-  }
-
-  has(parent: string, target: string): boolean {
-    return this.#doors.has(idOf({ parent, target }));
   }
 
   /** What the door is for that an engine speaks of. */

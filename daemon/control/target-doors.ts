@@ -28,7 +28,7 @@ type Context = Omit<KnownContext, 'inline'>;
 
 interface Served {
   /** Of the context (daemon/control/context-key.ts). */
-  key: string;
+  readonly key: string;
   /** As its last caller had it: agent, terminal and folder belong to the caller, and the last one's count. */
   context: Context;
   /** Targets outside the config, the oldest first. */

@@ -6,8 +6,8 @@ import { startReading } from '../handoff/socket.ts';
 import { Incompatible } from '../hello/verdict.ts';
 import type { StreamInfo } from '../wire/answers.ts';
 import { encodeResponseFrame } from '../wire/ipc.ts';
-import { warningsOf, type Epoch, type Plan } from '../wire/plan.ts';
 import { LIMITS } from '../wire/limits.ts';
+import { warningsOf, type Epoch, type Plan } from '../wire/plan.ts';
 
 /** One caller. Exactly one of `granted` and `refused` is called, once. */
 export interface Caller {

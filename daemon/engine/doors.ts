@@ -2,8 +2,8 @@
 import type { Server, Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { adopt } from '../handoff/socket.ts';
-import type { Plan } from '../wire/plan.ts';
 import { LIMITS } from '../wire/limits.ts';
+import type { Plan } from '../wire/plan.ts';
 
 interface Door {
   plan: Plan;

@@ -78,7 +78,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const transports = new Transports({ settings: () => settings, env, event });
   const reached = new Reached({
     places,
-    isWarm: (route) => transports.isWarm(route),
     roundTripMs: (route) => transports.roundTripMs(route),
     spares: (address) => spares.count(address),
     warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),

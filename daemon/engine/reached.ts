@@ -26,11 +26,10 @@ const MAX_KNOWN = 256;
 
 export interface ReachedOptions {
   readonly places: Places;
-  readonly isWarm: (route: Route) => boolean;
   /** As the transport measures it, ms. */
   readonly roundTripMs: (route: Route) => number | undefined;
   readonly spares: (address: string) => number;
-  /** Since when what is warm has been kept, the oldest of it; ms since the epoch. */
+  /** Since when what is warm has been kept, the oldest of it; ms since the epoch. Undefined when nothing is. */
   readonly warmSinceMs: (route: Route) => number | undefined;
   /** True while a connection is being made in the background. */
   readonly isDialling: (route: Route) => boolean;
@@ -50,7 +49,8 @@ export class Reached {
   isWell(plan: Plan): boolean {
     const { route } = plan.target;
     const known = this.#known.get(addressOf(route));
-    if (route.transport === 'iroh') return this.#options.isWarm(route) || (known?.opening ?? 0) > 0;
+    if ((known?.opening ?? 0) > 0) return true;
+    if (route.transport === 'iroh') return this.#options.warmSinceMs(route) !== undefined;
     return known?.reachedAtMs !== undefined && known.failingSinceMs === undefined;
   }
 
@@ -86,11 +86,11 @@ export class Reached {
   }
 
   rows(): ReachedRow[] {
-    const { places, isWarm, roundTripMs, spares, warmSinceMs, streams } = this.#options;
+    const { places, roundTripMs, spares, warmSinceMs, streams } = this.#options;
     return [...this.#known].map(([address, known]) => {
-      const warm = isWarm(known.route) || spares(address) > 0;
+      const warmSince = warmSinceMs(known.route);
+      const warm = warmSince !== undefined;
       const trip = roundTripMs(known.route) ?? known.helloMs;
-      const warmSince = warm ? warmSinceMs(known.route) : undefined;
       return {
         address,
         target: known.target,

@@ -1,19 +1,12 @@
 // The engine's transports: one table of how to get an authenticated byte stream over each, and who ends what was opened.
 import type { Duplex } from 'node:stream';
-import type { Deadline } from '../base/deadline.ts';
 import type { Env } from '../base/paths.ts';
-import { IrohPool, type PoolEvent } from '../pool/iroh-pool.ts';
-import type { Named } from '../pool/remake.ts';
+import { IrohPool, type PoolEvent, type Wait } from '../pool/iroh-pool.ts';
 import { openLocal } from '../transport/local.ts';
 import { SystemRoots } from '../transport/roots.ts';
 import { TlsContexts } from '../transport/tls.ts';
 import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../wire/plan.ts';
 import { targetSettings, type Settings } from '../wire/settings.ts';
-
-export interface Wait extends Named {
-  readonly deadline: Deadline;
-  readonly signal: AbortSignal;
-}
 
 export interface OpenedTransport {
   readonly stream: Duplex;

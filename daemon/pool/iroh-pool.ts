@@ -1,7 +1,8 @@
 // Warm iroh connections: one endpoint per engine, authenticated connections per key, dialled once however many ask.
 import type { Duplex } from 'node:stream';
-import { inTime, type Deadline } from '../base/deadline.ts';
+import { inTime } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
+import type { Dialling } from '../transport/dialling.ts';
 import { IrohEndpoint } from '../transport/iroh.ts';
 import { agentFingerprints, authenticate } from '../transport/ssh-auth.ts';
 import { asFailure, fail } from '../wire/fail.ts';
@@ -28,21 +29,20 @@ export interface IrohStream {
   readonly doubtful: () => boolean;
 }
 
-interface Wait extends Named {
-  readonly deadline: Deadline;
-  readonly signal: AbortSignal;
-}
+/** What a caller's request is called, and its limits. */
+export interface Wait extends Named, Dialling {}
 
 /** Connections to keep at most: each is a socket's worth of state and a keep-alive every 5 s. */
 const MAX_CONNECTIONS = 64;
 /** ms between two looks for connections that nobody uses. */
 const REAP_MS = 30_000;
+
 /** Keys decide who one is: a connection that a key has authenticated serves only callers whose own agent lists that key (design.md). */
 export class IrohPool {
   readonly #relays: () => Settings['iroh.relays'];
   readonly #idleMs: number;
   readonly #warm = new Set<WarmConnection>();
-  readonly #dials: Dials<WarmConnection>;
+  readonly #dials = new Dials<WarmConnection>();
   readonly #reaper: NodeJS.Timeout;
   #endpoint: { readonly relays: string; readonly bound: Promise<IrohEndpoint> } | undefined;
   /** Endpoints of former settings: their connections live on. */
@@ -67,7 +67,6 @@ export class IrohPool {
     this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
     this.#event = options.event ?? ignore;
     this.#keep = options.keep ?? (() => false);
-    this.#dials = new Dials();
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
       recentMs: this.#idleMs,
@@ -90,16 +89,12 @@ export class IrohPool {
 
   /** True when a connection for `route` is up, whoever may use it. */
   isWarm(route: IrohRoute): boolean {
-    const way = wayOf(route);
-    return [...this.#warm].some((warm) => warm.way === way && warm.usable);
+    return this.#usable(route).length > 0;
   }
 
   /** When the oldest connection for `route` that is up was made, ms since the epoch. */
   warmSinceMs(route: IrohRoute): number | undefined {
-    const way = wayOf(route);
-    const made = [...this.#warm]
-      .filter((warm) => warm.way === way && warm.usable)
-      .map((warm) => warm.madeAtMs);
+    const made = this.#usable(route).map((warm) => warm.madeAtMs);
     return made.length === 0 ? undefined : Math.min(...made);
   }
 
@@ -155,8 +150,7 @@ export class IrohPool {
 
   /** The round trip to `route`'s host, ms, as the binding measures it. */
   roundTripMs(route: IrohRoute): number | undefined {
-    const way = wayOf(route);
-    return [...this.#warm].find((warm) => warm.way === way && warm.usable)?.connection.rttMs();
+    return this.#usable(route)[0]?.connection.rttMs();
   }
 
   /** Closes every connection gracefully, then the endpoints. Bounded by the transport's own limits. */
@@ -172,10 +166,15 @@ export class IrohPool {
     await Promise.allSettled(bound.map(async (endpoint) => (await endpoint).close()));
   }
 
-  async #find(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
+  /** The connections to `route`'s host that are up, the oldest first. */
+  #usable(route: IrohRoute): WarmConnection[] {
     const way = wayOf(route);
+    return [...this.#warm].filter((warm) => warm.way === way && warm.usable);
+  }
+
+  async #find(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
     const candidates = (): WarmConnection[] =>
-      [...this.#warm].filter((warm) => warm.way === way && warm.usable && warm.connection.hasRoom());
+      this.#usable(route).filter((warm) => warm.connection.hasRoom());
     if (!route.sshAuth) return candidates().find((warm) => warm.fingerprint === undefined);
     if (candidates().length === 0 || route.agentSocket === undefined) return undefined;
     const listed = await agentFingerprints(route.agentSocket, wait).catch((): string[] => []);

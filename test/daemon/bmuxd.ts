@@ -49,6 +49,7 @@ export interface Bmuxd extends BmuxdHome {
   http(
     method: string,
     path: string,
+    headers?: Readonly<Record<string, string>>,
   ): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }>;
   /** Sends a signal to control. */
   signal(signal: NodeJS.Signals): void;
@@ -115,7 +116,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     (await readdir(join(folder, 'd', 'engines')).catch(() => [])).filter((name) =>
       /^[a-z0-9]+\.sock$/.test(name),
     );
-  const http = (method: string, path: string) => httpOver(socketPath, method, path);
+  const http: Bmuxd['http'] = (method, path, headers) => httpOver(socketPath, method, path, headers);
   let stopped: Promise<void> | undefined;
   return {
     ...home,
@@ -155,9 +156,10 @@ function httpOver(
   socketPath: string,
   method: string,
   path: string,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, agent: false, timeout: 10_000 }, (response) => {
+    const call = request({ socketPath, method, path, headers, agent: false, timeout: 10_000 }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {

@@ -1,10 +1,11 @@
 // Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
 // granted stays.
 import { writeFile } from 'node:fs/promises';
-import { createServer, request as call } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { DoorAnswer } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -70,26 +71,8 @@ t.test('a door that was granted stays, whatever changes meanwhile', async (t) =>
   const bmuxd = await startBmuxd({ config: many });
   t.teardown(() => bmuxd.stop());
   const granted = async (target: string): Promise<string> => {
-    const request = JSON.stringify({ target });
-    return new Promise((resolve, reject) => {
-      const asked = call(
-        {
-          socketPath: bmuxd.socketPath,
-          method: 'POST',
-          path: '/v1/doors',
-          headers: { 'bmux-request': request },
-          agent: false,
-        },
-        (response) => {
-          let text = '';
-          response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-          response.on('end', () => {
-            resolve((JSON.parse(text) as { socketPath: string }).socketPath);
-          });
-        },
-      );
-      asked.on('error', reject).end();
-    });
+    const asked = { 'bmux-request': JSON.stringify({ target }) };
+    return ((await bmuxd.http('POST', '/v1/doors', asked)).body as DoorAnswer).socketPath;
   };
   await doorIs(true, doorPath(bmuxd, 't59'), 20_000);
   await bmuxd.configure('bmux.toml', `${many}${here('more')}`);

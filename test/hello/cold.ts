@@ -7,7 +7,6 @@ import { defaultSettings } from '../../daemon/wire/settings.ts';
 export function coldReached(places: Places): Reached {
   return new Reached({
     places,
-    isWarm: () => false,
     roundTripMs: () => undefined,
     spares: () => 0,
     warmSinceMs: () => undefined,

@@ -64,7 +64,7 @@ t.test('TLS', async (t) => {
   t.match(await row('far'), { lastError: undefined });
 });
 
-t.test('iroh', { skip: process.platform === 'win32' && 'no SIGSTOP' }, async (t) => {
+t.test('iroh', async (t) => {
   const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const { row, iroh, bmuxd } = world;
   await world.ask('home');
