@@ -1,8 +1,11 @@
 // The control socket: how soon a stream answers, how many a second, and what the shim adds to a bare Node process.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { startFar } from './far.ts';
 import { startDaemon } from './first-answer.ts';
 import type { Bench, Goal, Measure } from './measure.ts';
-import { baseEnv } from './processes.ts';
+import { baseEnv, startProgram } from './processes.ts';
 import { runToEnd, shimFirstByte } from './programs.ts';
 import { handOff, perSecond, plainPing, upgradeWithPing } from './upgrade.ts';
 
@@ -18,6 +21,11 @@ async function control(bench: Bench): Promise<void> {
   const daemon = bench.own('daemon', await startDaemon(far));
   const asked = upgradeWithPing(daemon, 'local');
   const plain = 'plain socket';
+  const bare = 'bare hand-off in Node';
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-bare-'));
+  bench.own('folder', { stop: () => rm(folder, { recursive: true, force: true }) });
+  const least = { socketPath: join(folder, 'bare.sock') };
+  bench.own('bare', await startProgram('bare-handoff', { listen: least.socketPath, path: far.socketPath }));
   await bench.race(
     'control socket, connect to first byte',
     'ms',
@@ -25,6 +33,7 @@ async function control(bench: Bench): Promise<void> {
     [
       { name: 'broker [embedded server]', once: () => handOff(daemon, asked) },
       { name: plain, once: () => plainPing(far.socketPath) },
+      { name: bare, once: () => handOff(least, asked) },
     ],
     { goals: { [plain]: SOON } },
   );
@@ -36,6 +45,7 @@ async function control(bench: Bench): Promise<void> {
     [
       { name: 'broker [embedded server]', once: () => perSecond(total, WIDTH, () => handOff(daemon, asked)) },
       { name: plain, once: () => perSecond(total, WIDTH, () => plainPing(far.socketPath)) },
+      { name: bare, once: () => perSecond(total, WIDTH, () => handOff(least, asked)) },
     ],
     { goals: { [plain]: MANY } },
   );

@@ -7,7 +7,8 @@ import { STREAM_PROTOCOL } from '../daemon/wire/upgrade.ts';
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 
 const PING = encodeRequestFrame(4, 2n, { type: 'ping' });
-const HELLO = encodeRequestFrame(4, 1n, {
+/** A Hello of epoch 4. */
+export const HELLO = encodeRequestFrame(4, 1n, {
   type: 'hello',
   contract: defaultContract(4),
   clientName: 'bench',
@@ -59,7 +60,7 @@ async function once(
 }
 
 /** Connect to the control socket, request and Ping in one write, first byte of the answer: ms. */
-export function handOff(daemon: Bmuxd, asked: Buffer): Promise<number> {
+export function handOff(daemon: Pick<Bmuxd, 'socketPath'>, asked: Buffer): Promise<number> {
   return once(daemon.socketPath, asked, (all) => {
     const end = all.indexOf(HEAD_END);
     return end >= 0 && all.length > end + HEAD_END.length && all.toString('latin1', 0, 12) === 'HTTP/1.1 101';

@@ -1,15 +1,15 @@
 // Entry point of the engine process; started by control only.
 import { textOf } from '../base/failure.ts';
-import { runEngine, type Channel } from '../engine/engine.ts';
-import type { EngineStart, FromEngine } from '../wire/engine-messages.ts';
+import type { Channel } from '../engine/channel.ts';
+import { runEngine } from '../engine/engine.ts';
+import type { EngineStart } from '../wire/engine-messages.ts';
 
 const start = JSON.parse(process.argv[2] ?? '{}') as EngineStart;
 
 const channel: Channel = {
-  send: (message: FromEngine, sent) => {
-    if (process.send === undefined || !process.connected) return false;
-    process.send(message, undefined, undefined, (error) => sent?.(error));
-    return true;
+  isOpen: () => process.send !== undefined && process.connected,
+  send: (message, sent) => {
+    process.send?.(message, undefined, undefined, sent);
   },
   onMessage: (listener) => {
     process.on('message', listener);
@@ -28,8 +28,8 @@ for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => und
 
 const engine = await runEngine(start, channel, process.env).catch((error: unknown) => {
   // Its stdio is nobody's: control says why there is no engine.
-  const left = channel.send({ type: 'unwell', why: textOf(error) }, () => process.exit(1));
-  if (!left) process.exit(1);
+  if (!channel.isOpen()) process.exit(1);
+  channel.send({ type: 'unwell', why: textOf(error) }, () => process.exit(1));
   throw error;
 });
 // The machine goes down, or somebody means this engine: streams still get their proper end.

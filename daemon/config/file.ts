@@ -4,6 +4,7 @@ import { inTime } from '../base/deadline.ts';
 import { errnoOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
+import { findDisk, isOnLocalDisk } from './local-disk.ts';
 
 /**
  * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous, 50 ms for a
@@ -39,17 +40,20 @@ function bounded<T>(work: Promise<T>, path: string): Promise<T> {
 
 /** The mark of `path` now; never fails. */
 export async function markNow(path: string): Promise<Mark> {
+  if (isOnLocalDisk(path)) return markNowSync(path);
   try {
-    return markOf(await bounded(fs.stat(path, { bigint: true }), path));
+    const look = Promise.all([fs.stat(path, { bigint: true }), findDisk(path)]);
+    return markOf((await bounded(look, path))[0]);
   } catch (error) {
     return failedMark(error);
   }
 }
 
-/** `markNow` without waiting, for the moment at which watching starts. */
+/** `markNow` without waiting: on a local disk, and at the moment at which watching starts. */
 export function markNowSync(path: string): Mark {
   try {
-    return markOf(statSync(path, { bigint: true }));
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? MISSING : markOf(stat);
   } catch (error) {
     return failedMark(error);
   }

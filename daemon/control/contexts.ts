@@ -71,17 +71,22 @@ export class Contexts {
     await this.#refresh(context);
   }
 
-  /** Where the files of a request are. */
-  pathsOf({ env, cwd, slot }: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): BmuxPaths {
+  /** What decides the context of a request, and where its files are. */
+  inputsOf({ env, cwd, slot }: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): ContextInputs {
     const { own, cwd: ownCwd } = this.#options;
-    return contextInputs(env ?? own, cwd ?? (env === undefined ? ownCwd : undefined), slot).paths;
+    return contextInputs(env ?? own, cwd ?? (env === undefined ? ownCwd : undefined), slot);
   }
 
-  /** The view for a request. Rejects with the failure of its slot or config when there is no good one to fall back to. */
-  async view(request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): Promise<View> {
+  /**
+   * The view for a request (and what `inputsOf` says of it, where that is known). Rejects with the failure of its slot or config when
+   * there is no good one to fall back to.
+   */
+  async view(
+    request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>,
+    inputs = this.inputsOf(request),
+  ): Promise<View> {
     const env = request.env ?? this.#options.own;
     const cwd = request.cwd ?? (request.env === undefined ? this.#options.cwd : undefined);
-    const inputs = contextInputs(env, cwd, request.slot);
     const context = this.#context(inputs);
     const current = await this.#current(context, { cwd, term: env.TERM }).finally(() => {
       // Also what was read in vain: it may be mended.

@@ -191,6 +191,9 @@ export class Engines {
     if (!isFromEngine(message)) return;
     const { sender, log } = this.#options;
     switch (message.type) {
+      case 'together':
+        for (const one of message.messages) this.#onMessage(engine, one);
+        break;
       case 'ready':
         clearTimeout(engine.startTimer);
         engine.ready = true;
@@ -290,7 +293,17 @@ export class Engines {
   }
 }
 
+const FROM_ENGINE: ReadonlySet<string> = new Set<FromEngine['type']>([
+  'together',
+  'ready',
+  'taken',
+  'settled',
+  'unwell',
+  'stale door',
+  'event',
+  'log',
+]);
+
 function isFromEngine(message: unknown): message is FromEngine {
-  const types: readonly string[] = ['ready', 'taken', 'settled', 'unwell', 'stale door', 'event', 'log'];
-  return isMessage(message) && types.includes(message.type);
+  return isMessage(message) && FROM_ENGINE.has(message.type);
 }

@@ -18,7 +18,9 @@ const MAX_WAITING_BYTES = 1024 * 1024;
 const KEEP_ALIVE_MS = 15_000;
 
 export class Events {
-  #kept: readonly BrokerEvent[] = [];
+  readonly #kept: BrokerEvent[] = [];
+  /** Of those kept, how many are routine. */
+  #routine = 0;
   readonly #listeners = new Set<ServerResponse>();
   readonly #timer: NodeJS.Timeout;
 
@@ -65,10 +67,18 @@ export class Events {
   }
 
   #keep(event: BrokerEvent): void {
-    const kept = [...this.#kept, event];
-    const routine = kept.filter(({ type }) => ROUTINE.has(type));
-    const oldest = routine.length > KEPT_ROUTINE ? routine[0] : kept.length > KEPT ? kept[0] : undefined;
-    this.#kept = oldest === undefined ? kept : kept.filter((one) => one !== oldest);
+    this.#kept.push(event);
+    if (ROUTINE.has(event.type)) this.#routine += 1;
+    if (this.#routine > KEPT_ROUTINE) {
+      this.#kept.splice(
+        this.#kept.findIndex(({ type }) => ROUTINE.has(type)),
+        1,
+      );
+      this.#routine -= 1;
+    } else if (this.#kept.length > KEPT) {
+      const oldest = this.#kept.shift();
+      if (oldest !== undefined && ROUTINE.has(oldest.type)) this.#routine -= 1;
+    }
   }
 
   #write(listener: ServerResponse, text: string): void {

@@ -27,10 +27,11 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Plan> {
   const started = performance.now();
-  const paths = deps.contexts.pathsOf(request);
+  const inputs = deps.contexts.inputsOf(request);
+  const { paths } = inputs;
   // Side by side: each is a few looks at the file system. Only the view can fail.
   const [view, meta, principal] = await Promise.all([
-    deps.contexts.view(request),
+    deps.contexts.view(request, inputs),
     deps.files.meta(paths),
     deps.files.principal(paths),
   ]);

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { monotonicMs } from '../handoff/monotonic.ts';
 import { adopt } from '../handoff/socket.ts';
-import type { FromEngine, HandedOver, ToEngine } from '../wire/engine-messages.ts';
+import type { OneFromEngine, HandedOver, ToEngine } from '../wire/engine-messages.ts';
 import { asFailure } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Plan } from '../wire/plan.ts';
@@ -12,7 +12,7 @@ import { askedBy, withRenewal, type Asked } from './door-client.ts';
 
 export interface ArrivalsOptions {
   readonly add: (asked: Asked) => void;
-  readonly send: (message: FromEngine) => void;
+  readonly send: (message: OneFromEngine) => void;
   readonly log: Logger;
 }
 

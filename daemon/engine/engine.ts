@@ -5,6 +5,7 @@ import { textOf } from '../base/failure.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { Arrivals } from './arrivals.ts';
+import type { Channel } from './channel.ts';
 import { Doors } from './doors.ts';
 import { adopt } from '../handoff/socket.ts';
 import { Learnt } from '../hello/learnt.ts';
@@ -15,27 +16,18 @@ import { HelloMemory } from '../hello/memory.ts';
 import { NetworkWatch } from '../pool/network.ts';
 import { Places } from '../pool/places.ts';
 import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
-import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
+import { isMessage, type EngineStart, type ToEngine } from '../wire/engine-messages.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Settings } from '../wire/settings.ts';
 import { EngineSpares } from './engine-spares.ts';
 import { openByRace, type OpenDeps } from './open.ts';
 import { engineSink } from './log-sink.ts';
 import { endGracefully } from '../transport/end.ts';
+import { Outbox } from './outbox.ts';
 import { Reached } from './reached.ts';
 import { serveEngine, type EngineServer } from './server.ts';
 import { Streams } from './streams.ts';
 import { Transports } from './transports.ts';
-
-/** The channel to control; `process` in the entry point. */
-export interface Channel {
-  /** False when control is gone. `sent` is called when the message has left, or with why it could not. */
-  send(message: FromEngine, sent?: (error: Error | null) => void): boolean;
-  onMessage(listener: (message: unknown, handle: unknown) => void): void;
-  onGone(listener: () => void): void;
-  /** Lets the process end. */
-  exit(status: number): void;
-}
 
 export interface Engine {
   /** Something unexpected was thrown: takes no more streams, finishes those it has. */
@@ -56,12 +48,13 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   let leaving = false;
   let grace: NodeJS.Timeout | undefined;
   let server: EngineServer | undefined = undefined;
+  const outbox = new Outbox(channel);
   const log = makeLogger({
     level: settings['log.level'],
     process: `engine ${start.generation}`,
     sink: engineSink({
       file: join(start.stateDir, 'engine.log'),
-      send: (message, sent) => channel.send(message, sent),
+      send: (message, sent) => outbox.send(message, sent),
     }),
   });
   const learnt = new Learnt({
@@ -73,7 +66,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   await learnt.load();
   const places = new Places();
   const event: OpenDeps['event'] = (happened) => {
-    channel.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
+    outbox.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
   const transports = new Transports({ settings: () => settings, env, event });
   const reached = new Reached({
@@ -109,6 +102,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       ?.close()
       .catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the engine socket'));
     log.info('engine leaves');
+    outbox.flush();
     channel.exit(0);
   };
   const maybeLeave = (): void => {
@@ -159,7 +153,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     if (stopping) return;
     stopping = true;
     state = 'draining';
-    channel.send({ type: 'unwell', why: 'it was told to end' });
+    outbox.send({ type: 'unwell', why: 'it was told to end' });
     doors.closeAll();
     const all = streams.endAll('bmuxd stop');
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref())]);
@@ -184,7 +178,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       streams.add(asked);
     },
     send: (message) => {
-      channel.send(message);
+      outbox.send(message);
     },
   });
   /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
@@ -207,7 +201,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     serve: (plan, socket, renew) => {
       arrivals.greet(plan, socket, renew);
     },
-    stale: (door) => channel.send({ type: 'stale door', door }),
+    stale: (door) => outbox.send({ type: 'stale door', door }),
   });
   channel.onMessage((message, handle) => {
     if (!isToEngine(message)) return;
@@ -260,14 +254,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       void stop();
     },
   });
-  channel.send({ type: 'ready', generation: start.generation });
+  outbox.send({ type: 'ready', generation: start.generation });
   return {
     unwell: (error) => {
       log.error(
         { err: textOf(error), stack: error instanceof Error ? error.stack : undefined },
         'unexpected error in the engine',
       );
-      channel.send({ type: 'unwell', why: textOf(error) });
+      outbox.send({ type: 'unwell', why: textOf(error) });
       drain('an unexpected error');
     },
     stop: () => {

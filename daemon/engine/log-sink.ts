@@ -1,7 +1,7 @@
 // Where an engine's log goes: through control while that lives, else to a bounded file. Its stdio belongs to nobody else.
 import { appendFileSync, renameSync, statSync } from 'node:fs';
 import type { LogSink } from '../base/log.ts';
-import type { FromEngine } from '../wire/engine-messages.ts';
+import type { OneFromEngine } from '../wire/engine-messages.ts';
 
 /** Beyond this the file becomes `.1` and a new one begins: an orphaned engine logs a line per ended stream. */
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -10,7 +10,7 @@ const MAX_UNDER_WAY = 1000;
 
 export function engineSink(options: {
   readonly file: string;
-  readonly send: (message: FromEngine, sent: (error: Error | null) => void) => boolean;
+  readonly send: (message: OneFromEngine, sent: (error: Error | null) => void) => boolean;
 }): LogSink {
   let underWay = 0;
   const toFile = (line: string): void => {

@@ -128,6 +128,7 @@ export class Streams {
       this.#endUnused(opened);
       return;
     }
+    // Before the answer, with which it leaves.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     caller.granted(infoOf(entry, opened));
     const end = await this.#join(entry, caller, opened.stream);

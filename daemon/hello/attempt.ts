@@ -110,8 +110,7 @@ export class Attempt {
     }
     const since = performance.now();
     try {
-      const given = AbortSignal.any([signal, this.#abort.signal]);
-      const outcome = await handshake(this.#opened.stream, { ...options, signal: given });
+      const outcome = await handshake(this.#opened.stream, { ...options, signal: this.#abort.signal });
       this.elapsedMs = performance.now() - since;
       const late = outcome.type === 'ended' && this.elapsedMs > LATE_MS;
       this.#settle(late ? { type: 'silent' } : outcome);

@@ -39,7 +39,7 @@ export type ToEngine =
   | { readonly type: 'settings'; readonly settings: Settings };
 
 /** Engine to control. */
-export type FromEngine =
+export type OneFromEngine =
   | { readonly type: 'ready'; readonly generation: string }
   /** The socket has arrived; the next one may be sent. */
   | { readonly type: 'taken'; readonly handoff: number }
@@ -51,6 +51,10 @@ export type FromEngine =
   | { readonly type: 'stale door'; readonly door: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
   | { readonly type: 'log'; readonly line: string };
+
+/** Engine to control: one message, or several of one turn in their order. */
+export type FromEngine =
+  OneFromEngine | { readonly type: 'together'; readonly messages: readonly OneFromEngine[] };
 
 /** True for an object with a `type`: all that is checked of a message from our own other half. */
 export function isMessage(value: unknown): value is { readonly type: string } {
