@@ -4,11 +4,14 @@ import { Writer } from '../daemon/wire/codec.ts';
 import { FrameReader } from '../daemon/wire/frame.ts';
 import { defaultContract, encodeRequestFrame } from '../daemon/wire/ipc.ts';
 
+/** Of bytes: noise does not compress; of text zstd makes a fifth, of a listing a sixth. */
+export type Kind = 'noise' | 'text' | 'listing';
+
 /** `down`: the server sends `bytes` and ends. `up`: it takes `bytes` and then says one byte. `echo`: everything comes back. */
 export interface Order {
   readonly way: 'down' | 'up' | 'echo';
   readonly bytes: number;
-  readonly kind: 'noise' | 'text';
+  readonly kind: Kind;
 }
 
 /** InvokeService of epoch 4, and the answer to it (spec/v4.md §1). */
@@ -78,45 +81,55 @@ export async function order(stream: Duplex, what: Order): Promise<void> {
   await exchange(stream, encodeRequestFrame(4, 2n, { type: 'other', index: INVOKE_SERVICE, body: written }));
 }
 
-/** Lines as a terminal program prints them: a fixed set of words, colours, and numbers that change. zstd makes a fifth of it. */
-function terminalText(bytes: number): Buffer {
-  const words = [
-    'running',
-    'test',
-    'src/main.rs',
-    'ok',
-    'warning:',
-    'unused',
-    'Compiling',
-    'src/lib/session.rs',
-    'error',
-    'pane',
-  ];
-  const lines: string[] = [];
-  let length = 0;
+/** Numbers below a limit, the same ones each time. */
+function numbers(): (limit: number) => number {
   let state = 1;
-  const next = (limit: number): number => {
+  return (limit) => {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0;
     return (state >>> 8) % limit;
   };
-  while (length < bytes) {
-    const parts = Array.from({ length: 4 + next(6) }, () => words[next(words.length)] ?? '');
-    const line = `\x1b[${String(31 + next(7))}m${parts.join(' ')}\x1b[0m ${String(next(100_000))}\r\n`;
-    lines.push(line);
-    length += line.length;
-  }
-  return Buffer.from(lines.join(''), 'latin1').subarray(0, bytes);
 }
 
-/** Pieces that are written over and over. Noise does not compress. */
-export function pieces(kind: Order['kind']): Buffer[] {
-  const all = kind === 'text' ? terminalText(32 * PIECE_BYTES) : noiseOf(4 * PIECE_BYTES);
+/** `bytes` of lines. */
+function lines(bytes: number, line: () => string): Buffer {
+  const all: string[] = [];
+  for (let length = 0; length < bytes; length += all.at(-1)?.length ?? 0) all.push(line());
+  return Buffer.from(all.join(''), 'latin1').subarray(0, bytes);
+}
+
+/** Lines as a build prints them: a fixed set of words in any order, colours, and numbers that change. */
+function terminalText(bytes: number): Buffer {
+  const words = [
+    'running', 'test', 'src/main.rs', 'ok', 'warning:', 'unused', 'Compiling', 'src/lib/session.rs', 'error', 'pane',
+  ]; // prettier-ignore
+  const next = numbers();
+  return lines(bytes, () => {
+    const parts = Array.from({ length: 4 + next(6) }, () => words[next(words.length)] ?? '');
+    return `\x1b[${String(31 + next(7))}m${parts.join(' ')}\x1b[0m ${String(next(100_000))}\r\n`;
+  });
+}
+
+/** Lines as `ls -l --color` prints them. */
+function listing(bytes: number): Buffer {
+  const names = ['session', 'pane', 'window', 'gateway', 'config', 'main', 'test', 'lib'];
+  const next = numbers();
+  return lines(bytes, () => {
+    const name = `${names[next(names.length)] ?? ''}-${String(next(1000))}.rs`;
+    const size = String(next(100_000)).padStart(6);
+    const time = `${String(next(24)).padStart(2, '0')}:${String(next(60)).padStart(2, '0')}`;
+    return `-rw-r--r-- 1 user user ${size} Nov 25 ${time} \x1b[01;32m${name}\x1b[0m\r\n`;
+  });
+}
+
+/** Pieces that are written over and over. */
+export function pieces(kind: Kind): Buffer[] {
+  const all = MAKERS[kind](32 * PIECE_BYTES);
   return Array.from({ length: all.length / PIECE_BYTES }, (_, at) =>
     all.subarray(at * PIECE_BYTES, (at + 1) * PIECE_BYTES),
   );
 }
 
-/** Bytes that do not compress; a multiple of four. */
+/** A multiple of four bytes. */
 export function noiseOf(bytes: number): Buffer {
   const words = new Uint32Array(bytes / 4);
   let state = 2463534242;
@@ -128,6 +141,12 @@ export function noiseOf(bytes: number): Buffer {
   }
   return Buffer.from(words.buffer);
 }
+
+const MAKERS: Readonly<Record<Kind, (bytes: number) => Buffer>> = {
+  noise: noiseOf,
+  text: terminalText,
+  listing,
+};
 
 /** Writes `bytes` in pieces, as fast as the stream takes them. */
 export function pour(stream: Duplex, bytes: number, from: readonly Buffer[]): Promise<void> {

@@ -14,15 +14,14 @@ import { RELAYS, startRelay, type RelayName, type RelayTo } from './peers.ts';
 import { startProgram } from './processes.ts';
 
 const MB = 1e6;
-const noise = pieces('noise');
-const text = pieces('text');
+const SUPPLIES = { noise: pieces('noise'), text: pieces('text'), listing: pieces('listing') };
 
 /** MB/s of one order on a stream that has been greeted. */
 async function move(stream: Duplex, what: Order): Promise<number> {
   await order(stream, what);
   const ms = await timed(async () => {
     if (what.way === 'down') return drain(stream, what.bytes);
-    await pour(stream, what.bytes, what.kind === 'text' ? text : noise);
+    await pour(stream, what.bytes, SUPPLIES[what.kind]);
     return drain(stream, 1);
   });
   stream.on('error', () => undefined); // what comes now is no part of the measure

@@ -1,5 +1,6 @@
 // One keystroke and its echo, beside idle streams and beside a download: what a person at a terminal feels.
 import { once } from 'node:events';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { startBmuxd, type Bmuxd } from '../test/daemon/bmuxd.ts';
 import { greet, order } from './bulk-order.ts';
@@ -8,6 +9,7 @@ import { SETTINGS, tlsTarget } from './far.ts';
 import type { Bench, Goal, Measure, Side } from './measure.ts';
 import { connectUnix, dialTls } from './plain.ts';
 import { startProgram } from './processes.ts';
+import type { DownloadOptions } from './process/download.ts';
 import { quantile } from './statistics.ts';
 import { hold, throughBroker } from './streams.ts';
 
@@ -41,6 +43,9 @@ interface Scene {
   /** An echo through the broker, and one without. */
   readonly ours: Duplex;
   readonly plain: Duplex;
+  /** The same echo through a relay of `pipeline()`, and where a download through that very process listens. */
+  readonly relayed: Duplex;
+  readonly relayedBulkPath: string;
   readonly bulkPath: string;
   readonly idle: () => Promise<void>;
 }
@@ -67,7 +72,20 @@ async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
       : (await dialTls({ ...echo.tls, compression: 'none' })).stream;
   await greet(plain);
   await order(plain, ECHO);
-  for (const stream of [ours, plain])
+  const near = { echo: join(echo.folder, 'near-echo.sock'), bulk: join(echo.folder, 'near-bulk.sock') };
+  bench.own(
+    'Node pipeline',
+    await startProgram('pipeline-relay', {
+      ways: [
+        { listen: near.echo, to: way === 'local' ? { path: echo.path } : echo.tls },
+        { listen: near.bulk, to: bulk.tls },
+      ],
+    }),
+  );
+  const relayed = await connectUnix(near.echo);
+  await greet(relayed);
+  await order(relayed, ECHO);
+  for (const stream of [ours, plain, relayed])
     bench.own('echo', {
       stop: () => {
         stream.on('error', () => undefined);
@@ -79,6 +97,8 @@ async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
     daemon,
     ours,
     plain,
+    relayed,
+    relayedBulkPath: near.bulk,
     bulkPath: bulk.path,
     idle: async () => {
       bench.own('idle streams', await hold(100, () => throughBroker(daemon, target)));
@@ -94,17 +114,15 @@ function report(
   ours: Felt,
   plain: Felt,
   goals: { readonly p50?: Goal; readonly p99?: Goal },
+  relayed?: Felt,
 ): void {
   for (const quantileName of ['p50', 'p99'] as const) {
     const side = (name: string, from: Felt): Side => ({ name, values: from[quantileName].slice(1) });
     const goal = goals[quantileName];
-    bench.figure({
-      what: `${what}, ${quantileName}`,
-      unit: 'ms',
-      ours: side('broker', ours),
-      peer: side('without a broker', plain),
-      ...(goal === undefined ? {} : { goal }),
-    });
+    const figure = { what: `${what}, ${quantileName}`, unit: 'ms', ours: side('broker', ours) } as const;
+    const peer = side('without a broker', plain);
+    bench.figure({ ...figure, peer, ...(goal === undefined ? {} : { goal }) });
+    if (relayed !== undefined) bench.figure({ ...figure, peer: side('Node pipeline', relayed) });
   }
 }
 
@@ -126,23 +144,21 @@ async function besideIdle(bench: Bench, way: 'local' | 'TLS'): Promise<void> {
 }
 
 async function besideDownload(bench: Bench, way: 'local' | 'TLS'): Promise<void> {
-  const { daemon, ours, plain, bulkPath } = await scene(bench, way);
-  const [broker, bare] = [felt(), felt()];
+  const { daemon, ours, plain, relayed, relayedBulkPath, bulkPath } = await scene(bench, way);
+  const [broker, bare, pipelined] = [felt(), felt(), felt()];
   const keys = bench.amount(200, 60);
+  const beside = async (from: DownloadOptions['from'], stream: Duplex, into: Felt): Promise<void> => {
+    const download = await startProgram('download', { from }, daemon.env);
+    await press(stream, keys, into);
+    await download.stop();
+  };
   // Each side is disturbed by a download of its own kind, and never by the other's.
   for (let turn = 0; turn <= bench.count(10, 2); turn += 1) {
-    const through = await startProgram(
-      'download',
-      { from: { socketPath: daemon.socketPath, target: 'bulk' } },
-      daemon.env,
-    );
-    await press(ours, keys, broker);
-    await through.stop();
-    const past = await startProgram('download', { from: { path: bulkPath } });
-    await press(plain, keys, bare);
-    await past.stop();
+    await beside({ socketPath: daemon.socketPath, target: 'bulk' }, ours, broker);
+    await beside({ path: bulkPath }, plain, bare);
+    await beside({ path: relayedBulkPath }, relayed, pipelined);
   }
-  report(bench, `keystroke beside a TLS download, ${way}`, broker, bare, { p99: BUSY_TAIL });
+  report(bench, `keystroke beside a TLS download, ${way}`, broker, bare, { p99: BUSY_TAIL }, pipelined);
 }
 
 export const keystroke: Measure = {

@@ -90,8 +90,7 @@ const STARTERS: Record<RelayName, Starter> = {
   },
   'Node pipeline': ({ path, to }) =>
     startProgram('pipeline-relay', {
-      listen: path,
-      to: 'path' in to ? to : { port: to.port, ca: to.ca },
+      ways: [{ listen: path, to: 'path' in to ? to : { port: to.port, ca: to.ca } }],
     }),
   stunnel: async ({ folder, to }) => {
     if ('path' in to) throw new Skip('stunnel is for TLS only');

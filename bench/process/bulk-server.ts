@@ -25,7 +25,7 @@ export interface BulkServerReady {
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as BulkServerOptions;
-const supplies = { noise: pieces('noise'), text: pieces('text') };
+const supplies = { noise: pieces('noise'), text: pieces('text'), listing: pieces('listing') };
 
 function serve(socket: Socket): void {
   const reader = new FrameReader();

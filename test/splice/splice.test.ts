@@ -5,7 +5,7 @@ import { createServer, type Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { Splice, type SpliceEnd } from '../../daemon/splice/splice.ts';
 import { PatternCheck, pattern, patternPieces } from '../embedded/traffic.ts';
@@ -55,6 +55,40 @@ function check(socket: Socket): PatternCheck {
   socket.on('data', (chunk: Buffer) => checked.push(chunk));
   return checked;
 }
+
+t.test('a server that always has more leaves the other streams their turn', async (t) => {
+  const [, near] = await pairs.pair();
+  const piece = Buffer.alloc(16_384);
+  let given = 0;
+  let most = 0;
+  // As a socket whose kernel buffer is full again at every look: nothing but the splice ends its turn.
+  const remote = new Duplex({
+    allowHalfOpen: true,
+    read() {
+      if (given >= 64 * 1024 * 1024) this.push(null);
+      else {
+        given += piece.length;
+        this.push(piece);
+      }
+    },
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+  let before = 0;
+  const look = setInterval(() => {
+    most = Math.max(most, given - before);
+    before = given;
+  }, 0);
+  t.teardown(() => clearInterval(look));
+  const splice = new Splice({ client: near, remote, spill: 256 * 1024 * 1024 });
+  remote.resume();
+  await waitFor('all to be read', () => given >= 64 * 1024 * 1024);
+  splice.stop('the test');
+  near.destroy();
+  await splice.done;
+  t.ok(most <= 8 * 1024 * 1024, `${String(most)} bytes between two turns of a timer`);
+});
 
 t.test('200 MB through, both ways at once, with flat memory', async (t) => {
   const all = await spliced({ spill: 4_194_304 });
