@@ -104,7 +104,8 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const { env, socketPath, folder } = home;
   const child: Child = await startChild({
     command: process.execPath,
-    args: [BMUXD, 'run', '--log-level', 'debug'],
+    // As the service units start it.
+    args: ['--max-semi-space-size=2', BMUXD, 'run', '--log-level', 'debug'],
     env,
     ready: (output) => output.includes('"engine is ready"'),
   });

@@ -14,7 +14,7 @@ t.test('the agent starts the daemon, keeps it, and leaves the engines alone', as
   const value = parsePlist(readFileSync(rendered(FILE, folder), 'utf8'));
   t.match(value, {
     Label: 'dev.bmux.bmuxd',
-    ProgramArguments: [process.execPath, `${folder}/bmuxd`, 'run'],
+    ProgramArguments: [process.execPath, '--max-semi-space-size=2', `${folder}/bmuxd`, 'run'],
     RunAtLoad: true,
     KeepAlive: { SuccessfulExit: false },
     AbandonProcessGroup: true,

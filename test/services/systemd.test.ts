@@ -31,7 +31,7 @@ t.test('the service leaves the engines and what they need alone', async (t) => {
   const service = settings(original('systemd/bmuxd.service'));
   t.equal(service.get('KillMode'), 'process', 'live streams outlive a restart');
   t.equal(service.get('OOMPolicy'), 'continue', 'control outlives an engine');
-  t.equal(service.get('ExecStart'), '@NODE@ @BINDIR@/bmuxd run');
+  t.equal(service.get('ExecStart'), '@NODE@ --max-semi-space-size=2 @BINDIR@/bmuxd run');
   const harmful = {
     RuntimeDirectory: 'removed at stop, under draining engines',
     MemoryDenyWriteExecute: 'breaks V8',
