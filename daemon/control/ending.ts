@@ -15,7 +15,12 @@ export interface EndingOptions {
   /** Removes the control socket, if it is ours. */
   readonly unbind: () => Promise<void>;
   readonly doors: { leave(): void; close(): Promise<void> };
-  readonly engines: { halt(): void; close(): void; kill(only?: readonly string[]): string[] };
+  readonly engines: {
+    readonly living: readonly string[];
+    halt(): void;
+    close(): void;
+    kill(only?: readonly string[]): string[];
+  };
   readonly generations: { stopAll(): Promise<string[]>; empty(except: readonly string[]): Promise<boolean> };
   /** What watches files. */
   readonly watchers: readonly { close(): Promise<void> }[];
@@ -93,9 +98,13 @@ export class Ending {
     });
   }
 
+  /** Of an engine the socket goes first, then the process. */
   async #allGone(ms: number, except: readonly string[]): Promise<void> {
+    const { generations, engines } = this.#options;
     const until = performance.now() + ms;
-    while (!(await this.#options.generations.empty(except)) && performance.now() < until)
+    const gone = async (): Promise<boolean> =>
+      (await generations.empty(except)) && engines.living.every((generation) => except.includes(generation));
+    while (!(await gone()) && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 }

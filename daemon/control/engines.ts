@@ -132,6 +132,11 @@ export class Engines {
     }
   }
 
+  /** Generations of the engines of ours whose process is still there. */
+  get living(): string[] {
+    return [...this.#living].map(({ generation }) => generation);
+  }
+
   /** Ends what does not end by itself: engines of ours that are still there (all, or those in `only`). Returns their generations. */
   kill(only?: readonly string[]): string[] {
     const doomed = [...this.#living].filter(({ generation }) => only?.includes(generation) ?? true);
