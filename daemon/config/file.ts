@@ -18,6 +18,7 @@ export type Mark = string;
 export type Marks = Map<string, Mark>;
 
 const MISSING: Mark = 'missing';
+const FAILED = 'error:';
 
 function markOf(stat: BigIntStats): Mark {
   return `${String(stat.dev)}:${String(stat.ino)}:${String(stat.size)}:${String(stat.mtimeNs)}`;
@@ -25,7 +26,7 @@ function markOf(stat: BigIntStats): Mark {
 
 function failedMark(error: unknown): Mark {
   const code = errnoOf(error);
-  return code === 'ENOENT' || code === 'ENOTDIR' ? MISSING : `error:${code ?? 'unknown'}`;
+  return code === 'ENOENT' || code === 'ENOTDIR' ? MISSING : `${FAILED}${code ?? 'unknown'}`;
 }
 
 function bounded<T>(work: Promise<T>, path: string): Promise<T> {
@@ -41,12 +42,10 @@ function bounded<T>(work: Promise<T>, path: string): Promise<T> {
 /** The mark of `path` now; never fails. */
 export async function markNow(path: string): Promise<Mark> {
   if (isOnLocalDisk(path)) return markNowSync(path);
-  try {
-    const look = Promise.all([fs.stat(path, { bigint: true }), findDisk(path)]);
-    return markOf((await bounded(look, path))[0]);
-  } catch (error) {
-    return failedMark(error);
-  }
+  const mark = await bounded(fs.stat(path, { bigint: true }), path).then(markOf, failedMark);
+  // After it, so that a file system that does not answer holds one thread and not two.
+  if (!mark.startsWith(FAILED)) await bounded(findDisk(path), path).catch(() => undefined);
+  return mark;
 }
 
 /** `markNow` without waiting: on a local disk, and at the moment at which watching starts. */

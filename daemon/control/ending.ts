@@ -18,6 +18,7 @@ export interface EndingOptions {
   readonly engines: {
     readonly living: readonly string[];
     halt(): void;
+    killStarting(): void;
     close(): void;
     kill(only?: readonly string[]): string[];
   };
@@ -75,6 +76,7 @@ export class Ending {
     const { log, doors, engines, generations } = this.#options;
     log.info('bmuxd stops: every stream is ended');
     engines.halt();
+    engines.killStarting();
     await this.#takeNoMore();
     await doors.close();
     // One that does not even answer will not end its streams: those of ours are killed, others are left (and named) as they are.

@@ -52,7 +52,7 @@ const ENGINE_ENV = {
 
 /**
  * MB of each half of the new space, in which V8 puts what is new: Node's default is 16, which fills up before it is looked through, and then
- * stays. 15 MB less for an engine, and no fewer hand-offs or bytes a second [measured]. The service units say the same for control.
+ * stays. 15 MB less for an engine, and no fewer hand-offs or bytes a second [measured]. The service units start control in the same way.
  */
 const ENGINE_FLAGS = ['--max-semi-space-size=2'];
 
@@ -137,6 +137,11 @@ export class Engines {
     return [...this.#living].map(({ generation }) => generation);
   }
 
+  /** Ends those that have not come to be ready: they hold no stream, and nobody could tell them to stop. */
+  killStarting(): void {
+    for (const { child, ready } of this.#living) if (!ready) child.kill('SIGKILL');
+  }
+
   /** Ends what does not end by itself: engines of ours that are still there (all, or those in `only`). Returns their generations. */
   kill(only?: readonly string[]): string[] {
     const doomed = [...this.#living].filter(({ generation }) => only?.includes(generation) ?? true);
@@ -154,6 +159,7 @@ export class Engines {
       socketPath: join(paths.enginesDir, `${generation}.sock`),
       stateDir: paths.stateDir,
       settings: settings(),
+      together: true,
     };
     const program = fileURLToPath(new URL('../bin/engine.js', import.meta.url));
     const child = this.#lastWords.lend((stderr) =>
@@ -161,7 +167,8 @@ export class Engines {
         // A session of its own: a terminal's end or a Ctrl-C reaches control only, and the engine's streams live on.
         detached: true,
         stdio: ['ignore', 'ignore', stderr, 'ipc'],
-        execArgv: [...new Set([...process.execArgv, ...ENGINE_FLAGS])],
+        // Of two that are the same the last one counts: the daemon's own.
+        execArgv: [...ENGINE_FLAGS, ...process.execArgv],
         cwd: '/',
         env: { ...ENGINE_ENV, ...this.#options.env },
       }),

@@ -48,13 +48,16 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   let leaving = false;
   let grace: NodeJS.Timeout | undefined;
   let server: EngineServer | undefined = undefined;
-  const outbox = new Outbox(channel);
+  const outbox = new Outbox(channel, start.together === true);
   const log = makeLogger({
     level: settings['log.level'],
     process: `engine ${start.generation}`,
     sink: engineSink({
       file: join(start.stateDir, 'engine.log'),
       send: (message, sent) => outbox.send(message, sent),
+      flush: () => {
+        outbox.flush();
+      },
     }),
   });
   const learnt = new Learnt({
@@ -253,6 +256,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     stop: () => {
       void stop();
     },
+  }).catch((error: unknown) => {
+    outbox.flush();
+    throw error;
   });
   outbox.send({ type: 'ready', generation: start.generation });
   return {

@@ -5,12 +5,16 @@ import type { OneFromEngine } from '../wire/engine-messages.ts';
 
 /** Beyond this the file becomes `.1` and a new one begins: an orphaned engine logs a line per ended stream. */
 const MAX_FILE_BYTES = 1024 * 1024;
+/** Beginnings of lines that need not leave at once: what comes before a crash must. */
+const ROUTINE = /^\{"level":"(trace|debug|info)"/;
 /** Lines under way to control; beyond that control does not read, and the file takes them. */
 const MAX_UNDER_WAY = 1000;
 
 export function engineSink(options: {
   readonly file: string;
   readonly send: (message: OneFromEngine, sent: (error: Error | null) => void) => boolean;
+  /** What was sent leaves now. */
+  readonly flush: () => void;
 }): LogSink {
   let underWay = 0;
   const toFile = (line: string): void => {
@@ -30,7 +34,10 @@ export function engineSink(options: {
           underWay -= 1;
           if (error !== null) toFile(line);
         };
-        if (options.send({ type: 'log', line }, sent)) return;
+        if (options.send({ type: 'log', line }, sent)) {
+          if (!ROUTINE.test(line)) options.flush();
+          return;
+        }
         underWay -= 1;
       }
       toFile(line);

@@ -18,20 +18,26 @@ const CAN_WAIT: ReadonlySet<FromEngine['type']> = new Set(['event', 'log']);
 
 export class Outbox {
   readonly #channel: Channel;
+  readonly #together: boolean;
   #waiting: OneFromEngine[] = [];
   #told: Sent[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(channel: Channel) {
+  /** `together`: control reads several in one (EngineStart). */
+  constructor(channel: Channel, together: boolean) {
     this.#channel = channel;
+    this.#together = together;
   }
 
   /** False when control is gone. The order is kept. */
   send(message: OneFromEngine, sent?: Sent): boolean {
-    if (!this.#channel.isOpen()) return false;
+    if (!this.#channel.isOpen()) {
+      this.flush();
+      return false;
+    }
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
-    if (!CAN_WAIT.has(message.type) || this.#waiting.length >= MAX_TOGETHER) this.flush();
+    if (!this.#together || !CAN_WAIT.has(message.type) || this.#waiting.length >= MAX_TOGETHER) this.flush();
     else {
       this.#timer ??= setTimeout(() => {
         this.flush();
@@ -40,7 +46,7 @@ export class Outbox {
     return true;
   }
 
-  /** What waits leaves now. */
+  /** What waits leaves now; whoever wants to know hears at once when it cannot. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -49,9 +55,11 @@ export class Outbox {
     const told = this.#told;
     this.#waiting = [];
     this.#told = [];
-    const messages = [first, ...more];
-    this.#channel.send(more.length === 0 ? first : { type: 'together', messages }, (error) => {
-      for (const sent of told) sent(error);
-    });
+    const sent: Sent = (error) => {
+      for (const tell of told) tell(error);
+    };
+    if (!this.#channel.isOpen()) sent(new Error('control is gone'));
+    else
+      this.#channel.send(more.length === 0 ? first : { type: 'together', messages: [first, ...more] }, sent);
   }
 }

@@ -42,9 +42,9 @@ export class Flow {
   #cost = 0;
   #fullSince: number | undefined;
   #stalledMs = 0;
-  /** Bytes read since others had their turn. */
+  /** Bytes read since this stream last gave way. */
   #sinceTurn = 0;
-  /** Set while others have their turn. */
+  /** Set while it gives way. */
   #turn: NodeJS.Immediate | undefined;
   #discards = false;
   #told = false;
@@ -74,7 +74,11 @@ export class Flow {
     this.bytes += chunk.length;
     this.readAt = performance.now();
     this.#count(chunk.length);
-    if (this.#discards || this.#to.destroyed || this.#to.writableEnded) return;
+    if (!this.#discards && !this.#to.destroyed && !this.#to.writableEnded) this.#pass(chunk);
+    this.#regulate();
+  };
+
+  #pass(chunk: Buffer): void {
     if (this.#queue.length === 0 && !this.#to.writableNeedDrain) {
       this.takenAt = this.readAt;
       this.#to.write(chunk);
@@ -82,8 +86,7 @@ export class Flow {
       this.#queue.push(chunk);
       this.#cost += Math.max(MIN_COST, chunk.length);
     }
-    this.#regulate();
-  };
+  }
 
   readonly #onDrain = (): void => {
     this.takenAt = performance.now();
@@ -99,7 +102,7 @@ export class Flow {
     this.#finish();
   };
 
-  /** Gives the others their turn when enough was read. */
+  /** When enough was read, the next look at the stream finds that it must give way; until the turn after this one. */
   #count(bytes: number): void {
     this.#sinceTurn += bytes;
     if (this.#sinceTurn < TURN_BYTES) return;
@@ -142,8 +145,11 @@ export class Flow {
     else this.#to.end(done);
   }
 
-  /** No byte comes after those that are here: `from` broke. What waits is still handed on, and the end after it. */
+  /** No byte comes after those that are here: `from` broke. What waits, in it as well, is still handed on, and the end after it. */
   cut(): void {
+    this.#from.off('data', this.#onData);
+    for (let left: unknown = this.#from.read(); Buffer.isBuffer(left); left = this.#from.read())
+      this.#onData(left);
     this.#onSourceEnd();
   }
 

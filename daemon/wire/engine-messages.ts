@@ -1,4 +1,5 @@
-// The messages between control and engine on their channel. Additive only: an engine may be older than its control.
+// The messages between control and engine on their channel. Additive only: an engine may be older than the control that it
+// meets later, and newer than the one that starts it, when the package was upgraded under that.
 import type { BrokerEvent } from './answers.ts';
 import type { Plan } from './plan.ts';
 import type { Settings } from './settings.ts';
@@ -10,6 +11,8 @@ export interface EngineStart {
   readonly socketPath: string;
   readonly stateDir: string;
   readonly settings: Settings;
+  /** Control reads `together`. */
+  readonly together?: true;
 }
 
 /** What comes with a client's socket. */
@@ -52,7 +55,7 @@ export type OneFromEngine =
   | { readonly type: 'event'; readonly event: BrokerEvent }
   | { readonly type: 'log'; readonly line: string };
 
-/** Engine to control: one message, or several of one turn in their order. */
+/** Engine to control: one message, or several in their order. */
 export type FromEngine =
   OneFromEngine | { readonly type: 'together'; readonly messages: readonly OneFromEngine[] };
 

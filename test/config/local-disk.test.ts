@@ -13,11 +13,15 @@ t.test('local disks', { skip }, async (t) => {
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const link = join(folder, 'link');
   await symlink('/proc/self/status', link);
+  const dangling = join(folder, 'dangling');
+  await symlink('/proc/self/none', dangling);
+  const detour = join(folder, 'detour');
+  await symlink(folder, detour);
   const missing = join(folder, 'no', 'such', 'file');
+  const others = [link, dangling, join(detour, 'file'), '/proc/self/none'];
 
   t.notOk(isOnLocalDisk(missing), 'nothing is taken for granted');
-  await Promise.all([missing, link, '/proc/self/none'].map(findDisk));
+  await Promise.all([missing, ...others].map(findDisk));
   t.ok(isOnLocalDisk(missing), 'a file that is not there belongs to the folder that is');
-  t.notOk(isOnLocalDisk(link), 'a link is what it leads to');
-  t.notOk(isOnLocalDisk('/proc/self/none'), 'what is no disk');
+  for (const other of others) t.notOk(isOnLocalDisk(other), other);
 });

@@ -8,7 +8,7 @@ import { BMUXD, makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daem
 import { exchange, upgradeText } from '../daemon/raw-http.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { waitFor } from '../real/child.ts';
+import { startChild, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
 const serverOf = (home: BmuxdHome): Promise<EmbeddedServer> =>
@@ -113,6 +113,22 @@ t.test(
     await waitFor('the stopped engine to be gone', () => isGone(second));
   },
 );
+
+t.test('stop while the engine is still starting', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const child = await startChild({
+    command: process.execPath,
+    args: [BMUXD, 'run'],
+    env: home.env,
+    ready: (output) => output.includes('"bmuxd is up"'),
+  });
+  t.teardown(() => child.stop());
+  await exchange(home.socketPath, 'POST /v1/stop HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+  await waitFor('control to be gone', () => isGone(child.pid));
+  t.match(child.output(), /"bmuxd leaves/);
+  t.notMatch(child.output(), /engine is ready|did not end in time/, 'nobody was waited for');
+});
 
 t.test('SIGHUP reads the settings anew', async (t) => {
   const bmuxd = await startBmuxd({ settings: QUICK });

@@ -93,6 +93,28 @@ t.test('a server that always has more leaves the other streams their turn', asyn
   t.ok(most <= 1024 * 1024, `${String(most)} bytes in one turn of the event loop`);
 });
 
+t.test("a server that breaks while its stream gives way: what had come is the client's", async (t) => {
+  const [client, near] = await pairs.pair();
+  const remote = new Duplex({
+    allowHalfOpen: true,
+    read() {},
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+  const splice = new Splice({ client: near, remote, spill: 1024 * 1024 });
+  remote.resume();
+  const got = readAll(client);
+  const piece = Buffer.alloc(16_384, 1);
+  setImmediate(() => {
+    for (let at = 0; at < 10; at += 1) remote.push(piece);
+    remote.destroy(new Error('write EPIPE'));
+  });
+  t.equal((await got).length, 10 * piece.length);
+  client.end();
+  t.match(await splice.done, { reason: 'remote lost', why: 'write EPIPE' });
+});
+
 t.test('200 MB through, both ways at once, with flat memory', async (t) => {
   const all = await spliced({ spill: 4_194_304 });
   const { client, server } = all;
