@@ -1,0 +1,69 @@
+// A stream gives way to the others, and loses nothing by it.
+import { Duplex } from 'node:stream';
+import t from 'tap';
+import { Splice } from '../../daemon/splice/splice.ts';
+import { waitFor } from '../real/child.ts';
+import { readAll } from '../transport/dialling.ts';
+import { startPairs } from './pair.ts';
+
+const pairs = await startPairs();
+t.teardown(() => pairs.close());
+
+t.test('a server that always has more leaves the other streams their turn', async (t) => {
+  const [, near] = await pairs.pair();
+  const piece = Buffer.alloc(16_384);
+  let given = 0;
+  let most = 0;
+  // As a socket whose kernel buffer is full again at every look: nothing but the splice ends its turn.
+  const remote = new Duplex({
+    allowHalfOpen: true,
+    read() {
+      if (given >= 64 * 1024 * 1024) this.push(null);
+      else {
+        given += piece.length;
+        this.push(piece);
+      }
+    },
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+  let before = 0;
+  let looking = true;
+  const look = (): void => {
+    most = Math.max(most, given - before);
+    before = given;
+    if (looking) setImmediate(look);
+  };
+  look();
+  const splice = new Splice({ client: near, remote, spill: 256 * 1024 * 1024 });
+  remote.resume();
+  await waitFor('all to be read', () => given >= 64 * 1024 * 1024);
+  splice.stop('the test');
+  near.destroy();
+  await splice.done;
+  looking = false;
+  t.ok(most <= 1024 * 1024, `${String(most)} bytes in one turn of the event loop`);
+});
+
+t.test("a server that breaks while its stream gives way: what had come is the client's", async (t) => {
+  const [client, near] = await pairs.pair();
+  const remote = new Duplex({
+    allowHalfOpen: true,
+    read() {},
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+  const splice = new Splice({ client: near, remote, spill: 1024 * 1024 });
+  remote.resume();
+  const got = readAll(client);
+  const piece = Buffer.alloc(16_384, 1);
+  setImmediate(() => {
+    for (let at = 0; at < 10; at += 1) remote.push(piece);
+    remote.destroy(new Error('write EPIPE'));
+  });
+  t.equal((await got).length, 10 * piece.length);
+  client.end();
+  t.match(await splice.done, { reason: 'remote lost', why: 'write EPIPE' });
+});
