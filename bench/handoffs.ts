@@ -6,8 +6,8 @@ import { startFar } from './far.ts';
 import { startDaemon } from './first-answer.ts';
 import type { Bench, Goal, Measure } from './measure.ts';
 import { baseEnv, startProgram } from './processes.ts';
-import { runToEnd, shimFirstByte } from './programs.ts';
-import { handOff, perSecond, plainPing, upgradeWithPing } from './upgrade.ts';
+import { leastFirstByte, runToEnd, shimFirstByte } from './programs.ts';
+import { handOff, perSecond, plainPing, upgradeFor, upgradeWithPing } from './upgrade.ts';
 
 /** Streams under way at once. */
 const WIDTH = 16;
@@ -55,12 +55,14 @@ async function shim(bench: Bench): Promise<void> {
   const far = bench.own('far end', await startFar({ way: 'local', embedded: true }));
   const daemon = bench.own('daemon', await startDaemon(far));
   const bare = 'node -e 0';
+  const request = upgradeFor(daemon, 'local');
   await bench.race(
     'shim process, spawn to first byte',
     'ms',
     bench.count(60, 8),
     [
       { name: 'bmux-stream [embedded server]', once: () => shimFirstByte(daemon, 'local') },
+      { name: 'ten lines on node:net', once: () => leastFirstByte(daemon, request) },
       { name: bare, once: () => runToEnd(process.execPath, ['-e', '0'], baseEnv()) },
     ],
     { goals: { [bare]: LIGHT } },

@@ -41,23 +41,45 @@ export async function shimPing(daemon: Bmuxd, target: string): Promise<number> {
   return ms;
 }
 
-/** The same with the first byte only, as the goal says it: spawn to the first byte of the answer. */
-export async function shimFirstByte(daemon: Bmuxd, target: string): Promise<number> {
-  const start = performance.now();
-  const child = daemon.spawnShim([target, '--epoch', '4']);
+/** From the spawn to the first byte of the answer to a Ping on stdin: ms. */
+async function firstByte(start: () => ChildProcess): Promise<number> {
+  const since = performance.now();
+  const child = start();
   child.stdin?.write(encodeRequestFrame(4, 2n, { type: 'ping' }));
   const ms = await new Promise<number>((resolve, reject) => {
     child.stdout?.once('data', () => {
-      resolve(performance.now() - start);
+      resolve(performance.now() - since);
     });
     child.once('exit', (status) => {
-      reject(new Error(`bmux-stream left with ${String(status)} before an answer`));
+      reject(new Error(`the program left with ${String(status)} before an answer`));
     });
   });
   child.stdin?.end();
   child.stdout?.resume();
   await exit(child);
   return ms;
+}
+
+/** `bmux-stream TARGET`. */
+export function shimFirstByte(daemon: Bmuxd, target: string): Promise<number> {
+  return firstByte(() => daemon.spawnShim([target, '--epoch', '4']));
+}
+
+/** The least that a client on `node:net` can do: no refusal is understood, no silence noticed, no half-close kept. */
+const LEAST = `
+const socket = require('node:net').connect(process.env.SOCKET);
+socket.write(process.env.REQUEST);
+socket.once('data', (answer) => {
+  process.stdin.pipe(socket);
+  const rest = answer.subarray(answer.indexOf('\\r\\n\\r\\n') + 4);
+  if (rest.length > 0) process.stdout.write(rest);
+  socket.pipe(process.stdout);
+});`;
+
+/** `request`: the head of the upgrade. */
+export function leastFirstByte(daemon: Bmuxd, request: string): Promise<number> {
+  const env = { ...daemon.env, SOCKET: daemon.socketPath, REQUEST: request };
+  return firstByte(() => spawn(process.execPath, ['-e', LEAST], { env, stdio: ['pipe', 'pipe', 'ignore'] }));
 }
 
 export type SocatTo = { readonly path: string } | { readonly config: string };

@@ -18,11 +18,15 @@ const HEAD_END = '\r\n\r\n';
 /** ms for one stream. */
 const LIMIT_MS = 20_000;
 
-/** The bytes of a request for `target`, with a Ping behind it. */
-export function upgradeWithPing(daemon: Bmuxd, target: string): Buffer {
+/** The head of a request for `target`. */
+export function upgradeFor(daemon: Bmuxd, target: string): string {
   const request = asciiJson({ target, contract: { epoch: 4 }, cwd: '/', env: whitelisted(daemon.env) });
-  const head = `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Request: ${request}${HEAD_END}`;
-  return Buffer.concat([Buffer.from(head), PING]);
+  return `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Request: ${request}${HEAD_END}`;
+}
+
+/** The same with a Ping behind it. */
+export function upgradeWithPing(daemon: Bmuxd, target: string): Buffer {
+  return Buffer.concat([Buffer.from(upgradeFor(daemon, target)), PING]);
 }
 
 /** Connects, lets `onData` look at what comes until it is satisfied; ms. The socket is ended, and its end is waited for untimed. */
