@@ -10,11 +10,16 @@ type Sent = (error: Error | null) => void;
 const WAIT_MS = 2;
 /** Messages that leave together at most. */
 const MAX_TOGETHER = 64;
+/** Events that come with every stream. */
+const ROUTINE: ReadonlySet<string> = new Set(['stream opened', 'stream over']);
+
 /**
- * The rest must leave at once: the next socket waits for `taken`, and `settled` must be said before the client has its answer, or another
- * engine might answer it again.
+ * The rest must leave at once: the next socket waits for `taken`; `settled` must be said before the client has its answer, or another engine
+ * might answer it again; and whoever was refused may ask for the reason in the next moment.
  */
-const CAN_WAIT: ReadonlySet<FromEngine['type']> = new Set(['event', 'log']);
+function canWait(message: OneFromEngine): boolean {
+  return message.type === 'log' || (message.type === 'event' && ROUTINE.has(message.event.type));
+}
 
 export class Outbox {
   readonly #channel: Channel;
@@ -37,7 +42,7 @@ export class Outbox {
     }
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
-    if (!this.#together || !CAN_WAIT.has(message.type) || this.#waiting.length >= MAX_TOGETHER) this.flush();
+    if (!this.#together || !canWait(message) || this.#waiting.length >= MAX_TOGETHER) this.flush();
     else {
       this.#timer ??= setTimeout(() => {
         this.flush();

@@ -35,6 +35,9 @@ t.test('what can wait goes with what cannot, in order', async (t) => {
   outbox.send(line('c'));
   await waitFor('the last one to leave by itself', () => end.left.length === 2);
   t.same(end.left[1], line('c'));
+  const refused: OneFromEngine = { type: 'event', event: { type: 'stream refused', atMs: 1 } };
+  outbox.send(refused);
+  t.same(end.left[2], refused, 'whoever was refused may ask at once');
 });
 
 t.test('a control that does not read several in one gets each alone', (t) => {
