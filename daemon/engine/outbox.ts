@@ -1,7 +1,7 @@
 // What the engine tells control. What can wait goes with the next message that cannot, since each costs both processes a system call and
 // a waking: 27 µs of the engine's 300 for a hand-off [measured].
 import type { Channel } from './channel.ts';
-import type { FromEngine, OneFromEngine } from '../wire/engine-messages.ts';
+import type { OneFromEngine } from '../wire/engine-messages.ts';
 
 /** Called when the message has left, or with why it could not. */
 type Sent = (error: Error | null) => void;
