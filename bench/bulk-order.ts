@@ -121,9 +121,7 @@ function listing(bytes: number): Buffer {
   });
 }
 
-/** Pieces that are written over and over. */
-export function pieces(kind: Kind): Buffer[] {
-  const all = MAKERS[kind](32 * PIECE_BYTES);
+function pieces(all: Buffer): readonly Buffer[] {
   return Array.from({ length: all.length / PIECE_BYTES }, (_, at) =>
     all.subarray(at * PIECE_BYTES, (at + 1) * PIECE_BYTES),
   );
@@ -142,11 +140,15 @@ export function noiseOf(bytes: number): Buffer {
   return Buffer.from(words.buffer);
 }
 
-const MAKERS: Readonly<Record<Kind, (bytes: number) => Buffer>> = {
-  noise: noiseOf,
-  text: terminalText,
-  listing,
-};
+/** Pieces that are written over and over. */
+export function supplies(): Readonly<Record<Kind, readonly Buffer[]>> {
+  const bytes = 32 * PIECE_BYTES;
+  return {
+    noise: pieces(noiseOf(bytes)),
+    text: pieces(terminalText(bytes)),
+    listing: pieces(listing(bytes)),
+  };
+}
 
 /** Writes `bytes` in pieces, as fast as the stream takes them. */
 export function pour(stream: Duplex, bytes: number, from: readonly Buffer[]): Promise<void> {

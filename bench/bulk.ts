@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { startBmuxd, type Bmuxd } from '../test/daemon/bmuxd.ts';
 import { selfSigned } from '../test/embedded/certificate.ts';
-import { drain, greet, order, pieces, pour, type Order } from './bulk-order.ts';
+import { drain, greet, order, pour, supplies, type Order } from './bulk-order.ts';
 import { SETTINGS, tlsTarget } from './far.ts';
 import { Skip, timed, type Bench, type Goal, type Measure, type Subject } from './measure.ts';
 import { RELAYS, startRelay, type RelayName, type RelayTo } from './peers.ts';
 import { startProgram } from './processes.ts';
 
 const MB = 1e6;
-const SUPPLIES = { noise: pieces('noise'), text: pieces('text'), listing: pieces('listing') };
+const SUPPLIES = supplies();
 
 /** MB/s of one order on a stream that has been greeted. */
 async function move(stream: Duplex, what: Order): Promise<number> {

@@ -13,7 +13,7 @@ import {
   REQUIRED_CAPABILITIES,
   type Response,
 } from '../../daemon/wire/ipc.ts';
-import { pieces, pour, SERVICE_ANSWER, type Order } from '../bulk-order.ts';
+import { pour, SERVICE_ANSWER, supplies, type Order } from '../bulk-order.ts';
 
 export interface BulkServerOptions {
   readonly path: string;
@@ -25,7 +25,7 @@ export interface BulkServerReady {
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as BulkServerOptions;
-const supplies = { noise: pieces('noise'), text: pieces('text'), listing: pieces('listing') };
+const SUPPLIES = supplies();
 
 function serve(socket: Socket): void {
   const reader = new FrameReader();
@@ -72,7 +72,7 @@ function carry(socket: Socket, order: Order, rest: Buffer): void {
   switch (order.way) {
     case 'down':
       socket.resume();
-      void pour(socket, order.bytes, supplies[order.kind]).then(
+      void pour(socket, order.bytes, SUPPLIES[order.kind]).then(
         () => socket.end(),
         () => socket.destroy(),
       );

@@ -25,14 +25,19 @@ const known = new Map<string, { readonly local: boolean; readonly until: number 
 
 /** True when `path` (which need not exist) and all of the way to it was found on local disks lately. */
 export function isOnLocalDisk(path: string): boolean {
-  const found = known.get(path);
-  return found !== undefined && found.local && performance.now() < found.until;
+  return lately(path) === true;
 }
 
-/** Finds out, through a thread. Never fails; never ends where the file system never answers. */
+/** What was found, if it still holds. */
+function lately(path: string): boolean | undefined {
+  const found = known.get(path);
+  return found !== undefined && performance.now() < found.until ? found.local : undefined;
+}
+
+/** Finds out, through a thread, unless it is known. Never fails; never ends where the file system never answers. */
 export async function findDisk(path: string): Promise<void> {
   // The numbers are Linux's own.
-  if (process.platform !== 'linux') return;
+  if (process.platform !== 'linux' || lately(path) !== undefined) return;
   const local = await isLocal(path).catch(() => false);
   known.delete(path);
   known.set(path, { local, until: performance.now() + HOLDS_MS });

@@ -1,13 +1,12 @@
 // What happened, kept for a while and told to whoever listens: `GET /v1/events`, server-sent events.
 import type { ServerResponse } from 'node:http';
 import { withoutCredentials } from '../base/redact.ts';
-import type { BrokerEvent } from '../wire/answers.ts';
+import { ROUTINE_EVENTS, type BrokerEvent } from '../wire/answers.ts';
 
 /** Events kept for a listener that comes late: what led to the refusal that it asks about. */
 const KEPT = 200;
-/** Of those that come with every stream, so many: a busy minute must not push out why a client was refused before it. */
+/** Of the routine ones, so many: a busy minute must not push out why a client was refused before it. */
 const KEPT_ROUTINE = 100;
-const ROUTINE: ReadonlySet<BrokerEvent['type']> = new Set(['stream opened', 'stream over']);
 /** Characters of a text that an event has: what a peer sent may be part of it. */
 const MAX_TEXT = 1000;
 /** Listeners at once. */
@@ -68,16 +67,16 @@ export class Events {
 
   #keep(event: BrokerEvent): void {
     this.#kept.push(event);
-    if (ROUTINE.has(event.type)) this.#routine += 1;
+    if (ROUTINE_EVENTS.has(event.type)) this.#routine += 1;
     if (this.#routine > KEPT_ROUTINE) {
       this.#kept.splice(
-        this.#kept.findIndex(({ type }) => ROUTINE.has(type)),
+        this.#kept.findIndex(({ type }) => ROUTINE_EVENTS.has(type)),
         1,
       );
       this.#routine -= 1;
     } else if (this.#kept.length > KEPT) {
       const oldest = this.#kept.shift();
-      if (oldest !== undefined && ROUTINE.has(oldest.type)) this.#routine -= 1;
+      if (oldest !== undefined && ROUTINE_EVENTS.has(oldest.type)) this.#routine -= 1;
     }
   }
 

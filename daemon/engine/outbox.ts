@@ -1,6 +1,7 @@
 // What the engine tells control. What can wait goes with the next message that cannot, since each costs both processes a system call and
 // a waking: 27 µs of the engine's 300 for a hand-off [measured].
 import type { Channel } from './channel.ts';
+import { ROUTINE_EVENTS } from '../wire/answers.ts';
 import type { OneFromEngine } from '../wire/engine-messages.ts';
 
 /** Called when the message has left, or with why it could not. */
@@ -10,15 +11,13 @@ type Sent = (error: Error | null) => void;
 const WAIT_MS = 2;
 /** Messages that leave together at most. */
 const MAX_TOGETHER = 64;
-/** Events that come with every stream. */
-const ROUTINE: ReadonlySet<string> = new Set(['stream opened', 'stream over']);
 
 /**
  * The rest must leave at once: the next socket waits for `taken`; `settled` must be said before the client has its answer, or another engine
  * might answer it again; and whoever was refused may ask for the reason in the next moment.
  */
 function canWait(message: OneFromEngine): boolean {
-  return message.type === 'log' || (message.type === 'event' && ROUTINE.has(message.event.type));
+  return message.type === 'log' || (message.type === 'event' && ROUTINE_EVENTS.has(message.event.type));
 }
 
 export class Outbox {

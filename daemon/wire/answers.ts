@@ -171,3 +171,6 @@ export interface BrokerEvent {
   /** What a person reads. */
   readonly detail?: string;
 }
+
+/** Events that come with every stream. */
+export const ROUTINE_EVENTS: ReadonlySet<BrokerEvent['type']> = new Set(['stream opened', 'stream over']);

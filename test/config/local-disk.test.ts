@@ -24,4 +24,7 @@ t.test('local disks', { skip }, async (t) => {
   await Promise.all([missing, ...others].map(findDisk));
   t.ok(isOnLocalDisk(missing), 'a file that is not there belongs to the folder that is');
   for (const other of others) t.notOk(isOnLocalDisk(other), other);
+  await rm(link);
+  await findDisk(link);
+  t.notOk(isOnLocalDisk(link), 'no is an answer too: it is not asked again at each look');
 });
