@@ -1,9 +1,11 @@
 // Entry point of the engine process; started by control only.
 import { textOf } from '../base/failure.ts';
+import { keepHeapSmall } from '../base/heap.ts';
 import type { Channel } from '../engine/channel.ts';
 import { runEngine } from '../engine/engine.ts';
 import type { EngineStart } from '../wire/engine-messages.ts';
 
+keepHeapSmall();
 const start = JSON.parse(process.argv[2] ?? '{}') as EngineStart;
 
 const channel: Channel = {

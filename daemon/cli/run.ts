@@ -1,4 +1,5 @@
 // `bmuxd run`: the daemon in the foreground, until a signal or a stop.
+import { keepHeapSmall } from '../base/heap.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { SETTINGS, type LogLevel } from '../wire/settings.ts';
 import type { Command } from './context.ts';
@@ -40,6 +41,7 @@ export const run: Command = {
       reload();
     };
     process.on('SIGTERM', signalled).on('SIGINT', signalled).on('SIGHUP', onHup);
+    keepHeapSmall();
     // Whatever the shell's mask is: folders, sockets and files of the daemon are the user's alone.
     process.umask(0o077);
     try {

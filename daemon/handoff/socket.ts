@@ -1,5 +1,6 @@
 // The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
 import { Socket } from 'node:net';
+import { socketReading } from '../transport/read-buffers.ts';
 
 interface Handle {
   readStart?: () => void;
@@ -47,10 +48,16 @@ export function takeRead(socket: Socket, head: Buffer): Buffer {
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
 }
 
-/** A socket that has just arrived from the parent: it must not be read before its stream is there, and half-close must work. */
-export function adopt(handle: unknown): Socket | undefined {
-  if (!(handle instanceof Socket)) return undefined;
-  stopReading(handle);
-  handle.allowHalfOpen = true;
-  return handle;
+/**
+ * A socket that has just been accepted, or has arrived from the parent: it must not be read before its stream is there, and half-close
+ * must work. The socket that Node made of it is let go, and another one reads it in our way.
+ */
+export function adopt(arrived: unknown): Socket | undefined {
+  if (!(arrived instanceof Socket)) return undefined;
+  stopReading(arrived);
+  const handle = handleOf(arrived);
+  if (handle === undefined) return undefined;
+  Reflect.set(arrived, '_handle', null);
+  arrived.destroy();
+  return socketReading(handle);
 }

@@ -57,7 +57,7 @@ export class OptimisticStream extends Duplex {
   #wanted = false;
   /** What has been forwarded so far; undefined once nobody may ask for it again. */
   #log: ReplayLog | undefined = new ReplayLog();
-  /** A write whose bytes the inner stream has, but not room for more. */
+  /** A write whose bytes the inner stream has, but has not let go of yet. */
   #writing: Done | undefined;
   /** A write that came while there was no inner stream. */
   #held: { readonly chunks: readonly Buffer[]; readonly done: Done } | undefined;
@@ -133,12 +133,19 @@ export class OptimisticStream extends Duplex {
       done();
       return;
     }
+    this.#pass(inner, chunks, done);
+  }
+
+  /** Done only when `inner` has let go of the last chunk, whose memory may be used for something else then. */
+  #pass(inner: Duplex, chunks: readonly Buffer[], done: Done): void {
     // First of all, since a write may be the end of this stream.
     this.#writing = done;
+    const passed = (error?: Error | null): void => {
+      if (!error && this.#writing === done) this.#written();
+    };
     if (chunks.length > 1) inner.cork();
-    for (const chunk of chunks) inner.write(chunk);
+    chunks.forEach((chunk, at) => inner.write(chunk, at === chunks.length - 1 ? passed : undefined));
     if (chunks.length > 1) inner.uncork();
-    if (!inner.writableNeedDrain) this.#written();
   }
 
   #written(error?: Error): void {
@@ -166,7 +173,6 @@ export class OptimisticStream extends Duplex {
     inner.on('end', this.#onEnd);
     inner.on('error', this.#onError);
     inner.on('close', this.#onClose);
-    inner.on('drain', this.#onDrain);
     inner.on('finish', this.#onFinish);
     // What happened before there was a listener is not told again.
     process.nextTick(() => {
@@ -184,7 +190,6 @@ export class OptimisticStream extends Duplex {
     inner.off('end', this.#onEnd);
     inner.off('error', this.#onError);
     inner.off('close', this.#onClose);
-    inner.off('drain', this.#onDrain);
     inner.off('finish', this.#onFinish);
     inner.on('error', ignore);
     const { end } = this.#options;
@@ -217,10 +222,6 @@ export class OptimisticStream extends Duplex {
     this.#log = undefined;
     clearTimeout(this.#timer);
   }
-
-  readonly #onDrain = (): void => {
-    this.#written();
-  };
 
   readonly #onFinish = (): void => {
     this.#endPassed();
@@ -288,11 +289,13 @@ export class OptimisticStream extends Duplex {
       return;
     }
     this.#confirmed();
-    if (sent.length > 0) stream.write(sent);
     const held = this.#held;
     this.#held = undefined;
+    const writing = this.#writing;
+    if (sent.length === 0) this.#written();
+    else if (writing === undefined) stream.write(sent);
+    else this.#pass(stream, [sent], writing);
     if (held !== undefined) this.#send(held.chunks, held.done);
-    else if (!stream.writableNeedDrain) this.#written();
     if (this.#ended) this.#passEnd();
     if (this.#wanted) stream.resume();
   }

@@ -1,5 +1,6 @@
 // One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
 import type { Duplex } from 'node:stream';
+import { giveBack } from '../transport/read-buffers.ts';
 
 export interface FlowOptions {
   readonly from: Duplex;
@@ -19,9 +20,19 @@ const MIN_COST = 256;
  */
 const TURN_BYTES = 128 * 1024;
 
+/** Bytes that one write takes along: four TLS records, each of which would cost a system call of its own. */
+const BATCH_BYTES = 64 * 1024;
+/** A chunk from this size on is a part of bulk: it waits for the others of the same turn of the event loop. */
+const BULK_BYTES = 16 * 1024;
+
+/** Bytes that wait while the reader keeps up: more would only be colder when it gets them. */
+const AHEAD_BYTES = 256 * 1024;
+/** A reader that has not taken half of that in so many ms does not keep up: what the server says is kept for it, up to the spill. */
+const KEEPS_UP_MS = 1000;
+
 /**
- * Reads on while fewer than `spill` bytes wait: a real server kills a stream whose writer is blocked for 5 s (spec/v4.md §3). They wait
- * here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
+ * Reads on for a slow reader while fewer than `spill` bytes wait: a real server kills a stream whose writer is blocked for 5 s
+ * (spec/v4.md §3). They wait here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
  * Lifecycle: flowing -> (source ended) -> ended | discarding.
  */
 export class Flow {
@@ -40,12 +51,19 @@ export class Flow {
   readonly #onEnd: () => void;
   readonly #queue: Buffer[] = [];
   #cost = 0;
-  #fullSince: number | undefined;
+  #queued = 0;
+  /** performance.now() since when `from` is not read because enough waits here. */
+  #heldSince: number | undefined;
   #stalledMs = 0;
+  /** The reader does not keep up. */
+  #slow = false;
+  #slowTimer: NodeJS.Timeout | undefined;
   /** Bytes read since this stream last gave way. */
   #sinceTurn = 0;
   /** Set while it gives way. */
   #turn: NodeJS.Immediate | undefined;
+  /** Set while bulk waits for more of it. */
+  #batch: NodeJS.Immediate | undefined;
   #discards = false;
   #told = false;
 
@@ -67,40 +85,62 @@ export class Flow {
 
   /** The longest time, ms, that `from` was held back because `to` took nothing more. */
   get stalledMs(): number {
-    return Math.max(this.#stalledMs, this.#fullSince === undefined ? 0 : performance.now() - this.#fullSince);
+    return Math.max(this.#stalledMs, this.#heldSince === undefined ? 0 : performance.now() - this.#heldSince);
   }
 
   readonly #onData = (chunk: Buffer): void => {
     this.bytes += chunk.length;
     this.readAt = performance.now();
     this.#count(chunk.length);
-    if (!this.#discards && !this.#to.destroyed && !this.#to.writableEnded) this.#pass(chunk);
+    if (!this.#discards && !this.#to.destroyed && !this.#to.writableEnded) {
+      this.#queue.push(chunk);
+      this.#queued += chunk.length;
+      this.#cost += Math.max(MIN_COST, chunk.length);
+      if (this.#spill > 0 && chunk.length >= BULK_BYTES && this.#queued < BATCH_BYTES)
+        this.#batch ??= setImmediate(this.#onDrain);
+      else this.#pump();
+    }
     this.#regulate();
   };
 
-  #pass(chunk: Buffer): void {
-    if (this.#queue.length === 0 && !this.#to.writableNeedDrain) {
-      this.takenAt = this.readAt;
-      this.#to.write(chunk);
-    } else {
-      this.#queue.push(chunk);
-      this.#cost += Math.max(MIN_COST, chunk.length);
-    }
-  }
-
   readonly #onDrain = (): void => {
-    this.takenAt = performance.now();
-    let taken = 0;
-    for (const chunk of this.#queue) {
-      if (this.#to.writableNeedDrain) break;
-      this.#to.write(chunk);
-      this.#cost -= Math.max(MIN_COST, chunk.length);
-      taken += 1;
-    }
-    this.#queue.splice(0, taken);
+    this.#pump();
     this.#regulate();
     this.#finish();
   };
+
+  /** Writes what waits, as far as `to` takes it. */
+  #pump(): void {
+    clearImmediate(this.#batch);
+    this.#batch = undefined;
+    while (this.#queue.length > 0 && !this.#to.writableNeedDrain) {
+      let bytes = 0;
+      let count = 0;
+      for (const chunk of this.#queue) {
+        if (bytes >= BATCH_BYTES) break;
+        bytes += chunk.length;
+        this.#cost -= Math.max(MIN_COST, chunk.length);
+        count += 1;
+      }
+      this.#queued -= bytes;
+      this.takenAt = performance.now();
+      this.#write(this.#queue.splice(0, count));
+    }
+  }
+
+  #write(chunks: readonly Buffer[]): void {
+    const done = (): void => {
+      for (const chunk of chunks) giveBack(chunk);
+    };
+    const whole = adjoining(chunks);
+    if (whole !== undefined) {
+      this.#to.write(whole, done);
+      return;
+    }
+    this.#to.cork();
+    chunks.forEach((chunk, at) => this.#to.write(chunk, at === chunks.length - 1 ? done : undefined));
+    this.#to.uncork();
+  }
 
   /** When enough was read, the next look at the stream finds that it must give way; until the turn after this one. */
   #count(bytes: number): void {
@@ -114,18 +154,36 @@ export class Flow {
   }
 
   #regulate(): void {
-    const blocked =
-      this.#cost > 0 ? this.#cost >= this.#spill : this.#spill === 0 && this.#to.writableNeedDrain;
-    if (blocked && !this.#discards) {
-      this.#fullSince ??= performance.now();
-      this.#from.pause();
-      return;
+    const full = this.#cost > 0 ? this.#cost >= this.#spill : this.#spill === 0 && this.#to.writableNeedDrain;
+    if (!this.#discards && (full || this.#isAhead())) {
+      this.#heldSince ??= performance.now();
+    } else if (this.#heldSince !== undefined) {
+      this.#stalledMs = this.stalledMs;
+      this.#heldSince = undefined;
     }
-    this.#stalledMs = this.stalledMs;
-    this.#fullSince = undefined;
-    if (this.#turn !== undefined) this.#from.pause();
+    if (this.#heldSince !== undefined || this.#turn !== undefined) this.#from.pause();
     else if (this.#from.isPaused()) this.#from.resume();
   }
+
+  /** True while enough waits for a reader that keeps up: then `from` is not read until half of it is gone. */
+  #isAhead(): boolean {
+    const ahead = Math.min(AHEAD_BYTES, this.#spill);
+    if (this.#cost <= ahead / 2) this.#slow = false;
+    if (this.#slow || this.#cost <= ahead / 2) return false;
+    if (this.#heldSince !== undefined) return true;
+    if (this.#cost < ahead) return false;
+    this.#slowTimer ??= setTimeout(this.#onSlow, KEEPS_UP_MS);
+    return true;
+  }
+
+  readonly #onSlow = (): void => {
+    this.#slowTimer = undefined;
+    if (this.#heldSince === undefined) return;
+    const left = this.#heldSince + KEEPS_UP_MS - performance.now();
+    this.#slow = left <= 0;
+    if (this.#slow) this.#regulate();
+    else this.#slowTimer = setTimeout(this.#onSlow, left);
+  };
 
   readonly #onSourceEnd = (): void => {
     this.sourceEnded = true;
@@ -157,6 +215,7 @@ export class Flow {
   discard(): void {
     this.#discards = true;
     this.#queue.length = 0;
+    this.#queued = 0;
     this.#cost = 0;
     if (!this.#from.destroyed) this.#regulate();
     this.#finish();
@@ -165,8 +224,22 @@ export class Flow {
   /** Takes the listeners off again. */
   detach(): void {
     clearImmediate(this.#turn);
+    clearImmediate(this.#batch);
+    clearTimeout(this.#slowTimer);
     this.#from.off('data', this.#onData);
     this.#from.off('end', this.#onSourceEnd);
     this.#to.off('drain', this.#onDrain);
   }
+}
+
+/** One view of `chunks`, when they lie one behind the other in the same memory. */
+function adjoining(chunks: readonly Buffer[]): Buffer | undefined {
+  const [first] = chunks;
+  if (first === undefined) return undefined;
+  let end = first.byteOffset;
+  for (const chunk of chunks) {
+    if (chunk.buffer !== first.buffer || chunk.byteOffset !== end) return undefined;
+    end += chunk.length;
+  }
+  return chunks.length === 1 ? first : Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset);
 }

@@ -1,10 +1,10 @@
 // Opens the socket of a local bmux server.
-import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import type { LocalRoute } from '../wire/plan.ts';
 import { established, type Dialling } from './dialling.ts';
+import { connectReading } from './read-buffers.ts';
 
 /** Longest path of a Unix socket, bytes: the system cuts a longer one without a word and reaches another socket. */
 const PATH_LIMIT = process.platform === 'darwin' ? 103 : 107;
@@ -20,7 +20,7 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
       fail('socket_path_too_long', { path, length, limit: PATH_LIMIT }),
     );
   }
-  const socket = connect({ path, allowHalfOpen: true });
+  const socket = connectReading({ path, allowHalfOpen: true });
   try {
     await established(socket, 'connect', dialling, () =>
       fail('out_of_time', { ms: dialling.deadline.budgetMs, step: 'connecting to the server socket' }),

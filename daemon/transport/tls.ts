@@ -1,11 +1,12 @@
 // Opens TLS streams to gateways: contexts and session tickets are kept, and never cross from one name or trust to another.
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import { inTime } from '../base/deadline.ts';
 import { Failure } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import type { TlsRoute } from '../wire/plan.ts';
 import { established, type Dialling, type Opened } from './dialling.ts';
+import { connectTlsReading } from './read-buffers.ts';
 import { identityError, isServerName, sniOf } from './server-name.ts';
 import type { SystemRoots } from './roots.ts';
 import { CaFiles, trustOf } from './trust.ts';
@@ -47,14 +48,48 @@ export class TlsContexts {
     const late = (): Failure => fail('tls_connect_timeout', { label });
     const kept = await inTime(this.#keptFor(route, label), deadline.remaining(), late, { signal });
     const start = performance.now();
-    const tcp = await dialTcp(route, label, dialling);
-    const connected = performance.now();
+    const tcp = {
+      host: route.host,
+      port: route.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_MS,
+      autoSelectFamily: true,
+      // A name with a dead first address must leave time for the others; a far one needs more than Node's 250 ms.
+      autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(deadline.remaining() / 4)),
+    };
     if (!isServerName(route.serverName)) {
-      tcp.destroy();
+      const socket = connectTcp(tcp);
+      await connected(socket, label, dialling);
+      socket.destroy();
       throw fail('tls_server_name_invalid', { serverName: route.serverName });
     }
-    const stream = await handshake(tcp, kept, route, label, dialling);
-    return { stream, connectMs: connected - start, handshakeMs: performance.now() - connected };
+    const tickets = new Tickets(kept);
+    const socket = connectTlsReading({
+      ...tcp,
+      secureContext: kept.context,
+      servername: sniOf(route.serverName),
+      checkServerIdentity: (_name, certificate) => identityError(route.serverName, certificate),
+      rejectUnauthorized: true,
+      ...tickets.offered,
+    });
+    socket.on('session', tickets.onSession);
+    await connected(socket, label, dialling);
+    const connectedAt = performance.now();
+    try {
+      await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
+    } catch (error) {
+      tickets.refused();
+      if (error instanceof Failure || signal.aborted) throw error;
+      throw fail('tls_handshake_failed', { label }, error);
+    }
+    tickets.verified();
+    return {
+      stream: socket,
+      connectMs: connectedAt - start,
+      handshakeMs: performance.now() - connectedAt,
+    };
   }
 
   /** Key of what `route` is verified against now. Rejects as `open` would. */
@@ -82,66 +117,50 @@ export class TlsContexts {
   }
 }
 
-async function dialTcp(route: TlsRoute, label: string, dialling: Dialling): Promise<Socket> {
-  const socket = connectTcp({
-    host: route.host,
-    port: route.port,
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_MS,
-    autoSelectFamily: true,
-    // A name with a dead first address must leave time for the others; a far one needs more than Node's 250 ms.
-    autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(dialling.deadline.remaining() / 4)),
-  });
+/** Waits for the TCP connection. */
+async function connected(socket: Socket, label: string, dialling: Dialling): Promise<void> {
   try {
     await established(socket, 'connect', dialling, () => fail('tls_connect_timeout', { label }));
   } catch (error) {
     if (error instanceof Failure || dialling.signal.aborted) throw error;
     throw fail('tls_unreachable', { label }, error);
   }
-  return socket;
 }
 
-async function handshake(
-  tcp: Socket,
-  kept: Kept,
-  route: TlsRoute,
-  label: string,
-  dialling: Dialling,
-): Promise<TLSSocket> {
-  const oldest = Date.now() - TICKET_AGE_MS;
-  const ticket = kept.tickets.splice(0).filter(({ at }) => at > oldest);
-  const offered = ticket.pop();
-  kept.tickets.push(...ticket);
-  const socket = connectTls({
-    socket: tcp,
-    secureContext: kept.context,
-    servername: sniOf(route.serverName),
-    checkServerIdentity: (_name, certificate) => identityError(route.serverName, certificate),
-    rejectUnauthorized: true,
-    ...(offered === undefined ? {} : { session: offered.session }),
-  });
-  // A ticket is worth something only after the certificate was verified; before that it may be anybody's.
-  let verified = false;
-  const early: Buffer[] = [];
-  const keep = (session: Buffer): void => {
-    if (kept.tickets.length >= TICKETS_MAX) kept.tickets.shift();
-    kept.tickets.push({ session, at: Date.now() });
-  };
-  socket.on('session', (session: Buffer) => {
-    if (verified) keep(session);
-    else early.push(session);
-  });
-  try {
-    await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
-  } catch (error) {
-    kept.tickets.length = 0;
-    tcp.destroy();
-    if (error instanceof Failure || dialling.signal.aborted) throw error;
-    throw fail('tls_handshake_failed', { label }, error);
+/** The tickets of one handshake: the one that it offers, and those that come with it. */
+class Tickets {
+  /** For `tls.connect`. */
+  readonly offered: { readonly session?: Buffer };
+  readonly #kept: Kept;
+  /** A ticket is worth something only after the certificate was verified; before that it may be anybody's. */
+  #early: Buffer[] | undefined = [];
+
+  constructor(kept: Kept) {
+    this.#kept = kept;
+    const oldest = Date.now() - TICKET_AGE_MS;
+    const fresh = kept.tickets.splice(0).filter(({ at }) => at > oldest);
+    const ticket = fresh.pop();
+    kept.tickets.push(...fresh);
+    this.offered = ticket === undefined ? {} : { session: ticket.session };
   }
-  verified = true;
-  early.forEach(keep);
-  return socket;
+
+  readonly onSession = (session: Buffer): void => {
+    if (this.#early === undefined) this.#keep(session);
+    else this.#early.push(session);
+  };
+
+  verified(): void {
+    for (const session of this.#early ?? []) this.#keep(session);
+    this.#early = undefined;
+  }
+
+  refused(): void {
+    this.#kept.tickets.length = 0;
+  }
+
+  #keep(session: Buffer): void {
+    const { tickets } = this.#kept;
+    if (tickets.length >= TICKETS_MAX) tickets.shift();
+    tickets.push({ session, at: Date.now() });
+  }
 }

@@ -1,6 +1,6 @@
 // A Hello that is answered before the server has: any course of it, and the edges that a course does not reach.
 import { once } from 'node:events';
-import { duplexPair } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import t from 'tap';
 import type { Failure } from '../../daemon/base/failure.ts';
 import { helloOpening } from '../../daemon/hello/promise.ts';
@@ -8,7 +8,9 @@ import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
 import { Splice } from '../../daemon/splice/splice.ts';
 import { encodeFrame } from '../../daemon/wire/frame.ts';
 import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
+import { pattern } from '../embedded/traffic.ts';
 import { socketPairs } from '../engine/socket-pairs.ts';
+import { waitFor } from '../real/child.ts';
 import { readAll, readBytes } from '../transport/dialling.ts';
 import { anyCourseEndsWell, answersSurviveChunking } from './optimistic-properties.ts';
 import { answer, EPOCH, GREETING, HELLO, PROMISED, Rig, turns } from './optimistic-rig.ts';
@@ -241,3 +243,49 @@ t.test('over real sockets', async (t) => {
     t.match(await splice.done, { reason: 'remote lost', why: /negotiates something else/ });
   });
 });
+
+t.test(
+  'a write is done when the stream below is done with its bytes, and not when there is room for more',
+  async (t) => {
+    const taken: Buffer[] = [];
+    // Looks at what it was given only later, as a socket does that is busy.
+    const inner = new Duplex({
+      read() {},
+      writableHighWaterMark: 1024 * 1024,
+      write(chunk: Buffer, _encoding, done) {
+        setImmediate(() => {
+          taken.push(Buffer.from(chunk));
+          done();
+        });
+      },
+    });
+    const stream = new OptimisticStream({
+      inner,
+      epoch: EPOCH,
+      opening: helloOpening(EPOCH, GREETING, PROMISED),
+      promised: PROMISED,
+      answerMs: 10_000,
+      label: 'far',
+      onConfirmed: () => undefined,
+      onBroken: () => undefined,
+      reopen: () => new Promise(() => undefined),
+    });
+    stream.resume();
+    inner.push(answer());
+    await turns();
+    const total = 50 * 1000;
+    for (let at = 0; at < total; at += 1000) {
+      const chunk = pattern(at, 1000);
+      stream.write(chunk, () => chunk.fill(0));
+      if (at % 3000 === 0) await turns(1);
+    }
+    await waitFor(
+      'all of it',
+      () => taken.reduce((sum, { length }) => sum + length, 0) === HELLO.length + total,
+    );
+    t.ok(Buffer.concat(taken).subarray(HELLO.length).equals(pattern(0, total)));
+    inner.push(null);
+    stream.destroy();
+    await once(stream, 'close');
+  },
+);

@@ -1,9 +1,11 @@
-// Connected pairs of real Unix sockets: what a test holds at one end, the splice has at the other.
+// Connected pairs of real Unix sockets, read as the daemon reads its own: what a test holds at one end, the splice has at the other.
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { adopt } from '../../daemon/handoff/socket.ts';
+import { connectReading } from '../../daemon/transport/read-buffers.ts';
 
 export interface Pairs {
   /** `[near, far]`, both half-open. */
@@ -22,9 +24,11 @@ export async function startPairs(): Promise<Pairs> {
   let last: Promise<unknown> = Promise.resolve();
   const make = async (): Promise<readonly [Socket, Socket]> => {
     const accepted = once(server, 'connection');
-    const near = connect({ path, allowHalfOpen: true });
+    const near = connectReading({ path, allowHalfOpen: true });
     await once(near, 'connect');
-    const [far] = (await accepted) as [Socket];
+    const [arrived] = (await accepted) as [Socket];
+    const far = adopt(arrived);
+    if (far === undefined) throw new Error('the client has left');
     for (const socket of [near, far]) {
       socket.on('error', () => undefined);
       all.push(socket);

@@ -1,0 +1,133 @@
+// Buffers that are used again: not before whoever reads them is done, and then they are.
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTls } from 'node:tls';
+import fc from 'fast-check';
+import t from 'tap';
+import { compressed } from '../../daemon/compression/stream.ts';
+import { connectReading, connectTlsReading, giveBack } from '../../daemon/transport/read-buffers.ts';
+import { pattern } from '../embedded/traffic.ts';
+import { waitFor } from '../real/child.ts';
+import { startPairs } from '../splice/pair.ts';
+import { makeCertificates, noOpenssl } from './certificates.ts';
+import { readAll } from './dialling.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'bmuxd-reads-'));
+t.teardown(() => rm(folder, { recursive: true, force: true }));
+
+/** What the server says next on a connection: these many bytes. */
+type Pieces = readonly number[];
+
+async function listening(server: Server, where: { path: string } | { port: number }): Promise<void> {
+  server.listen('path' in where ? where.path : where.port);
+  await once(server, 'listening');
+}
+
+/** Reads `pieces` of it, keeps each second chunk for a while, and gives back the others. True when nothing changed under its hands. */
+async function holds(reader: Socket, talker: Socket, pieces: Pieces): Promise<boolean> {
+  const total = pieces.reduce((sum, piece) => sum + piece, 0);
+  const kept: { readonly chunk: Buffer; readonly at: number }[] = [];
+  let got = 0;
+  let right = true;
+  const look = (chunk: Buffer, at: number): void => {
+    right &&= chunk.equals(pattern(at, chunk.length));
+    giveBack(chunk);
+  };
+  reader.on('data', (chunk: Buffer) => {
+    if (got % 3 === 0) kept.push({ chunk, at: got });
+    else look(chunk, got);
+    got += chunk.length;
+    if (kept.length > 5) for (const old of kept.splice(0, 3)) look(old.chunk, old.at);
+  });
+  let said = 0;
+  for (const piece of pieces) {
+    talker.write(pattern(said, piece));
+    said += piece;
+    if (piece % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  talker.end();
+  await once(reader, 'end');
+  for (const { chunk, at } of kept) look(chunk, at);
+  reader.destroy();
+  return right && got === total;
+}
+
+const PIECES = fc.array(
+  fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constantFrom(8192, 16_384, 32_768, 65_536, 200_000)),
+  { maxLength: 30 },
+);
+
+t.test('a chunk stays as it is until it is given back: Unix sockets', async (t) => {
+  const server = createServer({ allowHalfOpen: true });
+  await listening(server, { path: join(folder, 'a.sock') });
+  t.teardown(() => server.close());
+  await fc.assert(
+    fc.asyncProperty(PIECES, async (pieces) => {
+      const accepted = once(server, 'connection');
+      const reader = connectReading({ path: join(folder, 'a.sock'), allowHalfOpen: true });
+      const [talker] = (await accepted) as [Socket];
+      talker.on('error', () => undefined).resume();
+      return holds(reader, talker, pieces);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+t.test('a chunk stays as it is until it is given back: TLS', { skip: noOpenssl }, async (t) => {
+  const made = await makeCertificates();
+  t.teardown(() => made.remove());
+  const { cert, key } = await made.selfSigned('one', 'DNS:one.test');
+  const server = createTls({ cert, key });
+  await listening(server, { port: 0 });
+  t.teardown(() => server.close());
+  const { port } = server.address() as { port: number };
+  await fc.assert(
+    fc.asyncProperty(PIECES, async (pieces) => {
+      const accepted = once(server, 'secureConnection');
+      const reader = connectTlsReading({ host: '127.0.0.1', port, servername: 'one.test', ca: cert });
+      const [talker] = (await accepted) as [Socket];
+      talker.on('error', () => undefined).resume();
+      return holds(reader, talker, pieces);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+t.test('what was given back is read into again', async (t) => {
+  const pairs = await startPairs();
+  t.teardown(() => pairs.close());
+  const [reader, talker] = await pairs.pair();
+  const memory = new Set<ArrayBufferLike>();
+  let got = 0;
+  reader.on('data', (chunk: Buffer) => {
+    got += chunk.length;
+    if (chunk.buffer.byteLength === 65_536) memory.add(chunk.buffer);
+    giveBack(chunk);
+  });
+  const bytes = 32 * 1024 * 1024;
+  talker.write(Buffer.alloc(bytes));
+  await waitFor('all of it', () => got === bytes);
+  // Without it every read has memory of its own: 512. Short reads are copied, and do not count here.
+  t.ok(memory.size < 32, `${String(memory.size)} buffers for 512 reads`);
+});
+
+t.test('a write is done when its bytes are needed no more: compression', async (t) => {
+  const pairs = await startPairs();
+  t.teardown(() => pairs.close());
+  const [near, far] = await pairs.pair();
+  const writer = compressed(near);
+  const reader = compressed(far);
+  const got = readAll(reader);
+  const total = 200 * 10_000;
+  for (let at = 0; at < total; at += 10_000) {
+    const chunk = pattern(at, 10_000);
+    writer.write(chunk, () => chunk.fill(0));
+    if (at % 70_000 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  writer.end();
+  t.ok((await got).equals(pattern(0, total)));
+  reader.destroy();
+});
