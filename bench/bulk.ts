@@ -80,6 +80,7 @@ async function race(bench: Bench, kind: 'local' | 'TLS', way: 'up' | 'down'): Pr
   const daemon = bench.own(
     'daemon',
     await startBmuxd({
+      usualLog: true,
       config: tlsTarget('far', far.tls.port, far.tls.caFile),
       settings: `${SETTINGS}[targets.far]\ncompression = 'none'\n`,
       env: { BMUX_RUNTIME_DIR: far.folder },

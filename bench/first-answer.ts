@@ -8,7 +8,7 @@ import { shimPing, socatPing, type SocatTo } from './programs.ts';
 
 /** A daemon that knows `far`, and nothing else. */
 export function startDaemon(far: Pick<Far, 'config' | 'env'>): Promise<Bmuxd> {
-  return startBmuxd({ config: far.config, settings: SETTINGS, env: far.env });
+  return startBmuxd({ usualLog: true, config: far.config, settings: SETTINGS, env: far.env });
 }
 
 /** Connect on the control socket, 101, Ping answered: ms. The end of the stream is not timed. */

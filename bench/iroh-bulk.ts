@@ -109,6 +109,7 @@ async function race(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void>
   const daemon = bench.own(
     'daemon',
     await startBmuxd({
+      usualLog: true,
       config: `[connections.targets.far]\ntransport = "iroh"\nendpoint_id = "${ours.endpointId}"\niroh_ip_addr = "${ours.address}"\n`,
       settings: `${SETTINGS}[targets.far]\ncompression = '${compression}'\n`,
     }),

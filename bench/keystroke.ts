@@ -57,6 +57,7 @@ async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
   const daemon = bench.own(
     'daemon',
     await startBmuxd({
+      usualLog: true,
       config:
         tlsTarget('echo', echo.tls.port, echo.tls.caFile) + tlsTarget('bulk', bulk.tls.port, bulk.tls.caFile),
       settings: `${SETTINGS}[targets.echo]\ncompression = 'none'\n[targets.bulk]\ncompression = 'none'\n`,

@@ -5,6 +5,8 @@ const CREDENTIALS = /(\/\/|%2F%2F)[^\s/?#&@"'\\]+(@|%40)|[^\s/?#&@"'\\:]+:[^\s/?
 
 /** `text` with every user info in it replaced by `…`. */
 export function withoutCredentials(text: string): string {
+  // Of most lines that is all there is to see, and the search below looks at every start of a word.
+  if (!text.includes('@') && !text.includes('%40')) return text;
   return text.replace(
     CREDENTIALS,
     (_all, slashes: string | undefined, at: string | undefined) => `${slashes ?? ''}…${at ?? '@'}`,

@@ -58,6 +58,8 @@ export class Contexts {
   readonly #options: ContextsOptions;
   readonly #contexts = new Map<string, Context>();
   readonly #ownKey: string;
+  /** By request: the same one comes again (`requestIn`). */
+  readonly #inputs = new WeakMap<object, ContextInputs>();
   #closed = false;
 
   constructor(options: ContextsOptions) {
@@ -72,9 +74,14 @@ export class Contexts {
   }
 
   /** What decides the context of a request, and where its files are. */
-  inputsOf({ env, cwd, slot }: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): ContextInputs {
+  inputsOf(request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): ContextInputs {
+    const known = this.#inputs.get(request);
+    if (known !== undefined) return known;
     const { own, cwd: ownCwd } = this.#options;
-    return contextInputs(env ?? own, cwd ?? (env === undefined ? ownCwd : undefined), slot);
+    const { env, cwd, slot } = request;
+    const inputs = contextInputs(env ?? own, cwd ?? (env === undefined ? ownCwd : undefined), slot);
+    this.#inputs.set(request, inputs);
+    return inputs;
   }
 
   /**

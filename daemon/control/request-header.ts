@@ -4,6 +4,12 @@ import { parseRequest } from '../request/parse.ts';
 import { fail } from '../wire/fail.ts';
 import type { StreamRequest } from '../wire/request.ts';
 
+/** Headers that are remembered: those of as many shells. */
+const REMEMBERED_MAX = 16;
+
+/** What a header said, least recently used first: a shell asks in the same words again and again, and the checks are a tenth of control's work. */
+const remembered = new Map<string, StreamRequest>();
+
 /** The request that `message` carries; undefined when it has no such header. Rejects what is malformed with its named failure. */
 export function requestIn(message: IncomingMessage): StreamRequest | undefined {
   const headers = message.headersDistinct['bmux-request'];
@@ -14,5 +20,18 @@ export function requestIn(message: IncomingMessage): StreamRequest | undefined {
       why: 'the header is there more than once',
     });
   }
-  return parseRequest(headers[0]);
+  const [text] = headers;
+  const request = (text === undefined ? undefined : remembered.get(text)) ?? parseRequest(text);
+  if (text !== undefined) remember(text, request);
+  return request;
+}
+
+function remember(text: string, request: StreamRequest): void {
+  remembered.delete(text);
+  remembered.set(text, request);
+  if (remembered.size <= REMEMBERED_MAX) return;
+  for (const oldest of remembered.keys()) {
+    remembered.delete(oldest);
+    return;
+  }
 }

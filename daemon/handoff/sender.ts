@@ -8,6 +8,7 @@ import { LIMITS } from '../wire/limits.ts';
 import { warningsOf, type Plan } from '../wire/plan.ts';
 import { refuse } from './answer.ts';
 import { monotonicMs } from './monotonic.ts';
+import { travelling } from './socket.ts';
 
 interface Waiting {
   readonly handoff: number;
@@ -172,7 +173,7 @@ export class HandoffSender {
       head,
       sentAt: monotonicMs(),
     };
-    engine.send(message, waiting.socket, { keepOpen: true }, (error) => {
+    engine.send(message, travelling(waiting.socket), { keepOpen: true }, (error) => {
       // A closed channel: the exit of the engine follows and puts the socket back into the queue.
       if (error !== null && this.#inFlight === waiting && engine.connected) {
         this.#inFlight = undefined;

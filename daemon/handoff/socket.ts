@@ -49,15 +49,28 @@ export function takeRead(socket: Socket, head: Buffer): Buffer {
 }
 
 /**
- * A socket that has just been accepted, or has arrived from the parent: it must not be read before its stream is there, and half-close
- * must work. The socket that Node made of it is let go, and another one reads it in our way.
+ * What of `socket` travels to another process: its handle alone. Node sends a whole socket too, but keeps books about it, and makes another
+ * socket of it there, which would be read in Node's way. Undefined when its client has left.
+ */
+export function travelling(socket: Socket): Socket | undefined {
+  // Declared for sockets only; handles are what Node's cluster sends.
+  return handleOf(socket) as Socket | undefined;
+}
+
+/**
+ * A socket of our own for what has just been accepted, or has arrived from the parent: it is not read before its stream is there, and
+ * half-close works. The socket that Node made of what was accepted is let go.
  */
 export function adopt(arrived: unknown): Socket | undefined {
-  if (!(arrived instanceof Socket)) return undefined;
+  if (!(arrived instanceof Socket)) return isHandle(arrived) ? socketReading(arrived) : undefined;
   stopReading(arrived);
   const handle = handleOf(arrived);
   if (handle === undefined) return undefined;
   Reflect.set(arrived, '_handle', null);
   arrived.destroy();
   return socketReading(handle);
+}
+
+function isHandle(arrived: unknown): arrived is Handle {
+  return typeof arrived === 'object' && arrived !== null && 'readStart' in arrived;
 }

@@ -19,6 +19,8 @@ export interface BmuxdOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Folders of another fixture: a second daemon beside or after the first. */
   readonly home?: BmuxdHome;
+  /** Logs what people have in their logs, and not everything: for the bench. */
+  readonly usualLog?: boolean;
 }
 
 /** The folders and the environment of a daemon and its callers. */
@@ -105,7 +107,12 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const child: Child = await startChild({
     command: process.execPath,
     // As the service units start it.
-    args: ['--max-semi-space-size=2', BMUXD, 'run', '--log-level', 'debug'],
+    args: [
+      '--max-semi-space-size=2',
+      BMUXD,
+      'run',
+      ...(options.usualLog === true ? [] : ['--log-level', 'debug']),
+    ],
     env,
     ready: (output) => output.includes('"engine is ready"'),
   });
