@@ -4,15 +4,29 @@ import t, { type Test } from 'tap';
 import { Failure } from '../../client-shim/index.ts';
 import { eventsOf } from '../doors/door.ts';
 import { TestClient } from '../embedded/client.ts';
-import { waitFor } from '../real/index.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { targetToml } from '../doors/ways.ts';
+import {
+  hasSshAgent,
+  realBmux,
+  startAgent,
+  startIrohGateway,
+  startServer,
+  startTlsGateway,
+  waitFor,
+} from '../real/index.ts';
+import type { ReachedRow } from '../../daemon/wire/answers.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
 
+const noBmux = realBmux() === undefined && 'real bmux not found';
 const CONNECT_TIMEOUT_MS = 3000;
 /** ms that a busy machine may add to what is promised. */
 const BUSY_MS = 5000;
 
+type Reachable = Pick<FarWorld, 'bmuxd' | 'row'>;
+
 /** A request while the path is gone: it fails by name, within the target's own limit. */
-async function refused(t: Test, { bmuxd }: FarWorld, target: string): Promise<void> {
+async function refused(t: Test, { bmuxd }: Reachable, target: string): Promise<void> {
   const since = performance.now();
   const error: unknown = await bmuxd.open({ target }).then(
     ({ stream }) => stream.destroy(),
@@ -24,7 +38,7 @@ async function refused(t: Test, { bmuxd }: FarWorld, target: string): Promise<vo
 }
 
 /** A stream that was opened on what was warm, right after the path had died: nothing comes, and it ends. */
-async function ends(t: Test, { bmuxd }: FarWorld, target: string): Promise<void> {
+async function ends(t: Test, { bmuxd }: Reachable, target: string): Promise<void> {
   const since = performance.now();
   try {
     const { stream, info } = await bmuxd.open({ target });
@@ -38,7 +52,18 @@ async function ends(t: Test, { bmuxd }: FarWorld, target: string): Promise<void>
   t.ok(performance.now() - since < 1000 + CONNECT_TIMEOUT_MS + BUSY_MS, 'it does not hang');
 }
 
-async function answeredAnew(t: Test, world: FarWorld, target: string): Promise<void> {
+/** Whether a stream can still be had: one that was warm may be handed out until its silence is noticed. */
+async function isAnswered({ bmuxd }: Reachable, target: string): Promise<boolean> {
+  try {
+    const { stream } = await bmuxd.open({ target });
+    stream.on('error', () => undefined).destroy();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function answeredAnew(t: Test, world: Reachable, target: string): Promise<void> {
   const { stream, info } = await world.bmuxd.open({ target });
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
@@ -91,3 +116,78 @@ t.test('what is being connected to is shown so', async (t) => {
   await asked;
   t.match(await row('far'), { state: 'failing' });
 });
+
+/** Row of a target in the status, from a daemon that is not part of a world. */
+const rowOf = async (bmuxd: Bmuxd, target: string): Promise<ReachedRow | undefined> =>
+  (await bmuxd.status()).reached.find((row) => row.target === target);
+
+t.test(
+  'real gateways that fall silent under a warm connection',
+  { skip: noBmux, timeout: 150_000 },
+  async (t) => {
+    const server = await startServer();
+    t.teardown(() => server.stop());
+    const gateways = {
+      compressed: await startTlsGateway(server),
+      plain: await startTlsGateway(server, { compression: 'none' }),
+      iroh: await startIrohGateway(server),
+    };
+    const agent = hasSshAgent() ? await startAgent() : undefined;
+    t.teardown(() => agent?.stop());
+    const guarded =
+      agent === undefined
+        ? undefined
+        : await startIrohGateway(server, { sshAuth: [await agent.addKey('ed25519', 'black hole')] });
+    const all = { ...gateways, ...(guarded === undefined ? {} : { guarded }) };
+    t.teardown(async () => {
+      for (const gateway of Object.values(all)) await gateway.stop();
+    });
+    const common = { connect_timeout_ms: CONNECT_TIMEOUT_MS };
+    const config = Object.entries(all).map(([name, gateway]) =>
+      targetToml(
+        name,
+        'endpointId' in gateway
+          ? {
+              ...common,
+              transport: 'iroh',
+              endpoint_id: gateway.endpointId,
+              iroh_ip_addr: gateway.ipAddr,
+              iroh_ssh_auth: name === 'guarded',
+            }
+          : {
+              ...common,
+              transport: 'tls',
+              host: gateway.host,
+              port: gateway.port,
+              server_name: gateway.serverName,
+              ca_file: gateway.caFile,
+            },
+      ),
+    );
+    const bmuxd = await startBmuxd({
+      config: config.join(''),
+      settings: 'iroh.relays = "disabled"\n',
+      env: {
+        BMUX_RUNTIME_DIR: server.env['BMUX_RUNTIME_DIR'] ?? '',
+        ...(agent === undefined ? {} : { SSH_AUTH_SOCK: agent.socket }),
+      },
+    });
+    t.teardown(() => bmuxd.stop());
+    const world = { bmuxd, row: (target: string) => rowOf(bmuxd, target) };
+    const falls = async (name: string, pid: number): Promise<void> => {
+      await answeredAnew(t, world, name);
+      await answeredAnew(t, world, name);
+      process.kill(pid, 'SIGSTOP');
+      try {
+        await ends(t, world, name);
+        await waitFor('a request to be refused', async () => !(await isAnswered(world, name)), 30_000);
+        await refused(t, world, name);
+        t.match(await world.row(name), { state: 'failing' }, `${name}: the status says so`);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      await answeredAnew(t, world, name);
+    };
+    await Promise.all(Object.entries(all).map(([name, { pid }]) => falls(name, pid)));
+  },
+);
