@@ -104,6 +104,7 @@ export class Flow {
   };
 
   readonly #onDrain = (): void => {
+    if (!this.#to.writableNeedDrain) this.takenAt = performance.now();
     this.#pump();
     this.#regulate();
     this.#finish();
