@@ -3,6 +3,7 @@ import { textOf } from '../base/failure.ts';
 import { keepHeapSmall } from '../base/heap.ts';
 import type { Channel } from '../engine/channel.ts';
 import { runEngine } from '../engine/engine.ts';
+import { afterThrow } from '../transport/read-buffers.ts';
 import type { EngineStart } from '../wire/engine-messages.ts';
 
 keepHeapSmall();
@@ -40,6 +41,7 @@ process.once('SIGTERM', () => {
 });
 // Live streams are worth more than a clean slate: this engine takes no more, finishes what it has, and another one takes over.
 process.on('uncaughtException', (error) => {
+  afterThrow();
   engine.unwell(error);
 });
 process.on('unhandledRejection', (error) => {

@@ -54,6 +54,8 @@ export class Flow {
   #queued = 0;
   /** performance.now() since when `from` is not read because enough waits here. */
   #heldSince: number | undefined;
+  /** performance.now() since when something waits and `to` takes nothing. */
+  #stuckSince: number | undefined;
   #stalledMs = 0;
   /** The reader does not keep up. */
   #slow = false;
@@ -83,9 +85,12 @@ export class Flow {
     return this.#queue.reduce((sum, chunk) => sum + chunk.length, this.#to.writableLength);
   }
 
-  /** The longest time, ms, that `from` was held back because `to` took nothing more. */
+  /** The longest time, ms, that `to` took nothing although something waited for it. */
   get stalledMs(): number {
-    return Math.max(this.#stalledMs, this.#heldSince === undefined ? 0 : performance.now() - this.#heldSince);
+    return Math.max(
+      this.#stalledMs,
+      this.#stuckSince === undefined ? 0 : performance.now() - this.#stuckSince,
+    );
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -125,12 +130,17 @@ export class Flow {
       }
       this.#queued -= bytes;
       this.takenAt = performance.now();
+      this.#stalledMs = this.stalledMs;
+      this.#stuckSince = undefined;
       this.#write(this.#queue.splice(0, count));
     }
+    if (this.#queue.length > 0) this.#stuckSince ??= performance.now();
   }
 
   #write(chunks: readonly Buffer[]): void {
-    const done = (): void => {
+    const done = (error?: Error | null): void => {
+      // A write that failed may still be under way below: a stream that is destroyed goes on with it until it has ended properly.
+      if (error) return;
       for (const chunk of chunks) giveBack(chunk);
     };
     const whole = adjoining(chunks);
@@ -158,8 +168,7 @@ export class Flow {
     const full = this.#cost > 0 ? this.#cost >= this.#spill : this.#spill === 0 && this.#to.writableNeedDrain;
     if (!this.#discards && (full || this.#isAhead())) {
       this.#heldSince ??= performance.now();
-    } else if (this.#heldSince !== undefined) {
-      this.#stalledMs = this.stalledMs;
+    } else {
       this.#heldSince = undefined;
     }
     if (this.#heldSince !== undefined || this.#turn !== undefined) this.#from.pause();
@@ -171,8 +180,7 @@ export class Flow {
     const ahead = Math.min(AHEAD_BYTES, this.#spill);
     if (this.#cost <= ahead / 2) this.#slow = false;
     if (this.#slow || this.#cost <= ahead / 2) return false;
-    if (this.#heldSince !== undefined) return true;
-    if (this.#cost < ahead) return false;
+    if (this.#heldSince === undefined && this.#cost < ahead) return false;
     this.#slowTimer ??= setTimeout(this.#onSlow, KEEPS_UP_MS);
     return true;
   }
@@ -215,6 +223,9 @@ export class Flow {
   /** From now on what is read is thrown away: the writable side is gone, but the readable one must be read to its end. */
   discard(): void {
     this.#discards = true;
+    this.#stalledMs = this.stalledMs;
+    this.#stuckSince = undefined;
+    clearTimeout(this.#slowTimer);
     this.#queue.length = 0;
     this.#queued = 0;
     this.#cost = 0;

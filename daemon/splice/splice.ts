@@ -9,7 +9,7 @@ export interface SpliceEnd {
   readonly reason: 'finished' | 'client lost' | 'remote lost' | 'stopped' | 'out of time';
   /** Who asked for the end, or the first line of the error. */
   readonly why?: string;
-  /** The longest time, ms, that the server was held back because the client did not read; from 1 s on. */
+  /** The longest time, ms, that the client did not read what waited for it; from 1 s on. */
   readonly stalledMs?: number;
   /** What had not come to its end in time and was cut: a remote may cost the server behind its gateway a place. */
   readonly cut?: 'client' | 'remote' | 'both';

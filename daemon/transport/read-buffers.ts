@@ -53,8 +53,26 @@ export function giveBack(chunk: Uint8Array): void {
   reuse(block);
 }
 
+/**
+ * For whoever goes on after an exception that nobody caught: Node does not hear from a read in whose turn one was thrown where the next is
+ * to go, and would read over what is lent out.
+ */
+export function afterThrow(): void {
+  Reading.last?.reset();
+}
+
+interface Handle {
+  useUserBuffer: (buffer: Buffer) => void;
+}
+
+function isHandle(handle: unknown): handle is Handle {
+  return typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle;
+}
+
 /** How one socket is read: `onread` for its options. Its 'data' is that of any socket. */
 class Reading implements OnReadOpts {
+  /** The one whose callback ran last. */
+  static last: Reading | undefined;
   socket: Socket | undefined;
   readonly #room: number;
   #block: Block | undefined;
@@ -67,7 +85,18 @@ class Reading implements OnReadOpts {
 
   readonly buffer = (): Buffer => this.#block?.bytes.subarray(this.#at) ?? SHARED;
 
-  readonly callback = (bytes: number): boolean => this.socket?.push(this.#chunk(bytes)) ?? false;
+  readonly callback = (bytes: number): boolean => {
+    Reading.last = this;
+    return this.socket?.push(this.#chunk(bytes)) ?? false;
+  };
+
+  /** Begins anew, whatever the handle believes. The memory that it may still read into is nobody's any more. */
+  reset(): void {
+    this.#block = undefined;
+    this.#at = 0;
+    const handle: unknown = this.socket && Reflect.get(this.socket, '_handle');
+    if (isHandle(handle)) handle.useUserBuffer(SHARED);
+  }
 
   /** A read that takes half of its room is lent out, so that what waits somewhere holds about its own length; another one is copied. */
   #chunk(bytes: number): Buffer {

@@ -52,9 +52,6 @@ export class TlsContexts {
       host: route.host,
       port: route.port,
       allowHalfOpen: true,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_MS,
       autoSelectFamily: true,
       // A name with a dead first address must leave time for the others; a far one needs more than Node's 250 ms.
       autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(deadline.remaining() / 4)),
@@ -74,9 +71,17 @@ export class TlsContexts {
       rejectUnauthorized: true,
       ...tickets.offered,
     });
-    socket.on('session', tickets.onSession);
-    await connected(socket, label, dialling);
+    try {
+      await connected(socket, label, dialling);
+    } catch (error) {
+      tickets.unused();
+      throw error;
+    }
     const connectedAt = performance.now();
+    // Not before: of several addresses the next one gets a handle of its own, which knows nothing of what was set on the last; and the
+    // options of `tls.connect` do not reach it (Node 20 and 22).
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.on('session', tickets.onSession);
     try {
       await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
     } catch (error) {
@@ -131,6 +136,7 @@ async function connected(socket: Socket, label: string, dialling: Dialling): Pro
 class Tickets {
   /** For `tls.connect`. */
   readonly offered: { readonly session?: Buffer };
+  readonly #ticket: Kept['tickets'][number] | undefined;
   readonly #kept: Kept;
   /** A ticket is worth something only after the certificate was verified; before that it may be anybody's. */
   #early: Buffer[] | undefined = [];
@@ -139,9 +145,15 @@ class Tickets {
     this.#kept = kept;
     const oldest = Date.now() - TICKET_AGE_MS;
     const fresh = kept.tickets.splice(0).filter(({ at }) => at > oldest);
-    const ticket = fresh.pop();
+    this.#ticket = fresh.pop();
     kept.tickets.push(...fresh);
-    this.offered = ticket === undefined ? {} : { session: ticket.session };
+    this.offered = this.#ticket === undefined ? {} : { session: this.#ticket.session };
+  }
+
+  /** No server has seen the one that was offered. */
+  unused(): void {
+    if (this.#ticket !== undefined && this.#kept.tickets.length < TICKETS_MAX)
+      this.#kept.tickets.push(this.#ticket);
   }
 
   readonly onSession = (session: Buffer): void => {

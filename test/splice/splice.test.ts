@@ -159,8 +159,7 @@ t.test('the same when the server is reset', async (t) => {
   t.match(await endOf(t, all), { reason: 'remote lost', why: 'read ECONNRESET' });
 });
 
-t.test('a client that does not read', async (t) => {
-  const spill = 1024 * 1024;
+async function notReading(t: Test, spill: number): Promise<void> {
   const all = await spliced({ spill, endMs: 200 });
   const { client, server, splice } = all;
   client.pause();
@@ -181,7 +180,12 @@ t.test('a client that does not read', async (t) => {
   const end = await endOf(t, all);
   t.ok((end.stalledMs ?? 0) >= 1000, `stalled for ${end.stalledMs} ms`);
   await sending;
-});
+}
+
+t.test('a client that does not read', (t) => notReading(t, 1024 * 1024));
+t.test('the same with a spill that is full as soon as enough is read ahead', (t) =>
+  notReading(t, 256 * 1024),
+);
 
 t.test('a client that keeps up gets everything soon: what is read ahead of it is little', async (t) => {
   const all = await spliced({ spill: 64 * 1024 * 1024 });

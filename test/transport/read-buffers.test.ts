@@ -4,13 +4,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
 import { createServer as createTls } from 'node:tls';
 import fc from 'fast-check';
 import t from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
+import { Flow } from '../../daemon/splice/flow.ts';
 import { connectReading, connectTlsReading, giveBack } from '../../daemon/transport/read-buffers.ts';
 import { pattern } from '../embedded/traffic.ts';
 import { waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
 import { startPairs } from '../splice/pair.ts';
 import { makeCertificates, noOpenssl } from './certificates.ts';
 import { readAll } from './dialling.ts';
@@ -130,4 +133,95 @@ t.test('a write is done when its bytes are needed no more: compression', async (
   writer.end();
   t.ok((await got).equals(pattern(0, total)));
   reader.destroy();
+});
+
+interface Under {
+  readonly chunk: Buffer;
+  /** As it was when it was written. */
+  readonly copy: Buffer;
+  readonly done: (error: Error) => void;
+}
+
+t.test('a write that failed may still be under way: its memory is used for nothing else', async (t) => {
+  const pairs = await startPairs();
+  t.teardown(() => pairs.close());
+  const [client, near] = await pairs.pair();
+  let writes = 0;
+  const under: Under[] = [];
+  // As a stream that is ended gracefully after it was destroyed: it goes on with what it has.
+  const remote = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      if (++writes < 4 || chunk.length < 32_768) done();
+      else under.push({ chunk, copy: Buffer.from(chunk), done });
+    },
+  });
+  remote.on('error', () => undefined);
+  const flow = new Flow({ from: near, to: remote, spill: 0, onEnd: () => undefined });
+  client.write(pattern(0, 1024 * 1024));
+  await waitFor('a write that is not done', () => under.length > 0);
+  under[0]?.done(new Error('destroyed'));
+  const [reader, talker] = await pairs.pair();
+  let got = 0;
+  reader.on('data', (chunk: Buffer) => {
+    got += chunk.length;
+    giveBack(chunk);
+  });
+  talker.write(Buffer.alloc(8 * 1024 * 1024));
+  await waitFor('other reads', () => got === 8 * 1024 * 1024);
+  t.ok(under.every(({ chunk, copy }) => chunk.equals(copy)));
+  flow.detach();
+});
+
+const THROWING = `
+import { connect, createServer } from 'node:net';
+import { once } from 'node:events';
+const { connectReading, afterThrow } = await import(process.argv[1]);
+const { pattern } = await import(process.argv[2]);
+process.on('uncaughtException', afterThrow);
+const talkers = [];
+const server = createServer((socket) => talkers.push(socket)).listen(process.argv[3]);
+await once(server, 'listening');
+for (const how of ['at once', 'in a tick']) {
+  const reader = connectReading({ path: process.argv[3] });
+  await once(reader, 'connect');
+  while (talkers.length === 0) await new Promise(setImmediate);
+  const talker = talkers.shift();
+  const chunks = [];
+  let at = 0;
+  reader.on('data', (chunk) => {
+    chunks.push({ at, chunk, right: chunk.equals(pattern(at, chunk.length)) });
+    at += chunk.length;
+    if (chunks.length !== 3) return;
+    const thrown = () => { throw new Error('once'); };
+    if (how === 'at once') thrown();
+    process.nextTick(thrown);
+  });
+  for (let piece = 0; piece < 12; piece += 1) {
+    talker.write(pattern(piece * 65536, 65536));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const wrong = chunks.filter(({ right }) => !right).length;
+  const changed = chunks.filter(({ at, chunk }) => !chunk.equals(pattern(at, chunk.length))).length;
+  console.log(how, at, wrong, changed);
+  reader.destroy();
+}
+server.close();
+`;
+
+t.test('an exception that nobody caught in the turn of a read', async (t) => {
+  const module = (path: string): string => new URL(path, import.meta.url).href;
+  const child = await run(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      THROWING,
+      module('../../daemon/transport/read-buffers.js'),
+      module('../embedded/traffic.js'),
+      join(folder, 'throw.sock'),
+    ],
+    {},
+  );
+  t.equal(child.stdout, 'at once 786432 0 0\nin a tick 786432 0 0\n', child.stderr);
 });

@@ -1,5 +1,5 @@
 // The TLS transport: trust, names, time limits, tickets, and proper ends.
-import { copyFile, mkdir, symlink, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer as createTcp, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createServer, type TLSSocket } from 'node:tls';
@@ -8,7 +8,7 @@ import { endGracefully } from '../../daemon/transport/end.ts';
 import { SystemRoots } from '../../daemon/transport/roots.ts';
 import { TlsContexts } from '../../daemon/transport/tls.ts';
 import type { TlsRoute } from '../../daemon/wire/plan.ts';
-import { freePort } from '../real/index.ts';
+import { freePort, waitFor } from '../real/index.ts';
 import { makeCertificates, noOpenssl, type Certificate, type Certificates } from './certificates.ts';
 import { failureOf, readBytes, within } from './dialling.ts';
 
@@ -55,6 +55,23 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     await endGracefully(stream, 2000);
     return reused;
   };
+
+  t.test('a connection is kept alive by the kernel', { skip: process.platform !== 'linux' }, async (t) => {
+    const { port } = await gateway(t, both);
+    const contexts = new TlsContexts({ roots: noRoots() });
+    const { stream } = await contexts.open(route(port, 'one.test', both.file), 'prod', within(5000));
+    const { localPort = 0 } = stream as TLSSocket;
+    const local = `0100007F:${localPort.toString(16).toUpperCase().padStart(4, '0')}`;
+    // proc_pid_net(5): `02` in front of the timer is keep-alive.
+    const timer = async (): Promise<string | undefined> =>
+      (await readFile('/proc/net/tcp', 'utf8'))
+        .split('\n')
+        .map((line) => line.trim().split(/\s+/))
+        .find(([, address]) => address === local)?.[5];
+    await waitFor('the keep-alive timer', async () => (await timer())?.startsWith('02:') === true);
+    await endGracefully(stream, 2000);
+    t.pass();
+  });
 
   t.test('failures come in the order CA file, TCP, server name, handshake', async (t) => {
     const contexts = new TlsContexts({ roots: noRoots() });
