@@ -1,20 +1,11 @@
 // The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
 import { Socket } from 'node:net';
-import { socketReading } from '../transport/read-buffers.ts';
+import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
 
-interface Handle {
-  readStart?: () => void;
-  readStop?: () => void;
-  reading?: boolean;
-}
-
-/** The libuv handle under a socket. Node gives no public way to stop reading at once: without it one stream in three lost bytes. */
-function handleOf(socket: Socket): Handle | undefined {
-  const handle: unknown = Reflect.get(socket, '_handle');
-  return typeof handle === 'object' && handle !== null ? handle : undefined;
-}
-
-/** Stops reading from the kernel now, not at the next turn. What was read already stays in the socket's buffer. */
+/**
+ * Stops reading from the kernel now, not at the next turn. What was read already stays in the socket's buffer. Node gives no public way to
+ * do that: without it one stream in three lost bytes.
+ */
 export function stopReading(socket: Socket): void {
   socket.pause();
   const handle = handleOf(socket);

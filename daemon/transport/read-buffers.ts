@@ -61,12 +61,18 @@ export function afterThrow(): void {
   Reading.last?.reset();
 }
 
-interface Handle {
-  useUserBuffer: (buffer: Buffer) => void;
+/** What Node has under a socket; of no public type. */
+export interface Handle {
+  readStart?: () => void;
+  readStop?: () => void;
+  reading?: boolean;
+  useUserBuffer?: (buffer: Buffer) => void;
 }
 
-function isHandle(handle: unknown): handle is Handle {
-  return typeof handle === 'object' && handle !== null && 'useUserBuffer' in handle;
+/** The libuv handle under `socket`; undefined when it is closed. */
+export function handleOf(socket: Socket): Handle | undefined {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  return typeof handle === 'object' && handle !== null ? handle : undefined;
 }
 
 /** How one socket is read: `onread` for its options. Its 'data' is that of any socket. */
@@ -94,8 +100,7 @@ class Reading implements OnReadOpts {
   reset(): void {
     this.#block = undefined;
     this.#at = 0;
-    const handle: unknown = this.socket && Reflect.get(this.socket, '_handle');
-    if (isHandle(handle)) handle.useUserBuffer(SHARED);
+    if (this.socket !== undefined) handleOf(this.socket)?.useUserBuffer?.(SHARED);
   }
 
   /** A read that takes half of its room is lent out, so that what waits somewhere holds about its own length; another one is copied. */
