@@ -2,8 +2,9 @@
 import type { Server, Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { adopt } from '../handoff/socket.ts';
+import { addressOf } from '../hello/address.ts';
 import { LIMITS } from '../wire/limits.ts';
-import type { Plan } from '../wire/plan.ts';
+import type { Plan, Route } from '../wire/plan.ts';
 
 interface Door {
   plan: Plan;
@@ -17,6 +18,8 @@ export interface DoorsOptions {
   readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Plan | undefined>) => void;
   /** Tells control that the plan of a door led nowhere; false when there is no control that could know another. */
   readonly stale: (id: string) => boolean;
+  /** The plan of a door was replaced. */
+  readonly renewed: (before: Plan, now: Plan) => void;
   readonly log: Logger;
 }
 
@@ -37,7 +40,9 @@ export class Doors {
   /** A new door, a renewed plan, or a door whose socket was made anew. */
   open(id: string, plan: Plan, server: Server | undefined): void {
     const known = this.#doors.get(id);
+    const before = known?.plan;
     if (known !== undefined) known.plan = plan;
+    if (before !== undefined) this.#options.renewed(before, plan);
     for (const tell of known?.waiting.splice(0) ?? []) tell(plan);
     if (server === undefined) return;
     if (known !== undefined) this.#closeLater(known.server);
@@ -80,6 +85,14 @@ export class Doors {
       door.waiting.splice(door.waiting.indexOf(tell), 1);
       tell(undefined);
     });
+  }
+
+  /** Asks for new plans of the doors to which a share link led over `route`; false when there is none, or no control to ask. */
+  ask(route: Route): boolean {
+    const there = [...this.#doors].filter(
+      ([, { plan }]) => plan.target.link !== undefined && addressOf(plan.target.route) === addressOf(route),
+    );
+    return there.map(([id]) => this.#options.stale(id)).includes(true);
   }
 
   close(id: string): void {

@@ -71,7 +71,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const event: OpenDeps['event'] = (happened) => {
     outbox.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
-  const transports = new Transports({ settings: () => settings, env, event });
+  const transports = new Transports({
+    settings: () => settings,
+    env,
+    event,
+    ask: (route) => doors.ask(route),
+  });
   const reached = new Reached({
     places,
     roundTripMs: (route) => transports.roundTripMs(route),
@@ -205,6 +210,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       arrivals.greet(plan, socket, renew);
     },
     stale: (door) => outbox.send({ type: 'stale door', door }),
+    renewed: (before, now) => {
+      transports.moved(before.target.route, now.target);
+    },
   });
   channel.onMessage((message, handle) => {
     if (!isToEngine(message)) return;

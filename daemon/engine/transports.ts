@@ -5,7 +5,7 @@ import { IrohPool, type PoolEvent, type Wait } from '../pool/iroh-pool.ts';
 import { openLocal } from '../transport/local.ts';
 import { SystemRoots } from '../transport/roots.ts';
 import { TlsContexts } from '../transport/tls.ts';
-import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../wire/plan.ts';
+import type { IrohRoute, LocalRoute, ResolvedTarget, Route, TlsRoute } from '../wire/plan.ts';
 import { targetSettings, type Settings } from '../wire/settings.ts';
 
 export interface OpenedTransport {
@@ -32,11 +32,14 @@ export class Transports {
     readonly settings: () => Settings;
     readonly env: Env;
     readonly event: (event: PoolEvent) => void;
+    /** Asks where the share link leads now that led there; false when nobody can tell. */
+    readonly ask: (route: IrohRoute) => boolean;
   }) {
     this.#tls = new TlsContexts({ roots: new SystemRoots({ env: options.env }) });
     this.#iroh = new IrohPool({
       relays: () => options.settings()['iroh.relays'],
       event: options.event,
+      ask: options.ask,
       keep: (named) => targetSettings(options.settings(), named).warm === true,
     });
     this.#table = {
@@ -59,6 +62,12 @@ export class Transports {
       case 'iroh':
         return this.#table.iroh(route, wait);
     }
+  }
+
+  /** A target leads elsewhere now: what was warm for it becomes warm there. */
+  moved(from: Route, { route, label, link }: ResolvedTarget): void {
+    if (from.transport === 'iroh' && route.transport === 'iroh')
+      this.#iroh.moved(from, route, { label, link });
   }
 
   /** Lets go of warm connections; streams on them live on. */

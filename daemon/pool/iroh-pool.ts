@@ -61,6 +61,8 @@ export class IrohPool {
     readonly event?: (event: PoolEvent) => void;
     /** True for a target that is to be kept warm, used or not. */
     readonly keep?: (named: Named) => boolean;
+    /** Asks where the share link leads now that led to this host; false when nobody can tell. */
+    readonly ask?: (route: IrohRoute) => boolean;
     /** Wall clock, ms. */
     readonly now?: () => number;
   }) {
@@ -71,6 +73,7 @@ export class IrohPool {
       isWarm: (route) => this.isWarm(route),
       recentMs: this.#idleMs,
       keep: this.#keep,
+      ask: options.ask ?? (() => false),
       dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
     });
     this.#liveness = new Liveness({
@@ -139,6 +142,11 @@ export class IrohPool {
       if (!dialled.connection.isAlive())
         throw fail('iroh_stream_failed', {}, new Error(await dialled.connection.closed));
     }
+  }
+
+  /** A target leads to another host now: what was warm for it becomes warm there. */
+  moved(from: IrohRoute, to: IrohRoute, named: Named): void {
+    if (wayOf(from) !== wayOf(to)) this.#remake.moved(wayOf(from), wayOf(to), to, named);
   }
 
   /** Lets go of the connections to `route`'s host; streams on them live on. */

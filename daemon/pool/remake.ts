@@ -14,6 +14,8 @@ export interface RemakeOptions {
   readonly recentMs: number;
   /** True for a target that is to be kept warm, used or not. */
   readonly keep: (named: Named) => boolean;
+  /** A share link led here: asks where it leads now. False when nobody can tell; else `moved` may follow. */
+  readonly ask: (route: IrohRoute) => boolean;
 }
 
 interface Way {
@@ -23,13 +25,15 @@ interface Way {
   usedAt: number;
   /** Tries in a row that failed. */
   tries: number;
+  /** What led here leads elsewhere by now. */
+  left: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
 /** ms before the first try and between later ones, doubling up to the second. */
 const FIRST_MS = 250;
 const LAST_MS = 30_000;
-/** Tries where a share link led: it may lead elsewhere by now, and whoever asks next finds out. */
+/** Tries where a share link led that nobody can ask anew: it may lead elsewhere by now, and whoever asks next finds out. */
 const LINK_TRIES = 3;
 /** Ways remembered at once; the least recently used go first. */
 const MAX_WAYS = 64;
@@ -49,7 +53,37 @@ export class Remake {
     const known = this.#ways.get(way);
     this.#ways.delete(way);
     const named = { label, link };
-    this.#ways.set(way, { route, named, usedAt: performance.now(), tries: 0, timer: known?.timer });
+    this.#ways.set(way, {
+      route,
+      named,
+      usedAt: performance.now(),
+      tries: 0,
+      left: false,
+      timer: known?.timer,
+    });
+    this.#bound();
+  }
+
+  /** What led `from` one way leads another way now. Where the former one is wanted, the new one is made at once, unless it is there. */
+  moved(from: string, to: string, route: IrohRoute, named: Named): void {
+    const before = this.#ways.get(from);
+    if (this.#closed || before === undefined || before.left || askedFor(before.named) !== askedFor(named))
+      return;
+    before.left = true;
+    clearTimeout(before.timer);
+    before.timer = undefined;
+    if (!this.#isWanted(before)) return;
+    const known = this.#ways.get(to);
+    clearTimeout(known?.timer);
+    const usedAt = Math.max(before.usedAt, known?.usedAt ?? 0);
+    const way: Way = { route, named, usedAt, tries: 0, left: false, timer: undefined };
+    this.#ways.delete(to);
+    this.#ways.set(to, way);
+    this.#bound();
+    if (!route.sshAuth) this.#try(to, way);
+  }
+
+  #bound(): void {
     const [oldest] = this.#ways;
     if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
       clearTimeout(oldest[1].timer);
@@ -61,9 +95,8 @@ export class Remake {
   lost(key: string): void {
     const way = this.#ways.get(key);
     if (this.#closed || way === undefined || way.route.sshAuth || way.timer !== undefined) return;
-    const recent = performance.now() - way.usedAt < this.#options.recentMs;
-    if ((!recent && !this.#options.keep(way.named)) || this.#options.isWarm(way.route)) return;
-    if (way.named.link !== undefined && way.tries >= LINK_TRIES) return;
+    if (way.left || !this.#isWanted(way) || this.#options.isWarm(way.route)) return;
+    if (way.named.link !== undefined && !this.#options.ask(way.route) && way.tries >= LINK_TRIES) return;
     way.timer = setTimeout(
       () => {
         this.#try(key, way);
@@ -90,6 +123,10 @@ export class Remake {
     this.#ways.clear();
   }
 
+  #isWanted({ usedAt, named }: Way): boolean {
+    return performance.now() - usedAt < this.#options.recentMs || this.#options.keep(named);
+  }
+
   #try(key: string, way: Way): void {
     const now = this.#ways.get(key) ?? way;
     now.timer = undefined;
@@ -104,4 +141,9 @@ export class Remake {
       },
     );
   }
+}
+
+/** A share link gives the label of what it leads to. */
+function askedFor({ label, link }: Named): string {
+  return link ?? label;
 }

@@ -17,11 +17,12 @@ t.setTimeout(120_000);
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 
-/** A control plane that knows every link as the local server, until it hangs. */
+/** A control plane that knows every link as the same target, until it hangs. */
 async function controlPlane(t: Test) {
   let hangs = false;
+  let target = 'local';
   const server = createServer((_request, response) => {
-    if (!hangs) response.end(JSON.stringify({ target: 'local' }));
+    if (!hangs) response.end(JSON.stringify({ target }));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => {
@@ -32,6 +33,9 @@ async function controlPlane(t: Test) {
     url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
     hang: () => {
       hangs = true;
+    },
+    leadTo: (next: string) => {
+      target = next;
     },
   };
 }
@@ -87,44 +91,90 @@ t.test('a door that was granted stays, whatever changes meanwhile', async (t) =>
   t.ok(paths.length > 10);
 });
 
+async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> {
+  const embedded = await launchEmbedded({
+    socketPath: join(bmuxd.folder, `${name}.sock`),
+    server: { epoch: 4 },
+    iroh: { relays: 'disabled', compression: 'zstd' },
+  });
+  t.teardown(() => embedded.stop());
+  return embedded;
+}
+
+const addressOf = ({ iroh }: Embedded): string =>
+  `iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}`;
+
+/** Whether a client of the door in `folder` is answered. */
+async function ask(folder: string): Promise<boolean> {
+  const client = new TestClient(await connected(join(folder, 'server.sock')), { limitMs: 20_000 });
+  client.stream.on('error', () => undefined);
+  try {
+    await client.hello();
+    await client.ping();
+    await client.close();
+    return true;
+  } catch {
+    client.stream.destroy();
+    return false;
+  }
+}
+
 t.test('a share link is followed to where its host is now', async (t) => {
-  const host = async (bmuxd: Bmuxd, name: string): Promise<Embedded> => {
-    const embedded = await launchEmbedded({
-      socketPath: join(bmuxd.folder, `${name}.sock`),
-      server: { epoch: 4 },
-      iroh: { relays: 'disabled', compression: 'zstd' },
-    });
-    t.teardown(() => embedded.stop());
-    return embedded;
-  };
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
   t.teardown(() => bmuxd.stop());
-  const first = await host(bmuxd, 'first');
-  const linkTo = ({ iroh }: Embedded): Promise<void> =>
-    bmuxd.configure(
-      'bmux.toml',
-      `[connections.share_links]\nhome = "iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}"\n`,
-    );
+  const first = await irohHost(t, bmuxd, 'first');
+  const linkTo = (host: Embedded): Promise<void> =>
+    bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
   await linkTo(first);
   const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
-  const ask = async (): Promise<boolean> => {
-    const client = new TestClient(await connected(join(folder, 'server.sock')), { limitMs: 20_000 });
-    client.stream.on('error', () => undefined);
-    try {
-      await client.hello();
-      await client.ping();
-      await client.close();
-      return true;
-    } catch {
-      client.stream.destroy();
-      return false;
-    }
-  };
-  t.ok(await ask());
+  t.ok(await ask(folder));
   await first.stop();
-  const second = await host(bmuxd, 'second');
+  const second = await irohHost(t, bmuxd, 'second');
   await linkTo(second);
-  t.ok(await ask(), 'the very next client');
+  t.ok(await ask(folder), 'the very next client');
   t.equal((await second.status()).server?.hellos, 1);
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
+});
+
+const isDialled = (host: Embedded): Promise<void> =>
+  waitFor(
+    'a connection that nobody asked for',
+    async () => (await host.status()).iroh?.connections === 1,
+    40_000,
+  );
+
+t.test('a host that was used is warm where its link leads now, before anybody asks', async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+  t.teardown(() => bmuxd.stop());
+  const hosts: Embedded[] = [];
+  for (const name of ['first', 'second', 'third']) hosts.push(await irohHost(t, bmuxd, name));
+  const [first, second, third] = hosts as [Embedded, Embedded, Embedded];
+
+  await t.test('a link of the config, when that changes', async (t) => {
+    const linkTo = (host: Embedded): Promise<void> =>
+      bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+    await linkTo(first);
+    const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder));
+    await linkTo(second);
+    await isDialled(second);
+    t.equal((await second.status()).server?.hellos, 0);
+    t.ok(await ask(folder));
+    t.equal((await second.status()).iroh?.connections, 1, 'over the connection that was there');
+  });
+
+  await t.test('a link of the control plane, when the host is gone', async (t) => {
+    const plane = await controlPlane(t);
+    plane.leadTo(addressOf(second));
+    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+    await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+    const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder));
+    plane.leadTo(addressOf(third));
+    await second.stop();
+    await isDialled(third);
+    t.equal((await third.status()).server?.hellos, 0);
+    t.ok(await ask(folder));
+    t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
+  });
 });

@@ -40,6 +40,7 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
     settings: () => settings,
     env: options.env ?? {},
     event: () => undefined,
+    ask: () => false,
   });
   const places = new Places();
   const spares = noSpares();
