@@ -1,14 +1,14 @@
 // Logs: JSON lines by pino, readable when a person looks on. Secrets never reach it: what carries them is not logged at all.
 import { pino, type Logger } from 'pino';
-import { withoutCredentials } from './redact.ts';
+import { withoutCredentials, withoutTokens } from './redact.ts';
 
 export type { Logger } from 'pino';
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Where lines go. Called with one JSON line and its line end. */
+/** Where lines go. Called with one or more JSON lines, each with its line end. */
 export interface LogSink {
-  write(line: string): void;
+  write(lines: string): void;
 }
 
 export interface LogOptions {
@@ -26,14 +26,10 @@ export function makeLogger({ level, sink, process: name }: LogOptions): Logger {
       base: { process: name },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: {
-        paths: ['*.access_token', '*.authorization', 'authorization', 'access_token'],
-        censor: '[hidden]',
-      },
     },
     {
       write: (line: string) => {
-        sink.write(withoutCredentials(line));
+        sink.write(withoutCredentials(withoutTokens(line)));
       },
     },
   );

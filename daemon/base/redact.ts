@@ -12,3 +12,13 @@ export function withoutCredentials(text: string): string {
     (_all, slashes: string | undefined, at: string | undefined) => `${slashes ?? ''}…${at ?? '@'}`,
   );
 }
+
+/** A field of JSON that holds a token, at any depth. */
+const TOKEN = /"(access_token|authorization)":"(?:[^"\\]|\\.)*"/g;
+
+/** `json` with every token in it hidden. pino's own `redact` copies each object that is logged, which costs as much as the rest of the line. */
+export function withoutTokens(json: string): string {
+  // Of most lines that is all there is to see.
+  if (!json.includes('access_token') && !json.includes('authorization')) return json;
+  return json.replace(TOKEN, '"$1":"[hidden]"');
+}

@@ -23,8 +23,8 @@ export function stderrSink(stderr: NodeJS.WriteStream): LogSink {
     colorize: true,
   });
   return {
-    write: (line) => {
-      kept.write(prettify(line));
+    write: (lines) => {
+      for (const line of lines.split('\n')) if (line !== '') kept.write(prettify(line));
     },
   };
 }

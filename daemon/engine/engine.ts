@@ -49,17 +49,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   let grace: NodeJS.Timeout | undefined;
   let server: EngineServer | undefined = undefined;
   const outbox = new Outbox(channel, start.together === true);
-  const log = makeLogger({
-    level: settings['log.level'],
-    process: `engine ${start.generation}`,
-    sink: engineSink({
-      file: join(start.stateDir, 'engine.log'),
-      send: (message, sent) => outbox.send(message, sent),
-      flush: () => {
-        outbox.flush();
-      },
-    }),
+  const sink = engineSink({
+    file: join(start.stateDir, 'engine.log'),
+    send: (message, sent) => outbox.send(message, sent),
+    flush: () => {
+      outbox.flush();
+    },
   });
+  const log = makeLogger({ level: settings['log.level'], process: `engine ${start.generation}`, sink });
   const learnt = new Learnt({
     path: join(start.stateDir, 'learnt.json'),
     warn: (message) => {
@@ -110,6 +107,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       ?.close()
       .catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the engine socket'));
     log.info('engine leaves');
+    sink.flush();
     outbox.flush();
     channel.exit(0);
   };
@@ -265,6 +263,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       void stop();
     },
   }).catch((error: unknown) => {
+    sink.flush();
     outbox.flush();
     throw error;
   });

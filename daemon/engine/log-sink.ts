@@ -7,16 +7,26 @@ import type { OneFromEngine } from '../wire/engine-messages.ts';
 const MAX_FILE_BYTES = 1024 * 1024;
 /** Beginnings of lines that need not leave at once: what comes before a crash must. */
 const ROUTINE = /^\{"level":"(trace|debug|info)"/;
-/** Lines under way to control; beyond that control does not read, and the file takes them. */
-const MAX_UNDER_WAY = 1000;
+/** Characters under way to control; beyond that control does not read, and the file takes them. */
+const MAX_UNDER_WAY = 1024 * 1024;
+/** Routine lines leave together, since each message costs both processes more than its line: after so many ms, or so many characters. */
+const WAIT_MS = 20;
+const MAX_WAITING = 16 * 1024;
+
+export interface EngineSink extends LogSink {
+  /** Lines that wait leave now. */
+  flush(): void;
+}
 
 export function engineSink(options: {
   readonly file: string;
   readonly send: (message: OneFromEngine, sent: (error: Error | null) => void) => boolean;
   /** What was sent leaves now. */
   readonly flush: () => void;
-}): LogSink {
+}): EngineSink {
   let underWay = 0;
+  let waiting = '';
+  let timer: NodeJS.Timeout | undefined;
   const toFile = (line: string): void => {
     try {
       const size = statSync(options.file, { throwIfNoEntry: false })?.size ?? 0;
@@ -26,21 +36,32 @@ export function engineSink(options: {
       // A log that cannot be written must not end streams.
     }
   };
+  const flush = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    const lines = waiting;
+    waiting = '';
+    if (lines === '') return;
+    if (underWay < MAX_UNDER_WAY) {
+      underWay += lines.length;
+      const sent = (error: Error | null): void => {
+        underWay -= lines.length;
+        if (error !== null) toFile(lines);
+      };
+      if (options.send({ type: 'log', line: lines }, sent)) return;
+      underWay -= lines.length;
+    }
+    toFile(lines);
+  };
   return {
+    flush,
     write: (line) => {
-      if (underWay < MAX_UNDER_WAY) {
-        underWay += 1;
-        const sent = (error: Error | null): void => {
-          underWay -= 1;
-          if (error !== null) toFile(line);
-        };
-        if (options.send({ type: 'log', line }, sent)) {
-          if (!ROUTINE.test(line)) options.flush();
-          return;
-        }
-        underWay -= 1;
-      }
-      toFile(line);
+      waiting += line;
+      if (!ROUTINE.test(line)) {
+        flush();
+        options.flush();
+      } else if (waiting.length >= MAX_WAITING) flush();
+      else timer ??= setTimeout(flush, WAIT_MS);
     },
   };
 }

@@ -47,9 +47,14 @@ export class Writer {
   /** u16, u32, u64, usize, a length or a variant index: unsigned LEB128. */
   varint(value: bigint | number): this {
     if (typeof value === 'number' && !Number.isSafeInteger(value)) throw refuse(`${value} is not a u64`);
+    this.#grow(MAX_VARINT_BYTES);
+    // Nearly all that is ever written, without a bigint.
+    if (typeof value === 'number' && value >= 0 && value <= 0x7f) {
+      this.#bytes[this.#length++] = value;
+      return this;
+    }
     let left = BigInt(value);
     if (left < 0n || left > U64_MAX) throw refuse(`${value} is not a u64`);
-    this.#grow(MAX_VARINT_BYTES);
     for (; left > 0x7fn; left >>= 7n) this.#bytes[this.#length++] = Number(left & 0x7fn) | 0x80;
     this.#bytes[this.#length++] = Number(left);
     return this;
@@ -148,6 +153,12 @@ export class Reader {
   }
 
   #integer(limit: number, what: string): number {
+    const byte = this.#bytes[this.#at];
+    // Nearly all that is ever read, without a bigint.
+    if (byte !== undefined && byte < 0x80 && byte <= limit) {
+      this.#at += 1;
+      return byte;
+    }
     const value = this.varint();
     if (value > BigInt(limit)) throw refuse(`${value} is not a ${what}`);
     return Number(value);
@@ -167,6 +178,11 @@ export class Reader {
   }
 
   #length(): number {
+    const byte = this.#bytes[this.#at];
+    if (byte !== undefined && byte < 0x80 && byte < this.left) {
+      this.#at += 1;
+      return byte;
+    }
     const length = this.varint();
     if (length > BigInt(this.left)) throw refuse(`a length of ${length} is beyond the input`);
     return Number(length);
@@ -184,8 +200,12 @@ export class Reader {
   }
 
   string(): string {
+    const bytes = this.#take(this.#length());
+    // Without a replacement there was nothing to replace.
+    const text = bytes.toString('utf8');
+    if (!text.includes('\ufffd')) return text;
     try {
-      return UTF8.decode(this.#take(this.#length()));
+      return UTF8.decode(bytes);
     } catch (error) {
       if (error instanceof TypeError) throw fail('frame_invalid', { why: 'a string is not UTF-8' }, error);
       throw error;

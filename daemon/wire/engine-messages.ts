@@ -53,6 +53,7 @@ export type OneFromEngine =
   /** The plan of a door led nowhere: a share link may lead elsewhere by now. */
   | { readonly type: 'stale door'; readonly door: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
+  /** One line or several, each with its end. */
   | { readonly type: 'log'; readonly line: string };
 
 /** Engine to control: one message, or several in their order. */

@@ -1,0 +1,55 @@
+// An engine's log lines on their way: routine ones together, others at once with all before them, and to the file when nobody takes them.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { engineSink } from '../../daemon/engine/log-sink.ts';
+import { waitFor } from '../real/child.ts';
+
+const routine = (text: string): string => `{"level":"info","msg":"${text}"}\n`;
+const urgent = (text: string): string => `{"level":"error","msg":"${text}"}\n`;
+
+/** The edge of the process: what was sent, and whether control is there. */
+function edge(folder: string) {
+  const state = { open: true, sent: [] as string[], flushed: 0, fail: (_error: Error | null): void => {} };
+  const file = join(folder, 'engine.log');
+  const sink = engineSink({
+    file,
+    send: (message, sent) => {
+      if (!state.open) return false;
+      if (message.type === 'log') state.sent.push(message.line);
+      state.fail = sent;
+      return true;
+    },
+    flush: () => {
+      state.flushed += 1;
+    },
+  });
+  return { state, sink, inFile: () => readFileSync(file, 'utf8') };
+}
+
+t.test('log lines', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bmuxd-log-sink-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const { state, sink, inFile } = edge(folder);
+  sink.write(routine('a'));
+  sink.write(routine('b'));
+  t.same(state.sent, []);
+  await waitFor('them to leave by themselves', () => state.sent.length > 0);
+  t.same(state.sent, [routine('a') + routine('b')], 'together');
+  sink.write(routine('c'));
+  sink.write(urgent('d'));
+  t.same(state.sent[1], routine('c') + urgent('d'), 'at once, in order');
+  t.equal(state.flushed, 1);
+  state.fail(new Error('control is gone'));
+  state.open = false;
+  sink.write(routine('e'));
+  sink.flush();
+  t.equal(inFile(), routine('c') + urgent('d') + routine('e'), 'what could not be sent is kept');
+  state.open = true;
+  for (let line = 0; state.sent.length < 3 && line < 2000; line += 1) sink.write(routine('many'));
+  t.ok((state.sent[2]?.length ?? 0) >= 16 * 1024, 'a flood does not wait for the time');
+  sink.flush();
+});
