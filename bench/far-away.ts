@@ -12,6 +12,7 @@ import { askPlainly, askThroughBroker, startDaemon } from './first-answer.ts';
 import { notYet, type Bench, type Goal, type Measure, type Subject } from './measure.ts';
 import { startFarIroh } from './namespace.ts';
 import { runToEnd } from './programs.ts';
+import { quantile } from './statistics.ts';
 
 const ROUND_TRIP_MS = 50;
 /** ms for a target socket to appear after the daemon is ready. */
@@ -23,10 +24,26 @@ type FarWay = (typeof FAR_WAYS)[number];
 const farAt = (way: FarWay, roundTripMs = ROUND_TRIP_MS): Promise<Far> =>
   way === 'iroh' ? startFarIroh(roundTripMs) : startFar({ way, roundTripMs });
 
-const inRoundTrips = (subject: Subject): Subject => ({
-  name: subject.name,
-  once: async () => (await subject.once()) / ROUND_TRIP_MS,
-});
+/** Counts in what the path really takes: a timer fires late, and each half of a bridge has to wake up. */
+async function tripsOf(bench: Bench, far: Far, what: string): Promise<(subject: Subject) => Subject> {
+  const { path } = far;
+  if (path === undefined) throw new Error('a far end without a path');
+  const name = 'one byte and its echo';
+  const sides = await bench.inTurns(bench.count(20, 4), [{ name, once: () => path.echo() }]);
+  const values = sides.get(name)?.values ?? [];
+  const held = values.map(() => ROUND_TRIP_MS);
+  bench.figure({
+    what: `round trip of the path, ${what}`,
+    unit: 'ms',
+    ours: { name, values },
+    peer: { name: 'what it holds', values: held },
+  });
+  const tripMs = quantile(
+    values.toSorted((a, b) => a - b),
+    0.5,
+  );
+  return (subject) => ({ name: subject.name, once: async () => (await subject.once()) / tripMs });
+}
 
 /** The environment that `bmuxd env TARGET` prints, in folders of a client of its own. */
 async function doorEnv(bench: Bench, daemon: Bmuxd, far: Far): Promise<Readonly<Record<string, string>>> {
@@ -64,6 +81,7 @@ async function throughDoor(bench: Bench, way: FarWay): Promise<void> {
   const daemon = bench.own('daemon', await startDaemon(far));
   const env = await doorEnv(bench, daemon, far);
   const near = 'at the server itself';
+  const inRoundTrips = await tripsOf(bench, far, `target socket, ${way}`);
   const command = (args: readonly string[]): [Subject, Subject] => [
     inRoundTrips({ name: 'bmux, target socket', once: () => runToEnd(program, args, env) }),
     inRoundTrips({ name: near, once: () => runToEnd(program, args, far.clientEnv) }),
@@ -120,6 +138,7 @@ async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 
   const daemon = bench.own('daemon', await startDaemon({ config: config.join(''), env: far.env }));
   const peer = 'a client that knew';
   const left = [...names];
+  const inRoundTrips = await tripsOf(bench, far, `first contact, ${way}, epoch ${String(epoch)}`);
   await bench.race(
     `first contact, ${way}, epoch ${String(epoch)}, 50 ms`,
     'round trips',
@@ -138,6 +157,7 @@ async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 
 /** What was learnt belongs to the endpoint id, so each turn has a daemon of its own. */
 async function unknownIroh(bench: Bench): Promise<void> {
   const far = bench.own('far end', await farAt('iroh'));
+  const inRoundTrips = await tripsOf(bench, far, 'first contact, iroh');
   const peer = 'a client that knew';
   const ours: Subject = {
     name: `broker [${far.server}]`,
@@ -163,6 +183,7 @@ async function unknownIroh(bench: Bench): Promise<void> {
 async function warm(bench: Bench, way: FarWay): Promise<void> {
   const far = bench.own('far end', await farAt(way));
   const daemon = bench.own('daemon', await startDaemon(far));
+  const inRoundTrips = await tripsOf(bench, far, `control socket, ${way}`);
   const peer = 'without a broker';
   await bench.race(`first answer by the control socket, ${way}, 50 ms`, 'round trips', bench.count(20, 4), [
     inRoundTrips({ name: `broker [${far.server}]`, once: () => askThroughBroker(daemon, far.target) }),

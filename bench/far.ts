@@ -9,6 +9,7 @@ import type { EmbeddedOptions } from '../test/embedded/options.ts';
 import * as real from '../test/real/index.ts';
 import { dialIroh, dialLocal, dialTls, type Plain } from './plain.ts';
 import { Skip } from './measure.ts';
+import { startTcpPath, type Path } from './path.ts';
 
 export const WAYS = ['local', 'TLS zstd', 'TLS plain', 'iroh', 'iroh with SSH auth'] as const;
 export type Way = (typeof WAYS)[number];
@@ -38,6 +39,8 @@ export interface Far {
   readonly clientEnv: Readonly<Record<string, string>>;
   /** A fresh connection without a broker, as a short-lived client makes one: up to the first byte that may be written. */
   readonly plain: () => Promise<Plain>;
+  /** A path like the one to it, where a round trip is simulated. */
+  readonly path?: Path;
   /** Another address for the same gateway, with the same round trip: a target that nobody has met. TLS only. */
   readonly unknown: (name: string) => Promise<string>;
   stop(): Promise<void>;
@@ -118,7 +121,7 @@ async function startEmbedded(options: FarOptions, ends: Ends): Promise<Omit<Far,
   return { ...common, ...localFar(socketPath, folder) };
 }
 
-type WayPart = Pick<Far, 'target' | 'config' | 'env' | 'plain' | 'unknown'>;
+type WayPart = Pick<Far, 'target' | 'config' | 'env' | 'plain' | 'path' | 'unknown'>;
 
 const noOther = (): Promise<string> => Promise.reject(new Skip('only a TLS target gets another address'));
 
@@ -153,12 +156,15 @@ async function tlsFar(
     return proxy.port;
   };
   const port = await proxied();
+  const path = options.roundTripMs === undefined ? undefined : await startTcpPath(options.roundTripMs);
+  if (path !== undefined) ends.push(() => path.stop());
   const compression = options.way === 'TLS zstd' ? 'zstd' : 'none';
   return {
     target: 'far',
     config: tlsTarget('far', port, caFile),
     env: {},
     plain: () => dialTls({ port, ca, compression }),
+    ...(path === undefined ? {} : { path }),
     unknown: async (name) => tlsTarget(name, await proxied(), caFile),
   };
 }

@@ -115,13 +115,13 @@ async function race(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void>
     }),
   );
   const bare = bench.own('bare binding', await Bare.to(plain));
-  const bytes = bench.amount(32, 2) * 1024 * 1024;
+  const bytes = bench.amount(16, 2) * 1024 * 1024;
   const what: Order = { way, bytes, kind };
   const through = kind === 'noise' ? 'broker' : 'broker, zstd';
   await bench.race(
     `iroh ${NAMES[kind]} ${way}`,
     'MB/s',
-    bench.count(7, 2),
+    bench.count(15, 2),
     [
       { name: through, once: () => moveThroughBroker(daemon, 'far', what) },
       // What compresses is not what the binding is measured with: bytes are bytes to it.

@@ -9,6 +9,7 @@ import { realEnv } from '../test/real/server.ts';
 import { dialIroh } from './plain.ts';
 import type { Far } from './far.ts';
 import { Skip } from './measure.ts';
+import { udpPath } from './path.ts';
 import { baseEnv, programPath, startProgram } from './processes.ts';
 import type { UdpRelayOptions } from './process/udp-relay.ts';
 
@@ -94,6 +95,8 @@ export async function startFarIroh(roundTripMs: number): Promise<Far> {
     });
     ends.push(() => inner.stop());
 
+    const path = udpPath(outer.ready.port);
+    ends.push(() => path.stop());
     const ipAddr = `127.0.0.1:${String(outer.ready.port)}`;
     return {
       way: 'iroh',
@@ -104,6 +107,7 @@ export async function startFarIroh(roundTripMs: number): Promise<Far> {
       socketPath: server.socketPath,
       clientEnv: server.env,
       plain: () => dialIroh({ transport: 'iroh', endpointId, ipAddr, sshAuth: false }, 'zstd'),
+      path,
       unknown: () => Promise.reject(new Skip('only a TLS target gets another address')),
       stop,
     };

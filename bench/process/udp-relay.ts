@@ -2,6 +2,7 @@
 // a round trip on its way to the Unix socket, so that a round trip over both halves takes a whole one. argv[2]: UdpRelayOptions.
 import { createSocket, type Socket as Udp } from 'node:dgram';
 import { connect, createServer, type Socket } from 'node:net';
+import { ECHO } from '../path.ts';
 
 /** `outer` is where clients send to; `inner` sends on to `to`, from one port per client. */
 export type UdpRelayOptions = { readonly path: string; readonly holdMs: number } & (
@@ -98,6 +99,10 @@ function inner(to: { readonly host: string; readonly port: number }): void {
   const hold = holder(link);
   const sockets = new Map<number, Udp>();
   datagrams(link, (client, bytes) => {
+    if (bytes[0] === ECHO) {
+      hold(client, bytes);
+      return;
+    }
     let udp = sockets.get(client);
     if (udp === undefined) {
       udp = createSocket('udp4');
