@@ -55,19 +55,35 @@ async function greeted(listen: NetConnectOpts): Promise<TestClient> {
   return client;
 }
 
-/** KB per idle stream of a Node pipeline to the same place. */
-async function pipelinePerStream(far: Far, count: number): Promise<number> {
+/** Streams between which the weight of one is measured: the first ones also pay for what is made once. */
+const SOME = 100;
+const MANY = 400;
+
+/** KB that one more idle stream weighs in `pids`, with `SOME` of them there already. */
+async function weightOfOne(
+  pids: readonly number[],
+  more: number,
+  open: () => Promise<TestClient>,
+): Promise<number> {
+  const before = await settledPss(pids);
+  const held = await hold(more, open);
+  const after = await settledPss(pids);
+  await held.stop();
+  return ((after - before) * 1000) / Math.max(1, held.clients.length);
+}
+
+/** The same for a Node pipeline to the same place. */
+async function pipelinePerStream(far: Far, more: number): Promise<number> {
   const port = Number(/port = (\d+)/.exec(far.config)?.[1] ?? 0);
   const caFile = /ca_file = "([^"]+)"/.exec(far.config)?.[1] ?? '';
   const to =
     far.way === 'local' ? { path: far.socketPath } : { port, caFile, ca: await readFile(caFile, 'utf8') };
   const relay = await startRelay('Node pipeline', to);
   try {
-    const before = await settledPss([relay.pid ?? NaN]);
-    const held = await hold(count, () => greeted(relay.listen));
-    const after = await settledPss([relay.pid ?? NaN]);
+    const held = await hold(SOME, () => greeted(relay.listen));
+    const weight = await weightOfOne([relay.pid ?? NaN], more, () => greeted(relay.listen));
     await held.stop();
-    return ((after - before) * 1000) / held.clients.length;
+    return weight;
   } finally {
     await relay.stop();
   }
@@ -75,7 +91,7 @@ async function pipelinePerStream(far: Far, count: number): Promise<number> {
 
 async function withStreams(bench: Bench, way: Way): Promise<void> {
   const far = bench.own('far end', await startFar({ way, embedded: true }));
-  const count = bench.amount(100, 100);
+  const more = bench.amount(MANY - SOME, SOME);
   const comparable = way === 'local' || way === 'TLS plain';
   const before: number[] = [];
   const after: number[] = [];
@@ -89,33 +105,33 @@ async function withStreams(bench: Bench, way: Way): Promise<void> {
       await first.stop();
       const pids = await pidsOf(daemon);
       const one = await settledPss(pids);
-      const held = await hold(count, () => throughBroker(daemon, far.target));
+      const held = await hold(SOME, () => throughBroker(daemon, far.target));
       const many = await settledPss(pids);
       const answering = await held.ping();
-      if (answering < count)
+      if (answering < SOME)
         bench.gap(
-          `${String(count)} streams, ${way}`,
+          `${String(SOME)} streams, ${way}`,
           'failed',
           `${String(answering)} answer: ${held.why ?? ''}`,
         );
       before.push(one);
       after.push(many);
-      perStream.push(((many - one) * 1000) / Math.max(1, held.clients.length));
+      if (comparable) perStream.push(await weightOfOne(pids, more, () => throughBroker(daemon, far.target)));
       await held.stop();
     } finally {
       await daemon.stop();
     }
-    if (comparable) pipeline.push(await pipelinePerStream(far, count));
+    if (comparable) pipeline.push(await pipelinePerStream(far, more));
   }
   bench.figure({
-    what: `both processes with ${String(count)} idle streams, ${way}`,
+    what: `both processes with ${String(SOME)} idle streams, ${way}`,
     unit: 'MB',
     ours: { name: 'control and engine [embedded server]', values: after },
     peer: { name: 'the same without streams', values: before },
   });
   if (!comparable) return;
   bench.figure({
-    what: `one idle stream, ${way}`,
+    what: `one more idle stream, ${way}`,
     unit: 'KB',
     ours: { name: 'broker', values: perStream },
     peer: { name: 'Node pipeline', values: pipeline },
