@@ -231,7 +231,7 @@ export async function openTransport(
 }
 
 /** The Hello of one candidate. The principal is looked at here, last of all, as the seed does (spec/behaviour.md §9). */
-function helloFor(plan: Plan, candidate: Candidate, deadline: Deadline): Omit<HelloOptions, 'signal'> {
+function helloFor(plan: Plan, candidate: Candidate, deadline: Deadline): HelloOptions {
   const greeting = greetingOf(plan, candidate.epoch);
   if (greeting === undefined)
     throw 'failure' in plan.principal ? revive(plan.principal.failure) : new Error('no principal');

@@ -4,7 +4,7 @@ import type { Failure } from '../base/failure.ts';
 import { asFailure } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Candidate } from './candidates.ts';
-import { handshake, type HelloOptions, type HelloOutcome } from './handshake.ts';
+import { handshake, type Handshake, type HelloOptions, type HelloOutcome } from './handshake.ts';
 
 /** An end after this many ms is the server's handshake limit striking: silence, seen late (spec/wire.md §4). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
@@ -28,7 +28,7 @@ export type Outcome =
 export interface AttemptOptions {
   readonly candidate: Candidate;
   readonly open: (candidate: Candidate, signal: AbortSignal) => Promise<AttemptStream>;
-  readonly hello: (candidate: Candidate) => Omit<HelloOptions, 'signal'>;
+  readonly hello: (candidate: Candidate) => HelloOptions;
   /** Of the whole request. */
   readonly signal: AbortSignal;
   /** Ends a stream gracefully; resolves when that is over, never rejects. */
@@ -52,7 +52,8 @@ export class Attempt {
   /** performance.now() of the outcome. */
   settledAt = Infinity;
   readonly #options: AttemptOptions;
-  readonly #abort = new AbortController();
+  #abandoned = false;
+  #hello: Handshake | undefined;
   #opened: AttemptStream | undefined;
   #taken = false;
   #released: Promise<void> | undefined;
@@ -69,7 +70,7 @@ export class Attempt {
   }
 
   get pending(): boolean {
-    return this.outcome === undefined && !this.#abort.signal.aborted;
+    return this.outcome === undefined && !this.#abandoned;
   }
 
   /** Waits on a connection that may be dead. */
@@ -87,7 +88,10 @@ export class Attempt {
   /** Nobody waits for it any more. Resolves when what it held, or still gets, has been ended. */
   async abandon(): Promise<void> {
     if (this.#taken) return;
-    if (this.outcome === undefined) this.#abort.abort(new Error('another candidate won'));
+    if (this.outcome === undefined) {
+      this.#abandoned = true;
+      this.#hello?.giveUp();
+    }
     await this.settled;
     await this.#release();
   }
@@ -101,23 +105,26 @@ export class Attempt {
       if (!signal.aborted) this.#settle({ type: 'unopened', failure: asFailure(error) });
       return;
     }
-    let options: Omit<HelloOptions, 'signal'>;
-    try {
-      options = hello(candidate);
-    } catch (error) {
-      this.#settle({ type: 'unsaid', failure: asFailure(error) });
+    if (this.#abandoned) {
+      void this.#release();
       return;
     }
     const since = performance.now();
     try {
-      const outcome = await handshake(this.#opened.stream, { ...options, signal: this.#abort.signal });
-      this.elapsedMs = performance.now() - since;
-      const late = outcome.type === 'ended' && this.elapsedMs > LATE_MS;
-      this.#settle(late ? { type: 'silent' } : outcome);
-    } catch {
-      // Given up: nobody asks for the outcome.
-      void this.#release();
+      this.#hello = handshake(this.#opened.stream, hello(candidate));
+    } catch (error) {
+      this.#settle({ type: 'unsaid', failure: asFailure(error) });
+      return;
     }
+    const outcome = await this.#hello.outcome;
+    if (outcome === undefined) {
+      // Given up: nobody asks for it.
+      void this.#release();
+      return;
+    }
+    this.elapsedMs = performance.now() - since;
+    const late = outcome.type === 'ended' && this.elapsedMs > LATE_MS;
+    this.#settle(late ? { type: 'silent' } : outcome);
   }
 
   #settle(outcome: Outcome): void {

@@ -36,7 +36,14 @@ export interface HelloOptions {
   readonly principalId: string;
   /** ms to wait for the answer. */
   readonly timeoutMs: number;
-  readonly signal: AbortSignal;
+}
+
+/** A Hello that was said. */
+export interface Handshake {
+  /** Never rejects; undefined when it was given up. */
+  readonly outcome: Promise<HelloOutcome | undefined>;
+  /** Nobody waits for it any more. */
+  readonly giveUp: () => void;
 }
 
 /** Request id of the broker's own Hello: clients number theirs from 1 as well, and the Hello is theirs by right (spec/wire.md §2). */
@@ -44,32 +51,31 @@ export const HELLO_REQUEST_ID = 1n;
 
 /**
  * Sends the Hello alone (spec/wire.md §4: no byte after it on a stream that is not known) and reads one answer. The stream is left
- * paused, with whatever followed the answer unread in it. Never rejects but for an abort.
+ * paused, with whatever followed the answer unread in it. Throws `frame_invalid` for a Hello that the wire cannot carry.
  */
-export function handshake(stream: Duplex, options: HelloOptions): Promise<HelloOutcome> {
-  const { epoch, contract, clientName, principalId, timeoutMs, signal } = options;
+export function handshake(stream: Duplex, options: HelloOptions): Handshake {
+  const { epoch, contract, clientName, principalId, timeoutMs } = options;
+  const frame = encodeRequestFrame(epoch, HELLO_REQUEST_ID, {
+    type: 'hello',
+    contract,
+    clientName,
+    principalId,
+  });
   const reader = new FrameReader();
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
+  let giveUp = (): void => {};
+  const said = new Promise<HelloOutcome | undefined>((resolve) => {
+    const outcome = (value: HelloOutcome | undefined): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
       stream.off('data', onData);
       stream.off('end', onEnd);
       stream.off('close', onEnd);
       stream.off('error', onError);
       // Whoever owns the stream next listens for itself; until then an error must not end the process.
       stream.on('error', ignore);
-      settle();
+      resolve(value);
     };
-    const outcome = (value: HelloOutcome): void => {
-      finish(() => {
-        resolve(value);
-      });
-    };
-    const onAbort = (): void => {
-      finish(() => {
-        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-      });
+    giveUp = () => {
+      outcome(undefined);
     };
     const onEnd = (): void => {
       outcome({ type: 'ended' });
@@ -80,17 +86,17 @@ export function handshake(stream: Duplex, options: HelloOptions): Promise<HelloO
       outcome(lost ? { type: 'ended', broken: true } : { type: 'malformed', why: textOf(error) });
     };
     const onData = (chunk: Buffer): void => {
-      let frame: Uint8Array | undefined;
+      let payload: Uint8Array | undefined;
       try {
         reader.push(chunk);
-        frame = reader.next();
+        payload = reader.next();
       } catch (error) {
         outcome({ type: 'malformed', why: textOf(error) });
         return;
       }
-      if (frame === undefined) return;
+      if (payload === undefined) return;
       stream.pause();
-      const answer = readAnswer(epoch, frame);
+      const answer = readAnswer(epoch, payload);
       outcome(answer);
       const rest = reader.rest();
       if (rest.length > 0) stream.unshift(rest);
@@ -98,22 +104,18 @@ export function handshake(stream: Duplex, options: HelloOptions): Promise<HelloO
     const timer = setTimeout(() => {
       outcome({ type: 'silent' });
     }, timeoutMs);
-    signal.addEventListener('abort', onAbort, { once: true });
     stream.on('data', onData);
     stream.on('end', onEnd);
     stream.on('close', onEnd);
     stream.on('error', onError);
-    if (signal.aborted) onAbort();
-    else if (stream.destroyed) onEnd();
-    else
-      stream.write(
-        encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', contract, clientName, principalId }),
-      );
+    if (stream.destroyed) onEnd();
+    else stream.write(frame);
   });
+  return { outcome: said, giveUp };
 }
 
 function ignore(): void {
-  // See finish().
+  // See outcome().
 }
 
 function readAnswer(epoch: Epoch, frame: Uint8Array): HelloOutcome {

@@ -74,7 +74,15 @@ export class Writer {
 
   /** UTF-8; a lone surrogate becomes U+FFFD. */
   string(value: string): this {
-    return this.bytes(Buffer.from(value, 'utf8'));
+    return this.#text(value, 'utf8');
+  }
+
+  /** The bytes of `value`, with their count before them. */
+  #text(value: string, encoding: 'utf8' | 'hex'): this {
+    const length = Buffer.byteLength(value, encoding);
+    this.varint(length).#grow(length);
+    this.#length += this.#bytes.write(value, this.#length, encoding);
+    return this;
   }
 
   option<T>(value: T | undefined, write: (value: T, writer: this) => unknown): this {
@@ -93,7 +101,7 @@ export class Writer {
   uuid(epoch: Epoch, value: string): this {
     const text = value.toLowerCase();
     if (!UUID_TEXT.test(text)) throw refuse('not a UUID');
-    return epoch === 3 ? this.string(text) : this.bytes(Buffer.from(text.replaceAll('-', ''), 'hex'));
+    return epoch === 3 ? this.string(text) : this.#text(text.replaceAll('-', ''), 'hex');
   }
 
   /** What was written; the writer must not be used after it. */
