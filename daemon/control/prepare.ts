@@ -19,12 +19,12 @@ export interface PrepareDeps {
   readonly fetch: typeof globalThis.fetch;
 }
 
-/** The plan of a request. Rejects with the failure that the user should read. */
+/** The plan of a request. Rejects with the failure that the user should read. `signalOf` is asked where somebody else is asked. */
 export async function prepare(
   request: StreamRequest,
   requestId: string,
   deps: PrepareDeps,
-  signal: AbortSignal,
+  signalOf: () => AbortSignal,
 ): Promise<Plan> {
   const started = performance.now();
   const inputs = deps.contexts.inputsOf(request);
@@ -53,7 +53,13 @@ export async function prepare(
     paths,
     overrides: overridesOf(settings),
     serverVersionHint: meta?.version,
-    lookup: { timeoutMs: settings['control_plane.timeout'], signal, fetch: deps.fetch },
+    lookup: {
+      timeoutMs: settings['control_plane.timeout'],
+      fetch: deps.fetch,
+      get signal() {
+        return signalOf();
+      },
+    },
   }).catch((error: unknown) => {
     throw warned(asFailure(error), warnings);
   });

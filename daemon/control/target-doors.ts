@@ -237,7 +237,7 @@ export class TargetDoors {
     this.#made += 1;
     const request: StreamRequest = { ...requestOf(context), target, policy: false };
     const id = `door-${this.#made.toString(36)}`;
-    const plan = await prepare(request, id, this.#options, this.#abort.signal);
+    const plan = await prepare(request, id, this.#options, () => this.#abort.signal);
     return { ...plan, budgetMs: plan.target.connectTimeoutMs };
   }
 

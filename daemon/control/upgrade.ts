@@ -2,7 +2,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { inTime } from '../base/deadline.ts';
 import type { Logger } from '../base/log.ts';
 import { refuse } from '../handoff/answer.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
@@ -10,6 +9,7 @@ import { takeRead } from '../handoff/socket.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { STREAM_PROTOCOL } from '../wire/request.ts';
+import { Preparations } from './preparations.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
 import { requestIn } from './request-header.ts';
 
@@ -28,8 +28,7 @@ export interface UpgradeHandler {
 
 export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
   const { sender, log, settings } = options;
-  /** One for each request whose plan is being made: nothing of a request is ever attached to something that outlives it. */
-  const preparing = new Set<AbortController>();
+  const preparing = new Preparations();
   let closed = false;
 
   const planOf = async (message: IncomingMessage, socket: Socket, requestId: string) => {
@@ -39,24 +38,13 @@ export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
     check(message);
     const request = requestIn(message);
     if (request === undefined) throw fail('request_header_missing');
-    const abort = new AbortController();
-    const onClose = (): void => {
-      abort.abort(fail('stream_ended', { id: requestId, who: 'its client' }));
-    };
-    socket.once('close', onClose);
-    preparing.add(abort);
     const ms = settings()['control_plane.timeout'] + LIMITS.prepareMs;
-    try {
-      return await inTime(
-        prepare(request, requestId, options, abort.signal),
-        ms,
-        () => fail('out_of_time', { ms, step: 'bmuxd made the plan' }),
-        { signal: abort.signal },
-      );
-    } finally {
-      preparing.delete(abort);
-      socket.off('close', onClose);
-    }
+    return preparing.run((signalOf) => prepare(request, requestId, options, signalOf), {
+      socket,
+      gone: () => fail('stream_ended', { id: requestId, who: 'its client' }),
+      ms,
+      late: () => fail('out_of_time', { ms, step: 'bmuxd made the plan' }),
+    });
   };
 
   const serve = async (message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> => {
@@ -89,7 +77,7 @@ export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
     },
     close: () => {
       closed = true;
-      for (const abort of preparing) abort.abort(fail('stopping'));
+      preparing.giveUpAll(fail('stopping'));
     },
   };
 }
