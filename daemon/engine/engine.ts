@@ -15,7 +15,7 @@ import type { Plan } from '../wire/plan.ts';
 import { HelloMemory } from '../hello/memory.ts';
 import { NetworkWatch } from '../pool/network.ts';
 import { Places } from '../pool/places.ts';
-import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
+import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../wire/answers.ts';
 import { isMessage, type EngineStart, type ToEngine } from '../wire/engine-messages.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Settings } from '../wire/settings.ts';
@@ -66,6 +66,8 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   await learnt.load();
   const places = new Places();
   const event: OpenDeps['event'] = (happened) => {
+    // What the log says of it must not come later: whoever was refused may look there in the next moment.
+    if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
     outbox.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
   const transports = new Transports({
