@@ -20,6 +20,8 @@ export interface DoorSpec {
   readonly parent: string;
   /** Made anew at each change of config. */
   readonly plan: Plan;
+  /** When the making of the plan began, among those of its door: an older one never replaces a newer one, however late it is ready. */
+  readonly order: number;
 }
 
 interface Door {
@@ -31,6 +33,7 @@ interface Door {
   /** Of the folder; only where it does not hold the user back. */
   readonly watcher: FSWatcher | undefined;
   plan: Plan;
+  order: number;
 }
 
 export interface DoorsOptions {
@@ -71,14 +74,22 @@ export class Doors {
       const id = idOf(spec);
       const known = this.#doors.get(id);
       if (known !== undefined) {
-        known.plan = spec.plan;
-        this.#tell(known, undefined);
+        this.#renew(known, spec);
         return known.folder;
       }
       if (this.#doors.size >= MAX_DOORS) throw fail('doors_full', { count: this.#doors.size });
       const door = await this.#open(id, spec);
       this.#doors.set(id, door);
       return door.folder;
+    });
+  }
+
+  /** The same for a door that is there; without `made` the engine, which waits for an answer, is told the plan that it has. */
+  async renew(id: string, made?: Pick<DoorSpec, 'plan' | 'order'>): Promise<void> {
+    await this.#inTurn(() => {
+      const known = this.#doors.get(id);
+      if (known !== undefined) this.#renew(known, made ?? known);
+      return Promise.resolve();
     });
   }
 
@@ -124,6 +135,14 @@ export class Doors {
     this.leave();
   }
 
+  #renew(door: Door, { plan, order }: Pick<DoorSpec, 'plan' | 'order'>): void {
+    if (order >= door.order) {
+      door.plan = plan;
+      door.order = order;
+    }
+    this.#tell(door, undefined);
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(work);
     this.#last = turn.then(
@@ -139,8 +158,8 @@ export class Doors {
       bindUnheard(server, path);
       await this.#heard({ id, plan: spec.plan, server }, path);
     });
-    const { target, parent, plan } = spec;
-    return { id, target, parent, plan, server, folder, watcher: this.#watch(folder) };
+    const { target, parent, plan, order } = spec;
+    return { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
   }
 
   /** Root is not held back by a folder's mode: a bmux that starts a server there must find ours again before it has connected. */

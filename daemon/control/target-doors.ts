@@ -1,5 +1,6 @@
 // Which target sockets there should be: one for every configured target of each context that asked for one, and inline targets on demand.
 import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../base/log.ts';
@@ -10,7 +11,7 @@ import type { CallerEnv, StreamRequest } from '../wire/request.ts';
 import { contextInputs } from './context-key.ts';
 import { DOORS_FOLDER } from './door-env.ts';
 import { clearDoors, sweepDoors } from './door-folder.ts';
-import type { Doors } from './doors.ts';
+import type { Doors, DoorSpec } from './doors.ts';
 import type { KnownContext, KnownContexts } from './known-contexts.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
 
@@ -37,6 +38,16 @@ interface Served {
 
 /** Inline targets of one context that keep a socket; further ones replace the oldest. */
 const MAX_INLINE = 64;
+interface Renewal {
+  readonly done: Promise<void>;
+  /** performance.now(). */
+  readonly since: number;
+}
+
+/** ms for which a renewal that is under way is shared. */
+const SHARED_MS = 500;
+/** Renewals of one door under way at once. */
+const MAX_RENEWALS = 4;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
 const SWEEP_MS = 15_000;
 
@@ -52,12 +63,16 @@ export class TargetDoors {
   /** The same for inline targets. */
   #inlineDone: Promise<void> = Promise.resolve();
   #inlineNext: Promise<void> | undefined;
+  /** Under way, by door; the newest last. */
+  readonly #renewals = new Map<string, readonly Renewal[]>();
   #sweep: NodeJS.Timeout | undefined;
   #made = 0;
 
   constructor(options: TargetDoorsOptions) {
     this.#options = options;
     this.#ownParent = join(options.dir, 'targets');
+    // One for each lookup that is under way: as many as there are inline targets.
+    setMaxListeners(0, this.#abort.signal);
   }
 
   /** Makes the doors of the daemon's own context and of those that it knew before. Never rejects. */
@@ -89,16 +104,16 @@ export class TargetDoors {
       throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
     const context = this.#contextOf(request);
     const parent = this.#parentOf(context);
-    const plan = await this.#plan(context, target);
+    const made = await this.#make(context, target);
     // Before there is a door: a refresh that is under way removes what nobody wants.
     await this.#remember(parent, context, target);
-    const folder = await doors.ensure({ target, parent, plan });
+    const folder = await doors.ensure({ target, parent, ...made });
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
 
   /** The plan of one target, without policies: for what the daemon does by itself. */
-  planFor(request: StreamRequest): Promise<Plan> {
-    return this.#plan(this.#contextOf(request), request.target ?? '');
+  async planFor(request: StreamRequest): Promise<Plan> {
+    return (await this.#make(this.#contextOf(request), request.target ?? '')).plan;
   }
 
   /** True for a context that has doors: its files must stay watched. */
@@ -125,18 +140,37 @@ export class TargetDoors {
     return this.#next;
   }
 
-  /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
-  async renew(doorId: string): Promise<void> {
+  /**
+   * A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). Who asks a moment
+   * later shares the answer; a lookup that hangs holds up nobody beyond that.
+   */
+  renew(doorId: string): Promise<void> {
+    const under = this.#renewals.get(doorId) ?? [];
+    const newest = under.at(-1);
+    const young = newest !== undefined && performance.now() - newest.since < SHARED_MS;
+    if (newest !== undefined && (young || under.length >= MAX_RENEWALS)) return newest.done;
+    const renewal: Renewal = {
+      since: performance.now(),
+      done: this.#renewNow(doorId).finally(() => {
+        const left = (this.#renewals.get(doorId) ?? []).filter((one) => one !== renewal);
+        if (left.length > 0) this.#renewals.set(doorId, left);
+        else this.#renewals.delete(doorId);
+      }),
+    };
+    this.#renewals.set(doorId, [...under, renewal]);
+    return renewal.done;
+  }
+
+  async #renewNow(doorId: string): Promise<void> {
     const { doors } = this.#options;
     const door = doors.find(doorId);
     const served = door === undefined ? undefined : this.#served.get(door.parent);
     if (door === undefined || served === undefined) return;
-    const { target, parent, plan } = door;
     try {
-      await doors.ensure({ target, parent, plan: await this.#plan(served.context, target) });
+      await doors.renew(doorId, await this.#make(served.context, door.target));
     } catch (error) {
       // The engine waits for an answer: that there is no other way is one.
-      await doors.ensure({ target, parent, plan });
+      await doors.renew(doorId);
       throw error;
     }
   }
@@ -224,7 +258,7 @@ export class TargetDoors {
   /** False when the target cannot be resolved. */
   async #renewed(parent: string, { context }: Served, target: string): Promise<boolean> {
     try {
-      await this.#options.doors.ensure({ target, parent, plan: await this.#plan(context, target) });
+      await this.#options.doors.ensure({ target, parent, ...(await this.#make(context, target)) });
       return true;
     } catch (error) {
       this.#options.log.debug({ target, err: asFailure(error).data }, 'no target socket');
@@ -233,12 +267,13 @@ export class TargetDoors {
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
-  async #plan(context: Context, target: string): Promise<Plan> {
+  async #make(context: Context, target: string): Promise<Pick<DoorSpec, 'plan' | 'order'>> {
     this.#made += 1;
+    const order = this.#made;
     const request: StreamRequest = { ...requestOf(context), target, policy: false };
-    const id = `door-${this.#made.toString(36)}`;
+    const id = `door-${order.toString(36)}`;
     const plan = await prepare(request, id, this.#options, () => this.#abort.signal);
-    return { ...plan, budgetMs: plan.target.connectTimeoutMs };
+    return { order, plan: { ...plan, budgetMs: plan.target.connectTimeoutMs } };
   }
 
   #contextOf({ env, cwd, slot }: StreamRequest): Context {

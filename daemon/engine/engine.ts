@@ -230,7 +230,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         break;
       case 'drop':
         spares.drop(addressOf(message.plan.target.route));
-        transports.drop(message.plan.target.route);
+        transports.drop(message.plan.target);
         break;
       case 'bind':
         server?.rebind().catch((error: unknown) => {

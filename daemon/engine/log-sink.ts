@@ -27,6 +27,8 @@ export function engineSink(options: {
   let underWay = 0;
   let waiting = '';
   let timer: NodeJS.Timeout | undefined;
+  /** Nothing can be sent any more, and control does not come back: what is not written now may be lost with this process. */
+  let alone = false;
   const toFile = (line: string): void => {
     try {
       const size = statSync(options.file, { throwIfNoEntry: false })?.size ?? 0;
@@ -50,6 +52,7 @@ export function engineSink(options: {
       };
       if (options.send({ type: 'log', line: lines }, sent)) return;
       underWay -= lines.length;
+      alone = true;
     }
     toFile(lines);
   };
@@ -60,7 +63,7 @@ export function engineSink(options: {
       if (!ROUTINE.test(line)) {
         flush();
         options.flush();
-      } else if (waiting.length >= MAX_WAITING) flush();
+      } else if (alone || waiting.length >= MAX_WAITING) flush();
       else timer ??= setTimeout(flush, WAIT_MS);
     },
   };

@@ -71,8 +71,8 @@ export class Transports {
   }
 
   /** Lets go of warm connections; streams on them live on. */
-  drop(route: Route): void {
-    if (route.transport === 'iroh') this.#iroh.drop(route);
+  drop({ route, label, link }: ResolvedTarget): void {
+    if (route.transport === 'iroh') this.#iroh.drop(route, { label, link });
   }
 
   /** What a gateway is verified against now, as a key. Rejects when it cannot be told. */

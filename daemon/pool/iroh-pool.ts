@@ -150,9 +150,9 @@ export class IrohPool {
   }
 
   /** Lets go of the connections to `route`'s host; streams on them live on. */
-  drop(route: IrohRoute): void {
+  drop(route: IrohRoute, named: Named): void {
     const way = wayOf(route);
-    this.#remake.forget(way);
+    this.#remake.forget(way, named);
     for (const warm of this.#warm) if (warm.way === way) this.#letGo(warm);
   }
 

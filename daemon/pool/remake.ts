@@ -23,9 +23,13 @@ interface Way {
   readonly named: Named;
   /** performance.now() of the last stream that somebody asked for. */
   usedAt: number;
-  /** Tries in a row that failed. */
+  /** Tries in a row that failed, or whose connection did not last. */
   tries: number;
-  /** What led here leads elsewhere by now. */
+  /** performance.now() of the last try that came through. */
+  madeAt: number | undefined;
+  /** When it was last asked where the link leads, and whether somebody could tell. */
+  asked: { readonly at: number; readonly answer: boolean } | undefined;
+  /** What led here leads elsewhere by now. Another target that still leads here is made warm again by its next use. */
   left: boolean;
   timer: NodeJS.Timeout | undefined;
 }
@@ -33,6 +37,10 @@ interface Way {
 /** ms before the first try and between later ones, doubling up to the second. */
 const FIRST_MS = 250;
 const LAST_MS = 30_000;
+/** ms after which a connection has lasted: the next tries begin anew. */
+const LASTED_MS = 10_000;
+/** ms between two questions where a link leads: each is a lookup at the control plane. */
+const ASK_MS = 5000;
 /** Tries where a share link led that nobody can ask anew: it may lead elsewhere by now, and whoever asks next finds out. */
 const LINK_TRIES = 3;
 /** Ways remembered at once; the least recently used go first. */
@@ -48,23 +56,22 @@ export class Remake {
   }
 
   /** Somebody asked for a stream on this way. */
-  used(way: string, route: IrohRoute, { label, link }: Named): void {
+  used(key: string, route: IrohRoute, { label, link }: Named): void {
     if (this.#closed) return;
-    const known = this.#ways.get(way);
-    this.#ways.delete(way);
-    const named = { label, link };
-    this.#ways.set(way, {
+    const known = this.#ways.get(key);
+    this.#put(key, {
       route,
-      named,
+      named: { label, link },
       usedAt: performance.now(),
       tries: 0,
+      madeAt: undefined,
+      asked: known?.asked,
       left: false,
       timer: known?.timer,
     });
-    this.#bound();
   }
 
-  /** What led `from` one way leads another way now. Where the former one is wanted, the new one is made at once, unless it is there. */
+  /** What led `from` one way leads another way now. Where the former one is wanted, the new one is made, unless it is there. */
   moved(from: string, to: string, route: IrohRoute, named: Named): void {
     const before = this.#ways.get(from);
     if (this.#closed || before === undefined || before.left || askedFor(before.named) !== askedFor(named))
@@ -75,41 +82,41 @@ export class Remake {
     if (!this.#isWanted(before)) return;
     const known = this.#ways.get(to);
     clearTimeout(known?.timer);
-    const usedAt = Math.max(before.usedAt, known?.usedAt ?? 0);
-    const way: Way = { route, named, usedAt, tries: 0, left: false, timer: undefined };
-    this.#ways.delete(to);
-    this.#ways.set(to, way);
-    this.#bound();
-    if (!route.sshAuth) this.#try(to, way);
-  }
-
-  #bound(): void {
-    const [oldest] = this.#ways;
-    if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
-      clearTimeout(oldest[1].timer);
-      this.#ways.delete(oldest[0]);
-    }
+    const way: Way = {
+      route,
+      named: known === undefined || known.left ? named : known.named,
+      usedAt: Math.max(before.usedAt, known?.usedAt ?? 0),
+      // A link that leads to and fro between two dead ends is no reason to hurry.
+      tries: Math.max(before.tries, known?.tries ?? 0),
+      madeAt: known?.madeAt,
+      asked: before.asked,
+      left: false,
+      timer: undefined,
+    };
+    this.#put(to, way);
+    if (route.sshAuth) return;
+    if (way.tries <= 1) this.#try(to, way);
+    else this.#tryLater(to, way);
   }
 
   /** Its connection is gone. Never where a key may ask its owner to confirm: nobody is there to be asked. */
   lost(key: string): void {
     const way = this.#ways.get(key);
     if (this.#closed || way === undefined || way.route.sshAuth || way.timer !== undefined) return;
+    if (way.madeAt !== undefined && performance.now() - way.madeAt > LASTED_MS) way.tries = 0;
+    way.madeAt = undefined;
     if (way.left || !this.#isWanted(way) || this.#options.isWarm(way.route)) return;
-    if (way.named.link !== undefined && !this.#options.ask(way.route) && way.tries >= LINK_TRIES) return;
-    way.timer = setTimeout(
-      () => {
-        this.#try(key, way);
-      },
-      Math.min(LAST_MS, FIRST_MS * 2 ** way.tries),
-    );
-    way.timer.unref();
+    if (way.named.link !== undefined && !this.#ask(way) && way.tries >= LINK_TRIES) return;
+    this.#tryLater(key, way);
   }
 
-  /** Nobody wants it any more. */
-  forget(key: string): void {
-    clearTimeout(this.#ways.get(key)?.timer);
-    this.#ways.delete(key);
+  /** Nobody wants it any more, wherever it leads now or led before. */
+  forget(key: string, named: Named): void {
+    for (const [other, way] of this.#ways) {
+      if (other !== key && askedFor(way.named) !== askedFor(named)) continue;
+      clearTimeout(way.timer);
+      this.#ways.delete(other);
+    }
   }
 
   /** What the way was called when it was last used. */
@@ -127,6 +134,34 @@ export class Remake {
     return performance.now() - usedAt < this.#options.recentMs || this.#options.keep(named);
   }
 
+  #put(key: string, way: Way): void {
+    this.#ways.delete(key);
+    this.#ways.set(key, way);
+    const [oldest] = this.#ways;
+    if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
+      clearTimeout(oldest[1].timer);
+      this.#ways.delete(oldest[0]);
+    }
+  }
+
+  /** False when nobody can tell where its link leads. */
+  #ask(way: Way): boolean {
+    const now = performance.now();
+    if (way.asked === undefined || now - way.asked.at >= ASK_MS)
+      way.asked = { at: now, answer: this.#options.ask(way.route) };
+    return way.asked.answer;
+  }
+
+  #tryLater(key: string, way: Way): void {
+    way.timer = setTimeout(
+      () => {
+        this.#try(key, way);
+      },
+      Math.min(LAST_MS, FIRST_MS * 2 ** way.tries),
+    );
+    way.timer.unref();
+  }
+
   #try(key: string, way: Way): void {
     const now = this.#ways.get(key) ?? way;
     now.timer = undefined;
@@ -134,7 +169,7 @@ export class Remake {
     now.tries += 1;
     this.#options.dial(way.route, way.named.label).then(
       () => {
-        now.tries = 0;
+        now.madeAt = performance.now();
       },
       () => {
         this.lost(key);

@@ -8,6 +8,8 @@ import { LIMITS } from '../wire/limits.ts';
  * The stream is ours from now on: take your own listeners away first. Never rejects; settles at the latest `boundMs` after the call.
  */
 export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {
+  // Also where it is destroyed: the error of that may still come.
+  stream.on('error', () => undefined);
   if (stream.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     const leave = (): void => {
@@ -23,7 +25,6 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
       if (stream.readableEnded && stream.writableFinished) leave();
     };
     const timer = setTimeout(leave, boundMs);
-    stream.on('error', () => undefined);
     stream.once('close', leave);
     stream.on('end', both);
     stream.on('finish', both);

@@ -11,7 +11,11 @@ t.test('tokens that somebody logs are hidden', (t) => {
   };
   const log = makeLogger({ level: 'info', sink, process: 'control' });
   log.info(
-    { access_token: 'secret-1', err: { deep: { authorization: 'say "secret-2" \\' } }, kept: 'yes' },
+    {
+      access_token: 'secret-1',
+      err: { deep: { authorization: ['secret-2', { a: 'secret-3' }] } },
+      kept: 'yes',
+    },
     'asked',
   );
   log.info({ kept: 'yes' }, 'the access_token is secret only where it is a field');

@@ -21,7 +21,9 @@ const here = (name: string): string => `[connections.targets.${name}]\ntransport
 async function controlPlane(t: Test) {
   let hangs = false;
   let target = 'local';
+  let asked = 0;
   const server = createServer((_request, response) => {
+    asked += 1;
     if (!hangs) response.end(JSON.stringify({ target }));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -31,8 +33,12 @@ async function controlPlane(t: Test) {
   });
   return {
     url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
+    asked: () => asked,
     hang: () => {
       hangs = true;
+    },
+    answer: () => {
+      hangs = false;
     },
     leadTo: (next: string) => {
       target = next;
@@ -177,4 +183,32 @@ t.test('a host that was used is warm where its link leads now, before anybody as
     t.ok(await ask(folder));
     t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
   });
+});
+
+t.test('a lookup that hung takes back nothing that a later one found', async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
+  t.teardown(() => bmuxd.stop());
+  const [first, second] = [await irohHost(t, bmuxd, 'first'), await irohHost(t, bmuxd, 'second')];
+  const plane = await controlPlane(t);
+  plane.leadTo(addressOf(first));
+  await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+  await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+  const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+  t.ok(await ask(folder));
+
+  plane.hang();
+  const before = plane.asked();
+  await first.stop();
+  await waitFor('a lookup that nobody waits for', () => plane.asked() > before);
+  const since = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  plane.answer();
+  plane.leadTo(addressOf(second));
+  t.ok(await ask(folder), 'a client that asks meanwhile');
+  t.ok(performance.now() - since < 2500, 'without waiting for the former lookup');
+
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
+  plane.hang();
+  t.ok(await ask(folder), 'after the former lookup has failed');
+  t.equal((await second.status()).iroh?.connections, 1, 'over the connection that is there');
 });
