@@ -1,7 +1,7 @@
 // Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
 // granted stays.
 import { writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -22,9 +22,11 @@ async function controlPlane(t: Test) {
   let hangs = false;
   let target = 'local';
   let asked = 0;
+  const held: ServerResponse[] = [];
   const server = createServer((_request, response) => {
     asked += 1;
-    if (!hangs) response.end(JSON.stringify({ target }));
+    if (hangs) held.push(response);
+    else response.end(JSON.stringify({ target }));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => {
@@ -39,6 +41,10 @@ async function controlPlane(t: Test) {
     },
     answer: () => {
       hangs = false;
+    },
+    /** To those whose lookups hang, if they still listen. */
+    answerLate: (late: string) => {
+      for (const response of held.splice(0)) response.end(JSON.stringify({ target: late }));
     },
     leadTo: (next: string) => {
       target = next;
@@ -188,27 +194,43 @@ t.test('a host that was used is warm where its link leads now, before anybody as
 t.test('a lookup that hung takes back nothing that a later one found', async (t) => {
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
   t.teardown(() => bmuxd.stop());
-  const [first, second] = [await irohHost(t, bmuxd, 'first'), await irohHost(t, bmuxd, 'second')];
+  const hosts: Embedded[] = [];
+  for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
   const plane = await controlPlane(t);
-  plane.leadTo(addressOf(first));
   await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
   await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
-  const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
-  t.ok(await ask(folder));
 
-  plane.hang();
-  const before = plane.asked();
-  await first.stop();
-  await waitFor('a lookup that nobody waits for', () => plane.asked() > before);
-  const since = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  plane.answer();
-  plane.leadTo(addressOf(second));
-  t.ok(await ask(folder), 'a client that asks meanwhile');
-  t.ok(performance.now() - since < 2500, 'without waiting for the former lookup');
-
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
-  plane.hang();
-  t.ok(await ask(folder), 'after the former lookup has failed');
-  t.equal((await second.status()).iroh?.connections, 1, 'over the connection that is there');
+  const moves = async (
+    name: string,
+    [from, to]: readonly [Embedded, Embedded],
+    later: (since: number) => Promise<void>,
+  ): Promise<void> => {
+    plane.answer();
+    plane.leadTo(addressOf(from));
+    const folder = (await doorEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder), name);
+    const { iroh } = await to.status();
+    plane.hang();
+    const before = plane.asked();
+    await from.stop();
+    await waitFor('a lookup that nobody waits for', () => plane.asked() > before);
+    const since = performance.now();
+    // Beyond the moment for which an answer is shared.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    plane.answer();
+    plane.leadTo(addressOf(to));
+    t.ok(await ask(folder), `${name}: a client that asks meanwhile`);
+    plane.hang();
+    await later(since);
+    t.ok(await ask(folder), `${name}: and one after that`);
+    t.equal((await to.status()).iroh?.connections, (iroh?.connections ?? 0) + 1, 'on the same connection');
+  };
+  const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
+  await moves('late', [first, second], async () => {
+    plane.answerLate(addressOf(first));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  });
+  await moves('failed', [third, fourth], async (since) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
+  });
 });
