@@ -40,7 +40,7 @@ export class Transports {
       relays: () => options.settings()['iroh.relays'],
       event: options.event,
       ask: options.ask,
-      keep: (named) => targetSettings(options.settings(), named).warm === true,
+      warmth: (named) => targetSettings(options.settings(), named).warm ?? 'auto',
     });
     this.#table = {
       local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),

@@ -11,7 +11,7 @@ import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 import { Dials, type Connect } from './dials.ts';
 import { Liveness } from './liveness.ts';
-import { Remake, type Named } from './remake.ts';
+import { Remake, type Named, type Warmth } from './remake.ts';
 import { WarmConnection } from './warm-connection.ts';
 
 /** Told to whoever follows the events. */
@@ -34,6 +34,8 @@ export interface Wait extends Named, Dialling {}
 
 /** Connections to keep at most: each is a socket's worth of state and a keep-alive every 5 s. */
 const MAX_CONNECTIONS = 64;
+/** ms that an unused connection of a target that is not to be warm stays: the caller that it was made for opens its stream meanwhile. */
+const NOT_KEPT_MS = 1000;
 /** ms between two looks for connections that nobody uses. */
 const REAP_MS = 30_000;
 
@@ -50,7 +52,7 @@ export class IrohPool {
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
   readonly #remake: Remake;
-  readonly #keep: (named: Named) => boolean;
+  readonly #warmth: (named: Named) => Warmth;
   #closed = false;
 
   /** `idleMs`: how long an unused connection is kept. */
@@ -59,8 +61,8 @@ export class IrohPool {
     readonly idleMs?: number;
     readonly reapMs?: number;
     readonly event?: (event: PoolEvent) => void;
-    /** True for a target that is to be kept warm, used or not. */
-    readonly keep?: (named: Named) => boolean;
+    /** Default `auto` for all. */
+    readonly warmth?: (named: Named) => Warmth;
     /** Asks where the share link leads now that led to this host; false when nobody can tell. */
     readonly ask?: (route: IrohRoute) => boolean;
     /** Wall clock, ms. */
@@ -68,11 +70,11 @@ export class IrohPool {
   }) {
     this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
     this.#event = options.event ?? ignore;
-    this.#keep = options.keep ?? (() => false);
+    this.#warmth = options.warmth ?? (() => 'auto');
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
       recentMs: this.#idleMs,
-      keep: this.#keep,
+      warmth: this.#warmth,
       ask: options.ask ?? (() => false),
       dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
     });
@@ -323,7 +325,9 @@ export class IrohPool {
     const now = performance.now();
     for (const warm of this.#warm) {
       const named = this.#remake.namedOf(warm.way);
-      const old = now - warm.usedAt > this.#idleMs && !(named !== undefined && this.#keep(named));
+      const warmth = named === undefined ? 'auto' : this.#warmth(named);
+      const keptMs = warmth === 'auto' ? this.#idleMs : warmth ? Infinity : NOT_KEPT_MS;
+      const old = now - warm.usedAt > keptMs;
       const idle = warm.connection.streams === 0 && (!warm.usable || old);
       if (idle || !warm.connection.isAlive()) this.#letGo(warm);
     }

@@ -7,13 +7,15 @@ export interface Named {
   readonly link?: string | undefined;
 }
 
+/** Whether a target's connection is kept: used or not, after a use, or not at all. */
+export type Warmth = boolean | 'auto';
+
 export interface RemakeOptions {
   readonly dial: (route: IrohRoute, label: string) => Promise<unknown>;
   readonly isWarm: (route: IrohRoute) => boolean;
   /** ms after its last use that a way is worth a dial that nobody asked for. */
   readonly recentMs: number;
-  /** True for a target that is to be kept warm, used or not. */
-  readonly keep: (named: Named) => boolean;
+  readonly warmth: (named: Named) => Warmth;
   /** A share link led here: asks where it leads now. False when nobody can tell; else `moved` may follow. */
   readonly ask: (route: IrohRoute) => boolean;
 }
@@ -131,7 +133,8 @@ export class Remake {
   }
 
   #isWanted({ usedAt, named }: Way): boolean {
-    return performance.now() - usedAt < this.#options.recentMs || this.#options.keep(named);
+    const warmth = this.#options.warmth(named);
+    return warmth === 'auto' ? performance.now() - usedAt < this.#options.recentMs : warmth;
   }
 
   #put(key: string, way: Way): void {

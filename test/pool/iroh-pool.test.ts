@@ -157,6 +157,18 @@ t.test('a connection that nobody uses is closed in time, one with a stream is no
   await nothingHeld(server);
 });
 
+t.test('a connection of a target that is not to be warm goes after its last stream', async (t) => {
+  const server = await serve(t);
+  const pool = poolFor(t, { reapMs: 50, warmth: () => false });
+  const opened = await pool.stream(routeTo(server), wait());
+  const client = await greet(opened);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await client.ping();
+  await endGracefully(opened.stream);
+  await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
+  await nothingHeld(server);
+});
+
 t.test('close ends every stream gracefully', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);

@@ -1,6 +1,6 @@
 // Ways that are made warm again: how often a dead one is dialled and its link is asked for, and what a drop ends.
 import t, { type Test } from 'tap';
-import { Remake } from '../../daemon/pool/remake.ts';
+import { Remake, type Warmth } from '../../daemon/pool/remake.ts';
 import type { IrohRoute } from '../../daemon/wire/plan.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -11,14 +11,18 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** `dial` and `ask` are the edge: what the network and control would do. Called with a host's name. */
 function remake(
   t: Test,
-  edge: { readonly dial: (host: string) => boolean; readonly ask?: (host: string) => boolean },
+  edge: {
+    readonly dial: (host: string) => boolean;
+    readonly ask?: (host: string) => boolean;
+    readonly warmth?: Warmth;
+  },
 ) {
   const dials: string[] = [];
   const asks: string[] = [];
   const made = new Remake({
     recentMs: 60_000,
     isWarm: () => false,
-    keep: () => false,
+    warmth: () => edge.warmth ?? 'auto',
     dial: ({ endpointId }) => {
       dials.push(endpointId);
       return edge.dial(endpointId) ? Promise.resolve() : Promise.reject(new Error('refused'));
@@ -100,4 +104,13 @@ t.test('a link that nobody can ask for is tried three times', async (t) => {
   await waitFor('all tries', () => dials.length === 3);
   await pause(2500);
   t.equal(dials.length, 3);
+});
+
+t.test('a target that is not to be warm is not dialled by itself', async (t) => {
+  const { made, dials } = remake(t, { dial: () => true, warmth: false });
+  made.used('a', routeTo('a'), OFFICE);
+  made.lost('a');
+  made.moved('a', 'b', routeTo('b'), OFFICE);
+  await pause(600);
+  t.same(dials, []);
 });
