@@ -3,13 +3,13 @@ import type { Duplex } from 'node:stream';
 import { inTime } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
-import { IrohEndpoint } from '../transport/iroh.ts';
 import { agentFingerprints, authenticate } from '../transport/ssh-auth.ts';
-import { asFailure, fail } from '../wire/fail.ts';
+import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 import { Dials, type Connect } from './dials.ts';
+import { Endpoints } from './endpoints.ts';
 import { Liveness } from './liveness.ts';
 import { Remake, type Named, type Warmth } from './remake.ts';
 import { WarmConnection } from './warm-connection.ts';
@@ -41,14 +41,11 @@ const REAP_MS = 30_000;
 
 /** Keys decide who one is: a connection that a key has authenticated serves only callers whose own agent lists that key (design.md). */
 export class IrohPool {
-  readonly #relays: () => Settings['iroh.relays'];
   readonly #idleMs: number;
   readonly #warm = new Set<WarmConnection>();
   readonly #dials = new Dials<WarmConnection>();
   readonly #reaper: NodeJS.Timeout;
-  #endpoint: { readonly relays: string; readonly bound: Promise<IrohEndpoint> } | undefined;
-  /** Endpoints of former settings: their connections live on. */
-  readonly #former = new Set<Promise<IrohEndpoint>>();
+  readonly #endpoints: Endpoints;
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
   readonly #remake: Remake;
@@ -85,7 +82,7 @@ export class IrohPool {
       },
       ...(options.now === undefined ? {} : { now: options.now }),
     });
-    this.#relays = options.relays;
+    this.#endpoints = new Endpoints(options.relays);
     this.#reaper = setInterval(() => {
       this.#reap();
     }, options.reapMs ?? REAP_MS);
@@ -172,8 +169,7 @@ export class IrohPool {
     await this.#dials.close(fail('stopping'));
     await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
     this.#warm.clear();
-    const bound = [...this.#former, ...(this.#endpoint === undefined ? [] : [this.#endpoint.bound])];
-    await Promise.allSettled(bound.map(async (endpoint) => (await endpoint).close()));
+    await this.#endpoints.close();
   }
 
   /** The connections to `route`'s host that are up, the oldest first. */
@@ -227,7 +223,7 @@ export class IrohPool {
   /** `through` is called when the host has answered. */
   async #connect(route: IrohRoute, wait: Wait, through: () => void): Promise<WarmConnection> {
     // Also so that `through` is called later than now.
-    const endpoint = await this.#bound();
+    const endpoint = await this.#endpoints.current();
     wait.signal.throwIfAborted();
     const connection = await endpoint.connect(route, wait.label, wait);
     through();
@@ -257,28 +253,6 @@ export class IrohPool {
       () => this.#warm.delete(warm),
     );
     return warm;
-  }
-
-  /** The endpoint for the relays that are set now. */
-  async #bound(): Promise<IrohEndpoint> {
-    const relays = JSON.stringify(this.#relays());
-    const known = this.#endpoint;
-    if (known?.relays === relays) {
-      const endpoint = await known.bound.catch((error: unknown) => {
-        throw asFailure(error);
-      });
-      if (endpoint.isOpen()) return endpoint;
-    }
-    if (this.#endpoint === known) {
-      if (known !== undefined) this.#former.add(known.bound);
-      const bound = IrohEndpoint.bind({ relays: this.#relays() });
-      this.#endpoint = { relays, bound };
-      bound.catch(() => {
-        // The next request binds anew.
-        if (this.#endpoint?.bound === bound) this.#endpoint = undefined;
-      });
-    }
-    return this.#endpoint === undefined ? this.#bound() : this.#endpoint.bound;
   }
 
   /**
