@@ -14,6 +14,7 @@ import { clearDoors, sweepDoors } from './door-folder.ts';
 import type { Doors, DoorSpec } from './doors.ts';
 import type { KnownContext, KnownContexts } from './known-contexts.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
+import { Renewals } from './renewals.ts';
 
 export interface TargetDoorsOptions extends PrepareDeps {
   /** The bmuxd dir. */
@@ -38,16 +39,6 @@ interface Served {
 
 /** Inline targets of one context that keep a socket; further ones replace the oldest. */
 const MAX_INLINE = 64;
-interface Renewal {
-  readonly done: Promise<void>;
-  /** performance.now(). */
-  readonly since: number;
-}
-
-/** ms for which a renewal that is under way is shared. */
-const SHARED_MS = 500;
-/** Renewals of one door under way at once. */
-const MAX_RENEWALS = 4;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
 const SWEEP_MS = 15_000;
 
@@ -63,8 +54,8 @@ export class TargetDoors {
   /** The same for inline targets. */
   #inlineDone: Promise<void> = Promise.resolve();
   #inlineNext: Promise<void> | undefined;
-  /** Under way, by door; the newest last. */
-  readonly #renewals = new Map<string, readonly Renewal[]>();
+  /** By door. */
+  readonly #renewals = new Renewals();
   #sweep: NodeJS.Timeout | undefined;
   #made = 0;
 
@@ -140,25 +131,9 @@ export class TargetDoors {
     return this.#next;
   }
 
-  /**
-   * A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). Who asks a moment
-   * later shares the answer; a lookup that hangs holds up nobody beyond that.
-   */
+  /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
   renew(doorId: string): Promise<void> {
-    const under = this.#renewals.get(doorId) ?? [];
-    const newest = under.at(-1);
-    const young = newest !== undefined && performance.now() - newest.since < SHARED_MS;
-    if (newest !== undefined && (young || under.length >= MAX_RENEWALS)) return newest.done;
-    const renewal: Renewal = {
-      since: performance.now(),
-      done: this.#renewNow(doorId).finally(() => {
-        const left = (this.#renewals.get(doorId) ?? []).filter((one) => one !== renewal);
-        if (left.length > 0) this.#renewals.set(doorId, left);
-        else this.#renewals.delete(doorId);
-      }),
-    };
-    this.#renewals.set(doorId, [...under, renewal]);
-    return renewal.done;
+    return this.#renewals.run(doorId, () => this.#renewNow(doorId));
   }
 
   async #renewNow(doorId: string): Promise<void> {
