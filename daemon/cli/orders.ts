@@ -66,8 +66,9 @@ export const reload: Command = {
       'problems'
     >;
     for (const { where, failure } of problems) {
-      err(`${where}: ${failure.detail}\n`);
+      err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
       for (const cause of failure.causes) err(`  ${cause}\n`);
+      err(`  ${failure.remedy}\n`);
     }
     if (problems.length === 0) out('reloaded\n');
     return problems.length === 0 ? 0 : 1;

@@ -87,9 +87,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       takeOver();
       keptWarm.refresh();
     },
-    onLeave: (engine) => {
+    onLeave: (engine, why) => {
       doors.detach(engine);
-      events.add({ type: 'engine gone', detail: engines.why });
+      events.add({ type: 'engine gone', detail: why });
     },
     onEvent: (event) => {
       events.add(event);
@@ -186,10 +186,18 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     // What it says of a target is part of the target's plan.
     plansHaveChanged();
   };
+  /** The mistake in the settings that was told last. */
+  let toldOf: string | undefined;
   const sayBrokenSettings = (): void => {
-    if (loaded.problem === undefined) return;
+    if (loaded.problem === undefined) {
+      toldOf = undefined;
+      return;
+    }
     const { code, detail } = loaded.problem.data;
+    if (detail === toldOf) return;
+    toldOf = detail;
     log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
+    events.add({ type: 'config broken', code, detail });
   };
   const reload = async (): Promise<void> => {
     await reloadSettings();

@@ -26,7 +26,8 @@ export interface EnginesOptions {
   /** An engine takes sockets from now on; it is the current one. */
   readonly onReady: (engine: ChildProcess) => void;
   /** The engine gets nothing more. */
-  readonly onLeave: (engine: ChildProcess) => void;
+  /** `why`: it ended, or is retired. */
+  readonly onLeave: (engine: ChildProcess, why: string) => void;
   readonly onEvent: (event: BrokerEvent) => void;
   /** The plan of that target socket led nowhere. */
   readonly onStaleDoor: (door: string) => void;
@@ -248,7 +249,7 @@ export class Engines {
     if (this.#current !== engine) return;
     this.#options.log.warn({ generation: engine.generation, why }, 'engine is retired');
     this.#options.sender.retire(engine.child);
-    this.#options.onLeave(engine.child);
+    this.#options.onLeave(engine.child, why);
     clearTimeout(engine.startTimer);
     this.#current = undefined;
     // It drains when it can read this; what is in the channel already stays readable.
@@ -271,7 +272,7 @@ export class Engines {
     const said = words === '' ? {} : { stderr: words };
     this.#options.log.warn({ generation, pid: child.pid, why, ...said }, 'engine is gone');
     this.#options.sender.detach(engine.child, why);
-    this.#options.onLeave(engine.child);
+    this.#options.onLeave(engine.child, why);
     if (this.#current !== engine) return;
     this.#current = undefined;
     this.#schedule(engine, `the last one ended with ${why}`);

@@ -50,6 +50,10 @@ export class KeptWarm {
       if (warm !== true || !this.#open) continue;
       try {
         const made = await plan(target);
+        // As a name that nobody knows leads to the local server: it needs no warmth, and the name is a mistake to be told.
+        const { route, warnings } = made.target;
+        if (warnings.length > 0) log.warn({ target, warnings }, 'cannot be kept warm');
+        if (route.transport === 'local') continue;
         if (which(made)) tell({ type: 'warm', plan: made });
       } catch (error) {
         log.info({ target, err: asFailure(error).data }, 'cannot be kept warm');

@@ -9,6 +9,7 @@ import { helloCaller, letGo, rawCaller, type Caller } from './caller.ts';
 import { readFirstFrame } from './first-frame.ts';
 import { openByRace, openStream, openTransport, type OpenDeps } from './open.ts';
 import type { Opened } from './opened.ts';
+import { LED_NOWHERE } from './reached.ts';
 
 /** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
 export interface Asked {
@@ -48,15 +49,6 @@ export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise
     }
   }
 }
-
-/** Where the way led nowhere. A share link may lead elsewhere by now: an iroh host is a new endpoint at each of its starts. */
-const LED_NOWHERE: ReadonlySet<string> = new Set([
-  'iroh_unreachable',
-  'iroh_connect_timeout',
-  'iroh_stream_failed',
-  'tls_unreachable',
-  'tls_connect_timeout',
-]);
 
 /** The same, tried once more when control knows another way by then. */
 export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>): Asked {

@@ -1,13 +1,13 @@
 // The engine's spares: which targets are worth one, how one is made, and how it is proven alive.
 import type { Duplex } from 'node:stream';
-import { textOf } from '../base/failure.ts';
+import { textOf, type Failure } from '../base/failure.ts';
 import { addressOf } from '../hello/address.ts';
 import type { Candidate } from '../hello/candidates.ts';
 import type { Negotiated } from '../hello/handshake.ts';
 import { keyOf, type Greeting } from '../hello/memory.ts';
 import { Prover } from '../hello/ping.ts';
 import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
-import { fail } from '../wire/fail.ts';
+import { asFailure, fail } from '../wire/fail.ts';
 import type { Plan, TlsRoute } from '../wire/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../wire/settings.ts';
 import type { Opened } from './opened.ts';
@@ -31,6 +31,8 @@ export interface EngineSparesOptions {
   /** What a TLS gateway is verified against now, as a key: it changes when a certificate file does. */
   readonly trustOf: (route: TlsRoute, label: string) => Promise<string>;
   readonly end: (stream: Duplex) => void;
+  /** Told how each making of a spare ended. */
+  readonly tried: (address: string, failure?: Failure) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -76,6 +78,12 @@ export class EngineSpares {
     return this.#options.trustOf(target.route, target.label).catch(() => undefined);
   }
 
+  /** True when nothing needs to be done for this target's spares: there are some, or none are wanted at this round trip (ms). */
+  lookAfter({ target }: Plan, roundTripMs: number): boolean {
+    const wanted = this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(target, roundTripMs) > 0;
+    return !wanted || this.#spares.has(addressOf(target.route));
+  }
+
   count(address: string): number {
     return this.#spares.count(address);
   }
@@ -110,14 +118,21 @@ export class EngineSpares {
         if (candidate?.epoch !== greeting.contract.epoch)
           throw fail('hello_promise_broken', { why: 'the epoch of the server is not the one of the spare' });
         const { revisions, capabilities } = greeting.contract;
-        const { stream, negotiated } = await this.#options.open(
-          {
-            ...plan,
-            contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
-            budgetMs: target.connectTimeoutMs,
-          },
-          candidate,
-        );
+        const { stream, negotiated } = await this.#options
+          .open(
+            {
+              ...plan,
+              contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
+              budgetMs: target.connectTimeoutMs,
+            },
+            candidate,
+          )
+          .catch((error: unknown) => {
+            const failure = asFailure(error);
+            this.#options.tried(address, failure);
+            throw failure;
+          });
+        this.#options.tried(address);
         const prover = new Prover(stream, candidate.epoch);
         return { stream, candidate, negotiated, prove: (timeoutMs) => prover.prove(timeoutMs) };
       },

@@ -1,7 +1,7 @@
 // The engine's composition: transports, learnt facts, streams, its own socket, and when it leaves.
 import { Server } from 'node:net';
 import { join } from 'node:path';
-import { textOf } from '../base/failure.ts';
+import { textOf, type Failure } from '../base/failure.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { Arrivals } from './arrivals.ts';
@@ -73,8 +73,15 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const transports = new Transports({
     settings: () => settings,
     env,
-    event,
+    event: (happened) => {
+      const { target, detail } = happened;
+      if (happened.type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
+      event(happened);
+    },
     ask: (route) => doors.ask(route),
+    tried: (route, failure) => {
+      tried(addressOf(route), failure);
+    },
   });
   const reached = new Reached({
     places,
@@ -82,8 +89,16 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     spares: (address) => spares.count(address),
     warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
     isDialling: (route) => transports.isDialling(route),
+    sparesAreKept: (plan, roundTripMs) => spares.lookAfter(plan, roundTripMs),
     streams: (address) => streams.live(address),
   });
+  /** What the daemon does by itself is seen in the status; that it begins to fail is told. */
+  const tried = (address: string, failure?: Failure): void => {
+    if (!reached.tried(address, failure?.data) || failure === undefined) return;
+    const { code, message } = failure;
+    log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
+    event({ type: 'connection failed', target: reached.targetAt(address), code, detail: message });
+  };
   const network = new NetworkWatch({
     onChange: () => {
       log.info('the network has changed: what is warm is checked before its next use');
@@ -131,6 +146,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     end: (stream) => {
       transports.end(endGracefully(stream, LIMITS.endMs));
     },
+    tried,
     log: (what, details) => {
       log.debug(details, what);
     },
@@ -177,7 +193,8 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       state,
       streams: streams.size,
     },
-    reached: reached.rows(),
+    // One that has been taken over speaks only of what it still holds.
+    reached: reached.rows().filter(({ places }) => state === 'serving' || places > 0),
   });
 
   const arrivals = new Arrivals({
@@ -212,6 +229,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     stale: (door) => outbox.send({ type: 'stale door', door }),
     renewed: (before, now) => {
       transports.moved(before.target.route, now.target);
+      reached.moved(before, now);
     },
   });
   channel.onMessage((message, handle) => {
@@ -258,6 +276,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       // Whoever has just looked the path up may still be on the way.
       setTimeout(() => {
         doors.closeAll();
+        // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
+        spares.close();
+        transports.rest();
         maybeLeave();
       }, LIMITS.takenOverMs);
     },

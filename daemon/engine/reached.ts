@@ -21,6 +21,15 @@ interface Known {
   opening: number;
 }
 
+/** What says that a way led nowhere. A share link may lead elsewhere by now: an iroh host is a new endpoint at each of its starts. */
+export const LED_NOWHERE: ReadonlySet<string> = new Set([
+  'iroh_unreachable',
+  'iroh_connect_timeout',
+  'iroh_stream_failed',
+  'tls_unreachable',
+  'tls_connect_timeout',
+]);
+
 /** Servers remembered for the status; the least recently used go first. */
 const MAX_KNOWN = 256;
 
@@ -33,6 +42,8 @@ export interface ReachedOptions {
   readonly warmSinceMs: (route: Route) => number | undefined;
   /** True while a connection is being made in the background. */
   readonly isDialling: (route: Route) => boolean;
+  /** True when the spares of a TLS target need no visit, at this round trip (ms). */
+  readonly sparesAreKept: (plan: Plan, roundTripMs: number) => boolean;
   /** Live streams at a server. */
   readonly streams: (address: string) => number;
 }
@@ -45,13 +56,14 @@ export class Reached {
     this.#options = options;
   }
 
-  /** It needs no visit: a connection to it is up or being made, or the spares of a server that has answered look after themselves. */
+  /** It needs no visit: a connection to it is up or being made, or it has answered and has the spares that it is to have. */
   isWell(plan: Plan): boolean {
     const { route } = plan.target;
     const known = this.#known.get(addressOf(route));
     if ((known?.opening ?? 0) > 0) return true;
     if (route.transport === 'iroh') return this.#options.warmSinceMs(route) !== undefined;
-    return known?.reachedAtMs !== undefined && known.failingSinceMs === undefined;
+    if (known?.reachedAtMs === undefined || known.failingSinceMs !== undefined) return false;
+    return this.#options.sparesAreKept(plan, known.helloMs ?? 0);
   }
 
   succeeded(plan: Plan, candidate: Candidate): void {
@@ -63,10 +75,44 @@ export class Reached {
   }
 
   failed(plan: Plan, failure: FailureData): void {
-    const known = this.#touch(plan);
+    this.#fail(this.#touch(plan), failure);
+  }
+
+  #fail(known: Known, failure: FailureData): void {
     const atMs = Date.now();
     known.failingSinceMs ??= atMs;
     known.lastError = { code: failure.code, class: classOf(failure), detail: failure.detail, atMs };
+  }
+
+  /**
+   * What was tried without being asked for: a connection that is made again, a spare. True for the first failure in a row. Only what is
+   * known already, and only a way that leads nowhere: anything else is for who asks.
+   */
+  tried(address: string, failure?: FailureData): boolean {
+    const known = this.#known.get(address);
+    if (known === undefined) return false;
+    if (failure === undefined) {
+      known.failingSinceMs = undefined;
+      known.lastError = undefined;
+      return false;
+    }
+    if (!LED_NOWHERE.has(failure.code)) return false;
+    const first = known.failingSinceMs === undefined;
+    this.#fail(known, failure);
+    return first;
+  }
+
+  /** What a person calls it. */
+  targetAt(address: string): string {
+    return this.#known.get(address)?.target ?? address;
+  }
+
+  /** What led there leads elsewhere by now: nothing is known of that yet, and the former server is nobody's any more. */
+  moved(before: Plan, now: Plan): void {
+    const from = addressOf(before.target.route);
+    if (from === addressOf(now.target.route) || this.#known.get(from)?.target !== askedFor(before)) return;
+    this.#touch(now);
+    if (this.#options.streams(from) === 0) this.#known.delete(from);
   }
 
   /** Runs `work`, which opens a stream: until it is over the server counts as being connected to. */
@@ -120,7 +166,7 @@ export class Reached {
     const address = addressOf(plan.target.route);
     const known: Known = this.#known.get(address) ?? {
       route: plan.target.route,
-      target: plan.target.label,
+      target: askedFor(plan),
       candidate: undefined,
       lastError: undefined,
       failingSinceMs: undefined,
@@ -128,7 +174,7 @@ export class Reached {
       helloMs: undefined,
       opening: 0,
     };
-    known.target = plan.target.label;
+    known.target = askedFor(plan);
     known.route = plan.target.route;
     this.#known.delete(address);
     this.#known.set(address, known);
@@ -136,4 +182,9 @@ export class Reached {
     if (this.#known.size > MAX_KNOWN && oldest !== undefined) this.#known.delete(oldest);
     return known;
   }
+}
+
+/** As a person asked for it: the end of a share link says nothing to anybody. */
+function askedFor({ target: { link, label } }: Plan): string {
+  return link ?? label;
 }

@@ -4,6 +4,7 @@ import { asFailure, fail } from '../wire/fail.ts';
 import type { StreamInfo, StreamRow } from '../wire/answers.ts';
 import { startReading } from '../handoff/socket.ts';
 import { addressOf } from '../hello/address.ts';
+import { Incompatible } from '../hello/verdict.ts';
 import { Splice } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
 import { warningsOf, type Plan } from '../wire/plan.ts';
@@ -109,8 +110,10 @@ export class Streams {
       opened = await open(plan, this.#options, entry.abort.signal);
     } catch (error) {
       const failure = asFailure(error);
-      // A stream that somebody ended says nothing about its server.
-      if (!entry.abort.signal.aborted) reached.failed(plan, failure.data);
+      // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
+      const own =
+        (error instanceof Incompatible && plan.contract !== undefined) || 'failure' in plan.principal;
+      if (!entry.abort.signal.aborted && !own) reached.failed(plan, failure.data);
       if (this.#isGivenUp(caller, context)) return;
       const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(

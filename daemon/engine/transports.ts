@@ -1,5 +1,6 @@
 // The engine's transports: one table of how to get an authenticated byte stream over each, and who ends what was opened.
 import type { Duplex } from 'node:stream';
+import type { Failure } from '../base/failure.ts';
 import type { Env } from '../base/paths.ts';
 import { IrohPool, type PoolEvent, type Wait } from '../pool/iroh-pool.ts';
 import { openLocal } from '../transport/local.ts';
@@ -34,12 +35,15 @@ export class Transports {
     readonly event: (event: PoolEvent) => void;
     /** Asks where the share link leads now that led there; false when nobody can tell. */
     readonly ask: (route: IrohRoute) => boolean;
+    /** Told how each dial ended that nobody asked for. */
+    readonly tried: (route: IrohRoute, failure?: Failure) => void;
   }) {
     this.#tls = new TlsContexts({ roots: new SystemRoots({ env: options.env }) });
     this.#iroh = new IrohPool({
       relays: () => options.settings()['iroh.relays'],
       event: options.event,
       ask: options.ask,
+      tried: options.tried,
       warmth: (named) => targetSettings(options.settings(), named).warm ?? 'auto',
     });
     this.#table = {
@@ -101,6 +105,11 @@ export class Transports {
 
   isWarm(route: Route): boolean {
     return route.transport === 'iroh' && this.#iroh.isWarm(route);
+  }
+
+  /** No stream will be asked for any more: what nobody uses is let go. */
+  rest(): void {
+    this.#iroh.rest();
   }
 
   /** Keeps a graceful end until it is over, so that `close` can wait for it. */

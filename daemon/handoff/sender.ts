@@ -187,8 +187,11 @@ export class HandoffSender {
     const queued = this.#queue.indexOf(waiting);
     if (queued >= 0) this.#queue.splice(queued, 1);
     this.#taken.delete(waiting.handoff);
-    const why = queued >= 0 ? 'none became ready in time' : 'it does not answer';
-    this.#refuse(waiting, fail('engine_unavailable', { why }));
+    const never = queued >= 0;
+    this.#refuse(
+      waiting,
+      never ? fail('engine_unavailable', { why: 'none became ready in time' }) : fail('engine_stuck'),
+    );
     // The slot stays taken: an engine that never acknowledges gets no second socket.
   }
 

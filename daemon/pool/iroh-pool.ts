@@ -60,6 +60,8 @@ export class IrohPool {
     readonly event?: (event: PoolEvent) => void;
     /** Default `auto` for all. */
     readonly warmth?: (named: Named) => Warmth;
+    /** Told how each dial ended that nobody asked for. */
+    readonly tried?: (route: IrohRoute, failure?: Failure) => void;
     /** Asks where the share link leads now that led to this host; false when nobody can tell. */
     readonly ask?: (route: IrohRoute) => boolean;
     /** Wall clock, ms. */
@@ -73,6 +75,7 @@ export class IrohPool {
       recentMs: this.#idleMs,
       warmth: this.#warmth,
       ask: options.ask ?? (() => false),
+      tried: options.tried ?? ignore,
       dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
     });
     this.#liveness = new Liveness({
@@ -158,6 +161,12 @@ export class IrohPool {
   /** The round trip to `route`'s host, ms, as the binding measures it. */
   roundTripMs(route: IrohRoute): number | undefined {
     return this.#usable(route)[0]?.connection.rttMs();
+  }
+
+  /** No stream will be asked for any more: keeps only connections with streams on them, until those end. */
+  rest(): void {
+    this.#remake.close();
+    for (const warm of this.#warm) this.#letGo(warm);
   }
 
   /** Closes every connection gracefully, then the endpoints. Bounded by the transport's own limits. */

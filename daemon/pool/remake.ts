@@ -1,4 +1,6 @@
 // Lost connections are made again in the background while their last use is recent, with growing pauses.
+import type { Failure } from '../base/failure.ts';
+import { asFailure } from '../wire/fail.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 
 /** What a person calls a way: the name in texts, and the share link that led to it. */
@@ -12,6 +14,8 @@ export type Warmth = boolean | 'auto';
 
 export interface RemakeOptions {
   readonly dial: (route: IrohRoute, label: string) => Promise<unknown>;
+  /** Told how each dial ended. */
+  readonly tried: (route: IrohRoute, failure?: Failure) => void;
   readonly isWarm: (route: IrohRoute) => boolean;
   /** ms after its last use that a way is worth a dial that nobody asked for. */
   readonly recentMs: number;
@@ -173,8 +177,10 @@ export class Remake {
     this.#options.dial(way.route, way.named.label).then(
       () => {
         now.madeAt = performance.now();
+        this.#options.tried(way.route);
       },
-      () => {
+      (error: unknown) => {
+        if (!this.#closed) this.#options.tried(way.route, asFailure(error));
         this.lost(key);
       },
     );

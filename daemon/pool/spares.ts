@@ -71,6 +71,11 @@ export class Spares<R extends Ready> {
     return this.#at(address).reduce((sum, shelf) => sum + shelf.size, 0);
   }
 
+  /** True while spares of a server are made and kept, should there be none just now. */
+  has(address: string): boolean {
+    return this.#at(address).length > 0;
+  }
+
   /** When the oldest spare at a server was made, ms since the epoch; undefined without any. */
   sinceMs(address: string): number | undefined {
     const oldest = Math.min(...this.#at(address).map((shelf) => shelf.oldestAt));

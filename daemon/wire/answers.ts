@@ -158,6 +158,7 @@ export interface BrokerEvent {
     | 'promise broken'
     | 'connection lost'
     | 'connection made'
+    | 'connection failed'
     | 'network changed'
     | 'config changed'
     | 'config broken'

@@ -565,6 +565,12 @@ export const REGISTRY = {
     'the engine process {generation} of bmuxd is not answering; its live streams may stand still.',
     'Continue it if it was stopped (`kill -CONT PID`), or end it (`kill -9 PID`): its streams are lost then.',
   ),
+  engine_stuck: row(
+    504,
+    7,
+    'the engine process of bmuxd that took the request does not answer.',
+    'Try again: another one takes over. If it was stopped, continue it (`kill -CONT PID`; `bmuxd status` names it).',
+  ),
   engine_unavailable: row(
     503,
     1,

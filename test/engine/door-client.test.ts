@@ -32,7 +32,13 @@ t.teardown(() => pairs.close());
 async function door(t: Test, plan: Plan) {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-door-client-'));
   const settings = () => ({ ...defaultSettings(), 'iroh.relays': 'disabled' as const });
-  const transports = new Transports({ settings, env: {}, event: () => undefined, ask: () => false });
+  const transports = new Transports({
+    settings,
+    env: {},
+    event: () => undefined,
+    ask: () => false,
+    tried: () => undefined,
+  });
   const places = new Places();
   const learnt = new Learnt({ path: join(folder, 'learnt.json'), warn: () => undefined });
   const spares = noSpares();

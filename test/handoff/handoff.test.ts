@@ -167,9 +167,9 @@ t.test('an engine that is stopped, and wakes up again', async (t) => {
   t.ok(performance.now() - since < 25_000, 'in bounded time');
   const statuses = answers.map(({ status }) => status).sort((a, b) => a - b);
   t.strictSame(statuses.slice(0, 3), [101, 101, 101], 'those that were not sent to it are served by another');
-  t.equal(statuses[3], 503, 'the one that was is told');
-  const refused = clients[answers.findIndex(({ status }) => status === 503)];
-  t.match((await refused?.toEnd())?.toString(), /"code":"engine_(unavailable|silent)"/);
+  t.equal(statuses[3], 504, 'the one that was is told');
+  const refused = clients[answers.findIndex(({ status }) => status === 504)];
+  t.match((await refused?.toEnd())?.toString(), /"code":"engine_stuck"/);
   const { hellos = 0 } = (await server.status()).server ?? {};
   process.kill(pid, 'SIGCONT');
   await waitFor('the old one to leave', async () => (await bmuxd.engines()).length === 1, 15_000);

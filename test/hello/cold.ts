@@ -11,6 +11,7 @@ export function coldReached(places: Places): Reached {
     spares: () => 0,
     warmSinceMs: () => undefined,
     isDialling: () => false,
+    sparesAreKept: () => true,
     streams: () => 0,
   });
 }
@@ -23,6 +24,7 @@ export function noSpares(): EngineSpares {
     open: () => Promise.reject(new Error('no spares here')),
     trustOf: () => Promise.reject(new Error('no spares here')),
     end: (stream) => stream.destroy(),
+    tried: () => undefined,
     log: () => undefined,
   });
 }

@@ -41,6 +41,7 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
     env: options.env ?? {},
     event: () => undefined,
     ask: () => false,
+    tried: () => undefined,
   });
   const places = new Places();
   const spares = noSpares();

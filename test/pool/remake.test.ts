@@ -21,6 +21,7 @@ function remake(
   const asks: string[] = [];
   const made = new Remake({
     recentMs: 60_000,
+    tried: () => undefined,
     isWarm: () => false,
     warmth: () => edge.warmth ?? 'auto',
     dial: ({ endpointId }) => {

@@ -1,0 +1,67 @@
+// What the daemon keeps warm by itself: it comes back after a drop, what it fails at is shown, and an engine that was taken over keeps nothing.
+import t from 'tap';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { waitFor } from '../real/index.ts';
+import { startFarWorld } from './far-world.ts';
+
+t.setTimeout(180_000);
+/** ms: a target with warm = true is looked after every 15 s. */
+const LOOKED_AFTER_MS = 45_000;
+
+t.test('warm = true on a TLS target', async (t) => {
+  const { bmuxd, row, ask, tls } = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.far]\nwarm = true\n',
+  });
+  const isWarm = async (): Promise<boolean> => ((await row('far'))?.spares ?? 0) > 0;
+  await waitFor('a spare before anybody asks', isWarm, LOOKED_AFTER_MS);
+  t.match(await bmuxd.bmuxd(['drop', 'far']), { status: 0 });
+  await waitFor('it to be let go', async () => (await row('far'))?.spares === 0);
+  await waitFor('a spare after a drop', isWarm, LOOKED_AFTER_MS);
+  t.equal((await ask('far')).warm, true);
+
+  await waitFor('a spare', isWarm);
+  await tls.stop();
+  await waitFor('the status to say so', async () => (await row('far'))?.state === 'failing', LOOKED_AFTER_MS);
+  t.match(await row('far'), { spares: 0, lastError: { code: 'tls_unreachable', class: 'remote' } });
+  await waitFor('a line of the log', () => bmuxd.log().includes('cannot be kept warm just now'));
+});
+
+t.test('a client that a warm server does not understand', async (t) => {
+  const { bmuxd, row, ask } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  await ask('home');
+  await t.rejects(bmuxd.open({ target: 'home', contract: { epoch: 3 } }), { code: 'wire_epoch_mismatch' });
+  t.match(await row('home'), { state: 'warm' }, 'its own mistake says nothing about the server');
+});
+
+t.test('a name that nobody knows', async (t) => {
+  const { bmuxd } = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.nosuch]\nwarm = true\n',
+  });
+  await waitFor('a line of the log', () => /"target":"nosuch".*cannot be kept warm/.test(bmuxd.log()));
+  t.equal((await bmuxd.status()).reached.length, 0, 'the local server is not visited for it');
+});
+
+t.test('an engine that was taken over', async (t) => {
+  const { bmuxd, row, ask, tls } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  await ask('far');
+  await ask('far');
+  const { stream, info } = await bmuxd.open({ target: 'far' });
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+  await bmuxd.killControl();
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  await waitFor(
+    'its spares to be let go',
+    async () => (await tls.status()).connections === 1,
+    LOOKED_AFTER_MS,
+  );
+  await client.ping();
+  stream.end();
+  await client.ended();
+  await waitFor('its place', async () => (await tls.status()).connections === 0);
+});
