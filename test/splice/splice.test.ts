@@ -5,6 +5,8 @@ import { createServer, type Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { Splice, type SpliceEnd } from '../../daemon/splice/splice.ts';
@@ -62,10 +64,14 @@ t.test('200 MB through, both ways at once, with flat memory', async (t) => {
   const bytes = 100 * 1024 * 1024;
   const [up, down] = [check(server), check(client)];
   let peak = 0;
+  // What is garbage already says more about the version of Node than about the splice.
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
   const timer = setInterval(() => {
+    collect();
     const { arrayBuffers, external } = process.memoryUsage();
     peak = Math.max(peak, arrayBuffers, external);
-  }, 20);
+  }, 50);
   await Promise.all([
     send(client, bytes).then(() => client.end()),
     send(server, bytes).then(() => server.end()),
@@ -74,7 +80,7 @@ t.test('200 MB through, both ways at once, with flat memory', async (t) => {
   clearInterval(timer);
   t.match(end, { reason: 'finished', bytesUp: bytes, bytesDown: bytes });
   t.strictSame([up.count, up.badAt, down.count, down.badAt], [bytes, undefined, bytes, undefined]);
-  t.ok(peak < 128 * 1024 * 1024, `${peak} bytes of buffers`);
+  t.ok(peak > 0 && peak < 80 * 1024 * 1024, `${peak} bytes of buffers`);
 });
 
 t.test('half-close in both orders', async (t) => {
