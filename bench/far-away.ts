@@ -12,7 +12,6 @@ import { askPlainly, askThroughBroker, startDaemon } from './first-answer.ts';
 import { notYet, type Bench, type Goal, type Measure, type Subject } from './measure.ts';
 import { startFarIroh } from './namespace.ts';
 import { runToEnd } from './programs.ts';
-import { quantile } from './statistics.ts';
 
 const ROUND_TRIP_MS = 50;
 /** ms for a target socket to appear after the daemon is ready. */
@@ -32,16 +31,13 @@ async function tripsOf(bench: Bench, far: Far, what: string): Promise<(subject: 
   const sides = await bench.inTurns(bench.count(20, 4), [{ name, once: () => path.echo() }]);
   const values = sides.get(name)?.values ?? [];
   const held = values.map(() => ROUND_TRIP_MS);
-  bench.figure({
+  const { compared } = bench.figure({
     what: `round trip of the path, ${what}`,
     unit: 'ms',
     ours: { name, values },
     peer: { name: 'what it holds', values: held },
   });
-  const tripMs = quantile(
-    values.toSorted((a, b) => a - b),
-    0.5,
-  );
+  const tripMs = compared.ours.median;
   return (subject) => ({ name: subject.name, once: async () => (await subject.once()) / tripMs });
 }
 

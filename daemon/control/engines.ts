@@ -25,8 +25,7 @@ export interface EnginesOptions {
   readonly writeLine: (line: string) => void;
   /** An engine takes sockets from now on; it is the current one. */
   readonly onReady: (engine: ChildProcess) => void;
-  /** The engine gets nothing more. */
-  /** `why`: it ended, or is retired. */
+  /** The engine gets nothing more: it ended, or is retired. */
   readonly onLeave: (engine: ChildProcess, why: string) => void;
   readonly onEvent: (event: BrokerEvent) => void;
   /** The plan of that target socket led nowhere. */

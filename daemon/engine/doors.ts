@@ -40,9 +40,11 @@ export class Doors {
   /** A new door, a renewed plan, or a door whose socket was made anew. */
   open(id: string, plan: Plan, server: Server | undefined): void {
     const known = this.#doors.get(id);
-    const before = known?.plan;
-    if (known !== undefined) known.plan = plan;
-    if (before !== undefined) this.#options.renewed(before, plan);
+    if (known !== undefined) {
+      const before = known.plan;
+      known.plan = plan;
+      this.#options.renewed(before, plan);
+    }
     for (const tell of known?.waiting.splice(0) ?? []) tell(plan);
     if (server === undefined) return;
     if (known !== undefined) this.#closeLater(known.server);

@@ -79,7 +79,7 @@ export class EngineSpares {
   }
 
   /** True when nothing needs to be done for this target's spares: there are some, or none are wanted at this round trip (ms). */
-  lookAfter({ target }: Plan, roundTripMs: number): boolean {
+  areKept({ target }: Plan, roundTripMs: number): boolean {
     const wanted = this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(target, roundTripMs) > 0;
     return !wanted || this.#spares.has(addressOf(target.route));
   }

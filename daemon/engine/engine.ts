@@ -89,7 +89,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     spares: (address) => spares.count(address),
     warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
     isDialling: (route) => transports.isDialling(route),
-    sparesAreKept: (plan, roundTripMs) => spares.lookAfter(plan, roundTripMs),
+    sparesAreKept: (plan, roundTripMs) => spares.areKept(plan, roundTripMs),
     streams: (address) => streams.live(address),
   });
   /** What the daemon does by itself is seen in the status; that it begins to fail is told. */

@@ -5,7 +5,7 @@ import type { Candidate } from '../hello/candidates.ts';
 import type { Places } from '../pool/places.ts';
 import type { ReachedRow } from '../wire/answers.ts';
 import { classOf } from '../wire/error-class.ts';
-import type { Plan, Route } from '../wire/plan.ts';
+import { askedFor, type Plan, type Route } from '../wire/plan.ts';
 
 interface Known {
   route: Route;
@@ -110,7 +110,8 @@ export class Reached {
   /** What led there leads elsewhere by now: nothing is known of that yet, and the former server is nobody's any more. */
   moved(before: Plan, now: Plan): void {
     const from = addressOf(before.target.route);
-    if (from === addressOf(now.target.route) || this.#known.get(from)?.target !== askedFor(before)) return;
+    if (from === addressOf(now.target.route) || this.#known.get(from)?.target !== askedFor(before.target))
+      return;
     this.#touch(now);
     if (this.#options.streams(from) === 0) this.#known.delete(from);
   }
@@ -166,7 +167,7 @@ export class Reached {
     const address = addressOf(plan.target.route);
     const known: Known = this.#known.get(address) ?? {
       route: plan.target.route,
-      target: askedFor(plan),
+      target: askedFor(plan.target),
       candidate: undefined,
       lastError: undefined,
       failingSinceMs: undefined,
@@ -174,7 +175,7 @@ export class Reached {
       helloMs: undefined,
       opening: 0,
     };
-    known.target = askedFor(plan);
+    known.target = askedFor(plan.target);
     known.route = plan.target.route;
     this.#known.delete(address);
     this.#known.set(address, known);
@@ -182,9 +183,4 @@ export class Reached {
     if (this.#known.size > MAX_KNOWN && oldest !== undefined) this.#known.delete(oldest);
     return known;
   }
-}
-
-/** As a person asked for it: the end of a share link says nothing to anybody. */
-function askedFor({ target: { link, label } }: Plan): string {
-  return link ?? label;
 }

@@ -1,7 +1,7 @@
 // Lost connections are made again in the background while their last use is recent, with growing pauses.
 import type { Failure } from '../base/failure.ts';
 import { asFailure } from '../wire/fail.ts';
-import type { IrohRoute } from '../wire/plan.ts';
+import { askedFor, type IrohRoute } from '../wire/plan.ts';
 
 /** What a person calls a way: the name in texts, and the share link that led to it. */
 export interface Named {
@@ -185,9 +185,4 @@ export class Remake {
       },
     );
   }
-}
-
-/** A share link gives the label of what it leads to. */
-function askedFor({ label, link }: Named): string {
-  return link ?? label;
 }

@@ -55,6 +55,17 @@ export interface ResolvedTarget {
   readonly warnings: readonly string[];
 }
 
+/** A target as a person asked for it: what a share link leads to has the label of its end, which says nothing to anybody. */
+export function askedFor({
+  label,
+  link,
+}: {
+  readonly label: string;
+  readonly link?: string | undefined;
+}): string {
+  return link ?? label;
+}
+
 /** Everything that the caller should read besides. */
 export function warningsOf({ warnings, target }: Pick<Plan, 'warnings' | 'target'>): readonly string[] {
   return [...warnings, ...target.warnings];
