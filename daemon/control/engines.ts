@@ -55,6 +55,8 @@ const ENGINE_FLAGS = ['--max-semi-space-size=2'];
 
 /** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
 const MISSES = 2;
+/** The same when its socket has vanished: whoever removes it may go on for a while, and only an engine that hangs leaves it so. */
+const MISSES_GONE = 5;
 /** ms before a further start when engines die soon; the first restart is immediate, and one that has served is replaced within a second. */
 const BACKOFF_MS = [0, 200, 500, 900] as const;
 /** The same when they do not even become ready: what keeps them from it needs a person, and trying costs a whole process each time. */
@@ -298,13 +300,13 @@ export class Engines {
       engine.missed = 0;
     } catch (error) {
       engine.missed += 1;
-      // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well.
-      if (error instanceof Failure && errnoOf(error.cause) === 'ENOENT') this.tell({ type: 'bind' });
+      // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well, and binds it again.
+      const gone = error instanceof Failure && errnoOf(error.cause) === 'ENOENT';
       this.#options.log.warn(
         { generation: engine.generation, missed: engine.missed, why: textOf(error) },
         'engine does not answer',
       );
-      if (engine.missed >= MISSES) this.#retire(engine, 'it does not answer');
+      if (engine.missed >= (gone ? MISSES_GONE : MISSES)) this.#retire(engine, 'it does not answer');
     }
   }
 }

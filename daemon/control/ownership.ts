@@ -1,6 +1,5 @@
 // Who is the daemon of a bmuxd dir: whoever answers on its owner socket, for as long as it lives. The control socket may be elsewhere, or be passed by
 // a service manager; target sockets and engines belong to the dir. A lock guards only the moments of asking and binding.
-import { lstat } from 'node:fs/promises';
 import type { Server as NetServer } from 'node:net';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
@@ -128,16 +127,14 @@ export class Ownership {
   }
 
   async #isOurs(socket: string): Promise<boolean> {
-    const bound = this.#bound.get(socket);
-    const now = await lstat(socket, { bigint: true }).catch(() => undefined);
-    return bound !== undefined && now?.ino === bound.ino && now.dev === bound.dev;
+    return (await this.#bound.get(socket)?.isThere()) ?? false;
   }
 
   async #bindForwarder(socket: string): Promise<void> {
-    this.#forwarders.get(socket)?.close();
     const forwarder = forwardTo(this.#options.server);
-    this.#forwarders.set(socket, forwarder);
     await this.#bind(forwarder, socket);
+    this.#forwarders.get(socket)?.close();
+    this.#forwarders.set(socket, forwarder);
   }
 
   async #bind(server: NetServer, socket: string): Promise<void> {

@@ -250,11 +250,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         spares.drop(addressOf(message.plan.target.route));
         transports.drop(message.plan.target);
         break;
-      case 'bind':
-        server?.rebind().catch((error: unknown) => {
-          log.warn({ err: textOf(error) }, 'binding the engine socket again');
-        });
-        break;
       case 'close door':
         doors.close(message.door);
         break;
@@ -269,6 +264,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
   server = await serveEngine({
     socketPath: start.socketPath,
+    log,
     streams,
     status,
     drain: () => {
@@ -308,7 +304,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
 
 function isToEngine(message: unknown): message is ToEngine {
   return (
-    isMessage(message) &&
-    ['stream', 'door', 'close door', 'bind', 'warm', 'drop', 'settings'].includes(message.type)
+    isMessage(message) && ['stream', 'door', 'close door', 'warm', 'drop', 'settings'].includes(message.type)
   );
 }

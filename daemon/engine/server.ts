@@ -1,6 +1,9 @@
-// The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one.
+// The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one. The engine itself looks after
+// it: control may be another one by now, or none.
 import type { Server } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
+import { textOf } from '../base/failure.ts';
+import type { Logger } from '../base/log.ts';
 import { fail } from '../wire/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../wire/problem.ts';
 import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
@@ -9,6 +12,7 @@ import type { Streams } from './streams.ts';
 
 export interface EngineServerOptions {
   readonly socketPath: string;
+  readonly log: Logger;
   readonly streams: Streams;
   readonly status: () => EngineStatus;
   /** Takes no more streams and leaves after the last one. */
@@ -18,10 +22,11 @@ export interface EngineServerOptions {
 }
 
 export interface EngineServer {
-  /** Binds the socket again: its path has vanished. */
-  rebind(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** ms between two looks whether the socket is still at its path: a few of them between two looks of control at the engine. */
+const LOOK_MS = 500;
 
 /** Listens; rejects when the socket cannot be bound. */
 export async function serveEngine(options: EngineServerOptions): Promise<EngineServer> {
@@ -48,13 +53,30 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   await app.ready();
   let bound = await bindSocket(app.server, options.socketPath);
   let forwarder: Server | undefined;
+  /** Binds the socket again when its path has vanished (a cleaner of temp folders). */
+  const look = async (): Promise<void> => {
+    if (await bound.isThere()) return;
+    const next = forwardTo(app.server);
+    bound = await bindSocket(next, options.socketPath);
+    forwarder?.close();
+    forwarder = next;
+  };
+  let looking: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    // Control makes the folder again, and checks whose it is; until then there is nothing to bind in.
+    looking ??= look()
+      .catch((error: unknown) => {
+        options.log.debug({ err: textOf(error) }, 'binding the engine socket again');
+      })
+      .finally(() => {
+        looking = undefined;
+      });
+  }, LOOK_MS);
+  timer.unref();
   return {
-    rebind: async () => {
-      forwarder?.close();
-      forwarder = forwardTo(app.server);
-      bound = await bindSocket(forwarder, options.socketPath);
-    },
     close: async () => {
+      clearInterval(timer);
+      await looking;
       await bound.unbind();
       forwarder?.close();
       await app.close();

@@ -11,10 +11,10 @@ export function maxSocketPath(platform: NodeJS.Platform = process.platform): num
   return platform === 'linux' ? 107 : 103;
 }
 
-/** A socket that was bound: what tells it from another one at its path. */
+/** A socket that was bound at a path. */
 export interface Bound {
-  readonly ino: bigint;
-  readonly dev: bigint;
+  /** False when somebody has removed it, or put something else in its place. */
+  readonly isThere: () => Promise<boolean>;
   /** Removes the socket again if it is still ours. */
   readonly unbind: () => Promise<void>;
 }
@@ -42,17 +42,26 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
       resolve();
     });
   });
-  await rename(private_, path);
-  const { ino, dev } = await lstat(path, { bigint: true });
+  const { ino, dev } = await lstat(private_, { bigint: true });
+  try {
+    await rename(private_, path);
+  } catch (error) {
+    // Nobody would reach it; closing it removes the private name.
+    server.close();
+    throw error;
+  }
+  const isThere = async (): Promise<boolean> => {
+    const now = await lstat(path, { bigint: true }).catch(() => undefined);
+    return now?.ino === ino && now.dev === dev;
+  };
   const unbind = async (): Promise<void> => {
     try {
-      const now = await lstat(path, { bigint: true });
-      if (now.ino === ino && now.dev === dev) await unlink(path);
+      if (await isThere()) await unlink(path);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
   };
-  return { ino, dev, unbind };
+  return { isThere, unbind };
 }
 
 /** True when somebody accepts connections on `path`. A socket file without a listener is stale. */

@@ -33,8 +33,6 @@ export type ToEngine =
   /** A target socket to accept on; comes with the listening handle when it is new. Without one it renews the plan. */
   | { readonly type: 'door'; readonly door: string; readonly plan: Plan }
   | { readonly type: 'close door'; readonly door: string }
-  /** The engine's own socket has vanished from its path: it is to be bound again. */
-  | { readonly type: 'bind' }
   /** Opens a stream and ends it, so that the next one finds everything warm. */
   | { readonly type: 'warm'; readonly plan: Plan }
   /** Lets go of what is warm for that target; live streams go on. */
