@@ -99,9 +99,11 @@ function runCommand(
       // Also said of a signal that could not be sent; then the command lives, and its own end counts.
       if (child.pid !== undefined) return;
       done();
-      const missing = errnoOf(error) === 'ENOENT';
-      const why = missing ? 'there is no such command' : error.message;
-      reject(fail('command_unrunnable', { command, why }, error));
+      reject(
+        errnoOf(error) === 'ENOENT'
+          ? fail('command_missing', { command }, error)
+          : fail('command_unrunnable', { command, why: error.message }, error),
+      );
     });
     child.once('exit', (status, signal) => {
       done();

@@ -20,6 +20,8 @@ export class KeptWarm {
   readonly #options: KeptWarmOptions;
   readonly #timer: NodeJS.Timeout;
   #open = false;
+  /** What was told of a target last: once, until it is something else. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: KeptWarmOptions) {
     this.#options = options;
@@ -45,19 +47,31 @@ export class KeptWarm {
 
   /** Never rejects. */
   async #tellAll(which: (plan: Plan) => boolean): Promise<void> {
-    const { settings, plan, tell, log } = this.#options;
-    for (const [target, { warm }] of Object.entries(settings().targets)) {
+    const { settings, plan, tell } = this.#options;
+    const { targets } = settings();
+    for (const target of this.#told.keys()) if (targets[target]?.warm !== true) this.#told.delete(target);
+    for (const [target, { warm }] of Object.entries(targets)) {
       if (warm !== true || !this.#open) continue;
       try {
         const made = await plan(target);
         // As a name that nobody knows leads to the local server: it needs no warmth, and the name is a mistake to be told.
         const { route, warnings } = made.target;
-        if (warnings.length > 0) log.warn({ target, warnings }, 'cannot be kept warm');
+        this.#complain(target, warnings);
         if (route.transport === 'local') continue;
         if (which(made)) tell({ type: 'warm', plan: made });
       } catch (error) {
-        log.info({ target, err: asFailure(error).data }, 'cannot be kept warm');
+        this.#complain(target, [asFailure(error).message]);
       }
+    }
+  }
+
+  #complain(target: string, why: readonly string[]): void {
+    const text = why.join('; ');
+    if (this.#told.get(target) === text) return;
+    if (text === '') this.#told.delete(target);
+    else {
+      this.#told.set(target, text);
+      this.#options.log.warn({ target, why: text }, 'cannot be kept warm');
     }
   }
 }

@@ -491,7 +491,14 @@ export const REGISTRY = {
   ),
 
   // The daemon itself
-  command_unrunnable: row(500, 1, 'cannot run {command}: {why}', 'Check the name and the PATH.'),
+  // The exit status of these two is what a shell gives (POSIX.1-2024 XCU 2.8.2).
+  command_missing: row(
+    404,
+    127,
+    'cannot run {command}: there is no such command',
+    'Check the name and the PATH.',
+  ),
+  command_unrunnable: row(500, 126, 'cannot run {command}: {why}', 'Check that it is a program of yours.'),
   daemon_not_running: row(
     503,
     3,

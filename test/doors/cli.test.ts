@@ -69,9 +69,10 @@ t.test('env and exec', async (t) => {
     t.equal((await exec(node, '-e', 'process.kill(process.pid, "SIGKILL")')).status, 137);
     t.equal((await exec(node, '-e', 'process.kill(process.pid, "SIGTERM")')).status, 143);
     t.match(await exec('no-such-command'), {
-      status: 1,
+      status: 127,
       stderr: /^cannot run no-such-command: there is no such command\n/,
     });
+    t.match(await exec(bmuxd.folder), { status: 126, stderr: /^cannot run .*EACCES/ });
   });
 
   t.test('a signal to exec is one to its command', async (t) => {

@@ -42,6 +42,9 @@ t.test('a name that nobody knows', async (t) => {
   });
   await waitFor('a line of the log', () => /"target":"nosuch".*cannot be kept warm/.test(bmuxd.log()));
   t.equal((await bmuxd.status()).reached.length, 0, 'the local server is not visited for it');
+  // Each is a further look at the target.
+  for (let i = 0; i < 3; i++) t.match(await bmuxd.bmuxd(['reload']), { status: 0 });
+  t.equal(bmuxd.log().match(/cannot be kept warm/g)?.length, 1, 'told once');
 });
 
 t.test('an engine that was taken over', async (t) => {
