@@ -1,7 +1,6 @@
 // The supervisor of engines: one current engine that takes sockets, others that finish their streams, a new one when one dies.
-import { fork, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Logger } from '../base/log.ts';
 import type { BmuxdPaths, Env } from '../base/paths.ts';
 import { errnoOf, Failure, textOf } from '../base/failure.ts';
@@ -11,6 +10,7 @@ import type { BrokerEvent } from '../wire/answers.ts';
 import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Settings } from '../wire/settings.ts';
+import { forkEngine } from './engine-process.ts';
 import { LastWords } from './last-words.ts';
 
 export interface EnginesOptions {
@@ -41,17 +41,6 @@ interface Engine {
   missed: number;
   startTimer: NodeJS.Timeout | undefined;
 }
-
-/** What an engine's environment has beside the daemon's, where that says nothing else. */
-const ENGINE_ENV = {
-  // Names are looked up on these threads, and files read: a few lookups that hang must not hold up the rest. Node's default is 4.
-  UV_THREADPOOL_SIZE: '8',
-  // The binding's threads come and go with memory of their own each, which glibc keeps: mallopt(3), M_ARENA_MAX.
-  MALLOC_ARENA_MAX: '2',
-} as const;
-
-/** MB of each half of the new space, in which V8 puts what is new: with its own 16 a process takes 15 MB more for the same work [measured]. */
-const ENGINE_FLAGS = ['--max-semi-space-size=2'];
 
 /** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
 const MISSES = 2;
@@ -149,7 +138,7 @@ export class Engines {
   }
 
   #spawn(): void {
-    const { paths, version, settings, log } = this.#options;
+    const { paths, version, env, settings, log } = this.#options;
     // Sorts by age, unique on one machine: two starts are more than 1 ms apart.
     const generation = Date.now().toString(36);
     const start: EngineStart = {
@@ -160,18 +149,7 @@ export class Engines {
       settings: settings(),
       together: true,
     };
-    const program = fileURLToPath(new URL('../bin/engine.js', import.meta.url));
-    const child = this.#lastWords.lend((stderr) =>
-      fork(program, [JSON.stringify(start)], {
-        // A session of its own: a terminal's end or a Ctrl-C reaches control only, and the engine's streams live on.
-        detached: true,
-        stdio: ['ignore', 'ignore', stderr, 'ipc'],
-        // Of two that are the same the last one counts.
-        execArgv: [...process.execArgv, ...ENGINE_FLAGS],
-        cwd: '/',
-        env: { ...ENGINE_ENV, ...this.#options.env },
-      }),
-    );
+    const child = this.#lastWords.lend((stderr) => forkEngine(start, env, stderr));
     const engine: Engine = {
       generation,
       child,
