@@ -20,7 +20,7 @@ import { lineOf, parseToml } from './toml.ts';
 export interface LoadedSettings {
   /** Complete: what the file does not set, or sets wrongly, has its default. */
   readonly settings: Settings;
-  /** The first thing that is wrong with the file, if any: `settings_invalid` or `file_unreadable`. */
+  /** What is wrong with the file, if anything: `settings_invalid` or `file_unreadable`. */
   readonly problem?: Failure;
 }
 
@@ -101,6 +101,23 @@ function readTargets(value: unknown, complain: Complain): Settings['targets'] {
   return targets;
 }
 
+interface Mistake {
+  readonly line: number;
+  readonly key: string;
+  readonly why: string;
+}
+
+/** Mistakes of one file that are told at once: who mends these sees the rest. */
+const MAX_MISTAKES = 8;
+
+/** All of them in one text, the first line of the file first. */
+function problemOf(file: string, mistakes: readonly Mistake[]): Failure | undefined {
+  const [first, ...others] = [...mistakes].sort((a, b) => a.line - b.line);
+  if (first === undefined) return undefined;
+  const also = others.map(({ line, key, why }) => `; line ${String(line)}: ${key}: ${why}`);
+  return fail('settings_invalid', { file, ...first, why: first.why + also.join('') });
+}
+
 /** The settings in the bytes of a file. Never throws. */
 export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
   const parsed = parseToml(bytes);
@@ -108,14 +125,16 @@ export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
     const problem = fail('settings_invalid', { file, line: parsed.line, key: 'not TOML', why: parsed.why });
     return { settings: defaultSettings(), problem };
   }
-  let problem: Failure | undefined;
+  const mistakes: Mistake[] = [];
   const complain: Complain = (path, why) => {
-    problem ??= fail('settings_invalid', { file, line: lineOf(parsed.text, path), key: dotted(path), why });
+    if (mistakes.length < MAX_MISTAKES)
+      mistakes.push({ line: lineOf(parsed.text, path), key: dotted(path), why });
   };
   const { targets: rawTargets, ...rest } = parsed.table;
   const values = new Map<string, unknown>(ROWS.map((row) => [row.name, row.default]));
   for (const [name, value] of readRows(rest, [], ROWS, complain)) values.set(name, value);
   const settings = settingsFrom(values, readTargets(rawTargets, complain));
+  const problem = problemOf(file, mistakes);
   return problem === undefined ? { settings } : { settings, problem };
 }
 
