@@ -20,6 +20,32 @@ export class Deadline {
   }
 }
 
+/** ms that a timer may be late on a busy machine; later than that, and this process did not run. */
+const STALLED_MS = 100;
+/** ms that are given once more then: what has been read may still be on its way through a decompressor. */
+const AGAIN_MS = 1000;
+
+/**
+ * Calls `late` after `ms`, unless the returned function was called before. For a wait on what others say: a process that did not run for a
+ * while (SIGSTOP, a blocked loop, a machine that slept) finds its timers due before it has read what was said meanwhile, so that is read first.
+ */
+export function onSilence(ms: number, late: () => void): () => void {
+  let reading: NodeJS.Immediate | undefined;
+  let timer: NodeJS.Timeout;
+  const wait = (left: number, again: boolean): void => {
+    const due = performance.now() + left;
+    timer = setTimeout(() => {
+      if (!again && performance.now() - due > STALLED_MS) wait(Math.min(ms, AGAIN_MS), true);
+      else reading = setImmediate(late);
+    }, left);
+  };
+  wait(ms, false);
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(reading);
+  };
+}
+
 /**
  * Waits for `work` at most `ms` milliseconds, or until `signal` aborts; then rejects with what `late()` makes (or the signal's reason).
  * `work` itself is not stopped: `abandon` is called with its result if it still succeeds, so that nothing is left open.

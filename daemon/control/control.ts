@@ -2,11 +2,13 @@
 import { asFailure } from '../wire/fail.ts';
 import { join } from 'node:path';
 import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
+import { inTime } from '../base/deadline.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { loadSettings } from '../config/settings.ts';
 import { watchFiles } from '../config/watch.ts';
 import { HandoffSender } from '../handoff/sender.ts';
+import { LIMITS } from '../wire/limits.ts';
 import { whitelisted } from '../wire/request.ts';
 import type { Settings } from '../wire/settings.ts';
 import { isActivated, listenActivated } from './activation.ts';
@@ -85,7 +87,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       doors.attach(engine);
       events.add({ type: 'engine ready' });
       takeOver();
-      keptWarm.refresh();
+      // Also the doors that could not be made without it.
+      plansHaveChanged();
     },
     onLeave: (engine, why) => {
       doors.detach(engine);
@@ -202,7 +205,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const reload = async (): Promise<void> => {
     await reloadSettings();
     await contexts.reload();
-    await targetDoors.refresh();
+    // Those that cannot be made just now, for want of an engine, follow.
+    await inTime(targetDoors.refresh(), LIMITS.doorMs, () => new Error('late')).catch(() => undefined);
     log.info('reloaded');
   };
   const app = await makeServer({

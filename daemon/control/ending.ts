@@ -19,6 +19,7 @@ export interface EndingOptions {
     readonly living: readonly string[];
     halt(): void;
     killStarting(): void;
+    stop(): void;
     close(): void;
     kill(only?: readonly string[]): string[];
   };
@@ -81,6 +82,8 @@ export class Ending {
     await doors.close();
     // One that does not even answer will not end its streams: those of ours are killed, others are left (and named) as they are.
     const silent = await generations.stopAll();
+    // And those of ours whose socket is not at its path just now.
+    engines.stop();
     if (silent.length > 0) log.warn({ generations: silent }, 'engines that do not answer are not waited for');
     engines.kill(silent);
     await this.#allGone(LIMITS.stopMs + LIMITS.engineAnswerMs, silent);

@@ -3,8 +3,9 @@ import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import type { Logger } from '../base/log.ts';
 import type { BmuxdPaths, Env } from '../base/paths.ts';
-import { errnoOf, Failure, textOf } from '../base/failure.ts';
-import { askEngine } from '../handoff/ask.ts';
+import { onSilence } from '../base/deadline.ts';
+import { textOf } from '../base/failure.ts';
+import { askEngine, NoAnswer } from '../handoff/ask.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
 import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
@@ -37,15 +38,18 @@ interface Engine {
   readonly child: ChildProcess;
   readonly startedAt: number;
   ready: boolean;
-  /** Looks in a row that got no answer. */
+  /** Looks that got no answer, since the last one that did. */
   missed: number;
-  startTimer: NodeJS.Timeout | undefined;
+  /** The same for looks that did not even find its socket. */
+  unfound: number;
+  /** Ends the wait for its start. */
+  readonly started: () => void;
 }
 
 /** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
 const MISSES = 2;
 /** The same when its socket has vanished: whoever removes it may go on for a while, and only an engine that hangs leaves it so. */
-const MISSES_GONE = 5;
+const MISSES_UNFOUND = 5;
 /** ms before a further start when engines die soon; the first restart is immediate, and one that has served is replaced within a second. */
 const BACKOFF_MS = [0, 200, 500, 900] as const;
 /** The same when they do not even become ready: what keeps them from it needs a person, and trying costs a whole process each time. */
@@ -98,8 +102,12 @@ export class Engines {
 
   /** Tells the current engine; nobody when there is none. */
   tell(message: ToEngine): void {
-    if (this.#current?.ready === true && this.#current.child.connected)
-      this.#current.child.send(message, () => undefined);
+    if (this.#current?.ready === true) say(this.#current, message);
+  }
+
+  /** Tells every engine of ours to end its streams gracefully and leave, also those whose sockets have vanished. */
+  stop(): void {
+    for (const engine of this.#living) say(engine, { type: 'stop' });
   }
 
   /** No engine is started any more. Those that live stay as they are. */
@@ -113,8 +121,8 @@ export class Engines {
   close(): void {
     this.halt();
     this.#current = undefined;
-    for (const { child, startTimer } of this.#living) {
-      clearTimeout(startTimer);
+    for (const { child, started } of this.#living) {
+      started();
       if (child.connected) child.disconnect();
       child.unref();
     }
@@ -156,10 +164,11 @@ export class Engines {
       startedAt: performance.now(),
       ready: false,
       missed: 0,
-      startTimer: setTimeout(() => {
+      unfound: 0,
+      started: onSilence(LIMITS.engineStartMs, () => {
         log.error({ generation }, 'the engine did not become ready in time');
         child.kill('SIGKILL');
-      }, LIMITS.engineStartMs),
+      }),
     };
     this.#current = engine;
     this.#living.add(engine);
@@ -191,7 +200,7 @@ export class Engines {
         for (const one of message.messages) this.#onMessage(engine, one);
         break;
       case 'ready':
-        clearTimeout(engine.startTimer);
+        engine.started();
         engine.ready = true;
         log.info(
           { generation: engine.generation, ms: Math.round(performance.now() - engine.startedAt) },
@@ -229,23 +238,16 @@ export class Engines {
     this.#options.log.warn({ generation: engine.generation, why }, 'engine is retired');
     this.#options.sender.retire(engine.child);
     this.#options.onLeave(engine.child, why);
-    clearTimeout(engine.startTimer);
+    engine.started();
     this.#current = undefined;
-    // It drains when it can read this; what is in the channel already stays readable.
-    this.#tellDrain(engine);
+    // It drains when it can read this; what is in the channel already stays readable. Its socket may be what is wrong with it.
+    say(engine, { type: 'drain' });
     this.#schedule(engine, why);
-  }
-
-  #tellDrain({ generation }: Engine): void {
-    askEngine(join(this.#options.paths.enginesDir, `${generation}.sock`), 'POST', '/v1/drain').catch(
-      (error: unknown) =>
-        this.#options.log.debug({ generation, why: textOf(error) }, 'could not tell the engine to drain'),
-    );
   }
 
   #gone(engine: Engine, why: string): void {
     if (!this.#living.delete(engine)) return;
-    clearTimeout(engine.startTimer);
+    engine.started();
     const { generation, child } = engine;
     const words = this.#current === engine ? this.#lastWords.read() : '';
     const said = words === '' ? {} : { stderr: words };
@@ -276,17 +278,24 @@ export class Engines {
     try {
       await askEngine(join(this.#options.paths.enginesDir, `${engine.generation}.sock`), 'GET', '/v1/engine');
       engine.missed = 0;
+      engine.unfound = 0;
     } catch (error) {
-      engine.missed += 1;
       // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well, and binds it again.
-      const gone = error instanceof Failure && errnoOf(error.cause) === 'ENOENT';
+      if (error instanceof Error && error.cause instanceof NoAnswer) engine.missed += 1;
+      else engine.unfound += 1;
       this.#options.log.warn(
-        { generation: engine.generation, missed: engine.missed, why: textOf(error) },
+        { generation: engine.generation, missed: engine.missed, unfound: engine.unfound, why: textOf(error) },
         'engine does not answer',
       );
-      if (engine.missed >= (gone ? MISSES_GONE : MISSES)) this.#retire(engine, 'it does not answer');
+      if (engine.missed >= MISSES || engine.unfound >= MISSES_UNFOUND)
+        this.#retire(engine, 'it does not answer');
     }
   }
+}
+
+function say({ child }: Engine, message: ToEngine): void {
+  // Whether it has gone meanwhile, its exit says.
+  if (child.connected) child.send(message, () => undefined);
 }
 
 const FROM_ENGINE: ReadonlySet<string> = new Set<FromEngine['type']>([

@@ -59,6 +59,9 @@ export class Generations {
     for (const generation of this.#last.keys()) {
       if (!generations.includes(generation)) this.#last.delete(generation);
     }
+    for (const generation of this.#silent) {
+      if (!generations.includes(generation)) this.#silent.delete(generation);
+    }
     return { engines, reached };
   }
 

@@ -1,5 +1,6 @@
 // Who is the daemon of a bmuxd dir: whoever answers on its owner socket, for as long as it lives. The control socket may be elsewhere, or be passed by
 // a service manager; target sockets and engines belong to the dir. A lock guards only the moments of asking and binding.
+import { stat } from 'node:fs/promises';
 import type { Server as NetServer } from 'node:net';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
@@ -104,6 +105,8 @@ export class Ownership {
 
   async #look(): Promise<void> {
     const { paths, activated, log, onLost } = this.#options;
+    // Engines bind in a folder of their own, which control makes.
+    if (!(await isThere(paths.enginesDir))) await makeHome(paths);
     const sockets = activated ? [paths.ownerSocket] : [paths.ownerSocket, paths.controlSocket];
     for (const socket of sockets) {
       if (this.#over || (await this.#isOurs(socket))) continue;
@@ -139,7 +142,13 @@ export class Ownership {
 
   async #bind(server: NetServer, socket: string): Promise<void> {
     try {
-      this.#bound.set(socket, await bindSocket(server, socket));
+      const bound = await bindSocket(server, socket);
+      this.#bound.set(socket, bound);
+      // Released meanwhile: nobody would take it away any more.
+      if (this.#over) {
+        await bound.unbind();
+        server.close();
+      }
     } catch (error) {
       if (error instanceof Failure) throw error;
       throw fail('control_socket_unbindable', { socket }, error);
@@ -171,8 +180,15 @@ async function underLock<T>(dir: string, work: (isLost: () => boolean) => Promis
   }
 }
 
-/** Why the socket cannot be had; undefined when nobody listens on it. */
-async function whoRuns(socketPath: string): Promise<Failure | undefined> {
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Why the socket cannot be had; undefined when nobody listens on it. `again`: it was asked before. */
+async function whoRuns(socketPath: string, again = false): Promise<Failure | undefined> {
   try {
     const { body } = await ask({
       socketPath,
@@ -196,6 +212,8 @@ async function whoRuns(socketPath: string): Promise<Failure | undefined> {
     return fail('daemon_foreign', { socket: socketPath, why: 'it answers something else' });
   } catch (error) {
     if (NOBODY.has(errnoOf(error))) return undefined;
+    // Killed in the middle of its answer: whether it is gone shows now.
+    if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, true);
     // A full queue of connections: somebody is there who does not accept them.
     if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN')
       return fail('daemon_not_answering', { socket: socketPath }, error);

@@ -103,7 +103,9 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     reply.raw.writeHead(data.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(problemOf(data)));
   });
   app.post('/v1/drop', async (request, reply) => {
-    await resources.drop(requestIn(request.raw) ?? {});
+    await inTime(resources.drop(requestIn(request.raw) ?? {}), LIMITS.prepareMs, () =>
+      fail('out_of_time', { ms: LIMITS.prepareMs, step: 'reading the config' }),
+    );
     return reply.code(202).send({ schema: SCHEMA });
   });
   app.post('/v1/reload', async () => ({ schema: SCHEMA, ...(await resources.reload()) }));

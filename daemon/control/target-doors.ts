@@ -41,6 +41,10 @@ interface Served {
 const MAX_INLINE = 64;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
 const SWEEP_MS = 15_000;
+/** Failures that say nothing of the target. */
+const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time']);
+/** ms until it is tried again after one of them. */
+const AGAIN_MS = 2000;
 
 export class TargetDoors {
   readonly #options: TargetDoorsOptions;
@@ -57,6 +61,7 @@ export class TargetDoors {
   /** By door. */
   readonly #renewals = new Renewals();
   #sweep: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
   #made = 0;
 
   constructor(options: TargetDoorsOptions) {
@@ -153,6 +158,7 @@ export class TargetDoors {
   close(): void {
     this.#abort.abort(fail('stopping'));
     clearTimeout(this.#sweep);
+    clearTimeout(this.#again);
   }
 
   /** After the doors are closed: takes away what earlier daemons left, too. */
@@ -230,14 +236,23 @@ export class TargetDoors {
     await Promise.all([...served.inline].map((target) => this.#renewed(parent, served, target)));
   }
 
-  /** False when the target cannot be resolved. */
+  /** False when the target cannot be resolved. What is nothing of the target's own, such as an engine that hangs, passes: it is tried again. */
   async #renewed(parent: string, { context }: Served, target: string): Promise<boolean> {
     try {
       await this.#options.doors.ensure({ target, parent, ...(await this.#make(context, target)) });
       return true;
     } catch (error) {
-      this.#options.log.debug({ target, err: asFailure(error).data }, 'no target socket');
-      return false;
+      const failure = asFailure(error);
+      this.#options.log.debug({ target, err: failure.data }, 'no target socket');
+      const passes = PASSING.has(failure.code);
+      if (passes && !this.#abort.signal.aborted) {
+        this.#again ??= setTimeout(() => {
+          this.#again = undefined;
+          void this.refresh();
+        }, AGAIN_MS);
+        this.#again.unref();
+      }
+      return passes;
     }
   }
 

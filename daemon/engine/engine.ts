@@ -232,6 +232,17 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       reached.moved(before, now);
     },
   });
+  const takenOver = (): void => {
+    drain('told so');
+    // Whoever has just looked the path up may still be on the way.
+    setTimeout(() => {
+      doors.closeAll();
+      // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
+      spares.close();
+      transports.rest();
+      maybeLeave();
+    }, LIMITS.takenOverMs);
+  };
   channel.onMessage((message, handle) => {
     if (!isToEngine(message)) return;
     switch (message.type) {
@@ -257,6 +268,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         settings = message.settings;
         log.level = settings['log.level'];
         break;
+      case 'drain':
+        takenOver();
+        break;
+      case 'stop':
+        void stop();
+        break;
     }
   });
   channel.onGone(() => {
@@ -267,17 +284,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     log,
     streams,
     status,
-    drain: () => {
-      drain('told so');
-      // Whoever has just looked the path up may still be on the way.
-      setTimeout(() => {
-        doors.closeAll();
-        // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
-        spares.close();
-        transports.rest();
-        maybeLeave();
-      }, LIMITS.takenOverMs);
-    },
+    drain: takenOver,
     stop: () => {
       void stop();
     },
@@ -302,8 +309,17 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   };
 }
 
+const TO_ENGINE: ReadonlySet<string> = new Set<ToEngine['type']>([
+  'stream',
+  'door',
+  'close door',
+  'warm',
+  'drop',
+  'settings',
+  'drain',
+  'stop',
+]);
+
 function isToEngine(message: unknown): message is ToEngine {
-  return (
-    isMessage(message) && ['stream', 'door', 'close door', 'warm', 'drop', 'settings'].includes(message.type)
-  );
+  return isMessage(message) && TO_ENGINE.has(message.type);
 }

@@ -11,6 +11,8 @@ type Sent = (error: Error | null) => void;
 const WAIT_MS = 2;
 /** Messages that leave together at most. */
 const MAX_TOGETHER = 64;
+/** Sendings that control has not read yet, as one that is stopped does not: beyond them no event is told that can be left out. */
+const MAX_UNREAD = 1000;
 
 /**
  * The rest must leave at once: the next socket waits for `taken`; `settled` must be said before the client has its answer, or another engine
@@ -26,6 +28,7 @@ export class Outbox {
   #waiting: OneFromEngine[] = [];
   #told: Sent[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #unread = 0;
 
   /** `together`: control reads several in one (EngineStart). */
   constructor(channel: Channel, together: boolean) {
@@ -39,6 +42,7 @@ export class Outbox {
       this.flush();
       return false;
     }
+    if (this.#unread >= MAX_UNREAD && message.type === 'event' && canWait(message)) return true;
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
     if (!this.#together || !canWait(message) || this.#waiting.length >= MAX_TOGETHER) this.flush();
@@ -59,7 +63,9 @@ export class Outbox {
     const told = this.#told;
     this.#waiting = [];
     this.#told = [];
+    this.#unread += 1;
     const sent: Sent = (error) => {
+      this.#unread -= 1;
       for (const tell of told) tell(error);
     };
     if (!this.#channel.isOpen()) sent(new Error('control is gone'));

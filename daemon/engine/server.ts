@@ -1,6 +1,8 @@
 // The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one. The engine itself looks after
 // it: control may be another one by now, or none.
+import { lstat } from 'node:fs/promises';
 import type { Server } from 'node:net';
+import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -27,6 +29,12 @@ export interface EngineServer {
 
 /** ms between two looks whether the socket is still at its path: a few of them between two looks of control at the engine. */
 const LOOK_MS = 500;
+
+/** A folder that somebody else made, in a temp folder of all users, is none to bind in. */
+async function isOurs(folder: string): Promise<boolean> {
+  const found = await lstat(folder).catch(() => undefined);
+  return found?.isDirectory() === true && found.uid === process.getuid?.();
+}
 
 /** Listens; rejects when the socket cannot be bound. */
 export async function serveEngine(options: EngineServerOptions): Promise<EngineServer> {
@@ -55,7 +63,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   let forwarder: Server | undefined;
   /** Binds the socket again when its path has vanished (a cleaner of temp folders). */
   const look = async (): Promise<void> => {
-    if (await bound.isThere()) return;
+    if ((await bound.isThere()) || !(await isOurs(dirname(options.socketPath)))) return;
     const next = forwardTo(app.server);
     bound = await bindSocket(next, options.socketPath);
     forwarder?.close();

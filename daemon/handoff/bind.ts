@@ -21,7 +21,9 @@ export interface Bound {
 
 /** Accepts for `server`, which may listen elsewhere: a server of HTTP has one listening socket only. */
 export function forwardTo(server: HttpServer): Server {
-  return createServer({ allowHalfOpen: true }, (socket) => server.emit('connection', socket));
+  const forwarder = createServer({ allowHalfOpen: true }, (socket) => server.emit('connection', socket));
+  forwarder.maxConnections = server.maxConnections;
+  return forwarder;
 }
 
 /** Longest name that `bindSocket` makes in a folder for a while. */

@@ -1,6 +1,7 @@
 // Control's side of the hand-off: a bounded queue of sockets, one in flight at a time, each kept open here until the engine answers its client.
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { onSilence } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import type { ToEngine } from '../wire/engine-messages.ts';
 import { fail } from '../wire/fail.ts';
@@ -22,7 +23,8 @@ interface Waiting {
   engine: ChildProcess | undefined;
   /** True once it was refused here. */
   refused: boolean;
-  timer: NodeJS.Timeout | undefined;
+  /** Ends the wait for an answer. */
+  answered: () => void;
   readonly done: (refused?: Failure) => void;
 }
 
@@ -58,7 +60,7 @@ export class HandoffSender {
         deaths: 0,
         engine: undefined,
         refused: false,
-        timer: undefined,
+        answered: () => {},
         done: resolve,
       };
       if (this.#closed) {
@@ -69,9 +71,9 @@ export class HandoffSender {
         this.#refuse(waiting, fail('engine_busy', { count: this.waiting }));
         return;
       }
-      waiting.timer = setTimeout(() => {
+      waiting.answered = onSilence(plan.budgetMs + LIMITS.engineGraceMs, () => {
         this.#late(waiting);
-      }, plan.budgetMs + LIMITS.engineGraceMs);
+      });
       this.#queue.push(waiting);
       this.#pump();
     });
@@ -129,7 +131,7 @@ export class HandoffSender {
     const waiting = this.#taken.get(handoff);
     if (waiting === undefined) return;
     this.#taken.delete(handoff);
-    clearTimeout(waiting.timer);
+    waiting.answered();
     // Closes our copy only: the engine's own is the same connection.
     waiting.socket.destroy();
     waiting.done();
@@ -141,7 +143,7 @@ export class HandoffSender {
     for (const waiting of this.#queue.splice(0)) this.#refuse(waiting, fail('stopping'));
     const held = [...this.#taken.values(), ...(this.#inFlight === undefined ? [] : [this.#inFlight])];
     for (const waiting of held) {
-      clearTimeout(waiting.timer);
+      waiting.answered();
       waiting.socket.destroy();
       waiting.done();
     }
@@ -196,7 +198,7 @@ export class HandoffSender {
   }
 
   #refuse(waiting: Waiting, failure: Failure): void {
-    clearTimeout(waiting.timer);
+    waiting.answered();
     waiting.refused = true;
     // The engine may hold a copy: only an end that is said reaches the client.
     refuse(waiting.socket, { ...failure.data, warnings: warningsOf(waiting.plan) }, waiting.plan.requestId);

@@ -1,6 +1,7 @@
 // A stream that is handed out on a promise: what opens it (a Hello, or a Ping on a spare) and the client's request leave in one flight, the
 // server's answer to it is compared and swallowed.
 import { Duplex } from 'node:stream';
+import { onSilence } from '../base/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { endGracefully } from '../transport/end.ts';
 import { fail, revive } from '../wire/fail.ts';
@@ -49,7 +50,8 @@ export class OptimisticStream extends Duplex {
   readonly #answer: PromisedAnswer;
   readonly #since = performance.now();
   readonly #gone = new AbortController();
-  readonly #timer: NodeJS.Timeout;
+  /** Ends the wait for the server's answer. */
+  readonly #answered: () => void;
   #state: 'promised' | 'replacing' | 'confirmed' = 'promised';
   #inner: Duplex | undefined;
   #innerEnded = false;
@@ -76,9 +78,9 @@ export class OptimisticStream extends Duplex {
     this.#answer = new PromisedAnswer(epoch, opening);
     // Between two owners an error must not end the process; 'close' follows it.
     this.on('error', ignore);
-    this.#timer = setTimeout(() => {
+    this.#answered = onSilence(answerMs, () => {
       this.#broken(opening.late(label, Math.round(answerMs)));
-    }, answerMs);
+    });
     this.#adopt(inner);
     inner.write(opening.bytes);
     inner.resume();
@@ -107,7 +109,7 @@ export class OptimisticStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Done): void {
-    clearTimeout(this.#timer);
+    this.#answered();
     this.#gone.abort();
     this.#log = undefined;
     // Never cut: a gateway loses a place of its server for every stream that is (spec/wire.md §5, §6).
@@ -220,7 +222,7 @@ export class OptimisticStream extends Duplex {
   #confirmed(): void {
     this.#state = 'confirmed';
     this.#log = undefined;
-    clearTimeout(this.#timer);
+    this.#answered();
   }
 
   readonly #onFinish = (): void => {
@@ -253,7 +255,7 @@ export class OptimisticStream extends Duplex {
   #broken(failure: Failure): void {
     if (this.#state !== 'promised' || this.destroyed) return;
     this.#state = 'replacing';
-    clearTimeout(this.#timer);
+    this.#answered();
     this.#options.onBroken(failure);
     const sent = this.#log?.harmless(this.#options.epoch);
     this.#log = undefined;

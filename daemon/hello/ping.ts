@@ -1,5 +1,6 @@
 // Proof that a negotiated stream still reaches its server: one Ping, one Pong, nothing left unread.
 import type { Duplex } from 'node:stream';
+import { onSilence } from '../base/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { FrameReader } from '../wire/frame.ts';
@@ -29,7 +30,7 @@ export class Prover {
     return new Promise((resolve, reject) => {
       let answered = false;
       const finish = (error: Error | undefined, roundTripMs = 0): void => {
-        clearTimeout(timer);
+        answeredInTime();
         stream.off('data', onData);
         stream.off('end', onEnd);
         stream.off('close', onEnd);
@@ -61,13 +62,13 @@ export class Prover {
           finish(fail('hello_promise_broken', { why: textOf(error) }, error));
         }
       };
-      const timer = setTimeout(() => {
+      const answeredInTime = onSilence(timeoutMs, () => {
         finish(
           fail('hello_promise_broken', {
             why: `a spare stream gave no Pong within ${String(Math.round(timeoutMs))} ms`,
           }),
         );
-      }, timeoutMs);
+      });
       stream.on('data', onData);
       stream.on('end', onEnd);
       stream.on('close', onEnd);

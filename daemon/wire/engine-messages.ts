@@ -37,7 +37,11 @@ export type ToEngine =
   | { readonly type: 'warm'; readonly plan: Plan }
   /** Lets go of what is warm for that target; live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
-  | { readonly type: 'settings'; readonly settings: Settings };
+  | { readonly type: 'settings'; readonly settings: Settings }
+  /** Another engine takes over: it accepts nothing more, and leaves after its last stream. */
+  | { readonly type: 'drain' }
+  /** It ends its streams gracefully and leaves. */
+  | { readonly type: 'stop' };
 
 /** Engine to control. */
 export type OneFromEngine =

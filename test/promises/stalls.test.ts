@@ -1,0 +1,166 @@
+// Processes that do not run for a while (SIGSTOP stands for a suspended machine or a blocked loop), and paths that vanish meanwhile: nobody is answered
+// twice, nothing that was answered is lost, and one engine serves in the end.
+import { rm, unlink, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { LIMITS } from '../../daemon/wire/limits.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { connected, doorIs, doorPath } from '../doors/door.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/index.ts';
+import { startFarWorld } from './far-world.ts';
+
+const ONE = '[connections.targets.one]\ntransport = "local"\n';
+const TWO = `${ONE}[connections.targets.two]\ntransport = "local"\n`;
+
+async function startHere(t: Test): Promise<Bmuxd> {
+  const bmuxd = await startBmuxd({ config: ONE });
+  t.teardown(() => bmuxd.stop());
+  await doorIs(true, doorPath(bmuxd, 'one'), 10_000);
+  return bmuxd;
+}
+
+async function startServer(t: Test, bmuxd: Bmuxd, name = 'server.sock'): Promise<string> {
+  const socketPath = join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', name);
+  const server = await EmbeddedServer.start({ socketPath, epoch: 4 });
+  t.teardown(() => server.stop());
+  return socketPath;
+}
+
+async function enginePid(bmuxd: Bmuxd): Promise<number> {
+  const pid = (await bmuxd.status()).engines[0]?.pid;
+  if (pid === undefined) throw new Error('there is no engine');
+  return pid;
+}
+
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const ready = (bmuxd: Bmuxd): number => bmuxd.log().match(/engine is ready/g)?.length ?? 0;
+
+t.test('control that was stopped while its engine answered a client', async (t) => {
+  const bmuxd = await startHere(t);
+  const socketPath = await startServer(t, bmuxd, 'real.sock');
+  // Its first answer comes late: the hand-off is not settled when control stops.
+  const slow = createServer({ allowHalfOpen: true }, (near) => {
+    const far = connect({ path: socketPath, allowHalfOpen: true });
+    for (const socket of [near, far]) socket.on('error', () => undefined);
+    near.pipe(far);
+    far.once('data', (answer: Buffer) => {
+      setTimeout(() => {
+        near.write(answer);
+        far.pipe(near);
+      }, 1000);
+    });
+  });
+  slow.listen(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+  t.teardown(() => {
+    slow.close();
+  });
+  const opening = bmuxd.open({ target: 'one' });
+  await sleep(400);
+  bmuxd.signal('SIGSTOP');
+  const { stream, info } = await opening;
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  await sleep(8000 + LIMITS.engineGraceMs);
+  bmuxd.signal('SIGCONT');
+  await waitFor('control to be back', async () => (await bmuxd.status()).state === 'ready');
+  await client.ping();
+  await client.close();
+});
+
+t.test('an engine that was stopped while a server answered', async (t) => {
+  const { bmuxd, row, ask } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  await ask('far');
+  await waitFor('spares', async () => ((await row('far'))?.spares ?? 0) > 0);
+  const pid = await enginePid(bmuxd);
+  // The server's answers are on their way when the engine stops.
+  const { stream, info } = await bmuxd.open({ target: 'far' });
+  t.equal(info.warm, true);
+  const client = new TestClient(stream, { epoch: info.epoch });
+  const echoed = client.echo(Buffer.from('x'));
+  process.kill(pid, 'SIGSTOP');
+  await sleep(2 * LIMITS.hedgeMs);
+  process.kill(pid, 'SIGCONT');
+  await echoed;
+  await client.close();
+  t.notMatch(bmuxd.log(), /promise broken/);
+});
+
+t.test('an engine that was given up drains when it runs again', async (t) => {
+  const bmuxd = await startHere(t);
+  await startServer(t, bmuxd);
+  const pid = await enginePid(bmuxd);
+  const [socket = ''] = await bmuxd.engines();
+  process.kill(pid, 'SIGSTOP');
+  t.teardown(() => {
+    if (!isGone(pid)) process.kill(pid, 'SIGKILL');
+  });
+  // It cannot be told over its socket.
+  await unlink(join(bmuxd.folder, 'd', 'engines', socket));
+  await waitFor('another engine', () => ready(bmuxd) === 2, 40_000);
+  process.kill(pid, 'SIGCONT');
+  await waitFor('the first one to leave', () => isGone(pid), 30_000);
+  const through = new TestClient(await connected(doorPath(bmuxd, 'one')));
+  await through.hello();
+  await through.close();
+});
+
+t.test('a target that is new while the engine hangs for a moment', async (t) => {
+  const bmuxd = await startHere(t);
+  const pid = await enginePid(bmuxd);
+  process.kill(pid, 'SIGSTOP');
+  await bmuxd.configure('bmux.toml', TWO);
+  await sleep(LIMITS.engineAnswerMs + 1000);
+  process.kill(pid, 'SIGCONT');
+  await doorIs(true, doorPath(bmuxd, 'two'), 15_000);
+  await doorIs(true, doorPath(bmuxd, 'one'), 15_000);
+});
+
+t.test('the folder of the engines vanishes alone', async (t) => {
+  const bmuxd = await startHere(t);
+  await startServer(t, bmuxd);
+  const { stream, info } = await bmuxd.open({ target: 'local' });
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  await rm(join(bmuxd.folder, 'd', 'engines'), { recursive: true });
+  await waitFor('the engine to be back at its path', async () => (await bmuxd.engines()).length === 1);
+  const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as { streams: readonly unknown[] };
+  t.equal(streams.length, 1);
+  t.equal(ready(bmuxd), 1, 'no other engine was needed');
+  await client.ping();
+  await client.close();
+});
+
+t.test('reload while no engine can start', async (t) => {
+  const bmuxd = await startHere(t);
+  const pid = await enginePid(bmuxd);
+  const engines = join(bmuxd.folder, 'd', 'engines');
+  await rm(engines, { recursive: true });
+  await writeFile(engines, '');
+  process.kill(pid, 'SIGKILL');
+  await bmuxd.configure('bmux.toml', TWO);
+  // It says what is wrong, and does not wait for it to pass.
+  t.match(await bmuxd.bmuxd(['reload']), { status: 1, stderr: /no engine|engine/ });
+  await rm(engines);
+  await doorIs(true, doorPath(bmuxd, 'two'), 40_000);
+});
+
+t.test('stop finds an engine whose socket has just vanished', async (t) => {
+  const bmuxd = await startHere(t);
+  const [socket = ''] = await bmuxd.engines();
+  await unlink(join(bmuxd.folder, 'd', 'engines', socket));
+  t.equal((await bmuxd.http('POST', '/v1/stop')).status, 202);
+  await waitFor('the engine to leave', () => bmuxd.log().includes('engine leaves'));
+  t.notMatch(bmuxd.log(), /were killed/);
+});
