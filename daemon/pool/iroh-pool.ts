@@ -279,7 +279,8 @@ export class IrohPool {
   }
 
   #lost(warm: WarmConnection, why: string): void {
-    if (this.#closed) return;
+    if (this.#closed || warm.lossTold) return;
+    warm.lossTold = true;
     this.#event({
       type: 'connection lost',
       target: this.#remake.namedOf(warm.way)?.label ?? warm.way,

@@ -25,6 +25,8 @@ export class WarmConnection {
   readonly way: string;
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
+  /** Its loss was told: many may find it out. A sign of life takes that back. */
+  lossTold = false;
   /** ms since the epoch. */
   readonly madeAtMs = Date.now();
   /** performance.now() of the last stream that was opened, or had an end. */
@@ -73,6 +75,7 @@ export class WarmConnection {
       if (this.#sign.received >= 0) {
         this.#sign = { received, at: performance.now() };
         this.#silent = false;
+        this.lossTold = false;
       } else {
         this.#sign = { received, at: this.#sign.at };
       }

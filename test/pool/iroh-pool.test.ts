@@ -169,6 +169,18 @@ t.test('a connection of a target that is not to be warm goes after its last stre
   await nothingHeld(server);
 });
 
+t.test('one loss is told once, however many find it out', async (t) => {
+  const server = await serve(t);
+  const told: string[] = [];
+  const pool = poolFor(t, { event: ({ type }) => told.push(type) });
+  await greet(await pool.stream(routeTo(server), wait()));
+  process.kill(server.pid, 'SIGSTOP');
+  t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+  pool.distrust();
+  await Promise.all(Array.from({ length: 5 }, () => failureOf(pool.stream(routeTo(server), wait(4000)))));
+  t.same(told, ['connection made', 'connection lost']);
+});
+
 t.test('close ends every stream gracefully', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
