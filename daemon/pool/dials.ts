@@ -3,8 +3,11 @@ import { Deadline, inTime } from '../base/deadline.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import { LIMITS } from '../wire/limits.ts';
 
-/** Makes a connection; calls `through`, not before it is awaited, when the host has answered. */
-export type Connect<T> = (dialling: Dialling, through: () => void) => Promise<T>;
+/**
+ * Makes a connection; calls `through`, not before it is awaited, when the host has answered. `isPassed`: only who waited for it already is to
+ * get what is made.
+ */
+export type Connect<T> = (dialling: Dialling, through: () => void, isPassed: () => boolean) => Promise<T>;
 
 type Step = 'connecting' | 'authenticating';
 
@@ -15,10 +18,17 @@ interface Dial<T> {
   /** performance.now(). */
   readonly since: number;
   step: Step;
+  /** Callers that wait for it. */
+  waiting: number;
+  /** See `pass`. */
+  passed: boolean;
 }
 
 /** Why a dial was given up: another one to the same host has come through. */
 class Overtaken extends Error {}
+
+/** Why a dial was given up: it was passed, and nobody waits for it. */
+class Passed extends Error {}
 
 /**
  * ms for which callers join a dial that has not come through. QUIC tries again after 1, 2, 4, 8 s (RFC 9002 §6.2.1), so an old dial may not notice
@@ -46,17 +56,32 @@ export class Dials<T> {
     late: (step: Step) => Error,
   ): Promise<T | undefined> {
     const dial = this.join(key, connect);
+    dial.waiting += 1;
     try {
       return await inTime(dial.done, deadline.remaining(), () => late(dial.step), { signal });
     } catch (error) {
       if (error instanceof Overtaken) return undefined;
       throw error;
+    } finally {
+      dial.waiting -= 1;
+      giveUp(dial);
+    }
+  }
+
+  /** Nobody joins the dials of these keys any more: what they make is for those who wait already, and without any they are given up. */
+  pass(isMeant: (key: string) => boolean): void {
+    for (const [key, dials] of this.#dials) {
+      if (!isMeant(key)) continue;
+      for (const dial of dials) {
+        dial.passed = true;
+        giveUp(dial);
+      }
     }
   }
 
   /** A dial that is under way, where it is young or has come through already; else a new one beside it. */
   join(key: string, connect: Connect<T>): Dial<T> {
-    const under = [...(this.#dials.get(key) ?? [])];
+    const under = [...(this.#dials.get(key) ?? [])].filter(({ passed }) => !passed);
     const through = under.find(({ step }) => step === 'authenticating');
     if (through !== undefined) return through;
     const youngest = under.at(-1);
@@ -81,19 +106,31 @@ export class Dials<T> {
     const through = (): void => {
       dial.step = 'authenticating';
       // Nothing was said on the others yet: no place is lost, and nobody was asked to confirm a key.
-      for (const other of dials) if (other.step === 'connecting') other.abort.abort(new Overtaken());
+      const others = dial.passed ? [] : [...dials];
+      for (const other of others) if (other.step === 'connecting') other.abort.abort(new Overtaken());
     };
     const dialling: Dialling = { deadline: new Deadline(LIMITS.irohDialMs), signal: abort.signal };
-    const done = connect(dialling, through).finally(() => {
+    const done = connect(dialling, through, () => dial.passed).finally(() => {
       dials.delete(dial);
       if (dials.size === 0 && this.#dials.get(key) === dials) this.#dials.delete(key);
     });
     // Nobody may be left to hear of it.
     done.catch(ignore);
-    const dial: Dial<T> = { done, abort, since: performance.now(), step: 'connecting' };
+    const dial: Dial<T> = {
+      done,
+      abort,
+      since: performance.now(),
+      step: 'connecting',
+      waiting: 0,
+      passed: false,
+    };
     dials.add(dial);
     return dial;
   }
+}
+
+function giveUp({ passed, waiting, abort }: Dial<unknown>): void {
+  if (passed && waiting === 0) abort.abort(new Passed());
 }
 
 function ignore(): void {

@@ -49,7 +49,6 @@ export class IrohPool {
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
   readonly #remake: Remake;
-  readonly #warmth: (named: Named) => Warmth;
   #closed = false;
 
   /** `idleMs`: how long an unused connection is kept. */
@@ -69,11 +68,10 @@ export class IrohPool {
   }) {
     this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
     this.#event = options.event ?? ignore;
-    this.#warmth = options.warmth ?? (() => 'auto');
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
       recentMs: this.#idleMs,
-      warmth: this.#warmth,
+      warmth: options.warmth ?? (() => 'auto'),
       ask: options.ask ?? (() => false),
       tried: options.tried ?? ignore,
       dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
@@ -153,9 +151,8 @@ export class IrohPool {
 
   /** Lets go of the connections to `route`'s host; streams on them live on. */
   drop(route: IrohRoute, named: Named): void {
-    const way = wayOf(route);
-    this.#remake.forget(way, named);
-    for (const warm of this.#warm) if (warm.way === way) this.#letGo(warm);
+    this.#remake.forget(wayOf(route), named);
+    this.#leave(wayOf(route));
   }
 
   /** The round trip to `route`'s host, ms, as the binding measures it. */
@@ -166,7 +163,7 @@ export class IrohPool {
   /** No stream will be asked for any more: keeps only connections with streams on them, until those end. */
   rest(): void {
     this.#remake.close();
-    for (const warm of this.#warm) this.#letGo(warm);
+    this.#leave();
   }
 
   /** Closes every connection gracefully, then the endpoints. Bounded by the transport's own limits. */
@@ -226,11 +223,16 @@ export class IrohPool {
   }
 
   #dialOf(route: IrohRoute, label: string): Connect<WarmConnection> {
-    return (dialling, through) => this.#connect(route, { label, ...dialling }, through);
+    return (dialling, through, isPassed) => this.#connect(route, { label, ...dialling }, through, isPassed);
   }
 
-  /** `through` is called when the host has answered. */
-  async #connect(route: IrohRoute, wait: Wait, through: () => void): Promise<WarmConnection> {
+  /** `through` is called when the host has answered. One that was passed on its way (Dials) has the streams of those who waited, and no others. */
+  async #connect(
+    route: IrohRoute,
+    wait: Wait,
+    through: () => void,
+    isPassed: () => boolean,
+  ): Promise<WarmConnection> {
     // Also so that `through` is called later than now.
     const endpoint = await this.#endpoints.current();
     wait.signal.throwIfAborted();
@@ -252,6 +254,7 @@ export class IrohPool {
       throw fail('stopping');
     }
     const warm = new WarmConnection({ way: wayOf(route), fingerprint, connection });
+    if (isPassed()) warm.retire();
     this.#makeRoom();
     this.#warm.add(warm);
     this.#event({ type: 'connection made', target: wait.label });
@@ -289,6 +292,12 @@ export class IrohPool {
     this.#remake.lost(warm.way);
   }
 
+  /** Lets go of the connections of a way (default: of all), and of those that are being made. */
+  #leave(way?: string): void {
+    this.#dials.pass((key) => way === undefined || key.startsWith(`${way}|`));
+    for (const warm of this.#warm) if (way === undefined || warm.way === way) this.#letGo(warm);
+  }
+
   /** Takes a connection out of use. Closing it would end the streams that are still on it: the last one's end does that. */
   #letGo(warm: WarmConnection): void {
     warm.retire();
@@ -308,8 +317,7 @@ export class IrohPool {
   #reap(): void {
     const now = performance.now();
     for (const warm of this.#warm) {
-      const named = this.#remake.namedOf(warm.way);
-      const warmth = named === undefined ? 'auto' : this.#warmth(named);
+      const warmth = this.#remake.warmthOf(warm.way);
       const keptMs = warmth === 'auto' ? this.#idleMs : warmth ? Infinity : NOT_KEPT_MS;
       const old = now - warm.usedAt > keptMs;
       const idle = warm.connection.streams === 0 && (!warm.usable || old);

@@ -130,6 +130,13 @@ export class Remake {
     return this.#ways.get(key)?.named;
   }
 
+  /** Whether a connection on this way is kept: as its target has it, and none when nothing is made again any more. */
+  warmthOf(key: string): Warmth {
+    if (this.#closed) return false;
+    const named = this.namedOf(key);
+    return named === undefined ? 'auto' : this.#options.warmth(named);
+  }
+
   close(): void {
     this.#closed = true;
     for (const { timer } of this.#ways.values()) clearTimeout(timer);

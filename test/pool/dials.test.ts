@@ -94,3 +94,27 @@ t.test('there are never many, and close ends them all', async (t) => {
   for (const end of await Promise.all(all)) t.match(end, { message: 'stopping' });
   await t.rejects(ask(), { message: 'stopping' }, 'nor is another one begun');
 });
+
+t.test('a dial that was passed is for those who wait already', async (t) => {
+  const { made, dials, ask } = rig();
+  const first = ask();
+  await waitFor('a dial', () => made.length === 1);
+  dials.pass((key) => key === 'host');
+  t.equal(made[0]?.aborted(), false);
+  const second = ask();
+  await waitFor('another dial for who comes later', () => made.length === 2);
+  made[0]?.through();
+  t.equal(made[1]?.aborted(), false, 'it overtakes nobody');
+  made[0]?.done('former');
+  made[1]?.done('new');
+  t.same(await Promise.all([first, second]), ['former', 'new']);
+
+  const late = t.rejects(ask(50), /late while connecting/);
+  await waitFor('a dial', () => made.length === 3);
+  await late;
+  t.equal(made[2]?.aborted(), false, 'it goes on without its caller');
+  dials.pass(() => true);
+  t.equal(made[2]?.aborted(), true, 'until nobody will ever want it');
+  t.same(dials.keys(), ['host'], 'until it is over');
+  await waitFor('its end', () => dials.keys().length === 0);
+});

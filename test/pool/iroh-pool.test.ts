@@ -181,6 +181,37 @@ t.test('one loss is told once, however many find it out', async (t) => {
   t.same(told, ['connection made', 'connection lost']);
 });
 
+t.test('a dial under way when its host is dropped, or nobody will ask any more', async (t) => {
+  for (const end of ['drop', 'rest'] as const) {
+    const server = await serve(t);
+    const pool = poolFor(t, { reapMs: 50 });
+    const stop = (): void => {
+      if (end === 'drop') pool.drop(routeTo(server), { label: 'host' });
+      else pool.rest();
+    };
+    process.kill(server.pid, 'SIGSTOP');
+    t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+
+    t.equal((await failureOf(pool.stream(routeTo(server), wait(300)))).code, 'iroh_connect_timeout');
+    t.equal(pool.isDialling(routeTo(server)), true, 'it goes on without its caller');
+    stop();
+    process.kill(server.pid, 'SIGCONT');
+    await waitFor('the end of the dial', () => !pool.isDialling(routeTo(server)));
+    t.equal(pool.size, 0, `${end}: what nobody waits for is not kept`);
+
+    process.kill(server.pid, 'SIGSTOP');
+    const awaited = pool.stream(routeTo(server), wait());
+    await waitFor('its dial', () => pool.isDialling(routeTo(server)));
+    stop();
+    process.kill(server.pid, 'SIGCONT');
+    const opened = await awaited;
+    await (await greet(opened)).ping();
+    t.equal(pool.isWarm(routeTo(server)), false, `${end}: whoever waits gets a stream, and nobody else`);
+    await endGracefully(opened.stream);
+    await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
+  }
+});
+
 t.test('close ends every stream gracefully', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
