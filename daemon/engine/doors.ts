@@ -20,6 +20,8 @@ export interface DoorsOptions {
   readonly stale: (id: string) => boolean;
   /** The plan of a door was replaced. */
   readonly renewed: (before: Plan, now: Plan) => void;
+  /** A door was taken away for good, and no other leads where it led. */
+  readonly left: (plan: Plan) => void;
   readonly log: Logger;
 }
 
@@ -97,12 +99,23 @@ export class Doors {
     return there.map(([id]) => this.#options.stale(id)).includes(true);
   }
 
+  /** Its target is gone. */
   close(id: string): void {
-    this.#doors.get(id)?.server.close();
-    this.#doors.delete(id);
+    const plan = this.#doors.get(id)?.plan;
+    this.#close(id);
+    if (plan === undefined) return;
+    const address = addressOf(plan.target.route);
+    const others = [...this.#doors.values()].map((door) => addressOf(door.plan.target.route));
+    if (!others.includes(address)) this.#options.left(plan);
   }
 
+  /** Nobody is to come any more. */
   closeAll(): void {
-    for (const id of this.#doors.keys()) this.close(id);
+    for (const id of this.#doors.keys()) this.#close(id);
+  }
+
+  #close(id: string): void {
+    this.#doors.get(id)?.server.close();
+    this.#doors.delete(id);
   }
 }

@@ -10,8 +10,6 @@ import { Doors } from './doors.ts';
 import { adopt } from '../handoff/socket.ts';
 import { Learnt } from '../hello/learnt.ts';
 import { addressOf } from '../hello/address.ts';
-import { asFailure } from '../wire/fail.ts';
-import type { Plan } from '../wire/plan.ts';
 import { HelloMemory } from '../hello/memory.ts';
 import { NetworkWatch } from '../pool/network.ts';
 import { Places } from '../pool/places.ts';
@@ -28,6 +26,7 @@ import { Reached } from './reached.ts';
 import { serveEngine, type EngineServer } from './server.ts';
 import { Streams } from './streams.ts';
 import { Transports } from './transports.ts';
+import { WarmUps } from './warm-ups.ts';
 
 export interface Engine {
   /** Something unexpected was thrown: takes no more streams, finishes those it has. */
@@ -206,21 +205,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       outbox.send(message);
     },
   });
-  /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
-  const warmUp = (plan: Plan): void => {
-    if (reached.isWell(plan)) return;
-    openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs)).then(
-      ({ stream, candidate }) => {
-        reached.succeeded(plan, candidate);
-        transports.end(endGracefully(stream, LIMITS.endMs));
-      },
-      (error: unknown) => {
-        const failure = asFailure(error);
-        reached.failed(plan, failure.data);
-        log.info({ target: plan.target.label, code: failure.code }, 'could not be warmed');
-      },
-    );
-  };
+  const warmUps = new WarmUps(opening);
   const doors = new Doors({
     log,
     serve: (plan, socket, renew) => {
@@ -229,7 +214,16 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     stale: (door) => outbox.send({ type: 'stale door', door }),
     renewed: (before, now) => {
       transports.moved(before.target.route, now.target);
+      const former = addressOf(before.target.route);
+      if (former !== addressOf(now.target.route)) warmUps.left(former);
       reached.moved(before, now);
+    },
+    left: (plan) => {
+      const address = addressOf(plan.target.route);
+      warmUps.left(address);
+      spares.drop(address);
+      transports.left(plan.target);
+      reached.left(plan);
     },
   });
   const takenOver = (): void => {
@@ -255,7 +249,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         doors.open(message.door, message.plan, handle instanceof Server ? handle : undefined);
         break;
       case 'warm':
-        warmUp(message.plan);
+        warmUps.start(message.plan);
         break;
       case 'drop':
         spares.drop(addressOf(message.plan.target.route));

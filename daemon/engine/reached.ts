@@ -109,11 +109,15 @@ export class Reached {
 
   /** What led there leads elsewhere by now: nothing is known of that yet, and the former server is nobody's any more. */
   moved(before: Plan, now: Plan): void {
-    const from = addressOf(before.target.route);
-    if (from === addressOf(now.target.route) || this.#known.get(from)?.target !== askedFor(before.target))
-      return;
-    this.#touch(now);
-    if (this.#options.streams(from) === 0) this.#known.delete(from);
+    if (addressOf(before.target.route) !== addressOf(now.target.route) && this.left(before)) this.#touch(now);
+  }
+
+  /** What led there is gone: the server is nobody's any more. False when another target was the last that led there. */
+  left({ target }: Plan): boolean {
+    const address = addressOf(target.route);
+    if (this.#known.get(address)?.target !== askedFor(target)) return false;
+    if (this.#options.streams(address) === 0) this.#known.delete(address);
+    return true;
   }
 
   /** Runs `work`, which opens a stream: until it is over the server counts as being connected to. */

@@ -70,8 +70,14 @@ export class Transports {
 
   /** A target leads elsewhere now: what was warm for it becomes warm there. */
   moved(from: Route, { route, label, link }: ResolvedTarget): void {
-    if (from.transport === 'iroh' && route.transport === 'iroh')
-      this.#iroh.moved(from, route, { label, link });
+    if (from.transport !== 'iroh') return;
+    if (route.transport === 'iroh') this.#iroh.moved(from, route, { label, link });
+    else this.#iroh.left(from, { label, link });
+  }
+
+  /** A target is gone: nothing is kept warm for it. */
+  left({ route, label, link }: ResolvedTarget): void {
+    if (route.transport === 'iroh') this.#iroh.left(route, { label, link });
   }
 
   /** Lets go of warm connections; streams on them live on. */

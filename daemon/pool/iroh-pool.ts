@@ -144,9 +144,15 @@ export class IrohPool {
     }
   }
 
-  /** A target leads to another host now: what was warm for it becomes warm there. */
+  /** A target leads to another host now: what was warm for it becomes warm there, and the former host is left. */
   moved(from: IrohRoute, to: IrohRoute, named: Named): void {
-    if (wayOf(from) !== wayOf(to)) this.#remake.moved(wayOf(from), wayOf(to), to, named);
+    const [former, next] = [wayOf(from), wayOf(to)];
+    if (former !== next && this.#remake.moved(former, next, to, named)) this.#leave(former);
+  }
+
+  /** A target leads there no more: as `drop`, unless others have used it last. */
+  left(route: IrohRoute, named: Named): void {
+    if (this.#remake.left(wayOf(route), named)) this.#leave(wayOf(route));
   }
 
   /** Lets go of the connections to `route`'s host; streams on them live on. */

@@ -77,15 +77,25 @@ export class Remake {
     });
   }
 
-  /** What led `from` one way leads another way now. Where the former one is wanted, the new one is made, unless it is there. */
-  moved(from: string, to: string, route: IrohRoute, named: Named): void {
+  /** What led this way leads there no more: it is made again when somebody asks for it. False when that is nothing new, or others have used it last. */
+  left(key: string, named: Named): boolean {
+    const way = this.#ways.get(key);
+    if (way === undefined || way.left || askedFor(way.named) !== askedFor(named)) return false;
+    way.left = true;
+    clearTimeout(way.timer);
+    way.timer = undefined;
+    return true;
+  }
+
+  /** As `left`, and leads another way now. Where the former one is wanted, the new one is made, unless it is there. */
+  moved(from: string, to: string, route: IrohRoute, named: Named): boolean {
     const before = this.#ways.get(from);
-    if (this.#closed || before === undefined || before.left || askedFor(before.named) !== askedFor(named))
-      return;
-    before.left = true;
-    clearTimeout(before.timer);
-    before.timer = undefined;
-    if (!this.#isWanted(before)) return;
+    if (before === undefined || !this.left(from, named)) return false;
+    if (this.#isWanted(before)) this.#follow(before, to, route, named);
+    return true;
+  }
+
+  #follow(before: Way, to: string, route: IrohRoute, named: Named): void {
     const known = this.#ways.get(to);
     clearTimeout(known?.timer);
     const way: Way = {

@@ -62,6 +62,8 @@ async function greet({ stream }: IrohStream): Promise<TestClient> {
 
 const connectionsOf = async (server: Embedded): Promise<number> =>
   (await server.status()).iroh?.connections ?? 0;
+const gateway = async (of: Embedded): Promise<{ live: number; connections: number }> =>
+  (await of.status()).iroh ?? { live: 0, connections: 0 };
 const nothingHeld = (server: Embedded): Promise<void> =>
   waitFor('the places to come back', async () => (await server.status()).connections === 0);
 
@@ -210,6 +212,20 @@ t.test('a dial under way when its host is dropped, or nobody will ask any more',
     await endGracefully(opened.stream);
     await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
   }
+});
+
+t.test('a host that a target has left', async (t) => {
+  const [former, next] = [await serve(t), await serve(t)];
+  const pool = poolFor(t, { reapMs: 50, warmth: () => true });
+  const opened = await pool.stream(routeTo(former), wait());
+  const client = await greet(opened);
+  pool.moved(routeTo(former), routeTo(next), { label: 'host' });
+  await waitFor('the other host to be warm', () => pool.isWarm(routeTo(next)));
+  t.equal(pool.isWarm(routeTo(former)), false);
+  await client.ping();
+  await endGracefully(opened.stream);
+  await waitFor('the former host to be let go', async () => (await gateway(former)).live === 0);
+  t.equal((await gateway(next)).live, 1);
 });
 
 t.test('close ends every stream gracefully', async (t) => {

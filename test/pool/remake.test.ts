@@ -115,3 +115,17 @@ t.test('a target that is not to be warm is not dialled by itself', async (t) => 
   await pause(600);
   t.same(dials, []);
 });
+
+t.test('a way that its target has left is not made again until somebody uses it', async (t) => {
+  const { made, dials } = remake(t, { dial: () => false, warmth: true });
+  const home = { label: 'home', link: undefined };
+  made.used('a', routeTo('a'), home);
+  t.equal(made.left('a', OFFICE), false, 'that is for who has used it');
+  t.equal(made.left('a', home), true);
+  made.lost('a');
+  await pause(600);
+  t.same(dials, []);
+  made.used('a', routeTo('a'), home);
+  made.lost('a');
+  await waitFor('a way that is used again', () => dials.includes('a'));
+});

@@ -17,6 +17,10 @@ export interface FarWorld {
   readonly tls: Embedded;
   /** Behind the target `home`. */
   readonly iroh: Embedded;
+  /** Another one like it. */
+  readonly startIroh: () => Promise<Embedded>;
+  /** Text of bmux.toml with `home` alone, behind such a one. */
+  readonly tomlFor: (iroh: Embedded) => string;
   /** What the status says of a target; undefined before it was spoken to. */
   readonly row: (target: string) => Promise<ReachedRow | undefined>;
   /** Opens a stream, waits for the answer to a Ping, and ends it. */
@@ -34,14 +38,20 @@ export async function startFarWorld(
     server: { epoch: 4 },
     tls: { compression: 'zstd', roundTripMs: ROUND_TRIP_MS },
   });
-  const iroh = await launchEmbedded({
-    socketPath: join(bmuxd.folder, 'iroh.sock'),
-    server: { epoch: 4 },
-    iroh: { relays: 'disabled', compression: 'zstd' },
-  });
+  const hosts: Embedded[] = [];
+  const startIroh = async (): Promise<Embedded> => {
+    const host = await launchEmbedded({
+      socketPath: join(bmuxd.folder, `iroh-${hosts.length}.sock`),
+      server: { epoch: 4 },
+      iroh: { relays: 'disabled', compression: 'zstd' },
+    });
+    hosts.push(host);
+    return host;
+  };
+  const iroh = await startIroh();
   t.teardown(async () => {
     await bmuxd.stop();
-    await Promise.all([tls.stop(), iroh.stop()]);
+    await Promise.all([tls, ...hosts].map((server) => server.stop()));
   });
   const caFile = join(bmuxd.folder, 'ca.pem');
   await writeFile(caFile, tls.tls?.certPem ?? '');
@@ -53,19 +63,20 @@ export async function startFarWorld(
     server_name: 'localhost',
     ca_file: caFile,
   };
-  const home = {
-    transport: 'iroh',
-    endpoint_id: iroh.iroh?.endpointId,
-    iroh_ip_addr: iroh.iroh?.address,
-  };
-  await bmuxd.configure(
-    'bmux.toml',
-    targetToml('far', { ...far, ...common }) + targetToml('home', { ...home, ...common }),
-  );
+  const tomlFor = (host: Embedded): string =>
+    targetToml('home', {
+      transport: 'iroh',
+      endpoint_id: host.iroh?.endpointId,
+      iroh_ip_addr: host.iroh?.address,
+      ...common,
+    });
+  await bmuxd.configure('bmux.toml', targetToml('far', { ...far, ...common }) + tomlFor(iroh));
   return {
     bmuxd,
     tls,
     iroh,
+    startIroh,
+    tomlFor,
     row: async (target) => (await bmuxd.status()).reached.find((row) => row.target === target),
     ask: async (target) => {
       const { stream, info } = await bmuxd.open({ target });

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
+import type { Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
@@ -26,6 +27,34 @@ t.test('warm = true on a TLS target', async (t) => {
   await waitFor('the status to say so', async () => (await row('far'))?.state === 'failing', LOOKED_AFTER_MS);
   t.match(await row('far'), { spares: 0, lastError: { code: 'tls_unreachable', class: 'remote' } });
   await waitFor('a line of the log', () => bmuxd.log().includes('cannot be kept warm just now'));
+});
+
+t.test('warm = true on an iroh target that leads elsewhere, and is gone', async (t) => {
+  const { bmuxd, row, iroh, startIroh, tomlFor } = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.home]\nwarm = true\n',
+  });
+  const live = async (host: Embedded): Promise<number> => (await host.status()).iroh?.live ?? 0;
+  await waitFor('it to be warm', async () => (await row('home'))?.state === 'warm');
+  const next = await startIroh();
+  await bmuxd.configure('bmux.toml', tomlFor(next));
+  await waitFor('the other host to be warm', async () => (await live(next)) === 1, LOOKED_AFTER_MS);
+  await waitFor('the former one to be let go', async () => (await live(iroh)) === 0, LOOKED_AFTER_MS);
+
+  await bmuxd.configure('bmux.toml', '');
+  await waitFor('a host that no target leads to', async () => (await live(next)) === 0, LOOKED_AFTER_MS);
+  t.equal(await row('home'), undefined);
+
+  await bmuxd.configure('bmux.toml', tomlFor(iroh));
+  await waitFor('it to be warm again', async () => (await row('home'))?.state === 'warm');
+  await iroh.kill();
+  await waitFor('it to fail', async () => (await row('home'))?.state === 'failing', LOOKED_AFTER_MS);
+  await bmuxd.configure('bmux.toml', '');
+  await waitFor(
+    'the status to be without it',
+    async () => (await row('home')) === undefined,
+    LOOKED_AFTER_MS,
+  );
 });
 
 t.test('a client that a warm server does not understand', async (t) => {

@@ -1,0 +1,47 @@
+// Makes targets warm before anybody asks, as control says: a stream is opened and ended, so that the next one finds everything ready.
+import { addressOf } from '../hello/address.ts';
+import { endGracefully } from '../transport/end.ts';
+import { asFailure } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
+import type { Plan } from '../wire/plan.ts';
+import { openByRace, type OpenDeps } from './open.ts';
+
+export class WarmUps {
+  readonly #deps: OpenDeps;
+  /** Under way, by address. */
+  readonly #under = new Map<string, AbortController>();
+
+  constructor(deps: OpenDeps) {
+    this.#deps = deps;
+  }
+
+  /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
+  start(plan: Plan): void {
+    const { reached, transports, log } = this.#deps;
+    const address = addressOf(plan.target.route);
+    if (reached.isWell(plan)) return;
+    const left = new AbortController();
+    this.#under.set(address, left);
+    openByRace(plan, this.#deps, AbortSignal.any([AbortSignal.timeout(plan.budgetMs), left.signal]))
+      .then(
+        ({ stream, candidate }) => {
+          if (!left.signal.aborted) reached.succeeded(plan, candidate);
+          transports.end(endGracefully(stream, LIMITS.endMs));
+        },
+        (error: unknown) => {
+          if (left.signal.aborted) return;
+          const failure = asFailure(error);
+          reached.failed(plan, failure.data);
+          log.info({ target: plan.target.label, code: failure.code }, 'could not be warmed');
+        },
+      )
+      .finally(() => {
+        if (this.#under.get(address) === left) this.#under.delete(address);
+      });
+  }
+
+  /** No target leads there any more: how it would end says nothing about any. */
+  left(address: string): void {
+    this.#under.get(address)?.abort();
+  }
+}
