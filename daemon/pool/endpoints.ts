@@ -1,14 +1,20 @@
-// The engine's iroh endpoint: one for the relays that are set now; those of former settings live as long as their connections may.
+// The engine's iroh endpoint: one for the relays that are set now; those of former settings live as long as their connections do.
 import { IrohEndpoint } from '../transport/iroh.ts';
-import { asFailure } from '../wire/fail.ts';
 import type { Settings } from '../wire/settings.ts';
 
 type Relays = Settings['iroh.relays'];
 
+interface Bound {
+  /** As JSON. */
+  readonly relays: string;
+  readonly endpoint: Promise<IrohEndpoint>;
+}
+
 export class Endpoints {
   readonly #relays: () => Relays;
-  #current: { readonly relays: string; readonly bound: Promise<IrohEndpoint> } | undefined;
-  readonly #former = new Set<Promise<IrohEndpoint>>();
+  #current: Bound | undefined;
+  /** Whose end is under way, or waits for their last connection. */
+  readonly #former = new Set<Bound>();
 
   constructor(relays: () => Relays) {
     this.#relays = relays;
@@ -16,28 +22,45 @@ export class Endpoints {
 
   /** The endpoint for the relays that are set now. Rejects with the failure of its bind; the next call binds anew. */
   async current(): Promise<IrohEndpoint> {
-    const relays = JSON.stringify(this.#relays());
-    const known = this.#current;
-    if (known?.relays === relays) {
-      const endpoint = await known.bound.catch((error: unknown) => {
-        throw asFailure(error);
-      });
-      if (endpoint.isOpen()) return endpoint;
+    this.follow();
+    for (;;) {
+      const bound = (this.#current ??= this.#bind());
+      const endpoint = await bound.endpoint;
+      if (this.#current === bound && endpoint.isOpen()) return endpoint;
+      this.#leave(bound);
     }
-    if (this.#current === known) {
-      if (known !== undefined) this.#former.add(known.bound);
-      const bound = IrohEndpoint.bind({ relays: this.#relays() });
-      this.#current = { relays, bound };
-      bound.catch(() => {
-        if (this.#current?.bound === bound) this.#current = undefined;
-      });
-    }
-    return this.#current === undefined ? this.current() : this.#current.bound;
+  }
+
+  /** Leaves the endpoint whose relays are not those that are set now; true when it did. */
+  follow(): boolean {
+    const bound = this.#current;
+    if (bound === undefined || bound.relays === JSON.stringify(this.#relays())) return false;
+    this.#leave(bound);
+    return true;
   }
 
   /** After their connections are closed. Never rejects. */
   async close(): Promise<void> {
-    const bound = [...this.#former, ...(this.#current === undefined ? [] : [this.#current.bound])];
-    await Promise.allSettled(bound.map(async (endpoint) => (await endpoint).close()));
+    const all = [...this.#former, ...(this.#current === undefined ? [] : [this.#current])];
+    await Promise.allSettled(all.map(async ({ endpoint }) => (await endpoint).close()));
+  }
+
+  #bind(): Bound {
+    const relays = this.#relays();
+    const bound = { relays: JSON.stringify(relays), endpoint: IrohEndpoint.bind({ relays }) };
+    bound.endpoint.catch(() => {
+      if (this.#current === bound) this.#current = undefined;
+    });
+    return bound;
+  }
+
+  #leave(bound: Bound): void {
+    if (this.#current !== bound) return;
+    this.#current = undefined;
+    this.#former.add(bound);
+    const forget = (): void => {
+      this.#former.delete(bound);
+    };
+    bound.endpoint.then((endpoint) => endpoint.retire()).then(forget, forget);
   }
 }

@@ -74,7 +74,10 @@ export class IrohPool {
       warmth: options.warmth ?? (() => 'auto'),
       ask: options.ask ?? (() => false),
       tried: options.tried ?? ignore,
-      dial: (route, label) => this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done,
+      dial: (route, label) => {
+        this.#followRelays();
+        return this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done;
+      },
     });
     this.#liveness = new Liveness({
       connections: () => this.#warm,
@@ -126,6 +129,7 @@ export class IrohPool {
     this.#remake.used(wayOf(route), route, wait);
     for (;;) {
       this.#liveness.noticeJump();
+      this.#followRelays();
       const usable = await this.#find(route, wait);
       if (usable !== undefined && !usable.fresh && !(await this.#alive(usable, wait))) {
         this.#dead(usable);
@@ -239,6 +243,7 @@ export class IrohPool {
     through: () => void,
     isPassed: () => boolean,
   ): Promise<WarmConnection> {
+    wait.signal.throwIfAborted();
     // Also so that `through` is called later than now.
     const endpoint = await this.#endpoints.current();
     wait.signal.throwIfAborted();
@@ -298,6 +303,14 @@ export class IrohPool {
     this.#remake.lost(warm.way);
   }
 
+  /** Over relays that are not set any more nothing new is sent: what was warm is made again over those of now. */
+  #followRelays(): void {
+    if (!this.#endpoints.follow()) return;
+    const ways = new Set([...this.#warm].filter(({ usable }) => usable).map(({ way }) => way));
+    this.#leave();
+    for (const way of ways) this.#remake.lost(way);
+  }
+
   /** Lets go of the connections of a way (default: of all), and of those that are being made. */
   #leave(way?: string): void {
     this.#dials.pass((key) => way === undefined || key.startsWith(`${way}|`));
@@ -321,6 +334,7 @@ export class IrohPool {
   }
 
   #reap(): void {
+    this.#followRelays();
     const now = performance.now();
     for (const warm of this.#warm) {
       const warmth = this.#remake.warmthOf(warm.way);

@@ -24,6 +24,10 @@ export type { Relays } from './iroh-binding.ts';
 export class IrohEndpoint {
   readonly #raw: RawEndpoint;
   readonly #connections = new Set<IrohConnection>();
+  /** Dials under way. */
+  #dialling = 0;
+  /** Set by `retire`. */
+  #onUnused: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(raw: RawEndpoint) {
@@ -64,6 +68,7 @@ export class IrohEndpoint {
     const { endpointId, relayUrl, ipAddr } = route;
     const id = endpointIdOf(endpointId);
     if (relayUrl !== undefined) checkRelay(relayUrl);
+    this.#dialling += 1;
     try {
       const raw = await inTime(
         connectRaw(this.#raw, { id, relayUrl, ipAddr }),
@@ -73,12 +78,31 @@ export class IrohEndpoint {
       );
       const connection = new IrohConnection(raw, this);
       this.#connections.add(connection);
-      void connection.closed.then(() => this.#connections.delete(connection));
+      void connection.closed.then(() => {
+        this.#connections.delete(connection);
+        this.#noteUnused();
+      });
       return connection;
     } catch (error) {
       if (error instanceof Failure || signal.aborted) throw error;
       throw fail('iroh_unreachable', { label }, irohError(error));
+    } finally {
+      this.#dialling -= 1;
+      this.#noteUnused();
     }
+  }
+
+  /** Nobody dials on it any more: closes it after its last connection; resolves when that is done. Call it once. */
+  async retire(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#onUnused = resolve;
+      this.#noteUnused();
+    });
+    await this.close();
+  }
+
+  #noteUnused(): void {
+    if (this.#connections.size + this.#dialling === 0) this.#onUnused?.();
   }
 
   /** Closes every connection gracefully, then the endpoint; bounded by `boundMs` and a little. Calling twice is safe. */

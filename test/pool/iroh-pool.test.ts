@@ -228,6 +228,29 @@ t.test('a host that a target has left', async (t) => {
   t.equal((await gateway(next)).live, 1);
 });
 
+t.test('other relays', async (t) => {
+  const host = await serve(t);
+  let relays: 'disabled' | readonly string[] = 'disabled';
+  const pool = poolFor(t, { reapMs: 50, relays: () => relays });
+  const opened = await pool.stream(routeTo(host), wait());
+  const client = await greet(opened);
+  relays = ['http://127.0.0.1:9'];
+  const later = await pool.stream(routeTo(host), wait());
+  t.equal(later.warm, false, 'nothing new on a connection of the former ones');
+  await greet(later);
+  await client.ping();
+  await endGracefully(opened.stream);
+  await waitFor('the former connection to be closed', async () => (await gateway(host)).live === 1);
+  const last = await pool.stream(routeTo(host), wait());
+  t.equal(last.warm, true);
+  await greet(last);
+
+  await Promise.all([later, last].map(({ stream }) => endGracefully(stream)));
+  relays = 'disabled';
+  await waitFor('a connection that nobody asked for', async () => (await gateway(host)).connections === 3);
+  await waitFor('the former one to be closed', async () => (await gateway(host)).live === 1);
+});
+
 t.test('close ends every stream gracefully', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
