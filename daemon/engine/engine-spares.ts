@@ -25,7 +25,7 @@ export interface EngineSparesOptions {
   /** Places held at a server now. */
   readonly held: (address: string) => number;
   /** A stream with a really answered Hello, opened in the background. */
-  readonly open: (plan: Plan, candidate: Candidate) => Promise<Opened>;
+  readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<Opened>;
   /** What won at an address. */
   readonly candidateOf: (address: string) => Candidate | undefined;
   /** What a TLS gateway is verified against now, as a key: it changes when a certificate file does. */
@@ -104,6 +104,11 @@ export class EngineSpares {
     this.#spares.close();
   }
 
+  /** After `close`: resolves when none is being made any more, and all are being ended. Never rejects. */
+  over(): Promise<void> {
+    return this.#spares.over();
+  }
+
   #recipe(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
     const { target } = plan;
     const address = addressOf(target.route);
@@ -112,7 +117,7 @@ export class EngineSpares {
       address,
       keep: () => targetSettings(this.#options.settings(), target).warm === true,
       max: (roundTripMs) => this.#maxFor(target, roundTripMs),
-      make: async () => {
+      make: async (signal) => {
         const candidate = this.#options.candidateOf(address);
         // A client of the old epoch would be given a stream on which another Hello was said than its own.
         if (candidate?.epoch !== greeting.contract.epoch)
@@ -126,10 +131,11 @@ export class EngineSpares {
               budgetMs: target.connectTimeoutMs,
             },
             candidate,
+            signal,
           )
           .catch((error: unknown) => {
             const failure = asFailure(error);
-            this.#options.tried(address, failure);
+            if (!signal.aborted) this.#options.tried(address, failure);
             throw failure;
           });
         this.#options.tried(address);

@@ -114,8 +114,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     network.close();
     doors.closeAll();
     spares.close();
+    warmUps.close();
     await Promise.race([
-      transports.close().then(() => learnt.flushed()),
+      spares
+        .over()
+        .then(() => transports.close())
+        .then(() => learnt.flushed()),
       new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref()),
     ]).catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the transports'));
     // Last, since whoever waits for this engine looks for its socket.
@@ -140,7 +144,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     settings: () => settings,
     held: (address) => places.held(address),
     candidateOf: (address) => learnt.get(address),
-    open: (plan, candidate) => openByRace(plan, opening, AbortSignal.timeout(plan.budgetMs), [candidate]),
+    open: (plan, candidate, signal) => openByRace(plan, opening, signal, [candidate]),
     trustOf: (route, label) => transports.trustOf(route, label),
     end: (stream) => {
       transports.end(endGracefully(stream, LIMITS.endMs));

@@ -181,6 +181,10 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
       wanted,
       deadline,
       signal,
+      // Whoever leaves waits for it: an attempt that the leaving itself has struck down has not begun to end its stream yet.
+      givenUp: (ending) => {
+        deps.transports.end(ending);
+      },
       asked: {
         label,
         runtime: plan.runtime,

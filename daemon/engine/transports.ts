@@ -128,9 +128,9 @@ export class Transports {
     this.#ends.add(settled);
   }
 
-  /** Waits for the ends under way, then closes the warm connections. */
+  /** Waits for the ends under way and for those that they lead to, then closes the warm connections. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.#ends);
+    while (this.#ends.size > 0) await Promise.allSettled(this.#ends);
     await this.#iroh.close();
   }
 }

@@ -19,10 +19,10 @@ export class WarmUps {
   start(plan: Plan): void {
     const { reached, transports, log } = this.#deps;
     const address = addressOf(plan.target.route);
-    if (reached.isWell(plan)) return;
+    if (reached.isWell(plan) || this.#under.get(address)?.signal.aborted === false) return;
     const left = new AbortController();
     this.#under.set(address, left);
-    openByRace(plan, this.#deps, AbortSignal.any([AbortSignal.timeout(plan.budgetMs), left.signal]))
+    const over = openByRace(plan, this.#deps, left.signal)
       .then(
         ({ stream, candidate }) => {
           if (!left.signal.aborted) reached.succeeded(plan, candidate);
@@ -38,10 +38,17 @@ export class WarmUps {
       .finally(() => {
         if (this.#under.get(address) === left) this.#under.delete(address);
       });
+    // Whoever leaves waits for it.
+    transports.end(over);
   }
 
   /** No target leads there any more: how it would end says nothing about any. */
   left(address: string): void {
     this.#under.get(address)?.abort();
+  }
+
+  /** The engine leaves: those under way are given up, and what they hold is ended. */
+  close(): void {
+    for (const left of this.#under.values()) left.abort();
   }
 }

@@ -17,6 +17,8 @@ export interface RaceOptions extends Pick<AttemptOptions, 'open' | 'hello' | 'en
   readonly wanted: Epoch | undefined;
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
+  /** Told of each attempt that is given up: settles when what it held, or still gets, has been ended. */
+  readonly givenUp: (ending: Promise<void>) => void;
   readonly asked: Asked;
 }
 
@@ -75,7 +77,7 @@ class Race {
   }
 
   abandon(): void {
-    for (const attempt of this.#attempts) void attempt.abandon();
+    for (const attempt of this.#attempts) this.#options.givenUp(attempt.abandon());
   }
 
   #start(candidate: Candidate): Attempt {

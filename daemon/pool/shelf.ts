@@ -20,8 +20,8 @@ export interface Recipe<R extends Ready> {
   readonly max: (roundTripMs: number) => number;
   /** True while its spares are kept however long ago the last use was. */
   readonly keep?: () => boolean;
-  /** Bounded in time by itself. */
-  readonly make: () => Promise<R>;
+  /** Bounded in time by itself; when `signal` aborts, it rejects soon, and what it holds by then is ended gracefully. */
+  readonly make: (signal: AbortSignal) => Promise<R>;
 }
 
 export interface ShelfOptions {
@@ -45,6 +45,7 @@ interface Spare<R> {
 
 interface Making {
   readonly since: number;
+  readonly abort: AbortController;
   /** Never rejects. */
   readonly over: Promise<void>;
 }
@@ -60,7 +61,7 @@ const DEAD_MS = 1000;
 /** A spare that lives shorter than this (ms) is a failure of its making: the server may not want it. */
 const YOUNG_MS = 5000;
 
-/** Lifecycle: open -> closed. What is still being made when it is closed is ended on arrival. */
+/** Lifecycle: open -> closed. What is still being made when it is closed is given up, or ended on arrival. */
 export class Shelf<R extends Ready> {
   recipe: Recipe<R>;
   readonly #options: ShelfOptions;
@@ -187,7 +188,8 @@ export class Shelf<R extends Ready> {
       const settled = (): void => {
         this.#making.splice(this.#making.indexOf(making), 1);
       };
-      const over = this.recipe.make().then(
+      const abort = new AbortController();
+      const over = this.recipe.make(abort.signal).then(
         (ready) => {
           settled();
           this.#makeMs = Math.max(0, clock.now() - making.since);
@@ -195,18 +197,24 @@ export class Shelf<R extends Ready> {
         },
         (error: unknown) => {
           settled();
+          // What was given up says nothing about the server.
+          if (abort.signal.aborted) return;
           this.#rest.failed();
           log('no spare', error);
         },
       );
-      const making: Making = { since: now, over };
+      const making: Making = { since: now, abort, over };
       this.#making.push(making);
     }
   }
 
-  close(): void {
+  /** Resolves when nothing is being made any more, and what there was is being ended; never rejects. */
+  async close(): Promise<void> {
     this.#closed = true;
+    const making = [...this.#making];
+    for (const { abort } of making) abort.abort();
     for (let [spare] = this.#spares; spare !== undefined; [spare] = this.#spares) this.#end(spare);
+    await Promise.all(making.map(({ over }) => over));
   }
 
   #wanted(): number {

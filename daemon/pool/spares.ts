@@ -28,6 +28,8 @@ export class Spares<R extends Ready> {
   /** Least recently used first. */
   readonly #shelves = new Map<string, Shelf<R>>();
   readonly #stopLooking: () => void;
+  /** Shelves that are being closed. */
+  readonly #closing = new Set<Promise<void>>();
   #closed = false;
 
   constructor(options: SparesOptions) {
@@ -98,6 +100,11 @@ export class Spares<R extends Ready> {
     for (const shelf of this.#shelves.values()) this.#remove(shelf);
   }
 
+  /** After `close`: resolves when nothing is being made any more, and all that there was is being ended. Never rejects. */
+  async over(): Promise<void> {
+    await Promise.all(this.#closing);
+  }
+
   #at(address: string): Shelf<R>[] {
     return [...this.#shelves.values()].filter((shelf) => shelf.recipe.address === address);
   }
@@ -128,7 +135,10 @@ export class Spares<R extends Ready> {
 
   #remove(shelf: Shelf<R>): void {
     this.#shelves.delete(shelf.recipe.key);
-    shelf.close();
+    const closing = shelf.close().then(() => {
+      this.#closing.delete(closing);
+    });
+    this.#closing.add(closing);
   }
 
   #look(): void {

@@ -141,6 +141,7 @@ async function runCase(drawn: Case): Promise<void> {
       wanted: what.wanted,
       deadline: new Deadline(BUDGET_MS),
       signal: new AbortController().signal,
+      givenUp: () => undefined,
       asked,
       open: async (candidate) => ({ stream: await server.open(candidate) }),
       hello: (candidate) => ({

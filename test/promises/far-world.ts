@@ -30,14 +30,22 @@ export interface FarWorld {
 /** Ends with the test. `connectTimeoutMs`: of each target. */
 export async function startFarWorld(
   t: Test,
-  options: { readonly settings?: string; readonly connectTimeoutMs: number },
+  options: {
+    readonly settings?: string;
+    readonly connectTimeoutMs: number;
+    /** ms of the round trip to the TLS gateway. */
+    readonly roundTripMs?: number;
+    /** The server behind the TLS gateway answers nothing until it is released. */
+    readonly held?: boolean;
+  },
 ): Promise<FarWorld> {
   const bmuxd = await startBmuxd({ settings: `iroh.relays = "disabled"\n${options.settings ?? ''}` });
   const tls = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'tls.sock'),
     server: { epoch: 4 },
-    tls: { compression: 'zstd', roundTripMs: ROUND_TRIP_MS },
+    tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },
   });
+  if (options.held === true) await tls.command({ do: 'hold' });
   const hosts: Embedded[] = [];
   const startIroh = async (): Promise<Embedded> => {
     const host = await launchEmbedded({

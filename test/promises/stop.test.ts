@@ -1,0 +1,41 @@
+// `bmuxd stop` while the daemon dials by itself: each stream that is cut costs the server behind a TLS gateway a place.
+import t, { type Test } from 'tap';
+import { waitFor } from '../real/index.ts';
+import { startFarWorld, type FarWorld } from './far-world.ts';
+
+t.setTimeout(180_000);
+
+/** Ends the daemon while its server answers nothing. */
+async function stopLosesNothing(t: Test, { bmuxd, tls }: FarWorld): Promise<void> {
+  await bmuxd.stop();
+  await tls.command({ do: 'release' });
+  await waitFor('every place to be given back, or one to be lost', async () => {
+    const { connections, tls: gateway } = await tls.status();
+    return connections === 0 || gateway?.truncated !== 0;
+  });
+  t.equal((await tls.status()).tls?.truncated, 0, 'each stream had its close_notify');
+}
+
+t.test('while spares are being made', async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: 8000, roundTripMs: 300 });
+  const { bmuxd, tls, row } = world;
+  const { stream } = await bmuxd.open({ target: 'far' });
+  stream.on('error', () => undefined).resume();
+  stream.end();
+  await tls.command({ do: 'hold' });
+  await waitFor('a spare without its Hello', async () => {
+    const { spares, places = 0, streams } = (await row('far')) ?? {};
+    return spares === 0 && streams === 0 && places > 1;
+  });
+  await stopLosesNothing(t, world);
+});
+
+t.test('while a target is being warmed', async (t) => {
+  const world = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.far]\nwarm = true\n',
+    held: true,
+  });
+  await waitFor('a stream without its Hello', async () => ((await world.row('far'))?.places ?? 0) > 0);
+  await stopLosesNothing(t, world);
+});
