@@ -22,8 +22,8 @@ interface Spare extends Ready {
 
 export interface EngineSparesOptions {
   readonly settings: () => Settings;
-  /** Places held at a server now. */
-  readonly held: (address: string) => number;
+  /** Places at a server that are held, or that a dial under way will take. */
+  readonly taken: (address: string) => number;
   /** A stream with a really answered Hello, opened in the background. */
   readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<Opened>;
   /** What won at an address. */
@@ -45,7 +45,7 @@ export class EngineSpares {
     this.#options = options;
     this.#spares = new Spares({
       ttlMs: () => options.settings()['warmth.spare_ttl'] * 1000,
-      mayHold: (address, more) => options.held(address) + more <= options.settings()['warmth.max_places'],
+      mayHold: (address) => options.taken(address) < options.settings()['warmth.max_places'],
       end: options.end,
       log: options.log,
     });
@@ -94,6 +94,12 @@ export class EngineSpares {
 
   distrust(): void {
     this.#spares.distrust();
+  }
+
+  /** A stream of somebody is being dialled for: spares that are beyond the bound now give their places back, before it arrives there. */
+  makeRoom(address: string): void {
+    const beyond = this.#options.taken(address) - this.#options.settings()['warmth.max_places'];
+    if (beyond > 0) this.#spares.giveBack(address, beyond);
   }
 
   drop(address: string): void {

@@ -142,7 +142,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   };
   const spares = new EngineSpares({
     settings: () => settings,
-    held: (address) => places.held(address),
+    taken: (address) => places.taken(address),
     candidateOf: (address) => learnt.get(address),
     open: (plan, candidate, signal) => openByRace(plan, opening, signal, [candidate]),
     trustOf: (route, label) => transports.trustOf(route, label),

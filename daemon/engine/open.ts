@@ -220,18 +220,25 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
   return { stream: won.stream, candidate, negotiated, warm };
 }
 
-/** An authenticated stream in the candidate's compression, counted as a place. */
+/** An authenticated stream in the candidate's compression, counted as a place from the beginning of the dial; spares make room for it. */
 export async function openTransport(
   plan: Plan,
   candidate: Candidate,
   deadline: Deadline,
-  deps: Pick<OpenDeps, 'transports' | 'places'>,
+  deps: Pick<OpenDeps, 'transports' | 'places' | 'spares'>,
   signal: AbortSignal,
 ): Promise<OpenedTransport> {
   const { route, label, link } = plan.target;
-  const opened = await deps.transports.open(route, { label, link, deadline, signal });
-  deps.places.hold(addressOf(route), opened.stream);
-  return candidate.compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
+  const address = addressOf(route);
+  const dialled = deps.places.dial(address);
+  deps.spares.makeRoom(address);
+  try {
+    const opened = await deps.transports.open(route, { label, link, deadline, signal });
+    deps.places.hold(address, opened.stream);
+    return candidate.compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
+  } finally {
+    dialled();
+  }
 }
 
 /** The Hello of one candidate. The principal is looked at here, last of all, as the seed does (spec/behaviour.md §9). */

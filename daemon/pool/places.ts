@@ -1,22 +1,40 @@
 // How many of a server's places we hold: a v4 server has 64 for everybody (spec/v4.md §3).
 import type { Duplex } from 'node:stream';
 
-/** Counts streams per resolved address from open to close. */
+/** Counts streams per resolved address from open to close, and dials. */
 export class Places {
   readonly #held = new Map<string, number>();
+  readonly #dialled = new Map<string, number>();
 
   /** Counts `stream` until it is closed. */
   hold(address: string, stream: Duplex): void {
     if (stream.closed) return;
-    this.#held.set(address, this.held(address) + 1);
+    add(this.#held, address, 1);
     stream.once('close', () => {
-      const left = this.held(address) - 1;
-      if (left > 0) this.#held.set(address, left);
-      else this.#held.delete(address);
+      add(this.#held, address, -1);
     });
+  }
+
+  /** Counts a dial until the function that comes back is called, once: its stream counts for itself by then, or there is none. */
+  dial(address: string): () => void {
+    add(this.#dialled, address, 1);
+    return () => {
+      add(this.#dialled, address, -1);
+    };
   }
 
   held(address: string): number {
     return this.#held.get(address) ?? 0;
   }
+
+  /** Those that are held, and those that the dials under way will take. */
+  taken(address: string): number {
+    return this.held(address) + (this.#dialled.get(address) ?? 0);
+  }
+}
+
+function add(counts: Map<string, number>, address: string, one: 1 | -1): void {
+  const count = (counts.get(address) ?? 0) + one;
+  if (count > 0) counts.set(address, count);
+  else counts.delete(address);
 }

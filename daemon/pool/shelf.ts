@@ -26,7 +26,7 @@ export interface Recipe<R extends Ready> {
 
 export interface ShelfOptions {
   readonly clock: Clock;
-  /** True when one more place may be held at the server. */
+  /** True when one more place may be held at the server. What is being made counts as held. */
   readonly mayHold: () => boolean;
   /** Ends a stream gracefully, in the background. */
   readonly end: (stream: Duplex) => void;
@@ -101,11 +101,6 @@ export class Shelf<R extends Ready> {
     }
   }
 
-  /** How many are being made. */
-  get making(): number {
-    return this.#making.length;
-  }
-
   /** ms since the last use. */
   idleMs(): number {
     const now = this.#options.clock.now();
@@ -177,7 +172,7 @@ export class Shelf<R extends Ready> {
 
   /** Makes as many as are wanted now, as far as the server's places go. */
   fill(): void {
-    const { clock, mayHold, log } = this.#options;
+    const { clock, mayHold, end, log } = this.#options;
     const now = clock.now();
     if (this.#rest.resting) return;
     while (
@@ -192,6 +187,10 @@ export class Shelf<R extends Ready> {
       const over = this.recipe.make(abort.signal).then(
         (ready) => {
           settled();
+          if (abort.signal.aborted) {
+            end(ready.stream);
+            return;
+          }
           this.#makeMs = Math.max(0, clock.now() - making.since);
           this.#keep(ready);
         },
@@ -206,6 +205,19 @@ export class Shelf<R extends Ready> {
       const making: Making = { since: now, abort, over };
       this.#making.push(making);
     }
+  }
+
+  /** Gives up those that are being made and that nobody waits for, then ends those that are ready; at most `count`. Returns how many. */
+  giveBack(count: number): number {
+    // The oldest makings are those that are waited for.
+    const makings = this.#making.filter(
+      ({ abort }, index) => index >= this.#waiting && !abort.signal.aborted,
+    );
+    const givenUp = makings.slice(0, count);
+    for (const { abort } of givenUp) abort.abort();
+    const ended = this.#spares.slice(0, count - givenUp.length);
+    for (const spare of ended) this.#end(spare);
+    return givenUp.length + ended.length;
   }
 
   /** Resolves when nothing is being made any more, and what there was is being ended; never rejects. */
@@ -258,9 +270,9 @@ export class Shelf<R extends Ready> {
   #keep(ready: R): void {
     const { clock, end } = this.#options;
     const { stream } = ready;
-    if (this.#closed || !stream.readable || !stream.writable) {
+    if (!stream.readable || !stream.writable) {
       end(stream);
-      if (!this.#closed) this.#rest.failed();
+      this.#rest.failed();
       return;
     }
     const onGone = (): void => {

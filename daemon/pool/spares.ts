@@ -9,8 +9,8 @@ export type { Ready, Recipe } from './shelf.ts';
 export interface SparesOptions {
   /** ms that spares are kept after the last use of their key. */
   readonly ttlMs: () => number;
-  /** True when `more` places may be held at that server beside those that are held and counted already. */
-  readonly mayHold: (address: string, more: number) => boolean;
+  /** True when one more place may be held at that server. What is being made counts as held from the call of its `make` on. */
+  readonly mayHold: (address: string) => boolean;
   /** Ends a stream gracefully, in the background. */
   readonly end: (stream: Duplex) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
@@ -89,6 +89,12 @@ export class Spares<R extends Ready> {
     for (const shelf of this.#shelves.values()) shelf.distrust();
   }
 
+  /** Gives so many places at a server back, as far as spares have them: those of the least recently used keys first. */
+  giveBack(address: string, count: number): void {
+    let left = count;
+    for (const shelf of this.#at(address)) left -= shelf.giveBack(left);
+  }
+
   /** Ends all spares of a server, gracefully. */
   drop(address: string): void {
     for (const shelf of this.#at(address)) this.#remove(shelf);
@@ -114,10 +120,7 @@ export class Spares<R extends Ready> {
     const { address } = recipe;
     return new Shelf(recipe, {
       clock: this.#clock,
-      mayHold: () => {
-        const making = this.#at(address).reduce((sum, shelf) => sum + shelf.making, 0);
-        return mayHold(address, making + 1);
-      },
+      mayHold: () => mayHold(address),
       end,
       log: (what, error) => {
         log(what, { address, err: textOf(error) });

@@ -92,7 +92,7 @@ export const SETTINGS = [
     name: 'warmth.max_places',
     takes: { kind: 'integer', min: 0, max: 64 },
     default: 16,
-    doc: "At how many of a server's 64 places no further spare is made. Live streams count, but are never refused for it.",
+    doc: "At how many of a server's 64 places no further spare is made, and beyond which those that there are make room. Live streams count, but are never refused for it.",
   },
 ] as const satisfies readonly SettingRow[];
 

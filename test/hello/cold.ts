@@ -19,7 +19,7 @@ export function coldReached(places: Places): Reached {
 export function noSpares(): EngineSpares {
   return new EngineSpares({
     settings: () => ({ ...defaultSettings(), 'warmth.max_places': 0 }),
-    held: () => 0,
+    taken: () => 0,
     candidateOf: () => undefined,
     open: () => Promise.reject(new Error('no spares here')),
     trustOf: () => Promise.reject(new Error('no spares here')),

@@ -14,6 +14,7 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
     fc.record({ type: fc.constant('break' as const), which: fc.nat(5) }),
     fc.record({ type: fc.constant('server' as const), fails: fc.boolean() }),
     fc.record({ type: fc.constant('drop' as const) }),
+    fc.record({ type: fc.constant('room' as const), count: fc.integer({ min: 1, max: 5 }) }),
     fc.record({ type: fc.constant('used' as const) }),
     fc.record({ type: fc.constant('max' as const), max: fc.nat(4) }),
   );
@@ -42,6 +43,7 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
           await settle();
         } else if (one.type === 'server') rig.fails = one.fails;
         else if (one.type === 'drop') rig.spares.drop('prod');
+        else if (one.type === 'room') rig.spares.giveBack('prod', one.count);
         else if (one.type === 'used') rig.spares.used(rig.recipe(), 200, 50);
         else rig.max = one.max;
         if (rig.spares.count('prod') > 4) throw new Error('too many');

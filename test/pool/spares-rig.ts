@@ -29,7 +29,7 @@ export class SparesRig {
   silent = false;
   readonly spares = new Spares<Line>({
     ttlMs: () => this.ttlMs,
-    mayHold: (_, more) => this.open + more <= this.places,
+    mayHold: () => this.open + this.making < this.places,
     end: (stream) => {
       if (this.ended.includes(stream)) throw new Error('ended twice');
       this.ended.push(stream);

@@ -35,6 +35,8 @@ export async function startFarWorld(
     readonly connectTimeoutMs: number;
     /** ms of the round trip to the TLS gateway. */
     readonly roundTripMs?: number;
+    /** Of the server behind the TLS gateway; default 64. */
+    readonly places?: number;
     /** The server behind the TLS gateway answers nothing until it is released. */
     readonly held?: boolean;
   },
@@ -42,7 +44,7 @@ export async function startFarWorld(
   const bmuxd = await startBmuxd({ settings: `iroh.relays = "disabled"\n${options.settings ?? ''}` });
   const tls = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'tls.sock'),
-    server: { epoch: 4 },
+    server: { epoch: 4, ...(options.places === undefined ? {} : { places: options.places }) },
     tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },
   });
   if (options.held === true) await tls.command({ do: 'hold' });
