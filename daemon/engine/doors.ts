@@ -20,7 +20,7 @@ export interface DoorsOptions {
   readonly stale: (id: string) => boolean;
   /** The plan of a door was replaced. */
   readonly renewed: (before: Plan, now: Plan) => void;
-  /** A door was taken away for good, and no other leads where it led. */
+  /** No door leads where this plan led any more: its target leads elsewhere, or is gone. */
   readonly left: (plan: Plan) => void;
   readonly log: Logger;
 }
@@ -46,6 +46,7 @@ export class Doors {
       const before = known.plan;
       known.plan = plan;
       this.#options.renewed(before, plan);
+      this.#tellIfLeft(before);
     }
     for (const tell of known?.waiting.splice(0) ?? []) tell(plan);
     if (server === undefined) return;
@@ -103,10 +104,7 @@ export class Doors {
   close(id: string): void {
     const plan = this.#doors.get(id)?.plan;
     this.#close(id);
-    if (plan === undefined) return;
-    const address = addressOf(plan.target.route);
-    const others = [...this.#doors.values()].map((door) => addressOf(door.plan.target.route));
-    if (!others.includes(address)) this.#options.left(plan);
+    if (plan !== undefined) this.#tellIfLeft(plan);
   }
 
   /** Nobody is to come any more. */
@@ -117,5 +115,11 @@ export class Doors {
   #close(id: string): void {
     this.#doors.get(id)?.server.close();
     this.#doors.delete(id);
+  }
+
+  #tellIfLeft(plan: Plan): void {
+    const address = addressOf(plan.target.route);
+    const others = [...this.#doors.values()].map((door) => addressOf(door.plan.target.route));
+    if (!others.includes(address)) this.#options.left(plan);
   }
 }

@@ -8,7 +8,7 @@ import { keyOf, type Greeting } from '../hello/memory.ts';
 import { Prover } from '../hello/ping.ts';
 import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
 import { asFailure, fail } from '../wire/fail.ts';
-import type { Plan, TlsRoute } from '../wire/plan.ts';
+import { askedFor, type Plan, type TlsRoute } from '../wire/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../wire/settings.ts';
 import type { Opened } from './opened.ts';
 
@@ -40,6 +40,8 @@ export interface EngineSparesOptions {
 export class EngineSpares {
   readonly #options: EngineSparesOptions;
   readonly #spares: Spares<Spare>;
+  /** By target: the key of its newest use. Of all its spares only those are kept by `warm = true`. */
+  readonly #newest = new Map<string, string>();
 
   constructor(options: EngineSparesOptions) {
     this.#options = options;
@@ -55,7 +57,7 @@ export class EngineSpares {
   async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<Omit<Opened, 'warm'> | undefined> {
     const trust = await this.#trustOf(plan);
     if (trust === undefined) return undefined;
-    const spare = await this.#spares.take(this.#recipe(plan, greeting, trust), patienceMs);
+    const spare = await this.#spares.take(this.#use(plan, greeting, trust), patienceMs);
     return spare && { stream: spare.stream, candidate: spare.candidate, negotiated: spare.negotiated };
   }
 
@@ -63,7 +65,7 @@ export class EngineSpares {
   used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
     this.#trustOf(plan).then(
       (trust) => {
-        if (trust !== undefined) this.#spares.used(this.#recipe(plan, greeting, trust), openMs, roundTripMs);
+        if (trust !== undefined) this.#spares.used(this.#use(plan, greeting, trust), openMs, roundTripMs);
       },
       (error: unknown) => {
         this.#options.log('no spare', { err: textOf(error) });
@@ -76,6 +78,20 @@ export class EngineSpares {
     if (target.route.transport !== 'tls') return undefined;
     // Whoever dials says what is wrong with it.
     return this.#options.trustOf(target.route, target.label).catch(() => undefined);
+  }
+
+  /** A target that is to be kept warm: what was kept for another way to it, or under a trust that has changed, expires like any other. */
+  review(plan: Plan): void {
+    this.#trustOf(plan).then(
+      (trust) => {
+        const newest = this.#newest.get(askedFor(plan.target));
+        const current = trust !== undefined && newest?.startsWith(wayOf(plan, trust)) === true;
+        if (!current) this.#newest.delete(askedFor(plan.target));
+      },
+      (error: unknown) => {
+        this.#options.log('trust not known', { err: textOf(error) });
+      },
+    );
   }
 
   /** True when nothing needs to be done for this target's spares: there are some, or none are wanted at this round trip (ms). */
@@ -115,13 +131,25 @@ export class EngineSpares {
     return this.#spares.over();
   }
 
+  /** Notes a use of the target, of this key. */
+  #use(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
+    const recipe = this.#recipe(plan, greeting, trust);
+    if (this.#isKeptWarm(plan.target)) this.#newest.set(askedFor(plan.target), recipe.key);
+    return recipe;
+  }
+
+  #isKeptWarm(target: Plan['target']): boolean {
+    return targetSettings(this.#options.settings(), target).warm === true;
+  }
+
   #recipe(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
     const { target } = plan;
     const address = addressOf(target.route);
+    const key = shelfOf(plan, greeting, trust);
     return {
-      key: shelfOf(plan, greeting, trust),
+      key,
       address,
-      keep: () => targetSettings(this.#options.settings(), target).warm === true,
+      keep: () => this.#isKeptWarm(target) && this.#newest.get(askedFor(target)) === key,
       max: (roundTripMs) => this.#maxFor(target, roundTripMs),
       make: async (signal) => {
         const candidate = this.#options.candidateOf(address);
@@ -160,5 +188,10 @@ export class EngineSpares {
 
 /** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */
 function shelfOf(plan: Plan, greeting: Greeting, trust: string): string {
-  return `${JSON.stringify(plan.target.route)}|${trust}|${keyOf(addressOf(plan.target.route), greeting)}`;
+  return `${wayOf(plan, trust)}${keyOf(addressOf(plan.target.route), greeting)}`;
+}
+
+/** What the keys of all spares of one way under one trust begin with. */
+function wayOf(plan: Plan, trust: string): string {
+  return `${JSON.stringify(plan.target.route)}|${trust}|`;
 }

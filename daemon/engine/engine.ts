@@ -218,8 +218,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     stale: (door) => outbox.send({ type: 'stale door', door }),
     renewed: (before, now) => {
       transports.moved(before.target.route, now.target);
-      const former = addressOf(before.target.route);
-      if (former !== addressOf(now.target.route)) warmUps.left(former);
       reached.moved(before, now);
     },
     left: (plan) => {

@@ -17,8 +17,9 @@ export class WarmUps {
 
   /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
   start(plan: Plan): void {
-    const { reached, transports, log } = this.#deps;
+    const { reached, spares, transports, log } = this.#deps;
     const address = addressOf(plan.target.route);
+    spares.review(plan);
     if (reached.isWell(plan) || this.#under.get(address)?.signal.aborted === false) return;
     const left = new AbortController();
     this.#under.set(address, left);

@@ -15,6 +15,8 @@ export interface FarWorld {
   readonly bmuxd: Bmuxd;
   /** Behind the target `far`. */
   readonly tls: Embedded;
+  /** Whom `far` trusts, PEM. */
+  readonly caFile: string;
   /** Behind the target `home`. */
   readonly iroh: Embedded;
   /** Another one like it. */
@@ -84,6 +86,7 @@ export async function startFarWorld(
   return {
     bmuxd,
     tls,
+    caFile,
     iroh,
     startIroh,
     tomlFor,
