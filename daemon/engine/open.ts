@@ -205,7 +205,11 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
   } catch (error) {
     // What was promised for this server so far is promised no more, unless it was the caller's own doing.
     const own = error instanceof Incompatible || 'failure' in plan.principal || signal.aborted;
-    if (!own && only === undefined) deps.memory.forget(address);
+    if (!own && only === undefined) {
+      deps.memory.forget(address);
+      // A full server hangs up: what is held there for nobody is not to stand in the way of who tries again.
+      if (asFailure(error).code === 'connection_lost') deps.spares.drop(address);
+    }
     throw error;
   }
   const { candidate, negotiated, elapsedMs } = won;

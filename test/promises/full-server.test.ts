@@ -1,4 +1,5 @@
 // A server has so many places for everybody: no live stream is refused because spares hold them.
+import { connect } from 'node:net';
 import t from 'tap';
 import type { OpenStreamOptions } from '../../client-shim/index.ts';
 import { defaultContract } from '../../daemon/wire/ipc.ts';
@@ -72,4 +73,22 @@ t.test('idle spares of other clients', async (t) => {
   t.match(await row('far'), { spares: 0, streams: PLACES });
   t.notMatch(bmuxd.log(), /promise broken/);
   for (const end of ends) end();
+});
+
+t.test('a server that others have filled', async (t) => {
+  const world = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[targets.far]\nspares = 1\n',
+    places: 8,
+  });
+  await world.ask('far');
+  await settled(world);
+  for (let i = 0; i < 7; i += 1) {
+    const socket = connect(world.tls.socketPath);
+    t.teardown(() => socket.destroy());
+    await new TestClient(socket).hello();
+  }
+  await t.rejects(live(world, kind(0)), { code: 'connection_lost' });
+  // The spare of the other kind has gone for it.
+  (await live(world, kind(0)))();
 });
