@@ -1,5 +1,6 @@
 // The engine's spares: which targets are worth one, how one is made, and how it is proven alive.
 import type { Duplex } from 'node:stream';
+import { Deadline, inTime } from '../base/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { addressOf } from '../hello/address.ts';
 import type { Candidate } from '../hello/candidates.ts';
@@ -55,9 +56,13 @@ export class EngineSpares {
 
   /** A living spare for this Hello, waited for at most `patienceMs`; asking for it counts as a use, and asks for the next one. */
   async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<Omit<Opened, 'warm'> | undefined> {
-    const trust = await this.#trustOf(plan);
+    const deadline = new Deadline(patienceMs);
+    // A certificate file may lie on a disk that does not answer; whoever dials says so.
+    const trust = await inTime(this.#trustOf(plan), patienceMs, () => new Error('late')).catch(
+      () => undefined,
+    );
     if (trust === undefined) return undefined;
-    const spare = await this.#spares.take(this.#use(plan, greeting, trust), patienceMs);
+    const spare = await this.#spares.take(this.#use(plan, greeting, trust), deadline.remaining());
     return spare && { stream: spare.stream, candidate: spare.candidate, negotiated: spare.negotiated };
   }
 
