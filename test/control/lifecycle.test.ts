@@ -8,7 +8,7 @@ import { BMUXD, makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daem
 import { exchange, upgradeText } from '../daemon/raw-http.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { startChild, waitFor } from '../real/child.ts';
+import { isAlive, startChild, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
 const serverOf = (home: BmuxdHome): Promise<EmbeddedServer> =>
@@ -16,14 +16,6 @@ const serverOf = (home: BmuxdHome): Promise<EmbeddedServer> =>
 /** Engines without streams leave soon. */
 const QUICK = '[engine]\ndrain_grace = 0.1\n';
 const enginePid = async (bmuxd: Bmuxd): Promise<number> => (await bmuxd.status()).engines[0]?.pid ?? 0;
-const isGone = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch {
-    return true;
-  }
-};
 
 t.test(
   'SIGTERM: control leaves at once, live streams go on, the next daemon finds and ends them',
@@ -47,7 +39,7 @@ t.test(
     t.match(await next.bmuxd(['streams', 'end', info.id]), { status: 0 });
     await client.ended();
     stream.destroy();
-    await waitFor('the old engine to leave', () => isGone(engine));
+    await waitFor('the old engine to leave', () => !isAlive(engine));
   },
 );
 
@@ -70,7 +62,7 @@ t.test('stop ends everything gracefully, whoever started it', async (t) => {
   t.same(await next.bmuxd(['stop']), { status: 0, stdout: 'bmuxd has stopped\n', stderr: '' });
   t.ok(performance.now() - started < 9000);
   await Promise.all(over);
-  await waitFor('all processes to be gone', () => [...pids, next.pid].every(isGone));
+  await waitFor('all processes to be gone', () => [...pids, next.pid].every((pid) => !isAlive(pid)));
   t.equal(server.connections(), 0);
   t.equal((await next.bmuxd(['stop'])).status, 3);
 });
@@ -93,7 +85,7 @@ t.test(
 
     process.kill(second, 'SIGSTOP');
     t.teardown(() => {
-      if (!isGone(second)) process.kill(second, 'SIGKILL');
+      if (isAlive(second)) process.kill(second, 'SIGKILL');
     });
     // The last answer of an engine stands for a moment.
     await waitFor('the status to tell', async () => (await bmuxd.status()).state === 'not well');
@@ -110,7 +102,7 @@ t.test(
     (await bmuxd.open()).stream.destroy();
     const stop = await bmuxd.bmuxd(['stop']);
     t.equal(stop.status, 0);
-    await waitFor('the stopped engine to be gone', () => isGone(second));
+    await waitFor('the stopped engine to be gone', () => !isAlive(second));
   },
 );
 
@@ -125,7 +117,7 @@ t.test('stop while the engine is still starting', async (t) => {
   });
   t.teardown(() => child.stop());
   await exchange(home.socketPath, 'POST /v1/stop HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
-  await waitFor('control to be gone', () => isGone(child.pid));
+  await waitFor('control to be gone', () => !isAlive(child.pid));
   t.match(child.output(), /"bmuxd leaves/);
   t.notMatch(child.output(), /engine is ready|did not end in time/, 'nobody was waited for');
 });

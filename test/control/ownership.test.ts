@@ -8,7 +8,7 @@ import { BMUXD, makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { connected, doorIs, doorPath } from '../doors/door.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { waitFor } from '../real/index.ts';
+import { isAlive, waitFor } from '../real/index.ts';
 import { run } from '../real/server.ts';
 import type { StreamList } from '../../daemon/wire/answers.ts';
 import { LIMITS } from '../../daemon/wire/limits.ts';
@@ -89,14 +89,7 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
   const next = await startBmuxd({ home: bmuxd });
   t.teardown(() => next.stop());
   bmuxd.signal('SIGCONT');
-  await waitFor('the first one to leave', () => {
-    try {
-      process.kill(bmuxd.pid, 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  await waitFor('the first one to leave', () => !isAlive(bmuxd.pid));
   t.match(bmuxd.log(), /another bmuxd has this folder now/);
   t.notMatch(next.log(), /taking the path back/, 'nobody took target sockets back and forth');
   t.match(await next.bmuxd(['status']), { status: 0 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
-import { waitFor } from '../real/index.ts';
+import { isAlive, waitFor } from '../real/index.ts';
 import { TestClient } from './client.ts';
 import { launchEmbedded, type Embedded } from './launch.ts';
 import type { EmbeddedOptions } from './options.ts';
@@ -17,15 +17,6 @@ async function launch(t: Test, options: Omit<EmbeddedOptions, 'socketPath'>): Pr
   const embedded = await launchEmbedded({ ...options, socketPath: join(folder, 'server.sock') });
   t.teardown(() => embedded.stop());
   return embedded;
-}
-
-function running(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 t.test('server and gateways in one process', async (t) => {
@@ -52,13 +43,13 @@ t.test('server and gateways in one process', async (t) => {
     'another server on the same path',
   );
   await embedded.stop();
-  t.notOk(running(embedded.pid));
+  t.notOk(isAlive(embedded.pid));
   await t.rejects(embedded.status(), /left: 0/);
 });
 
 t.test('SIGTERM ends it, and a wrong start is an error', async (t) => {
   const embedded = await launch(t, { server: { epoch: 'both' } });
   process.kill(embedded.pid, 'SIGTERM');
-  await waitFor('its end', () => !running(embedded.pid));
+  await waitFor('its end', () => !isAlive(embedded.pid));
   await t.rejects(launchEmbedded({ server: { epoch: 4 }, socketPath: '/nowhere/server.sock' }), /left: 1/);
 });

@@ -3,17 +3,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
-import { waitFor } from '../real/index.ts';
+import { isAlive, waitFor } from '../real/index.ts';
 import { startWorld, Talk } from './world.ts';
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 t.test(
   'control gets SIGTERM: its engine finishes its streams, then leaves, and says so in its file',

@@ -10,7 +10,7 @@ import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { connected, doorIs, doorPath } from '../doors/door.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { waitFor } from '../real/index.ts';
+import { isAlive, waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
 const ONE = '[connections.targets.one]\ntransport = "local"\n';
@@ -34,15 +34,6 @@ async function enginePid(bmuxd: Bmuxd): Promise<number> {
   const pid = (await bmuxd.status()).engines[0]?.pid;
   if (pid === undefined) throw new Error('there is no engine');
   return pid;
-}
-
-function isGone(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch {
-    return true;
-  }
 }
 
 const ready = (bmuxd: Bmuxd): number => bmuxd.log().match(/engine is ready/g)?.length ?? 0;
@@ -104,13 +95,13 @@ t.test('an engine that was given up drains when it runs again', async (t) => {
   const [socket = ''] = await bmuxd.engines();
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => {
-    if (!isGone(pid)) process.kill(pid, 'SIGKILL');
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   });
   // It cannot be told over its socket.
   await unlink(join(bmuxd.folder, 'd', 'engines', socket));
   await waitFor('another engine', () => ready(bmuxd) === 2, 40_000);
   process.kill(pid, 'SIGCONT');
-  await waitFor('the first one to leave', () => isGone(pid), 30_000);
+  await waitFor('the first one to leave', () => !isAlive(pid), 30_000);
   const through = new TestClient(await connected(doorPath(bmuxd, 'one')));
   await through.hello();
   await through.close();
@@ -151,7 +142,7 @@ t.test('reload while no engine can start', async (t) => {
   process.kill(pid, 'SIGKILL');
   await bmuxd.configure('bmux.toml', TWO);
   // It says what is wrong, and does not wait for it to pass.
-  t.match(await bmuxd.bmuxd(['reload']), { status: 1, stderr: /no engine|engine/ });
+  t.match(await bmuxd.bmuxd(['reload']), { status: 1, stderr: /engine/ });
   await rm(engines);
   await doorIs(true, doorPath(bmuxd, 'two'), 40_000);
 });

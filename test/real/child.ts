@@ -41,6 +41,16 @@ export async function waitFor(
   }
 }
 
+/** True while there is a process with this id. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Starts a program and waits until it is ready. */
 export async function startChild(spec: ChildSpec): Promise<Child> {
   const child: ChildProcess = spawn(spec.command, spec.args, {
