@@ -100,6 +100,8 @@ export class IrohConnection {
    * stream and no place is used. True when anything came back within `ms`; the acknowledgement is delayed by up to 25 ms (RFC 9000 §18.2).
    */
   async probe(ms: number): Promise<boolean> {
+    // What had arrived before, and only waits to be read, is no answer.
+    await look();
     const before = this.counters()?.receivedDatagrams;
     if (before === undefined || !this.isAlive()) return false;
     try {
@@ -109,7 +111,7 @@ export class IrohConnection {
     }
     const until = performance.now() + ms;
     while (performance.now() < until) {
-      await new Promise((resolve) => setTimeout(resolve, PROBE_LOOK_MS));
+      await look();
       if (!this.isAlive()) return false;
       const now = this.counters()?.receivedDatagrams;
       if (now !== undefined && now !== before) return true;
@@ -172,6 +174,11 @@ export class IrohConnection {
     closeRaw(this.#raw);
     await settledWithin(this.closed, LIMITS.irohConnectionCloseMs);
   }
+}
+
+/** Time for the binding's threads to read what is there. */
+function look(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, PROBE_LOOK_MS));
 }
 
 /** Resolves when `work` has settled, or after `ms`. */

@@ -178,6 +178,8 @@ t.test('one loss is told once, however many find it out', async (t) => {
   await greet(await pool.stream(routeTo(server), wait()));
   process.kill(server.pid, 'SIGSTOP');
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+  // What it had sent before would be taken for a sign of life.
+  await new Promise((resolve) => setTimeout(resolve, 500));
   pool.distrust();
   await Promise.all(Array.from({ length: 5 }, () => failureOf(pool.stream(routeTo(server), wait(4000)))));
   t.same(told, ['connection made', 'connection lost']);
