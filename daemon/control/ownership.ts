@@ -18,8 +18,9 @@ import { makeHome } from './home.ts';
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
 /** ms after which the lock of a process that was killed counts for nothing. */
 const STALE_MS = 5000;
-/** Tries for the lock, 50 to 200 ms apart: longer than STALE_MS in all. */
+/** Tries for the lock, and ms between two of them: longer than STALE_MS in all. */
 const TRIES = 50;
+const RETRY_MS = 150;
 /** ms between two looks whether the sockets are still ours. */
 const LOOK_MS = 500;
 
@@ -158,25 +159,33 @@ export class Ownership {
 
 async function underLock<T>(dir: string, work: (isLost: () => boolean) => Promise<T>): Promise<T> {
   let lost = false;
-  const release = await lockfile
-    .lock(dir, {
-      lockfilePath: join(dir, 'start.lock'),
-      stale: STALE_MS,
-      retries: { retries: TRIES, minTimeout: 50, maxTimeout: 200 },
-      // The default throws from a timer. A lock is lost when this process was stopped for seconds in the middle.
-      onCompromised: () => {
-        lost = true;
-      },
-    })
-    .catch((error: unknown) => {
-      if (errnoOf(error) === 'ELOCKED') throw fail('daemon_starting', { dir }, error);
-      throw fail('control_socket_unbindable', { socket: join(dir, 'start.lock') }, error);
-    });
+  const release = await lock(dir, () => {
+    lost = true;
+  }).catch((error: unknown) => {
+    if (errnoOf(error) === 'ELOCKED') throw fail('daemon_starting', { dir }, error);
+    throw fail('control_socket_unbindable', { socket: join(dir, 'start.lock') }, error);
+  });
   try {
     return await work(() => lost);
   } finally {
     // A lock that is gone already guards nothing any more.
     await release().catch(() => undefined);
+  }
+}
+
+/** Waits for whoever has the lock, and for nothing else: a dir that has just vanished does not come back while it is waited for. */
+async function lock(dir: string, onLost: () => void, tries = TRIES): Promise<() => Promise<void>> {
+  try {
+    return await lockfile.lock(dir, {
+      lockfilePath: join(dir, 'start.lock'),
+      stale: STALE_MS,
+      // The default throws from a timer. A lock is lost when this process was stopped for seconds in the middle.
+      onCompromised: onLost,
+    });
+  } catch (error) {
+    if (errnoOf(error) !== 'ELOCKED' || tries <= 1) throw error;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    return lock(dir, onLost, tries - 1);
   }
 }
 

@@ -174,6 +174,7 @@ t.test(
   async (t) => {
     const bmuxd = await startBmuxd();
     t.teardown(() => bmuxd.stop());
+    await waitFor('the engine to say who it is', async () => (await bmuxd.status()).engines.length === 1);
     const { pid, engines } = await bmuxd.status();
     const mapped = (of: number): Promise<string> => readFile(`/proc/${String(of)}/maps`, 'utf8');
     const engine = await mapped(engines[0]?.pid ?? 0);
