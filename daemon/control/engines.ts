@@ -8,7 +8,7 @@ import { textOf } from '../base/failure.ts';
 import { askEngine, NoAnswer } from '../handoff/ask.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
-import { isMessage, type EngineStart, type FromEngine, type ToEngine } from '../wire/engine-messages.ts';
+import { isFromEngine, type EngineStart, type ToEngine } from '../wire/engine-messages.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Settings } from '../wire/settings.ts';
 import { forkEngine } from './engine-process.ts';
@@ -296,19 +296,4 @@ export class Engines {
 function say({ child }: Engine, message: ToEngine): void {
   // Whether it has gone meanwhile, its exit says.
   if (child.connected) child.send(message, () => undefined);
-}
-
-const FROM_ENGINE: ReadonlySet<string> = new Set<FromEngine['type']>([
-  'together',
-  'ready',
-  'taken',
-  'settled',
-  'unwell',
-  'stale door',
-  'event',
-  'log',
-]);
-
-function isFromEngine(message: unknown): message is FromEngine {
-  return isMessage(message) && FROM_ENGINE.has(message.type);
 }

@@ -14,7 +14,7 @@ import { HelloMemory } from '../hello/memory.ts';
 import { NetworkWatch } from '../pool/network.ts';
 import { Places } from '../pool/places.ts';
 import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../wire/answers.ts';
-import { isMessage, type EngineStart, type ToEngine } from '../wire/engine-messages.ts';
+import { isToEngine, type EngineStart } from '../wire/engine-messages.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Settings } from '../wire/settings.ts';
 import { EngineSpares } from './engine-spares.ts';
@@ -303,19 +303,4 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       void stop();
     },
   };
-}
-
-const TO_ENGINE: ReadonlySet<string> = new Set<ToEngine['type']>([
-  'stream',
-  'door',
-  'close door',
-  'warm',
-  'drop',
-  'settings',
-  'drain',
-  'stop',
-]);
-
-function isToEngine(message: unknown): message is ToEngine {
-  return isMessage(message) && TO_ENGINE.has(message.type);
 }

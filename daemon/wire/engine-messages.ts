@@ -62,7 +62,42 @@ export type OneFromEngine =
 export type FromEngine =
   OneFromEngine | { readonly type: 'together'; readonly messages: readonly OneFromEngine[] };
 
-/** True for an object with a `type`: all that is checked of a message from our own other half. */
-export function isMessage(value: unknown): value is { readonly type: string } {
-  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+const TO_ENGINE = new Set<ToEngine['type']>([
+  'stream',
+  'door',
+  'close door',
+  'warm',
+  'drop',
+  'settings',
+  'drain',
+  'stop',
+]);
+const FROM_ENGINE = new Set<FromEngine['type']>([
+  'together',
+  'ready',
+  'taken',
+  'settled',
+  'unwell',
+  'stale door',
+  'event',
+  'log',
+]);
+
+/** True for a message of a type that this version knows: all that is checked of one from our own other half. */
+export function isToEngine(message: unknown): message is ToEngine {
+  return isOneOf(message, TO_ENGINE);
+}
+
+export function isFromEngine(message: unknown): message is FromEngine {
+  return isOneOf(message, FROM_ENGINE);
+}
+
+function isOneOf(message: unknown, types: ReadonlySet<string>): boolean {
+  return (
+    typeof message === 'object' &&
+    message !== null &&
+    'type' in message &&
+    typeof message.type === 'string' &&
+    types.has(message.type)
+  );
 }
