@@ -156,7 +156,11 @@ export class Doors {
     const server = createServer();
     const folder = await makeDoorFolder(spec.parent, spec.target, server, async (_, path) => {
       bindUnheard(server, path);
-      await this.#heard({ id, plan: spec.plan, server }, path);
+      await this.#heard({ id, plan: spec.plan, server }, path).catch((error: unknown) => {
+        // It has the socket, and may come to it later.
+        this.#send({ type: 'close door', door: id });
+        throw error;
+      });
     });
     const { target, parent, plan, order } = spec;
     return { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };

@@ -3,7 +3,7 @@ import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../base/deadline.ts';
 import { isListening } from '../handoff/bind.ts';
-import { askEngine } from '../handoff/ask.ts';
+import { askEngine, NoAnswer } from '../handoff/ask.ts';
 import { LIMITS } from '../wire/limits.ts';
 import {
   SCHEMA,
@@ -119,13 +119,22 @@ export class Generations {
   async stopAll(): Promise<string[]> {
     const told = (await this.#list()).map(async (generation) => {
       try {
-        await askEngine(this.#path(generation), 'POST', '/v1/stop');
+        await this.#tellToStop(generation);
         return undefined;
       } catch {
         return generation;
       }
     });
     return (await Promise.all(told)).filter((generation) => generation !== undefined);
+  }
+
+  /** One that is busy for a moment is told once more: whoever is taken for silent is killed, with all its streams. */
+  async #tellToStop(generation: string): Promise<void> {
+    const tell = (): Promise<unknown> => askEngine(this.#path(generation), 'POST', '/v1/stop');
+    await tell().catch((error: unknown) => {
+      if (error instanceof Error && error.cause instanceof NoAnswer) return tell();
+      throw error;
+    });
   }
 
   /** True when no engine is left but those in `except`. */

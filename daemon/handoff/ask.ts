@@ -1,5 +1,6 @@
 // One HTTP request over a Unix socket, bounded in time and size: control asks engines with it, commands ask control.
 import { request } from 'node:http';
+import { onSilence } from '../base/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -34,7 +35,7 @@ export class NoAnswer extends Error {
 export function ask({ socketPath, method, path, headers, timeoutMs }: Question): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
-      clearTimeout(timer);
+      answered();
       call.destroy();
       reject(error);
     };
@@ -48,13 +49,13 @@ export function ask({ socketPath, method, path, headers, timeoutMs }: Question):
         else chunks.push(chunk);
       });
       response.on('end', () => {
-        clearTimeout(timer);
+        answered();
         resolve({ status: response.statusCode ?? 0, body: parsed(Buffer.concat(chunks).toString('utf8')) });
       });
     });
-    const timer = setTimeout(() => {
+    const answered = onSilence(timeoutMs, () => {
       failed(new NoAnswer(timeoutMs));
-    }, timeoutMs);
+    });
     call.on('error', failed);
     call.end();
   });

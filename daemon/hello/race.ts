@@ -156,6 +156,8 @@ class Race {
       if (pending.length === 0 || now >= Math.min(end, patient)) return undefined;
       const any = Promise.race(pending.map((attempt) => attempt.settled));
       await inTime(any, until - now, () => new Error('late'), { signal }).catch(() => undefined);
+      // A process that did not run for a while finds its time over before it has read what was answered meanwhile.
+      await new Promise((resolve) => setImmediate(resolve));
     }
   }
 

@@ -1,5 +1,6 @@
 // Joins a client and a remote stream: bytes both ways, half-close both ways, and one proper end whatever happens to either side.
 import type { Duplex } from 'node:stream';
+import { onSilence } from '../base/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { Flow } from './flow.ts';
@@ -48,7 +49,8 @@ export class Splice {
   #reason: SpliceEnd['reason'] = 'finished';
   #why: string | undefined;
   #cut: SpliceEnd['cut'];
-  #timer: NodeJS.Timeout | undefined;
+  /** Ends the wait that is under way. */
+  #heard: () => void = () => {};
   /** performance.now() when the client had been given everything and the end. */
   #toldAt: number | undefined;
   #ending = false;
@@ -117,7 +119,7 @@ export class Splice {
 
   #settle(): void {
     this.#over = true;
-    clearTimeout(this.#timer);
+    this.#heard();
     this.#up.detach();
     this.#down.detach();
     this.#client.off('end', this.#onHalf);
@@ -136,11 +138,11 @@ export class Splice {
   /** While one side has ended: the other may go on, but not in silence for ever, since a dead client looks just like one that listens. */
   #watch(): void {
     if (this.#ending || this.#over) return;
-    clearTimeout(this.#timer);
+    this.#heard();
     const { until, silence } = this.#patience();
     const left = until - performance.now();
     if (left <= 0) this.#finish('out of time', silence);
-    else if (until !== Infinity) this.#timer = setTimeout(() => this.#watch(), left + 1);
+    else if (until !== Infinity) this.#heard = onSilence(left + 1, () => this.#watch());
   }
 
   /** Until when (performance.now()) a half-closed stream may be silent, and who is silent then. */
@@ -167,12 +169,12 @@ export class Splice {
   #bound(): void {
     if (this.#ending) return;
     this.#ending = true;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#heard();
+    this.#heard = onSilence(this.#endMs, () => {
       this.#cut = this.#client.closed ? 'remote' : this.#remote.closed ? 'client' : 'both';
       this.#remote.destroy();
       this.#client.destroy();
-    }, this.#endMs);
+    });
   }
 
   #finish(reason: Exclude<SpliceEnd['reason'], 'finished'>, why: string): void {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { Failure, openStream } from '../../client-shim/index.ts';
+import { LIMITS } from '../../daemon/wire/limits.ts';
 import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
@@ -54,7 +55,7 @@ t.test('without a daemon', async (t) => {
   const started = performance.now();
   const failure = await failureOf(openStream({ env: home.env }));
   t.equal(failure.code, 'daemon_not_running');
-  t.ok(performance.now() - started < 100);
+  t.ok(performance.now() - started < LIMITS.silenceMs);
 
   await t.test('somebody else is on the socket', async (t) => {
     const stop = await fake(home, (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'));

@@ -96,7 +96,7 @@ t.test('a bomb costs nothing', async (t) => {
   const sizeless = Buffer.from(small);
   t.throws(() => decode(block(sizeless.subarray(0, 20), MAX_UNCOMPRESSED_BYTES)), { code: 'block_invalid' });
   const now = process.memoryUsage();
-  t.ok(performance.now() - started < 1000);
+  t.ok(performance.now() - started < 10_000);
   t.ok(
     now.arrayBuffers - highest.arrayBuffers < 1024 * 1024,
     `${now.arrayBuffers - highest.arrayBuffers} bytes`,

@@ -7,6 +7,9 @@ import { watchFiles } from '../../daemon/config/watch.ts';
 import { waitFor } from '../real/index.ts';
 import { folderFor, put } from './files.ts';
 
+/** A change that took less, ms, was brought by an event. */
+const EVENT_MS = 600;
+
 /** Watches, and tells how long each change took to be noticed. */
 function watching(t: Test, files: () => readonly string[]) {
   let changes = 0;
@@ -24,26 +27,29 @@ function watching(t: Test, files: () => readonly string[]) {
   return { watch, noticed, changes: () => changes };
 }
 
+/** The fastest of up to ten changes, and no more than are needed: the look every second, which starts anew with each, is never so fast. */
+async function fastest(change: (n: number) => Promise<number>): Promise<number> {
+  let best = Infinity;
+  for (let n = 0; n < 10 && best >= EVENT_MS; n += 1) best = Math.min(best, await change(n));
+  return best;
+}
+
 t.test('files', async (t) => {
   const folder = await folderFor(t);
   const file = join(folder, 'c/bmux.toml');
   await put(file, '1');
   const { noticed } = watching(t, () => [file, join(folder, 'not/here/x.toml')]);
   await noticed('written', () => put(file, '22'));
-  const times: number[] = [];
-  for (const text of ['333', '4444', '55555']) {
-    times.push(
-      await noticed('renamed over', async () => {
-        await put(`${file}~`, text);
-        await rename(`${file}~`, file);
-      }),
-    );
-  }
+  const renamed = await fastest((n) =>
+    noticed('renamed over', async () => {
+      await put(`${file}~`, '3'.repeat(3 + n));
+      await rename(`${file}~`, file);
+    }),
+  );
   await noticed('removed', () => unlink(file));
   await noticed('written again', () => put(file, '1'));
   await noticed('a file in folders that were not there', () => put(join(folder, 'not/here/x.toml'), '1'));
-  // A loaded machine may be late; the look every second is never so fast three times in a row.
-  t.ok(Math.min(...times) < 600, `renames noticed in ${times.map(Math.round).join(', ')} ms`);
+  t.ok(renamed < EVENT_MS, `a rename noticed in ${Math.round(renamed)} ms`);
 });
 
 t.test('folders', async (t) => {
@@ -55,10 +61,11 @@ t.test('folders', async (t) => {
   for (const round of ['one', 'two']) {
     await noticed(`folder removed, ${round}`, () => rm(config, { recursive: true }));
     await noticed(`made again, ${round}`, () => put(file, round));
-    const times: number[] = [];
-    for (const text of ['1', '22', '333'])
-      times.push(await noticed(`written in it, ${round}`, () => put(file, text)));
-    t.ok(Math.min(...times.slice(1)) < 600, 'events come from the folder that is there now');
+    await noticed(`written in it, ${round}`, () => put(file, '1'));
+    const written = await fastest((n) =>
+      noticed(`written again, ${round}`, () => put(file, '2'.repeat(2 + n))),
+    );
+    t.ok(written < EVENT_MS, 'events come from the folder that is there now');
   }
   await put(join(folder, 'a/bmux.toml'), 'aa');
   await put(join(folder, 'b/bmux.toml'), 'bbb');
@@ -123,8 +130,8 @@ t.test('close() leaves nothing', async (t) => {
   t.equal(changes, last);
   const early = watchFiles({ files: () => [file], onChange: () => (changes += 1) });
   await early.close();
-  t.notOk(
-    handles().some((kind) => /FSEvent|StatWatcher/u.test(kind)),
-    'closed before it was ready',
+  await waitFor(
+    'one closed before it was ready',
+    () => !handles().some((kind) => /FSEvent|StatWatcher|FSReq/u.test(kind)),
   );
 });

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import t from 'tap';
-import type { Health, Status, StreamInfo, StreamList, TargetList } from '../../daemon/wire/answers.ts';
+import type { Health, StreamInfo, StreamList, TargetList } from '../../daemon/wire/answers.ts';
 import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { answerIn, exchange, upgrade, upgradeText, type RawAnswer } from '../daemon/raw-http.ts';
@@ -33,7 +33,7 @@ const problem = (answer: RawAnswer): Record<string, unknown> => {
 t.test('status, health, targets and streams, to any HTTP client', async (t) => {
   const health = (await bmuxd.http('GET', '/v1/health')).body as Health;
   t.match(health, { schema: 1, state: 'ready', pid: bmuxd.pid });
-  const status = (await bmuxd.http('GET', '/v1/status')).body as Status;
+  const status = await bmuxd.status();
   t.match(status, {
     schema: 1,
     state: 'ready',

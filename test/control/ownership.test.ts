@@ -47,7 +47,7 @@ t.test('what somebody removes is bound again', async (t) => {
       () => false,
     ),
   );
-  t.match(await bmuxd.bmuxd(['status']), { status: 0 });
+  t.match(await bmuxd.bmuxd(['status', '--wait', '20']), { status: 0 });
   await (await live(bmuxd)).close();
 
   // For longer than two looks at the engine are apart: whenever it is told to bind, its folder has just gone.
@@ -92,7 +92,7 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
   await waitFor('the first one to leave', () => !isAlive(bmuxd.pid));
   t.match(bmuxd.log(), /another bmuxd has this folder now/);
   t.notMatch(next.log(), /taking the path back/, 'nobody took target sockets back and forth');
-  t.match(await next.bmuxd(['status']), { status: 0 });
+  t.match(await next.bmuxd(['status', '--wait', '20']), { status: 0 });
   await client.ping();
   const { streams } = (await next.http('GET', '/v1/streams')).body as StreamList;
   t.equal(streams.length, 1);

@@ -1,12 +1,12 @@
 // The real daemon as a fixture: its two processes in folders of their own, its commands, its shim, its library.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openStream, type OpenedStream, type OpenStreamOptions } from '../../client-shim/index.ts';
-import type { Status } from '../../daemon/wire/answers.ts';
+import type { EngineStatus, ReachedRow, Status } from '../../daemon/wire/answers.ts';
 import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 
@@ -37,7 +37,12 @@ export interface Bmuxd extends BmuxdHome {
   readonly pid: number;
   /** stderr of control so far: JSON lines, those of its engines among them. */
   log(): string;
+  /** Once every engine has answered: `GET /v1/status` itself leaves one out that is late for a moment. */
   status(): Promise<Status>;
+  /** What the engines say of targets at this moment: a status may show what they said up to 1 s ago. */
+  reached(): Promise<ReachedRow[]>;
+  /** The id of the engine that serves, once there is one. */
+  enginePid(): Promise<number>;
   /** Generations that have a socket. */
   engines(): Promise<string[]>;
   /** Runs `bmuxd` to its end. */
@@ -63,6 +68,9 @@ export interface Bmuxd extends BmuxdHome {
   stop(): Promise<void>;
 }
 
+/** ms that an engine may be late with its answer to a status. */
+const LATE_MS = 3000;
+
 export interface ShimRan {
   readonly status: number | null;
   readonly stdout: Buffer;
@@ -86,8 +94,12 @@ export async function makeHome(options: BmuxdOptions = {}): Promise<BmuxdHome> {
     XDG_STATE_HOME: join(folder, 'xdg-state'),
     ...options.env,
   };
-  const configure = (name: string, text: string): Promise<void> =>
-    writeFile(join(bmux['BMUX_CONFIG_DIR'] ?? folder, name), text);
+  /** In one step: a daemon that looks in between would take an empty file for the config. */
+  const configure = async (name: string, text: string): Promise<void> => {
+    const path = join(bmux['BMUX_CONFIG_DIR'] ?? folder, name);
+    await writeFile(`${path}.new`, text);
+    await rename(`${path}.new`, path);
+  };
   if (options.config !== undefined) await configure('bmux.toml', options.config);
   if (options.settings !== undefined)
     await writeFile(join(folder, 'settings', 'bmuxd.toml'), options.settings);
@@ -125,12 +137,36 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
       /^[a-z0-9]+\.sock$/.test(name),
     );
   const http: Bmuxd['http'] = (method, path, headers) => httpOver(socketPath, method, path, headers);
+  const status = async (): Promise<Status> => {
+    const until = performance.now() + LATE_MS;
+    for (;;) {
+      const now = (await http('GET', '/v1/status')).body as Status;
+      const late = now.engines.some(({ state }) => state === 'not answering');
+      if (!late || performance.now() > until) return now;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
   let stopped: Promise<void> | undefined;
   return {
     ...home,
     pid: child.pid,
     log: () => child.output(),
-    status: async () => (await http('GET', '/v1/status')).body as Status,
+    status,
+    reached: async () => {
+      const asked = (await engines()).map(async (name) => {
+        const { body } = await httpOver(join(folder, 'd', 'engines', name), 'GET', '/v1/engine');
+        return (body as EngineStatus).reached;
+      });
+      return (await Promise.all(asked)).flat();
+    },
+    enginePid: async () => {
+      let serving: number | undefined;
+      await waitFor('an engine that serves', async () => {
+        serving = (await status()).engines.find(({ state, pid }) => state === 'serving' && pid > 0)?.pid;
+        return serving !== undefined;
+      });
+      return serving ?? NaN;
+    },
     engines,
     bmuxd: command,
     shim: (args, input, extra) => collect(spawnShim(args, extra), input),

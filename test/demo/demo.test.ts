@@ -49,7 +49,8 @@ t.test('until Ctrl-C', async (t) => {
   for (const command of rest) {
     // What stays in the background or follows a file ends with the shell or never.
     if (command.endsWith('&') || command.startsWith('tail')) continue;
-    const { status, stdout, stderr } = await run('sh', ['-c', `${source}\n${command}`], PATH);
+    const asked = command === 'bmuxd status' ? `${command} --wait 5` : command;
+    const { status, stdout, stderr } = await run('sh', ['-c', `${source}\n${asked}`], PATH);
     t.equal(status, 0, command);
     t.equal(stderr, '', command);
     said.set(

@@ -39,7 +39,7 @@ async function showTimes({ env, targets, skipped }: Scene): Promise<boolean> {
 
 /** Prints what `bmuxd status` says; false when the daemon is not well. */
 async function showStatus({ env }: Scene): Promise<boolean> {
-  const { status, stdout, stderr } = await bmuxd(env, ['status']);
+  const { status, stdout, stderr } = await bmuxd(env, ['status', '--wait', '5']);
   say(`\n$ bmuxd status\n${stdout}${stderr}`.trimEnd());
   return status === 0;
 }

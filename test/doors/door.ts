@@ -24,8 +24,8 @@ export function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Waits for a door to be made or removed. `ms` is what the product promises, and what a busy machine adds. */
-export function doorIs(there: boolean, path: string, ms = 2000): Promise<void> {
+/** Waits for a door to be made or removed. An engine that is busy just then is told again 2 s later. */
+export function doorIs(there: boolean, path: string, ms = 20_000): Promise<void> {
   return waitFor(`${path} to be ${there ? 'made' : 'removed'}`, () => isThere(path) === there, ms);
 }
 

@@ -31,9 +31,6 @@ async function start(t: Test): Promise<{ bmuxd: Bmuxd; server: EmbeddedServer; p
   return { bmuxd, server, path };
 }
 
-const enginePid = async (bmuxd: Bmuxd): Promise<number> =>
-  (await bmuxd.status()).engines.find((engine) => engine.state === 'serving')?.pid ?? 0;
-
 t.test('control is killed, and another takes over, while clients connect', async (t) => {
   const { bmuxd, path, server } = await start(t);
   const load = startLoad(path, WORKERS);
@@ -68,7 +65,7 @@ t.test('the engine is killed while clients connect', async (t) => {
   for (const round of [1, 2]) {
     await load.more(50);
     const before = load.failures.length;
-    process.kill(await enginePid(bmuxd), 'SIGKILL');
+    process.kill(await bmuxd.enginePid(), 'SIGKILL');
     await load.more(50);
     const lost = load.failures.slice(before);
     t.ok(

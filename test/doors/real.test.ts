@@ -166,6 +166,6 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
       `all of ${String(results.length)} commands`,
     );
     await freed(t, ways.server, next);
-    t.same((await next.bmuxd(['status'])).status, 0);
+    t.same((await next.bmuxd(['status', '--wait', '20'])).status, 0);
   });
 });

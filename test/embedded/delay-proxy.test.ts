@@ -40,13 +40,15 @@ t.test('a round trip takes what it says, the first one more if the handshake is 
   const socket = dial(t, proxy);
   await once(socket, 'connect');
   const first = await exchange(socket);
-  t.ok(first >= 60 && first < 1000, `${first} ms`);
+  t.ok(first >= 60 && first < 10_000, `${first} ms`);
   proxy.setRoundTrip(0);
   const charged = await start(t, { roundTripMs: 60, handshake: true });
+  const begun = performance.now();
   const other = dial(t, charged);
   await once(other, 'connect');
-  t.ok((await exchange(other)) >= 115, 'connect and question');
-  t.ok((await exchange(other)) < 1000);
+  await exchange(other);
+  t.ok(performance.now() - begun >= 115, 'connect and question');
+  t.ok((await exchange(other)) < 10_000);
 });
 
 t.test('bytes are exact and the end comes last, both ways', async (t) => {

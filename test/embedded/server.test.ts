@@ -34,7 +34,7 @@ t.test('bytes that the server left unread reset the client', async (t) => {
 });
 
 t.test('a client without a Hello is ended, and one that is late with half a frame too', async (t) => {
-  const server = await start(t, { epoch: 4, handshakeTimeoutMs: 100 });
+  const server = await start(t, { epoch: 4, handshakeTimeoutMs: 1000 });
   const silent = new TestClient(open(t, server.socketPath));
   const slow = new TestClient(open(t, server.socketPath));
   slow.stream.write(Buffer.from('b300000004', 'hex'));
@@ -116,6 +116,7 @@ t.test('hold, other capabilities, drop, stop', async (t) => {
     type: 'hello_negotiated',
     negotiated: { capabilities: { length: 4 } },
   });
+  await waitFor('both Hellos', () => server.stats().hellos === 2);
   t.match(server.stats(), { hellos: 2, lastHello: { epoch: 4 }, requests: { hello: 2 } });
   server.dropAll();
   await client.ended();

@@ -54,7 +54,7 @@ t.test(
   async (t) => {
     const world = await startWorld(t, { settings: 'streams.spill = 1048576\n' });
     const { bmuxd, server } = world;
-    await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 1500 } });
+    await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 4000 } });
     const open = async (bytes: number): Promise<Talk> => {
       const talk = await Talk.open(bmuxd, 'tls');
       talk.socket.pause();

@@ -30,7 +30,7 @@ export interface Answered {
   readonly head: string;
 }
 
-/** Reads what comes on a socket, in pieces of the test's choice. Every wait ends after 20 s. */
+/** Reads what comes on a socket, in pieces of the test's choice. Every wait ends after 40 s. */
 export class Incoming {
   readonly socket: Socket;
   readonly #held = new ByteQueue();
@@ -66,12 +66,12 @@ export class Incoming {
   }
 
   async #until<T>(what: string, look: () => T | undefined): Promise<T> {
-    const limit = performance.now() + 20_000;
+    const limit = performance.now() + 40_000;
     for (;;) {
       const found = look();
       if (found !== undefined) return found;
       if (this.#ended) throw new Error(`the end came instead of ${what}: ${this.#rest().toString('latin1')}`);
-      if (performance.now() > limit) throw new Error(`no ${what} within 20 s`);
+      if (performance.now() > limit) throw new Error(`no ${what} within 40 s`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
         this.#wake = () => {
@@ -113,7 +113,7 @@ export class Incoming {
 
   /** What comes before the end. */
   async toEnd(): Promise<Buffer> {
-    const limit = performance.now() + 20_000;
+    const limit = performance.now() + 40_000;
     while (!this.#ended && performance.now() < limit) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1000);
@@ -123,7 +123,7 @@ export class Incoming {
         };
       });
     }
-    if (!this.#ended) throw new Error('no end within 20 s');
+    if (!this.#ended) throw new Error('no end within 40 s');
     return this.#rest();
   }
 }

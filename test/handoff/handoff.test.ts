@@ -4,14 +4,18 @@ import t, { type Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern } from '../embedded/traffic.ts';
-import { waitFor } from '../real/child.ts';
+import { isAlive, waitFor } from '../real/child.ts';
 import { Incoming, rawModeFrame, requestHead } from './asking.ts';
 import { upgradesLoseNothing } from './upgrades.ts';
 
-async function start(t: Test): Promise<{ readonly bmuxd: Bmuxd; readonly server: Embedded }> {
-  const bmuxd = await startBmuxd();
+/** `timeoutMs`: what a request for a stream may take. */
+async function start(
+  t: Test,
+  timeoutMs: number,
+): Promise<{ readonly bmuxd: Bmuxd; readonly server: Embedded }> {
+  const bmuxd = await startBmuxd({ config: `[general]\nserver_timeout = ${timeoutMs}\n` });
   const socketPath = join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
-  const server = await launchEmbedded({ socketPath, server: { epoch: 4 } });
+  const server = await launchEmbedded({ socketPath, server: { epoch: 4, handshakeTimeoutMs: 60_000 } });
   t.teardown(async () => {
     await bmuxd.stop();
     await server.stop();
@@ -31,7 +35,7 @@ const enginePid = async (bmuxd: Bmuxd): Promise<number> => {
   return pid ?? 0;
 };
 
-const shared = await start(t);
+const shared = await start(t, 30_000);
 
 t.test('1,000 upgrades lose no byte', async (t) => {
   const { bmuxd, server } = shared;
@@ -109,7 +113,7 @@ t.test('an engine that dies with sockets in its hands', async (t) => {
     return engines.some((engine) => engine.pid !== pid && engine.state === 'serving');
   });
   // A second on a machine that has nothing else to do.
-  t.ok(performance.now() - killed < 5000);
+  t.ok(performance.now() - killed < 20_000);
   await server.command({ do: 'release' });
   for (const client of clients) {
     t.equal((await client.answer()).status, 101, 'served by the next one');
@@ -126,10 +130,17 @@ t.test('a request that kills every engine is told so', async (t) => {
   await server.command({ do: 'hold' });
   const client = new Incoming(bmuxd.socketPath);
   client.socket.write(requestHead(bmuxd));
+  let killed = 0;
   for (let death = 0; death < 2; death += 1) {
-    await waitFor('it to be with an engine', async () => (await bmuxd.status()).streams === 1);
-    process.kill(await enginePid(bmuxd), 'SIGKILL');
-    await waitFor('the engine to be gone', async () => (await bmuxd.status()).streams === 0 || client.ended);
+    let pid = 0;
+    await waitFor('it to be with an engine', async () => {
+      const { engines } = await bmuxd.status();
+      pid = engines.find((engine) => engine.pid !== killed && engine.streams === 1)?.pid ?? 0;
+      return pid !== 0;
+    });
+    process.kill(pid, 'SIGKILL');
+    killed = pid;
+    await waitFor('the engine to be gone', () => !isAlive(pid));
   }
   const { status } = await client.answer();
   t.equal(status, 503);
@@ -138,9 +149,8 @@ t.test('a request that kills every engine is told so', async (t) => {
 });
 
 t.test('an engine that is stopped, and wakes up again', async (t) => {
-  const { bmuxd, server } = await start(t);
   // Long enough that those who wait see the next engine come.
-  await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 15000\n');
+  const { bmuxd, server } = await start(t, 15_000);
   const pid = await enginePid(bmuxd);
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => {
@@ -163,8 +173,8 @@ t.test('an engine that is stopped, and wakes up again', async (t) => {
       return client.answer();
     }),
   );
-  t.ok(slowest < 1000, `control answered within ${Math.round(slowest)} ms`);
-  t.ok(performance.now() - since < 25_000, 'in bounded time');
+  t.ok(slowest < 5000, `control answered within ${Math.round(slowest)} ms`);
+  t.ok(performance.now() - since < 45_000, 'in bounded time');
   const statuses = answers.map(({ status }) => status).sort((a, b) => a - b);
   t.strictSame(statuses.slice(0, 3), [101, 101, 101], 'those that were not sent to it are served by another');
   t.equal(statuses[3], 504, 'the one that was is told');

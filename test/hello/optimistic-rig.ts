@@ -122,7 +122,7 @@ export class Rig {
         line.ends += 1;
         this.log.push(`end ${String(this.lines.indexOf(line))}`);
         this.log.push(...leftOn(stream).map((name) => `fault: ${name} was left`));
-        void endGracefully(stream, 50);
+        void endGracefully(stream, 5000);
       },
     });
     this.client.on('data', (chunk: Buffer) => (this.heard = Buffer.concat([this.heard, chunk])));

@@ -90,7 +90,7 @@ export async function startFarWorld(
     iroh,
     startIroh,
     tomlFor,
-    row: async (target) => (await bmuxd.status()).reached.find((row) => row.target === target),
+    row: async (target) => (await bmuxd.reached()).find((row) => row.target === target),
     ask: async (target) => {
       const { stream, info } = await bmuxd.open({ target });
       const client = new TestClient(stream, { epoch: info.epoch });

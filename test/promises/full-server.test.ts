@@ -65,7 +65,7 @@ t.test('idle spares of other clients', async (t) => {
   const { bmuxd, row } = world;
   for (let i = 0; i < 3; i += 1) (await live(world, kind(i)))();
   await settled(world);
-  t.ok(((await row('far'))?.spares ?? 0) >= 3, 'one of each');
+  await waitFor('one of each', async () => ((await row('far'))?.spares ?? 0) >= 3);
   const ends = [];
   for (let i = 0; i < PLACES - 1; i += 1) ends.push(await live(world));
   // The last place, and a kind of client that the server has not seen.

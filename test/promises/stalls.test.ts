@@ -30,27 +30,22 @@ async function startServer(t: Test, bmuxd: Bmuxd, name = 'server.sock'): Promise
   return socketPath;
 }
 
-async function enginePid(bmuxd: Bmuxd): Promise<number> {
-  const pid = (await bmuxd.status()).engines[0]?.pid;
-  if (pid === undefined) throw new Error('there is no engine');
-  return pid;
-}
-
 const ready = (bmuxd: Bmuxd): number => bmuxd.log().match(/engine is ready/g)?.length ?? 0;
 
 t.test('control that was stopped while its engine answered a client', async (t) => {
   const bmuxd = await startHere(t);
   const socketPath = await startServer(t, bmuxd, 'real.sock');
+  let goOn: (() => void) | undefined;
   // Its first answer comes late: the hand-off is not settled when control stops.
   const slow = createServer({ allowHalfOpen: true }, (near) => {
     const far = connect({ path: socketPath, allowHalfOpen: true });
     for (const socket of [near, far]) socket.on('error', () => undefined);
     near.pipe(far);
     far.once('data', (answer: Buffer) => {
-      setTimeout(() => {
+      goOn = () => {
         near.write(answer);
         far.pipe(near);
-      }, 1000);
+      };
     });
   });
   slow.listen(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
@@ -58,8 +53,9 @@ t.test('control that was stopped while its engine answered a client', async (t) 
     slow.close();
   });
   const opening = bmuxd.open({ target: 'one' });
-  await sleep(400);
+  await waitFor('the Hello to be answered', () => goOn !== undefined);
   bmuxd.signal('SIGSTOP');
+  goOn?.();
   const { stream, info } = await opening;
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
@@ -74,7 +70,7 @@ t.test('an engine that was stopped while a server answered', async (t) => {
   const { bmuxd, row, ask } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   await ask('far');
   await waitFor('spares', async () => ((await row('far'))?.spares ?? 0) > 0);
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   // The server's answers are on their way when the engine stops.
   const { stream, info } = await bmuxd.open({ target: 'far' });
   t.equal(info.warm, true);
@@ -91,7 +87,7 @@ t.test('an engine that was stopped while a server answered', async (t) => {
 t.test('an engine that was given up drains when it runs again', async (t) => {
   const bmuxd = await startHere(t);
   await startServer(t, bmuxd);
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   const [socket = ''] = await bmuxd.engines();
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => {
@@ -109,7 +105,7 @@ t.test('an engine that was given up drains when it runs again', async (t) => {
 
 t.test('a target that is new while the engine hangs for a moment', async (t) => {
   const bmuxd = await startHere(t);
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   process.kill(pid, 'SIGSTOP');
   await bmuxd.configure('bmux.toml', TWO);
   await sleep(LIMITS.engineAnswerMs + 1000);
@@ -135,10 +131,16 @@ t.test('the folder of the engines vanishes alone', async (t) => {
 
 t.test('reload while no engine can start', async (t) => {
   const bmuxd = await startHere(t);
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   const engines = join(bmuxd.folder, 'd', 'engines');
-  await rm(engines, { recursive: true });
-  await writeFile(engines, '');
+  // Control makes the folder again when it is gone for a moment.
+  await waitFor('a file in its place', async () => {
+    await rm(engines, { recursive: true, force: true });
+    return writeFile(engines, '', { flag: 'wx' }).then(
+      () => true,
+      () => false,
+    );
+  });
   process.kill(pid, 'SIGKILL');
   await bmuxd.configure('bmux.toml', TWO);
   // It says what is wrong, and does not wait for it to pass.
@@ -154,4 +156,26 @@ t.test('stop finds an engine whose socket has just vanished', async (t) => {
   t.equal((await bmuxd.http('POST', '/v1/stop')).status, 202);
   await waitFor('the engine to leave', () => bmuxd.log().includes('engine leaves'));
   t.notMatch(bmuxd.log(), /were killed/);
+});
+
+t.test('stop waits for an engine that does not run for a moment', async (t) => {
+  const bmuxd = await startHere(t);
+  await startServer(t, bmuxd);
+  const { stream, info } = await bmuxd.open({ target: 'local' });
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await client.ping();
+  const pid = await bmuxd.enginePid();
+  process.kill(pid, 'SIGSTOP');
+  t.teardown(() => {
+    if (isAlive(pid)) process.kill(pid, 'SIGCONT');
+  });
+  t.equal((await bmuxd.http('POST', '/v1/stop')).status, 202);
+  await sleep(LIMITS.engineAnswerMs + 300);
+  process.kill(pid, 'SIGCONT');
+  stream.end();
+  await client.ended();
+  await waitFor('control to leave', () => !isAlive(bmuxd.pid));
+  t.match(bmuxd.log(), /"reason":"(stopped|finished)".*"stream over"/);
+  t.match(bmuxd.log(), /engine leaves/);
+  t.notMatch(bmuxd.log(), /are not waited for/);
 });

@@ -43,6 +43,8 @@ export async function waitFor(
 
 /** True while there is a process with this id. */
 export function isAlive(pid: number): boolean {
+  // 0 is this test's own group, which is there, and which no test wants to end.
+  if (pid <= 0) throw new Error(`${String(pid)} is no process`);
   try {
     process.kill(pid, 0);
     return true;

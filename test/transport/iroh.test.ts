@@ -135,7 +135,7 @@ t.test('a peer that never ends is let go after the bound', async (t) => {
   await readBytes(stream, 1);
   const start = performance.now();
   await endGracefully(stream, 150);
-  t.ok(performance.now() - start < 3000);
+  t.ok(performance.now() - start < 4500);
   await connection.close(150);
   await waitFor('the peer to see the close', () => connections[0]?.closeReason() !== null);
 });

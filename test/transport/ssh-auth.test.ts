@@ -206,10 +206,10 @@ t.test('agents that misbehave', async (t) => {
     listen(t, (socket) => {
       socket.on('data', (chunk) => socket.write(chunk[4] === 11 ? list : sign));
     });
-  const fails = async (t: Test, list: Buffer, sign: Buffer) => {
+  const fails = async (t: Test, list: Buffer, sign: Buffer, ms = 10_000) => {
     const dial = await host(t, () => challengeLine([vector.second_key.fingerprint]));
     const agentSocket = await agent(t, list, sign);
-    return failureOf(authenticate(dial(), { ...within(400), agentSocket, label: 'prod' }));
+    return failureOf(authenticate(dial(), { ...within(ms), agentSocket, label: 'prod' }));
   };
   const list = sshString(identities);
   const sha1 = sshString(
@@ -231,7 +231,7 @@ t.test('agents that misbehave', async (t) => {
     t.match((await fails(t, cut, huge)).data.causes[0], /truncated/);
   });
   t.test('silence is a timeout', async (t) => {
-    t.equal((await fails(t, list, Buffer.alloc(0))).code, 'ssh_auth_timeout');
+    t.equal((await fails(t, list, Buffer.alloc(0), 400)).code, 'ssh_auth_timeout');
   });
   t.test('no agent at all', async (t) => {
     const dial = await host(t, () => '');
