@@ -104,9 +104,10 @@ t.test('a stream without a server behind the gateway ends after the handshake', 
 
 /** The same questions for the embedded gateway and for the real one. `held`: connections at the server. */
 async function flaws(t: Test, address: Address, held: () => number | Promise<number>): Promise<void> {
-  const before = await held();
   const heldBecomes = (count: number): Promise<void> =>
-    real.waitFor(`${count} connections at the server`, async () => (await held()) === before + count);
+    real.waitFor(`${count} connections at the server`, async () => (await held()) === count);
+  // A gateway that has just started may have looked whether its server is there.
+  await heldBecomes(0);
   const ping = encodeRequestFrame(3, 2n, { type: 'ping' });
   const helloV3 = encodeRequestFrame(3, 1n, {
     type: 'hello',

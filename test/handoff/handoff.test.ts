@@ -26,15 +26,6 @@ async function start(
 const nothingHeld = (server: Embedded): Promise<void> =>
   waitFor('the places to come back', async () => (await server.status()).connections === 0);
 
-const enginePid = async (bmuxd: Bmuxd): Promise<number> => {
-  let pid: number | undefined;
-  await waitFor('a serving engine', async () => {
-    pid = (await bmuxd.status()).engines.find(({ state }) => state === 'serving')?.pid;
-    return pid !== undefined;
-  });
-  return pid ?? 0;
-};
-
 const shared = await start(t, 30_000);
 
 t.test('1,000 upgrades lose no byte', async (t) => {
@@ -75,7 +66,7 @@ t.test('bytes, ends and deaths while the dial is under way', async (t) => {
 t.test('a client that writes without end is not read before its stream is there', async (t) => {
   const { bmuxd, server } = shared;
   // The engine takes nothing: the socket stays with control.
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => process.kill(pid, 'SIGCONT'));
   const client = new Incoming(bmuxd.socketPath);
@@ -101,7 +92,7 @@ t.test('a client that writes without end is not read before its stream is there'
 t.test('an engine that dies with sockets in its hands', async (t) => {
   const { bmuxd, server } = shared;
   await server.command({ do: 'hold' });
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   const clients = Array.from({ length: 12 }, () => new Incoming(bmuxd.socketPath));
   for (const { socket } of clients)
     socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 70_000)]));
@@ -151,7 +142,7 @@ t.test('a request that kills every engine is told so', async (t) => {
 t.test('an engine that is stopped, and wakes up again', async (t) => {
   // Long enough that those who wait see the next engine come.
   const { bmuxd, server } = await start(t, 15_000);
-  const pid = await enginePid(bmuxd);
+  const pid = await bmuxd.enginePid();
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => {
     try {
