@@ -45,7 +45,7 @@ async function commands(t: Test, env: Env, session: string): Promise<void> {
 
 /**
  * On a busy machine bmux does not hear a key that comes while it draws, or draws what it has only when the next key comes; without the
- * broker too (one attach of 80 to a server on the same machine). So the key is pressed until it shows.
+ * broker too (one attach of 200 to a server on the same machine). So the key is pressed until it shows.
  */
 async function pressedUntil(tmux: Tmux, window: string, key: string, pattern: RegExp): Promise<void> {
   await waitFor(`${key} to lead to ${String(pattern)}`, async () => {
