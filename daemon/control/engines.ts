@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts';
 import type { BmuxdPaths, Env } from '../base/paths.ts';
 import { onSilence } from '../base/deadline.ts';
 import { textOf } from '../base/failure.ts';
-import { askEngine, NoAnswer } from '../handoff/ask.ts';
+import { askEngine, isSilence } from '../handoff/ask.ts';
 import type { HandoffSender } from '../handoff/sender.ts';
 import type { BrokerEvent } from '../wire/answers.ts';
 import { isFromEngine, type EngineStart, type ToEngine } from '../wire/engine-messages.ts';
@@ -281,7 +281,7 @@ export class Engines {
       engine.unfound = 0;
     } catch (error) {
       // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well, and binds it again.
-      if (error instanceof Error && error.cause instanceof NoAnswer) engine.missed += 1;
+      if (isSilence(error)) engine.missed += 1;
       else engine.unfound += 1;
       this.#options.log.warn(
         { generation: engine.generation, missed: engine.missed, unfound: engine.unfound, why: textOf(error) },

@@ -3,7 +3,7 @@ import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../base/deadline.ts';
 import { isListening } from '../handoff/bind.ts';
-import { askEngine, NoAnswer } from '../handoff/ask.ts';
+import { askEngine, isSilence } from '../handoff/ask.ts';
 import { LIMITS } from '../wire/limits.ts';
 import {
   SCHEMA,
@@ -132,7 +132,7 @@ export class Generations {
   async #tellToStop(generation: string): Promise<void> {
     const tell = (): Promise<unknown> => askEngine(this.#path(generation), 'POST', '/v1/stop');
     await tell().catch((error: unknown) => {
-      if (error instanceof Error && error.cause instanceof NoAnswer) return tell();
+      if (isSilence(error)) return tell();
       throw error;
     });
   }

@@ -69,6 +69,11 @@ function parsed(text: string): unknown {
   }
 }
 
+/** Whether `askEngine` failed since nothing was said: somebody is there, and busy, stopped or hung. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof Error && error.cause instanceof NoAnswer;
+}
+
 /** One request to an engine. Rejects with `engine_unavailable`. */
 export async function askEngine(
   socketPath: string,
