@@ -41,7 +41,7 @@ function now(): number {
 
 /**
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
- * `daemon_not_running` (at once), `daemon_not_answering` (about 2 s of silence on both sockets), `daemon_lost` (after `LIMITS.replacedMs`).
+ * `daemon_not_running` (at once), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
  */
 export async function askForStream(asked: Asked): Promise<Granted> {
   const until = now() + asked.budgetMs;
@@ -166,6 +166,9 @@ function unreachable(socket: string, error: NodeJS.ErrnoException, again: boolea
     case 'EAGAIN':
       // Its queue of connections is full: a crowd, or a daemon that accepts none.
       return new Lost(fail('daemon_not_answering', { socket }, error));
+    case 'ECONNRESET':
+      // It was killed between our connect and its accept.
+      return new Lost(fail('daemon_lost', {}, error));
     case 'EACCES':
     case 'EPERM':
       return fail('control_socket_denied', { socket }, error);

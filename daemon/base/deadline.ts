@@ -62,15 +62,15 @@ export function inTime<T>(
     const settle = (end: () => void): void => {
       if (settled) return;
       settled = true;
-      clearTimeout(timer);
+      stopWaiting();
       signal?.removeEventListener('abort', onAbort);
       end();
     };
-    const timer = setTimeout(() => {
+    const stopWaiting = onSilence(ms, () => {
       settle(() => {
         reject(late());
       });
-    }, ms);
+    });
     const onAbort = (): void => {
       settle(() => {
         reject(signal?.reason instanceof Error ? signal.reason : late());

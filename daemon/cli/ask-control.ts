@@ -9,7 +9,7 @@ import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { failureIn } from '../wire/problem.ts';
 
-/** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, or the failure that the daemon sent. */
+/** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, `daemon_lost`, or the failure that the daemon sent. */
 export async function askControl(
   env: Env,
   method: Question['method'],
@@ -47,6 +47,8 @@ export function unasked(error: unknown, socket: string): Failure {
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
   // A full queue of connections: somebody is there who does not accept them.
   if (error instanceof NoAnswer || errno === 'EAGAIN') return fail('daemon_not_answering', { socket }, error);
+  // Killed before it had answered.
+  if (errno === 'ECONNRESET' || errno === 'EPIPE') return fail('daemon_lost', {}, error);
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);
 }
 

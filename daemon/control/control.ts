@@ -75,6 +75,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       events.add(event);
     },
   });
+  const generations = new Generations({ dir: paths.enginesDir });
   const engines = new Engines({
     paths,
     version,
@@ -97,13 +98,15 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     onEvent: (event) => {
       events.add(event);
     },
+    onStatus: (generation, status) => {
+      generations.heard(generation, status);
+    },
     onStaleDoor: (door) => {
       targetDoors.renew(door).catch((error: unknown) => {
         log.info({ door, err: asFailure(error).data }, 'the target could not be resolved anew');
       });
     },
   });
-  const generations = new Generations({ dir: paths.enginesDir });
   const max = (): number => settings()['contexts.max'];
   const contexts: Contexts = new Contexts({
     env,

@@ -29,6 +29,8 @@ export interface EnginesOptions {
   /** The engine gets nothing more: it ended, or is retired. */
   readonly onLeave: (engine: ChildProcess, why: string) => void;
   readonly onEvent: (event: BrokerEvent) => void;
+  /** What the current engine says of itself at each look. */
+  readonly onStatus: (generation: string, status: unknown) => void;
   /** The plan of that target socket led nowhere. */
   readonly onStaleDoor: (door: string) => void;
 }
@@ -276,9 +278,11 @@ export class Engines {
     const engine = this.#current;
     if (engine?.ready !== true) return;
     try {
-      await askEngine(join(this.#options.paths.enginesDir, `${engine.generation}.sock`), 'GET', '/v1/engine');
+      const socketPath = join(this.#options.paths.enginesDir, `${engine.generation}.sock`);
+      const { body } = await askEngine(socketPath, 'GET', '/v1/engine');
       engine.missed = 0;
       engine.unfound = 0;
+      this.#options.onStatus(engine.generation, body);
     } catch (error) {
       // Somebody has removed its socket (a cleaner of temp folders): the engine itself may be well, and binds it again.
       if (isSilence(error)) engine.missed += 1;

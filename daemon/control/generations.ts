@@ -65,6 +65,14 @@ export class Generations {
     return { engines, reached };
   }
 
+  /** What an engine has said of itself, asked by whomever: a survey counts it for a while when the engine is late. */
+  heard(generation: string, status: unknown): void {
+    if (isEngineStatus(status)) {
+      this.#silent.delete(generation);
+      this.#last.set(generation, { status, at: performance.now() });
+    } else this.#silent.add(generation);
+  }
+
   /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
   async #glance(generation: string): Promise<boolean> {
     let asked = this.#asked.get(generation);
@@ -72,10 +80,7 @@ export class Generations {
       asked = this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs)
         .then((answer) => {
           if (answer === undefined) return false;
-          this.#silent.delete(generation);
-          if (isEngineStatus(answer.body))
-            this.#last.set(generation, { status: answer.body, at: performance.now() });
-          else this.#silent.add(generation);
+          this.heard(generation, answer.body);
           return true;
         })
         .finally(() => this.#asked.delete(generation));

@@ -20,8 +20,8 @@ export const LIMITS = {
   surveyMs: 80,
   /** The same for one that has not answered the last time, ms. */
   glanceMs: 10,
-  /** ms that the last answer of an engine stands for one that is late: longer, and a status would not see one that has just stopped. */
-  surveyKeptMs: 1000,
+  /** ms that the last answer of an engine, to a status or a look, stands for one that is late: a look and the time that its answer may take. */
+  surveyKeptMs: 3000,
   /** ms that control allows an engine beyond a request's own budget before it answers for it. */
   engineGraceMs: 1500,
   /** ms a graceful end of a stream may take: close_notify or finish, then read to the peer's end (spec/wire.md §5, §6). */

@@ -1,11 +1,14 @@
 // Tests the client where no daemon answers as it should: none, somebody else, one that is going, one that is replaced. And its types.
-import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, unlink, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { Failure, openStream } from '../../client-shim/index.ts';
+import { isAnswering } from '../../client-shim/probe.ts';
+import { isListening } from '../../daemon/handoff/bind.ts';
 import { LIMITS } from '../../daemon/wire/limits.ts';
 import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
@@ -82,6 +85,45 @@ t.test('without a daemon', async (t) => {
     stop = await fake(home, (socket) => socket.destroy());
     const { data } = await failureOf(openStream({ env: home.env, timeoutMs: 300 }));
     t.match(data, { code: 'daemon_lost', exitStatus: 1 });
+    await stop();
+  });
+
+  await t.test('a daemon that is killed before it accepts', async (t) => {
+    const child = spawn(process.execPath, [
+      '-e',
+      'require("node:net").createServer().listen(process.argv[1])',
+      home.socketPath,
+    ]);
+    t.teardown(() => child.kill('SIGKILL'));
+    await waitFor('it to listen', () => isListening(home.socketPath, 1000));
+    child.kill('SIGSTOP');
+    await waitFor('it to stand still', async () => !(await isAnswering(home.socketPath)));
+    const opening = openStream({ env: home.env });
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    // This process learns of its connect after that.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+    await gone;
+    await unlink(home.socketPath);
+    const stop = await fake(home, (socket) => socket.end('HTTP/1.1 204 No Content\r\n\r\n'));
+    t.equal((await failureOf(opening)).code, 'nothing_there');
+    await stop();
+  });
+
+  await t.test('one late word about its health does not end a long dial', async (t) => {
+    const sockets: Socket[] = [];
+    const stop = await fake(home, (socket) => {
+      sockets.push(socket);
+      // The stream, then two questions: the daemon does not come to the first one in time.
+      if (sockets.length < 3) return;
+      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}');
+      sockets[0]?.write(
+        'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-2","warnings":[]}\r\n\r\n',
+      );
+    });
+    const { stream, info } = await openStream({ env: home.env });
+    t.equal(info.id, 'x-2');
+    stream.destroy();
     await stop();
   });
 

@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import type { Status } from '../../daemon/wire/answers.ts';
 import { LIMITS } from '../../daemon/wire/limits.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { connected, doorIs, doorPath } from '../doors/door.ts';
@@ -82,6 +83,24 @@ t.test('an engine that was stopped while a server answered', async (t) => {
   await echoed;
   await client.close();
   t.notMatch(bmuxd.log(), /promise broken/);
+});
+
+t.test('a status that finds the engine late for a moment', async (t) => {
+  const bmuxd = await startHere(t);
+  const pid = await bmuxd.enginePid();
+  t.teardown(() => {
+    process.kill(pid, 'SIGCONT');
+  });
+  // The last status is long ago; control has looked at its engine meanwhile.
+  await sleep(2 * LIMITS.heartbeatMs);
+  process.kill(pid, 'SIGSTOP');
+  const { body } = await bmuxd.http('GET', '/v1/status');
+  t.match(body, { state: 'ready', engines: [{ pid }], problems: [] });
+  // One that stays silent is told of.
+  await waitFor('the status to say so', async () => {
+    const status = (await bmuxd.http('GET', '/v1/status')).body as Status;
+    return status.problems.some(({ failure }) => failure.code === 'engine_silent');
+  });
 });
 
 t.test('an engine that was given up drains when it runs again', async (t) => {
