@@ -19,6 +19,9 @@ export interface Survey {
   readonly reached: readonly ReachedRow[];
 }
 
+/** Engines whose last words are kept; more than live side by side. */
+const MAX_HEARD = 64;
+
 /** The engines behind `engines/{generation}.sock`. */
 export class Generations {
   readonly #dir: string;
@@ -69,7 +72,11 @@ export class Generations {
   heard(generation: string, status: unknown): void {
     if (isEngineStatus(status)) {
       this.#silent.delete(generation);
+      // The one that was heard longest ago goes first: without a status nobody looks which engines are still there.
+      this.#last.delete(generation);
       this.#last.set(generation, { status, at: performance.now() });
+      const [oldest] = this.#last.keys();
+      if (this.#last.size > MAX_HEARD && oldest !== undefined) this.#last.delete(oldest);
     } else this.#silent.add(generation);
   }
 
