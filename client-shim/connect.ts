@@ -10,6 +10,9 @@ import { isAnswering } from './probe.ts';
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
 
+/** ms, the longest that a timer can wait: beyond it Node makes 1 ms of it. */
+const LONGEST_MS = 0x7fff_ffff;
+
 export interface Asked {
   readonly socketPath: string;
   /** JSON of the request, escaped to ASCII. */
@@ -141,7 +144,7 @@ function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
       () => {
         failed(fail('out_of_time', { ms: Math.round(asked.budgetMs), step: 'bmuxd opened the stream' }));
       },
-      Math.max(1, ms),
+      Math.min(LONGEST_MS, Math.max(1, ms)),
     );
     let silence = setTimeout(ask, LIMITS.silenceMs);
     signal?.addEventListener('abort', onAbort, { once: true });

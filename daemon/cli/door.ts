@@ -21,7 +21,7 @@ async function variablesFor(target: string, context: CommandContext): Promise<Va
   await reach(target, { ...context, env }, 'bmuxd env');
   const request: StreamRequest = { target, cwd, env: whitelisted(env) };
   // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
-  const door = (await askControl(env, 'POST', '/v1/doors', 5 * LIMITS.engineAnswerMs, {
+  const door = (await askControl(env, 'POST', '/v1/doors', LIMITS.doorMs + 2 * LIMITS.silenceMs, {
     'bmux-request': asciiJson(request),
   })) as DoorAnswer;
   return doorVariables(door.runtimeDir, bmuxdPaths(env).controlSocket);

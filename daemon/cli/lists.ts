@@ -1,5 +1,6 @@
 // `bmuxd streams` and `bmuxd targets`: what is open, and where one can go.
 import type { StreamList, TargetList } from '../wire/answers.ts';
+import { withoutDoor } from '../control/door-env.ts';
 import { whitelisted } from '../wire/caller-env.ts';
 import { fail } from '../wire/fail.ts';
 import { asciiJson } from '../wire/header.ts';
@@ -66,9 +67,10 @@ export const targets: Command = {
   options: json,
   maxArgs: 0,
   run: async ({ env, cwd, out, options }) => {
+    const before = withoutDoor(env);
     // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
     const list = (await askControl(env, 'GET', '/v1/targets', 2 * LIMITS.prepareMs, {
-      'Bmux-Request': asciiJson({ cwd, env: whitelisted(env) }),
+      'Bmux-Request': asciiJson({ cwd, env: whitelisted(before) }),
     })) as TargetList;
     if (options['json'] === true) {
       out(`${JSON.stringify(list, null, 2)}\n`);

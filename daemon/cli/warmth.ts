@@ -1,4 +1,5 @@
 // `bmuxd warm` and `bmuxd drop`: make a target warm before it is needed, let go of what is warm.
+import { withoutDoor } from '../control/door-env.ts';
 import { asciiJson } from '../wire/header.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -21,7 +22,7 @@ export const warm: Command = {
   options: {},
   maxArgs: 1,
   run: async (context) => {
-    await reach(targetOf('warm', context), context, 'bmuxd warm');
+    await reach(targetOf('warm', context), { ...context, env: withoutDoor(context.env) }, 'bmuxd warm');
     return 0;
   },
 };
@@ -33,10 +34,12 @@ export const drop: Command = {
   options: {},
   maxArgs: 1,
   run: async (context) => {
-    const { env, cwd } = context;
+    const { cwd } = context;
+    const env = withoutDoor(context.env);
     const request: StreamRequest = { target: targetOf('drop', context), cwd, env: whitelisted(env) };
     const headers = { 'bmux-request': asciiJson(request) };
-    await askControl(env, 'POST', '/v1/drop', 5 * LIMITS.engineAnswerMs, headers);
+    // Longer than control itself takes at most: its own words say more.
+    await askControl(env, 'POST', '/v1/drop', LIMITS.prepareMs + 2 * LIMITS.silenceMs, headers);
     return 0;
   },
 };

@@ -20,8 +20,8 @@ export interface Composed {
 const SERVER_TIMEOUT_MS = 5000;
 /** Default of a target's `connect_timeout_ms`, ms. */
 const CONNECT_TIMEOUT_MS = 8000;
-/** Longest time a timer can wait for, ms (24.8 days): a longer one would fire at once. */
-const LONGEST_MS = 0x7fff_ffff;
+/** Longest time a timer can wait for, ms (24.8 days), with room for what is waited beyond a budget: a longer one would fire at once. */
+const LONGEST_MS = 0x7fff_ffff - 60_000;
 
 /** True for `IP:PORT` and `[IPv6]:PORT`, as bmux reads `iroh_ip_addr`: no host names (spec/v4.md §4). */
 export function isSocketAddress(text: string): boolean {

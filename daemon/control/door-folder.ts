@@ -1,9 +1,12 @@
 // The folder of a target socket: 0500, so that nothing can be bound or unlinked inside, behind a symlink that is swapped whole (design.md).
+// The symlink outlives the folder and leads nowhere then: a bmux in a shell that still has its path fails there (its mkdir says EEXIST, to root as
+// well), where without it it would make the folder, and start a server of its own in it.
 import { createHash, randomBytes } from 'node:crypto';
 import { readlinkSync, unlinkSync } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, symlink, unlink } from 'node:fs/promises';
 import type { Server } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../base/failure.ts';
 import { isListening, maxSocketPath } from '../handoff/bind.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -12,10 +15,12 @@ import { LIMITS } from '../wire/limits.ts';
 const SOCKET = 'server.sock';
 /** A name that needs no change to be a folder's. Capitals do: two names may be one to the file system of macOS. */
 const SAFE = /^[a-z0-9_][a-z0-9._-]*$/;
-/** What a target's name can never be: folders before they serve, folders that serve, links before they are swapped in. */
-const OURS = /^\.[ndl][0-9a-f]{6}$/;
+/** What a target's name can never be: folders before they serve, that serve, and that are going; links before they are swapped in. */
+const OURS = /^\.[ndlg][0-9a-f]{6}$/;
 /** ms for which a folder or link without a listener is taken for one that is just being made. */
 const YOUNG_MS = 10_000;
+/** Links that lead nowhere which are kept in one folder of doors; further ones replace the oldest. */
+const MAX_DEAD_LINKS = 256;
 
 /** One target socket in the file system. */
 export interface DoorFolder {
@@ -24,8 +29,13 @@ export interface DoorFolder {
   readonly socketPath: string;
   /** True while the path leads to our own socket: root is not held back by 0500. */
   isOurs(): Promise<boolean>;
-  /** Takes the path away, if it is still ours. The listening socket itself is the caller's. Safe to call twice. */
-  remove(): Promise<void>;
+  /**
+   * Takes the folder away: the path leads nowhere then, unless somebody has swapped it. The listening socket itself is the caller's. Safe to
+   * call twice. Resolves with the folder that is kept since somebody else's server listens in it.
+   */
+  remove(): Promise<string | undefined>;
+  /** The folder that had taken the path before, and is kept since somebody else's server listens in it. */
+  readonly setAside: string | undefined;
 }
 
 const hashed = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10);
@@ -74,18 +84,16 @@ export async function makeDoorFolder(
     await rename(bound, folder);
     await chmod(folder, 0o500);
     await symlink(target, fresh);
-    await replaceLink(fresh, link);
+    const setAside = await replaceLink(fresh, link);
     return {
       runtimeDir: link,
+      setAside,
       socketPath: join(link, SOCKET),
       isOurs: async () => {
         const now = await lstat(join(link, SOCKET), { bigint: true }).catch(() => undefined);
         return now?.ino === ino && now.dev === dev;
       },
-      remove: async () => {
-        unlinkIf(link, target);
-        await removeFolder(folder);
-      },
+      remove: () => putAway(folder, ino),
     };
   } catch (error) {
     server.close();
@@ -106,17 +114,37 @@ function listenHere(server: Server, path: string): Promise<void> {
   });
 }
 
-/** A rename does not replace a folder that somebody put there instead of the link. */
-async function replaceLink(fresh: string, link: string): Promise<void> {
+/** A rename does not replace a folder that somebody put there instead of the link. Resolves with where that is now, when it is in use. */
+async function replaceLink(fresh: string, link: string): Promise<string | undefined> {
   const there = await lstat(link).catch(() => undefined);
-  if (there?.isDirectory() === true) await removeFolder(link);
+  const setAside = there?.isDirectory() === true ? await putAway(link, undefined) : undefined;
   await rename(fresh, link);
+  return setAside;
 }
 
 /**
- * Removes a link that still leads where we left it. Not one step: a link that is swapped in right between the two is lost, and its maker,
- * which looks after it, makes a new one.
+ * Takes a folder from its path in one step and removes it, unless somebody else's server listens in it: sessions that nobody could reach any
+ * more would be worse than a folder that stays. `ours`: inode of our own socket. Resolves with the folder that is kept.
  */
+async function putAway(folder: string, ours: bigint | undefined): Promise<string | undefined> {
+  const going = join(dirname(folder), `.g${randomBytes(3).toString('hex')}`);
+  try {
+    await rename(folder, going);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  const socket = await lstat(join(going, SOCKET), { bigint: true }).catch(() => undefined);
+  const foreign = socket !== undefined && socket.ino !== ours;
+  if (foreign && (await isListening(join(going, SOCKET), LIMITS.engineAnswerMs))) {
+    await chmod(going, 0o700);
+    return going;
+  }
+  await removeFolder(going);
+  return undefined;
+}
+
+/** Removes a link that still leads where it did. */
 function unlinkIf(link: string, target: string): void {
   try {
     if (readlinkSync(link) === target) unlinkSync(link);
@@ -130,35 +158,70 @@ async function removeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Removes folders and links of ours that lead to no listening socket: what an engine that has gone left behind. What may be under way is left. */
+/**
+ * Removes folders of ours in which nobody listens: what an engine that has gone left behind. What may be under way is left, and so are links, as
+ * many as there may be.
+ */
 export async function sweepDoors(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
   const names = await readdir(parent).catch((): string[] => []);
-  await Promise.all(names.map((name) => sweep(parent, name, youngMs)));
+  const links = await Promise.all(names.map((name) => sweep(parent, name, youngMs)));
+  const dead = links.filter((link) => link !== undefined).sort((a, b) => b.mtimeMs - a.mtimeMs);
+  for (const { path, target } of dead.slice(MAX_DEAD_LINKS)) unlinkIf(path, target);
 }
 
-async function sweep(parent: string, name: string, youngMs: number): Promise<void> {
+interface DeadLink {
+  readonly path: string;
+  readonly target: string;
+  readonly mtimeMs: number;
+}
+
+/** Resolves with the link that it is when it leads nowhere. */
+async function sweep(parent: string, name: string, youngMs: number): Promise<DeadLink | undefined> {
   const path = join(parent, name);
   const info = await lstat(path).catch(() => undefined);
-  if (info === undefined || Date.now() - info.mtimeMs < youngMs) return;
+  if (info === undefined || Date.now() - info.mtimeMs < youngMs) return undefined;
+  const { mtimeMs } = info;
   if (info.isSymbolicLink()) {
     const target = targetOf(path);
-    if (target === undefined || !OURS.test(target)) return;
-    if (!(await isListening(join(path, SOCKET), LIMITS.engineAnswerMs))) unlinkIf(path, target);
+    // One that was to be swapped in protects nothing.
+    if (target !== undefined && OURS.test(name)) unlinkIf(path, target);
+    else if (target !== undefined && OURS.test(target) && !(await isThere(path)))
+      return { path, target, mtimeMs };
   } else if (info.isDirectory() && OURS.test(name)) {
     if (!(await isListening(join(path, SOCKET), LIMITS.engineAnswerMs))) await removeFolder(path);
   }
+  return undefined;
 }
 
-/** Removes whatever of ours is in a folder of doors, served or not, and the folder itself: for a daemon that stops, and for contexts that are forgotten. */
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Removes the folders that serve or were to, and those that nobody uses; links lead nowhere then. For a daemon that stops, and for contexts that
+ * are forgotten.
+ */
 export async function clearDoors(parent: string): Promise<void> {
+  const names = await readdir(parent).catch((): string[] => []);
+  for (const name of names.filter((one) => OURS.test(one) && /^\.[nd]/.test(one)))
+    await removeFolder(join(parent, name));
+  await sweepDoors(parent, 0);
+  // Where nothing was ever served nobody can still look for it.
+  await rmdir(parent).catch(() => undefined);
+}
+
+/** Removes a folder of doors with all its links. What is not ours, or is in use, stays, and the folder with it. */
+export async function forgetDoors(parent: string): Promise<void> {
+  await clearDoors(parent);
   const names = await readdir(parent).catch((): string[] => []);
   for (const name of names) {
     const path = join(parent, name);
     const target = targetOf(path);
     if (target !== undefined && OURS.test(target)) unlinkIf(path, target);
-    else if (target === undefined && OURS.test(name)) await removeFolder(path);
   }
-  // What is not ours stays, and the folder with it.
   await rmdir(parent).catch(() => undefined);
 }
 

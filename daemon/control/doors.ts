@@ -10,7 +10,7 @@ import type { ToEngine } from '../wire/engine-messages.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Plan } from '../wire/plan.ts';
-import { makeDoorFolder, type DoorFolder } from './door-folder.ts';
+import { clearDoors, makeDoorFolder, type DoorFolder } from './door-folder.ts';
 
 /** What a door is for. */
 export interface DoorSpec {
@@ -78,9 +78,7 @@ export class Doors {
         return known.folder;
       }
       if (this.#doors.size >= MAX_DOORS) throw fail('doors_full', { count: this.#doors.size });
-      const door = await this.#open(id, spec);
-      this.#doors.set(id, door);
-      return door.folder;
+      return (await this.#open(id, spec)).folder;
     });
   }
 
@@ -100,6 +98,13 @@ export class Doors {
         if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
       }
     });
+  }
+
+  /** Removes all doors of a context's folder, and what else is left there. */
+  async clear(parent: string): Promise<void> {
+    await this.retain(parent, new Set());
+    // In its turn: a door that is just being made has a folder already.
+    await this.#inTurn(() => clearDoors(parent));
   }
 
   /** What the door is for that an engine speaks of. */
@@ -153,17 +158,31 @@ export class Doors {
   }
 
   async #open(id: string, spec: DoorSpec): Promise<Door> {
+    const { target, parent, plan, order } = spec;
     const server = createServer();
-    const folder = await makeDoorFolder(spec.parent, spec.target, server, async (_, path) => {
+    let told: ChildProcess | undefined;
+    const folder = await makeDoorFolder(parent, target, server, async (_, path) => {
       bindUnheard(server, path);
-      await this.#heard({ id, plan: spec.plan, server }, path).catch((error: unknown) => {
+      told = await this.#heard({ id, plan, server }, path).catch((error: unknown) => {
         // It has the socket, and may come to it later.
         this.#send({ type: 'close door', door: id });
         throw error;
       });
     });
-    const { target, parent, plan, order } = spec;
-    return { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
+    this.#warnOf(target, folder.setAside);
+    const door = { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
+    this.#doors.set(id, door);
+    // An engine that came meanwhile was told of the doors that there were.
+    if (this.#engine !== told) this.#tell(door, server);
+    return door;
+  }
+
+  #warnOf(target: string, setAside: string | undefined): void {
+    if (setAside === undefined) return;
+    this.#options.log.warn(
+      { target, path: setAside },
+      'a server of somebody else listens in the folder that had taken the path of the target socket: BMUX_RUNTIME_DIR leads to it there',
+    );
   }
 
   /** Root is not held back by a folder's mode: a bmux that starts a server there must find ours again before it has connected. */
@@ -179,8 +198,8 @@ export class Doors {
     }
   }
 
-  /** Resolves when an engine listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
-  async #heard(door: Pick<Door, 'id' | 'plan' | 'server'>, path: string): Promise<void> {
+  /** Resolves with the engine that listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
+  async #heard(door: Pick<Door, 'id' | 'plan' | 'server'>, path: string): Promise<ChildProcess> {
     let until = Infinity;
     let told: ChildProcess | undefined;
     while (told === undefined || !(await isListening(path, LIMITS.engineAnswerMs))) {
@@ -193,13 +212,23 @@ export class Doors {
         this.#tell(door, door.server);
       } else await pause(HEARD_MS);
     }
+    return told;
   }
 
   async #remove(door: Door): Promise<void> {
     this.#doors.delete(door.id);
-    await door.folder.remove();
+    await this.#removeFolder(door);
     close(door);
     this.#send({ type: 'close door', door: door.id });
+  }
+
+  /** Never rejects: what cannot be removed must not keep the other doors, or the end of the daemon. */
+  async #removeFolder({ target, folder }: Door): Promise<void> {
+    try {
+      this.#warnOf(target, await folder.remove());
+    } catch (error) {
+      this.#options.log.warn({ target, err: asFailure(error).data }, 'removing a target socket');
+    }
   }
 
   /** `server`: where the engine does not know the socket yet. */
@@ -238,10 +267,9 @@ export class Doors {
       'the target socket was replaced by somebody; taking the path back',
     );
     this.#options.event({ type: 'door taken back', target: door.target, detail: door.folder.socketPath });
-    const fresh = await this.#open(door.id, door);
-    this.#doors.set(door.id, fresh);
+    await this.#open(door.id, door);
     close(door);
-    await door.folder.remove();
+    await this.#removeFolder(door);
   }
 }
 

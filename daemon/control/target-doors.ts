@@ -1,7 +1,7 @@
 // Which target sockets there should be: one for every configured target of each context that asked for one, and inline targets on demand.
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../base/log.ts';
 import { SCHEMA, type DoorAnswer } from '../wire/answers.ts';
@@ -10,7 +10,7 @@ import type { Plan } from '../wire/plan.ts';
 import type { CallerEnv, StreamRequest } from '../wire/request.ts';
 import { contextInputs } from './context-key.ts';
 import { DOORS_FOLDER } from './door-env.ts';
-import { clearDoors, sweepDoors } from './door-folder.ts';
+import { clearDoors, forgetDoors, sweepDoors } from './door-folder.ts';
 import type { Doors, DoorSpec } from './doors.ts';
 import type { KnownContext, KnownContexts } from './known-contexts.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
@@ -39,6 +39,8 @@ interface Served {
 
 /** Inline targets of one context that keep a socket; further ones replace the oldest. */
 const MAX_INLINE = 64;
+/** Folders of contexts that had doors once. */
+const MAX_OLD_PARENTS = 64;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
 const SWEEP_MS = 15_000;
 /** Failures that say nothing of the target. */
@@ -98,8 +100,9 @@ export class TargetDoors {
     const target = request.target?.trim() ?? '';
     if (target === '')
       throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
-    const context = this.#contextOf(request);
-    const parent = this.#parentOf(context);
+    const asking = this.#contextOf(request);
+    const parent = this.#parentOf(asking);
+    const context = withAgentOf(this.#served.get(parent)?.context, asking);
     const made = await this.#make(context, target);
     // Before there is a door: a refresh that is under way removes what nobody wants.
     await this.#remember(parent, context, target);
@@ -164,6 +167,21 @@ export class TargetDoors {
   /** After the doors are closed: takes away what earlier daemons left, too. */
   async clear(): Promise<void> {
     for (const parent of await this.#parents()) await clearDoors(parent);
+    await this.#forgetOldParents([]);
+  }
+
+  /** Only so many folders of contexts that have no doors any more are kept, with links that lead nowhere. */
+  async #forgetOldParents(served: readonly string[]): Promise<void> {
+    const parents = await Promise.all(
+      (await this.#parents())
+        .filter((parent) => !served.includes(parent))
+        .map(async (parent) => ({
+          parent,
+          mtimeMs: (await stat(parent).catch(() => undefined))?.mtimeMs ?? 0,
+        })),
+    );
+    parents.sort((a, b) => b.mtimeMs - a.mtimeMs);
+    for (const { parent } of parents.slice(MAX_OLD_PARENTS)) await forgetDoors(parent);
   }
 
   /** What is remembered of the daemon's own context: its inline targets, and an agent when the daemon was started without one. */
@@ -171,9 +189,7 @@ export class TargetDoors {
     const served = this.#served.get(this.#ownParent);
     if (served === undefined) return;
     for (const target of inline) served.inline.add(target);
-    const agent = served.context.env.SSH_AUTH_SOCK ?? env.SSH_AUTH_SOCK;
-    if (agent !== undefined)
-      served.context = { ...served.context, env: { ...served.context.env, SSH_AUTH_SOCK: agent } };
+    served.context = withAgentOf({ env }, served.context);
   }
 
   async #remember(parent: string, context: Context, target: string): Promise<void> {
@@ -182,7 +198,7 @@ export class TargetDoors {
     served.context = context;
     this.#served.delete(parent);
     this.#served.set(parent, served);
-    this.#forgetOldest();
+    this.#forgetOldest(parent);
     const { config } = await this.#options.contexts.view(requestOf(context));
     if (!config.connections.targets.has(target)) {
       served.inline.delete(target);
@@ -196,18 +212,19 @@ export class TargetDoors {
     if (known === undefined) void this.refresh();
   }
 
-  /** As many contexts as the settings allow have doors; the daemon's own always has. */
-  #forgetOldest(): void {
-    const max = this.#options.settings()['contexts.max'];
+  /** As many contexts as the settings allow have doors; the daemon's own always has, and so has the one that is just asking. */
+  #forgetOldest(asking?: string): void {
+    const { settings, doors, log } = this.#options;
+    const max = settings()['contexts.max'];
     for (const parent of this.#served.keys()) {
       if (this.#served.size <= max) return;
-      if (parent === this.#ownParent) continue;
+      if (parent === this.#ownParent || parent === asking) continue;
       this.#served.delete(parent);
-      this.#options.doors
-        .retain(parent, new Set())
-        .then(() => clearDoors(parent))
+      doors
+        .clear(parent)
+        .then(() => this.#forgetOldParents([...this.#served.keys()]))
         .catch((error: unknown) => {
-          this.#options.log.warn({ parent, err: asFailure(error).data }, 'removing target sockets');
+          log.warn({ parent, err: asFailure(error).data }, 'removing target sockets');
         });
     }
   }
@@ -222,8 +239,9 @@ export class TargetDoors {
       const named = config.connections.targets;
       const kept = new Set<string>();
       for (const target of named.keys()) if (await this.#renewed(parent, served, target)) kept.add(target);
-      // Those of now: a door may have been asked for meanwhile.
-      await doors.retain(parent, new Set([...kept, ...served.inline]));
+      // Those of now: a door may have been asked for meanwhile, or the whole context forgotten.
+      if (this.#served.get(parent) === served)
+        await doors.retain(parent, new Set([...kept, ...served.inline]));
     } catch (error) {
       log.warn({ parent, err: asFailure(error).data }, 'target sockets stay as they are');
     }
@@ -237,9 +255,12 @@ export class TargetDoors {
   }
 
   /** False when the target cannot be resolved. What is nothing of the target's own, such as an engine that hangs, passes: it is tried again. */
-  async #renewed(parent: string, { context }: Served, target: string): Promise<boolean> {
+  async #renewed(parent: string, served: Served, target: string): Promise<boolean> {
     try {
-      await this.#options.doors.ensure({ target, parent, ...(await this.#make(context, target)) });
+      const made = await this.#make(served.context, target);
+      // It may have been forgotten meanwhile: nobody would look after its doors.
+      if (this.#served.get(parent) !== served) return false;
+      await this.#options.doors.ensure({ target, parent, ...made });
       return true;
     } catch (error) {
       const failure = asFailure(error);
@@ -292,6 +313,12 @@ export class TargetDoors {
       });
     }
   }
+}
+
+/** A caller that has no agent, such as a job of cron, takes nobody else's away. */
+function withAgentOf(before: Pick<Context, 'env'> | undefined, now: Context): Context {
+  const agent = now.env.SSH_AUTH_SOCK ?? before?.env.SSH_AUTH_SOCK;
+  return agent === undefined ? now : { ...now, env: { ...now.env, SSH_AUTH_SOCK: agent } };
 }
 
 function servedFor(context: Context, inline: readonly string[] = []): Served {

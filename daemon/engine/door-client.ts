@@ -15,8 +15,16 @@ import { LED_NOWHERE } from './reached.ts';
 export interface Asked {
   readonly caller: Caller;
   readonly plan: Plan;
-  readonly open?: (plan: Plan, deps: OpenDeps, signal: AbortSignal) => Promise<Opened>;
+  readonly open?: Open;
 }
+
+/** `leadsTo` is told of another plan that is followed instead: what becomes of it belongs to that one. */
+export type Open = (
+  plan: Plan,
+  deps: OpenDeps,
+  signal: AbortSignal,
+  leadsTo: (plan: Plan) => void,
+) => Promise<Opened>;
 
 /** Resolves with what the client asks for; undefined when it left, or said nothing in time. `head`: what was read of it already. */
 export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise<Asked | undefined> {
@@ -50,23 +58,34 @@ export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise
   }
 }
 
-/** The same, tried once more when control knows another way by then. */
+/**
+ * The same, tried once more when control knows another way by then; all within one budget (spec/behaviour.md §9). Where a share link leads is
+ * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
+ */
 export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>): Asked {
   const { open = openStream } = asked;
   return {
     ...asked,
-    open: async (first, deps, signal) => {
-      const doubtful = first.target.link !== undefined && !deps.transports.isWarm(first.target.route);
-      const known = doubtful ? await renew() : undefined;
-      const plan = known === undefined ? first : { ...first, target: known.target };
+    open: async (first, deps, signal, leadsTo) => {
+      const deadline = new Deadline(first.budgetMs);
+      const { link, route } = first.target;
+      const ready = deps.transports.isWarm(route) || deps.spares.count(addressOf(route)) > 0;
+      const known = link !== undefined && !ready ? await renew() : undefined;
+      // A way that was warm may be gone: then there must be time for another one.
+      const share = link !== undefined && known === undefined ? 2 : 1;
+      const budgetMs = Math.max(1, deadline.remaining() / share);
+      const plan = { ...first, target: known?.target ?? first.target, budgetMs };
+      if (known !== undefined) leadsTo(plan);
       try {
-        return await open(plan, deps, signal);
+        return await open(plan, deps, signal, leadsTo);
       } catch (error) {
-        if (!(error instanceof Failure) || !LED_NOWHERE.has(error.code)) throw error;
+        if (!(error instanceof Failure) || !LED_NOWHERE.has(error.code) || signal.aborted) throw error;
         const fresh = await renew();
         if (fresh === undefined || addressOf(fresh.target.route) === addressOf(plan.target.route))
           throw error;
-        return open({ ...plan, target: fresh.target, budgetMs: fresh.budgetMs }, deps, signal);
+        const other = { ...plan, target: fresh.target, budgetMs: Math.max(1, deadline.remaining()) };
+        leadsTo(other);
+        return open(other, deps, signal, leadsTo);
       }
     },
   };

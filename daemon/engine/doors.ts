@@ -1,5 +1,6 @@
 // Target sockets, the engine's side: accepts on them from plans sent ahead, for as long as it lives, whether control does or not.
 import type { Server, Socket } from 'node:net';
+import { onSilence } from '../base/deadline.ts';
 import type { Logger } from '../base/log.ts';
 import { adopt } from '../handoff/socket.ts';
 import { addressOf } from '../hello/address.ts';
@@ -77,14 +78,14 @@ export class Doors {
   #renewed(id: string, door: Door): Promise<Plan | undefined> {
     return new Promise((resolve) => {
       const tell = (plan: Plan | undefined): void => {
-        clearTimeout(timer);
+        answeredInTime();
         resolve(plan);
       };
-      const timer = setTimeout(() => {
+      const answeredInTime = onSilence(LIMITS.renewMs, () => {
         const at = door.waiting.indexOf(tell);
         if (at >= 0) door.waiting.splice(at, 1);
         resolve(undefined);
-      }, LIMITS.renewMs);
+      });
       door.waiting.push(tell);
       if (this.#options.stale(id)) return;
       door.waiting.splice(door.waiting.indexOf(tell), 1);

@@ -1,5 +1,6 @@
 // The first frame of a client at a target socket: a Hello of either epoch, or something else that a server must judge.
 import type { Socket } from 'node:net';
+import { onSilence } from '../base/deadline.ts';
 import { startReading, stopReading } from '../handoff/socket.ts';
 import { FrameReader } from '../wire/frame.ts';
 import { decodeEnvelope, decodeRequest, type Contract } from '../wire/ipc.ts';
@@ -35,7 +36,7 @@ export function readFirstFrame(
   socket.on('error', ignore);
   const reading = new Promise<FirstFrame>((resolve) => {
     const finish = (result: FirstFrame): void => {
-      clearTimeout(timer);
+      saidInTime();
       socket.off('data', onData);
       socket.off('end', onGone);
       socket.off('close', onGone);
@@ -55,7 +56,7 @@ export function readFirstFrame(
         finish({ type: 'gone' });
       }
     };
-    const timer = setTimeout(onGone, timeoutMs);
+    const saidInTime = onSilence(timeoutMs, onGone);
     socket.on('data', onData);
     socket.on('end', onGone);
     socket.on('close', onGone);

@@ -72,7 +72,7 @@ function openOnSpare(
     epoch,
     opening: pingOpening(epoch),
     promised: negotiated,
-    answerMs: Math.max(LIMITS.hedgeMs, 4 * roundTripMs),
+    answerMs: answerMs(plan, roundTripMs),
     onConfirmed: (elapsedMs) => {
       deps.reached.answered(plan, elapsedMs);
     },
@@ -94,6 +94,7 @@ function promised(
     onBroken: (failure) => {
       deps.memory.forget(address);
       deps.spares.drop(address);
+      deps.reached.broken(plan, failure.data);
       deps.log.warn({ requestId, address, code: failure.code, detail: failure.message }, 'promise broken');
       deps.event({
         type: 'promise broken',
@@ -109,6 +110,11 @@ function promised(
       deps.transports.end(endGracefully(ending, LIMITS.endMs));
     },
   });
+}
+
+/** ms that a promised answer may take: what it took before says how long that is, and never longer than a Hello that is waited for. */
+function answerMs({ target }: Plan, roundTripMs: number): number {
+  return Math.min(target.connectTimeoutMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs));
 }
 
 /** The Hello of this plan in one epoch; undefined when there is no principal for it. */
@@ -150,7 +156,7 @@ async function openOptimistic(
     epoch: candidate.epoch,
     opening: helloOpening(candidate.epoch, greeting, negotiated),
     promised: negotiated,
-    answerMs: Math.max(LIMITS.hedgeMs, 4 * roundTripMs),
+    answerMs: answerMs(plan, roundTripMs),
     onConfirmed: (elapsedMs) => {
       deps.memory.confirm(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
       deps.reached.answered(plan, elapsedMs);

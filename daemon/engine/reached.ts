@@ -19,6 +19,10 @@ interface Known {
   helloMs: number | undefined;
   /** Streams that are being opened. */
   opening: number;
+  /** The share link by which it was reached the last time. */
+  link: string | undefined;
+  /** Nothing leads there any more: it goes with its last stream. */
+  left: boolean;
 }
 
 /** What says that a way led nowhere. A share link may lead elsewhere by now: an iroh host is a new endpoint at each of its starts. */
@@ -30,6 +34,8 @@ export const LED_NOWHERE: ReadonlySet<string> = new Set([
   'tls_connect_timeout',
 ]);
 
+/** ms that the last error is shown of a server that has answered since: whoever saw it asks for the reason. */
+const ERROR_SHOWN_MS = 60_000;
 /** Servers remembered for the status; the least recently used go first. */
 const MAX_KNOWN = 256;
 
@@ -46,6 +52,15 @@ export interface ReachedOptions {
   readonly sparesAreKept: (plan: Plan, roundTripMs: number) => boolean;
   /** Live streams at a server. */
   readonly streams: (address: string) => number;
+}
+
+function shownError({ lastError, failingSinceMs }: Known, now: number): Pick<ReachedRow, 'lastError'> {
+  if (lastError === undefined) return {};
+  return failingSinceMs !== undefined || now - lastError.atMs < ERROR_SHOWN_MS ? { lastError } : {};
+}
+
+function errorOf(failure: FailureData): NonNullable<ReachedRow['lastError']> {
+  return { code: failure.code, class: classOf(failure), detail: failure.detail, atMs: Date.now() };
 }
 
 export class Reached {
@@ -70,18 +85,28 @@ export class Reached {
     const known = this.#touch(plan);
     known.candidate = candidate;
     known.reachedAtMs = Date.now();
-    known.lastError = undefined;
     known.failingSinceMs = undefined;
+    if (known.link !== undefined) this.#supersede(known.link, known.route);
+  }
+
+  /** The link leads elsewhere now: where it led before goes, once nothing of ours is there. Nobody tells of that who has no target socket. */
+  #supersede(link: string, route: Route): void {
+    for (const [address, other] of this.#known)
+      if (other.link === link && address !== addressOf(route)) other.left = true;
   }
 
   failed(plan: Plan, failure: FailureData): void {
     this.#fail(this.#touch(plan), failure);
   }
 
+  /** A stream that had been promised: whether the server fails, the next one shows. */
+  broken(plan: Plan, failure: FailureData): void {
+    this.#touch(plan).lastError = errorOf(failure);
+  }
+
   #fail(known: Known, failure: FailureData): void {
-    const atMs = Date.now();
-    known.failingSinceMs ??= atMs;
-    known.lastError = { code: failure.code, class: classOf(failure), detail: failure.detail, atMs };
+    known.lastError = errorOf(failure);
+    known.failingSinceMs ??= known.lastError.atMs;
   }
 
   /**
@@ -93,7 +118,6 @@ export class Reached {
     if (known === undefined) return false;
     if (failure === undefined) {
       known.failingSinceMs = undefined;
-      known.lastError = undefined;
       return false;
     }
     if (!LED_NOWHERE.has(failure.code)) return false;
@@ -114,9 +138,9 @@ export class Reached {
 
   /** What led there is gone: the server is nobody's any more. False when another target was the last that led there. */
   left({ target }: Plan): boolean {
-    const address = addressOf(target.route);
-    if (this.#known.get(address)?.target !== askedFor(target)) return false;
-    if (this.#options.streams(address) === 0) this.#known.delete(address);
+    const known = this.#known.get(addressOf(target.route));
+    if (known?.target !== askedFor(target)) return false;
+    known.left = true;
     return true;
   }
 
@@ -138,6 +162,8 @@ export class Reached {
 
   rows(): ReachedRow[] {
     const { places, roundTripMs, spares, warmSinceMs, streams } = this.#options;
+    this.#clear();
+    const now = Date.now();
     return [...this.#known].map(([address, known]) => {
       const warmSince = warmSinceMs(known.route);
       const warm = warmSince !== undefined;
@@ -156,9 +182,17 @@ export class Reached {
         warm,
         ...(warmSince === undefined ? {} : { warmSinceMs: warmSince }),
         streams: streams(address),
-        ...(known.lastError === undefined ? {} : { lastError: known.lastError }),
+        ...shownError(known, now),
       };
     });
+  }
+
+  #clear(): void {
+    const { places, streams } = this.#options;
+    for (const [address, { left, opening }] of this.#known) {
+      const idle = opening === 0 && streams(address) === 0 && places.held(address) === 0;
+      if (left && idle) this.#known.delete(address);
+    }
   }
 
   #stateOf(known: Known, warm: boolean): ReachedRow['state'] {
@@ -178,9 +212,13 @@ export class Reached {
       reachedAtMs: undefined,
       helloMs: undefined,
       opening: 0,
+      link: undefined,
+      left: false,
     };
     known.target = askedFor(plan.target);
     known.route = plan.target.route;
+    known.link = plan.target.link;
+    known.left = false;
     this.#known.delete(address);
     this.#known.set(address, known);
     const [oldest] = this.#known.keys();

@@ -15,7 +15,8 @@ import type { Opened } from './opened.ts';
 
 interface Entry {
   readonly id: string;
-  readonly plan: Plan;
+  /** The one that led to the server, in the end. */
+  plan: Plan;
   readonly sinceMs: number;
   readonly abort: AbortController;
   opened: Opened | undefined;
@@ -103,17 +104,20 @@ export class Streams {
     const { log, reached, event } = this.#options;
     const { requestId } = plan;
     const target = plan.target.label;
+    const leadsTo = (other: Plan): void => {
+      entry.plan = other;
+    };
     const context = { streamId: entry.id, requestId, target };
     caller.socket.on('error', ignore);
     let opened: Opened;
     try {
-      opened = await open(plan, this.#options, entry.abort.signal);
+      opened = await open(plan, this.#options, entry.abort.signal, leadsTo);
     } catch (error) {
       const failure = asFailure(error);
       // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
       const own =
         (error instanceof Incompatible && plan.contract !== undefined) || 'failure' in plan.principal;
-      if (!entry.abort.signal.aborted && !own) reached.failed(plan, failure.data);
+      if (!entry.abort.signal.aborted && !own) reached.failed(entry.plan, failure.data);
       if (this.#isGivenUp(caller, context)) return;
       const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
@@ -126,7 +130,7 @@ export class Streams {
       return;
     }
     entry.opened = opened;
-    reached.succeeded(plan, opened.candidate);
+    reached.succeeded(entry.plan, opened.candidate);
     if (this.#isGivenUp(caller, context)) {
       this.#endUnused(opened);
       return;

@@ -1,5 +1,6 @@
 // One Hello on one stream: send it alone, wait for the answer, say how it ended.
 import type { Duplex } from 'node:stream';
+import { onSilence } from '../base/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { FrameReader } from '../wire/frame.ts';
 import {
@@ -65,7 +66,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
   let giveUp = (): void => {};
   const said = new Promise<HelloOutcome | undefined>((resolve) => {
     const outcome = (value: HelloOutcome | undefined): void => {
-      clearTimeout(timer);
+      answeredInTime();
       stream.off('data', onData);
       stream.off('end', onEnd);
       stream.off('close', onEnd);
@@ -101,9 +102,9 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       const rest = reader.rest();
       if (rest.length > 0) stream.unshift(rest);
     };
-    const timer = setTimeout(() => {
+    const answeredInTime = onSilence(timeoutMs, () => {
       outcome({ type: 'silent' });
-    }, timeoutMs);
+    });
     stream.on('data', onData);
     stream.on('end', onEnd);
     stream.on('close', onEnd);

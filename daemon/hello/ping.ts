@@ -54,6 +54,7 @@ export class Prover {
             return;
           }
           answered = true;
+          answeredInTime();
           // One read of the transport can be several chunks here, all in this turn: what follows the Pong must not be lost on the way.
           setImmediate(() => {
             finish(undefined, roundTripMs);

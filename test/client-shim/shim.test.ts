@@ -7,6 +7,7 @@ import { Failure } from '../../client-shim/index.ts';
 import type { StreamList } from '../../daemon/wire/answers.ts';
 import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
 import { collect, makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
@@ -146,7 +147,16 @@ t.test('with the daemon', async (t) => {
     await waitFor('the server to be left', () => server.connections() === 0);
   });
 
-  await t.test('a stopped daemon is named after about 2 s; a long dial is not taken for one', async (t) => {
+  await t.test('who wants to wait for ever is not refused at once', async () => {
+    // Longer than a timer can wait.
+    await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 4294967295\n');
+    const { stream, info } = await bmuxd.open({ timeoutMs: Infinity });
+    const client = new TestClient(stream, { epoch: info.epoch });
+    await client.ping();
+    await client.close();
+  });
+
+  await t.test('a stopped daemon is named after a while; a long dial is not taken for one', async (t) => {
     await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 30000\n');
     server.hold();
     t.teardown(() => {

@@ -17,7 +17,13 @@ import {
 import { join } from 'node:path';
 import t from 'tap';
 import { errnoOf } from '../../daemon/base/failure.ts';
-import { makeDoorFolder, sweepDoors, type DoorFolder } from '../../daemon/control/door-folder.ts';
+import {
+  clearDoors,
+  forgetDoors,
+  makeDoorFolder,
+  sweepDoors,
+  type DoorFolder,
+} from '../../daemon/control/door-folder.ts';
 import { answerAt, make, named, parentFor } from './doors.ts';
 
 /** The user that owns nothing, where the tests run as root. */
@@ -42,8 +48,11 @@ t.test('a door is a link to a folder in which nothing can be changed', async (t)
   t.ok(await folder.isOurs());
   await folder.remove();
   await folder.remove();
-  t.strictSame(await readdir(join(parent, 'targets')), []);
+  t.strictSame(await readdir(join(parent, 'targets')), ['prod']);
   t.notOk(await folder.isOurs());
+  // What a bmux does whose shell still has the path: it makes the folder, with all above it.
+  await t.rejects(mkdir(runtimeDir, { recursive: true }), { code: 'ENOENT' });
+  await t.rejects(mkdir(runtimeDir), { code: 'EEXIST' });
 });
 
 t.test('nobody but root can bind or unlink inside', async (t) => {
@@ -109,6 +118,49 @@ t.test('a foreign socket in the path is noticed, and a fresh folder takes the pa
   const last = await make(t, parent, 'prod', 'last');
   t.equal(await answerAt(folder.socketPath), 'last');
   t.ok(await last.folder.isOurs());
+});
+
+t.test('a server of somebody else keeps its folder, away from the path', async (t) => {
+  const parent = await parentFor(t);
+  const { folder } = await make(t, parent, 'prod', 'ours');
+  const inside = await target(folder);
+  await chmod(inside, 0o700);
+  await unlink(join(inside, 'server.sock'));
+  const swapped = named(t, 'swapped in').listen(join(inside, 'server.sock'));
+  await once(swapped, 'listening');
+  const fresh = await make(t, parent, 'prod', 'fresh');
+  t.equal(fresh.folder.setAside, undefined);
+  const kept = (await folder.remove()) ?? '';
+  t.equal(await answerAt(join(kept, 'server.sock')), 'swapped in');
+  t.equal(await answerAt(folder.socketPath), 'fresh');
+
+  await unlink(folder.runtimeDir);
+  await mkdir(folder.runtimeDir);
+  const started = named(t, 'started there').listen(folder.socketPath);
+  await once(started, 'listening');
+  const last = await make(t, parent, 'prod', 'last');
+  t.equal(await answerAt(join(last.folder.setAside ?? '', 'server.sock')), 'started there');
+  t.equal(await answerAt(folder.socketPath), 'last');
+
+  await clearDoors(parent);
+  t.equal(await answerAt(join(kept, 'server.sock')), 'swapped in', 'also when the daemon stops');
+  t.strictSame(await answerAt(folder.socketPath), 'ENOENT');
+  swapped.close();
+  await once(swapped, 'close');
+  await sweepDoors(parent, 0);
+  t.equal((await readdir(parent)).filter((name) => name.startsWith('.')).length, 1, 'until it has gone');
+});
+
+t.test('links that lead nowhere are kept, as many as there may be', async (t) => {
+  const parent = await parentFor(t);
+  for (let index = 0; index < 300; index += 1)
+    await symlink(`.d${String(100_000 + index)}`, join(parent, `target${String(index)}`));
+  await symlink('.d123456', join(parent, '.l123456'));
+  await sweepDoors(parent, 0);
+  t.equal((await readdir(parent)).length, 256);
+  await forgetDoors(parent);
+  await t.rejects(lstat(parent), { code: 'ENOENT' });
+  await mkdir(parent);
 });
 
 t.test('the newer of two wins, and nothing that the older does touches it', async (t) => {
@@ -192,14 +244,16 @@ t.test('a sweep takes what nobody listens on, and nothing else', async (t) => {
   const goneFolder = await target(gone.folder);
   await age(join(parent, '.n012345'), join(parent, 'somebody'), join(parent, '.d543210'));
   await age(oldFolder, goneFolder, await target(live.folder), await target(now.folder));
-  const kept = (await readdir(parent)).filter((name) => name !== 'gone' && name !== '.n012345');
+  const kept = (await readdir(parent)).filter((name) => name !== '.n012345');
   await sweepDoors(parent);
   const links = async () => (await readdir(parent)).sort();
-  // The link of the one that is gone is as young as this test: it goes when it is old.
-  t.strictSame(await links(), [...kept.filter((name) => join(parent, name) !== goneFolder), 'gone'].sort());
+  t.strictSame(await links(), kept.filter((name) => join(parent, name) !== goneFolder).sort());
+  t.ok(await stat(young.folder.runtimeDir));
   await sweepDoors(parent, 0);
-  t.notOk((await links()).includes('gone'));
-  t.notOk((await links()).includes('young'));
+  for (const { folder } of [gone, young]) {
+    t.ok((await lstat(folder.runtimeDir)).isSymbolicLink());
+    await t.rejects(stat(folder.runtimeDir), { code: 'ENOENT' });
+  }
   t.ok((await links()).includes('somebody'));
   t.ok((await links()).includes('elsewhere'));
   t.equal(await answerAt(live.folder.socketPath), 'live');

@@ -143,9 +143,33 @@ t.test('a share link is followed to where its host is now', async (t) => {
   await first.stop();
   const second = await irohHost(t, bmuxd, 'second');
   await linkTo(second);
-  t.ok(await ask(folder), 'the very next client');
-  t.equal((await second.status()).server?.hellos, 1);
+  const client = new TestClient(await connected(join(folder, 'server.sock')));
+  await client.hello();
+  await client.ping();
+  t.equal((await second.status()).server?.hellos, 1, 'the very next client');
+  t.match(await bmuxd.reached(), [
+    { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
+  ]);
+  await client.close();
+  t.equal((await bmuxd.reached()).length, 1, "the former host is nobody's");
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
+});
+
+t.test('a share link that nobody has a target socket for leaves no row where it led before', async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+  t.teardown(() => bmuxd.stop());
+  for (const name of ['first', 'second', 'third']) {
+    const host = await irohHost(t, bmuxd, name);
+    await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+    const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
+    const client = new TestClient(stream, { epoch: info.epoch });
+    await client.ping();
+    const rows = await bmuxd.reached();
+    t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
+    t.equal(rows.length, 1);
+    await client.close();
+    await host.stop();
+  }
 });
 
 const isDialled = (host: Embedded): Promise<void> =>

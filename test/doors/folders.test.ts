@@ -106,7 +106,33 @@ t.test('contexts that asked for sockets are remembered', async (t) => {
   await doorEnv(next, 'one', await elsewhere('third'));
   await doorIs(false, other, 5000);
   const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
-  t.equal(parents.length, 1, 'as many contexts as the settings allow');
+  const served = parents.filter((name) => isThere(join(bmuxd.folder, 'd', name, 'one', 'server.sock')));
+  t.equal(served.length, 1, 'as many contexts as the settings allow');
+  t.ok(isThere(dirname(other)), 'a link that leads nowhere is left');
+
+  await writeFile(join(next.folder, 'settings', 'bmuxd.toml'), '[contexts]\nmax = 1\n');
+  t.match(await next.bmuxd(['reload']), { status: 0 });
+  const fourth = dirname((await doorEnv(next, 'one', await elsewhere('fourth')))['BMUX_RUNTIME_DIR'] ?? '');
+  await doorIs(true, join(fourth, 'other', 'server.sock'));
+  await greeted(join(fourth, 'other', 'server.sock'));
+});
+
+t.test("a caller without an agent takes nobody else's away", async (t) => {
+  const bmuxd = await startBmuxd({ config: here('one') });
+  t.teardown(() => bmuxd.stop());
+  const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+  t.teardown(() => server.stop());
+  const agents = async (): Promise<unknown> => {
+    const text = await readFile(join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json'), 'utf8');
+    const { contexts } = JSON.parse(text) as { contexts: readonly { env: Record<string, string> }[] };
+    return contexts.map(({ env }) => env['SSH_AUTH_SOCK']);
+  };
+  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/a' });
+  t.strictSame(await agents(), ['/agent/a']);
+  await doorEnv(bmuxd, 'one');
+  t.strictSame(await agents(), ['/agent/a']);
+  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/b' });
+  t.strictSame(await agents(), ['/agent/b']);
 });
 
 t.test(
@@ -190,5 +216,38 @@ t.test(
       { status: 1, stderr: /server connection lost unexpectedly/ },
       'the path leads to the target',
     );
+  },
+);
+
+t.test(
+  'a bmux whose door is gone starts no server in its place',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: here('one') });
+    t.teardown(() => bmuxd.stop());
+    const path = doorPath(bmuxd, 'one');
+    await doorIs(true, path);
+    const env = {
+      ...bmuxd.env,
+      BMUX_RUNTIME_DIR: dirname(path),
+      BMUX_TARGET: 'local',
+      BMUX_RUNTIME_NAME: '',
+      TERM: 'xterm',
+    };
+    const starts = async (when: string): Promise<void> => {
+      for (const args of [[], ['server', 'start', '--daemon']]) {
+        const ran = await run(bmuxOrThrow(), args, env);
+        t.match(ran, { status: /[1-9]/ }, `${when}: ${args.join(' ')}`);
+        t.notOk(isThere(path));
+      }
+    };
+    await bmuxd.configure('bmux.toml', here('two'));
+    await doorIs(false, path);
+    await starts('the config no longer names it');
+    await bmuxd.configure('bmux.toml', here('one'));
+    await doorIs(true, path);
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
+    t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+    await starts('bmuxd has stopped');
   },
 );

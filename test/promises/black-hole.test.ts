@@ -86,7 +86,7 @@ t.test('TLS', async (t) => {
   t.match(await row('far'), { state: 'failing', lastError: { class: 'timeout' } });
   await tls.command({ do: 'restore' });
   await answeredAnew(t, world, 'far');
-  t.match(await row('far'), { lastError: undefined });
+  t.match(await row('far'), { failingSinceMs: undefined });
 });
 
 t.test('iroh', async (t) => {

@@ -1,5 +1,10 @@
 // Warmth through the real daemon: who comes again finds a stream ready, what is kept is shown, and it can be let go.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
+import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
+import { LIMITS } from '../../daemon/wire/limits.ts';
+import { connected, doorEnv, eventsOf } from '../doors/door.ts';
 import { TestClient } from '../embedded/client.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
@@ -72,4 +77,62 @@ t.test('what bmuxd.toml says of a target', async (t) => {
   await ask('far');
   t.equal((await ask('far')).warm, false, 'spares = 0');
   t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+});
+
+t.test('on what is warm a Hello is promised, and a promise that is broken is told', async (t) => {
+  const { bmuxd, iroh, ask, row } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  await ask('home');
+  await iroh.command({ do: 'hold' });
+  // The server answers nothing yet.
+  const { stream, info } = await bmuxd.open({ target: 'home' });
+  t.equal(info.warm, true);
+  const client = new TestClient(stream, { epoch: info.epoch });
+  const pong = client.ping();
+  await iroh.command({ do: 'release' });
+  await pong;
+  await client.close();
+
+  await iroh.command({ do: 'hold' });
+  const broken = await bmuxd.open({ target: 'home' });
+  broken.stream.on('error', () => undefined).resume();
+  // Not one that may be asked again elsewhere.
+  broken.stream.write(
+    encodeRequestFrame(broken.info.epoch, 1n, { type: 'other', index: 7, body: Buffer.alloc(0) }),
+  );
+  await waitFor('the stream to end', () => broken.stream.readableEnded || broken.stream.destroyed);
+  broken.stream.destroy();
+  const events = await eventsOf(bmuxd);
+  t.ok(events.some(({ type, target }) => type === 'promise broken' && target === 'home'));
+  await iroh.command({ do: 'release' });
+  await ask('home');
+  t.match(await row('home'), {
+    failingSinceMs: undefined,
+    lastError: { code: 'hello_timeout', class: 'timeout' },
+  });
+});
+
+t.test('behind a share link to a TLS gateway a spare waits for nobody', async (t) => {
+  const { bmuxd, row } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  const link = 'bmux://link';
+  const targets = await readFile(join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), 'utf8');
+  await bmuxd.configure('bmux.toml', `${targets}[connections.share_links]\nlink = "far"\n`);
+  const path = join((await doorEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
+  const greeted = async (): Promise<void> => {
+    const client = new TestClient(await connected(path));
+    await client.hello();
+    await client.ping();
+    await client.close();
+  };
+  for (let turn = 0; turn < 3; turn += 1) await greeted();
+  await waitFor('spares', async () => ((await row(link))?.spares ?? 0) > 0);
+  bmuxd.signal('SIGSTOP');
+  t.teardown(() => {
+    bmuxd.signal('SIGCONT');
+  });
+  const since = performance.now();
+  await greeted();
+  t.ok(
+    performance.now() - since < LIMITS.renewMs,
+    'control, which would know where the link leads, was not waited for',
+  );
 });
