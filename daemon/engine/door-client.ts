@@ -1,6 +1,6 @@
 // A client of a target socket: reads how it begins, and makes of it what a request on the control socket would be.
 import type { Socket } from 'node:net';
-import { Deadline } from '../base/deadline.ts';
+import { Deadline, inTime } from '../base/deadline.ts';
 import { Failure } from '../base/failure.ts';
 import { addressOf } from '../hello/address.ts';
 import { endGracefully } from '../transport/end.ts';
@@ -70,20 +70,23 @@ export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>
       const deadline = new Deadline(first.budgetMs);
       const { link, route } = first.target;
       const ready = deps.transports.isWarm(route) || deps.spares.count(addressOf(route)) > 0;
-      const known = link !== undefined && !ready ? await renew() : undefined;
+      const renewed = (): Promise<Plan | undefined> =>
+        inTime(renew(), deadline.remaining(), () => new Error('late')).catch(() => undefined);
+      const known = link !== undefined && !ready ? await renewed() : undefined;
       // A way that was warm may be gone: then there must be time for another one.
-      const share = link !== undefined && known === undefined ? 2 : 1;
-      const budgetMs = Math.max(1, deadline.remaining() / share);
+      const budgetMs = Math.max(1, deadline.remaining() / (link !== undefined && ready ? 2 : 1));
       const plan = { ...first, target: known?.target ?? first.target, budgetMs };
       if (known !== undefined) leadsTo(plan);
       try {
         return await open(plan, deps, signal, leadsTo);
       } catch (error) {
         if (!(error instanceof Failure) || !LED_NOWHERE.has(error.code) || signal.aborted) throw error;
-        const fresh = await renew();
-        if (fresh === undefined || addressOf(fresh.target.route) === addressOf(plan.target.route))
-          throw error;
-        const other = { ...plan, target: fresh.target, budgetMs: Math.max(1, deadline.remaining()) };
+        // Asked also when no time is left for it: the next client has the answer.
+        const fresh = await renewed();
+        const left = deadline.remaining();
+        const leads = fresh !== undefined && addressOf(fresh.target.route) !== addressOf(plan.target.route);
+        if (!leads || left === 0) throw error;
+        const other = { ...plan, target: fresh.target, budgetMs: left };
         leadsTo(other);
         return open(other, deps, signal, leadsTo);
       }

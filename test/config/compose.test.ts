@@ -90,7 +90,7 @@ t.test('every key', (t) => {
 
 t.test('times that no timer can wait for', (t) => {
   t.equal(timeout('general.server_timeout = 0'), 5000);
-  t.equal(timeout('general.server_timeout = 9223372036854775807'), 2 ** 31 - 1);
+  t.equal(timeout('general.server_timeout = 9223372036854775807'), 2 ** 31 - 1 - 60_000);
   t.end();
 });
 
