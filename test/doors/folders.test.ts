@@ -17,6 +17,12 @@ const here = (name: string): string => `[connections.targets.${name}]\ntransport
 const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
   EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
 
+/** Pid of the server that a bmux has started, by what it says. */
+function startedIn(said: string): number | undefined {
+  const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
 /** How many a Hello through the door reaches: the server that answers says its principal. */
 async function greeted(path: string): Promise<void> {
   const client = new TestClient(await connected(path));
@@ -197,13 +203,13 @@ t.test(
     t.not(ran.status, 0);
     t.comment(said);
     // Root is not held back by the folder: the server that it gets started there is ended here.
-    const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
+    const pid = startedIn(said);
     if (pid !== undefined) {
       await waitFor('the path to be taken back', async () => {
         const events = await eventsOf(bmuxd);
         return events.some((event) => event.type === 'door taken back');
       });
-      process.kill(Number(pid), 'SIGTERM');
+      process.kill(pid, 'SIGTERM');
     }
     await waitFor('the folder to be as it was', async () => {
       const names = await readdir(dirname(path));
@@ -237,6 +243,8 @@ t.test(
     const starts = async (when: string): Promise<void> => {
       for (const args of [[], ['server', 'start', '--daemon']]) {
         const ran = await run(bmuxOrThrow(), args, env);
+        const pid = startedIn(`${ran.stdout}${ran.stderr}`);
+        if (pid !== undefined) process.kill(pid, 'SIGTERM');
         t.match(ran, { status: /[1-9]/ }, `${when}: ${args.join(' ')}`);
         t.notOk(isThere(path));
       }
