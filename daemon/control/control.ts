@@ -264,7 +264,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       leave: () => {
         doors.leave();
       },
-      close: () => doors.close().then(() => targetDoors.clear()),
+      close: () => doors.close(),
+      clear: () => targetDoors.clear(),
     },
     engines,
     generations,

@@ -31,10 +31,10 @@ export interface DoorFolder {
   isOurs(): Promise<boolean>;
   /**
    * Takes the folder away: the path leads nowhere then, unless somebody has swapped it. The listening socket itself is the caller's. Safe to
-   * call twice. Resolves with the folder that is kept since somebody else's server listens in it.
+   * call twice. Resolves with the folder that is kept since somebody else has a server or files in it.
    */
   remove(): Promise<string | undefined>;
-  /** The folder that had taken the path before, and is kept since somebody else's server listens in it. */
+  /** The folder that had taken the path before, when it is kept. */
   readonly setAside: string | undefined;
 }
 
@@ -93,7 +93,10 @@ export async function makeDoorFolder(
         const now = await lstat(join(link, SOCKET), { bigint: true }).catch(() => undefined);
         return now?.ino === ino && now.dev === dev;
       },
-      remove: () => putAway(folder, ino),
+      remove: async () => {
+        const going = await moveAside(folder);
+        return going === undefined ? undefined : removeUnlessUsed(going, ino);
+      },
     };
   } catch (error) {
     server.close();
@@ -114,34 +117,41 @@ function listenHere(server: Server, path: string): Promise<void> {
   });
 }
 
-/** A rename does not replace a folder that somebody put there instead of the link. Resolves with where that is now, when it is in use. */
+/** A rename does not replace a folder that somebody put there instead of the link. Resolves with where that is now, when it is kept. */
 async function replaceLink(fresh: string, link: string): Promise<string | undefined> {
   const there = await lstat(link).catch(() => undefined);
-  const setAside = there?.isDirectory() === true ? await putAway(link, undefined) : undefined;
+  const going = there?.isDirectory() === true ? await moveAside(link) : undefined;
   await rename(fresh, link);
-  return setAside;
+  return going === undefined ? undefined : removeUnlessUsed(going, undefined);
 }
 
-/**
- * Takes a folder from its path in one step and removes it, unless somebody else's server listens in it: sessions that nobody could reach any
- * more would be worse than a folder that stays. `ours`: inode of our own socket. Resolves with the folder that is kept.
- */
-async function putAway(folder: string, ours: bigint | undefined): Promise<string | undefined> {
+/** Takes a folder from its path in one step. Resolves with where it is now; undefined when there is none. */
+async function moveAside(folder: string): Promise<string | undefined> {
   const going = join(dirname(folder), `.g${randomBytes(3).toString('hex')}`);
   try {
     await rename(folder, going);
+    return going;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   }
-  const socket = await lstat(join(going, SOCKET), { bigint: true }).catch(() => undefined);
+}
+
+/**
+ * Somebody else's server keeps its folder: sessions that nobody could reach any more would be worse than a folder that stays. So does what the
+ * user may not remove. `ours`: inode of our own socket. Resolves with the folder when it is kept. Never rejects.
+ */
+async function removeUnlessUsed(folder: string, ours: bigint | undefined): Promise<string | undefined> {
+  const socket = await lstat(join(folder, SOCKET), { bigint: true }).catch(() => undefined);
   const foreign = socket !== undefined && socket.ino !== ours;
-  if (foreign && (await isListening(join(going, SOCKET), LIMITS.engineAnswerMs))) {
-    await chmod(going, 0o700);
-    return going;
+  if (foreign && (await isListening(join(folder, SOCKET), LIMITS.engineAnswerMs))) {
+    await chmod(folder, 0o700).catch(() => undefined);
+    return folder;
   }
-  await removeFolder(going);
-  return undefined;
+  return removeFolder(folder).then(
+    () => undefined,
+    () => folder,
+  );
 }
 
 /** Removes a link that still leads where it did. */
@@ -160,11 +170,22 @@ async function removeFolder(folder: string): Promise<void> {
 
 /**
  * Removes folders of ours in which nobody listens: what an engine that has gone left behind. What may be under way is left, and so are links, as
- * many as there may be.
+ * many as there may be. Never rejects: what cannot be removed is in nobody's way.
  */
 export async function sweepDoors(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
+  await sweepAll(parent, () => youngMs);
+}
+
+/** The same when a daemon stops or a context is forgotten: only what another daemon may just be making is left for its youth. */
+export async function clearDoors(parent: string): Promise<void> {
+  await sweepAll(parent, (name) => (/^\.[nl]/.test(name) ? YOUNG_MS : 0));
+}
+
+async function sweepAll(parent: string, youngMs: (name: string) => number): Promise<void> {
   const names = await readdir(parent).catch((): string[] => []);
-  const links = await Promise.all(names.map((name) => sweep(parent, name, youngMs)));
+  const links = await Promise.all(
+    names.map((name) => sweep(parent, name, youngMs(name)).catch(() => undefined)),
+  );
   const dead = links.filter((link) => link !== undefined).sort((a, b) => b.mtimeMs - a.mtimeMs);
   for (const { path, target } of dead.slice(MAX_DEAD_LINKS)) unlinkIf(path, target);
 }
@@ -200,27 +221,14 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/**
- * Removes the folders that serve or were to, and those that nobody uses; links lead nowhere then. For a daemon that stops, and for contexts that
- * are forgotten.
- */
-export async function clearDoors(parent: string): Promise<void> {
-  const names = await readdir(parent).catch((): string[] => []);
-  for (const name of names.filter((one) => OURS.test(one) && /^\.[nd]/.test(one)))
-    await removeFolder(join(parent, name));
-  await sweepDoors(parent, 0);
-  // Where nothing was ever served nobody can still look for it.
-  await rmdir(parent).catch(() => undefined);
-}
-
-/** Removes a folder of doors with all its links. What is not ours, or is in use, stays, and the folder with it. */
+/** Removes a folder of doors with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
 export async function forgetDoors(parent: string): Promise<void> {
   await clearDoors(parent);
   const names = await readdir(parent).catch((): string[] => []);
   for (const name of names) {
     const path = join(parent, name);
     const target = targetOf(path);
-    if (target !== undefined && OURS.test(target)) unlinkIf(path, target);
+    if (target !== undefined && OURS.test(target) && !(await isThere(path))) unlinkIf(path, target);
   }
   await rmdir(parent).catch(() => undefined);
 }

@@ -10,7 +10,7 @@ import type { ToEngine } from '../wire/engine-messages.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Plan } from '../wire/plan.ts';
-import { clearDoors, makeDoorFolder, type DoorFolder } from './door-folder.ts';
+import { clearDoors, forgetDoors, makeDoorFolder, type DoorFolder } from './door-folder.ts';
 
 /** What a door is for. */
 export interface DoorSpec {
@@ -93,18 +93,28 @@ export class Doors {
 
   /** Removes the doors of a context's folder whose targets are not in `keep`. */
   async retain(parent: string, keep: ReadonlySet<string>): Promise<void> {
-    await this.#inTurn(async () => {
-      for (const door of this.#doors.values()) {
-        if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
-      }
-    });
+    await this.#inTurn(() => this.#retain(parent, keep));
   }
 
   /** Removes all doors of a context's folder, and what else is left there. */
   async clear(parent: string): Promise<void> {
-    await this.retain(parent, new Set());
-    // In its turn: a door that is just being made has a folder already.
-    await this.#inTurn(() => clearDoors(parent));
+    await this.#inTurn(async () => {
+      await this.#retain(parent, new Set());
+      await clearDoors(parent);
+    });
+  }
+
+  /** Removes a folder of doors that has none, if `isOver` still says that it will have none. */
+  async forget(parent: string, isOver: () => boolean): Promise<void> {
+    await this.#inTurn(async () => {
+      if (isOver()) await forgetDoors(parent);
+    });
+  }
+
+  async #retain(parent: string, keep: ReadonlySet<string>): Promise<void> {
+    for (const door of this.#doors.values()) {
+      if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
+    }
   }
 
   /** What the door is for that an engine speaks of. */
@@ -181,7 +191,7 @@ export class Doors {
     if (setAside === undefined) return;
     this.#options.log.warn(
       { target, path: setAside },
-      'a server of somebody else listens in the folder that had taken the path of the target socket: BMUX_RUNTIME_DIR leads to it there',
+      'what somebody else has put in the place of the target socket is kept; a server in it is reached with this path as BMUX_RUNTIME_DIR',
     );
   }
 

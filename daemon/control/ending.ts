@@ -14,7 +14,13 @@ export interface EndingOptions {
   readonly refuse: readonly { close(): void }[];
   /** Removes the control socket, if it is ours. */
   readonly unbind: () => Promise<void>;
-  readonly doors: { leave(): void; close(): Promise<void> };
+  readonly doors: {
+    leave(): void;
+    /** Takes every target socket away. */
+    close(): Promise<void>;
+    /** Takes away what engines have left that are gone. */
+    clear(): Promise<void>;
+  };
   readonly engines: {
     readonly living: readonly string[];
     halt(): void;
@@ -92,6 +98,7 @@ export class Ending {
       log.warn({ generations: late }, 'engines that did not end in time were killed');
       await this.#allGone(LIMITS.engineAnswerMs, []);
     }
+    await doors.clear();
     await this.close();
   }
 

@@ -10,7 +10,7 @@ import type { Plan } from '../wire/plan.ts';
 import type { CallerEnv, StreamRequest } from '../wire/request.ts';
 import { contextInputs } from './context-key.ts';
 import { DOORS_FOLDER } from './door-env.ts';
-import { clearDoors, forgetDoors, sweepDoors } from './door-folder.ts';
+import { clearDoors, sweepDoors } from './door-folder.ts';
 import type { Doors, DoorSpec } from './doors.ts';
 import type { KnownContext, KnownContexts } from './known-contexts.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
@@ -107,6 +107,8 @@ export class TargetDoors {
     // Before there is a door: a refresh that is under way removes what nobody wants.
     await this.#remember(parent, context, target);
     const folder = await doors.ensure({ target, parent, ...made });
+    // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its door is not forgotten.
+    if (!this.#served.has(parent)) await this.#remember(parent, context, target);
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
 
@@ -148,11 +150,12 @@ export class TargetDoors {
     const { doors } = this.#options;
     const door = doors.find(doorId);
     const served = door === undefined ? undefined : this.#served.get(door.parent);
-    if (door === undefined || served === undefined) return;
+    if (door === undefined) return;
+    // The engine waits for an answer: that there is no other way is one.
+    if (served === undefined) return doors.renew(doorId);
     try {
       await doors.renew(doorId, await this.#make(served.context, door.target));
     } catch (error) {
-      // The engine waits for an answer: that there is no other way is one.
       await doors.renew(doorId);
       throw error;
     }
@@ -164,24 +167,23 @@ export class TargetDoors {
     clearTimeout(this.#again);
   }
 
-  /** After the doors are closed: takes away what earlier daemons left, too. */
+  /** After all engines are gone: takes away what earlier daemons left, too. Never rejects. */
   async clear(): Promise<void> {
     for (const parent of await this.#parents()) await clearDoors(parent);
-    await this.#forgetOldParents([]);
   }
 
   /** Only so many folders of contexts that have no doors any more are kept, with links that lead nowhere. */
-  async #forgetOldParents(served: readonly string[]): Promise<void> {
+  async #forgetOldParents(): Promise<void> {
+    const isOver = (parent: string): boolean => !this.#served.has(parent);
     const parents = await Promise.all(
-      (await this.#parents())
-        .filter((parent) => !served.includes(parent))
-        .map(async (parent) => ({
-          parent,
-          mtimeMs: (await stat(parent).catch(() => undefined))?.mtimeMs ?? 0,
-        })),
+      (await this.#parents()).filter(isOver).map(async (parent) => ({
+        parent,
+        mtimeMs: (await stat(parent).catch(() => undefined))?.mtimeMs ?? 0,
+      })),
     );
     parents.sort((a, b) => b.mtimeMs - a.mtimeMs);
-    for (const { parent } of parents.slice(MAX_OLD_PARENTS)) await forgetDoors(parent);
+    for (const { parent } of parents.slice(MAX_OLD_PARENTS))
+      await this.#options.doors.forget(parent, () => isOver(parent));
   }
 
   /** What is remembered of the daemon's own context: its inline targets, and an agent when the daemon was started without one. */
@@ -222,7 +224,7 @@ export class TargetDoors {
       this.#served.delete(parent);
       doors
         .clear(parent)
-        .then(() => this.#forgetOldParents([...this.#served.keys()]))
+        .then(() => this.#forgetOldParents())
         .catch((error: unknown) => {
           log.warn({ parent, err: asFailure(error).data }, 'removing target sockets');
         });

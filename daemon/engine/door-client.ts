@@ -4,6 +4,7 @@ import { Deadline, inTime } from '../base/deadline.ts';
 import { Failure } from '../base/failure.ts';
 import { addressOf } from '../hello/address.ts';
 import { endGracefully } from '../transport/end.ts';
+import { classOf } from '../wire/error-class.ts';
 import type { Epoch, Plan } from '../wire/plan.ts';
 import { helloCaller, letGo, rawCaller, type Caller } from './caller.ts';
 import { readFirstFrame } from './first-frame.ts';
@@ -69,24 +70,29 @@ export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>
     open: async (first, deps, signal, leadsTo) => {
       const deadline = new Deadline(first.budgetMs);
       const { link, route } = first.target;
-      const ready = deps.transports.isWarm(route) || deps.spares.count(addressOf(route)) > 0;
-      const renewed = (): Promise<Plan | undefined> =>
-        inTime(renew(), deadline.remaining(), () => new Error('late')).catch(() => undefined);
-      const known = link !== undefined && !ready ? await renewed() : undefined;
-      // A way that was warm may be gone: then there must be time for another one.
-      const budgetMs = Math.max(1, deadline.remaining() / (link !== undefined && ready ? 2 : 1));
+      const isWarm = deps.transports.isWarm(route);
+      const ready = isWarm || deps.spares.count(addressOf(route)) > 0;
+      const renewed = (ms: number): Promise<Plan | undefined> =>
+        inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
+      // Half of the time at most: the way that is known may be the right one.
+      const known = link !== undefined && !ready ? await renewed(deadline.remaining() / 2) : undefined;
+      // A warm way may be gone: then there must be time for where the link leads by now.
+      const halved = link !== undefined && isWarm;
+      const budgetMs = Math.max(1, deadline.remaining() / (halved ? 2 : 1));
       const plan = { ...first, target: known?.target ?? first.target, budgetMs };
       if (known !== undefined) leadsTo(plan);
       try {
         return await open(plan, deps, signal, leadsTo);
       } catch (error) {
-        if (!(error instanceof Failure) || !LED_NOWHERE.has(error.code) || signal.aborted) throw error;
+        if (!(error instanceof Failure) || signal.aborted) throw error;
+        const cut = halved && classOf(error.data) === 'timeout';
+        if (!cut && !LED_NOWHERE.has(error.code)) throw error;
         // Asked also when no time is left for it: the next client has the answer.
-        const fresh = await renewed();
+        const fresh = await renewed(deadline.remaining());
         const left = deadline.remaining();
         const leads = fresh !== undefined && addressOf(fresh.target.route) !== addressOf(plan.target.route);
-        if (!leads || left === 0) throw error;
-        const other = { ...plan, target: fresh.target, budgetMs: left };
+        if (left === 0 || !(leads || cut)) throw error;
+        const other = { ...plan, target: leads ? fresh.target : plan.target, budgetMs: left };
         leadsTo(other);
         return open(other, deps, signal, leadsTo);
       }

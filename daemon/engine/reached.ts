@@ -101,7 +101,7 @@ export class Reached {
 
   /** A stream that had been promised: whether the server fails, the next one shows. */
   broken(plan: Plan, failure: FailureData): void {
-    this.#touch(plan).lastError = errorOf(failure);
+    this.#of(plan).lastError = errorOf(failure);
   }
 
   #fail(known: Known, failure: FailureData): void {
@@ -157,7 +157,7 @@ export class Reached {
 
   /** A Hello was answered after so many ms: the round trip, where the transport does not measure it. */
   answered(plan: Plan, helloMs: number): void {
-    this.#touch(plan).helloMs = helloMs;
+    this.#of(plan).helloMs = helloMs;
   }
 
   rows(): ReachedRow[] {
@@ -188,9 +188,10 @@ export class Reached {
   }
 
   #clear(): void {
-    const { places, streams } = this.#options;
-    for (const [address, { left, opening }] of this.#known) {
-      const idle = opening === 0 && streams(address) === 0 && places.held(address) === 0;
+    const { places, streams, warmSinceMs } = this.#options;
+    for (const [address, { left, opening, route }] of this.#known) {
+      const unused = opening === 0 && streams(address) === 0 && places.held(address) === 0;
+      const idle = unused && warmSinceMs(route) === undefined;
       if (left && idle) this.#known.delete(address);
     }
   }
@@ -199,6 +200,11 @@ export class Reached {
     if (known.failingSinceMs !== undefined) return 'failing';
     if (warm) return 'warm';
     return known.opening > 0 || this.#options.isDialling(known.route) ? 'connecting' : 'cold';
+  }
+
+  /** What is known of a server that somebody has come to: nothing new leads there by that. */
+  #of(plan: Plan): Known {
+    return this.#known.get(addressOf(plan.target.route)) ?? this.#touch(plan);
   }
 
   #touch(plan: Plan): Known {

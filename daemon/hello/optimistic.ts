@@ -26,7 +26,7 @@ export interface OptimisticOptions {
   readonly opening: Opening;
   /** What the client has been told. */
   readonly promised: Negotiated;
-  /** ms that the server's answer may take: max(1 s, 4 round trips). */
+  /** ms that the server's answer may take: max(1 s, 4 round trips), and no more than a dial may take. */
   readonly answerMs: number;
   /** The target's name, for the text of a time-out. */
   readonly label: string;

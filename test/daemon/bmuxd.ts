@@ -39,7 +39,7 @@ export interface Bmuxd extends BmuxdHome {
   log(): string;
   /** Once every engine has answered: `GET /v1/status` itself leaves one out that is late for a moment. */
   status(): Promise<Status>;
-  /** What the engines say of targets at this moment: a status may show what they said up to 1 s ago. */
+  /** What the engines say of targets at this moment: a status may show what they said up to 3 s ago. */
   reached(): Promise<ReachedRow[]>;
   /** The id of the engine that serves, once there is one. */
   enginePid(): Promise<number>;
