@@ -178,16 +178,25 @@ export async function sweepDoors(parent: string, youngMs: number = YOUNG_MS): Pr
 
 /** The same when a daemon stops or a context is forgotten: only what another daemon may just be making is left for its youth. */
 export async function clearDoors(parent: string): Promise<void> {
-  await sweepAll(parent, (name) => (/^\.[nl]/.test(name) ? YOUNG_MS : 0));
+  await sweepAll(parent, youthOf);
 }
 
-async function sweepAll(parent: string, youngMs: (name: string) => number): Promise<void> {
+function youthOf(name: string): number {
+  return /^\.[nl]/.test(name) ? YOUNG_MS : 0;
+}
+
+/** `kept`: how many links that lead nowhere are left, the newest. */
+async function sweepAll(
+  parent: string,
+  youngMs: (name: string) => number,
+  kept: number = MAX_DEAD_LINKS,
+): Promise<void> {
   const names = await readdir(parent).catch((): string[] => []);
   const links = await Promise.all(
     names.map((name) => sweep(parent, name, youngMs(name)).catch(() => undefined)),
   );
   const dead = links.filter((link) => link !== undefined).sort((a, b) => b.mtimeMs - a.mtimeMs);
-  for (const { path, target } of dead.slice(MAX_DEAD_LINKS)) unlinkIf(path, target);
+  for (const { path, target } of dead.slice(kept)) unlinkIf(path, target);
 }
 
 interface DeadLink {
@@ -224,12 +233,7 @@ async function isThere(path: string): Promise<boolean> {
 /** Removes a folder of doors with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
 export async function forgetDoors(parent: string): Promise<void> {
   await clearDoors(parent);
-  const names = await readdir(parent).catch((): string[] => []);
-  for (const name of names) {
-    const path = join(parent, name);
-    const target = targetOf(path);
-    if (target !== undefined && OURS.test(target) && !(await isThere(path))) unlinkIf(path, target);
-  }
+  await sweepAll(parent, youthOf, 0);
   await rmdir(parent).catch(() => undefined);
 }
 

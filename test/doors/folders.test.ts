@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { startBmuxd } from '../daemon/bmuxd.ts';
+import { doorVariables } from '../../daemon/control/door-env.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { bmuxOrThrow } from '../real/server.ts';
@@ -16,6 +17,11 @@ t.setTimeout(120_000);
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
   EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
+
+/** The environment of a shell in which `bmuxd env` was evaluated. */
+function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
+  return { ...bmuxd.env, ...Object.fromEntries(doorVariables(dirname(path), bmuxd.socketPath)) };
+}
 
 /** Pid of the server that a bmux has started, by what it says. */
 function startedIn(said: string): number | undefined {
@@ -192,12 +198,7 @@ t.test(
     t.teardown(() => bmuxd.stop());
     const path = doorPath(bmuxd, 'dead');
     await doorIs(true, path);
-    const env = {
-      ...bmuxd.env,
-      BMUX_RUNTIME_DIR: dirname(path),
-      BMUX_TARGET: 'local',
-      BMUX_RUNTIME_NAME: '',
-    };
+    const env = shellAt(bmuxd, path);
     const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
     const said = `${ran.stdout}${ran.stderr}`;
     t.not(ran.status, 0);
@@ -233,13 +234,7 @@ t.test(
     t.teardown(() => bmuxd.stop());
     const path = doorPath(bmuxd, 'one');
     await doorIs(true, path);
-    const env = {
-      ...bmuxd.env,
-      BMUX_RUNTIME_DIR: dirname(path),
-      BMUX_TARGET: 'local',
-      BMUX_RUNTIME_NAME: '',
-      TERM: 'xterm',
-    };
+    const env = { ...shellAt(bmuxd, path), TERM: 'xterm' };
     const starts = async (when: string): Promise<void> => {
       for (const args of [[], ['server', 'start', '--daemon']]) {
         const ran = await run(bmuxOrThrow(), args, env);
