@@ -6,7 +6,7 @@ import { addressOf } from '../hello/address.ts';
 import type { Candidate } from '../hello/candidates.ts';
 import type { Negotiated } from '../hello/handshake.ts';
 import { keyOf, type Greeting } from '../hello/memory.ts';
-import { Prover } from '../hello/ping.ts';
+import { Prover, type Pending } from '../hello/ping.ts';
 import { Spares, type Ready, type Recipe } from '../pool/spares.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { askedFor, type Plan, type TlsRoute } from '../wire/plan.ts';
@@ -19,6 +19,16 @@ const WORTH_MS = 5;
 interface Spare extends Ready {
   readonly candidate: Candidate;
   readonly negotiated: Negotiated;
+  /** ms, as its last proof measured it; undefined before the first. */
+  readonly roundTripMs: () => number | undefined;
+  /** The Ping that was on its way when it was handed out. */
+  readonly pending: () => Pending | undefined;
+}
+
+/** A spare that is handed out. */
+export interface HandedOut extends Omit<Opened, 'warm'> {
+  readonly roundTripMs: number | undefined;
+  readonly pending: Pending | undefined;
 }
 
 export interface EngineSparesOptions {
@@ -55,7 +65,7 @@ export class EngineSpares {
   }
 
   /** A living spare for this Hello, waited for at most `patienceMs`; asking for it counts as a use, and asks for the next one. */
-  async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<Omit<Opened, 'warm'> | undefined> {
+  async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<HandedOut | undefined> {
     const deadline = new Deadline(patienceMs);
     // A certificate file may lie on a disk that does not answer; whoever dials says so.
     const trust = await inTime(this.#trustOf(plan), patienceMs, () => new Error('late')).catch(
@@ -63,7 +73,9 @@ export class EngineSpares {
     );
     if (trust === undefined) return undefined;
     const spare = await this.#spares.take(this.#use(plan, greeting, trust), deadline.remaining());
-    return spare && { stream: spare.stream, candidate: spare.candidate, negotiated: spare.negotiated };
+    if (spare === undefined) return undefined;
+    const { stream, candidate, negotiated } = spare;
+    return { stream, candidate, negotiated, roundTripMs: spare.roundTripMs(), pending: spare.pending() };
   }
 
   /** Notes that a stream was opened without a spare. `openMs`, `roundTripMs`: what that took in all, and its Hello alone. */
@@ -178,8 +190,7 @@ export class EngineSpares {
             throw failure;
           });
         this.#options.tried(address);
-        const prover = new Prover(stream, candidate.epoch);
-        return { stream, candidate, negotiated, prove: (timeoutMs) => prover.prove(timeoutMs) };
+        return asSpare(stream, candidate, negotiated);
       },
     };
   }
@@ -189,6 +200,23 @@ export class EngineSpares {
     if (spares !== 'auto') return spares;
     return warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
   }
+}
+
+function asSpare(stream: Duplex, candidate: Candidate, negotiated: Negotiated): Spare {
+  const prover = new Prover(stream, candidate.epoch);
+  let pending: Pending | undefined;
+  return {
+    stream,
+    candidate,
+    negotiated,
+    prove: (timeoutMs) => prover.prove(timeoutMs),
+    letGo: () => {
+      pending = prover.letGo();
+      return pending !== undefined;
+    },
+    roundTripMs: () => prover.roundTripMs,
+    pending: () => pending,
+  };
 }
 
 /** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */

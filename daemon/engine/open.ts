@@ -19,7 +19,7 @@ import { asFailure, revive } from '../wire/fail.ts';
 import { defaultContract } from '../wire/ipc.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { Epoch, Plan } from '../wire/plan.ts';
-import type { EngineSpares } from './engine-spares.ts';
+import type { EngineSpares, HandedOut } from './engine-spares.ts';
 import type { Opened } from './opened.ts';
 import type { OpenedTransport, Transports } from './transports.ts';
 
@@ -56,25 +56,26 @@ export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal
 function openOnSpare(
   plan: Plan,
   greeting: Greeting,
-  spare: Omit<Opened, 'warm'>,
+  spare: HandedOut,
   deps: OpenDeps,
   signal: AbortSignal,
 ): Opened {
-  const { candidate, negotiated } = spare;
+  const { candidate, negotiated, pending } = spare;
   if (signal.aborted) {
     deps.transports.end(endGracefully(spare.stream));
     throw asFailure(signal.reason);
   }
   const { epoch } = candidate;
-  const roundTripMs = deps.memory.recall(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
+  const remembered = deps.memory.recall(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
+  const aheadMs = pending === undefined ? 0 : performance.now() - pending.since;
   const stream = promised(plan, deps, {
     inner: spare.stream,
     epoch,
-    opening: pingOpening(epoch),
+    opening: pingOpening(epoch, pending),
     promised: negotiated,
-    answerMs: answerMs(plan, roundTripMs),
+    answerMs: answerMs(plan, spare.roundTripMs ?? remembered),
     onConfirmed: (elapsedMs) => {
-      deps.reached.answered(plan, elapsedMs);
+      deps.reached.answered(plan, aheadMs + elapsedMs);
     },
   });
   return { stream, candidate, negotiated, warm: true };

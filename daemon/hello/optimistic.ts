@@ -82,7 +82,7 @@ export class OptimisticStream extends Duplex {
       this.#broken(opening.late(label, Math.round(answerMs)));
     });
     this.#adopt(inner);
-    inner.write(opening.bytes);
+    if (opening.bytes.length > 0) inner.write(opening.bytes);
     inner.resume();
   }
 

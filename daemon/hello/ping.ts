@@ -10,15 +10,40 @@ import type { Epoch } from '../wire/plan.ts';
 /** Request ids of our own Pings: clients count from 1 and never come here. */
 const FIRST_ID = 2n ** 63n;
 
+/** A Ping whose Pong is still to come. */
+export interface Pending {
+  readonly requestId: bigint;
+  /** performance.now() when it was sent. */
+  readonly since: number;
+}
+
 /** Proves one stream again and again. The stream flows meanwhile; whoever watches it must look away while a proof is under way. */
 export class Prover {
   readonly #stream: Duplex;
   readonly #epoch: Epoch;
   #next = FIRST_ID;
+  /** The proof that is under way, and what gives it up; undefined without one, and from the first byte of its answer on. */
+  #unanswered: { readonly pending: Pending; readonly giveUp: () => void } | undefined;
+  #roundTripMs: number | undefined;
 
   constructor(stream: Duplex, epoch: Epoch) {
     this.#stream = stream;
     this.#epoch = epoch;
+  }
+
+  /** ms, as the last proof measured it. */
+  get roundTripMs(): number | undefined {
+    return this.#roundTripMs;
+  }
+
+  /**
+   * Gives up the proof that is under way, which rejects: its Pong is for whoever has the stream from now on. Undefined when there is none,
+   * or when a part of the answer has been read already.
+   */
+  letGo(): Pending | undefined {
+    const unanswered = this.#unanswered;
+    unanswered?.giveUp();
+    return unanswered?.pending;
   }
 
   /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is no good then. */
@@ -31,17 +56,22 @@ export class Prover {
       let answered = false;
       const finish = (error: Error | undefined, roundTripMs = 0): void => {
         answeredInTime();
+        this.#unanswered = undefined;
         stream.off('data', onData);
         stream.off('end', onEnd);
         stream.off('close', onEnd);
         stream.off('error', finish);
-        if (error === undefined) resolve(roundTripMs);
-        else reject(error);
+        if (error !== undefined) reject(error);
+        else {
+          this.#roundTripMs = roundTripMs;
+          resolve(roundTripMs);
+        }
       };
       const onEnd = (): void => {
         finish(fail('hello_promise_broken', { why: 'a spare stream was closed' }));
       };
       const onData = (chunk: Buffer): void => {
+        this.#unanswered = undefined;
         try {
           reader.push(chunk);
           const frame = reader.next();
@@ -74,8 +104,17 @@ export class Prover {
       stream.on('end', onEnd);
       stream.on('close', onEnd);
       stream.on('error', finish);
-      if (stream.destroyed || stream.readableEnded) onEnd();
-      else stream.write(encodeRequestFrame(this.#epoch, id, { type: 'ping' }));
+      if (stream.destroyed || stream.readableEnded) {
+        onEnd();
+        return;
+      }
+      this.#unanswered = {
+        pending: { requestId: id, since },
+        giveUp: () => {
+          finish(fail('hello_promise_broken', { why: 'the stream was handed out before its Pong' }));
+        },
+      };
+      stream.write(encodeRequestFrame(this.#epoch, id, { type: 'ping' }));
     });
   }
 

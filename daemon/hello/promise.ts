@@ -6,6 +6,7 @@ import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } fro
 import type { Epoch } from '../wire/plan.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
 import type { Greeting } from './memory.ts';
+import type { Pending } from './ping.ts';
 
 export type Verdict =
   | { readonly type: 'incomplete' }
@@ -45,12 +46,13 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotia
   };
 }
 
-/** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. */
-export function pingOpening(epoch: Epoch): Opening {
+/** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. `pending`: one was sent before, and is not answered. */
+export function pingOpening(epoch: Epoch, pending?: Pending): Opening {
+  const id = pending?.requestId ?? HANDED_OUT_ID;
   return {
-    bytes: encodeRequestFrame(epoch, HANDED_OUT_ID, { type: 'ping' }),
+    bytes: pending === undefined ? encodeRequestFrame(epoch, id, { type: 'ping' }) : Buffer.alloc(0),
     differenceOf: ({ kind, requestId, payload }) => {
-      const right = kind === 'response' && requestId === HANDED_OUT_ID;
+      const right = kind === 'response' && requestId === id;
       return right && decodeResponse(epoch, payload).type === 'pong'
         ? undefined
         : 'the server says something else than a Pong';

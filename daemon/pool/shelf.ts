@@ -9,6 +9,8 @@ export interface Ready {
   readonly stream: Duplex;
   /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
   readonly prove: (timeoutMs: number) => Promise<number>;
+  /** Gives up the proof that is under way, which rejects, and leaves its answer to who gets the stream. False when some of it has come. */
+  readonly letGo: () => boolean;
 }
 
 /** How to make one more of a key. */
@@ -235,26 +237,23 @@ export class Shelf<R extends Ready> {
     return Math.min(this.recipe.max(this.#roundTripMs), wanted);
   }
 
-  /** Takes the spare with the latest proof off the shelf; at once, so that no two get the same. */
+  /** Takes the best spare off the shelf; at once, so that no two get the same. */
   #handOut(): R | undefined {
-    for (;;) {
-      const now = this.#options.clock.now();
-      const good = this.#spares.filter(
-        ({ proof, provenAt }) => proof === undefined && Math.abs(now - provenAt) < PROOF_MS,
-      );
-      const spare = good.reduce<Spare<R> | undefined>(
-        (best, one) => (best === undefined || one.provenAt > best.provenAt ? one : best),
-        undefined,
-      );
-      if (spare === undefined) return undefined;
-      const { stream } = spare.ready;
-      if (stream.readable && stream.writable) {
-        this.#spares.splice(this.#spares.indexOf(spare), 1);
-        spare.release();
-        return spare.ready;
+    const now = this.#options.clock.now();
+    const good = this.#spares.filter(({ provenAt }) => Math.abs(now - provenAt) < PROOF_MS).sort(byProof);
+    for (const spare of good) {
+      const { ready } = spare;
+      if (!ready.stream.readable || !ready.stream.writable) {
+        this.#end(spare);
+        continue;
       }
-      this.#end(spare);
+      // Its former proof is still good: whoever gets it does not wait for the new one.
+      if (spare.proof !== undefined && !ready.letGo()) continue;
+      this.#spares.splice(this.#spares.indexOf(spare), 1);
+      spare.release();
+      return ready;
     }
+    return undefined;
   }
 
   /** Resolves when one of `waits` has, or after `ms`. */
@@ -334,4 +333,9 @@ export class Shelf<R extends Ready> {
     spare.release();
     this.#options.end(spare.ready.stream);
   }
+}
+
+/** Those that are not being asked just now first, then those with the latest proof. */
+function byProof<R>(a: Spare<R>, b: Spare<R>): number {
+  return Number(a.proof !== undefined) - Number(b.proof !== undefined) || b.provenAt - a.provenAt;
 }

@@ -1,11 +1,19 @@
 // Proof that a stream is alive: one Pong and nothing else.
+import { once } from 'node:events';
 import { duplexPair, type Duplex } from 'node:stream';
 import t from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { encodeBlock } from '../../daemon/compression/zstd.ts';
+import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
 import { Prover } from '../../daemon/hello/ping.ts';
+import { pingOpening } from '../../daemon/hello/promise.ts';
 import { FrameReader } from '../../daemon/wire/frame.ts';
-import { decodeEnvelope, decodeRequest, encodeResponseFrame } from '../../daemon/wire/ipc.ts';
+import {
+  decodeEnvelope,
+  decodeRequest,
+  encodeRequestFrame,
+  encodeResponseFrame,
+} from '../../daemon/wire/ipc.ts';
 
 function pong(id: bigint): Buffer {
   return encodeResponseFrame(4, id, { type: 'pong' });
@@ -72,6 +80,72 @@ t.test('anything else is no proof', async (t) => {
   const { near } = line(() => undefined);
   near.destroy();
   await t.rejects(new Prover(near, 4).prove(10_000), { code: 'hello_promise_broken' }, 'dead before');
+});
+
+t.test('a proof that is given up leaves its Pong to the next owner', async (t) => {
+  const { near, ids } = line(() => undefined);
+  const prover = new Prover(near, 4);
+  t.equal(prover.letGo(), undefined, 'none is under way');
+  const before = NAMES.map((name) => near.listenerCount(name));
+  const proof = prover.prove(10_000);
+  const pending = prover.letGo();
+  await t.rejects(proof, { code: 'hello_promise_broken' });
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(pending?.requestId, ids[0]);
+  t.strictSame(
+    NAMES.map((name) => near.listenerCount(name)),
+    before,
+  );
+});
+
+t.test('handed out with that Ping on its way, a stream begins after the Pong', async (t) => {
+  const [near, far] = duplexPair();
+  const heard: Buffer[] = [];
+  far.on('data', (chunk: Buffer) => heard.push(chunk));
+  const prover = new Prover(near, 4);
+  const proof = prover.prove(10_000);
+  const pending = prover.letGo();
+  await t.rejects(proof);
+  if (pending === undefined) throw new Error('no Ping is under way');
+  let confirmed = 0;
+  const stream = new OptimisticStream({
+    inner: near,
+    epoch: 4,
+    opening: pingOpening(4, pending),
+    promised: { revision: 1, capabilities: [] },
+    answerMs: 60_000,
+    label: 'far',
+    onConfirmed: () => (confirmed += 1),
+    onBroken: (failure) => {
+      t.fail(failure.message);
+    },
+    reopen: () => Promise.reject(new Error('nothing is broken')),
+  });
+  stream.write('question');
+  far.write(Buffer.concat([pong(pending.requestId), Buffer.from('answer')]));
+  const [answer] = (await once(stream, 'data')) as [Buffer];
+  t.equal(answer.toString(), 'answer', 'the Pong is swallowed');
+  t.equal(confirmed, 1);
+  const ping = encodeRequestFrame(4, pending.requestId, { type: 'ping' });
+  t.strictSame(Buffer.concat(heard), Buffer.concat([ping, Buffer.from('question')]), 'one Ping, no other');
+  far.end();
+  stream.destroy();
+});
+
+t.test('a proof is not given up once a part of its Pong was read', async (t) => {
+  let rest: () => void = () => undefined;
+  const { near } = line((id, far) => {
+    const bytes = pong(id);
+    far.write(bytes.subarray(0, 3));
+    rest = () => far.write(bytes.subarray(3));
+  });
+  const prover = new Prover(near, 4);
+  const proof = prover.prove(10_000);
+  await new Promise((resolve) => near.once('data', resolve));
+  t.equal(prover.letGo(), undefined);
+  rest();
+  const roundTripMs = await proof;
+  t.equal(prover.roundTripMs, roundTripMs);
 });
 
 t.test('what one read makes two chunks of is one answer', async (t) => {

@@ -12,7 +12,7 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
     fc.record({ type: fc.constant('pass' as const), ms: fc.nat(9000) }),
     fc.record({ type: fc.constant('jump' as const), ms: fc.integer({ min: -100_000, max: 100_000 }) }),
     fc.record({ type: fc.constant('break' as const), which: fc.nat(5) }),
-    fc.record({ type: fc.constant('server' as const), fails: fc.boolean() }),
+    fc.record({ type: fc.constant('server' as const), fails: fc.boolean(), answering: fc.boolean() }),
     fc.record({ type: fc.constant('drop' as const) }),
     fc.record({ type: fc.constant('room' as const), count: fc.integer({ min: 1, max: 5 }) }),
     fc.record({ type: fc.constant('used' as const) }),
@@ -41,8 +41,10 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
           const idle = rig.lines.filter((line) => !taken.has(line) && !line.stream.destroyed);
           idle[one.which]?.far.end();
           await settle();
-        } else if (one.type === 'server') rig.fails = one.fails;
-        else if (one.type === 'drop') rig.spares.drop('prod');
+        } else if (one.type === 'server') {
+          rig.fails = one.fails;
+          rig.answering = one.answering;
+        } else if (one.type === 'drop') rig.spares.drop('prod');
         else if (one.type === 'room') rig.spares.giveBack('prod', one.count);
         else if (one.type === 'used') rig.spares.used(rig.recipe(), 200, 50);
         else rig.max = one.max;

@@ -27,6 +27,8 @@ export class SparesRig {
   fails = false;
   /** The network is gone: no Pong comes any more. */
   silent = false;
+  /** A part of every Pong that is under way has come already. */
+  answering = false;
   readonly spares = new Spares<Line>({
     ttlMs: () => this.ttlMs,
     mayHold: () => this.open + this.making < this.places,
@@ -68,6 +70,7 @@ export class SparesRig {
     const number = this.lines.length;
     stream.on('error', () => undefined);
     far.resume();
+    let giveUp: ((why: Error) => void) | undefined;
     const line: Line = {
       stream,
       far,
@@ -76,11 +79,22 @@ export class SparesRig {
         this.proofs.push(number);
         return new Promise((resolve, reject) => {
           const dead = this.silent || far.destroyed;
-          this.clock.after(dead ? timeoutMs : this.roundTripMs, () => {
+          const cancel = this.clock.after(dead ? timeoutMs : this.roundTripMs, () => {
+            giveUp = undefined;
             if (dead) reject(new Error('no Pong'));
             else resolve(this.roundTripMs);
           });
+          giveUp = (why) => {
+            giveUp = undefined;
+            cancel();
+            reject(why);
+          };
         });
+      },
+      letGo: () => {
+        if (this.answering || giveUp === undefined) return false;
+        giveUp(new Error('handed out'));
+        return true;
       },
     };
     this.lines.push(line);

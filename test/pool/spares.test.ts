@@ -136,7 +136,7 @@ t.test('no dead one is handed out: they are asked every few seconds', async (t) 
   rig.spares.close();
 });
 
-t.test('a take while one is proven waits for the proof, not for its time-out', async (t) => {
+t.test('a take while one is proven gets it at once, and with it the proof', async (t) => {
   const rig = new SparesRig();
   rig.max = 1;
   await rig.warm();
@@ -145,7 +145,25 @@ t.test('a take while one is proven waits for the proof, not for its time-out', a
   await rig.clock.advance(11);
   const { line, waitedMs } = await rig.take();
   t.ok(line);
-  t.equal(waitedMs, 39, 'not before it: the Pong would be read by the client');
+  t.equal(waitedMs, 0, 'its former proof is seconds old');
+  t.equal(line?.letGo(), false, 'the pool has given the new one up');
+  await rig.clock.advance(100);
+  t.notOk(
+    rig.ended.some((stream) => stream === line?.stream),
+    'nor is it ended for that',
+  );
+  rig.spares.close();
+});
+
+t.test('one whose Pong has come in part is waited for: the client would read the rest', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  await rig.warm();
+  await rig.clock.advance(2810);
+  rig.answering = true;
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 39);
   rig.spares.close();
 });
 
