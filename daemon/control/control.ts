@@ -21,6 +21,7 @@ import { KnownContexts } from './known-contexts.ts';
 import { TargetDoors } from './target-doors.ts';
 import { CallerFiles } from './caller-files.ts';
 import { Contexts } from './contexts.ts';
+import { Elsewhere } from './elsewhere.ts';
 import { Engines } from './engines.ts';
 import { Generations } from './generations.ts';
 import { makeHome } from './home.ts';
@@ -87,6 +88,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     onReady: (engine) => {
       doors.attach(engine);
       events.add({ type: 'engine ready' });
+      if (engines.generation !== undefined) elsewhere.look(engines.generation);
       takeOver();
       // Also the doors that could not be made without it.
       plansHaveChanged();
@@ -100,12 +102,20 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     onStatus: (generation, status) => {
       generations.heard(generation, status);
+      elsewhere.look(generation);
     },
     onStaleDoor: (door) => {
       targetDoors.renew(door).catch((error: unknown) => {
         log.info({ door, err: asFailure(error).data }, 'the target could not be resolved anew');
       });
     },
+  });
+  const elsewhere = new Elsewhere({
+    generations,
+    tell: (message) => {
+      engines.tell(message);
+    },
+    log,
   });
   const max = (): number => settings()['contexts.max'];
   const contexts: Contexts = new Contexts({

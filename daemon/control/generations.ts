@@ -100,8 +100,20 @@ export class Generations {
     });
   }
 
+  /** Places at servers that engines other than `current` hold, by address. One that is silent holds what it held before. */
+  async placesBeside(current: string): Promise<Readonly<Record<string, number>>> {
+    const others = (await this.#list()).filter((generation) => generation !== current);
+    const answers = await this.#askThem(others, '/v1/engine', LIMITS.engineAnswerMs);
+    const places: Record<string, number> = {};
+    for (const { generation, body } of answers) {
+      const status = isEngineStatus(body) ? body : this.#last.get(generation)?.status;
+      for (const row of status?.reached ?? []) places[row.address] = (places[row.address] ?? 0) + row.places;
+    }
+    return places;
+  }
+
   async streams(): Promise<StreamList> {
-    const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
+    const answers = await this.#askThem(await this.#list(), '/v1/streams', LIMITS.engineAnswerMs);
     const streams: StreamRow[] = [];
     const silent: string[] = [];
     for (const { generation, body } of answers) {
@@ -166,12 +178,13 @@ export class Generations {
     );
   }
 
-  async #askAll(
+  async #askThem(
+    generations: readonly string[],
     path: string,
     timeoutMs: number,
   ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
     const answers = await Promise.all(
-      (await this.#list()).map((generation) => this.#ask(generation, path, timeoutMs)),
+      generations.map((generation) => this.#ask(generation, path, timeoutMs)),
     );
     return answers.filter((answer) => answer !== undefined);
   }

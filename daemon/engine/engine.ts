@@ -260,6 +260,10 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       case 'close door':
         doors.close(message.door);
         break;
+      case 'elsewhere':
+        places.heldElsewhere(message.places);
+        for (const address of Object.keys(message.places)) spares.makeRoom(address);
+        break;
       case 'settings':
         settings = message.settings;
         log.level = settings['log.level'];

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 export class Places {
   readonly #held = new Map<string, number>();
   readonly #dialled = new Map<string, number>();
+  #elsewhere: Readonly<Record<string, number>> = {};
 
   /** Counts `stream` until it is closed. */
   hold(address: string, stream: Duplex): void {
@@ -23,13 +24,18 @@ export class Places {
     };
   }
 
+  /** What other engines hold, by address, from now on. */
+  heldElsewhere(places: Readonly<Record<string, number>>): void {
+    this.#elsewhere = places;
+  }
+
   held(address: string): number {
     return this.#held.get(address) ?? 0;
   }
 
-  /** Those that are held, and those that the dials under way will take. */
+  /** Those that are held, whichever engine holds them, and those that the dials under way will take. */
   taken(address: string): number {
-    return this.held(address) + (this.#dialled.get(address) ?? 0);
+    return this.held(address) + (this.#elsewhere[address] ?? 0) + (this.#dialled.get(address) ?? 0);
   }
 }
 

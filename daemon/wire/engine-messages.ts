@@ -38,6 +38,8 @@ export type ToEngine =
   /** Lets go of what is warm for that target; live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
+  /** Places that other engines hold, by address; they count with its own. */
+  | { readonly type: 'elsewhere'; readonly places: Readonly<Record<string, number>> }
   /** Another engine takes over: it accepts nothing more, and leaves after its last stream. */
   | { readonly type: 'drain' }
   /** It ends its streams gracefully and leaves. */
@@ -69,6 +71,7 @@ const TO_ENGINE = new Set<ToEngine['type']>([
   'warm',
   'drop',
   'settings',
+  'elsewhere',
   'drain',
   'stop',
 ]);

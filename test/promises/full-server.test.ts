@@ -2,7 +2,9 @@
 import { connect } from 'node:net';
 import t from 'tap';
 import type { OpenStreamOptions } from '../../client-shim/index.ts';
+import type { ReachedRow } from '../../daemon/wire/answers.ts';
 import { defaultContract } from '../../daemon/wire/ipc.ts';
+import { startBmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
@@ -91,4 +93,33 @@ t.test('a server that others have filled', async (t) => {
   await t.rejects(live(world, kind(0)), { code: 'connection_lost' });
   // The spare of the other kind has gone for it.
   (await live(world, kind(0)))();
+});
+
+t.test('streams that an engine is finishing count for the next one', async (t) => {
+  const world = await startFarWorld(t, {
+    connectTimeoutMs: 8000,
+    settings: '[warmth]\nmax_places = 3\n[targets.far]\nspares = 4\n',
+  });
+  const ends = [await live(world), await live(world), await live(world)];
+  await world.bmuxd.leave();
+  const bmuxd = await startBmuxd({ home: world.bmuxd });
+  t.teardown(() => bmuxd.stop());
+  const held = async (): Promise<{ spares: number; places: number }> => {
+    const rows = (await bmuxd.reached()).filter(({ target }) => target === 'far');
+    const sum = (count: (row: ReachedRow) => number): number =>
+      rows.reduce((total, row) => total + count(row), 0);
+    return { spares: sum(({ spares }) => spares), places: sum(({ places }) => places) };
+  };
+  const next = { ...world, bmuxd };
+  for (let turn = 0; turn < 4; turn += 1) (await live(next))();
+  await waitFor('the last of them to be over', async () => (await held()).places === 3);
+  t.equal((await held()).spares, 0, 'all places that are ours for spares are held by live streams');
+  ends.pop()?.();
+  await waitFor('a spare in the place of the one that ended', async () => (await held()).spares === 1);
+  for (let turn = 0; turn < 4; turn += 1) (await live(next))();
+  await waitFor('one spare, and no more', async () => {
+    const { spares, places } = await held();
+    return spares === 1 && places === 3;
+  });
+  for (const end of ends) end();
 });
