@@ -3,13 +3,13 @@ import type { Duplex } from 'node:stream';
 import { inTime } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
-import { agentFingerprints, authenticate } from '../transport/ssh-auth.ts';
+import { agentFingerprints } from '../transport/ssh-auth.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 import { Dials, type Connect } from './dials.ts';
-import { Endpoints } from './endpoints.ts';
+import { dialKeyOf, IrohDialler, wayOf } from './iroh-dialler.ts';
 import { Liveness } from './liveness.ts';
 import { Remake, type Named, type Warmth } from './remake.ts';
 import { WarmConnection } from './warm-connection.ts';
@@ -45,7 +45,7 @@ export class IrohPool {
   readonly #warm = new Set<WarmConnection>();
   readonly #dials = new Dials<WarmConnection>();
   readonly #reaper: NodeJS.Timeout;
-  readonly #endpoints: Endpoints;
+  readonly #dialler: IrohDialler;
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
   readonly #remake: Remake;
@@ -70,6 +70,7 @@ export class IrohPool {
     this.#event = options.event ?? ignore;
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
+      isUnattended: (route) => this.#dialler.isUnattended(route),
       recentMs: this.#idleMs,
       warmth: options.warmth ?? (() => 'auto'),
       ask: options.ask ?? (() => false),
@@ -86,7 +87,7 @@ export class IrohPool {
       },
       ...(options.now === undefined ? {} : { now: options.now }),
     });
-    this.#endpoints = new Endpoints(options.relays);
+    this.#dialler = new IrohDialler(options.relays);
     this.#reaper = setInterval(() => {
       this.#reap();
     }, options.reapMs ?? REAP_MS);
@@ -185,7 +186,7 @@ export class IrohPool {
     await this.#dials.close(fail('stopping'));
     await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
     this.#warm.clear();
-    await this.#endpoints.close();
+    await this.#dialler.close();
   }
 
   /** The connections to `route`'s host that are up, the oldest first. */
@@ -243,23 +244,7 @@ export class IrohPool {
     through: () => void,
     isPassed: () => boolean,
   ): Promise<WarmConnection> {
-    wait.signal.throwIfAborted();
-    // Also so that `through` is called later than now.
-    const endpoint = await this.#endpoints.current();
-    wait.signal.throwIfAborted();
-    const connection = await endpoint.connect(route, wait.label, wait);
-    through();
-    let fingerprint: string | undefined;
-    if (route.sshAuth) {
-      try {
-        // The first stream of a connection is the auth stream (spec/wire.md §5).
-        const stream = await connection.openStream(wait);
-        fingerprint = (await authenticate(stream, { agentSocket: route.agentSocket, ...wait })).fingerprint;
-      } catch (error) {
-        connection.close().catch(ignore);
-        throw error;
-      }
-    }
+    const { connection, fingerprint } = await this.#dialler.connect(route, wait, through);
     if (this.#closed) {
       connection.close().catch(ignore);
       throw fail('stopping');
@@ -305,7 +290,7 @@ export class IrohPool {
 
   /** Over relays that are not set any more nothing new is sent: what was warm is made again over those of now. */
   #followRelays(): void {
-    if (!this.#endpoints.follow()) return;
+    if (!this.#dialler.follow()) return;
     const ways = new Set([...this.#warm].filter(({ usable }) => usable).map(({ way }) => way));
     this.#leave();
     for (const way of ways) this.#remake.lost(way);
@@ -344,16 +329,6 @@ export class IrohPool {
       if (idle || !warm.connection.isAlive()) this.#letGo(warm);
     }
   }
-}
-
-/** What a dial needs: the same way is the same connection. */
-function wayOf(route: IrohRoute): string {
-  return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
-}
-
-/** Two callers share a dial only when they would authenticate with the same agent. */
-function dialKeyOf(route: IrohRoute): string {
-  return `${wayOf(route)}|${route.sshAuth ? (route.agentSocket ?? '') : '-'}`;
 }
 
 function ignore(): void {

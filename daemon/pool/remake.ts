@@ -17,6 +17,8 @@ export interface RemakeOptions {
   /** Told how each dial ended. */
   readonly tried: (route: IrohRoute, failure?: Failure) => void;
   readonly isWarm: (route: IrohRoute) => boolean;
+  /** True where a dial asks nobody: a key may want its use confirmed, and nobody is there to do that. */
+  readonly isUnattended: (route: IrohRoute) => boolean;
   /** ms after its last use that a way is worth a dial that nobody asked for. */
   readonly recentMs: number;
   readonly warmth: (named: Named) => Warmth;
@@ -110,15 +112,16 @@ export class Remake {
       timer: undefined,
     };
     this.#put(to, way);
-    if (route.sshAuth) return;
+    if (!this.#options.isUnattended(route)) return;
     if (way.tries <= 1) this.#try(to, way);
     else this.#tryLater(to, way);
   }
 
-  /** Its connection is gone. Never where a key may ask its owner to confirm: nobody is there to be asked. */
+  /** Its connection is gone. */
   lost(key: string): void {
     const way = this.#ways.get(key);
-    if (this.#closed || way === undefined || way.route.sshAuth || way.timer !== undefined) return;
+    if (this.#closed || way === undefined || way.timer !== undefined) return;
+    if (!this.#options.isUnattended(way.route)) return;
     if (way.madeAt !== undefined && performance.now() - way.madeAt > LASTED_MS) way.tries = 0;
     way.madeAt = undefined;
     if (way.left || !this.#isWanted(way) || this.#options.isWarm(way.route)) return;

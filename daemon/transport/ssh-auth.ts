@@ -13,6 +13,8 @@ import { armoredSignature, signedBytes } from './sshsig.ts';
 
 /** Fingerprints of a host's list that a refusal shows. */
 const SHOWN = 8;
+/** ms that a signature takes when an agent asks nobody: an RSA key of 4096 bits a few. A person who is asked needs longer to see the question. */
+const UNATTENDED_MS = 200;
 
 export interface SshAuthOptions extends Dialling {
   /** SSH_AUTH_SOCK of the caller; none is a failure that says so. */
@@ -25,6 +27,8 @@ export interface SshAuthOptions extends Dialling {
 export interface SshIdentity {
   readonly fingerprint: string;
   readonly comment: string;
+  /** The agent signed so fast that nobody can have been asked to confirm it. */
+  readonly unattended: boolean;
 }
 
 /**
@@ -67,7 +71,9 @@ async function exchange(
   const key = firstAllowed(challenge, keys);
   if (key === undefined)
     throw fail('ssh_auth_no_key', {}, new AgentError(`the host lists ${listed(challenge)}`));
+  const since = performance.now();
   const signature = await agentSign(agentSocket, key, signedBytes(challenge.challenge), options, late);
+  const unattended = performance.now() - since < UNATTENDED_MS;
   lines.send({
     type: 'proof',
     proof: {
@@ -81,7 +87,7 @@ async function exchange(
   if (second === undefined) throw refused(`the host closed the connection: ${offered}`);
   const result = parseResult(second);
   if (!result.ok) throw refused(`${printable(result.error ?? 'no reason given')}: ${offered}`);
-  return { fingerprint: key.fingerprint, comment: key.comment };
+  return { fingerprint: key.fingerprint, comment: key.comment, unattended };
 }
 
 function refused(why: string): Failure {

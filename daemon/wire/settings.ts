@@ -117,7 +117,7 @@ export const TARGET_SETTINGS = [
     name: 'warm',
     takes: { kind: 'switch', values: ['auto'] },
     default: 'auto',
-    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s), "auto" after a use, and made again when it is lost, where its share link leads by then (a link without a target socket is followed by the next request); one that wants SSH auth is only ever made when somebody asks, since a key may ask for a confirmation; false not at all: an iroh connection is let go within 30 s of its last stream.',
+    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s), "auto" after a use, and made again when it is lost, where its share link leads by then (a link without a target socket is followed by the next request); one that wants SSH auth only while the agent signs so fast that it can have asked nobody, since a key may want a confirmation; false not at all: an iroh connection is let go within 30 s of its last stream.',
   },
 ] as const satisfies readonly SettingRow[];
 

@@ -1,5 +1,7 @@
 // Warm iroh connections against an embedded gateway: shared dials, whose connection it is, room, loss, black holes, idleness.
 import { mkdtemp, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -286,6 +288,47 @@ t.test('who one is decides whose connection it is', { skip: !hasSshAgent() && 'n
   await ann.stop();
   t.equal((await failureOf(open(ann.socket))).code, 'ssh_auth_failed', 'an agent that is gone lists no key');
 });
+
+t.test(
+  'a lost connection is made again where its key asks nobody',
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const keys = [await agent.addKey('ed25519', 'ann')];
+    const asking = await askingAgent(t, agent.socket);
+    const [silent, asked] = [await serve(t, keys), await serve(t, keys)];
+    const pool = poolFor(t);
+    await endGracefully((await pool.stream(routeTo(silent, agent.socket), wait())).stream);
+    await endGracefully((await pool.stream(routeTo(asked, asking), wait())).stream);
+    await asked.command({ do: 'drop-iroh-connections' });
+    await waitFor('the loss to be known', () => !pool.isWarm(routeTo(asked, asking)));
+    await silent.command({ do: 'drop-iroh-connections' });
+    await waitFor('a connection that nobody asked for', async () => (await connectionsOf(silent)) === 2);
+    t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody is there to confirm');
+    t.equal(await connectionsOf(asked), 1);
+    t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
+  },
+);
+
+/** An agent that takes its time to sign, as one does that asks a person: a relay before the real one. */
+async function askingAgent(t: Test, real: string): Promise<string> {
+  const SIGN_REQUEST = 13;
+  const path = join(folder, `asking-${String((servers += 1))}.sock`);
+  const server = createServer((socket) => {
+    const upstream = connect(real);
+    upstream.pipe(socket);
+    for (const one of [socket, upstream]) one.on('error', () => undefined);
+    socket.on('close', () => upstream.destroy());
+    socket.once('data', (request: Buffer) => {
+      setTimeout(() => upstream.write(request), request[4] === SIGN_REQUEST ? 1000 : 0);
+    });
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return path;
+}
 
 async function failureLike(work: Promise<unknown>): Promise<string> {
   return work.then(() => 'it succeeded', String);

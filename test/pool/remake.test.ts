@@ -23,6 +23,7 @@ function remake(
     recentMs: 60_000,
     tried: () => undefined,
     isWarm: () => false,
+    isUnattended: () => true,
     warmth: () => edge.warmth ?? 'auto',
     dial: ({ endpointId }) => {
       dials.push(endpointId);

@@ -146,7 +146,7 @@ t.test('with a real agent', { skip: !hasSshAgent() && 'ssh-agent not found' }, a
         : resultLine(true, null),
     );
     const identity = await authenticate(dial(), { ...within(10_000), agentSocket: agent.socket, label });
-    t.same(identity, { fingerprint: print(lines.rsa), comment: 'old key' });
+    t.match(identity, { fingerprint: print(lines.rsa), comment: 'old key' });
   });
 
   t.test('no key on the list is offered nothing else', async (t) => {

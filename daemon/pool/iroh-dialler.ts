@@ -1,0 +1,87 @@
+// Makes authenticated iroh connections, and knows which of them need nobody to be there.
+import { Endpoints } from './endpoints.ts';
+import type { Dialling } from '../transport/dialling.ts';
+import type { IrohConnection } from '../transport/iroh.ts';
+import { authenticate } from '../transport/ssh-auth.ts';
+import type { IrohRoute } from '../wire/plan.ts';
+import type { Settings } from '../wire/settings.ts';
+
+export interface Dialled {
+  readonly connection: IrohConnection;
+  /** Of the SSH key that authenticated it. */
+  readonly fingerprint: string | undefined;
+}
+
+/** Agents and hosts remembered at once; the least recently used go first. */
+const MAX_REMEMBERED = 64;
+
+export class IrohDialler {
+  readonly #endpoints: Endpoints;
+  /** Where the agent asked nobody the last time, by `dialKeyOf`; the oldest first. */
+  readonly #unattended = new Set<string>();
+
+  constructor(relays: () => Settings['iroh.relays']) {
+    this.#endpoints = new Endpoints(relays);
+  }
+
+  /** True when other relays are set than before. */
+  follow(): boolean {
+    return this.#endpoints.follow();
+  }
+
+  /** True where a dial asks nobody: a key may want its use confirmed (`ssh-add -c`), and what an agent did the last time it will do again. */
+  isUnattended(route: IrohRoute): boolean {
+    return !route.sshAuth || this.#unattended.has(dialKeyOf(route));
+  }
+
+  /** `through` is called, later than now, when the host has answered. */
+  async connect(
+    route: IrohRoute,
+    wait: Dialling & { readonly label: string },
+    through: () => void,
+  ): Promise<Dialled> {
+    wait.signal.throwIfAborted();
+    const endpoint = await this.#endpoints.current();
+    wait.signal.throwIfAborted();
+    const connection = await endpoint.connect(route, wait.label, wait);
+    through();
+    if (!route.sshAuth) return { connection, fingerprint: undefined };
+    try {
+      // The first stream of a connection is the auth stream (spec/wire.md §5).
+      const stream = await connection.openStream(wait);
+      const identity = await authenticate(stream, { agentSocket: route.agentSocket, ...wait });
+      this.#remember(dialKeyOf(route), identity.unattended);
+      return { connection, fingerprint: identity.fingerprint };
+    } catch (error) {
+      if (!wait.signal.aborted) this.#remember(dialKeyOf(route), false);
+      connection.close().catch(ignore);
+      throw error;
+    }
+  }
+
+  /** After the last connection: closes the endpoints. */
+  close(): Promise<void> {
+    return this.#endpoints.close();
+  }
+
+  #remember(dialKey: string, unattended: boolean): void {
+    this.#unattended.delete(dialKey);
+    if (unattended) this.#unattended.add(dialKey);
+    const [oldest] = this.#unattended;
+    if (this.#unattended.size > MAX_REMEMBERED && oldest !== undefined) this.#unattended.delete(oldest);
+  }
+}
+
+/** What a dial needs: the same way is the same connection. */
+export function wayOf(route: IrohRoute): string {
+  return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
+}
+
+/** Two callers share a dial only when they would authenticate with the same agent. */
+export function dialKeyOf(route: IrohRoute): string {
+  return `${wayOf(route)}|${route.sshAuth ? (route.agentSocket ?? '') : '-'}`;
+}
+
+function ignore(): void {
+  // A connection that is being let go may fail as it likes.
+}
