@@ -5,7 +5,6 @@ import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
 import { inTime } from '../base/deadline.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { withoutCredentials } from '../base/redact.ts';
-import { loadSettings } from '../config/settings.ts';
 import { watchFiles } from '../config/watch.ts';
 import { HandoffSender } from '../handoff/sender.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -29,6 +28,7 @@ import { Ownership } from './ownership.ts';
 import { proxyFetch } from './proxy-fetch.ts';
 import { Report } from './report.ts';
 import { makeServer } from './server.ts';
+import { SettingsInForce } from './settings-in-force.ts';
 import { listTargets } from './targets.ts';
 import { upgradeHandler } from './upgrade.ts';
 
@@ -59,10 +59,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   // A daemon that is started where `bmuxd env` was evaluated must not take its own target socket for a server.
   const own = whitelisted(withoutDoor(env));
   await makeHome(paths);
-  let loaded = await loadSettings(paths.settings);
-  const levelOf = (): LogLevel => options.logLevel ?? loaded.settings['log.level'];
-  const settings = (): Settings => ({ ...loaded.settings, 'log.level': levelOf() });
-  const log = makeLogger({ level: levelOf(), sink, process: 'control' });
+  const inForce = await SettingsInForce.load({ path: paths.settings, logLevel: options.logLevel });
+  const settings = (): Settings => inForce.now;
+  const log = makeLogger({ level: inForce.level, sink, process: 'control' });
   const sender = new HandoffSender({ maxWaiting: () => settings()['streams.max_waiting'] });
   const writeLine = (line: string): void => {
     sink.write(line);
@@ -176,7 +175,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     engines,
     generations,
     contexts,
-    settingsProblem: () => loaded.problem,
+    settingsProblem: () => inForce.problem,
     settingsPath: paths.settings,
     socketPath: paths.controlSocket,
     version,
@@ -194,24 +193,17 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
 
   const reloadSettings = async (): Promise<void> => {
-    const next = await loadSettings(paths.settings);
-    loaded = next.problem === undefined ? next : { settings: loaded.settings, problem: next.problem };
+    await inForce.reload();
     sayBrokenSettings();
-    log.level = levelOf();
+    log.level = inForce.level;
     engines.tell({ type: 'settings', settings: settings() });
     // What it says of a target is part of the target's plan.
     plansHaveChanged();
   };
-  /** The mistake in the settings that was told last. */
-  let toldOf: string | undefined;
   const sayBrokenSettings = (): void => {
-    if (loaded.problem === undefined) {
-      toldOf = undefined;
-      return;
-    }
-    const { code, detail } = loaded.problem.data;
-    if (detail === toldOf) return;
-    toldOf = detail;
+    const mistake = inForce.untold();
+    if (mistake === undefined) return;
+    const { code, detail } = mistake.data;
     log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
     events.add({ type: 'config broken', code, detail });
   };

@@ -1,74 +1,13 @@
-// Warm iroh connections against an embedded gateway: shared dials, whose connection it is, room, loss, black holes, idleness.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { Deadline } from '../../daemon/base/deadline.ts';
-import { IrohPool, type IrohStream } from '../../daemon/pool/iroh-pool.ts';
-import { compressed } from '../../daemon/compression/stream.ts';
+// Warm iroh connections against an embedded gateway: shared dials, room, loss, black holes, idleness.
+import t from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import type { IrohRoute } from '../../daemon/wire/plan.ts';
-import { TestClient } from '../embedded/client.ts';
-import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
-import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
+import type { Embedded } from '../embedded/launch.ts';
+import { waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
+import { connectionsOf, greet, nothingHeld, poolFor, routeTo, serve, wait } from './iroh-rig.ts';
 
-const folder = await mkdtemp(join(tmpdir(), 'bmuxd-pool-'));
-t.teardown(async () => {
-  await rm(folder, { recursive: true, force: true });
-  // The binding holds the process for 30 s after a peer that was stopped.
-  setTimeout(() => process.exit(), 500);
-});
-let servers = 0;
-
-async function serve(t: Test, allowedKeys?: readonly string[]): Promise<Embedded> {
-  const server = await launchEmbedded({
-    socketPath: join(folder, `${(servers += 1)}.sock`),
-    server: { epoch: 4, places: 1000 },
-    iroh: { relays: 'disabled', compression: 'zstd', ...(allowedKeys && { allowedKeys }) },
-  });
-  t.teardown(() => server.stop());
-  return server;
-}
-
-function poolFor(t: Test, options: Partial<ConstructorParameters<typeof IrohPool>[0]> = {}): IrohPool {
-  const pool = new IrohPool({ relays: () => 'disabled', ...options });
-  t.teardown(() => pool.close());
-  return pool;
-}
-
-function routeTo({ iroh }: Embedded, agentSocket?: string | null): IrohRoute {
-  const { endpointId = '', address = '' } = iroh ?? {};
-  return {
-    transport: 'iroh',
-    endpointId,
-    ipAddr: address,
-    sshAuth: agentSocket !== undefined,
-    ...(agentSocket === null || agentSocket === undefined ? {} : { agentSocket }),
-  };
-}
-
-const wait = (ms = 8000, signal: AbortSignal = new AbortController().signal) => ({
-  label: 'host',
-  deadline: new Deadline(ms),
-  signal,
-});
-
-async function greet({ stream }: IrohStream): Promise<TestClient> {
-  const client = new TestClient(compressed(stream));
-  await client.hello();
-  return client;
-}
-
-const connectionsOf = async (server: Embedded): Promise<number> =>
-  (await server.status()).iroh?.connections ?? 0;
 const gateway = async (of: Embedded): Promise<{ live: number; connections: number }> =>
   (await of.status()).iroh ?? { live: 0, connections: 0 };
-const nothingHeld = (server: Embedded): Promise<void> =>
-  waitFor('the places to come back', async () => (await server.status()).connections === 0);
-
 t.test('one dial for all who come at once, and none for those who come later', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
@@ -265,70 +204,6 @@ t.test('close ends every stream gracefully', async (t) => {
   await t.rejects(pool.stream(routeTo(server), wait(1000)));
   await waitFor('the connection to be closed', async () => (await server.status()).iroh?.live === 0);
 });
-
-t.test('who one is decides whose connection it is', { skip: !hasSshAgent() && 'no ssh-agent' }, async (t) => {
-  const [ann, bob, eve] = await Promise.all([startAgent(), startAgent(), startAgent()]);
-  t.teardown(() => Promise.all([ann, bob, eve].map((agent) => agent.stop())));
-  const keys = [await ann.addKey('ed25519', 'ann'), await bob.addKey('rsa', 'bob')];
-  await eve.addKey('ed25519', 'eve');
-  const server = await serve(t, keys);
-  const pool = poolFor(t);
-  const open = (agent: string | null | undefined): Promise<IrohStream> =>
-    pool.stream(routeTo(server, agent), wait());
-  await greet(await open(ann.socket));
-  t.equal((await open(ann.socket)).warm, true, 'the same key');
-  const bobs = await open(bob.socket);
-  t.equal(bobs.warm, false, 'another key: a connection of its own');
-  await greet(bobs);
-  t.equal((await open(bob.socket)).warm, true);
-  t.equal(await connectionsOf(server), 2);
-  t.equal((await failureOf(open(eve.socket))).code, 'ssh_auth_failed', 'a key that the host does not list');
-  t.equal((await failureOf(open(null))).code, 'ssh_auth_failed', 'no agent');
-  t.equal((await open(undefined)).warm, false, 'and who does not authenticate gets none of them');
-  await ann.stop();
-  t.equal((await failureOf(open(ann.socket))).code, 'ssh_auth_failed', 'an agent that is gone lists no key');
-});
-
-t.test(
-  'a lost connection is made again where its key asks nobody',
-  { skip: !hasSshAgent() && 'no ssh-agent' },
-  async (t) => {
-    const agent = await startAgent();
-    t.teardown(() => agent.stop());
-    const keys = [await agent.addKey('ed25519', 'ann')];
-    const asking = await askingAgent(t, agent.socket);
-    const [silent, asked] = [await serve(t, keys), await serve(t, keys)];
-    const pool = poolFor(t);
-    await endGracefully((await pool.stream(routeTo(silent, agent.socket), wait())).stream);
-    await endGracefully((await pool.stream(routeTo(asked, asking), wait())).stream);
-    await asked.command({ do: 'drop-iroh-connections' });
-    await waitFor('the loss to be known', () => !pool.isWarm(routeTo(asked, asking)));
-    await silent.command({ do: 'drop-iroh-connections' });
-    await waitFor('a connection that nobody asked for', async () => (await connectionsOf(silent)) === 2);
-    t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody is there to confirm');
-    t.equal(await connectionsOf(asked), 1);
-    t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
-  },
-);
-
-/** An agent that takes its time to sign, as one does that asks a person: a relay before the real one. */
-async function askingAgent(t: Test, real: string): Promise<string> {
-  const SIGN_REQUEST = 13;
-  const path = join(folder, `asking-${String((servers += 1))}.sock`);
-  const server = createServer((socket) => {
-    const upstream = connect(real);
-    upstream.pipe(socket);
-    for (const one of [socket, upstream]) one.on('error', () => undefined);
-    socket.on('close', () => upstream.destroy());
-    socket.once('data', (request: Buffer) => {
-      setTimeout(() => upstream.write(request), request[4] === SIGN_REQUEST ? 1000 : 0);
-    });
-  });
-  server.listen(path);
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  return path;
-}
 
 async function failureLike(work: Promise<unknown>): Promise<string> {
   return work.then(() => 'it succeeded', String);
