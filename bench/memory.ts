@@ -12,6 +12,7 @@ import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 import { TestClient } from '../test/embedded/client.ts';
 import { readFile } from 'node:fs/promises';
 import { connect, type NetConnectOpts } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { once } from 'node:events';
 
 const IDLE: Goal = { text: '<= 110 MB', met: ({ ours }) => ours.median <= 110 };
@@ -23,17 +24,22 @@ async function pidsOf(daemon: Bmuxd): Promise<number[]> {
   return [pid, ...engines.map((engine) => engine.pid)];
 }
 
+/** ms after which a process is idle: it has started, and given back what its start took. */
+const IDLE_MS = 15_000;
+
 async function idle(bench: Bench): Promise<void> {
   const ours: number[] = [];
   const bare: number[] = [];
   for (let run = 0; run < bench.count(5, 2); run += 1) {
     const daemon = await startDaemon({ config: '', env: {} });
     try {
+      await sleep(IDLE_MS);
       ours.push(await settledPss(await pidsOf(daemon)));
     } finally {
       await daemon.stop();
     }
     const two = [await startProgram('idle', {}), await startProgram('idle', {})];
+    await sleep(IDLE_MS);
     bare.push(await settledPss(two.map(({ pid }) => pid)));
     for (const program of two) await program.stop();
   }
