@@ -41,7 +41,7 @@ export function slotNameProblem(name: string): string | undefined {
 }
 
 /** Where the manifest is. `BMUX_SLOTS_MANIFEST=-`, bmux's "standard input", names nothing for a daemon. */
-function manifestFile(env: Env, paths: BmuxPaths, cwd = ''): string {
+export function manifestFile(env: Env, paths: BmuxPaths, cwd = ''): string {
   const named = env['BMUX_SLOTS_MANIFEST'];
   return named === undefined ? appended(paths.configRoot, 'slots.toml') : appended(cwd, named);
 }

@@ -7,6 +7,7 @@ import { composeConfig, type Composed } from './compose.ts';
 import { dependsOnCaller } from './composition.ts';
 import { anyChanged, type Marks } from './file.ts';
 import { readLayers, type Layers } from './layers.ts';
+import { agrees, noted, type Reads } from './reads.ts';
 import { activeSlot, type ActiveSlot, type Slot } from './slots.ts';
 
 export interface ConfigSourceOptions {
@@ -22,6 +23,8 @@ export interface ConfigSourceOptions {
   /** The environment of bmuxd, asked for variables that the caller's does not have. */
   readonly daemon?: Env | undefined;
   readonly platform?: NodeJS.Platform | undefined;
+  /** A source of the same files for another environment: what was good there is where this one begins. */
+  readonly beside?: ConfigSource | undefined;
 }
 
 /** The part of a request that `[composition]` may look at. */
@@ -36,21 +39,37 @@ export interface CurrentConfig {
   readonly warnings: readonly string[];
   /** Why the files as they are now are not in force; `config` is then the last good one. */
   readonly problem?: Failure;
+  /** What the files made read of the environment. */
+  readonly reads: Reads;
 }
 
 /** What one reading of all files gave. */
 interface Reading {
   readonly marks: Marks;
+  readonly reads: Reads;
   readonly layers?: Layers;
   readonly slot?: ActiveSlot;
   readonly problem?: Failure;
+}
+
+type Good = Reading & { readonly layers: Layers };
+
+/** A config with all that was read of the environment for it, its files included. */
+interface Made extends Composed {
+  readonly reads: Reads;
 }
 
 /** Everything that differs in what callers get from the same files. */
 interface Memo {
   readonly layers: Layers;
   readonly key: string;
-  readonly composed: Composed;
+  readonly made: Made;
+}
+
+/** What there is for a caller, or why there is nothing; and what was read of the environment until that was clear. */
+interface Answer {
+  readonly outcome: CurrentConfig | Failure;
+  readonly reads: Reads;
 }
 
 function asBad(error: unknown): Failure {
@@ -65,51 +84,90 @@ export class ConfigSource {
   #looking: Promise<Reading> | undefined;
   #lookingNext: Promise<Reading> | undefined;
   /** The newest layers from which a config could be composed. */
-  #good: Layers | undefined;
+  #good: Good | undefined;
   /** One entry: most callers of a context differ in nothing that matters here. */
   #memo: Memo | undefined;
+  /** Of the last answer. */
+  #reads: Reads | undefined;
 
   constructor(options: ConfigSourceOptions) {
     this.#options = options;
+    const { beside, env } = options;
+    const good = beside === undefined ? undefined : beside.#good;
+    if (good !== undefined && agrees(env, good.reads)) this.#good = good;
   }
 
   /** Every file that decides, existing or not; empty before the first `current()`. */
   files(): readonly string[] {
-    return [...new Set([...(this.#reading?.marks.keys() ?? []), ...(this.#good?.files ?? [])])];
+    return [...new Set([...(this.#reading?.marks.keys() ?? []), ...(this.#good?.layers.files ?? [])])];
+  }
+
+  /** What was read of the environment for the last answer; undefined before the first. */
+  get reads(): Reads | undefined {
+    return this.#reads;
+  }
+
+  /** False for an environment that holds something else there; before the first answer nobody can tell, and all agree. */
+  agrees(env: Env): boolean {
+    return this.#reads === undefined || agrees(env, this.#reads);
   }
 
   /**
-   * The config for a caller, after a look at the files. Fails with `config_unloadable` when there never was a good one, and with
-   * `slot_unknown` whenever the manifest was read and does not declare the slot.
+   * The config for a caller with the environment of this source, after a look at the files. Fails with `config_unloadable` when there never
+   * was a good one, and with `slot_unknown` whenever the manifest was read and does not declare the slot.
    */
   async current(caller: CallerFacts = {}): Promise<CurrentConfig> {
-    const { layers, slot, problem } = await this.#fresh();
-    if (problem?.code === 'slot_unknown') throw problem;
+    return settled(await this.#answer(caller));
+  }
+
+  /** The same for a caller with `env`; undefined when the files made read something that is otherwise there, so that another source must answer. */
+  async currentFor(env: Env, caller: CallerFacts): Promise<CurrentConfig | undefined> {
+    const answer = await this.#answer(caller);
+    return agrees(env, answer.reads) ? settled(answer) : undefined;
+  }
+
+  async #answer(caller: CallerFacts): Promise<Answer> {
+    const answer = this.#answered(await this.#fresh(), caller);
+    this.#reads = answer.reads;
+    return answer;
+  }
+
+  #answered(reading: Reading, caller: CallerFacts): Answer {
+    const { slot, problem, layers } = reading;
+    if (problem?.code === 'slot_unknown') return { outcome: problem, reads: reading.reads };
     const active = slot?.slot === undefined ? {} : { slot: slot.slot };
     const warned = slot?.warnings ?? [];
+    const reads = new Map(reading.reads);
     let bad = problem;
     if (layers !== undefined) {
+      const now = { ...reading, layers };
       try {
-        const { config, warnings } = this.#composed(layers, caller);
-        this.#good = layers;
-        return { config, ...active, warnings: [...warned, ...warnings] };
+        const { config, warnings, reads: all } = this.#composed(now, caller, reads);
+        this.#good = now;
+        return { reads: all, outcome: { config, ...active, warnings: [...warned, ...warnings], reads: all } };
       } catch (error) {
         bad = asBad(error);
       }
     }
-    if (this.#good === undefined || this.#good === layers) throw fail('config_unloadable', {}, bad);
-    let last: Composed;
+    const unloadable = { reads, outcome: fail('config_unloadable', {}, bad) };
+    if (this.#good === undefined || this.#good.layers === layers) return unloadable;
+    for (const [name, value] of this.#good.reads) reads.set(name, value);
+    let last: Made;
     try {
-      last = this.#composed(this.#good, caller);
-    } catch {
-      throw fail('config_unloadable', {}, bad);
+      last = this.#composed(this.#good, caller, reads);
+    } catch (error) {
+      asBad(error);
+      return unloadable;
     }
-    return {
+    for (const [name, value] of last.reads) reads.set(name, value);
+    const outcome = {
       config: last.config,
       ...active,
       warnings: [...warned, ...last.warnings],
       ...(bad === undefined ? {} : { problem: bad }),
+      reads,
     };
+    return { reads, outcome };
   }
 
   /**
@@ -144,33 +202,48 @@ export class ConfigSource {
   }
 
   async #read(): Promise<Reading> {
-    const { env, paths, explicitFile, programName, cwd, daemon } = this.#options;
+    const { paths, explicitFile, programName, cwd, daemon } = this.#options;
     const marks: Marks = new Map();
+    const reads = new Map<string, string | undefined>();
+    const env = noted(this.#options.env, reads);
     let slot: ActiveSlot | undefined;
     try {
       slot = await activeSlot({ env, paths, programName, explicit: this.#options.slot, daemon, cwd, marks });
       const layers = await readLayers({ env, paths, slot: slot.slot, explicitFile, cwd, marks });
-      return { marks, slot, layers };
+      return { marks, reads, slot, layers };
     } catch (error) {
-      return { marks, ...(slot === undefined ? {} : { slot }), problem: asBad(error) };
+      return { marks, reads, ...(slot === undefined ? {} : { slot }), problem: asBad(error) };
     }
   }
 
-  #composed(layers: Layers, { cwd, term }: CallerFacts): Composed {
+  /** What is read of the environment is noted in `reads` also when it fails. */
+  #composed({ layers }: Good, { cwd, term }: CallerFacts, reads: Map<string, string | undefined>): Made {
     const key = dependsOnCaller(layers.docs) ? JSON.stringify([cwd, term]) : '';
-    if (this.#memo?.layers === layers && this.#memo.key === key) return this.#memo.composed;
-    const { env, daemon, platform = process.platform } = this.#options;
+    if (this.#memo?.layers === layers && this.#memo.key === key) return this.#memo.made;
+    const { daemon, platform = process.platform } = this.#options;
+    const env = noted(this.#options.env, reads);
     const known = (name: string): string | undefined => env[name] ?? daemon?.[name];
+    // Read when a rule asks for them, and not before: what no rule asks for decides nothing.
     const composed = composeConfig(layers, {
       cwd,
       term,
-      host: known('HOSTNAME') ?? known('HOST') ?? '',
+      get host() {
+        return known('HOSTNAME') ?? known('HOST') ?? '';
+      },
       os: platform === 'darwin' ? 'macos' : platform,
-      runtimeName: env['BMUX_RUNTIME'] ?? '',
+      get runtimeName() {
+        return env['BMUX_RUNTIME'] ?? '';
+      },
       env,
       ...(daemon === undefined ? {} : { daemon }),
     });
-    this.#memo = { layers, key, composed };
-    return composed;
+    const made = { ...composed, reads };
+    this.#memo = { layers, key, made };
+    return made;
   }
+}
+
+function settled({ outcome }: Answer): CurrentConfig {
+  if (outcome instanceof Failure) throw outcome;
+  return outcome;
 }

@@ -1,36 +1,15 @@
-// What makes two callers one context: everything that decides their files and what is read from them (design.md, "Contexts").
+// What makes two callers one context: what their environments resolve to (design.md, "Contexts"). What else the files make read of an environment
+// is known when they have been read (daemon/config/reads.ts).
+import { createHash } from 'node:crypto';
 import { isAbsolute } from 'node:path';
-import { bmuxPaths, type BmuxPaths } from '../base/paths.ts';
-import type { CallerEnv, EnvName } from '../wire/request.ts';
-
-/** Of the request, not of the context: they decide no file. */
-const OF_THE_REQUEST: ReadonlySet<EnvName> = new Set([
-  'BMUX_TARGET',
-  'BMUX_CONTROL_PLANE_URL',
-  'TERM',
-  'SSH_AUTH_SOCK',
-]);
-
-/** Variables that hold a path: a relative one is meant from the caller's folder. */
-const PATHS: readonly EnvName[] = [
-  'BMUX_CONFIG',
-  'BMUX_CONFIG_DIR',
-  'BMUX_RUNTIME_DIR',
-  'BMUX_DATA_DIR',
-  'BMUX_STATE_DIR',
-  'BMUX_LOG_DIR',
-  'BMUX_SLOTS_MANIFEST',
-  'BMUX_SLOTS_ROOT',
-  'XDG_RUNTIME_DIR',
-  'XDG_STATE_HOME',
-  'HOME',
-  'TMPDIR',
-];
+import { appended, bmuxPaths, type BmuxPaths } from '../base/paths.ts';
+import type { Reads } from '../config/reads.ts';
+import { manifestFile, slotNameOf } from '../config/slots.ts';
+import type { CallerEnv } from '../wire/request.ts';
 
 export interface ContextInputs {
   readonly key: string;
   readonly paths: BmuxPaths;
-  /** The caller's environment without what belongs to the request alone. */
   readonly env: CallerEnv;
   /** Where relative paths start; every one that is known is absolute. */
   readonly cwd: string;
@@ -39,18 +18,33 @@ export interface ContextInputs {
 
 /** `cwd` is the caller's folder. Where it names none, a relative path starts at the root: the daemon's own folder is nobody's business. */
 export function contextInputs(
-  caller: CallerEnv,
+  env: CallerEnv,
   callerCwd: string | undefined,
   slot: string | undefined,
 ): ContextInputs {
   const cwd = callerCwd !== undefined && isAbsolute(callerCwd) ? callerCwd : '/';
-  const env: Partial<Record<EnvName, string>> = { ...caller };
-  for (const name of OF_THE_REQUEST) delete env[name];
   const paths = bmuxPaths(env, process.platform, cwd);
-  const relative = PATHS.some((name) => {
-    const value = env[name];
-    return value !== undefined && !isAbsolute(value);
-  });
-  const named = Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1));
-  return { key: JSON.stringify([named, slot ?? null, relative ? cwd : null]), paths, env, cwd, slot };
+  return { key: keyOf(env, paths, cwd, slot), paths, env, cwd, slot };
+}
+
+/** Every path that is looked at, as text. Those of the log are not, and without a slot neither are the roots. */
+function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string | undefined): string {
+  const { configDirs, runtimeDir, runtimeName, principalId, stateDir } = paths;
+  const { configRoot, runtimeRoot, stateRoot, slotsRoot } = paths;
+  const named = env.BMUX_CONFIG;
+  const slot = slotNameOf({ env, explicit });
+  return JSON.stringify([
+    [configDirs, runtimeDir, runtimeName, principalId, stateDir],
+    named === undefined ? null : appended(cwd, named),
+    slot === undefined
+      ? null
+      : [slot, manifestFile(env, paths, cwd), configRoot, runtimeRoot, stateRoot, slotsRoot],
+  ]);
+}
+
+/** A short name for a context: the same for who has the same key and read the same, whenever that is. */
+export function contextName(key: string, reads: Reads): string {
+  const named = [...reads].sort(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify([key, named.map(([name, value]) => [name, value ?? null])]);
+  return createHash('sha256').update(text).digest('hex').slice(0, 8);
 }

@@ -2,11 +2,12 @@
 import { Failure, textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import type { BmuxPaths, Env } from '../base/paths.ts';
-import { ConfigSource, type CallerFacts, type CurrentConfig } from '../config/source.ts';
-import { watchFiles, type FileWatch } from '../config/watch.ts';
+import type { Reads } from '../config/reads.ts';
+import type { CallerFacts, CurrentConfig } from '../config/source.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../wire/answers.ts';
 import type { BmuxConfig } from '../wire/config-types.ts';
 import type { CallerEnv, StreamRequest } from '../wire/request.ts';
+import { Context } from './context.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
 
 /** What a request sees of its context: one consistent view. */
@@ -16,19 +17,10 @@ export interface View {
   readonly config: BmuxConfig;
   readonly slot: string | undefined;
   readonly warnings: readonly string[];
-}
-
-interface Context {
-  readonly key: string;
-  readonly paths: BmuxPaths;
-  readonly source: ConfigSource;
-  readonly watch: FileWatch;
-  /** The files that are watched, as one text. */
-  watched: string;
-  slot: string | undefined;
-  /** The last problem of its files, kept for the status while the last good config (or none) is in force. */
-  problem: Failure | undefined;
-  targets: number;
+  /** Name of the context (daemon/control/context-key.ts). */
+  readonly context: string;
+  /** What the files made read of the environment. */
+  readonly reads: Reads;
 }
 
 export interface ContextsOptions {
@@ -38,8 +30,8 @@ export interface ContextsOptions {
   readonly own: CallerEnv;
   readonly cwd: string;
   readonly max: () => number;
-  /** True for a context that must stay watched, asked for or not: it has target sockets. */
-  readonly isPinned: (key: string) => boolean;
+  /** True for a context that must stay watched, asked for or not: one of the environments with this key that agree with it has target sockets. */
+  readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
   /** The files of a context have changed, or were read anew. */
   readonly onChange: () => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
@@ -56,7 +48,8 @@ const OF_THE_CALLER: ReadonlySet<string> = new Set([
 
 export class Contexts {
   readonly #options: ContextsOptions;
-  readonly #contexts = new Map<string, Context>();
+  /** The least recently used first. */
+  #contexts: Context[] = [];
   readonly #ownKey: string;
   /** By request: the same one comes again (`requestIn`). */
   readonly #inputs = new WeakMap<object, ContextInputs>();
@@ -69,8 +62,9 @@ export class Contexts {
 
   /** Reads and watches the daemon's own context, so that the status tells of its files before anybody asks for a stream. Never rejects. */
   async openOwn(): Promise<void> {
-    const context = this.#context(contextInputs(this.#options.own, this.#options.cwd, undefined));
-    await this.#refresh(context);
+    const { own, cwd } = this.#options;
+    const known = this.#contexts.findLast((one) => one.key === this.#ownKey && one.source.agrees(own));
+    await this.#refresh(known ?? this.#open(contextInputs(own, cwd, undefined)));
   }
 
   /** What decides the context of a request, and where its files are. */
@@ -94,157 +88,134 @@ export class Contexts {
   ): Promise<View> {
     const env = request.env ?? this.#options.own;
     const cwd = request.cwd ?? (request.env === undefined ? this.#options.cwd : undefined);
-    const context = this.#context(inputs);
-    const current = await this.#current(context, { cwd, term: env.TERM }).finally(() => {
-      // Also what was read in vain: it may be mended.
-      this.#watchWhatIsRead(context);
-    });
+    const { context, current } = await this.#find(inputs, { cwd, term: env.TERM });
     const held =
       current.problem === undefined ? [] : [`${current.problem.message}; the last good config is in force`];
     return {
       env,
-      paths: context.paths,
+      paths: inputs.paths,
       config: current.config,
       slot: current.slot?.name,
       warnings: [...current.warnings, ...held],
+      context: context.nameFor(current.reads),
+      reads: current.reads,
     };
   }
 
+  /**
+   * The context whose answer is right for this environment. Which variables decide is known only from that answer, so it is found by asking: one
+   * that has just begun to read a variable which is otherwise here has none, and the next is asked; a new one always has.
+   */
+  async #find(
+    inputs: ContextInputs,
+    facts: CallerFacts,
+  ): Promise<{ readonly context: Context; readonly current: CurrentConfig }> {
+    const { key, env } = inputs;
+    const asked: Context[] = [];
+    for (;;) {
+      const known = this.#contexts.findLast(
+        (one) => one.key === key && !asked.includes(one) && one.source.agrees(env),
+      );
+      if (known !== undefined) this.#used(known);
+      const context = known ?? this.#open(inputs);
+      asked.push(context);
+      const current = await this.#current(context, context.source.currentFor(env, facts)).finally(() => {
+        // Also what was read in vain: it may be mended.
+        context.watchWhatIsRead();
+      });
+      // Before it had read anything it could have been one that stays.
+      if (known === undefined) this.#evict();
+      if (current !== undefined) return { context, current };
+    }
+  }
+
   rows(): ContextRow[] {
-    return [...this.#contexts.values()].map((context) => ({
-      key: context.key,
-      runtimeDir: context.paths.runtimeDir,
-      ...(context.slot === undefined ? {} : { slot: context.slot }),
-      files: context.source.files(),
-      targets: context.targets,
-    }));
+    return this.#contexts.map((context) => context.row());
   }
 
   problems(): StatusProblem[] {
-    return [...this.#contexts.values()].flatMap((context) =>
-      context.problem === undefined
-        ? []
-        : [{ where: context.paths.runtimeDir, failure: context.problem.data }],
-    );
+    return this.#contexts.flatMap((context) => context.problems());
   }
 
   /** Reads every context's files anew. What is broken leaves the last good config in force. */
   async reload(): Promise<void> {
-    await Promise.all([...this.#contexts.values()].map((context) => this.#refresh(context)));
+    await Promise.all(this.#contexts.map((context) => this.#refresh(context)));
   }
 
   /** Ends all watchers. */
   async close(): Promise<void> {
     this.#closed = true;
-    const contexts = [...this.#contexts.values()];
-    this.#contexts.clear();
-    await Promise.all(contexts.map((context) => context.watch.close()));
+    const contexts = this.#contexts;
+    this.#contexts = [];
+    await Promise.all(contexts.map((context) => context.close()));
   }
 
-  #context(inputs: ContextInputs): Context {
-    const { key, paths, env, cwd, slot } = inputs;
-    const known = this.#contexts.get(key);
-    if (known !== undefined) {
-      this.#contexts.delete(key);
-      this.#contexts.set(key, known);
-      return known;
-    }
-    const source = new ConfigSource({ env, paths, slot, cwd, daemon: this.#options.env });
-    const context: Context = {
-      key,
-      paths,
-      source,
-      watched: '',
-      slot: undefined,
-      problem: undefined,
-      targets: 0,
-      watch: watchFiles({
-        files: () => [...source.files(), paths.serverMeta, paths.authState],
-        onChange: () => {
-          this.#options.event({ type: 'config changed', detail: paths.runtimeDir });
-          void this.#refresh(context);
-        },
-        log: (message) => {
-          this.#options.log.warn({ runtimeDir: paths.runtimeDir }, message);
-        },
-      }),
+  #used(context: Context): void {
+    if (this.#contexts.at(-1) === context) return;
+    this.#contexts = [...this.#contexts.filter((one) => one !== context), context];
+  }
+
+  #open(inputs: ContextInputs): Context {
+    const beside = this.#contexts.findLast(({ key }) => key === inputs.key);
+    const { env: daemon, event, log } = this.#options;
+    const onChange = (context: Context): void => {
+      void this.#refresh(context);
     };
+    const context = new Context({ inputs, daemon, beside, onChange, event, log });
     if (this.#closed) this.#forget(context);
-    else this.#contexts.set(key, context);
+    else this.#contexts.push(context);
     this.#evict();
     return context;
   }
 
-  /** The daemon's own context stays: the status speaks of it. So do those that are pinned. */
   #evict(): void {
-    const { isPinned, max } = this.#options;
-    const loose = [...this.#contexts.values()].filter(({ key }) => key !== this.#ownKey && !isPinned(key));
-    const surplus = loose.length + 1 - max();
+    const loose = this.#contexts.filter((context) => !this.#stays(context));
+    const surplus = loose.length + 1 - this.#options.max();
     for (const context of loose.slice(0, Math.max(0, surplus))) this.#forget(context);
   }
 
+  /**
+   * The daemon's own context stays: the status speaks of it. So do those that are pinned. Of several that would do since the files no longer read
+   * what told them apart, the one that is asked: the last one.
+   */
+  #stays({ key, env, source }: Context): boolean {
+    const { isPinned, own } = this.#options;
+    const known = this.#contexts.filter((one) => one.key === key && one.source.reads !== undefined);
+    const asked = known.findLast((one) => one.source.agrees(env));
+    if (asked !== undefined && asked.source !== source) return false;
+    return (key === this.#ownKey && source.agrees(own)) || isPinned(key, (other) => source.agrees(other));
+  }
+
   #forget(context: Context): void {
-    if (this.#contexts.get(context.key) === context) this.#contexts.delete(context.key);
-    context.watch.close().catch((error: unknown) => {
-      this.#options.log.warn({ err: textOf(error) }, 'closing a watcher');
-    });
+    this.#contexts = this.#contexts.filter((one) => one !== context);
+    void context.close();
   }
 
   /** Never rejects. */
   async #refresh(context: Context): Promise<void> {
     try {
-      await this.#current(context, {});
+      await this.#current(context, context.source.current());
     } catch (error) {
       if (!(error instanceof Failure))
         this.#options.log.error({ runtimeDir: context.paths.runtimeDir, err: textOf(error) }, 'config');
     }
-    this.#watchWhatIsRead(context);
+    context.watchWhatIsRead();
     if (!this.#closed) this.#options.onChange();
   }
 
-  /** The config in force for a caller, after a look at the files; keeps what the status shows. */
-  async #current(context: Context, facts: CallerFacts): Promise<CurrentConfig> {
+  /** What the source of a context answers; keeps what the status shows. */
+  async #current<T extends CurrentConfig | undefined>(context: Context, asked: Promise<T>): Promise<T> {
     try {
-      const current = await context.source.current(facts);
-      this.#note(context, current.problem);
-      context.slot = current.slot?.name;
-      context.targets = current.config.connections.targets.size;
+      const current = await asked;
+      if (current !== undefined) context.noteAnswer(current);
       return current;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       const cause = error.cause instanceof Failure ? error.cause.code : error.code;
       // What only this caller's environment names wrongly is told to this caller: it is no state of the daemon, and not worth watchers.
-      const stays = context.key === this.#ownKey || this.#options.isPinned(context.key);
-      if (OF_THE_CALLER.has(cause) && !stays) this.#forget(context);
-      else this.#note(context, error);
+      if (OF_THE_CALLER.has(cause) && !this.#stays(context)) this.#forget(context);
+      else context.noteProblem(error);
       throw error;
     }
-  }
-
-  #note(context: Context, problem: Failure | undefined): void {
-    const { log, event } = this.#options;
-    const { runtimeDir } = context.paths;
-    const before = context.problem;
-    context.problem = problem;
-    if (problem === undefined) {
-      if (before !== undefined) log.info({ runtimeDir }, 'config is good again');
-      return;
-    }
-    const { code, detail, causes } = problem.data;
-    if (
-      before !== undefined &&
-      JSON.stringify([before.data.detail, before.data.causes]) === JSON.stringify([detail, causes])
-    )
-      return;
-    log.warn({ runtimeDir, code, detail, causes }, 'config is broken; the last good one stays in force');
-    event({ type: 'config broken', code, detail: [detail, ...causes].join('\n') });
-  }
-
-  /** A reading may have named other files than the last one. */
-  #watchWhatIsRead(context: Context): void {
-    const files = context.source.files().join('\0');
-    if (files === context.watched) return;
-    context.watched = files;
-    context.watch.refresh();
   }
 }

@@ -122,7 +122,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     own,
     cwd,
     max,
-    isPinned: (key): boolean => targetDoors.serves(key),
+    isPinned: (key, agrees): boolean => targetDoors.serves(key, agrees),
     log,
     onChange: () => {
       plansHaveChanged();

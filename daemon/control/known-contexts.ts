@@ -17,6 +17,9 @@ const ContextSchema = Type.Object({
   slot: Type.Optional(Type.String()),
   /** Targets outside the config that somebody asked a socket for. */
   inline: Type.Array(Type.String(), { maxItems: 256 }),
+  /** Added later: a file without them is as good. */
+  earlierAgents: Type.Optional(Type.Array(Type.String(), { maxItems: 16 })),
+  folder: Type.Optional(Type.String()),
 });
 const FileSchema = Type.Object({ version: Type.Literal(VERSION), contexts: Type.Array(ContextSchema) });
 
@@ -25,6 +28,10 @@ export interface KnownContext {
   readonly cwd: string | undefined;
   readonly slot: string | undefined;
   readonly inline: readonly string[];
+  /** SSH_AUTH_SOCK of callers before the one whose environment this is, the latest first. */
+  readonly earlierAgents: readonly string[];
+  /** Name of the folder of its doors: shells have it, whatever the files make read by now. */
+  readonly folder: string | undefined;
 }
 
 export class KnownContexts {
@@ -48,6 +55,8 @@ export class KnownContexts {
         cwd: context.cwd,
         slot: context.slot,
         inline: context.inline,
+        earlierAgents: context.earlierAgents ?? [],
+        folder: context.folder,
       }));
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT')

@@ -68,6 +68,7 @@ export async function prepare(
     throw fail('out_of_time', { ms: target.connectTimeoutMs, step: 'finding the target' });
   return {
     requestId,
+    context: view.context,
     target,
     budgetMs: deadline.remaining(),
     clientName: request.clientName ?? DEFAULT_CLIENT_NAME,

@@ -1,5 +1,4 @@
 // Which target sockets there should be: one for every configured target of each context that asked for one, and inline targets on demand.
-import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,13 +7,14 @@ import { SCHEMA, type DoorAnswer } from '../wire/answers.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import type { Plan } from '../wire/plan.ts';
 import type { CallerEnv, StreamRequest } from '../wire/request.ts';
-import { contextInputs } from './context-key.ts';
 import { DOORS_FOLDER } from './door-env.ts';
 import { clearDoors, sweepDoors } from './door-folder.ts';
 import type { Doors, DoorSpec } from './doors.ts';
-import type { KnownContext, KnownContexts } from './known-contexts.ts';
+import type { KnownContexts } from './known-contexts.ts';
 import { prepare, type PrepareDeps } from './prepare.ts';
 import { Renewals } from './renewals.ts';
+import { ServedContexts, type Place } from './served-contexts.ts';
+import { askedAfter, requestOf, withAgents, type Asked, type Asking, type Served } from './served.ts';
 
 export interface TargetDoorsOptions extends PrepareDeps {
   /** The bmuxd dir. */
@@ -26,19 +26,6 @@ export interface TargetDoorsOptions extends PrepareDeps {
   readonly log: Logger;
 }
 
-type Context = Omit<KnownContext, 'inline'>;
-
-interface Served {
-  /** Of the context (daemon/control/context-key.ts). */
-  readonly key: string;
-  /** As its last caller had it: agent, terminal and folder belong to the caller, and the last one's count. */
-  context: Context;
-  /** Targets outside the config, the oldest first. */
-  readonly inline: Set<string>;
-}
-
-/** Inline targets of one context that keep a socket; further ones replace the oldest. */
-const MAX_INLINE = 64;
 /** Folders of contexts that had doors once. */
 const MAX_OLD_PARENTS = 64;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
@@ -50,9 +37,7 @@ const AGAIN_MS = 2000;
 
 export class TargetDoors {
   readonly #options: TargetDoorsOptions;
-  readonly #ownParent: string;
-  /** By the folder of their doors; the least recently used first. */
-  readonly #served = new Map<string, Served>();
+  readonly #served: ServedContexts;
   readonly #abort = new AbortController();
   /** One run at a time, so that no older plan comes after a newer one; and one that waits, for all that changed meanwhile. */
   #running: Promise<void> = Promise.resolve();
@@ -68,22 +53,14 @@ export class TargetDoors {
 
   constructor(options: TargetDoorsOptions) {
     this.#options = options;
-    this.#ownParent = join(options.dir, 'targets');
+    this.#served = new ServedContexts(options);
     // One for each lookup that is under way: as many as there are inline targets.
     setMaxListeners(0, this.#abort.signal);
   }
 
   /** Makes the doors of the daemon's own context and of those that it knew before. Never rejects. */
   async open(): Promise<void> {
-    const { own, known } = this.#options;
-    const before = await known.load();
-    const ownContext: Context = { env: own.env, cwd: own.cwd, slot: undefined };
-    this.#served.set(this.#ownParent, servedFor(ownContext));
-    for (const { inline, ...context } of before) {
-      const parent = this.#parentOf(context);
-      if (parent !== this.#ownParent) this.#served.set(parent, servedFor(context, inline));
-      else this.#remembered(context, inline);
-    }
+    await this.#served.load();
     this.#forgetOldest();
     await this.refresh();
     await this.#inlineDone;
@@ -96,30 +73,33 @@ export class TargetDoors {
 
   /** The door of one target, made now if it has to be. Rejects with the failure of the target. */
   async ensure(request: StreamRequest): Promise<DoorAnswer> {
-    const { doors } = this.#options;
+    const { doors, contexts } = this.#options;
     const target = request.target?.trim() ?? '';
     if (target === '')
       throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
-    const asking = this.#contextOf(request);
-    const parent = this.#parentOf(asking);
-    const context = withAgentOf(this.#served.get(parent)?.context, asking);
-    const made = await this.#make(context, target);
+    // Who asks for the first one may have started the daemon by that: what it remembers is not to be written over.
+    await this.#served.load();
+    const asking = this.#askingOf(request);
+    const place = this.#served.placeOf(asking, await contexts.view(requestOf(asking)));
+    const { parent } = place;
+    const asked = askedAfter(place.served, asking);
+    const made = await this.#make(asked, target);
     // Before there is a door: a refresh that is under way removes what nobody wants.
-    await this.#remember(parent, context, target);
+    await this.#remember(place, asked, target);
     const folder = await doors.ensure({ target, parent, ...made });
     // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its door is not forgotten.
-    if (!this.#served.has(parent)) await this.#remember(parent, context, target);
+    if (this.#served.get(parent) === undefined) await this.#remember(place, asked, target);
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
 
   /** The plan of one target, without policies: for what the daemon does by itself. */
   async planFor(request: StreamRequest): Promise<Plan> {
-    return (await this.#make(this.#contextOf(request), request.target ?? '')).plan;
+    return (await this.#make({ asking: this.#askingOf(request), agents: [] }, request.target ?? '')).plan;
   }
 
-  /** True for a context that has doors: its files must stay watched. */
-  serves(key: string): boolean {
-    return [...this.#served.values()].some((served) => served.key === key);
+  /** True when one of the environments with this key that agree has doors: its files must stay watched. */
+  serves(key: string, agrees: (env: CallerEnv) => boolean): boolean {
+    return this.#served.serves(key, agrees);
   }
 
   /**
@@ -129,11 +109,11 @@ export class TargetDoors {
   refresh(): Promise<void> {
     this.#next ??= this.#running.then(async () => {
       this.#next = undefined;
-      const parents = [...this.#served.keys()];
+      const parents = this.#served.parents();
       for (const parent of parents) await this.#sync(parent);
       this.#inlineNext ??= this.#inlineDone.then(async () => {
         this.#inlineNext = undefined;
-        await Promise.all([...this.#served.keys()].map((parent) => this.#syncInline(parent)));
+        await Promise.all(this.#served.parents().map((parent) => this.#syncInline(parent)));
       });
       this.#inlineDone = this.#inlineNext;
     });
@@ -154,7 +134,7 @@ export class TargetDoors {
     // The engine waits for an answer: that there is no other way is one.
     if (served === undefined) return doors.renew(doorId);
     try {
-      await doors.renew(doorId, await this.#make(served.context, door.target));
+      await doors.renew(doorId, await this.#make(served.asked, door.target));
     } catch (error) {
       await doors.renew(doorId);
       throw error;
@@ -174,7 +154,7 @@ export class TargetDoors {
 
   /** Only so many folders of contexts that have no doors any more are kept, with links that lead nowhere. */
   async #forgetOldParents(): Promise<void> {
-    const isOver = (parent: string): boolean => !this.#served.has(parent);
+    const isOver = (parent: string): boolean => this.#served.get(parent) === undefined;
     const parents = await Promise.all(
       (await this.#parents()).filter(isOver).map(async (parent) => ({
         parent,
@@ -186,42 +166,20 @@ export class TargetDoors {
       await this.#options.doors.forget(parent, () => isOver(parent));
   }
 
-  /** What is remembered of the daemon's own context: its inline targets, and an agent when the daemon was started without one. */
-  #remembered({ env }: Context, inline: readonly string[]): void {
-    const served = this.#served.get(this.#ownParent);
-    if (served === undefined) return;
-    for (const target of inline) served.inline.add(target);
-    served.context = withAgentOf({ env }, served.context);
-  }
-
-  async #remember(parent: string, context: Context, target: string): Promise<void> {
-    const known = this.#served.get(parent);
-    const served = known ?? servedFor(context);
-    served.context = context;
-    this.#served.delete(parent);
-    this.#served.set(parent, served);
+  async #remember(place: Place, asked: Asked, target: string): Promise<void> {
+    const { parent } = place;
+    const isOther = this.#served.use(place, asked);
     this.#forgetOldest(parent);
-    const { config } = await this.#options.contexts.view(requestOf(context));
-    if (!config.connections.targets.has(target)) {
-      served.inline.delete(target);
-      served.inline.add(target);
-      const [oldest] = served.inline;
-      if (served.inline.size > MAX_INLINE && oldest !== undefined) served.inline.delete(oldest);
-    }
-    await this.#options.known.save(
-      [...this.#served.values()].map((one) => ({ ...one.context, inline: [...one.inline] })),
-    );
-    if (known === undefined) void this.refresh();
+    const { config } = await this.#options.contexts.view(requestOf(asked.asking));
+    if (!config.connections.targets.has(target)) this.#served.keep(parent, target);
+    await this.#served.save();
+    if (isOther) void this.refresh();
   }
 
   /** As many contexts as the settings allow have doors; the daemon's own always has, and so has the one that is just asking. */
   #forgetOldest(asking?: string): void {
     const { settings, doors, log } = this.#options;
-    const max = settings()['contexts.max'];
-    for (const parent of this.#served.keys()) {
-      if (this.#served.size <= max) return;
-      if (parent === this.#ownParent || parent === asking) continue;
-      this.#served.delete(parent);
+    for (const parent of this.#served.forgetOldest(settings()['contexts.max'], asking)) {
       doors
         .clear(parent)
         .then(() => this.#forgetOldParents())
@@ -237,7 +195,7 @@ export class TargetDoors {
     const served = this.#served.get(parent);
     if (served === undefined || this.#abort.signal.aborted) return;
     try {
-      const { config } = await contexts.view(requestOf(served.context));
+      const { config } = await contexts.view(requestOf(served.asked.asking));
       const named = config.connections.targets;
       const kept = new Set<string>();
       for (const target of named.keys()) if (await this.#renewed(parent, served, target)) kept.add(target);
@@ -259,7 +217,7 @@ export class TargetDoors {
   /** False when the target cannot be resolved. What is nothing of the target's own, such as an engine that hangs, passes: it is tried again. */
   async #renewed(parent: string, served: Served, target: string): Promise<boolean> {
     try {
-      const made = await this.#make(served.context, target);
+      const made = await this.#make(served.asked, target);
       // It may have been forgotten meanwhile: nobody would look after its doors.
       if (this.#served.get(parent) !== served) return false;
       await this.#options.doors.ensure({ target, parent, ...made });
@@ -280,25 +238,19 @@ export class TargetDoors {
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
-  async #make(context: Context, target: string): Promise<Pick<DoorSpec, 'plan' | 'order'>> {
+  async #make({ asking, agents }: Asked, target: string): Promise<Pick<DoorSpec, 'plan' | 'order'>> {
     this.#made += 1;
     const order = this.#made;
-    const request: StreamRequest = { ...requestOf(context), target, policy: false };
+    const request: StreamRequest = { ...requestOf(asking), target, policy: false };
     const id = `door-${order.toString(36)}`;
     const plan = await prepare(request, id, this.#options, () => this.#abort.signal);
-    return { order, plan: { ...plan, budgetMs: plan.target.connectTimeoutMs } };
+    const way = withAgents(plan.target, agents);
+    return { order, plan: { ...plan, target: way, budgetMs: way.connectTimeoutMs } };
   }
 
-  #contextOf({ env, cwd, slot }: StreamRequest): Context {
+  #askingOf({ env, cwd, slot }: StreamRequest): Asking {
     const { own } = this.#options;
     return { env: env ?? own.env, cwd: cwd ?? (env === undefined ? own.cwd : undefined), slot };
-  }
-
-  #parentOf({ env, cwd, slot }: Context): string {
-    const { own, dir } = this.#options;
-    const { key } = contextInputs(env, cwd, slot);
-    if (key === contextInputs(own.env, own.cwd, undefined).key) return this.#ownParent;
-    return join(dir, `targets-${createHash('sha256').update(key).digest('hex').slice(0, 8)}`);
   }
 
   async #parents(): Promise<string[]> {
@@ -315,19 +267,4 @@ export class TargetDoors {
       });
     }
   }
-}
-
-/** A caller that has no agent, such as a job of cron, takes nobody else's away. */
-function withAgentOf(before: Pick<Context, 'env'> | undefined, now: Context): Context {
-  const agent = now.env.SSH_AUTH_SOCK ?? before?.env.SSH_AUTH_SOCK;
-  return agent === undefined ? now : { ...now, env: { ...now.env, SSH_AUTH_SOCK: agent } };
-}
-
-function servedFor(context: Context, inline: readonly string[] = []): Served {
-  const { key } = contextInputs(context.env, context.cwd, context.slot);
-  return { key, context, inline: new Set(inline) };
-}
-
-function requestOf({ env, cwd, slot }: Context): Pick<StreamRequest, 'env' | 'slot' | 'cwd'> {
-  return { env, ...(cwd === undefined ? {} : { cwd }), ...(slot === undefined ? {} : { slot }) };
 }

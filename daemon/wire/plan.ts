@@ -31,6 +31,8 @@ export interface IrohRoute {
   readonly sshAuth: boolean;
   /** SSH_AUTH_SOCK of the caller. */
   readonly agentSocket?: string;
+  /** Those of earlier callers of a target socket, the latest first: a forwarded agent goes with its login. */
+  readonly earlierAgents?: readonly string[];
 }
 
 /** How to reach a target. */
@@ -74,6 +76,8 @@ export function warningsOf({ warnings, target }: Pick<Plan, 'warnings' | 'target
 /** What travels from control to engine for one stream. */
 export interface Plan {
   readonly requestId: string;
+  /** Name of the context: in another one the same name may lead elsewhere. */
+  readonly context: string;
   readonly target: ResolvedTarget;
   /** ms of the budget that control has not used up. */
   readonly budgetMs: number;

@@ -154,3 +154,37 @@ t.test('what differs between callers', async (t) => {
   t.equal(await at('/q', 'good'), 5000, 'only for that caller');
   t.match((await source.current()).warnings, [/ONLY .* environment of bmuxd/]);
 });
+
+t.test('an environment that holds otherwise what the files read is for another source', async (t) => {
+  const folder = await folderFor(t);
+  const env = { BMUX_SLOT_NAME: 'dev', TMPDIR: '/a', HOST: 'a' };
+  const source = sourceIn(folder, { env });
+  const given = { HOME: folder, BMUX_CONFIG_DIR: join(folder, 'c'), ...env };
+  const is = async (name: string, value: string | undefined): Promise<boolean> =>
+    (await source.currentFor({ ...given, [name]: value }, {})) !== undefined;
+  const manifest = join(folder, '.config/bmux/slots.toml');
+  const file = join(folder, 'c/bmux.toml');
+  const extending = (path: string): string => `extend = ["${path}/more.toml"]\n[slots.dev]\nbinary = "b"`;
+  await put(manifest, extending('/x'));
+  await put(file, timeout(1));
+  t.ok(await is('TMPDIR', '/b'));
+  t.ok(await is('HOST', undefined));
+  await put(manifest, extending('${TMPDIR}'));
+  t.notOk(await is('TMPDIR', '/b'), 'in the manifest');
+  t.ok(await is('TMPDIR', '/a'));
+  await put(manifest, extending('/x'));
+  await put(file, `[connections.targets.a]\nca_file = "$TMPDIR/ca"`);
+  t.notOk(await is('TMPDIR', undefined), 'in a path');
+  t.ok(await is('HOST', 'b'));
+  await put(file, timeout(2));
+  t.ok(await is('HOST', 'b'));
+  const rule = `[[composition.auto_select]]\nprofile = "nope"\nhost = "b"\n`;
+  await put(file, `general = 3\n${rule}`);
+  t.notOk(await is('HOST', 'b'), 'in a rule');
+  t.ok(await is('TMPDIR', '/b'));
+  const other = sourceIn(folder, { env: { ...env, HOST: 'b' }, beside: source });
+  t.match(await other.current(), {
+    config: { general: { serverTimeoutMs: 2 } },
+    problem: { code: 'composition_invalid' },
+  });
+});

@@ -6,7 +6,7 @@ import type { Failure, OpenStreamOptions } from '../../client-shim/index.ts';
 import type { Status, TargetList } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
-import { doorIs } from '../doors/door.ts';
+import { doorEnv, doorIs, isThere, madeAnew } from '../doors/door.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -25,6 +25,11 @@ async function otherPlace(bmuxd: Bmuxd, name: string): Promise<Record<string, st
   const folder = join(bmuxd.folder, name);
   for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
   return { ...bmuxd.env, BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
+}
+
+/** The folder of the target socket of its local server. */
+async function folderOf(bmuxd: Bmuxd, env: Readonly<Record<string, string>>): Promise<string> {
+  return (await doorEnv(bmuxd, 'local', env))['BMUX_RUNTIME_DIR'] ?? '';
 }
 
 const names = (answer: { readonly stdout: string }): string[] =>
@@ -188,8 +193,64 @@ t.test('a context with target sockets stays watched, however many others come', 
   t.teardown(() => server.stop());
   const { stdout } = await bmuxd.bmuxd(['env', 'one', '--shell', 'json'], env);
   const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
-  for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { XDG_DATA_HOME: join('/', name) });
+  for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { BMUX_DATA_DIR: join('/', name) });
   await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
   await doorIs(true, join(folder, '..', 'two', 'server.sock'));
   t.pass('a change of its config is in force');
+});
+
+t.test('what decides nothing makes no context of its own', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const there = await otherPlace(bmuxd, 'there');
+  for (const runtimeDir of [bmuxd.env['BMUX_RUNTIME_DIR'], there['BMUX_RUNTIME_DIR']]) {
+    const server = await EmbeddedServer.start({
+      socketPath: join(runtimeDir ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+  }
+  const reach = async (env: Readonly<Record<string, string>>, target = 'local'): Promise<string> => {
+    const { stream, info } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
+    stream.destroy();
+    return info.target;
+  };
+  await reach(there);
+  const shell = join(await folderOf(bmuxd, there), 'server.sock');
+  for (const name of ['a', 'b', 'c'])
+    await reach({ ...bmuxd.env, TMPDIR: join('/', name), HOST: name, XDG_DATA_HOME: join('/', name) });
+  t.equal((await bmuxd.status()).contexts.length, 2);
+  const own = await folderOf(bmuxd, { TMPDIR: '/a' });
+  t.equal(own, join(bmuxd.folder, 'd', 'targets', 'local'));
+  t.equal(await folderOf(bmuxd, { HOST: 'b' }), own);
+  await doorIs(true, shell);
+
+  await t.test('until the config reads it', async (t) => {
+    const two = '[connections.targets.two]\ntransport = "local"\n';
+    await bmuxd.configure(
+      'bmux.toml',
+      '[[composition.auto_select]]\nprofile = "b"\nhost = "b"\n' +
+        two.replace('connections', 'composition.profiles.b.patch.connections'),
+    );
+    const seen = async (env: Readonly<Record<string, string>>): Promise<string[]> =>
+      names(await bmuxd.bmuxd(['targets', '--json'], env));
+    t.same(await seen({ HOST: 'a' }), ['local']);
+    t.same(await seen({ HOST: 'b' }), ['local', 'two']);
+    t.same(await seen({}), ['local']);
+    t.equal((await bmuxd.status()).contexts.length, 3);
+    const folder = await folderOf(bmuxd, { HOST: 'b' });
+    t.match(folder, /\/targets-[0-9a-f]{8}\/local$/);
+    await doorIs(true, join(folder, '..', 'two', 'server.sock'));
+    t.equal(await folderOf(bmuxd, {}), own);
+    t.notOk(isThere(join(own, '..', 'two')));
+
+    // And when it no longer does.
+    await bmuxd.leave();
+    await bmuxd.configure('bmux.toml', two);
+    await madeAnew([join(folder, '..', 'two', 'server.sock'), join(own, 'server.sock')], async () => {
+      const next = await startBmuxd({ home: bmuxd });
+      t.teardown(() => next.stop());
+    });
+    await doorIs(true, join(own, '..', 'two', 'server.sock'));
+  });
 });

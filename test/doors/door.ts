@@ -1,7 +1,7 @@
 // What the tests of target sockets ask of a daemon: where a door is, what happened, and a client at it.
-import { lstatSync } from 'node:fs';
+import { lstatSync, readlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { BrokerEvent } from '../../daemon/wire/answers.ts';
 import type { Bmuxd } from '../daemon/bmuxd.ts';
 import { waitFor } from '../real/index.ts';
@@ -27,6 +27,15 @@ export function isThere(path: string): boolean {
 /** Waits for a door to be made or removed. An engine that is busy just then is told again 2 s later. */
 export function doorIs(there: boolean, path: string, ms = 20_000): Promise<void> {
   return waitFor(`${path} to be ${there ? 'made' : 'removed'}`, () => isThere(path) === there, ms);
+}
+
+/** Runs `work`, after which another daemon makes the doors anew, and waits for them: the engine of the former one may serve the old ones yet. */
+export async function madeAnew<T>(paths: readonly string[], work: () => Promise<T>): Promise<T> {
+  const before = paths.map((path) => readlinkSync(dirname(path)));
+  const done = await work();
+  for (const [at, path] of paths.entries())
+    await waitFor(`${path} to be made anew`, () => readlinkSync(dirname(path)) !== before[at], 20_000);
+  return done;
 }
 
 export function connected(path: string): Promise<Socket> {

@@ -78,6 +78,7 @@ export function planFor(
   const { target, ...rest } = over;
   return {
     requestId: 'r1',
+    context: 'c1',
     budgetMs: 8000,
     clientName: 'test',
     principal: { id: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a' },
