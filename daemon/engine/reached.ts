@@ -10,6 +10,8 @@ import { askedFor, type Plan, type Route } from '../wire/plan.ts';
 interface Known {
   route: Route;
   target: string;
+  /** In which a target of that name has led there, the latest last: elsewhere it may be another one. */
+  contexts: Set<string>;
   candidate: Candidate | undefined;
   lastError: ReachedRow['lastError'];
   /** First of the failures in a row. */
@@ -38,6 +40,8 @@ export const LED_NOWHERE: ReadonlySet<string> = new Set([
 const ERROR_SHOWN_MS = 60_000;
 /** Servers remembered for the status; the least recently used go first. */
 const MAX_KNOWN = 256;
+/** Contexts remembered of each. */
+const MAX_CONTEXTS = 16;
 
 export interface ReachedOptions {
   readonly places: Places;
@@ -57,6 +61,13 @@ export interface ReachedOptions {
 function shownError({ lastError, failingSinceMs }: Known, now: number): Pick<ReachedRow, 'lastError'> {
   if (lastError === undefined) return {};
   return failingSinceMs !== undefined || now - lastError.atMs < ERROR_SHOWN_MS ? { lastError } : {};
+}
+
+/** In this context its target leads there no more: it goes with the last one. False when it did not lead there. */
+function leave(known: Known, context: string): boolean {
+  if (!known.contexts.delete(context)) return false;
+  if (known.contexts.size === 0) known.left = true;
+  return true;
 }
 
 function errorOf(failure: FailureData): NonNullable<ReachedRow['lastError']> {
@@ -86,13 +97,14 @@ export class Reached {
     known.candidate = candidate;
     known.reachedAtMs = Date.now();
     known.failingSinceMs = undefined;
-    if (known.link !== undefined) this.#supersede(known.link, known.route);
+    this.#supersede(known, plan.context);
   }
 
   /** The link leads elsewhere now: where it led before goes, once nothing of ours is there. Nobody tells of that who has no target socket. */
-  #supersede(link: string, route: Route): void {
-    for (const [address, other] of this.#known)
-      if (other.link === link && address !== addressOf(route)) other.left = true;
+  #supersede(now: Known, context: string): void {
+    if (now.link === undefined) return;
+    for (const other of this.#known.values())
+      if (other !== now && other.link === now.link) leave(other, context);
   }
 
   failed(plan: Plan, failure: FailureData): void {
@@ -133,15 +145,20 @@ export class Reached {
 
   /** What led there leads elsewhere by now: nothing is known of that yet, and the former server is nobody's any more. */
   moved(before: Plan, now: Plan): void {
-    if (addressOf(before.target.route) !== addressOf(now.target.route) && this.left(before)) this.#touch(now);
+    const address = addressOf(now.target.route);
+    if (addressOf(before.target.route) !== address) {
+      if (this.left(before)) this.#touch(now);
+      return;
+    }
+    // Its context may be called otherwise since the config has changed.
+    const contexts = this.#known.get(address)?.contexts;
+    if (contexts?.delete(before.context) === true) contexts.add(now.context);
   }
 
   /** What led there is gone: the server is nobody's any more. False when another target was the last that led there. */
-  left({ target }: Plan): boolean {
+  left({ target, context }: Plan): boolean {
     const known = this.#known.get(addressOf(target.route));
-    if (known?.target !== askedFor(target)) return false;
-    known.left = true;
-    return true;
+    return known?.target === askedFor(target) && leave(known, context);
   }
 
   /** Runs `work`, which opens a stream: until it is over the server counts as being connected to. */
@@ -212,6 +229,7 @@ export class Reached {
     const known: Known = this.#known.get(address) ?? {
       route: plan.target.route,
       target: askedFor(plan.target),
+      contexts: new Set(),
       candidate: undefined,
       lastError: undefined,
       failingSinceMs: undefined,
@@ -221,7 +239,12 @@ export class Reached {
       link: undefined,
       left: false,
     };
+    if (known.target !== askedFor(plan.target)) known.contexts.clear();
     known.target = askedFor(plan.target);
+    known.contexts.delete(plan.context);
+    known.contexts.add(plan.context);
+    const [longestAgo] = known.contexts;
+    if (known.contexts.size > MAX_CONTEXTS && longestAgo !== undefined) known.contexts.delete(longestAgo);
     known.route = plan.target.route;
     known.link = plan.target.link;
     known.left = false;

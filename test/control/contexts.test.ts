@@ -6,7 +6,7 @@ import type { Failure, OpenStreamOptions } from '../../client-shim/index.ts';
 import type { Status, TargetList } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
-import { doorEnv, doorIs, isThere, madeAnew } from '../doors/door.ts';
+import { doorEnv, doorIs, doorPath, isThere, madeAnew } from '../doors/door.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -253,4 +253,39 @@ t.test('what decides nothing makes no context of its own', async (t) => {
     });
     await doorIs(true, join(own, '..', 'two', 'server.sock'));
   });
+});
+
+t.test('a name that leads elsewhere in another context hides nothing', async (t) => {
+  const local = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+  const link = '[connections.share_links]\nhost = "local"\n';
+  const bmuxd = await startBmuxd({ config: local('one') + link });
+  t.teardown(() => bmuxd.stop());
+  const there = await otherPlace(bmuxd, 'there');
+  const beside = await otherPlace(bmuxd, 'beside');
+  for (const env of [there, beside])
+    await writeFile(join(env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), local('one') + link);
+  const sockets = [bmuxd.env, there].map((env) => join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+  for (const socketPath of sockets) {
+    const server = await EmbeddedServer.start({ socketPath, epoch: 4 });
+    t.teardown(() => server.stop());
+  }
+  const shown = sockets.map((path) => `local:${path}`);
+  const reach = async (env: Readonly<Record<string, string>>, target: string): Promise<void> => {
+    const { stream } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
+    stream.end();
+    stream.resume();
+    await waitFor('it to be idle', async () => (await bmuxd.reached()).every(({ streams }) => streams === 0));
+  };
+  const rows = async (): Promise<string[]> => (await bmuxd.reached()).map(({ address }) => address);
+  await reach(bmuxd.env, 'bmux://host');
+  await reach(there, 'bmux://host');
+  t.same(await rows(), shown);
+
+  await doorIs(true, doorPath(bmuxd, 'one'));
+  await reach({ ...beside, BMUX_RUNTIME_DIR: bmuxd.env['BMUX_RUNTIME_DIR'] ?? '' }, 'one');
+  await reach(bmuxd.env, 'one');
+  await bmuxd.configure('bmux.toml', '');
+  await doorIs(false, doorPath(bmuxd, 'one'));
+  await waitFor('the engine to hear of it', async () => (await bmuxd.bmuxd(['reload'])).status === 0);
+  t.same(new Set(await rows()), new Set(shown));
 });
