@@ -2,7 +2,7 @@
 import { Endpoints } from './endpoints.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import type { IrohConnection } from '../transport/iroh.ts';
-import { authenticate } from '../transport/ssh-auth.ts';
+import { answeringAgent, authenticate } from '../transport/ssh-auth.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 
@@ -11,6 +11,8 @@ export interface Dialled {
   /** Of the SSH key that authenticated it. */
   readonly fingerprint: string | undefined;
 }
+
+type Wait = Dialling & { readonly label: string };
 
 /** Agents and hosts remembered at once; the least recently used go first. */
 const MAX_REMEMBERED = 64;
@@ -35,11 +37,7 @@ export class IrohDialler {
   }
 
   /** `through` is called, later than now, when the host has answered. */
-  async connect(
-    route: IrohRoute,
-    wait: Dialling & { readonly label: string },
-    through: () => void,
-  ): Promise<Dialled> {
+  async connect(route: IrohRoute, wait: Wait, through: () => void): Promise<Dialled> {
     wait.signal.throwIfAborted();
     const endpoint = await this.#endpoints.current();
     wait.signal.throwIfAborted();
@@ -49,7 +47,8 @@ export class IrohDialler {
     try {
       // The first stream of a connection is the auth stream (spec/wire.md §5).
       const stream = await connection.openStream(wait);
-      const identity = await authenticate(stream, { agentSocket: route.agentSocket, ...wait });
+      const agentSocket = await agentFor(route, wait);
+      const identity = await authenticate(stream, { agentSocket, ...wait });
       this.#remember(dialKeyOf(route), identity.unattended);
       return { connection, fingerprint: identity.fingerprint };
     } catch (error) {
@@ -79,7 +78,19 @@ export function wayOf(route: IrohRoute): string {
 
 /** Two callers share a dial only when they would authenticate with the same agent. */
 export function dialKeyOf(route: IrohRoute): string {
-  return `${wayOf(route)}|${route.sshAuth ? (route.agentSocket ?? '') : '-'}`;
+  return `${wayOf(route)}|${route.sshAuth ? agentsOf(route).join(':') : '-'}`;
+}
+
+/** Whose keys may serve, the caller's own first. */
+export function agentsOf({ agentSocket, earlierAgents = [] }: IrohRoute): string[] {
+  return agentSocket === undefined ? [] : [agentSocket, ...earlierAgents];
+}
+
+/** The first that answers; where there is no choice, or none answers, the failure is that of the caller's own. */
+async function agentFor(route: IrohRoute, wait: Wait): Promise<string | undefined> {
+  const agents = agentsOf(route);
+  const answering = agents.length > 1 ? await answeringAgent(agents, wait) : undefined;
+  return answering?.agentSocket ?? route.agentSocket;
 }
 
 function ignore(): void {

@@ -3,13 +3,13 @@ import type { Duplex } from 'node:stream';
 import { inTime } from '../base/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
-import { agentFingerprints } from '../transport/ssh-auth.ts';
+import { answeringAgent } from '../transport/ssh-auth.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import type { IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 import { Dials, type Connect } from './dials.ts';
-import { dialKeyOf, IrohDialler, wayOf } from './iroh-dialler.ts';
+import { agentsOf, dialKeyOf, IrohDialler, wayOf } from './iroh-dialler.ts';
 import { Liveness } from './liveness.ts';
 import { Remake, type Named, type Warmth } from './remake.ts';
 import { WarmConnection } from './warm-connection.ts';
@@ -200,7 +200,8 @@ export class IrohPool {
       this.#usable(route).filter((warm) => warm.connection.hasRoom());
     if (!route.sshAuth) return candidates().find((warm) => warm.fingerprint === undefined);
     if (candidates().length === 0 || route.agentSocket === undefined) return undefined;
-    const listed = await agentFingerprints(route.agentSocket, wait).catch((): string[] => []);
+    const agent = await answeringAgent(agentsOf(route), wait);
+    const listed = agent?.fingerprints ?? [];
     // Looked up anew: the question took its time.
     return candidates().find((warm) => warm.fingerprint !== undefined && listed.includes(warm.fingerprint));
   }

@@ -131,3 +131,22 @@ export async function agentFingerprints(
     throw fail('ssh_auth_failed', {}, fail('ssh_auth_error', { why: textOf(error) }, error));
   }
 }
+
+/** An agent that answers, and what it lists. */
+export interface AnsweringAgent {
+  readonly agentSocket: string;
+  readonly fingerprints: readonly string[];
+}
+
+/** The first of `agentSockets` that lists its keys: a forwarded agent goes with its login. Undefined when none does. Rejects with the signal's reason. */
+export async function answeringAgent(
+  agentSockets: readonly string[],
+  options: Dialling & { readonly label: string },
+): Promise<AnsweringAgent | undefined> {
+  for (const agentSocket of agentSockets) {
+    const fingerprints = await agentFingerprints(agentSocket, options).catch(() => undefined);
+    options.signal.throwIfAborted();
+    if (fingerprints !== undefined) return { agentSocket, fingerprints };
+  }
+  return undefined;
+}

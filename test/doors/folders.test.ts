@@ -5,12 +5,14 @@ import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { doorVariables } from '../../daemon/control/door-env.ts';
-import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { bmuxOrThrow } from '../real/server.ts';
-import { realBmux, run, waitFor } from '../real/index.ts';
+import { hasSshAgent, realBmux, run, startAgent, waitFor } from '../real/index.ts';
 import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere, madeAnew } from './door.ts';
+import { targetToml } from './ways.ts';
 
 t.setTimeout(120_000);
 
@@ -153,6 +155,48 @@ t.test("a caller without an agent takes nobody else's away", async (t) => {
   await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/b' });
   t.strictSame(await agents(), ['/agent/b']);
 });
+
+t.test(
+  "when a login ends, another one's agent serves",
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const logins = [await startAgent(), await startAgent()] as const;
+    const home = await makeHome();
+    const embedded = await launchEmbedded({
+      socketPath: join(home.folder, 'host.sock'),
+      server: { epoch: 4 },
+      iroh: {
+        relays: 'disabled',
+        compression: 'zstd',
+        allowedKeys: await Promise.all(logins.map((login, at) => login.addKey('ed25519', String(at)))),
+      },
+    });
+    const { endpointId, address } = embedded.iroh ?? {};
+    const fields = { transport: 'iroh', endpoint_id: endpointId, iroh_ip_addr: address, iroh_ssh_auth: true };
+    await home.configure('bmux.toml', targetToml('one', fields) + targetToml('two', fields));
+    const bmuxd = await startBmuxd({ home });
+    t.teardown(async () => {
+      await bmuxd.stop();
+      await Promise.all([embedded.stop(), ...logins.map((login) => login.stop())]);
+      await home.remove();
+    });
+    for (const { socket } of logins) await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: socket });
+    await logins[1].stop();
+    await greeted(doorPath(bmuxd, 'one'));
+    await embedded.command({ do: 'drop-iroh-connections' });
+    await waitFor('the connections to be lost', async () =>
+      (await bmuxd.reached()).every(({ warm }) => !warm),
+    );
+    await greeted(doorPath(bmuxd, 'one'));
+    await greeted(doorPath(bmuxd, 'two'));
+    await bmuxd.leave();
+    await madeAnew([doorPath(bmuxd, 'two')], async () => {
+      const next = await startBmuxd({ home });
+      t.teardown(() => next.stop());
+    });
+    await greeted(doorPath(bmuxd, 'two'));
+  },
+);
 
 t.test(
   'a foreign socket in a door',
