@@ -1,5 +1,6 @@
 // Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
 // granted stays.
+import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,10 +8,11 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { DoorAnswer } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
-import { TestClient } from '../embedded/client.ts';
+import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/index.ts';
+import { targetToml } from './ways.ts';
 import { connected, doorEnv, doorIs, doorPath, isThere } from './door.ts';
 
 t.setTimeout(120_000);
@@ -117,8 +119,11 @@ const addressOf = ({ iroh }: Embedded): string =>
   `iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}`;
 
 /** Whether a client of the door in `folder` is answered. */
-async function ask(folder: string): Promise<boolean> {
-  const client = new TestClient(await connected(join(folder, 'server.sock')), { limitMs: 20_000 });
+async function ask(folder: string, who: TestClientOptions = {}): Promise<boolean> {
+  const client = new TestClient(await connected(join(folder, 'server.sock')), {
+    ...who,
+    limitMs: 20_000,
+  });
   client.stream.on('error', () => undefined);
   try {
     await client.hello();
@@ -214,6 +219,46 @@ t.test('a host that was used is warm where its link leads now, before anybody as
     t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
   });
 });
+
+t.test(
+  'a warm host that hangs has half of the time of a client, and what is known by then has the rest',
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    const [first, second] = [await irohHost(t, bmuxd, 'first'), await irohHost(t, bmuxd, 'second')];
+    const plane = await controlPlane(t);
+    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+    const targets = Object.entries({ first, second }).map(([name, { iroh }]) =>
+      targetToml(name, {
+        transport: 'iroh',
+        endpoint_id: iroh?.endpointId,
+        iroh_ip_addr: iroh?.address,
+        connect_timeout_ms: 3000,
+      }),
+    );
+    await bmuxd.configure(
+      'bmux.toml',
+      `[connections]\ncontrol_plane_url = "${plane.url}"\n${targets.join('')}`,
+    );
+    plane.leadTo('first');
+    const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder));
+    process.kill(first.pid, 'SIGSTOP');
+    t.teardown(() => process.kill(first.pid, 'SIGCONT'));
+
+    const asked = plane.asked();
+    // Nothing is promised to a principal that is new to the host.
+    const same = ask(folder, { principalId: randomUUID() });
+    await waitFor('a lookup', () => plane.asked() > asked);
+    process.kill(first.pid, 'SIGCONT');
+    t.ok(await same, 'the same host, when it runs again');
+
+    process.kill(first.pid, 'SIGSTOP');
+    plane.leadTo('second');
+    t.ok(await ask(folder, { principalId: randomUUID() }), 'the host to which the link leads by now');
+    t.equal((await second.status()).server?.hellos, 1);
+  },
+);
 
 t.test('a lookup that hung takes back nothing that a later one found', async (t) => {
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });

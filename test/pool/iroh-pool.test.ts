@@ -126,6 +126,21 @@ t.test('one loss is told once, however many find it out', async (t) => {
   t.same(told, ['connection made', 'connection lost']);
 });
 
+t.test('after a sleep a connection is asked before its next use', async (t) => {
+  const server = await serve(t);
+  let sleptMs = 0;
+  const pool = poolFor(t, { now: () => Date.now() + sleptMs });
+  await greet(await pool.stream(routeTo(server), wait()));
+  sleptMs += 60_000;
+  t.equal((await pool.stream(routeTo(server), wait())).warm, true, 'one that answers');
+  process.kill(server.pid, 'SIGSTOP');
+  t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+  // What it had sent before would be taken for a sign of life.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  sleptMs += 60_000;
+  t.equal((await failureOf(pool.stream(routeTo(server), wait(1500)))).code, 'iroh_connect_timeout');
+});
+
 t.test('a dial under way when its host is dropped, or nobody will ask any more', async (t) => {
   for (const end of ['drop', 'rest'] as const) {
     const server = await serve(t);

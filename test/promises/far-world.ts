@@ -41,9 +41,14 @@ export async function startFarWorld(
     readonly places?: number;
     /** The server behind the TLS gateway answers nothing until it is released. */
     readonly held?: boolean;
+    /** Of the daemon, over the fixture's own. */
+    readonly env?: Readonly<Record<string, string>>;
   },
 ): Promise<FarWorld> {
-  const bmuxd = await startBmuxd({ settings: `iroh.relays = "disabled"\n${options.settings ?? ''}` });
+  const bmuxd = await startBmuxd({
+    settings: `iroh.relays = "disabled"\n${options.settings ?? ''}`,
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
   const tls = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'tls.sock'),
     server: { epoch: 4, ...(options.places === undefined ? {} : { places: options.places }) },

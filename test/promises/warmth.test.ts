@@ -1,5 +1,5 @@
 // Warmth through the real daemon: who comes again finds a stream ready, what is kept is shown, and it can be let go.
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
@@ -56,6 +56,9 @@ t.test('a target that is used again', async (t) => {
     t.match(await bmuxd.bmuxd(['warm', 'home']), { status: 0 });
     t.match(await row('home'), { state: 'warm' });
     t.equal((await ask('home')).warm, true);
+    t.match(await bmuxd.bmuxd(['warm', 'far']), { status: 0 });
+    await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+    t.equal((await ask('far')).warm, true);
     const gone = await bmuxd.bmuxd(['warm', 'tls://127.0.0.1:1']);
     t.match(gone, { status: 1, stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/ });
     t.match(await row('tls://127.0.0.1:1'), {
@@ -71,16 +74,31 @@ t.test('what bmuxd.toml says of a target', async (t) => {
     settings: '[targets.home]\nwarm = true\n[targets.far]\nspares = 0\n',
   });
   // The targets are named after the daemon has started.
-  const { row, ask } = world;
+  const { bmuxd, tls, row, ask } = world;
   await waitFor('the target with warm = true to be warm', async () => (await row('home'))?.state === 'warm');
   t.equal((await ask('home')).warm, true, 'before anybody has asked for it');
   await ask('far');
   t.equal((await ask('far')).warm, false, 'spares = 0');
   t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+
+  const settings = async (ofFar: string): Promise<void> => {
+    await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', `iroh.relays = "disabled"\n[targets.far]\n${ofFar}\n`);
+    t.match(await bmuxd.bmuxd(['reload']), { status: 0 });
+  };
+  await settings('warm = false');
+  await ask('far');
+  t.equal((await ask('far')).warm, false, 'warm = false');
+  t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+  await settings('warm = true\nspares = 2');
+  for (let turn = 0; turn < 2; turn += 1) {
+    await Promise.all(Array.from({ length: 4 }, () => ask('far')));
+    await waitFor('two spares', async () => (await tls.status()).connections === 2);
+    t.match(await row('far'), { state: 'warm', spares: 2, places: 2 }, 'and no more, as many as came');
+  }
 });
 
 t.test('on what is warm a Hello is promised, and a promise that is broken is told', async (t) => {
-  const { bmuxd, iroh, ask, row } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  const { bmuxd, iroh, tomlFor, ask, row } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   await ask('home');
   await iroh.command({ do: 'hold' });
   // The server answers nothing yet.
@@ -93,6 +111,7 @@ t.test('on what is warm a Hello is promised, and a promise that is broken is tol
   await client.close();
 
   await iroh.command({ do: 'hold' });
+  await bmuxd.configure('bmux.toml', tomlFor(iroh).replace('8000', '900'));
   const broken = await bmuxd.open({ target: 'home' });
   broken.stream.on('error', () => undefined).resume();
   // Not one that may be asked again elsewhere.
@@ -102,7 +121,8 @@ t.test('on what is warm a Hello is promised, and a promise that is broken is tol
   await waitFor('the stream to end', () => broken.stream.readableEnded || broken.stream.destroyed);
   broken.stream.destroy();
   const events = await eventsOf(bmuxd);
-  t.ok(events.some(({ type, target }) => type === 'promise broken' && target === 'home'));
+  const told = events.find(({ type, target }) => type === 'promise broken' && target === 'home');
+  t.match(told?.detail, /within 900 ms/, 'no answer may take longer than the target allows a connection');
   await iroh.command({ do: 'release' });
   await ask('home');
   t.match(await row('home'), {
