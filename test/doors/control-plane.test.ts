@@ -15,7 +15,9 @@ import { waitFor } from '../real/index.ts';
 import { targetToml } from './ways.ts';
 import { connected, doorEnv, doorIs, doorPath, isThere } from './door.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(180_000);
+// Those that are buffered wait much, and work little.
+t.jobs = 2;
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 
@@ -111,7 +113,11 @@ async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> 
     server: { epoch: 4 },
     iroh: { relays: 'disabled', compression: 'zstd' },
   });
-  t.teardown(() => embedded.stop());
+  t.teardown(async () => {
+    // First: a daemon waits a while for hosts that are gone.
+    await bmuxd.stop();
+    await embedded.stop();
+  });
   return embedded;
 }
 
@@ -136,7 +142,7 @@ async function ask(folder: string, who: TestClientOptions = {}): Promise<boolean
   }
 }
 
-t.test('a share link is followed to where its host is now', async (t) => {
+t.test('a share link is followed to where its host is now', { buffered: true }, async (t) => {
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
   t.teardown(() => bmuxd.stop());
   const first = await irohHost(t, bmuxd, 'first');
@@ -160,22 +166,26 @@ t.test('a share link is followed to where its host is now', async (t) => {
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
 });
 
-t.test('a share link that nobody has a target socket for leaves no row where it led before', async (t) => {
-  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
-  t.teardown(() => bmuxd.stop());
-  for (const name of ['first', 'second', 'third']) {
-    const host = await irohHost(t, bmuxd, name);
-    await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
-    const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
-    const client = new TestClient(stream, { epoch: info.epoch });
-    await client.ping();
-    const rows = await bmuxd.reached();
-    t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
-    t.equal(rows.length, 1);
-    await client.close();
-    await host.stop();
-  }
-});
+t.test(
+  'a share link that nobody has a target socket for leaves no row where it led before',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    for (const name of ['first', 'second', 'third']) {
+      const host = await irohHost(t, bmuxd, name);
+      await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+      const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
+      const client = new TestClient(stream, { epoch: info.epoch });
+      await client.ping();
+      const rows = await bmuxd.reached();
+      t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
+      t.equal(rows.length, 1);
+      await client.close();
+      await host.stop();
+    }
+  },
+);
 
 const isDialled = (host: Embedded): Promise<void> =>
   waitFor(
@@ -184,44 +194,49 @@ const isDialled = (host: Embedded): Promise<void> =>
     40_000,
   );
 
-t.test('a host that was used is warm where its link leads now, before anybody asks', async (t) => {
-  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
-  t.teardown(() => bmuxd.stop());
-  const hosts: Embedded[] = [];
-  for (const name of ['first', 'second', 'third']) hosts.push(await irohHost(t, bmuxd, name));
-  const [first, second, third] = hosts as [Embedded, Embedded, Embedded];
+t.test(
+  'a host that was used is warm where its link leads now, before anybody asks',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    const hosts: Embedded[] = [];
+    for (const name of ['first', 'second', 'third']) hosts.push(await irohHost(t, bmuxd, name));
+    const [first, second, third] = hosts as [Embedded, Embedded, Embedded];
 
-  await t.test('a link of the config, when that changes', async (t) => {
-    const linkTo = (host: Embedded): Promise<void> =>
-      bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
-    await linkTo(first);
-    const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
-    t.ok(await ask(folder));
-    await linkTo(second);
-    await isDialled(second);
-    t.equal((await second.status()).server?.hellos, 0);
-    t.ok(await ask(folder));
-    t.equal((await second.status()).iroh?.connections, 1, 'over the connection that was there');
-  });
+    await t.test('a link of the config, when that changes', async (t) => {
+      const linkTo = (host: Embedded): Promise<void> =>
+        bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+      await linkTo(first);
+      const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+      t.ok(await ask(folder));
+      await linkTo(second);
+      await isDialled(second);
+      t.equal((await second.status()).server?.hellos, 0);
+      t.ok(await ask(folder));
+      t.equal((await second.status()).iroh?.connections, 1, 'over the connection that was there');
+    });
 
-  await t.test('a link of the control plane, when the host is gone', async (t) => {
-    const plane = await controlPlane(t);
-    plane.leadTo(addressOf(second));
-    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
-    await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
-    const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
-    t.ok(await ask(folder));
-    plane.leadTo(addressOf(third));
-    await second.stop();
-    await isDialled(third);
-    t.equal((await third.status()).server?.hellos, 0);
-    t.ok(await ask(folder));
-    t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
-  });
-});
+    await t.test('a link of the control plane, when the host is gone', async (t) => {
+      const plane = await controlPlane(t);
+      plane.leadTo(addressOf(second));
+      await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+      await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+      const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+      t.ok(await ask(folder));
+      plane.leadTo(addressOf(third));
+      await second.stop();
+      await isDialled(third);
+      t.equal((await third.status()).server?.hellos, 0);
+      t.ok(await ask(folder));
+      t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
+    });
+  },
+);
 
 t.test(
   'a warm host that hangs has half of the time of a client, and what is known by then has the rest',
+  { buffered: true },
   async (t) => {
     const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
     t.teardown(() => bmuxd.stop());
@@ -260,7 +275,7 @@ t.test(
   },
 );
 
-t.test('a lookup that hung takes back nothing that a later one found', async (t) => {
+t.test('a lookup that hung takes back nothing that a later one found', { buffered: true }, async (t) => {
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
   t.teardown(() => bmuxd.stop());
   const hosts: Embedded[] = [];

@@ -1,23 +1,17 @@
-// `npm test`: every check of the house in order, then all tests, and one plain closing line. `npm test -- PATTERN` runs the test files whose
+// `npm test`: every check of the house, all tests beside them, and one plain closing line. `npm test -- PATTERN` runs the test files whose
 // path contains PATTERN, and nothing else but the build. A failed check does not keep the tests from running; a failed build does.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 import { build, filesUnder } from './build.mjs';
 import { checkLayers } from './layers.mjs';
-import { Tally } from './tally.mjs';
+import { runTests } from './tests.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = (name) => join(root, 'node_modules', name);
 const SLOWEST = 5;
 const CHECK_LIMIT_MS = 300_000;
-/** Test files at once: a file starts several processes, and a machine for tests has two cores. */
-const JOBS = 2;
-/** Per test file. Tests wait for conditions under their own deadlines; this one only ends a file that hangs. */
-const FILE_LIMIT_MS = 180_000;
-const FILE_GRACE_MS = 5000;
 
 /** Checks by name; each resolves with what is wrong, as text, or with nothing. */
 const CHECKS = {
@@ -63,61 +57,6 @@ async function step(name, work) {
   return problem === '';
 }
 
-/**
- * Runs the test files, each a TAP program of its own, two at a time; resolves with the tally. Not by tap's own runner: that loads a module
- * into every Node process that a test starts, daemons and shims among them, which then start late and take signals differently.
- */
-async function runTests(files) {
-  const tally = new Tally((line) => console.log(line));
-  const waiting = [...files];
-  let number = 0;
-  const worker = async () => {
-    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const { lines, ms, problem } = await runFile(file);
-      number += 1;
-      tally.line(`# Subtest: ${file}`);
-      for (const line of lines) tally.line(`    ${line}`);
-      if (problem !== undefined) console.log(`${file}: ${problem}`);
-      tally.line(`${problem === undefined ? 'ok' : 'not ok'} ${number} - ${file} # time=${ms}ms`);
-    }
-  };
-  await Promise.all(Array.from({ length: JOBS }, worker));
-  return tally;
-}
-
-/** One test file: its TAP lines, how long it took, and what was wrong with its end. */
-function runFile(file) {
-  const start = performance.now();
-  return new Promise((resolve) => {
-    const lines = [];
-    const child = spawn(process.execPath, ['--enable-source-maps', file], {
-      cwd: root,
-      // tap's own limit for the whole file, in seconds; 30 where nothing says otherwise.
-      env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT_MS / 1000) },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      // tap says which test it was in when it is asked to end.
-      child.kill('SIGTERM');
-      setTimeout(() => child.kill('SIGKILL'), FILE_GRACE_MS).unref();
-    }, FILE_LIMIT_MS);
-    createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
-    const ended = (problem) => {
-      clearTimeout(timer);
-      resolve({ lines, ms: performance.now() - start, problem });
-    };
-    child.on('error', (error) => ended(error.message));
-    child.on('close', (status, signal) => {
-      const hasPlan = lines.some((line) => /^1\.\.\d+/.test(line));
-      if (late) ended(`no end within ${seconds(FILE_LIMIT_MS)}`);
-      else if (status !== 0) ended(`ended with ${signal ?? status}`);
-      else ended(hasPlan ? undefined : 'no result');
-    });
-  });
-}
-
 function report(tally) {
   const reasons = new Set(tally.skipped.map(({ reason }) => reason));
   for (const reason of reasons) {
@@ -131,19 +70,20 @@ function report(tally) {
 }
 
 async function main(pattern) {
-  let failedChecks = 0;
   if (!(await step('build', () => build(root)))) return { passed: 0, failed: 1, skipped: [] };
-  if (pattern === undefined) {
-    for (const [name, check] of Object.entries(CHECKS)) if (!(await step(name, check))) failedChecks += 1;
-  }
   const all = filesUnder(root, 'dist/test').filter((file) => file.endsWith('.test.js'));
   const files = all.filter((file) => file.includes(pattern ?? ''));
   if (files.length === 0) {
     console.log(`not ok - no test file's path contains '${pattern ?? '.test.js'}'`);
-    return { passed: 0, failed: failedChecks + 1, skipped: [] };
+    return { passed: 0, failed: 1, skipped: [] };
   }
   const start = performance.now();
-  const tally = await runTests(files);
+  let failedChecks = 0;
+  const checks = async () => {
+    if (pattern !== undefined) return;
+    for (const [name, check] of Object.entries(CHECKS)) if (!(await step(name, check))) failedChecks += 1;
+  };
+  const tally = await runTests(files, { root, say: (line) => console.log(line), first: checks });
   console.log(
     `${tally.failed === 0 ? 'ok    ' : 'FAILED'} tests (${files.length} files, ${seconds(performance.now() - start)})`,
   );

@@ -51,7 +51,12 @@ export async function startFarWorld(
   });
   const tls = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'tls.sock'),
-    server: { epoch: 4, ...(options.places === undefined ? {} : { places: options.places }) },
+    server: {
+      epoch: 4,
+      // A gateway that compresses keeps a Hello that does not until this limit: a short one gives places back soon.
+      handshakeTimeoutMs: 1500,
+      ...(options.places === undefined ? {} : { places: options.places }),
+    },
     tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },
   });
   if (options.held === true) await tls.command({ do: 'hold' });

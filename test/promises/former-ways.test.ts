@@ -9,11 +9,13 @@ import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
 t.setTimeout(180_000);
+// They wait much, and work little.
+t.jobs = 2;
 /** ms: a target with warm = true is looked after every 15 s. */
 const LOOKED_AFTER_MS = 45_000;
 const SETTINGS = '[warmth]\nspare_ttl = 2\n[targets.far]\nwarm = true\n';
 
-t.test('a target that leads elsewhere, and then nowhere', async (t) => {
+t.test('a target that leads elsewhere, and then nowhere', { buffered: true }, async (t) => {
   const { bmuxd, tls, caFile } = await startFarWorld(t, { connectTimeoutMs: 8000, settings: SETTINGS });
   const next = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'next.sock'),
@@ -33,7 +35,7 @@ t.test('a target that leads elsewhere, and then nowhere', async (t) => {
   await waitFor('none for a target that is gone', async () => (await held(next)) === 0, LOOKED_AFTER_MS);
 });
 
-t.test('a CA file that is replaced, and a client that came once', async (t) => {
+t.test('a CA file that is replaced, and a client that came once', { buffered: true }, async (t) => {
   const { bmuxd, tls, caFile, row, ask } = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: SETTINGS,

@@ -7,10 +7,12 @@ import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
 t.setTimeout(180_000);
+// They wait much, and work little.
+t.jobs = 2;
 /** ms: a target with warm = true is looked after every 15 s. */
 const LOOKED_AFTER_MS = 45_000;
 
-t.test('warm = true on a TLS target', async (t) => {
+t.test('warm = true on a TLS target', { buffered: true }, async (t) => {
   const { bmuxd, row, ask, tls } = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: '[targets.far]\nwarm = true\n',
@@ -29,9 +31,9 @@ t.test('warm = true on a TLS target', async (t) => {
   await waitFor('a line of the log', () => bmuxd.log().includes('cannot be kept warm just now'));
 });
 
-t.test('warm = true on an iroh target that leads elsewhere, and is gone', async (t) => {
+t.test('warm = true on an iroh target that leads elsewhere, and is gone', { buffered: true }, async (t) => {
   const { bmuxd, row, iroh, startIroh, tomlFor } = await startFarWorld(t, {
-    connectTimeoutMs: 8000,
+    connectTimeoutMs: 3000,
     settings: '[targets.home]\nwarm = true\n',
   });
   const live = async (host: Embedded): Promise<number> => (await host.status()).iroh?.live ?? 0;
@@ -41,6 +43,11 @@ t.test('warm = true on an iroh target that leads elsewhere, and is gone', async 
   await waitFor('the other host to be warm', async () => (await live(next)) === 1, LOOKED_AFTER_MS);
   await waitFor('the former one to be let go', async () => (await live(iroh)) === 0, LOOKED_AFTER_MS);
 
+  // A connection with a stream on it goes at the next look for such, 30 s later.
+  await waitFor('the stream that made it warm to be over', async () => {
+    const { connections, server } = await next.status();
+    return (server?.hellos ?? 0) > 0 && connections === 0;
+  });
   await bmuxd.configure('bmux.toml', '');
   await waitFor('a host that no target leads to', async () => (await live(next)) === 0, LOOKED_AFTER_MS);
   t.equal(await row('home'), undefined);
@@ -57,14 +64,14 @@ t.test('warm = true on an iroh target that leads elsewhere, and is gone', async 
   );
 });
 
-t.test('a client that a warm server does not understand', async (t) => {
+t.test('a client that a warm server does not understand', { buffered: true }, async (t) => {
   const { bmuxd, row, ask } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   await ask('home');
   await t.rejects(bmuxd.open({ target: 'home', contract: { epoch: 3 } }), { code: 'wire_epoch_mismatch' });
   t.match(await row('home'), { state: 'warm' }, 'its own mistake says nothing about the server');
 });
 
-t.test('a name that nobody knows', async (t) => {
+t.test('a name that nobody knows', { buffered: true }, async (t) => {
   const { bmuxd } = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: '[targets.nosuch]\nwarm = true\n',
@@ -76,7 +83,7 @@ t.test('a name that nobody knows', async (t) => {
   t.equal(bmuxd.log().match(/cannot be kept warm/g)?.length, 1, 'told once');
 });
 
-t.test('an engine that was taken over', async (t) => {
+t.test('an engine that was taken over', { buffered: true }, async (t) => {
   const { bmuxd, row, ask, tls } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   await ask('far');
   await ask('far');

@@ -1,0 +1,65 @@
+// Runs test files, each a TAP program of its own. Not by tap's own runner: that loads a module into every Node process that a test starts,
+// daemons and shims among them, which then start late and take signals differently.
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+import { Tally } from './tally.mjs';
+
+/** Jobs at once. A test file mostly waits, for a third of a core's work: three leave a machine of two cores time to spare. */
+const JOBS = 3;
+/** Per test file. Tests wait for conditions under their own deadlines; this one only ends a file that hangs. */
+const FILE_LIMIT_MS = 180_000;
+const FILE_GRACE_MS = 5000;
+
+/** Runs `files` in `root`, beside the `first` of all jobs; what fails is said. Resolves with the tally when all is over. */
+export async function runTests(files, { root, say, first }) {
+  const tally = new Tally(say);
+  let number = 0;
+  const test = async (file) => {
+    const { lines, ms, problem } = await runFile(root, file);
+    number += 1;
+    tally.line(`# Subtest: ${file}`);
+    for (const line of lines) tally.line(`    ${line}`);
+    if (problem !== undefined) say(`${file}: ${problem}`);
+    tally.line(`${problem === undefined ? 'ok' : 'not ok'} ${number} - ${file} # time=${ms}ms`);
+  };
+  const waiting = [first, ...files.map((file) => () => test(file))];
+  const worker = async () => {
+    for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) await job();
+  };
+  await Promise.all(Array.from({ length: JOBS }, worker));
+  return tally;
+}
+
+/** One test file: its TAP lines, how long it took, and what was wrong with its end. */
+function runFile(root, file) {
+  const start = performance.now();
+  return new Promise((resolve) => {
+    const lines = [];
+    const child = spawn(process.execPath, ['--enable-source-maps', file], {
+      cwd: root,
+      // tap's own limit for the whole file, in seconds; 30 where nothing says otherwise.
+      env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT_MS / 1000) },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      // tap says which test it was in when it is asked to end.
+      child.kill('SIGTERM');
+      setTimeout(() => child.kill('SIGKILL'), FILE_GRACE_MS).unref();
+    }, FILE_LIMIT_MS);
+    createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+    const ended = (problem) => {
+      clearTimeout(timer);
+      resolve({ lines, ms: performance.now() - start, problem });
+    };
+    child.on('error', (error) => ended(error.message));
+    child.on('close', (status, signal) => {
+      const hasPlan = lines.some((line) => /^1\.\.\d+/.test(line));
+      if (late) ended(`no end within ${FILE_LIMIT_MS} ms`);
+      else if (status !== 0) ended(`ended with ${signal ?? status}`);
+      else ended(hasPlan ? undefined : 'no result');
+    });
+  });
+}
