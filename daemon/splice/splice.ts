@@ -8,7 +8,7 @@ import { Flow } from './flow.ts';
 /** How a splice ended. `finished`: both sides came to their end. */
 export interface SpliceEnd {
   readonly reason: 'finished' | 'client lost' | 'remote lost' | 'stopped' | 'out of time';
-  /** Who asked for the end, or the first line of the error. */
+  /** Who asked for the end, or the first line of the error; that the server ended unasked, as one does that is gone. */
   readonly why?: string;
   /** The longest time, ms, that the client did not read what waited for it; from 1 s on. */
   readonly stalledMs?: number;
@@ -94,6 +94,8 @@ export class Splice {
 
   /** One side has said its last byte, or all of it has reached the other. */
   readonly #onHalf = (): void => {
+    if (this.#down.sourceEnded && !this.#up.sourceEnded && !this.#ending)
+      this.#why ??= 'the server ended first';
     if (this.#up.ended && this.#down.ended) this.#bound();
     else this.#watch();
   };

@@ -89,14 +89,14 @@ t.test('half-close in both orders', async (t) => {
   t.equal((await readAll(first.server)).toString(), 'question');
   first.server.end('answer');
   t.equal((await readAll(first.client)).toString(), 'answer', 'the server may go on after the client');
-  t.match(await endOf(t, first), { reason: 'finished', bytesUp: 8, bytesDown: 6 });
+  t.match(await endOf(t, first), { reason: 'finished', why: undefined, bytesUp: 8, bytesDown: 6 });
 
   const second = await spliced();
   second.server.end('bye');
   t.equal((await readAll(second.client)).toString(), 'bye');
   second.client.end('one more thing');
   t.equal((await readAll(second.server)).toString(), 'one more thing', 'and the client after the server');
-  t.match(await endOf(t, second), { reason: 'finished' });
+  t.match(await endOf(t, second), { reason: 'finished', why: 'the server ended first' });
 });
 
 t.test('a client that stays after the server has ended', async (t) => {
