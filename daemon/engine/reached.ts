@@ -94,6 +94,7 @@ export class Reached {
 
   succeeded(plan: Plan, candidate: Candidate): void {
     const known = this.#touch(plan);
+    known.left = false;
     known.candidate = candidate;
     known.reachedAtMs = Date.now();
     known.failingSinceMs = undefined;
@@ -147,7 +148,7 @@ export class Reached {
   moved(before: Plan, now: Plan): void {
     const address = addressOf(now.target.route);
     if (addressOf(before.target.route) !== address) {
-      if (this.left(before)) this.#touch(now);
+      if (this.left(before)) this.#touch(now).left = false;
       return;
     }
     // Its context may be called otherwise since the config has changed.
@@ -224,6 +225,7 @@ export class Reached {
     return this.#known.get(addressOf(plan.target.route)) ?? this.#touch(plan);
   }
 
+  /** Somebody comes to a server. Of one that was left that may be a request which began before: only an answer from there says that it is not left. */
   #touch(plan: Plan): Known {
     const address = addressOf(plan.target.route);
     const known: Known = this.#known.get(address) ?? {
@@ -247,7 +249,6 @@ export class Reached {
     if (known.contexts.size > MAX_CONTEXTS && longestAgo !== undefined) known.contexts.delete(longestAgo);
     known.route = plan.target.route;
     known.link = plan.target.link;
-    known.left = false;
     this.#known.delete(address);
     this.#known.set(address, known);
     const [oldest] = this.#known.keys();

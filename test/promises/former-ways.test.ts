@@ -1,9 +1,14 @@
-// Spares for a way that nobody goes any more: however long a target is kept warm, they end.
+// What is left of a way that nobody goes any more: however long a target is kept warm, its spares end; and its row goes with its last request.
+import { once } from 'node:events';
 import { appendFile, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import type { ReachedRow } from '../../daemon/wire/answers.ts';
 import { defaultContract } from '../../daemon/wire/ipc.ts';
+import { connected, doorIs, doorPath } from '../doors/door.ts';
 import { targetToml } from '../doors/ways.ts';
+import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
@@ -58,4 +63,27 @@ t.test('a CA file that is replaced, and a client that came once', { buffered: tr
   const failing = async (): Promise<boolean> => (await row('far'))?.state === 'failing';
   await waitFor('nothing to be kept that nobody can trust', failing, LOOKED_AFTER_MS);
   t.match(await row('far'), { spares: 0, places: 0 });
+});
+
+t.test('a request that began before its target led elsewhere, and fails after that', async (t) => {
+  const { bmuxd, tls, caFile } = await startFarWorld(t, { connectTimeoutMs: 8000 });
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1');
+  t.teardown(() => silent.close());
+  await once(silent, 'listening');
+  const leads = (port: number | undefined): Promise<void> => {
+    const fields = { host: '127.0.0.1', port, server_name: 'localhost', ca_file: caFile };
+    const toml = targetToml('moves', { transport: 'tls', ...fields, connect_timeout_ms: 2000 });
+    return bmuxd.configure('bmux.toml', toml);
+  };
+  const rows = async (): Promise<ReachedRow[]> =>
+    (await bmuxd.reached()).filter(({ target }) => target === 'moves');
+  await leads((silent.address() as AddressInfo).port);
+  await doorIs(true, doorPath(bmuxd, 'moves'));
+  const waits = t.rejects(new TestClient(await connected(doorPath(bmuxd, 'moves'))).hello());
+  await waitFor('it to be under way', async () => (await rows()).length === 1);
+  await leads(tls.tls?.port);
+  await waitFor('the target to lead elsewhere', async () => (await rows()).length === 2);
+  await waits;
+  await waitFor('the former way to be forgotten', async () => (await rows()).length === 1);
+  t.match(await rows(), [{ address: new RegExp(`:${String(tls.tls?.port)}/`), state: 'cold' }]);
 });
