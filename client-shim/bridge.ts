@@ -1,5 +1,6 @@
 // stdin and stdout to a stream, as `ssh -W` does: half-close both ways, done when the server has said its last byte.
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { errnoOf } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/wire/fail.ts';
 
 export interface BridgeOptions {
@@ -14,17 +15,26 @@ export interface BridgeOptions {
  */
 export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number> {
   return new Promise((resolve, reject) => {
+    outliveWrites(stream);
     const leave = (): void => {
       stdin.unpipe(stream);
       stdin.destroy();
       stream.destroy();
     };
+    const onData = (chunk: Buffer): void => {
+      if (!stdout.write(chunk)) stream.pause();
+    };
     let ended = false;
     stream.on('error', (error: NodeJS.ErrnoException) => {
       // What we still sent to a server that had ended is nobody's loss.
       if (ended) return;
-      leave();
-      reject(fail('stream_lost', { why: error.code ?? error.message }, error));
+      // What had arrived before is still in its buffer.
+      stream.off('data', onData);
+      for (let left: unknown = stream.read(); left !== null; left = stream.read()) stdout.write(left);
+      stdout.write('', () => {
+        leave();
+        reject(fail('stream_lost', { why: error.code ?? error.message }, error));
+      });
     });
     stdout.on('error', () => {
       leave();
@@ -33,9 +43,7 @@ export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number
     // A stdin that breaks is one that has ended: what the server still says is wanted.
     stdin.on('error', () => stream.end());
     stdin.pipe(stream);
-    stream.on('data', (chunk: Buffer) => {
-      if (!stdout.write(chunk)) stream.pause();
-    });
+    stream.on('data', onData);
     stdout.on('drain', () => stream.resume());
     stream.on('end', () => {
       ended = true;
@@ -47,3 +55,29 @@ export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number
     });
   });
 }
+
+/**
+ * Node destroys a socket on which a write fails, and with it what has arrived there and was not read yet. The broker closes both halves when
+ * the server has ended and we say nothing for a while; that must not cost a slow reader the server's last words. So a write that nobody
+ * takes any more stays open: nothing more is written, and the reading comes to its end.
+ */
+function outliveWrites(stream: Duplex): void {
+  type Done = (error?: Error | null) => void;
+  const unlessClosed =
+    (done: Done): Done =>
+    (error) => {
+      if (!CLOSED.has(errnoOf(error) ?? '')) done(error);
+    };
+  const write = stream._write.bind(stream);
+  const writev = stream._writev?.bind(stream);
+  stream._write = (chunk, encoding, done) => {
+    write(chunk, encoding, unlessClosed(done));
+  };
+  if (writev === undefined) return;
+  stream._writev = (chunks, done) => {
+    writev(chunks, unlessClosed(done));
+  };
+}
+
+/** What a write says when the other side has closed its socket. */
+const CLOSED: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET']);

@@ -4,11 +4,14 @@ import { once } from 'node:events';
 import { mkdir, unlink, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { bridge } from '../../client-shim/bridge.ts';
 import { Failure, openStream } from '../../client-shim/index.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { isListening } from '../../daemon/handoff/bind.ts';
+import { stopReading } from '../../daemon/handoff/socket.ts';
 import { LIMITS } from '../../daemon/wire/limits.ts';
 import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
@@ -140,6 +143,68 @@ t.test('without a daemon', async (t) => {
     });
     t.equal((await failureOf(openStream({ env: home.env }))).code, 'nothing_there');
     await stop();
+  });
+});
+
+t.test('what was said before a close reaches stdout', async (t) => {
+  const granted = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+
+  // What the reader of a pipe, this process, and a socket hold between them.
+  const skip = process.platform !== 'linux' && 'the sizes are those of Linux';
+  await t.test('although stdin was still written to', { skip }, async (t) => {
+    const words = Buffer.alloc(450_000, 'x');
+    const stop = await fake(home, (socket) => {
+      socket.once('data', () => {
+        socket.write(granted);
+        socket.end(words, () => socket.destroy());
+        socket.once('close', () => child.stdin.write('late'));
+      });
+    });
+    t.teardown(stop);
+    const child = spawn(process.execPath, [SHIM], { env: home.env, stdio: ['pipe', 'pipe', 'inherit'] });
+    t.teardown(() => child.kill('SIGKILL'));
+    let bytes = 0;
+    child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length)).pause();
+    // Its write must have failed before anybody reads on.
+    setTimeout(() => child.stdout.resume(), 500);
+    t.same(await once(child, 'close'), [0, null]);
+    t.equal(bytes, words.length);
+  });
+
+  await t.test('although the close was a hard one', async (t) => {
+    let accepted: Socket | undefined;
+    const stop = await fake(home, (socket) => {
+      accepted = socket;
+      socket.once('data', () => socket.write(granted));
+    });
+    t.teardown(stop);
+    const { stream } = await openStream({ env: home.env });
+    const said: string[] = [];
+    let release: (() => void) | undefined;
+    const stdout = new Writable({
+      highWaterMark: 1,
+      write: (chunk, _encoding, done) => {
+        said.push(String(chunk));
+        if (release === undefined) release = done;
+        else done();
+      },
+    });
+    const stdin = new PassThrough();
+    const ended = failureOf(bridge({ stream, stdin, stdout }));
+    accepted?.write('first');
+    await waitFor('the first word', () => said.length === 1);
+    accepted?.write(' last');
+    await waitFor('the last word', () => stream.readableLength > 0);
+    if (accepted !== undefined) stopReading(accepted);
+    stdin.write('unread');
+    await waitFor('it to be sent', () => stream.writableLength === 0);
+    accepted?.destroy();
+    await waitFor('the end', () => stream.destroyed);
+    release?.();
+    t.match((await ended).data, { code: 'stream_lost', exitStatus: 1 });
+    t.equal(said.join(''), 'first last');
   });
 });
 
