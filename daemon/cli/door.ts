@@ -24,7 +24,7 @@ async function variablesFor(target: string, context: CommandContext): Promise<Va
   const door = (await askControl(env, 'POST', '/v1/doors', LIMITS.doorMs + 2 * LIMITS.silenceMs, {
     'bmux-request': asciiJson(request),
   })) as DoorAnswer;
-  return doorVariables(door.runtimeDir, bmuxdPaths(env).controlSocket);
+  return doorVariables(door.runtimeDir, bmuxdPaths(env).controlSocket, env);
 }
 
 const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;

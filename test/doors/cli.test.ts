@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { withoutDoor } from '../../daemon/control/door-env.ts';
+import { doorVariables, withoutDoor } from '../../daemon/control/door-env.ts';
 import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { onPath, run, waitFor } from '../real/index.ts';
@@ -13,7 +13,13 @@ import { doorEnv, doorPath, eventsOf } from './door.ts';
 
 t.setTimeout(120_000);
 
-const NAMES = ['BMUX_RUNTIME_DIR', 'BMUX_TARGET', 'BMUX_RUNTIME_NAME', 'BMUXD_SOCKET'] as const;
+const NAMES = [
+  'BMUX_RUNTIME_DIR',
+  'BMUX_TARGET',
+  'BMUX_RUNTIME_NAME',
+  'BMUXD_SOCKET',
+  'BMUXD_ENV_BEFORE',
+] as const;
 /** Prints those variables as JSON. */
 const SAY = `console.log(JSON.stringify(${JSON.stringify(NAMES)}.map((name) => process.env[name])))`;
 
@@ -33,7 +39,8 @@ t.test('env and exec', async (t) => {
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  const expected = [join(odd, 'targets', 'here'), 'local', '', join(odd, 'c.sock')];
+  const before = JSON.stringify({ BMUX_RUNTIME_DIR: bmuxd.env['BMUX_RUNTIME_DIR'] });
+  const expected = [join(odd, 'targets', 'here'), 'local', '', join(odd, 'c.sock'), before];
 
   const json = await bmuxd.bmuxd(['env', 'here', '--shell', 'json']);
   t.match(json, { status: 0, stderr: '' });
@@ -136,6 +143,27 @@ t.test('inside of an environment of bmuxd env', async (t) => {
     const env = { ...base, BMUX_RUNTIME_DIR: dir };
     t.equal(withoutDoor(env), env, dir);
   }
+
+  const door = (name: string, env: Record<string, string>) => ({
+    ...env,
+    ...Object.fromEntries(doorVariables(`/x/d/targets/${name}`, '/x/d/control.sock', withoutDoor(env))),
+  });
+  const socket = { BMUXD_SOCKET: '/x/d/control.sock' };
+  for (const own of [
+    {},
+    { BMUX_RUNTIME_DIR: `/it's "mine"` },
+    { BMUX_RUNTIME_NAME: 'work', BMUX_TARGET: '' },
+  ]) {
+    const env = { ...left, ...own };
+    const inside = door('b', door('a', env));
+    t.same(withoutDoor(inside), { ...env, ...socket }, 'its own variables come back');
+    t.equal('BMUXD_ENV_BEFORE' in inside, Object.keys(own).length > 0);
+    // Taken back by hand, and another time with none: what was kept then is no more.
+    const stale = { ...left, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
+    t.same(withoutDoor(door('a', { ...stale, ...own })), { ...env, ...socket });
+  }
+  for (const kept of ['', 'x', '[]', 'null', '{"BMUX_TARGET":1,"HOME":"/other"}'])
+    t.same(withoutDoor({ ...door('a', left), BMUXD_ENV_BEFORE: kept }), { ...left, ...socket }, kept);
 });
 
 t.test('more targets than one', async (t) => {
@@ -154,5 +182,15 @@ t.test('more targets than one', async (t) => {
     ['a', 'b', 'a', 'b'].map((target) => doorPath(bmuxd, target)),
     'asked for at once',
   );
+
+  const elsewhere = join(bmuxd.folder, 'elsewhere');
+  await mkdir(elsewhere);
+  const other = await EmbeddedServer.start({ socketPath: join(elsewhere, 'server.sock'), epoch: 4 });
+  t.teardown(() => other.stop());
+  const inside = await doorEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: elsewhere });
+  const pings = (): readonly number[] => [server, other].map((at) => at.stats().requests.ping ?? 0);
+  const [own = NaN, others = NaN] = pings();
+  await doorEnv(bmuxd, 'local', inside);
+  t.same(pings(), [own, others + 1], 'in such a shell `local` is the server that it was before');
   await waitFor('the streams that asked to be over', async () => (await bmuxd.status()).streams === 0, 5000);
 });

@@ -22,7 +22,7 @@ const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
 
 /** The environment of a shell in which `bmuxd env` was evaluated. */
 function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
-  return { ...bmuxd.env, ...Object.fromEntries(doorVariables(dirname(path), bmuxd.socketPath)) };
+  return { ...bmuxd.env, ...Object.fromEntries(doorVariables(dirname(path), bmuxd.socketPath, bmuxd.env)) };
 }
 
 /** Pid of the server that a bmux has started, by what it says. */
