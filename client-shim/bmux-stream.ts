@@ -30,7 +30,10 @@ async function main(): Promise<number> {
     case 'stream': {
       const { stream, info } = await openStream(parsed.options);
       for (const warning of info.warnings) say(`bmux-stream: ${warning}\n`);
-      return bridge({ stream, stdin: process.stdin, stdout: process.stdout });
+      const status = await bridge({ stream, stdin: process.stdin, stdout: process.stdout });
+      // Nothing waits to be written but perhaps warnings; to take all of Node down properly costs 1 ms.
+      if (info.warnings.length === 0) process.exit(status);
+      return status;
     }
   }
 }
