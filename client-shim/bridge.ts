@@ -7,13 +7,15 @@ export interface BridgeOptions {
   readonly stream: Duplex;
   readonly stdin: Readable;
   readonly stdout: Writable;
+  /** Asked at the end of the stream: whether it was none of the server's. */
+  readonly wasCut: () => Promise<boolean>;
 }
 
 /**
  * Resolves with the exit status: 0 when the stream came to its end, 1 when nobody reads stdout any more. Rejects with `stream_lost`.
  * The end of stdin ends the stream's other half only. The server's end ends all: a bmux server that has ended hears nothing more.
  */
-export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number> {
+export function bridge({ stream, stdin, stdout, wasCut }: BridgeOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     outliveWrites(stream);
     const leave = (): void => {
@@ -47,10 +49,14 @@ export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number
     stdout.on('drain', () => stream.resume());
     stream.on('end', () => {
       ended = true;
+      const asked = wasCut();
       // Everything written before the callback has left this process.
       stdout.write('', () => {
         leave();
-        resolve(0);
+        asked.then((cut) => {
+          if (cut) reject(fail('stream_lost', { why: 'its engine has died' }));
+          else resolve(0);
+        }, reject);
       });
     });
   });

@@ -1,5 +1,8 @@
-// Tells a daemon that is stuck from one that is busy with a long dial: it is asked for its health on a socket of its own.
+// Tells what a socket does not say of itself: whether a daemon is stuck or busy with a long dial, and whether a stream has ended or its engine died.
 import { connect } from 'node:net';
+import { join } from 'node:path';
+import { errnoOf } from '../daemon/base/failure.ts';
+import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
 import { LIMITS } from '../daemon/wire/limits.ts';
 
 /**
@@ -33,6 +36,46 @@ function answers(socketPath: string): Promise<boolean> {
     });
     socket.on('end', () => {
       done(true);
+    });
+  });
+}
+
+/**
+ * Whether the engine of that stream has died, which closes its streams as a proper end does. It leaves a socket that refuses connections; one
+ * that left properly has removed its own. False when nothing can be known.
+ */
+export async function engineDied(streamId: string, env: Env): Promise<boolean> {
+  const generation = streamId.slice(0, streamId.lastIndexOf('-'));
+  const path = join(bmuxdPaths(env).enginesDir, `${generation}.sock`);
+  // One that accepts and then closes is just going: the second look finds out in which way.
+  return (await isDead(path)) ?? (await isDead(path)) ?? false;
+}
+
+/** Undefined when it accepted and closed without a word. */
+function isDead(path: string): Promise<boolean | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    let connected = false;
+    const done = (dead: boolean | undefined): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(dead);
+    };
+    const timer = setTimeout(() => {
+      done(false);
+    }, LIMITS.endAskedMs);
+    socket.on('connect', () => {
+      connected = true;
+      socket.write('HEAD / HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+    });
+    socket.on('data', () => {
+      done(false);
+    });
+    socket.on('end', () => {
+      done(undefined);
+    });
+    socket.on('error', (error) => {
+      done(connected ? undefined : errnoOf(error) === 'ECONNREFUSED');
     });
   });
 }

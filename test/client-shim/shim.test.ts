@@ -1,5 +1,6 @@
 // Tests `bmux-stream` and the library against the real daemon.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -65,6 +66,19 @@ t.test('with the daemon', async (t) => {
     await isLive();
     server.dropAll();
     t.equal(await new Promise((resolve) => child.once('exit', resolve)), 0);
+  });
+
+  await t.test('the end of an engine that was killed is none of the server', async (t) => {
+    const child = bmuxd.spawnShim([]);
+    t.teardown(() => child.kill('SIGKILL'));
+    let stderr = '';
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    await isLive();
+    const ended = once(child, 'close');
+    process.kill(await bmuxd.enginePid(), 'SIGKILL');
+    t.same(await ended, [1, null]);
+    t.match(stderr, /^the stream through bmuxd broke: its engine has died\n/);
+    await bmuxd.enginePid();
   });
 
   await t.test('nobody reads stdout any more: no crash', async (t) => {
