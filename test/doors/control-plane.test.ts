@@ -11,7 +11,7 @@ import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { waitFor } from '../real/index.ts';
+import { halt, waitFor } from '../real/index.ts';
 import { targetToml } from './ways.ts';
 import { connected, doorEnv, doorIs, doorPath, isThere } from './door.ts';
 
@@ -258,7 +258,7 @@ t.test(
     plane.leadTo('first');
     const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
     t.ok(await ask(folder));
-    process.kill(first.pid, 'SIGSTOP');
+    await halt(first.pid);
     t.teardown(() => process.kill(first.pid, 'SIGCONT'));
 
     const asked = plane.asked();
@@ -268,7 +268,7 @@ t.test(
     process.kill(first.pid, 'SIGCONT');
     t.ok(await same, 'the same host, when it runs again');
 
-    process.kill(first.pid, 'SIGSTOP');
+    await halt(first.pid);
     plane.leadTo('second');
     t.ok(await ask(folder, { principalId: randomUUID() }), 'the host to which the link leads by now');
     t.equal((await second.status()).server?.hellos, 1);

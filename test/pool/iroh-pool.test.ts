@@ -2,7 +2,7 @@
 import t from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Embedded } from '../embedded/launch.ts';
-import { waitFor } from '../real/index.ts';
+import { halt, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { connectionsOf, greet, nothingHeld, poolFor, routeTo, serve, wait } from './iroh-rig.ts';
 
@@ -55,7 +55,7 @@ t.test('a host that hangs', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
   await greet(await pool.stream(routeTo(server), wait()));
-  process.kill(server.pid, 'SIGSTOP');
+  await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   const since = performance.now();
   const attempts = await Promise.allSettled([0, 1].map(async () => pool.stream(routeTo(server), wait(1500))));
@@ -73,7 +73,7 @@ t.test('a host that hangs', async (t) => {
 t.test('a caller that gives up leaves the dial to the others', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
-  process.kill(server.pid, 'SIGSTOP');
+  await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   const abort = new AbortController();
   const given = failureLike(pool.stream(routeTo(server), wait(8000, abort.signal)));
@@ -117,7 +117,7 @@ t.test('one loss is told once, however many find it out', async (t) => {
   const told: string[] = [];
   const pool = poolFor(t, { event: ({ type }) => told.push(type) });
   await greet(await pool.stream(routeTo(server), wait()));
-  process.kill(server.pid, 'SIGSTOP');
+  await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   // What it had sent before would be taken for a sign of life.
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -133,7 +133,7 @@ t.test('after a sleep a connection is asked before its next use', async (t) => {
   await greet(await pool.stream(routeTo(server), wait()));
   sleptMs += 60_000;
   t.equal((await pool.stream(routeTo(server), wait())).warm, true, 'one that answers');
-  process.kill(server.pid, 'SIGSTOP');
+  await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   // What it had sent before would be taken for a sign of life.
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -149,7 +149,7 @@ t.test('a dial under way when its host is dropped, or nobody will ask any more',
       if (end === 'drop') pool.drop(routeTo(server), { label: 'host' });
       else pool.rest();
     };
-    process.kill(server.pid, 'SIGSTOP');
+    await halt(server.pid);
     t.teardown(() => process.kill(server.pid, 'SIGCONT'));
 
     t.equal((await failureOf(pool.stream(routeTo(server), wait(300)))).code, 'iroh_connect_timeout');
@@ -159,7 +159,7 @@ t.test('a dial under way when its host is dropped, or nobody will ask any more',
     await waitFor('the end of the dial', () => !pool.isDialling(routeTo(server)));
     t.equal(pool.size, 0, `${end}: what nobody waits for is not kept`);
 
-    process.kill(server.pid, 'SIGSTOP');
+    await halt(server.pid);
     const awaited = pool.stream(routeTo(server), wait());
     await waitFor('its dial', () => pool.isDialling(routeTo(server)));
     stop();

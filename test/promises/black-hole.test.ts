@@ -7,6 +7,7 @@ import { TestClient } from '../embedded/client.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { targetToml } from '../doors/ways.ts';
 import {
+  halt,
   hasSshAgent,
   realBmux,
   startAgent,
@@ -95,7 +96,7 @@ t.test('iroh', async (t) => {
   await world.ask('home');
   t.match(await row('home'), { state: 'warm' });
   const { connections = 0 } = (await iroh.status()).iroh ?? {};
-  process.kill(iroh.pid, 'SIGSTOP');
+  await halt(iroh.pid);
   t.teardown(() => process.kill(iroh.pid, 'SIGCONT'));
   await ends(t, world, 'home');
   await waitFor('the loss to be noticed', async () => (await row('home'))?.warm === false);
@@ -178,7 +179,7 @@ t.test(
     const falls = async (name: string, pid: number): Promise<void> => {
       await answeredAnew(t, world, name);
       await answeredAnew(t, world, name);
-      process.kill(pid, 'SIGSTOP');
+      await halt(pid);
       try {
         await ends(t, world, name);
         await waitFor('a request to be refused', async () => !(await isAnswered(world, name)), 30_000);

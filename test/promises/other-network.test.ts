@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { eventsOf } from '../doors/door.ts';
-import { waitFor } from '../real/index.ts';
+import { halt, waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
 t.test('what was warm before', async (t) => {
@@ -33,7 +33,7 @@ t.test('what was warm before', async (t) => {
 
   await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
   await tls.command({ do: 'blackhole' });
-  process.kill(iroh.pid, 'SIGSTOP');
+  await halt(iroh.pid);
   t.teardown(() => process.kill(iroh.pid, 'SIGCONT'));
   // What the host had sent before would be taken for a sign of life.
   await new Promise((resolve) => setTimeout(resolve, 500));

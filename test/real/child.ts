@@ -1,5 +1,6 @@
 // A program that a test starts: announces readiness, is ended gracefully, and never outlives the test process.
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants } from 'node:os';
 
@@ -49,6 +50,26 @@ export function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch {
+    return false;
+  }
+}
+
+/** SIGSTOP, and waits until it stands still: on a busy machine its threads run on, and answer, until the system comes to stop them. */
+export async function halt(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  await waitFor(`process ${String(pid)} to stand still`, () => isHalted(pid));
+}
+
+function isHalted(pid: number): boolean {
+  if (!existsSync('/proc/self'))
+    return spawnSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'utf8' }).stdout.startsWith('T');
+  const threads = `/proc/${String(pid)}/task`;
+  try {
+    return readdirSync(threads).every((thread) =>
+      /\) T /.test(readFileSync(`${threads}/${thread}/stat`, 'utf8')),
+    );
+  } catch {
+    // A thread that has just ended.
     return false;
   }
 }

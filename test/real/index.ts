@@ -7,7 +7,7 @@
 //     t.teardown(() => gateway.stop());
 //
 // Every start makes folders of its own, listens on loopback only, and returns addresses and `stop()`.
-export { freePort, isAlive, startChild, waitFor, type Child } from './child.ts';
+export { freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
 export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
 export { canCountPlaces, placesHeld, run, startServer, type Ran, type RealServer } from './server.ts';
 export { startIrohGateway, startTlsGateway, type IrohGateway } from './gateways.ts';
