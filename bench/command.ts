@@ -3,13 +3,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SHIM } from '../test/daemon/bmuxd.ts';
-import { realBmux } from '../test/real/index.ts';
+import { learn, realBmux } from '../test/real/index.ts';
 import { realEnv } from '../test/real/server.ts';
 import { startFar, type Far } from './far.ts';
 import { startDaemon } from './first-answer.ts';
 import { Skip, type Bench, type Measure } from './measure.ts';
 import { runToEnd } from './programs.ts';
-import { askByProcess, learn } from './question.ts';
+import { askByProcess } from './question.ts';
 
 export const LIST = ['list-sessions'] as const;
 

@@ -1,64 +1,8 @@
-// What the real CLI asks a server, learnt by listening once, so that the very same question can be asked through the shim.
+// Asks a question of the real CLI through a program that bridges its stdin and stdout.
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { decodeEnvelope, decodeRequest } from '../daemon/wire/ipc.ts';
-import { encodeFrame, FrameReader } from '../daemon/wire/frame.ts';
-import { realBmux, run, type RealServer } from '../test/real/index.ts';
-import { Skip } from './measure.ts';
-
-/** Frames as they go over the wire, the Hello not among them. Each is sent when the one before was answered. */
-export type Question = readonly Buffer[];
-
-/** Runs `bmux` with `args` through a relay that listens. Of several connections the last one's requests count. */
-export async function learn(
-  server: Pick<RealServer, 'env' | 'socketPath'>,
-  args: readonly string[],
-): Promise<Question> {
-  const program = realBmux();
-  if (program === undefined) throw new Skip('real bmux not found');
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-question-'));
-  const heard: Buffer[][] = [];
-  const sockets = new Set<Socket>();
-  const relay = createServer({ allowHalfOpen: true }, (near) => {
-    const far = connect({ path: server.socketPath, allowHalfOpen: true });
-    const chunks: Buffer[] = [];
-    heard.push(chunks);
-    near.on('data', (chunk: Buffer) => chunks.push(chunk));
-    near.pipe(far);
-    far.pipe(near);
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => sockets.delete(socket));
-    }
-  });
-  await new Promise<void>((resolve) => relay.listen(join(folder, 'server.sock'), resolve));
-  try {
-    const ran = await run(program, args, { ...server.env, BMUX_RUNTIME_DIR: folder });
-    if (ran.status !== 0) throw new Error(`bmux ${args.join(' ')}: ${ran.stderr}`);
-    return requestsOf(Buffer.concat(heard.at(-1) ?? []));
-  } finally {
-    for (const socket of sockets) socket.destroy();
-    relay.close();
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-function requestsOf(bytes: Buffer): Question {
-  const reader = new FrameReader();
-  reader.push(bytes);
-  const frames: Buffer[] = [];
-  for (let payload = reader.next(); payload !== undefined; payload = reader.next()) {
-    const envelope = decodeEnvelope(payload);
-    const isHello = decodeRequest(4, envelope.payload).type === 'hello';
-    if (envelope.kind === 'request' && !isHello) frames.push(encodeFrame(payload));
-  }
-  if (frames.length === 0) throw new Error('nothing was asked');
-  return frames;
-}
+import { decodeEnvelope } from '../daemon/wire/ipc.ts';
+import { FrameReader } from '../daemon/wire/frame.ts';
+import type { Question } from '../test/real/index.ts';
 
 /** ms for the whole question. */
 const LIMIT_MS = 20_000;

@@ -1,6 +1,7 @@
 // Real gateways in front of a real server: TLS with a quick certificate, and iroh without relay or internet.
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { freePort, startChild, type Child } from './child.ts';
 import { bmuxOrThrow, realEnv, run, type RealServer } from './server.ts';
 
@@ -16,8 +17,8 @@ export interface TlsGateway {
   readonly caFile: string;
   readonly serverName: 'localhost';
   readonly pid: number;
-  /** Ends it and starts it again, on the same port and with the same certificate. */
-  restart(signal?: NodeJS.Signals): Promise<TlsGateway>;
+  /** Ends it and starts it again, after `awayMs`, on the same port and with the same certificate. */
+  restart(signal?: NodeJS.Signals, awayMs?: number): Promise<TlsGateway>;
   /** SIGTERM. The server's places that this gateway held come back. */
   stop(): Promise<void>;
 }
@@ -29,8 +30,8 @@ export interface IrohGateway {
   /** The URL that the gateway printed. */
   readonly url: string;
   readonly pid: number;
-  /** Ends it and starts it again: it has another endpoint id then. */
-  restart(signal?: NodeJS.Signals): Promise<IrohGateway>;
+  /** Ends it and starts it again, after `awayMs`: it has another endpoint id then. */
+  restart(signal?: NodeJS.Signals, awayMs?: number): Promise<IrohGateway>;
   stop(): Promise<void>;
 }
 
@@ -66,8 +67,9 @@ async function runTlsGateway(env: Readonly<Record<string, string>>, port: number
     caFile: join(env['BMUX_DATA_DIR'] ?? '', 'tls', 'gateway-quick-cert.pem'),
     serverName: 'localhost',
     pid: child.pid,
-    restart: async (signal) => {
+    restart: async (signal, awayMs = 0) => {
       await child.stop(signal);
+      await setTimeout(awayMs);
       return runTlsGateway(env, port);
     },
     stop: () => child.stop(),
@@ -113,8 +115,9 @@ async function runIrohGateway(env: Readonly<Record<string, string>>): Promise<Ir
     ipAddr: parsed?.[2] ?? '',
     url,
     pid: child.pid,
-    restart: async (signal) => {
+    restart: async (signal, awayMs = 0) => {
       await child.stop(signal);
+      await setTimeout(awayMs);
       return runIrohGateway(env);
     },
     stop: () => child.stop(),

@@ -13,3 +13,4 @@ export { canCountPlaces, placesHeld, run, startServer, type Ran, type RealServer
 export { startIrohGateway, startTlsGateway, type IrohGateway } from './gateways.ts';
 export { startRelay, type RealRelay } from './relay.ts';
 export { hasSshAgent, startAgent, type RealAgent } from './agent.ts';
+export { learn, type Question } from './question.ts';

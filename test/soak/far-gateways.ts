@@ -1,13 +1,8 @@
 // Five targets whose gateways can be started again: the real ones where the real programs are, embedded ones elsewhere.
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { targetToml } from '../doors/ways.ts';
-import { launchEmbedded } from '../embedded/launch.ts';
-import type { EmbeddedOptions } from '../embedded/options.ts';
 import {
   canCountPlaces,
-  freePort,
   hasSshAgent,
+  learn,
   placesHeld,
   realBmux,
   realRelay,
@@ -17,15 +12,8 @@ import {
   startServer,
   startTlsGateway,
 } from '../real/index.ts';
-
-/** One target. */
-export interface FarGateway {
-  readonly target: string;
-  /** What bmux.toml says of it now: an iroh host is another endpoint after each start, and is reached through a share link. */
-  readonly config: () => { readonly table: string; readonly text: string };
-  /** Ends it and starts it again. */
-  readonly restart: (signal: NodeJS.Signals) => Promise<void>;
-}
+import { embeddedIroh, embeddedTls, type Held } from './embedded-gateways.ts';
+import { configured, linked, SESSION, type FarGateway } from './far-gateway.ts';
 
 export interface FarGateways {
   readonly gateways: readonly FarGateway[];
@@ -37,10 +25,6 @@ export interface FarGateways {
   readonly held: () => Promise<number | undefined>;
   readonly stop: () => Promise<void>;
 }
-
-const link = (name: string, url: string) => ({ table: 'links', text: `${name} = ${JSON.stringify(url)}\n` });
-
-type Held = () => Promise<number>;
 
 /** Starts them all; `folder` takes what they need. */
 export async function startFarGateways(folder: string): Promise<FarGateways> {
@@ -63,6 +47,9 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
       const server = await startServer();
       stops.push(() => server.stop());
       if (canCountPlaces()) held.push(() => placesHeld(server));
+      const made = await server.bmux(['new-session', '-n', SESSION]);
+      if (made.status !== 0) throw new Error(`bmux new-session: ${made.stderr}`);
+      const sessions = await learn(server, ['list-sessions']);
       for (const compression of ['zstd', 'none'] as const) {
         let gateway = await startTlsGateway(server, { compression });
         stops.push(() => gateway.stop());
@@ -70,11 +57,11 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
         const { host, port, serverName, caFile } = gateway;
         const fields = { transport: 'tls', host, port, server_name: serverName, ca_file: caFile };
         gateways.push({
-          target,
-          config: () => ({ table: 'targets', text: targetToml(target, fields) }),
-          restart: async (signal) => {
-            gateway = await gateway.restart(signal);
+          ...configured(target, fields),
+          restart: async (...how) => {
+            gateway = await gateway.restart(...how);
           },
+          sessions,
         });
       }
       const agent = hasSshAgent() ? await startAgent() : undefined;
@@ -85,13 +72,12 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
       for (const keys of [undefined, agent && [await agent.addKey('ed25519', 'soak')]]) {
         let gateway = await startIrohGateway(server, keys === undefined ? {} : { sshAuth: keys });
         stops.push(() => gateway.stop());
-        const name = `iroh${String(gateways.length)}`;
         gateways.push({
-          target: `bmux://${name}`,
-          config: () => link(name, gateway.url),
-          restart: async (signal) => {
-            gateway = await gateway.restart(signal);
+          ...linked(`iroh${String(gateways.length)}`, () => gateway.url),
+          restart: async (...how) => {
+            gateway = await gateway.restart(...how);
           },
+          sessions,
         });
       }
     }
@@ -111,68 +97,4 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
     await stop();
     throw error;
   }
-}
-
-async function embeddedTls(
-  folder: string,
-  compression: 'zstd' | 'none',
-  stops: (() => Promise<void>)[],
-  held: Held[],
-): Promise<FarGateway> {
-  const target = `tls-${compression}`;
-  const options: EmbeddedOptions = {
-    socketPath: join(folder, `${target}.sock`),
-    server: { epoch: 4 },
-    tls: { compression, listen: { host: '127.0.0.1', port: await freePort() } },
-  };
-  const caFile = join(folder, `${target}.pem`);
-  let embedded = await launchEmbedded(options);
-  stops.push(() => embedded.stop());
-  held.push(async () => (await embedded.status()).connections);
-  await writeFile(caFile, embedded.tls?.certPem ?? '');
-  const fields = {
-    transport: 'tls',
-    host: '127.0.0.1',
-    port: embedded.tls?.port,
-    server_name: 'localhost',
-    ca_file: caFile,
-  };
-  return {
-    target,
-    config: () => ({ table: 'targets', text: targetToml(target, fields) }),
-    restart: async (signal) => {
-      await (signal === 'SIGKILL' ? embedded.kill() : embedded.stop());
-      embedded = await launchEmbedded(options);
-      await writeFile(caFile, embedded.tls?.certPem ?? '');
-    },
-  };
-}
-
-async function embeddedIroh(
-  folder: string,
-  name: string,
-  relay: string | undefined,
-  stops: (() => Promise<void>)[],
-  held: Held[],
-): Promise<FarGateway> {
-  const options: EmbeddedOptions = {
-    socketPath: join(folder, `${name}.sock`),
-    server: { epoch: 4 },
-    iroh: { relays: relay === undefined ? 'disabled' : [relay], compression: 'zstd' },
-  };
-  let embedded = await launchEmbedded(options);
-  stops.push(() => embedded.stop());
-  held.push(async () => (await embedded.status()).connections);
-  return {
-    target: `bmux://${name}`,
-    config: () => {
-      const { endpointId = '', address = '' } = embedded.iroh ?? {};
-      const query = relay === undefined ? `addr=${address}` : `relay=${relay}`;
-      return link(name, `iroh://${endpointId}?${query}`);
-    },
-    restart: async (signal) => {
-      await (signal === 'SIGKILL' ? embedded.kill() : embedded.stop());
-      embedded = await launchEmbedded(options);
-    },
-  };
 }

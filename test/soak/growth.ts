@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import type { Bmuxd } from '../daemon/bmuxd.ts';
 
 /** A process grew: what was run, by how much. */
 export class MemoryGrew extends Error {
@@ -15,6 +16,12 @@ const SLACK = 0.1;
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
+
+/** The processes of a daemon. */
+export async function pidsOf(bmuxd: Bmuxd): Promise<number[]> {
+  const { pid, engines } = await bmuxd.status();
+  return [pid, ...engines.map((engine) => engine.pid)];
+}
 
 /** Resident MB of a process; of this one after a collection. Of others undefined where there is no /proc. */
 export async function residentMb(pid: number): Promise<number | undefined> {

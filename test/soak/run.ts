@@ -18,29 +18,30 @@ export interface Soaked {
 /** Rejects with the property's own error (its seed is in the text), or with MemoryGrew. */
 export async function runSoak(soak: Soak, inputs: number, say: (text: string) => void): Promise<Soaked> {
   const start = performance.now();
-  const started = await soak.start();
+  const started = await soak.start(inputs);
   try {
-    const pids = [process.pid, ...started.pids];
-    const growths = pids.map((pid, at) => ({
-      pid,
-      growth: new Growth(
-        `${soak.name}: ${at === 0 ? 'the soak itself' : `process ${String(pid)} of the daemon`}`,
-      ),
-    }));
+    /** By process, in the order of their coming. */
+    const growths = new Map<number, Growth>();
     const chunk = Math.max(CHUNK_MIN, Math.ceil(inputs / CHUNKS));
     let done = 0;
     while (done < inputs) {
       const next = Math.min(chunk, inputs - done);
       await started.run(next);
       done += next;
-      for (const { pid, growth } of growths) growth.add(await residentMb(pid));
+      const pids = [process.pid, ...(await started.pids())];
+      for (const pid of pids) {
+        const who = pid === process.pid ? 'the soak itself' : `process ${String(pid)} of the daemon`;
+        const growth = growths.get(pid) ?? new Growth(`${soak.name}: ${who}`);
+        growths.set(pid, growth);
+        growth.add(await residentMb(pid));
+      }
       const rate = Math.round(done / ((performance.now() - start) / 1000));
-      const mb = growths.map(({ growth }) => growth.ends().after.toFixed(0)).join(', ');
+      const mb = pids.map((pid) => growths.get(pid)?.ends().after.toFixed(0)).join(', ');
       say(`${soak.name}: ${String(done)} of ${String(inputs)}, ${String(rate)} per s, ${mb} MB`);
     }
-    for (const { growth } of growths) growth.check();
+    for (const growth of growths.values()) growth.check();
     const seconds = (performance.now() - start) / 1000;
-    return { name: soak.name, inputs, seconds, memory: growths.map(({ growth }) => growth.ends()) };
+    return { name: soak.name, inputs, seconds, memory: [...growths.values()].map((growth) => growth.ends()) };
   } finally {
     await started.stop();
   }

@@ -22,7 +22,7 @@ t.test('a failing input is told, and what was started is ended', async (t) => {
     stopped = true;
     return Promise.resolve();
   };
-  const start = () => Promise.resolve({ run, pids: [], stop });
+  const start = () => Promise.resolve({ run, pids: () => Promise.resolve([]), stop });
   await t.rejects(
     runSoak({ name: 'bad', inputs: 1, start }, 1, () => undefined),
     { message: 'seed 42' },

@@ -6,6 +6,7 @@ import { makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmux
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/first-frame-properties.ts';
 import { startEndurance } from './endurance.ts';
+import { pidsOf } from './growth.ts';
 import { upgradesLoseNothing } from '../handoff/upgrades.ts';
 import { raceReachesWhatCanBeReached } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic-properties.ts';
@@ -19,8 +20,8 @@ import * as wire from '../wire/properties.ts';
 export interface Started {
   /** Runs that many more inputs; rejects with the one that fails. */
   run(inputs: number): Promise<void> | void;
-  /** Processes beside this one that must not grow. */
-  readonly pids: readonly number[];
+  /** Processes beside this one that must not grow, those of now. */
+  pids(): Promise<readonly number[]>;
   stop(): Promise<void>;
 }
 
@@ -30,14 +31,15 @@ export interface Soak {
   readonly inputs: number;
   /** The same in `npm test`; default 20. */
   readonly grain?: number;
-  start(): Promise<Started>;
+  /** `inputs`: how many it will get. */
+  start(inputs: number): Promise<Started>;
 }
 
 const MILLION = 1_000_000;
 
 /** A property that needs nothing but inputs. */
 function pure(name: string, run: (runs: number) => Promise<void> | void, inputs = MILLION): Soak {
-  const started: Started = { run, pids: [], stop: () => Promise.resolve() };
+  const started: Started = { run, pids: () => Promise.resolve([]), stop: () => Promise.resolve() };
   return { name, inputs, start: () => Promise.resolve(started) };
 }
 
@@ -47,10 +49,9 @@ async function alone(
   home?: BmuxdHome,
 ): Promise<Started> {
   const bmuxd = await startBmuxd(home === undefined ? {} : { home });
-  const { pid, engines } = await bmuxd.status();
   return {
     run: (inputs) => run(bmuxd, inputs),
-    pids: [pid, ...engines.map((engine) => engine.pid)],
+    pids: () => pidsOf(bmuxd),
     stop: () => bmuxd.stop(),
   };
 }
@@ -103,15 +104,7 @@ export const SOAKS: readonly Soak[] = [
     name: 'endurance.gatewaysComeAndGo',
     inputs: 1800,
     grain: 5,
-    start: async () => {
-      const endurance = await startEndurance();
-      const { pid, engines } = await endurance.bmuxd.status();
-      return {
-        run: (rounds) => endurance.run(rounds),
-        pids: [pid, ...engines.map((engine) => engine.pid)],
-        stop: () => endurance.stop(),
-      };
-    },
+    start: (rounds) => startEndurance(rounds),
   },
   {
     name: 'handoff.upgradesLoseNothing',

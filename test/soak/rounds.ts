@@ -1,0 +1,174 @@
+// The rounds of the endurance soak: who asks in each of them, what happens meanwhile, and what must be true.
+import { setTimeout } from 'node:timers/promises';
+import type { Status } from '../../daemon/wire/answers.ts';
+import { waitFor } from '../real/index.ts';
+import { LIMIT_MS, LIVE_LIMIT_MS, WAYS, type Way } from './asking.ts';
+import type { FarGateway } from './far-gateway.ts';
+import type { FarGateways } from './far-gateways.ts';
+import { restartGateway, type Away, type Control } from './mishaps.ts';
+import { wrongRows } from './rows.ts';
+import type { Steady } from './steady.ts';
+import { judge, type Failed } from './verdict.ts';
+
+/** ms between two requests to a target. */
+const ROUND_MS = 1000;
+/** A gateway is started again in one round of so many, on average. */
+const RESTART_ROUNDS = 6;
+/** Rounds after which everything stands still for a moment and places are counted. */
+const COUNT_ROUNDS = 60;
+/** The real bmux asks every target in one round of so many. */
+const BMUX_ROUNDS = 10;
+/** ms until nothing is left of what was: QUIC gives a dead path up after 30 s. */
+const QUIET_MS = 45_000;
+/** In turns. */
+const TURNS: readonly Way[] = [
+  'control socket',
+  'target socket',
+  'control socket, once',
+  'target socket, once',
+];
+
+export interface Place {
+  readonly gateway: FarGateway;
+  readonly away: Away[];
+  /** What texts of the daemon call it, or have called it. */
+  readonly labels: Set<string>;
+  readonly doorEnv: Readonly<Record<string, string>>;
+  readonly steady: Steady;
+  asked: number;
+  failed: number;
+}
+
+export interface World {
+  readonly far: FarGateways;
+  readonly control: Control;
+  readonly places: readonly Place[];
+  readonly configure: () => Promise<void>;
+  readonly engineLog: string;
+  /** Control is started again once in so many rounds. */
+  readonly controlRounds: number;
+}
+
+export class Rounds {
+  readonly #world: World;
+  readonly #wrong: string[] = [];
+  readonly #under = new Set<Promise<void>>();
+  #round = 0;
+  /** Since when nobody stands still, performance.now(). */
+  #askedSince = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  async run(rounds: number): Promise<void> {
+    const last = this.#round + rounds;
+    this.#askedSince = performance.now();
+    while (this.#round < last && this.#wrong.length === 0) {
+      this.#round += 1;
+      for (const place of this.#world.places) this.#askAll(place);
+      this.#mishaps();
+      this.#track(this.#lookAtRows());
+      await setTimeout(ROUND_MS);
+      if (this.#round % COUNT_ROUNDS !== 0 && this.#round < last) continue;
+      await this.quiet();
+      if (this.#wrong.length === 0) await this.#noneLeaked();
+      this.#askedSince = performance.now();
+    }
+    if (this.#wrong.length > 0) throw new Error(this.#wrong.join('\n'));
+  }
+
+  /** Nobody asks any more. */
+  async quiet(): Promise<void> {
+    await Promise.all(this.#world.places.map(({ steady }) => steady.leave()));
+    await Promise.all(this.#under);
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked = work
+      .catch((error: unknown) => {
+        this.#wrong.push(String(error));
+      })
+      .finally(() => this.#under.delete(tracked));
+    this.#under.add(tracked);
+  }
+
+  #askAll(place: Place): void {
+    this.#track(this.#ask(place, TURNS[this.#round % TURNS.length] ?? 'target socket'));
+    const isReal = place.gateway.sessions !== undefined;
+    if (isReal && this.#round % BMUX_ROUNDS === 1) this.#track(this.#ask(place, 'real bmux'));
+    this.#track(this.#stay(place));
+  }
+
+  async #ask(place: Place, way: Way): Promise<void> {
+    const since = performance.now();
+    place.asked += 1;
+    let limitMs = LIMIT_MS;
+    const granted = (): void => {
+      limitMs = LIVE_LIMIT_MS;
+    };
+    try {
+      await WAYS[way]({ bmuxd: this.#world.control.clients, ...place, granted });
+    } catch (error) {
+      await this.#judge(place, { way, error, since, limitMs });
+    }
+  }
+
+  async #stay(place: Place): Promise<void> {
+    const lost = await place.steady.ping();
+    if (lost !== undefined)
+      await this.#judge(place, { way: 'a client that stays', limitMs: LIVE_LIMIT_MS, ...lost });
+  }
+
+  async #judge(place: Place, failed: Pick<Failed, 'way' | 'error' | 'since' | 'limitMs'>): Promise<void> {
+    const { gateway, away, labels } = place;
+    const { control, engineLog } = this.#world;
+    const { target } = gateway;
+    await judge({ ...failed, target, away, labels, until: performance.now() }, control, engineLog);
+    place.failed += 1;
+  }
+
+  #mishaps(): void {
+    const { places, control, configure, controlRounds } = this.#world;
+    const place = places[Math.floor(Math.random() * places.length)];
+    // At least one, however short the run is.
+    const due = this.#round === 2 || Math.random() < 1 / RESTART_ROUNDS;
+    if (due && place?.away.every(({ to }) => to < Infinity) === true)
+      this.#track(
+        restartGateway(place.gateway, place.away, control, () => {
+          place.labels.add(place.gateway.label());
+          return configure();
+        }),
+      );
+    if (this.#round % controlRounds === 0) this.#track(control.restart());
+  }
+
+  async #lookAtRows(): Promise<void> {
+    const { control, places } = this.#world;
+    const status = await control.ask((bmuxd) => bmuxd.status());
+    const shown = places.map(({ gateway: { target }, away }) => ({ target, away }));
+    const wrong = wrongRows(status, shown, this.#askedSince);
+    if (wrong.length > 0) throw new Error(wrong.join('\n'));
+  }
+
+  /** Nobody asks: no stream, a row for each target and no more, and servers hold what the status says, and no more. */
+  async #noneLeaked(): Promise<void> {
+    const { control, far, places } = this.#world;
+    const bmuxd = await control.now;
+    const settled = async (what: string, path: string, is: (status: Status) => boolean): Promise<void> => {
+      await waitFor(what, async () => is(await bmuxd.status()), QUIET_MS).catch(async (error: unknown) => {
+        throw new Error(`${String(error)}: ${JSON.stringify((await bmuxd.http('GET', path)).body)}`);
+      });
+    };
+    await settled('all streams to be over', '/v1/streams', ({ streams }) => streams === 0);
+    await settled('one engine, and one row for each target', '/v1/status', ({ engines, reached }) => {
+      const targets = new Set(reached.map(({ target }) => target));
+      return engines.length === 1 && reached.length === targets.size && targets.size <= places.length;
+    });
+    await waitFor('the servers to hold what we know of', async () => {
+      const held = await far.held();
+      const { reached } = await bmuxd.status();
+      return held === undefined || held <= reached.reduce((sum, row) => sum + row.places, 0);
+    });
+  }
+}
