@@ -1,6 +1,7 @@
 // One request to a target: over the control socket or over the target's own, of a kind that may be asked twice or not, or by the real bmux.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { FrameReader } from '../../daemon/wire/frame.ts';
 import { decodeEnvelope, decodeRequest, type Request } from '../../daemon/wire/ipc.ts';
 import type { Bmuxd } from '../daemon/bmuxd.ts';
@@ -13,6 +14,9 @@ import { SESSION, type FarGateway } from './far-gateway.ts';
 export const LIMIT_MS = 25_000;
 /** ms until what lives on a path that died ends: QUIC gives it up after 30 s, and it is not cut before. */
 export const LIVE_LIMIT_MS = 36_000;
+
+/** ms that a client which has its answer waits for the other end. */
+const LEAVE_MS = 1000;
 
 /** Whom to ask, and how. */
 export interface Asked {
@@ -62,10 +66,17 @@ export async function overDoor({
 async function converse(client: TestClient, talk: Talk): Promise<void> {
   try {
     await talk(client);
-    await client.close();
+    await leave(client);
   } finally {
     client.stream.destroy();
   }
+}
+
+/** It has its answer: it ends, and waits for the other end no longer than a command would. The path may have died meanwhile. */
+export async function leave(client: TestClient): Promise<void> {
+  const ended = client.close().catch(() => undefined);
+  await Promise.race([ended, setTimeout(LEAVE_MS)]);
+  client.stream.destroy();
 }
 
 async function look(client: TestClient): Promise<void> {

@@ -40,7 +40,10 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
     stops.push(far.stop);
     // The agent is the daemon's own too: a client of a target socket has no other.
     const home = { ...folders, env: { ...folders.env, ...far.env } };
-    await writeFile(home.env['BMUXD_CONFIG'] ?? '', `iroh.relays = ${far.relays}\n`);
+    await writeFile(
+      home.env['BMUXD_CONFIG'] ?? '',
+      `iroh.relays = ${far.relays}\nengine.drain_grace = 0.1\n`,
+    );
     const configure = (): Promise<void> => home.configure('bmux.toml', configOf(far.gateways));
     await configure();
     const control = await Control.start(home);

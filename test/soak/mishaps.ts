@@ -5,8 +5,6 @@ import type { FarGateway } from './far-gateway.ts';
 
 /** ms that a busy machine may take until a change of the config is in force. */
 const IN_FORCE_MS = 250;
-/** A gateway stays away for so long at most, ms; every other one comes back at once. */
-const AWAY_MS = 4000;
 
 /** A time during which something was away, performance.now(). */
 export interface Away {
@@ -21,6 +19,8 @@ export function wasAway(times: readonly Away[], since: number, until: number): b
 /** The control process of now. */
 export class Control {
   readonly away: Away[] = [];
+  /** performance.now() of each time that it was killed. */
+  readonly killedAt: number[] = [];
   readonly #home: BmuxdHome;
   readonly #first: Bmuxd;
   /** All that there were: each has its own log. */
@@ -71,7 +71,11 @@ export class Control {
     const away: Away = { from: performance.now(), to: Infinity };
     this.away.push(away);
     this.#now = (async () => {
-      await (Math.random() < 0.5 ? last.leave() : last.killControl());
+      if (Math.random() < 0.5) await last.leave();
+      else {
+        this.killedAt.push(performance.now());
+        await last.killControl();
+      }
       const next = await startBmuxd({ home: this.#home });
       this.#all.push(next);
       away.to = performance.now();
@@ -96,19 +100,17 @@ export class Control {
   }
 }
 
-/** Ends a gateway, as a service manager or a crash does, starts it again, and lets its share link lead there. */
+/** Ends a gateway, as a service manager or a crash does, starts it again after `awayMs`, and lets its share link lead there. */
 export async function restartGateway(
   gateway: FarGateway,
   away: Away[],
   control: Control,
   configure: () => Promise<void>,
+  awayMs: number,
 ): Promise<void> {
   const time: Away = { from: performance.now(), to: Infinity };
   away.push(time);
-  await gateway.restart(
-    Math.random() < 0.5 ? 'SIGTERM' : 'SIGKILL',
-    Math.random() < 0.5 ? 0 : Math.random() * AWAY_MS,
-  );
+  await gateway.restart(Math.random() < 0.5 ? 'SIGTERM' : 'SIGKILL', awayMs);
   await configure();
   await control.hasRead();
   time.to = performance.now();

@@ -14,6 +14,14 @@ import { judge, type Failed } from './verdict.ts';
 const ROUND_MS = 1000;
 /** A gateway is started again in one round of so many, on average. */
 const RESTART_ROUNDS = 6;
+/**
+ * The round of the first time, also in a run of a few, and the rounds with that one alone. It is the first gateway, a TLS one: the end of
+ * an iroh gateway that is killed shows only when QUIC gives it up, and a short run would wait for that.
+ */
+const FIRST_RESTART = 2;
+const FEW_ROUNDS = 5;
+/** A gateway stays away for so long at most, ms; every other one comes back at once. */
+const AWAY_MS = 4000;
 /** Rounds after which everything stands still for a moment and places are counted. */
 const COUNT_ROUNDS = 60;
 /** The real bmux asks every target in one round of so many. */
@@ -130,16 +138,16 @@ export class Rounds {
 
   #mishaps(): void {
     const { places, control, configure, controlRounds } = this.#world;
-    const place = places[Math.floor(Math.random() * places.length)];
-    // At least one, however short the run is.
-    const due = this.#round === 2 || Math.random() < 1 / RESTART_ROUNDS;
+    const isFirst = this.#round === FIRST_RESTART;
+    const place = places[isFirst ? 0 : Math.floor(Math.random() * places.length)];
+    const due = isFirst || (this.#round > FEW_ROUNDS && Math.random() < 1 / RESTART_ROUNDS);
+    const awayMs = isFirst || Math.random() < 0.5 ? 0 : Math.random() * AWAY_MS;
+    const moved = (): Promise<void> => {
+      place?.labels.add(place.gateway.label());
+      return configure();
+    };
     if (due && place?.away.every(({ to }) => to < Infinity) === true)
-      this.#track(
-        restartGateway(place.gateway, place.away, control, () => {
-          place.labels.add(place.gateway.label());
-          return configure();
-        }),
-      );
+      this.#track(restartGateway(place.gateway, place.away, control, moved, awayMs));
     if (this.#round % controlRounds === 0) this.#track(control.restart());
   }
 

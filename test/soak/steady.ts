@@ -1,6 +1,6 @@
 // A client of a target socket that stays, as an attach does: one Ping after the other on the same stream, for as long as its gateway lives.
 import type { TestClient } from '../embedded/client.ts';
-import { overDoor, type Asked } from './asking.ts';
+import { leave, overDoor, type Asked } from './asking.ts';
 
 export class Steady {
   readonly #asked: Pick<Asked, 'doorEnv'>;
@@ -45,7 +45,6 @@ export class Steady {
   async #close(): Promise<void> {
     const client = this.#client;
     this.#client = undefined;
-    // Its gateway may just have gone: that it ends is all that counts.
-    await client?.close().catch(() => client.stream.destroy());
+    if (client !== undefined) await leave(client);
   }
 }

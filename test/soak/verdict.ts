@@ -9,6 +9,8 @@ import { wasAway, type Away, type Control } from './mishaps.ts';
 
 /** ms until a name must be where people look. */
 const NAMED_MS = 3000;
+/** ms until an engine notices that its control was killed. */
+const UNHEARD_MS = 500;
 /** Two clocks, and a log that is written in batches, ms. */
 const CLOCKS_MS = 100;
 
@@ -44,10 +46,15 @@ export async function judge(failed: Failed, control: Control, engineLog: string)
   const byControl = OF_CONTROL.has(code ?? '') && wasAway(alone, since, until);
   if (!byControl && !wasAway(away, since, until)) throw new Error(`${text}, although its gateway was there`);
   if (code !== undefined) return;
+  // What an engine tells a control that is just being killed is lost with it.
+  if (control.killedAt.some((at) => at > since && at < until + UNHEARD_MS)) return;
   const sinceMs = Date.now() - (performance.now() - since) - CLOCKS_MS;
   const end = performance.now() + NAMED_MS;
   while (!(await isNamed(failed, sinceMs, control, engineLog))) {
-    if (performance.now() > end) throw new Error(`${text}, and nothing says why`);
+    if (performance.now() > end)
+      throw new Error(
+        `${text}, and nothing says why:\n${(await logSince(sinceMs, control, engineLog)).join('\n')}`,
+      );
     await setTimeout(50);
   }
 }
@@ -66,14 +73,18 @@ async function isNamed(
       isOf(target, atMs) && (code !== undefined || (type === 'stream over' && detail !== 'finished')),
   );
   if (told) return true;
+  return (await logSince(sinceMs, control, engineLog)).some((line) => {
+    const { target, code, why } = JSON.parse(line) as Record<string, unknown>;
+    return typeof target === 'string' && labels.has(target) && (code ?? why) !== undefined;
+  });
+}
+
+async function logSince(sinceMs: number, control: Control, engineLog: string): Promise<string[]> {
   const lines = control.log() + (await readFile(engineLog, 'utf8').catch(() => ''));
-  return lines.split('\n').some((line) => {
-    try {
-      const { target, time, code, why } = JSON.parse(line) as Record<string, unknown>;
-      return isOf(target, Date.parse(String(time))) && (code ?? why) !== undefined;
-    } catch {
-      return false;
-    }
+  return lines.split('\n').filter((line) => {
+    // The first line that is kept may have lost its beginning.
+    const time = /^\{"level":"[a-z]+","time":"([^"]+)".*\}$/.exec(line)?.[1];
+    return time !== undefined && Date.parse(time) > sinceMs;
   });
 }
 
