@@ -18,7 +18,7 @@ import type { BrokerEvent } from '../wire/answers.ts';
 import { asFailure, revive } from '../wire/fail.ts';
 import { defaultContract } from '../wire/ipc.ts';
 import { LIMITS } from '../wire/limits.ts';
-import type { Epoch, Plan } from '../wire/plan.ts';
+import { askedFor, type Epoch, type Plan } from '../wire/plan.ts';
 import type { EngineSpares, HandedOut } from './engine-spares.ts';
 import type { Opened } from './opened.ts';
 import type { OpenedTransport, Transports } from './transports.ts';
@@ -96,14 +96,9 @@ function promised(
       deps.memory.forget(address);
       deps.spares.drop(address);
       deps.reached.broken(plan, failure.data);
-      deps.log.warn({ requestId, address, code: failure.code, detail: failure.message }, 'promise broken');
-      deps.event({
-        type: 'promise broken',
-        target: target.label,
-        requestId,
-        code: failure.code,
-        detail: failure.message,
-      });
+      const said = { target: askedFor(target), requestId, code: failure.code, detail: failure.message };
+      deps.log.warn({ ...said, address }, 'promise broken');
+      deps.event({ type: 'promise broken', ...said });
     },
     // The request itself is over by now; what is asked again has a budget of its own.
     reopen: (gone) => openByRace({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),

@@ -7,7 +7,7 @@ import { addressOf } from '../hello/address.ts';
 import { Incompatible } from '../hello/verdict.ts';
 import { Splice } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
-import { warningsOf, type Plan } from '../wire/plan.ts';
+import { askedFor, warningsOf, type Plan } from '../wire/plan.ts';
 import type { Caller } from './caller.ts';
 import type { Asked } from './door-client.ts';
 import { openStream, type OpenDeps } from './open.ts';
@@ -103,7 +103,7 @@ export class Streams {
   async #serve(entry: Entry, { caller, plan, open = openStream }: Asked): Promise<void> {
     const { log, reached, event } = this.#options;
     const { requestId } = plan;
-    const target = plan.target.label;
+    const target = askedFor(plan.target);
     const leadsTo = (other: Plan): void => {
       entry.plan = other;
     };
@@ -173,7 +173,7 @@ export class Streams {
       id: entry.id,
       generation: this.#options.generation,
       requestId: plan.requestId,
-      target: plan.target.label,
+      target: askedFor(plan.target),
       transport: plan.target.route.transport,
       state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
       clientName: plan.clientName,

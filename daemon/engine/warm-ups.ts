@@ -3,7 +3,7 @@ import { addressOf } from '../hello/address.ts';
 import { endGracefully } from '../transport/end.ts';
 import { asFailure } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
-import type { Plan } from '../wire/plan.ts';
+import { askedFor, type Plan } from '../wire/plan.ts';
 import { openByRace, type OpenDeps } from './open.ts';
 
 export class WarmUps {
@@ -33,7 +33,7 @@ export class WarmUps {
           if (left.signal.aborted) return;
           const failure = asFailure(error);
           reached.failed(plan, failure.data);
-          log.info({ target: plan.target.label, code: failure.code }, 'could not be warmed');
+          log.info({ target: askedFor(plan.target), code: failure.code }, 'could not be warmed');
         },
       )
       .finally(() => {

@@ -6,7 +6,7 @@ import type { Dialling } from '../transport/dialling.ts';
 import { answeringAgent } from '../transport/ssh-auth.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
-import type { IrohRoute } from '../wire/plan.ts';
+import { askedFor, type IrohRoute } from '../wire/plan.ts';
 import type { Settings } from '../wire/settings.ts';
 import { Dials, type Connect } from './dials.ts';
 import { agentsOf, dialKeyOf, IrohDialler, wayOf } from './iroh-dialler.ts';
@@ -75,9 +75,9 @@ export class IrohPool {
       warmth: options.warmth ?? (() => 'auto'),
       ask: options.ask ?? (() => false),
       tried: options.tried ?? ignore,
-      dial: (route, label) => {
+      dial: (route, named) => {
         this.#followRelays();
-        return this.#dials.join(dialKeyOf(route), this.#dialOf(route, label)).done;
+        return this.#dials.join(dialKeyOf(route), this.#dialOf(route, named)).done;
       },
     });
     this.#liveness = new Liveness({
@@ -229,13 +229,14 @@ export class IrohPool {
   /** Waits for a dial, one's own or somebody's who would authenticate with the same agent. Undefined when another one has come through. */
   #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
     const { label } = wait;
-    return this.#dials.wait(dialKeyOf(route), this.#dialOf(route, label), wait, (step) =>
+    return this.#dials.wait(dialKeyOf(route), this.#dialOf(route, wait), wait, (step) =>
       fail(step === 'connecting' ? 'iroh_connect_timeout' : 'ssh_auth_timeout', { label }),
     );
   }
 
-  #dialOf(route: IrohRoute, label: string): Connect<WarmConnection> {
-    return (dialling, through, isPassed) => this.#connect(route, { label, ...dialling }, through, isPassed);
+  #dialOf(route: IrohRoute, { label, link }: Named): Connect<WarmConnection> {
+    return (dialling, through, isPassed) =>
+      this.#connect(route, { label, link, ...dialling }, through, isPassed);
   }
 
   /** `through` is called when the host has answered. One that was passed on its way (Dials) has the streams of those who waited, and no others. */
@@ -254,7 +255,7 @@ export class IrohPool {
     if (isPassed()) warm.retire();
     this.#makeRoom();
     this.#warm.add(warm);
-    this.#event({ type: 'connection made', target: wait.label });
+    this.#event({ type: 'connection made', target: askedFor(wait) });
     connection.closed.then(
       (reason) => {
         if (this.#warm.delete(warm)) this.#lost(warm, reason);
@@ -281,9 +282,10 @@ export class IrohPool {
   #lost(warm: WarmConnection, why: string): void {
     if (this.#closed || warm.lossTold) return;
     warm.lossTold = true;
+    const named = this.#remake.namedOf(warm.way);
     this.#event({
       type: 'connection lost',
-      target: this.#remake.namedOf(warm.way)?.label ?? warm.way,
+      target: named === undefined ? warm.way : askedFor(named),
       detail: why,
     });
     this.#remake.lost(warm.way);

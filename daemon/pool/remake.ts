@@ -13,7 +13,7 @@ export interface Named {
 export type Warmth = boolean | 'auto';
 
 export interface RemakeOptions {
-  readonly dial: (route: IrohRoute, label: string) => Promise<unknown>;
+  readonly dial: (route: IrohRoute, named: Named) => Promise<unknown>;
   /** Told how each dial ended. */
   readonly tried: (route: IrohRoute, failure?: Failure) => void;
   readonly isWarm: (route: IrohRoute) => boolean;
@@ -194,7 +194,7 @@ export class Remake {
     now.timer = undefined;
     if (this.#closed || this.#options.isWarm(way.route)) return;
     now.tries += 1;
-    this.#options.dial(way.route, way.named.label).then(
+    this.#options.dial(way.route, way.named).then(
       () => {
         now.madeAt = performance.now();
         this.#options.tried(way.route);

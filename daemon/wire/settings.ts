@@ -111,7 +111,7 @@ export const TARGET_SETTINGS = [
     name: 'spares',
     takes: { kind: 'count', values: ['auto'], min: 0, max: MAX_SPARES },
     default: 'auto',
-    doc: 'How many ready streams are kept after a use of a TLS target, at most: "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. A spare shows in `bmux list-clients` and is one of the 64 places of its server.',
+    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_places. A spare shows in `bmux list-clients` and is one of the 64 places of its server.',
   },
   {
     name: 'warm',

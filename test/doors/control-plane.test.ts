@@ -6,14 +6,14 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { DoorAnswer } from '../../daemon/wire/answers.ts';
+import type { DoorAnswer, StreamList } from '../../daemon/wire/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { halt, waitFor } from '../real/index.ts';
 import { targetToml } from './ways.ts';
-import { connected, doorEnv, doorIs, doorPath, isThere } from './door.ts';
+import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere } from './door.ts';
 
 t.setTimeout(180_000);
 // Those that are buffered wait much, and work little.
@@ -161,6 +161,11 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   t.match(await bmuxd.reached(), [
     { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
   ]);
+  const named = new Set((await eventsOf(bmuxd)).map(({ target }) => target));
+  const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+  named.delete(undefined);
+  for (const { target } of streams) named.add(target);
+  t.strictSame([...named], ['bmux://home'], 'one name for it everywhere');
   await client.close();
   t.equal((await bmuxd.reached()).length, 1, "the former host is nobody's");
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
