@@ -92,8 +92,11 @@ t.test('what bmuxd.toml says of a target', async (t) => {
   await settings('warm = true\nspares = 2');
   for (let turn = 0; turn < 2; turn += 1) {
     await Promise.all(Array.from({ length: 4 }, () => ask('far')));
-    await waitFor('two spares', async () => (await tls.status()).connections === 2);
-    t.match(await row('far'), { state: 'warm', spares: 2, places: 2 }, 'and no more, as many as came');
+    await waitFor('spares, and nothing else', async () => {
+      const { spares = 0, places } = (await row('far')) ?? {};
+      return spares > 1 && places === spares && (await tls.status()).connections === places;
+    });
+    t.match(await row('far'), { state: 'warm', spares: 2, places: 2 }, 'two, as many as came');
   }
 });
 
