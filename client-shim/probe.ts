@@ -1,6 +1,6 @@
 // Tells what a socket does not say of itself: whether a daemon is stuck or busy with a long dial, and whether a stream has ended or its engine died.
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
 import { LIMITS } from '../daemon/wire/limits.ts';
@@ -45,10 +45,16 @@ function answers(socketPath: string): Promise<boolean> {
  * that left properly has removed its own. False when nothing can be known.
  */
 export async function engineDied(streamId: string, env: Env): Promise<boolean> {
-  const generation = streamId.slice(0, streamId.lastIndexOf('-'));
-  const path = join(bmuxdPaths(env).enginesDir, `${generation}.sock`);
-  // One that accepts and then closes is just going: the second look finds out in which way.
-  return (await isDead(path)) ?? (await isDead(path)) ?? false;
+  const name = `${streamId.slice(0, streamId.lastIndexOf('-'))}.sock`;
+  const { controlSocket, enginesDir } = bmuxdPaths(env);
+  // Somebody who knows the daemon by its socket alone may have another dir.
+  const folders = new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir]);
+  for (const folder of folders) {
+    const path = join(folder, name);
+    // One that accepts and then closes is just going: the second look finds out in which way.
+    if ((await isDead(path)) ?? (await isDead(path)) ?? false) return true;
+  }
+  return false;
 }
 
 /** Undefined when it accepted and closed without a word. */

@@ -87,7 +87,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     onReady: (engine) => {
       doors.attach(engine);
       events.add({ type: 'engine ready' });
-      if (engines.generation !== undefined) elsewhere.look(engines.generation);
+      elsewhere.look();
       takeOver();
       // Also the doors that could not be made without it.
       plansHaveChanged();
@@ -101,7 +101,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     onStatus: (generation, status) => {
       generations.heard(generation, status);
-      elsewhere.look(generation);
+      elsewhere.look();
     },
     onStaleDoor: (door) => {
       targetDoors.renew(door).catch((error: unknown) => {
@@ -111,6 +111,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   const elsewhere = new Elsewhere({
     generations,
+    current: () => engines.generation,
     tell: (message) => {
       engines.tell(message);
     },

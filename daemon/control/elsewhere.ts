@@ -6,7 +6,9 @@ import type { Generations } from './generations.ts';
 
 export interface ElsewhereOptions {
   readonly generations: Generations;
-  /** Tells the current engine. */
+  /** Generation of the engine that serves. */
+  readonly current: () => string | undefined;
+  /** Tells that engine. */
   readonly tell: (message: ToEngine) => void;
   readonly log: Logger;
 }
@@ -16,26 +18,39 @@ export class Elsewhere {
   /** What was said last, and to which engine; one that was told nothing takes it that there is nothing. */
   #told = { current: '', places: '{}' };
   #looking = false;
+  /** Somebody wanted a look meanwhile. */
+  #again = false;
 
   constructor(options: ElsewhereOptions) {
     this.#options = options;
   }
 
-  /** Asks the other engines and tells `current`, when that is news to it. One look at a time. */
-  look(current: string): void {
-    if (this.#looking) return;
+  /** Asks the other engines and tells the current one, when that is news to it. One look at a time, and one after it. */
+  look(): void {
+    if (this.#looking) {
+      this.#again = true;
+      return;
+    }
     this.#looking = true;
-    this.#look(current)
+    this.#look()
       .catch((error: unknown) => {
         this.#options.log.debug({ err: textOf(error) }, 'places of other engines');
       })
       .finally(() => {
         this.#looking = false;
+        const again = this.#again;
+        this.#again = false;
+        if (again) this.look();
       });
   }
 
-  async #look(current: string): Promise<void> {
-    const places = await this.#options.generations.placesBeside(current);
+  async #look(): Promise<void> {
+    const { current: now, generations } = this.#options;
+    const current = now();
+    if (current === undefined) return;
+    const places = await generations.placesBeside(current);
+    // Another engine may serve by now: for that one it is not the answer.
+    if (now() !== current) return;
     const told = this.#told.current === current ? this.#told.places : '{}';
     if (JSON.stringify(places) === told) return;
     this.#told = { current, places: JSON.stringify(places) };

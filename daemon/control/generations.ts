@@ -103,17 +103,24 @@ export class Generations {
   /** Places at servers that engines other than `current` hold, by address. One that is silent holds what it held before. */
   async placesBeside(current: string): Promise<Readonly<Record<string, number>>> {
     const others = (await this.#list()).filter((generation) => generation !== current);
-    const answers = await this.#askThem(others, '/v1/engine', LIMITS.engineAnswerMs);
     const places: Record<string, number> = {};
-    for (const { generation, body } of answers) {
-      const status = isEngineStatus(body) ? body : this.#last.get(generation)?.status;
-      for (const row of status?.reached ?? []) places[row.address] = (places[row.address] ?? 0) + row.places;
-    }
+    const count = async (generation: string): Promise<void> => {
+      try {
+        const { body } = await askEngine(this.#path(generation), 'GET', '/v1/engine');
+        this.heard(generation, body);
+      } catch (error) {
+        // What a dead one has left lies there for whoever wants to know that it died (client-shim/probe.ts).
+        if (!isSilence(error)) return;
+      }
+      for (const row of this.#last.get(generation)?.status.reached ?? [])
+        places[row.address] = (places[row.address] ?? 0) + row.places;
+    };
+    await Promise.all(others.map(count));
     return places;
   }
 
   async streams(): Promise<StreamList> {
-    const answers = await this.#askThem(await this.#list(), '/v1/streams', LIMITS.engineAnswerMs);
+    const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
     const streams: StreamRow[] = [];
     const silent: string[] = [];
     for (const { generation, body } of answers) {
@@ -178,13 +185,12 @@ export class Generations {
     );
   }
 
-  async #askThem(
-    generations: readonly string[],
+  async #askAll(
     path: string,
     timeoutMs: number,
   ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
     const answers = await Promise.all(
-      generations.map((generation) => this.#ask(generation, path, timeoutMs)),
+      (await this.#list()).map((generation) => this.#ask(generation, path, timeoutMs)),
     );
     return answers.filter((answer) => answer !== undefined);
   }

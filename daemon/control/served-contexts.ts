@@ -7,6 +7,7 @@ import { DOORS_FOLDER } from './door-env.ts';
 import type { KnownContext, KnownContexts } from './known-contexts.ts';
 import {
   addRemembered,
+  askedAfter,
   isSharedBy,
   requestOf,
   servedFor,
@@ -77,11 +78,19 @@ export class ServedContexts {
     return { parent, served };
   }
 
-  /** Somebody has asked for a door there. True when it changes the plans of others: the agent of who has come last counts for all. */
-  use({ parent, served: shared }: Place, asked: Asked): boolean {
+  /**
+   * Somebody has asked for a door there, which was made for `made`; others may have asked meanwhile. True when plans have to be made anew: the
+   * agent of who has come last counts for all.
+   */
+  use({ parent, served: shared }: Place, asking: Asking, made: Asked): boolean {
     const known = this.#served.get(parent);
+    const asked = askedAfter(known, asking);
+    const agents = asked.agents.join();
     const isOther =
-      known === undefined || known !== shared || known.asked.agents.join() !== asked.agents.join();
+      known === undefined ||
+      known !== shared ||
+      known.asked.agents.join() !== agents ||
+      made.agents.join() !== agents;
     const served = known ?? servedFor({ ...asked.asking, inline: [], earlierAgents: [], folder: undefined });
     served.asked = asked;
     this.#served.delete(parent);

@@ -85,10 +85,10 @@ export class TargetDoors {
     const asked = askedAfter(place.served, asking);
     const made = await this.#make(asked, target);
     // Before there is a door: a refresh that is under way removes what nobody wants.
-    await this.#remember(place, asked, target);
+    await this.#remember(place, asking, asked, target);
     const folder = await doors.ensure({ target, parent, ...made });
     // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its door is not forgotten.
-    if (this.#served.get(parent) === undefined) await this.#remember(place, asked, target);
+    if (this.#served.get(parent) === undefined) await this.#remember(place, asking, asked, target);
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
 
@@ -166,11 +166,11 @@ export class TargetDoors {
       await this.#options.doors.forget(parent, () => isOver(parent));
   }
 
-  async #remember(place: Place, asked: Asked, target: string): Promise<void> {
+  async #remember(place: Place, asking: Asking, made: Asked, target: string): Promise<void> {
     const { parent } = place;
-    const isOther = this.#served.use(place, asked);
+    const isOther = this.#served.use(place, asking, made);
     this.#forgetOldest(parent);
-    const { config } = await this.#options.contexts.view(requestOf(asked.asking));
+    const { config } = await this.#options.contexts.view(requestOf(made.asking));
     if (!config.connections.targets.has(target)) this.#served.keep(parent, target);
     await this.#served.save();
     if (isOther) void this.refresh();

@@ -10,6 +10,9 @@ import type { Epoch } from '../wire/plan.ts';
 /** Request ids of our own Pings: clients count from 1 and never come here. */
 const FIRST_ID = 2n ** 63n;
 
+/** ms from which a Pong is overdue, at least; two round trips where that is more. */
+const OVERDUE_MS = 100;
+
 /** A Ping whose Pong is still to come. */
 export interface Pending {
   readonly requestId: bigint;
@@ -38,12 +41,16 @@ export class Prover {
 
   /**
    * Gives up the proof that is under way, which rejects: its Pong is for whoever has the stream from now on. Undefined when there is none,
-   * or when a part of the answer has been read already.
+   * when a part of the answer has been read already, and when it is overdue: silence says that the stream is no good.
    */
   letGo(): Pending | undefined {
     const unanswered = this.#unanswered;
-    unanswered?.giveUp();
-    return unanswered?.pending;
+    if (unanswered === undefined) return undefined;
+    const { pending, giveUp } = unanswered;
+    if (performance.now() - pending.since > Math.max(OVERDUE_MS, 2 * (this.#roundTripMs ?? 0)))
+      return undefined;
+    giveUp();
+    return pending;
   }
 
   /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is no good then. */

@@ -19,8 +19,8 @@ const MAX_REMEMBERED = 64;
 
 export class IrohDialler {
   readonly #endpoints: Endpoints;
-  /** Where the agent asked nobody the last time, by `dialKeyOf`; the oldest first. */
-  readonly #unattended = new Set<string>();
+  /** The agent that asked nobody the last time, by way; the oldest first. */
+  readonly #unattended = new Map<string, string>();
 
   constructor(relays: () => Settings['iroh.relays']) {
     this.#endpoints = new Endpoints(relays);
@@ -33,7 +33,22 @@ export class IrohDialler {
 
   /** True where a dial asks nobody: a key may want its use confirmed (`ssh-add -c`), and what an agent did the last time it will do again. */
   isUnattended(route: IrohRoute): boolean {
-    return !route.sshAuth || this.#unattended.has(dialKeyOf(route));
+    return this.unattended(route) !== undefined;
+  }
+
+  /** The route with the one agent that asks nobody; undefined where there is none. */
+  unattended(route: IrohRoute): IrohRoute | undefined {
+    if (!route.sshAuth) return route;
+    const agentSocket = this.#unattended.get(wayOf(route));
+    if (agentSocket === undefined || !agentsOf(route).includes(agentSocket)) return undefined;
+    const { earlierAgents: _, ...rest } = route;
+    return { ...rest, agentSocket };
+  }
+
+  /** A host is at another way now: it knows the same keys. */
+  moved(from: IrohRoute, to: IrohRoute): void {
+    const agentSocket = this.#unattended.get(wayOf(from));
+    if (agentSocket !== undefined) this.#remember(to, agentSocket, true);
   }
 
   /** `through` is called, later than now, when the host has answered. */
@@ -44,15 +59,20 @@ export class IrohDialler {
     const connection = await endpoint.connect(route, wait.label, wait);
     through();
     if (!route.sshAuth) return { connection, fingerprint: undefined };
+    let agentSocket: string | undefined;
+    let signs = false;
+    const onSign = (): void => {
+      signs = true;
+    };
     try {
       // The first stream of a connection is the auth stream (spec/wire.md §5).
       const stream = await connection.openStream(wait);
-      const agentSocket = await agentFor(route, wait);
-      const identity = await authenticate(stream, { agentSocket, ...wait });
-      this.#remember(dialKeyOf(route), identity.unattended);
+      agentSocket = await agentFor(route, wait);
+      const identity = await authenticate(stream, { agentSocket, onSign, ...wait });
+      this.#remember(route, agentSocket, identity.unattended);
       return { connection, fingerprint: identity.fingerprint };
     } catch (error) {
-      if (!wait.signal.aborted) this.#remember(dialKeyOf(route), false);
+      if (signs && !wait.signal.aborted) this.#remember(route, agentSocket, false);
       connection.close().catch(ignore);
       throw error;
     }
@@ -63,10 +83,11 @@ export class IrohDialler {
     return this.#endpoints.close();
   }
 
-  #remember(dialKey: string, unattended: boolean): void {
-    this.#unattended.delete(dialKey);
-    if (unattended) this.#unattended.add(dialKey);
-    const [oldest] = this.#unattended;
+  #remember(route: IrohRoute, agentSocket: string | undefined, unattended: boolean): void {
+    const way = wayOf(route);
+    this.#unattended.delete(way);
+    if (unattended && agentSocket !== undefined) this.#unattended.set(way, agentSocket);
+    const [oldest] = this.#unattended.keys();
     if (this.#unattended.size > MAX_REMEMBERED && oldest !== undefined) this.#unattended.delete(oldest);
   }
 }

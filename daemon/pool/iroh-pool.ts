@@ -77,7 +77,8 @@ export class IrohPool {
       tried: options.tried ?? ignore,
       dial: (route, named) => {
         this.#followRelays();
-        return this.#dials.join(dialKeyOf(route), this.#dialOf(route, named)).done;
+        const alone = this.#dialler.unattended(route) ?? route;
+        return this.#dials.join(dialKeyOf(alone), this.#dialOf(alone, named)).done;
       },
     });
     this.#liveness = new Liveness({
@@ -152,6 +153,7 @@ export class IrohPool {
   /** A target leads to another host now: what was warm for it becomes warm there, and the former host is left. */
   moved(from: IrohRoute, to: IrohRoute, named: Named): void {
     const [former, next] = [wayOf(from), wayOf(to)];
+    if (former !== next) this.#dialler.moved(from, to);
     if (former !== next && this.#remake.moved(former, next, to, named)) this.#leave(former);
   }
 

@@ -193,6 +193,8 @@ export class Remake {
     const now = this.#ways.get(key) ?? way;
     now.timer = undefined;
     if (this.#closed || this.#options.isWarm(way.route)) return;
+    // Since it was lost somebody may have been asked.
+    if (!this.#options.isUnattended(way.route)) return;
     now.tries += 1;
     this.#options.dial(way.route, way.named).then(
       () => {

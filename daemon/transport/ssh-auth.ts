@@ -1,6 +1,6 @@
 // Proves to a bmux host, on the first stream of an iroh connection, that the caller's SSH agent holds a key that the host lists: wire.md §5.
 import type { Duplex } from 'node:stream';
-import { Deadline } from '../base/deadline.ts';
+import { Deadline, inTime } from '../base/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
@@ -21,6 +21,8 @@ export interface SshAuthOptions extends Dialling {
   readonly agentSocket: string | undefined;
   /** The target's name, for texts. */
   readonly label: string;
+  /** Called before the agent is asked to sign: from then on it may ask a person. */
+  readonly onSign?: () => void;
 }
 
 /** Who a connection was authenticated as. */
@@ -71,6 +73,7 @@ async function exchange(
   const key = firstAllowed(challenge, keys);
   if (key === undefined)
     throw fail('ssh_auth_no_key', {}, new AgentError(`the host lists ${listed(challenge)}`));
+  options.onSign?.();
   const since = performance.now();
   const signature = await agentSign(agentSocket, key, signedBytes(challenge.challenge), options, late);
   const unattended = performance.now() - since < UNATTENDED_MS;
@@ -138,15 +141,26 @@ export interface AnsweringAgent {
   readonly fingerprints: readonly string[];
 }
 
-/** The first of `agentSockets` that lists its keys: a forwarded agent goes with its login. Undefined when none does. Rejects with the signal's reason. */
+/** ms for which the caller's own agent alone is waited for: one whose login has ended is gone, or says nothing. */
+const OWN_FIRST_MS = 250;
+
+/**
+ * The first of `agentSockets` that lists its keys, else another one that does, whichever is sooner: a forwarded agent goes with its login.
+ * All are asked at once. Undefined when none answers. Rejects with the signal's reason.
+ */
 export async function answeringAgent(
   agentSockets: readonly string[],
   options: Dialling & { readonly label: string },
 ): Promise<AnsweringAgent | undefined> {
-  for (const agentSocket of agentSockets) {
-    const fingerprints = await agentFingerprints(agentSocket, options).catch(() => undefined);
-    options.signal.throwIfAborted();
-    if (fingerprints !== undefined) return { agentSocket, fingerprints };
-  }
-  return undefined;
+  const asked = agentSockets.map(async (agentSocket): Promise<AnsweringAgent> => {
+    return { agentSocket, fingerprints: await agentFingerprints(agentSocket, options) };
+  });
+  const any = Promise.any(asked).catch(() => undefined);
+  const [own] = asked;
+  if (own === undefined) return undefined;
+  const late = (): Error => new Error('late');
+  const first = await inTime(own, OWN_FIRST_MS, late, { signal: options.signal }).catch(() => undefined);
+  const answering = first ?? (await any);
+  options.signal.throwIfAborted();
+  return answering;
 }
