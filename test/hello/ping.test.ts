@@ -98,6 +98,19 @@ t.test('a proof that is given up leaves its Pong to the next owner', async (t) =
   );
 });
 
+t.test('one whose Pong is overdue is not given up for a hand-out', async (t) => {
+  let answer: () => void = () => undefined;
+  const { near } = line((id, far) => {
+    answer = () => far.write(pong(id));
+  });
+  const prover = new Prover(near, 4);
+  const proof = prover.prove(60_000);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  t.equal(prover.letGo(), undefined, 'the silence says more than the proof before it');
+  answer();
+  await proof;
+});
+
 t.test('handed out with that Ping on its way, a stream begins after the Pong', async (t) => {
   const [near, far] = duplexPair();
   const heard: Buffer[] = [];

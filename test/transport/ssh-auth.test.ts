@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { agentFingerprints, authenticate } from '../../daemon/transport/ssh-auth.ts';
+import { agentFingerprints, answeringAgent, authenticate } from '../../daemon/transport/ssh-auth.ts';
 import { keyFingerprint, sshString, SshReader } from '../../daemon/transport/ssh-agent.ts';
 import { armoredSignature, NAMESPACE, signedBytes } from '../../daemon/transport/sshsig.ts';
 import { hasSshAgent, repositoryRoot, startAgent } from '../real/index.ts';
@@ -217,6 +217,17 @@ t.test('agents that misbehave', async (t) => {
   );
   const huge = Buffer.from([0xff, 0xff, 0xff, 0xff, 12]);
 
+  t.test('the first of several that answers serves, whoever hangs before it', async (t) => {
+    const hung = await listen(t, () => undefined);
+    const answers = await agent(t, list, sha1);
+    const serving = async (...sockets: string[]): Promise<string | undefined> =>
+      (await answeringAgent(sockets, { ...within(2000), label: 'prod' }))?.agentSocket;
+    t.equal(await serving(answers, hung), answers);
+    // One after the other, the first would take all the time that there is.
+    t.equal(await serving(hung, '/nothing-here', answers), answers);
+    t.equal(await serving('/nothing-here'), undefined);
+    t.equal(await serving(), undefined);
+  });
   t.test('SHA-1 is never taken', async (t) => {
     t.match((await fails(t, list, sha1)).data.causes[0], /signed with "ssh-rsa" instead of rsa-sha2-256/);
   });
