@@ -51,6 +51,10 @@ t.test(
     t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody is there to confirm');
     t.equal(await connectionsOf(asked), 1);
     t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
+
+    const elsewhere = await serve(t, keys);
+    pool.moved(routeTo(silent, agent.socket), routeTo(elsewhere, agent.socket), { label: 'host' });
+    await waitFor('the same host, where it is now', () => pool.isWarm(routeTo(elsewhere, agent.socket)));
   },
 );
 
