@@ -44,7 +44,13 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
       home.env['BMUXD_CONFIG'] ?? '',
       `iroh.relays = ${far.relays}\nengine.drain_grace = 0.1\n`,
     );
-    const configure = (): Promise<void> => home.configure('bmux.toml', configOf(far.gateways));
+    let written: Promise<void> = Promise.resolve();
+    /** One after the other: two gateways may come back in the same moment. */
+    const configure = (): Promise<void> => {
+      const write = (): Promise<void> => home.configure('bmux.toml', configOf(far.gateways));
+      written = written.then(write, write);
+      return written;
+    };
     await configure();
     const control = await Control.start(home);
     let isWell = true;
