@@ -40,6 +40,9 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
+/** ms between two looks at an engine that is just going. */
+const AGAIN_MS = 2;
+
 /**
  * Whether the engine of that stream has died, which closes its streams as a proper end does. It leaves a socket that refuses connections; one
  * that left properly has removed its own. False when nothing can be known.
@@ -49,12 +52,18 @@ export async function engineDied(streamId: string, env: Env): Promise<boolean> {
   const { controlSocket, enginesDir } = bmuxdPaths(env);
   // Somebody who knows the daemon by its socket alone may have another dir.
   const folders = new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir]);
-  for (const folder of folders) {
-    const path = join(folder, name);
-    // One that accepts and then closes is just going: the second look finds out in which way.
-    if ((await isDead(path)) ?? (await isDead(path)) ?? false) return true;
-  }
+  for (const folder of folders) if (await hasDied(join(folder, name))) return true;
   return false;
+}
+
+/** One that accepts and then closes is just going, killed or not: its socket says in which way when the system has come to that. */
+async function hasDied(path: string): Promise<boolean> {
+  let dead = await isDead(path);
+  for (let waited = 0; dead === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    dead = await isDead(path);
+  }
+  return dead ?? false;
 }
 
 /** Undefined when it accepted and closed without a word. */
