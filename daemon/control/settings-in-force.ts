@@ -13,12 +13,14 @@ export interface SettingsInForceOptions {
 export class SettingsInForce {
   readonly #options: SettingsInForceOptions;
   #loaded: LoadedSettings;
+  #now: Settings;
   /** The mistake that was told last. */
   #toldOf: string | undefined;
 
   private constructor(options: SettingsInForceOptions, loaded: LoadedSettings) {
     this.#options = options;
     this.#loaded = loaded;
+    this.#now = this.#settled();
   }
 
   static async load(options: SettingsInForceOptions): Promise<SettingsInForce> {
@@ -26,7 +28,7 @@ export class SettingsInForce {
   }
 
   get now(): Settings {
-    return { ...this.#loaded.settings, 'log.level': this.level };
+    return this.#now;
   }
 
   get level(): LogLevel {
@@ -42,6 +44,11 @@ export class SettingsInForce {
     const next = await loadSettings(this.#options.path);
     this.#loaded =
       next.problem === undefined ? next : { settings: this.#loaded.settings, problem: next.problem };
+    this.#now = this.#settled();
+  }
+
+  #settled(): Settings {
+    return { ...this.#loaded.settings, 'log.level': this.level };
   }
 
   /** The mistake of now, once until it is another one. */

@@ -31,12 +31,10 @@ export class IrohDialler {
     return this.#endpoints.follow();
   }
 
-  /** True where a dial asks nobody: a key may want its use confirmed (`ssh-add -c`), and what an agent did the last time it will do again. */
-  isUnattended(route: IrohRoute): boolean {
-    return this.unattended(route) !== undefined;
-  }
-
-  /** The route with the one agent that asks nobody; undefined where there is none. */
+  /**
+   * The route with the one agent that asks nobody; undefined where there is none. A key may want its use confirmed (`ssh-add -c`), and what an
+   * agent did the last time it will do again.
+   */
   unattended(route: IrohRoute): IrohRoute | undefined {
     if (!route.sshAuth) return route;
     const agentSocket = this.#unattended.get(wayOf(route));

@@ -70,7 +70,7 @@ export class IrohPool {
     this.#event = options.event ?? ignore;
     this.#remake = new Remake({
       isWarm: (route) => this.isWarm(route),
-      isUnattended: (route) => this.#dialler.isUnattended(route),
+      isUnattended: (route) => this.#dialler.unattended(route) !== undefined,
       recentMs: this.#idleMs,
       warmth: options.warmth ?? (() => 'auto'),
       ask: options.ask ?? (() => false),

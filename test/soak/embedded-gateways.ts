@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { launchEmbedded } from '../embedded/launch.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import type { EmbeddedOptions } from '../embedded/options.ts';
 import { freePort } from '../real/index.ts';
 import { configured, linked, type FarGateway } from './far-gateway.ts';
@@ -23,25 +23,19 @@ export async function embeddedTls(
     tls: { compression, listen: { host: '127.0.0.1', port: await freePort() } },
   };
   const caFile = join(folder, `${target}.pem`);
-  let embedded = await launchEmbedded(options);
-  stops.push(() => embedded.stop());
-  held.push(async () => (await embedded.status()).connections);
-  await writeFile(caFile, embedded.tls?.certPem ?? '');
+  const writeCa = ({ tls }: Embedded): Promise<void> => writeFile(caFile, tls?.certPem ?? '');
+  const gateway = await launch(options, stops, held);
+  await writeCa(gateway.now());
   const fields = {
     transport: 'tls',
     host: '127.0.0.1',
-    port: embedded.tls?.port,
+    port: gateway.now().tls?.port,
     server_name: 'localhost',
     ca_file: caFile,
   };
   return {
     ...configured(target, fields),
-    restart: async (signal, awayMs) => {
-      await (signal === 'SIGKILL' ? embedded.kill() : embedded.stop());
-      await setTimeout(awayMs);
-      embedded = await launchEmbedded(options);
-      await writeFile(caFile, embedded.tls?.certPem ?? '');
-    },
+    restart: async (signal, awayMs) => writeCa(await gateway.restart(signal, awayMs)),
   };
 }
 
@@ -57,19 +51,31 @@ export async function embeddedIroh(
     server: { epoch: 4 },
     iroh: { relays: relay === undefined ? 'disabled' : [relay], compression: 'zstd' },
   };
-  let embedded = await launchEmbedded(options);
-  stops.push(() => embedded.stop());
-  held.push(async () => (await embedded.status()).connections);
+  const gateway = await launch(options, stops, held);
   const url = (): string => {
-    const { endpointId = '', address = '' } = embedded.iroh ?? {};
+    const { endpointId = '', address = '' } = gateway.now().iroh ?? {};
     return `iroh://${endpointId}?${relay === undefined ? `addr=${address}` : `relay=${relay}`}`;
   };
   return {
     ...linked(name, url),
     restart: async (signal, awayMs) => {
+      await gateway.restart(signal, awayMs);
+    },
+  };
+}
+
+/** One that ends and comes back, with its end and its places. */
+async function launch(options: EmbeddedOptions, stops: (() => Promise<void>)[], held: Held[]) {
+  let embedded = await launchEmbedded(options);
+  stops.push(() => embedded.stop());
+  held.push(async () => (await embedded.status()).connections);
+  return {
+    now: (): Embedded => embedded,
+    restart: async (signal: NodeJS.Signals, awayMs: number): Promise<Embedded> => {
       await (signal === 'SIGKILL' ? embedded.kill() : embedded.stop());
       await setTimeout(awayMs);
       embedded = await launchEmbedded(options);
+      return embedded;
     },
   };
 }
