@@ -49,6 +49,12 @@ export class BlockReader {
     return this.#queue.length === 0;
   }
 
+  /** True when `next` has a block to give, or something to throw. */
+  get ready(): boolean {
+    const length = this.#queue.u32(0);
+    return length !== undefined && this.#queue.length >= BLOCK_HEADER_BYTES + length;
+  }
+
   /** Adds a chunk, which must not be changed afterwards. */
   push(chunk: Uint8Array): void {
     this.#queue.push(chunk);

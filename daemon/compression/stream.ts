@@ -36,10 +36,12 @@ class CompressedStream extends Duplex {
   readonly #inner: Duplex;
   readonly #blocks = new BlockReader();
   #innerEnded = false;
+  /** What broke the inner stream, until the reader has got what had come before. */
+  #failed: Error | undefined;
   /** The reader wants more: `_read` was called and push has not said stop since. */
   #wanted = false;
   #pumping = false;
-  /** What goes on when `inner` takes bytes again. */
+  /** What goes on when `inner` takes bytes again, or when this ends. */
   #waiting: Done | undefined;
 
   constructor(inner: Duplex) {
@@ -66,7 +68,7 @@ class CompressedStream extends Duplex {
       this.#resumeWriting();
     });
     inner.on('error', (error) => {
-      this.destroy(error);
+      this.#fail(error);
     });
     inner.on('close', () => {
       this.#onInnerClose();
@@ -88,7 +90,8 @@ class CompressedStream extends Duplex {
   }
 
   override _final(done: Done): void {
-    if (this.#inner.writableFinished) done();
+    if (this.#inner.destroyed) this.#waiting = done;
+    else if (this.#inner.writableFinished) done();
     else this.#inner.end(done);
   }
 
@@ -96,6 +99,16 @@ class CompressedStream extends Duplex {
     this.#inner.destroy(error ?? undefined);
     this.#resumeWriting(error ?? cancelled());
     done(error);
+  }
+
+  /** The inner stream is destroyed, but what is in its buffer can still be read. */
+  #fail(error: Error): void {
+    this.#failed = error;
+    this.#attempt(() => {
+      for (let left: unknown = this.#inner.read(); Buffer.isBuffer(left); left = this.#inner.read())
+        this.#blocks.push(left);
+    });
+    this.#pump();
   }
 
   /** Runs a step over the peer's bytes; what is wrong with them ends this stream and the inner one. */
@@ -127,7 +140,9 @@ class CompressedStream extends Duplex {
         this.#wanted = false;
         if (this.push(plain)) this.#wanted = true;
       }
-      if (!this.destroyed) this.#regulate();
+      if (this.destroyed) return;
+      if (this.#failed === undefined) this.#regulate();
+      else if (!this.#blocks.ready) this.destroy(this.#failed);
     } finally {
       this.#pumping = false;
     }
@@ -152,9 +167,14 @@ class CompressedStream extends Duplex {
         done();
         return;
       }
+      if (this.#inner.destroyed) {
+        // Nothing drains there any more; what is left to be read comes before the end of this stream.
+        this.#waiting = done;
+        return;
+      }
       const block = encodeBlock(portion.value);
-      if (this.#inner.destroyed || this.#inner.writableEnded) {
-        // Nothing drains there any more; the inner stream knows the right error for it.
+      if (this.#inner.writableEnded) {
+        // It knows the right error for it.
         this.#inner.write(block, done);
         return;
       }
@@ -176,7 +196,8 @@ class CompressedStream extends Duplex {
 
   /** After its end the inner stream may close while blocks still wait here for the reader: those must not be lost. */
   #onInnerClose(): void {
-    if (!this.#innerEnded || this.#waiting !== undefined || this.readableEnded) this.destroy();
+    if (this.#failed !== undefined) return;
+    if (!this.#innerEnded || this.readableEnded) this.destroy();
     else this.once('end', () => this.destroy());
   }
 }

@@ -1,6 +1,8 @@
 // The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
 import { Socket } from 'node:net';
+import { outliveWrites } from '../base/outlive-writes.ts';
 import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
+import { LIMITS } from '../wire/limits.ts';
 
 /**
  * Stops reading from the kernel now, not at the next turn. What was read already stays in the socket's buffer. Node gives no public way to
@@ -53,13 +55,19 @@ export function travelling(socket: Socket): Socket | undefined {
  * half-close works. The socket that Node made of what was accepted is let go.
  */
 export function adopt(arrived: unknown): Socket | undefined {
-  if (!(arrived instanceof Socket)) return isHandle(arrived) ? socketReading(arrived) : undefined;
+  if (!(arrived instanceof Socket)) return isHandle(arrived) ? ours(arrived) : undefined;
   stopReading(arrived);
   const handle = handleOf(arrived);
   if (handle === undefined) return undefined;
   Reflect.set(arrived, '_handle', null);
   arrived.destroy();
-  return socketReading(handle);
+  return ours(handle);
+}
+
+function ours(handle: Handle): Socket {
+  const socket = socketReading(handle);
+  outliveWrites(socket, LIMITS.lingerMs);
+  return socket;
 }
 
 function isHandle(arrived: unknown): arrived is Handle {

@@ -236,8 +236,12 @@ export class OptimisticStream extends Duplex {
   };
 
   readonly #onError = (error: Error): void => {
-    if (this.#state === 'confirmed') this.destroy(error);
-    else this.#broken(fail('hello_promise_broken', { why: textOf(error) }, error));
+    if (this.#state === 'confirmed') {
+      // Whoever reads a broken stream to its last byte must find that here.
+      for (let left: unknown = this.#inner?.read(); Buffer.isBuffer(left); left = this.#inner?.read())
+        this.push(left);
+      this.destroy(error);
+    } else this.#broken(fail('hello_promise_broken', { why: textOf(error) }, error));
   };
 
   readonly #onClose = (): void => {

@@ -27,6 +27,8 @@ export interface SpliceOptions {
   readonly endMs?: number;
   /** ms without a byte from the server that a client may stay after it has closed its side; and that it may take to read what is left. */
   readonly lingerMs?: number;
+  /** Told why it is not the end that both sides wanted, before the client gets it. Called at most once. */
+  readonly onLost?: (reason: 'remote lost' | 'out of time', why: string) => void;
 }
 
 /** A shorter stall is ordinary back-pressure, ms. */
@@ -45,6 +47,7 @@ export class Splice {
   readonly #down: Flow;
   readonly #endMs: number;
   readonly #lingerMs: number;
+  readonly #onLost: SpliceOptions['onLost'];
   #resolve: (end: SpliceEnd) => void = () => {};
   #reason: SpliceEnd['reason'] = 'finished';
   #why: string | undefined;
@@ -56,11 +59,13 @@ export class Splice {
   #ending = false;
   #over = false;
 
-  constructor({ client, remote, spill, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs }: SpliceOptions) {
+  constructor(options: SpliceOptions) {
+    const { client, remote, spill, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs } = options;
     this.#client = client;
     this.#remote = remote;
     this.#endMs = endMs;
     this.#lingerMs = lingerMs;
+    this.#onLost = options.onLost;
     this.done = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -110,6 +115,8 @@ export class Splice {
 
   readonly #onClose = (): void => {
     if (this.#over) return;
+    // What the client still sends has no reader any more, and its end must be seen.
+    if (this.#remote.destroyed) this.#up.discard();
     if (this.#client.closed && this.#remote.closed) this.#settle();
     else if (this.#client.destroyed && !(this.#up.sourceEnded && this.#down.ended))
       this.#finish('client lost', 'the client closed');
@@ -184,6 +191,8 @@ export class Splice {
     if (this.#reason === 'finished') {
       this.#reason = reason;
       this.#why = why;
+      if ((reason === 'remote lost' && !this.#down.sourceEnded) || reason === 'out of time')
+        this.#onLost?.(reason, why);
     }
     switch (reason) {
       case 'remote lost':

@@ -1,5 +1,6 @@
 // One bi-directional iroh stream as a Duplex. However it is left, it ends gracefully: a reset costs the server behind a real gateway a place.
 import { Duplex } from 'node:stream';
+import { outliveWrites } from '../base/outlive-writes.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './iroh-binding.ts';
 
@@ -38,6 +39,8 @@ export class IrohStream extends Duplex {
     this.#release = release;
     // The listener keeps an error between two owners from ending the process; 'close' follows it.
     this.on('error', () => undefined);
+    // A host that has ended its answer stops what we still send (RFC 9000 §3.5), and that may be known first.
+    outliveWrites(this, LIMITS.lingerMs);
   }
 
   override _read(): void {

@@ -1,7 +1,9 @@
 // Opens the socket of a local bmux server.
 import type { Duplex } from 'node:stream';
 import { errnoOf, Failure } from '../base/failure.ts';
+import { outliveWrites } from '../base/outlive-writes.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { LocalRoute } from '../wire/plan.ts';
 import { established, type Dialling } from './dialling.ts';
 import { connectReading } from './read-buffers.ts';
@@ -32,5 +34,6 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
     if (code === 'EACCES' || code === 'EPERM') throw fail('server_socket_denied', { path }, error);
     throw fail('server_socket_failed', { path }, error);
   }
+  outliveWrites(socket, LIMITS.lingerMs);
   return socket;
 }

@@ -3,7 +3,9 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { inTime } from '../base/deadline.ts';
 import { Failure } from '../base/failure.ts';
+import { outliveWrites } from '../base/outlive-writes.ts';
 import { fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import type { TlsRoute } from '../wire/plan.ts';
 import { established, type Dialling, type Opened } from './dialling.ts';
 import { connectTlsReading } from './read-buffers.ts';
@@ -90,6 +92,7 @@ export class TlsContexts {
       throw fail('tls_handshake_failed', { label }, error);
     }
     tickets.verified();
+    outliveWrites(socket, LIMITS.lingerMs);
     return {
       stream: socket,
       connectMs: connectedAt - start,

@@ -156,6 +156,24 @@ t.test('what has come is not lost when the line closes before the client has rea
   await rig.finish();
 });
 
+t.test('what has come is there for the last reader when the line breaks', async (t) => {
+  const rig = new Rig({ highWaterMark: 1000 });
+  const { far, near } = rig.now;
+  rig.client.pause();
+  far.write(Buffer.concat([answer(), Buffer.alloc(1100)]));
+  await turns();
+  far.write(Buffer.alloc(700));
+  await turns();
+  near.destroy(new Error('reset'));
+  await turns();
+  t.match(rig.error, { message: 'reset' });
+  let left = 0;
+  for (let chunk: unknown = rig.client.read(); Buffer.isBuffer(chunk); chunk = rig.client.read())
+    left += chunk.length;
+  t.equal(rig.heard.length + left, 1800);
+  await rig.finish();
+});
+
 t.test('a write that waits for the old stream goes on with the fresh one', async (t) => {
   const rig = new Rig();
   rig.now.far.pause();

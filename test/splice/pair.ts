@@ -4,12 +4,28 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { Test } from 'tap';
+import { outliveWrites } from '../../daemon/base/outlive-writes.ts';
 import { adopt } from '../../daemon/handoff/socket.ts';
+import { Splice, type SpliceEnd, type SpliceOptions } from '../../daemon/splice/splice.ts';
 import { connectReading } from '../../daemon/transport/read-buffers.ts';
+import { LIMITS } from '../../daemon/wire/limits.ts';
+
+export interface Spliced {
+  /** The test's ends. */
+  readonly client: Socket;
+  readonly server: Socket;
+  readonly splice: Splice;
+  /** The splice's ends. */
+  readonly inner: readonly [Duplex, Duplex];
+}
 
 export interface Pairs {
   /** `[near, far]`, both half-open. */
   pair(): Promise<readonly [Socket, Socket]>;
+  /** Two of them, their inner ends joined and reading. */
+  spliced(options?: Partial<Pick<SpliceOptions, 'spill' | 'endMs' | 'lingerMs'>>): Promise<Spliced>;
   close(): Promise<void>;
 }
 
@@ -26,6 +42,7 @@ export async function startPairs(): Promise<Pairs> {
     const accepted = once(server, 'connection');
     const near = connectReading({ path, allowHalfOpen: true });
     await once(near, 'connect');
+    outliveWrites(near, LIMITS.lingerMs);
     const [arrived] = (await accepted) as [Socket];
     const far = adopt(arrived);
     if (far === undefined) throw new Error('the client has left');
@@ -35,11 +52,20 @@ export async function startPairs(): Promise<Pairs> {
     }
     return [near, far];
   };
+  const pair: Pairs['pair'] = () => {
+    const made = last.then(make);
+    last = made.catch(() => undefined);
+    return made;
+  };
   return {
-    pair: () => {
-      const made = last.then(make);
-      last = made.catch(() => undefined);
-      return made;
+    pair,
+    spliced: async (options = {}) => {
+      const [client, near] = await pair();
+      const [server, far] = await pair();
+      const splice = new Splice({ client: near, remote: far, spill: 65_536, ...options });
+      near.resume();
+      far.resume();
+      return { client, server, splice, inner: [near, far] };
     },
     close: async () => {
       for (const socket of all) socket.destroy();
@@ -48,4 +74,10 @@ export async function startPairs(): Promise<Pairs> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+export async function endOf(t: Test, { splice, inner }: Spliced): Promise<SpliceEnd> {
+  const end = await splice.done;
+  t.ok(inner[0].closed && inner[1].closed, 'both sides are closed');
+  return end;
 }

@@ -7,42 +7,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
-import { Splice, type SpliceEnd } from '../../daemon/splice/splice.ts';
+import { Splice } from '../../daemon/splice/splice.ts';
 import { PatternCheck, pattern, patternPieces } from '../embedded/traffic.ts';
 import { waitFor } from '../real/child.ts';
 import { readAll } from '../transport/dialling.ts';
-import { startPairs } from './pair.ts';
+import { endOf, startPairs } from './pair.ts';
 
 const pairs = await startPairs();
 t.teardown(() => pairs.close());
-
-interface Spliced {
-  /** The test's ends. */
-  readonly client: Socket;
-  readonly server: Socket;
-  readonly splice: Splice;
-  /** The splice's ends. */
-  readonly inner: readonly [Duplex, Duplex];
-}
-
-async function spliced(
-  options: { spill?: number; endMs?: number; lingerMs?: number } = {},
-): Promise<Spliced> {
-  const [client, near] = await pairs.pair();
-  const [server, far] = await pairs.pair();
-  const splice = new Splice({ client: near, remote: far, spill: 65_536, ...options });
-  near.resume();
-  far.resume();
-  return { client, server, splice, inner: [near, far] };
-}
-
-async function endOf(t: Test, { splice, inner }: Spliced): Promise<SpliceEnd> {
-  const end = await splice.done;
-  t.ok(inner[0].closed && inner[1].closed, 'both sides are closed');
-  return end;
-}
 
 /** Writes the numbered bytes, feeling back-pressure; a socket that breaks ends it. */
 async function send(socket: Socket, bytes: number): Promise<void> {
@@ -59,7 +32,7 @@ function check(socket: Socket): PatternCheck {
 }
 
 t.test('200 MB through, both ways at once, with flat memory', async (t) => {
-  const all = await spliced({ spill: 4_194_304 });
+  const all = await pairs.spliced({ spill: 4_194_304 });
   const { client, server } = all;
   const bytes = 100 * 1024 * 1024;
   const [up, down] = [check(server), check(client)];
@@ -84,14 +57,14 @@ t.test('200 MB through, both ways at once, with flat memory', async (t) => {
 });
 
 t.test('half-close in both orders', async (t) => {
-  const first = await spliced();
+  const first = await pairs.spliced();
   first.client.end('question');
   t.equal((await readAll(first.server)).toString(), 'question');
   first.server.end('answer');
   t.equal((await readAll(first.client)).toString(), 'answer', 'the server may go on after the client');
   t.match(await endOf(t, first), { reason: 'finished', why: undefined, bytesUp: 8, bytesDown: 6 });
 
-  const second = await spliced();
+  const second = await pairs.spliced();
   second.server.end('bye');
   t.equal((await readAll(second.client)).toString(), 'bye');
   second.client.end('one more thing');
@@ -100,14 +73,14 @@ t.test('half-close in both orders', async (t) => {
 });
 
 t.test('a client that stays after the server has ended', async (t) => {
-  const all = await spliced({ endMs: 100 });
+  const all = await pairs.spliced({ endMs: 100 });
   all.server.end();
   await readAll(all.client);
   t.match(await endOf(t, all), { reason: 'out of time', why: /the server had ended, and the client/ });
 });
 
 t.test('a client that closed its side and hears nothing more', async (t) => {
-  const all = await spliced({ lingerMs: 3000, endMs: 100 });
+  const all = await pairs.spliced({ lingerMs: 3000, endMs: 100 });
   const ended = once(all.server.resume(), 'end');
   all.client.end();
   const since = performance.now();
@@ -124,7 +97,7 @@ t.test('a client that closed its side and hears nothing more', async (t) => {
 
 t.test('a process that did not run reads before it judges', async (t) => {
   const lingerMs = 400;
-  const all = await spliced({ lingerMs });
+  const all = await pairs.spliced({ lingerMs });
   const ended = once(all.server.resume(), 'end');
   all.client.end();
   await ended;
@@ -140,7 +113,7 @@ t.test('a process that did not run reads before it judges', async (t) => {
 });
 
 t.test('what a server said before it left reaches a slow client', async (t) => {
-  const all = await spliced({ spill: 4_194_304, endMs: 1000, lingerMs: 5000 });
+  const all = await pairs.spliced({ spill: 4_194_304, endMs: 1000, lingerMs: 5000 });
   const { client, server } = all;
   client.pause();
   const bytes = 3 * 1024 * 1024;
@@ -168,7 +141,7 @@ t.test('what a server said before it left reaches a slow client', async (t) => {
 });
 
 t.test('the same when the server is reset', async (t) => {
-  const all = await spliced({ spill: 4_194_304 });
+  const all = await pairs.spliced({ spill: 4_194_304 });
   const { client, server } = all;
   client.pause();
   const bytes = 1024 * 1024;
@@ -185,7 +158,7 @@ t.test('the same when the server is reset', async (t) => {
 });
 
 async function notReading(t: Test, spill: number): Promise<void> {
-  const all = await spliced({ spill, endMs: 200 });
+  const all = await pairs.spliced({ spill, endMs: 200 });
   const { client, server, splice } = all;
   client.pause();
   const sending = send(server, 64 * 1024 * 1024);
@@ -213,7 +186,7 @@ t.test('the same with a spill that is full as soon as enough is read ahead', (t)
 );
 
 t.test('a client that keeps up gets everything soon: what is read ahead of it is little', async (t) => {
-  const all = await spliced({ spill: 64 * 1024 * 1024 });
+  const all = await pairs.spliced({ spill: 64 * 1024 * 1024 });
   const { client, server, splice } = all;
   let most = 0;
   const checked = new PatternCheck();
@@ -268,7 +241,7 @@ t.test('a client that is killed in the middle of bulk in both directions', async
 });
 
 t.test('stop: the server hears the end, the client what is still said', async (t) => {
-  const all = await spliced();
+  const all = await pairs.spliced();
   const { client, server, splice } = all;
   client.write('hello');
   await once(server, 'data');
@@ -282,10 +255,10 @@ t.test('stop: the server hears the end, the client what is still said', async (t
 });
 
 t.test('stop: whoever does not end is cut in time', async (t) => {
-  const all = await spliced({ endMs: 150 });
+  const all = await pairs.spliced({ endMs: 150 });
   all.splice.stop('bmuxd stop');
   t.match(await endOf(t, all), { reason: 'stopped', cut: 'both' });
-  const flooding = await spliced({ endMs: 150 });
+  const flooding = await pairs.spliced({ endMs: 150 });
   flooding.client.pause();
   void send(flooding.server, 64 * 1024 * 1024);
   flooding.splice.stop('bmuxd stop');
@@ -318,7 +291,7 @@ t.test('1,000 splices leave nothing behind', async (t) => {
   const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
   const timersBefore = timers();
   for (let i = 0; i < 1000; i += 1) {
-    const all = await spliced();
+    const all = await pairs.spliced();
     all.client.end(pattern(0, 10));
     all.server.once('end', () => all.server.end('ok'));
     all.server.resume();

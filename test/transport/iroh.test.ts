@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import { bindRaw, type RawConnection } from '../../daemon/transport/iroh-binding.ts';
+import { bindRaw, type RawConnection, type RawReceive } from '../../daemon/transport/iroh-binding.ts';
 import { IrohStream } from '../../daemon/transport/iroh-stream.ts';
 import { IrohEndpoint, STREAMS_MAX } from '../../daemon/transport/iroh.ts';
 import { ByteArrays } from '../../daemon/transport/iroh-binding.ts';
@@ -12,7 +12,7 @@ import { failureOf, readAll, readBytes, within } from './dialling.ts';
 /** A peer on loopback that answers the gateway protocol; `serve` gets each stream of its connections. */
 async function peer(
   t: Test,
-  serve: (stream: IrohStream) => void,
+  serve: (stream: IrohStream, receive: RawReceive) => void,
   relays: 'disabled' | string[] = 'disabled',
 ) {
   const endpoint = await bindRaw(relays, { accept: true, bindAddr: '127.0.0.1:0' });
@@ -21,7 +21,7 @@ async function peer(
   const onStreams = async (connection: RawConnection): Promise<void> => {
     for (;;) {
       const raw = await connection.acceptBi();
-      serve(new IrohStream({ send: raw.send, receive: raw.recv, arrays, endMs: 200 }));
+      serve(new IrohStream({ send: raw.send, receive: raw.recv, arrays, endMs: 200 }), raw.recv);
     }
   };
   const onConnections = async (): Promise<void> => {
@@ -108,6 +108,23 @@ t.test('a reader that stalls holds the writer back, and nothing is lost', async 
   await pumped;
   t.ok(got.equals(sent));
   far.end();
+});
+
+t.test('a host that answers and reads no more while we still send: all of the answer is read', async (t) => {
+  const { route } = await peer(t, (stream, receive) => {
+    // As a host does that drops its receiving side.
+    stream.end(Buffer.alloc(30_000, 1), () => void receive.stop(0n));
+  });
+  const connection = await (await client(t)).connect(route, 'prod', within(10_000));
+  t.teardown(() => connection.close(200));
+  const stream = await connection.openStream(within(5000));
+  await waitFor('a write that fails', () => {
+    stream.write('more');
+    return stream.writableLength > 40;
+  });
+  t.equal((await readAll(stream)).length, 30_000);
+  await waitFor('the stream to be closed', () => stream.closed);
+  t.equal(stream.errored, null);
 });
 
 t.test('destroying a stream still finishes it', async (t) => {

@@ -10,7 +10,7 @@ import { TlsContexts } from '../../daemon/transport/tls.ts';
 import type { TlsRoute } from '../../daemon/wire/plan.ts';
 import { freePort, waitFor } from '../real/index.ts';
 import { makeCertificates, noOpenssl, type Certificate, type Certificates } from './certificates.ts';
-import { failureOf, readBytes, within } from './dialling.ts';
+import { failureOf, readAll, readBytes, within } from './dialling.ts';
 
 /** No system roots at all, so that only ca_file counts. */
 const noRoots = (): SystemRoots => new SystemRoots({ env: { SSL_CERT_FILE: '/dev/null' } });
@@ -71,6 +71,33 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     await waitFor('the keep-alive timer', async () => (await timer())?.startsWith('02:') === true);
     await endGracefully(stream, 2000);
     t.pass();
+  });
+
+  t.test('a gateway that answers and closes while we still send: all of the answer is read', async (t) => {
+    const server = createServer({ cert: both.cert, key: both.key }, (socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => {
+        socket.end(Buffer.alloc(100_000, 1));
+      });
+      // Closed with our bytes unread: a reset.
+      socket.once('finish', () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => server.close());
+    const contexts = new TlsContexts({ roots: noRoots() });
+    const { stream } = await contexts.open(
+      route(portOf(server), 'one.test', both.file),
+      'prod',
+      within(5000),
+    );
+    stream.write('question');
+    await waitFor('a write that fails', () => {
+      stream.write('more');
+      return stream.writableLength > 40;
+    });
+    t.equal((await readAll(stream)).length, 100_000);
+    await waitFor('the stream to be closed', () => stream.closed);
+    t.equal(stream.errored, null);
   });
 
   t.test('failures come in the order CA file, TCP, server name, handshake', async (t) => {

@@ -1,0 +1,69 @@
+// One side writes to another that has left: what that one said before still arrives.
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import t from 'tap';
+import { waitFor } from '../real/child.ts';
+import { readAll } from '../transport/dialling.ts';
+import { endOf, startPairs } from './pair.ts';
+
+const pairs = await startPairs();
+t.teardown(() => pairs.close());
+
+/** Writes until the kernel takes no more: so many bytes it has. */
+async function fill(socket: Socket): Promise<number> {
+  const piece = Buffer.alloc(1000, 1);
+  for (let taken = 0; ; taken += piece.length) {
+    const written = new Promise<true>((resolve) => socket.write(piece, () => resolve(true)));
+    const full = pause(300, false);
+    if (!(await Promise.race([written, full]))) return taken;
+  }
+}
+
+t.test(
+  'a server that has answered and closed: the client that goes on sending reads all of it',
+  async (t) => {
+    // The client's byte and the server's answer are there in the same turn of the event loop.
+    const all = await pairs.spliced();
+    const got = readAll(all.client);
+    all.client.write('more');
+    all.server.write(Buffer.alloc(100_000));
+    all.server.destroySoon();
+    t.equal((await got).length, 100_000);
+    all.client.end();
+    t.match(await endOf(t, all), { reason: 'finished', why: 'the server ended first' });
+  },
+);
+
+t.test('the same when the client reads slowly, and has sent more than anybody takes', async (t) => {
+  const all = await pairs.spliced();
+  const { client, server } = all;
+  client.pause();
+  const taken = await fill(server);
+  server.destroy();
+  await fill(client);
+  let read = 0;
+  client.on('data', (chunk: Buffer) => (read += chunk.length));
+  client.resume();
+  await once(client, 'end');
+  t.ok(read >= taken, `${String(read)} of ${String(taken)} bytes`);
+  client.end();
+  t.match(await endOf(t, all), { reason: 'finished' });
+});
+
+t.test('what a client has sent reaches the server, although it has left', async (t) => {
+  const all = await pairs.spliced();
+  const { client, server } = all;
+  server.pause();
+  const taken = await fill(client);
+  client.destroy();
+  server.write('answer');
+  await waitFor('the answer to be written', () => all.splice.bytesDown === 6);
+  let read = 0;
+  server.on('data', (chunk: Buffer) => (read += chunk.length));
+  server.resume();
+  await once(server, 'end');
+  t.ok(read >= taken, `${String(read)} of ${String(taken)} bytes`);
+  server.end();
+  t.match(await endOf(t, all), { reason: 'client lost' });
+});
