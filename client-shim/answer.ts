@@ -1,6 +1,6 @@
 // Reads the daemon's answer to an upgrade: the head of an HTTP answer, and what it means.
 import { Failure } from '../daemon/base/failure.ts';
-import type { StreamInfo } from '../daemon/wire/answers.ts';
+import type { StreamEnd, StreamInfo } from '../daemon/wire/answers.ts';
 import { fail } from '../daemon/wire/fail.ts';
 import { failureIn } from '../daemon/wire/problem.ts';
 
@@ -39,6 +39,13 @@ export function infoIn(answer: Answer): StreamInfo | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** What an engine says of the end of a stream; nothing when that cannot be read. */
+export function endIn({ rest }: Answer): Pick<StreamEnd, 'lost'> {
+  const end = parsed(rest);
+  const lost = typeof end === 'object' && end !== null && 'lost' in end ? end.lost : undefined;
+  return typeof lost === 'string' ? { lost } : {};
 }
 
 /** The failure that any other answer stands for. */

@@ -5,7 +5,7 @@ import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
 import { asText } from './failure-text.ts';
 import { openStream } from './index.ts';
-import { engineDied } from './probe.ts';
+import { whyLost } from './probe.ts';
 
 /** `version` of package.json, two folders above the bundle. */
 function version(): string {
@@ -32,7 +32,7 @@ async function main(): Promise<number> {
       const { stream, info } = await openStream(parsed.options);
       for (const warning of info.warnings) say(`bmux-stream: ${warning}\n`);
       const { stdin, stdout, env } = process;
-      const status = await bridge({ stream, stdin, stdout, wasCut: () => engineDied(info.id, env) });
+      const status = await bridge({ stream, stdin, stdout, whyLost: () => whyLost(info.id, env) });
       // Nothing waits to be written but perhaps warnings; to take all of Node down properly costs 1 ms.
       if (info.warnings.length === 0) process.exit(status);
       return status;

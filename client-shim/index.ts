@@ -2,11 +2,13 @@
 import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
+import { outliveWrites } from '../daemon/base/outlive-writes.ts';
 import type { Env } from '../daemon/base/paths.ts';
 import type { StreamInfo } from '../daemon/wire/answers.ts';
 import { whitelisted } from '../daemon/wire/caller-env.ts';
 import { fail } from '../daemon/wire/fail.ts';
 import { asciiJson } from '../daemon/wire/header.ts';
+import { LIMITS } from '../daemon/wire/limits.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/wire/request-types.ts';
 import { askForStream } from './connect.ts';
 import { controlSocketOf, workingDirectory } from './control-socket.ts';
@@ -89,5 +91,6 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,
   });
+  outliveWrites(socket, LIMITS.lingerMs);
   return { stream: socket, info };
 }

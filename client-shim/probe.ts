@@ -1,9 +1,11 @@
-// Tells what a socket does not say of itself: whether a daemon is stuck or busy with a long dial, and whether a stream has ended or its engine died.
+// Tells what a socket does not say of itself: whether a daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
+import type { StreamEnd } from '../daemon/wire/answers.ts';
 import { LIMITS } from '../daemon/wire/limits.ts';
+import { endIn, readAnswer } from './answer.ts';
 
 /**
  * Whether anything is answered within `LIMITS.healthMs`, to a second question if not to the first: on a busy machine one answer may be late.
@@ -44,53 +46,58 @@ function answers(socketPath: string): Promise<boolean> {
 const AGAIN_MS = 2;
 
 /**
- * Whether the engine of that stream has died, which closes its streams as a proper end does. It leaves a socket that refuses connections; one
- * that left properly has removed its own. False when nothing can be known.
+ * Why the stream broke, if its end was none of the server's: on a Unix socket both look the same. An engine that has died leaves a socket that
+ * refuses connections; one that left properly has removed its own; any other one says it. Undefined when nothing can be known.
  */
-export async function engineDied(streamId: string, env: Env): Promise<boolean> {
+export async function whyLost(streamId: string, env: Env): Promise<string | undefined> {
   const name = `${streamId.slice(0, streamId.lastIndexOf('-'))}.sock`;
   const { controlSocket, enginesDir } = bmuxdPaths(env);
   // Somebody who knows the daemon by its socket alone may have another dir.
   const folders = new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir]);
-  for (const folder of folders) if (await hasDied(join(folder, name))) return true;
-  return false;
-}
-
-/** One that accepts and then closes is just going, killed or not: its socket says in which way when the system has come to that. */
-async function hasDied(path: string): Promise<boolean> {
-  let dead = await isDead(path);
-  for (let waited = 0; dead === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-    dead = await isDead(path);
+  for (const folder of folders) {
+    const { lost } = await askedUntilItSays(join(folder, name), streamId);
+    if (lost !== undefined) return lost;
   }
-  return dead ?? false;
+  return undefined;
 }
 
-/** Undefined when it accepted and closed without a word. */
-function isDead(path: string): Promise<boolean | undefined> {
+async function askedUntilItSays(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'>> {
+  let end = await askForEnd(path, streamId);
+  for (let waited = 0; end === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    end = await askForEnd(path, streamId);
+  }
+  return end ?? {};
+}
+
+/** Undefined when the engine accepted and closed without a word: it is just going. */
+function askForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'> | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path);
+    let bytes: Buffer = Buffer.alloc(0);
     let connected = false;
-    const done = (dead: boolean | undefined): void => {
+    const done = (end: Pick<StreamEnd, 'lost'> | undefined): void => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(dead);
+      resolve(end);
     };
     const timer = setTimeout(() => {
-      done(false);
+      done({});
     }, LIMITS.endAskedMs);
     socket.on('connect', () => {
       connected = true;
-      socket.write('HEAD / HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+      socket.write(`GET /v1/streams/${streamId}/end HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n`);
     });
-    socket.on('data', () => {
-      done(false);
+    socket.on('data', (chunk) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      const answer = readAnswer(bytes);
+      if (answer?.complete === true) done(endIn(answer));
     });
     socket.on('end', () => {
       done(undefined);
     });
     socket.on('error', (error) => {
-      done(connected ? undefined : errnoOf(error) === 'ECONNREFUSED');
+      done(connected ? undefined : errnoOf(error) === 'ECONNREFUSED' ? { lost: 'its engine has died' } : {});
     });
   });
 }

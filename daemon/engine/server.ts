@@ -8,7 +8,7 @@ import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../wire/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../wire/problem.ts';
-import { SCHEMA, type EngineStatus } from '../wire/answers.ts';
+import { SCHEMA, type EngineStatus, type StreamEnd } from '../wire/answers.ts';
 import { bindSocket, forwardTo } from '../handoff/bind.ts';
 import type { Streams } from './streams.ts';
 
@@ -42,6 +42,10 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   const { streams } = options;
   app.get('/v1/engine', () => options.status());
   app.get('/v1/streams', () => ({ schema: SCHEMA, streams: streams.rows() }));
+  app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }): StreamEnd => {
+    const lost = streams.lost(params.id);
+    return { schema: SCHEMA, ...(lost === undefined ? {} : { lost }) };
+  });
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (streams.end(request.params.id, 'bmuxd streams')) return reply.code(202).send({ schema: SCHEMA });
     return reply

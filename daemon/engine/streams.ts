@@ -5,7 +5,7 @@ import type { StreamInfo, StreamRow } from '../wire/answers.ts';
 import { startReading } from '../handoff/socket.ts';
 import { addressOf } from '../hello/address.ts';
 import { Incompatible } from '../hello/verdict.ts';
-import { Splice } from '../splice/splice.ts';
+import { Splice, type SpliceOptions } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
 import { askedFor, warningsOf, type Plan } from '../wire/plan.ts';
 import type { Caller } from './caller.ts';
@@ -32,9 +32,14 @@ export interface StreamsOptions extends OpenDeps {
   readonly onIdle: () => void;
 }
 
+/** Broken streams that are remembered: a client asks in the moment that its own has ended. */
+const MAX_LOST = 1024;
+
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #entries = new Map<string, Entry>();
+  /** Why streams broke, by id, the latest ones. On its own socket a client reads an ordinary end: a Unix socket has no other. */
+  readonly #lost = new Map<string, string>();
   #next = 1;
 
   constructor(options: StreamsOptions) {
@@ -55,6 +60,11 @@ export class Streams {
 
   rows(): StreamRow[] {
     return [...this.#entries.values()].map((entry) => this.#row(entry));
+  }
+
+  /** Why a stream broke; undefined when it did not, or too long ago. */
+  lost(id: string): string | undefined {
+    return this.#lost.get(id);
   }
 
   /** Opens the plan's stream, answers the client, and joins the two. */
@@ -158,7 +168,15 @@ export class Streams {
   #join(entry: Entry, { socket, head }: Caller, remote: Duplex): Splice['done'] {
     // The first bytes came with the request; everything else follows them in order.
     if (head.length > 0) socket.unshift(head);
-    const splice = new Splice({ client: socket, remote, spill: this.#options.spill() });
+    const onLost: SpliceOptions['onLost'] = (reason, why) => {
+      this.#lost.set(
+        entry.id,
+        reason === 'remote lost' ? `the connection to its server was lost: ${why}` : why,
+      );
+      const [oldest] = this.#lost.keys();
+      if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest);
+    };
+    const splice = new Splice({ client: socket, remote, spill: this.#options.spill(), onLost });
     entry.splice = splice;
     startReading(socket);
     remote.resume();

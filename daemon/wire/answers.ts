@@ -33,6 +33,13 @@ export interface StreamRow {
   readonly bytesDown: number;
 }
 
+/** `GET /v1/streams/ID/end` on an engine's own socket. */
+export interface StreamEnd {
+  readonly schema: typeof SCHEMA;
+  /** Why the stream broke; absent when it did not, and when nothing is known of it any more. */
+  readonly lost?: string;
+}
+
 export interface StreamList {
   readonly schema: typeof SCHEMA;
   readonly streams: readonly StreamRow[];

@@ -192,7 +192,7 @@ t.test('what was said before a close reaches stdout', async (t) => {
       },
     });
     const stdin = new PassThrough();
-    const ended = failureOf(bridge({ stream, stdin, stdout, wasCut: () => Promise.resolve(false) }));
+    const ended = failureOf(bridge({ stream, stdin, stdout, whyLost: () => Promise.resolve(undefined) }));
     accepted?.write('first');
     await waitFor('the first word', () => said.length === 1);
     accepted?.write(' last');

@@ -68,6 +68,36 @@ t.test('with the daemon', async (t) => {
     t.equal(await new Promise((resolve) => child.once('exit', resolve)), 0);
   });
 
+  for (const stdinEnds of [false, true])
+    await t.test(
+      `a connection to the server that broke is no end, stdin ${stdinEnds ? 'had ended' : 'goes on'}`,
+      async (t) => {
+        const child = bmuxd.spawnShim([]);
+        t.teardown(() => child.kill('SIGKILL'));
+        let stderr = '';
+        child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+        await isLive();
+        const ended = once(child, 'close');
+        // What is left unread makes the server's close a reset.
+        server.hold();
+        t.teardown(() => server.release());
+        const pings = [1n, 2n, 3n].map((id) => encodeRequestFrame(4, id, { type: 'ping' }));
+        const sent = Buffer.concat(pings);
+        if (stdinEnds) child.stdin?.end(sent);
+        else child.stdin?.write(sent);
+        await waitFor('the pings to be passed on', async () => {
+          const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+          return streams[0]?.bytesUp === sent.length;
+        });
+        server.dropAll();
+        t.same(await ended, [1, null]);
+        t.match(
+          stderr,
+          /^the stream through bmuxd broke: the connection to its server was lost: read ECONNRESET\n/,
+        );
+      },
+    );
+
   await t.test('the end of an engine that was killed is none of the server', async (t) => {
     const child = bmuxd.spawnShim([]);
     t.teardown(() => child.kill('SIGKILL'));
