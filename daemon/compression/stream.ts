@@ -1,6 +1,8 @@
 // A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (spec/wire.md §4).
 import { Duplex } from 'node:stream';
+import { onSilence } from '../base/deadline.ts';
 import { asFailure, fail } from '../wire/fail.ts';
+import { LIMITS } from '../wire/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
 import { decodeBlock, encodeBlock } from './zstd.ts';
 
@@ -38,6 +40,8 @@ class CompressedStream extends Duplex {
   #innerEnded = false;
   /** What broke the inner stream, until the reader has got what had come before. */
   #failed: Error | undefined;
+  /** Ends the wait for the reader. */
+  #taken: () => void = () => undefined;
   /** The reader wants more: `_read` was called and push has not said stop since. */
   #wanted = false;
   #pumping = false;
@@ -78,6 +82,7 @@ class CompressedStream extends Duplex {
 
   override _read(): void {
     this.#wanted = true;
+    if (this.#failed !== undefined) this.#waitForReader(this.#failed);
     this.#pump();
   }
 
@@ -90,12 +95,17 @@ class CompressedStream extends Duplex {
   }
 
   override _final(done: Done): void {
+    const ended = (error?: Error | null): void => {
+      if (error && this.#inner.destroyed) this.#waiting = done;
+      else done(error);
+    };
     if (this.#inner.destroyed) this.#waiting = done;
     else if (this.#inner.writableFinished) done();
-    else this.#inner.end(done);
+    else this.#inner.end(ended);
   }
 
   override _destroy(error: Error | null, done: Done): void {
+    this.#taken();
     this.#inner.destroy(error ?? undefined);
     this.#resumeWriting(error ?? cancelled());
     done(error);
@@ -108,7 +118,14 @@ class CompressedStream extends Duplex {
       for (let left: unknown = this.#inner.read(); Buffer.isBuffer(left); left = this.#inner.read())
         this.#blocks.push(left);
     });
+    this.#waitForReader(error);
     this.#pump();
+  }
+
+  /** A reader that takes nothing any more is not waited for. */
+  #waitForReader(error: Error): void {
+    this.#taken();
+    this.#taken = onSilence(LIMITS.lingerMs, () => this.destroy(error));
   }
 
   /** Runs a step over the peer's bytes; what is wrong with them ends this stream and the inner one. */

@@ -134,11 +134,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const maybeLeave = (): void => {
     if (state !== 'draining' || streams.size > 0) return;
     clearTimeout(grace);
-    // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
+    // The last client may still ask how its stream ended. An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
     const seconds = doors.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
+    const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
     grace = setTimeout(() => {
       if (streams.size === 0) void leave();
-    }, seconds * 1000);
+    }, ms);
   };
   const spares = new EngineSpares({
     settings: () => settings,

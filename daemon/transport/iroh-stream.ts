@@ -70,7 +70,7 @@ export class IrohStream extends Duplex {
       }
     } catch (error) {
       this.#finished = true;
-      done(irohError(error));
+      done(writeError(error));
       return;
     }
     done();
@@ -84,7 +84,7 @@ export class IrohStream extends Duplex {
     try {
       await this.#finish();
     } catch (error) {
-      done(irohError(error));
+      done(writeError(error));
       return;
     }
     done();
@@ -128,4 +128,9 @@ export class IrohStream extends Duplex {
     // The peer neither ends nor goes. Stop its sending; behind a pending read this waits until the connection closes, and costs nothing.
     await this.#parts.receive.stop(0n).catch(() => undefined);
   }
+}
+
+/** Whether the peer has stopped this side only, or is lost, is the reading's to say. */
+function writeError(error: unknown): Error {
+  return Object.assign(irohError(error), { code: 'EPIPE' });
 }

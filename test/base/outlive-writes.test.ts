@@ -30,17 +30,39 @@ t.test('a peer that takes nothing more and does not end: the write fails after t
   t.same(errors, ['write EPIPE']);
 });
 
-t.test('the time counts while somebody reads', async (t) => {
-  const { stream, errors } = peer('ECONNRESET', 50);
-  stream.pause().write('x');
-  stream.push('the last word');
-  await new Promise((resolve) => setTimeout(resolve, 300));
+t.test('what comes begins that time anew', async (t) => {
+  const { stream, errors } = peer('EPIPE', 400);
+  stream.resume().write('x');
+  for (let count = 0; count < 12; count += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    stream.push('more');
+  }
   t.equal(stream.destroyed, false);
-  let read = '';
-  stream.on('data', (chunk: Buffer) => (read += chunk.toString())).resume();
   stream.push(null);
   await waitFor('the stream to be closed', () => stream.closed);
-  t.same([read, errors], ['the last word', []]);
+  t.same(errors, []);
+});
+
+t.test('a connection that was reset: what had come, and then the error instead of an end', async (t) => {
+  const { stream, errors } = peer('ECONNRESET', 60_000);
+  let ended = false;
+  stream.on('end', () => (ended = true)).pause();
+  stream.write('x');
+  stream.push('the last word');
+  stream.push(null);
+  await waitFor('the error', () => errors.length > 0);
+  t.same([String(stream.read()), ended, errors], ['the last word', false, ['write ECONNRESET']]);
+});
+
+t.test('whoever writes is not held back, and hears of the end of it', async (t) => {
+  const { stream } = peer('EPIPE', 60_000);
+  stream.resume();
+  await new Promise((resolve) => stream.write('x', resolve));
+  await new Promise((resolve) => stream.write('y', resolve));
+  await new Promise<void>((resolve) => stream.end(resolve));
+  t.equal(stream.destroyed, false);
+  stream.push(null);
+  await waitFor('the stream to be closed', () => stream.closed);
 });
 
 t.test('every other error is one at once', async (t) => {

@@ -1,6 +1,7 @@
 // A compressed stream whose peer leaves or breaks: what had come by then is the reader's.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { outliveWrites } from '../../daemon/base/outlive-writes.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
@@ -30,21 +31,28 @@ t.test('a peer that answers and closes while we still send', async (t) => {
   t.same(errors, []);
 });
 
-t.test('a peer that breaks, and a slow reader who still sends', async (t) => {
-  const { client: near, accepted: far } = await pairs.open();
-  const { client, accepted } = await pairs.open();
-  const stream = compressed(near);
-  const splice = new Splice({ client: accepted, remote: stream, spill: 65_536 });
-  const block = encodeBlock(Buffer.alloc(60_000));
-  far.write(Buffer.concat(Array.from({ length: 40 }, () => block)));
-  accepted.resume();
-  stream.resume();
-  await waitFor('all to arrive', () => near.bytesRead === 40 * block.length);
-  near.destroy(new Error('read ECONNRESET'));
-  client.write('nobody takes it any more');
-  await waitFor('it to be passed on', () => splice.bytesUp > 0);
-  t.ok(splice.bytesDown < 40 * 60_000, 'the reader is slow');
-  t.equal((await readAll(client)).length, 40 * 60_000);
-  client.end();
-  t.match(await splice.done, { reason: 'remote lost', why: 'read ECONNRESET' });
-});
+for (const ends of [false, true])
+  t.test(`a peer that breaks, and a slow reader who ${ends ? 'has ended' : 'still sends'}`, async (t) => {
+    const { client: near, accepted: far } = await pairs.open();
+    const { client, accepted } = await pairs.open();
+    const stream = compressed(near);
+    const splice = new Splice({ client: accepted, remote: stream, spill: 65_536 });
+    const block = encodeBlock(Buffer.alloc(60_000));
+    far.pause().write(Buffer.concat(Array.from({ length: 40 }, () => block)));
+    accepted.resume();
+    stream.resume();
+    await waitFor('all to arrive', () => near.bytesRead === 40 * block.length);
+    // Until a write is under way, and no more: an end can still be said after it.
+    while (near.writableLength === 0) {
+      client.write(randomBytes(1000));
+      await pause(1);
+    }
+    if (ends) client.end();
+    else client.write('nobody takes it any more');
+    await waitFor('it to be passed on', () => accepted.readableLength === 0 && near.writableEnded === ends);
+    t.ok(splice.bytesDown < 40 * 60_000, 'the reader is slow');
+    near.destroy(new Error('read ECONNRESET'));
+    t.equal((await readAll(client)).length, 40 * 60_000);
+    if (!ends) client.end();
+    t.match(await splice.done, { reason: 'remote lost', why: 'read ECONNRESET' });
+  });

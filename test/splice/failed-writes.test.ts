@@ -67,3 +67,14 @@ t.test('what a client has sent reaches the server, although it has left', async 
   server.end();
   t.match(await endOf(t, all), { reason: 'client lost' });
 });
+
+t.test('both sides leave while nothing moves any more in either direction', async (t) => {
+  const all = await pairs.spliced({ endMs: 500 });
+  const { client, server } = all;
+  client.pause();
+  server.pause();
+  await Promise.all([fill(client), fill(server)]);
+  client.destroy();
+  server.destroy();
+  t.match((await endOf(t, all)).reason, /lost|finished/);
+});
