@@ -134,8 +134,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const maybeLeave = (): void => {
     if (state !== 'draining' || streams.size > 0) return;
     clearTimeout(grace);
-    // The last client may still ask how its stream ended. An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
+    // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
     const seconds = doors.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
+    // The client of the last stream may still ask how that ended.
     const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
     grace = setTimeout(() => {
       if (streams.size === 0) void leave();
