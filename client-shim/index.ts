@@ -8,7 +8,6 @@ import type { StreamInfo } from '../daemon/wire/answers.ts';
 import { whitelisted } from '../daemon/wire/caller-env.ts';
 import { fail } from '../daemon/wire/fail.ts';
 import { asciiJson } from '../daemon/wire/header.ts';
-import { LIMITS } from '../daemon/wire/limits.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/wire/request-types.ts';
 import { askForStream } from './connect.ts';
 import { controlSocketOf, workingDirectory } from './control-socket.ts';
@@ -91,6 +90,6 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,
   });
-  outliveWrites(socket, LIMITS.lingerMs);
+  outliveWrites(socket);
   return { stream: socket, info };
 }

@@ -18,9 +18,10 @@ const RESET = 'ECONNRESET';
  * now on `stream` is read to its end first, and then destroyed: without an error when the peer had ended. What is written meanwhile is taken
  * and goes nowhere: to hold it back would hold back whoever is to hear of the end.
  *
- * A peer that neither reads nor says anything has so many ms, and so has a reader that takes nothing; then the error comes after all.
+ * `silenceMs`: so long a peer that takes nothing more may say nothing, and a reader here take nothing; then the error comes after all.
+ * Without it the peer is one that is sure to end.
  */
-export function outliveWrites(stream: Duplex, silenceMs: number): void {
+export function outliveWrites(stream: Duplex, silenceMs?: number): void {
   let failed = false;
   const swallowing =
     (done: Done): Done =>
@@ -55,7 +56,7 @@ export function outliveWrites(stream: Duplex, silenceMs: number): void {
   };
 }
 
-function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: number): void {
+function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: number | undefined): void {
   if (stream.readableEnded) {
     stream.destroy();
     return;
@@ -63,7 +64,7 @@ function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: numbe
   let heard: () => void = () => undefined;
   const wait = (): void => {
     heard();
-    heard = onSilence(silenceMs, () => stream.destroy(error));
+    if (silenceMs !== undefined) heard = onSilence(silenceMs, () => stream.destroy(error));
   };
   wait();
   const push = stream.push.bind(stream);

@@ -113,11 +113,13 @@ class CompressedStream extends Duplex {
 
   /** The inner stream is destroyed, but what is in its buffer can still be read. */
   #fail(error: Error): void {
+    if (this.destroyed) return;
     this.#failed = error;
     this.#attempt(() => {
       for (let left: unknown = this.#inner.read(); Buffer.isBuffer(left); left = this.#inner.read())
         this.#blocks.push(left);
     });
+    if (this.destroyed) return;
     this.#waitForReader(error);
     this.#pump();
   }

@@ -66,7 +66,8 @@ export function adopt(arrived: unknown): Socket | undefined {
 
 function ours(handle: Handle): Socket {
   const socket = socketReading(handle);
-  outliveWrites(socket, LIMITS.lingerMs);
+  // A client that has left has no more to give than lies in the kernel.
+  outliveWrites(socket, LIMITS.endMs);
   return socket;
 }
 

@@ -191,8 +191,9 @@ export class Splice {
     if (this.#reason === 'finished') {
       this.#reason = reason;
       this.#why = why;
-      if ((reason === 'remote lost' && !this.#down.sourceEnded) || reason === 'out of time')
-        this.#onLost?.(reason, why);
+      // Who has got everything and the end has lost nothing.
+      const whole = reason === 'remote lost' ? this.#down.sourceEnded : this.#down.ended;
+      if ((reason === 'remote lost' || reason === 'out of time') && !whole) this.#onLost?.(reason, why);
     }
     switch (reason) {
       case 'remote lost':

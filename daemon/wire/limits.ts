@@ -6,8 +6,8 @@ export const LIMITS = {
   silenceMs: 1500,
   /** ms that question may take: a control process answers it in about 1 ms. */
   healthMs: 500,
-  /** ms a client may ask at the end of its stream whether the engine lives; it takes about 1. */
-  endAskedMs: 80,
+  /** ms a client may ask at the end of its stream whether it was lost; it takes about 1, and more where the engine is busy. */
+  endAskedMs: 500,
   /** ms a client goes on looking for a daemon that is just being replaced; a start takes 182 to 315 ms (notes on the platform). */
   replacedMs: 5000,
   /** ms between two tries to reach it. */

@@ -56,3 +56,14 @@ for (const ends of [false, true])
     if (!ends) client.end();
     t.match(await splice.done, { reason: 'remote lost', why: 'read ECONNRESET' });
   });
+
+t.test('a stream that is destroyed waits for no reader', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length;
+  const { client: near } = await pairs.open();
+  const before = timers();
+  const stream = compressed(near);
+  const gone = new Promise<void>((resolve) => near.once('close', () => resolve()));
+  stream.on('error', () => undefined).destroy(new Error('of its own'));
+  await gone;
+  t.equal(timers(), before);
+});

@@ -41,7 +41,7 @@ t.test('the same when the client reads slowly, and has sent more than anybody ta
   client.pause();
   const taken = await fill(server);
   server.destroy();
-  await fill(client);
+  client.write(Buffer.alloc(2_000_000));
   let read = 0;
   client.on('data', (chunk: Buffer) => (read += chunk.length));
   client.resume();
@@ -77,4 +77,31 @@ t.test('both sides leave while nothing moves any more in either direction', asyn
   client.destroy();
   server.destroy();
   t.match((await endOf(t, all)).reason, /lost|finished/);
+});
+
+t.test('a client that was killed while its server reads nothing of it', async (t) => {
+  const all = await pairs.spliced({ endMs: 500 });
+  const { client, server } = all;
+  server.pause();
+  await fill(client);
+  client.destroy();
+  await waitFor('the client to be gone', () => client.closed);
+  server.write('answer');
+  // No byte of the server's says that it goes: the client is given up all the same.
+  t.match(await endOf(t, all), { reason: 'client lost', cut: 'remote' });
+});
+
+t.test('who is told: a stream is lost when something of it has not come', async (t) => {
+  const told: string[] = [];
+  const all = await pairs.spliced({ endMs: 100, onLost: (reason) => told.push(reason) });
+  all.server.end('answer');
+  t.equal((await readAll(all.client)).toString(), 'answer');
+  // The client has got everything, and stays too long.
+  t.match(await endOf(t, all), { reason: 'out of time' });
+  const cut = await pairs.spliced({ onLost: (reason) => told.push(reason) });
+  cut.inner[1].destroy(new Error('read ECONNRESET'));
+  await readAll(cut.client);
+  cut.client.end();
+  await endOf(t, cut);
+  t.same(told, ['remote lost']);
 });

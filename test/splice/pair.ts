@@ -25,7 +25,9 @@ export interface Pairs {
   /** `[near, far]`, both half-open. */
   pair(): Promise<readonly [Socket, Socket]>;
   /** Two of them, their inner ends joined and reading. */
-  spliced(options?: Partial<Pick<SpliceOptions, 'spill' | 'endMs' | 'lingerMs'>>): Promise<Spliced>;
+  spliced(
+    options?: Partial<Pick<SpliceOptions, 'spill' | 'endMs' | 'lingerMs' | 'onLost'>>,
+  ): Promise<Spliced>;
   close(): Promise<void>;
 }
 
