@@ -1,6 +1,7 @@
 // A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (spec/wire.md §4).
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/deadline.ts';
+import { unread } from '../base/unread.ts';
 import { asFailure, fail } from '../wire/fail.ts';
 import { LIMITS } from '../wire/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
@@ -116,8 +117,7 @@ class CompressedStream extends Duplex {
     if (this.destroyed) return;
     this.#failed = error;
     this.#attempt(() => {
-      for (let left: unknown = this.#inner.read(); Buffer.isBuffer(left); left = this.#inner.read())
-        this.#blocks.push(left);
+      for (const chunk of unread(this.#inner)) this.#blocks.push(chunk);
     });
     if (this.destroyed) return;
     this.#waitForReader(error);

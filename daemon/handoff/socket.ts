@@ -1,6 +1,7 @@
 // The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
 import { Socket } from 'node:net';
 import { outliveWrites } from '../base/outlive-writes.ts';
+import { unread } from '../base/unread.ts';
 import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
 import { LIMITS } from '../wire/limits.ts';
 
@@ -30,12 +31,7 @@ export function startReading(socket: Socket): void {
 /** Stops reading and takes everything that was read so far: `head` first (what came with the upgrade), then the socket's buffer. */
 export function takeRead(socket: Socket, head: Buffer): Buffer {
   stopReading(socket);
-  const parts: Buffer[] = head.length > 0 ? [head] : [];
-  for (;;) {
-    const chunk: unknown = socket.read();
-    if (!Buffer.isBuffer(chunk)) break;
-    parts.push(chunk);
-  }
+  const parts: Buffer[] = [...(head.length > 0 ? [head] : []), ...unread(socket)];
   // read() may have asked for more.
   stopReading(socket);
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);

@@ -3,6 +3,7 @@
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
+import { unread } from '../base/unread.ts';
 import { endGracefully } from '../transport/end.ts';
 import { fail, revive } from '../wire/fail.ts';
 import type { Epoch } from '../wire/plan.ts';
@@ -238,8 +239,7 @@ export class OptimisticStream extends Duplex {
   readonly #onError = (error: Error): void => {
     if (this.#state === 'confirmed') {
       // Whoever reads a broken stream to its last byte must find that here.
-      for (let left: unknown = this.#inner?.read(); Buffer.isBuffer(left); left = this.#inner?.read())
-        this.push(left);
+      if (this.#inner !== undefined) for (const chunk of unread(this.#inner)) this.push(chunk);
       this.destroy(error);
     } else this.#broken(fail('hello_promise_broken', { why: textOf(error) }, error));
   };

@@ -1,5 +1,6 @@
 // One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
 import type { Duplex } from 'node:stream';
+import { unread } from '../base/unread.ts';
 import { giveBack } from '../transport/read-buffers.ts';
 
 export interface FlowOptions {
@@ -215,8 +216,7 @@ export class Flow {
   /** No byte comes after those that are here: `from` broke. What waits, in it as well, is still handed on, and the end after it. */
   cut(): void {
     this.#from.off('data', this.#onData);
-    for (let left: unknown = this.#from.read(); Buffer.isBuffer(left); left = this.#from.read())
-      this.#onData(left);
+    for (const chunk of unread(this.#from)) this.#onData(chunk);
     this.#onSourceEnd();
   }
 

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { Failure } from '../../client-shim/index.ts';
 import type { StreamList } from '../../daemon/wire/answers.ts';
 import { encodeRequestFrame } from '../../daemon/wire/ipc.ts';
@@ -49,6 +49,16 @@ t.test('with the daemon', async (t) => {
       return streams.some((row) => row.state === 'live');
     });
 
+  /** A `bmux-stream` with its stream, and what it will have said. */
+  const live = async (t: Test) => {
+    const child = bmuxd.spawnShim([]);
+    t.teardown(() => child.kill('SIGKILL'));
+    let stderr = '';
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    await isLive();
+    return { child, ended: once(child, 'close'), stderr: () => stderr };
+  };
+
   await t.test('bytes both ways, and the end of stdin is an end of half the stream', async (t) => {
     const pings = [1n, 2n, 3n].map((id) => encodeRequestFrame(4, id, { type: 'ping' }));
     const ran = await bmuxd.shim(['local', '--client-name', 'shim-test'], Buffer.concat(pings));
@@ -72,12 +82,7 @@ t.test('with the daemon', async (t) => {
     await t.test(
       `a connection to the server that broke is no end, stdin ${stdinEnds ? 'had ended' : 'goes on'}`,
       async (t) => {
-        const child = bmuxd.spawnShim([]);
-        t.teardown(() => child.kill('SIGKILL'));
-        let stderr = '';
-        child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-        await isLive();
-        const ended = once(child, 'close');
+        const { child, ended, stderr } = await live(t);
         // What is left unread makes the server's close a reset.
         server.hold();
         t.teardown(() => server.release());
@@ -92,22 +97,17 @@ t.test('with the daemon', async (t) => {
         server.dropAll();
         t.same(await ended, [1, null]);
         t.match(
-          stderr,
+          stderr(),
           /^the stream through bmuxd broke: the connection to its server was lost: read ECONNRESET\n/,
         );
       },
     );
 
   await t.test('the end of an engine that was killed is none of the server', async (t) => {
-    const child = bmuxd.spawnShim([]);
-    t.teardown(() => child.kill('SIGKILL'));
-    let stderr = '';
-    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    await isLive();
-    const ended = once(child, 'close');
+    const { ended, stderr } = await live(t);
     process.kill(await bmuxd.enginePid(), 'SIGKILL');
     t.same(await ended, [1, null]);
-    t.match(stderr, /^the stream through bmuxd broke: its engine has died\n/);
+    t.match(stderr(), /^the stream through bmuxd broke: its engine has died\n/);
     await bmuxd.enginePid();
   });
 
