@@ -1,8 +1,8 @@
 // What a bulk client orders from the bulk server after the Hello, and the small exchange before the bytes flow.
 import type { Duplex } from 'node:stream';
-import { Writer } from '../daemon/wire/codec.ts';
-import { FrameReader } from '../daemon/wire/frame.ts';
-import { defaultContract, encodeRequestFrame } from '../daemon/wire/ipc.ts';
+import { Writer } from '../daemon/bmux-ipc/codec.ts';
+import { FrameReader } from '../daemon/bmux-ipc/frame.ts';
+import { defaultContract, encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
 
 /** Of bytes: noise does not compress; of text zstd makes a fifth, of a listing a sixth. */
 export type Kind = 'noise' | 'text' | 'listing';

@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { IrohRoute } from '../daemon/wire/plan.ts';
+import type { IrohRoute } from '../daemon/engine-protocol/plan.ts';
 import { startDelayProxy } from '../test/embedded/delay-proxy.ts';
 import { launchEmbedded } from '../test/embedded/launch.ts';
 import type { EmbeddedOptions } from '../test/embedded/options.ts';

@@ -10,14 +10,14 @@ import {
   readRaw,
   type RawConnection,
   type RawEndpoint,
-} from '../daemon/transport/iroh-binding.ts';
+} from '../daemon/transport/iroh/binding.ts';
 import { INVOKE_SERVICE, noiseOf, type Kind, type Order } from './bulk-order.ts';
 import { moveThroughBroker, startBulkFar } from './bulk.ts';
 import { SETTINGS } from './far.ts';
 import { timed, type Bench, type Goal, type Measure } from './measure.ts';
-import { FrameReader } from '../daemon/wire/frame.ts';
-import { defaultContract, encodeRequestFrame } from '../daemon/wire/ipc.ts';
-import { Writer } from '../daemon/wire/codec.ts';
+import { FrameReader } from '../daemon/bmux-ipc/frame.ts';
+import { defaultContract, encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
+import { Writer } from '../daemon/bmux-ipc/codec.ts';
 
 const MB = 1e6;
 

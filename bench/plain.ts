@@ -3,11 +3,12 @@ import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { Deadline } from '../daemon/base/deadline.ts';
+import { Deadline } from '../daemon/base/async/deadline.ts';
 import { compressed } from '../daemon/compression/stream.ts';
-import { IrohEndpoint } from '../daemon/transport/iroh.ts';
-import { authenticate } from '../daemon/transport/ssh-auth.ts';
-import type { Compression, IrohRoute } from '../daemon/wire/plan.ts';
+import { IrohEndpoint } from '../daemon/transport/iroh/endpoint.ts';
+import { authenticate } from '../daemon/transport/ssh-auth/authenticate.ts';
+import type { Compression } from '../daemon/bmux-ipc/epoch.ts';
+import type { IrohRoute } from '../daemon/engine-protocol/plan.ts';
 
 /** A fresh connection. */
 export interface Plain {

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 import { TestClient } from '../test/embedded/client.ts';
-import { encodeRequestFrame } from '../daemon/wire/ipc.ts';
+import { encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
 import { timed } from './measure.ts';
 
 /** ms a program of a measure may take. */

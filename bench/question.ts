@@ -1,7 +1,7 @@
 // Asks a question of the real CLI through a program that bridges its stdin and stdout.
 import { spawn } from 'node:child_process';
-import { decodeEnvelope } from '../daemon/wire/ipc.ts';
-import { FrameReader } from '../daemon/wire/frame.ts';
+import { decodeEnvelope } from '../daemon/bmux-ipc/ipc.ts';
+import { FrameReader } from '../daemon/bmux-ipc/frame.ts';
 import type { Question } from '../test/real/index.ts';
 
 /** ms for the whole question. */

@@ -1,9 +1,9 @@
 // The control socket as fast as a client can use it: the request and its first bytes in one write.
 import { connect, type Socket } from 'node:net';
-import { whitelisted } from '../daemon/wire/caller-env.ts';
-import { asciiJson } from '../daemon/wire/header.ts';
-import { defaultContract, encodeRequestFrame } from '../daemon/wire/ipc.ts';
-import { STREAM_PROTOCOL } from '../daemon/wire/upgrade.ts';
+import { whitelisted } from '../daemon/api/caller-env.ts';
+import { asciiJson } from '../daemon/api/header.ts';
+import { defaultContract, encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
+import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 
 const PING = encodeRequestFrame(4, 2n, { type: 'ping' });

@@ -1,8 +1,8 @@
 // Reads the daemon's answer to an upgrade: the head of an HTTP answer, and what it means.
 import { Failure } from '../daemon/base/failure.ts';
-import type { StreamEnd, StreamInfo } from '../daemon/wire/answers.ts';
-import { fail } from '../daemon/wire/fail.ts';
-import { failureIn } from '../daemon/wire/problem.ts';
+import type { StreamEnd, StreamInfo } from '../daemon/api/answers.ts';
+import { fail } from '../daemon/errors/fail.ts';
+import { failureIn } from '../daemon/errors/problem.ts';
 
 /** An HTTP answer whose head is whole. */
 export interface Answer {
@@ -34,7 +34,7 @@ export function readAnswer(bytes: Buffer): Answer | undefined {
 export function infoIn(answer: Answer): StreamInfo | undefined {
   try {
     const info: unknown = JSON.parse(answer.headers['bmux-stream'] ?? '');
-    // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
+    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
     return typeof info === 'object' && info !== null && 'id' in info ? (info as StreamInfo) : undefined;
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
 // The arguments of `bmux-stream`, read by hand: a parser would cost the hot path more than the stream itself.
 import type { Failure } from '../daemon/base/failure.ts';
-import { fail } from '../daemon/wire/fail.ts';
+import { fail } from '../daemon/errors/fail.ts';
 import type { OpenStreamOptions } from './index.ts';
 
 export const HELP = `Usage: bmux-stream [TARGET] [OPTIONS]

@@ -1,7 +1,7 @@
 // stdin and stdout to a stream, as `ssh -W` does: half-close both ways, done when the server has said its last byte.
 import type { Duplex, Readable, Writable } from 'node:stream';
-import { unread } from '../daemon/base/unread.ts';
-import { fail } from '../daemon/wire/fail.ts';
+import { unread } from '../daemon/base/streams/take-buffered.ts';
+import { fail } from '../daemon/errors/fail.ts';
 
 export interface BridgeOptions {
   readonly stream: Duplex;

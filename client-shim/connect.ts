@@ -1,9 +1,9 @@
 // The client's side of the control socket: one HTTP upgrade written by hand, because a CLI pays for every module that it loads.
 import { connect, type Socket } from 'node:net';
-import type { StreamInfo } from '../daemon/wire/answers.ts';
-import { fail } from '../daemon/wire/fail.ts';
-import { LIMITS } from '../daemon/wire/limits.ts';
-import { STREAM_PROTOCOL } from '../daemon/wire/upgrade.ts';
+import type { StreamInfo } from '../daemon/api/answers.ts';
+import { fail } from '../daemon/errors/fail.ts';
+import { LIMITS } from '../daemon/base/limits.ts';
+import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
 import { infoIn, readAnswer, refusalIn } from './answer.ts';
 import { isAnswering } from './probe.ts';
 

@@ -2,7 +2,7 @@
 import { lstatSync } from 'node:fs';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
-import { fail } from '../daemon/wire/fail.ts';
+import { fail } from '../daemon/errors/fail.ts';
 
 /** Path of the control socket. Throws `runtime_dir_insecure` when its folder is somebody else's: they would read what is asked, and answer it. */
 export function controlSocketOf(env: Env): string {

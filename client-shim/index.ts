@@ -2,18 +2,18 @@
 import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
-import { outliveWrites } from '../daemon/base/outlive-writes.ts';
+import { outliveWrites } from '../daemon/base/streams/drain-after-write-error.ts';
 import type { Env } from '../daemon/base/paths.ts';
-import type { StreamInfo } from '../daemon/wire/answers.ts';
-import { whitelisted } from '../daemon/wire/caller-env.ts';
-import { fail } from '../daemon/wire/fail.ts';
-import { asciiJson } from '../daemon/wire/header.ts';
-import type { RequestContract, Scope, StreamRequest } from '../daemon/wire/request-types.ts';
+import type { StreamInfo } from '../daemon/api/answers.ts';
+import { whitelisted } from '../daemon/api/caller-env.ts';
+import { fail } from '../daemon/errors/fail.ts';
+import { asciiJson } from '../daemon/api/header.ts';
+import type { RequestContract, Scope, StreamRequest } from '../daemon/api/request-types.ts';
 import { askForStream } from './connect.ts';
 import { controlSocketOf, workingDirectory } from './control-socket.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
-export type { StreamInfo } from '../daemon/wire/answers.ts';
+export type { StreamInfo } from '../daemon/api/answers.ts';
 
 /** ms that a client waits for its stream when it names no time itself; a target's own connect_timeout_ms (8 s) is shorter. */
 export const DEFAULT_BUDGET_MS = 120_000;

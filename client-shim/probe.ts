@@ -3,8 +3,8 @@ import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
-import type { StreamEnd } from '../daemon/wire/answers.ts';
-import { LIMITS } from '../daemon/wire/limits.ts';
+import type { StreamEnd } from '../daemon/api/answers.ts';
+import { LIMITS } from '../daemon/base/limits.ts';
 import { endIn, readAnswer } from './answer.ts';
 
 /**

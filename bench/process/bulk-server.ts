@@ -2,8 +2,8 @@
 // Unix socket and on TLS without a gateway between. argv[2]: `{path, tls?: {certPem, keyPem}}`. One line of JSON when it listens.
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { Reader, Writer } from '../../daemon/wire/codec.ts';
-import { FrameReader } from '../../daemon/wire/frame.ts';
+import { Reader, Writer } from '../../daemon/bmux-ipc/codec.ts';
+import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import {
   decodeEnvelope,
   decodeRequest,
@@ -12,7 +12,7 @@ import {
   negotiate,
   REQUIRED_CAPABILITIES,
   type Response,
-} from '../../daemon/wire/ipc.ts';
+} from '../../daemon/bmux-ipc/ipc.ts';
 import { pour, SERVICE_ANSWER, supplies, type Order } from '../bulk-order.ts';
 
 export interface BulkServerOptions {

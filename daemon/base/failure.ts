@@ -1,4 +1,4 @@
-// The one shape of everything that can go wrong: a code of the registry (daemon/wire/registry.ts) and what a person reads.
+// The one shape of everything that can go wrong: a code of the registry (daemon/errors/registry.ts) and what a person reads.
 
 /** A failure as data, the way it crosses a process boundary. `detail` is the user-visible text, word for word. */
 export interface FailureData {
@@ -18,7 +18,7 @@ export interface FailureData {
   readonly warnings?: readonly string[];
 }
 
-/** The only error that our code throws at a user. Made by `fail` (daemon/wire/fail.ts), never by hand. */
+/** The only error that our code throws at a user. Made by `fail` (daemon/errors/fail.ts), never by hand. */
 export class Failure extends Error {
   readonly data: FailureData;
 

@@ -3,7 +3,7 @@
 import { workingDirectory } from '../../client-shim/control-socket.ts';
 import { errnoOf } from '../base/failure.ts';
 import { packageVersion } from '../base/version.ts';
-import { main } from '../cli/cli.ts';
+import { main } from '../cli/main.ts';
 import { rememberTerminal } from '../cli/terminal.ts';
 
 // A daemon may outlive its terminal.

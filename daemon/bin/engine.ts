@@ -1,10 +1,10 @@
 // Entry point of the engine process; started by control only.
 import { textOf } from '../base/failure.ts';
-import { keepHeapSmall } from '../base/heap.ts';
+import { keepHeapSmall } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
-import { runEngine } from '../engine/engine.ts';
+import { runEngine } from '../engine/main.ts';
 import { afterThrow } from '../transport/read-buffers.ts';
-import type { EngineStart } from '../wire/engine-messages.ts';
+import type { EngineStart } from '../engine-protocol/messages.ts';
 
 keepHeapSmall();
 const start = JSON.parse(process.argv[2] ?? '{}') as EngineStart;

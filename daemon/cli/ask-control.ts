@@ -2,12 +2,12 @@
 import { errnoOf, Failure, textOf } from '../base/failure.ts';
 import { controlSocketOf } from '../../client-shim/control-socket.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
-import { inTime } from '../base/deadline.ts';
+import { inTime } from '../base/async/deadline.ts';
 import type { Env } from '../base/paths.ts';
-import { ask, NoAnswer, type Answer, type Question } from '../handoff/ask.ts';
-import { fail } from '../wire/fail.ts';
-import { LIMITS } from '../wire/limits.ts';
-import { failureIn } from '../wire/problem.ts';
+import { ask, NoAnswer, type Answer, type Question } from '../sockets/http-request.ts';
+import { fail } from '../errors/fail.ts';
+import { LIMITS } from '../base/limits.ts';
+import { failureIn } from '../errors/problem.ts';
 
 /** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, `daemon_lost`, or the failure that the daemon sent. */
 export async function askControl(

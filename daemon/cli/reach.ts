@@ -1,11 +1,11 @@
 // Whether a target answers, found out over a stream of one's own that is ended again: it leaves behind what was learnt, and what is warm.
 import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
-import { fail } from '../wire/fail.ts';
-import { encodeRequestFrame } from '../wire/ipc.ts';
-import { LIMITS } from '../wire/limits.ts';
-import type { Epoch } from '../wire/plan.ts';
-import type { CommandContext } from './context.ts';
+import { fail } from '../errors/fail.ts';
+import { encodeRequestFrame } from '../bmux-ipc/ipc.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { CommandContext } from './command.ts';
 
 /** Resolves when the server itself has answered; rejects with the broker's text. Warnings about the target go to `err`. */
 export async function reach(

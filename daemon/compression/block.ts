@@ -1,6 +1,6 @@
 // Blocks of the transport compression: u32 LE compressed length, u32 LE uncompressed length, one zstd frame (spec/wire.md §4).
-import { ByteQueue } from '../wire/byte-queue.ts';
-import { fail } from '../wire/fail.ts';
+import { ByteQueue } from '../bmux-ipc/byte-queue.ts';
+import { fail } from '../errors/fail.ts';
 
 export const BLOCK_HEADER_BYTES = 8;
 

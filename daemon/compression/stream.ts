@@ -1,9 +1,9 @@
 // A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (spec/wire.md §4).
 import { Duplex } from 'node:stream';
-import { onSilence } from '../base/deadline.ts';
-import { unread } from '../base/unread.ts';
-import { asFailure, fail } from '../wire/fail.ts';
-import { LIMITS } from '../wire/limits.ts';
+import { onSilence } from '../base/async/deadline.ts';
+import { unread } from '../base/streams/take-buffered.ts';
+import { asFailure, fail } from '../errors/fail.ts';
+import { LIMITS } from '../base/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
 import { decodeBlock, encodeBlock } from './zstd.ts';
 

@@ -1,7 +1,7 @@
 // The only file that knows zstd: plain bytes to blocks and back, with contexts that live as long as the process.
 import binding from 'zstd-napi/binding.js';
 import { textOf } from '../base/failure.ts';
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 import {
   BLOCK_HEADER_BYTES,
   compressBound,

@@ -1,5 +1,5 @@
 // The engine's end of the channel to control; `process` in the entry point.
-import type { FromEngine } from '../wire/engine-messages.ts';
+import type { FromEngine } from '../engine-protocol/messages.ts';
 
 export interface Channel {
   /** False when control is gone. */

@@ -1,7 +1,7 @@
 // Where an engine's log goes: through control while that lives, else to a bounded file. Its stdio belongs to nobody else.
 import { appendFileSync, renameSync, statSync } from 'node:fs';
 import type { LogSink } from '../base/log.ts';
-import type { OneFromEngine } from '../wire/engine-messages.ts';
+import type { OneFromEngine } from '../engine-protocol/messages.ts';
 
 /** Beyond this the file becomes `.1` and a new one begins: an orphaned engine logs a line per ended stream. */
 const MAX_FILE_BYTES = 1024 * 1024;

@@ -1,8 +1,8 @@
 // What the engine tells control. What can wait goes with the next message that cannot, since each costs both processes a system call and
 // a waking: 27 µs of the engine's 300 for a hand-off [measured].
 import type { Channel } from './channel.ts';
-import { ROUTINE_EVENTS } from '../wire/answers.ts';
-import type { OneFromEngine } from '../wire/engine-messages.ts';
+import { ROUTINE_EVENTS } from '../api/answers.ts';
+import type { OneFromEngine } from '../engine-protocol/messages.ts';
 
 /** Called when the message has left, or with why it could not. */
 type Sent = (error: Error | null) => void;

@@ -1,17 +1,17 @@
 // The engine's streams: one entry from the moment a socket is taken until both its sides are closed.
 import type { Duplex } from 'node:stream';
-import { asFailure, fail } from '../wire/fail.ts';
-import type { StreamInfo, StreamRow } from '../wire/answers.ts';
-import { startReading } from '../handoff/socket.ts';
-import { addressOf } from '../hello/address.ts';
-import { Incompatible } from '../hello/verdict.ts';
+import { asFailure, fail } from '../errors/fail.ts';
+import type { StreamInfo, StreamRow } from '../api/answers.ts';
+import { startReading } from '../sockets/accepted-socket.ts';
+import { addressOf } from '../engine-protocol/address.ts';
+import { Incompatible } from '../hello/detection-error.ts';
 import { Splice, type SpliceOptions } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
-import { askedFor, warningsOf, type Plan } from '../wire/plan.ts';
-import type { Caller } from './caller.ts';
-import type { Asked } from './door-client.ts';
-import { openStream, type OpenDeps } from './open.ts';
-import type { Opened } from './opened.ts';
+import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
+import type { Caller } from './accept/client.ts';
+import type { Asked } from './accept/target-socket-client.ts';
+import { openStream, type OpenDeps } from './upstream/open.ts';
+import type { Opened } from './upstream/opened.ts';
 
 interface Entry {
   readonly id: string;

@@ -1,8 +1,8 @@
 // One candidate's attempt: open a stream, say Hello on it, and keep the stream only when the Hello was negotiated.
 import type { Duplex } from 'node:stream';
 import type { Failure } from '../base/failure.ts';
-import { asFailure } from '../wire/fail.ts';
-import { LIMITS } from '../wire/limits.ts';
+import { asFailure } from '../errors/fail.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Candidate } from './candidates.ts';
 import { handshake, type Handshake, type HelloOptions, type HelloOutcome } from './handshake.ts';
 

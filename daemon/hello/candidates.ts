@@ -1,5 +1,6 @@
 // Which epochs and compression modes to try at a target, and in which order: what is known first, what is likeliest next.
-import type { Compression, Epoch, ResolvedTarget } from '../wire/plan.ts';
+import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 
 /** One way to speak to a server. */
 export interface Candidate {

@@ -1,16 +1,16 @@
 // One Hello on one stream: send it alone, wait for the answer, say how it ended.
 import type { Duplex } from 'node:stream';
-import { onSilence } from '../base/deadline.ts';
+import { onSilence } from '../base/async/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
-import { FrameReader } from '../wire/frame.ts';
+import { FrameReader } from '../bmux-ipc/frame.ts';
 import {
   decodeEnvelope,
   decodeResponse,
   encodeRequestFrame,
   type Contract,
   type IncompatibilityReason,
-} from '../wire/ipc.ts';
-import type { Epoch } from '../wire/plan.ts';
+} from '../bmux-ipc/ipc.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
 
 /** What the server answered to a Hello. */
 export interface Negotiated {

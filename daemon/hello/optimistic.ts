@@ -1,14 +1,14 @@
 // A stream that is handed out on a promise: what opens it (a Hello, or a Ping on a spare) and the client's request leave in one flight, the
 // server's answer to it is compared and swallowed.
 import { Duplex } from 'node:stream';
-import { onSilence } from '../base/deadline.ts';
+import { onSilence } from '../base/async/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
-import { unread } from '../base/unread.ts';
+import { unread } from '../base/streams/take-buffered.ts';
 import { endGracefully } from '../transport/end.ts';
-import { fail, revive } from '../wire/fail.ts';
-import type { Epoch } from '../wire/plan.ts';
+import { fail, revive } from '../errors/fail.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { Negotiated } from './handshake.ts';
-import { PromisedAnswer, sameAnswer, type Opening } from './promise.ts';
+import { PromisedAnswer, sameAnswer, type Opening } from './expected-answer.ts';
 import { ReplayLog } from './replay.ts';
 
 type Done = (error?: Error | null) => void;

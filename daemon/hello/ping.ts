@@ -1,11 +1,11 @@
 // Proof that a negotiated stream still reaches its server: one Ping, one Pong, nothing left unread.
 import type { Duplex } from 'node:stream';
-import { onSilence } from '../base/deadline.ts';
+import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
-import { fail } from '../wire/fail.ts';
-import { FrameReader } from '../wire/frame.ts';
-import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../wire/ipc.ts';
-import type { Epoch } from '../wire/plan.ts';
+import { fail } from '../errors/fail.ts';
+import { FrameReader } from '../bmux-ipc/frame.ts';
+import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../bmux-ipc/ipc.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
 
 /** Request ids of our own Pings: clients count from 1 and never come here. */
 const FIRST_ID = 2n ** 63n;

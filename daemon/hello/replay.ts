@@ -1,7 +1,7 @@
 // Which forwarded bytes may be sent a second time: whole frames of requests that change nothing (design.md "Optimistic Hello").
-import { FrameReader } from '../wire/frame.ts';
-import { decodeEnvelope, decodeRequest } from '../wire/ipc.ts';
-import type { Epoch } from '../wire/plan.ts';
+import { FrameReader } from '../bmux-ipc/frame.ts';
+import { decodeEnvelope, decodeRequest } from '../bmux-ipc/ipc.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
 
 /** Requests that may be asked twice. */
 const HARMLESS: ReadonlySet<string> = new Set(['ping', 'whoami', 'server_status']);

@@ -1,7 +1,7 @@
 // A build is told by its executable file: size and time of change (spec/behaviour.md §2).
 import { stat } from 'node:fs/promises';
 import { buildIdFrom } from '../base/build-id.ts';
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 
 /**
  * The build id of the executable at `path`: `{size in bytes}-{mtime in whole ms since the epoch}`, 0 ms where the time is before the epoch.

@@ -1,8 +1,8 @@
 // The two checks before any connection, in their order: whose server is it, and is it the same build (spec/behaviour.md §2).
 import { quoted } from '../base/quote.ts';
-import type { StaleBuildAction } from '../wire/config-types.ts';
-import { fail } from '../wire/fail.ts';
-import type { Scope } from '../wire/request.ts';
+import type { StaleBuildAction } from '../config/bmux/types.ts';
+import { fail } from '../errors/fail.ts';
+import type { Scope } from '../api/request.ts';
 import type { ServerMeta } from './meta-format.ts';
 
 /** What the policies look at. `scope`, `policy`, `slot` and `buildId` are the request's. */

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { bmuxPaths, type Env } from '../base/paths.ts';
 import { quoted } from '../base/quote.ts';
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 import { buildIdOf } from './build-id.ts';
 import { decodeServerMeta, encodeServerMeta, type ServerMeta } from './meta-format.ts';
 import { readBounded } from './read-bounded.ts';

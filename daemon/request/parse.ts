@@ -1,8 +1,8 @@
 // From the text of a Bmux-Request header to a checked request: nothing later looks at an unchecked field.
 import { Compile } from 'typebox/compile';
 import { textOf } from '../base/failure.ts';
-import { fail } from '../wire/fail.ts';
-import { MAX_REQUEST_BYTES, RequestSchema, whitelisted, type StreamRequest } from '../wire/request.ts';
+import { fail } from '../errors/fail.ts';
+import { MAX_REQUEST_BYTES, RequestSchema, whitelisted, type StreamRequest } from '../api/request.ts';
 import { explain } from './explain.ts';
 
 const checker = Compile(RequestSchema);

@@ -1,6 +1,6 @@
 // One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
 import type { Duplex } from 'node:stream';
-import { unread } from '../base/unread.ts';
+import { unread } from '../base/streams/take-buffered.ts';
 import { giveBack } from '../transport/read-buffers.ts';
 
 export interface FlowOptions {

@@ -1,8 +1,8 @@
 // Joins a client and a remote stream: bytes both ways, half-close both ways, and one proper end whatever happens to either side.
 import type { Duplex } from 'node:stream';
-import { onSilence } from '../base/deadline.ts';
+import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
-import { LIMITS } from '../wire/limits.ts';
+import { LIMITS } from '../base/limits.ts';
 import { Flow } from './flow.ts';
 
 /** How a splice ended. `finished`: both sides came to their end. */

@@ -1,7 +1,7 @@
 // auth-state.json: the token with which the control plane is asked. Never logged, never in a text.
 import { errnoOf } from '../base/failure.ts';
 import { readBounded, strictUtf8 } from '../policy/read-bounded.ts';
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 
 /**
  * The access token in the file at `path`; undefined when there is no file. A file that is there and not understood is an error,

@@ -1,5 +1,5 @@
 // Which compression modes are tried on a remote target, likeliest first (spec/behaviour.md §3, spec/wire.md §4).
-import type { ResolvedTarget } from '../wire/plan.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
 
 /**

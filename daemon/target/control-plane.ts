@@ -1,8 +1,8 @@
 // Asks the control plane what a share link stands for: one GET, bounded in time, size and redirects (spec/behaviour.md §3, §9).
-import { inTime } from '../base/deadline.ts';
-import type { BmuxConfig } from '../wire/config-types.ts';
-import { fail } from '../wire/fail.ts';
-import type { CallerEnv } from '../wire/request.ts';
+import { inTime } from '../base/async/deadline.ts';
+import type { BmuxConfig } from '../config/bmux/types.ts';
+import { fail } from '../errors/fail.ts';
+import type { CallerEnv } from '../api/request.ts';
 import type { LookupLimits } from './inputs.ts';
 
 const DEFAULT_URL = 'https://api.bmux.run';

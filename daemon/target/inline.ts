@@ -1,6 +1,6 @@
 // Targets that are written out instead of named: tls://, https://, iroh:// (spec/behaviour.md §3, spec/v4.md §4).
-import { fail, type Code } from '../wire/fail.ts';
-import type { ResolvedTarget } from '../wire/plan.ts';
+import { fail, type Code } from '../errors/fail.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';

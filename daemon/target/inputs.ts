@@ -1,7 +1,7 @@
 // What target resolution is given. All of it is data of one request and its context; nothing is looked up in globals.
 import type { BmuxPaths } from '../base/paths.ts';
-import type { BmuxConfig } from '../wire/config-types.ts';
-import type { CallerEnv } from '../wire/request.ts';
+import type { BmuxConfig } from '../config/bmux/types.ts';
+import type { CallerEnv } from '../api/request.ts';
 
 /** How a stream to a target is compressed; `auto` follows behavior.compression of the config. */
 export type CompressionSetting = 'auto' | 'zstd' | 'none';

@@ -1,5 +1,6 @@
 // The local server of the caller's runtime dir as a target.
-import type { Epoch, ResolvedTarget } from '../wire/plan.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { RouteInputs } from './inputs.ts';
 
 /** The local server. `warnings` say why it is this one when the user may have meant another. */

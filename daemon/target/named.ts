@@ -1,7 +1,7 @@
 // Targets of `[connections.targets.NAME]`, one maker per transport (spec/behaviour.md §3).
-import type { TargetConfig, TargetTransport } from '../wire/config-types.ts';
-import { fail } from '../wire/fail.ts';
-import type { ResolvedTarget } from '../wire/plan.ts';
+import type { TargetConfig, TargetTransport } from '../config/bmux/types.ts';
+import { fail } from '../errors/fail.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { withoutBrackets } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { RouteInputs } from './inputs.ts';

@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
-import { Deadline } from '../base/deadline.ts';
+import { Deadline } from '../base/async/deadline.ts';
 import type { BmuxPaths } from '../base/paths.ts';
 import { readBounded, strictUtf8 } from '../policy/read-bounded.ts';
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 import { parseUuid } from './uuid.ts';
 
 /** How long an empty file is taken for one that bmux is just writing (it writes in two steps), ms. */

@@ -1,7 +1,7 @@
 // Target resolution: from what the user wrote to where to go, as data (spec/behaviour.md §3).
 import { quoted } from '../base/quote.ts';
-import { fail } from '../wire/fail.ts';
-import type { ResolvedTarget } from '../wire/plan.ts';
+import { fail } from '../errors/fail.ts';
+import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { ResolveInputs, RouteInputs } from './inputs.ts';
 import { inlineTarget } from './inline.ts';
 import { localTarget } from './local.ts';

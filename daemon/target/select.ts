@@ -1,6 +1,6 @@
 // Which target a request means, before anything is looked up (spec/behaviour.md §3).
-import type { BmuxConfig } from '../wire/config-types.ts';
-import type { CallerEnv } from '../wire/request.ts';
+import type { BmuxConfig } from '../config/bmux/types.ts';
+import type { CallerEnv } from '../api/request.ts';
 
 /**
  * The target's reference, trimmed; empty means local. The explicit one when not blank, else BMUX_TARGET when set (set but blank

@@ -1,5 +1,5 @@
 // bmux://NAME: short names for targets, from the config or from the control plane (spec/behaviour.md §3).
-import { fail } from '../wire/fail.ts';
+import { fail } from '../errors/fail.ts';
 import { readAccessToken } from './auth-state.ts';
 import { controlPlaneUrl, lookUpShareLink } from './control-plane.ts';
 import type { LookupLimits, RouteInputs } from './inputs.ts';

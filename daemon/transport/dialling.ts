@@ -1,7 +1,7 @@
 // What every way to dial shares: the budget, the abort, and a socket that has connected or is gone.
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { inTime, type Deadline } from '../base/deadline.ts';
+import { inTime, type Deadline } from '../base/async/deadline.ts';
 
 /** The limits of one attempt to open a stream. */
 export interface Dialling {

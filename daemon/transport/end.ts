@@ -1,6 +1,6 @@
 // Ends a stream so that the other side can let go of what it holds for it: wire.md §5 and §6.
 import type { Duplex } from 'node:stream';
-import { LIMITS } from '../wire/limits.ts';
+import { LIMITS } from '../base/limits.ts';
 
 /**
  * Ends `stream` as its transport wants it (FIN, close_notify, finished send side), reads and discards to the peer's end, then destroys it.

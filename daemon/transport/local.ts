@@ -1,10 +1,10 @@
 // Opens the socket of a local bmux server.
 import type { Duplex } from 'node:stream';
 import { errnoOf, Failure } from '../base/failure.ts';
-import { outliveWrites } from '../base/outlive-writes.ts';
-import { fail } from '../wire/fail.ts';
-import { LIMITS } from '../wire/limits.ts';
-import type { LocalRoute } from '../wire/plan.ts';
+import { outliveWrites } from '../base/streams/drain-after-write-error.ts';
+import { fail } from '../errors/fail.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { LocalRoute } from '../engine-protocol/plan.ts';
 import { established, type Dialling } from './dialling.ts';
 import { connectReading } from './read-buffers.ts';
 

@@ -9,8 +9,8 @@ import {
   MAX_WRITTEN_BYTES,
 } from '../../daemon/compression/block.ts';
 import { decodeBlock, encodeBlock } from '../../daemon/compression/zstd.ts';
-import { blocksSurviveChunking, damagedBlocksAreRefused } from '../wire/properties.ts';
-import { vectors } from '../wire/root.ts';
+import { blocksSurviveChunking, damagedBlocksAreRefused } from '../bmux-ipc/properties.ts';
+import { vectors } from '../errors/root.ts';
 
 interface Captured {
   sent: string[];

@@ -13,7 +13,7 @@ import binding from 'zstd-napi/binding.js';
 import { BlockReader, MAX_WRITTEN_BYTES } from '../../daemon/compression/block.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { decodeBlock, encodeBlock } from '../../daemon/compression/zstd.ts';
-import { contents, cut, cuts } from '../wire/arbitraries.ts';
+import { contents, cut, cuts } from '../bmux-ipc/arbitraries.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bmuxd-zs-'));
 t.teardown(() => {

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Status } from '../../daemon/wire/answers.ts';
+import type { Status } from '../../daemon/api/answers.ts';
 import { BMUXD, makeHome, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { exchange, upgradeText } from '../daemon/raw-http.ts';
 import { TestClient } from '../embedded/client.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openStream, type OpenedStream, type OpenStreamOptions } from '../../client-shim/index.ts';
-import type { EngineStatus, ReachedRow, Status } from '../../daemon/wire/answers.ts';
+import type { EngineStatus, ReachedRow, Status } from '../../daemon/api/answers.ts';
 import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { chmod, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ENV_WHITELIST } from '../../daemon/wire/caller-env.ts';
+import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
 import { BMUXD, SHIM, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { run, type Ran } from '../real/server.ts';
 

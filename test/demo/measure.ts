@@ -2,8 +2,8 @@
 import { openStream } from '../../client-shim/index.ts';
 import { askControl } from '../../daemon/cli/ask-control.ts';
 import type { Env } from '../../daemon/base/paths.ts';
-import type { Status } from '../../daemon/wire/answers.ts';
-import type { Transport } from '../../daemon/wire/plan.ts';
+import type { Status } from '../../daemon/api/answers.ts';
+import type { Transport } from '../../daemon/api/answers.ts';
 import { TestClient } from '../embedded/client.ts';
 
 /** ms for one stream: a target's own limit is 8 s. */
@@ -20,7 +20,7 @@ export interface Timed {
 
 /** Rejects with the failure of the broker, or of the server. */
 export async function timeStream(env: Env, target: string): Promise<Timed> {
-  // The daemon's own answer: its shape is that of daemon/wire/answers.ts.
+  // The daemon's own answer: its shape is that of daemon/api/answers.ts.
   const { reached } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
   const before = reached.find((row) => row.target === target);
   const start = performance.now();

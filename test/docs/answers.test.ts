@@ -36,7 +36,7 @@ t.test('routes and fields', async (t) => {
     ([, method = '', path = '']) => [method, path] as const,
   );
   // The routes of the source, each once: none may be without a word.
-  const source = readFileSync(join(repositoryRoot(), 'daemon/control/server.ts'), 'utf8');
+  const source = readFileSync(join(repositoryRoot(), 'daemon/control/http/server.ts'), 'utf8');
   const real = [...source.matchAll(/\bapp\.(get|post|delete)\b[^(]*\('([^']+)'/g)].map(
     ([, method = '', path = '']) => `${method.toUpperCase()} ${path.replace(':id', '{id}')}`,
   );

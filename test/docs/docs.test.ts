@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
-import { COMMANDS, main } from '../../daemon/cli/cli.ts';
-import { REGISTRY, type Row } from '../../daemon/wire/registry.ts';
-import { RequestSchema } from '../../daemon/wire/request.ts';
-import { SETTINGS } from '../../daemon/wire/settings.ts';
+import { COMMANDS, main } from '../../daemon/cli/main.ts';
+import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { RequestSchema } from '../../daemon/api/request.ts';
+import { SETTINGS } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
 import { PAGES, regenerated } from './pages.ts';
 

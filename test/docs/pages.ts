@@ -1,10 +1,10 @@
 // Documentation that is made from data: settings, errors, commands, exit statuses. What is written by hand lies around it.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMMANDS } from '../../daemon/cli/cli.ts';
-import { ENV_WHITELIST } from '../../daemon/wire/caller-env.ts';
-import { REGISTRY, type Row } from '../../daemon/wire/registry.ts';
-import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/wire/settings.ts';
+import { COMMANDS } from '../../daemon/cli/main.ts';
+import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
+import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 /** A generated part of a page: between its two marks nothing is written by hand. */
@@ -44,7 +44,7 @@ function sections(): Readonly<Record<Section, string>> {
 
 /** The members of `BrokerEvent['type']`: a type has no value to ask, so its source is read. */
 function eventTypes(): string[] {
-  const source = readFileSync(join(repositoryRoot(), 'daemon/wire/answers.ts'), 'utf8');
+  const source = readFileSync(join(repositoryRoot(), 'daemon/api/answers.ts'), 'utf8');
   const union = /interface BrokerEvent \{[\s\S]*?readonly type:([^;]*);/.exec(source)?.[1] ?? '';
   return [...union.matchAll(/'([^']+)'/g)].map(([, type = '']) => type);
 }

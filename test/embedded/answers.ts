@@ -1,7 +1,7 @@
 // What the embedded server answers after the Hello. Services echo: behind the Hello everything is bytes to a broker.
-import type { Request, Response } from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
-import { Writer } from '../../daemon/wire/codec.ts';
+import type { Request, Response } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
+import { Writer } from '../../daemon/bmux-ipc/codec.ts';
 import { decodeRawMode, type RawMode } from './traffic.ts';
 
 export interface Reply {

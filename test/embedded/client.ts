@@ -1,7 +1,7 @@
 // A small IPC client over any stream, for tests: every wait has a limit, and what is wrong is thrown with what came instead.
 import type { Duplex } from 'node:stream';
-import { ByteQueue } from '../../daemon/wire/byte-queue.ts';
-import { Reader } from '../../daemon/wire/codec.ts';
+import { ByteQueue } from '../../daemon/bmux-ipc/byte-queue.ts';
+import { Reader } from '../../daemon/bmux-ipc/codec.ts';
 import {
   decodeEnvelope,
   decodeResponse,
@@ -11,8 +11,8 @@ import {
   type Negotiated,
   type Request,
   type Response,
-} from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+} from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { invokeServiceIndex } from './answers.ts';
 import { encodeRawMode, PatternCheck, patternPieces, type RawMode, type SinkReport } from './traffic.ts';
 

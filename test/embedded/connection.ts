@@ -11,8 +11,8 @@ import {
   type Envelope,
   type Request,
   type Response,
-} from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+} from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { answer } from './answers.ts';
 import { FrameSocket } from './frame-socket.ts';
 import { FrameWriter } from './frame-writer.ts';

@@ -1,7 +1,7 @@
 // The iroh gateway behaves as the real one does, its flaws included; where the real one is here, both are asked the same.
 import t, { type Test } from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
-import { defaultContract, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
+import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import * as real from '../real/index.ts';
 import { TestClient } from './client.ts';
 import { addressOf, dial, open, start, type Address } from './iroh-dial.ts';

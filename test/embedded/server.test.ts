@@ -1,8 +1,8 @@
 // The rules of a real server that no captured conversation shows: places, time limits, unread bytes; and what only tests ask for.
 import { once } from 'node:events';
 import t from 'tap';
-import { defaultContract, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { waitFor } from '../real/index.ts';
 import { TestClient } from './client.ts';
 import { open, start } from './start-server.ts';

@@ -1,8 +1,8 @@
 // The embedded bmux server: behaves on its socket as the real ones of both generations do (spec/v4.md §1, §3), and its services echo.
 import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { defaultContract, type Request } from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+import { defaultContract, type Request } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { Connection, type ConnectionHost, type HelloSeen } from './connection.ts';
 
 /** Connections that a v4 server takes at once (spec/v4.md §3). */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
-import { defaultContract, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
+import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import * as real from '../real/index.ts';
 import { TestClient } from './client.ts';
 import { EmbeddedServer } from './server.ts';

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { realBmux, repositoryRoot, startServer, waitFor } from '../real/index.ts';
 import { open, start } from './start-server.ts';
 

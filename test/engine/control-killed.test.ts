@@ -2,7 +2,7 @@
 import t from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { realRelay, waitFor } from '../real/index.ts';
-import type { StreamList } from '../../daemon/wire/answers.ts';
+import type { StreamList } from '../../daemon/api/answers.ts';
 import { startWorld, Talk } from './world.ts';
 
 t.test('10 live streams outlive their control', async (t) => {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import t from 'tap';
 import { pattern } from '../embedded/traffic.ts';
 import { waitFor } from '../real/index.ts';
-import { rawModeFrame, requestHead } from '../handoff/asking.ts';
+import { rawModeFrame, requestHead } from '../streams/requests.ts';
 import { startWorld, Talk } from './world.ts';
 
 t.test('clients that are killed, close, or finish in the middle of bulk', async (t) => {

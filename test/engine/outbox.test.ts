@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { Channel } from '../../daemon/engine/channel.ts';
 import { Outbox } from '../../daemon/engine/outbox.ts';
-import type { FromEngine, OneFromEngine } from '../../daemon/wire/engine-messages.ts';
+import type { FromEngine, OneFromEngine } from '../../daemon/engine-protocol/messages.ts';
 import { waitFor } from '../real/child.ts';
 
 const line = (text: string): OneFromEngine => ({ type: 'log', line: text });

@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern, PatternCheck } from '../embedded/traffic.ts';
-import { Incoming, rawModeFrame, requestHead } from '../handoff/asking.ts';
+import { Incoming, rawModeFrame, requestHead } from '../streams/requests.ts';
 import { realRelay, startRelay, waitFor } from '../real/index.ts';
 
 export interface World {

@@ -1,8 +1,8 @@
 // The parts of an engine that keeps nothing warm.
-import { EngineSpares } from '../../daemon/engine/engine-spares.ts';
-import { Reached } from '../../daemon/engine/reached.ts';
-import type { Places } from '../../daemon/pool/places.ts';
-import { defaultSettings } from '../../daemon/wire/settings.ts';
+import { EngineSpares } from '../../daemon/engine/upstream/upstream-spares.ts';
+import { Reached } from '../../daemon/engine/upstream/upstreams.ts';
+import type { Places } from '../../daemon/engine/upstream/connections.ts';
+import { defaultSettings } from '../../daemon/config/settings/table.ts';
 
 export function coldReached(places: Places): Reached {
   return new Reached({

@@ -1,5 +1,5 @@
 // A process that learns: argv = file, prefix of the addresses, how many.
-import { Learnt } from '../../daemon/hello/learnt.ts';
+import { Learnt } from '../../daemon/hello/protocol-cache.ts';
 
 const [path = '', name = '', count = '0'] = process.argv.slice(2);
 const learnt = new Learnt({

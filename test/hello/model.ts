@@ -2,14 +2,15 @@
 import { equal, ok } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import fc from 'fast-check';
-import { Deadline } from '../../daemon/base/deadline.ts';
+import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Failure } from '../../daemon/base/failure.ts';
 import { stagesFor, type Candidate } from '../../daemon/hello/candidates.ts';
-import { race, type Won } from '../../daemon/hello/race.ts';
+import { race, type Won } from '../../daemon/hello/detection.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import { FrameReader } from '../../daemon/wire/frame.ts';
-import { decodeEnvelope, defaultContract, encodeResponseFrame } from '../../daemon/wire/ipc.ts';
-import type { Compression, Epoch, ResolvedTarget } from '../../daemon/wire/plan.ts';
+import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
+import { decodeEnvelope, defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Compression, Epoch } from '../../daemon/bmux-ipc/epoch.ts';
+import type { ResolvedTarget } from '../../daemon/engine-protocol/plan.ts';
 import { waitFor } from '../real/child.ts';
 
 /** The server, the way to it, and what the caller knows and wants. */

@@ -6,8 +6,8 @@ import { encodeBlock } from '../../daemon/compression/zstd.ts';
 import fc from 'fast-check';
 import { HELLO_REQUEST_ID } from '../../daemon/hello/handshake.ts';
 import { mayReplay } from '../../daemon/hello/replay.ts';
-import { encodeRequestFrame, encodeResponseFrame } from '../../daemon/wire/ipc.ts';
-import { cut, cuts } from '../wire/arbitraries.ts';
+import { encodeRequestFrame, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import { cut, cuts } from '../bmux-ipc/arbitraries.ts';
 import { answer, EPOCH, HELLO, PROMISED, Rig, turns } from './optimistic-rig.ts';
 
 /** Answers that keep the promise and answers that do not. */

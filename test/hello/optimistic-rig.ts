@@ -3,14 +3,14 @@ import { deepEqual, equal } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import type { Failure } from '../../daemon/base/failure.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from '../../daemon/hello/handshake.ts';
-import { helloOpening } from '../../daemon/hello/promise.ts';
+import { helloOpening } from '../../daemon/hello/expected-answer.ts';
 import { OptimisticStream, type Reopened } from '../../daemon/hello/optimistic.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import { encodeFrame } from '../../daemon/wire/frame.ts';
-import { encodeEnvelope, type EnvelopeKind } from '../../daemon/wire/envelope.ts';
-import { encodeResponse } from '../../daemon/wire/ipc-response.ts';
-import { defaultContract, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
-import type { Epoch } from '../../daemon/wire/plan.ts';
+import { encodeFrame } from '../../daemon/bmux-ipc/frame.ts';
+import { encodeEnvelope, type EnvelopeKind } from '../../daemon/bmux-ipc/envelope.ts';
+import { encodeResponse } from '../../daemon/bmux-ipc/response.ts';
+import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 
 export const EPOCH: Epoch = 4;
 export const GREETING = {

@@ -6,14 +6,14 @@ import { compressed } from '../../daemon/compression/stream.ts';
 import { encodeBlock } from '../../daemon/compression/zstd.ts';
 import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
 import { Prover } from '../../daemon/hello/ping.ts';
-import { pingOpening } from '../../daemon/hello/promise.ts';
-import { FrameReader } from '../../daemon/wire/frame.ts';
+import { pingOpening } from '../../daemon/hello/expected-answer.ts';
+import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import {
   decodeEnvelope,
   decodeRequest,
   encodeRequestFrame,
   encodeResponseFrame,
-} from '../../daemon/wire/ipc.ts';
+} from '../../daemon/bmux-ipc/ipc.ts';
 
 function pong(id: bigint): Buffer {
   return encodeResponseFrame(4, id, { type: 'pong' });

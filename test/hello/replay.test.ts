@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { MAX_REPLAY_BYTES, mayReplay, ReplayLog } from '../../daemon/hello/replay.ts';
-import { encodeFrame } from '../../daemon/wire/frame.ts';
-import { encodeEnvelope, encodeRequest, encodeRequestFrame } from '../../daemon/wire/ipc.ts';
-import * as any from '../wire/arbitraries.ts';
+import { encodeFrame } from '../../daemon/bmux-ipc/frame.ts';
+import { encodeEnvelope, encodeRequest, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import * as any from '../bmux-ipc/arbitraries.ts';
 
 const HARMLESS = ['ping', 'whoami', 'server_status'];
 

@@ -1,4 +1,4 @@
-// The rule of the layers (design.md): an import points only to an earlier layer, and what a layer must not know it cannot name. Every ban
+// The rule of the layers (docs/architecture.md): an import points only to an earlier layer, and what a layer must not know it cannot name. Every ban
 // says why. Run alone: `node test/house/layers.mjs`; it prints nothing when all is well.
 import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
@@ -12,17 +12,17 @@ import { filesUnder } from './build.mjs';
 /** In the order of the data's way; what stands on one line are siblings that do not know each other. */
 export const LAYERS = [
   ['base'],
-  ['wire'],
-  ['compression'],
+  ['errors'],
+  ['bmux-ipc'],
+  ['api'],
   ['config'],
-  ['request'],
-  ['policy'],
+  ['engine-protocol'],
+  ['compression', 'request', 'policy'],
   ['target'],
   ['transport'],
   ['hello'],
-  ['pool'],
-  ['splice'],
-  ['handoff'],
+  ['iroh', 'spares', 'splice'],
+  ['sockets'],
   ['engine', 'control'],
   ['cli'],
   ['bin'],
@@ -32,7 +32,7 @@ export const LAYERS = [
 const NATIVE = [
   {
     package: '@number0/iroh',
-    allowed: /^(daemon\/transport\/iroh-binding\.ts|test\/.*)$/,
+    allowed: /^(daemon\/transport\/iroh\/binding\.ts|test\/.*)$/,
     reason:
       'its values are boxed per byte, some of its functions abort the process, and its next release changes types: one adapter knows it',
   },
@@ -50,6 +50,9 @@ const NATIVE = [
 const ENTRY_POINTS = /^(daemon\/bin\/|client-shim\/(bmux-stream|index)\.ts$|test\/|bench\/)/;
 const VAGUE = /^(utils?|helpers?|common|misc|shared)$/;
 const BUILTIN = new Set(builtinModules);
+
+/** Layers that the client shim may import values of. */
+const SHIM_MAY_IMPORT = ['base', 'errors', 'api'];
 
 function rankOf(layer) {
   return LAYERS.findIndex((names) => names.includes(layer));
@@ -102,8 +105,8 @@ function localImportProblem(file, target, typeOnly) {
   const to = areaOf(target);
   if (from === to || from === 'test' || from === 'bench') return undefined;
   if (from === 'client-shim') {
-    if (typeOnly || to === 'base' || to === 'wire') return undefined;
-    return `the shim may import daemon/base and daemon/wire only, not ${target}: it must start in milliseconds and never load the daemon`;
+    if (typeOnly || SHIM_MAY_IMPORT.includes(to)) return undefined;
+    return `the shim may import daemon/{${SHIM_MAY_IMPORT.join(',')}} only, not ${target}: it must start in milliseconds and never load the daemon`;
   }
   if (rankOf(from) === -1) return undefined; // said once, by fileProblems
   if (to === 'client-shim') {
@@ -114,7 +117,7 @@ function localImportProblem(file, target, typeOnly) {
     return `${target} is no part of the daemon: it is not there when the package is installed`;
   if (rankOf(to) < rankOf(from)) return undefined;
   if (rankOf(to) === rankOf(from)) {
-    return `${from} and ${to} are two processes and know each other through wire and handoff only`;
+    return `${from} and ${to} stand beside each other: what they share is in an earlier layer`;
   }
   return `${from} comes before ${to}: an import points to an earlier layer only (move what is shared to the left, or pass it in)`;
 }

@@ -13,23 +13,23 @@ const { fileProblems, nativeReach } = (await import(tool.href)) as Layers;
 const PURPOSE = '// What this file is for.\n';
 
 const refused: readonly [name: string, file: string, line: string, reason: RegExp][] = [
-  ['an import to the right', 'daemon/wire/x.ts', "import { a } from '../hello/a.ts';", /earlier layer/],
+  ['an import to the right', 'daemon/api/x.ts', "import { a } from '../hello/a.ts';", /earlier layer/],
   [
     'a type import to the right',
-    'daemon/wire/x.ts',
+    'daemon/api/x.ts',
     "import type { A } from '../hello/a.ts';",
     /earlier layer/,
   ],
-  ['an export from the right', 'daemon/base/x.ts', "export { a } from '../wire/a.ts';", /earlier layer/],
-  ['a dynamic import to the right', 'daemon/base/x.ts', "await import('../wire/a.ts');", /earlier layer/],
+  ['an export from the right', 'daemon/base/x.ts', "export { a } from '../errors/a.ts';", /earlier layer/],
+  ['a dynamic import to the right', 'daemon/base/x.ts', "await import('../errors/a.ts');", /earlier layer/],
   [
     'an import type node to the right',
     'daemon/base/x.ts',
-    "let a: import('../wire/a.ts').A;",
+    "let a: import('../errors/a.ts').A;",
     /earlier layer/,
   ],
-  ['engine to control', 'daemon/engine/x.ts', "import { a } from '../control/a.ts';", /two processes/],
-  ['control to engine', 'daemon/control/x.ts', "import { a } from '../engine/a.ts';", /two processes/],
+  ['engine to control', 'daemon/engine/x.ts', "import { a } from '../control/a.ts';", /beside each other/],
+  ['control to engine', 'daemon/control/x.ts', "import { a } from '../engine/a.ts';", /beside each other/],
   ['daemon to test', 'daemon/bin/x.ts', "import { a } from '../../test/a.ts';", /not there when/],
   [
     'control to the shim',
@@ -42,12 +42,12 @@ const refused: readonly [name: string, file: string, line: string, reason: RegEx
   ['a type among values in the shim', 'client-shim/x.ts', "import { type A } from 'pino';", /pays for every/],
   ['a required package in the shim', 'client-shim/x.ts', "const a = nodeRequire('pino');", /pays for every/],
   ['a bare builtin', 'daemon/base/x.ts', "import { join } from 'path';", /node:path/],
-  ['iroh elsewhere', 'daemon/transport/iroh.ts', "import iroh from '@number0/iroh';", /one adapter/],
-  ['a file of iroh', 'daemon/pool/x.ts', "load('@number0/iroh/index.js');", /one adapter/],
+  ['iroh elsewhere', 'daemon/transport/iroh/endpoint.ts', "import iroh from '@number0/iroh';", /one adapter/],
+  ['a file of iroh', 'daemon/iroh/x.ts', "load('@number0/iroh/index.js');", /one adapter/],
   ['zstd elsewhere', 'daemon/engine/x.ts', "import * as z from 'zstd-napi/binding';", /bounded/],
   ['the environment', 'daemon/control/x.ts', 'const home = process.env.HOME;', /entry points/],
   ['the arguments', 'daemon/cli/x.ts', 'run(process.argv.slice(2));', /entry points/],
-  ['a vague file', 'daemon/wire/helpers.ts', '', /name the concept/],
+  ['a vague file', 'daemon/api/helpers.ts', '', /name the concept/],
   ['a vague folder', 'test/utils/x.ts', '', /name the concept/],
   ['a folder that is no layer', 'daemon/extras/x.ts', '', /folder of a layer/],
   ['a file outside of the layers', 'daemon/x.ts', '', /folder of a layer/],
@@ -64,19 +64,19 @@ t.test('what the rule refuses', async (t) => {
 
 t.test('what the rule lets through', async (t) => {
   const allowed: readonly [file: string, line: string][] = [
-    ['daemon/hello/x.ts', "import { a } from '../wire/a.ts';"],
+    ['daemon/hello/x.ts', "import { a } from '../errors/a.ts';"],
     ['daemon/hello/x.ts', "import { a } from './a.ts';"],
     ['daemon/hello/x.ts', "import { join } from 'node:path';"],
     ['daemon/control/x.ts', "import fastify from 'fastify';"],
     ['daemon/cli/x.ts', "import { a } from '../../client-shim/a.ts';"],
     ['daemon/bin/x.ts', 'main(process.argv, process.env);'],
-    ['daemon/transport/iroh-binding.ts', "import iroh from '@number0/iroh';"],
+    ['daemon/transport/iroh/binding.ts', "import iroh from '@number0/iroh';"],
     ['daemon/compression/zstd.ts', "import { DCtx } from 'zstd-napi/binding';"],
-    ['client-shim/x.ts', "import { a } from '../daemon/wire/a.ts';"],
+    ['client-shim/x.ts', "import { a } from '../daemon/api/a.ts';"],
     ['client-shim/x.ts', "import type { A } from '../daemon/policy/a.ts';"],
     ['client-shim/x.ts', "import type { A } from 'pino';"],
     ['test/hello/x.test.ts', "import { a } from '../../daemon/control/a.ts';"],
-    ['daemon/base/x.ts', "const text = 'import { a } from ../wire/a.ts';"],
+    ['daemon/base/x.ts', "const text = 'import { a } from ../errors/a.ts';"],
   ];
   for (const [file, line] of allowed)
     t.same(fileProblems(file, `${PURPOSE}${line}\n`), [], `${file}: ${line}`);
@@ -88,15 +88,15 @@ t.test('what the rule lets through', async (t) => {
 });
 
 t.test('control does not load native code, however far away it is', async (t) => {
-  const binding: [string, string] = ['daemon/transport/iroh-binding.ts', ''];
+  const binding: [string, string] = ['daemon/transport/iroh/binding.ts', ''];
   const between: [string, string] = [
-    'daemon/pool/pool.ts',
-    "import { a } from '../transport/iroh-binding.ts';",
+    'daemon/iroh/pool.ts',
+    "import { a } from '../transport/iroh/binding.ts';",
   ];
-  const value: [string, string] = ['daemon/control/x.ts', "import { b } from '../pool/pool.ts';"];
-  const typeOnly: [string, string] = ['daemon/control/x.ts', "import type { B } from '../pool/pool.ts';"];
+  const value: [string, string] = ['daemon/control/x.ts', "import { b } from '../iroh/pool.ts';"];
+  const typeOnly: [string, string] = ['daemon/control/x.ts', "import type { B } from '../iroh/pool.ts';"];
   const problems = nativeReach([value, between, binding]);
-  t.match(problems, [/control\/x\.ts -> daemon\/pool\/pool\.ts -> daemon\/transport\/iroh-binding\.ts/]);
+  t.match(problems, [/control\/x\.ts -> daemon\/iroh\/pool\.ts -> daemon\/transport\/iroh\/binding\.ts/]);
   t.same(nativeReach([typeOnly, between, binding]), [], 'a type is not loaded');
   t.same(nativeReach([['daemon/engine/x.ts', value[1]], between, binding]), [], 'the engine does load it');
 });

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeFrame, FrameReader } from '../../daemon/wire/frame.ts';
-import { decodeEnvelope, decodeRequest } from '../../daemon/wire/ipc.ts';
+import { encodeFrame, FrameReader } from '../../daemon/bmux-ipc/frame.ts';
+import { decodeEnvelope, decodeRequest } from '../../daemon/bmux-ipc/ipc.ts';
 import { bmuxOrThrow, run, type RealServer } from './server.ts';
 
 /** Frames as they go over the wire, the Hello not among them. Each is sent when the one before was answered. */

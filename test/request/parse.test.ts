@@ -1,8 +1,8 @@
-// Tests daemon/request and daemon/wire/header.ts: what a header may hold, and what is said when it is wrong.
+// Tests daemon/request and daemon/api/header.ts: what a header may hold, and what is said when it is wrong.
 import t from 'tap';
 import { Failure } from '../../daemon/base/failure.ts';
 import { parseRequest } from '../../daemon/request/parse.ts';
-import { asciiJson } from '../../daemon/wire/header.ts';
+import { asciiJson } from '../../daemon/api/header.ts';
 import { anyHeaderGivesRequestOrFailure, headerCarriesTheRequest } from './properties.ts';
 
 function refusal(header: string | undefined): Failure {

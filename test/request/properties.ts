@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { Failure } from '../../daemon/base/failure.ts';
 import { parseRequest } from '../../daemon/request/parse.ts';
-import { asciiJson } from '../../daemon/wire/header.ts';
-import { ENV_WHITELIST, type StreamRequest } from '../../daemon/wire/request.ts';
+import { asciiJson } from '../../daemon/api/header.ts';
+import { ENV_WHITELIST, type StreamRequest } from '../../daemon/api/request.ts';
 
 const anyText = fc.string({ unit: 'binary', maxLength: 40 });
 const pathText = anyText.map((text) => text.replaceAll('\0', ''));

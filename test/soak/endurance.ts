@@ -2,7 +2,7 @@
 // fails that a fresh connection would have answered (verdict.ts), the status tells the truth (rows.ts), and no place is lost.
 import { writeFile } from 'node:fs/promises';
 import { makeHome } from '../daemon/bmuxd.ts';
-import { doorEnv } from '../doors/door.ts';
+import { doorEnv } from '../target-sockets/target-socket.ts';
 import { waitFor } from '../real/index.ts';
 import type { FarGateway } from './far-gateway.ts';
 import { startFarGateways } from './far-gateways.ts';
@@ -10,7 +10,7 @@ import { pidsOf } from './growth.ts';
 import { Control } from './mishaps.ts';
 import { Rounds, type Place } from './rounds.ts';
 import { Steady } from './steady.ts';
-import { engineLogOf } from './verdict.ts';
+import { engineLogOf } from './result.ts';
 
 /** Control is started again so many times in a run: its processes must live long enough for their growth to be seen (growth.ts). */
 const CONTROL_RESTARTS = 3;

@@ -1,5 +1,5 @@
 // One of the targets whose gateways can be started again: what the config says of it, and what is asked there.
-import { targetToml } from '../doors/ways.ts';
+import { targetToml } from '../target-sockets/ways.ts';
 import type { Question } from '../real/index.ts';
 
 /** One target. */

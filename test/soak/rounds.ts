@@ -1,14 +1,14 @@
 // The rounds of the endurance soak: who asks in each of them, what happens meanwhile, and what must be true.
 import { setTimeout } from 'node:timers/promises';
-import type { Status } from '../../daemon/wire/answers.ts';
+import type { Status } from '../../daemon/api/answers.ts';
 import { waitFor } from '../real/index.ts';
-import { LIMIT_MS, LIVE_LIMIT_MS, WAYS, type Way } from './asking.ts';
+import { LIMIT_MS, LIVE_LIMIT_MS, WAYS, type Way } from './requests.ts';
 import type { FarGateway } from './far-gateway.ts';
 import type { FarGateways } from './far-gateways.ts';
 import { restartGateway, type Away, type Control } from './mishaps.ts';
 import { wrongRows } from './rows.ts';
 import type { Steady } from './steady.ts';
-import { judge, type Failed } from './verdict.ts';
+import { judge, type Failed } from './result.ts';
 
 /** ms between two requests to a target. */
 const ROUND_MS = 1000;

@@ -1,5 +1,5 @@
 // What `bmuxd status` must say of the targets at every moment of the soak.
-import type { Status } from '../../daemon/wire/answers.ts';
+import type { Status } from '../../daemon/api/answers.ts';
 import type { Away } from './mishaps.ts';
 
 /** `warmth.max_places`: at no moment do so many streams live here that more are held. */

@@ -1,20 +1,20 @@
 // What is soaked: every property of the project by name, how many inputs it gets, and what it needs around it.
 import { join } from 'node:path';
-import * as config from '../config/properties.ts';
+import * as config from '../config/bmux/properties.ts';
 import * as control from '../control/properties.ts';
 import { makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
-import * as firstFrame from '../engine/first-frame-properties.ts';
+import * as firstFrame from '../engine/accept/first-frame-properties.ts';
 import { startEndurance } from './endurance.ts';
 import { pidsOf } from './growth.ts';
-import { upgradesLoseNothing } from '../handoff/upgrades.ts';
+import { upgradesLoseNothing } from '../streams/upgrades.ts';
 import { raceReachesWhatCanBeReached } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic-properties.ts';
-import * as spares from '../pool/spares-properties.ts';
+import * as spares from '../spares/properties.ts';
 import * as request from '../request/properties.ts';
 import * as target from '../target/properties.ts';
 import * as transport from '../transport/properties.ts';
-import * as wire from '../wire/properties.ts';
+import * as wire from '../bmux-ipc/properties.ts';
 
 /** One property, ready to run. */
 export interface Started {

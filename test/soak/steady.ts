@@ -1,6 +1,6 @@
 // A client of a target socket that stays, as an attach does: one Ping after the other on the same stream, for as long as its gateway lives.
 import type { TestClient } from '../embedded/client.ts';
-import { leave, overDoor, type Asked } from './asking.ts';
+import { leave, overDoor, type Asked } from './requests.ts';
 
 export class Steady {
   readonly #asked: Pick<Asked, 'doorEnv'>;

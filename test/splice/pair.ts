@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
-import { outliveWrites } from '../../daemon/base/outlive-writes.ts';
-import { adopt } from '../../daemon/handoff/socket.ts';
+import { outliveWrites } from '../../daemon/base/streams/drain-after-write-error.ts';
+import { adopt } from '../../daemon/sockets/accepted-socket.ts';
 import { Splice, type SpliceEnd, type SpliceOptions } from '../../daemon/splice/splice.ts';
 import { connectReading } from '../../daemon/transport/read-buffers.ts';
-import { LIMITS } from '../../daemon/wire/limits.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 
 export interface Spliced {
   /** The test's ends. */

@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.ts';
-import { fail } from '../../daemon/wire/fail.ts';
-import type { ResolvedTarget } from '../../daemon/wire/plan.ts';
+import { fail } from '../../daemon/errors/fail.ts';
+import type { ResolvedTarget } from '../../daemon/engine-protocol/plan.ts';
 import { failureOf } from '../policy/failure-of.ts';
 import { config, inputs, ownFolder } from './sample.ts';
 

@@ -1,7 +1,7 @@
 // Tests the targets that are written out: tls://, https:// and iroh:// (spec/behaviour.md §3, spec/v4.md §4).
 import t from 'tap';
 import { resolveTarget } from '../../daemon/target/resolve.ts';
-import type { Route } from '../../daemon/wire/plan.ts';
+import type { Route } from '../../daemon/engine-protocol/plan.ts';
 import { failureOf } from '../policy/failure-of.ts';
 import { hostAndPortComeBack } from './properties.ts';
 import { inputs } from './sample.ts';

@@ -2,8 +2,8 @@
 import t from 'tap';
 import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.ts';
 import { selectTarget } from '../../daemon/target/select.ts';
-import type { TargetConfig } from '../../daemon/wire/config-types.ts';
-import type { Route } from '../../daemon/wire/plan.ts';
+import type { TargetConfig } from '../../daemon/config/bmux/types.ts';
+import type { Route } from '../../daemon/engine-protocol/plan.ts';
 import { failureOf } from '../policy/failure-of.ts';
 import { anyReferenceGivesTargetOrFailure } from './properties.ts';
 import { config, inputs } from './sample.ts';

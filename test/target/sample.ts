@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { ResolveInputs } from '../../daemon/target/resolve.ts';
-import type { BmuxConfig, TargetConfig } from '../../daemon/wire/config-types.ts';
+import type { BmuxConfig, TargetConfig } from '../../daemon/config/bmux/types.ts';
 
 /** A folder of the test's own, removed at its end. */
 export async function ownFolder(t: Test): Promise<string> {

@@ -1,6 +1,6 @@
 // Limits and small waits that the transport tests share.
 import type { Duplex } from 'node:stream';
-import { Deadline } from '../../daemon/base/deadline.ts';
+import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Failure } from '../../daemon/base/failure.ts';
 import type { Dialling } from '../../daemon/transport/dialling.ts';
 

@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import { checkServerIdentity } from 'node:tls';
 import t from 'tap';
-import { pemCertificates, PemError } from '../../daemon/transport/pem.ts';
-import { isServerName, sniOf } from '../../daemon/transport/server-name.ts';
-import { parseChallenge } from '../../daemon/transport/ssh-auth-messages.ts';
+import { pemCertificates, PemError } from '../../daemon/transport/tls/pem.ts';
+import { isServerName, sniOf } from '../../daemon/transport/tls/server-name.ts';
+import { parseChallenge } from '../../daemon/transport/ssh-auth/messages.ts';
 import { anyLineGivesResultOrFailure } from './properties.ts';
 
 const pem = (der: Uint8Array, eol: string): string => {

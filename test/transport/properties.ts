@@ -1,7 +1,7 @@
 // What holds for the lines of a host that demands SSH auth: a small number in `npm test`, a million in the soak.
 import fc from 'fast-check';
 import { Failure } from '../../daemon/base/failure.ts';
-import { parseChallenge, parseResult } from '../../daemon/transport/ssh-auth-messages.ts';
+import { parseChallenge, parseResult } from '../../daemon/transport/ssh-auth/messages.ts';
 
 /** Any line, JSON or not, and any that is nearly right, is understood or `line_invalid`. */
 export function anyLineGivesResultOrFailure(runs: number): void {

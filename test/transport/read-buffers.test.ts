@@ -15,7 +15,7 @@ import { pattern } from '../embedded/traffic.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 import { startPairs } from '../splice/pair.ts';
-import { makeCertificates, noOpenssl } from './certificates.ts';
+import { makeCertificates, noOpenssl } from './tls/certificates.ts';
 import { readAll } from './dialling.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'bmuxd-reads-'));

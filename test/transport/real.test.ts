@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import { IrohEndpoint, type IrohConnection } from '../../daemon/transport/iroh.ts';
+import { IrohEndpoint, type IrohConnection } from '../../daemon/transport/iroh/endpoint.ts';
 import { openLocal } from '../../daemon/transport/local.ts';
-import { SystemRoots } from '../../daemon/transport/roots.ts';
-import { authenticate } from '../../daemon/transport/ssh-auth.ts';
-import { TlsContexts } from '../../daemon/transport/tls.ts';
+import { SystemRoots } from '../../daemon/transport/tls/roots.ts';
+import { authenticate } from '../../daemon/transport/ssh-auth/authenticate.ts';
+import { TlsContexts } from '../../daemon/transport/tls/tls.ts';
 import {
   canCountPlaces,
   hasSshAgent,

@@ -1,0 +1,53 @@
+// Frames: a little-endian u32 with the length of the payload, then the payload (spec/wire.md §2).
+import { ByteQueue } from './byte-queue.ts';
+import { fail } from '../errors/fail.ts';
+
+/** Largest payload of a frame, bytes: spec/wire.md §2. */
+export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
+/** Bytes of the length before the payload. */
+export const FRAME_HEADER_BYTES = 4;
+
+/** The length, then the payload. Throws `frame_too_large`. */
+export function encodeFrame(payload: Uint8Array): Buffer {
+  if (payload.length > MAX_FRAME_BYTES) throw tooLarge(payload.length);
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + payload.length);
+  frame.writeUInt32LE(payload.length, 0);
+  frame.set(payload, FRAME_HEADER_BYTES);
+  return frame;
+}
+
+function tooLarge(length: number): Error {
+  return fail('frame_too_large', { length, limit: MAX_FRAME_BYTES });
+}
+
+/**
+ * Cuts a stream of bytes into payloads. A length over the limit is refused as soon as its four bytes are there, so what is
+ * held is at most one frame and the chunk that completed it, if the caller takes every payload before the next push.
+ */
+export class FrameReader {
+  readonly #queue = new ByteQueue();
+
+  /** Adds a chunk, which must not be changed afterwards. Throws `frame_too_large`. */
+  push(chunk: Uint8Array): void {
+    this.#queue.push(chunk);
+    this.#length();
+  }
+
+  #length(): number | undefined {
+    const length = this.#queue.u32(0);
+    if (length !== undefined && length > MAX_FRAME_BYTES) throw tooLarge(length);
+    return length;
+  }
+
+  /** The next complete payload, without its length; undefined until there is one. Throws `frame_too_large`. */
+  next(): Uint8Array | undefined {
+    const length = this.#length();
+    if (length === undefined || this.#queue.length < FRAME_HEADER_BYTES + length) return undefined;
+    return this.#queue.take(FRAME_HEADER_BYTES, length);
+  }
+
+  /** Takes the bytes that no payload was made of yet: what belongs to whoever reads the stream next. */
+  rest(): Buffer {
+    return this.#queue.take(0, this.#queue.length);
+  }
+}

@@ -1,0 +1,113 @@
+// `bmuxd env` and `bmuxd exec`: the environment in which an unmodified bmux talks to a target through its target socket.
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { isatty } from 'node:tty';
+import { errnoOf } from '../../base/failure.ts';
+import { bmuxdPaths } from '../../base/paths.ts';
+import { doorVariables, withoutDoor, type Variables } from '../../api/target-socket-env.ts';
+import { fail } from '../../errors/fail.ts';
+import { asciiJson } from '../../api/header.ts';
+import type { DoorAnswer } from '../../api/answers.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { whitelisted, type StreamRequest } from '../../api/request.ts';
+import { askControl } from '../ask-control.ts';
+import type { Command, CommandContext } from '../command.ts';
+import { reach } from '../reach.ts';
+
+/** Waits until the target answers, or fails with the broker's text; then gives what to set. */
+async function variablesFor(target: string, context: CommandContext): Promise<Variables> {
+  const { cwd } = context;
+  const env = withoutDoor(context.env);
+  await reach(target, { ...context, env }, 'bmuxd env');
+  const request: StreamRequest = { target, cwd, env: whitelisted(env) };
+  // The daemon's own answer: its shape is that of daemon/api/answers.ts.
+  const door = (await askControl(env, 'POST', '/v1/doors', LIMITS.doorMs + 2 * LIMITS.silenceMs, {
+    'bmux-request': asciiJson(request),
+  })) as DoorAnswer;
+  return doorVariables(door.runtimeDir, bmuxdPaths(env).controlSocket, env);
+}
+
+const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;
+const quotedFish = (value: string): string => `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+
+const SHELLS: Readonly<Record<string, (variables: Variables) => string>> = {
+  bash: (variables) => variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join(''),
+  zsh: (variables) => variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join(''),
+  fish: (variables) => variables.map(([name, value]) => `set -gx ${name} ${quotedFish(value)}\n`).join(''),
+  json: (variables) => `${JSON.stringify(Object.fromEntries(variables), null, 2)}\n`,
+};
+
+function usage(command: string, why: string) {
+  return fail('usage', { why: `bmuxd ${command}: ${why}`, command: `bmuxd ${command}` });
+}
+
+export const env: Command = {
+  name: 'env',
+  args: 'TARGET',
+  about: 'print what to set so that an unmodified bmux talks to TARGET through bmuxd',
+  options: { shell: { type: 'string', value: 'SHELL', about: 'bash (default), zsh, fish or json' } },
+  maxArgs: 1,
+  run: async (context) => {
+    const [target] = context.args;
+    if (target === undefined) throw usage('env', 'name a target');
+    const shell = context.options['shell'] ?? 'bash';
+    const print = typeof shell === 'string' && Object.hasOwn(SHELLS, shell) ? SHELLS[shell] : undefined;
+    if (print === undefined)
+      throw usage('env', `--shell: '${String(shell)}' is none of bash, zsh, fish, json`);
+    context.out(print(await variablesFor(target, context)));
+    return 0;
+  },
+};
+
+export const exec: Command = {
+  name: 'exec',
+  args: 'TARGET -- COMMAND [ARG...]',
+  about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
+  options: {},
+  maxArgs: Infinity,
+  run: async (context) => {
+    const [target, command, ...args] = context.args;
+    if (target === undefined || command === undefined)
+      throw usage('exec', 'write bmuxd exec TARGET -- COMMAND');
+    const variables = await variablesFor(target, context);
+    return runCommand(command, args, { ...context.env, ...Object.fromEntries(variables) });
+  },
+};
+
+/** What ends a command; a terminal sends them to its whole group. */
+const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** The command's own exit status; 128 and the number of the signal that ended it, as shells have it. */
+function runCommand(
+  command: string,
+  args: readonly string[],
+  childEnv: Readonly<Record<string, string | undefined>>,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env: childEnv, stdio: 'inherit' });
+    const onTerminal = isatty(0) || isatty(1) || isatty(2);
+    const pass = (signal: NodeJS.Signals): void => {
+      // What a terminal's keys send has reached the command, too: twice would be once too often.
+      if (onTerminal && (signal === 'SIGINT' || signal === 'SIGQUIT')) return;
+      child.kill(signal);
+    };
+    for (const signal of SIGNALS) process.on(signal, pass);
+    const done = (): void => {
+      for (const signal of SIGNALS) process.off(signal, pass);
+    };
+    child.once('error', (error) => {
+      // Also said of a signal that could not be sent; then the command lives, and its own end counts.
+      if (child.pid !== undefined) return;
+      done();
+      reject(
+        errnoOf(error) === 'ENOENT'
+          ? fail('command_missing', { command }, error)
+          : fail('command_unrunnable', { command, why: error.message }, error),
+      );
+    });
+    child.once('exit', (status, signal) => {
+      done();
+      resolve(status ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}

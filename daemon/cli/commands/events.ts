@@ -1,0 +1,105 @@
+// `bmuxd events`: what happens, as it happens; what happened lately first.
+import { request, type IncomingMessage } from 'node:http';
+import type { Failure } from '../../base/failure.ts';
+import { controlSocketOf } from '../../../client-shim/control-socket.ts';
+import { printable } from '../../../client-shim/failure-text.ts';
+import type { BrokerEvent } from '../../api/answers.ts';
+import { fail } from '../../errors/fail.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { refused, unasked } from '../ask-control.ts';
+import type { Command, CommandContext } from '../command.ts';
+
+/** A line longer than this is none of ours. */
+const MAX_LINE = 1024 * 1024;
+
+export const events: Command = {
+  name: 'events',
+  args: '',
+  about: 'follow what happens: streams, refusals with their reasons, connections, config',
+  options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
+  maxArgs: 0,
+  run: (context) => follow(context),
+};
+
+/** Ends with 0 when the daemon leaves, or when nobody reads what is printed; a signal ends it like any other program. */
+function follow({ env, out, options, stdout }: CommandContext): Promise<number> {
+  const socket = controlSocketOf(env);
+  const json = options['json'] === true;
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath: socket, path: '/v1/events', agent: false });
+    const silent = (): void => {
+      call.destroy();
+      reject(fail('daemon_not_answering', { socket }));
+    };
+    let timer = setTimeout(silent, LIMITS.engineAnswerMs);
+    const over = (): void => {
+      clearTimeout(timer);
+      resolve(0);
+    };
+    stdout.once('error', () => {
+      call.destroy();
+      over();
+    });
+    call.on('response', (response) => {
+      response.on('error', over);
+      if (response.statusCode !== 200) {
+        clearTimeout(timer);
+        refusal(response, socket).then(reject, reject);
+        return;
+      }
+      let held = '';
+      response.setEncoding('utf8');
+      response.on('data', (text: string) => {
+        clearTimeout(timer);
+        timer = setTimeout(silent, LIMITS.eventsSilentMs);
+        const lines = (held + text).split('\n');
+        held = lines.pop() ?? '';
+        if (held.length > MAX_LINE) {
+          call.destroy();
+          reject(fail('daemon_foreign', { socket, why: 'it sends no events' }));
+        }
+        for (const line of lines) {
+          const data = line.startsWith('data: ') ? line.slice('data: '.length) : undefined;
+          if (data !== undefined) out(json ? `${data}\n` : readable(data));
+        }
+        if (!stdout.writableNeedDrain) return;
+        // Whoever reads what is printed takes their time: the daemon cuts a follower that takes too much of it.
+        clearTimeout(timer);
+        response.pause();
+        stdout.once('drain', () => response.resume());
+      });
+      response.on('end', over);
+    });
+    call.on('error', (error) => {
+      clearTimeout(timer);
+      reject(unasked(error, socket));
+    });
+    call.end();
+  });
+}
+
+/** Why the daemon does not let this program follow. */
+async function refusal(response: IncomingMessage, socket: string): Promise<Failure> {
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) {
+    text += String(chunk);
+    if (text.length > MAX_LINE) break;
+  }
+  return refused(parsed(text), response.statusCode ?? 0, socket);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function readable(data: string): string {
+  // The daemon's own event: its shape is that of daemon/api/answers.ts.
+  const { atMs, type, target, requestId, code, detail } = JSON.parse(data) as BrokerEvent;
+  const parts = [new Date(atMs).toISOString(), type, target, requestId, code, detail?.split('\n', 1)[0]];
+  return `${printable(parts.filter((part) => part !== undefined).join('  '))}\n`;
+}

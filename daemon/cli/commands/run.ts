@@ -1,0 +1,64 @@
+// `bmuxd run`: the daemon in the foreground, until a signal or a stop.
+import { keepHeapSmall } from '../../base/memory.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
+import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
+import type { Command } from '../command.ts';
+
+const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
+
+function levelFrom(value: string | undefined, source: string): LogLevel | undefined {
+  if (value === undefined || value === '') return undefined;
+  const level = LOG_LEVELS.find((name) => name === value);
+  if (level === undefined) {
+    throw fail('usage', {
+      why: `bmuxd run: ${source}: unknown log level '${value}' (expected ${LOG_LEVELS.join('|')})`,
+      command: 'bmuxd run',
+    });
+  }
+  return level;
+}
+
+export const run: Command = {
+  name: 'run',
+  args: '',
+  about: 'run the daemon in the foreground',
+  options: {
+    'log-level': { type: 'string', value: 'LEVEL', about: `${LOG_LEVELS.join(', ')} (also BMUXD_LOG_LEVEL)` },
+  },
+  maxArgs: 0,
+  run: async ({ env, cwd, version, stderr, options }) => {
+    const flag = options['log-level'];
+    const logLevel =
+      levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
+      levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
+    // A signal that comes during the start ends the daemon once it is up; it must not be lost.
+    let signalled = (): void => {};
+    const signal = new Promise<void>((resolve) => {
+      signalled = resolve;
+    });
+    let reload = (): void => {};
+    const onHup = (): void => {
+      reload();
+    };
+    process.on('SIGTERM', signalled).on('SIGINT', signalled).on('SIGHUP', onHup);
+    keepHeapSmall();
+    // Whatever the shell's mask is: folders, sockets and files of the daemon are the user's alone.
+    process.umask(0o077);
+    try {
+      // Loaded here only: the other commands are short-lived and must not pay for the daemon's packages.
+      const { runControl } = await import('../../control/main.ts');
+      const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
+      const control = await runControl({ env, cwd, version, sink: stderrSink(stderr), logLevel });
+      reload = () => {
+        control.reload().catch((error: unknown) => {
+          stderr.write(`${asFailure(error).message}\n`);
+        });
+      };
+      await Promise.race([signal, control.stopped]);
+      await control.close();
+      return 0;
+    } finally {
+      process.off('SIGTERM', signalled).off('SIGINT', signalled).off('SIGHUP', onHup);
+    }
+  },
+};

@@ -1,0 +1,141 @@
+// `bmuxd status`: the health check. Exit 0 ready, 1 up but not well, 3 not running.
+import { asText } from '../../../client-shim/failure-text.ts';
+import { Failure } from '../../base/failure.ts';
+import { fail } from '../../errors/fail.ts';
+import { SCHEMA, type Status } from '../../api/answers.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { askControl } from '../ask-control.ts';
+import type { Command, CommandContext } from '../command.ts';
+import { ago, shortened, table } from '../table.ts';
+
+/** ms between two looks of `--wait`. */
+const LOOK_MS = 50;
+
+export const status: Command = {
+  name: 'status',
+  args: '',
+  about: 'say whether the daemon is well: exit status 0 ready, 1 not well, 3 not running',
+  options: {
+    json: { type: 'boolean', about: 'print the answer as JSON' },
+    wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },
+  },
+  maxArgs: 0,
+  run: async (context) => {
+    const waitMs = secondsOf(context.options['wait']);
+    const until = performance.now() + waitMs;
+    for (;;) {
+      const { shown, exit } = await look(context);
+      if (exit === 0 || performance.now() >= until) {
+        shown();
+        return exit;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  },
+};
+
+function secondsOf(value: string | boolean | undefined): number {
+  if (typeof value !== 'string') return 0;
+  const seconds = Number(value);
+  if (!Number.isFinite(seconds) || seconds < 0 || value.trim() === '') {
+    throw fail('usage', {
+      why: `bmuxd status: --wait: '${value}' is not a number of seconds`,
+      command: 'bmuxd status',
+    });
+  }
+  return seconds * 1000;
+}
+
+interface Look {
+  readonly shown: () => void;
+  readonly exit: number;
+}
+
+async function look(context: CommandContext): Promise<Look> {
+  const { env, options, out, err } = context;
+  const json = options['json'] === true;
+  try {
+    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
+    const answer = (await askControl(env, 'GET', '/v1/status', LIMITS.statusMs)) as Status;
+    const shown = (): void => {
+      out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer));
+    };
+    return { shown, exit: answer.state === 'ready' ? 0 : 1 };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const { code, detail, causes, remedy } = error.data;
+    const running = code !== 'daemon_not_running';
+    const shown = (): void => {
+      if (!json) {
+        err(asText(error, 'bmuxd'));
+        return;
+      }
+      const state = running ? 'not well' : 'not running';
+      out(`${JSON.stringify({ schema: SCHEMA, state, code, detail, causes, remedy }, null, 2)}\n`);
+    };
+    return { shown, exit: running ? 1 : 3 };
+  }
+}
+
+function rendered(answer: Status): string {
+  const lines = [
+    `bmuxd ${answer.version}: ${answer.state}  pid ${String(answer.pid)}, up ${ago(answer.sinceMs)}, ${String(answer.streams)} live stream${answer.streams === 1 ? '' : 's'}`,
+    `socket ${answer.socket}`,
+  ];
+  for (const { where, failure } of answer.problems) {
+    lines.push('', `! ${where}: ${failure.detail}`);
+    for (const cause of failure.causes) lines.push(`    ${cause}`);
+    lines.push(`  ${failure.remedy}`);
+  }
+  if (answer.engines.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        ['ENGINE', 'PID', 'STATE', 'STREAMS', 'UP'],
+        answer.engines.map((engine) => [
+          engine.generation,
+          engine.pid === 0 ? '-' : String(engine.pid),
+          engine.state,
+          String(engine.streams),
+          engine.sinceMs === 0 ? '-' : ago(engine.sinceMs),
+        ]),
+      ),
+    );
+  }
+  if (answer.reached.length > 0) {
+    lines.push(
+      '',
+      ...table(
+        [
+          'TARGET',
+          'TRANSPORT',
+          'EPOCH',
+          'COMPRESSION',
+          'STATE',
+          'ROUND TRIP',
+          'AGE',
+          'SPARES',
+          'PLACES',
+          'STREAMS',
+          'LAST ERROR',
+        ],
+        answer.reached.map((row) => [
+          shortened(row.target),
+          row.transport,
+          String(row.epoch ?? '-'),
+          row.compression ?? '-',
+          row.failingSinceMs === undefined ? row.state : `failing ${ago(row.failingSinceMs)}`,
+          row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
+          row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
+          String(row.spares),
+          String(row.places),
+          String(row.streams),
+          row.lastError === undefined
+            ? '-'
+            : `${row.lastError.class}: ${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
+        ]),
+      ),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,76 @@
+// `bmuxd stop` and `bmuxd reload`: what the daemon is told to do.
+import { readFileSync } from 'node:fs';
+import { errnoOf } from '../../base/failure.ts';
+import { bmuxdPaths } from '../../base/paths.ts';
+import { isListening } from '../../sockets/bind.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Status } from '../../api/answers.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { askControl } from '../ask-control.ts';
+import type { Command } from '../command.ts';
+
+/** ms between two looks whether the daemon is gone. */
+const LOOK_MS = 20;
+
+export const stop: Command = {
+  name: 'stop',
+  args: '',
+  about: 'end every stream gracefully and stop the daemon',
+  options: {},
+  maxArgs: 0,
+  run: async ({ env, out }) => {
+    const socket = bmuxdPaths(env).controlSocket;
+    const answer = await askControl(env, 'GET', '/v1/health', LIMITS.engineAnswerMs);
+    const pid = typeof answer === 'object' && answer !== null && 'pid' in answer ? Number(answer.pid) : 0;
+    await askControl(env, 'POST', '/v1/stop', LIMITS.engineAnswerMs);
+    const until = performance.now() + 2 * LIMITS.stopMs;
+    // The process, not the socket: one that a service manager keeps goes on listening, and a connect would start the next daemon.
+    while (pid > 0 ? isAlive(pid) : await isListening(socket, LIMITS.engineAnswerMs)) {
+      if (performance.now() > until) throw fail('daemon_not_answering', { socket });
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+    out('bmuxd has stopped\n');
+    return 0;
+  },
+};
+
+/** A process that has ended but that its parent has not noticed yet (a zombie) is not alive. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !isZombie(pid);
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
+  }
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    // `pid (name) state …`, proc(5). Elsewhere there is no such file.
+    return / Z /.test(readFileSync(`/proc/${String(pid)}/stat`, 'latin1').replace(/^.*\)/s, ''));
+  } catch {
+    return false;
+  }
+}
+
+export const reload: Command = {
+  name: 'reload',
+  args: '',
+  about: 'read settings and config anew; live streams are not touched',
+  options: {},
+  maxArgs: 0,
+  run: async ({ env, out, err }) => {
+    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
+    const { problems } = (await askControl(env, 'POST', '/v1/reload', 10 * LIMITS.engineAnswerMs)) as Pick<
+      Status,
+      'problems'
+    >;
+    for (const { where, failure } of problems) {
+      err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
+      for (const cause of failure.causes) err(`  ${cause}\n`);
+      err(`  ${failure.remedy}\n`);
+    }
+    if (problems.length === 0) out('reloaded\n');
+    return problems.length === 0 ? 0 : 1;
+  },
+};

@@ -1,0 +1,45 @@
+// `bmuxd warm` and `bmuxd drop`: make a target warm before it is needed, let go of what is warm.
+import { withoutDoor } from '../../api/target-socket-env.ts';
+import { asciiJson } from '../../api/header.ts';
+import { fail } from '../../errors/fail.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { whitelisted, type StreamRequest } from '../../api/request.ts';
+import { askControl } from '../ask-control.ts';
+import type { Command, CommandContext } from '../command.ts';
+import { reach } from '../reach.ts';
+
+function targetOf(command: string, { args }: CommandContext): string {
+  const [target] = args;
+  if (target === undefined)
+    throw fail('usage', { why: `bmuxd ${command}: name a target`, command: `bmuxd ${command}` });
+  return target;
+}
+
+export const warm: Command = {
+  name: 'warm',
+  args: 'TARGET',
+  about: 'make a target warm now; fails with its text when it cannot be reached',
+  options: {},
+  maxArgs: 1,
+  run: async (context) => {
+    await reach(targetOf('warm', context), { ...context, env: withoutDoor(context.env) }, 'bmuxd warm');
+    return 0;
+  },
+};
+
+export const drop: Command = {
+  name: 'drop',
+  args: 'TARGET',
+  about: 'let go of the warm connections and spares of a target; live streams go on',
+  options: {},
+  maxArgs: 1,
+  run: async (context) => {
+    const { cwd } = context;
+    const env = withoutDoor(context.env);
+    const request: StreamRequest = { target: targetOf('drop', context), cwd, env: whitelisted(env) };
+    const headers = { 'bmux-request': asciiJson(request) };
+    // Longer than control itself takes at most: its own words say more.
+    await askControl(env, 'POST', '/v1/drop', LIMITS.prepareMs + 2 * LIMITS.silenceMs, headers);
+    return 0;
+  },
+};

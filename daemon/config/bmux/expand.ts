@@ -1,0 +1,59 @@
+// Variables in paths of config files. bmux has two grammars: one for its config, one for the slot manifest.
+import { homeOf, type Env } from '../../base/paths.ts';
+
+/** Where a variable's value comes from. `daemon` is the environment of bmuxd, asked second (design.md, "Contexts"). */
+export interface Variables {
+  readonly env: Env;
+  readonly daemon?: Env;
+}
+
+/** What became of a path of the config. */
+export interface Expanded {
+  readonly path: string;
+  /** Names that no environment knows; they stay as written. */
+  readonly unset: readonly string[];
+  /** Names that only the environment of bmuxd knows. */
+  readonly borrowed: readonly string[];
+}
+
+const NAME = '[A-Za-z_][A-Za-z0-9_]*';
+
+/** `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (spec/behaviour.md §8); whatever else a `$` starts stays as written. */
+export function expandConfigPath(written: string, { env, daemon }: Variables): Expanded {
+  const unset = new Set<string>();
+  const borrowed = new Set<string>();
+  // Home first, then variables, as bmux does: a `$` in the name of a home folder would be expanded too.
+  const withHome = written.replace(/^~(?=$|[/\\])/u, () => homeOf(env));
+  const path = withHome.replace(
+    new RegExp(`\\$(?:(\\$)|\\{([^}]*)\\}|(${NAME}))`, 'gu'),
+    (whole: string, dollar?: string, braced?: string, bare?: string) => {
+      if (dollar !== undefined) return '$';
+      const name = braced ?? bare ?? '';
+      if (!new RegExp(`^${NAME}$`, 'u').test(name)) return whole;
+      const own = env[name];
+      if (own !== undefined) return own;
+      const other = daemon?.[name];
+      (other === undefined ? unset : borrowed).add(name);
+      return other ?? whole;
+    },
+  );
+  return { path, unset: [...unset], borrowed: [...borrowed] };
+}
+
+/**
+ * `${VAR}`, `${VAR:-default}` and `~` in a path of the slot manifest, nothing else (spec/behaviour.md §7). `unset` is called with a
+ * variable that has neither value nor default, and must throw.
+ */
+export function expandSlotPath(
+  written: string,
+  { env, daemon }: Variables,
+  unset: (name: string) => never,
+): string {
+  const filled = written.replace(/\$\{([^}]*)\}/gu, (whole: string, inner: string) => {
+    const split = inner.indexOf(':-');
+    const name = split === -1 ? inner : inner.slice(0, split);
+    if (!new RegExp(`^${NAME}$`, 'u').test(name)) return whole;
+    return env[name] ?? daemon?.[name] ?? (split === -1 ? unset(name) : inner.slice(split + 2));
+  });
+  return filled.replace(/^~(?=$|\/)/u, () => homeOf(env));
+}

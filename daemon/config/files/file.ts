@@ -1,0 +1,100 @@
+// Reads one small file, and says in one word whether it is still the same: the ground of config layers and of watching.
+import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
+import { inTime } from '../../base/async/deadline.ts';
+import { errnoOf } from '../../base/failure.ts';
+import { fail } from '../../errors/fail.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { findDisk, isOnLocalDisk } from './local-disk.ts';
+
+/**
+ * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous, 50 ms for a
+ * quarter of a megabyte (and a second to find the line of a wrong key in it): a daemon must not stand still for longer.
+ */
+export const MAX_FILE_BYTES = 256 * 1024;
+
+/** What a file looked like: mtime, size and inode, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
+export type Mark = string;
+/** Marks of all files that were looked at, by path; existing or not. */
+export type Marks = Map<string, Mark>;
+
+const MISSING: Mark = 'missing';
+const FAILED = 'error:';
+
+function markOf(stat: BigIntStats): Mark {
+  return `${String(stat.dev)}:${String(stat.ino)}:${String(stat.size)}:${String(stat.mtimeNs)}`;
+}
+
+function failedMark(error: unknown): Mark {
+  const code = errnoOf(error);
+  return code === 'ENOENT' || code === 'ENOTDIR' ? MISSING : `${FAILED}${code ?? 'unknown'}`;
+}
+
+function bounded<T>(work: Promise<T>, path: string): Promise<T> {
+  return inTime(work, LIMITS.fileReadMs, () =>
+    fail(
+      'file_unreadable',
+      { path },
+      new Error(`no answer from the file system within ${String(LIMITS.fileReadMs)} ms`),
+    ),
+  );
+}
+
+/** The mark of `path` now; never fails. */
+export async function markNow(path: string): Promise<Mark> {
+  if (isOnLocalDisk(path)) return markNowSync(path);
+  const mark = await bounded(fs.stat(path, { bigint: true }), path).then(markOf, failedMark);
+  // After it, so that a file system that does not answer holds one thread and not two.
+  if (!mark.startsWith(FAILED)) await bounded(findDisk(path), path).catch(() => undefined);
+  return mark;
+}
+
+/** `markNow` without waiting: on a local disk, and at the moment at which watching starts. */
+export function markNowSync(path: string): Mark {
+  try {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? MISSING : markOf(stat);
+  } catch (error) {
+    return failedMark(error);
+  }
+}
+
+/** Whether one of the files has changed since its mark was taken. */
+export async function anyChanged(marks: ReadonlyMap<string, Mark>): Promise<boolean> {
+  const now = await Promise.all([...marks].map(async ([path, mark]) => (await markNow(path)) !== mark));
+  return now.includes(true);
+}
+
+async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
+  // O_NONBLOCK: a FIFO must not hold the open; what is not a regular file is refused below.
+  const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = await file.stat({ bigint: true });
+    // The mark of what was opened, taken before reading: a later write is then seen as a change.
+    marks.set(path, markOf(stat));
+    if (!stat.isFile()) throw new Error('not a regular file');
+    // Read to the end, not to the size: the file may be growing.
+    const buffer = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    if (length > MAX_FILE_BYTES) throw new Error(`larger than ${String(MAX_FILE_BYTES)} bytes`);
+    return buffer.subarray(0, length);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The bytes of `path`, undefined when there is no such file, `file_unreadable` otherwise. Notes the file's mark in `marks`. */
+export async function readSmallFile(path: string, marks: Marks): Promise<Uint8Array | undefined> {
+  try {
+    return await bounded(readWhole(path, marks), path);
+  } catch (error) {
+    const mark = failedMark(error);
+    if (!marks.has(path)) marks.set(path, mark);
+    if (mark === MISSING) return undefined;
+    throw fail('file_unreadable', { path }, error);
+  }
+}

@@ -1,0 +1,149 @@
+// Reads bmuxd.toml by the table in daemon/config/settings/table.ts. A wrong key is a problem to show, never a reason not to run.
+import { asFailure, fail } from '../../errors/fail.ts';
+import type { Failure } from '../../base/failure.ts';
+import {
+  accepts,
+  defaultSettings,
+  SETTINGS,
+  settingsFrom,
+  takenBy,
+  TARGET_SETTINGS,
+  type SettingRow,
+  type Settings,
+  type TargetSettings,
+} from './table.ts';
+import { readSmallFile, type Marks } from '../files/file.ts';
+import { shown } from '../bmux/schema.ts';
+import { dotted, isTable, type Table } from '../files/table.ts';
+import { lineOf, parseToml } from '../files/toml.ts';
+
+export interface LoadedSettings {
+  /** Complete: what the file does not set, or sets wrongly, has its default. */
+  readonly settings: Settings;
+  /** What is wrong with the file, if anything: `settings_invalid` or `file_unreadable`. */
+  readonly problem?: Failure;
+}
+
+const ROWS: readonly SettingRow[] = SETTINGS;
+const TARGET_ROWS: readonly SettingRow[] = TARGET_SETTINGS;
+
+/** Letters to insert, remove or replace to get from one word to the other. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j += 1) {
+      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
+
+/** The name that was probably meant, as the end of a sentence; nothing when none is near. */
+function meant(written: string, names: readonly string[]): string {
+  if (written.length > 64) return '';
+  const near = names
+    .map((name) => ({ name, away: distance(written, name) }))
+    .filter(({ name, away }) => away <= Math.max(2, Math.floor(name.length / 4)))
+    .sort((left, right) => left.away - right.away)[0];
+  return near === undefined ? '' : `; did you mean ${near.name}?`;
+}
+
+/** Reports what is wrong: where, and in words. */
+type Complain = (path: readonly string[], why: string) => void;
+
+function readRows(
+  table: Table,
+  under: readonly string[],
+  rows: readonly SettingRow[],
+  complain: Complain,
+): Map<string, unknown> {
+  const found = new Map<string, unknown>();
+  const visit = (node: Table, path: readonly string[]): void => {
+    for (const [key, value] of Object.entries(node)) {
+      const name = [...path, key].join('.');
+      const full = [...under, ...path, key];
+      const row = rows.find((candidate) => candidate.name === name);
+      if (row !== undefined) {
+        if (accepts(row, value)) found.set(name, value);
+        else complain(full, `${shown(value)} is not ${takenBy(row)}`);
+      } else if (rows.some((candidate) => candidate.name.startsWith(`${name}.`))) {
+        if (isTable(value)) visit(value, [...path, key]);
+        else complain(full, `${shown(value)} is not a table`);
+      } else {
+        // A table that nobody knows has no row of its own to be near to: its inside may tell what was meant.
+        const inner = isTable(value) ? Object.keys(value)[0] : undefined;
+        const names = rows.map((candidate) => candidate.name);
+        complain(full, `no such setting${meant(inner === undefined ? name : `${name}.${inner}`, names)}`);
+      }
+    }
+  };
+  visit(table, []);
+  return found;
+}
+
+function readTargets(value: unknown, complain: Complain): Settings['targets'] {
+  const targets = Object.create(null) as Record<string, TargetSettings>;
+  if (value === undefined) return targets;
+  if (!isTable(value)) {
+    complain(['targets'], `${shown(value)} is not a table`);
+    return targets;
+  }
+  for (const [name, table] of Object.entries(value)) {
+    if (isTable(table)) {
+      targets[name] = Object.fromEntries(
+        readRows(table, ['targets', name], TARGET_ROWS, complain),
+      ) as TargetSettings;
+    } else complain(['targets', name], `${shown(table)} is not a table`);
+  }
+  return targets;
+}
+
+interface Mistake {
+  readonly line: number;
+  readonly key: string;
+  readonly why: string;
+}
+
+/** Mistakes of one file that are told at once: who mends these sees the rest. */
+const MAX_MISTAKES = 8;
+
+/** All of them in one text, the first line of the file first. */
+function problemOf(file: string, mistakes: readonly Mistake[]): Failure | undefined {
+  const [first, ...others] = [...mistakes].sort((a, b) => a.line - b.line);
+  if (first === undefined) return undefined;
+  const also = others.map(({ line, key, why }) => `; line ${String(line)}: ${key}: ${why}`);
+  return fail('settings_invalid', { file, ...first, why: first.why + also.join('') });
+}
+
+/** The settings in the bytes of a file. Never throws. */
+export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
+  const parsed = parseToml(bytes);
+  if ('why' in parsed) {
+    const problem = fail('settings_invalid', { file, line: parsed.line, key: 'not TOML', why: parsed.why });
+    return { settings: defaultSettings(), problem };
+  }
+  const mistakes: Mistake[] = [];
+  const complain: Complain = (path, why) => {
+    if (mistakes.length < MAX_MISTAKES)
+      mistakes.push({ line: lineOf(parsed.text, path), key: dotted(path), why });
+  };
+  const { targets: rawTargets, ...rest } = parsed.table;
+  const values = new Map<string, unknown>(ROWS.map((row) => [row.name, row.default]));
+  for (const [name, value] of readRows(rest, [], ROWS, complain)) values.set(name, value);
+  const settings = settingsFrom(values, readTargets(rawTargets, complain));
+  const problem = problemOf(file, mistakes);
+  return problem === undefined ? { settings } : { settings, problem };
+}
+
+/** The settings in `path`; all defaults when there is no such file. Never fails. */
+export async function loadSettings(path: string, marks: Marks = new Map()): Promise<LoadedSettings> {
+  try {
+    const bytes = await readSmallFile(path, marks);
+    return bytes === undefined ? { settings: defaultSettings() } : parseSettings(path, bytes);
+  } catch (error) {
+    return { settings: defaultSettings(), problem: asFailure(error) };
+  }
+}

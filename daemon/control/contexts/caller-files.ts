@@ -1,0 +1,27 @@
+// The files of a caller that each of its requests looks at: server-meta.json and the principal.
+import { CachedFiles } from '../../config/files/cached-file.ts';
+import type { BmuxPaths } from '../../base/paths.ts';
+import type { ServerMeta } from '../../policy/meta-format.ts';
+import { metaForPolicy } from '../../policy/server-meta.ts';
+import { loadPrincipalId } from '../../target/principal.ts';
+import { asFailure } from '../../errors/fail.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+
+export class CallerFiles {
+  readonly #metas = new CachedFiles<ServerMeta | undefined>();
+  readonly #principals = new CachedFiles<string>();
+
+  /** See `metaForPolicy`. Never rejects. */
+  meta(paths: BmuxPaths): Promise<ServerMeta | undefined> {
+    return this.#metas.get(paths.serverMeta, () => metaForPolicy(paths));
+  }
+
+  /** A principal that cannot be had is raised by the engine when it is needed: last of all (spec/behaviour.md §9). Never rejects. */
+  async principal(paths: BmuxPaths): Promise<Plan['principal']> {
+    try {
+      return { id: await this.#principals.get(paths.principalId, () => loadPrincipalId({ paths })) };
+    } catch (error) {
+      return { failure: asFailure(error).data };
+    }
+  }
+}

@@ -1,0 +1,121 @@
+// One context: its source, its watchers, and what the status shows of it.
+import { textOf, type Failure } from '../../base/failure.ts';
+import type { Logger } from '../../base/log.ts';
+import type { BmuxPaths, Env } from '../../base/paths.ts';
+import type { Reads } from '../../config/bmux/reads.ts';
+import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
+import { watchFiles, type FileWatch } from '../../config/files/watch.ts';
+import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
+import type { CallerEnv } from '../../api/request.ts';
+import { contextName, type ContextInputs } from './context-key.ts';
+
+export interface ContextOptions {
+  readonly inputs: ContextInputs;
+  readonly daemon: Env;
+  /** One with the same files, for an environment that does not agree with this one. */
+  readonly beside: Context | undefined;
+  /** One of its files has changed. */
+  readonly onChange: (context: Context) => void;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+  readonly log: Logger;
+}
+
+/** Callers share it whose keys are equal, and whose environments agree in all that its files make read. */
+export class Context {
+  readonly key: string;
+  readonly env: CallerEnv;
+  readonly paths: BmuxPaths;
+  readonly source: ConfigSource;
+  readonly #watch: FileWatch;
+  readonly #options: ContextOptions;
+  /** The files that are watched, as one text. */
+  #watched = '';
+  #slot: string | undefined;
+  #targets = 0;
+  /** By what was read last. */
+  #name: { readonly reads: Reads; readonly text: string } | undefined;
+  /** The last problem of its files, kept for the status while the last good config (or none) is in force. */
+  #problem: Failure | undefined;
+
+  constructor(options: ContextOptions) {
+    const { inputs, daemon, beside, onChange, event, log } = options;
+    const { key, paths, env, cwd, slot } = inputs;
+    this.#options = options;
+    this.key = key;
+    this.env = env;
+    this.paths = paths;
+    this.source = new ConfigSource({ env, paths, slot, cwd, daemon, beside: beside?.source });
+    this.#watch = watchFiles({
+      files: () => [...this.source.files(), paths.serverMeta, paths.authState],
+      onChange: () => {
+        event({ type: 'config changed', detail: paths.runtimeDir });
+        onChange(this);
+      },
+      log: (message) => {
+        log.warn({ runtimeDir: paths.runtimeDir }, message);
+      },
+    });
+  }
+
+  /** Made once for what was read: the same reading comes again and again. */
+  nameFor(reads: Reads): string {
+    if (this.#name?.reads !== reads) this.#name = { reads, text: contextName(this.key, reads) };
+    return this.#name.text;
+  }
+
+  /** What its source has answered is what the status shows. */
+  noteAnswer({ problem, slot, config }: CurrentConfig): void {
+    this.noteProblem(problem);
+    this.#slot = slot?.name;
+    this.#targets = config.connections.targets.size;
+  }
+
+  noteProblem(problem: Failure | undefined): void {
+    const { log, event } = this.#options;
+    const { runtimeDir } = this.paths;
+    const before = this.#problem;
+    this.#problem = problem;
+    if (problem === undefined) {
+      if (before !== undefined) log.info({ runtimeDir }, 'config is good again');
+      return;
+    }
+    const { code, detail, causes } = problem.data;
+    if (
+      before !== undefined &&
+      JSON.stringify([before.data.detail, before.data.causes]) === JSON.stringify([detail, causes])
+    )
+      return;
+    log.warn({ runtimeDir, code, detail, causes }, 'config is broken; the last good one stays in force');
+    event({ type: 'config broken', code, detail: [detail, ...causes].join('\n') });
+  }
+
+  /** A reading may have named other files than the last one. */
+  watchWhatIsRead(): void {
+    const files = this.source.files().join('\0');
+    if (files === this.#watched) return;
+    this.#watched = files;
+    this.#watch.refresh();
+  }
+
+  row(): ContextRow {
+    return {
+      key: this.nameFor(this.source.reads ?? new Map()),
+      runtimeDir: this.paths.runtimeDir,
+      ...(this.#slot === undefined ? {} : { slot: this.#slot }),
+      files: this.source.files(),
+      targets: this.#targets,
+    };
+  }
+
+  problems(): StatusProblem[] {
+    if (this.#problem === undefined) return [];
+    return [{ where: this.paths.runtimeDir, failure: this.#problem.data }];
+  }
+
+  /** Ends its watchers. Never rejects. */
+  async close(): Promise<void> {
+    await this.#watch.close().catch((error: unknown) => {
+      this.#options.log.warn({ err: textOf(error) }, 'closing a watcher');
+    });
+  }
+}

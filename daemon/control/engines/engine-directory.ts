@@ -1,0 +1,234 @@
+// All engines of this user, whoever started them: found by their sockets, asked side by side, each call bounded.
+import { readdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inTime } from '../../base/async/deadline.ts';
+import { isListening } from '../../sockets/bind.ts';
+import { askEngine, isSilence } from '../../sockets/http-request.ts';
+import { LIMITS } from '../../base/limits.ts';
+import {
+  SCHEMA,
+  type EngineRow,
+  type EngineStatus,
+  type ReachedRow,
+  type StreamList,
+  type StreamRow,
+} from '../../api/answers.ts';
+
+export interface Survey {
+  readonly engines: readonly EngineRow[];
+  readonly reached: readonly ReachedRow[];
+}
+
+/** Engines whose last words are kept; more than live side by side. */
+const MAX_HEARD = 64;
+
+/** The engines behind `engines/{generation}.sock`. */
+export class Generations {
+  readonly #dir: string;
+  /** The last answer of each engine and when it came, performance.now(). */
+  readonly #last = new Map<string, { readonly status: EngineStatus; readonly at: number }>();
+  /** Engines that did not answer the last survey: nobody waits for them until they do. */
+  readonly #silent = new Set<string>();
+  /** Questions of surveys that are under way. */
+  readonly #asked = new Map<string, Promise<boolean>>();
+
+  constructor(options: { readonly dir: string }) {
+    this.#dir = options.dir;
+  }
+
+  async survey(): Promise<Survey> {
+    const generations = await this.#list();
+    const there = await Promise.all(generations.map((generation) => this.#glance(generation)));
+    const engines: EngineRow[] = [];
+    const reached: ReachedRow[] = [];
+    const now = performance.now();
+    for (const [index, generation] of generations.entries()) {
+      if (there[index] !== true) continue;
+      const last = this.#last.get(generation);
+      const unknown: EngineRow = {
+        generation,
+        pid: 0,
+        version: '',
+        sinceMs: 0,
+        state: 'not answering',
+        streams: 0,
+      };
+      const row = last?.status.engine ?? unknown;
+      // An engine that is busy for a moment is late; one that has been silent for long is not answering.
+      const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
+      engines.push(fresh ? row : { ...row, state: 'not answering' });
+      if (fresh) reached.push(...last.status.reached);
+    }
+    for (const generation of this.#last.keys()) {
+      if (!generations.includes(generation)) this.#last.delete(generation);
+    }
+    for (const generation of this.#silent) {
+      if (!generations.includes(generation)) this.#silent.delete(generation);
+    }
+    return { engines, reached };
+  }
+
+  /** What an engine has said of itself, asked by whomever: a survey counts it for a while when the engine is late. */
+  heard(generation: string, status: unknown): void {
+    if (isEngineStatus(status)) {
+      this.#silent.delete(generation);
+      // The one that was heard longest ago goes first: without a status nobody looks which engines are still there.
+      this.#last.delete(generation);
+      this.#last.set(generation, { status, at: performance.now() });
+      const [oldest] = this.#last.keys();
+      if (this.#last.size > MAX_HEARD && oldest !== undefined) this.#last.delete(oldest);
+    } else this.#silent.add(generation);
+  }
+
+  /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
+  async #glance(generation: string): Promise<boolean> {
+    let asked = this.#asked.get(generation);
+    if (asked === undefined) {
+      asked = this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs)
+        .then((answer) => {
+          if (answer === undefined) return false;
+          this.heard(generation, answer.body);
+          return true;
+        })
+        .finally(() => this.#asked.delete(generation));
+      this.#asked.set(generation, asked);
+    }
+    const patience = this.#silent.has(generation) ? LIMITS.glanceMs : LIMITS.surveyMs;
+    return inTime(asked, patience, () => new Error('late')).catch(() => {
+      this.#silent.add(generation);
+      return true;
+    });
+  }
+
+  /** Places at servers that engines other than `current` hold, by address. One that is silent holds what it held before. */
+  async placesBeside(current: string): Promise<Readonly<Record<string, number>>> {
+    const others = (await this.#list()).filter((generation) => generation !== current);
+    const places: Record<string, number> = {};
+    const count = async (generation: string): Promise<void> => {
+      try {
+        const { body } = await askEngine(this.#path(generation), 'GET', '/v1/engine');
+        this.heard(generation, body);
+      } catch (error) {
+        // What a dead one has left lies there for whoever wants to know that it died (client-shim/probe.ts).
+        if (!isSilence(error)) return;
+      }
+      for (const row of this.#last.get(generation)?.status.reached ?? [])
+        places[row.address] = (places[row.address] ?? 0) + row.places;
+    };
+    await Promise.all(others.map(count));
+    return places;
+  }
+
+  async streams(): Promise<StreamList> {
+    const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
+    const streams: StreamRow[] = [];
+    const silent: string[] = [];
+    for (const { generation, body } of answers) {
+      if (isStreamList(body)) streams.push(...body.streams);
+      else silent.push(generation);
+    }
+    return { schema: SCHEMA, streams, silent };
+  }
+
+  /** Ends one stream, wherever it lives. False when no engine has it. */
+  async end(id: string): Promise<boolean> {
+    const generation = id.slice(0, id.lastIndexOf('-'));
+    if (!/^[a-z0-9]+$/.test(generation) || !(await this.#list()).includes(generation)) return false;
+    const answer = await askEngine(this.#path(generation), 'DELETE', `/v1/streams/${encodeURIComponent(id)}`);
+    return answer.status === 202;
+  }
+
+  /** Tells engines of an earlier control to accept no more on their target sockets: `current` has taken the paths over. */
+  async drainOthers(current: string): Promise<void> {
+    const others = (await this.#list()).filter((generation) => generation !== current);
+    await Promise.allSettled(
+      others.map((generation) => askEngine(this.#path(generation), 'POST', '/v1/drain')),
+    );
+  }
+
+  /** Tells every engine to end its streams gracefully and leave. Resolves with those that did not answer in time. */
+  async stopAll(): Promise<string[]> {
+    const told = (await this.#list()).map(async (generation) => {
+      try {
+        await this.#tellToStop(generation);
+        return undefined;
+      } catch {
+        return generation;
+      }
+    });
+    return (await Promise.all(told)).filter((generation) => generation !== undefined);
+  }
+
+  /** One that is busy for a moment is told once more: whoever is taken for silent is killed, with all its streams. */
+  async #tellToStop(generation: string): Promise<void> {
+    const tell = (): Promise<unknown> => askEngine(this.#path(generation), 'POST', '/v1/stop');
+    await tell().catch((error: unknown) => {
+      if (isSilence(error)) return tell();
+      throw error;
+    });
+  }
+
+  /** True when no engine is left but those in `except`. */
+  async empty(except: readonly string[]): Promise<boolean> {
+    await this.sweep();
+    return (await this.#list()).every((generation) => except.includes(generation));
+  }
+
+  /** Removes sockets that nobody listens on: an engine that was killed leaves its own behind. */
+  async sweep(): Promise<void> {
+    await Promise.all(
+      (await this.#list()).map(async (generation) => {
+        if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
+          await unlink(this.#path(generation)).catch(() => undefined);
+        }
+      }),
+    );
+  }
+
+  async #askAll(
+    path: string,
+    timeoutMs: number,
+  ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
+    const answers = await Promise.all(
+      (await this.#list()).map((generation) => this.#ask(generation, path, timeoutMs)),
+    );
+    return answers.filter((answer) => answer !== undefined);
+  }
+
+  /** Undefined when nobody is there; no body when somebody is, and silent. */
+  async #ask(
+    generation: string,
+    path: string,
+    timeoutMs: number,
+  ): Promise<{ readonly generation: string; readonly body: unknown } | undefined> {
+    try {
+      const { body } = await askEngine(this.#path(generation), 'GET', path, timeoutMs);
+      return { generation, body };
+    } catch {
+      // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.
+      if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
+      await unlink(this.#path(generation)).catch(() => undefined);
+      return undefined;
+    }
+  }
+
+  async #list(): Promise<string[]> {
+    const names = await readdir(this.#dir).catch((): string[] => []);
+    return names
+      .filter((name) => /^[a-z0-9]+\.sock$/.test(name))
+      .map((name) => name.slice(0, -'.sock'.length))
+      .sort();
+  }
+
+  #path(generation: string): string {
+    return join(this.#dir, `${generation}.sock`);
+  }
+}
+
+function isEngineStatus(body: unknown): body is EngineStatus {
+  return typeof body === 'object' && body !== null && 'engine' in body && 'reached' in body;
+}
+
+function isStreamList(body: unknown): body is { readonly streams: readonly StreamRow[] } {
+  return typeof body === 'object' && body !== null && 'streams' in body && Array.isArray(body.streams);
+}

@@ -1,0 +1,85 @@
+// What the daemon says of itself: health and status. Made from what is known already; no target is asked, no dead remote counts.
+import { withoutCredentials } from '../../base/redact.ts';
+import type { Failure, FailureData } from '../../base/failure.ts';
+import { SCHEMA, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Contexts } from '../contexts/contexts.ts';
+import type { Engines } from '../engines/supervisor.ts';
+import type { Generations } from '../engines/engine-directory.ts';
+
+export interface ReportOptions {
+  readonly engines: Engines;
+  readonly generations: Generations;
+  readonly contexts: Contexts;
+  /** What is wrong with bmuxd.toml. */
+  readonly settingsProblem: () => Failure | undefined;
+  readonly settingsPath: string;
+  readonly socketPath: string;
+  readonly version: string;
+  readonly sinceMs: number;
+}
+
+export class Report {
+  readonly #options: ReportOptions;
+
+  constructor(options: ReportOptions) {
+    this.#options = options;
+  }
+
+  /** Everything that keeps the daemon from being well. */
+  problems(): StatusProblem[] {
+    const { engines, contexts, settingsProblem, settingsPath } = this.#options;
+    const settings = settingsProblem();
+    return [
+      ...(engines.ready ? [] : [{ where: 'engine', failure: notReady(engines.why) }]),
+      ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
+      ...contexts.problems(),
+    ];
+  }
+
+  health(): Health {
+    const { version, sinceMs } = this.#options;
+    return {
+      schema: SCHEMA,
+      state: this.problems().length === 0 ? 'ready' : 'not well',
+      pid: process.pid,
+      version,
+      sinceMs,
+    };
+  }
+
+  /** Waits for engines at most `LIMITS.surveyMs`. */
+  async status(): Promise<Status> {
+    const { generations, contexts, socketPath } = this.#options;
+    const { engines, reached } = await generations.survey();
+    const silent = engines.filter((engine) => engine.state === 'not answering');
+    const problems = [
+      ...this.problems(),
+      ...silent.map(({ generation }) => ({
+        where: `engine ${generation}`,
+        failure: fail('engine_silent', { generation }).data,
+      })),
+    ];
+    return {
+      ...this.health(),
+      state: problems.length === 0 ? 'ready' : 'not well',
+      socket: socketPath,
+      engines,
+      streams: engines.reduce((sum, engine) => sum + engine.streams, 0),
+      contexts: contexts.rows(),
+      reached: reached.map((row) => ({
+        ...row,
+        address: withoutCredentials(row.address),
+        target: withoutCredentials(row.target),
+        ...(row.lastError === undefined
+          ? {}
+          : { lastError: { ...row.lastError, detail: withoutCredentials(row.lastError.detail) } }),
+      })),
+      problems,
+    };
+  }
+}
+
+function notReady(why: string): FailureData {
+  return fail('engine_unavailable', { why }).data;
+}

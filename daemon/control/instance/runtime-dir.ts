@@ -1,0 +1,49 @@
+// The bmuxd dir: made with mode 0700, and refused when somebody else could get in.
+import { lstat, mkdir, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join } from 'node:path';
+import { errnoOf, textOf } from '../../base/failure.ts';
+import type { BmuxdPaths } from '../../base/paths.ts';
+import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
+import { fail } from '../../errors/fail.ts';
+
+/** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_insecure`. */
+export async function makeHome(paths: BmuxdPaths): Promise<void> {
+  checkPath(paths);
+  for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
+    try {
+      await mkdir(dir, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      // Something else has the name; what it is, the check below says.
+      if (errnoOf(error) !== 'EEXIST') throw fail('runtime_dir_uncreatable', { path: dir }, error);
+    }
+    await checkPrivate(dir, dir === paths.dir);
+  }
+}
+
+/** Engines run elsewhere, and their sockets have the longest names. */
+function checkPath({ dir, enginesDir }: BmuxdPaths): void {
+  if (!isAbsolute(dir)) throw fail('runtime_dir_insecure', { path: dir, why: 'is not an absolute path' });
+  const path = join(enginesDir, PRIVATE_NAME);
+  const length = Buffer.byteLength(path);
+  if (length > maxSocketPath()) throw fail('socket_path_too_long', { path, length, limit: maxSocketPath() });
+}
+
+/** The bmuxd dir must be a folder itself, not a link that somebody planted in a shared temp folder. */
+async function checkPrivate(dir: string, itself: boolean): Promise<void> {
+  const info = await (itself ? lstat(dir) : stat(dir)).catch((error: unknown) => {
+    throw fail('runtime_dir_insecure', { path: dir, why: `cannot be looked at: ${textOf(error)}` }, error);
+  });
+  const uid = process.getuid?.();
+  if (info.isSymbolicLink()) throw fail('runtime_dir_insecure', { path: dir, why: 'is a symbolic link' });
+  if (!info.isDirectory()) throw fail('runtime_dir_insecure', { path: dir, why: 'is not a folder' });
+  if (uid !== undefined && info.uid !== uid) {
+    throw fail('runtime_dir_insecure', {
+      path: dir,
+      why: `belongs to user ${String(info.uid)}, not to you (${String(uid)})`,
+    });
+  }
+  if ((info.mode & 0o077) !== 0) {
+    const mode = (info.mode & 0o777).toString(8).padStart(4, '0');
+    throw fail('runtime_dir_insecure', { path: dir, why: `is open to others (mode ${mode})` });
+  }
+}

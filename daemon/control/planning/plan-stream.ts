@@ -1,0 +1,90 @@
+// From a request to a plan: context, policy, target, principal, in the order of the seed. All of it decides; nothing of it dials.
+import { Deadline } from '../../base/async/deadline.ts';
+import { applyPolicy } from '../../policy/policy.ts';
+import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts';
+import { asFailure, fail, warned } from '../../errors/fail.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import type { StreamRequest } from '../../api/request.ts';
+import type { Settings } from '../../config/settings/table.ts';
+import type { CallerFiles } from '../contexts/caller-files.ts';
+import type { Contexts } from '../contexts/contexts.ts';
+
+/** Name that a client has when it gives none. */
+const DEFAULT_CLIENT_NAME = 'bmuxd';
+
+export interface PrepareDeps {
+  readonly contexts: Contexts;
+  readonly files: CallerFiles;
+  readonly settings: () => Settings;
+  readonly fetch: typeof globalThis.fetch;
+}
+
+/** The plan of a request. Rejects with the failure that the user should read. `signalOf` is asked where somebody else is asked. */
+export async function prepare(
+  request: StreamRequest,
+  requestId: string,
+  deps: PrepareDeps,
+  signalOf: () => AbortSignal,
+): Promise<Plan> {
+  const started = performance.now();
+  const inputs = deps.contexts.inputsOf(request);
+  const { paths } = inputs;
+  // Side by side: each is a few looks at the file system. Only the view can fail.
+  const [view, meta, principal] = await Promise.all([
+    deps.contexts.view(request, inputs),
+    deps.files.meta(paths),
+    deps.files.principal(paths),
+  ]);
+  const { config, env } = view;
+  const settings = deps.settings();
+  const policyWarnings = applyPolicy({
+    scope: request.scope ?? 'normal',
+    policy: request.policy ?? true,
+    slot: view.slot,
+    meta,
+    staleBuildAction: config.behavior.staleBuildAction,
+    buildId: request.buildId,
+  });
+  const warnings = [...view.warnings, ...policyWarnings];
+  const target = await resolveTarget({
+    target: request.target,
+    env,
+    config,
+    paths,
+    overrides: overridesOf(settings),
+    serverVersionHint: meta?.version,
+    lookup: {
+      timeoutMs: settings['control_plane.timeout'],
+      fetch: deps.fetch,
+      get signal() {
+        return signalOf();
+      },
+    },
+  }).catch((error: unknown) => {
+    throw warned(asFailure(error), warnings);
+  });
+  const deadline = new Deadline(target.connectTimeoutMs - (performance.now() - started));
+  if (deadline.remaining() <= 0)
+    throw fail('out_of_time', { ms: target.connectTimeoutMs, step: 'finding the target' });
+  return {
+    requestId,
+    context: view.context,
+    target,
+    budgetMs: deadline.remaining(),
+    clientName: request.clientName ?? DEFAULT_CLIENT_NAME,
+    principal,
+    ...(request.contract === undefined ? {} : { contract: request.contract }),
+    ifRunning: request.ifRunning ?? false,
+    warnings,
+    runtime: { name: paths.runtimeName, socket: paths.serverSocket },
+  };
+}
+
+/** bmuxd's own word on a target's compression (bmuxd.toml, `[targets.NAME]`). */
+function overridesOf({ targets }: Settings): ReadonlyMap<string, CompressionSetting> {
+  const overrides = new Map<string, CompressionSetting>();
+  for (const [name, { compression }] of Object.entries(targets)) {
+    if (compression !== undefined) overrides.set(name, compression);
+  }
+  return overrides;
+}

@@ -1,0 +1,246 @@
+// The folder of a target socket: 0500, so that nothing can be bound or unlinked inside, behind a symlink that is swapped whole (design.md).
+// The symlink outlives the folder and leads nowhere then: a bmux in a shell that still has its path fails there (its mkdir says EEXIST, to root as
+// well), where without it it would make the folder, and start a server of its own in it.
+import { createHash, randomBytes } from 'node:crypto';
+import { readlinkSync, unlinkSync } from 'node:fs';
+import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, symlink, unlink } from 'node:fs/promises';
+import type { Server } from 'node:net';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../../base/failure.ts';
+import { isListening, maxSocketPath } from '../../sockets/bind.ts';
+import { fail } from '../../errors/fail.ts';
+import { LIMITS } from '../../base/limits.ts';
+
+/** Name of the socket: the one that bmux looks for in its runtime dir (spec/behaviour.md §6). */
+const SOCKET = 'server.sock';
+/** A name that needs no change to be a folder's. Capitals do: two names may be one to the file system of macOS. */
+const SAFE = /^[a-z0-9_][a-z0-9._-]*$/;
+/** What a target's name can never be: folders before they serve, that serve, and that are going; links before they are swapped in. */
+const OURS = /^\.[ndlg][0-9a-f]{6}$/;
+/** ms for which a folder or link without a listener is taken for one that is just being made. */
+const YOUNG_MS = 10_000;
+/** Links that lead nowhere which are kept in one folder of doors; further ones replace the oldest. */
+const MAX_DEAD_LINKS = 256;
+
+/** One target socket in the file system. */
+export interface DoorFolder {
+  /** What BMUX_RUNTIME_DIR is set to: the symlink. */
+  readonly runtimeDir: string;
+  readonly socketPath: string;
+  /** True while the path leads to our own socket: root is not held back by 0500. */
+  isOurs(): Promise<boolean>;
+  /**
+   * Takes the folder away: the path leads nowhere then, unless somebody has swapped it. The listening socket itself is the caller's. Safe to
+   * call twice. Resolves with the folder that is kept since somebody else has a server or files in it.
+   */
+  remove(): Promise<string | undefined>;
+  /** The folder that had taken the path before, when it is kept. */
+  readonly setAside: string | undefined;
+}
+
+const hashed = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10);
+
+/** A folder name for a target's name: itself where it is safe and short enough, else its beginning and a hash. Throws `socket_path_too_long`. */
+export function doorName(parent: string, name: string, limit: number = maxSocketPath()): string {
+  const room = limit - Buffer.byteLength(join(parent, 'x', SOCKET)) + 1;
+  if (SAFE.test(name) && Buffer.byteLength(name) <= room) return name;
+  const start = name
+    .replace(/^[a-z]+:\/\//, '')
+    .replace(/[^A-Za-z0-9_-]+/g, '-')
+    .replace(/^-+/, '');
+  const short = `${start.slice(0, Math.max(0, Math.min(24, room - 11)))}-${hashed(name)}`.replace(/^-/, 'x');
+  return checked(parent, short, limit);
+}
+
+function checked(parent: string, folder: string, limit: number): string {
+  const path = join(parent, folder, SOCKET);
+  const length = Buffer.byteLength(path);
+  if (length > limit) throw fail('socket_path_too_long', { path, length, limit });
+  return folder;
+}
+
+/**
+ * Listens behind `{parent}/{folder name}/server.sock`, and swaps the symlink to it in one step. When it fails, nothing is left.
+ * `listen` binds the server to a path, and resolves when somebody accepts there.
+ */
+export async function makeDoorFolder(
+  parent: string,
+  name: string,
+  server: Server,
+  listen: (server: Server, path: string) => Promise<void> = listenHere,
+): Promise<DoorFolder> {
+  const link = join(parent, doorName(parent, name));
+  const nonce = randomBytes(3).toString('hex');
+  // Bound under another name than it ends with: who closes a server unlinks the name that it bound, even when somebody else serves the socket by then.
+  const bound = join(parent, checked(parent, `.n${nonce}`, maxSocketPath()));
+  const target = `.d${nonce}`;
+  const folder = join(parent, target);
+  const fresh = join(parent, `.l${nonce}`);
+  await mkdir(parent, { recursive: true, mode: 0o700 });
+  await mkdir(bound, { mode: 0o700 });
+  try {
+    await listen(server, join(bound, SOCKET));
+    const { ino, dev } = await lstat(join(bound, SOCKET), { bigint: true });
+    await rename(bound, folder);
+    await chmod(folder, 0o500);
+    await symlink(target, fresh);
+    const setAside = await replaceLink(fresh, link);
+    return {
+      runtimeDir: link,
+      setAside,
+      socketPath: join(link, SOCKET),
+      isOurs: async () => {
+        const now = await lstat(join(link, SOCKET), { bigint: true }).catch(() => undefined);
+        return now?.ino === ino && now.dev === dev;
+      },
+      remove: async () => {
+        const going = await moveAside(folder);
+        return going === undefined ? undefined : removeUnlessUsed(going, ino);
+      },
+    };
+  } catch (error) {
+    server.close();
+    await unlink(fresh).catch(() => undefined);
+    await removeFolder(bound);
+    await removeFolder(folder);
+    throw error;
+  }
+}
+
+function listenHere(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** A rename does not replace a folder that somebody put there instead of the link. Resolves with where that is now, when it is kept. */
+async function replaceLink(fresh: string, link: string): Promise<string | undefined> {
+  const there = await lstat(link).catch(() => undefined);
+  const going = there?.isDirectory() === true ? await moveAside(link) : undefined;
+  await rename(fresh, link);
+  return going === undefined ? undefined : removeUnlessUsed(going, undefined);
+}
+
+/** Takes a folder from its path in one step. Resolves with where it is now; undefined when there is none. */
+async function moveAside(folder: string): Promise<string | undefined> {
+  const going = join(dirname(folder), `.g${randomBytes(3).toString('hex')}`);
+  try {
+    await rename(folder, going);
+    return going;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Somebody else's server keeps its folder: sessions that nobody could reach any more would be worse than a folder that stays. So does what the
+ * user may not remove. `ours`: inode of our own socket. Resolves with the folder when it is kept. Never rejects.
+ */
+async function removeUnlessUsed(folder: string, ours: bigint | undefined): Promise<string | undefined> {
+  const socket = await lstat(join(folder, SOCKET), { bigint: true }).catch(() => undefined);
+  const foreign = socket !== undefined && socket.ino !== ours;
+  if (foreign && (await isListening(join(folder, SOCKET), LIMITS.engineAnswerMs))) {
+    await chmod(folder, 0o700).catch(() => undefined);
+    return folder;
+  }
+  return removeFolder(folder).then(
+    () => undefined,
+    () => folder,
+  );
+}
+
+/** Removes a link that still leads where it did. */
+function unlinkIf(link: string, target: string): void {
+  try {
+    if (readlinkSync(link) === target) unlinkSync(link);
+  } catch {
+    // It is gone, or no link.
+  }
+}
+
+async function removeFolder(folder: string): Promise<void> {
+  await chmod(folder, 0o700).catch(() => undefined);
+  await rm(folder, { recursive: true, force: true });
+}
+
+/**
+ * Removes folders of ours in which nobody listens: what an engine that has gone left behind. What may be under way is left, and so are links, as
+ * many as there may be. Never rejects: what cannot be removed is in nobody's way.
+ */
+export async function sweepDoors(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
+  await sweepAll(parent, () => youngMs);
+}
+
+/** The same when a daemon stops or a context is forgotten: only what another daemon may just be making is left for its youth. */
+export async function clearDoors(parent: string): Promise<void> {
+  await sweepAll(parent, youthOf);
+}
+
+function youthOf(name: string): number {
+  return /^\.[nl]/.test(name) ? YOUNG_MS : 0;
+}
+
+/** `kept`: how many links that lead nowhere are left, the newest. */
+async function sweepAll(
+  parent: string,
+  youngMs: (name: string) => number,
+  kept: number = MAX_DEAD_LINKS,
+): Promise<void> {
+  const names = await readdir(parent).catch((): string[] => []);
+  const links = await Promise.all(
+    names.map((name) => sweep(parent, name, youngMs(name)).catch(() => undefined)),
+  );
+  const dead = links.filter((link) => link !== undefined).sort((a, b) => b.mtimeMs - a.mtimeMs);
+  for (const { path, target } of dead.slice(kept)) unlinkIf(path, target);
+}
+
+interface DeadLink {
+  readonly path: string;
+  readonly target: string;
+  readonly mtimeMs: number;
+}
+
+/** Resolves with the link that it is when it leads nowhere. */
+async function sweep(parent: string, name: string, youngMs: number): Promise<DeadLink | undefined> {
+  const path = join(parent, name);
+  const info = await lstat(path).catch(() => undefined);
+  if (info === undefined || Date.now() - info.mtimeMs < youngMs) return undefined;
+  const { mtimeMs } = info;
+  if (info.isSymbolicLink()) {
+    const target = targetOf(path);
+    // One that was to be swapped in protects nothing.
+    if (target !== undefined && OURS.test(name)) unlinkIf(path, target);
+    else if (target !== undefined && OURS.test(target) && !(await isThere(path)))
+      return { path, target, mtimeMs };
+  } else if (info.isDirectory() && OURS.test(name)) {
+    if (!(await isListening(join(path, SOCKET), LIMITS.engineAnswerMs))) await removeFolder(path);
+  }
+  return undefined;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Removes a folder of doors with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
+export async function forgetDoors(parent: string): Promise<void> {
+  await clearDoors(parent);
+  await sweepAll(parent, youthOf, 0);
+  await rmdir(parent).catch(() => undefined);
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined;
+  }
+}

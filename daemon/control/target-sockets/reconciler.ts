@@ -1,0 +1,270 @@
+// Which target sockets there should be: one for every configured target of each context that asked for one, and inline targets on demand.
+import { setMaxListeners } from 'node:events';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../../base/log.ts';
+import { SCHEMA, type DoorAnswer } from '../../api/answers.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import type { CallerEnv, StreamRequest } from '../../api/request.ts';
+import { DOORS_FOLDER } from '../../api/target-socket-env.ts';
+import { clearDoors, sweepDoors } from './folder.ts';
+import type { Doors, DoorSpec } from './target-sockets.ts';
+import type { KnownContexts } from './client-file.ts';
+import { prepare, type PrepareDeps } from '../planning/plan-stream.ts';
+import { Renewals } from './renewals.ts';
+import { ServedContexts, type Place } from './client-store.ts';
+import { askedAfter, requestOf, withAgents, type Asked, type Asking, type Served } from './clients.ts';
+
+export interface TargetDoorsOptions extends PrepareDeps {
+  /** The bmuxd dir. */
+  readonly dir: string;
+  readonly doors: Doors;
+  readonly known: KnownContexts;
+  /** The daemon's own context. */
+  readonly own: { readonly env: CallerEnv; readonly cwd: string };
+  readonly log: Logger;
+}
+
+/** Folders of contexts that had doors once. */
+const MAX_OLD_PARENTS = 64;
+/** ms after a start when the engines of an earlier daemon have left what they served. */
+const SWEEP_MS = 15_000;
+/** Failures that say nothing of the target. */
+const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time']);
+/** ms until it is tried again after one of them. */
+const AGAIN_MS = 2000;
+
+export class TargetDoors {
+  readonly #options: TargetDoorsOptions;
+  readonly #served: ServedContexts;
+  readonly #abort = new AbortController();
+  /** One run at a time, so that no older plan comes after a newer one; and one that waits, for all that changed meanwhile. */
+  #running: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
+  /** The same for inline targets. */
+  #inlineDone: Promise<void> = Promise.resolve();
+  #inlineNext: Promise<void> | undefined;
+  /** By door. */
+  readonly #renewals = new Renewals();
+  #sweep: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
+  #made = 0;
+
+  constructor(options: TargetDoorsOptions) {
+    this.#options = options;
+    this.#served = new ServedContexts(options);
+    // One for each lookup that is under way: as many as there are inline targets.
+    setMaxListeners(0, this.#abort.signal);
+  }
+
+  /** Makes the doors of the daemon's own context and of those that it knew before. Never rejects. */
+  async open(): Promise<void> {
+    await this.#served.load();
+    this.#forgetOldest();
+    await this.refresh();
+    await this.#inlineDone;
+    await this.#sweepAll();
+    if (!this.#abort.signal.aborted) {
+      this.#sweep = setTimeout(() => void this.#sweepAll(), SWEEP_MS);
+      this.#sweep.unref();
+    }
+  }
+
+  /** The door of one target, made now if it has to be. Rejects with the failure of the target. */
+  async ensure(request: StreamRequest): Promise<DoorAnswer> {
+    const { doors, contexts } = this.#options;
+    const target = request.target?.trim() ?? '';
+    if (target === '')
+      throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
+    // Who asks for the first one may have started the daemon by that: what it remembers is not to be written over.
+    await this.#served.load();
+    const asking = this.#askingOf(request);
+    const place = this.#served.placeOf(asking, await contexts.view(requestOf(asking)));
+    const { parent } = place;
+    const asked = askedAfter(place.served, asking);
+    const made = await this.#make(asked, target);
+    // Before there is a door: a refresh that is under way removes what nobody wants.
+    await this.#remember(place, asking, asked, target);
+    const folder = await doors.ensure({ target, parent, ...made });
+    // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its door is not forgotten.
+    if (this.#served.get(parent) === undefined) await this.#remember(place, asking, asked, target);
+    return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
+  }
+
+  /** The plan of one target, without policies: for what the daemon does by itself. */
+  async planFor(request: StreamRequest): Promise<Plan> {
+    return (await this.#make({ asking: this.#askingOf(request), agents: [] }, request.target ?? '')).plan;
+  }
+
+  /** True when one of the environments with this key that agree has doors: its files must stay watched. */
+  serves(key: string, agrees: (env: CallerEnv) => boolean): boolean {
+    return this.#served.serves(key, agrees);
+  }
+
+  /**
+   * Renews every plan, makes what is new and removes what the config no longer names: called when a config has changed. Never rejects. Inline targets
+   * follow in the background: a control plane that does not answer must not hold up those that the config names.
+   */
+  refresh(): Promise<void> {
+    this.#next ??= this.#running.then(async () => {
+      this.#next = undefined;
+      const parents = this.#served.parents();
+      for (const parent of parents) await this.#sync(parent);
+      this.#inlineNext ??= this.#inlineDone.then(async () => {
+        this.#inlineNext = undefined;
+        await Promise.all(this.#served.parents().map((parent) => this.#syncInline(parent)));
+      });
+      this.#inlineDone = this.#inlineNext;
+    });
+    this.#running = this.#next;
+    return this.#next;
+  }
+
+  /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
+  renew(doorId: string): Promise<void> {
+    return this.#renewals.run(doorId, () => this.#renewNow(doorId));
+  }
+
+  async #renewNow(doorId: string): Promise<void> {
+    const { doors } = this.#options;
+    const door = doors.find(doorId);
+    const served = door === undefined ? undefined : this.#served.get(door.parent);
+    if (door === undefined) return;
+    // The engine waits for an answer: that there is no other way is one.
+    if (served === undefined) return doors.renew(doorId);
+    try {
+      await doors.renew(doorId, await this.#make(served.asked, door.target));
+    } catch (error) {
+      await doors.renew(doorId);
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#abort.abort(fail('stopping'));
+    clearTimeout(this.#sweep);
+    clearTimeout(this.#again);
+  }
+
+  /** After all engines are gone: takes away what earlier daemons left, too. Never rejects. */
+  async clear(): Promise<void> {
+    for (const parent of await this.#parents()) await clearDoors(parent);
+  }
+
+  /** Only so many folders of contexts that have no doors any more are kept, with links that lead nowhere. */
+  async #forgetOldParents(): Promise<void> {
+    const isOver = (parent: string): boolean => this.#served.get(parent) === undefined;
+    const parents = await Promise.all(
+      (await this.#parents()).filter(isOver).map(async (parent) => ({
+        parent,
+        mtimeMs: (await stat(parent).catch(() => undefined))?.mtimeMs ?? 0,
+      })),
+    );
+    parents.sort((a, b) => b.mtimeMs - a.mtimeMs);
+    for (const { parent } of parents.slice(MAX_OLD_PARENTS))
+      await this.#options.doors.forget(parent, () => isOver(parent));
+  }
+
+  async #remember(place: Place, asking: Asking, made: Asked, target: string): Promise<void> {
+    const { parent } = place;
+    const isOther = this.#served.use(place, asking, made);
+    this.#forgetOldest(parent);
+    const { config } = await this.#options.contexts.view(requestOf(made.asking));
+    if (!config.connections.targets.has(target)) this.#served.keep(parent, target);
+    await this.#served.save();
+    if (isOther) void this.refresh();
+  }
+
+  /** As many contexts as the settings allow have doors; the daemon's own always has, and so has the one that is just asking. */
+  #forgetOldest(asking?: string): void {
+    const { settings, doors, log } = this.#options;
+    for (const parent of this.#served.forgetOldest(settings()['contexts.max'], asking)) {
+      doors
+        .clear(parent)
+        .then(() => this.#forgetOldParents())
+        .catch((error: unknown) => {
+          log.warn({ parent, err: asFailure(error).data }, 'removing target sockets');
+        });
+    }
+  }
+
+  /** Never rejects: a target that cannot be resolved has no door, and says so when somebody asks for it. */
+  async #sync(parent: string): Promise<void> {
+    const { contexts, doors, log } = this.#options;
+    const served = this.#served.get(parent);
+    if (served === undefined || this.#abort.signal.aborted) return;
+    try {
+      const { config } = await contexts.view(requestOf(served.asked.asking));
+      const named = config.connections.targets;
+      const kept = new Set<string>();
+      for (const target of named.keys()) if (await this.#renewed(parent, served, target)) kept.add(target);
+      // Those of now: a door may have been asked for meanwhile, or the whole context forgotten.
+      if (this.#served.get(parent) === served)
+        await doors.retain(parent, new Set([...kept, ...served.inline]));
+    } catch (error) {
+      log.warn({ parent, err: asFailure(error).data }, 'target sockets stay as they are');
+    }
+  }
+
+  /** Where an inline target leads may be known to a control plane that cannot be asked just now: its door stays as it is then. Never rejects. */
+  async #syncInline(parent: string): Promise<void> {
+    const served = this.#served.get(parent);
+    if (served === undefined || this.#abort.signal.aborted) return;
+    await Promise.all([...served.inline].map((target) => this.#renewed(parent, served, target)));
+  }
+
+  /** False when the target cannot be resolved. What is nothing of the target's own, such as an engine that hangs, passes: it is tried again. */
+  async #renewed(parent: string, served: Served, target: string): Promise<boolean> {
+    try {
+      const made = await this.#make(served.asked, target);
+      // It may have been forgotten meanwhile: nobody would look after its doors.
+      if (this.#served.get(parent) !== served) return false;
+      await this.#options.doors.ensure({ target, parent, ...made });
+      return true;
+    } catch (error) {
+      const failure = asFailure(error);
+      this.#options.log.debug({ target, err: failure.data }, 'no target socket');
+      const passes = PASSING.has(failure.code);
+      if (passes && !this.#abort.signal.aborted) {
+        this.#again ??= setTimeout(() => {
+          this.#again = undefined;
+          void this.refresh();
+        }, AGAIN_MS);
+        this.#again.unref();
+      }
+      return passes;
+    }
+  }
+
+  /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
+  async #make({ asking, agents }: Asked, target: string): Promise<Pick<DoorSpec, 'plan' | 'order'>> {
+    this.#made += 1;
+    const order = this.#made;
+    const request: StreamRequest = { ...requestOf(asking), target, policy: false };
+    const id = `door-${order.toString(36)}`;
+    const plan = await prepare(request, id, this.#options, () => this.#abort.signal);
+    const way = withAgents(plan.target, agents);
+    return { order, plan: { ...plan, target: way, budgetMs: way.connectTimeoutMs } };
+  }
+
+  #askingOf({ env, cwd, slot }: StreamRequest): Asking {
+    const { own } = this.#options;
+    return { env: env ?? own.env, cwd: cwd ?? (env === undefined ? own.cwd : undefined), slot };
+  }
+
+  async #parents(): Promise<string[]> {
+    const { dir } = this.#options;
+    const names = await readdir(dir).catch((): string[] => []);
+    return names.filter((name) => DOORS_FOLDER.test(name)).map((name) => join(dir, name));
+  }
+
+  /** What a daemon that was killed has left, in contexts that are still known and in others. Never rejects. */
+  async #sweepAll(): Promise<void> {
+    for (const parent of await this.#parents()) {
+      await sweepDoors(parent).catch((error: unknown) => {
+        this.#options.log.warn({ parent, err: asFailure(error).data }, 'sweeping target sockets');
+      });
+    }
+  }
+}

@@ -1,0 +1,90 @@
+// A plan: everything the engine needs to know to make a stream, as data. Control decides, the engine does.
+import type { FailureData } from '../base/failure.ts';
+import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
+import type { RequestContract } from '../api/request-types.ts';
+
+export interface LocalRoute {
+  readonly transport: 'local';
+  readonly socketPath: string;
+}
+
+export interface TlsRoute {
+  readonly transport: 'tls';
+  /** Name or address, IPv6 without brackets. */
+  readonly host: string;
+  readonly port: number;
+  /** Name that the certificate must carry; checked after the TCP connect, as the seed does. */
+  readonly serverName: string;
+  /** PEM file that is trusted beside the system roots. */
+  readonly caFile?: string;
+}
+
+export interface IrohRoute {
+  readonly transport: 'iroh';
+  /** As written; parsed by the engine, after the bind, as the seed does. */
+  readonly endpointId: string;
+  readonly relayUrl?: string;
+  /** `IP:PORT` for a direct path without discovery (spec/v4.md §4). */
+  readonly ipAddr?: string;
+  readonly sshAuth: boolean;
+  /** SSH_AUTH_SOCK of the caller. */
+  readonly agentSocket?: string;
+  /** Those of earlier callers of a target socket, the latest first: a forwarded agent goes with its login. */
+  readonly earlierAgents?: readonly string[];
+}
+
+/** How to reach a target. */
+export type Route = LocalRoute | TlsRoute | IrohRoute;
+
+/** What target resolution ends with: where to go and what the target itself says about the way. */
+export interface ResolvedTarget {
+  /** The name that texts show: the config's name, or the inline target as written. */
+  readonly label: string;
+  readonly route: Route;
+  /** Compression modes to try, likeliest first. Local: `['none']`. */
+  readonly compression: readonly [Compression, ...Compression[]];
+  /** True when the target itself named its mode (`compression=zstd|none`): that one is tried alone first. */
+  readonly compressionStated: boolean;
+  /** Epoch that server-meta.json's version hints at; local only. */
+  readonly epochHint?: Epoch;
+  /** The whole budget from plan to answered Hello, ms (spec/behaviour.md §9). */
+  readonly connectTimeoutMs: number;
+  /** The share link that led here, as it was asked for: it may lead elsewhere at the next dial. */
+  readonly link?: string;
+  readonly warnings: readonly string[];
+}
+
+/** A target as a person asked for it: what a share link leads to has the label of its end, which says nothing to anybody. */
+export function askedFor({
+  label,
+  link,
+}: {
+  readonly label: string;
+  readonly link?: string | undefined;
+}): string {
+  return link ?? label;
+}
+
+/** Everything that the caller should read besides. */
+export function warningsOf({ warnings, target }: Pick<Plan, 'warnings' | 'target'>): readonly string[] {
+  return [...warnings, ...target.warnings];
+}
+
+/** What travels from control to engine for one stream. */
+export interface Plan {
+  readonly requestId: string;
+  /** Name of the context: in another one the same name may lead elsewhere. */
+  readonly context: string;
+  readonly target: ResolvedTarget;
+  /** ms of the budget that control has not used up. */
+  readonly budgetMs: number;
+  readonly clientName: string;
+  /** The caller's principal, or why there is none: raised only when the stream needs it, last (spec/behaviour.md §9). */
+  readonly principal: { readonly id: string } | { readonly failure: FailureData };
+  /** None: the server's own epoch, with the capabilities of a current client. */
+  readonly contract?: RequestContract;
+  readonly ifRunning: boolean;
+  readonly warnings: readonly string[];
+  /** For the "connection lost" text, which names the caller's own runtime. */
+  readonly runtime: { readonly name: string; readonly socket: string };
+}

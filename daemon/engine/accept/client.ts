@@ -1,0 +1,99 @@
+// Who a stream is for: how a caller is told that it has its stream, or why not. One for each door.
+import type { Socket } from 'node:net';
+import type { Failure } from '../../base/failure.ts';
+import { refuse, switching } from '../../sockets/http-answer.ts';
+import { startReading } from '../../sockets/accepted-socket.ts';
+import { Incompatible } from '../../hello/detection-error.ts';
+import type { StreamInfo } from '../../api/answers.ts';
+import { encodeResponseFrame } from '../../bmux-ipc/ipc.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Epoch } from '../../bmux-ipc/epoch.ts';
+import { warningsOf, type Plan } from '../../engine-protocol/plan.ts';
+
+/** One caller. Exactly one of `granted` and `refused` is called, once. */
+export interface Caller {
+  readonly socket: Socket;
+  /** What the caller has sent already, after the part that asked for the stream. */
+  readonly head: Buffer;
+  readonly granted: (info: StreamInfo) => void;
+  readonly refused: (failure: Failure) => void;
+  /** True when control has answered it instead, because this engine took too long: neither is called then, and nothing is done for it. */
+  readonly givenUp?: () => boolean;
+}
+
+export interface HttpCallerOptions extends Pick<Caller, 'socket' | 'head' | 'givenUp'> {
+  readonly plan: Plan;
+  /** Called right before the caller gets its answer. */
+  readonly settled: () => void;
+}
+
+/** A caller of the control socket: HTTP, the 101 or a problem. */
+export function httpCaller({ plan, settled, ...base }: HttpCallerOptions): Caller {
+  const { socket } = base;
+  return {
+    ...base,
+    granted: (info) => {
+      settled();
+      socket.write(switching(info));
+    },
+    refused: (failure) => {
+      settled();
+      refuse(socket, { ...failure.data, warnings: warningsOf(plan) }, plan.requestId);
+    },
+  };
+}
+
+/** A caller of a target socket: it said Hello itself, and reads the server's answer to it in its own epoch, under its own request id. */
+export function helloCaller(
+  socket: Socket,
+  head: Buffer,
+  hello: { readonly epoch: Epoch; readonly requestId: bigint },
+): Caller {
+  const { epoch, requestId } = hello;
+  return {
+    socket,
+    head,
+    granted: ({ negotiated }) => {
+      const { revision, capabilities } = negotiated;
+      socket.write(
+        encodeResponseFrame(epoch, requestId, {
+          type: 'hello_negotiated',
+          negotiated: { wireEpoch: epoch, revision, capabilities: [...capabilities] },
+        }),
+      );
+    },
+    refused: (failure) => {
+      // Only a refused contract has words in the protocol; every other refusal is an end, as a server that is not there would give it.
+      if (failure instanceof Incompatible) {
+        socket.write(
+          encodeResponseFrame(epoch, requestId, { type: 'hello_incompatible', reason: failure.reason }),
+        );
+      }
+      letGo(socket);
+    },
+  };
+}
+
+/** A caller of a target socket that began with something else than a Hello: the server judges it. */
+export function rawCaller(socket: Socket, head: Buffer): Caller {
+  return {
+    socket,
+    head,
+    granted: () => undefined,
+    refused: () => {
+      letGo(socket);
+    },
+  };
+}
+
+/** Ends our side and reads what still comes: a socket that is closed with bytes unread gives its peer an error instead of the answer. */
+export function letGo(socket: Socket): void {
+  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => {
+    clearTimeout(cut);
+  });
+  socket.once('end', () => socket.destroySoon());
+  socket.end();
+  startReading(socket);
+}

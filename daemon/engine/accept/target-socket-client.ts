@@ -1,0 +1,126 @@
+// A client of a target socket: reads how it begins, and makes of it what a request on the control socket would be.
+import type { Socket } from 'node:net';
+import { Deadline, inTime } from '../../base/async/deadline.ts';
+import { Failure } from '../../base/failure.ts';
+import { addressOf } from '../../engine-protocol/address.ts';
+import { endGracefully } from '../../transport/end.ts';
+import { classOf } from '../../errors/error-class.ts';
+import type { Epoch } from '../../bmux-ipc/epoch.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import { helloCaller, letGo, rawCaller, type Caller } from './client.ts';
+import { readFirstFrame } from './first-frame.ts';
+import { openByRace, openStream, openTransport, type OpenDeps } from '../upstream/open.ts';
+import type { Opened } from '../upstream/opened.ts';
+import { LED_NOWHERE } from '../upstream/upstreams.ts';
+
+/** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
+export interface Asked {
+  readonly caller: Caller;
+  readonly plan: Plan;
+  readonly open?: Open;
+}
+
+/** `leadsTo` is told of another plan that is followed instead: what becomes of it belongs to that one. */
+export type Open = (
+  plan: Plan,
+  deps: OpenDeps,
+  signal: AbortSignal,
+  leadsTo: (plan: Plan) => void,
+) => Promise<Opened>;
+
+/** Resolves with what the client asks for; undefined when it left, or said nothing in time. `head`: what was read of it already. */
+export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise<Asked | undefined> {
+  if (head.length > 0) socket.unshift(head);
+  const first = await readFirstFrame(socket);
+  switch (first.type) {
+    case 'gone':
+      letGo(socket);
+      return undefined;
+    case 'hello': {
+      const { epoch, contract, clientName, principalId, rest } = first;
+      const { revisions, capabilities } = contract;
+      return {
+        caller: helloCaller(socket, rest, first),
+        plan: {
+          ...plan,
+          clientName,
+          principal: { id: principalId },
+          contract: { epoch, revisions, capabilities: [...capabilities] },
+        },
+      };
+    }
+    case 'other': {
+      const { epoch, bytes } = first;
+      return {
+        caller: rawCaller(socket, bytes),
+        plan,
+        open: (asked, deps, signal) => openRaw(asked, epoch, deps, signal),
+      };
+    }
+  }
+}
+
+/**
+ * The same, tried once more when control knows another way by then; all within one budget (spec/behaviour.md §9). Where a share link leads is
+ * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
+ */
+export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>): Asked {
+  const { open = openStream } = asked;
+  return {
+    ...asked,
+    open: async (first, deps, signal, leadsTo) => {
+      const deadline = new Deadline(first.budgetMs);
+      const { link, route } = first.target;
+      const isWarm = deps.transports.isWarm(route);
+      const ready = isWarm || deps.spares.count(addressOf(route)) > 0;
+      const renewed = (ms: number): Promise<Plan | undefined> =>
+        inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
+      // Half of the time at most: the way that is known may be the right one.
+      const known = link !== undefined && !ready ? await renewed(deadline.remaining() / 2) : undefined;
+      // A warm way may be gone: then there must be time for where the link leads by now.
+      const halved = link !== undefined && isWarm;
+      const budgetMs = Math.max(1, deadline.remaining() / (halved ? 2 : 1));
+      const plan = { ...first, target: known?.target ?? first.target, budgetMs };
+      if (known !== undefined) leadsTo(plan);
+      try {
+        return await open(plan, deps, signal, leadsTo);
+      } catch (error) {
+        if (!(error instanceof Failure) || signal.aborted) throw error;
+        const cut = halved && classOf(error.data) === 'timeout';
+        if (!cut && !LED_NOWHERE.has(error.code)) throw error;
+        // Asked also when no time is left for it: the next client has the answer.
+        const fresh = await renewed(deadline.remaining());
+        const left = deadline.remaining();
+        const leads = fresh !== undefined && addressOf(fresh.target.route) !== addressOf(plan.target.route);
+        if (left === 0 || !(leads || cut)) throw error;
+        const other = { ...plan, target: leads ? fresh.target : plan.target, budgetMs: left };
+        leadsTo(other);
+        return open(other, deps, signal, leadsTo);
+      }
+    },
+  };
+}
+
+/** A stream on which nothing has been said, in the compression of this server: found out first, where it is not known. */
+async function openRaw(
+  plan: Plan,
+  epoch: Epoch | undefined,
+  deps: OpenDeps,
+  signal: AbortSignal,
+): Promise<Opened> {
+  const deadline = new Deadline(plan.budgetMs);
+  let candidate = deps.learnt.get(addressOf(plan.target.route));
+  if (candidate === undefined) {
+    const { contract: _, ...asking } = plan;
+    const found = await openByRace(asking, deps, signal);
+    deps.transports.end(endGracefully(found.stream));
+    candidate = found.candidate;
+  }
+  const { stream, warm } = await openTransport(plan, candidate, deadline, deps, signal);
+  return {
+    stream,
+    candidate: { ...candidate, epoch: epoch ?? candidate.epoch },
+    negotiated: { revision: 0, capabilities: [] },
+    warm,
+  };
+}

@@ -1,0 +1,312 @@
+// The engine's composition: transports, learnt facts, streams, its own socket, and when it leaves.
+import { Server } from 'node:net';
+import { join } from 'node:path';
+import { textOf, type Failure } from '../base/failure.ts';
+import { makeLogger } from '../base/log.ts';
+import type { Env } from '../base/paths.ts';
+import { Arrivals } from './accept/arrivals.ts';
+import type { Channel } from './channel.ts';
+import { Doors } from './accept/target-sockets.ts';
+import { adopt } from '../sockets/accepted-socket.ts';
+import { Learnt } from '../hello/protocol-cache.ts';
+import { addressOf } from '../engine-protocol/address.ts';
+import { HelloMemory } from '../hello/hello-cache.ts';
+import { NetworkWatch } from './network-watch.ts';
+import { Places } from './upstream/connections.ts';
+import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
+import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Settings } from '../config/settings/table.ts';
+import { EngineSpares } from './upstream/upstream-spares.ts';
+import { openByRace, type OpenDeps } from './upstream/open.ts';
+import { engineSink } from './log-sink.ts';
+import { endGracefully } from '../transport/end.ts';
+import { Outbox } from './outbox.ts';
+import { Reached } from './upstream/upstreams.ts';
+import { serveEngine, type EngineServer } from './api.ts';
+import { Streams } from './streams.ts';
+import { Transports } from './upstream/transports.ts';
+import { WarmUps } from './upstream/warm-ups.ts';
+
+export interface Engine {
+  /** Something unexpected was thrown: takes no more streams, finishes those it has. */
+  unwell(error: unknown): void;
+  /** Ends every stream gracefully, bounded, and leaves. */
+  stop(): void;
+}
+
+/**
+ * Lifecycle: starting -> serving -> draining (control gone, or told so) -> closed. While draining the streams live on;
+ * after the last one the engine waits `engine.drain_grace` and leaves.
+ */
+export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Engine> {
+  const sinceMs = Date.now();
+  let settings: Settings = start.settings;
+  let state: 'serving' | 'draining' = 'serving';
+  let stopping = false;
+  let leaving = false;
+  let grace: NodeJS.Timeout | undefined;
+  let server: EngineServer | undefined = undefined;
+  const outbox = new Outbox(channel, start.together === true);
+  const sink = engineSink({
+    file: join(start.stateDir, 'engine.log'),
+    send: (message, sent) => outbox.send(message, sent),
+    flush: () => {
+      outbox.flush();
+    },
+  });
+  const log = makeLogger({ level: settings['log.level'], process: `engine ${start.generation}`, sink });
+  const learnt = new Learnt({
+    path: join(start.stateDir, 'learnt.json'),
+    warn: (message) => {
+      log.warn(message);
+    },
+  });
+  await learnt.load();
+  const places = new Places();
+  const event: OpenDeps['event'] = (happened) => {
+    // What the log says of it must not come later: whoever was refused may look there in the next moment.
+    if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
+    outbox.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
+  };
+  const transports = new Transports({
+    settings: () => settings,
+    env,
+    event: (happened) => {
+      const { target, detail } = happened;
+      if (happened.type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
+      event(happened);
+    },
+    ask: (route) => doors.ask(route),
+    tried: (route, failure) => {
+      tried(addressOf(route), failure);
+    },
+  });
+  const reached = new Reached({
+    places,
+    roundTripMs: (route) => transports.roundTripMs(route),
+    spares: (address) => spares.count(address),
+    warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
+    isDialling: (route) => transports.isDialling(route),
+    sparesAreKept: (plan, roundTripMs) => spares.areKept(plan, roundTripMs),
+    streams: (address) => streams.live(address),
+  });
+  /** What the daemon does by itself is seen in the status; that it begins to fail is told. */
+  const tried = (address: string, failure?: Failure): void => {
+    if (!reached.tried(address, failure?.data) || failure === undefined) return;
+    const { code, message } = failure;
+    log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
+    event({ type: 'connection failed', target: reached.targetAt(address), code, detail: message });
+  };
+  const network = new NetworkWatch({
+    onChange: () => {
+      log.info('the network has changed: what is warm is checked before its next use');
+      event({ type: 'network changed' });
+      transports.distrust();
+      spares.distrust();
+    },
+  });
+
+  const leave = async (): Promise<void> => {
+    if (leaving) return;
+    leaving = true;
+    clearTimeout(grace);
+    network.close();
+    doors.closeAll();
+    spares.close();
+    warmUps.close();
+    await Promise.race([
+      spares
+        .over()
+        .then(() => transports.close())
+        .then(() => learnt.flushed()),
+      new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref()),
+    ]).catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the transports'));
+    // Last, since whoever waits for this engine looks for its socket.
+    await server
+      ?.close()
+      .catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the engine socket'));
+    log.info('engine leaves');
+    sink.flush();
+    outbox.flush();
+    channel.exit(0);
+  };
+  const maybeLeave = (): void => {
+    if (state !== 'draining' || streams.size > 0) return;
+    clearTimeout(grace);
+    // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
+    const seconds = doors.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
+    // The client of the last stream may still ask how that ended.
+    const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
+    grace = setTimeout(() => {
+      if (streams.size === 0) void leave();
+    }, ms);
+  };
+  const spares = new EngineSpares({
+    settings: () => settings,
+    taken: (address) => places.taken(address),
+    candidateOf: (address) => learnt.get(address),
+    open: (plan, candidate, signal) => openByRace(plan, opening, signal, [candidate]),
+    trustOf: (route, label) => transports.trustOf(route, label),
+    end: (stream) => {
+      transports.end(endGracefully(stream, LIMITS.endMs));
+    },
+    tried,
+    log: (what, details) => {
+      log.debug(details, what);
+    },
+  });
+  const opening: OpenDeps = {
+    transports,
+    learnt,
+    memory: new HelloMemory(),
+    spares,
+    places,
+    reached,
+    log,
+    event,
+  };
+  const streams = new Streams({
+    ...opening,
+    generation: start.generation,
+    spill: () => settings['streams.spill'],
+    onIdle: maybeLeave,
+  });
+  const drain = (why: string): void => {
+    if (state === 'draining') return;
+    state = 'draining';
+    log.info({ why, streams: streams.size }, 'engine drains');
+    maybeLeave();
+  };
+  const stop = async (): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    state = 'draining';
+    outbox.send({ type: 'unwell', why: 'it was told to end' });
+    doors.closeAll();
+    const all = streams.endAll('bmuxd stop');
+    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref())]);
+    await leave();
+  };
+  const status = (): EngineStatus => ({
+    schema: SCHEMA,
+    engine: {
+      generation: start.generation,
+      pid: process.pid,
+      version: start.version,
+      sinceMs,
+      state,
+      streams: streams.size,
+    },
+    // One that has been taken over speaks only of what it still holds.
+    reached: reached.rows().filter(({ places }) => state === 'serving' || places > 0),
+  });
+
+  const arrivals = new Arrivals({
+    log,
+    add: (asked) => {
+      streams.add(asked);
+    },
+    send: (message) => {
+      outbox.send(message);
+    },
+  });
+  const warmUps = new WarmUps(opening);
+  const doors = new Doors({
+    log,
+    serve: (plan, socket, renew) => {
+      arrivals.greet(plan, socket, renew);
+    },
+    stale: (door) => outbox.send({ type: 'stale door', door }),
+    renewed: (before, now) => {
+      transports.moved(before.target.route, now.target);
+      reached.moved(before, now);
+    },
+    left: (plan) => {
+      const address = addressOf(plan.target.route);
+      warmUps.left(address);
+      spares.drop(address);
+      transports.left(plan.target);
+      reached.left(plan);
+    },
+  });
+  const takenOver = (): void => {
+    drain('told so');
+    // Whoever has just looked the path up may still be on the way.
+    setTimeout(() => {
+      doors.closeAll();
+      // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
+      spares.close();
+      transports.rest();
+      maybeLeave();
+    }, LIMITS.takenOverMs);
+  };
+  channel.onMessage((message, handle) => {
+    if (!isToEngine(message)) return;
+    switch (message.type) {
+      case 'stream':
+        // Not taken when stopping: it goes to the next engine when this one has left.
+        if (stopping) adopt(handle)?.destroy();
+        else arrivals.take(message, handle);
+        break;
+      case 'door':
+        doors.open(message.door, message.plan, handle instanceof Server ? handle : undefined);
+        break;
+      case 'warm':
+        warmUps.start(message.plan);
+        break;
+      case 'drop':
+        spares.drop(addressOf(message.plan.target.route));
+        transports.drop(message.plan.target);
+        break;
+      case 'close door':
+        doors.close(message.door);
+        break;
+      case 'elsewhere':
+        places.heldElsewhere(message.places);
+        for (const address of Object.keys(message.places)) spares.makeRoom(address);
+        break;
+      case 'settings':
+        settings = message.settings;
+        log.level = settings['log.level'];
+        break;
+      case 'drain':
+        takenOver();
+        break;
+      case 'stop':
+        void stop();
+        break;
+    }
+  });
+  channel.onGone(() => {
+    drain('control is gone');
+  });
+  server = await serveEngine({
+    socketPath: start.socketPath,
+    log,
+    streams,
+    status,
+    drain: takenOver,
+    stop: () => {
+      void stop();
+    },
+  }).catch((error: unknown) => {
+    sink.flush();
+    outbox.flush();
+    throw error;
+  });
+  outbox.send({ type: 'ready', generation: start.generation });
+  return {
+    unwell: (error) => {
+      log.error(
+        { err: textOf(error), stack: error instanceof Error ? error.stack : undefined },
+        'unexpected error in the engine',
+      );
+      outbox.send({ type: 'unwell', why: textOf(error) });
+      drain('an unexpected error');
+    },
+    stop: () => {
+      void stop();
+    },
+  };
+}

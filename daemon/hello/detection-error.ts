@@ -1,0 +1,98 @@
+// From the outcomes of all attempts to the one failure that the user reads (spec/behaviour.md §4).
+import { Failure } from '../base/failure.ts';
+import { fail } from '../errors/fail.ts';
+import type { IncompatibilityReason } from '../bmux-ipc/ipc.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { Plan } from '../engine-protocol/plan.ts';
+import type { Outcome } from './attempt.ts';
+import type { HelloOutcome } from './handshake.ts';
+
+/** What a verdict needs to know of the request. */
+export interface Asked {
+  readonly label: string;
+  readonly runtime: Plan['runtime'];
+  /** An iroh route without SSH auth: silence may mean that the host demands it (spec/wire.md §5). */
+  readonly mayWantAuth: boolean;
+}
+
+/** A refused contract, with the reason as a client of the protocol would get it. */
+export class Incompatible extends Failure {
+  readonly reason: IncompatibilityReason;
+
+  constructor(reason: IncompatibilityReason) {
+    super(wordsOf(reason).data);
+    this.reason = reason;
+  }
+}
+
+/** An incompatibility as the seed words it. */
+function wordsOf(reason: IncompatibilityReason): Failure {
+  switch (reason.type) {
+    case 'wire_epoch_mismatch':
+      return fail('wire_epoch_mismatch', { client: reason.client, server: reason.server });
+    case 'no_common_revision':
+      return fail('revision_mismatch', {
+        clientMin: reason.clientMin,
+        clientMax: reason.clientMax,
+        serverMin: reason.serverMin,
+        serverMax: reason.serverMax,
+      });
+    case 'missing_core_capabilities':
+      return fail('capabilities_missing', { list: reason.missing.join(', ') });
+  }
+}
+
+/** The caller speaks `client` alone, and the server has answered in `server`. */
+export function epochMismatch(client: Epoch, server: Epoch): Failure {
+  return new Incompatible({ type: 'wire_epoch_mismatch', client, server });
+}
+
+/** The failure of a Hello that got an answer which is none, or no answer within `elapsedMs`. */
+export function verdictOf(
+  outcome: Exclude<HelloOutcome, { type: 'negotiated' }>,
+  asked: Asked,
+  elapsedMs: number,
+): Failure {
+  switch (outcome.type) {
+    case 'incompatible':
+      return new Incompatible(outcome.reason);
+    case 'refused':
+      return outcome.code === 'version_mismatch'
+        ? fail('protocol_mismatch')
+        : fail('hello_refused', { message: outcome.message });
+    case 'other version':
+      return fail('protocol_mismatch');
+    case 'malformed':
+      return fail('peer_malformed', { label: asked.label, why: outcome.why });
+    case 'ended':
+      // A host that demands SSH auth takes the first stream for that of the auth, and closes the connection on what is none.
+      return fail(outcome.broken === true && asked.mayWantAuth ? 'hello_closed_auth' : 'connection_lost', {
+        runtime: asked.runtime.name,
+        socket: asked.runtime.socket,
+      });
+    case 'silent':
+      return fail(asked.mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
+        label: asked.label,
+        ms: Math.round(elapsedMs),
+      });
+  }
+}
+
+/** What says most about a server that nobody came to terms with: one that closes streams is alive, one that is silent may be anything. */
+const TELLING: readonly HelloOutcome['type'][] = ['ended', 'malformed', 'silent'];
+
+/** The one failure of a race that nobody has won and no answer has decided. An attempt without an outcome was silent so far. */
+export function finalVerdict(
+  outcomes: readonly (Outcome | undefined)[],
+  asked: Asked,
+  elapsedMs: number,
+): Failure {
+  for (const type of TELLING) {
+    const found = outcomes.find((outcome) => outcome?.type === type);
+    if (found !== undefined && 'failure' in found) return found.failure;
+    if (found !== undefined && found.type !== 'negotiated') return verdictOf(found, asked, elapsedMs);
+  }
+  const unopened = outcomes.find((outcome) => outcome?.type === 'unopened');
+  if (unopened?.type === 'unopened') return unopened.failure;
+  return verdictOf({ type: 'silent' }, asked, elapsedMs);
+}

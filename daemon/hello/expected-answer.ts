@@ -1,0 +1,108 @@
+// What a promised stream begins with, and the server's own answer to it: is it what was promised, and what follows it?
+import { textOf, type Failure } from '../base/failure.ts';
+import { fail } from '../errors/fail.ts';
+import { FrameReader } from '../bmux-ipc/frame.ts';
+import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } from '../bmux-ipc/ipc.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
+import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
+import type { Greeting } from './hello-cache.ts';
+import type { Pending } from './ping.ts';
+
+export type Verdict =
+  | { readonly type: 'incomplete' }
+  /** `rest`: what came after the answer, the client's. */
+  | { readonly type: 'kept'; readonly rest: Buffer }
+  | { readonly type: 'broken'; readonly failure: Failure };
+
+/** Bytes of an answer: that to a Hello names capabilities, a few hundred bytes in all. */
+const MAX_ANSWER_BYTES = 64 * 1024;
+/** Of the Ping on a stream that is handed out: clients count from 1, and a spare's own Pings from 2^63. */
+const HANDED_OUT_ID = 2n ** 63n - 1n;
+
+/** What is sent before the client's own bytes, and how its answer is told. */
+export interface Opening {
+  readonly bytes: Buffer;
+  /** Why that frame is not the answer that was promised; undefined when it is. May throw. */
+  readonly differenceOf: (envelope: Envelope) => string | undefined;
+  /** What a person reads when no answer has come. */
+  readonly late: (label: string, ms: number) => Failure;
+}
+
+/** A Hello on a stream on which nothing has been said. */
+export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotiated): Opening {
+  return {
+    bytes: encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting }),
+    differenceOf: ({ kind, requestId, payload }) => {
+      if (kind !== 'response' || requestId !== HELLO_REQUEST_ID)
+        return 'the server says something else before its answer';
+      const answer = decodeResponse(epoch, payload);
+      if (answer.type !== 'hello_negotiated') return `the server answers ${answer.type}`;
+      const { negotiated } = answer;
+      return negotiated.wireEpoch === epoch && sameAnswer(negotiated, promised)
+        ? undefined
+        : 'the server negotiates something else than before';
+    },
+    late: (label, ms) => fail('hello_timeout', { label, ms }),
+  };
+}
+
+/** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. `pending`: one was sent before, and is not answered. */
+export function pingOpening(epoch: Epoch, pending?: Pending): Opening {
+  const id = pending?.requestId ?? HANDED_OUT_ID;
+  return {
+    bytes: pending === undefined ? encodeRequestFrame(epoch, id, { type: 'ping' }) : Buffer.alloc(0),
+    differenceOf: ({ kind, requestId, payload }) => {
+      const right = kind === 'response' && requestId === id;
+      return right && decodeResponse(epoch, payload).type === 'pong'
+        ? undefined
+        : 'the server says something else than a Pong';
+    },
+    late: (_label, ms) =>
+      fail('hello_promise_broken', { why: `a spare stream gave no Pong within ${String(ms)} ms` }),
+  };
+}
+
+export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
+  return (
+    a.revision === b.revision &&
+    a.capabilities.length === b.capabilities.length &&
+    a.capabilities.every((name, index) => name === b.capabilities[index])
+  );
+}
+
+/** Reads one answer out of chunks of any size. Never throws. */
+export class PromisedAnswer {
+  readonly #epoch: Epoch;
+  readonly #opening: Opening;
+  readonly #reader = new FrameReader();
+  #bytes = 0;
+
+  constructor(epoch: Epoch, opening: Opening) {
+    this.#epoch = epoch;
+    this.#opening = opening;
+  }
+
+  /** Takes the next chunk; not to be called again after an answer other than `incomplete`. */
+  push(chunk: Uint8Array): Verdict {
+    let frame: Uint8Array | undefined;
+    let why: string | undefined;
+    try {
+      this.#reader.push(chunk);
+      frame = this.#reader.next();
+      if (frame !== undefined) why = this.#differenceOf(frame);
+    } catch (error) {
+      return { type: 'broken', failure: fail('hello_promise_broken', { why: textOf(error) }, error) };
+    }
+    this.#bytes += chunk.length;
+    if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is longer than any answer';
+    if (why !== undefined) return { type: 'broken', failure: fail('hello_promise_broken', { why }) };
+    return frame === undefined ? { type: 'incomplete' } : { type: 'kept', rest: this.#reader.rest() };
+  }
+
+  #differenceOf(frame: Uint8Array): string | undefined {
+    const envelope = decodeEnvelope(frame);
+    return envelope.version === this.#epoch
+      ? this.#opening.differenceOf(envelope)
+      : `the server answers in version ${envelope.version}`;
+  }
+}

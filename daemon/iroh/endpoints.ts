@@ -1,0 +1,66 @@
+// The engine's iroh endpoint: one for the relays that are set now; those of former settings live as long as their connections do.
+import { IrohEndpoint } from '../transport/iroh/endpoint.ts';
+import type { Settings } from '../config/settings/table.ts';
+
+type Relays = Settings['iroh.relays'];
+
+interface Bound {
+  /** As JSON. */
+  readonly relays: string;
+  readonly endpoint: Promise<IrohEndpoint>;
+}
+
+export class Endpoints {
+  readonly #relays: () => Relays;
+  #current: Bound | undefined;
+  /** Whose end is under way, or waits for their last connection. */
+  readonly #former = new Set<Bound>();
+
+  constructor(relays: () => Relays) {
+    this.#relays = relays;
+  }
+
+  /** The endpoint for the relays that are set now. Rejects with the failure of its bind; the next call binds anew. */
+  async current(): Promise<IrohEndpoint> {
+    this.follow();
+    for (;;) {
+      const bound = (this.#current ??= this.#bind());
+      const endpoint = await bound.endpoint;
+      if (this.#current === bound && endpoint.isOpen()) return endpoint;
+      this.#leave(bound);
+    }
+  }
+
+  /** Leaves the endpoint whose relays are not those that are set now; true when it did. */
+  follow(): boolean {
+    const bound = this.#current;
+    if (bound === undefined || bound.relays === JSON.stringify(this.#relays())) return false;
+    this.#leave(bound);
+    return true;
+  }
+
+  /** After their connections are closed. Never rejects. */
+  async close(): Promise<void> {
+    const all = [...this.#former, ...(this.#current === undefined ? [] : [this.#current])];
+    await Promise.allSettled(all.map(async ({ endpoint }) => (await endpoint).close()));
+  }
+
+  #bind(): Bound {
+    const relays = this.#relays();
+    const bound = { relays: JSON.stringify(relays), endpoint: IrohEndpoint.bind({ relays }) };
+    bound.endpoint.catch(() => {
+      if (this.#current === bound) this.#current = undefined;
+    });
+    return bound;
+  }
+
+  #leave(bound: Bound): void {
+    if (this.#current !== bound) return;
+    this.#current = undefined;
+    this.#former.add(bound);
+    const forget = (): void => {
+      this.#former.delete(bound);
+    };
+    bound.endpoint.then((endpoint) => endpoint.retire()).then(forget, forget);
+  }
+}

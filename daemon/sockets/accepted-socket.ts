@@ -1,0 +1,72 @@
+// The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
+import { Socket } from 'node:net';
+import { outliveWrites } from '../base/streams/drain-after-write-error.ts';
+import { unread } from '../base/streams/take-buffered.ts';
+import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
+import { LIMITS } from '../base/limits.ts';
+
+/**
+ * Stops reading from the kernel now, not at the next turn. What was read already stays in the socket's buffer. Node gives no public way to
+ * do that: without it one stream in three lost bytes.
+ */
+export function stopReading(socket: Socket): void {
+  socket.pause();
+  const handle = handleOf(socket);
+  if (handle?.readStop !== undefined) {
+    handle.readStop();
+    handle.reading = false;
+  }
+}
+
+/** Reads again. The stream believes that it has been reading all along, so its own resume() would not ask the kernel. */
+export function startReading(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle?.readStart !== undefined && handle.reading === false) {
+    handle.reading = true;
+    handle.readStart();
+  }
+  socket.resume();
+}
+
+/** Stops reading and takes everything that was read so far: `head` first (what came with the upgrade), then the socket's buffer. */
+export function takeRead(socket: Socket, head: Buffer): Buffer {
+  stopReading(socket);
+  const parts: Buffer[] = [...(head.length > 0 ? [head] : []), ...unread(socket)];
+  // read() may have asked for more.
+  stopReading(socket);
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+
+/**
+ * What of `socket` travels to another process: its handle alone. Node sends a whole socket too, but keeps books about it, and makes another
+ * socket of it there, which would be read in Node's way. Undefined when its client has left.
+ */
+export function travelling(socket: Socket): Socket | undefined {
+  // Declared for sockets only; handles are what Node's cluster sends.
+  return handleOf(socket) as Socket | undefined;
+}
+
+/**
+ * A socket of our own for what has just been accepted, or has arrived from the parent: it is not read before its stream is there, and
+ * half-close works. The socket that Node made of what was accepted is let go.
+ */
+export function adopt(arrived: unknown): Socket | undefined {
+  if (!(arrived instanceof Socket)) return isHandle(arrived) ? ours(arrived) : undefined;
+  stopReading(arrived);
+  const handle = handleOf(arrived);
+  if (handle === undefined) return undefined;
+  Reflect.set(arrived, '_handle', null);
+  arrived.destroy();
+  return ours(handle);
+}
+
+function ours(handle: Handle): Socket {
+  const socket = socketReading(handle);
+  // A client that has left has no more to give than lies in the kernel.
+  outliveWrites(socket, LIMITS.endMs);
+  return socket;
+}
+
+function isHandle(arrived: unknown): arrived is Handle {
+  return typeof arrived === 'object' && arrived !== null && 'readStart' in arrived;
+}

@@ -1,0 +1,61 @@
+// The raw HTTP answers of an upgrade: control writes refusals, the engine the 101. One writer for both.
+import type { Socket } from 'node:net';
+import type { FailureData } from '../base/failure.ts';
+import type { StreamInfo } from '../api/answers.ts';
+import { asciiJson } from '../api/header.ts';
+import { startReading } from './accepted-socket.ts';
+import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
+import { STREAM_PROTOCOL } from '../api/request.ts';
+import { LIMITS } from '../base/limits.ts';
+
+/** The head of a `101 Switching Protocols`; the stream follows. */
+export function switching(info: StreamInfo): string {
+  return `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Stream: ${asciiJson(info)}\r\n\r\n`;
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  408: 'Request Timeout',
+  409: 'Conflict',
+  413: 'Content Too Large',
+  426: 'Upgrade Required',
+  431: 'Request Header Fields Too Large',
+  499: 'Client Closed Request',
+  500: 'Internal Server Error',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+};
+
+/** A whole refusal: RFC 9457 problem details, after which the connection ends. 204 carries no body (RFC 9110 §15.3.5). */
+function refusal(failure: FailureData, requestId?: string): string {
+  if (failure.status === 204) return 'HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n';
+  const body = JSON.stringify(problemOf(failure, requestId));
+  return [
+    `HTTP/1.1 ${String(failure.status)} ${REASONS[failure.status] ?? 'Error'}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${String(Buffer.byteLength(body))}`,
+    ...(failure.status === 426 ? [`Upgrade: ${STREAM_PROTOCOL}`] : []),
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}
+
+/**
+ * Writes a last answer and lets go of the socket. What the client still sends is read and thrown away:
+ * a Unix socket that is closed with bytes unread gives its peer ECONNRESET instead of the answer.
+ */
+export function refuse(socket: Socket, failure: FailureData, requestId?: string): void {
+  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => {
+    clearTimeout(cut);
+  });
+  socket.once('end', () => socket.destroySoon());
+  socket.end(refusal(failure, requestId));
+  startReading(socket);
+}

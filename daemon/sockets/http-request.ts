@@ -1,0 +1,90 @@
+// One HTTP request over a Unix socket, bounded in time and size: control asks engines with it, commands ask control.
+import { request } from 'node:http';
+import { onSilence } from '../base/async/deadline.ts';
+import { Failure, textOf } from '../base/failure.ts';
+import { fail } from '../errors/fail.ts';
+import { LIMITS } from '../base/limits.ts';
+
+/** An answer larger than this is nobody's of ours: 10,000 stream rows take about 4 MB. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+
+export interface Question {
+  readonly socketPath: string;
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** ms for the whole exchange. */
+  readonly timeoutMs: number;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** Parsed JSON; undefined when the answer is something else. */
+  readonly body: unknown;
+}
+
+/** Thrown by `ask` when no answer came in time. */
+export class NoAnswer extends Error {
+  constructor(ms: number) {
+    super(`no answer within ${String(ms)} ms`);
+    this.name = 'NoAnswer';
+  }
+}
+
+/** Rejects with the system's error (ENOENT, ECONNREFUSED: nobody there) or with `NoAnswer`. */
+export function ask({ socketPath, method, path, headers, timeoutMs }: Question): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error): void => {
+      answered();
+      call.destroy();
+      reject(error);
+    };
+    const call = request({ socketPath, method, path, headers: { ...headers }, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      response.on('error', failed);
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > MAX_ANSWER_BYTES) failed(new Error('the answer is too large'));
+        else chunks.push(chunk);
+      });
+      response.on('end', () => {
+        answered();
+        resolve({ status: response.statusCode ?? 0, body: parsed(Buffer.concat(chunks).toString('utf8')) });
+      });
+    });
+    const answered = onSilence(timeoutMs, () => {
+      failed(new NoAnswer(timeoutMs));
+    });
+    call.on('error', failed);
+    call.end();
+  });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether `askEngine` failed since nothing was said: somebody is there, and busy, stopped or hung. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof Error && error.cause instanceof NoAnswer;
+}
+
+/** One request to an engine. Rejects with `engine_unavailable`. */
+export async function askEngine(
+  socketPath: string,
+  method: Question['method'],
+  path: string,
+  timeoutMs: number = LIMITS.engineAnswerMs,
+): Promise<Answer> {
+  try {
+    return await ask({ socketPath, method, path, timeoutMs });
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw fail('engine_unavailable', { why: textOf(error) }, error);
+  }
+}

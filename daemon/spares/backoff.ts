@@ -1,0 +1,40 @@
+// How long to wait after failures before the next attempt.
+import type { Clock } from '../base/async/clock.ts';
+
+const FIRST_MS = 2000;
+const MAX_MS = 30_000;
+
+/** Twice as long after each failure in a row. */
+export class Rest {
+  readonly #clock: Clock;
+  #failures = 0;
+  #until = -Infinity;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get resting(): boolean {
+    const left = this.#until - this.#clock.now();
+    // Further away than the longest rest: the clock was set back.
+    return left > 0 && left <= MAX_MS;
+  }
+
+  /** Those that fail together, or while resting, are one failure. */
+  failed(): void {
+    if (this.resting) return;
+    this.#until = this.#clock.now() + Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(10, this.#failures));
+    this.#failures += 1;
+  }
+
+  /** The row of failures is broken; a rest that has begun goes on. */
+  succeeded(): void {
+    this.#failures = 0;
+  }
+
+  /** There is no reason to wait any more. */
+  over(): void {
+    this.#failures = 0;
+    this.#until = -Infinity;
+  }
+}

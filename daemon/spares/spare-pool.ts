@@ -1,0 +1,341 @@
+// The spares of one key: made, watched, proven alive, handed out once.
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../base/async/clock.ts';
+import { Demand } from './demand.ts';
+import { Rest } from './backoff.ts';
+
+/** A ready stream and what it takes to keep it so. The pool does not know what is spoken on it. */
+export interface Ready {
+  readonly stream: Duplex;
+  /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
+  readonly prove: (timeoutMs: number) => Promise<number>;
+  /** Gives up the proof that is under way, which rejects, and leaves its answer to who gets the stream. False when some of it has come. */
+  readonly letGo: () => boolean;
+}
+
+/** How to make one more of a key. */
+export interface Recipe<R extends Ready> {
+  readonly key: string;
+  /** Resolved address of the server, for its places. */
+  readonly address: string;
+  /** At most so many at once, at this round trip (ms); 0 for none. Asked again each time, since settings change. */
+  readonly max: (roundTripMs: number) => number;
+  /** True while its spares are kept however long ago the last use was. */
+  readonly keep?: () => boolean;
+  /** Bounded in time by itself; when `signal` aborts, it rejects soon, and what it holds by then is ended gracefully. */
+  readonly make: (signal: AbortSignal) => Promise<R>;
+}
+
+export interface ShelfOptions {
+  readonly clock: Clock;
+  /** True when one more place may be held at the server. What is being made counts as held. */
+  readonly mayHold: () => boolean;
+  /** Ends a stream gracefully, in the background. */
+  readonly end: (stream: Duplex) => void;
+  readonly log: (what: string, error: unknown) => void;
+}
+
+interface Spare<R> {
+  readonly ready: R;
+  readonly madeAt: number;
+  provenAt: number;
+  /** Settles, never rejects, when the proof that is under way is over. */
+  proof: Promise<void> | undefined;
+  /** Takes the shelf's listeners off, and pauses the stream. */
+  readonly release: () => void;
+}
+
+interface Making {
+  readonly since: number;
+  readonly abort: AbortController;
+  /** Never rejects. */
+  readonly over: Promise<void>;
+}
+
+/** ms after which a spare is asked whether it is still there: often enough that no dead one is handed out. */
+const PROVE_MS = 2000;
+/** ms that a proof is good for: a hand-out after that, or after a sleep, waits for a new one. */
+const PROOF_MS = 5000;
+/** Least time that a hand-out waits for proofs, ms; two round trips where that is more. */
+const PATIENCE_MS = 100;
+/** Least time for a proof before the stream counts as dead, ms. */
+const DEAD_MS = 1000;
+/** A spare that lives shorter than this (ms) is a failure of its making: the server may not want it. */
+const YOUNG_MS = 5000;
+
+/** Lifecycle: open -> closed. What is still being made when it is closed is given up, or ended on arrival. */
+export class Shelf<R extends Ready> {
+  recipe: Recipe<R>;
+  readonly #options: ShelfOptions;
+  readonly #demand = new Demand();
+  readonly #spares: Spare<R>[] = [];
+  /** Oldest first. */
+  readonly #making: Making[] = [];
+  /** Hand-outs that wait for one of those: it is theirs, no spare. */
+  #waiting = 0;
+  #usedAt: number;
+  #makeMs = 0;
+  #roundTripMs = 0;
+  readonly #rest: Rest;
+  #closed = false;
+
+  constructor(recipe: Recipe<R>, options: ShelfOptions) {
+    this.recipe = recipe;
+    this.#options = options;
+    this.#usedAt = options.clock.now();
+    this.#rest = new Rest(options.clock);
+  }
+
+  get size(): number {
+    return this.#spares.length;
+  }
+
+  /** When its oldest spare was made, as the clock said then. */
+  get oldestAt(): number {
+    return Math.min(...this.#spares.map(({ madeAt }) => madeAt));
+  }
+
+  /** No proof so far counts any more: each is asked again before it is handed out. */
+  distrust(): void {
+    for (const spare of this.#spares) {
+      spare.provenAt = -Infinity;
+      void this.#prove(spare);
+    }
+  }
+
+  /** ms since the last use. */
+  idleMs(): number {
+    const now = this.#options.clock.now();
+    // A clock that was set back must not keep them for ever.
+    this.#usedAt = Math.min(this.#usedAt, now);
+    return now - this.#usedAt;
+  }
+
+  /** The key is in use, by the latest way to make its streams. */
+  touch(recipe: Recipe<R>): void {
+    this.recipe = recipe;
+    this.#usedAt = this.#options.clock.now();
+  }
+
+  /** Notes that somebody came for a stream: it decides how many are kept from now on. */
+  note(): void {
+    this.#demand.note(this.#options.clock.now());
+    this.fill();
+  }
+
+  /** A stream was opened without a spare: the server is there, and this is what it takes. */
+  measured(openMs: number, roundTripMs: number): void {
+    this.#makeMs = openMs;
+    this.#roundTripMs = roundTripMs;
+    this.#rest.over();
+  }
+
+  /** See `Spares.take`. */
+  async take(patienceMs: number): Promise<R | undefined> {
+    const { clock } = this.#options;
+    const since = clock.now();
+    let waiting = false;
+    try {
+      for (;;) {
+        const fresh = this.#handOut();
+        if (fresh !== undefined || this.#closed) return fresh;
+        const proofs = this.#spares.map((spare) => this.#prove(spare));
+        const made = this.#making[this.#waiting - (waiting ? 1 : 0)];
+        const worth = made !== undefined && (waiting || since - made.since >= this.#roundTripMs);
+        const until = Math.max(
+          proofs.length > 0 ? since + Math.max(PATIENCE_MS, 2 * this.#roundTripMs) : 0,
+          worth ? made.since + 1.5 * this.#makeMs : 0,
+        );
+        const left = Math.min(until, since + patienceMs) - clock.now();
+        if (left <= 0) return undefined;
+        if (worth && !waiting) {
+          waiting = true;
+          this.#waiting += 1;
+          this.fill();
+        }
+        await this.#any([...proofs, ...(worth ? this.#making.map(({ over }) => over) : [])], left);
+      }
+    } finally {
+      if (waiting) this.#waiting -= 1;
+      this.fill();
+    }
+  }
+
+  /** Proves what has not been proven for a while, ends what is too many, makes what is too few. */
+  look(): void {
+    const now = this.#options.clock.now();
+    const surplus = this.#spares.length - this.#wanted();
+    for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
+    for (const spare of this.#spares) {
+      if (Math.abs(now - spare.provenAt) > PROVE_MS) void this.#prove(spare);
+    }
+    this.fill();
+  }
+
+  /** Makes as many as are wanted now, as far as the server's places go. */
+  fill(): void {
+    const { clock, mayHold, end, log } = this.#options;
+    const now = clock.now();
+    if (this.#rest.resting) return;
+    while (
+      !this.#closed &&
+      this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
+      mayHold()
+    ) {
+      const settled = (): void => {
+        this.#making.splice(this.#making.indexOf(making), 1);
+      };
+      const abort = new AbortController();
+      const over = this.recipe.make(abort.signal).then(
+        (ready) => {
+          settled();
+          if (abort.signal.aborted) {
+            end(ready.stream);
+            return;
+          }
+          this.#makeMs = Math.max(0, clock.now() - making.since);
+          this.#keep(ready);
+        },
+        (error: unknown) => {
+          settled();
+          // What was given up says nothing about the server.
+          if (abort.signal.aborted) return;
+          this.#rest.failed();
+          log('no spare', error);
+        },
+      );
+      const making: Making = { since: now, abort, over };
+      this.#making.push(making);
+    }
+  }
+
+  /** Gives up those that are being made and that nobody waits for, then ends those that are ready; at most `count`. Returns how many. */
+  giveBack(count: number): number {
+    // The oldest makings are those that are waited for.
+    const makings = this.#making.filter(
+      ({ abort }, index) => index >= this.#waiting && !abort.signal.aborted,
+    );
+    const givenUp = makings.slice(0, count);
+    for (const { abort } of givenUp) abort.abort();
+    const ended = this.#spares.slice(0, count - givenUp.length);
+    for (const spare of ended) this.#end(spare);
+    return givenUp.length + ended.length;
+  }
+
+  /** Resolves when nothing is being made any more, and what there was is being ended; never rejects. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const making = [...this.#making];
+    for (const { abort } of making) abort.abort();
+    for (let [spare] = this.#spares; spare !== undefined; [spare] = this.#spares) this.#end(spare);
+    await Promise.all(making.map(({ over }) => over));
+  }
+
+  #wanted(): number {
+    const span = Math.max(2 * this.#makeMs, 4 * this.#roundTripMs);
+    const wanted = this.#demand.wanted(this.#options.clock.now(), span);
+    return Math.min(this.recipe.max(this.#roundTripMs), wanted);
+  }
+
+  /** Takes the best spare off the shelf; at once, so that no two get the same. */
+  #handOut(): R | undefined {
+    const now = this.#options.clock.now();
+    const good = this.#spares.filter(({ provenAt }) => Math.abs(now - provenAt) < PROOF_MS).sort(byProof);
+    for (const spare of good) {
+      const { ready } = spare;
+      if (!ready.stream.readable || !ready.stream.writable) {
+        this.#end(spare);
+        continue;
+      }
+      // Its former proof is still good: whoever gets it does not wait for the new one.
+      if (spare.proof !== undefined && !ready.letGo()) continue;
+      this.#spares.splice(this.#spares.indexOf(spare), 1);
+      spare.release();
+      return ready;
+    }
+    return undefined;
+  }
+
+  /** Resolves when one of `waits` has, or after `ms`. */
+  async #any(waits: readonly Promise<void>[], ms: number): Promise<void> {
+    let cancel: () => void = () => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#options.clock.after(ms, resolve);
+    });
+    await Promise.race([...waits, late]);
+    cancel();
+  }
+
+  #keep(ready: R): void {
+    const { clock, end } = this.#options;
+    const { stream } = ready;
+    if (!stream.readable || !stream.writable) {
+      end(stream);
+      this.#rest.failed();
+      return;
+    }
+    const onGone = (): void => {
+      this.#lost(spare, 'it was closed');
+    };
+    // It flows, so that its end is seen at once; bytes that nobody asked for make it useless for a client.
+    const onData = (): void => {
+      if (spare.proof === undefined) this.#lost(spare, 'it spoke');
+    };
+    const spare: Spare<R> = {
+      ready,
+      madeAt: clock.now(),
+      provenAt: clock.now(),
+      proof: undefined,
+      release: () => {
+        stream.pause();
+        stream.off('data', onData);
+        stream.off('end', onGone);
+        stream.off('close', onGone);
+        stream.off('error', onGone);
+      },
+    };
+    stream.on('data', onData);
+    stream.on('end', onGone);
+    stream.on('close', onGone);
+    stream.on('error', onGone);
+    this.#spares.push(spare);
+    stream.resume();
+  }
+
+  /** Asks one spare, once at a time; a dead one is taken off the shelf and ended. Never rejects. */
+  #prove(spare: Spare<R>): Promise<void> {
+    spare.proof ??= spare.ready.prove(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
+      (roundTripMs) => {
+        spare.proof = undefined;
+        spare.provenAt = this.#options.clock.now();
+        this.#roundTripMs = roundTripMs;
+        if (spare.provenAt - spare.madeAt > YOUNG_MS) this.#rest.succeeded();
+      },
+      (error: unknown) => {
+        spare.proof = undefined;
+        this.#lost(spare, error);
+      },
+    );
+    return spare.proof;
+  }
+
+  /** It ended, broke, spoke, or did not answer. Another one takes its place, unless they keep dying young. */
+  #lost(spare: Spare<R>, why: unknown): void {
+    if (!this.#spares.includes(spare)) return;
+    this.#end(spare);
+    this.#options.log('a spare was lost', why);
+    if (Math.abs(this.#options.clock.now() - spare.madeAt) < YOUNG_MS) this.#rest.failed();
+    else this.fill();
+  }
+
+  #end(spare: Spare<R>): void {
+    this.#spares.splice(this.#spares.indexOf(spare), 1);
+    spare.release();
+    this.#options.end(spare.ready.stream);
+  }
+}
+
+/** Those that are not being asked just now first, then those with the latest proof. */
+function byProof<R>(a: Spare<R>, b: Spare<R>): number {
+  return Number(a.proof !== undefined) - Number(b.proof !== undefined) || b.provenAt - a.provenAt;
+}

@@ -1,0 +1,116 @@
+// The only file that touches @number0/iroh: its loading, its byte arrays, its error texts. Facts about it: docs of the binding say little,
+// so what is relied on here is tried in test/transport/iroh/iroh.test.ts against a real gateway.
+import { createRequire } from 'node:module';
+import type * as Binding from '@number0/iroh/index.js';
+
+export type RawEndpoint = Binding.Endpoint;
+export type RawConnection = Binding.Connection;
+export type RawSend = Binding.SendStream;
+export type RawReceive = Binding.RecvStream;
+
+/** Which relays an endpoint may use: the public ones, none, or these. */
+export type Relays = 'default' | 'disabled' | readonly string[];
+
+/** Largest piece of one read or write, bytes: a larger one is converted in one go and blocks the event loop too long. */
+export const PIECE = 16_384;
+
+/** The protocol of a bmux gateway (wire.md §5). */
+const ALPN = 'bmux/gateway/iroh/1';
+
+// At once: an upgrade of the package removes its files under an engine that runs. `main` of it names a folder that is not there; requiring that
+// warns DEP0128.
+const iroh = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding;
+
+/** Binds an endpoint. `accept` makes it answer the gateway protocol too: a peer in tests. */
+export async function bindRaw(
+  relays: Relays,
+  options: { readonly accept?: boolean; readonly bindAddr?: string } = {},
+): Promise<RawEndpoint> {
+  const builder = iroh.Endpoint.builder();
+  if (relays === 'disabled') iroh.presetN0DisableRelay(builder);
+  else iroh.presetN0(builder);
+  if (typeof relays === 'object') builder.relayMode(iroh.RelayMode.customFromUrls([...relays]));
+  if (options.accept === true) builder.alpns([numbers(ALPN)]);
+  if (options.bindAddr !== undefined) builder.bindAddr(options.bindAddr);
+  return builder.bind();
+}
+
+/** Parses an endpoint id (hex or base32) to its usual form; throws when it is none. */
+export function normalEndpointId(id: string): string {
+  return iroh.EndpointId.fromString(id).toString();
+}
+
+/** Throws when `url` is no relay URL: the address itself would accept it and fail to connect without a reason. */
+export function checkRelayUrl(url: string): void {
+  iroh.RelayMode.customFromUrls([url]);
+}
+
+/** Dials a gateway. Takes up to 30 s on its own: bound it. */
+export function connectRaw(
+  endpoint: RawEndpoint,
+  to: { readonly id: string; readonly relayUrl?: string | undefined; readonly ipAddr?: string | undefined },
+): Promise<RawConnection> {
+  const id = iroh.EndpointId.fromString(to.id);
+  const address = new iroh.EndpointAddr(id, to.relayUrl ?? null, to.ipAddr === undefined ? [] : [to.ipAddr]);
+  return endpoint.connect(address, numbers(ALPN));
+}
+
+/** Closes a connection with code 0; never throws. Streams on it that were not finished cost the peer's server a place. */
+export function closeRaw(connection: RawConnection): void {
+  try {
+    connection.close(0n, []);
+  } catch {
+    // It was closed already.
+  }
+}
+
+function numbers(text: string): number[] {
+  return [...Buffer.from(text)];
+}
+
+/**
+ * Turns buffers into what the binding takes: an array of numbers, one for all writes of a connection. The binding copies it before its call
+ * returns, so it is free again at once; a new array for each write costs thirty times as much.
+ */
+export class ByteArrays {
+  readonly #array: number[] = [];
+
+  /** Starts writing `bytes`, at most PIECE of them. */
+  write(send: RawSend, bytes: Uint8Array): Promise<void> {
+    const array = this.#array;
+    const length = bytes.length;
+    array.length = length;
+    for (let i = 0; i < length; i++) array[i] = bytes[i] ?? 0;
+    return send.writeAll(array);
+  }
+}
+
+/** Reads at most PIECE bytes; undefined at the end of the stream. */
+export async function readRaw(receive: RawReceive): Promise<Buffer | undefined> {
+  const bytes: ArrayLike<number> = await receive.read(PIECE);
+  const length = bytes.length;
+  if (length === 0) return undefined;
+  if (bytes instanceof Uint8Array) return Buffer.from(bytes.buffer, bytes.byteOffset, length);
+  const buffer = Buffer.allocUnsafe(length);
+  // A plain loop: Buffer.from(array) is fifteen times slower here.
+  for (let i = 0; i < length; i++) buffer[i] = bytes[i] ?? 0;
+  return buffer;
+}
+
+/**
+ * An error of the binding as an error for people. Its message is several lines: a type with a source path, a chain of causes, a backtrace.
+ * The innermost cause says what happened (`timed out`). The code makes it count as a lost connection, as on a socket.
+ */
+export function irohError(error: unknown): Error {
+  const text = error instanceof Error ? error.message : String(error);
+  const lines = (text.split(/\n\s*Stack backtrace:/, 1)[0] ?? '')
+    .split('\n')
+    .map((line) =>
+      line
+        .replace(/\s*\([^()]*:\d+:\d+\)\s*$/, '')
+        .replace(/^\s*\d+:\s*/, '')
+        .trim(),
+    )
+    .filter((line) => line !== '' && line !== 'Caused by:');
+  return Object.assign(new Error(lines.at(-1) ?? 'unknown error'), { code: 'ECONNRESET' });
+}

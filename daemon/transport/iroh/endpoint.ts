@@ -1,0 +1,136 @@
+// The iroh endpoint of an engine: bound once, it dials gateways by their endpoint ids.
+import { inTime } from '../../base/async/deadline.ts';
+import { Failure } from '../../base/failure.ts';
+import { fail } from '../../errors/fail.ts';
+import type { IrohRoute } from '../../engine-protocol/plan.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Dialling } from '../dialling.ts';
+import {
+  bindRaw,
+  checkRelayUrl,
+  closeRaw,
+  connectRaw,
+  irohError,
+  normalEndpointId,
+  type RawEndpoint,
+  type Relays,
+} from './binding.ts';
+import { IrohConnection } from './connection.ts';
+
+export { IrohConnection, STREAMS_MAX } from './connection.ts';
+export type { Relays } from './binding.ts';
+
+/** An endpoint with a key of its own. Hold it for as long as any connection of it is used: the collector ends them with it. */
+export class IrohEndpoint {
+  readonly #raw: RawEndpoint;
+  readonly #connections = new Set<IrohConnection>();
+  /** Dials under way. */
+  #dialling = 0;
+  /** Set by `retire`. */
+  #onUnused: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(raw: RawEndpoint) {
+    this.#raw = raw;
+  }
+
+  /** Binds. Needs no internet. `online()` is never awaited: it hangs without a relay. Rejects with iroh_bind_failed or iroh_relay_invalid. */
+  static async bind(options: { readonly relays: Relays }): Promise<IrohEndpoint> {
+    try {
+      for (const url of typeof options.relays === 'object' ? options.relays : []) checkRelay(url);
+      const raw = await inTime(
+        bindRaw(options.relays),
+        LIMITS.irohBindMs,
+        () => new Error('the bind did not end'),
+        {
+          abandon: (late) => {
+            late.close().catch(() => undefined);
+          },
+        },
+      );
+      return new IrohEndpoint(raw);
+    } catch (error) {
+      if (error instanceof Failure) throw error;
+      throw fail('iroh_bind_failed', {}, irohError(error));
+    }
+  }
+
+  /** Whether it can still dial. */
+  isOpen(): boolean {
+    return this.#closing === undefined && !this.#raw.isClosed();
+  }
+
+  /**
+   * Connects to `route`, without SSH auth. Rejects with iroh_endpoint_invalid, iroh_relay_invalid, iroh_connect_timeout, iroh_unreachable.
+   * The binding itself gives up on a silent peer after 30 s.
+   */
+  async connect(route: IrohRoute, label: string, { deadline, signal }: Dialling): Promise<IrohConnection> {
+    const { endpointId, relayUrl, ipAddr } = route;
+    const id = endpointIdOf(endpointId);
+    if (relayUrl !== undefined) checkRelay(relayUrl);
+    this.#dialling += 1;
+    try {
+      const raw = await inTime(
+        connectRaw(this.#raw, { id, relayUrl, ipAddr }),
+        deadline.remaining(),
+        () => fail('iroh_connect_timeout', { label }),
+        { signal, abandon: closeRaw },
+      );
+      const connection = new IrohConnection(raw, this);
+      this.#connections.add(connection);
+      void connection.closed.then(() => {
+        this.#connections.delete(connection);
+        this.#noteUnused();
+      });
+      return connection;
+    } catch (error) {
+      if (error instanceof Failure || signal.aborted) throw error;
+      throw fail('iroh_unreachable', { label }, irohError(error));
+    } finally {
+      this.#dialling -= 1;
+      this.#noteUnused();
+    }
+  }
+
+  /** Nobody dials on it any more: closes it after its last connection; resolves when that is done. Call it once. */
+  async retire(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#onUnused = resolve;
+      this.#noteUnused();
+    });
+    await this.close();
+  }
+
+  #noteUnused(): void {
+    if (this.#connections.size + this.#dialling === 0) this.#onUnused?.();
+  }
+
+  /** Closes every connection gracefully, then the endpoint; bounded by `boundMs` and a little. Calling twice is safe. */
+  close(boundMs: number = LIMITS.endMs): Promise<void> {
+    this.#closing ??= this.#close(boundMs);
+    return this.#closing;
+  }
+
+  async #close(boundMs: number): Promise<void> {
+    await Promise.all([...this.#connections].map((connection) => connection.close(boundMs)));
+    const closed = this.#raw.close();
+    await inTime(closed, LIMITS.irohCloseMs, () => new Error('late')).catch(() => undefined);
+  }
+}
+
+function checkRelay(url: string): void {
+  try {
+    checkRelayUrl(url);
+  } catch (error) {
+    throw fail('iroh_relay_invalid', { url }, irohError(error));
+  }
+}
+
+/** An endpoint id in its usual form; throws iroh_endpoint_invalid. */
+function endpointIdOf(id: string): string {
+  try {
+    return normalEndpointId(id);
+  } catch (error) {
+    throw fail('iroh_endpoint_invalid', { id }, irohError(error));
+  }
+}

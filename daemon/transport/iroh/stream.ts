@@ -1,0 +1,136 @@
+// One bi-directional iroh stream as a Duplex. However it is left, it ends gracefully: a reset costs the server behind a real gateway a place.
+import { Duplex } from 'node:stream';
+import { outliveWrites } from '../../base/streams/drain-after-write-error.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './binding.ts';
+
+type Done = (error?: Error | null) => void;
+
+/** What a stream is made of. */
+export interface IrohStreamParts {
+  readonly send: RawSend;
+  readonly receive: RawReceive;
+  readonly arrays: ByteArrays;
+  /** How long a destroyed stream is read on for the peer's end, ms. */
+  readonly endMs?: number;
+}
+
+/**
+ * A Duplex over a bi-stream: `end()` finishes the send side, the peer's finish is the end of reading, back-pressure goes both ways.
+ * `destroy()` finishes the send side and reads on in the background; `released` tells when nothing is left of it.
+ */
+export class IrohStream extends Duplex {
+  readonly #parts: IrohStreamParts;
+  /** Resolves once both sides are done, or the peer did not end in time; never rejects. */
+  readonly released: Promise<void>;
+  readonly #release: () => void;
+  #reading: Promise<void> | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  #finished = false;
+  #peerEnded = false;
+
+  constructor(parts: IrohStreamParts) {
+    super({ allowHalfOpen: true, readableHighWaterMark: 2 * PIECE, writableHighWaterMark: 2 * PIECE });
+    this.#parts = parts;
+    let release: () => void = () => undefined;
+    this.released = new Promise((resolve) => {
+      release = resolve;
+    });
+    this.#release = release;
+    // The listener keeps an error between two owners from ending the process; 'close' follows it.
+    this.on('error', () => undefined);
+    // A host that has ended its answer stops what we still send (RFC 9000 §3.5), and that may be known first.
+    outliveWrites(this, LIMITS.lingerMs);
+  }
+
+  override _read(): void {
+    if (this.#reading !== undefined || this.#peerEnded) return;
+    this.#reading = readRaw(this.#parts.receive).then(
+      (bytes) => {
+        this.#reading = undefined;
+        if (bytes === undefined) this.#peerEnded = true;
+        if (!this.destroyed) this.push(bytes ?? null);
+      },
+      (error: unknown) => {
+        this.#reading = undefined;
+        this.#peerEnded = true;
+        this.destroy(irohError(error));
+      },
+    );
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
+    this.#writing = this.#writeAll(chunk, done);
+  }
+
+  async #writeAll(chunk: Buffer, done: Done): Promise<void> {
+    try {
+      for (let at = 0; at < chunk.length && !this.destroyed; at += PIECE) {
+        await this.#parts.arrays.write(this.#parts.send, chunk.subarray(at, at + PIECE));
+      }
+    } catch (error) {
+      this.#finished = true;
+      done(writeError(error));
+      return;
+    }
+    done();
+  }
+
+  override _final(done: Done): void {
+    void this.#finishThen(done);
+  }
+
+  async #finishThen(done: Done): Promise<void> {
+    try {
+      await this.#finish();
+    } catch (error) {
+      done(writeError(error));
+      return;
+    }
+    done();
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#finished) return;
+    this.#finished = true;
+    await this.#parts.send.finish();
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    done(error);
+    this.#letGo().then(this.#release, this.#release);
+  }
+
+  /** Finishes and reads to the peer's end in the background, bounded. */
+  async #letGo(): Promise<void> {
+    let late = false;
+    let timer: NodeJS.Timeout | undefined;
+    const bound = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        late = true;
+        resolve();
+      }, this.#parts.endMs ?? LIMITS.endMs);
+      timer.unref();
+    });
+    // A pending write holds the send side's lock: finish after it.
+    const sent = this.#writing.then(() => this.#finish()).catch(() => undefined);
+    const read = (async (): Promise<void> => {
+      await this.#reading;
+      while (!this.#peerEnded && !late) {
+        this.#peerEnded = (await readRaw(this.#parts.receive)) === undefined;
+      }
+    })().catch(() => {
+      this.#peerEnded = true;
+    });
+    await Promise.race([Promise.all([sent, read]), bound]);
+    clearTimeout(timer);
+    if (!late) return;
+    // The peer neither ends nor goes. Stop its sending; behind a pending read this waits until the connection closes, and costs nothing.
+    await this.#parts.receive.stop(0n).catch(() => undefined);
+  }
+}
+
+/** Whether the peer has stopped this side only, or is lost, is the reading's to say. */
+function writeError(error: unknown): Error {
+  return Object.assign(irohError(error), { code: 'EPIPE' });
+}

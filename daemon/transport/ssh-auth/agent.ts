@@ -1,0 +1,177 @@
+// A client of the SSH agent protocol (draft-miller-ssh-agent): list the keys, sign with one. Everything the agent says is bounded.
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+import { inTime } from '../../base/async/deadline.ts';
+import type { Dialling } from '../dialling.ts';
+
+const REQUEST_IDENTITIES = 11;
+const IDENTITIES_ANSWER = 12;
+const SIGN_REQUEST = 13;
+const SIGN_RESPONSE = 14;
+const RSA_SHA2_256 = 2;
+const RSA_SHA2_512 = 4;
+
+/** OpenSSH's own limit of a message, bytes, and of keys in an agent. */
+const MESSAGE_MAX = 262_144;
+const KEYS_MAX = 2048;
+
+/** A key that an agent holds and that a bmux host may accept: Ed25519 or RSA, no certificate. */
+export interface AgentKey {
+  readonly type: 'ssh-ed25519' | 'ssh-rsa';
+  /** The public key in SSH's wire form. */
+  readonly blob: Buffer;
+  readonly comment: string;
+  /** wire.md §5: base64url of SHA-256 over `type:base64`. */
+  readonly fingerprint: string;
+}
+
+/** What an agent said that is not its protocol, or its refusal. */
+export class AgentError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, cause === undefined ? {} : { cause });
+    this.name = 'AgentError';
+  }
+}
+
+/** Strings of SSH: 4 bytes of length, then the bytes. */
+export function sshString(bytes: Buffer | string): Buffer {
+  const body = Buffer.from(bytes);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(body.length);
+  return Buffer.concat([length, body]);
+}
+
+/** Reads SSH's wire form; a length beyond the input throws AgentError. */
+export class SshReader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  #take(length: number): Buffer {
+    if (length > this.#bytes.length - this.#at)
+      throw new AgentError('the SSH agent sent a truncated message');
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  byte(): number {
+    return this.#take(1).readUInt8();
+  }
+
+  u32(): number {
+    return this.#take(4).readUInt32BE();
+  }
+
+  string(): Buffer {
+    return this.#take(this.u32());
+  }
+}
+
+/** wire.md §5. Not the form that ssh-keygen prints. */
+export function keyFingerprint(type: string, blob: Buffer): string {
+  return createHash('sha256')
+    .update(`${type}:${blob.toString('base64')}`)
+    .digest('base64url');
+}
+
+/** The line of a .pub file. */
+export function publicKeyLine(key: AgentKey): string {
+  const comment = key.comment.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, ' ').trim();
+  return `${key.type} ${key.blob.toString('base64')}${comment === '' ? '' : ` ${comment}`}`;
+}
+
+/** The usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. */
+export async function agentKeys(
+  agentSocket: string,
+  dialling: Dialling,
+  late: () => Error,
+): Promise<AgentKey[]> {
+  const answer = await ask(agentSocket, Buffer.from([REQUEST_IDENTITIES]), dialling, late);
+  const reader = new SshReader(answer);
+  if (reader.byte() !== IDENTITIES_ANSWER) throw new AgentError('the SSH agent refused to list its keys');
+  const count = reader.u32();
+  if (count > KEYS_MAX) throw new AgentError(`the SSH agent claims ${String(count)} keys`);
+  const keys: AgentKey[] = [];
+  for (let i = 0; i < count; i++) {
+    const blob = Buffer.from(reader.string());
+    const comment = reader.string().toString('utf8');
+    const type = new SshReader(blob).string().toString('latin1');
+    if (type !== 'ssh-ed25519' && type !== 'ssh-rsa') continue;
+    keys.push({ type, blob, comment, fingerprint: keyFingerprint(type, blob) });
+  }
+  return keys;
+}
+
+/**
+ * Signs `data`; gives the signature in SSH's wire form (algorithm, bytes). RSA with SHA-512, else SHA-256: SHA-1 is never taken.
+ * The agent may ask its user first, so this waits as long as the deadline allows.
+ */
+export async function agentSign(
+  agentSocket: string,
+  key: AgentKey,
+  data: Buffer,
+  dialling: Dialling,
+  late: () => Error,
+): Promise<Buffer> {
+  const wanted =
+    key.type === 'ssh-rsa'
+      ? [
+          { flags: RSA_SHA2_512, algorithm: 'rsa-sha2-512' },
+          { flags: RSA_SHA2_256, algorithm: 'rsa-sha2-256' },
+        ]
+      : [{ flags: 0, algorithm: 'ssh-ed25519' }];
+  let refusal = 'the SSH agent refused to sign';
+  for (const { flags, algorithm } of wanted) {
+    const tail = Buffer.alloc(4);
+    tail.writeUInt32BE(flags);
+    const request = Buffer.concat([Buffer.from([SIGN_REQUEST]), sshString(key.blob), sshString(data), tail]);
+    const reader = new SshReader(await ask(agentSocket, request, dialling, late));
+    if (reader.byte() !== SIGN_RESPONSE) continue;
+    const signature = Buffer.from(reader.string());
+    const made = new SshReader(signature).string().toString('latin1');
+    if (made === algorithm) return signature;
+    refusal = `the SSH agent signed with ${JSON.stringify(made.slice(0, 40))} instead of ${algorithm}`;
+  }
+  throw new AgentError(refusal);
+}
+
+/** One question on a connection of its own. */
+function ask(
+  agentSocket: string,
+  request: Buffer,
+  { deadline, signal }: Dialling,
+  late: () => Error,
+): Promise<Buffer> {
+  const socket = connect(agentSocket);
+  const answered = new Promise<Buffer>((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let got = 0;
+    socket.once('error', (cause) => {
+      reject(new AgentError(`cannot talk to the SSH agent: ${cause.message}`, cause));
+    });
+    socket.once('close', () => {
+      reject(new AgentError('the SSH agent closed the connection without an answer'));
+    });
+    socket.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      got += chunk.length;
+      if (got < 4) return;
+      const all = chunks.length === 1 ? chunk : Buffer.concat(chunks.splice(0));
+      if (chunks.length === 0) chunks.push(all);
+      const length = all.readUInt32BE();
+      if (length === 0 || length > MESSAGE_MAX) {
+        reject(new AgentError(`the SSH agent sent a message of ${String(length)} bytes`));
+      } else if (got >= 4 + length) {
+        resolve(all.subarray(4, 4 + length));
+      }
+    });
+    socket.write(sshString(request));
+  });
+  return inTime(answered, deadline.remaining(), late, { signal }).finally(() => {
+    socket.on('error', () => undefined);
+    socket.destroy();
+  });
+}

@@ -1,0 +1,76 @@
+// Newline-delimited JSON on a stream: bounded lines, one reader, a time limit.
+import type { Duplex } from 'node:stream';
+import { inTime } from '../../base/async/deadline.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Dialling } from '../dialling.ts';
+
+/** Longest line that a peer may send, bytes (wire.md §5). */
+const LINE_MAX = 65_536;
+const LF = 0x0a;
+
+export interface LineStreamOptions extends Dialling {
+  /** The error of a wait that came to its deadline. */
+  readonly late: () => Error;
+}
+
+/** Reads lines from `stream` one at a time. Ask for the next only after the last has come; `release()` takes its listeners away. */
+export class LineStream {
+  readonly #stream: Duplex;
+  readonly #options: LineStreamOptions;
+  #buffered: Buffer = Buffer.alloc(0);
+  #ended = false;
+  #wake: () => void = () => undefined;
+
+  constructor(stream: Duplex, options: LineStreamOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    stream.on('data', this.#onData);
+    for (const event of ['end', 'close', 'error'] as const) stream.on(event, this.#onEnd);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#buffered = Buffer.concat([this.#buffered, chunk]);
+    // Nobody needs more than one line ahead: what a peer sends beyond that waits on its side.
+    if (this.#buffered.length > LINE_MAX) this.#stream.pause();
+    this.#wake();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#ended = true;
+    this.#wake();
+  };
+
+  /** Sends one value as a line. A peer that does not take it is noticed by the wait for its answer. */
+  send(value: unknown): void {
+    if (this.#stream.writable) this.#stream.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** The next line without its end, or undefined when the stream ended or failed before one. Rejects when late or too long. */
+  next(): Promise<string | undefined> {
+    const { deadline, signal, late } = this.#options;
+    const line = new Promise<string | undefined>((resolve, reject) => {
+      this.#wake = (): void => {
+        const at = this.#buffered.indexOf(LF);
+        if (at >= 0 && at <= LINE_MAX) {
+          resolve(this.#buffered.subarray(0, at).toString('utf8'));
+          this.#buffered = this.#buffered.subarray(at + 1);
+          this.#wake = () => undefined;
+          this.#stream.resume();
+        } else if (this.#buffered.length > LINE_MAX) {
+          reject(fail('line_invalid', { why: `longer than ${String(LINE_MAX)} bytes` }));
+        } else if (this.#ended) {
+          resolve(undefined);
+        }
+      };
+      this.#wake();
+    });
+    return inTime(line, deadline.remaining(), late, { signal });
+  }
+
+  /** Stops reading lines. */
+  release(): void {
+    this.#wake = () => undefined;
+    this.#stream.removeListener('data', this.#onData);
+    for (const event of ['end', 'close', 'error'] as const) this.#stream.removeListener(event, this.#onEnd);
+  }
+}

@@ -1,0 +1,27 @@
+// Tests what a wait takes for silence.
+import { once } from 'node:events';
+import t from 'tap';
+import { inTime } from '../../../daemon/base/async/deadline.ts';
+import { startPairs } from '../../splice/pair.ts';
+
+t.test('what came while the process stood still is in time', async (t) => {
+  const pairs = await startPairs();
+  t.teardown(() => pairs.close());
+  const [far, near] = await pairs.pair();
+  t.teardown(() => {
+    far.destroy();
+    near.destroy();
+  });
+  const answered = once(near, 'data');
+  near.resume();
+  const waiting = inTime(answered, 50, () => new Error('late'));
+  far.write('answer');
+  // Its loop is blocked until long after the time is over, with the answer unread.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  t.equal(String((await waiting)[0]), 'answer');
+
+  await t.rejects(
+    inTime(once(near, 'data'), 50, () => new Error('late')),
+    { message: 'late' },
+  );
+});

@@ -1,0 +1,40 @@
+// Memory is given back: a process that has worked is small again once it rests.
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { run } from '../real/server.ts';
+
+t.setTimeout(120_000);
+
+const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.url));
+
+/** Works until the new space is as large as it gets, then waits until that was given back. */
+const PROGRAM = `
+import { getHeapSpaceStatistics } from 'node:v8';
+import { keepHeapSmall } from ${JSON.stringify(HEAP)};
+const MB = 1024 * 1024;
+const newSpace = () => getHeapSpaceStatistics().find((space) => space.space_name === 'new_space').space_size;
+keepHeapSmall();
+let kept = [];
+for (let i = 0; newSpace() < 8 * MB; i += 1) {
+  kept.push({ i });
+  if (kept.length > 500_000) kept = [];
+}
+kept = [];
+const until = performance.now() + 60_000;
+const look = setInterval(() => {
+  if (newSpace() > 4 * MB && performance.now() < until) return;
+  console.log(newSpace() > 4 * MB ? 'kept' : 'given back');
+  clearInterval(look);
+}, 200);
+`;
+
+t.test('the new space after a burst', async (t) => {
+  const { status, stdout, stderr } = await run(
+    process.execPath,
+    ['--max-semi-space-size=8', '--input-type=module', '-e', PROGRAM],
+    {},
+  );
+  t.equal(stderr, '');
+  t.equal(stdout, 'given back\n', 'it does not keep the process either');
+  t.equal(status, 0);
+});

@@ -1,0 +1,82 @@
+// What a failed write does to the reading; the sockets themselves are in test/splice and test/transport.
+import { Duplex } from 'node:stream';
+import t from 'tap';
+import { outliveWrites } from '../../../daemon/base/streams/drain-after-write-error.ts';
+import { waitFor } from '../../real/child.ts';
+
+/** A peer that says nothing, and whose writes end with `code`. */
+function peer(code: string, patienceMs: number): { stream: Duplex; errors: string[] } {
+  const stream = new Duplex({
+    allowHalfOpen: true,
+    read: () => undefined,
+    final: (done) => {
+      done();
+    },
+    write: (_chunk, _encoding, done) => {
+      done(Object.assign(new Error(`write ${code}`), { code }));
+    },
+  });
+  const errors: string[] = [];
+  stream.on('error', (error) => errors.push(error.message));
+  outliveWrites(stream, patienceMs);
+  t.teardown(() => stream.destroy());
+  return { stream, errors };
+}
+
+t.test('a peer that takes nothing more and does not end: the write fails after the given time', async (t) => {
+  const { stream, errors } = peer('EPIPE', 50);
+  stream.resume().write('x');
+  await waitFor('the stream to be closed', () => stream.closed);
+  t.same(errors, ['write EPIPE']);
+});
+
+t.test('what comes begins that time anew', async (t) => {
+  const { stream, errors } = peer('EPIPE', 400);
+  stream.resume().write('x');
+  for (let count = 0; count < 12; count += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    stream.push('more');
+  }
+  t.equal(stream.destroyed, false);
+  stream.push(null);
+  await waitFor('the stream to be closed', () => stream.closed);
+  t.same(errors, []);
+});
+
+t.test('a connection that was reset: what had come, and then the error instead of an end', async (t) => {
+  const { stream, errors } = peer('ECONNRESET', 60_000);
+  let ended = false;
+  stream.on('end', () => (ended = true)).pause();
+  stream.write('x');
+  stream.push('the last word');
+  stream.push(null);
+  await waitFor('the error', () => errors.length > 0);
+  t.same([String(stream.read()), ended, errors], ['the last word', false, ['write ECONNRESET']]);
+});
+
+t.test('whoever writes is not held back, and hears of the end of it', async (t) => {
+  const { stream } = peer('EPIPE', 60_000);
+  stream.resume();
+  await new Promise((resolve) => stream.write('x', resolve));
+  await new Promise((resolve) => stream.write('y', resolve));
+  await new Promise<void>((resolve) => stream.end(resolve));
+  t.equal(stream.destroyed, false);
+  stream.push(null);
+  await waitFor('the stream to be closed', () => stream.closed);
+});
+
+t.test('every other error is one at once', async (t) => {
+  const { stream, errors } = peer('ETIMEDOUT', 60_000);
+  stream.resume().write('x');
+  await waitFor('the stream to be closed', () => stream.closed);
+  t.same(errors, ['write ETIMEDOUT']);
+});
+
+t.test('nothing is left to be read: no error either', async (t) => {
+  const { stream, errors } = peer('EPIPE', 60_000);
+  stream.resume().push(null);
+  await waitFor('the end', () => stream.readableEnded);
+  stream.write('x');
+  await waitFor('the stream to be closed', () => stream.closed);
+  t.same(errors, []);
+});

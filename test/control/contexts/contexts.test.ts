@@ -1,0 +1,291 @@
+// Tests contexts on the real daemon: whose environment counts, what a change of a file does and when, and what bounds there are.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Failure, OpenStreamOptions } from '../../../client-shim/index.ts';
+import type { Status, TargetList } from '../../../daemon/api/answers.ts';
+import { startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
+import { TestClient } from '../../embedded/client.ts';
+import { doorEnv, doorIs, doorPath, isThere, madeAnew } from '../../target-sockets/target-socket.ts';
+import { EmbeddedServer } from '../../embedded/server.ts';
+import { waitFor } from '../../real/child.ts';
+
+const failureOf = async (work: Promise<unknown>): Promise<Failure['data']> => {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof Error && 'data' in error) return (error as Failure).data;
+    throw error;
+  }
+  throw new Error('it did not fail');
+};
+
+/** Another runtime dir of the same user, with the environment that names it. */
+async function otherPlace(bmuxd: Bmuxd, name: string): Promise<Record<string, string>> {
+  const folder = join(bmuxd.folder, name);
+  for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
+  return { ...bmuxd.env, BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
+}
+
+/** The folder of the target socket of its local server. */
+async function folderOf(bmuxd: Bmuxd, env: Readonly<Record<string, string>>): Promise<string> {
+  return (await doorEnv(bmuxd, 'local', env))['BMUX_RUNTIME_DIR'] ?? '';
+}
+
+const names = (answer: { readonly stdout: string }): string[] =>
+  (JSON.parse(answer.stdout) as TargetList).targets.map((row) => row.name);
+
+t.test('callers with different runtime dirs get different answers at the same moment', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 3\n' });
+  t.teardown(() => bmuxd.stop());
+  const here = bmuxd.env;
+  const there = await otherPlace(bmuxd, 'there');
+  const nowhere = await otherPlace(bmuxd, 'nowhere');
+  const servers = await Promise.all(
+    [here, there].map((env, index) =>
+      EmbeddedServer.start({
+        socketPath: join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+        epoch: index === 0 ? 3 : 4,
+      }),
+    ),
+  );
+  for (const server of servers) t.teardown(() => server.stop());
+  const ask = (env: Readonly<Record<string, string>>) => bmuxd.open({ env, socketPath: bmuxd.socketPath });
+  const [first, second, third] = await Promise.all([ask(here), ask(there), failureOf(ask(nowhere))]);
+  t.same([first.info.epoch, second.info.epoch], [3, 4]);
+  t.equal(third.code, 'server_not_running');
+  for (const { stream } of [first, second]) stream.destroy();
+
+  await t.test('a request without an environment is in the context of the daemon', async (t) => {
+    const own = (await bmuxd.http('GET', '/v1/targets')).body as TargetList;
+    t.equal(own.targets[0]?.address, `local:${join(here['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')}`);
+  });
+
+  await t.test('a relative folder starts at the folder of the caller', async (t) => {
+    const env = { ...here, BMUX_RUNTIME_DIR: 'run' };
+    const cwd = join(bmuxd.folder, 'there');
+    const { stream, info } = await bmuxd.open({ env, cwd, socketPath: bmuxd.socketPath });
+    t.equal(info.epoch, 4);
+    stream.destroy();
+  });
+
+  await t.test('the least recently used are forgotten, never the own one', async (t) => {
+    for (const name of ['a', 'b', 'c', 'd'])
+      t.equal((await failureOf(ask(await otherPlace(bmuxd, name)))).code, 'server_not_running');
+    const { contexts } = await bmuxd.status();
+    t.same(
+      new Set(contexts.map((row) => row.runtimeDir)),
+      new Set([here['BMUX_RUNTIME_DIR'], join(bmuxd.folder, 'c/run'), join(bmuxd.folder, 'd/run')]),
+    );
+  });
+
+  await t.test('a slot that a caller misspelt is no state of the daemon', async (t) => {
+    const failure = await failureOf(ask({ ...here, BMUX_SLOT_NAME: 'x' }));
+    t.match(failure, { code: 'slot_unknown', exitStatus: 5 });
+    t.match(await bmuxd.status(), { state: 'ready', problems: [] });
+  });
+});
+
+t.test(
+  'a config is in force at the next request; a broken one leaves the last good one in force',
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: '[connections]\ndefault_target = "local"\n' });
+    t.teardown(() => bmuxd.stop());
+    const server = await EmbeddedServer.start({
+      socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+    const live = new TestClient((await bmuxd.open()).stream);
+    const file = join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml');
+    const target = (name: string): string =>
+      `[connections.targets.${name}]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n`;
+    const ask = (options: OpenStreamOptions): Promise<Failure['data']> => failureOf(bmuxd.open(options));
+
+    for (const name of ['one', 'two', 'three']) {
+      await bmuxd.configure('bmux.toml', target(name));
+      t.equal((await ask({ target: name })).code, 'tls_unreachable', `${name} is known at once`);
+    }
+
+    await bmuxd.configure('bmux.toml', `${target('four')}transport = "telnet"\n`);
+    t.equal((await ask({ target: 'three' })).code, 'tls_unreachable', 'the last good config is in force');
+    await bmuxd.configure('bmux.toml', `${target('four')}connect_timeout_ms = "soon"\n`);
+    // No request is made: the watchers have to notice.
+    await waitFor('the status to tell', async () =>
+      JSON.stringify((await bmuxd.status()).problems).includes('connect_timeout_ms'),
+    );
+    const status = await bmuxd.bmuxd(['status']);
+    t.equal(status.status, 1);
+    t.match(status.stdout, `${file}:5: `);
+    t.match(status.stdout, 'connect_timeout_ms');
+    t.match(status.stdout, ': not well');
+    await waitFor('the log to tell', () => bmuxd.log().includes(`${file}:5: `));
+    const { stream, info } = await bmuxd.open({ target: 'local' });
+    stream.destroy();
+    t.match(info.warnings.join('\n'), /connect_timeout_ms.*the last good config is in force/);
+    const reloaded = await bmuxd.bmuxd(['reload']);
+    t.equal(reloaded.status, 1);
+    t.match(reloaded.stderr, `${file}:5: `);
+
+    await bmuxd.configure('bmux.toml', target('five'));
+    await waitFor('the status to be ready', async () => (await bmuxd.status()).state === 'ready');
+    t.same(names(await bmuxd.bmuxd(['targets', '--json'])), ['local', 'five']);
+    t.same(await bmuxd.bmuxd(['reload']), { status: 0, stdout: 'reloaded\n', stderr: '' });
+    await live.ping();
+
+    await t.test('targets are those of the caller', async (t) => {
+      const there = await otherPlace(bmuxd, 'there');
+      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('elsewhere'));
+      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'elsewhere']);
+      const inline = 'iroh://ab?relay=https%3A%2F%2Fme%3Asecret%40relay&x=https://me:secret@relay';
+      const chosen = await bmuxd.bmuxd(['targets'], { ...there, BMUX_TARGET: inline });
+      t.match(chosen.stdout, /^\* iroh:\/\/ab/m);
+      t.notMatch(
+        chosen.stdout + (await bmuxd.bmuxd(['targets', '--json'], { ...there, BMUX_TARGET: inline })).stdout,
+        'secret',
+      );
+    });
+  },
+);
+
+t.test('a daemon that starts with a broken config says so', async (t) => {
+  const bmuxd = await startBmuxd({ config: '[connections\n', settings: 'streams = { spill = "much" }\n' });
+  t.teardown(() => bmuxd.stop());
+  await waitFor('the own context to be read', async () => (await bmuxd.status()).problems.length === 2);
+  const { state, problems } = (await bmuxd.http('GET', '/v1/status')).body as Status;
+  t.equal(state, 'not well');
+  t.match(JSON.stringify(problems), /bmux\.toml:1: /);
+  t.match(JSON.stringify(problems), /bmuxd\.toml:1: streams\.spill/);
+  t.equal((await bmuxd.http('GET', '/v1/health')).status, 200);
+  const waited = await bmuxd.bmuxd(['status', '--wait', '0.2', '--json']);
+  t.equal(waited.status, 1);
+  t.match(JSON.parse(waited.stdout), { schema: 1, state: 'not well', pid: bmuxd.pid });
+  await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', '');
+  await bmuxd.configure('bmux.toml', '');
+  t.equal((await bmuxd.bmuxd(['status', '--wait', '10'])).status, 0);
+});
+
+t.test('a broken config of one caller is forgotten when it is mended, whoever asks', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const config = join(bmuxd.folder, 'broken');
+  await mkdir(config);
+  await writeFile(join(config, 'bmux.toml'), 'this is no TOML');
+  t.match(await bmuxd.bmuxd(['targets'], { BMUX_CONFIG_DIR: config }), { status: 1 });
+  const told = await bmuxd.bmuxd(['status']);
+  t.match(told, { status: 1, stdout: /broken\/bmux\.toml:1: not TOML/ });
+  await writeFile(join(config, 'bmux.toml'), '');
+  await waitFor('the status to be well', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+});
+
+t.test('a context with target sockets stays watched, however many others come', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+  const config = join(bmuxd.folder, 'doors');
+  await mkdir(config);
+  await writeFile(join(config, 'bmux.toml'), here('one'));
+  const env = { BMUX_CONFIG_DIR: config };
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const { stdout } = await bmuxd.bmuxd(['env', 'one', '--shell', 'json'], env);
+  const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
+  for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { BMUX_DATA_DIR: join('/', name) });
+  await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
+  await doorIs(true, join(folder, '..', 'two', 'server.sock'));
+  t.pass('a change of its config is in force');
+});
+
+t.test('what decides nothing makes no context of its own', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const there = await otherPlace(bmuxd, 'there');
+  for (const runtimeDir of [bmuxd.env['BMUX_RUNTIME_DIR'], there['BMUX_RUNTIME_DIR']]) {
+    const server = await EmbeddedServer.start({
+      socketPath: join(runtimeDir ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+  }
+  const reach = async (env: Readonly<Record<string, string>>, target = 'local'): Promise<string> => {
+    const { stream, info } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
+    stream.destroy();
+    return info.target;
+  };
+  await reach(there);
+  const shell = join(await folderOf(bmuxd, there), 'server.sock');
+  for (const name of ['a', 'b', 'c'])
+    await reach({ ...bmuxd.env, TMPDIR: join('/', name), HOST: name, XDG_DATA_HOME: join('/', name) });
+  t.equal((await bmuxd.status()).contexts.length, 2);
+  const own = await folderOf(bmuxd, { TMPDIR: '/a' });
+  t.equal(own, join(bmuxd.folder, 'd', 'targets', 'local'));
+  t.equal(await folderOf(bmuxd, { HOST: 'b' }), own);
+  await doorIs(true, shell);
+
+  await t.test('until the config reads it', async (t) => {
+    const two = '[connections.targets.two]\ntransport = "local"\n';
+    await bmuxd.configure(
+      'bmux.toml',
+      '[[composition.auto_select]]\nprofile = "b"\nhost = "b"\n' +
+        two.replace('connections', 'composition.profiles.b.patch.connections'),
+    );
+    const seen = async (env: Readonly<Record<string, string>>): Promise<string[]> =>
+      names(await bmuxd.bmuxd(['targets', '--json'], env));
+    t.same(await seen({ HOST: 'a' }), ['local']);
+    t.same(await seen({ HOST: 'b' }), ['local', 'two']);
+    t.same(await seen({}), ['local']);
+    t.equal((await bmuxd.status()).contexts.length, 3);
+    const folder = await folderOf(bmuxd, { HOST: 'b' });
+    t.match(folder, /\/targets-[0-9a-f]{8}\/local$/);
+    await doorIs(true, join(folder, '..', 'two', 'server.sock'));
+    t.equal(await folderOf(bmuxd, {}), own);
+    t.notOk(isThere(join(own, '..', 'two')));
+
+    // And when it no longer does.
+    await bmuxd.leave();
+    await bmuxd.configure('bmux.toml', two);
+    await madeAnew([join(folder, '..', 'two', 'server.sock'), join(own, 'server.sock')], async () => {
+      const next = await startBmuxd({ home: bmuxd });
+      t.teardown(() => next.stop());
+    });
+    await doorIs(true, join(own, '..', 'two', 'server.sock'));
+  });
+});
+
+t.test('a name that leads elsewhere in another context hides nothing', async (t) => {
+  const local = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+  const link = '[connections.share_links]\nhost = "local"\n';
+  const bmuxd = await startBmuxd({ config: local('one') + link });
+  t.teardown(() => bmuxd.stop());
+  const there = await otherPlace(bmuxd, 'there');
+  const beside = await otherPlace(bmuxd, 'beside');
+  for (const env of [there, beside])
+    await writeFile(join(env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), local('one') + link);
+  const sockets = [bmuxd.env, there].map((env) => join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+  for (const socketPath of sockets) {
+    const server = await EmbeddedServer.start({ socketPath, epoch: 4 });
+    t.teardown(() => server.stop());
+  }
+  const shown = sockets.map((path) => `local:${path}`);
+  const reach = async (env: Readonly<Record<string, string>>, target: string): Promise<void> => {
+    const { stream } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
+    stream.end();
+    stream.resume();
+    await waitFor('it to be idle', async () => (await bmuxd.reached()).every(({ streams }) => streams === 0));
+  };
+  const rows = async (): Promise<string[]> => (await bmuxd.reached()).map(({ address }) => address);
+  await reach(bmuxd.env, 'bmux://host');
+  await reach(there, 'bmux://host');
+  t.same(await rows(), shown);
+
+  await doorIs(true, doorPath(bmuxd, 'one'));
+  await reach({ ...beside, BMUX_RUNTIME_DIR: bmuxd.env['BMUX_RUNTIME_DIR'] ?? '' }, 'one');
+  await reach(bmuxd.env, 'one');
+  await bmuxd.configure('bmux.toml', '');
+  await doorIs(false, doorPath(bmuxd, 'one'));
+  await waitFor('the engine to hear of it', async () => (await bmuxd.bmuxd(['reload'])).status === 0);
+  t.same(new Set(await rows()), new Set(shown));
+});

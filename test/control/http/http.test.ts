@@ -1,0 +1,212 @@
+// Tests the control socket's HTTP on the real daemon: what there is, the upgrade, and every refusal.
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import t from 'tap';
+import type { Health, StreamInfo, StreamList, TargetList } from '../../../daemon/api/answers.ts';
+import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
+import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { answerIn, exchange, upgrade, upgradeText, type RawAnswer } from '../../daemon/raw-http.ts';
+import { TestClient } from '../../embedded/client.ts';
+import { EmbeddedServer } from '../../embedded/server.ts';
+import { onPath } from '../../real/find.ts';
+import { anyBytesGetAnAnswer } from '../properties.ts';
+
+const bmuxd = await startBmuxd({
+  config: `[connections.targets.prod]
+transport = "tls"
+host = "127.0.0.1"
+port = 1
+`,
+});
+t.teardown(() => bmuxd.stop());
+const { socketPath } = bmuxd;
+const serverSocket = `${bmuxd.env['BMUX_RUNTIME_DIR'] ?? ''}/server.sock`;
+
+const raw = async (text: string): Promise<RawAnswer> => answerIn(await exchange(socketPath, text));
+const problem = (answer: RawAnswer): Record<string, unknown> => {
+  if (answer.headers['content-type'] !== 'application/problem+json')
+    throw new Error(`no problem: ${JSON.stringify(answer)}`);
+  return JSON.parse(answer.body) as Record<string, unknown>;
+};
+
+t.test('status, health, targets and streams, to any HTTP client', async (t) => {
+  const health = (await bmuxd.http('GET', '/v1/health')).body as Health;
+  t.match(health, { schema: 1, state: 'ready', pid: bmuxd.pid });
+  const status = await bmuxd.status();
+  t.match(status, {
+    schema: 1,
+    state: 'ready',
+    pid: bmuxd.pid,
+    socket: socketPath,
+    streams: 0,
+    problems: [],
+  });
+  t.equal(status.engines.length, 1);
+  const targets = (await bmuxd.http('GET', '/v1/targets')).body as TargetList;
+  t.same(
+    targets.targets.map(({ name, transport, address, isDefault }) => [name, transport, address, isDefault]),
+    [
+      ['local', 'local', `local:${serverSocket}`, true],
+      ['prod', 'tls', 'tls:127.0.0.1:1', false],
+    ],
+  );
+  t.same((await bmuxd.http('GET', '/v1/streams')).body, { schema: 1, streams: [], silent: [] });
+});
+
+t.test('curl reads the status', { skip: onPath('curl') === undefined && 'curl not found' }, async (t) => {
+  const out = await new Promise<string>((resolve, reject) => {
+    execFile('curl', ['-sS', '--unix-socket', socketPath, 'http://bmuxd/v1/status'], (error, stdout) => {
+      if (error === null) resolve(stdout);
+      else reject(new Error('curl failed', { cause: error }));
+    });
+  });
+  t.match(JSON.parse(out), { schema: 1, pid: bmuxd.pid });
+});
+
+t.test('a stream: 101, what it is, and the bytes that came with the request', async (t) => {
+  const server = await EmbeddedServer.start({ socketPath: serverSocket, epoch: 4 });
+  t.teardown(() => server.stop());
+  const ping = encodeRequestFrame(4, 77n, { type: 'ping' });
+  const { answer, socket } = await upgrade(socketPath, '{"clientName":"\\u00fc"}', ping);
+  t.equal(answer.status, 101);
+  t.match(answer.headers, { upgrade: 'bmux-stream/1', connection: 'Upgrade' });
+  const info = JSON.parse(answer.headers['bmux-stream'] ?? '') as StreamInfo;
+  t.match(info, { target: 'local', transport: 'local', epoch: 4, warnings: [] });
+  const client = new TestClient(socket);
+  t.equal((await client.response(77n)).type, 'pong');
+  const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+  t.match(streams, [{ id: info.id, clientName: 'ü', state: 'live', target: 'local' }]);
+
+  t.equal((await bmuxd.http('DELETE', `/v1/streams/${info.id}`)).status, 202);
+  await client.ended();
+  const unknown = await bmuxd.http('DELETE', `/v1/streams/${info.id}x`);
+  t.match(unknown, { status: 404, type: 'application/problem+json', body: { code: 'stream_unknown' } });
+});
+
+t.test('ifRunning and nothing there: 204', async (t) => {
+  const answer = await raw(upgradeText('{"ifRunning":true}'));
+  t.match(answer, { status: 204, body: '' });
+});
+
+t.test('a refusal is a problem with the text, the remedy and the exit status', async (t) => {
+  const answer = await raw(upgradeText('{}'));
+  t.equal(answer.status, 503);
+  t.match(problem(answer), {
+    type: 'urn:bmuxd:problem:server_not_running',
+    status: 503,
+    code: 'server_not_running',
+    detail: /^bmux server is not running \(IPC endpoint unavailable\)\.\nRun `bmux server start --daemon`\./,
+    remedy: /\w/,
+    exitStatus: 1,
+    requestId: /\w/,
+  });
+});
+
+t.test('a refusal carries what the user should know besides', async (t) => {
+  const answer = await raw(upgradeText('{"target":"mispelt"}'));
+  t.match(problem(answer), {
+    code: 'server_not_running',
+    warnings: [/^target 'mispelt' is not configured: connecting to the local server$/],
+  });
+  const shim = await bmuxd.shim(['mispelt']);
+  t.match(shim.stderr, /^bmux-stream: target 'mispelt' is not configured.*\nbmux server is not running/);
+});
+
+t.test('ifRunning: what is out of reach is nothing there, what takes too long is an error', async (t) => {
+  // A key that nobody has here (RFC 8032 §7.1, TEST 1).
+  const id = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a';
+  await bmuxd.configure(
+    'bmux.toml',
+    `[connections.targets.far]\ntransport = "iroh"\nendpoint_id = "${id}"\niroh_ip_addr = "127.0.0.1:9"\nconnect_timeout_ms = 500\n`,
+  );
+  for (const [target, status] of [
+    ['tls://127.0.0.1:1', 204],
+    ['far', 504],
+  ] as const) {
+    t.equal((await raw(upgradeText(JSON.stringify({ target, ifRunning: true })))).status, status, target);
+  }
+});
+
+const get = (path: string, ...headers: string[]): string =>
+  [`GET ${path} HTTP/1.1`, 'Connection: close', ...headers, '', ''].join('\r\n');
+
+const REFUSALS: readonly [what: string, text: string, status: number, code: string][] = [
+  ['no JSON', upgradeText('{"target":'), 400, 'request_json_invalid'],
+  ['UTF-8', upgradeText('{"target":"\u00c3\u00bc"}'), 400, 'request_json_invalid'],
+  ['an unknown field', upgradeText('{"tarjet":"x"}'), 400, 'request_field_invalid'],
+  ['an unknown variable', upgradeText('{"env":{"AWS_SECRET":"x"}}'), 400, 'request_field_invalid'],
+  ['two requests', upgradeText('{}', ['Bmux-Request: {}']), 400, 'request_field_invalid'],
+  ['no request', upgradeText('').replace(/Bmux-Request: \r\n/, ''), 400, 'request_header_missing'],
+  ['a websocket', upgradeText('{}').replace('bmux-stream/1', 'websocket'), 400, 'upgrade_unsupported'],
+  [
+    'an upgrade elsewhere',
+    upgradeText('{}').replace('/v1/streams', '/v1/status'),
+    400,
+    'upgrade_unsupported',
+  ],
+  ['no upgrade', 'POST /v1/streams HTTP/1.1\r\nConnection: close\r\n\r\n', 426, 'upgrade_required'],
+  ['too large a header', upgradeText(`{"target":"${'x'.repeat(70_000)}"}`), 431, 'request_too_large'],
+  [
+    'too many bytes',
+    `POST /v1/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 5000\r\n\r\n${'x'.repeat(5000)}`,
+    413,
+    'request_body_too_large',
+  ],
+  ['no such path', get('/v2/status'), 404, 'route_unknown'],
+  ['a broken path', get('/%'), 400, 'request_malformed'],
+  ['another method', 'PUT /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n', 404, 'route_unknown'],
+  ['a proxy request', 'CONNECT a:1 HTTP/1.1\r\n\r\n', 404, 'route_unknown'],
+  ['an expectation', get('/v1/status', 'Expect: tea'), 400, 'request_malformed'],
+  ['no HTTP', 'hello\r\n\r\n', 400, 'request_malformed'],
+  ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400, 'request_malformed'],
+  ['bad targets request', get('/v1/targets', 'Bmux-Request: []'), 400, 'request_json_invalid'],
+];
+t.test('what is not right is refused by name, and the daemon lives', async (t) => {
+  await Promise.all(
+    REFUSALS.map(async ([what, text, status, code]) => {
+      const answer = await raw(text);
+      t.match({ status: answer.status, ...problem(answer) }, { status, code, exitStatus: 2 }, what);
+    }),
+  );
+  t.equal((await bmuxd.status()).pid, bmuxd.pid);
+});
+
+t.test('a request of 64 KiB is taken', async (t) => {
+  const request = JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true });
+  t.equal((await raw(upgradeText(request.padEnd(64 * 1024)))).status, 204);
+  const larger = await raw(upgradeText(`${request.slice(0, -1).padEnd(64 * 1024)}}`));
+  t.match(problem(larger), { status: 431, code: 'request_too_large' });
+});
+
+t.test(
+  'clients that do not come to an end are cut by name; those that do not read cost nothing',
+  async (t) => {
+    const never = connect(socketPath);
+    t.teardown(() => never.destroy());
+    const silent = new Promise<void>((resolve) =>
+      never
+        .once('close', resolve)
+        .on('error', () => undefined)
+        .resume(),
+    );
+    // A client that sends a bad request and never reads its refusal.
+    const deaf = connect(socketPath);
+    deaf.on('error', () => undefined).write(upgradeText('{'));
+    t.teardown(() => deaf.destroy());
+    const slow = await raw('POST /v1/streams HTTP/1.1\r\nBmux-Request: {');
+    t.match({ status: slow.status, ...problem(slow) }, { status: 408, code: 'request_timeout' });
+    await silent;
+  },
+);
+
+t.test('any bytes get an answer, and memory stays flat', async (t) => {
+  const rss = (): number =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(bmuxd.pid)}/status`, 'utf8'))?.[1] ?? 0);
+  await anyBytesGetAnAnswer(socketPath, 50);
+  const before = process.platform === 'linux' ? rss() : 0;
+  await anyBytesGetAnAnswer(socketPath, 250);
+  if (process.platform === 'linux') t.ok(rss() - before < 50_000, `grew by ${String(rss() - before)} kB`);
+  t.notMatch(bmuxd.log(), /upgrade failed|"level":"(error|fatal)"/);
+  t.match(await bmuxd.status(), { pid: bmuxd.pid, state: 'ready' });
+});

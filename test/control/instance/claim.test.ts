@@ -1,0 +1,189 @@
+// Tests who becomes the daemon: one at a time, in a folder of its own, on its own socket or on one that a service manager passed.
+import { spawn } from 'node:child_process';
+import { chmod, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { openStream, type Failure } from '../../../client-shim/index.ts';
+import { BMUXD, makeHome, startBmuxd, type BmuxdHome } from '../../daemon/bmuxd.ts';
+import { startChild, waitFor } from '../../real/child.ts';
+import { run } from '../../real/server.ts';
+
+const runAt = (home: BmuxdHome, env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [BMUXD, 'run'], { ...home.env, ...env });
+
+t.test('one daemon at a time', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[engine]\ndrain_grace = 0.1\n' });
+  t.teardown(() => bmuxd.stop());
+  const second = await runAt(bmuxd);
+  t.equal(second.status, 1);
+  t.match(
+    second.stderr,
+    new RegExp(`^bmuxd is already running: pid ${String(bmuxd.pid)}, version \\d[^ ]*, since 20[^ ]*Z\\.\n`),
+  );
+  t.match(await bmuxd.status(), { pid: bmuxd.pid, state: 'ready' });
+
+  await bmuxd.killControl();
+  t.equal((await bmuxd.bmuxd(['status'])).status, 3, 'nobody answers on a stale socket');
+  const starts = [1, 2, 3].map(() =>
+    startChild({
+      command: process.execPath,
+      args: [BMUXD, 'run'],
+      env: bmuxd.env,
+      ready: (output) => output.includes('"engine is ready"'),
+    }),
+  );
+  const results = await Promise.allSettled(starts);
+  const winners = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  for (const winner of winners) t.teardown(() => winner.stop());
+  t.equal(winners.length, 1, 'of those that take a stale socket over at once, exactly one wins');
+  for (const result of results) {
+    if (result.status === 'rejected') t.match(String(result.reason), 'bmuxd is already running: pid');
+  }
+  t.equal((await bmuxd.status()).pid, winners[0]?.pid);
+});
+
+t.test('something else on the control socket is left alone', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  await mkdir(join(home.folder, 'd'), { mode: 0o700 });
+  const foreign = createServer((socket) => socket.on('error', () => undefined).end('hello\n'));
+  await new Promise<void>((resolve) => foreign.listen(home.socketPath, resolve));
+  t.teardown(() => foreign.close());
+  const refused = await runAt(home);
+  t.equal(refused.status, 1);
+  t.match(refused.stderr, `what listens on ${home.socketPath} is not bmuxd`);
+});
+
+t.test('a folder that others can reach is refused: what, why, and what to do', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const folder = join(home.folder, 'x');
+  await mkdir(folder);
+  await chmod(folder, 0o777);
+  const open = await runAt(home, { BMUXD_RUNTIME_DIR: folder });
+  t.equal(open.status, 6);
+  t.match(open.stderr, `the folder ${folder} is open to others (mode 0777)\n`);
+  t.match(open.stderr, `\`chmod 700 ${folder}\``);
+  await chmod(folder, 0o700);
+  const link = join(home.folder, 'link');
+  await symlink(folder, link);
+  const linked = await runAt(home, { BMUXD_RUNTIME_DIR: link });
+  t.match(linked, { status: 6, stderr: `the folder ${link} is a symbolic link\n` });
+  if (process.getuid?.() !== 0) {
+    const foreign = await runAt(home, { BMUXD_RUNTIME_DIR: '/' });
+    t.match(foreign, { status: 6, stderr: 'the folder / belongs to user 0, not to you' });
+  }
+  const long = join(home.folder, 'y'.repeat(100));
+  const tooLong = await runAt(home, { BMUXD_RUNTIME_DIR: long });
+  t.match(tooLong, { status: 1, stderr: /is \d+ bytes long; the system takes 10[37]/ });
+  await writeFile(join(home.folder, 'file'), '');
+  const file = await runAt(home, { BMUXD_RUNTIME_DIR: join(home.folder, 'file') });
+  t.match(file, { status: 6, stderr: 'file is not a folder\n' });
+});
+
+t.test('the mask of the shell does not matter', async (t) => {
+  for (const mask of [0o000, 0o777]) {
+    const before = process.umask(mask);
+    const starting = makeHome().then((home) => ({
+      home,
+      child: startChild({
+        command: process.execPath,
+        args: [BMUXD, 'run'],
+        env: home.env,
+        ready: (output) => output.includes('"engine is ready"'),
+      }),
+    }));
+    // Folders of the test itself are made with the usual mask; only the program is started with the odd one.
+    process.umask(before);
+    const { home, child: started } = await starting;
+    t.teardown(() => home.remove());
+    const child = await started;
+    t.teardown(() => child.stop());
+    for (const name of ['d', 'd/engines']) {
+      t.equal((await stat(join(home.folder, name))).mode & 0o777, 0o700, `${name} under ${mask.toString(8)}`);
+    }
+    t.equal((await stat(home.socketPath)).mode & 0o077, 0);
+  }
+});
+
+/** Node has no public name for it. */
+function fdOf(server: Server): number {
+  const handle: unknown = Reflect.get(server, '_handle');
+  if (typeof handle !== 'object' || handle === null || !('fd' in handle)) throw new Error('no handle');
+  return Number(handle.fd);
+}
+
+t.test('a socket that was passed is served, and its path is left alone', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  await mkdir(join(home.folder, 'd'), { mode: 0o700 });
+  // Bound here and kept by a shell, as a service manager would: the daemons come and go on it.
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(join(home.folder, 'd', '.x'), resolve));
+  await rename(join(home.folder, 'd', '.x'), home.socketPath);
+  const starts = 3;
+  const daemon = `sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$NODE" "$BMUXD" run'`;
+  const shell = spawn('sh', ['-c', `for i in $(seq ${String(starts)}); do ${daemon}; done`], {
+    env: { ...home.env, NODE: process.execPath, BMUXD },
+    stdio: ['ignore', 'ignore', 'pipe', fdOf(holder)],
+  });
+  holder.close();
+  let log = '';
+  shell.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    log += chunk;
+  });
+  const over = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  // The requests of a client meanwhile: a daemon that is being replaced is no failure of any of them.
+  let going = true;
+  let asked = 0;
+  const ask = async (): Promise<void> => {
+    while (going) {
+      const { code } = await openStream({ env: home.env, ifRunning: true, timeoutMs: 20_000 }).then(
+        () => ({ code: 'a stream' }),
+        (error: Failure) => error,
+      );
+      // On a busy machine a start may take longer than a client waits in silence: that is said by name, and is no lost request.
+      if (code !== 'nothing_there' && code !== 'daemon_not_answering') throw new Error(code);
+      if (code === 'nothing_there') asked += 1;
+    }
+  };
+  const asking = Promise.all([ask(), ask()]);
+  const pids = new Set<number>();
+  for (let i = 0; i < starts; i += 1) {
+    // The very first request waits in the queue of the socket until the daemon accepts.
+    const status = await bmuxd('status', '--json', '--wait', '20');
+    t.equal(status.status, 0, log);
+    const { pid } = JSON.parse(status.stdout) as { pid: number };
+    pids.add(pid);
+    const before = asked;
+    await waitFor('some requests', () => asked > before + 10);
+    if (i + 1 < starts) {
+      process.kill(pid, 'SIGTERM');
+      continue;
+    }
+    going = false;
+    await asking;
+    t.equal((await bmuxd('stop')).status, 0);
+  }
+  await over;
+  t.equal(pids.size, starts);
+  t.ok((await stat(home.socketPath)).isSocket(), 'the path is still there');
+});
+
+t.test('what is passed must be one listening socket', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  const activated = (fds: string) =>
+    run('sh', ['-c', `LISTEN_FDS=${fds} LISTEN_PID=$$ exec "$NODE" "$BMUXD" run 3</dev/null`], {
+      ...home.env,
+      NODE: process.execPath,
+      BMUXD,
+    });
+  t.match(await activated('1'), {
+    status: 1,
+    stderr: /^LISTEN_FDS names a socket that bmuxd cannot listen on/,
+  });
+  t.match(await activated('2'), { status: 1, stderr: /it passes 2 sockets, not one/ });
+});

@@ -1,0 +1,51 @@
+// Target sockets in folders of a test's own, and who answers on them.
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { makeDoorFolder, type DoorFolder } from '../../../daemon/control/target-sockets/folder.ts';
+
+export async function parentFor(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-door-'));
+  t.teardown(async () => {
+    for (const name of await readdir(folder)) await chmod(join(folder, name), 0o700).catch(() => undefined);
+    await rm(folder, { recursive: true });
+  });
+  return folder;
+}
+
+/** A server that says its name to whoever connects. */
+export function named(t: Test, name: string): Server {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.end(name);
+  });
+  t.teardown(() => server.close());
+  return server;
+}
+
+export async function make(
+  t: Test,
+  parent: string,
+  target: string,
+  says: string,
+): Promise<{ readonly server: Server; readonly folder: DoorFolder }> {
+  const server = named(t, says);
+  return { server, folder: await makeDoorFolder(parent, target, server) };
+}
+
+/** What the server behind `path` says; its error code when nobody is there. */
+export function answerAt(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    let said = '';
+    socket.on('data', (chunk) => (said += chunk.toString()));
+    socket.on('end', () => {
+      resolve(said);
+    });
+    socket.on('error', (error) => {
+      resolve('code' in error ? String(error.code) : error.message);
+    });
+  });
+}

@@ -1,0 +1,113 @@
+// A daemon with two embedded servers that are a distance away: one behind TLS and a delaying proxy, one behind iroh in a process of its own.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { ReachedRow } from '../../daemon/api/answers.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { targetToml } from '../target-sockets/ways.ts';
+import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
+
+/** ms of the round trip to the TLS gateway: more than what a spare is worth. */
+const ROUND_TRIP_MS = 30;
+
+export interface FarWorld {
+  readonly bmuxd: Bmuxd;
+  /** Behind the target `far`. */
+  readonly tls: Embedded;
+  /** Whom `far` trusts, PEM. */
+  readonly caFile: string;
+  /** Behind the target `home`. */
+  readonly iroh: Embedded;
+  /** Another one like it. */
+  readonly startIroh: () => Promise<Embedded>;
+  /** Text of bmux.toml with `home` alone, behind such a one. */
+  readonly tomlFor: (iroh: Embedded) => string;
+  /** What the status says of a target; undefined before it was spoken to. */
+  readonly row: (target: string) => Promise<ReachedRow | undefined>;
+  /** Opens a stream, waits for the answer to a Ping, and ends it. */
+  readonly ask: (target: string) => Promise<{ readonly warm: boolean }>;
+}
+
+/** Ends with the test. `connectTimeoutMs`: of each target. */
+export async function startFarWorld(
+  t: Test,
+  options: {
+    readonly settings?: string;
+    readonly connectTimeoutMs: number;
+    /** ms of the round trip to the TLS gateway. */
+    readonly roundTripMs?: number;
+    /** Of the server behind the TLS gateway; default 64. */
+    readonly places?: number;
+    /** The server behind the TLS gateway answers nothing until it is released. */
+    readonly held?: boolean;
+    /** Of the daemon, over the fixture's own. */
+    readonly env?: Readonly<Record<string, string>>;
+  },
+): Promise<FarWorld> {
+  const bmuxd = await startBmuxd({
+    settings: `iroh.relays = "disabled"\n${options.settings ?? ''}`,
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
+  const tls = await launchEmbedded({
+    socketPath: join(bmuxd.folder, 'tls.sock'),
+    server: {
+      epoch: 4,
+      // A gateway that compresses keeps a Hello that does not until this limit: a short one gives places back soon.
+      handshakeTimeoutMs: 1500,
+      ...(options.places === undefined ? {} : { places: options.places }),
+    },
+    tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },
+  });
+  if (options.held === true) await tls.command({ do: 'hold' });
+  const hosts: Embedded[] = [];
+  const startIroh = async (): Promise<Embedded> => {
+    const host = await launchEmbedded({
+      socketPath: join(bmuxd.folder, `iroh-${hosts.length}.sock`),
+      server: { epoch: 4 },
+      iroh: { relays: 'disabled', compression: 'zstd' },
+    });
+    hosts.push(host);
+    return host;
+  };
+  const iroh = await startIroh();
+  t.teardown(async () => {
+    await bmuxd.stop();
+    await Promise.all([tls, ...hosts].map((server) => server.stop()));
+  });
+  const caFile = join(bmuxd.folder, 'ca.pem');
+  await writeFile(caFile, tls.tls?.certPem ?? '');
+  const common = { connect_timeout_ms: options.connectTimeoutMs };
+  const far = {
+    transport: 'tls',
+    host: '127.0.0.1',
+    port: tls.tls?.port,
+    server_name: 'localhost',
+    ca_file: caFile,
+  };
+  const tomlFor = (host: Embedded): string =>
+    targetToml('home', {
+      transport: 'iroh',
+      endpoint_id: host.iroh?.endpointId,
+      iroh_ip_addr: host.iroh?.address,
+      ...common,
+    });
+  await bmuxd.configure('bmux.toml', targetToml('far', { ...far, ...common }) + tomlFor(iroh));
+  return {
+    bmuxd,
+    tls,
+    caFile,
+    iroh,
+    startIroh,
+    tomlFor,
+    row: async (target) => (await bmuxd.reached()).find((row) => row.target === target),
+    ask: async (target) => {
+      const { stream, info } = await bmuxd.open({ target });
+      const client = new TestClient(stream, { epoch: info.epoch });
+      await client.ping();
+      stream.end();
+      await client.ended();
+      return { warm: info.warm };
+    },
+  };
+}

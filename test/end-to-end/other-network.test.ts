@@ -1,0 +1,47 @@
+// A machine that comes to another network: what was warm is asked once before its next use, and what does not answer is handed out to nobody.
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { eventsOf } from '../target-sockets/target-socket.ts';
+import { halt, waitFor } from '../real/index.ts';
+import { startFarWorld } from './far-world.ts';
+
+t.test('what was warm before', async (t) => {
+  const interfaces = await mkdtemp(join(tmpdir(), 'bmuxd-network-'));
+  t.teardown(() => rm(interfaces, { recursive: true, force: true }));
+  const { bmuxd, tls, iroh, row, ask } = await startFarWorld(t, {
+    connectTimeoutMs: 2500,
+    env: {
+      TEST_NETWORK: interfaces,
+      NODE_OPTIONS: `--import=${new URL('../daemon/network.js', import.meta.url).href}`,
+    },
+  });
+  let changes = 0;
+  const change = async (): Promise<void> => {
+    changes += 1;
+    await mkdir(join(interfaces, `wlan${String(changes)}`));
+    await waitFor('the change to be noticed', async () => {
+      const told = (await eventsOf(bmuxd)).filter(({ type }) => type === 'network changed');
+      return told.length === changes;
+    });
+  };
+  for (const target of ['far', 'home']) await ask(target);
+  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+  await change();
+  for (const target of ['far', 'home']) t.equal((await ask(target)).warm, true, `${target} has answered`);
+
+  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+  await tls.command({ do: 'blackhole' });
+  await halt(iroh.pid);
+  t.teardown(() => process.kill(iroh.pid, 'SIGCONT'));
+  // What the host had sent before would be taken for a sign of life.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await change();
+  await Promise.all([
+    t.rejects(bmuxd.open({ target: 'far' }), { code: 'tls_handshake_timeout' }, 'no spare'),
+    t.rejects(bmuxd.open({ target: 'home' }), { code: 'iroh_connect_timeout' }, 'no warm connection'),
+  ]);
+  // Nobody waits for ends that do not come.
+  await tls.stop();
+});

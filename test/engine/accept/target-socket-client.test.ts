@@ -1,0 +1,187 @@
+// A client of a target socket is answered as by the server itself: the same bytes, the same ends, whatever it begins with.
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { askedBy } from '../../../daemon/engine/accept/target-socket-client.ts';
+import type { OpenDeps } from '../../../daemon/engine/upstream/open.ts';
+import { Streams } from '../../../daemon/engine/streams.ts';
+import { Transports } from '../../../daemon/engine/upstream/transports.ts';
+import { stopReading } from '../../../daemon/sockets/accepted-socket.ts';
+import { Learnt } from '../../../daemon/hello/protocol-cache.ts';
+import { HelloMemory } from '../../../daemon/hello/hello-cache.ts';
+import { Places } from '../../../daemon/engine/upstream/connections.ts';
+import { encodeFrame } from '../../../daemon/bmux-ipc/frame.ts';
+import {
+  defaultContract,
+  encodeEnvelope,
+  encodeRequest,
+  encodeRequestFrame,
+} from '../../../daemon/bmux-ipc/ipc.ts';
+import type { Epoch } from '../../../daemon/bmux-ipc/epoch.ts';
+import type { Plan } from '../../../daemon/engine-protocol/plan.ts';
+import { defaultSettings } from '../../../daemon/config/settings/table.ts';
+import { TestClient } from '../../embedded/client.ts';
+import { open, start } from '../../embedded/start-server.ts';
+import { coldReached, noSpares } from '../../hello/cold.ts';
+import { planFor } from '../../hello/opener.ts';
+import { waitFor } from '../../real/child.ts';
+import { readAll } from '../../transport/dialling.ts';
+import { socketPairs } from '../socket-pairs.ts';
+
+const pairs = await socketPairs();
+t.teardown(() => pairs.close());
+
+/** An engine without its processes: what comes through the returned function is served by `plan`. */
+async function door(t: Test, plan: Plan) {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-door-client-'));
+  const settings = () => ({ ...defaultSettings(), 'iroh.relays': 'disabled' as const });
+  const transports = new Transports({
+    settings,
+    env: {},
+    event: () => undefined,
+    ask: () => false,
+    tried: () => undefined,
+  });
+  const places = new Places();
+  const learnt = new Learnt({ path: join(folder, 'learnt.json'), warn: () => undefined });
+  const spares = noSpares();
+  const deps: OpenDeps = {
+    transports,
+    learnt,
+    memory: new HelloMemory(),
+    spares,
+    places,
+    reached: coldReached(places),
+    log: pino({ level: 'silent' }),
+    event: () => undefined,
+  };
+  const streams = new Streams({ ...deps, generation: 'g', spill: () => 0, onIdle: () => undefined });
+  t.teardown(async () => {
+    await streams.endAll('test');
+    spares.close();
+    await transports.close();
+    await learnt.flushed();
+    await rm(folder, { recursive: true, force: true });
+  });
+  const connect = async (head = 0): Promise<Socket> => {
+    const { client, accepted } = await pairs.open();
+    void (async () => {
+      const read = head > 0 ? await readHead(accepted, head) : Buffer.alloc(0);
+      const asked = await askedBy(accepted, plan, read);
+      if (asked !== undefined) streams.add(asked);
+    })();
+    return client;
+  };
+  return { connect, streams, learnt };
+}
+
+/** What control has read of a client before it hands it over. */
+async function readHead(socket: Socket, length: number): Promise<Buffer> {
+  socket.resume();
+  const head = await new Promise<Buffer>((resolve) => socket.once('data', resolve));
+  stopReading(socket);
+  if (head.length < length) throw new Error('less came than was wanted');
+  return head;
+}
+
+const hello = (epoch: Epoch, over: object = {}) => ({
+  type: 'hello' as const,
+  contract: { ...defaultContract(epoch), ...over },
+  clientName: 'cli',
+  principalId: '00112233-4455-6677-8899-aabbccddeeff',
+});
+const otherVersion = (version: number, epoch: Epoch): Buffer =>
+  encodeFrame(
+    encodeEnvelope({ version, requestId: 5n, kind: 'request', payload: encodeRequest(epoch, hello(epoch)) }),
+  );
+
+/** First bytes of clients; what they are sent in one piece, with their end. */
+const BEGINNINGS: Readonly<Record<string, readonly Buffer[]>> = {
+  'a Hello and a Ping': [
+    encodeRequestFrame(4, 1n, hello(4)),
+    encodeRequestFrame(4, 2n, { type: 'ping' }),
+    encodeRequestFrame(4, 3n, { type: 'whoami' }),
+  ],
+  'a Hello under an id of its own': [encodeRequestFrame(4, 77n, hello(4))],
+  'a contract of which the server has less': [
+    encodeRequestFrame(4, 1n, hello(4, { capabilities: [...defaultContract(4).capabilities, 'x.y'] })),
+  ],
+  'revisions that nobody has': [encodeRequestFrame(4, 9n, hello(4, { revisions: { min: 7, max: 8 } }))],
+  'a core capability missing': [encodeRequestFrame(4, 9n, hello(4, { capabilities: ['core.control'] }))],
+  'a contract of another epoch in its envelope': [encodeRequestFrame(4, 9n, hello(4, { epoch: 3 }))],
+  'a Ping first': [encodeRequestFrame(4, 9n, { type: 'ping' })],
+  'a Hello in the wrong envelope': [otherVersion(3, 4)],
+  'an envelope that nobody knows': [otherVersion(9, 4)],
+  'a frame without sense': [encodeFrame(Buffer.from('what?'))],
+  'half a frame': [encodeRequestFrame(4, 1n, hello(4)).subarray(0, 20)],
+  nothing: [],
+};
+
+t.test('every beginning is answered as the server answers it, byte for byte', async (t) => {
+  const server = await start(t, { epoch: 4 });
+  const { connect, streams } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  for (const [name, frames] of Object.entries(BEGINNINGS)) {
+    const ask = async (socket: Socket): Promise<Buffer> => {
+      socket.on('error', () => undefined);
+      socket.end(Buffer.concat(frames));
+      return readAll(socket);
+    };
+    const direct = await ask(open(t, server.socketPath));
+    t.strictSame(await ask(await connect()), direct, name);
+  }
+  await waitFor('the streams to be over', () => streams.size === 0);
+});
+
+t.test('a client of the other epoch is told so, where the server just closes', async (t) => {
+  const server = await start(t, { epoch: 4 });
+  const { connect } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  const client = new TestClient(await connect(), { epoch: 3 });
+  await t.rejects(client.hello(), /epoch/);
+});
+
+t.test('a client that waits for each answer, with its first bytes read by somebody else', async (t) => {
+  const server = await start(t, { epoch: 'both' });
+  const { connect } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  for (const epoch of [3, 4] as const) {
+    for (const head of [0, 1]) {
+      const client = new TestClient(await connect(head), { epoch });
+      await client.hello();
+      t.match(await client.request({ type: 'ping' }), { type: 'pong' });
+      t.match(await client.request({ type: 'whoami' }), { type: 'principal_identity' });
+      client.stream.end();
+    }
+  }
+  t.match(server.stats().lastHello, { clientName: 'test' }, 'under its own name');
+});
+
+t.test('where there is no server the client reads an end, not an error', async (t) => {
+  const { connect, streams } = await door(
+    t,
+    planFor({ transport: 'local', socketPath: '/nonexistent/s.sock' }),
+  );
+  for (const name of ['a Hello and a Ping', 'a Ping first']) {
+    const socket = await connect();
+    const errors: unknown[] = [];
+    socket.on('error', (error) => errors.push(error));
+    socket.write(Buffer.concat([...(BEGINNINGS[name] ?? [])]));
+    t.equal((await readAll(socket)).length, 0, name);
+    socket.end();
+    await waitFor('the stream to be over', () => streams.size === 0);
+    t.strictSame(errors, []);
+  }
+});
+
+t.test('what a server speaks is found out for a client that does not say Hello', async (t) => {
+  const server = await start(t, { epoch: 3 });
+  const plan = planFor({ transport: 'local', socketPath: server.socketPath });
+  const { connect, learnt } = await door(t, plan);
+  const socket = await connect();
+  socket.end(encodeRequestFrame(3, 9n, { type: 'ping' }));
+  const direct = open(t, server.socketPath);
+  direct.end(encodeRequestFrame(3, 9n, { type: 'ping' }));
+  t.strictSame(await readAll(socket), await readAll(direct));
+  t.match(learnt.get(`local:${server.socketPath}`), { epoch: 3, compression: 'none' });
+});

@@ -1,0 +1,78 @@
+// Warm iroh connections that an SSH key has authenticated: whose they are, and when nobody is there to confirm.
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { IrohStream } from '../../daemon/iroh/pool.ts';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
+import { failureOf } from '../transport/dialling.ts';
+import { connectionsOf, folder, greet, poolFor, routeTo, serve, wait } from './rig.ts';
+
+t.test('who one is decides whose connection it is', { skip: !hasSshAgent() && 'no ssh-agent' }, async (t) => {
+  const [ann, bob, eve] = await Promise.all([startAgent(), startAgent(), startAgent()]);
+  t.teardown(() => Promise.all([ann, bob, eve].map((agent) => agent.stop())));
+  const keys = [await ann.addKey('ed25519', 'ann'), await bob.addKey('rsa', 'bob')];
+  await eve.addKey('ed25519', 'eve');
+  const server = await serve(t, keys);
+  const pool = poolFor(t);
+  const open = (agent: string | null | undefined): Promise<IrohStream> =>
+    pool.stream(routeTo(server, agent), wait());
+  await greet(await open(ann.socket));
+  t.equal((await open(ann.socket)).warm, true, 'the same key');
+  const bobs = await open(bob.socket);
+  t.equal(bobs.warm, false, 'another key: a connection of its own');
+  await greet(bobs);
+  t.equal((await open(bob.socket)).warm, true);
+  t.equal(await connectionsOf(server), 2);
+  t.equal((await failureOf(open(eve.socket))).code, 'ssh_auth_failed', 'a key that the host does not list');
+  t.equal((await failureOf(open(null))).code, 'ssh_auth_failed', 'no agent');
+  t.equal((await open(undefined)).warm, false, 'and who does not authenticate gets none of them');
+  await ann.stop();
+  t.equal((await failureOf(open(ann.socket))).code, 'ssh_auth_failed', 'an agent that is gone lists no key');
+});
+
+t.test(
+  'a lost connection is made again where its key asks nobody',
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const keys = [await agent.addKey('ed25519', 'ann')];
+    const asking = await askingAgent(t, agent.socket);
+    const [silent, asked] = [await serve(t, keys), await serve(t, keys)];
+    const pool = poolFor(t);
+    await endGracefully((await pool.stream(routeTo(silent, agent.socket), wait())).stream);
+    await endGracefully((await pool.stream(routeTo(asked, asking), wait())).stream);
+    await asked.command({ do: 'drop-iroh-connections' });
+    await waitFor('the loss to be known', () => !pool.isWarm(routeTo(asked, asking)));
+    await silent.command({ do: 'drop-iroh-connections' });
+    await waitFor('a connection that nobody asked for', async () => (await connectionsOf(silent)) === 2);
+    t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody is there to confirm');
+    t.equal(await connectionsOf(asked), 1);
+    t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
+
+    const elsewhere = await serve(t, keys);
+    pool.moved(routeTo(silent, agent.socket), routeTo(elsewhere, agent.socket), { label: 'host' });
+    await waitFor('the same host, where it is now', () => pool.isWarm(routeTo(elsewhere, agent.socket)));
+  },
+);
+
+/** An agent that takes its time to sign, as one does that asks a person: a relay before the real one. */
+async function askingAgent(t: Test, real: string): Promise<string> {
+  const SIGN_REQUEST = 13;
+  const path = join(folder, 'asking.sock');
+  const server = createServer((socket) => {
+    const upstream = connect(real);
+    upstream.pipe(socket);
+    for (const one of [socket, upstream]) one.on('error', () => undefined);
+    socket.on('close', () => upstream.destroy());
+    socket.once('data', (request: Buffer) => {
+      setTimeout(() => upstream.write(request), request[4] === SIGN_REQUEST ? 1000 : 0);
+    });
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return path;
+}

@@ -1,0 +1,120 @@
+// Dials that callers share, over connections that a test makes come through or not.
+import t from 'tap';
+import { Deadline } from '../../daemon/base/async/deadline.ts';
+import { Dials, type Connect } from '../../daemon/iroh/dials.ts';
+import { waitFor } from '../real/index.ts';
+
+interface Made {
+  /** Its host has answered; `through` alone leaves it authenticating. */
+  readonly through: () => void;
+  readonly done: (value: string) => void;
+  readonly fails: (error: Error) => void;
+  readonly aborted: () => boolean;
+}
+
+function rig() {
+  const made: Made[] = [];
+  const connect: Connect<string> = async (dialling, through) => {
+    await Promise.resolve();
+    dialling.signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      let aborted = false;
+      dialling.signal.addEventListener('abort', () => {
+        aborted = true;
+        reject(dialling.signal.reason instanceof Error ? dialling.signal.reason : new Error('aborted'));
+      });
+      made.push({ through, done: resolve, fails: reject, aborted: () => aborted });
+    });
+  };
+  const dials = new Dials<string>();
+  const ask = (ms = 20_000): Promise<string | undefined> =>
+    dials.wait(
+      'host',
+      connect,
+      { deadline: new Deadline(ms), signal: new AbortController().signal },
+      (step) => new Error(`late while ${step}`),
+    );
+  return { made, dials, ask };
+}
+
+/** Until a dial is too old to be joined. */
+const age = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1100));
+
+t.test('who comes together shares one', async (t) => {
+  const { made, dials, ask } = rig();
+  const both = [ask(), ask()];
+  await waitFor('the dial', () => made.length === 1);
+  t.strictSame(dials.keys(), ['host']);
+  made[0]?.done('connection');
+  t.strictSame(await Promise.all(both), ['connection', 'connection']);
+  t.strictSame(dials.keys(), [], 'nothing is left');
+});
+
+t.test('an old one gets company, and the first that comes through counts', async (t) => {
+  const { made, ask } = rig();
+  const old = ask();
+  await age();
+  const fresh = ask();
+  await waitFor('a second dial', () => made.length === 2);
+  made[1]?.through();
+  t.ok(made[0]?.aborted(), 'nothing was said on the old one');
+  t.equal(await old, undefined, 'who waited for it looks again');
+  await age();
+  const third = ask();
+  made[1]?.done('connection');
+  t.strictSame(
+    [await fresh, await third],
+    ['connection', 'connection'],
+    'one that is through is joined at any age',
+  );
+  t.equal(made.length, 2);
+});
+
+t.test('each caller has its own time, and is told the step that was running', async (t) => {
+  const { made, ask } = rig();
+  await t.rejects(ask(20), { message: 'late while connecting' });
+  const waiting = ask();
+  await waitFor('the dial', () => made.length > 0);
+  for (const one of made) one.through();
+  await t.rejects(ask(20), { message: 'late while authenticating' });
+  for (const one of made) one.fails(new Error('no such key'));
+  await t.rejects(waiting, { message: 'no such key' });
+});
+
+t.test('there are never many, and close ends them all', async (t) => {
+  const { made, dials, ask } = rig();
+  const all: Promise<unknown>[] = [];
+  for (let turn = 0; turn < 6; turn += 1) {
+    all.push(ask().catch((error: unknown) => error));
+    await age();
+  }
+  t.equal(made.length, 4);
+  await dials.close(new Error('stopping'));
+  t.ok(made.every(({ aborted }) => aborted()));
+  for (const end of await Promise.all(all)) t.match(end, { message: 'stopping' });
+  await t.rejects(ask(), { message: 'stopping' }, 'nor is another one begun');
+});
+
+t.test('a dial that was passed is for those who wait already', async (t) => {
+  const { made, dials, ask } = rig();
+  const first = ask();
+  await waitFor('a dial', () => made.length === 1);
+  dials.pass((key) => key === 'host');
+  t.equal(made[0]?.aborted(), false);
+  const second = ask();
+  await waitFor('another dial for who comes later', () => made.length === 2);
+  made[0]?.through();
+  t.equal(made[1]?.aborted(), false, 'it overtakes nobody');
+  made[0]?.done('former');
+  made[1]?.done('new');
+  t.same(await Promise.all([first, second]), ['former', 'new']);
+
+  const late = t.rejects(ask(50), /late while connecting/);
+  await waitFor('a dial', () => made.length === 3);
+  await late;
+  t.equal(made[2]?.aborted(), false, 'it goes on without its caller');
+  dials.pass(() => true);
+  t.equal(made[2]?.aborted(), true, 'until nobody will ever want it');
+  t.same(dials.keys(), ['host'], 'until it is over');
+  await waitFor('its end', () => dials.keys().length === 0);
+});

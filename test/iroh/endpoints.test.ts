@@ -1,0 +1,46 @@
+// The endpoint follows the setting, and a former one is closed when nothing is left on it.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { Deadline } from '../../daemon/base/async/deadline.ts';
+import { Endpoints } from '../../daemon/iroh/endpoints.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import { waitFor } from '../real/index.ts';
+
+t.test('relays that change', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-endpoints-'));
+  const server = await launchEmbedded({
+    socketPath: join(folder, 'server.sock'),
+    server: { epoch: 4 },
+    iroh: { relays: 'disabled', compression: 'zstd' },
+  });
+  let relays: 'disabled' | readonly string[] = 'disabled';
+  const endpoints = new Endpoints(() => relays);
+  t.teardown(async () => {
+    await endpoints.close();
+    await server.stop();
+    await rm(folder, { recursive: true, force: true });
+    // The binding holds the process for 30 s after a peer that was stopped.
+    setTimeout(() => process.exit(), 500);
+  });
+  const first = await endpoints.current();
+  t.equal(await endpoints.current(), first);
+  const { endpointId = '', address = '' } = server.iroh ?? {};
+  const connection = await first.connect(
+    { transport: 'iroh', endpointId, ipAddr: address, sshAuth: false },
+    'host',
+    { deadline: new Deadline(8000), signal: new AbortController().signal },
+  );
+
+  relays = ['http://127.0.0.1:9'];
+  const second = await endpoints.current();
+  t.not(second, first);
+  relays = ['http://127.0.0.1:10'];
+  const third = await endpoints.current();
+  await waitFor('one that nobody used to be closed', () => !second.isOpen());
+  t.equal(first.isOpen(), true, 'not under a connection');
+  t.equal(third.isOpen(), true);
+  await connection.close();
+  await waitFor('the last connection to be its end', () => !first.isOpen());
+});

@@ -1,0 +1,116 @@
+// One request to a target: over the control socket or over the target's own, of a kind that may be asked twice or not, or by the real bmux.
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
+import { decodeEnvelope, decodeRequest, type Request } from '../../daemon/bmux-ipc/ipc.ts';
+import type { Bmuxd } from '../daemon/bmuxd.ts';
+import { connected } from '../target-sockets/target-socket.ts';
+import { TestClient } from '../embedded/client.ts';
+import { realBmux, run, type Question } from '../real/index.ts';
+import { SESSION, type FarGateway } from './far-gateway.ts';
+
+/** ms until there is a stream: a target's 8 s, as many for the answer to what was promised, and once more for whoever only looks. */
+export const LIMIT_MS = 25_000;
+/** ms until what lives on a path that died ends: QUIC gives it up after 30 s, and it is not cut before. */
+export const LIVE_LIMIT_MS = 36_000;
+
+/** ms that a client which has its answer waits for the other end. */
+const LEAVE_MS = 1000;
+
+/** Whom to ask, and how. */
+export interface Asked {
+  readonly bmuxd: Pick<Bmuxd, 'open' | 'env'>;
+  readonly gateway: Pick<FarGateway, 'target' | 'sessions'>;
+  /** What `bmuxd env` gave for the target. */
+  readonly doorEnv: Readonly<Record<string, string>>;
+  /** Called when the client has its stream. */
+  readonly granted: () => void;
+}
+
+/** Each rejects with what the client saw. */
+export const WAYS = {
+  'control socket': async (asked: Asked) => converse(await overControl(asked), look),
+  'target socket': async (asked: Asked) => converse(await overDoor(asked), look),
+  'control socket, once': async (asked: Asked) => converse(await overControl(asked), once(asked)),
+  'target socket, once': async (asked: Asked) => converse(await overDoor(asked), once(asked)),
+  'real bmux': listSessions,
+} as const;
+export type Way = keyof typeof WAYS;
+
+type Talk = (client: TestClient) => Promise<void>;
+
+async function overControl({ bmuxd, gateway: { target }, granted }: Asked): Promise<TestClient> {
+  const { stream, info } = await bmuxd.open({ target, env: bmuxd.env, timeoutMs: LIMIT_MS });
+  granted();
+  return new TestClient(stream, { epoch: info.epoch, limitMs: LIVE_LIMIT_MS });
+}
+
+/** As an unmodified client: it says Hello itself. */
+export async function overDoor({
+  doorEnv,
+  granted,
+}: Pick<Asked, 'doorEnv' | 'granted'>): Promise<TestClient> {
+  const socket = await connected(join(doorEnv['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+  const client = new TestClient(socket, { limitMs: LIVE_LIMIT_MS });
+  try {
+    await client.hello();
+    granted();
+    return client;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+async function converse(client: TestClient, talk: Talk): Promise<void> {
+  try {
+    await talk(client);
+    await leave(client);
+  } finally {
+    client.stream.destroy();
+  }
+}
+
+/** It has its answer: it ends, and waits for the other end no longer than a command would. The path may have died meanwhile. */
+export async function leave(client: TestClient): Promise<void> {
+  const ended = client.close().catch(() => undefined);
+  await Promise.race([ended, setTimeout(LEAVE_MS)]);
+  client.stream.destroy();
+}
+
+async function look(client: TestClient): Promise<void> {
+  await client.ping();
+  await client.serverStatus();
+}
+
+/** What may change something: the daemon must not ask it twice. */
+function once({ gateway: { sessions } }: Asked): Talk {
+  return async (client) => {
+    if (sessions === undefined) {
+      const said = randomBytes(100);
+      if (!(await client.echo(said)).equals(said)) throw new Error('the echo is not what was said');
+      return;
+    }
+    let answers = '';
+    for (const request of requestsOf(sessions)) {
+      const answer = await client.request(request);
+      if (answer.type === 'other') answers += Buffer.from(answer.body).toString('latin1');
+    }
+    if (!answers.includes(SESSION)) throw new Error(`the sessions are ${JSON.stringify(answers)}`);
+  };
+}
+
+function requestsOf(question: Question): Request[] {
+  const reader = new FrameReader();
+  return question.map((frame) => {
+    reader.push(frame);
+    return decodeRequest(4, decodeEnvelope(reader.next() ?? Buffer.alloc(0)).payload);
+  });
+}
+
+async function listSessions({ doorEnv }: Asked): Promise<void> {
+  const { status, stdout, stderr } = await run(realBmux() ?? '', ['list-sessions'], doorEnv);
+  if (status !== 0 || !stdout.includes(SESSION))
+    throw new Error(`bmux left with ${String(status)}: ${stderr}${stdout}`);
+}

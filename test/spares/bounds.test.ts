@@ -1,0 +1,104 @@
+// Spares in bad times and for long: failures, drops, bounds, and nothing left.
+import t from 'tap';
+import { settle } from '../base/async/fake-clock.ts';
+import { anyCourseEndsWell } from './properties.ts';
+import { SparesRig } from './rig.ts';
+
+t.test(
+  'failures are not repeated at the pace of the uses, but forgotten when the server is there',
+  async (t) => {
+    const rig = new SparesRig();
+    rig.max = 1;
+    rig.fails = true;
+    rig.spares.used(rig.recipe(), 200, 50);
+    for (let turn = 0; turn < 500; turn += 1) {
+      await rig.clock.advance(200);
+      await rig.take();
+    }
+    t.ok(rig.made <= 9, `${String(rig.made)} in 100 s`);
+    const before = rig.made;
+    rig.fails = false;
+    rig.spares.used(rig.recipe(), 200, 50);
+    t.equal(rig.made, before + 1);
+    rig.spares.close();
+  },
+);
+
+t.test('a server that does not want spares is not hammered with them', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  await rig.warm();
+  for (let turn = 0; turn < 600; turn += 1) {
+    rig.lines.at(-1)?.far.end();
+    await rig.clock.advance(100);
+    if (turn % 50 === 0) await rig.take();
+  }
+  t.ok(rig.made <= 10, `${String(rig.made)} in 60 s`);
+  rig.spares.close();
+});
+
+t.test('drop and close leave nothing, and what is being made is ended on arrival', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm('a');
+  await rig.warm('b');
+  void rig.take('a');
+  await settle();
+  rig.spares.drop('a');
+  t.equal(rig.spares.count('a'), 0);
+  t.equal(rig.spares.count('b'), 2);
+  await rig.clock.advance(1000);
+  t.equal(rig.spares.count('a'), 0);
+  const taken = rig.spares.take(rig.recipe('b'));
+  rig.clock.jump(20_000);
+  const proving = rig.spares.take(rig.recipe('b'));
+  rig.spares.close();
+  t.ok(await taken);
+  t.equal(await Promise.race([proving, rig.clock.advance(1000).then(() => 'late')]), undefined);
+  rig.spares.used(rig.recipe('c'), 200, 50);
+  await rig.clock.advance(1000);
+  t.equal(rig.open, 2, 'those that were taken');
+  t.equal(rig.clock.waiting, 0, 'no timer is left');
+});
+
+t.test('the number of keys is bounded', async (t) => {
+  const rig = new SparesRig();
+  rig.places = 1000;
+  rig.max = 1;
+  for (let turn = 0; turn < 100; turn += 1) await rig.warm(String(turn));
+  t.equal(rig.open, 64);
+  t.equal((await rig.take('0')).line, undefined);
+  t.ok((await rig.take('99')).line);
+  rig.spares.close();
+});
+
+t.test('a thousand cycles leave no listener, no timer and no stream', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 2;
+  await rig.warm();
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): number => warnings.push(warning);
+  process.on('warning', onWarning);
+  t.teardown(() => process.off('warning', onWarning));
+  for (let turn = 0; turn < 1000; turn += 1) {
+    const line = await rig.spares.take(rig.recipe());
+    line?.stream.destroy();
+    await rig.clock.advance(101);
+  }
+  t.ok(rig.lines.length > 500);
+  // Proofs of one and the same stream.
+  rig.ttlMs = Infinity;
+  const made = rig.made;
+  await rig.clock.advance(1_000_000);
+  t.equal(rig.made, made);
+  for (const { stream } of rig.lines.filter((line) => !line.stream.destroyed))
+    t.ok(stream.listenerCount('data') === 1 && stream.listenerCount('error') === 2);
+  rig.spares.close();
+  await rig.clock.advance(1000);
+  t.equal(rig.open, 0);
+  t.equal(rig.clock.waiting, 0);
+  t.strictSame(warnings, []);
+});
+
+t.test('in any course of events nobody gets a dead or a shared one, and nothing is left', () =>
+  anyCourseEndsWell(150),
+);

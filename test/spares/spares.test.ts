@@ -1,0 +1,276 @@
+// Spares: how many, for how long, and that nobody gets a dead or a shared one.
+import t from 'tap';
+import { settle } from '../base/async/fake-clock.ts';
+import { SparesRig, type Line } from './rig.ts';
+
+t.test('a row of commands finds one each, from the second on', async (t) => {
+  const rig = new SparesRig();
+  rig.spares.used(rig.recipe(), rig.makeMs, rig.roundTripMs);
+  const found: Promise<Line | undefined>[] = [];
+  const waits: number[] = [];
+  for (let turn = 0; turn < 12; turn += 1) {
+    await rig.clock.advance(65);
+    const since = rig.clock.now();
+    const taking = rig.spares.take(rig.recipe());
+    found.push(taking);
+    void taking.then(() => waits.push(rig.clock.now() - since));
+    t.ok(rig.spares.count('prod') <= 4);
+  }
+  await rig.clock.advance(200);
+  const lines = await Promise.all(found);
+  t.equal(lines.filter((line) => line === undefined).length, 0);
+  t.equal(new Set(lines).size, 12, 'each its own');
+  t.strictSame(waits, [135, 70, 70, 5, 5, 0, 0, 0, 0, 0, 0, 0], 'ms waited, where a new one takes 200');
+  await rig.clock.advance(1000);
+  t.equal(rig.spares.count('prod'), 4, 'as many as the row asks for, and no more');
+  await rig.clock.advance(15_000);
+  t.equal(rig.spares.count('prod'), 1, 'one, when the row is over');
+  await rig.clock.advance(46_000);
+  t.equal(rig.spares.count('prod'), 0, 'none, a while after the last use');
+  t.equal(rig.open, 12);
+  rig.spares.close();
+});
+
+t.test('never more than the bound, and none where it is 0', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  await rig.warm();
+  t.equal(rig.made, 1);
+  rig.max = 0;
+  await rig.clock.advance(1000);
+  t.equal(rig.spares.count('prod'), 0, 'turned off while one was there');
+  rig.spares.used(rig.recipe('other'), 200, 50);
+  rig.max = 4;
+  rig.ttlMs = 0;
+  rig.spares.used(rig.recipe('third'), 200, 50);
+  await rig.clock.advance(300);
+  t.equal(rig.made, 1);
+  rig.spares.close();
+});
+
+t.test('a taken one is replaced at once, as far as the places of the server go', async (t) => {
+  const rig = new SparesRig();
+  rig.places = 3;
+  await rig.warm();
+  t.equal(rig.spares.count('prod'), 2);
+  t.ok((await rig.take()).line);
+  t.equal(rig.making, 1);
+  await rig.clock.advance(200);
+  t.equal(rig.spares.count('prod'), 2);
+  t.ok((await rig.take()).line);
+  t.ok((await rig.take()).line);
+  t.equal(rig.making, 0, 'three are held');
+  await rig.clock.advance(1000);
+  t.equal(rig.open, 3);
+  rig.lines[0]?.stream.destroy();
+  await rig.clock.advance(1201);
+  t.equal(rig.spares.count('prod'), 1, 'a place that is free again is used');
+  rig.spares.close();
+});
+
+t.test('several that are made at once keep to the places together', async (t) => {
+  const rig = new SparesRig();
+  rig.places = 3;
+  for (const key of ['a', 'b']) rig.spares.used(rig.recipe(key, 'one server'), 200, 50);
+  t.equal(rig.making, 3);
+  await rig.clock.advance(300);
+  t.equal(rig.spares.count('one server'), 3);
+  rig.spares.close();
+});
+
+t.test('a hand-out is silent, paused, and has no listeners of ours', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  const [fresh] = rig.lines;
+  await rig.clock.advance(10_000);
+  const { line } = await rig.take();
+  t.ok(line);
+  if (line === undefined || fresh === undefined) return;
+  const { stream, far } = line;
+  t.ok(stream.isPaused());
+  t.equal(stream.readableLength, 0);
+  for (const name of ['data', 'end', 'close', 'drain', 'finish', 'readable'])
+    t.equal(stream.listenerCount(name), 0, name);
+  t.equal(stream.listenerCount('error'), 1, "the maker's own");
+  far.write('first');
+  await settle();
+  t.equal(String(stream.read()), 'first', 'nothing is read away from the client');
+  rig.spares.drop('prod');
+  rig.spares.close();
+  t.notOk(rig.ended.includes(stream), 'it is no business of the pool any more');
+});
+
+t.test('one that ends, breaks, closes or speaks leaves the shelf at once', async (t) => {
+  const ways: Readonly<Record<string, (line: Line) => void>> = {
+    ends: ({ far }) => far.end(),
+    breaks: ({ stream }) => stream.destroy(new Error('ECONNRESET')),
+    closes: ({ stream }) => stream.destroy(),
+    speaks: ({ far }) => far.write('what?'),
+  };
+  for (const [way, go] of Object.entries(ways)) {
+    const rig = new SparesRig();
+    rig.max = 1;
+    await rig.warm();
+    await rig.clock.advance(20_000);
+    const [line] = rig.lines;
+    if (line === undefined) throw new Error('nothing was made');
+    go(line);
+    await settle();
+    t.equal(rig.spares.count('prod'), 0, way);
+    t.strictSame(rig.ended, [line.stream], way);
+    t.equal(rig.making, 1, `${way}: another one is made`);
+    rig.spares.close();
+    await rig.clock.advance(1000);
+    t.equal(rig.open, 0);
+  }
+});
+
+t.test('no dead one is handed out: they are asked every few seconds', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  rig.silent = true;
+  rig.fails = true;
+  await rig.clock.advance(5000);
+  t.equal(rig.spares.count('prod'), 0);
+  t.equal((await rig.take()).line, undefined);
+  rig.spares.close();
+});
+
+t.test('a take while one is proven gets it at once, and with it the proof', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  await rig.warm();
+  await rig.clock.advance(2799);
+  t.equal(rig.proofs.length, 1, 'the look is about to be over');
+  await rig.clock.advance(11);
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 0, 'its former proof is seconds old');
+  t.equal(line?.letGo(), false, 'the pool has given the new one up');
+  await rig.clock.advance(100);
+  t.notOk(
+    rig.ended.some((stream) => stream === line?.stream),
+    'nor is it ended for that',
+  );
+  rig.spares.close();
+});
+
+t.test('one whose Pong has come in part is waited for: the client would read the rest', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  await rig.warm();
+  await rig.clock.advance(2810);
+  rig.answering = true;
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 39);
+  rig.spares.close();
+});
+
+t.test('after a jump of the clock all are checked before use, in one round trip', async (t) => {
+  for (const jump of [30_000, -3_600_000]) {
+    const rig = new SparesRig();
+    for (let turn = 0; turn < 4; turn += 1) rig.spares.used(rig.recipe(), 200, 50);
+    for (let turn = 0; turn < 4; turn += 1) void rig.spares.take(rig.recipe());
+    await rig.clock.advance(1000);
+    const before = rig.proofs.length;
+    const count = rig.spares.count('prod');
+    t.ok(count > 1);
+    rig.clock.jump(jump);
+    const { line, waitedMs } = await rig.take();
+    t.ok(line);
+    t.equal(waitedMs, 50, `${String(jump)}: one round trip`);
+    t.equal(new Set(rig.proofs.slice(before)).size, count, 'all at once');
+
+    rig.clock.jump(jump);
+    rig.silent = true;
+    const dead = await rig.take();
+    t.equal(dead.line, undefined);
+    t.ok(dead.waitedMs <= 100, `${String(dead.waitedMs)} ms lost on dead ones`);
+    rig.silent = false;
+    const old = rig.lines.length;
+    await rig.clock.advance(3500);
+    t.ok(rig.spares.count('prod') > 0, 'they are replaced');
+    t.ok(rig.lines.length > old);
+    const fresh = await rig.take();
+    t.ok((fresh.line?.number ?? 0) >= old);
+    rig.spares.close();
+  }
+});
+
+t.test('after a change of the network none is believed unasked', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  t.ok(rig.spares.count('prod') > 0);
+  rig.spares.distrust();
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 50, 'one round trip');
+  await rig.clock.advance(1000);
+  rig.silent = true;
+  rig.fails = true;
+  rig.spares.distrust();
+  t.equal(
+    (await rig.take()).line,
+    undefined,
+    'a dead one is not handed out, however fresh its last proof is',
+  );
+  rig.spares.close();
+});
+
+t.test('nobody waits longer than they have time', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  rig.makeMs = 900;
+  rig.roundTripMs = 450;
+  rig.spares.used(rig.recipe(), rig.makeMs, rig.roundTripMs);
+  await rig.clock.advance(500);
+  const since = rig.clock.now();
+  let over: number | undefined;
+  void rig.spares.take(rig.recipe(), 100).then(() => (over = rig.clock.now()));
+  await rig.clock.advance(1000);
+  t.equal((over ?? Infinity) - since, 100);
+  rig.spares.close();
+});
+
+t.test('a long sleep is no recent use', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  rig.clock.jump(3_600_000);
+  await rig.clock.advance(1000);
+  t.equal(rig.spares.count('prod'), 0);
+  t.equal(rig.made, 2);
+  rig.spares.close();
+});
+
+t.test('a clock that was set back makes no old use a recent one', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  for (let turn = 0; turn < 4; turn += 1) await rig.take();
+  rig.clock.jump(-3_600_000);
+  await rig.clock.advance(2000);
+  t.equal(rig.spares.count('prod'), 1);
+  await rig.clock.advance(60_000);
+  t.equal(rig.spares.count('prod'), 0);
+  rig.spares.close();
+});
+
+t.test('one in the making is waited for where that is sooner than a new one', async (t) => {
+  const rig = new SparesRig();
+  rig.spares.used(rig.recipe(), 200, 50);
+  await rig.clock.advance(20);
+  t.equal((await rig.take()).line, undefined, 'no sooner than dialling and asking in one flight');
+  await rig.clock.advance(100);
+  const { line, waitedMs } = await rig.take();
+  t.ok(line);
+  t.equal(waitedMs, 80);
+  // A making that does not come to its end is not waited for for ever.
+  rig.spares.drop('prod');
+  rig.makeMs = 100_000;
+  rig.spares.used(rig.recipe('slow'), 200, 50);
+  await rig.clock.advance(100);
+  const slow = await rig.take('slow');
+  t.equal(slow.line, undefined);
+  t.ok(slow.waitedMs <= 200, `${String(slow.waitedMs)} ms`);
+  rig.spares.close();
+});

@@ -1,0 +1,129 @@
+// A client of the control socket that writes its bytes by hand: which ones come with the request, and when the rest comes, is the test's choice.
+import { connect, type Socket } from 'node:net';
+import { whitelisted } from '../../daemon/api/caller-env.ts';
+import { asciiJson } from '../../daemon/api/header.ts';
+import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import { ByteQueue } from '../../daemon/bmux-ipc/byte-queue.ts';
+import { invokeServiceIndex } from '../embedded/answers.ts';
+import { encodeRawMode, type RawMode } from '../embedded/traffic.ts';
+import type { BmuxdHome } from '../daemon/bmuxd.ts';
+
+/** The head of a request for a stream. */
+export function requestHead(home: Pick<BmuxdHome, 'env'>, more: object = {}): Buffer {
+  const request = asciiJson({ env: whitelisted(home.env), ...more });
+  return Buffer.from(
+    `POST /v1/streams HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: bmux-stream/1\r\nBmux-Request: ${request}\r\n\r\n`,
+  );
+}
+
+/** The frame that turns a stream of the embedded server into raw bytes. */
+export function rawModeFrame(mode: RawMode): Buffer {
+  return encodeRequestFrame(4, 7n, {
+    type: 'other',
+    index: invokeServiceIndex(4),
+    body: encodeRawMode(mode),
+  });
+}
+
+export interface Answered {
+  readonly status: number;
+  readonly head: string;
+}
+
+/** Reads what comes on a socket, in pieces of the test's choice. Every wait ends after 40 s. */
+export class Incoming {
+  readonly socket: Socket;
+  readonly #held = new ByteQueue();
+  #take: (chunk: Buffer) => void = (chunk) => {
+    this.#held.push(chunk);
+  };
+  #ended = false;
+  #wake: () => void = () => undefined;
+
+  constructor(path: string) {
+    this.socket = connect({ path, allowHalfOpen: true });
+    this.socket.on('error', () => undefined);
+    this.socket.on('data', (chunk: Buffer) => {
+      this.#take(chunk);
+      this.#wake();
+    });
+    for (const event of ['end', 'close'] as const) {
+      this.socket.on(event, () => {
+        this.#ended = true;
+        this.#wake();
+      });
+    }
+  }
+
+  /** Gives everything from now on to `take`, what is held already too. */
+  takeAll(take: (chunk: Buffer) => void): void {
+    take(this.#rest());
+    this.#take = take;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  async #until<T>(what: string, look: () => T | undefined): Promise<T> {
+    const limit = performance.now() + 40_000;
+    for (;;) {
+      const found = look();
+      if (found !== undefined) return found;
+      if (this.#ended) throw new Error(`the end came instead of ${what}: ${this.#rest().toString('latin1')}`);
+      if (performance.now() > limit) throw new Error(`no ${what} within 40 s`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 1000);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  #rest(): Buffer {
+    return this.#held.take(0, this.#held.length);
+  }
+
+  /** The head of the HTTP answer. */
+  async answer(): Promise<Answered> {
+    let bytes = Buffer.alloc(0);
+    return this.#until('answer', () => {
+      bytes = Buffer.concat([bytes, this.#rest()]);
+      const end = bytes.indexOf('\r\n\r\n');
+      if (end < 0) return undefined;
+      this.#held.push(bytes.subarray(end + 4));
+      const head = bytes.toString('latin1', 0, end);
+      return { status: Number(head.split(' ')[1]), head };
+    });
+  }
+
+  /** Exactly so many bytes. */
+  bytes(length: number): Promise<Buffer> {
+    return this.#until(`${length} bytes`, () =>
+      this.#held.length < length ? undefined : this.#held.take(0, length),
+    );
+  }
+
+  /** One frame's payload. */
+  async frame(): Promise<Buffer> {
+    return this.bytes((await this.bytes(4)).readUInt32LE(0));
+  }
+
+  /** What comes before the end. */
+  async toEnd(): Promise<Buffer> {
+    const limit = performance.now() + 40_000;
+    while (!this.#ended && performance.now() < limit) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 1000);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    if (!this.#ended) throw new Error('no end within 40 s');
+    return this.#rest();
+  }
+}

@@ -1,0 +1,196 @@
+// `bmuxd env` and `bmuxd exec`: what they print in each shell, how they fail, and that the command's own words and end come through.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { doorVariables, withoutDoor } from '../../daemon/api/target-socket-env.ts';
+import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { onPath, run, waitFor } from '../real/index.ts';
+import { doorEnv, doorPath, eventsOf } from './target-socket.ts';
+
+t.setTimeout(120_000);
+
+const NAMES = [
+  'BMUX_RUNTIME_DIR',
+  'BMUX_TARGET',
+  'BMUX_RUNTIME_NAME',
+  'BMUXD_SOCKET',
+  'BMUXD_ENV_BEFORE',
+] as const;
+/** Prints those variables as JSON. */
+const SAY = `console.log(JSON.stringify(${JSON.stringify(NAMES)}.map((name) => process.env[name])))`;
+
+t.test('env and exec', async (t) => {
+  // Characters that shells make something of, in the path of everything.
+  const folder = await mkdtemp(join(tmpdir(), 'h '));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const odd = join(folder, `it's $HOME "\\ \`x\` ü;`);
+  await mkdir(odd, { mode: 0o700 });
+  const bmuxd = await startBmuxd({
+    config: '[connections.targets.here]\ntransport = "local"\n',
+    env: { BMUXD_RUNTIME_DIR: odd, BMUXD_SOCKET: join(odd, 'c.sock') },
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const before = JSON.stringify({ BMUX_RUNTIME_DIR: bmuxd.env['BMUX_RUNTIME_DIR'] });
+  const expected = [join(odd, 'targets', 'here'), 'local', '', join(odd, 'c.sock'), before];
+
+  const json = await bmuxd.bmuxd(['env', 'here', '--shell', 'json']);
+  t.match(json, { status: 0, stderr: '' });
+  t.same(JSON.parse(json.stdout), Object.fromEntries(NAMES.map((name, index) => [name, expected[index]])));
+
+  for (const shell of ['bash', 'zsh', 'fish', 'sh']) {
+    t.test(shell, { skip: onPath(shell) === undefined && `${shell} not found` }, async (t) => {
+      const kind = shell === 'sh' ? 'bash' : shell;
+      const { stdout } = await bmuxd.bmuxd(['env', 'here', '--shell', kind]);
+      const evaluate = shell === 'fish' ? 'echo $PRINTED | source' : 'eval "$PRINTED"';
+      const line = `${evaluate}; '${process.execPath}' -e '${SAY.replaceAll("'", `'\\''`)}'`;
+      // In the C locale fish takes every byte for a character.
+      const env = { ...bmuxd.env, LANG: 'C.UTF-8', BMUX_TARGET: 'other', PRINTED: stdout };
+      const ran = await run(shell, ['-c', line], env);
+      t.same(JSON.parse(ran.stdout || '""'), expected, ran.stderr);
+    });
+  }
+
+  t.test('exec: arguments, environment, ends', async (t) => {
+    const exec = (...args: string[]) => bmuxd.bmuxd(['exec', 'here', '--', ...args]);
+    const node = process.execPath;
+    t.same(JSON.parse((await exec(node, '-e', SAY)).stdout), expected);
+    const args = ['--json', '-n', '--', '--help', '', 'a b', '$x', '*'];
+    const echoed = await exec(
+      node,
+      '-e',
+      'console.log(JSON.stringify(process.argv.slice(1)))',
+      '--',
+      ...args,
+    );
+    t.same(JSON.parse(echoed.stdout), args);
+    t.equal((await exec(node, '-e', 'process.exit(37)')).status, 37);
+    t.equal((await exec(node, '-e', 'process.kill(process.pid, "SIGKILL")')).status, 137);
+    t.equal((await exec(node, '-e', 'process.kill(process.pid, "SIGTERM")')).status, 143);
+    t.match(await exec('no-such-command'), {
+      status: 127,
+      stderr: /^cannot run no-such-command: there is no such command\n/,
+    });
+    t.match(await exec(bmuxd.folder), { status: 126, stderr: /^cannot run .*EACCES/ });
+  });
+
+  t.test('a signal to exec is one to its command', async (t) => {
+    for (const [signal, status] of [
+      ['SIGTERM', 143],
+      ['SIGINT', 130],
+    ] as const) {
+      const program = 'setInterval(() => {}, 1000); console.log("up")';
+      const child = spawn(process.execPath, [BMUXD, 'exec', 'here', '--', process.execPath, '-e', program], {
+        env: bmuxd.env,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      t.teardown(() => child.kill('SIGKILL'));
+      await once(child.stdout, 'data');
+      child.kill(signal);
+      t.same(await once(child, 'exit'), [status, null]);
+    }
+  });
+
+  t.test('wrong usage', async (t) => {
+    for (const args of [
+      ['env'],
+      ['env', 'here', '--shell', 'csh'],
+      ['exec'],
+      ['exec', 'here'],
+      ['env', 'a', 'b'],
+    ])
+      t.match(await bmuxd.bmuxd(args), { status: 2, stdout: '' }, args.join(' '));
+  });
+
+  t.test('a server that is gone is not promised from memory', async (t) => {
+    await doorEnv(bmuxd, 'here');
+    await server.stop();
+    const env = await bmuxd.bmuxd(['env', 'here']);
+    t.match(env, { status: 1, stdout: '', stderr: /^bmux server is not running/ });
+    const exec = await bmuxd.bmuxd(['exec', 'here', '--', process.execPath, '-e', 'console.log("ran")']);
+    t.match(exec, { status: 1, stdout: '', stderr: /^bmux server is not running/ });
+    t.ok(
+      (await eventsOf({ socketPath: join(odd, 'c.sock') })).some(
+        ({ type, code }) => type === 'stream refused' && code === 'server_not_running',
+      ),
+    );
+  });
+});
+
+t.test('without a daemon', async (t) => {
+  const home = await makeHome();
+  t.teardown(() => home.remove());
+  for (const args of [['env', 'here'], ['exec', 'here', '--', 'true'], ['events']]) {
+    const ran = await run(process.execPath, [BMUXD, ...args], home.env);
+    t.match(ran, { status: 3, stdout: '', stderr: /^bmuxd is not running/ }, args.join(' '));
+  }
+});
+
+t.test('inside of an environment of bmuxd env', async (t) => {
+  const base = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h', BMUX_TARGET: 'local', BMUX_RUNTIME_NAME: '' };
+  const left = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h' };
+  t.same(withoutDoor({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), left);
+  t.same(withoutDoor({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets-0123abcd/prod' }), left);
+  for (const dir of ['/x/d/targets', '/x/d/other/prod', '/y/targets/prod', '/x/d/targets/prod/deep', '']) {
+    const env = { ...base, BMUX_RUNTIME_DIR: dir };
+    t.equal(withoutDoor(env), env, dir);
+  }
+
+  const door = (name: string, env: Record<string, string>) => ({
+    ...env,
+    ...Object.fromEntries(doorVariables(`/x/d/targets/${name}`, '/x/d/control.sock', withoutDoor(env))),
+  });
+  const socket = { BMUXD_SOCKET: '/x/d/control.sock' };
+  for (const own of [
+    {},
+    { BMUX_RUNTIME_DIR: `/it's "mine"` },
+    { BMUX_RUNTIME_NAME: 'work', BMUX_TARGET: '' },
+  ]) {
+    const env = { ...left, ...own };
+    const inside = door('b', door('a', env));
+    t.same(withoutDoor(inside), { ...env, ...socket }, 'its own variables come back');
+    t.equal('BMUXD_ENV_BEFORE' in inside, Object.keys(own).length > 0);
+    // Taken back by hand, and another time with none: what was kept then is no more.
+    const stale = { ...left, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
+    t.same(withoutDoor(door('a', { ...stale, ...own })), { ...env, ...socket });
+  }
+  for (const kept of ['', 'x', '[]', 'null', '{"BMUX_TARGET":1,"HOME":"/other"}'])
+    t.same(withoutDoor({ ...door('a', left), BMUXD_ENV_BEFORE: kept }), { ...left, ...socket }, kept);
+});
+
+t.test('more targets than one', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: '[connections.targets.a]\ntransport = "local"\n[connections.targets.b]\ntransport = "local"\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const envs = await Promise.all(['a', 'b', 'a', 'b'].map((target) => doorEnv(bmuxd, target)));
+  t.same(
+    envs.map((env) => join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')),
+    ['a', 'b', 'a', 'b'].map((target) => doorPath(bmuxd, target)),
+    'asked for at once',
+  );
+
+  const elsewhere = join(bmuxd.folder, 'elsewhere');
+  await mkdir(elsewhere);
+  const other = await EmbeddedServer.start({ socketPath: join(elsewhere, 'server.sock'), epoch: 4 });
+  t.teardown(() => other.stop());
+  const inside = await doorEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: elsewhere });
+  const pings = (): readonly number[] => [server, other].map((at) => at.stats().requests.ping ?? 0);
+  const [own = NaN, others = NaN] = pings();
+  await doorEnv(bmuxd, 'local', inside);
+  t.same(pings(), [own, others + 1], 'in such a shell `local` is the server that it was before');
+  await waitFor('the streams that asked to be over', async () => (await bmuxd.status()).streams === 0, 5000);
+});

@@ -1,0 +1,325 @@
+// Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
+// granted stays.
+import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { DoorAnswer, StreamList } from '../../daemon/api/answers.ts';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { TestClient, type TestClientOptions } from '../embedded/client.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { halt, waitFor } from '../real/index.ts';
+import { targetToml } from './ways.ts';
+import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere } from './target-socket.ts';
+
+t.setTimeout(180_000);
+// Those that are buffered wait much, and work little.
+t.jobs = 2;
+
+const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+
+/** A control plane that knows every link as the same target, until it hangs. */
+async function controlPlane(t: Test) {
+  let hangs = false;
+  let target = 'local';
+  let asked = 0;
+  const held: ServerResponse[] = [];
+  const server = createServer((_request, response) => {
+    asked += 1;
+    if (hangs) held.push(response);
+    else response.end(JSON.stringify({ target }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return {
+    url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
+    asked: () => asked,
+    hang: () => {
+      hangs = true;
+    },
+    answer: () => {
+      hangs = false;
+    },
+    /** To those whose lookups hang, if they still listen. */
+    answerLate: (late: string) => {
+      for (const response of held.splice(0)) response.end(JSON.stringify({ target: late }));
+    },
+    leadTo: (next: string) => {
+      target = next;
+    },
+  };
+}
+
+t.test('a control plane that hangs', async (t) => {
+  const { url, hang } = await controlPlane(t);
+  const plane = `[connections]\ncontrol_plane_url = "${url}"\n`;
+  const bmuxd = await startBmuxd({ config: plane + here('one') });
+  t.teardown(() => bmuxd.stop());
+  const runtimeDir = bmuxd.env['BMUX_RUNTIME_DIR'] ?? '';
+  await writeFile(join(runtimeDir, 'auth-state.json'), '{"access_token":"t"}');
+  const server = await EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
+  t.teardown(() => server.stop());
+  const links = ['bmux://a', 'bmux://b', 'bmux://c', 'bmux://d'];
+  const doors: string[] = [];
+  for (const link of links) doors.push((await doorEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '');
+  hang();
+  t.match(await bmuxd.bmuxd(['reload']), { status: 0 }, 'a reload does not wait for it');
+  await bmuxd.configure('bmux.toml', plane + here('two'));
+  // Four lookups of 5 s each would be 20.
+  await doorIs(true, doorPath(bmuxd, 'two'), 12_000);
+  await doorIs(false, doorPath(bmuxd, 'one'), 12_000);
+  t.ok(
+    doors.every((door) => isThere(join(door, 'server.sock'))),
+    'doors whose links cannot be looked up stay',
+  );
+
+  await bmuxd.leave();
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  await bmuxd.configure('bmux.toml', plane + here('three'));
+  await doorIs(true, doorPath(next, 'three'), 15_000);
+});
+
+t.test('a door that was granted stays, whatever changes meanwhile', async (t) => {
+  const many = Array.from({ length: 60 }, (_, index) => here(`t${String(index)}`)).join('');
+  const bmuxd = await startBmuxd({ config: many });
+  t.teardown(() => bmuxd.stop());
+  const granted = async (target: string): Promise<string> => {
+    const asked = { 'bmux-request': JSON.stringify({ target }) };
+    return ((await bmuxd.http('POST', '/v1/doors', asked)).body as DoorAnswer).socketPath;
+  };
+  await doorIs(true, doorPath(bmuxd, 't59'), 20_000);
+  await bmuxd.configure('bmux.toml', `${many}${here('more')}`);
+  const paths: string[] = [];
+  let gone = 0;
+  const until = performance.now() + 3000;
+  while (performance.now() < until) {
+    paths.push(await granted(`tls://127.0.0.1:${String(1 + (paths.length % 40))}`));
+    gone += paths.filter((path) => !isThere(path)).length;
+  }
+  t.equal(gone, 0, `of ${String(paths.length)}`);
+  t.ok(paths.length > 10);
+});
+
+async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> {
+  const embedded = await launchEmbedded({
+    socketPath: join(bmuxd.folder, `${name}.sock`),
+    server: { epoch: 4 },
+    iroh: { relays: 'disabled', compression: 'zstd' },
+  });
+  t.teardown(async () => {
+    // First: a daemon waits a while for hosts that are gone.
+    await bmuxd.stop();
+    await embedded.stop();
+  });
+  return embedded;
+}
+
+const addressOf = ({ iroh }: Embedded): string =>
+  `iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}`;
+
+/** Whether a client of the door in `folder` is answered. */
+async function ask(folder: string, who: TestClientOptions = {}): Promise<boolean> {
+  const client = new TestClient(await connected(join(folder, 'server.sock')), {
+    ...who,
+    limitMs: 20_000,
+  });
+  client.stream.on('error', () => undefined);
+  try {
+    await client.hello();
+    await client.ping();
+    await client.close();
+    return true;
+  } catch {
+    client.stream.destroy();
+    return false;
+  }
+}
+
+t.test('a share link is followed to where its host is now', { buffered: true }, async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+  t.teardown(() => bmuxd.stop());
+  const first = await irohHost(t, bmuxd, 'first');
+  const linkTo = (host: Embedded): Promise<void> =>
+    bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+  await linkTo(first);
+  const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+  t.ok(await ask(folder));
+  await first.stop();
+  const second = await irohHost(t, bmuxd, 'second');
+  await linkTo(second);
+  const client = new TestClient(await connected(join(folder, 'server.sock')));
+  await client.hello();
+  await client.ping();
+  t.equal((await second.status()).server?.hellos, 1, 'the very next client');
+  t.match(await bmuxd.reached(), [
+    { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
+  ]);
+  const named = new Set((await eventsOf(bmuxd)).map(({ target }) => target));
+  const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+  named.delete(undefined);
+  for (const { target } of streams) named.add(target);
+  t.strictSame([...named], ['bmux://home'], 'one name for it everywhere');
+  await client.close();
+  t.equal((await bmuxd.reached()).length, 1, "the former host is nobody's");
+  await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
+});
+
+t.test(
+  'a share link that nobody has a target socket for leaves no row where it led before',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    for (const name of ['first', 'second', 'third']) {
+      const host = await irohHost(t, bmuxd, name);
+      await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+      const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
+      const client = new TestClient(stream, { epoch: info.epoch });
+      await client.ping();
+      const rows = await bmuxd.reached();
+      t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
+      t.equal(rows.length, 1);
+      await client.close();
+      await host.stop();
+    }
+  },
+);
+
+const isDialled = (host: Embedded): Promise<void> =>
+  waitFor(
+    'a connection that nobody asked for',
+    async () => (await host.status()).iroh?.connections === 1,
+    40_000,
+  );
+
+t.test(
+  'a host that was used is warm where its link leads now, before anybody asks',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    const hosts: Embedded[] = [];
+    for (const name of ['first', 'second', 'third']) hosts.push(await irohHost(t, bmuxd, name));
+    const [first, second, third] = hosts as [Embedded, Embedded, Embedded];
+
+    await t.test('a link of the config, when that changes', async (t) => {
+      const linkTo = (host: Embedded): Promise<void> =>
+        bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+      await linkTo(first);
+      const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+      t.ok(await ask(folder));
+      await linkTo(second);
+      await isDialled(second);
+      t.equal((await second.status()).server?.hellos, 0);
+      t.ok(await ask(folder));
+      t.equal((await second.status()).iroh?.connections, 1, 'over the connection that was there');
+    });
+
+    await t.test('a link of the control plane, when the host is gone', async (t) => {
+      const plane = await controlPlane(t);
+      plane.leadTo(addressOf(second));
+      await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+      await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+      const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+      t.ok(await ask(folder));
+      plane.leadTo(addressOf(third));
+      await second.stop();
+      await isDialled(third);
+      t.equal((await third.status()).server?.hellos, 0);
+      t.ok(await ask(folder));
+      t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
+    });
+  },
+);
+
+t.test(
+  'a warm host that hangs has half of the time of a client, and what is known by then has the rest',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+    t.teardown(() => bmuxd.stop());
+    const [first, second] = [await irohHost(t, bmuxd, 'first'), await irohHost(t, bmuxd, 'second')];
+    const plane = await controlPlane(t);
+    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+    const targets = Object.entries({ first, second }).map(([name, { iroh }]) =>
+      targetToml(name, {
+        transport: 'iroh',
+        endpoint_id: iroh?.endpointId,
+        iroh_ip_addr: iroh?.address,
+        connect_timeout_ms: 3000,
+      }),
+    );
+    await bmuxd.configure(
+      'bmux.toml',
+      `[connections]\ncontrol_plane_url = "${plane.url}"\n${targets.join('')}`,
+    );
+    plane.leadTo('first');
+    const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder));
+    await halt(first.pid);
+    t.teardown(() => process.kill(first.pid, 'SIGCONT'));
+
+    const asked = plane.asked();
+    // Nothing is promised to a principal that is new to the host.
+    const same = ask(folder, { principalId: randomUUID() });
+    await waitFor('a lookup', () => plane.asked() > asked);
+    process.kill(first.pid, 'SIGCONT');
+    t.ok(await same, 'the same host, when it runs again');
+
+    await halt(first.pid);
+    plane.leadTo('second');
+    t.ok(await ask(folder, { principalId: randomUUID() }), 'the host to which the link leads by now');
+    t.equal((await second.status()).server?.hellos, 1);
+  },
+);
+
+t.test('a lookup that hung takes back nothing that a later one found', { buffered: true }, async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
+  t.teardown(() => bmuxd.stop());
+  const hosts: Embedded[] = [];
+  for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
+  const plane = await controlPlane(t);
+  await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+  await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+
+  const moves = async (
+    name: string,
+    [from, to]: readonly [Embedded, Embedded],
+    later: (since: number) => Promise<void>,
+  ): Promise<void> => {
+    plane.answer();
+    plane.leadTo(addressOf(from));
+    const folder = (await doorEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder), name);
+    const { iroh } = await to.status();
+    plane.hang();
+    const before = plane.asked();
+    await from.stop();
+    await waitFor('a lookup that nobody waits for', () => plane.asked() > before);
+    const since = performance.now();
+    // Beyond the moment for which an answer is shared.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    plane.answer();
+    plane.leadTo(addressOf(to));
+    t.ok(await ask(folder), `${name}: a client that asks meanwhile`);
+    plane.hang();
+    await later(since);
+    t.ok(await ask(folder), `${name}: and one after that`);
+    t.equal((await to.status()).iroh?.connections, (iroh?.connections ?? 0) + 1, 'on the same connection');
+  };
+  const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
+  await moves('late', [first, second], async () => {
+    plane.answerLate(addressOf(first));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  });
+  await moves('failed', [third, fourth], async (since) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
+  });
+});

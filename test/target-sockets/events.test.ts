@@ -1,0 +1,162 @@
+// What happens, told to whoever follows: what happened lately first, readable by any program, and bounded for one that does not read.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import t from 'tap';
+import { Events } from '../../daemon/control/http/events.ts';
+import type { BrokerEvent } from '../../daemon/api/answers.ts';
+import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
+import { onPath, waitFor } from '../real/index.ts';
+import { connected, doorIs, doorPath } from './target-socket.ts';
+
+t.setTimeout(60_000);
+
+const DEAD = '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n';
+
+t.test('followers of the real daemon', async (t) => {
+  const bmuxd = await startBmuxd({ config: DEAD });
+  t.teardown(() => bmuxd.stop());
+  const path = doorPath(bmuxd, 'dead');
+  await doorIs(true, path);
+  t.equal((await bmuxd.bmuxd(['env', 'dead'])).status, 1);
+
+  const follow = (
+    command: string,
+    args: string[],
+  ): { readonly said: () => string; readonly over: Promise<unknown> } => {
+    const child = spawn(command, args, { env: bmuxd.env, stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => child.kill('SIGKILL'));
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    return { said: () => said, over: once(child, 'exit') };
+  };
+  const readable = follow(process.execPath, [BMUXD, 'events']);
+  const json = follow(process.execPath, [BMUXD, 'events', '--json']);
+  const curl =
+    onPath('curl') === undefined
+      ? undefined
+      : follow('curl', ['-sN', '--unix-socket', bmuxd.socketPath, 'http://x/v1/events']);
+  if (curl === undefined) t.comment('curl not found');
+  const before = /tls_unreachable/;
+  await waitFor('what happened before', () =>
+    [readable, json, curl].every((one) => before.test(one?.said() ?? 'tls_unreachable')),
+  );
+  t.match(
+    readable.said(),
+    /Z {2}stream refused {2}dead {2}\S+ {2}tls_unreachable {2}TLS target unreachable: dead\n/,
+  );
+  const rows = (): BrokerEvent[] =>
+    json
+      .said()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as BrokerEvent);
+  const count = rows().length;
+  t.match(
+    rows().find(({ type }) => type === 'stream refused'),
+    { target: 'dead', code: 'tls_unreachable', detail: 'TLS target unreachable: dead', atMs: Number },
+  );
+
+  // A Hello of epoch 4 that is none: what comes is no frame that a client ever sends, and the target is dead anyway.
+  const socket = await connected(path);
+  socket.on('error', () => undefined);
+  socket.resume();
+  socket.write(Buffer.from('0400000004000000', 'hex'));
+  await waitFor('what happens now', () => rows().length > count);
+  t.match(rows().at(-1), { type: 'stream refused', target: 'dead' });
+  if (curl !== undefined) {
+    await waitFor(
+      'curl to show it, too',
+      () => (curl.said().match(/event: stream-refused\ndata: \{/g)?.length ?? 0) >= 2,
+    );
+  }
+
+  await bmuxd.leave();
+  t.same(await readable.over, [0, null], 'the end of the daemon is the end of the events');
+  if (curl !== undefined) t.same(await curl.over, [0, null]);
+});
+
+t.test('nobody reads any more: bmuxd events ends', async (t) => {
+  const bmuxd = await startBmuxd({ config: DEAD });
+  t.teardown(() => bmuxd.stop());
+  const child = spawn(process.execPath, [BMUXD, 'events'], {
+    env: bmuxd.env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  const over = once(child, 'exit');
+  child.stdout.destroy();
+  await bmuxd.bmuxd(['env', 'dead']);
+  t.same(await over, [0, null]);
+});
+
+t.test('a daemon that does not answer', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  bmuxd.signal('SIGSTOP');
+  t.teardown(() => {
+    bmuxd.signal('SIGCONT');
+  });
+  const ran = await bmuxd.bmuxd(['events']);
+  bmuxd.signal('SIGCONT');
+  t.match(ran, { status: 7, stdout: '', stderr: /^bmuxd does not answer/ });
+});
+
+t.test('bounds', async (t) => {
+  const events = new Events();
+  t.teardown(() => {
+    events.close();
+  });
+  const answers: boolean[] = [];
+  const server = createServer((_request, response) => {
+    const heard = events.listen(response);
+    answers.push(heard);
+    if (!heard) response.writeHead(503).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const follower = async () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    t.teardown(() => socket.destroy());
+    socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
+    await once(socket, 'readable');
+    return socket;
+  };
+  for (let index = 0; index < 1000; index += 1) events.add({ type: 'engine ready', detail: String(index) });
+  for (let index = 0; index < 1000; index += 1) events.add({ type: 'stream over' });
+  events.add({ type: 'stream refused', target: 'https://me:secret@host', detail: 'https://me:secret@host' });
+
+  const deaf = await follower();
+  const closed = once(deaf, 'close');
+  const attentive = await follower();
+  let heard = '';
+  attentive.on('data', (chunk: Buffer) => (heard = (heard + chunk.toString()).slice(-50_000)));
+  await waitFor('what is kept', () => heard.includes('\n:\n'));
+  const count = (type: string): number => heard.split(`event: ${type}\n`).length - 1;
+  t.equal(count('engine-ready') + count('stream-over') + count('stream-refused'), 200, 'so many are kept');
+  t.equal(count('stream-over'), 100, 'what comes with every stream does not push out what is rare');
+  t.notMatch(heard, /secret/);
+  let added = 0;
+  await waitFor('the deaf one to be cut', () => {
+    for (let index = 0; index < 100; index += 1) {
+      events.add({ type: 'stream refused', detail: `${String(added)} ${'x'.repeat(10_000)}` });
+      added += 1;
+    }
+    return events.listeners <= 1;
+  });
+  t.ok(added < 20_000, `cut after ${String(added)} events`);
+  t.ok(heard.length < 50_001 && !heard.includes('x'.repeat(1001)), 'a text has its bounds');
+  deaf.resume();
+  await closed;
+  events.add({ type: 'engine gone', detail: 'the last' });
+  await waitFor('the other one to hear on', () => heard.includes('the last'));
+
+  for (let index = 1; index < 64; index += 1) await follower();
+  t.equal(answers.at(-1), true);
+  await follower();
+  t.equal(answers.at(-1), false, 'no more than 64 at once');
+});

@@ -1,0 +1,307 @@
+// Which target sockets there are: as the config says, in every context that asked, after a restart, and whoever else binds there.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { doorVariables } from '../../daemon/api/target-socket-env.ts';
+import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { bmuxOrThrow } from '../real/server.ts';
+import { hasSshAgent, realBmux, run, startAgent, waitFor } from '../real/index.ts';
+import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere, madeAnew } from './target-socket.ts';
+import { targetToml } from './ways.ts';
+
+t.setTimeout(120_000);
+
+const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
+  EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
+
+/** The environment of a shell in which `bmuxd env` was evaluated. */
+function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
+  return { ...bmuxd.env, ...Object.fromEntries(doorVariables(dirname(path), bmuxd.socketPath, bmuxd.env)) };
+}
+
+/** Pid of the server that a bmux has started, by what it says. */
+function startedIn(said: string): number | undefined {
+  const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+/** How many a Hello through the door reaches: the server that answers says its principal. */
+async function greeted(path: string): Promise<void> {
+  const client = new TestClient(await connected(path));
+  await client.hello();
+  await client.ping();
+  await client.close();
+}
+
+t.test('as the config says', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: here('one') + '[connections.targets.broken]\ntransport = "tls"\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+  t.teardown(() => server.stop());
+  const one = doorPath(bmuxd, 'one');
+  await doorIs(true, one);
+  t.equal((await stat(dirname(one))).mode & 0o777, 0o500);
+  t.ok((await lstat(dirname(one))).isSymbolicLink());
+  t.equal((await stat(dirname(dirname(one)))).mode & 0o777, 0o700);
+  t.notOk(isThere(doorPath(bmuxd, 'broken')), 'a target that cannot be resolved has none');
+  t.match(await bmuxd.bmuxd(['env', 'broken']), { status: 1, stderr: /^TLS target 'broken' requires host/ });
+  await greeted(one);
+
+  const live = new TestClient(await connected(one));
+  await live.hello();
+  const since = performance.now();
+  await bmuxd.configure('bmux.toml', here('two'));
+  await doorIs(true, doorPath(bmuxd, 'two'));
+  await doorIs(false, one);
+  t.comment(`in force after ${String(Math.round(performance.now() - since))} ms`);
+  await greeted(doorPath(bmuxd, 'two'));
+  await live.ping();
+  await live.close();
+
+  await bmuxd.configure('bmux.toml', 'this is no TOML');
+  await waitFor('the broken config to be noticed', async () => (await bmuxd.status()).problems.length > 0);
+  await greeted(doorPath(bmuxd, 'two'));
+
+  t.test('an inline target on demand, and names that no folder can have', async (t) => {
+    await bmuxd.configure('bmux.toml', `${here('"Prod / eu"')}${here('two')}`);
+    await waitFor('the config to be good', async () => (await bmuxd.status()).problems.length === 0);
+    const env = await doorEnv(bmuxd, 'Prod / eu');
+    t.match(env['BMUX_RUNTIME_DIR'], /\/d\/targets\/Prod-eu-[0-9a-f]{10}$/);
+    await greeted(join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+    const unreachable = await bmuxd.bmuxd(['env', 'tls://127.0.0.1:1']);
+    t.match(unreachable, {
+      status: 1,
+      stdout: '',
+      stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/,
+    });
+    const misspelt = await bmuxd.bmuxd(['env', 'twoo', '--shell', 'json']);
+    t.match(misspelt, { status: 0, stderr: /twoo/ }, 'a word that is no target is local, and says so');
+  });
+});
+
+t.test('contexts that asked for sockets are remembered', async (t) => {
+  const bmuxd = await startBmuxd({ config: here('one'), settings: '[contexts]\nmax = 2\n' });
+  t.teardown(() => bmuxd.stop());
+  const elsewhere = async (name: string): Promise<Record<string, string>> => {
+    const folder = join(bmuxd.folder, name);
+    for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
+    await writeFile(join(folder, 'config', 'bmux.toml'), here('one') + here('other'));
+    const server = await serverIn(join(folder, 'run'));
+    t.teardown(() => server.stop());
+    return { BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
+  };
+  const there = await elsewhere('there');
+  const env = await doorEnv(bmuxd, 'one', there);
+  const folder = env['BMUX_RUNTIME_DIR'] ?? '';
+  t.match(folder, /\/d\/targets-[0-9a-f]{8}\/one$/);
+  await greeted(join(folder, 'server.sock'));
+  const other = join(dirname(folder), 'other', 'server.sock');
+  await doorIs(true, other);
+  await greeted(other);
+  t.ok(isThere(doorPath(bmuxd, 'one')), 'the own context has its own');
+
+  await bmuxd.leave();
+  const remembered = join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json');
+  // As it was written before the folder was in it.
+  const kept = await readFile(remembered, 'utf8');
+  t.match(kept, /"folder": "targets-/);
+  await writeFile(
+    remembered,
+    kept.replace(/,\s*"folder": "[^"]*"/g, '').replace(/"earlierAgents": \[\],/g, ''),
+  );
+  const start = (): Promise<Bmuxd> => startBmuxd({ home: bmuxd });
+  const next = await madeAnew([other, doorPath(bmuxd, 'one')], start);
+  t.teardown(() => next.stop());
+  await greeted(other);
+  t.match(kept, /"version": 1/);
+  t.notMatch(kept, /PATH/);
+
+  await doorEnv(next, 'one', await elsewhere('third'));
+  await doorIs(false, other, 5000);
+  const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
+  const served = parents.filter((name) => isThere(join(bmuxd.folder, 'd', name, 'one', 'server.sock')));
+  t.equal(served.length, 1, 'as many contexts as the settings allow');
+  t.ok(isThere(dirname(other)), 'a link that leads nowhere is left');
+
+  await writeFile(join(next.folder, 'settings', 'bmuxd.toml'), '[contexts]\nmax = 1\n');
+  t.match(await next.bmuxd(['reload']), { status: 0 });
+  const fourth = dirname((await doorEnv(next, 'one', await elsewhere('fourth')))['BMUX_RUNTIME_DIR'] ?? '');
+  await doorIs(true, join(fourth, 'other', 'server.sock'));
+  await greeted(join(fourth, 'other', 'server.sock'));
+});
+
+t.test("a caller without an agent takes nobody else's away", async (t) => {
+  const bmuxd = await startBmuxd({ config: here('one') });
+  t.teardown(() => bmuxd.stop());
+  const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+  t.teardown(() => server.stop());
+  const agents = async (): Promise<unknown> => {
+    const text = await readFile(join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json'), 'utf8');
+    const { contexts } = JSON.parse(text) as { contexts: readonly { env: Record<string, string> }[] };
+    return contexts.map(({ env }) => env['SSH_AUTH_SOCK']);
+  };
+  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/a' });
+  t.strictSame(await agents(), ['/agent/a']);
+  await doorEnv(bmuxd, 'one');
+  t.strictSame(await agents(), ['/agent/a']);
+  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/b' });
+  t.strictSame(await agents(), ['/agent/b']);
+});
+
+t.test(
+  "when a login ends, another one's agent serves",
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const logins = [await startAgent(), await startAgent()] as const;
+    const home = await makeHome();
+    const embedded = await launchEmbedded({
+      socketPath: join(home.folder, 'host.sock'),
+      server: { epoch: 4 },
+      iroh: {
+        relays: 'disabled',
+        compression: 'zstd',
+        allowedKeys: await Promise.all(logins.map((login, at) => login.addKey('ed25519', String(at)))),
+      },
+    });
+    const { endpointId, address } = embedded.iroh ?? {};
+    const fields = { transport: 'iroh', endpoint_id: endpointId, iroh_ip_addr: address, iroh_ssh_auth: true };
+    await home.configure('bmux.toml', targetToml('one', fields) + targetToml('two', fields));
+    const bmuxd = await startBmuxd({ home });
+    t.teardown(async () => {
+      await bmuxd.stop();
+      await Promise.all([embedded.stop(), ...logins.map((login) => login.stop())]);
+      await home.remove();
+    });
+    for (const { socket } of logins) await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: socket });
+    await logins[1].stop();
+    await greeted(doorPath(bmuxd, 'one'));
+    await embedded.command({ do: 'drop-iroh-connections' });
+    await waitFor('the connections to be lost', async () =>
+      (await bmuxd.reached()).every(({ warm }) => !warm),
+    );
+    await greeted(doorPath(bmuxd, 'one'));
+    await greeted(doorPath(bmuxd, 'two'));
+    await bmuxd.leave();
+    await madeAnew([doorPath(bmuxd, 'two')], async () => {
+      const next = await startBmuxd({ home });
+      t.teardown(() => next.stop());
+    });
+    await greeted(doorPath(bmuxd, 'two'));
+  },
+);
+
+t.test(
+  'a foreign socket in a door',
+  { skip: process.getuid?.() !== 0 && 'only root can bind there' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: here('one') });
+    t.teardown(() => bmuxd.stop());
+    const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
+    t.teardown(() => server.stop());
+    const path = doorPath(bmuxd, 'one');
+    await doorIs(true, path);
+    // In one step: an unlink alone is noticed, and the path taken back, before anybody can bind.
+    const program = `const path = process.argv[1];
+    require('node:net').createServer((socket) => socket.destroy()).listen(path + '~', () => {
+      require('node:fs').renameSync(path + '~', path);
+      console.log('bound');
+    });`;
+    const foreign = spawn(process.execPath, ['-e', program, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => foreign.kill('SIGKILL'));
+    await once(foreign.stdout, 'data');
+    await waitFor(
+      'the path to be taken back',
+      async () => {
+        const events = await eventsOf(bmuxd);
+        return events.some((event) => event.type === 'door taken back' && event.target === 'one');
+      },
+      5000,
+    );
+    await waitFor(
+      'our own socket',
+      () =>
+        greeted(path).then(
+          () => true,
+          () => false,
+        ),
+      5000,
+    );
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
+    t.match(bmuxd.log(), /was replaced by somebody/);
+  },
+);
+
+t.test(
+  'a bare bmux in a door of a dead target starts no server there',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({
+      config: '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+    });
+    t.teardown(() => bmuxd.stop());
+    const path = doorPath(bmuxd, 'dead');
+    await doorIs(true, path);
+    const env = shellAt(bmuxd, path);
+    const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
+    const said = `${ran.stdout}${ran.stderr}`;
+    t.not(ran.status, 0);
+    t.comment(said);
+    // Root is not held back by the folder: the server that it gets started there is ended here.
+    const pid = startedIn(said);
+    if (pid !== undefined) {
+      await waitFor('the path to be taken back', async () => {
+        const events = await eventsOf(bmuxd);
+        return events.some((event) => event.type === 'door taken back');
+      });
+      process.kill(pid, 'SIGTERM');
+    }
+    await waitFor('the folder to be as it was', async () => {
+      const names = await readdir(dirname(path));
+      return names.length === 1 && names[0] === 'server.sock';
+    });
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
+    const after = await run(bmuxOrThrow(), ['list-sessions'], env);
+    t.match(
+      after,
+      { status: 1, stderr: /server connection lost unexpectedly/ },
+      'the path leads to the target',
+    );
+  },
+);
+
+t.test(
+  'a bmux whose door is gone starts no server in its place',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: here('one') });
+    t.teardown(() => bmuxd.stop());
+    const path = doorPath(bmuxd, 'one');
+    await doorIs(true, path);
+    const env = { ...shellAt(bmuxd, path), TERM: 'xterm' };
+    const starts = async (when: string): Promise<void> => {
+      for (const args of [[], ['server', 'start', '--daemon']]) {
+        const ran = await run(bmuxOrThrow(), args, env);
+        const pid = startedIn(`${ran.stdout}${ran.stderr}`);
+        if (pid !== undefined) process.kill(pid, 'SIGTERM');
+        t.match(ran, { status: /[1-9]/ }, `${when}: ${args.join(' ')}`);
+        t.notOk(isThere(path));
+      }
+    };
+    await bmuxd.configure('bmux.toml', here('two'));
+    await doorIs(false, path);
+    await starts('the config no longer names it');
+    await bmuxd.configure('bmux.toml', here('one'));
+    await doorIs(true, path);
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
+    t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+    await starts('bmuxd has stopped');
+  },
+);

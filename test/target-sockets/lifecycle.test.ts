@@ -1,0 +1,100 @@
+// Target sockets over the lives of both processes: nobody who connects is refused or lost while control or the engine is replaced.
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server.ts';
+import { waitFor } from '../real/index.ts';
+import { connected, doorIs, doorPath } from './target-socket.ts';
+import { startLoad } from './load.ts';
+
+t.setTimeout(120_000);
+
+/** Clients at a time: enough for some to be between connect and answer at any moment. */
+const WORKERS = 12;
+
+/** A daemon with one target, `here`, and the server that it leads to. */
+async function start(t: Test): Promise<{ bmuxd: Bmuxd; server: EmbeddedServer; path: string }> {
+  const bmuxd = await startBmuxd({
+    config: '[connections.targets.here]\ntransport = "local"\n',
+    settings: '[engine]\ndrain_grace = 0.1\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const path = doorPath(bmuxd, 'here');
+  await doorIs(true, path);
+  return { bmuxd, server, path };
+}
+
+t.test('control is killed, and another takes over, while clients connect', async (t) => {
+  const { bmuxd, path, server } = await start(t);
+  const load = startLoad(path, WORKERS);
+  t.teardown(() => load.stop());
+  let current = bmuxd;
+  for (const _ of [1, 2]) {
+    await load.more(50);
+    await current.killControl();
+    await load.more(50);
+    current = await startBmuxd({ home: bmuxd });
+    const taken = current;
+    t.teardown(() => taken.stop());
+    await load.more(100);
+  }
+  await waitFor('the older engines to leave', async () => (await current.engines()).length === 1);
+  await load.more(20);
+  await load.stop();
+  t.same(load.failures, [], `none of ${String(load.served)} clients refused or lost`);
+  await waitFor('all places to be free', () => server.connections() === 0);
+  t.equal((await current.status()).streams, 0);
+
+  const stopped = await current.bmuxd(['stop']);
+  t.equal(stopped.status, 0);
+  t.same(await readdir(join(bmuxd.folder, 'd', 'targets')), ['here'], 'nothing but the link is left');
+  await t.rejects(stat(path), { code: 'ENOENT' });
+});
+
+t.test('the engine is killed while clients connect', async (t) => {
+  const { bmuxd, path } = await start(t);
+  const load = startLoad(path, WORKERS);
+  t.teardown(() => load.stop());
+  for (const round of [1, 2]) {
+    await load.more(50);
+    const before = load.failures.length;
+    process.kill(await bmuxd.enginePid(), 'SIGKILL');
+    await load.more(50);
+    const lost = load.failures.slice(before);
+    t.ok(
+      lost.length <= WORKERS,
+      `round ${String(round)}: at most those under way are lost (${String(lost.length)})`,
+    );
+    t.same(
+      lost.filter((text) => /ECONNREFUSED|ENOENT/.test(text)),
+      [],
+      'none is refused',
+    );
+  }
+  await load.stop();
+});
+
+t.test('control leaves in order: its engine goes on accepting, and the next one takes over', async (t) => {
+  const { bmuxd, path } = await start(t);
+  const live = new TestClient(await connected(path));
+  await live.hello();
+  const load = startLoad(path, 4);
+  t.teardown(() => load.stop());
+  await load.more(20);
+  await bmuxd.leave();
+  await load.more(20);
+  const next = await startBmuxd({ home: bmuxd });
+  t.teardown(() => next.stop());
+  await load.more(20);
+  await load.stop();
+  t.same(load.failures, []);
+  await live.ping();
+  await live.close();
+});

@@ -1,0 +1,171 @@
+// The unmodified bmux through target sockets, over every remote way: what it prints, what a person sees, and that the server's places come back.
+import { spawn } from 'node:child_process';
+import { dirname } from 'node:path';
+import t, { type Test } from 'tap';
+import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { bmuxOrThrow } from '../real/server.ts';
+import {
+  canCountPlaces,
+  placesHeld,
+  realBmux,
+  run,
+  waitFor,
+  type Ran,
+  type RealServer,
+} from '../real/index.ts';
+import { doorEnv, doorIs, doorPath, eventsOf } from './target-socket.ts';
+import { hasTmux, startTmux, type Tmux } from './tmux.ts';
+import { startRealWays, targetToml } from './ways.ts';
+
+t.setTimeout(120_000);
+
+/** The key that ends an attach; the default one asks for a prefix. */
+const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
+
+type Env = Readonly<Record<string, string>>;
+const bmux = (env: Env, ...args: string[]): Promise<Ran> => run(bmuxOrThrow(), args, env);
+
+async function freed(t: Test, server: RealServer, bmuxd: Bmuxd): Promise<void> {
+  await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
+  if (!canCountPlaces()) return t.comment('ss not found: places not counted');
+  await waitFor('the server to hold no more than our spares', async () => {
+    const held = await placesHeld(server);
+    const { reached } = await bmuxd.status();
+    return held <= reached.reduce((sum, row) => sum + row.places, 0);
+  });
+}
+
+async function commands(t: Test, env: Env, session: string): Promise<void> {
+  const made = await bmux(env, 'new-session', '-n', session);
+  t.match(made, { status: 0, stdout: /^created session: / });
+  t.match(await bmux(env, 'list-sessions'), { status: 0, stdout: new RegExp(` ${session} `) });
+  t.match(await bmux(env, 'list-clients'), { status: 0, stdout: / yes / });
+  t.match(await bmux(env, 'server', 'status'), { status: 0, stdout: /bmux server is running/ });
+}
+
+/**
+ * On a busy machine bmux does not hear a key that comes while it draws, or draws what it has only when the next key comes; without the
+ * broker too (one attach of 200 to a server on the same machine). So the key is pressed until it shows.
+ */
+async function pressedUntil(tmux: Tmux, window: string, key: string, pattern: RegExp): Promise<void> {
+  await waitFor(`${key} to lead to ${String(pattern)}`, async () => {
+    await tmux.key(window, key);
+    return tmux.shows(window, pattern, 2000).then(
+      () => true,
+      () => false,
+    );
+  }).catch(async (error: unknown) => {
+    throw new Error(await tmux.screen(window), { cause: error });
+  });
+}
+
+async function attached(t: Test, tmux: Tmux, env: Env, session: string): Promise<void> {
+  // The shell says how it ended: tmux itself may miss the status of a program in a busy moment.
+  const window = await tmux.open(`'${bmuxOrThrow()}' attach ${session}; echo "left with $?"; exec cat`, env);
+  await tmux.shows(window, /[#$]/);
+  // What is echoed differs from what is typed: only a shell at the other end can have made it.
+  await tmux.type(window, `echo typed-i""nto-${session}`);
+  await pressedUntil(tmux, window, 'Enter', new RegExp(`typed-into-${session}`));
+  await pressedUntil(tmux, window, 'C-q', /left with 0/);
+  t.pass(`${session}: attached, typed, detached`);
+}
+
+t.test('the real program', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
+  const ways = await startRealWays();
+  t.teardown(() => ways.stop());
+  const bmuxd = await startBmuxd({ config: `${KEYS}${ways.config}`, env: ways.env });
+  t.teardown(() => bmuxd.stop());
+  if (!ways.targets.includes('iroh-ssh')) t.comment('no ssh-agent: iroh with SSH auth is not tried');
+
+  for (const target of ways.targets) {
+    await t.test(`commands over ${target}`, async (t) => {
+      const env = await doorEnv(bmuxd, target);
+      await commands(t, env, `s-${target}`);
+      const killed = await bmux(env, 'kill-session', `s-${target}`);
+      t.match(killed, { status: 0, stdout: /^killed session: / });
+      const left = await bmux(env, 'list-sessions');
+      t.equal(left.status, 0);
+      t.notMatch(left.stdout, `s-${target}`);
+      const ran = await bmuxd.bmuxd(['exec', target, '--', bmuxOrThrow(), 'list-sessions']);
+      t.match(ran, { status: 0, stdout: left.stdout });
+    });
+  }
+
+  await t.test('attach', { skip: !hasTmux() && 'tmux not found' }, async (t) => {
+    const tmux = await startTmux();
+    t.teardown(() => tmux.stop());
+    // One after the other: clients that attach at the same moment may be put into one session by the real server.
+    for (const target of ways.targets) {
+      const env = await doorEnv(bmuxd, target);
+      const session = `a-${target}`;
+      t.match(await bmux(env, 'new-session', '-n', session), { status: 0 });
+      await attached(t, tmux, env, session);
+    }
+  });
+
+  await t.test('however a client ends, its place comes back', async (t) => {
+    await freed(t, ways.server, bmuxd);
+    for (const target of ways.targets) {
+      const env = await doorEnv(bmuxd, target);
+      const clients = [1, 2, 3, 4].map(() =>
+        spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
+      );
+      const over = clients.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+      // Their start takes 20 ms: some are killed before they connect, some in the middle.
+      for (const [index, child] of clients.slice(1).entries())
+        setTimeout(() => child.kill('SIGKILL'), 15 + 10 * index);
+      await Promise.all(over);
+    }
+    await freed(t, ways.server, bmuxd);
+    t.pass('no place is lost');
+  });
+
+  await t.test('a way that leads nowhere: bmux says little, the broker says why', async (t) => {
+    const dead = targetToml('dead', { transport: 'tls', host: '127.0.0.1', port: 1 });
+    await bmuxd.configure('bmux.toml', `${KEYS}${ways.config}\n${dead}`);
+    await doorIs(true, doorPath(bmuxd, 'dead'));
+    const env = await doorEnv(bmuxd, 'tls-none');
+    const ran = await bmux({ ...env, BMUX_RUNTIME_DIR: dirname(doorPath(bmuxd, 'dead')) }, 'list-sessions');
+    t.match(ran, { status: 1, stderr: /server connection lost unexpectedly/ });
+    const code = 'tls_unreachable';
+    const refused = (await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').at(-1);
+    t.match(refused, { target: 'dead', code, detail: /^TLS target unreachable: dead/ });
+    const { reached } = await bmuxd.status();
+    t.match(
+      reached.find((row) => row.target === 'dead'),
+      { state: 'failing', lastError: { code } },
+    );
+    t.match(bmuxd.log(), /"code":"tls_unreachable"/);
+    t.match((await bmuxd.bmuxd(['status'])).stdout, /dead .*tls_unreachable/);
+    const asked = await bmuxd.bmuxd(['env', 'dead']);
+    t.match(asked, { status: 1, stdout: '', stderr: /^TLS target unreachable: dead\n/ });
+  });
+
+  await t.test('control is killed and replaced while bmux runs in a loop', async (t) => {
+    const env = await doorEnv(bmuxd, 'tls-none');
+    const results: Ran[] = [];
+    let over = false;
+    const loops = [1, 2, 3].map(async () => {
+      while (!over) results.push(await bmux(env, 'list-sessions'));
+    });
+    const more = (count: number): Promise<void> => {
+      const until = results.length + count;
+      return waitFor('more commands', () => results.length >= until);
+    };
+    await more(5);
+    await bmuxd.killControl();
+    await more(5);
+    const next = await startBmuxd({ home: bmuxd });
+    t.teardown(() => next.stop());
+    await more(5);
+    over = true;
+    await Promise.all(loops);
+    t.same(
+      results.filter(({ status }) => status !== 0),
+      [],
+      `all of ${String(results.length)} commands`,
+    );
+    await freed(t, ways.server, next);
+    t.same((await next.bmuxd(['status', '--wait', '20'])).status, 0);
+  });
+});
