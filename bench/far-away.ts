@@ -42,7 +42,11 @@ async function tripsOf(bench: Bench, far: Far, what: string): Promise<(subject: 
 }
 
 /** The environment that `bmuxd env TARGET` prints, in folders of a client of its own. */
-async function doorEnv(bench: Bench, daemon: Bmuxd, far: Far): Promise<Readonly<Record<string, string>>> {
+async function targetSocketEnv(
+  bench: Bench,
+  daemon: Bmuxd,
+  far: Far,
+): Promise<Readonly<Record<string, string>>> {
   const folder = join(daemon.folder, 'd', 'targets', far.target);
   await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), DOOR_MS).catch(() => {
     throw notYet('target sockets');
@@ -71,11 +75,11 @@ const FAST: Goal = {
 };
 
 /** A real bmux through the target socket, and the same command at the server's own socket, which costs its own start. */
-async function throughDoor(bench: Bench, way: FarWay): Promise<void> {
+async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
   const program = bmuxOrSkip();
   const far = bench.own('far end', await farAt(way));
   const daemon = bench.own('daemon', await startDaemon(far));
-  const env = await doorEnv(bench, daemon, far);
+  const env = await targetSocketEnv(bench, daemon, far);
   const near = 'at the server itself';
   const inRoundTrips = await tripsOf(bench, far, `target socket, ${way}`);
   const command = (args: readonly string[]): [Subject, Subject] => [
@@ -108,7 +112,7 @@ async function wholeCommand(bench: Bench): Promise<void> {
   const program = bmuxOrSkip();
   const far = bench.own('far end', await farAt('TLS plain'));
   const daemon = bench.own('daemon', await startDaemon(far));
-  const env = await doorEnv(bench, daemon, far);
+  const env = await targetSocketEnv(bench, daemon, far);
   const alone = await ownClient(bench, far);
   const peer = 'real CLI alone';
   await bench.race(
@@ -175,7 +179,7 @@ async function unknownIroh(bench: Bench): Promise<void> {
   );
 }
 
-/** A warm Ping, for the transports: the shim's and the library's door. */
+/** A warm Ping, for the transports: the shim's and the library's target socket. */
 async function warm(bench: Bench, way: FarWay): Promise<void> {
   const far = bench.own('far end', await farAt(way));
   const daemon = bench.own('daemon', await startDaemon(far));
@@ -193,7 +197,7 @@ export const farAway: Measure = {
     '50 ms away: unmodified bmux through a target socket, the whole command, four in a row, first contact',
   run: async (bench) => {
     for (const way of FAR_WAYS) {
-      await bench.part(`target socket, ${way}`, () => throughDoor(bench, way));
+      await bench.part(`target socket, ${way}`, () => throughTargetSocket(bench, way));
       if (!bench.quick || way === 'iroh') await bench.part(`control socket, ${way}`, () => warm(bench, way));
     }
     await bench.part('whole command, TLS plain', () => wholeCommand(bench));

@@ -1,6 +1,6 @@
 // stdin and stdout to a stream, as `ssh -W` does: half-close both ways, done when the server has said its last byte.
 import type { Duplex, Readable, Writable } from 'node:stream';
-import { unread } from '../daemon/base/streams/take-buffered.ts';
+import { takeBuffered } from '../daemon/base/streams/take-buffered.ts';
 import { fail } from '../daemon/errors/fail.ts';
 
 export interface BridgeOptions {
@@ -31,7 +31,7 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
       if (ended) return;
       // What had arrived before is still in its buffer.
       stream.off('data', onData);
-      for (const chunk of unread(stream)) stdout.write(chunk);
+      for (const chunk of takeBuffered(stream)) stdout.write(chunk);
       stdout.write('', () => {
         leave();
         reject(fail('stream_lost', { why: error.code ?? error.message }, error));

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
-import { outliveWrites } from '../daemon/base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../daemon/base/streams/drain-after-write-error.ts';
 import type { Env } from '../daemon/base/paths.ts';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { whitelisted } from '../daemon/api/caller-env.ts';
@@ -90,6 +90,6 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,
   });
-  outliveWrites(socket);
+  drainAfterWriteError(socket);
   return { stream: socket, info };
 }

@@ -61,7 +61,7 @@ export interface EngineRow {
 }
 
 /** What is known of one way to a server: `GET /v1/status`, per resolved address. */
-export interface ReachedRow {
+export interface UpstreamRow {
   readonly address: string;
   readonly target: string;
   readonly transport: Transport;
@@ -72,13 +72,13 @@ export interface ReachedRow {
   /** ms since the epoch: the first of the failures in a row. */
   readonly failingSinceMs?: number;
   /** ms since the epoch: the last stream that was opened. */
-  readonly reachedAtMs?: number;
+  readonly lastStreamMs?: number;
   /** ms. */
   readonly roundTripMs?: number;
   /** Streams that are ready, each one of the places. */
   readonly spares: number;
   /** Connections that we hold at that server, of its 64. */
-  readonly places: number;
+  readonly connections: number;
   readonly warm: boolean;
   /** ms since the epoch: since when what is warm has been kept, the oldest of it. */
   readonly warmSinceMs?: number;
@@ -95,7 +95,7 @@ export interface ReachedRow {
 export interface EngineStatus {
   readonly schema: typeof SCHEMA;
   readonly engine: EngineRow;
-  readonly reached: readonly ReachedRow[];
+  readonly upstreams: readonly UpstreamRow[];
 }
 
 /** A thing that is not well, for `GET /v1/status`: where, and what a person reads. */
@@ -114,7 +114,7 @@ export interface ContextRow {
 
 export interface Status {
   readonly schema: typeof SCHEMA;
-  readonly state: 'ready' | 'not well';
+  readonly state: 'ready' | 'degraded';
   /** Of the control process. */
   readonly pid: number;
   readonly version: string;
@@ -123,13 +123,13 @@ export interface Status {
   readonly engines: readonly EngineRow[];
   readonly streams: number;
   readonly contexts: readonly ContextRow[];
-  readonly reached: readonly ReachedRow[];
+  readonly upstreams: readonly UpstreamRow[];
   readonly problems: readonly StatusProblem[];
 }
 
 export interface Health {
   readonly schema: typeof SCHEMA;
-  readonly state: 'ready' | 'not well';
+  readonly state: 'ready' | 'degraded';
   readonly pid: number;
   readonly version: string;
   readonly sinceMs: number;
@@ -149,8 +149,8 @@ export interface TargetList {
   readonly targets: readonly TargetRow[];
 }
 
-/** A target socket: `POST /v1/doors`. */
-export interface DoorAnswer {
+/** A target socket: `POST /v1/target-sockets`. */
+export interface TargetSocketAnswer {
   readonly schema: typeof SCHEMA;
   readonly target: string;
   /** What BMUX_RUNTIME_DIR is set to. */
@@ -165,7 +165,7 @@ export interface BrokerEvent {
     | 'stream opened'
     | 'stream over'
     | 'stream refused'
-    | 'promise broken'
+    | 'optimistic open failed'
     | 'connection lost'
     | 'connection made'
     | 'connection failed'
@@ -174,7 +174,7 @@ export interface BrokerEvent {
     | 'config broken'
     | 'engine ready'
     | 'engine gone'
-    | 'door taken back';
+    | 'target socket taken back';
   readonly target?: string;
   readonly requestId?: string;
   readonly streamId?: string;

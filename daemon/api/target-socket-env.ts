@@ -2,10 +2,10 @@
 import { basename, dirname } from 'node:path';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
 
-/** Folders of doors in the bmuxd dir: those of the daemon's own context and of others. */
-export const DOORS_FOLDER = /^targets(-[0-9a-f]{8})?$/;
+/** Folders of target sockets in the bmuxd dir: those of the daemon's own context and of others. */
+export const TARGETS_FOLDER = /^targets(-[0-9a-f]{8})?$/;
 
-/** Names and values, in order (design.md "Two doors"). */
+/** Names and values, in order (design.md "Two target sockets"). */
 export type Variables = readonly (readonly [name: string, value: string])[];
 
 /** Of somebody's own variables those that a target socket needs otherwise. */
@@ -14,7 +14,7 @@ const REPLACED = ['BMUX_RUNTIME_DIR', 'BMUX_TARGET', 'BMUX_RUNTIME_NAME'] as con
 const BEFORE = 'BMUXD_ENV_BEFORE';
 
 /** What leads an unmodified bmux to the target socket in `runtimeDir`. `before`: the environment that this is set in, without any target socket. */
-export function doorVariables(runtimeDir: string, controlSocket: string, before: Env): Variables {
+export function targetSocketVariables(runtimeDir: string, controlSocket: string, before: Env): Variables {
   const own = REPLACED.filter((name) => before[name] !== undefined);
   const kept = own.length === 0 ? '' : JSON.stringify(before, own);
   return [
@@ -29,10 +29,10 @@ export function doorVariables(runtimeDir: string, controlSocket: string, before:
 }
 
 /** The environment of somebody in whose shell `bmuxd env` was evaluated, as it was before: a target socket has no targets of its own. */
-export function withoutDoor(env: Env): Env {
+export function withoutTargetSocket(env: Env): Env {
   const { dir, controlSocket } = bmuxdPaths(env);
   const parent = dirname(env['BMUX_RUNTIME_DIR'] ?? '');
-  if (!DOORS_FOLDER.test(basename(parent)) || ![dir, dirname(controlSocket)].includes(dirname(parent)))
+  if (!TARGETS_FOLDER.test(basename(parent)) || ![dir, dirname(controlSocket)].includes(dirname(parent)))
     return env;
   const { BMUX_RUNTIME_DIR: _, BMUX_TARGET: __, BMUX_RUNTIME_NAME: ___, [BEFORE]: kept = '', ...rest } = env;
   return { ...rest, ...variablesIn(kept) };

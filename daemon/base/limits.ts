@@ -37,7 +37,7 @@ export const LIMITS = {
   /** ms after which the likeliest candidate of a hello race gets company. */
   hedgeMs: 1000,
   /** ms until a target socket has to be there: its engine may just be starting. */
-  doorMs: 4000,
+  targetSocketMs: 4000,
   /** ms control may need to make a plan, beyond what a lookup at the control plane may take: it reads a few files. */
   prepareMs: 5000,
   /** ms an HTTP request on the control socket may take to arrive whole. */
@@ -61,7 +61,7 @@ export const LIMITS = {
   /** ms the old socket of a target goes on accepting when a new one has taken its path. */
   takenOverMs: 500,
   /** ms that a refused client may take to close its side. */
-  letGoMs: 1000,
+  lingerCloseMs: 1000,
   /** ms for the daemon's answer to `bmuxd status`; it takes a few, and waits for no target. */
   statusMs: 2000,
   /** ms for the answer to a Ping of `bmuxd warm`, `env` and `exec`: a promise that is broken is followed by another dial. */

@@ -131,7 +131,7 @@ export interface BmuxdPaths {
   readonly dir: string;
   readonly controlSocket: string;
   /** Whoever answers here is the daemon of this dir, wherever its control socket is. */
-  readonly ownerSocket: string;
+  readonly instanceSocket: string;
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
@@ -153,7 +153,7 @@ export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platfor
   return {
     dir,
     controlSocket: set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock'),
-    ownerSocket: join(dir, 'owner.sock'),
+    instanceSocket: join(dir, 'instance.sock'),
     enginesDir: join(dir, 'engines'),
     settings:
       set(env, 'BMUXD_CONFIG') ??

@@ -4,7 +4,7 @@ import { controlSocketOf } from '../../client-shim/control-socket.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { inTime } from '../base/async/deadline.ts';
 import type { Env } from '../base/paths.ts';
-import { ask, NoAnswer, type Answer, type Question } from '../sockets/http-request.ts';
+import { httpRequest, NoAnswer, type Answer, type Question } from '../sockets/http-request.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
@@ -20,7 +20,7 @@ export async function askControl(
   const socketPath = controlSocketOf(env);
   let answer;
   try {
-    answer = await answerOf(ask({ socketPath, method, path, headers, timeoutMs }), socketPath);
+    answer = await answerOf(httpRequest({ socketPath, method, path, headers, timeoutMs }), socketPath);
   } catch (error) {
     throw unasked(error, socketPath);
   }

@@ -1,7 +1,7 @@
 // A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (spec/wire.md §4).
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
-import { unread } from '../base/streams/take-buffered.ts';
+import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
@@ -117,7 +117,7 @@ class CompressedStream extends Duplex {
     if (this.destroyed) return;
     this.#failed = error;
     this.#attempt(() => {
-      for (const chunk of unread(this.#inner)) this.#blocks.push(chunk);
+      for (const chunk of takeBuffered(this.#inner)) this.#blocks.push(chunk);
     });
     if (this.destroyed) return;
     this.#waitForReader(error);

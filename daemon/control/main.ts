@@ -11,22 +11,22 @@ import { LIMITS } from '../base/limits.ts';
 import { whitelisted } from '../api/request.ts';
 import type { Settings } from '../config/settings/table.ts';
 import { isActivated, listenActivated } from './instance/socket-activation.ts';
-import { withoutDoor } from '../api/target-socket-env.ts';
-import { Doors } from './target-sockets/target-sockets.ts';
-import { Ending } from './shutdown.ts';
+import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import { TargetSockets } from './target-sockets/target-sockets.ts';
+import { Shutdown } from './shutdown.ts';
 import { Events } from './http/events.ts';
-import { KeptWarm } from './engines/keep-warm.ts';
+import { KeepWarm } from './engines/keep-warm.ts';
 import { KnownContexts } from './target-sockets/client-file.ts';
-import { TargetDoors } from './target-sockets/reconciler.ts';
+import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 import { CallerFiles } from './contexts/caller-files.ts';
 import { Contexts } from './contexts/contexts.ts';
-import { Elsewhere } from './engines/usage.ts';
-import { Engines } from './engines/supervisor.ts';
-import { Generations } from './engines/engine-directory.ts';
-import { makeHome } from './instance/runtime-dir.ts';
-import { Ownership } from './instance/instance-lock.ts';
+import { EngineUsage } from './engines/usage.ts';
+import { EngineSupervisor } from './engines/supervisor.ts';
+import { EngineDirectory } from './engines/engine-directory.ts';
+import { makeRuntimeDir } from './instance/runtime-dir.ts';
+import { InstanceLock } from './instance/instance-lock.ts';
 import { proxyFetch } from './planning/proxy-fetch.ts';
-import { Report } from './http/status.ts';
+import { StatusReport } from './http/status.ts';
 import { makeServer } from './http/server.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { listTargets } from './planning/list-targets.ts';
@@ -57,8 +57,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const sinceMs = Date.now();
   const paths = bmuxdPaths(env);
   // A daemon that is started where `bmuxd env` was evaluated must not take its own target socket for a server.
-  const own = whitelisted(withoutDoor(env));
-  await makeHome(paths);
+  const own = whitelisted(withoutTargetSocket(env));
+  await makeRuntimeDir(paths);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel: options.logLevel });
   const settings = (): Settings => inForce.now;
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
@@ -67,16 +67,16 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     sink.write(line);
   };
   const events = new Events();
-  let ownership: Ownership | undefined;
-  const doors = new Doors({
+  let instanceLock: InstanceLock | undefined;
+  const targetSockets = new TargetSockets({
     log,
-    mayTakeBack: async () => (await ownership?.isOurs()) ?? false,
+    mayTakeBack: async () => (await instanceLock?.isOurs()) ?? false,
     event: (event) => {
       events.add(event);
     },
   });
-  const generations = new Generations({ dir: paths.enginesDir });
-  const engines = new Engines({
+  const generations = new EngineDirectory({ dir: paths.enginesDir });
+  const engines = new EngineSupervisor({
     paths,
     version,
     env,
@@ -85,15 +85,15 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     log,
     writeLine,
     onReady: (engine) => {
-      doors.attach(engine);
+      targetSockets.attach(engine);
       events.add({ type: 'engine ready' });
-      elsewhere.look();
+      usage.look();
       takeOver();
-      // Also the doors that could not be made without it.
+      // Also the target sockets that could not be made without it.
       plansHaveChanged();
     },
     onLeave: (engine, why) => {
-      doors.detach(engine);
+      targetSockets.detach(engine);
       events.add({ type: 'engine gone', detail: why });
     },
     onEvent: (event) => {
@@ -101,15 +101,15 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     onStatus: (generation, status) => {
       generations.heard(generation, status);
-      elsewhere.look();
+      usage.look();
     },
-    onStaleDoor: (door) => {
-      targetDoors.renew(door).catch((error: unknown) => {
-        log.info({ door, err: asFailure(error).data }, 'the target could not be resolved anew');
+    onStaleTargetSocket: (targetSocket) => {
+      reconciler.renew(targetSocket).catch((error: unknown) => {
+        log.info({ targetSocket, err: asFailure(error).data }, 'the target could not be resolved anew');
       });
     },
   });
-  const elsewhere = new Elsewhere({
+  const usage = new EngineUsage({
     generations,
     current: () => engines.generation,
     tell: (message) => {
@@ -123,7 +123,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     own,
     cwd,
     max,
-    isPinned: (key, agrees): boolean => targetDoors.serves(key, agrees),
+    isPinned: (key, agrees): boolean => reconciler.serves(key, agrees),
     log,
     onChange: () => {
       plansHaveChanged();
@@ -132,25 +132,25 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       events.add(event);
     },
   });
-  let doorsAreOpen = false;
+  let targetSocketsAreOpen = false;
   const plansHaveChanged = (): void => {
-    if (!doorsAreOpen) return;
-    void targetDoors.refresh();
-    keptWarm.refresh();
+    if (!targetSocketsAreOpen) return;
+    void reconciler.refresh();
+    keepWarm.refresh();
   };
-  /** Engines of an earlier control go on accepting until the paths lead to the doors of this one, and somebody accepts there. */
+  /** Engines of an earlier control go on accepting until the paths lead to the target sockets of this one, and somebody accepts there. */
   const takeOver = (): void => {
     const { generation } = engines;
-    if (!doorsAreOpen || generation === undefined) return;
+    if (!targetSocketsAreOpen || generation === undefined) return;
     generations.drainOthers(generation).catch((error: unknown) => {
       log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
     });
   };
   const files = new CallerFiles();
   const fetch = proxyFetch(env);
-  const targetDoors: TargetDoors = new TargetDoors({
+  const reconciler: TargetSocketReconciler = new TargetSocketReconciler({
     dir: paths.dir,
-    doors,
+    targetSockets,
     contexts,
     files,
     settings,
@@ -164,15 +164,15 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       },
     }),
   });
-  const keptWarm = new KeptWarm({
+  const keepWarm = new KeepWarm({
     settings,
-    plan: (target) => targetDoors.planFor({ target }),
+    plan: (target) => reconciler.planFor({ target }),
     tell: (message) => {
       engines.tell(message);
     },
     log,
   });
-  const report = new Report({
+  const report = new StatusReport({
     engines,
     generations,
     contexts,
@@ -212,7 +212,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     await reloadSettings();
     await contexts.reload();
     // Those that cannot be made just now, for want of an engine, follow.
-    await inTime(targetDoors.refresh(), LIMITS.doorMs, () => new Error('late')).catch(() => undefined);
+    await inTime(reconciler.refresh(), LIMITS.targetSocketMs, () => new Error('late')).catch(() => undefined);
     log.info('reloaded');
   };
   const app = await makeServer({
@@ -227,10 +227,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       };
     },
     endStream: (id) => generations.end(id),
-    door: (request) => targetDoors.ensure(request),
+    targetSocket: (request) => reconciler.ensure(request),
     follow: (response) => events.listen(response),
     drop: async (request) => {
-      engines.tell({ type: 'drop', plan: await targetDoors.planFor(request) });
+      engines.tell({ type: 'drop', plan: await reconciler.planFor(request) });
     },
     reload: async () => {
       await reload();
@@ -256,19 +256,19 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     leaveLost = resolve;
   });
   // Before anybody can ask for it.
-  const ending = new Ending({
+  const ending = new Shutdown({
     log,
     server: app.server,
-    refuse: [upgrade, targetDoors, keptWarm, events, sender],
+    refuse: [upgrade, reconciler, keepWarm, events, sender],
     unbind: async () => {
-      await ownership?.release();
+      await instanceLock?.release();
     },
-    doors: {
+    targetSockets: {
       leave: () => {
-        doors.leave();
+        targetSockets.leave();
       },
-      close: () => doors.close(),
-      clear: () => targetDoors.clear(),
+      close: () => targetSockets.close(),
+      clear: () => reconciler.clear(),
     },
     engines,
     generations,
@@ -276,7 +276,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   try {
     const activated = isActivated(env, process.pid);
-    ownership = await Ownership.claim({
+    instanceLock = await InstanceLock.claim({
       paths,
       server: app.server,
       activated,
@@ -288,7 +288,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     });
     if (activated) await listenActivated(app.server);
   } catch (error) {
-    await Promise.all([app.close(), watch.close(), ownership?.release()]);
+    await Promise.all([app.close(), watch.close(), instanceLock?.release()]);
     throw error;
   }
   await generations.sweep();
@@ -297,13 +297,13 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   sayBrokenSettings();
   void contexts
     .openOwn()
-    .then(() => targetDoors.open())
+    .then(() => reconciler.open())
     .then(() => {
-      doorsAreOpen = true;
+      targetSocketsAreOpen = true;
       // What has changed meanwhile was told to nobody.
-      void targetDoors.refresh();
+      void reconciler.refresh();
       takeOver();
-      keptWarm.open();
+      keepWarm.open();
     })
     .catch((error: unknown) => {
       log.error({ err: asFailure(error).data }, 'target sockets');

@@ -7,14 +7,14 @@ import { LIMITS } from '../base/limits.ts';
 /** ms between two looks whether all engines have gone. */
 const LOOK_MS = 20;
 
-export interface EndingOptions {
+export interface ShutdownOptions {
   readonly log: Logger;
   readonly server: Server;
   /** What takes requests: closed in this order, perhaps twice, it refuses what waits and what comes. */
   readonly refuse: readonly { close(): void }[];
   /** Removes the control socket, if it is ours. */
   readonly unbind: () => Promise<void>;
-  readonly doors: {
+  readonly targetSockets: {
     leave(): void;
     /** Takes every target socket away. */
     close(): Promise<void>;
@@ -34,15 +34,15 @@ export interface EndingOptions {
   readonly watchers: readonly { close(): Promise<void> }[];
 }
 
-export class Ending {
+export class Shutdown {
   /** Resolves when `stop` was called and everything has ended. */
   readonly stopped: Promise<void>;
-  readonly #options: EndingOptions;
+  readonly #options: ShutdownOptions;
   #resolveStopped: () => void = () => {};
   #closing: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor(options: EndingOptions) {
+  constructor(options: ShutdownOptions) {
     this.#options = options;
     this.stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve;
@@ -68,10 +68,10 @@ export class Ending {
   }
 
   async #leave(): Promise<void> {
-    const { log, doors, engines, server, watchers } = this.#options;
+    const { log, targetSockets, engines, server, watchers } = this.#options;
     log.info('bmuxd leaves; live streams go on');
     await this.#takeNoMore();
-    doors.leave();
+    targetSockets.leave();
     engines.close();
     // Never wait for `server.close()`: it does not end while a passed socket lives.
     server.close();
@@ -80,12 +80,12 @@ export class Ending {
   }
 
   async #stopAll(): Promise<void> {
-    const { log, doors, engines, generations } = this.#options;
+    const { log, targetSockets, engines, generations } = this.#options;
     log.info('bmuxd stops: every stream is ended');
     engines.halt();
     engines.killStarting();
     await this.#takeNoMore();
-    await doors.close();
+    await targetSockets.close();
     // One that does not even answer will not end its streams: those of ours are killed, others are left (and named) as they are.
     const silent = await generations.stopAll();
     // And those of ours whose socket is not at its path just now.
@@ -98,7 +98,7 @@ export class Ending {
       log.warn({ generations: late }, 'engines that did not end in time were killed');
       await this.#allGone(LIMITS.engineAnswerMs, []);
     }
-    await doors.clear();
+    await targetSockets.clear();
     await this.close();
   }
 

@@ -31,15 +31,15 @@ export type ToEngine =
   /** A client of the control socket. Comes with its socket. */
   | ({ readonly type: 'stream' } & HandedOver)
   /** A target socket to accept on; comes with the listening handle when it is new. Without one it renews the plan. */
-  | { readonly type: 'door'; readonly door: string; readonly plan: Plan }
-  | { readonly type: 'close door'; readonly door: string }
+  | { readonly type: 'target socket'; readonly targetSocket: string; readonly plan: Plan }
+  | { readonly type: 'close target socket'; readonly targetSocket: string }
   /** Opens a stream and ends it, so that the next one finds everything warm. */
   | { readonly type: 'warm'; readonly plan: Plan }
   /** Lets go of what is warm for that target; live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
-  /** Places that other engines hold, by address; they count with its own. */
-  | { readonly type: 'elsewhere'; readonly places: Readonly<Record<string, number>> }
+  /** Connections that other engines hold, by address; they count with its own. */
+  | { readonly type: 'other engines'; readonly connections: Readonly<Record<string, number>> }
   /** Another engine takes over: it accepts nothing more, and leaves after its last stream. */
   | { readonly type: 'drain' }
   /** It ends its streams gracefully and leaves. */
@@ -54,8 +54,8 @@ export type OneFromEngine =
   | { readonly type: 'settled'; readonly handoff: number }
   /** Something unexpected was thrown: it takes no more streams and finishes those it has. */
   | { readonly type: 'unwell'; readonly why: string }
-  /** The plan of a door led nowhere: a share link may lead elsewhere by now. */
-  | { readonly type: 'stale door'; readonly door: string }
+  /** The plan of a target socket led nowhere: a share link may lead elsewhere by now. */
+  | { readonly type: 'stale target socket'; readonly targetSocket: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
   /** One line or several, each with its end. */
   | { readonly type: 'log'; readonly line: string };
@@ -66,12 +66,12 @@ export type FromEngine =
 
 const TO_ENGINE = new Set<ToEngine['type']>([
   'stream',
-  'door',
-  'close door',
+  'target socket',
+  'close target socket',
   'warm',
   'drop',
   'settings',
-  'elsewhere',
+  'other engines',
   'drain',
   'stop',
 ]);
@@ -81,7 +81,7 @@ const FROM_ENGINE = new Set<FromEngine['type']>([
   'taken',
   'settled',
   'unwell',
-  'stale door',
+  'stale target socket',
   'event',
   'log',
 ]);

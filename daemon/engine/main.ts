@@ -6,23 +6,23 @@ import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { Arrivals } from './accept/arrivals.ts';
 import type { Channel } from './channel.ts';
-import { Doors } from './accept/target-sockets.ts';
+import { TargetSockets } from './accept/target-sockets.ts';
 import { adopt } from '../sockets/accepted-socket.ts';
-import { Learnt } from '../hello/protocol-cache.ts';
+import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { addressOf } from '../engine-protocol/address.ts';
-import { HelloMemory } from '../hello/hello-cache.ts';
+import { HelloCache } from '../hello/hello-cache.ts';
 import { NetworkWatch } from './network-watch.ts';
-import { Places } from './upstream/connections.ts';
+import { Connections } from './upstream/connections.ts';
 import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
 import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Settings } from '../config/settings/table.ts';
-import { EngineSpares } from './upstream/upstream-spares.ts';
-import { openByRace, type OpenDeps } from './upstream/open.ts';
+import { UpstreamSpares } from './upstream/upstream-spares.ts';
+import { openByDetection, type OpenDeps } from './upstream/open.ts';
 import { engineSink } from './log-sink.ts';
 import { endGracefully } from '../transport/end.ts';
 import { Outbox } from './outbox.ts';
-import { Reached } from './upstream/upstreams.ts';
+import { Upstreams } from './upstream/upstreams.ts';
 import { serveEngine, type EngineServer } from './api.ts';
 import { Streams } from './streams.ts';
 import { Transports } from './upstream/transports.ts';
@@ -56,14 +56,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
   });
   const log = makeLogger({ level: settings['log.level'], process: `engine ${start.generation}`, sink });
-  const learnt = new Learnt({
-    path: join(start.stateDir, 'learnt.json'),
+  const protocolCache = new ProtocolCache({
+    path: join(start.stateDir, 'protocol-cache.json'),
     warn: (message) => {
       log.warn(message);
     },
   });
-  await learnt.load();
-  const places = new Places();
+  await protocolCache.load();
+  const connections = new Connections();
   const event: OpenDeps['event'] = (happened) => {
     // What the log says of it must not come later: whoever was refused may look there in the next moment.
     if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
@@ -77,13 +77,13 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       if (happened.type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
       event(happened);
     },
-    ask: (route) => doors.ask(route),
+    ask: (route) => targetSockets.ask(route),
     tried: (route, failure) => {
       tried(addressOf(route), failure);
     },
   });
-  const reached = new Reached({
-    places,
+  const upstreams = new Upstreams({
+    connections,
     roundTripMs: (route) => transports.roundTripMs(route),
     spares: (address) => spares.count(address),
     warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
@@ -93,17 +93,17 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
   /** What the daemon does by itself is seen in the status; that it begins to fail is told. */
   const tried = (address: string, failure?: Failure): void => {
-    if (!reached.tried(address, failure?.data) || failure === undefined) return;
+    if (!upstreams.tried(address, failure?.data) || failure === undefined) return;
     const { code, message } = failure;
     log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
-    event({ type: 'connection failed', target: reached.targetAt(address), code, detail: message });
+    event({ type: 'connection failed', target: upstreams.targetAt(address), code, detail: message });
   };
   const network = new NetworkWatch({
     onChange: () => {
       log.info('the network has changed: what is warm is checked before its next use');
       event({ type: 'network changed' });
-      transports.distrust();
-      spares.distrust();
+      transports.markStale();
+      spares.markStale();
     },
   });
 
@@ -112,14 +112,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     leaving = true;
     clearTimeout(grace);
     network.close();
-    doors.closeAll();
+    targetSockets.closeAll();
     spares.close();
     warmUps.close();
     await Promise.race([
       spares
         .over()
         .then(() => transports.close())
-        .then(() => learnt.flushed()),
+        .then(() => protocolCache.flushed()),
       new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref()),
     ]).catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the transports'));
     // Last, since whoever waits for this engine looks for its socket.
@@ -135,18 +135,18 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     if (state !== 'draining' || streams.size > 0) return;
     clearTimeout(grace);
     // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
-    const seconds = doors.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
+    const seconds = targetSockets.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
     // The client of the last stream may still ask how that ended.
     const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
     grace = setTimeout(() => {
       if (streams.size === 0) void leave();
     }, ms);
   };
-  const spares = new EngineSpares({
+  const spares = new UpstreamSpares({
     settings: () => settings,
-    taken: (address) => places.taken(address),
-    candidateOf: (address) => learnt.get(address),
-    open: (plan, candidate, signal) => openByRace(plan, opening, signal, [candidate]),
+    taken: (address) => connections.taken(address),
+    candidateOf: (address) => protocolCache.get(address),
+    open: (plan, candidate, signal) => openByDetection(plan, opening, signal, [candidate]),
     trustOf: (route, label) => transports.trustOf(route, label),
     end: (stream) => {
       transports.end(endGracefully(stream, LIMITS.endMs));
@@ -158,18 +158,18 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
   const opening: OpenDeps = {
     transports,
-    learnt,
-    memory: new HelloMemory(),
+    protocolCache,
+    helloCache: new HelloCache(),
     spares,
-    places,
-    reached,
+    connections,
+    upstreams,
     log,
     event,
   };
   const streams = new Streams({
     ...opening,
     generation: start.generation,
-    spill: () => settings['streams.spill'],
+    spill: () => settings['streams.client_buffer_limit'],
     onIdle: maybeLeave,
   });
   const drain = (why: string): void => {
@@ -183,7 +183,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     stopping = true;
     state = 'draining';
     outbox.send({ type: 'unwell', why: 'it was told to end' });
-    doors.closeAll();
+    targetSockets.closeAll();
     const all = streams.endAll('bmuxd stop');
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref())]);
     await leave();
@@ -199,7 +199,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       streams: streams.size,
     },
     // One that has been taken over speaks only of what it still holds.
-    reached: reached.rows().filter(({ places }) => state === 'serving' || places > 0),
+    upstreams: upstreams.rows().filter(({ connections }) => state === 'serving' || connections > 0),
   });
 
   const arrivals = new Arrivals({
@@ -212,29 +212,29 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
   });
   const warmUps = new WarmUps(opening);
-  const doors = new Doors({
+  const targetSockets = new TargetSockets({
     log,
     serve: (plan, socket, renew) => {
       arrivals.greet(plan, socket, renew);
     },
-    stale: (door) => outbox.send({ type: 'stale door', door }),
+    stale: (targetSocket) => outbox.send({ type: 'stale target socket', targetSocket }),
     renewed: (before, now) => {
       transports.moved(before.target.route, now.target);
-      reached.moved(before, now);
+      upstreams.moved(before, now);
     },
     left: (plan) => {
       const address = addressOf(plan.target.route);
       warmUps.left(address);
       spares.drop(address);
       transports.left(plan.target);
-      reached.left(plan);
+      upstreams.left(plan);
     },
   });
   const takenOver = (): void => {
     drain('told so');
     // Whoever has just looked the path up may still be on the way.
     setTimeout(() => {
-      doors.closeAll();
+      targetSockets.closeAll();
       // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
       spares.close();
       transports.rest();
@@ -249,8 +249,8 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         if (stopping) adopt(handle)?.destroy();
         else arrivals.take(message, handle);
         break;
-      case 'door':
-        doors.open(message.door, message.plan, handle instanceof Server ? handle : undefined);
+      case 'target socket':
+        targetSockets.open(message.targetSocket, message.plan, handle instanceof Server ? handle : undefined);
         break;
       case 'warm':
         warmUps.start(message.plan);
@@ -259,12 +259,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         spares.drop(addressOf(message.plan.target.route));
         transports.drop(message.plan.target);
         break;
-      case 'close door':
-        doors.close(message.door);
+      case 'close target socket':
+        targetSockets.close(message.targetSocket);
         break;
-      case 'elsewhere':
-        places.heldElsewhere(message.places);
-        for (const address of Object.keys(message.places)) spares.makeRoom(address);
+      case 'other engines':
+        connections.setOtherEngines(message.connections);
+        for (const address of Object.keys(message.connections)) spares.makeRoom(address);
         break;
       case 'settings':
         settings = message.settings;

@@ -8,8 +8,8 @@ import { Incompatible } from '../hello/detection-error.ts';
 import { Splice, type SpliceOptions } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
 import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
-import type { Caller } from './accept/client.ts';
-import type { Asked } from './accept/target-socket-client.ts';
+import type { AcceptedClient } from './accept/client.ts';
+import type { Accepted } from './accept/target-socket-client.ts';
 import { openStream, type OpenDeps } from './upstream/open.ts';
 import type { Opened } from './upstream/opened.ts';
 
@@ -68,7 +68,7 @@ export class Streams {
   }
 
   /** Opens the plan's stream, answers the client, and joins the two. */
-  add(asked: Asked): void {
+  add(asked: Accepted): void {
     const entry: Entry = {
       id: `${this.#options.generation}-${String(this.#next++)}`,
       plan: asked.plan,
@@ -81,7 +81,7 @@ export class Streams {
     this.#entries.set(entry.id, entry);
     entry.over = this.#serve(entry, asked)
       .catch((error: unknown) => {
-        asked.caller.socket.destroy();
+        asked.client.socket.destroy();
         if (entry.opened !== undefined && entry.splice === undefined) this.#endUnused(entry.opened);
         this.#options.log.error(
           { streamId: entry.id, requestId: entry.plan.requestId, err: asFailure(error).data },
@@ -110,15 +110,15 @@ export class Streams {
     await Promise.allSettled(entries.map((entry) => entry.over));
   }
 
-  async #serve(entry: Entry, { caller, plan, open = openStream }: Asked): Promise<void> {
-    const { log, reached, event } = this.#options;
+  async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
+    const { log, upstreams, event } = this.#options;
     const { requestId } = plan;
     const target = askedFor(plan.target);
     const leadsTo = (other: Plan): void => {
       entry.plan = other;
     };
     const context = { streamId: entry.id, requestId, target };
-    caller.socket.on('error', ignore);
+    client.socket.on('error', ignore);
     let opened: Opened;
     try {
       opened = await open(plan, this.#options, entry.abort.signal, leadsTo);
@@ -127,8 +127,8 @@ export class Streams {
       // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
       const own =
         (error instanceof Incompatible && plan.contract !== undefined) || 'failure' in plan.principal;
-      if (!entry.abort.signal.aborted && !own) reached.failed(entry.plan, failure.data);
-      if (this.#isGivenUp(caller, context)) return;
+      if (!entry.abort.signal.aborted && !own) upstreams.failed(entry.plan, failure.data);
+      if (this.#isGivenUp(client, context)) return;
       const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
         { ...context, code: failure.code, causes: failure.data.causes },
@@ -136,25 +136,25 @@ export class Streams {
       );
       if (!absent)
         event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
-      caller.refused(absent ? fail('nothing_there') : failure);
+      client.refused(absent ? fail('nothing_there') : failure);
       return;
     }
     entry.opened = opened;
-    reached.succeeded(entry.plan, opened.candidate);
-    if (this.#isGivenUp(caller, context)) {
+    upstreams.succeeded(entry.plan, opened.candidate);
+    if (this.#isGivenUp(client, context)) {
       this.#endUnused(opened);
       return;
     }
     // Before the answer, with which it leaves.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
-    caller.granted(infoOf(entry, opened));
-    const end = await this.#join(entry, caller, opened.stream);
+    client.granted(infoOf(entry, opened));
+    const end = await this.#join(entry, client, opened.stream);
     log.info({ ...context, ...end }, 'stream over');
     event({ type: 'stream over', target, requestId, streamId: entry.id, detail: end.why ?? end.reason });
   }
 
   /** This engine was stopped for so long that control has answered: what the client asked for must not happen behind its back. */
-  #isGivenUp({ socket, givenUp }: Caller, context: object): boolean {
+  #isGivenUp({ socket, givenUp }: AcceptedClient, context: object): boolean {
     if (givenUp?.() !== true) return false;
     this.#options.log.warn(context, 'control has given this request up meanwhile');
     socket.destroy();
@@ -165,7 +165,7 @@ export class Streams {
     this.#options.transports.end(endGracefully(stream));
   }
 
-  #join(entry: Entry, { socket, head }: Caller, remote: Duplex): Splice['done'] {
+  #join(entry: Entry, { socket, head }: AcceptedClient, remote: Duplex): Splice['done'] {
     // The first bytes came with the request; everything else follows them in order.
     if (head.length > 0) socket.unshift(head);
     const onLost: SpliceOptions['onLost'] = (reason, why) => {
@@ -176,7 +176,7 @@ export class Streams {
       const [oldest] = this.#lost.keys();
       if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest);
     };
-    const splice = new Splice({ client: socket, remote, spill: this.#options.spill(), onLost });
+    const splice = new Splice({ client: socket, remote, clientBufferLimit: this.#options.spill(), onLost });
     entry.splice = splice;
     startReading(socket);
     remote.resume();

@@ -406,7 +406,7 @@ export const REGISTRY = {
     "bmux error: no answer to the Hello from target '{label}' within {ms} ms.",
     'The host may demand SSH auth: set iroh_ssh_auth = true (or auth=ssh in the URL).',
   ),
-  hello_promise_broken: row(
+  optimistic_open_failed: row(
     502,
     1,
     'bmux error: the server no longer answers the Hello as it did before: {why}.',
@@ -590,7 +590,7 @@ export const REGISTRY = {
     'bmuxd has {count} requests waiting for its engine; it takes no more.',
     'Try again in a second.',
   ),
-  doors_full: row(
+  target_sockets_full: row(
     503,
     1,
     'there are {count} target sockets already; no further one is made.',

@@ -8,7 +8,7 @@ import type { Outcome } from './attempt.ts';
 import type { HelloOutcome } from './handshake.ts';
 
 /** What a verdict needs to know of the request. */
-export interface Asked {
+export interface DetectionSubject {
   readonly label: string;
   readonly runtime: Plan['runtime'];
   /** An iroh route without SSH auth: silence may mean that the host demands it (spec/wire.md §5). */
@@ -48,9 +48,9 @@ export function epochMismatch(client: Epoch, server: Epoch): Failure {
 }
 
 /** The failure of a Hello that got an answer which is none, or no answer within `elapsedMs`. */
-export function verdictOf(
+export function detectionError(
   outcome: Exclude<HelloOutcome, { type: 'negotiated' }>,
-  asked: Asked,
+  asked: DetectionSubject,
   elapsedMs: number,
 ): Failure {
   switch (outcome.type) {
@@ -82,17 +82,17 @@ export function verdictOf(
 const TELLING: readonly HelloOutcome['type'][] = ['ended', 'malformed', 'silent'];
 
 /** The one failure of a race that nobody has won and no answer has decided. An attempt without an outcome was silent so far. */
-export function finalVerdict(
+export function finalDetectionError(
   outcomes: readonly (Outcome | undefined)[],
-  asked: Asked,
+  asked: DetectionSubject,
   elapsedMs: number,
 ): Failure {
   for (const type of TELLING) {
     const found = outcomes.find((outcome) => outcome?.type === type);
     if (found !== undefined && 'failure' in found) return found.failure;
-    if (found !== undefined && found.type !== 'negotiated') return verdictOf(found, asked, elapsedMs);
+    if (found !== undefined && found.type !== 'negotiated') return detectionError(found, asked, elapsedMs);
   }
   const unopened = outcomes.find((outcome) => outcome?.type === 'unopened');
   if (unopened?.type === 'unopened') return unopened.failure;
-  return verdictOf({ type: 'silent' }, asked, elapsedMs);
+  return detectionError({ type: 'silent' }, asked, elapsedMs);
 }

@@ -9,9 +9,14 @@ import type { Epoch } from '../bmux-ipc/epoch.ts';
 import { Attempt, type AttemptOptions } from './attempt.ts';
 import { sameCandidate, type Candidate, type Stage } from './candidates.ts';
 import type { Negotiated } from './handshake.ts';
-import { epochMismatch, finalVerdict, verdictOf, type Asked } from './detection-error.ts';
+import {
+  epochMismatch,
+  finalDetectionError,
+  detectionError,
+  type DetectionSubject,
+} from './detection-error.ts';
 
-export interface RaceOptions extends Pick<AttemptOptions, 'open' | 'hello' | 'end'> {
+export interface DetectionOptions extends Pick<AttemptOptions, 'open' | 'hello' | 'end'> {
   readonly stages: readonly Stage[];
   /** The only epoch that the caller speaks, if it says so. */
   readonly wanted: Epoch | undefined;
@@ -19,10 +24,10 @@ export interface RaceOptions extends Pick<AttemptOptions, 'open' | 'hello' | 'en
   readonly signal: AbortSignal;
   /** Told of each attempt that is given up: settles when what it held, or still gets, has been ended. */
   readonly givenUp: (ending: Promise<void>) => void;
-  readonly asked: Asked;
+  readonly subject: DetectionSubject;
 }
 
-export interface Won {
+export interface Detected {
   readonly stream: Duplex;
   readonly candidate: Candidate;
   readonly negotiated: Negotiated;
@@ -41,11 +46,11 @@ const SLACK_MS = 500;
 const DEFINITE: ReadonlySet<string | undefined> = new Set(['ended', 'malformed']);
 
 /** What is known so far: a winner, or a failure that counts from `at` (performance.now()) on, if nothing better has come until then. */
-type Judgement = { readonly won: Won } | { readonly failure: Failure; readonly at: number };
+type Judgement = { readonly won: Detected } | { readonly failure: Failure; readonly at: number };
 
 /** Runs the stages until one candidate is negotiated. Rejects with the failure that the user should read. */
-export async function race(options: RaceOptions): Promise<Won> {
-  const running = new Race(options);
+export async function detectProtocol(options: DetectionOptions): Promise<Detected> {
+  const running = new ProtocolDetection(options);
   try {
     return await running.run();
   } finally {
@@ -53,19 +58,19 @@ export async function race(options: RaceOptions): Promise<Won> {
   }
 }
 
-class Race {
-  readonly #options: RaceOptions;
+class ProtocolDetection {
+  readonly #options: DetectionOptions;
   readonly #attempts: Attempt[] = [];
   /** ms that the likeliest candidates get before they get company. A short budget must leave time for the rest. */
   readonly #hedgeMs: number;
   readonly #since = performance.now();
 
-  constructor(options: RaceOptions) {
+  constructor(options: DetectionOptions) {
     this.#options = options;
     this.#hedgeMs = Math.min(LIMITS.hedgeMs, options.deadline.budgetMs / 4);
   }
 
-  async run(): Promise<Won> {
+  async run(): Promise<Detected> {
     const { stages } = this.#options;
     for (const [index, stage] of stages.entries()) {
       const again = this.#attempts.filter((attempt) => attempt.doubtful).map(({ candidate }) => candidate);
@@ -91,7 +96,7 @@ class Race {
    * compresses keeps the place of a Hello that does not until the server's handshake limit, however that stream is ended: when there was
    * silence, such a Hello is not said again before that has passed, unless there is no time for it.
    */
-  async #oneByOne(): Promise<Won | undefined> {
+  async #oneByOne(): Promise<Detected | undefined> {
     if (this.#attempts.length < 2) return undefined;
     const plain = this.#attempts.filter(({ candidate }) => candidate.compression === 'none');
     const order = unique(this.#attempts.map(({ candidate }) => candidate));
@@ -113,7 +118,7 @@ class Race {
   }
 
   /** Tries each alone. `later`: tries for which time must be left. */
-  async #each(order: readonly Candidate[], later = 0): Promise<Won | undefined> {
+  async #each(order: readonly Candidate[], later = 0): Promise<Detected | undefined> {
     for (const [index, candidate] of order.entries()) {
       await this.#endAll();
       const left = this.#options.deadline.remaining();
@@ -137,7 +142,7 @@ class Race {
    * Waits until one attempt has won, or all have failed, or the time is over: so many ms, or for `quiet` a while after the first failure
    * (those that have to come come soon after it), or a server's own handshake limit. Throws what must not be waited out.
    */
-  async #settle(patience: number | 'quiet'): Promise<Won | undefined> {
+  async #settle(patience: number | 'quiet'): Promise<Detected | undefined> {
     const { deadline, signal } = this.#options;
     const end = performance.now() + deadline.remaining() + SLACK_MS;
     const since = performance.now();
@@ -167,7 +172,7 @@ class Race {
   }
 
   #judge(): Judgement | undefined {
-    const { wanted, asked } = this.#options;
+    const { wanted, subject } = this.#options;
     const answered = this.#attempts.filter((attempt) => attempt.outcome !== undefined);
     for (const attempt of answered) {
       const { candidate, outcome, elapsedMs } = attempt;
@@ -186,14 +191,14 @@ class Race {
           if (!this.#attempts.some((attempt) => attempt.opened)) return { failure: outcome.failure, at: 0 };
           break;
         case 'incompatible':
-          if (right) return { failure: verdictOf(outcome, asked, this.#elapsed()), at: 0 };
+          if (right) return { failure: detectionError(outcome, subject, this.#elapsed()), at: 0 };
           break;
         case 'negotiated':
           later ??= { failure: epochMismatch(wanted ?? candidate.epoch, candidate.epoch), at };
           break;
         case 'refused':
         case 'other version':
-          later ??= { failure: verdictOf(outcome, asked, this.#elapsed()), at };
+          later ??= { failure: detectionError(outcome, subject, this.#elapsed()), at };
           break;
         default:
       }
@@ -203,7 +208,7 @@ class Race {
 
   #giveUp(): never {
     const outcomes = this.#attempts.map(({ outcome }) => outcome);
-    throw finalVerdict(outcomes, this.#options.asked, this.#elapsed());
+    throw finalDetectionError(outcomes, this.#options.subject, this.#elapsed());
   }
 
   #elapsed(): number {

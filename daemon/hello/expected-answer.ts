@@ -6,9 +6,9 @@ import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } fro
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
-import type { Pending } from './ping.ts';
+import type { PendingPing } from './ping.ts';
 
-export type Verdict =
+export type AnswerCheck =
   | { readonly type: 'incomplete' }
   /** `rest`: what came after the answer, the client's. */
   | { readonly type: 'kept'; readonly rest: Buffer }
@@ -47,7 +47,7 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotia
 }
 
 /** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. `pending`: one was sent before, and is not answered. */
-export function pingOpening(epoch: Epoch, pending?: Pending): Opening {
+export function pingOpening(epoch: Epoch, pending?: PendingPing): Opening {
   const id = pending?.requestId ?? HANDED_OUT_ID;
   return {
     bytes: pending === undefined ? encodeRequestFrame(epoch, id, { type: 'ping' }) : Buffer.alloc(0),
@@ -58,7 +58,7 @@ export function pingOpening(epoch: Epoch, pending?: Pending): Opening {
         : 'the server says something else than a Pong';
     },
     late: (_label, ms) =>
-      fail('hello_promise_broken', { why: `a spare stream gave no Pong within ${String(ms)} ms` }),
+      fail('optimistic_open_failed', { why: `a spare stream gave no Pong within ${String(ms)} ms` }),
   };
 }
 
@@ -71,7 +71,7 @@ export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
 }
 
 /** Reads one answer out of chunks of any size. Never throws. */
-export class PromisedAnswer {
+export class ExpectedAnswer {
   readonly #epoch: Epoch;
   readonly #opening: Opening;
   readonly #reader = new FrameReader();
@@ -83,7 +83,7 @@ export class PromisedAnswer {
   }
 
   /** Takes the next chunk; not to be called again after an answer other than `incomplete`. */
-  push(chunk: Uint8Array): Verdict {
+  push(chunk: Uint8Array): AnswerCheck {
     let frame: Uint8Array | undefined;
     let why: string | undefined;
     try {
@@ -91,11 +91,11 @@ export class PromisedAnswer {
       frame = this.#reader.next();
       if (frame !== undefined) why = this.#differenceOf(frame);
     } catch (error) {
-      return { type: 'broken', failure: fail('hello_promise_broken', { why: textOf(error) }, error) };
+      return { type: 'broken', failure: fail('optimistic_open_failed', { why: textOf(error) }, error) };
     }
     this.#bytes += chunk.length;
     if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is longer than any answer';
-    if (why !== undefined) return { type: 'broken', failure: fail('hello_promise_broken', { why }) };
+    if (why !== undefined) return { type: 'broken', failure: fail('optimistic_open_failed', { why }) };
     return frame === undefined ? { type: 'incomplete' } : { type: 'kept', rest: this.#reader.rest() };
   }
 

@@ -12,7 +12,7 @@ export interface Greeting {
   readonly principalId: string;
 }
 
-export interface Remembered {
+export interface CachedHello {
   readonly negotiated: Negotiated;
   readonly candidate: Candidate;
   /** ms from Hello to answer when it was last measured: an upper bound of the round trip. */
@@ -22,15 +22,15 @@ export interface Remembered {
 }
 
 /** Greetings remembered; a user has a handful of clients and tens of targets. */
-const MAX_MEMORIES = 256;
+const MAX_ENTRIES = 256;
 /** ms a memory is good for; a server that was replaced is found out by the comparison, so this only bounds surprise. */
 const FRESH_MS = 15 * 60_000;
 /** The same where nothing checks the bytes on the way: a plain Hello at a gateway that compresses by now is silence (spec/wire.md §4). */
 const FRESH_PLAIN_MS = 60_000;
 
 /** Kept in memory only, by resolved address: a restart asks anew. Ages are wall time, which goes on while the machine sleeps. */
-export class HelloMemory {
-  readonly #memories = new Map<string, Remembered>();
+export class HelloCache {
+  readonly #entries = new Map<string, CachedHello>();
   readonly #now: () => number;
 
   constructor(options: { readonly now?: () => number } = {}) {
@@ -38,34 +38,34 @@ export class HelloMemory {
   }
 
   /** What may be promised to this greeting at this address now. */
-  recall(address: string, greeting: Greeting): Remembered | undefined {
-    const memory = this.#memories.get(keyOf(address, greeting));
+  get(address: string, greeting: Greeting): CachedHello | undefined {
+    const memory = this.#entries.get(greetingKey(address, greeting));
     if (memory === undefined) return undefined;
     const limit = memory.candidate.compression === 'none' ? FRESH_PLAIN_MS : FRESH_MS;
     const age = this.#now() - memory.at;
     return age >= 0 && age < limit ? memory : undefined;
   }
 
-  confirm(
+  store(
     address: string,
     greeting: Greeting,
     answer: { readonly candidate: Candidate; readonly negotiated: Negotiated; readonly roundTripMs: number },
   ): void {
-    const key = keyOf(address, greeting);
-    this.#memories.delete(key);
-    this.#memories.set(key, { ...answer, at: this.#now() });
-    const [oldest] = this.#memories.keys();
-    if (this.#memories.size > MAX_MEMORIES && oldest !== undefined) this.#memories.delete(oldest);
+    const key = greetingKey(address, greeting);
+    this.#entries.delete(key);
+    this.#entries.set(key, { ...answer, at: this.#now() });
+    const [oldest] = this.#entries.keys();
+    if (this.#entries.size > MAX_ENTRIES && oldest !== undefined) this.#entries.delete(oldest);
   }
 
   /** Forgets everything about an address: one difference makes the rest doubtful. */
   forget(address: string): void {
-    for (const key of this.#memories.keys()) if (key.startsWith(`${address}|`)) this.#memories.delete(key);
+    for (const key of this.#entries.keys()) if (key.startsWith(`${address}|`)) this.#entries.delete(key);
   }
 }
 
 /** The key of a greeting at an address: contract bytes and principal, not the label. */
-export function keyOf(address: string, { contract, principalId }: Greeting): string {
+export function greetingKey(address: string, { contract, principalId }: Greeting): string {
   const epoch = contract.epoch === 3 ? 3 : 4;
   const bytes = encodeRequestFrame(epoch, 0n, { type: 'hello', contract, clientName: '', principalId });
   return `${address}|${createHash('sha256').update(bytes).digest('base64url')}`;

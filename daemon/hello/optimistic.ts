@@ -3,12 +3,12 @@
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
-import { unread } from '../base/streams/take-buffered.ts';
+import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { endGracefully } from '../transport/end.ts';
 import { fail, revive } from '../errors/fail.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { Negotiated } from './handshake.ts';
-import { PromisedAnswer, sameAnswer, type Opening } from './expected-answer.ts';
+import { ExpectedAnswer, sameAnswer, type Opening } from './expected-answer.ts';
 import { ReplayLog } from './replay.ts';
 
 type Done = (error?: Error | null) => void;
@@ -26,7 +26,7 @@ export interface OptimisticOptions {
   readonly epoch: Epoch;
   readonly opening: Opening;
   /** What the client has been told. */
-  readonly promised: Negotiated;
+  readonly expected: Negotiated;
   /** ms that the server's answer may take: max(1 s, 4 round trips), and no more than a dial may take. */
   readonly answerMs: number;
   /** The target's name, for the text of a time-out. */
@@ -34,7 +34,7 @@ export interface OptimisticOptions {
   /** The promise was kept, after so many ms. */
   readonly onConfirmed: (elapsedMs: number) => void;
   /** It was not. Called once, before anything else happens, so that the next caller is told the truth. */
-  readonly onBroken: (failure: Failure) => void;
+  readonly onFailed: (failure: Failure) => void;
   /** For what may be replayed. Bounded in time by itself; aborted when nobody waits for it any more. */
   readonly reopen: (signal: AbortSignal) => Promise<Reopened>;
   /** Ends a stream gracefully, in the background; called once for each. */
@@ -48,7 +48,7 @@ export interface OptimisticOptions {
  */
 export class OptimisticStream extends Duplex {
   readonly #options: OptimisticOptions;
-  readonly #answer: PromisedAnswer;
+  readonly #answer: ExpectedAnswer;
   readonly #since = performance.now();
   readonly #gone = new AbortController();
   /** Ends the wait for the server's answer. */
@@ -76,11 +76,11 @@ export class OptimisticStream extends Duplex {
       writableHighWaterMark: inner.writableHighWaterMark,
     });
     this.#options = options;
-    this.#answer = new PromisedAnswer(epoch, opening);
+    this.#answer = new ExpectedAnswer(epoch, opening);
     // Between two owners an error must not end the process; 'close' follows it.
     this.on('error', ignore);
     this.#answered = onSilence(answerMs, () => {
-      this.#broken(opening.late(label, Math.round(answerMs)));
+      this.#fail(opening.late(label, Math.round(answerMs)));
     });
     this.#adopt(inner);
     if (opening.bytes.length > 0) inner.write(opening.bytes);
@@ -114,7 +114,7 @@ export class OptimisticStream extends Duplex {
     this.#gone.abort();
     this.#log = undefined;
     // Never cut: a gateway loses a place of its server for every stream that is (spec/wire.md §5, §6).
-    this.#letGo();
+    this.#releaseInner();
     const cause = error ?? cancelled();
     const { done: held } = this.#held ?? {};
     this.#held = undefined;
@@ -185,7 +185,7 @@ export class OptimisticStream extends Duplex {
   }
 
   /** Takes the listeners off the inner stream and ends it. */
-  #letGo(): void {
+  #releaseInner(): void {
     const inner = this.#inner;
     if (inner === undefined) return;
     this.#inner = undefined;
@@ -202,18 +202,18 @@ export class OptimisticStream extends Duplex {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state === 'confirmed') {
-      this.#hand(chunk);
+      this.#pushToReader(chunk);
       return;
     }
     const verdict = this.#answer.push(chunk);
-    if (verdict.type === 'broken') this.#broken(verdict.failure);
+    if (verdict.type === 'broken') this.#fail(verdict.failure);
     if (verdict.type !== 'kept') return;
     this.#confirmed();
     this.#options.onConfirmed(performance.now() - this.#since);
-    if (verdict.rest.length > 0) this.#hand(verdict.rest);
+    if (verdict.rest.length > 0) this.#pushToReader(verdict.rest);
   };
 
-  #hand(chunk: Buffer): void {
+  #pushToReader(chunk: Buffer): void {
     this.#wanted = false;
     if (this.push(chunk)) this.#wanted = true;
     // There is none when whoever got the chunk has destroyed this: then it is read to its end by others.
@@ -233,20 +233,20 @@ export class OptimisticStream extends Duplex {
   readonly #onEnd = (): void => {
     this.#innerEnded = true;
     if (this.#state === 'confirmed') this.push(null);
-    else this.#broken(closedEarly());
+    else this.#fail(closedEarly());
   };
 
   readonly #onError = (error: Error): void => {
     if (this.#state === 'confirmed') {
       // Whoever reads a broken stream to its last byte must find that here.
-      if (this.#inner !== undefined) for (const chunk of unread(this.#inner)) this.push(chunk);
+      if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.push(chunk);
       this.destroy(error);
-    } else this.#broken(fail('hello_promise_broken', { why: textOf(error) }, error));
+    } else this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error));
   };
 
   readonly #onClose = (): void => {
     if (this.#state !== 'confirmed') {
-      this.#broken(closedEarly());
+      this.#fail(closedEarly());
       return;
     }
     this.#written();
@@ -256,14 +256,14 @@ export class OptimisticStream extends Duplex {
     else this.once('end', () => this.destroy());
   };
 
-  #broken(failure: Failure): void {
+  #fail(failure: Failure): void {
     if (this.#state !== 'promised' || this.destroyed) return;
     this.#state = 'replacing';
     this.#answered();
-    this.#options.onBroken(failure);
+    this.#options.onFailed(failure);
     const sent = this.#log?.harmless(this.#options.epoch);
     this.#log = undefined;
-    this.#letGo();
+    this.#releaseInner();
     if (sent === undefined) {
       this.destroy(failure);
       return;
@@ -287,10 +287,10 @@ export class OptimisticStream extends Duplex {
   #replace({ stream, candidate, negotiated }: Reopened, sent: Buffer, failure: Failure): void {
     this.#innerEnded = false;
     this.#adopt(stream);
-    const { epoch, promised } = this.#options;
-    if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, promised)) {
+    const { epoch, expected } = this.#options;
+    if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, expected)) {
       // The client holds a promise that nobody can keep: it must ask again.
-      this.#letGo();
+      this.#releaseInner();
       this.destroy(failure);
       return;
     }
@@ -308,7 +308,7 @@ export class OptimisticStream extends Duplex {
 }
 
 function closedEarly(): Failure {
-  return fail('hello_promise_broken', { why: 'the server closed without an answer' });
+  return fail('optimistic_open_failed', { why: 'the server closed without an answer' });
 }
 
 /** What Node says to a write that was still under way. */

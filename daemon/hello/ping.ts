@@ -14,19 +14,19 @@ const FIRST_ID = 2n ** 63n;
 const OVERDUE_MS = 100;
 
 /** A Ping whose Pong is still to come. */
-export interface Pending {
+export interface PendingPing {
   readonly requestId: bigint;
   /** performance.now() when it was sent. */
   readonly since: number;
 }
 
 /** Proves one stream again and again. The stream flows meanwhile; whoever watches it must look away while a proof is under way. */
-export class Prover {
+export class HealthCheck {
   readonly #stream: Duplex;
   readonly #epoch: Epoch;
   #next = FIRST_ID;
   /** The proof that is under way, and what gives it up; undefined without one, and from the first byte of its answer on. */
-  #unanswered: { readonly pending: Pending; readonly giveUp: () => void } | undefined;
+  #unanswered: { readonly pending: PendingPing; readonly giveUp: () => void } | undefined;
   #roundTripMs: number | undefined;
 
   constructor(stream: Duplex, epoch: Epoch) {
@@ -43,7 +43,7 @@ export class Prover {
    * Gives up the proof that is under way, which rejects: its Pong is for whoever has the stream from now on. Undefined when there is none,
    * when a part of the answer has been read already, and when it is overdue: silence says that the stream is no good.
    */
-  letGo(): Pending | undefined {
+  release(): PendingPing | undefined {
     const unanswered = this.#unanswered;
     if (unanswered === undefined) return undefined;
     const { pending, giveUp } = unanswered;
@@ -54,7 +54,7 @@ export class Prover {
   }
 
   /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is no good then. */
-  prove(timeoutMs: number): Promise<number> {
+  check(timeoutMs: number): Promise<number> {
     const id = this.#next++;
     const since = performance.now();
     const reader = new FrameReader();
@@ -75,7 +75,7 @@ export class Prover {
         }
       };
       const onEnd = (): void => {
-        finish(fail('hello_promise_broken', { why: 'a spare stream was closed' }));
+        finish(fail('optimistic_open_failed', { why: 'a spare stream was closed' }));
       };
       const onData = (chunk: Buffer): void => {
         this.#unanswered = undefined;
@@ -86,7 +86,7 @@ export class Prover {
           const roundTripMs = performance.now() - since;
           if (answered || !this.#isPong(frame, id) || reader.rest().length > 0) {
             finish(
-              fail('hello_promise_broken', { why: 'a spare stream carried something else than a Pong' }),
+              fail('optimistic_open_failed', { why: 'a spare stream carried something else than a Pong' }),
             );
             return;
           }
@@ -97,12 +97,12 @@ export class Prover {
             finish(undefined, roundTripMs);
           });
         } catch (error) {
-          finish(fail('hello_promise_broken', { why: textOf(error) }, error));
+          finish(fail('optimistic_open_failed', { why: textOf(error) }, error));
         }
       };
       const answeredInTime = onSilence(timeoutMs, () => {
         finish(
-          fail('hello_promise_broken', {
+          fail('optimistic_open_failed', {
             why: `a spare stream gave no Pong within ${String(Math.round(timeoutMs))} ms`,
           }),
         );
@@ -118,7 +118,7 @@ export class Prover {
       this.#unanswered = {
         pending: { requestId: id, since },
         giveUp: () => {
-          finish(fail('hello_promise_broken', { why: 'the stream was handed out before its Pong' }));
+          finish(fail('optimistic_open_failed', { why: 'the stream was handed out before its Pong' }));
         },
       };
       stream.write(encodeRequestFrame(this.#epoch, id, { type: 'ping' }));

@@ -26,15 +26,15 @@ const FileSchema = Type.Object({
 });
 type Fact = Static<typeof FactSchema>;
 
-export interface LearntOptions {
-  /** `{state dir}/learnt.json`. */
+export interface ProtocolCacheOptions {
+  /** `{state dir}/protocol-cache.json`. */
   readonly path: string;
   /** Told of a corrupt file that was set aside, and of a write that failed: neither stops anything. */
   readonly warn: (message: string) => void;
 }
 
 /** Facts keyed by resolved address, never by a target's name. Reading is synchronous from memory; writing is merged into the file. */
-export class Learnt {
+export class ProtocolCache {
   readonly #path: string;
   readonly #warn: (message: string) => void;
   readonly #facts = new Map<string, Fact>();
@@ -42,7 +42,7 @@ export class Learnt {
   readonly #dirty = new Map<string, Fact>();
   #writing: Promise<void> | undefined;
 
-  constructor(options: LearntOptions) {
+  constructor(options: ProtocolCacheOptions) {
     this.#path = options.path;
     this.#warn = options.warn;
   }
@@ -63,7 +63,7 @@ export class Learnt {
     return fact && { epoch: fact.epoch, compression: fact.compression };
   }
 
-  learn(address: string, candidate: Candidate): void {
+  record(address: string, candidate: Candidate): void {
     const known = this.#facts.get(address);
     if (known?.epoch === candidate.epoch && known.compression === candidate.compression) return;
     const fact: Fact = { epoch: candidate.epoch, compression: candidate.compression, atMs: Date.now() };

@@ -37,7 +37,7 @@ export class IrohDialler {
    */
   unattended(route: IrohRoute): IrohRoute | undefined {
     if (!route.sshAuth) return route;
-    const agentSocket = this.#unattended.get(wayOf(route));
+    const agentSocket = this.#unattended.get(connectionKey(route));
     if (agentSocket === undefined || !agentsOf(route).includes(agentSocket)) return undefined;
     const { earlierAgents: _, ...rest } = route;
     return { ...rest, agentSocket };
@@ -45,7 +45,7 @@ export class IrohDialler {
 
   /** A host is at another way now: it knows the same keys. */
   moved(from: IrohRoute, to: IrohRoute): void {
-    const agentSocket = this.#unattended.get(wayOf(from));
+    const agentSocket = this.#unattended.get(connectionKey(from));
     if (agentSocket !== undefined) this.#remember(to, agentSocket, true);
   }
 
@@ -82,7 +82,7 @@ export class IrohDialler {
   }
 
   #remember(route: IrohRoute, agentSocket: string | undefined, unattended: boolean): void {
-    const way = wayOf(route);
+    const way = connectionKey(route);
     this.#unattended.delete(way);
     if (unattended && agentSocket !== undefined) this.#unattended.set(way, agentSocket);
     const [oldest] = this.#unattended.keys();
@@ -91,13 +91,13 @@ export class IrohDialler {
 }
 
 /** What a dial needs: the same way is the same connection. */
-export function wayOf(route: IrohRoute): string {
+export function connectionKey(route: IrohRoute): string {
   return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
 }
 
 /** Two callers share a dial only when they would authenticate with the same agent. */
-export function dialKeyOf(route: IrohRoute): string {
-  return `${wayOf(route)}|${route.sshAuth ? agentsOf(route).join(':') : '-'}`;
+export function dialKey(route: IrohRoute): string {
+  return `${connectionKey(route)}|${route.sshAuth ? agentsOf(route).join(':') : '-'}`;
 }
 
 /** Whose keys may serve, the caller's own first. */

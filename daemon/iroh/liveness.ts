@@ -39,7 +39,7 @@ export class Liveness {
   noticeJump(): void {
     const now = this.#now();
     if (Math.abs(now - this.#lookedAt) > LOOK_MS + JUMP_MS) {
-      for (const warm of this.#options.connections()) warm.distrust();
+      for (const warm of this.#options.connections()) warm.markStale();
     }
     this.#lookedAt = now;
   }
@@ -47,10 +47,10 @@ export class Liveness {
   look(): void {
     this.noticeJump();
     for (const warm of this.#options.connections()) {
-      if (warm.proving || warm.sinceSignMs() < ASK_MS) continue;
+      if (warm.checking || warm.sinceHeardMs() < ASK_MS) continue;
       const known = warm.silent;
       // Never rejects.
-      void warm.prove().then((alive) => {
+      void warm.healthCheck().then((alive) => {
         if (!alive && !known) this.#options.onDead(warm);
       });
     }

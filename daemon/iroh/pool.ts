@@ -9,9 +9,9 @@ import { LIMITS } from '../base/limits.ts';
 import { askedFor, type IrohRoute } from '../engine-protocol/plan.ts';
 import type { Settings } from '../config/settings/table.ts';
 import { Dials, type Connect } from './dials.ts';
-import { agentsOf, dialKeyOf, IrohDialler, wayOf } from './dialler.ts';
+import { agentsOf, dialKey, IrohDialler, connectionKey } from './dialler.ts';
 import { Liveness } from './liveness.ts';
-import { Remake, type Named, type Warmth } from './reconnect.ts';
+import { Reconnect, type Named, type Warmth } from './reconnect.ts';
 import { WarmConnection } from './warm-connection.ts';
 
 /** Told to whoever follows the events. */
@@ -48,7 +48,7 @@ export class IrohPool {
   readonly #dialler: IrohDialler;
   readonly #liveness: Liveness;
   readonly #event: (event: PoolEvent) => void;
-  readonly #remake: Remake;
+  readonly #reconnect: Reconnect;
   #closed = false;
 
   /** `idleMs`: how long an unused connection is kept. */
@@ -68,7 +68,7 @@ export class IrohPool {
   }) {
     this.#idleMs = options.idleMs ?? LIMITS.irohIdleMs;
     this.#event = options.event ?? ignore;
-    this.#remake = new Remake({
+    this.#reconnect = new Reconnect({
       isWarm: (route) => this.isWarm(route),
       isUnattended: (route) => this.#dialler.unattended(route) !== undefined,
       recentMs: this.#idleMs,
@@ -78,7 +78,7 @@ export class IrohPool {
       dial: (route, named) => {
         this.#followRelays();
         const alone = this.#dialler.unattended(route) ?? route;
-        return this.#dials.join(dialKeyOf(alone), this.#dialOf(alone, named)).done;
+        return this.#dials.join(dialKey(alone), this.#dialOf(alone, named)).done;
       },
     });
     this.#liveness = new Liveness({
@@ -108,13 +108,13 @@ export class IrohPool {
 
   /** True while a connection for `route` is being made, whoever asked for it. */
   isDialling(route: IrohRoute): boolean {
-    const way = wayOf(route);
+    const way = connectionKey(route);
     return this.#dials.keys().some((key) => key.startsWith(`${way}|`));
   }
 
   /** Nothing that was heard so far counts any more: what is warm is asked before its next use. */
-  distrust(): void {
-    for (const warm of this.#warm) warm.distrust();
+  markStale(): void {
+    for (const warm of this.#warm) warm.markStale();
   }
 
   /** Connections that are kept now. */
@@ -128,7 +128,7 @@ export class IrohPool {
    */
   async stream(route: IrohRoute, wait: Wait): Promise<IrohStream> {
     let warm = true;
-    this.#remake.used(wayOf(route), route, wait);
+    this.#reconnect.used(connectionKey(route), route, wait);
     for (;;) {
       this.#liveness.noticeJump();
       this.#followRelays();
@@ -152,20 +152,20 @@ export class IrohPool {
 
   /** A target leads to another host now: what was warm for it becomes warm there, and the former host is left. */
   moved(from: IrohRoute, to: IrohRoute, named: Named): void {
-    const [former, next] = [wayOf(from), wayOf(to)];
+    const [former, next] = [connectionKey(from), connectionKey(to)];
     if (former !== next) this.#dialler.moved(from, to);
-    if (former !== next && this.#remake.moved(former, next, to, named)) this.#leave(former);
+    if (former !== next && this.#reconnect.moved(former, next, to, named)) this.#leave(former);
   }
 
   /** A target leads there no more: as `drop`, unless others have used it last. */
   left(route: IrohRoute, named: Named): void {
-    if (this.#remake.left(wayOf(route), named)) this.#leave(wayOf(route));
+    if (this.#reconnect.left(connectionKey(route), named)) this.#leave(connectionKey(route));
   }
 
   /** Lets go of the connections to `route`'s host; streams on them live on. */
   drop(route: IrohRoute, named: Named): void {
-    this.#remake.forget(wayOf(route), named);
-    this.#leave(wayOf(route));
+    this.#reconnect.forget(connectionKey(route), named);
+    this.#leave(connectionKey(route));
   }
 
   /** The round trip to `route`'s host, ms, as the binding measures it. */
@@ -175,7 +175,7 @@ export class IrohPool {
 
   /** No stream will be asked for any more: keeps only connections with streams on them, until those end. */
   rest(): void {
-    this.#remake.close();
+    this.#reconnect.close();
     this.#leave();
   }
 
@@ -184,7 +184,7 @@ export class IrohPool {
     this.#closed = true;
     clearInterval(this.#reaper);
     this.#liveness.close();
-    this.#remake.close();
+    this.#reconnect.close();
     await this.#dials.close(fail('stopping'));
     await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
     this.#warm.clear();
@@ -193,8 +193,8 @@ export class IrohPool {
 
   /** The connections to `route`'s host that are up, the oldest first. */
   #usable(route: IrohRoute): WarmConnection[] {
-    const way = wayOf(route);
-    return [...this.#warm].filter((warm) => warm.way === way && warm.usable);
+    const way = connectionKey(route);
+    return [...this.#warm].filter((warm) => warm.key === way && warm.usable);
   }
 
   async #find(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
@@ -217,7 +217,7 @@ export class IrohPool {
       // Others were faster: it is full, not dead.
       if (warm.connection.isAlive() && !warm.connection.hasRoom()) return undefined;
       // Its other streams, if it has any, go on; nobody else gets it.
-      this.#letGo(warm);
+      this.#retire(warm);
       return undefined;
     }
   }
@@ -225,13 +225,13 @@ export class IrohPool {
   /** Asks it for a sign of life; it may take no longer than the caller has. */
   #alive(warm: WarmConnection, { label, deadline, signal }: Wait): Promise<boolean> {
     const late = (): Failure => fail('iroh_connect_timeout', { label });
-    return inTime(warm.prove(), deadline.remaining(), late, { signal });
+    return inTime(warm.healthCheck(), deadline.remaining(), late, { signal });
   }
 
   /** Waits for a dial, one's own or somebody's who would authenticate with the same agent. Undefined when another one has come through. */
   #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
     const { label } = wait;
-    return this.#dials.wait(dialKeyOf(route), this.#dialOf(route, wait), wait, (step) =>
+    return this.#dials.wait(dialKey(route), this.#dialOf(route, wait), wait, (step) =>
       fail(step === 'connecting' ? 'iroh_connect_timeout' : 'ssh_auth_timeout', { label }),
     );
   }
@@ -253,7 +253,7 @@ export class IrohPool {
       connection.close().catch(ignore);
       throw fail('stopping');
     }
-    const warm = new WarmConnection({ way: wayOf(route), fingerprint, connection });
+    const warm = new WarmConnection({ key: connectionKey(route), fingerprint, connection });
     if (isPassed()) warm.retire();
     this.#makeRoom();
     this.#warm.add(warm);
@@ -284,31 +284,31 @@ export class IrohPool {
   #lost(warm: WarmConnection, why: string): void {
     if (this.#closed || warm.lossTold) return;
     warm.lossTold = true;
-    const named = this.#remake.namedOf(warm.way);
+    const named = this.#reconnect.namedOf(warm.key);
     this.#event({
       type: 'connection lost',
-      target: named === undefined ? warm.way : askedFor(named),
+      target: named === undefined ? warm.key : askedFor(named),
       detail: why,
     });
-    this.#remake.lost(warm.way);
+    this.#reconnect.lost(warm.key);
   }
 
   /** Over relays that are not set any more nothing new is sent: what was warm is made again over those of now. */
   #followRelays(): void {
     if (!this.#dialler.follow()) return;
-    const ways = new Set([...this.#warm].filter(({ usable }) => usable).map(({ way }) => way));
+    const ways = new Set([...this.#warm].filter(({ usable }) => usable).map(({ key }) => key));
     this.#leave();
-    for (const way of ways) this.#remake.lost(way);
+    for (const way of ways) this.#reconnect.lost(way);
   }
 
   /** Lets go of the connections of a way (default: of all), and of those that are being made. */
   #leave(way?: string): void {
     this.#dials.pass((key) => way === undefined || key.startsWith(`${way}|`));
-    for (const warm of this.#warm) if (way === undefined || warm.way === way) this.#letGo(warm);
+    for (const warm of this.#warm) if (way === undefined || warm.key === way) this.#retire(warm);
   }
 
   /** Takes a connection out of use. Closing it would end the streams that are still on it: the last one's end does that. */
-  #letGo(warm: WarmConnection): void {
+  #retire(warm: WarmConnection): void {
     warm.retire();
     if (warm.connection.isAlive() && warm.connection.streams > 0) return;
     this.#warm.delete(warm);
@@ -320,18 +320,18 @@ export class IrohPool {
     const idle = [...this.#warm]
       .filter((warm) => warm.connection.streams === 0)
       .sort((a, b) => a.usedAt - b.usedAt);
-    if (idle[0] !== undefined) this.#letGo(idle[0]);
+    if (idle[0] !== undefined) this.#retire(idle[0]);
   }
 
   #reap(): void {
     this.#followRelays();
     const now = performance.now();
     for (const warm of this.#warm) {
-      const warmth = this.#remake.warmthOf(warm.way);
+      const warmth = this.#reconnect.warmthOf(warm.key);
       const keptMs = warmth === 'auto' ? this.#idleMs : warmth ? Infinity : NOT_KEPT_MS;
       const old = now - warm.usedAt > keptMs;
       const idle = warm.connection.streams === 0 && (!warm.usable || old);
-      if (idle || !warm.connection.isAlive()) this.#letGo(warm);
+      if (idle || !warm.connection.isAlive()) this.#retire(warm);
     }
   }
 }

@@ -12,7 +12,7 @@ export interface Named {
 /** Whether a target's connection is kept: used or not, after a use, or not at all. */
 export type Warmth = boolean | 'auto';
 
-export interface RemakeOptions {
+export interface ReconnectOptions {
   readonly dial: (route: IrohRoute, named: Named) => Promise<unknown>;
   /** Told how each dial ended. */
   readonly tried: (route: IrohRoute, failure?: Failure) => void;
@@ -54,12 +54,12 @@ const LINK_TRIES = 3;
 /** Ways remembered at once; the least recently used go first. */
 const MAX_WAYS = 64;
 
-export class Remake {
-  readonly #options: RemakeOptions;
+export class Reconnect {
+  readonly #options: ReconnectOptions;
   readonly #ways = new Map<string, Way>();
   #closed = false;
 
-  constructor(options: RemakeOptions) {
+  constructor(options: ReconnectOptions) {
     this.#options = options;
   }
 

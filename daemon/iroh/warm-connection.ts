@@ -15,14 +15,14 @@ const PROOF_MS = 1000;
 
 export interface WarmConnectionParts {
   /** Endpoint id, relay, address: what a dial needs. */
-  readonly way: string;
+  readonly key: string;
   /** Fingerprint of the SSH key that authenticated it. */
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
 }
 
 export class WarmConnection {
-  readonly way: string;
+  readonly key: string;
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
   /** Its loss was told: many may find it out. A sign of life takes that back. */
@@ -35,12 +35,12 @@ export class WarmConnection {
   #asked: { readonly received: number; readonly at: number } | undefined;
   #retired = false;
   /** What had been received at the last look, and when that was seen to have grown. */
-  #sign = { received: -1, at: performance.now() };
+  #heard = { received: -1, at: performance.now() };
   #silent = false;
-  #proving: Promise<boolean> | undefined;
+  #check: Promise<boolean> | undefined;
 
-  constructor({ way, fingerprint, connection }: WarmConnectionParts) {
-    this.way = way;
+  constructor({ key, fingerprint, connection }: WarmConnectionParts) {
+    this.key = key;
     this.fingerprint = fingerprint;
     this.connection = connection;
   }
@@ -63,52 +63,52 @@ export class WarmConnection {
 
   /** It was asked for a sign of life and gave none since. */
   get silent(): boolean {
-    if (this.#silent) this.sinceSignMs();
+    if (this.#silent) this.sinceHeardMs();
     return this.#silent;
   }
 
   /** ms since the peer was last heard of, as far as was looked. */
-  sinceSignMs(): number {
-    const received = this.connection.counters()?.receivedDatagrams ?? this.#sign.received;
-    if (received !== this.#sign.received) {
+  sinceHeardMs(): number {
+    const received = this.connection.counters()?.receivedDatagrams ?? this.#heard.received;
+    if (received !== this.#heard.received) {
       // The first look has nothing to compare with: the connection is as old as its making.
-      if (this.#sign.received >= 0) {
-        this.#sign = { received, at: performance.now() };
+      if (this.#heard.received >= 0) {
+        this.#heard = { received, at: performance.now() };
         this.#silent = false;
         this.lossTold = false;
       } else {
-        this.#sign = { received, at: this.#sign.at };
+        this.#heard = { received, at: this.#heard.at };
       }
     }
-    return performance.now() - this.#sign.at;
+    return performance.now() - this.#heard.at;
   }
 
   /** Heard of so lately that it may be handed out unasked. */
   get fresh(): boolean {
-    return this.sinceSignMs() < FRESH_MS;
+    return this.sinceHeardMs() < FRESH_MS;
   }
 
   /** Whatever was heard counts no more: the machine slept, or the network changed. */
-  distrust(): void {
-    this.sinceSignMs();
-    this.#sign = { received: this.#sign.received, at: -Infinity };
+  markStale(): void {
+    this.sinceHeardMs();
+    this.#heard = { received: this.#heard.received, at: -Infinity };
   }
 
   /** It has just been asked for a sign of life. */
-  get proving(): boolean {
-    return this.#proving !== undefined;
+  get checking(): boolean {
+    return this.#check !== undefined;
   }
 
   /** Asks the peer for a sign of life, in one round trip; false when none came in time. One question at a time. Never rejects. */
-  prove(): Promise<boolean> {
+  healthCheck(): Promise<boolean> {
     const patience = Math.max(PROOF_MS, DOUBT_ROUND_TRIPS * (this.connection.rttMs() ?? 0));
-    this.#proving ??= this.connection.probe(patience).then((alive) => {
-      this.#proving = undefined;
-      this.sinceSignMs();
+    this.#check ??= this.connection.probe(patience).then((alive) => {
+      this.#check = undefined;
+      this.sinceHeardMs();
       this.#silent = !alive;
       return alive;
     });
-    return this.#proving;
+    return this.#check;
   }
 
   /** No new streams. */

@@ -1,7 +1,7 @@
 // The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
 import { Socket } from 'node:net';
-import { outliveWrites } from '../base/streams/drain-after-write-error.ts';
-import { unread } from '../base/streams/take-buffered.ts';
+import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
+import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
 import { LIMITS } from '../base/limits.ts';
 
@@ -31,7 +31,7 @@ export function startReading(socket: Socket): void {
 /** Stops reading and takes everything that was read so far: `head` first (what came with the upgrade), then the socket's buffer. */
 export function takeRead(socket: Socket, head: Buffer): Buffer {
   stopReading(socket);
-  const parts: Buffer[] = [...(head.length > 0 ? [head] : []), ...unread(socket)];
+  const parts: Buffer[] = [...(head.length > 0 ? [head] : []), ...takeBuffered(socket)];
   // read() may have asked for more.
   stopReading(socket);
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
@@ -63,7 +63,7 @@ export function adopt(arrived: unknown): Socket | undefined {
 function ours(handle: Handle): Socket {
   const socket = socketReading(handle);
   // A client that has left has no more to give than lies in the kernel.
-  outliveWrites(socket, LIMITS.endMs);
+  drainAfterWriteError(socket, LIMITS.endMs);
   return socket;
 }
 

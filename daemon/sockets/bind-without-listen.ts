@@ -8,7 +8,7 @@ import net, { type Server } from 'node:net';
  *
  * Node has no public word for this; its cluster module, from Node 0.12 on, does the same with the same function.
  */
-export function bindUnheard(server: Server, path: string): void {
+export function bindWithoutListen(server: Server, path: string): void {
   const create: unknown = Reflect.get(net, '_createServerHandle');
   if (typeof create !== 'function') throw new Error('this version of Node cannot bind without listening');
   const handle: unknown = Reflect.apply(create, undefined, [path, -1, -1]);

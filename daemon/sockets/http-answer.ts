@@ -50,7 +50,7 @@ function refusal(failure: FailureData, requestId?: string): string {
  * a Unix socket that is closed with bytes unread gives its peer ECONNRESET instead of the answer.
  */
 export function refuse(socket: Socket, failure: FailureData, requestId?: string): void {
-  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
+  const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     clearTimeout(cut);

@@ -32,7 +32,7 @@ export class NoAnswer extends Error {
 }
 
 /** Rejects with the system's error (ENOENT, ECONNREFUSED: nobody there) or with `NoAnswer`. */
-export function ask({ socketPath, method, path, headers, timeoutMs }: Question): Promise<Answer> {
+export function httpRequest({ socketPath, method, path, headers, timeoutMs }: Question): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
       answered();
@@ -75,14 +75,14 @@ export function isSilence(error: unknown): boolean {
 }
 
 /** One request to an engine. Rejects with `engine_unavailable`. */
-export async function askEngine(
+export async function engineRequest(
   socketPath: string,
   method: Question['method'],
   path: string,
   timeoutMs: number = LIMITS.engineAnswerMs,
 ): Promise<Answer> {
   try {
-    return await ask({ socketPath, method, path, timeoutMs });
+    return await httpRequest({ socketPath, method, path, timeoutMs });
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw fail('engine_unavailable', { why: textOf(error) }, error);

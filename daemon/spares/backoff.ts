@@ -5,7 +5,7 @@ const FIRST_MS = 2000;
 const MAX_MS = 30_000;
 
 /** Twice as long after each failure in a row. */
-export class Rest {
+export class Backoff {
   readonly #clock: Clock;
   #failures = 0;
   #until = -Infinity;
@@ -14,7 +14,7 @@ export class Rest {
     this.#clock = clock;
   }
 
-  get resting(): boolean {
+  get waiting(): boolean {
     const left = this.#until - this.#clock.now();
     // Further away than the longest rest: the clock was set back.
     return left > 0 && left <= MAX_MS;
@@ -22,7 +22,7 @@ export class Rest {
 
   /** Those that fail together, or while resting, are one failure. */
   failed(): void {
-    if (this.resting) return;
+    if (this.waiting) return;
     this.#until = this.#clock.now() + Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(10, this.#failures));
     this.#failures += 1;
   }
@@ -33,7 +33,7 @@ export class Rest {
   }
 
   /** There is no reason to wait any more. */
-  over(): void {
+  reset(): void {
     this.#failures = 0;
     this.#until = -Infinity;
   }

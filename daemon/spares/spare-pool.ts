@@ -2,19 +2,19 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
-import { Rest } from './backoff.ts';
+import { Backoff } from './backoff.ts';
 
 /** A ready stream and what it takes to keep it so. The pool does not know what is spoken on it. */
-export interface Ready {
+export interface ReadyStream {
   readonly stream: Duplex;
   /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
-  readonly prove: (timeoutMs: number) => Promise<number>;
+  readonly check: (timeoutMs: number) => Promise<number>;
   /** Gives up the proof that is under way, which rejects, and leaves its answer to who gets the stream. False when some of it has come. */
-  readonly letGo: () => boolean;
+  readonly release: () => boolean;
 }
 
 /** How to make one more of a key. */
-export interface Recipe<R extends Ready> {
+export interface SpareFactory<R extends ReadyStream> {
   readonly key: string;
   /** Resolved address of the server, for its places. */
   readonly address: string;
@@ -26,7 +26,7 @@ export interface Recipe<R extends Ready> {
   readonly make: (signal: AbortSignal) => Promise<R>;
 }
 
-export interface ShelfOptions {
+export interface SparePoolOptions {
   readonly clock: Clock;
   /** True when one more place may be held at the server. What is being made counts as held. */
   readonly mayHold: () => boolean;
@@ -38,10 +38,10 @@ export interface ShelfOptions {
 interface Spare<R> {
   readonly ready: R;
   readonly madeAt: number;
-  provenAt: number;
+  checkedAt: number;
   /** Settles, never rejects, when the proof that is under way is over. */
-  proof: Promise<void> | undefined;
-  /** Takes the shelf's listeners off, and pauses the stream. */
+  check: Promise<void> | undefined;
+  /** Takes the pool's listeners off, and pauses the stream. */
   readonly release: () => void;
 }
 
@@ -53,9 +53,9 @@ interface Making {
 }
 
 /** ms after which a spare is asked whether it is still there: often enough that no dead one is handed out. */
-const PROVE_MS = 2000;
+const CHECK_MS = 2000;
 /** ms that a proof is good for: a hand-out after that, or after a sleep, waits for a new one. */
-const PROOF_MS = 5000;
+const CHECK_VALID_MS = 5000;
 /** Least time that a hand-out waits for proofs, ms; two round trips where that is more. */
 const PATIENCE_MS = 100;
 /** Least time for a proof before the stream counts as dead, ms. */
@@ -64,9 +64,9 @@ const DEAD_MS = 1000;
 const YOUNG_MS = 5000;
 
 /** Lifecycle: open -> closed. What is still being made when it is closed is given up, or ended on arrival. */
-export class Shelf<R extends Ready> {
-  recipe: Recipe<R>;
-  readonly #options: ShelfOptions;
+export class SparePool<R extends ReadyStream> {
+  factory: SpareFactory<R>;
+  readonly #options: SparePoolOptions;
   readonly #demand = new Demand();
   readonly #spares: Spare<R>[] = [];
   /** Oldest first. */
@@ -76,14 +76,14 @@ export class Shelf<R extends Ready> {
   #usedAt: number;
   #makeMs = 0;
   #roundTripMs = 0;
-  readonly #rest: Rest;
+  readonly #backoff: Backoff;
   #closed = false;
 
-  constructor(recipe: Recipe<R>, options: ShelfOptions) {
-    this.recipe = recipe;
+  constructor(factory: SpareFactory<R>, options: SparePoolOptions) {
+    this.factory = factory;
     this.#options = options;
     this.#usedAt = options.clock.now();
-    this.#rest = new Rest(options.clock);
+    this.#backoff = new Backoff(options.clock);
   }
 
   get size(): number {
@@ -96,10 +96,10 @@ export class Shelf<R extends Ready> {
   }
 
   /** No proof so far counts any more: each is asked again before it is handed out. */
-  distrust(): void {
+  markStale(): void {
     for (const spare of this.#spares) {
-      spare.provenAt = -Infinity;
-      void this.#prove(spare);
+      spare.checkedAt = -Infinity;
+      void this.#check(spare);
     }
   }
 
@@ -112,8 +112,8 @@ export class Shelf<R extends Ready> {
   }
 
   /** The key is in use, by the latest way to make its streams. */
-  touch(recipe: Recipe<R>): void {
-    this.recipe = recipe;
+  touch(factory: SpareFactory<R>): void {
+    this.factory = factory;
     this.#usedAt = this.#options.clock.now();
   }
 
@@ -127,7 +127,7 @@ export class Shelf<R extends Ready> {
   measured(openMs: number, roundTripMs: number): void {
     this.#makeMs = openMs;
     this.#roundTripMs = roundTripMs;
-    this.#rest.over();
+    this.#backoff.reset();
   }
 
   /** See `Spares.take`. */
@@ -139,7 +139,7 @@ export class Shelf<R extends Ready> {
       for (;;) {
         const fresh = this.#handOut();
         if (fresh !== undefined || this.#closed) return fresh;
-        const proofs = this.#spares.map((spare) => this.#prove(spare));
+        const proofs = this.#spares.map((spare) => this.#check(spare));
         const made = this.#making[this.#waiting - (waiting ? 1 : 0)];
         const worth = made !== undefined && (waiting || since - made.since >= this.#roundTripMs);
         const until = Math.max(
@@ -167,7 +167,7 @@ export class Shelf<R extends Ready> {
     const surplus = this.#spares.length - this.#wanted();
     for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
     for (const spare of this.#spares) {
-      if (Math.abs(now - spare.provenAt) > PROVE_MS) void this.#prove(spare);
+      if (Math.abs(now - spare.checkedAt) > CHECK_MS) void this.#check(spare);
     }
     this.fill();
   }
@@ -176,7 +176,7 @@ export class Shelf<R extends Ready> {
   fill(): void {
     const { clock, mayHold, end, log } = this.#options;
     const now = clock.now();
-    if (this.#rest.resting) return;
+    if (this.#backoff.waiting) return;
     while (
       !this.#closed &&
       this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
@@ -186,7 +186,7 @@ export class Shelf<R extends Ready> {
         this.#making.splice(this.#making.indexOf(making), 1);
       };
       const abort = new AbortController();
-      const over = this.recipe.make(abort.signal).then(
+      const over = this.factory.make(abort.signal).then(
         (ready) => {
           settled();
           if (abort.signal.aborted) {
@@ -200,7 +200,7 @@ export class Shelf<R extends Ready> {
           settled();
           // What was given up says nothing about the server.
           if (abort.signal.aborted) return;
-          this.#rest.failed();
+          this.#backoff.failed();
           log('no spare', error);
         },
       );
@@ -234,13 +234,15 @@ export class Shelf<R extends Ready> {
   #wanted(): number {
     const span = Math.max(2 * this.#makeMs, 4 * this.#roundTripMs);
     const wanted = this.#demand.wanted(this.#options.clock.now(), span);
-    return Math.min(this.recipe.max(this.#roundTripMs), wanted);
+    return Math.min(this.factory.max(this.#roundTripMs), wanted);
   }
 
-  /** Takes the best spare off the shelf; at once, so that no two get the same. */
+  /** Takes the best spare off the pool; at once, so that no two get the same. */
   #handOut(): R | undefined {
     const now = this.#options.clock.now();
-    const good = this.#spares.filter(({ provenAt }) => Math.abs(now - provenAt) < PROOF_MS).sort(byProof);
+    const good = this.#spares
+      .filter(({ checkedAt }) => Math.abs(now - checkedAt) < CHECK_VALID_MS)
+      .sort(byProof);
     for (const spare of good) {
       const { ready } = spare;
       if (!ready.stream.readable || !ready.stream.writable) {
@@ -248,7 +250,7 @@ export class Shelf<R extends Ready> {
         continue;
       }
       // Its former proof is still good: whoever gets it does not wait for the new one.
-      if (spare.proof !== undefined && !ready.letGo()) continue;
+      if (spare.check !== undefined && !ready.release()) continue;
       this.#spares.splice(this.#spares.indexOf(spare), 1);
       spare.release();
       return ready;
@@ -271,7 +273,7 @@ export class Shelf<R extends Ready> {
     const { stream } = ready;
     if (!stream.readable || !stream.writable) {
       end(stream);
-      this.#rest.failed();
+      this.#backoff.failed();
       return;
     }
     const onGone = (): void => {
@@ -279,13 +281,13 @@ export class Shelf<R extends Ready> {
     };
     // It flows, so that its end is seen at once; bytes that nobody asked for make it useless for a client.
     const onData = (): void => {
-      if (spare.proof === undefined) this.#lost(spare, 'it spoke');
+      if (spare.check === undefined) this.#lost(spare, 'it spoke');
     };
     const spare: Spare<R> = {
       ready,
       madeAt: clock.now(),
-      provenAt: clock.now(),
-      proof: undefined,
+      checkedAt: clock.now(),
+      check: undefined,
       release: () => {
         stream.pause();
         stream.off('data', onData);
@@ -302,21 +304,21 @@ export class Shelf<R extends Ready> {
     stream.resume();
   }
 
-  /** Asks one spare, once at a time; a dead one is taken off the shelf and ended. Never rejects. */
-  #prove(spare: Spare<R>): Promise<void> {
-    spare.proof ??= spare.ready.prove(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
+  /** Asks one spare, once at a time; a dead one is taken off the pool and ended. Never rejects. */
+  #check(spare: Spare<R>): Promise<void> {
+    spare.check ??= spare.ready.check(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
       (roundTripMs) => {
-        spare.proof = undefined;
-        spare.provenAt = this.#options.clock.now();
+        spare.check = undefined;
+        spare.checkedAt = this.#options.clock.now();
         this.#roundTripMs = roundTripMs;
-        if (spare.provenAt - spare.madeAt > YOUNG_MS) this.#rest.succeeded();
+        if (spare.checkedAt - spare.madeAt > YOUNG_MS) this.#backoff.succeeded();
       },
       (error: unknown) => {
-        spare.proof = undefined;
+        spare.check = undefined;
         this.#lost(spare, error);
       },
     );
-    return spare.proof;
+    return spare.check;
   }
 
   /** It ended, broke, spoke, or did not answer. Another one takes its place, unless they keep dying young. */
@@ -324,7 +326,7 @@ export class Shelf<R extends Ready> {
     if (!this.#spares.includes(spare)) return;
     this.#end(spare);
     this.#options.log('a spare was lost', why);
-    if (Math.abs(this.#options.clock.now() - spare.madeAt) < YOUNG_MS) this.#rest.failed();
+    if (Math.abs(this.#options.clock.now() - spare.madeAt) < YOUNG_MS) this.#backoff.failed();
     else this.fill();
   }
 
@@ -337,5 +339,5 @@ export class Shelf<R extends Ready> {
 
 /** Those that are not being asked just now first, then those with the latest proof. */
 function byProof<R>(a: Spare<R>, b: Spare<R>): number {
-  return Number(a.proof !== undefined) - Number(b.proof !== undefined) || b.provenAt - a.provenAt;
+  return Number(a.check !== undefined) - Number(b.check !== undefined) || b.checkedAt - a.checkedAt;
 }

@@ -1,13 +1,13 @@
 // One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
 import type { Duplex } from 'node:stream';
-import { unread } from '../base/streams/take-buffered.ts';
+import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { giveBack } from '../transport/read-buffers.ts';
 
 export interface FlowOptions {
   readonly from: Duplex;
   readonly to: Duplex;
   /** Bytes that may wait here for `to` before `from` is no longer read. 0: as little as the streams themselves buffer. */
-  readonly spill: number;
+  readonly bufferLimit: number;
   /** `from` came to its end, and `to` has passed on everything and its own end. */
   readonly onEnd: () => void;
 }
@@ -70,10 +70,10 @@ export class Flow {
   #discards = false;
   #told = false;
 
-  constructor({ from, to, spill, onEnd }: FlowOptions) {
+  constructor({ from, to, bufferLimit, onEnd }: FlowOptions) {
     this.#from = from;
     this.#to = to;
-    this.#spill = spill;
+    this.#spill = bufferLimit;
     this.#onEnd = onEnd;
     from.on('data', this.#onData);
     from.on('end', this.#onSourceEnd);
@@ -216,7 +216,7 @@ export class Flow {
   /** No byte comes after those that are here: `from` broke. What waits, in it as well, is still handed on, and the end after it. */
   cut(): void {
     this.#from.off('data', this.#onData);
-    for (const chunk of unread(this.#from)) this.#onData(chunk);
+    for (const chunk of takeBuffered(this.#from)) this.#onData(chunk);
     this.#onSourceEnd();
   }
 

@@ -22,7 +22,7 @@ export interface SpliceOptions {
   readonly client: Duplex;
   readonly remote: Duplex;
   /** Bytes kept for a client that does not read, before back-pressure reaches the server. */
-  readonly spill: number;
+  readonly clientBufferLimit: number;
   /** ms for a graceful end. */
   readonly endMs?: number;
   /** ms without a byte from the server that a client may stay after it has closed its side; and that it may take to read what is left. */
@@ -60,7 +60,7 @@ export class Splice {
   #over = false;
 
   constructor(options: SpliceOptions) {
-    const { client, remote, spill, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs } = options;
+    const { client, remote, clientBufferLimit, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs } = options;
     this.#client = client;
     this.#remote = remote;
     this.#endMs = endMs;
@@ -73,8 +73,8 @@ export class Splice {
     remote.on('error', this.#onRemoteError);
     client.on('close', this.#onClose);
     remote.on('close', this.#onClose);
-    this.#up = new Flow({ from: client, to: remote, spill: 0, onEnd: this.#onHalf });
-    this.#down = new Flow({ from: remote, to: client, spill, onEnd: this.#onHalf });
+    this.#up = new Flow({ from: client, to: remote, bufferLimit: 0, onEnd: this.#onHalf });
+    this.#down = new Flow({ from: remote, to: client, bufferLimit: clientBufferLimit, onEnd: this.#onHalf });
     client.on('end', this.#onHalf);
     remote.on('end', this.#onHalf);
     if (client.destroyed || remote.destroyed) queueMicrotask(this.#onClose);

@@ -1,7 +1,7 @@
 // Opens the socket of a local bmux server.
 import type { Duplex } from 'node:stream';
 import { errnoOf, Failure } from '../base/failure.ts';
-import { outliveWrites } from '../base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { LocalRoute } from '../engine-protocol/plan.ts';
@@ -34,6 +34,6 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
     if (code === 'EACCES' || code === 'EPERM') throw fail('server_socket_denied', { path }, error);
     throw fail('server_socket_failed', { path }, error);
   }
-  outliveWrites(socket, LIMITS.lingerMs);
+  drainAfterWriteError(socket, LIMITS.lingerMs);
   return socket;
 }

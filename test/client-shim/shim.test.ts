@@ -222,7 +222,7 @@ t.test('with the daemon', async (t) => {
     t.ok(performance.now() - started < 10_000);
     const status = await bmuxd.bmuxd(['status', '--json']);
     t.equal(status.status, 1);
-    t.match(JSON.parse(status.stdout), { schema: 1, state: 'not well', code: 'daemon_not_answering' });
+    t.match(JSON.parse(status.stdout), { schema: 1, state: 'degraded', code: 'daemon_not_answering' });
   });
 });
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
-import { outliveWrites } from '../../daemon/base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../../daemon/base/streams/drain-after-write-error.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { encodeBlock } from '../../daemon/compression/zstd.ts';
 import { Splice } from '../../daemon/splice/splice.ts';
@@ -16,7 +16,7 @@ t.teardown(() => pairs.close());
 
 t.test('a peer that answers and closes while we still send', async (t) => {
   const { client: near, accepted: far } = await pairs.open();
-  outliveWrites(near, 60_000);
+  drainAfterWriteError(near, 60_000);
   const stream = compressed(near);
   const errors: string[] = [];
   stream.on('error', (error) => errors.push(error.message));
@@ -36,7 +36,7 @@ for (const ends of [false, true])
     const { client: near, accepted: far } = await pairs.open();
     const { client, accepted } = await pairs.open();
     const stream = compressed(near);
-    const splice = new Splice({ client: accepted, remote: stream, spill: 65_536 });
+    const splice = new Splice({ client: accepted, remote: stream, clientBufferLimit: 65_536 });
     const block = encodeBlock(Buffer.alloc(60_000));
     far.pause().write(Buffer.concat(Array.from({ length: 40 }, () => block)));
     accepted.resume();

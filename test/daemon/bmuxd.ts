@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openStream, type OpenedStream, type OpenStreamOptions } from '../../client-shim/index.ts';
-import type { EngineStatus, ReachedRow, Status } from '../../daemon/api/answers.ts';
+import type { EngineStatus, UpstreamRow, Status } from '../../daemon/api/answers.ts';
 import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 
@@ -40,7 +40,7 @@ export interface Bmuxd extends BmuxdHome {
   /** Once every engine has answered: `GET /v1/status` itself leaves one out that is late for a moment. */
   status(): Promise<Status>;
   /** What the engines say of targets at this moment: a status may show what they said up to 3 s ago. */
-  reached(): Promise<ReachedRow[]>;
+  reached(): Promise<UpstreamRow[]>;
   /** The id of the engine that serves, once there is one. */
   enginePid(): Promise<number>;
   /** Generations that have a socket. */
@@ -155,7 +155,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     reached: async () => {
       const asked = (await engines()).map(async (name) => {
         const { body } = await httpOver(join(folder, 'd', 'engines', name), 'GET', '/v1/engine');
-        return (body as EngineStatus).reached;
+        return (body as EngineStatus).upstreams;
       });
       return (await Promise.all(asked)).flat();
     },

@@ -21,8 +21,8 @@ export interface Timed {
 /** Rejects with the failure of the broker, or of the server. */
 export async function timeStream(env: Env, target: string): Promise<Timed> {
   // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-  const { reached } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
-  const before = reached.find((row) => row.target === target);
+  const { upstreams } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
+  const before = upstreams.find((row) => row.target === target);
   const start = performance.now();
   const { stream, info } = await openStream({ env, target, clientName: 'demo', timeoutMs: LIMIT_MS });
   const grantedMs = performance.now() - start;

@@ -16,7 +16,7 @@ import {
   startTlsGateway,
   waitFor,
 } from '../real/index.ts';
-import type { ReachedRow } from '../../daemon/api/answers.ts';
+import type { UpstreamRow } from '../../daemon/api/answers.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
 
 const noBmux = realBmux() === undefined && 'real bmux not found';
@@ -120,7 +120,7 @@ t.test('what is being connected to is shown so', async (t) => {
 });
 
 /** Row of a target in the status, from a daemon that is not part of a world. */
-const rowOf = async (bmuxd: Bmuxd, target: string): Promise<ReachedRow | undefined> =>
+const rowOf = async (bmuxd: Bmuxd, target: string): Promise<UpstreamRow | undefined> =>
   (await bmuxd.reached()).find((row) => row.target === target);
 
 t.test(

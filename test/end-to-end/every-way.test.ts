@@ -71,7 +71,7 @@ async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: 
     for (const shim of shims) shim.kill('SIGKILL');
   }
   await waitFor('the places to come back', async () => {
-    const spares = (await bmuxd.reached()).reduce((sum, row) => sum + row.places, 0);
+    const spares = (await bmuxd.reached()).reduce((sum, row) => sum + row.connections, 0);
     return (await placesHeld(server)) - spares <= before;
   });
   t.pass(`${target}: ${String(KILLED)} killed clients cost no place`);

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import type { ReachedRow } from '../../daemon/api/answers.ts';
+import type { UpstreamRow } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { targetToml } from '../target-sockets/ways.ts';
 import { TestClient } from '../embedded/client.ts';
@@ -24,7 +24,7 @@ export interface FarWorld {
   /** Text of bmux.toml with `home` alone, behind such a one. */
   readonly tomlFor: (iroh: Embedded) => string;
   /** What the status says of a target; undefined before it was spoken to. */
-  readonly row: (target: string) => Promise<ReachedRow | undefined>;
+  readonly row: (target: string) => Promise<UpstreamRow | undefined>;
   /** Opens a stream, waits for the answer to a Ping, and ends it. */
   readonly ask: (target: string) => Promise<{ readonly warm: boolean }>;
 }

@@ -4,9 +4,9 @@ import { appendFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import type { ReachedRow } from '../../daemon/api/answers.ts';
+import type { UpstreamRow } from '../../daemon/api/answers.ts';
 import { defaultContract } from '../../daemon/bmux-ipc/ipc.ts';
-import { connected, doorIs, doorPath } from '../target-sockets/target-socket.ts';
+import { connected, targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 import { targetToml } from '../target-sockets/ways.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -75,11 +75,11 @@ t.test('a request that began before its target led elsewhere, and fails after th
     const toml = targetToml('moves', { transport: 'tls', ...fields, connect_timeout_ms: 2000 });
     return bmuxd.configure('bmux.toml', toml);
   };
-  const rows = async (): Promise<ReachedRow[]> =>
+  const rows = async (): Promise<UpstreamRow[]> =>
     (await bmuxd.reached()).filter(({ target }) => target === 'moves');
   await leads((silent.address() as AddressInfo).port);
-  await doorIs(true, doorPath(bmuxd, 'moves'));
-  const waits = t.rejects(new TestClient(await connected(doorPath(bmuxd, 'moves'))).hello());
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'moves'));
+  const waits = t.rejects(new TestClient(await connected(targetSocketPath(bmuxd, 'moves'))).hello());
   await waitFor('it to be under way', async () => (await rows()).length === 1);
   await leads(tls.tls?.port);
   await waitFor('the target to lead elsewhere', async () => (await rows()).length === 2);

@@ -77,7 +77,7 @@ t.test('a name that nobody knows', { buffered: true }, async (t) => {
     settings: '[targets.nosuch]\nwarm = true\n',
   });
   await waitFor('a line of the log', () => /"target":"nosuch".*cannot be kept warm/.test(bmuxd.log()));
-  t.equal((await bmuxd.status()).reached.length, 0, 'the local server is not visited for it');
+  t.equal((await bmuxd.status()).upstreams.length, 0, 'the local server is not visited for it');
   // Each is a further look at the target.
   for (let i = 0; i < 3; i++) t.match(await bmuxd.bmuxd(['reload']), { status: 0 });
   t.equal(bmuxd.log().match(/cannot be kept warm/g)?.length, 1, 'told once');

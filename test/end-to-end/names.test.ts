@@ -65,5 +65,5 @@ t.test('by turns', async (t) => {
       await client.ended();
     }
   }
-  t.notMatch(bmuxd.log(), /promise broken/);
+  t.notMatch(bmuxd.log(), /optimistic open failed/);
 });

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap';
 import type { Status } from '../../daemon/api/answers.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
-import { connected, doorIs, doorPath } from '../target-sockets/target-socket.ts';
+import { connected, targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { isAlive, waitFor } from '../real/index.ts';
@@ -20,7 +20,7 @@ const TWO = `${ONE}[connections.targets.two]\ntransport = "local"\n`;
 async function startHere(t: Test): Promise<Bmuxd> {
   const bmuxd = await startBmuxd({ config: ONE });
   t.teardown(() => bmuxd.stop());
-  await doorIs(true, doorPath(bmuxd, 'one'), 10_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 10_000);
   return bmuxd;
 }
 
@@ -82,7 +82,7 @@ t.test('an engine that was stopped while a server answered', async (t) => {
   process.kill(pid, 'SIGCONT');
   await echoed;
   await client.close();
-  t.notMatch(bmuxd.log(), /promise broken/);
+  t.notMatch(bmuxd.log(), /optimistic open failed/);
 });
 
 t.test('a status that finds the engine late for a moment', async (t) => {
@@ -120,7 +120,7 @@ t.test('an engine that was given up drains when it runs again', async (t) => {
   await waitFor('another engine', () => ready(bmuxd) === 2, 40_000);
   process.kill(pid, 'SIGCONT');
   await waitFor('the first one to leave', () => !isAlive(pid), 30_000);
-  const through = new TestClient(await connected(doorPath(bmuxd, 'one')));
+  const through = new TestClient(await connected(targetSocketPath(bmuxd, 'one')));
   await through.hello();
   await through.close();
 });
@@ -132,8 +132,8 @@ t.test('a target that is new while the engine hangs for a moment', async (t) => 
   await bmuxd.configure('bmux.toml', TWO);
   await sleep(LIMITS.engineAnswerMs + 1000);
   process.kill(pid, 'SIGCONT');
-  await doorIs(true, doorPath(bmuxd, 'two'), 15_000);
-  await doorIs(true, doorPath(bmuxd, 'one'), 15_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'two'), 15_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 15_000);
 });
 
 t.test('the folder of the engines vanishes alone', async (t) => {
@@ -168,7 +168,7 @@ t.test('reload while no engine can start', async (t) => {
   // It says what is wrong, and does not wait for it to pass.
   t.match(await bmuxd.bmuxd(['reload']), { status: 1, stderr: /engine/ });
   await rm(engines);
-  await doorIs(true, doorPath(bmuxd, 'two'), 40_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'two'), 40_000);
 });
 
 t.test('stop finds an engine whose socket has just vanished', async (t) => {

@@ -24,8 +24,8 @@ t.test('while spares are being made', async (t) => {
   stream.end();
   await tls.command({ do: 'hold' });
   await waitFor('a spare without its Hello', async () => {
-    const { spares, places = 0, streams } = (await row('far')) ?? {};
-    return spares === 0 && streams === 0 && places > 1;
+    const { spares, connections = 0, streams } = (await row('far')) ?? {};
+    return spares === 0 && streams === 0 && connections > 1;
   });
   await stopLosesNothing(t, world);
 });
@@ -36,6 +36,6 @@ t.test('while a target is being warmed', async (t) => {
     settings: '[targets.far]\nwarm = true\n',
     held: true,
   });
-  await waitFor('a stream without its Hello', async () => ((await world.row('far'))?.places ?? 0) > 0);
+  await waitFor('a stream without its Hello', async () => ((await world.row('far'))?.connections ?? 0) > 0);
   await stopLosesNothing(t, world);
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
-import { connected, doorEnv, eventsOf } from '../target-sockets/target-socket.ts';
+import { connected, targetSocketEnv, eventsOf } from '../target-sockets/target-socket.ts';
 import { TestClient } from '../embedded/client.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
@@ -28,7 +28,7 @@ t.test('a target that is used again', async (t) => {
     const far = await row('far');
     t.match(far, { state: 'warm', transport: 'tls', epoch: 4, compression: 'zstd', warm: true, streams: 0 });
     t.ok((far?.roundTripMs ?? 0) >= 30, 'its round trip');
-    t.ok((far?.places ?? 0) >= (far?.spares ?? 0), 'a spare is a place');
+    t.ok((far?.connections ?? 0) >= (far?.spares ?? 0), 'a spare is a place');
     const since = far?.warmSinceMs ?? 0;
     t.ok(since > Date.now() - 60_000 && since <= Date.now(), 'and its age');
     const { stdout } = await bmuxd.bmuxd(['status']);
@@ -48,7 +48,7 @@ t.test('a target that is used again', async (t) => {
       await client.ping();
       stream.end();
       await client.ended();
-      await waitFor('its place', async () => (await row(target))?.places === 0);
+      await waitFor('its place', async () => (await row(target))?.connections === 0);
     }
   });
 
@@ -93,8 +93,8 @@ t.test('what bmuxd.toml says of a target', async (t) => {
   for (let turn = 0; turn < 2; turn += 1) {
     await Promise.all(Array.from({ length: 4 }, () => ask('far')));
     await waitFor('spares, and nothing else', async () => {
-      const { spares = 0, places } = (await row('far')) ?? {};
-      return spares > 1 && places === spares && (await tls.status()).connections === places;
+      const { spares = 0, connections } = (await row('far')) ?? {};
+      return spares > 1 && connections === spares && (await tls.status()).connections === connections;
     });
     t.match(await row('far'), { state: 'warm', spares: 2, places: 2 }, 'two, as many as came');
   }
@@ -124,7 +124,7 @@ t.test('on what is warm a Hello is promised, and a promise that is broken is tol
   await waitFor('the stream to end', () => broken.stream.readableEnded || broken.stream.destroyed);
   broken.stream.destroy();
   const events = await eventsOf(bmuxd);
-  const told = events.find(({ type, target }) => type === 'promise broken' && target === 'home');
+  const told = events.find(({ type, target }) => type === 'optimistic open failed' && target === 'home');
   t.match(told?.detail, /within 900 ms/, 'no answer may take longer than the target allows a connection');
   await iroh.command({ do: 'release' });
   await ask('home');
@@ -139,7 +139,7 @@ t.test('behind a share link to a TLS gateway a spare waits for nobody', async (t
   const link = 'bmux://link';
   const targets = await readFile(join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), 'utf8');
   await bmuxd.configure('bmux.toml', `${targets}[connections.share_links]\nlink = "far"\n`);
-  const path = join((await doorEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
+  const path = join((await targetSocketEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
   const greeted = async (): Promise<void> => {
     const client = new TestClient(await connected(path));
     await client.hello();

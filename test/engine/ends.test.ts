@@ -44,15 +44,15 @@ t.test('clients that are killed, close, or finish in the middle of bulk', async 
     'no TLS stream without close_notify',
   );
   await waitFor('bmuxd to know it', async () => {
-    const { streams, reached } = await bmuxd.status();
-    return streams === 0 && reached.every(({ places }) => places === 0);
+    const { streams, upstreams } = await bmuxd.status();
+    return streams === 0 && upstreams.every(({ connections }) => connections === 0);
   });
 });
 
 t.test(
   'a client that does not read outlives the write limit of its server as long as the spill holds',
   async (t) => {
-    const world = await startWorld(t, { settings: 'streams.spill = 1048576\n' });
+    const world = await startWorld(t, { settings: 'streams.client_buffer_limit = 1048576\n' });
     const { bmuxd, server } = world;
     await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 4000 } });
     const open = async (bytes: number): Promise<Talk> => {

@@ -29,7 +29,7 @@ export async function startWorld(
   const relay = options.relay === true && realRelay() !== undefined ? await startRelay() : undefined;
   const relays = relay === undefined ? '"disabled"' : JSON.stringify([relay.url]);
   const bmuxd = await startBmuxd({
-    settings: `warmth.max_places = 0\niroh.relays = ${relays}\n${options.settings ?? ''}`,
+    settings: `warmth.max_connections = 0\niroh.relays = ${relays}\n${options.settings ?? ''}`,
   });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),

@@ -1,12 +1,12 @@
 // The parts of an engine that keeps nothing warm.
-import { EngineSpares } from '../../daemon/engine/upstream/upstream-spares.ts';
-import { Reached } from '../../daemon/engine/upstream/upstreams.ts';
-import type { Places } from '../../daemon/engine/upstream/connections.ts';
+import { UpstreamSpares } from '../../daemon/engine/upstream/upstream-spares.ts';
+import { Upstreams } from '../../daemon/engine/upstream/upstreams.ts';
+import type { Connections } from '../../daemon/engine/upstream/connections.ts';
 import { defaultSettings } from '../../daemon/config/settings/table.ts';
 
-export function coldReached(places: Places): Reached {
-  return new Reached({
-    places,
+export function coldReached(connections: Connections): Upstreams {
+  return new Upstreams({
+    connections,
     roundTripMs: () => undefined,
     spares: () => 0,
     warmSinceMs: () => undefined,
@@ -16,9 +16,9 @@ export function coldReached(places: Places): Reached {
   });
 }
 
-export function noSpares(): EngineSpares {
-  return new EngineSpares({
-    settings: () => ({ ...defaultSettings(), 'warmth.max_places': 0 }),
+export function noSpares(): UpstreamSpares {
+  return new UpstreamSpares({
+    settings: () => ({ ...defaultSettings(), 'warmth.max_connections': 0 }),
     taken: () => 0,
     candidateOf: () => undefined,
     open: () => Promise.reject(new Error('no spares here')),

@@ -81,7 +81,7 @@ t.test('what won is remembered over a restart, and found anew when it no longer 
   await behind(4, 'none');
   const first = await opener(t);
   await use(first, planFor(routes.tls));
-  await first.learnt.flushed();
+  await first.protocolCache.flushed();
   const second = await opener(t, { learntPath: first.learntPath });
   const before = (await server.status()).tls?.accepted ?? 0;
   t.equal(await use(second, planFor(routes.tls)), '4 none');

@@ -1,6 +1,6 @@
 // What may be promised, to whom, for how long.
 import t from 'tap';
-import { HelloMemory, keyOf, type Greeting } from '../../daemon/hello/hello-cache.ts';
+import { HelloCache, greetingKey, type Greeting } from '../../daemon/hello/hello-cache.ts';
 import { defaultContract } from '../../daemon/bmux-ipc/ipc.ts';
 import type { Compression, Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 
@@ -20,19 +20,19 @@ function answer(compression: Compression = 'zstd', revision = 1) {
 t.test(
   'an answer is remembered for this contract and principal at this address, whatever the label',
   async (t) => {
-    const memory = new HelloMemory();
-    memory.confirm('tls:a:1', greeting(), answer());
-    t.match(memory.recall('tls:a:1', greeting(4, ALICE, 'another label')), answer());
-    t.equal(memory.recall('tls:a:2', greeting()), undefined, 'another address');
-    t.equal(memory.recall('tls:a:1', greeting(3)), undefined, 'another epoch');
-    t.equal(memory.recall('tls:a:1', greeting(4, BOB)), undefined, 'another principal');
+    const memory = new HelloCache();
+    memory.store('tls:a:1', greeting(), answer());
+    t.match(memory.get('tls:a:1', greeting(4, ALICE, 'another label')), answer());
+    t.equal(memory.get('tls:a:2', greeting()), undefined, 'another address');
+    t.equal(memory.get('tls:a:1', greeting(3)), undefined, 'another epoch');
+    t.equal(memory.get('tls:a:1', greeting(4, BOB)), undefined, 'another principal');
     const { contract } = greeting();
     for (const other of [
       { ...contract, capabilities: contract.capabilities.slice(1) },
       { ...contract, capabilities: [...contract.capabilities].reverse() },
       { ...contract, revisions: { min: 1, max: 2 } },
     ])
-      t.equal(memory.recall('tls:a:1', { ...greeting(), contract: other }), undefined, 'another contract');
+      t.equal(memory.get('tls:a:1', { ...greeting(), contract: other }), undefined, 'another contract');
   },
 );
 
@@ -40,54 +40,54 @@ t.test(
   'it grows old, sooner where nothing checks the bytes; a clock that was set back proves nothing',
   async (t) => {
     let now = 1_000_000_000;
-    const memory = new HelloMemory({ now: () => now });
-    memory.confirm('zstd', greeting(), answer('zstd'));
-    memory.confirm('plain', greeting(), answer('none'));
+    const memory = new HelloCache({ now: () => now });
+    memory.store('zstd', greeting(), answer('zstd'));
+    memory.store('plain', greeting(), answer('none'));
     now += MINUTE - 1;
-    t.ok(memory.recall('plain', greeting()));
+    t.ok(memory.get('plain', greeting()));
     now += 1;
-    t.notOk(memory.recall('plain', greeting()));
+    t.notOk(memory.get('plain', greeting()));
     now += 14 * MINUTE - 1;
-    t.ok(memory.recall('zstd', greeting()));
-    memory.confirm('zstd', greeting(), answer('zstd', 2));
+    t.ok(memory.get('zstd', greeting()));
+    memory.store('zstd', greeting(), answer('zstd', 2));
     now += 15 * MINUTE - 1;
     t.equal(
-      memory.recall('zstd', greeting())?.negotiated.revision,
+      memory.get('zstd', greeting())?.negotiated.revision,
       2,
       'the latest answer counts, from its own time',
     );
     now += 1;
-    t.notOk(memory.recall('zstd', greeting()));
-    memory.confirm('zstd', greeting(), answer());
+    t.notOk(memory.get('zstd', greeting()));
+    memory.store('zstd', greeting(), answer());
     now -= 10 * MINUTE;
-    t.notOk(memory.recall('zstd', greeting()));
+    t.notOk(memory.get('zstd', greeting()));
   },
 );
 
 t.test('one difference makes everything about an address doubtful, and nothing else', async (t) => {
-  const memory = new HelloMemory();
+  const memory = new HelloCache();
   for (const address of ['tls:a:1', 'tls:a:10', 'tls:b:1'])
-    for (const who of [ALICE, BOB]) memory.confirm(address, greeting(4, who), answer());
+    for (const who of [ALICE, BOB]) memory.store(address, greeting(4, who), answer());
   memory.forget('tls:a:1');
   const left = ['tls:a:1', 'tls:a:10', 'tls:b:1'].map((address) =>
-    [ALICE, BOB].filter((who) => memory.recall(address, greeting(4, who)) !== undefined),
+    [ALICE, BOB].filter((who) => memory.get(address, greeting(4, who)) !== undefined),
   );
   t.strictSame(left, [[], [ALICE, BOB], [ALICE, BOB]]);
 });
 
 t.test('it is bounded: what was confirmed last stays', async (t) => {
-  const memory = new HelloMemory();
-  memory.confirm('again', greeting(), answer());
-  for (let turn = 0; turn < 200; turn += 1) memory.confirm(`tls:${String(turn)}`, greeting(), answer());
-  memory.confirm('again', greeting(), answer());
-  for (let turn = 200; turn < 400; turn += 1) memory.confirm(`tls:${String(turn)}`, greeting(), answer());
-  t.ok(memory.recall('again', greeting()));
-  t.notOk(memory.recall('tls:100', greeting()));
-  t.ok(memory.recall('tls:399', greeting()));
+  const memory = new HelloCache();
+  memory.store('again', greeting(), answer());
+  for (let turn = 0; turn < 200; turn += 1) memory.store(`tls:${String(turn)}`, greeting(), answer());
+  memory.store('again', greeting(), answer());
+  for (let turn = 200; turn < 400; turn += 1) memory.store(`tls:${String(turn)}`, greeting(), answer());
+  t.ok(memory.get('again', greeting()));
+  t.notOk(memory.get('tls:100', greeting()));
+  t.ok(memory.get('tls:399', greeting()));
 });
 
 t.test('the key of a greeting is short and says no principal', async (t) => {
-  const key = keyOf('tls:a:1', greeting());
+  const key = greetingKey('tls:a:1', greeting());
   t.ok(key.length < 80);
   t.notMatch(key, ALICE);
 });

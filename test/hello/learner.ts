@@ -1,8 +1,8 @@
 // A process that learns: argv = file, prefix of the addresses, how many.
-import { Learnt } from '../../daemon/hello/protocol-cache.ts';
+import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 
 const [path = '', name = '', count = '0'] = process.argv.slice(2);
-const learnt = new Learnt({
+const learnt = new ProtocolCache({
   path,
   warn: (message) => {
     process.stderr.write(`${message}\n`);
@@ -11,7 +11,7 @@ const learnt = new Learnt({
 });
 await learnt.load();
 for (let i = 0; i < Number(count); i += 1) {
-  learnt.learn(`${name}${i}`, { epoch: 4, compression: 'zstd' });
+  learnt.record(`${name}${i}`, { epoch: 4, compression: 'zstd' });
   // One write each: the others come between.
   await learnt.flushed();
 }

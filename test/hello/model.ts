@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Failure } from '../../daemon/base/failure.ts';
 import { stagesFor, type Candidate } from '../../daemon/hello/candidates.ts';
-import { race, type Won } from '../../daemon/hello/detection.ts';
+import { detectProtocol, type Detected } from '../../daemon/hello/detection.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import { decodeEnvelope, defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
@@ -132,18 +132,18 @@ async function runCase(drawn: Case): Promise<void> {
   };
   const server = new Server(what);
   const ends: Promise<void>[] = [];
-  const asked = { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: false };
-  let won: Won | undefined;
+  const subject = { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: false };
+  let won: Detected | undefined;
   let failure: Failure | undefined;
   const since = performance.now();
   try {
-    won = await race({
+    won = await detectProtocol({
       stages: stagesFor(targetOf(what), what.known, what.wanted),
       wanted: what.wanted,
       deadline: new Deadline(BUDGET_MS),
       signal: new AbortController().signal,
       givenUp: () => undefined,
-      asked,
+      subject,
       open: async (candidate) => ({ stream: await server.open(candidate) }),
       hello: (candidate) => ({
         epoch: candidate.epoch,

@@ -1,15 +1,15 @@
-// The engine's way to a stream without the engine: what one opener has learnt another can be given, as after a restart.
+// The engine's way to a stream without the engine: what one opener has protocolCache another can be given, as after a restart.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Env } from '../../daemon/base/paths.ts';
-import { openByRace, type OpenDeps } from '../../daemon/engine/upstream/open.ts';
+import { openByDetection, type OpenDeps } from '../../daemon/engine/upstream/open.ts';
 import type { Opened } from '../../daemon/engine/upstream/opened.ts';
 import { Transports } from '../../daemon/engine/upstream/transports.ts';
-import { Learnt } from '../../daemon/hello/protocol-cache.ts';
-import { HelloMemory } from '../../daemon/hello/hello-cache.ts';
-import { Places } from '../../daemon/engine/upstream/connections.ts';
+import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
+import { HelloCache } from '../../daemon/hello/hello-cache.ts';
+import { Connections } from '../../daemon/engine/upstream/connections.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Plan, ResolvedTarget, Route } from '../../daemon/engine-protocol/plan.ts';
 import { defaultSettings } from '../../daemon/config/settings/table.ts';
@@ -17,7 +17,7 @@ import type { Embedded } from '../embedded/launch.ts';
 import { coldReached, noSpares } from './cold.ts';
 
 export interface Opener {
-  readonly learnt: Learnt;
+  readonly protocolCache: ProtocolCache;
   readonly transports: Transports;
   readonly learntPath: string;
   /** Warnings so far. */
@@ -31,10 +31,10 @@ export interface Opener {
 /** `learntPath`: a file that another opener has written. */
 export async function startOpener(options: { learntPath?: string; env?: Env } = {}): Promise<Opener> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-opener-'));
-  const learntPath = options.learntPath ?? join(folder, 'learnt.json');
+  const learntPath = options.learntPath ?? join(folder, 'protocol-cache.json');
   const warnings: string[] = [];
-  const learnt = new Learnt({ path: learntPath, warn: (message) => warnings.push(message) });
-  await learnt.load();
+  const protocolCache = new ProtocolCache({ path: learntPath, warn: (message) => warnings.push(message) });
+  await protocolCache.load();
   const settings = { ...defaultSettings(), 'iroh.relays': 'disabled' as const };
   const transports = new Transports({
     settings: () => settings,
@@ -43,29 +43,29 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
     ask: () => false,
     tried: () => undefined,
   });
-  const places = new Places();
+  const connections = new Connections();
   const spares = noSpares();
   const deps: OpenDeps = {
     transports,
-    learnt,
-    memory: new HelloMemory(),
+    protocolCache,
+    helloCache: new HelloCache(),
     spares,
-    places,
-    reached: coldReached(places),
+    connections,
+    upstreams: coldReached(connections),
     log: pino({ level: 'silent' }),
     event: () => undefined,
   };
   return {
-    learnt,
+    protocolCache,
     transports,
     learntPath,
     warnings,
-    open: (plan, signal = new AbortController().signal) => openByRace(plan, deps, signal),
+    open: (plan, signal = new AbortController().signal) => openByDetection(plan, deps, signal),
     end: ({ stream }) => endGracefully(stream),
     close: async () => {
       spares.close();
       await transports.close();
-      await learnt.flushed();
+      await protocolCache.flushed();
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -50,7 +50,7 @@ export function answersSurviveChunking(runs: number): Promise<void> {
           ok(rig.ended);
         } else {
           equal(rig.heard.length, 0);
-          equal(rig.broken[0]?.code, 'hello_promise_broken');
+          equal(rig.broken[0]?.code, 'optimistic_open_failed');
           equal(rig.error, rig.broken[0]);
         }
         await rig.finish();
@@ -107,7 +107,7 @@ async function check(model: Model, rig: Rig, what: string): Promise<void> {
     ok(rig.closed, context);
     equal(rig.waiting, 0, `${context}: every write has called back`);
     if (model.failed) {
-      ok(rig.error instanceof Failure && rig.error.code === 'hello_promise_broken', context);
+      ok(rig.error instanceof Failure && rig.error.code === 'optimistic_open_failed', context);
       equal(rig.heard.length, 0, context);
     }
   }

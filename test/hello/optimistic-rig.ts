@@ -94,13 +94,13 @@ export class Rig {
       epoch: EPOCH,
       opening: helloOpening(EPOCH, GREETING, PROMISED),
       label: 'prod',
-      promised: PROMISED,
+      expected: PROMISED,
       answerMs,
       onConfirmed: () => {
         this.log.push('confirmed');
         this.confirmed += 1;
       },
-      onBroken: (failure) => {
+      onFailed: (failure) => {
         this.log.push('broken');
         this.broken.push(failure);
       },

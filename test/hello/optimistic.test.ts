@@ -62,10 +62,10 @@ t.test('a stream that was dead when it came is a broken promise too, told later 
       epoch: EPOCH,
       opening: helloOpening(EPOCH, GREETING, PROMISED),
       label: 'prod',
-      promised: PROMISED,
+      expected: PROMISED,
       answerMs: 60_000,
       onConfirmed: () => t.fail('nothing was answered'),
-      onBroken: (failure) => broken.push(failure),
+      onFailed: (failure) => broken.push(failure),
       reopen: () => {
         throw new Error('nothing there either');
       },
@@ -73,7 +73,7 @@ t.test('a stream that was dead when it came is a broken promise too, told later 
     });
     t.equal(broken.length, 0, how);
     const error = await new Promise<Failure>((resolve) => stream.on('error', resolve));
-    t.equal(error.code, 'hello_promise_broken', how);
+    t.equal(error.code, 'optimistic_open_failed', how);
     t.strictSame(
       error.data.causes.at(-1),
       'nothing there either',
@@ -100,7 +100,7 @@ t.test('an answer without an end is not waited for, nor kept', async (t) => {
   rig.write(STOP);
   rig.now.far.write(encodeFrame(new Uint8Array(100_000)).subarray(0, 70_000));
   await turns();
-  t.match(rig.error, { code: 'hello_promise_broken', message: /longer than any answer/ });
+  t.match(rig.error, { code: 'optimistic_open_failed', message: /longer than any answer/ });
   await rig.finish();
 });
 
@@ -213,10 +213,10 @@ t.test('over real sockets', async (t) => {
       epoch: EPOCH,
       opening: helloOpening(EPOCH, GREETING, PROMISED),
       label: 'prod',
-      promised: PROMISED,
+      expected: PROMISED,
       answerMs: 60_000,
       onConfirmed: () => undefined,
-      onBroken: () => undefined,
+      onFailed: () => undefined,
       reopen: () => Promise.reject(new Error('nobody is there')),
     });
     return { inner, server, stream };
@@ -236,7 +236,7 @@ t.test('over real sockets', async (t) => {
     stream.write(STOP);
     server.end();
     await new Promise((resolve) => stream.once('close', resolve));
-    t.match(stream.errored, { code: 'hello_promise_broken' });
+    t.match(stream.errored, { code: 'optimistic_open_failed' });
   });
 
   t.test('destroyed, it still ends properly', async (t) => {
@@ -249,7 +249,7 @@ t.test('over real sockets', async (t) => {
   t.test('a splice tells a broken promise as what it is', async (t) => {
     const { server, stream } = await start();
     const { client, accepted } = await pairs.open();
-    const splice = new Splice({ client: accepted, remote: stream, spill: 0 });
+    const splice = new Splice({ client: accepted, remote: stream, clientBufferLimit: 0 });
     accepted.resume();
     client.write(STOP);
     await readBytes(server.resume(), HELLO.length + STOP.length);
@@ -281,11 +281,11 @@ t.test(
       inner,
       epoch: EPOCH,
       opening: helloOpening(EPOCH, GREETING, PROMISED),
-      promised: PROMISED,
+      expected: PROMISED,
       answerMs: 10_000,
       label: 'far',
       onConfirmed: () => undefined,
-      onBroken: () => undefined,
+      onFailed: () => undefined,
       reopen: () => new Promise(() => undefined),
     });
     stream.resume();

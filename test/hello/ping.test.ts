@@ -5,7 +5,7 @@ import t from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { encodeBlock } from '../../daemon/compression/zstd.ts';
 import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
-import { Prover } from '../../daemon/hello/ping.ts';
+import { HealthCheck } from '../../daemon/hello/ping.ts';
 import { pingOpening } from '../../daemon/hello/expected-answer.ts';
 import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import {
@@ -43,9 +43,9 @@ t.test('a Pong in pieces proves it, again and again, and leaves nothing', async 
   const { near, ids } = line((id, far) => {
     for (const byte of pong(id)) far.write(Buffer.of(byte));
   });
-  const prover = new Prover(near, 4);
+  const prover = new HealthCheck(near, 4);
   const before = NAMES.map((name) => near.listenerCount(name));
-  for (let turn = 0; turn < 50; turn += 1) t.ok((await prover.prove(10_000)) >= 0);
+  for (let turn = 0; turn < 50; turn += 1) t.ok((await prover.check(10_000)) >= 0);
   t.equal(new Set(ids).size, 50);
   t.ok(ids.every((id) => id >= 2n ** 63n));
   t.strictSame(
@@ -72,24 +72,24 @@ t.test('anything else is no proof', async (t) => {
   for (const [way, say] of Object.entries(ways)) {
     const { near } = line(say);
     await t.rejects(
-      new Prover(near, 4).prove(way === 'silence' ? 20 : 10_000),
-      { code: 'hello_promise_broken' },
+      new HealthCheck(near, 4).check(way === 'silence' ? 20 : 10_000),
+      { code: 'optimistic_open_failed' },
       way,
     );
   }
   const { near } = line(() => undefined);
   near.destroy();
-  await t.rejects(new Prover(near, 4).prove(10_000), { code: 'hello_promise_broken' }, 'dead before');
+  await t.rejects(new HealthCheck(near, 4).check(10_000), { code: 'optimistic_open_failed' }, 'dead before');
 });
 
 t.test('a proof that is given up leaves its Pong to the next owner', async (t) => {
   const { near, ids } = line(() => undefined);
-  const prover = new Prover(near, 4);
-  t.equal(prover.letGo(), undefined, 'none is under way');
+  const prover = new HealthCheck(near, 4);
+  t.equal(prover.release(), undefined, 'none is under way');
   const before = NAMES.map((name) => near.listenerCount(name));
-  const proof = prover.prove(10_000);
-  const pending = prover.letGo();
-  await t.rejects(proof, { code: 'hello_promise_broken' });
+  const proof = prover.check(10_000);
+  const pending = prover.release();
+  await t.rejects(proof, { code: 'optimistic_open_failed' });
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(pending?.requestId, ids[0]);
   t.strictSame(
@@ -103,10 +103,10 @@ t.test('one whose Pong is overdue is not given up for a hand-out', async (t) => 
   const { near } = line((id, far) => {
     answer = () => far.write(pong(id));
   });
-  const prover = new Prover(near, 4);
-  const proof = prover.prove(60_000);
+  const prover = new HealthCheck(near, 4);
+  const proof = prover.check(60_000);
   await new Promise((resolve) => setTimeout(resolve, 150));
-  t.equal(prover.letGo(), undefined, 'the silence says more than the proof before it');
+  t.equal(prover.release(), undefined, 'the silence says more than the proof before it');
   answer();
   await proof;
 });
@@ -115,9 +115,9 @@ t.test('handed out with that Ping on its way, a stream begins after the Pong', a
   const [near, far] = duplexPair();
   const heard: Buffer[] = [];
   far.on('data', (chunk: Buffer) => heard.push(chunk));
-  const prover = new Prover(near, 4);
-  const proof = prover.prove(10_000);
-  const pending = prover.letGo();
+  const prover = new HealthCheck(near, 4);
+  const proof = prover.check(10_000);
+  const pending = prover.release();
   await t.rejects(proof);
   if (pending === undefined) throw new Error('no Ping is under way');
   let confirmed = 0;
@@ -125,11 +125,11 @@ t.test('handed out with that Ping on its way, a stream begins after the Pong', a
     inner: near,
     epoch: 4,
     opening: pingOpening(4, pending),
-    promised: { revision: 1, capabilities: [] },
+    expected: { revision: 1, capabilities: [] },
     answerMs: 60_000,
     label: 'far',
     onConfirmed: () => (confirmed += 1),
-    onBroken: (failure) => {
+    onFailed: (failure) => {
       t.fail(failure.message);
     },
     reopen: () => Promise.reject(new Error('nothing is broken')),
@@ -152,10 +152,10 @@ t.test('a proof is not given up once a part of its Pong was read', async (t) => 
     far.write(bytes.subarray(0, 3));
     rest = () => far.write(bytes.subarray(3));
   });
-  const prover = new Prover(near, 4);
-  const proof = prover.prove(10_000);
+  const prover = new HealthCheck(near, 4);
+  const proof = prover.check(10_000);
   await new Promise((resolve) => near.once('data', resolve));
-  t.equal(prover.letGo(), undefined);
+  t.equal(prover.release(), undefined);
   rest();
   const roundTripMs = await proof;
   t.equal(prover.roundTripMs, roundTripMs);
@@ -165,5 +165,5 @@ t.test('what one read makes two chunks of is one answer', async (t) => {
   const [inner, far] = duplexPair();
   const near = compressed(inner);
   far.once('data', () => far.write(Buffer.concat([pong(2n ** 63n), Buffer.of(1, 2, 3)].map(encodeBlock))));
-  await t.rejects(new Prover(near, 4).prove(10_000), { code: 'hello_promise_broken' });
+  await t.rejects(new HealthCheck(near, 4).check(10_000), { code: 'optimistic_open_failed' });
 });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { Learnt } from '../../daemon/hello/protocol-cache.ts';
+import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 
 async function folderOf(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-learnt-'));
@@ -14,9 +14,9 @@ async function folderOf(t: Test): Promise<string> {
   return folder;
 }
 
-async function load(path: string): Promise<{ readonly learnt: Learnt; readonly warnings: string[] }> {
+async function load(path: string): Promise<{ readonly learnt: ProtocolCache; readonly warnings: string[] }> {
   const warnings: string[] = [];
-  const learnt = new Learnt({ path, warn: (message) => warnings.push(message) });
+  const learnt = new ProtocolCache({ path, warn: (message) => warnings.push(message) });
   await learnt.load();
   return { learnt, warnings };
 }
@@ -24,11 +24,11 @@ async function load(path: string): Promise<{ readonly learnt: Learnt; readonly w
 const zstd4 = { epoch: 4, compression: 'zstd' } as const;
 
 t.test('kept over a restart, for its owner alone', async (t) => {
-  const path = join(await folderOf(t), 'state', 'learnt.json');
+  const path = join(await folderOf(t), 'state', 'protocol-cache.json');
   const { learnt, warnings } = await load(path);
   t.equal(learnt.get('tls:a:443'), undefined);
-  learnt.learn('tls:a:443', zstd4);
-  learnt.learn('__proto__', { epoch: 3, compression: 'none' });
+  learnt.record('tls:a:443', zstd4);
+  learnt.record('__proto__', { epoch: 3, compression: 'none' });
   await learnt.flushed();
   const again = await load(path);
   t.match(again.learnt.get('tls:a:443'), zstd4);
@@ -46,12 +46,12 @@ t.test('a file that is none of ours is set aside, once, and what it held is not 
     '{"version":1,"facts":{"a":{"epoch":5}}}',
   ]) {
     const folder = await folderOf(t);
-    const path = join(folder, 'learnt.json');
+    const path = join(folder, 'protocol-cache.json');
     await writeFile(path, text);
     // Two engines start at once: whoever comes second must not set aside what the first has written since.
     const both = await Promise.all([load(path), load(path)]);
-    both[0].learnt.learn('x', zstd4);
-    both[1].learnt.learn('y', zstd4);
+    both[0].learnt.record('x', zstd4);
+    both[1].learnt.record('y', zstd4);
     await Promise.all(both.map(({ learnt }) => learnt.flushed()));
     const { learnt } = await load(path);
     t.match([learnt.get('x'), learnt.get('y')], [zstd4, zstd4], text);
@@ -67,7 +67,7 @@ t.test('a file that is none of ours is set aside, once, and what it held is not 
 
 t.test('several engines learn at once, and nothing is lost', async (t) => {
   const folder = await folderOf(t);
-  const path = join(folder, 'learnt.json');
+  const path = join(folder, 'protocol-cache.json');
   const program = fileURLToPath(new URL('learner.js', import.meta.url));
   const learners = ['a', 'b', 'c'].map((name) => fork(program, [path, name, '20']));
   const ends = await Promise.all(learners.map((child) => once(child, 'exit')));
@@ -82,14 +82,14 @@ t.test('several engines learn at once, and nothing is lost', async (t) => {
     .filter((address) => learnt.get(address) === undefined);
   t.strictSame(missing, []);
   t.strictSame(warnings, []);
-  t.strictSame(await readdir(folder), ['learnt.json'], 'no lock and no half-written file is left');
+  t.strictSame(await readdir(folder), ['protocol-cache.json'], 'no lock and no half-written file is left');
 });
 
 t.test('a lock that a killed engine left behind', async (t) => {
-  const path = join(await folderOf(t), 'learnt.json');
+  const path = join(await folderOf(t), 'protocol-cache.json');
   await mkdir(`${path}.lock`);
   const { learnt } = await load(path);
-  learnt.learn('x', zstd4);
+  learnt.record('x', zstd4);
   await learnt.flushed();
   t.match((await load(path)).learnt.get('x'), zstd4, 'goes stale in time');
 });
@@ -98,23 +98,23 @@ t.test('a file that cannot be written stops nothing, and is written when it can 
   const folder = await folderOf(t);
   const inTheWay = join(folder, 'state');
   await writeFile(inTheWay, '');
-  const path = join(inTheWay, 'learnt.json');
+  const path = join(inTheWay, 'protocol-cache.json');
   const { learnt, warnings } = await load(path);
-  learnt.learn('x', zstd4);
+  learnt.record('x', zstd4);
   await learnt.flushed();
   t.match(warnings.at(-1), /cannot remember what was learnt in .*learnt\.json/);
   t.match(learnt.get('x'), zstd4);
   await rm(inTheWay);
-  learnt.learn('y', zstd4);
+  learnt.record('y', zstd4);
   await learnt.flushed();
   const again = await load(path);
   t.match([again.learnt.get('x'), again.learnt.get('y')], [zstd4, zstd4]);
 });
 
 t.test('bounded', async (t) => {
-  const path = join(await folderOf(t), 'learnt.json');
+  const path = join(await folderOf(t), 'protocol-cache.json');
   const { learnt } = await load(path);
-  for (let i = 0; i < 600; i += 1) learnt.learn(`host${i}`, zstd4);
+  for (let i = 0; i < 600; i += 1) learnt.record(`host${i}`, zstd4);
   await learnt.flushed();
   t.equal(learnt.get('host0'), undefined);
   t.match(learnt.get('host599'), zstd4);

@@ -52,9 +52,9 @@ t.test(
     t.equal(await connectionsOf(asked), 1);
     t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
 
-    const elsewhere = await serve(t, keys);
-    pool.moved(routeTo(silent, agent.socket), routeTo(elsewhere, agent.socket), { label: 'host' });
-    await waitFor('the same host, where it is now', () => pool.isWarm(routeTo(elsewhere, agent.socket)));
+    const usage = await serve(t, keys);
+    pool.moved(routeTo(silent, agent.socket), routeTo(usage, agent.socket), { label: 'host' });
+    await waitFor('the same host, where it is now', () => pool.isWarm(routeTo(usage, agent.socket)));
   },
 );
 

@@ -121,7 +121,7 @@ t.test('one loss is told once, however many find it out', async (t) => {
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   // What it had sent before would be taken for a sign of life.
   await new Promise((resolve) => setTimeout(resolve, 500));
-  pool.distrust();
+  pool.markStale();
   await Promise.all(Array.from({ length: 5 }, () => failureOf(pool.stream(routeTo(server), wait(4000)))));
   t.same(told, ['connection made', 'connection lost']);
 });

@@ -1,6 +1,6 @@
 // Ways that are made warm again: how often a dead one is dialled and its link is asked for, and what a drop ends.
 import t, { type Test } from 'tap';
-import { Remake, type Warmth } from '../../daemon/iroh/reconnect.ts';
+import { Reconnect, type Warmth } from '../../daemon/iroh/reconnect.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -19,7 +19,7 @@ function remake(
 ) {
   const dials: string[] = [];
   const asks: string[] = [];
-  const made = new Remake({
+  const made = new Reconnect({
     recentMs: 60_000,
     tried: () => undefined,
     isWarm: () => false,

@@ -2,7 +2,7 @@
 // fails that a fresh connection would have answered (verdict.ts), the status tells the truth (rows.ts), and no place is lost.
 import { writeFile } from 'node:fs/promises';
 import { makeHome } from '../daemon/bmuxd.ts';
-import { doorEnv } from '../target-sockets/target-socket.ts';
+import { targetSocketEnv } from '../target-sockets/target-socket.ts';
 import { waitFor } from '../real/index.ts';
 import type { FarGateway } from './far-gateway.ts';
 import { startFarGateways } from './far-gateways.ts';
@@ -65,10 +65,10 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
     });
     const places: Place[] = [];
     for (const gateway of far.gateways) {
-      const env = await doorEnv(await control.now, gateway.target);
+      const env = await targetSocketEnv(await control.now, gateway.target);
       const labels = new Set([gateway.target, gateway.label()]);
-      const steady = new Steady({ doorEnv: env });
-      places.push({ gateway, away: [], labels, doorEnv: env, steady, asked: 0, failed: 0 });
+      const steady = new Steady({ targetSocketEnv: env });
+      places.push({ gateway, away: [], labels, targetSocketEnv: env, steady, asked: 0, failed: 0 });
     }
     stops.push(() => {
       report(places);

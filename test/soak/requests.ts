@@ -23,7 +23,7 @@ export interface Asked {
   readonly bmuxd: Pick<Bmuxd, 'open' | 'env'>;
   readonly gateway: Pick<FarGateway, 'target' | 'sessions'>;
   /** What `bmuxd env` gave for the target. */
-  readonly doorEnv: Readonly<Record<string, string>>;
+  readonly targetSocketEnv: Readonly<Record<string, string>>;
   /** Called when the client has its stream. */
   readonly granted: () => void;
 }
@@ -31,9 +31,9 @@ export interface Asked {
 /** Each rejects with what the client saw. */
 export const WAYS = {
   'control socket': async (asked: Asked) => converse(await overControl(asked), look),
-  'target socket': async (asked: Asked) => converse(await overDoor(asked), look),
+  'target socket': async (asked: Asked) => converse(await overTargetSocket(asked), look),
   'control socket, once': async (asked: Asked) => converse(await overControl(asked), once(asked)),
-  'target socket, once': async (asked: Asked) => converse(await overDoor(asked), once(asked)),
+  'target socket, once': async (asked: Asked) => converse(await overTargetSocket(asked), once(asked)),
   'real bmux': listSessions,
 } as const;
 export type Way = keyof typeof WAYS;
@@ -47,11 +47,11 @@ async function overControl({ bmuxd, gateway: { target }, granted }: Asked): Prom
 }
 
 /** As an unmodified client: it says Hello itself. */
-export async function overDoor({
-  doorEnv,
+export async function overTargetSocket({
+  targetSocketEnv,
   granted,
-}: Pick<Asked, 'doorEnv' | 'granted'>): Promise<TestClient> {
-  const socket = await connected(join(doorEnv['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
+}: Pick<Asked, 'targetSocketEnv' | 'granted'>): Promise<TestClient> {
+  const socket = await connected(join(targetSocketEnv['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
   const client = new TestClient(socket, { limitMs: LIVE_LIMIT_MS });
   try {
     await client.hello();
@@ -109,8 +109,8 @@ function requestsOf(question: Question): Request[] {
   });
 }
 
-async function listSessions({ doorEnv }: Asked): Promise<void> {
-  const { status, stdout, stderr } = await run(realBmux() ?? '', ['list-sessions'], doorEnv);
+async function listSessions({ targetSocketEnv }: Asked): Promise<void> {
+  const { status, stdout, stderr } = await run(realBmux() ?? '', ['list-sessions'], targetSocketEnv);
   if (status !== 0 || !stdout.includes(SESSION))
     throw new Error(`bmux left with ${String(status)}: ${stderr}${stdout}`);
 }

@@ -41,7 +41,7 @@ export interface Place {
   readonly away: Away[];
   /** What texts of the daemon call it, or have called it. */
   readonly labels: Set<string>;
-  readonly doorEnv: Readonly<Record<string, string>>;
+  readonly targetSocketEnv: Readonly<Record<string, string>>;
   readonly steady: Steady;
   asked: number;
   failed: number;
@@ -169,14 +169,14 @@ export class Rounds {
       });
     };
     await settled('all streams to be over', '/v1/streams', ({ streams }) => streams === 0);
-    await settled('one engine, and one row for each target', '/v1/status', ({ engines, reached }) => {
-      const targets = new Set(reached.map(({ target }) => target));
-      return engines.length === 1 && reached.length === targets.size && targets.size <= places.length;
+    await settled('one engine, and one row for each target', '/v1/status', ({ engines, upstreams }) => {
+      const targets = new Set(upstreams.map(({ target }) => target));
+      return engines.length === 1 && upstreams.length === targets.size && targets.size <= places.length;
     });
     await waitFor('the servers to hold what we know of', async () => {
       const held = await far.held();
-      const { reached } = await bmuxd.status();
-      return held === undefined || held <= reached.reduce((sum, row) => sum + row.places, 0);
+      const { upstreams } = await bmuxd.status();
+      return held === undefined || held <= upstreams.reduce((sum, row) => sum + row.connections, 0);
     });
   }
 }

@@ -2,7 +2,7 @@
 import type { Status } from '../../daemon/api/answers.ts';
 import type { Away } from './mishaps.ts';
 
-/** `warmth.max_places`: at no moment do so many streams live here that more are held. */
+/** `warmth.max_connections`: at no moment do so many streams live here that more are held. */
 const MAX_PLACES = 16;
 /** ms after its gateway's return that a way may be shown as failing: somebody asks once a second, and may wait for what was there before. */
 const FAILING_MS = 12_000;
@@ -16,13 +16,13 @@ export interface Shown {
 
 /** What is wrong with the rows; nothing when all is well. `askedSince`: since when (performance.now()) all targets are asked all the time. */
 export function wrongRows(
-  { reached, engines }: Status,
+  { upstreams, engines }: Status,
   targets: readonly Shown[],
   askedSince: number,
 ): string[] {
   const now = performance.now();
   return targets.flatMap(({ target, away }) => {
-    const rows = reached.filter((row) => row.target === target);
+    const rows = upstreams.filter((row) => row.target === target);
     const isBack = away.every(({ to }) => now - Math.max(to, askedSince) > FAILING_MS);
     const former = away.filter(({ to }) => now - to < FORMER_MS).length;
     // A stream that hangs on a path that died is not cut before QUIC is: its row says so.
@@ -33,7 +33,8 @@ export function wrongRows(
     const found: string[] = [];
     if (isBack && failing.length > 0) found.push('failing, although its gateway is back');
     if (rows.length > (1 + former) * engines.length) found.push('former ways');
-    if (rows.reduce((sum, { places }) => sum + places, 0) > MAX_PLACES) found.push('too many places');
+    if (rows.reduce((sum, { connections }) => sum + connections, 0) > MAX_PLACES)
+      found.push('too many places');
     return found.map((what) => `${target}: ${what}: ${JSON.stringify(rows)}`);
   });
 }

@@ -1,16 +1,16 @@
 // A client of a target socket that stays, as an attach does: one Ping after the other on the same stream, for as long as its gateway lives.
 import type { TestClient } from '../embedded/client.ts';
-import { leave, overDoor, type Asked } from './requests.ts';
+import { leave, overTargetSocket, type Asked } from './requests.ts';
 
 export class Steady {
-  readonly #asked: Pick<Asked, 'doorEnv'>;
+  readonly #asked: Pick<Asked, 'targetSocketEnv'>;
   #client: TestClient | undefined;
   /** performance.now() of its last answer. */
   #heardAt = 0;
   #waits = false;
   #left = false;
 
-  constructor(asked: Pick<Asked, 'doorEnv'>) {
+  constructor(asked: Pick<Asked, 'targetSocketEnv'>) {
     this.#asked = asked;
   }
 
@@ -21,7 +21,7 @@ export class Steady {
     this.#left = false;
     const since = this.#client === undefined ? performance.now() : this.#heardAt;
     try {
-      this.#client ??= await overDoor({ ...this.#asked, granted: () => undefined });
+      this.#client ??= await overTargetSocket({ ...this.#asked, granted: () => undefined });
       await this.#client.ping();
       this.#heardAt = performance.now();
       if (this.#left) await this.#close();

@@ -10,7 +10,7 @@ t.test(
     const rig = new SparesRig();
     rig.max = 1;
     rig.fails = true;
-    rig.spares.used(rig.recipe(), 200, 50);
+    rig.spares.used(rig.factory(), 200, 50);
     for (let turn = 0; turn < 500; turn += 1) {
       await rig.clock.advance(200);
       await rig.take();
@@ -18,7 +18,7 @@ t.test(
     t.ok(rig.made <= 9, `${String(rig.made)} in 100 s`);
     const before = rig.made;
     rig.fails = false;
-    rig.spares.used(rig.recipe(), 200, 50);
+    rig.spares.used(rig.factory(), 200, 50);
     t.equal(rig.made, before + 1);
     rig.spares.close();
   },
@@ -48,13 +48,13 @@ t.test('drop and close leave nothing, and what is being made is ended on arrival
   t.equal(rig.spares.count('b'), 2);
   await rig.clock.advance(1000);
   t.equal(rig.spares.count('a'), 0);
-  const taken = rig.spares.take(rig.recipe('b'));
+  const taken = rig.spares.take(rig.factory('b'));
   rig.clock.jump(20_000);
-  const proving = rig.spares.take(rig.recipe('b'));
+  const proving = rig.spares.take(rig.factory('b'));
   rig.spares.close();
   t.ok(await taken);
   t.equal(await Promise.race([proving, rig.clock.advance(1000).then(() => 'late')]), undefined);
-  rig.spares.used(rig.recipe('c'), 200, 50);
+  rig.spares.used(rig.factory('c'), 200, 50);
   await rig.clock.advance(1000);
   t.equal(rig.open, 2, 'those that were taken');
   t.equal(rig.clock.waiting, 0, 'no timer is left');
@@ -80,7 +80,7 @@ t.test('a thousand cycles leave no listener, no timer and no stream', async (t) 
   process.on('warning', onWarning);
   t.teardown(() => process.off('warning', onWarning));
   for (let turn = 0; turn < 1000; turn += 1) {
-    const line = await rig.spares.take(rig.recipe());
+    const line = await rig.spares.take(rig.factory());
     line?.stream.destroy();
     await rig.clock.advance(101);
   }

@@ -26,7 +26,7 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
       const taking: Promise<void>[] = [];
       for (const one of events) {
         if (one.type === 'take') {
-          const work = rig.spares.take(rig.recipe()).then((line) => {
+          const work = rig.spares.take(rig.factory()).then((line) => {
             if (line === undefined) return;
             if (taken.has(line)) throw new Error('shared');
             if (!line.stream.writable || !line.stream.readable) throw new Error('dead');
@@ -46,7 +46,7 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
           rig.answering = one.answering;
         } else if (one.type === 'drop') rig.spares.drop('prod');
         else if (one.type === 'room') rig.spares.giveBack('prod', one.count);
-        else if (one.type === 'used') rig.spares.used(rig.recipe(), 200, 50);
+        else if (one.type === 'used') rig.spares.used(rig.factory(), 200, 50);
         else rig.max = one.max;
         if (rig.spares.count('prod') > 4) throw new Error('too many');
       }

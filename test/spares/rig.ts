@@ -1,9 +1,9 @@
 // Spares over scripted streams, in a time of their own: a server that can be slow, full, dead or talkative.
 import { duplexPair, type Duplex } from 'node:stream';
-import { Spares, type Ready, type Recipe } from '../../daemon/spares/spares.ts';
+import { Spares, type ReadyStream, type SpareFactory } from '../../daemon/spares/spares.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
 
-export interface Line extends Ready {
+export interface Line extends ReadyStream {
   readonly number: number;
   /** The server's end. */
   readonly far: Duplex;
@@ -46,7 +46,7 @@ export class SparesRig {
     return this.lines.filter(({ stream }) => !stream.destroyed).length;
   }
 
-  recipe(key = 'prod', address = key): Recipe<Line> {
+  factory(key = 'prod', address = key): SpareFactory<Line> {
     return {
       key,
       address,
@@ -75,7 +75,7 @@ export class SparesRig {
       stream,
       far,
       number,
-      prove: (timeoutMs) => {
+      check: (timeoutMs) => {
         this.proofs.push(number);
         return new Promise((resolve, reject) => {
           const dead = this.silent || far.destroyed;
@@ -91,7 +91,7 @@ export class SparesRig {
           };
         });
       },
-      letGo: () => {
+      release: () => {
         if (this.answering || giveUp === undefined) return false;
         giveUp(new Error('handed out'));
         return true;
@@ -103,7 +103,7 @@ export class SparesRig {
 
   /** A first use, and the time that its spares take. */
   async warm(key = 'prod'): Promise<void> {
-    this.spares.used(this.recipe(key), this.makeMs, this.roundTripMs);
+    this.spares.used(this.factory(key), this.makeMs, this.roundTripMs);
     await this.clock.advance(this.makeMs + 1);
   }
 
@@ -111,7 +111,7 @@ export class SparesRig {
   async take(key = 'prod'): Promise<{ readonly line: Line | undefined; readonly waitedMs: number }> {
     const since = this.clock.now();
     let result: { readonly line: Line | undefined } | undefined;
-    void this.spares.take(this.recipe(key)).then((line) => (result = { line }));
+    void this.spares.take(this.factory(key)).then((line) => (result = { line }));
     await this.clock.advance(0);
     while (result === undefined) await this.clock.advance(1);
     return { ...result, waitedMs: this.clock.now() - since };

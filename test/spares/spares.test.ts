@@ -5,13 +5,13 @@ import { SparesRig, type Line } from './rig.ts';
 
 t.test('a row of commands finds one each, from the second on', async (t) => {
   const rig = new SparesRig();
-  rig.spares.used(rig.recipe(), rig.makeMs, rig.roundTripMs);
+  rig.spares.used(rig.factory(), rig.makeMs, rig.roundTripMs);
   const found: Promise<Line | undefined>[] = [];
   const waits: number[] = [];
   for (let turn = 0; turn < 12; turn += 1) {
     await rig.clock.advance(65);
     const since = rig.clock.now();
-    const taking = rig.spares.take(rig.recipe());
+    const taking = rig.spares.take(rig.factory());
     found.push(taking);
     void taking.then(() => waits.push(rig.clock.now() - since));
     t.ok(rig.spares.count('prod') <= 4);
@@ -39,10 +39,10 @@ t.test('never more than the bound, and none where it is 0', async (t) => {
   rig.max = 0;
   await rig.clock.advance(1000);
   t.equal(rig.spares.count('prod'), 0, 'turned off while one was there');
-  rig.spares.used(rig.recipe('other'), 200, 50);
+  rig.spares.used(rig.factory('other'), 200, 50);
   rig.max = 4;
   rig.ttlMs = 0;
-  rig.spares.used(rig.recipe('third'), 200, 50);
+  rig.spares.used(rig.factory('third'), 200, 50);
   await rig.clock.advance(300);
   t.equal(rig.made, 1);
   rig.spares.close();
@@ -71,7 +71,7 @@ t.test('a taken one is replaced at once, as far as the places of the server go',
 t.test('several that are made at once keep to the places together', async (t) => {
   const rig = new SparesRig();
   rig.places = 3;
-  for (const key of ['a', 'b']) rig.spares.used(rig.recipe(key, 'one server'), 200, 50);
+  for (const key of ['a', 'b']) rig.spares.used(rig.factory(key, 'one server'), 200, 50);
   t.equal(rig.making, 3);
   await rig.clock.advance(300);
   t.equal(rig.spares.count('one server'), 3);
@@ -146,7 +146,7 @@ t.test('a take while one is proven gets it at once, and with it the proof', asyn
   const { line, waitedMs } = await rig.take();
   t.ok(line);
   t.equal(waitedMs, 0, 'its former proof is seconds old');
-  t.equal(line?.letGo(), false, 'the pool has given the new one up');
+  t.equal(line?.release(), false, 'the pool has given the new one up');
   await rig.clock.advance(100);
   t.notOk(
     rig.ended.some((stream) => stream === line?.stream),
@@ -170,8 +170,8 @@ t.test('one whose Pong has come in part is waited for: the client would read the
 t.test('after a jump of the clock all are checked before use, in one round trip', async (t) => {
   for (const jump of [30_000, -3_600_000]) {
     const rig = new SparesRig();
-    for (let turn = 0; turn < 4; turn += 1) rig.spares.used(rig.recipe(), 200, 50);
-    for (let turn = 0; turn < 4; turn += 1) void rig.spares.take(rig.recipe());
+    for (let turn = 0; turn < 4; turn += 1) rig.spares.used(rig.factory(), 200, 50);
+    for (let turn = 0; turn < 4; turn += 1) void rig.spares.take(rig.factory());
     await rig.clock.advance(1000);
     const before = rig.proofs.length;
     const count = rig.spares.count('prod');
@@ -202,14 +202,14 @@ t.test('after a change of the network none is believed unasked', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   t.ok(rig.spares.count('prod') > 0);
-  rig.spares.distrust();
+  rig.spares.markStale();
   const { line, waitedMs } = await rig.take();
   t.ok(line);
   t.equal(waitedMs, 50, 'one round trip');
   await rig.clock.advance(1000);
   rig.silent = true;
   rig.fails = true;
-  rig.spares.distrust();
+  rig.spares.markStale();
   t.equal(
     (await rig.take()).line,
     undefined,
@@ -223,11 +223,11 @@ t.test('nobody waits longer than they have time', async (t) => {
   rig.max = 1;
   rig.makeMs = 900;
   rig.roundTripMs = 450;
-  rig.spares.used(rig.recipe(), rig.makeMs, rig.roundTripMs);
+  rig.spares.used(rig.factory(), rig.makeMs, rig.roundTripMs);
   await rig.clock.advance(500);
   const since = rig.clock.now();
   let over: number | undefined;
-  void rig.spares.take(rig.recipe(), 100).then(() => (over = rig.clock.now()));
+  void rig.spares.take(rig.factory(), 100).then(() => (over = rig.clock.now()));
   await rig.clock.advance(1000);
   t.equal((over ?? Infinity) - since, 100);
   rig.spares.close();
@@ -257,7 +257,7 @@ t.test('a clock that was set back makes no old use a recent one', async (t) => {
 
 t.test('one in the making is waited for where that is sooner than a new one', async (t) => {
   const rig = new SparesRig();
-  rig.spares.used(rig.recipe(), 200, 50);
+  rig.spares.used(rig.factory(), 200, 50);
   await rig.clock.advance(20);
   t.equal((await rig.take()).line, undefined, 'no sooner than dialling and asking in one flight');
   await rig.clock.advance(100);
@@ -267,7 +267,7 @@ t.test('one in the making is waited for where that is sooner than a new one', as
   // A making that does not come to its end is not waited for for ever.
   rig.spares.drop('prod');
   rig.makeMs = 100_000;
-  rig.spares.used(rig.recipe('slow'), 200, 50);
+  rig.spares.used(rig.factory('slow'), 200, 50);
   await rig.clock.advance(100);
   const slow = await rig.take('slow');
   t.equal(slow.line, undefined);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
-import { outliveWrites } from '../../daemon/base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../../daemon/base/streams/drain-after-write-error.ts';
 import { adopt } from '../../daemon/sockets/accepted-socket.ts';
 import { Splice, type SpliceEnd, type SpliceOptions } from '../../daemon/splice/splice.ts';
 import { connectReading } from '../../daemon/transport/read-buffers.ts';
@@ -26,7 +26,7 @@ export interface Pairs {
   pair(): Promise<readonly [Socket, Socket]>;
   /** Two of them, their inner ends joined and reading. */
   spliced(
-    options?: Partial<Pick<SpliceOptions, 'spill' | 'endMs' | 'lingerMs' | 'onLost'>>,
+    options?: Partial<Pick<SpliceOptions, 'clientBufferLimit' | 'endMs' | 'lingerMs' | 'onLost'>>,
   ): Promise<Spliced>;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export async function startPairs(): Promise<Pairs> {
     const accepted = once(server, 'connection');
     const near = connectReading({ path, allowHalfOpen: true });
     await once(near, 'connect');
-    outliveWrites(near, LIMITS.lingerMs);
+    drainAfterWriteError(near, LIMITS.lingerMs);
     const [arrived] = (await accepted) as [Socket];
     const far = adopt(arrived);
     if (far === undefined) throw new Error('the client has left');
@@ -64,7 +64,7 @@ export async function startPairs(): Promise<Pairs> {
     spliced: async (options = {}) => {
       const [client, near] = await pair();
       const [server, far] = await pair();
-      const splice = new Splice({ client: near, remote: far, spill: 65_536, ...options });
+      const splice = new Splice({ client: near, remote: far, clientBufferLimit: 65_536, ...options });
       near.resume();
       far.resume();
       return { client, server, splice, inner: [near, far] };

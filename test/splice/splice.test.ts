@@ -32,7 +32,7 @@ function check(socket: Socket): PatternCheck {
 }
 
 t.test('200 MB through, both ways at once, with flat memory', async (t) => {
-  const all = await pairs.spliced({ spill: 4_194_304 });
+  const all = await pairs.spliced({ clientBufferLimit: 4_194_304 });
   const { client, server } = all;
   const bytes = 100 * 1024 * 1024;
   const [up, down] = [check(server), check(client)];
@@ -113,7 +113,7 @@ t.test('a process that did not run reads before it judges', async (t) => {
 });
 
 t.test('what a server said before it left reaches a slow client', async (t) => {
-  const all = await pairs.spliced({ spill: 4_194_304, endMs: 1000, lingerMs: 5000 });
+  const all = await pairs.spliced({ clientBufferLimit: 4_194_304, endMs: 1000, lingerMs: 5000 });
   const { client, server } = all;
   client.pause();
   const bytes = 3 * 1024 * 1024;
@@ -141,7 +141,7 @@ t.test('what a server said before it left reaches a slow client', async (t) => {
 });
 
 t.test('the same when the server is reset', async (t) => {
-  const all = await pairs.spliced({ spill: 4_194_304 });
+  const all = await pairs.spliced({ clientBufferLimit: 4_194_304 });
   const { client, server } = all;
   client.pause();
   const bytes = 1024 * 1024;
@@ -157,15 +157,21 @@ t.test('the same when the server is reset', async (t) => {
   t.match(await endOf(t, all), { reason: 'remote lost', why: 'read ECONNRESET' });
 });
 
-async function notReading(t: Test, spill: number): Promise<void> {
-  const all = await pairs.spliced({ spill, endMs: 200 });
+async function notReading(t: Test, clientBufferLimit: number): Promise<void> {
+  const all = await pairs.spliced({ clientBufferLimit, endMs: 200 });
   const { client, server, splice } = all;
   client.pause();
   const sending = send(server, 64 * 1024 * 1024);
-  await waitFor('back-pressure at the server', () => server.writableNeedDrain && splice.bytesDown >= spill);
+  await waitFor(
+    'back-pressure at the server',
+    () => server.writableNeedDrain && splice.bytesDown >= clientBufferLimit,
+  );
   const held = splice.bytesDown;
-  t.ok(held < spill + 512 * 1024, `${held} bytes were taken for a spill of ${spill}`);
-  // It reads a part: the server may write again at once, and not only when the whole spill is empty.
+  t.ok(
+    held < clientBufferLimit + 512 * 1024,
+    `${held} bytes were taken for a clientBufferLimit of ${clientBufferLimit}`,
+  );
+  // It reads a part: the server may write again at once, and not only when the whole clientBufferLimit is empty.
   const checked = check(client);
   await waitFor('a part', () => checked.count > 512 * 1024 || (client.resume(), false));
   client.pause();
@@ -181,12 +187,12 @@ async function notReading(t: Test, spill: number): Promise<void> {
 }
 
 t.test('a client that does not read', (t) => notReading(t, 1024 * 1024));
-t.test('the same with a spill that is full as soon as enough is read ahead', (t) =>
+t.test('the same with a clientBufferLimit that is full as soon as enough is read ahead', (t) =>
   notReading(t, 256 * 1024),
 );
 
 t.test('a client that keeps up gets everything soon: what is read ahead of it is little', async (t) => {
-  const all = await pairs.spliced({ spill: 64 * 1024 * 1024 });
+  const all = await pairs.spliced({ clientBufferLimit: 64 * 1024 * 1024 });
   const { client, server, splice } = all;
   let most = 0;
   const checked = new PatternCheck();
@@ -223,7 +229,7 @@ t.test('a client that is killed in the middle of bulk in both directions', async
     t.teardown(() => child.kill('SIGKILL'));
     const [near] = (await accepted) as [Socket];
     const [server, far] = await pairs.pair();
-    const splice = new Splice({ client: near, remote: far, spill: 65_536 });
+    const splice = new Splice({ client: near, remote: far, clientBufferLimit: 65_536 });
     near.resume();
     far.resume();
     // A server that ends when its client has ended, as the real one does.
@@ -273,7 +279,7 @@ t.test('sides that were gone before', async (t) => {
       socket.once('end', () => socket.end());
       socket.resume();
     }
-    const splice = new Splice({ client: near, remote: far, spill: 65_536 });
+    const splice = new Splice({ client: near, remote: far, clientBufferLimit: 65_536 });
     near.resume();
     far.resume();
     t.match(await splice.done, { reason: which === 0 ? 'client lost' : 'remote lost' });

@@ -36,7 +36,7 @@ t.test('a server that always has more leaves the other streams their turn', asyn
     if (looking) setImmediate(look);
   };
   look();
-  const splice = new Splice({ client: near, remote, spill: 256 * 1024 * 1024 });
+  const splice = new Splice({ client: near, remote, clientBufferLimit: 256 * 1024 * 1024 });
   remote.resume();
   await waitFor('all to be read', () => given >= 64 * 1024 * 1024);
   splice.stop('the test');
@@ -55,7 +55,7 @@ t.test("a server that breaks while its stream gives way: what had come is the cl
       done();
     },
   });
-  const splice = new Splice({ client: near, remote, spill: 1024 * 1024 });
+  const splice = new Splice({ client: near, remote, clientBufferLimit: 1024 * 1024 });
   remote.resume();
   const got = readAll(client);
   const piece = Buffer.alloc(16_384, 1);

@@ -5,11 +5,11 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { doorVariables, withoutDoor } from '../../daemon/api/target-socket-env.ts';
+import { targetSocketVariables, withoutTargetSocket } from '../../daemon/api/target-socket-env.ts';
 import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { onPath, run, waitFor } from '../real/index.ts';
-import { doorEnv, doorPath, eventsOf } from './target-socket.ts';
+import { targetSocketEnv, targetSocketPath, eventsOf } from './target-socket.ts';
 
 t.setTimeout(120_000);
 
@@ -111,7 +111,7 @@ t.test('env and exec', async (t) => {
   });
 
   t.test('a server that is gone is not promised from memory', async (t) => {
-    await doorEnv(bmuxd, 'here');
+    await targetSocketEnv(bmuxd, 'here');
     await server.stop();
     const env = await bmuxd.bmuxd(['env', 'here']);
     t.match(env, { status: 1, stdout: '', stderr: /^bmux server is not running/ });
@@ -137,16 +137,18 @@ t.test('without a daemon', async (t) => {
 t.test('inside of an environment of bmuxd env', async (t) => {
   const base = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h', BMUX_TARGET: 'local', BMUX_RUNTIME_NAME: '' };
   const left = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h' };
-  t.same(withoutDoor({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), left);
-  t.same(withoutDoor({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets-0123abcd/prod' }), left);
+  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), left);
+  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets-0123abcd/prod' }), left);
   for (const dir of ['/x/d/targets', '/x/d/other/prod', '/y/targets/prod', '/x/d/targets/prod/deep', '']) {
     const env = { ...base, BMUX_RUNTIME_DIR: dir };
-    t.equal(withoutDoor(env), env, dir);
+    t.equal(withoutTargetSocket(env), env, dir);
   }
 
-  const door = (name: string, env: Record<string, string>) => ({
+  const targetSocket = (name: string, env: Record<string, string>) => ({
     ...env,
-    ...Object.fromEntries(doorVariables(`/x/d/targets/${name}`, '/x/d/control.sock', withoutDoor(env))),
+    ...Object.fromEntries(
+      targetSocketVariables(`/x/d/targets/${name}`, '/x/d/control.sock', withoutTargetSocket(env)),
+    ),
   });
   const socket = { BMUXD_SOCKET: '/x/d/control.sock' };
   for (const own of [
@@ -155,15 +157,19 @@ t.test('inside of an environment of bmuxd env', async (t) => {
     { BMUX_RUNTIME_NAME: 'work', BMUX_TARGET: '' },
   ]) {
     const env = { ...left, ...own };
-    const inside = door('b', door('a', env));
-    t.same(withoutDoor(inside), { ...env, ...socket }, 'its own variables come back');
+    const inside = targetSocket('b', targetSocket('a', env));
+    t.same(withoutTargetSocket(inside), { ...env, ...socket }, 'its own variables come back');
     t.equal('BMUXD_ENV_BEFORE' in inside, Object.keys(own).length > 0);
     // Taken back by hand, and another time with none: what was kept then is no more.
     const stale = { ...left, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
-    t.same(withoutDoor(door('a', { ...stale, ...own })), { ...env, ...socket });
+    t.same(withoutTargetSocket(targetSocket('a', { ...stale, ...own })), { ...env, ...socket });
   }
   for (const kept of ['', 'x', '[]', 'null', '{"BMUX_TARGET":1,"HOME":"/other"}'])
-    t.same(withoutDoor({ ...door('a', left), BMUXD_ENV_BEFORE: kept }), { ...left, ...socket }, kept);
+    t.same(
+      withoutTargetSocket({ ...targetSocket('a', left), BMUXD_ENV_BEFORE: kept }),
+      { ...left, ...socket },
+      kept,
+    );
 });
 
 t.test('more targets than one', async (t) => {
@@ -176,21 +182,21 @@ t.test('more targets than one', async (t) => {
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  const envs = await Promise.all(['a', 'b', 'a', 'b'].map((target) => doorEnv(bmuxd, target)));
+  const envs = await Promise.all(['a', 'b', 'a', 'b'].map((target) => targetSocketEnv(bmuxd, target)));
   t.same(
     envs.map((env) => join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')),
-    ['a', 'b', 'a', 'b'].map((target) => doorPath(bmuxd, target)),
+    ['a', 'b', 'a', 'b'].map((target) => targetSocketPath(bmuxd, target)),
     'asked for at once',
   );
 
-  const elsewhere = join(bmuxd.folder, 'elsewhere');
-  await mkdir(elsewhere);
-  const other = await EmbeddedServer.start({ socketPath: join(elsewhere, 'server.sock'), epoch: 4 });
+  const usage = join(bmuxd.folder, 'other engines');
+  await mkdir(usage);
+  const other = await EmbeddedServer.start({ socketPath: join(usage, 'server.sock'), epoch: 4 });
   t.teardown(() => other.stop());
-  const inside = await doorEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: elsewhere });
+  const inside = await targetSocketEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: usage });
   const pings = (): readonly number[] => [server, other].map((at) => at.stats().requests.ping ?? 0);
   const [own = NaN, others = NaN] = pings();
-  await doorEnv(bmuxd, 'local', inside);
+  await targetSocketEnv(bmuxd, 'local', inside);
   t.same(pings(), [own, others + 1], 'in such a shell `local` is the server that it was before');
   await waitFor('the streams that asked to be over', async () => (await bmuxd.status()).streams === 0, 5000);
 });

@@ -1,4 +1,4 @@
-// Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a door that was
+// Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a target socket that was
 // granted stays.
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
@@ -6,14 +6,21 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { DoorAnswer, StreamList } from '../../daemon/api/answers.ts';
+import type { TargetSocketAnswer, StreamList } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { halt, waitFor } from '../real/index.ts';
 import { targetToml } from './ways.ts';
-import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere } from './target-socket.ts';
+import {
+  connected,
+  targetSocketEnv,
+  targetSocketIs,
+  targetSocketPath,
+  eventsOf,
+  isThere,
+} from './target-socket.ts';
 
 t.setTimeout(180_000);
 // Those that are buffered wait much, and work little.
@@ -66,35 +73,36 @@ t.test('a control plane that hangs', async (t) => {
   const server = await EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
   t.teardown(() => server.stop());
   const links = ['bmux://a', 'bmux://b', 'bmux://c', 'bmux://d'];
-  const doors: string[] = [];
-  for (const link of links) doors.push((await doorEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '');
+  const targetSockets: string[] = [];
+  for (const link of links)
+    targetSockets.push((await targetSocketEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '');
   hang();
   t.match(await bmuxd.bmuxd(['reload']), { status: 0 }, 'a reload does not wait for it');
   await bmuxd.configure('bmux.toml', plane + here('two'));
   // Four lookups of 5 s each would be 20.
-  await doorIs(true, doorPath(bmuxd, 'two'), 12_000);
-  await doorIs(false, doorPath(bmuxd, 'one'), 12_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'two'), 12_000);
+  await targetSocketIs(false, targetSocketPath(bmuxd, 'one'), 12_000);
   t.ok(
-    doors.every((door) => isThere(join(door, 'server.sock'))),
-    'doors whose links cannot be looked up stay',
+    targetSockets.every((targetSocket) => isThere(join(targetSocket, 'server.sock'))),
+    'target sockets whose links cannot be looked up stay',
   );
 
   await bmuxd.leave();
   const next = await startBmuxd({ home: bmuxd });
   t.teardown(() => next.stop());
   await bmuxd.configure('bmux.toml', plane + here('three'));
-  await doorIs(true, doorPath(next, 'three'), 15_000);
+  await targetSocketIs(true, targetSocketPath(next, 'three'), 15_000);
 });
 
-t.test('a door that was granted stays, whatever changes meanwhile', async (t) => {
+t.test('a target socket that was granted stays, whatever changes meanwhile', async (t) => {
   const many = Array.from({ length: 60 }, (_, index) => here(`t${String(index)}`)).join('');
   const bmuxd = await startBmuxd({ config: many });
   t.teardown(() => bmuxd.stop());
   const granted = async (target: string): Promise<string> => {
     const asked = { 'bmux-request': JSON.stringify({ target }) };
-    return ((await bmuxd.http('POST', '/v1/doors', asked)).body as DoorAnswer).socketPath;
+    return ((await bmuxd.http('POST', '/v1/target-sockets', asked)).body as TargetSocketAnswer).socketPath;
   };
-  await doorIs(true, doorPath(bmuxd, 't59'), 20_000);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 't59'), 20_000);
   await bmuxd.configure('bmux.toml', `${many}${here('more')}`);
   const paths: string[] = [];
   let gone = 0;
@@ -124,7 +132,7 @@ async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> 
 const addressOf = ({ iroh }: Embedded): string =>
   `iroh://${iroh?.endpointId ?? ''}?addr=${iroh?.address ?? ''}`;
 
-/** Whether a client of the door in `folder` is answered. */
+/** Whether a client of the target socket in `folder` is answered. */
 async function ask(folder: string, who: TestClientOptions = {}): Promise<boolean> {
   const client = new TestClient(await connected(join(folder, 'server.sock')), {
     ...who,
@@ -149,7 +157,7 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   const linkTo = (host: Embedded): Promise<void> =>
     bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
   await linkTo(first);
-  const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+  const folder = (await targetSocketEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
   t.ok(await ask(folder));
   await first.stop();
   const second = await irohHost(t, bmuxd, 'second');
@@ -213,7 +221,7 @@ t.test(
       const linkTo = (host: Embedded): Promise<void> =>
         bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
       await linkTo(first);
-      const folder = (await doorEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
+      const folder = (await targetSocketEnv(bmuxd, 'bmux://home'))['BMUX_RUNTIME_DIR'] ?? '';
       t.ok(await ask(folder));
       await linkTo(second);
       await isDialled(second);
@@ -227,7 +235,7 @@ t.test(
       plane.leadTo(addressOf(second));
       await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
       await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
-      const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+      const folder = (await targetSocketEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
       t.ok(await ask(folder));
       plane.leadTo(addressOf(third));
       await second.stop();
@@ -261,7 +269,7 @@ t.test(
       `[connections]\ncontrol_plane_url = "${plane.url}"\n${targets.join('')}`,
     );
     plane.leadTo('first');
-    const folder = (await doorEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
+    const folder = (await targetSocketEnv(bmuxd, 'bmux://office'))['BMUX_RUNTIME_DIR'] ?? '';
     t.ok(await ask(folder));
     await halt(first.pid);
     t.teardown(() => process.kill(first.pid, 'SIGCONT'));
@@ -296,7 +304,7 @@ t.test('a lookup that hung takes back nothing that a later one found', { buffere
   ): Promise<void> => {
     plane.answer();
     plane.leadTo(addressOf(from));
-    const folder = (await doorEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
+    const folder = (await targetSocketEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
     t.ok(await ask(folder), name);
     const { iroh } = await to.status();
     plane.hang();

@@ -8,7 +8,7 @@ import { Events } from '../../daemon/control/http/events.ts';
 import type { BrokerEvent } from '../../daemon/api/answers.ts';
 import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
 import { onPath, waitFor } from '../real/index.ts';
-import { connected, doorIs, doorPath } from './target-socket.ts';
+import { connected, targetSocketIs, targetSocketPath } from './target-socket.ts';
 
 t.setTimeout(60_000);
 
@@ -17,8 +17,8 @@ const DEAD = '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\
 t.test('followers of the real daemon', async (t) => {
   const bmuxd = await startBmuxd({ config: DEAD });
   t.teardown(() => bmuxd.stop());
-  const path = doorPath(bmuxd, 'dead');
-  await doorIs(true, path);
+  const path = targetSocketPath(bmuxd, 'dead');
+  await targetSocketIs(true, path);
   t.equal((await bmuxd.bmuxd(['env', 'dead'])).status, 1);
 
   const follow = (

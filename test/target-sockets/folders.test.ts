@@ -4,14 +4,22 @@ import { once } from 'node:events';
 import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { doorVariables } from '../../daemon/api/target-socket-env.ts';
+import { targetSocketVariables } from '../../daemon/api/target-socket-env.ts';
 import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { bmuxOrThrow } from '../real/server.ts';
 import { hasSshAgent, realBmux, run, startAgent, waitFor } from '../real/index.ts';
-import { connected, doorEnv, doorIs, doorPath, eventsOf, isThere, madeAnew } from './target-socket.ts';
+import {
+  connected,
+  targetSocketEnv,
+  targetSocketIs,
+  targetSocketPath,
+  eventsOf,
+  isThere,
+  madeAnew,
+} from './target-socket.ts';
 import { targetToml } from './ways.ts';
 
 t.setTimeout(120_000);
@@ -22,7 +30,10 @@ const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
 
 /** The environment of a shell in which `bmuxd env` was evaluated. */
 function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
-  return { ...bmuxd.env, ...Object.fromEntries(doorVariables(dirname(path), bmuxd.socketPath, bmuxd.env)) };
+  return {
+    ...bmuxd.env,
+    ...Object.fromEntries(targetSocketVariables(dirname(path), bmuxd.socketPath, bmuxd.env)),
+  };
 }
 
 /** Pid of the server that a bmux has started, by what it says. */
@@ -31,7 +42,7 @@ function startedIn(said: string): number | undefined {
   return pid === undefined ? undefined : Number(pid);
 }
 
-/** How many a Hello through the door reaches: the server that answers says its principal. */
+/** How many a Hello through the target socket reaches: the server that answers says its principal. */
 async function greeted(path: string): Promise<void> {
   const client = new TestClient(await connected(path));
   await client.hello();
@@ -46,12 +57,12 @@ t.test('as the config says', async (t) => {
   t.teardown(() => bmuxd.stop());
   const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
   t.teardown(() => server.stop());
-  const one = doorPath(bmuxd, 'one');
-  await doorIs(true, one);
+  const one = targetSocketPath(bmuxd, 'one');
+  await targetSocketIs(true, one);
   t.equal((await stat(dirname(one))).mode & 0o777, 0o500);
   t.ok((await lstat(dirname(one))).isSymbolicLink());
   t.equal((await stat(dirname(dirname(one)))).mode & 0o777, 0o700);
-  t.notOk(isThere(doorPath(bmuxd, 'broken')), 'a target that cannot be resolved has none');
+  t.notOk(isThere(targetSocketPath(bmuxd, 'broken')), 'a target that cannot be resolved has none');
   t.match(await bmuxd.bmuxd(['env', 'broken']), { status: 1, stderr: /^TLS target 'broken' requires host/ });
   await greeted(one);
 
@@ -59,21 +70,21 @@ t.test('as the config says', async (t) => {
   await live.hello();
   const since = performance.now();
   await bmuxd.configure('bmux.toml', here('two'));
-  await doorIs(true, doorPath(bmuxd, 'two'));
-  await doorIs(false, one);
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'two'));
+  await targetSocketIs(false, one);
   t.comment(`in force after ${String(Math.round(performance.now() - since))} ms`);
-  await greeted(doorPath(bmuxd, 'two'));
+  await greeted(targetSocketPath(bmuxd, 'two'));
   await live.ping();
   await live.close();
 
   await bmuxd.configure('bmux.toml', 'this is no TOML');
   await waitFor('the broken config to be noticed', async () => (await bmuxd.status()).problems.length > 0);
-  await greeted(doorPath(bmuxd, 'two'));
+  await greeted(targetSocketPath(bmuxd, 'two'));
 
   t.test('an inline target on demand, and names that no folder can have', async (t) => {
     await bmuxd.configure('bmux.toml', `${here('"Prod / eu"')}${here('two')}`);
     await waitFor('the config to be good', async () => (await bmuxd.status()).problems.length === 0);
-    const env = await doorEnv(bmuxd, 'Prod / eu');
+    const env = await targetSocketEnv(bmuxd, 'Prod / eu');
     t.match(env['BMUX_RUNTIME_DIR'], /\/d\/targets\/Prod-eu-[0-9a-f]{10}$/);
     await greeted(join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
     const unreachable = await bmuxd.bmuxd(['env', 'tls://127.0.0.1:1']);
@@ -90,7 +101,7 @@ t.test('as the config says', async (t) => {
 t.test('contexts that asked for sockets are remembered', async (t) => {
   const bmuxd = await startBmuxd({ config: here('one'), settings: '[contexts]\nmax = 2\n' });
   t.teardown(() => bmuxd.stop());
-  const elsewhere = async (name: string): Promise<Record<string, string>> => {
+  const usage = async (name: string): Promise<Record<string, string>> => {
     const folder = join(bmuxd.folder, name);
     for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
     await writeFile(join(folder, 'config', 'bmux.toml'), here('one') + here('other'));
@@ -98,15 +109,15 @@ t.test('contexts that asked for sockets are remembered', async (t) => {
     t.teardown(() => server.stop());
     return { BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
   };
-  const there = await elsewhere('there');
-  const env = await doorEnv(bmuxd, 'one', there);
+  const there = await usage('there');
+  const env = await targetSocketEnv(bmuxd, 'one', there);
   const folder = env['BMUX_RUNTIME_DIR'] ?? '';
   t.match(folder, /\/d\/targets-[0-9a-f]{8}\/one$/);
   await greeted(join(folder, 'server.sock'));
   const other = join(dirname(folder), 'other', 'server.sock');
-  await doorIs(true, other);
+  await targetSocketIs(true, other);
   await greeted(other);
-  t.ok(isThere(doorPath(bmuxd, 'one')), 'the own context has its own');
+  t.ok(isThere(targetSocketPath(bmuxd, 'one')), 'the own context has its own');
 
   await bmuxd.leave();
   const remembered = join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json');
@@ -118,14 +129,14 @@ t.test('contexts that asked for sockets are remembered', async (t) => {
     kept.replace(/,\s*"folder": "[^"]*"/g, '').replace(/"earlierAgents": \[\],/g, ''),
   );
   const start = (): Promise<Bmuxd> => startBmuxd({ home: bmuxd });
-  const next = await madeAnew([other, doorPath(bmuxd, 'one')], start);
+  const next = await madeAnew([other, targetSocketPath(bmuxd, 'one')], start);
   t.teardown(() => next.stop());
   await greeted(other);
   t.match(kept, /"version": 1/);
   t.notMatch(kept, /PATH/);
 
-  await doorEnv(next, 'one', await elsewhere('third'));
-  await doorIs(false, other, 5000);
+  await targetSocketEnv(next, 'one', await usage('third'));
+  await targetSocketIs(false, other, 5000);
   const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
   const served = parents.filter((name) => isThere(join(bmuxd.folder, 'd', name, 'one', 'server.sock')));
   t.equal(served.length, 1, 'as many contexts as the settings allow');
@@ -133,8 +144,10 @@ t.test('contexts that asked for sockets are remembered', async (t) => {
 
   await writeFile(join(next.folder, 'settings', 'bmuxd.toml'), '[contexts]\nmax = 1\n');
   t.match(await next.bmuxd(['reload']), { status: 0 });
-  const fourth = dirname((await doorEnv(next, 'one', await elsewhere('fourth')))['BMUX_RUNTIME_DIR'] ?? '');
-  await doorIs(true, join(fourth, 'other', 'server.sock'));
+  const fourth = dirname(
+    (await targetSocketEnv(next, 'one', await usage('fourth')))['BMUX_RUNTIME_DIR'] ?? '',
+  );
+  await targetSocketIs(true, join(fourth, 'other', 'server.sock'));
   await greeted(join(fourth, 'other', 'server.sock'));
 });
 
@@ -148,11 +161,11 @@ t.test("a caller without an agent takes nobody else's away", async (t) => {
     const { contexts } = JSON.parse(text) as { contexts: readonly { env: Record<string, string> }[] };
     return contexts.map(({ env }) => env['SSH_AUTH_SOCK']);
   };
-  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/a' });
+  await targetSocketEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/a' });
   t.strictSame(await agents(), ['/agent/a']);
-  await doorEnv(bmuxd, 'one');
+  await targetSocketEnv(bmuxd, 'one');
   t.strictSame(await agents(), ['/agent/a']);
-  await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/b' });
+  await targetSocketEnv(bmuxd, 'one', { SSH_AUTH_SOCK: '/agent/b' });
   t.strictSame(await agents(), ['/agent/b']);
 });
 
@@ -180,34 +193,34 @@ t.test(
       await Promise.all([embedded.stop(), ...logins.map((login) => login.stop())]);
       await home.remove();
     });
-    for (const { socket } of logins) await doorEnv(bmuxd, 'one', { SSH_AUTH_SOCK: socket });
+    for (const { socket } of logins) await targetSocketEnv(bmuxd, 'one', { SSH_AUTH_SOCK: socket });
     await logins[1].stop();
-    await greeted(doorPath(bmuxd, 'one'));
+    await greeted(targetSocketPath(bmuxd, 'one'));
     await embedded.command({ do: 'drop-iroh-connections' });
     await waitFor('the connections to be lost', async () =>
       (await bmuxd.reached()).every(({ warm }) => !warm),
     );
-    await greeted(doorPath(bmuxd, 'one'));
-    await greeted(doorPath(bmuxd, 'two'));
+    await greeted(targetSocketPath(bmuxd, 'one'));
+    await greeted(targetSocketPath(bmuxd, 'two'));
     await bmuxd.leave();
-    await madeAnew([doorPath(bmuxd, 'two')], async () => {
+    await madeAnew([targetSocketPath(bmuxd, 'two')], async () => {
       const next = await startBmuxd({ home });
       t.teardown(() => next.stop());
     });
-    await greeted(doorPath(bmuxd, 'two'));
+    await greeted(targetSocketPath(bmuxd, 'two'));
   },
 );
 
 t.test(
-  'a foreign socket in a door',
+  'a foreign socket in a target socket',
   { skip: process.getuid?.() !== 0 && 'only root can bind there' },
   async (t) => {
     const bmuxd = await startBmuxd({ config: here('one') });
     t.teardown(() => bmuxd.stop());
     const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
     t.teardown(() => server.stop());
-    const path = doorPath(bmuxd, 'one');
-    await doorIs(true, path);
+    const path = targetSocketPath(bmuxd, 'one');
+    await targetSocketIs(true, path);
     // In one step: an unlink alone is noticed, and the path taken back, before anybody can bind.
     const program = `const path = process.argv[1];
     require('node:net').createServer((socket) => socket.destroy()).listen(path + '~', () => {
@@ -221,7 +234,7 @@ t.test(
       'the path to be taken back',
       async () => {
         const events = await eventsOf(bmuxd);
-        return events.some((event) => event.type === 'door taken back' && event.target === 'one');
+        return events.some((event) => event.type === 'target socket taken back' && event.target === 'one');
       },
       5000,
     );
@@ -240,15 +253,15 @@ t.test(
 );
 
 t.test(
-  'a bare bmux in a door of a dead target starts no server there',
+  'a bare bmux in a target socket of a dead target starts no server there',
   { skip: realBmux() === undefined && 'real bmux not found' },
   async (t) => {
     const bmuxd = await startBmuxd({
       config: '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
     });
     t.teardown(() => bmuxd.stop());
-    const path = doorPath(bmuxd, 'dead');
-    await doorIs(true, path);
+    const path = targetSocketPath(bmuxd, 'dead');
+    await targetSocketIs(true, path);
     const env = shellAt(bmuxd, path);
     const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
     const said = `${ran.stdout}${ran.stderr}`;
@@ -259,7 +272,7 @@ t.test(
     if (pid !== undefined) {
       await waitFor('the path to be taken back', async () => {
         const events = await eventsOf(bmuxd);
-        return events.some((event) => event.type === 'door taken back');
+        return events.some((event) => event.type === 'target socket taken back');
       });
       process.kill(pid, 'SIGTERM');
     }
@@ -278,13 +291,13 @@ t.test(
 );
 
 t.test(
-  'a bmux whose door is gone starts no server in its place',
+  'a bmux whose target socket is gone starts no server in its place',
   { skip: realBmux() === undefined && 'real bmux not found' },
   async (t) => {
     const bmuxd = await startBmuxd({ config: here('one') });
     t.teardown(() => bmuxd.stop());
-    const path = doorPath(bmuxd, 'one');
-    await doorIs(true, path);
+    const path = targetSocketPath(bmuxd, 'one');
+    await targetSocketIs(true, path);
     const env = { ...shellAt(bmuxd, path), TERM: 'xterm' };
     const starts = async (when: string): Promise<void> => {
       for (const args of [[], ['server', 'start', '--daemon']]) {
@@ -296,10 +309,10 @@ t.test(
       }
     };
     await bmuxd.configure('bmux.toml', here('two'));
-    await doorIs(false, path);
+    await targetSocketIs(false, path);
     await starts('the config no longer names it');
     await bmuxd.configure('bmux.toml', here('one'));
-    await doorIs(true, path);
+    await targetSocketIs(true, path);
     t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
     t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
     await starts('bmuxd has stopped');

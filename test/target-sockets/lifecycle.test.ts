@@ -6,7 +6,7 @@ import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { waitFor } from '../real/index.ts';
-import { connected, doorIs, doorPath } from './target-socket.ts';
+import { connected, targetSocketIs, targetSocketPath } from './target-socket.ts';
 import { startLoad } from './load.ts';
 
 t.setTimeout(120_000);
@@ -26,8 +26,8 @@ async function start(t: Test): Promise<{ bmuxd: Bmuxd; server: EmbeddedServer; p
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  const path = doorPath(bmuxd, 'here');
-  await doorIs(true, path);
+  const path = targetSocketPath(bmuxd, 'here');
+  await targetSocketIs(true, path);
   return { bmuxd, server, path };
 }
 

@@ -10,7 +10,7 @@ import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import type { EmbeddedOptions } from '../embedded/options.ts';
 import { hasSshAgent, startAgent, waitFor, type RealAgent } from '../real/index.ts';
-import { connected, doorEnv, doorIs, doorPath, eventsOf } from './target-socket.ts';
+import { connected, targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf } from './target-socket.ts';
 import { startLoad } from './load.ts';
 import { targetToml } from './ways.ts';
 
@@ -23,7 +23,7 @@ interface Ways {
 
 /** A server with gateways of both kinds; the second return value is what bmux.toml says of them, under names that end in `suffix`. */
 async function launch(t: Test, suffix: string, options: Omit<EmbeddedOptions, 'socketPath'>): Promise<Ways> {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-doors-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target sockets-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const embedded = await launchEmbedded({ ...options, socketPath: join(folder, 'server.sock') });
   t.teardown(() => embedded.stop());
@@ -60,8 +60,8 @@ const clientAt = async (path: string, options?: TestClientOptions): Promise<Test
 async function noneLeft(bmuxd: Bmuxd, embedded: Embedded): Promise<void> {
   await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
   await waitFor('the server to hold no more than our spares', async () => {
-    const { reached } = await bmuxd.status();
-    const spares = reached.reduce((sum, row) => sum + row.places, 0);
+    const { upstreams } = await bmuxd.status();
+    const spares = upstreams.reduce((sum, row) => sum + row.connections, 0);
     return (await embedded.status()).connections <= spares;
   });
 }
@@ -74,15 +74,15 @@ async function speaks(
   target: string,
   epoch: Epoch,
 ): Promise<void> {
-  const path = doorPath(bmuxd, target);
-  await doorIs(true, path);
+  const path = targetSocketPath(bmuxd, target);
+  await targetSocketIs(true, path);
   const other: Epoch = epoch === 4 ? 3 : 4;
 
   await t.test('Hello, questions, bytes both ways, end', async (t) => {
     for (const round of ['first contact', 'again', 'once more']) {
       const client = await clientAt(path, {
         epoch,
-        clientName: `doors ${round}`,
+        clientName: `target sockets ${round}`,
         principalId: '5f0c6c1e-9d2b-4f8e-8a53-0c5d3a1f7e11',
       });
       const { wireEpoch, capabilities } = await client.hello();
@@ -175,7 +175,7 @@ t.test('over every remote way', async (t) => {
   const agent: RealAgent | undefined = hasSshAgent() ? await startAgent() : undefined;
   if (agent !== undefined) t.teardown(() => agent.stop());
   else t.comment('no ssh-agent: iroh with SSH auth is not tried');
-  const allowedKeys = agent === undefined ? undefined : [await agent.addKey('ed25519', 'doors')];
+  const allowedKeys = agent === undefined ? undefined : [await agent.addKey('ed25519', 'target sockets')];
   const v4 = await launch(t, 'v4', {
     server: { epoch: 4 },
     tls: { compression: 'zstd' },
@@ -203,14 +203,14 @@ t.test('over every remote way', async (t) => {
 
   await t.test('a target that is gone is said to be, however warm it was', async (t) => {
     // Its Hello is promised from memory, over a connection that lives: only an answer of the server counts.
-    await doorEnv(bmuxd, 'iroh-v4');
+    await targetSocketEnv(bmuxd, 'iroh-v4');
     await v4.embedded.command({ do: 'stop-server' });
     const promised = await bmuxd.bmuxd(['env', 'iroh-v4']);
     t.match(promised, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
-    await doorEnv(bmuxd, 'iroh-v3');
+    await targetSocketEnv(bmuxd, 'iroh-v3');
     await v4.embedded.kill();
     for (const target of ['tls-v4', 'iroh-v4']) {
-      const client = await clientAt(doorPath(bmuxd, target));
+      const client = await clientAt(targetSocketPath(bmuxd, target));
       client.stream.on('error', () => undefined);
       await t.rejects(
         client.hello().then(() => client.ping()),
@@ -220,8 +220,8 @@ t.test('over every remote way', async (t) => {
       const ran = await bmuxd.bmuxd(['env', target]);
       t.not(ran.status, 0);
       t.match(ran, { stdout: '', stderr: / (unreachable|connect timed out)|unreachable: / }, target);
-      const { reached } = await bmuxd.status();
-      const row = reached.find((one) => one.target === target);
+      const { upstreams } = await bmuxd.status();
+      const row = upstreams.find((one) => one.target === target);
       t.match(row, { state: 'failing', lastError: { code: String, detail: String } });
     }
   });

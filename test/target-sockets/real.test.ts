@@ -13,7 +13,7 @@ import {
   type Ran,
   type RealServer,
 } from '../real/index.ts';
-import { doorEnv, doorIs, doorPath, eventsOf } from './target-socket.ts';
+import { targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf } from './target-socket.ts';
 import { hasTmux, startTmux, type Tmux } from './tmux.ts';
 import { startRealWays, targetToml } from './ways.ts';
 
@@ -30,8 +30,8 @@ async function freed(t: Test, server: RealServer, bmuxd: Bmuxd): Promise<void> {
   if (!canCountPlaces()) return t.comment('ss not found: places not counted');
   await waitFor('the server to hold no more than our spares', async () => {
     const held = await placesHeld(server);
-    const { reached } = await bmuxd.status();
-    return held <= reached.reduce((sum, row) => sum + row.places, 0);
+    const { upstreams } = await bmuxd.status();
+    return held <= upstreams.reduce((sum, row) => sum + row.connections, 0);
   });
 }
 
@@ -79,7 +79,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
 
   for (const target of ways.targets) {
     await t.test(`commands over ${target}`, async (t) => {
-      const env = await doorEnv(bmuxd, target);
+      const env = await targetSocketEnv(bmuxd, target);
       await commands(t, env, `s-${target}`);
       const killed = await bmux(env, 'kill-session', `s-${target}`);
       t.match(killed, { status: 0, stdout: /^killed session: / });
@@ -96,7 +96,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
     t.teardown(() => tmux.stop());
     // One after the other: clients that attach at the same moment may be put into one session by the real server.
     for (const target of ways.targets) {
-      const env = await doorEnv(bmuxd, target);
+      const env = await targetSocketEnv(bmuxd, target);
       const session = `a-${target}`;
       t.match(await bmux(env, 'new-session', '-n', session), { status: 0 });
       await attached(t, tmux, env, session);
@@ -106,7 +106,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
   await t.test('however a client ends, its place comes back', async (t) => {
     await freed(t, ways.server, bmuxd);
     for (const target of ways.targets) {
-      const env = await doorEnv(bmuxd, target);
+      const env = await targetSocketEnv(bmuxd, target);
       const clients = [1, 2, 3, 4].map(() =>
         spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
       );
@@ -123,16 +123,19 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
   await t.test('a way that leads nowhere: bmux says little, the broker says why', async (t) => {
     const dead = targetToml('dead', { transport: 'tls', host: '127.0.0.1', port: 1 });
     await bmuxd.configure('bmux.toml', `${KEYS}${ways.config}\n${dead}`);
-    await doorIs(true, doorPath(bmuxd, 'dead'));
-    const env = await doorEnv(bmuxd, 'tls-none');
-    const ran = await bmux({ ...env, BMUX_RUNTIME_DIR: dirname(doorPath(bmuxd, 'dead')) }, 'list-sessions');
+    await targetSocketIs(true, targetSocketPath(bmuxd, 'dead'));
+    const env = await targetSocketEnv(bmuxd, 'tls-none');
+    const ran = await bmux(
+      { ...env, BMUX_RUNTIME_DIR: dirname(targetSocketPath(bmuxd, 'dead')) },
+      'list-sessions',
+    );
     t.match(ran, { status: 1, stderr: /server connection lost unexpectedly/ });
     const code = 'tls_unreachable';
     const refused = (await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').at(-1);
     t.match(refused, { target: 'dead', code, detail: /^TLS target unreachable: dead/ });
-    const { reached } = await bmuxd.status();
+    const { upstreams } = await bmuxd.status();
     t.match(
-      reached.find((row) => row.target === 'dead'),
+      upstreams.find((row) => row.target === 'dead'),
       { state: 'failing', lastError: { code } },
     );
     t.match(bmuxd.log(), /"code":"tls_unreachable"/);
@@ -142,7 +145,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
   });
 
   await t.test('control is killed and replaced while bmux runs in a loop', async (t) => {
-    const env = await doorEnv(bmuxd, 'tls-none');
+    const env = await targetSocketEnv(bmuxd, 'tls-none');
     const results: Ran[] = [];
     let over = false;
     const loops = [1, 2, 3].map(async () => {

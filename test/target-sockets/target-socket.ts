@@ -1,4 +1,4 @@
-// What the tests of target sockets ask of a daemon: where a door is, what happened, and a client at it.
+// What the tests of target sockets ask of a daemon: where a target socket is, what happened, and a client at it.
 import { lstatSync, readlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -9,14 +9,18 @@ import { waitFor } from '../real/index.ts';
 type Env = Readonly<Record<string, string>>;
 
 /** The environment of a program that `bmuxd env TARGET` was evaluated for. */
-export async function doorEnv(bmuxd: Bmuxd, target: string, env: Env = {}): Promise<Record<string, string>> {
+export async function targetSocketEnv(
+  bmuxd: Bmuxd,
+  target: string,
+  env: Env = {},
+): Promise<Record<string, string>> {
   const { status, stdout, stderr } = await bmuxd.bmuxd(['env', target, '--shell', 'json'], env);
   if (status !== 0) throw new Error(`bmuxd env ${target}: ${stderr}`);
   return { ...bmuxd.env, ...env, ...(JSON.parse(stdout) as Record<string, string>) };
 }
 
 /** Where the socket of a configured target of the daemon's own context is. */
-export function doorPath(home: { readonly folder: string }, target: string): string {
+export function targetSocketPath(home: { readonly folder: string }, target: string): string {
   return join(home.folder, 'd', 'targets', target, 'server.sock');
 }
 
@@ -24,12 +28,12 @@ export function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Waits for a door to be made or removed. An engine that is busy just then is told again 2 s later. */
-export function doorIs(there: boolean, path: string, ms = 20_000): Promise<void> {
+/** Waits for a target socket to be made or removed. An engine that is busy just then is told again 2 s later. */
+export function targetSocketIs(there: boolean, path: string, ms = 20_000): Promise<void> {
   return waitFor(`${path} to be ${there ? 'made' : 'removed'}`, () => isThere(path) === there, ms);
 }
 
-/** Runs `work`, after which another daemon makes the doors anew, and waits for them: the engine of the former one may serve the old ones yet. */
+/** Runs `work`, after which another daemon makes the target sockets anew, and waits for them: the engine of the former one may serve the old ones yet. */
 export async function madeAnew<T>(paths: readonly string[], work: () => Promise<T>): Promise<T> {
   const before = paths.map((path) => readlinkSync(dirname(path)));
   const done = await work();

@@ -56,7 +56,7 @@ export async function startRealWays(): Promise<RealWays> {
     const agent = hasSshAgent() ? await startAgent() : undefined;
     if (agent !== undefined) stops.push(() => agent.stop());
     for (const sshAuth of agent === undefined ? [undefined] : [undefined, agent]) {
-      const keys = sshAuth === undefined ? undefined : [await sshAuth.addKey('ed25519', 'doors')];
+      const keys = sshAuth === undefined ? undefined : [await sshAuth.addKey('ed25519', 'target sockets')];
       const gateway = await startIrohGateway(server, keys === undefined ? {} : { sshAuth: keys });
       stops.push(() => gateway.stop());
       tomls.push(

@@ -157,7 +157,7 @@ t.test('a write that failed may still be under way: its memory is used for nothi
     },
   });
   remote.on('error', () => undefined);
-  const flow = new Flow({ from: near, to: remote, spill: 0, onEnd: () => undefined });
+  const flow = new Flow({ from: near, to: remote, bufferLimit: 0, onEnd: () => undefined });
   client.write(pattern(0, 1024 * 1024));
   await waitFor('a write that is not done', () => under.length > 0);
   under[0]?.done(new Error('destroyed'));

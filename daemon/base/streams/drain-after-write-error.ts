@@ -21,7 +21,7 @@ const RESET = 'ECONNRESET';
  * `silenceMs`: so long a peer that takes nothing more may say nothing, and a reader here take nothing; then the error comes after all.
  * Without it the peer is one that is sure to end.
  */
-export function outliveWrites(stream: Duplex, silenceMs?: number): void {
+export function drainAfterWriteError(stream: Duplex, silenceMs?: number): void {
   let failed = false;
   const swallowing =
     (done: Done): Done =>

@@ -2,6 +2,6 @@
 import type { Readable } from 'node:stream';
 
 /** Takes the chunks that have arrived and that nobody has read yet; a broken stream emits no more 'data', but it keeps them. */
-export function* unread(stream: Readable): Generator<Buffer, void, void> {
+export function* takeBuffered(stream: Readable): Generator<Buffer, void, void> {
   for (let chunk: unknown = stream.read(); Buffer.isBuffer(chunk); chunk = stream.read()) yield chunk;
 }

@@ -4,10 +4,10 @@ import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { errnoOf } from '../../base/failure.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
-import { doorVariables, withoutDoor, type Variables } from '../../api/target-socket-env.ts';
+import { targetSocketVariables, withoutTargetSocket, type Variables } from '../../api/target-socket-env.ts';
 import { fail } from '../../errors/fail.ts';
 import { asciiJson } from '../../api/header.ts';
-import type { DoorAnswer } from '../../api/answers.ts';
+import type { TargetSocketAnswer } from '../../api/answers.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { whitelisted, type StreamRequest } from '../../api/request.ts';
 import { askControl } from '../ask-control.ts';
@@ -17,14 +17,20 @@ import { reach } from '../reach.ts';
 /** Waits until the target answers, or fails with the broker's text; then gives what to set. */
 async function variablesFor(target: string, context: CommandContext): Promise<Variables> {
   const { cwd } = context;
-  const env = withoutDoor(context.env);
+  const env = withoutTargetSocket(context.env);
   await reach(target, { ...context, env }, 'bmuxd env');
   const request: StreamRequest = { target, cwd, env: whitelisted(env) };
   // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-  const door = (await askControl(env, 'POST', '/v1/doors', LIMITS.doorMs + 2 * LIMITS.silenceMs, {
-    'bmux-request': asciiJson(request),
-  })) as DoorAnswer;
-  return doorVariables(door.runtimeDir, bmuxdPaths(env).controlSocket, env);
+  const targetSocket = (await askControl(
+    env,
+    'POST',
+    '/v1/target-sockets',
+    LIMITS.targetSocketMs + 2 * LIMITS.silenceMs,
+    {
+      'bmux-request': asciiJson(request),
+    },
+  )) as TargetSocketAnswer;
+  return targetSocketVariables(targetSocket.runtimeDir, bmuxdPaths(env).controlSocket, env);
 }
 
 const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;

@@ -1,6 +1,6 @@
 // `bmuxd streams` and `bmuxd targets`: what is open, and where one can go.
 import type { StreamList, TargetList } from '../../api/answers.ts';
-import { withoutDoor } from '../../api/target-socket-env.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { whitelisted } from '../../api/caller-env.ts';
 import { fail } from '../../errors/fail.ts';
 import { asciiJson } from '../../api/header.ts';
@@ -67,7 +67,7 @@ export const targets: Command = {
   options: json,
   maxArgs: 0,
   run: async ({ env, cwd, out, options }) => {
-    const before = withoutDoor(env);
+    const before = withoutTargetSocket(env);
     // The daemon's own answer: its shape is that of daemon/api/answers.ts.
     const list = (await askControl(env, 'GET', '/v1/targets', 2 * LIMITS.prepareMs, {
       'Bmux-Request': asciiJson({ cwd, env: whitelisted(before) }),

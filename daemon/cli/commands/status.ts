@@ -70,7 +70,7 @@ async function look(context: CommandContext): Promise<Look> {
         err(asText(error, 'bmuxd'));
         return;
       }
-      const state = running ? 'not well' : 'not running';
+      const state = running ? 'degraded' : 'not running';
       out(`${JSON.stringify({ schema: SCHEMA, state, code, detail, causes, remedy }, null, 2)}\n`);
     };
     return { shown, exit: running ? 1 : 3 };
@@ -102,7 +102,7 @@ function rendered(answer: Status): string {
       ),
     );
   }
-  if (answer.reached.length > 0) {
+  if (answer.upstreams.length > 0) {
     lines.push(
       '',
       ...table(
@@ -119,7 +119,7 @@ function rendered(answer: Status): string {
           'STREAMS',
           'LAST ERROR',
         ],
-        answer.reached.map((row) => [
+        answer.upstreams.map((row) => [
           shortened(row.target),
           row.transport,
           String(row.epoch ?? '-'),
@@ -128,7 +128,7 @@ function rendered(answer: Status): string {
           row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
           row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
           String(row.spares),
-          String(row.places),
+          String(row.connections),
           String(row.streams),
           row.lastError === undefined
             ? '-'

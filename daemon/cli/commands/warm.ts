@@ -1,5 +1,5 @@
 // `bmuxd warm` and `bmuxd drop`: make a target warm before it is needed, let go of what is warm.
-import { withoutDoor } from '../../api/target-socket-env.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { asciiJson } from '../../api/header.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -22,7 +22,11 @@ export const warm: Command = {
   options: {},
   maxArgs: 1,
   run: async (context) => {
-    await reach(targetOf('warm', context), { ...context, env: withoutDoor(context.env) }, 'bmuxd warm');
+    await reach(
+      targetOf('warm', context),
+      { ...context, env: withoutTargetSocket(context.env) },
+      'bmuxd warm',
+    );
     return 0;
   },
 };
@@ -35,7 +39,7 @@ export const drop: Command = {
   maxArgs: 1,
   run: async (context) => {
     const { cwd } = context;
-    const env = withoutDoor(context.env);
+    const env = withoutTargetSocket(context.env);
     const request: StreamRequest = { target: targetOf('drop', context), cwd, env: whitelisted(env) };
     const headers = { 'bmux-request': asciiJson(request) };
     // Longer than control itself takes at most: its own words say more.

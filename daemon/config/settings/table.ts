@@ -55,7 +55,7 @@ export const SETTINGS = [
     doc: 'Requests that may wait for the engine at once. Further ones are refused at once.',
   },
   {
-    name: 'streams.spill',
+    name: 'streams.client_buffer_limit',
     takes: { kind: 'integer', min: 65_536, max: 1_073_741_824 },
     unit: 'bytes',
     default: 4_194_304,
@@ -89,7 +89,7 @@ export const SETTINGS = [
     doc: 'How long spares are kept after the last use of their target.',
   },
   {
-    name: 'warmth.max_places',
+    name: 'warmth.max_connections',
     takes: { kind: 'integer', min: 0, max: 64 },
     default: 16,
     doc: "At how many of a server's 64 places no further spare is made, and beyond which those that there are make room. Live streams count, but are never refused for it.",
@@ -111,7 +111,7 @@ export const TARGET_SETTINGS = [
     name: 'spares',
     takes: { kind: 'count', values: ['auto'], min: 0, max: MAX_SPARES },
     default: 'auto',
-    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_places. A spare shows in `bmux list-clients` and is one of the 64 places of its server.',
+    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_connections. A spare shows in `bmux list-clients` and is one of the 64 places of its server.',
   },
   {
     name: 'warm',
@@ -136,7 +136,7 @@ type Table<Rows extends readonly SettingRow[]> = {
 
 /** The settings of one named target; those that the file does not set are missing. */
 export type TargetSettings = Partial<Table<typeof TARGET_SETTINGS>>;
-/** All settings by their dotted name, defaults filled in, in the unit of their row: `settings['streams.spill']`. Plain JSON. */
+/** All settings by their dotted name, defaults filled in, in the unit of their row: `settings['streams.client_buffer_limit']`. Plain JSON. */
 export type Settings = Table<typeof SETTINGS> & {
   readonly targets: Readonly<Record<string, TargetSettings>>;
 };

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 /** Characters that are kept of them for the log. */
 const SHOWN = 2000;
 
-export class LastWords {
+export class CapturedStderr {
   readonly #path: string;
 
   constructor(path: string) {

@@ -3,27 +3,27 @@ import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { askEngine, isSilence } from '../../sockets/http-request.ts';
+import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 import { LIMITS } from '../../base/limits.ts';
 import {
   SCHEMA,
   type EngineRow,
   type EngineStatus,
-  type ReachedRow,
+  type UpstreamRow,
   type StreamList,
   type StreamRow,
 } from '../../api/answers.ts';
 
 export interface Survey {
   readonly engines: readonly EngineRow[];
-  readonly reached: readonly ReachedRow[];
+  readonly upstreams: readonly UpstreamRow[];
 }
 
 /** Engines whose last words are kept; more than live side by side. */
 const MAX_HEARD = 64;
 
 /** The engines behind `engines/{generation}.sock`. */
-export class Generations {
+export class EngineDirectory {
   readonly #dir: string;
   /** The last answer of each engine and when it came, performance.now(). */
   readonly #last = new Map<string, { readonly status: EngineStatus; readonly at: number }>();
@@ -40,7 +40,7 @@ export class Generations {
     const generations = await this.#list();
     const there = await Promise.all(generations.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
-    const reached: ReachedRow[] = [];
+    const upstreams: UpstreamRow[] = [];
     const now = performance.now();
     for (const [index, generation] of generations.entries()) {
       if (there[index] !== true) continue;
@@ -57,7 +57,7 @@ export class Generations {
       // An engine that is busy for a moment is late; one that has been silent for long is not answering.
       const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
       engines.push(fresh ? row : { ...row, state: 'not answering' });
-      if (fresh) reached.push(...last.status.reached);
+      if (fresh) upstreams.push(...last.status.upstreams);
     }
     for (const generation of this.#last.keys()) {
       if (!generations.includes(generation)) this.#last.delete(generation);
@@ -65,7 +65,7 @@ export class Generations {
     for (const generation of this.#silent) {
       if (!generations.includes(generation)) this.#silent.delete(generation);
     }
-    return { engines, reached };
+    return { engines, upstreams };
   }
 
   /** What an engine has said of itself, asked by whomever: a survey counts it for a while when the engine is late. */
@@ -101,22 +101,22 @@ export class Generations {
   }
 
   /** Places at servers that engines other than `current` hold, by address. One that is silent holds what it held before. */
-  async placesBeside(current: string): Promise<Readonly<Record<string, number>>> {
+  async connectionsBeside(current: string): Promise<Readonly<Record<string, number>>> {
     const others = (await this.#list()).filter((generation) => generation !== current);
-    const places: Record<string, number> = {};
+    const connections: Record<string, number> = {};
     const count = async (generation: string): Promise<void> => {
       try {
-        const { body } = await askEngine(this.#path(generation), 'GET', '/v1/engine');
+        const { body } = await engineRequest(this.#path(generation), 'GET', '/v1/engine');
         this.heard(generation, body);
       } catch (error) {
         // What a dead one has left lies there for whoever wants to know that it died (client-shim/probe.ts).
         if (!isSilence(error)) return;
       }
-      for (const row of this.#last.get(generation)?.status.reached ?? [])
-        places[row.address] = (places[row.address] ?? 0) + row.places;
+      for (const row of this.#last.get(generation)?.status.upstreams ?? [])
+        connections[row.address] = (connections[row.address] ?? 0) + row.connections;
     };
     await Promise.all(others.map(count));
-    return places;
+    return connections;
   }
 
   async streams(): Promise<StreamList> {
@@ -134,7 +134,11 @@ export class Generations {
   async end(id: string): Promise<boolean> {
     const generation = id.slice(0, id.lastIndexOf('-'));
     if (!/^[a-z0-9]+$/.test(generation) || !(await this.#list()).includes(generation)) return false;
-    const answer = await askEngine(this.#path(generation), 'DELETE', `/v1/streams/${encodeURIComponent(id)}`);
+    const answer = await engineRequest(
+      this.#path(generation),
+      'DELETE',
+      `/v1/streams/${encodeURIComponent(id)}`,
+    );
     return answer.status === 202;
   }
 
@@ -142,7 +146,7 @@ export class Generations {
   async drainOthers(current: string): Promise<void> {
     const others = (await this.#list()).filter((generation) => generation !== current);
     await Promise.allSettled(
-      others.map((generation) => askEngine(this.#path(generation), 'POST', '/v1/drain')),
+      others.map((generation) => engineRequest(this.#path(generation), 'POST', '/v1/drain')),
     );
   }
 
@@ -161,7 +165,7 @@ export class Generations {
 
   /** One that is busy for a moment is told once more: whoever is taken for silent is killed, with all its streams. */
   async #tellToStop(generation: string): Promise<void> {
-    const tell = (): Promise<unknown> => askEngine(this.#path(generation), 'POST', '/v1/stop');
+    const tell = (): Promise<unknown> => engineRequest(this.#path(generation), 'POST', '/v1/stop');
     await tell().catch((error: unknown) => {
       if (isSilence(error)) return tell();
       throw error;
@@ -202,7 +206,7 @@ export class Generations {
     timeoutMs: number,
   ): Promise<{ readonly generation: string; readonly body: unknown } | undefined> {
     try {
-      const { body } = await askEngine(this.#path(generation), 'GET', path, timeoutMs);
+      const { body } = await engineRequest(this.#path(generation), 'GET', path, timeoutMs);
       return { generation, body };
     } catch {
       // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.

@@ -9,21 +9,21 @@ import type { Settings } from '../../config/settings/table.ts';
 /** ms between two times; an engine to which a target is warm already does nothing. */
 const AGAIN_MS = 15_000;
 
-export interface KeptWarmOptions {
+export interface KeepWarmOptions {
   readonly settings: () => Settings;
   readonly plan: (target: string) => Promise<Plan>;
   readonly tell: (message: ToEngine) => void;
   readonly log: Logger;
 }
 
-export class KeptWarm {
-  readonly #options: KeptWarmOptions;
+export class KeepWarm {
+  readonly #options: KeepWarmOptions;
   readonly #timer: NodeJS.Timeout;
   #open = false;
   /** What was told of a target last: once, until it is something else. */
   readonly #told = new Map<string, string>();
 
-  constructor(options: KeptWarmOptions) {
+  constructor(options: KeepWarmOptions) {
     this.#options = options;
     this.#timer = setInterval(() => void this.#tellAll(isSilent), AGAIN_MS);
     this.#timer.unref();

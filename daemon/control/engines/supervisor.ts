@@ -5,16 +5,16 @@ import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths, Env } from '../../base/paths.ts';
 import { onSilence } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
-import { askEngine, isSilence } from '../../sockets/http-request.ts';
+import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 import type { HandoffSender } from '../../sockets/sender.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { isFromEngine, type EngineStart, type ToEngine } from '../../engine-protocol/messages.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { forkEngine } from './engine-process.ts';
-import { LastWords } from './captured-stderr.ts';
+import { CapturedStderr } from './captured-stderr.ts';
 
-export interface EnginesOptions {
+export interface EngineSupervisorOptions {
   readonly paths: BmuxdPaths;
   readonly version: string;
   /** The daemon's own environment, for its engines. */
@@ -32,7 +32,7 @@ export interface EnginesOptions {
   /** What the current engine says of itself at each look. */
   readonly onStatus: (generation: string, status: unknown) => void;
   /** The plan of that target socket led nowhere. */
-  readonly onStaleDoor: (door: string) => void;
+  readonly onStaleTargetSocket: (targetSocket: string) => void;
 }
 
 interface Engine {
@@ -60,9 +60,9 @@ const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
 const HEALTHY_MS = 10_000;
 
 /** Lifecycle of one engine: starting -> ready (current) -> retired (lives, gets nothing more) -> gone. */
-export class Engines {
-  readonly #options: EnginesOptions;
-  readonly #lastWords: LastWords;
+export class EngineSupervisor {
+  readonly #options: EngineSupervisorOptions;
+  readonly #capturedStderr: CapturedStderr;
   #current: Engine | undefined;
   /** Every engine that this control started and that lives, retired ones included. */
   readonly #living = new Set<Engine>();
@@ -73,9 +73,9 @@ export class Engines {
   /** Why there is no ready engine, for the status. */
   #why = 'it is starting';
 
-  constructor(options: EnginesOptions) {
+  constructor(options: EngineSupervisorOptions) {
     this.#options = options;
-    this.#lastWords = new LastWords(join(options.paths.stateDir, 'engine.stderr'));
+    this.#capturedStderr = new CapturedStderr(join(options.paths.stateDir, 'engine.stderr'));
   }
 
   /** True when an engine takes sockets. */
@@ -159,7 +159,7 @@ export class Engines {
       settings: settings(),
       together: true,
     };
-    const child = this.#lastWords.lend((stderr) => forkEngine(start, env, stderr));
+    const child = this.#capturedStderr.lend((stderr) => forkEngine(start, env, stderr));
     const engine: Engine = {
       generation,
       child,
@@ -222,8 +222,8 @@ export class Engines {
       case 'unwell':
         this.#retire(engine, message.why);
         break;
-      case 'stale door':
-        this.#options.onStaleDoor(message.door);
+      case 'stale target socket':
+        this.#options.onStaleTargetSocket(message.targetSocket);
         break;
       case 'event':
         this.#options.onEvent(message.event);
@@ -251,7 +251,7 @@ export class Engines {
     if (!this.#living.delete(engine)) return;
     engine.started();
     const { generation, child } = engine;
-    const words = this.#current === engine ? this.#lastWords.read() : '';
+    const words = this.#current === engine ? this.#capturedStderr.read() : '';
     const said = words === '' ? {} : { stderr: words };
     this.#options.log.warn({ generation, pid: child.pid, why, ...said }, 'engine is gone');
     this.#options.sender.detach(engine.child, why);
@@ -279,7 +279,7 @@ export class Engines {
     if (engine?.ready !== true) return;
     try {
       const socketPath = join(this.#options.paths.enginesDir, `${engine.generation}.sock`);
-      const { body } = await askEngine(socketPath, 'GET', '/v1/engine');
+      const { body } = await engineRequest(socketPath, 'GET', '/v1/engine');
       engine.missed = 0;
       engine.unfound = 0;
       this.#options.onStatus(engine.generation, body);

@@ -2,10 +2,10 @@
 import type { Logger } from '../../base/log.ts';
 import { textOf } from '../../base/failure.ts';
 import type { ToEngine } from '../../engine-protocol/messages.ts';
-import type { Generations } from './engine-directory.ts';
+import type { EngineDirectory } from './engine-directory.ts';
 
-export interface ElsewhereOptions {
-  readonly generations: Generations;
+export interface EngineUsageOptions {
+  readonly generations: EngineDirectory;
   /** Generation of the engine that serves. */
   readonly current: () => string | undefined;
   /** Tells that engine. */
@@ -13,15 +13,15 @@ export interface ElsewhereOptions {
   readonly log: Logger;
 }
 
-export class Elsewhere {
-  readonly #options: ElsewhereOptions;
+export class EngineUsage {
+  readonly #options: EngineUsageOptions;
   /** What was said last, and to which engine; one that was told nothing takes it that there is nothing. */
   #told = { current: '', places: '{}' };
   #looking = false;
   /** Somebody wanted a look meanwhile. */
   #again = false;
 
-  constructor(options: ElsewhereOptions) {
+  constructor(options: EngineUsageOptions) {
     this.#options = options;
   }
 
@@ -48,12 +48,12 @@ export class Elsewhere {
     const { current: now, generations } = this.#options;
     const current = now();
     if (current === undefined) return;
-    const places = await generations.placesBeside(current);
+    const places = await generations.connectionsBeside(current);
     // Another engine may serve by now: for that one it is not the answer.
     if (now() !== current) return;
     const told = this.#told.current === current ? this.#told.places : '{}';
     if (JSON.stringify(places) === told) return;
     this.#told = { current, places: JSON.stringify(places) };
-    this.#options.tell({ type: 'elsewhere', places });
+    this.#options.tell({ type: 'other engines', connections: places });
   }
 }

@@ -7,7 +7,7 @@ import { Failure } from '../../base/failure.ts';
 import { refuse } from '../../sockets/http-answer.ts';
 import {
   SCHEMA,
-  type DoorAnswer,
+  type TargetSocketAnswer,
   type Health,
   type Status,
   type StatusProblem,
@@ -29,7 +29,7 @@ export interface Resources {
   readonly streams: () => Promise<StreamList>;
   readonly endStream: (id: string) => Promise<boolean>;
   /** The target socket of the request's target, made where it is not there yet. */
-  readonly door: (request: StreamRequest) => Promise<DoorAnswer>;
+  readonly targetSocket: (request: StreamRequest) => Promise<TargetSocketAnswer>;
   /** Makes `response` follow what happens; false when too many do. */
   readonly follow: (response: ServerResponse) => boolean;
   /** Lets go of what is warm for the request's target. */
@@ -91,8 +91,8 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   app.post('/v1/streams', (_request, reply) =>
     send(reply.header('Upgrade', STREAM_PROTOCOL), fail('upgrade_required')),
   );
-  app.post('/v1/doors', async (request) =>
-    inTime(resources.door(requestIn(request.raw) ?? {}), LIMITS.doorMs, () =>
+  app.post('/v1/target-sockets', async (request) =>
+    inTime(resources.targetSocket(requestIn(request.raw) ?? {}), LIMITS.targetSocketMs, () =>
       fail('engine_unavailable', { why: 'it does not accept on target sockets' }),
     ),
   );

@@ -4,12 +4,12 @@ import type { Failure, FailureData } from '../../base/failure.ts';
 import { SCHEMA, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
-import type { Engines } from '../engines/supervisor.ts';
-import type { Generations } from '../engines/engine-directory.ts';
+import type { EngineSupervisor } from '../engines/supervisor.ts';
+import type { EngineDirectory } from '../engines/engine-directory.ts';
 
-export interface ReportOptions {
-  readonly engines: Engines;
-  readonly generations: Generations;
+export interface StatusReportOptions {
+  readonly engines: EngineSupervisor;
+  readonly generations: EngineDirectory;
   readonly contexts: Contexts;
   /** What is wrong with bmuxd.toml. */
   readonly settingsProblem: () => Failure | undefined;
@@ -19,10 +19,10 @@ export interface ReportOptions {
   readonly sinceMs: number;
 }
 
-export class Report {
-  readonly #options: ReportOptions;
+export class StatusReport {
+  readonly #options: StatusReportOptions;
 
-  constructor(options: ReportOptions) {
+  constructor(options: StatusReportOptions) {
     this.#options = options;
   }
 
@@ -41,7 +41,7 @@ export class Report {
     const { version, sinceMs } = this.#options;
     return {
       schema: SCHEMA,
-      state: this.problems().length === 0 ? 'ready' : 'not well',
+      state: this.problems().length === 0 ? 'ready' : 'degraded',
       pid: process.pid,
       version,
       sinceMs,
@@ -51,7 +51,7 @@ export class Report {
   /** Waits for engines at most `LIMITS.surveyMs`. */
   async status(): Promise<Status> {
     const { generations, contexts, socketPath } = this.#options;
-    const { engines, reached } = await generations.survey();
+    const { engines, upstreams } = await generations.survey();
     const silent = engines.filter((engine) => engine.state === 'not answering');
     const problems = [
       ...this.problems(),
@@ -62,12 +62,12 @@ export class Report {
     ];
     return {
       ...this.health(),
-      state: problems.length === 0 ? 'ready' : 'not well',
+      state: problems.length === 0 ? 'ready' : 'degraded',
       socket: socketPath,
       engines,
       streams: engines.reduce((sum, engine) => sum + engine.streams, 0),
       contexts: contexts.rows(),
-      reached: reached.map((row) => ({
+      upstreams: upstreams.map((row) => ({
         ...row,
         address: withoutCredentials(row.address),
         target: withoutCredentials(row.target),

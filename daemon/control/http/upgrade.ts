@@ -9,11 +9,11 @@ import { takeRead } from '../../sockets/accepted-socket.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { STREAM_PROTOCOL } from '../../api/request.ts';
-import { Preparations } from '../planning/pending-requests.ts';
-import { prepare, type PrepareDeps } from '../planning/plan-stream.ts';
+import { PendingRequests } from '../planning/pending-requests.ts';
+import { planStream, type PlanningDeps } from '../planning/plan-stream.ts';
 import { requestIn } from './request-header.ts';
 
-export interface UpgradeOptions extends PrepareDeps {
+export interface UpgradeOptions extends PlanningDeps {
   readonly sender: HandoffSender;
   readonly log: Logger;
   readonly nextRequestId: () => string;
@@ -28,7 +28,7 @@ export interface UpgradeHandler {
 
 export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
   const { sender, log, settings } = options;
-  const preparing = new Preparations();
+  const preparing = new PendingRequests();
   let closed = false;
 
   const planOf = async (message: IncomingMessage, socket: Socket, requestId: string) => {
@@ -39,7 +39,7 @@ export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
     const request = requestIn(message);
     if (request === undefined) throw fail('request_header_missing');
     const ms = settings()['control_plane.timeout'] + LIMITS.prepareMs;
-    return preparing.run((signalOf) => prepare(request, requestId, options, signalOf), {
+    return preparing.run((signalOf) => planStream(request, requestId, options, signalOf), {
       socket,
       gone: () => fail('stream_ended', { id: requestId, who: 'its client' }),
       ms,

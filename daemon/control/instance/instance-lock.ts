@@ -8,11 +8,11 @@ import lockfile from 'proper-lockfile';
 import { errnoOf, Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
-import { ask, NoAnswer } from '../../sockets/http-request.ts';
+import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
 import { bindSocket, forwardTo, type Bound } from '../../sockets/bind.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { makeHome } from './runtime-dir.ts';
+import { makeRuntimeDir } from './runtime-dir.ts';
 
 /** What a connect says when nobody is there: no file, a stale one, a file that is no socket. */
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
@@ -24,7 +24,7 @@ const RETRY_MS = 150;
 /** ms between two looks whether the sockets are still ours. */
 const LOOK_MS = 500;
 
-export interface OwnershipOptions {
+export interface InstanceLockOptions {
   readonly paths: BmuxdPaths;
   /** Serves what comes on either socket. */
   readonly server: Server;
@@ -36,8 +36,8 @@ export interface OwnershipOptions {
 }
 
 /** Lifecycle: claimed -> (looked after, bound again when a path vanishes) -> released | lost. */
-export class Ownership {
-  readonly #options: OwnershipOptions;
+export class InstanceLock {
+  readonly #options: InstanceLockOptions;
   readonly #bound = new Map<string, Bound>();
   /** Listen for sockets that were bound again, and for the owner socket. */
   readonly #forwarders = new Map<string, NetServer>();
@@ -47,7 +47,7 @@ export class Ownership {
   /** A foreign socket is told of once. */
   #told = false;
 
-  private constructor(options: OwnershipOptions) {
+  private constructor(options: InstanceLockOptions) {
     this.#options = options;
   }
 
@@ -55,30 +55,31 @@ export class Ownership {
    * Takes the dir and binds the sockets unless a daemon answers there. Rejects with `daemon_already_running` (or `daemon_not_answering`,
    * `daemon_foreign`), and leaves that one alone; stale sockets are taken over.
    */
-  static async claim(options: OwnershipOptions): Promise<Ownership> {
-    const ownership = new Ownership(options);
+  static async claim(options: InstanceLockOptions): Promise<InstanceLock> {
+    const instanceLock = new InstanceLock(options);
     const { paths, server, activated } = options;
     try {
       await underLock(paths.dir, async (isLost) => {
         const running =
-          (await whoRuns(paths.ownerSocket)) ?? (activated ? undefined : await whoRuns(paths.controlSocket));
+          (await whoRuns(paths.instanceSocket)) ??
+          (activated ? undefined : await whoRuns(paths.controlSocket));
         if (running !== undefined) throw running;
         if (isLost()) throw fail('daemon_starting', { dir: paths.dir });
-        await ownership.#bindForwarder(paths.ownerSocket);
-        if (!activated) await ownership.#bind(server, paths.controlSocket);
+        await instanceLock.#bindForwarder(paths.instanceSocket);
+        if (!activated) await instanceLock.#bind(server, paths.controlSocket);
       });
     } catch (error) {
-      await ownership.release();
+      await instanceLock.release();
       throw error;
     }
-    ownership.#timer = setInterval(() => void ownership.look(), LOOK_MS);
-    ownership.#timer.unref();
-    return ownership;
+    instanceLock.#timer = setInterval(() => void instanceLock.look(), LOOK_MS);
+    instanceLock.#timer.unref();
+    return instanceLock;
   }
 
   /** True while nobody else has the dir. */
   async isOurs(): Promise<boolean> {
-    return !this.#over && (await this.#isOurs(this.#options.paths.ownerSocket));
+    return !this.#over && (await this.#isOurs(this.#options.paths.instanceSocket));
   }
 
   /** Binds again what has vanished; gives up what another daemon has. Never rejects. */
@@ -107,18 +108,18 @@ export class Ownership {
   async #look(): Promise<void> {
     const { paths, activated, log, onLost } = this.#options;
     // Engines bind in a folder of their own, which control makes.
-    if (!(await isThere(paths.enginesDir))) await makeHome(paths);
-    const sockets = activated ? [paths.ownerSocket] : [paths.ownerSocket, paths.controlSocket];
+    if (!(await isThere(paths.enginesDir))) await makeRuntimeDir(paths);
+    const sockets = activated ? [paths.instanceSocket] : [paths.instanceSocket, paths.controlSocket];
     for (const socket of sockets) {
       if (this.#over || (await this.#isOurs(socket))) continue;
-      await makeHome(paths);
+      await makeRuntimeDir(paths);
       await underLock(paths.dir, async () => {
         if (this.#over || (await this.#isOurs(socket))) return;
         const running = await whoRuns(socket);
         if (running === undefined) {
           log.warn({ socket }, 'the socket is gone; it is bound again');
           await this.#bindForwarder(socket);
-        } else if (socket === paths.ownerSocket) {
+        } else if (socket === paths.instanceSocket) {
           this.#over = true;
           clearInterval(this.#timer);
           onLost(running);
@@ -199,7 +200,7 @@ function isThere(path: string): Promise<boolean> {
 /** Why the socket cannot be had; undefined when nobody listens on it. `again`: it was asked before. */
 async function whoRuns(socketPath: string, again = false): Promise<Failure | undefined> {
   try {
-    const { body } = await ask({
+    const { body } = await httpRequest({
       socketPath,
       method: 'GET',
       path: '/v1/health',

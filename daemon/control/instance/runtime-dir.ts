@@ -7,7 +7,7 @@ import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 
 /** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_insecure`. */
-export async function makeHome(paths: BmuxdPaths): Promise<void> {
+export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
     try {

@@ -6,7 +6,7 @@ import type { Failure } from '../../base/failure.ts';
  * Nearly all plans are there a moment later and ask nobody: an AbortSignal, which costs as much as the plan itself (20 µs [measured]), is made
  * only for who wants one. Nothing of a request is ever attached to something that outlives it.
  */
-export class Preparations {
+export class PendingRequests {
   readonly #giveUps = new Set<(why: Failure) => void>();
 
   get size(): number {

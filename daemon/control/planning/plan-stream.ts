@@ -12,7 +12,7 @@ import type { Contexts } from '../contexts/contexts.ts';
 /** Name that a client has when it gives none. */
 const DEFAULT_CLIENT_NAME = 'bmuxd';
 
-export interface PrepareDeps {
+export interface PlanningDeps {
   readonly contexts: Contexts;
   readonly files: CallerFiles;
   readonly settings: () => Settings;
@@ -20,10 +20,10 @@ export interface PrepareDeps {
 }
 
 /** The plan of a request. Rejects with the failure that the user should read. `signalOf` is asked where somebody else is asked. */
-export async function prepare(
+export async function planStream(
   request: StreamRequest,
   requestId: string,
-  deps: PrepareDeps,
+  deps: PlanningDeps,
   signalOf: () => AbortSignal,
 ): Promise<Plan> {
   const started = performance.now();

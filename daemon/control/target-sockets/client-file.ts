@@ -30,7 +30,7 @@ export interface KnownContext {
   readonly inline: readonly string[];
   /** SSH_AUTH_SOCK of callers before the one whose environment this is, the latest first. */
   readonly earlierAgents: readonly string[];
-  /** Name of the folder of its doors: shells have it, whatever the files make read by now. */
+  /** Name of the folder of its target sockets: shells have it, whatever the files make read by now. */
   readonly folder: string | undefined;
 }
 

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { CallerEnv } from '../../api/request.ts';
 import { contextInputs, contextName } from '../contexts/context-key.ts';
 import type { Contexts, View } from '../contexts/contexts.ts';
-import { DOORS_FOLDER } from '../../api/target-socket-env.ts';
+import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
 import type { KnownContext, KnownContexts } from './client-file.ts';
 import {
   addRemembered,
@@ -38,7 +38,7 @@ const MAX_INLINE = 64;
 export class ServedContexts {
   readonly #options: ServedContextsOptions;
   readonly #ownParent: string;
-  /** By the folder of their doors; the least recently used first. */
+  /** By the folder of their target sockets; the least recently used first. */
   readonly #served = new Map<string, Served>();
   #loaded: Promise<void> | undefined;
 
@@ -79,7 +79,7 @@ export class ServedContexts {
   }
 
   /**
-   * Somebody has asked for a door there, which was made for `made`; others may have asked meanwhile. True when plans have to be made anew: the
+   * Somebody has asked for a target socket there, which was made for `made`; others may have asked meanwhile. True when plans have to be made anew: the
    * agent of who has come last counts for all.
    */
   use({ parent, served: shared }: Place, asking: Asking, made: Asked): boolean {
@@ -98,7 +98,7 @@ export class ServedContexts {
     return isOther;
   }
 
-  /** An inline target keeps its door. */
+  /** An inline target keeps its target socket. */
   keep(parent: string, target: string): void {
     const inline = this.#served.get(parent)?.inline;
     if (inline === undefined) return;
@@ -139,12 +139,12 @@ export class ServedContexts {
     }
   }
 
-  /** Where its doors were, unless the daemon's own context is another one since. */
+  /** Where its target sockets were, unless the daemon's own context is another one since. */
   async #formerPlaceOf(before: KnownContext): Promise<string> {
     const { env, cwd, slot, folder } = before;
     const { key } = contextInputs(env, cwd, slot);
     const own = basename(this.#ownParent);
-    if (folder !== undefined && folder !== own && DOORS_FOLDER.test(folder))
+    if (folder !== undefined && folder !== own && TARGETS_FOLDER.test(folder))
       return join(this.#options.dir, folder);
     if (folder === own && this.#served.get(this.#ownParent)?.key === key) return this.#ownParent;
     const unread = { reads: new Map<string, string>(), context: contextName(key, new Map()) };

@@ -19,11 +19,11 @@ const SAFE = /^[a-z0-9_][a-z0-9._-]*$/;
 const OURS = /^\.[ndlg][0-9a-f]{6}$/;
 /** ms for which a folder or link without a listener is taken for one that is just being made. */
 const YOUNG_MS = 10_000;
-/** Links that lead nowhere which are kept in one folder of doors; further ones replace the oldest. */
+/** Links that lead nowhere which are kept in one folder of target sockets; further ones replace the oldest. */
 const MAX_DEAD_LINKS = 256;
 
 /** One target socket in the file system. */
-export interface DoorFolder {
+export interface TargetSocketFolder {
   /** What BMUX_RUNTIME_DIR is set to: the symlink. */
   readonly runtimeDir: string;
   readonly socketPath: string;
@@ -41,7 +41,7 @@ export interface DoorFolder {
 const hashed = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10);
 
 /** A folder name for a target's name: itself where it is safe and short enough, else its beginning and a hash. Throws `socket_path_too_long`. */
-export function doorName(parent: string, name: string, limit: number = maxSocketPath()): string {
+export function folderName(parent: string, name: string, limit: number = maxSocketPath()): string {
   const room = limit - Buffer.byteLength(join(parent, 'x', SOCKET)) + 1;
   if (SAFE.test(name) && Buffer.byteLength(name) <= room) return name;
   const start = name
@@ -63,13 +63,13 @@ function checked(parent: string, folder: string, limit: number): string {
  * Listens behind `{parent}/{folder name}/server.sock`, and swaps the symlink to it in one step. When it fails, nothing is left.
  * `listen` binds the server to a path, and resolves when somebody accepts there.
  */
-export async function makeDoorFolder(
+export async function makeTargetSocketFolder(
   parent: string,
   name: string,
   server: Server,
   listen: (server: Server, path: string) => Promise<void> = listenHere,
-): Promise<DoorFolder> {
-  const link = join(parent, doorName(parent, name));
+): Promise<TargetSocketFolder> {
+  const link = join(parent, folderName(parent, name));
   const nonce = randomBytes(3).toString('hex');
   // Bound under another name than it ends with: who closes a server unlinks the name that it bound, even when somebody else serves the socket by then.
   const bound = join(parent, checked(parent, `.n${nonce}`, maxSocketPath()));
@@ -172,12 +172,12 @@ async function removeFolder(folder: string): Promise<void> {
  * Removes folders of ours in which nobody listens: what an engine that has gone left behind. What may be under way is left, and so are links, as
  * many as there may be. Never rejects: what cannot be removed is in nobody's way.
  */
-export async function sweepDoors(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
+export async function sweepFolders(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
   await sweepAll(parent, () => youngMs);
 }
 
 /** The same when a daemon stops or a context is forgotten: only what another daemon may just be making is left for its youth. */
-export async function clearDoors(parent: string): Promise<void> {
+export async function clearFolders(parent: string): Promise<void> {
   await sweepAll(parent, youthOf);
 }
 
@@ -230,9 +230,9 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** Removes a folder of doors with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
-export async function forgetDoors(parent: string): Promise<void> {
-  await clearDoors(parent);
+/** Removes a folder of target sockets with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
+export async function removeFolders(parent: string): Promise<void> {
+  await clearFolders(parent);
   await sweepAll(parent, youthOf, 0);
   await rmdir(parent).catch(() => undefined);
 }

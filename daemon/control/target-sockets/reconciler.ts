@@ -3,30 +3,30 @@ import { setMaxListeners } from 'node:events';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../base/log.ts';
-import { SCHEMA, type DoorAnswer } from '../../api/answers.ts';
+import { SCHEMA, type TargetSocketAnswer } from '../../api/answers.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
-import { DOORS_FOLDER } from '../../api/target-socket-env.ts';
-import { clearDoors, sweepDoors } from './folder.ts';
-import type { Doors, DoorSpec } from './target-sockets.ts';
+import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
+import { clearFolders, sweepFolders } from './folder.ts';
+import type { TargetSockets, TargetSocketSpec } from './target-sockets.ts';
 import type { KnownContexts } from './client-file.ts';
-import { prepare, type PrepareDeps } from '../planning/plan-stream.ts';
+import { planStream, type PlanningDeps } from '../planning/plan-stream.ts';
 import { Renewals } from './renewals.ts';
 import { ServedContexts, type Place } from './client-store.ts';
 import { askedAfter, requestOf, withAgents, type Asked, type Asking, type Served } from './clients.ts';
 
-export interface TargetDoorsOptions extends PrepareDeps {
+export interface ReconcilerOptions extends PlanningDeps {
   /** The bmuxd dir. */
   readonly dir: string;
-  readonly doors: Doors;
+  readonly targetSockets: TargetSockets;
   readonly known: KnownContexts;
   /** The daemon's own context. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly log: Logger;
 }
 
-/** Folders of contexts that had doors once. */
+/** Folders of contexts that had target sockets once. */
 const MAX_OLD_PARENTS = 64;
 /** ms after a start when the engines of an earlier daemon have left what they served. */
 const SWEEP_MS = 15_000;
@@ -35,8 +35,8 @@ const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time
 /** ms until it is tried again after one of them. */
 const AGAIN_MS = 2000;
 
-export class TargetDoors {
-  readonly #options: TargetDoorsOptions;
+export class TargetSocketReconciler {
+  readonly #options: ReconcilerOptions;
   readonly #served: ServedContexts;
   readonly #abort = new AbortController();
   /** One run at a time, so that no older plan comes after a newer one; and one that waits, for all that changed meanwhile. */
@@ -45,20 +45,20 @@ export class TargetDoors {
   /** The same for inline targets. */
   #inlineDone: Promise<void> = Promise.resolve();
   #inlineNext: Promise<void> | undefined;
-  /** By door. */
+  /** By target socket. */
   readonly #renewals = new Renewals();
   #sweep: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
   #made = 0;
 
-  constructor(options: TargetDoorsOptions) {
+  constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#served = new ServedContexts(options);
     // One for each lookup that is under way: as many as there are inline targets.
     setMaxListeners(0, this.#abort.signal);
   }
 
-  /** Makes the doors of the daemon's own context and of those that it knew before. Never rejects. */
+  /** Makes the target sockets of the daemon's own context and of those that it knew before. Never rejects. */
   async open(): Promise<void> {
     await this.#served.load();
     this.#forgetOldest();
@@ -71,9 +71,9 @@ export class TargetDoors {
     }
   }
 
-  /** The door of one target, made now if it has to be. Rejects with the failure of the target. */
-  async ensure(request: StreamRequest): Promise<DoorAnswer> {
-    const { doors, contexts } = this.#options;
+  /** The target socket of one target, made now if it has to be. Rejects with the failure of the target. */
+  async ensure(request: StreamRequest): Promise<TargetSocketAnswer> {
+    const { targetSockets, contexts } = this.#options;
     const target = request.target?.trim() ?? '';
     if (target === '')
       throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
@@ -84,10 +84,10 @@ export class TargetDoors {
     const { parent } = place;
     const asked = askedAfter(place.served, asking);
     const made = await this.#make(asked, target);
-    // Before there is a door: a refresh that is under way removes what nobody wants.
+    // Before there is a target socket: a refresh that is under way removes what nobody wants.
     await this.#remember(place, asking, asked, target);
-    const folder = await doors.ensure({ target, parent, ...made });
-    // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its door is not forgotten.
+    const folder = await targetSockets.ensure({ target, parent, ...made });
+    // Others may have asked meanwhile, for more contexts than the settings allow: the one that has just got its target socket is not forgotten.
     if (this.#served.get(parent) === undefined) await this.#remember(place, asking, asked, target);
     return { schema: SCHEMA, target, runtimeDir: folder.runtimeDir, socketPath: folder.socketPath };
   }
@@ -97,7 +97,7 @@ export class TargetDoors {
     return (await this.#make({ asking: this.#askingOf(request), agents: [] }, request.target ?? '')).plan;
   }
 
-  /** True when one of the environments with this key that agree has doors: its files must stay watched. */
+  /** True when one of the environments with this key that agree has target sockets: its files must stay watched. */
   serves(key: string, agrees: (env: CallerEnv) => boolean): boolean {
     return this.#served.serves(key, agrees);
   }
@@ -122,21 +122,21 @@ export class TargetDoors {
   }
 
   /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
-  renew(doorId: string): Promise<void> {
-    return this.#renewals.run(doorId, () => this.#renewNow(doorId));
+  renew(targetSocketId: string): Promise<void> {
+    return this.#renewals.run(targetSocketId, () => this.#renewNow(targetSocketId));
   }
 
-  async #renewNow(doorId: string): Promise<void> {
-    const { doors } = this.#options;
-    const door = doors.find(doorId);
-    const served = door === undefined ? undefined : this.#served.get(door.parent);
-    if (door === undefined) return;
+  async #renewNow(targetSocketId: string): Promise<void> {
+    const { targetSockets } = this.#options;
+    const targetSocket = targetSockets.find(targetSocketId);
+    const served = targetSocket === undefined ? undefined : this.#served.get(targetSocket.parent);
+    if (targetSocket === undefined) return;
     // The engine waits for an answer: that there is no other way is one.
-    if (served === undefined) return doors.renew(doorId);
+    if (served === undefined) return targetSockets.renew(targetSocketId);
     try {
-      await doors.renew(doorId, await this.#make(served.asked, door.target));
+      await targetSockets.renew(targetSocketId, await this.#make(served.asked, targetSocket.target));
     } catch (error) {
-      await doors.renew(doorId);
+      await targetSockets.renew(targetSocketId);
       throw error;
     }
   }
@@ -149,10 +149,10 @@ export class TargetDoors {
 
   /** After all engines are gone: takes away what earlier daemons left, too. Never rejects. */
   async clear(): Promise<void> {
-    for (const parent of await this.#parents()) await clearDoors(parent);
+    for (const parent of await this.#parents()) await clearFolders(parent);
   }
 
-  /** Only so many folders of contexts that have no doors any more are kept, with links that lead nowhere. */
+  /** Only so many folders of contexts that have no target sockets any more are kept, with links that lead nowhere. */
   async #forgetOldParents(): Promise<void> {
     const isOver = (parent: string): boolean => this.#served.get(parent) === undefined;
     const parents = await Promise.all(
@@ -163,7 +163,7 @@ export class TargetDoors {
     );
     parents.sort((a, b) => b.mtimeMs - a.mtimeMs);
     for (const { parent } of parents.slice(MAX_OLD_PARENTS))
-      await this.#options.doors.forget(parent, () => isOver(parent));
+      await this.#options.targetSockets.forget(parent, () => isOver(parent));
   }
 
   async #remember(place: Place, asking: Asking, made: Asked, target: string): Promise<void> {
@@ -176,11 +176,11 @@ export class TargetDoors {
     if (isOther) void this.refresh();
   }
 
-  /** As many contexts as the settings allow have doors; the daemon's own always has, and so has the one that is just asking. */
+  /** As many contexts as the settings allow have target sockets; the daemon's own always has, and so has the one that is just asking. */
   #forgetOldest(asking?: string): void {
-    const { settings, doors, log } = this.#options;
+    const { settings, targetSockets, log } = this.#options;
     for (const parent of this.#served.forgetOldest(settings()['contexts.max'], asking)) {
-      doors
+      targetSockets
         .clear(parent)
         .then(() => this.#forgetOldParents())
         .catch((error: unknown) => {
@@ -189,9 +189,9 @@ export class TargetDoors {
     }
   }
 
-  /** Never rejects: a target that cannot be resolved has no door, and says so when somebody asks for it. */
+  /** Never rejects: a target that cannot be resolved has no target socket, and says so when somebody asks for it. */
   async #sync(parent: string): Promise<void> {
-    const { contexts, doors, log } = this.#options;
+    const { contexts, targetSockets, log } = this.#options;
     const served = this.#served.get(parent);
     if (served === undefined || this.#abort.signal.aborted) return;
     try {
@@ -199,15 +199,15 @@ export class TargetDoors {
       const named = config.connections.targets;
       const kept = new Set<string>();
       for (const target of named.keys()) if (await this.#renewed(parent, served, target)) kept.add(target);
-      // Those of now: a door may have been asked for meanwhile, or the whole context forgotten.
+      // Those of now: a target socket may have been asked for meanwhile, or the whole context forgotten.
       if (this.#served.get(parent) === served)
-        await doors.retain(parent, new Set([...kept, ...served.inline]));
+        await targetSockets.retain(parent, new Set([...kept, ...served.inline]));
     } catch (error) {
       log.warn({ parent, err: asFailure(error).data }, 'target sockets stay as they are');
     }
   }
 
-  /** Where an inline target leads may be known to a control plane that cannot be asked just now: its door stays as it is then. Never rejects. */
+  /** Where an inline target leads may be known to a control plane that cannot be asked just now: its target socket stays as it is then. Never rejects. */
   async #syncInline(parent: string): Promise<void> {
     const served = this.#served.get(parent);
     if (served === undefined || this.#abort.signal.aborted) return;
@@ -218,9 +218,9 @@ export class TargetDoors {
   async #renewed(parent: string, served: Served, target: string): Promise<boolean> {
     try {
       const made = await this.#make(served.asked, target);
-      // It may have been forgotten meanwhile: nobody would look after its doors.
+      // It may have been forgotten meanwhile: nobody would look after its target sockets.
       if (this.#served.get(parent) !== served) return false;
-      await this.#options.doors.ensure({ target, parent, ...made });
+      await this.#options.targetSockets.ensure({ target, parent, ...made });
       return true;
     } catch (error) {
       const failure = asFailure(error);
@@ -238,12 +238,12 @@ export class TargetDoors {
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
-  async #make({ asking, agents }: Asked, target: string): Promise<Pick<DoorSpec, 'plan' | 'order'>> {
+  async #make({ asking, agents }: Asked, target: string): Promise<Pick<TargetSocketSpec, 'plan' | 'order'>> {
     this.#made += 1;
     const order = this.#made;
     const request: StreamRequest = { ...requestOf(asking), target, policy: false };
-    const id = `door-${order.toString(36)}`;
-    const plan = await prepare(request, id, this.#options, () => this.#abort.signal);
+    const id = `target socket-${order.toString(36)}`;
+    const plan = await planStream(request, id, this.#options, () => this.#abort.signal);
     const way = withAgents(plan.target, agents);
     return { order, plan: { ...plan, target: way, budgetMs: way.connectTimeoutMs } };
   }
@@ -256,13 +256,13 @@ export class TargetDoors {
   async #parents(): Promise<string[]> {
     const { dir } = this.#options;
     const names = await readdir(dir).catch((): string[] => []);
-    return names.filter((name) => DOORS_FOLDER.test(name)).map((name) => join(dir, name));
+    return names.filter((name) => TARGETS_FOLDER.test(name)).map((name) => join(dir, name));
   }
 
   /** What a daemon that was killed has left, in contexts that are still known and in others. Never rejects. */
   async #sweepAll(): Promise<void> {
     for (const parent of await this.#parents()) {
-      await sweepDoors(parent).catch((error: unknown) => {
+      await sweepFolders(parent).catch((error: unknown) => {
         this.#options.log.warn({ parent, err: asFailure(error).data }, 'sweeping target sockets');
       });
     }

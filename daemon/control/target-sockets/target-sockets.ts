@@ -4,42 +4,42 @@ import { createServer, type Server } from 'node:net';
 import type { ChildProcess } from 'node:child_process';
 import type { Logger } from '../../base/log.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { bindUnheard } from '../../sockets/bind-without-listen.ts';
+import { bindWithoutListen } from '../../sockets/bind-without-listen.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import type { ToEngine } from '../../engine-protocol/messages.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
-import { clearDoors, forgetDoors, makeDoorFolder, type DoorFolder } from './folder.ts';
+import { clearFolders, removeFolders, makeTargetSocketFolder, type TargetSocketFolder } from './folder.ts';
 
-/** What a door is for. */
-export interface DoorSpec {
+/** What a target socket is for. */
+export interface TargetSocketSpec {
   /** The target as a person names it. */
   readonly target: string;
-  /** Folder of the context's doors: `{bmuxd dir}/targets` or `{bmuxd dir}/targets-{context}`. */
+  /** Folder of the context's target sockets: `{bmuxd dir}/targets` or `{bmuxd dir}/targets-{context}`. */
   readonly parent: string;
   /** Made anew at each change of config. */
   readonly plan: Plan;
-  /** When the making of the plan began, among those of its door: an older one never replaces a newer one, however late it is ready. */
+  /** When the making of the plan began, among those of its target socket: an older one never replaces a newer one, however late it is ready. */
   readonly order: number;
 }
 
-interface Door {
+interface TargetSocket {
   readonly id: string;
   readonly target: string;
   readonly parent: string;
   readonly server: Server;
-  readonly folder: DoorFolder;
+  readonly folder: TargetSocketFolder;
   /** Of the folder; only where it does not hold the user back. */
   readonly watcher: FSWatcher | undefined;
   plan: Plan;
   order: number;
 }
 
-export interface DoorsOptions {
+export interface TargetSocketsOptions {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** False when the dir is another daemon's by now: its doors are not ours to take back. */
+  /** False when the dir is another daemon's by now: its target sockets are not ours to take back. */
   readonly mayTakeBack: () => Promise<boolean>;
 }
 
@@ -48,19 +48,19 @@ const LOOK_MS = 500;
 /** ms between two looks whether the engine listens on a socket that it was sent. */
 const HEARD_MS = 5;
 /** Target sockets at once: a listening socket each, in both processes. */
-const MAX_DOORS = 512;
+const MAX_TARGET_SOCKETS = 512;
 
-export class Doors {
-  readonly #options: DoorsOptions;
-  readonly #doors = new Map<string, Door>();
+export class TargetSockets {
+  readonly #options: TargetSocketsOptions;
+  readonly #targetSockets = new Map<string, TargetSocket>();
   readonly #timer: NodeJS.Timeout;
   #engine: ChildProcess | undefined;
-  /** Changes of doors follow each other. */
+  /** Changes of target sockets follow each other. */
   #last: Promise<void> = Promise.resolve();
   #looking = false;
   #closed = false;
 
-  constructor(options: DoorsOptions) {
+  constructor(options: TargetSocketsOptions) {
     this.#options = options;
     this.#timer = setInterval(() => {
       void this.#look();
@@ -68,64 +68,65 @@ export class Doors {
     this.#timer.unref();
   }
 
-  /** Makes the door, or renews its plan; resolves with where it is, when the engine accepts there. */
-  async ensure(spec: DoorSpec): Promise<DoorFolder> {
+  /** Makes the target socket, or renews its plan; resolves with where it is, when the engine accepts there. */
+  async ensure(spec: TargetSocketSpec): Promise<TargetSocketFolder> {
     return this.#inTurn(async () => {
       const id = idOf(spec);
-      const known = this.#doors.get(id);
+      const known = this.#targetSockets.get(id);
       if (known !== undefined) {
         this.#renew(known, spec);
         return known.folder;
       }
-      if (this.#doors.size >= MAX_DOORS) throw fail('doors_full', { count: this.#doors.size });
+      if (this.#targetSockets.size >= MAX_TARGET_SOCKETS)
+        throw fail('target_sockets_full', { count: this.#targetSockets.size });
       return (await this.#open(id, spec)).folder;
     });
   }
 
-  /** The same for a door that is there; without `made` the engine, which waits for an answer, is told the plan that it has. */
-  async renew(id: string, made?: Pick<DoorSpec, 'plan' | 'order'>): Promise<void> {
+  /** The same for a target socket that is there; without `made` the engine, which waits for an answer, is told the plan that it has. */
+  async renew(id: string, made?: Pick<TargetSocketSpec, 'plan' | 'order'>): Promise<void> {
     await this.#inTurn(() => {
-      const known = this.#doors.get(id);
+      const known = this.#targetSockets.get(id);
       if (known !== undefined) this.#renew(known, made ?? known);
       return Promise.resolve();
     });
   }
 
-  /** Removes the doors of a context's folder whose targets are not in `keep`. */
+  /** Removes the target sockets of a context's folder whose targets are not in `keep`. */
   async retain(parent: string, keep: ReadonlySet<string>): Promise<void> {
     await this.#inTurn(() => this.#retain(parent, keep));
   }
 
-  /** Removes all doors of a context's folder, and what else is left there. */
+  /** Removes all target sockets of a context's folder, and what else is left there. */
   async clear(parent: string): Promise<void> {
     await this.#inTurn(async () => {
       await this.#retain(parent, new Set());
-      await clearDoors(parent);
+      await clearFolders(parent);
     });
   }
 
-  /** Removes a folder of doors that has none, if `isOver` still says that it will have none. */
+  /** Removes a folder of target sockets that has none, if `isOver` still says that it will have none. */
   async forget(parent: string, isOver: () => boolean): Promise<void> {
     await this.#inTurn(async () => {
-      if (isOver()) await forgetDoors(parent);
+      if (isOver()) await removeFolders(parent);
     });
   }
 
   async #retain(parent: string, keep: ReadonlySet<string>): Promise<void> {
-    for (const door of this.#doors.values()) {
-      if (door.parent === parent && !keep.has(door.target)) await this.#remove(door);
+    for (const targetSocket of this.#targetSockets.values()) {
+      if (targetSocket.parent === parent && !keep.has(targetSocket.target)) await this.#remove(targetSocket);
     }
   }
 
-  /** What the door is for that an engine speaks of. */
-  find(id: string): DoorSpec | undefined {
-    return this.#doors.get(id);
+  /** What the target socket is for that an engine speaks of. */
+  find(id: string): TargetSocketSpec | undefined {
+    return this.#targetSockets.get(id);
   }
 
-  /** A new engine is ready: it accepts on every door from now on. */
+  /** A new engine is ready: it accepts on every target socket from now on. */
   attach(engine: ChildProcess): void {
     this.#engine = engine;
-    for (const door of this.#doors.values()) this.#tell(door, door.server);
+    for (const targetSocket of this.#targetSockets.values()) this.#tell(targetSocket, targetSocket.server);
   }
 
   /** The engine is gone: who connects until the next one is ready waits in the kernel's queue. */
@@ -137,25 +138,25 @@ export class Doors {
   leave(): void {
     this.#closed = true;
     clearInterval(this.#timer);
-    for (const door of this.#doors.values()) close(door);
-    this.#doors.clear();
+    for (const targetSocket of this.#targetSockets.values()) close(targetSocket);
+    this.#targetSockets.clear();
   }
 
-  /** Takes every door away. */
+  /** Takes every target socket away. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#inTurn(async () => {
-      for (const door of this.#doors.values()) await this.#remove(door);
+      for (const targetSocket of this.#targetSockets.values()) await this.#remove(targetSocket);
     });
     this.leave();
   }
 
-  #renew(door: Door, { plan, order }: Pick<DoorSpec, 'plan' | 'order'>): void {
-    if (order >= door.order) {
-      door.plan = plan;
-      door.order = order;
+  #renew(targetSocket: TargetSocket, { plan, order }: Pick<TargetSocketSpec, 'plan' | 'order'>): void {
+    if (order >= targetSocket.order) {
+      targetSocket.plan = plan;
+      targetSocket.order = order;
     }
-    this.#tell(door, undefined);
+    this.#tell(targetSocket, undefined);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -167,24 +168,24 @@ export class Doors {
     return turn;
   }
 
-  async #open(id: string, spec: DoorSpec): Promise<Door> {
+  async #open(id: string, spec: TargetSocketSpec): Promise<TargetSocket> {
     const { target, parent, plan, order } = spec;
     const server = createServer();
     let told: ChildProcess | undefined;
-    const folder = await makeDoorFolder(parent, target, server, async (_, path) => {
-      bindUnheard(server, path);
+    const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
+      bindWithoutListen(server, path);
       told = await this.#heard({ id, plan, server }, path).catch((error: unknown) => {
         // It has the socket, and may come to it later.
-        this.#send({ type: 'close door', door: id });
+        this.#send({ type: 'close target socket', targetSocket: id });
         throw error;
       });
     });
     this.#warnOf(target, folder.setAside);
-    const door = { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
-    this.#doors.set(id, door);
-    // An engine that came meanwhile was told of the doors that there were.
-    if (this.#engine !== told) this.#tell(door, server);
-    return door;
+    const targetSocket = { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
+    this.#targetSockets.set(id, targetSocket);
+    // An engine that came meanwhile was told of the target sockets that there were.
+    if (this.#engine !== told) this.#tell(targetSocket, server);
+    return targetSocket;
   }
 
   #warnOf(target: string, setAside: string | undefined): void {
@@ -196,7 +197,7 @@ export class Doors {
   }
 
   /** Root is not held back by a folder's mode: a bmux that starts a server there must find ours again before it has connected. */
-  #watch({ runtimeDir }: DoorFolder): FSWatcher | undefined {
+  #watch({ runtimeDir }: TargetSocketFolder): FSWatcher | undefined {
     if (process.getuid?.() !== 0) return undefined;
     try {
       const watcher = watch(runtimeDir, { persistent: false }, () => void this.#look());
@@ -209,7 +210,10 @@ export class Doors {
   }
 
   /** Resolves with the engine that listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
-  async #heard(door: Pick<Door, 'id' | 'plan' | 'server'>, path: string): Promise<ChildProcess> {
+  async #heard(
+    targetSocket: Pick<TargetSocket, 'id' | 'plan' | 'server'>,
+    path: string,
+  ): Promise<ChildProcess> {
     let until = Infinity;
     let told: ChildProcess | undefined;
     while (told === undefined || !(await isListening(path, LIMITS.engineAnswerMs))) {
@@ -219,21 +223,21 @@ export class Doors {
       if (this.#engine !== undefined && this.#engine !== told) {
         told = this.#engine;
         until = performance.now() + LIMITS.engineAnswerMs;
-        this.#tell(door, door.server);
+        this.#tell(targetSocket, targetSocket.server);
       } else await pause(HEARD_MS);
     }
     return told;
   }
 
-  async #remove(door: Door): Promise<void> {
-    this.#doors.delete(door.id);
-    await this.#removeFolder(door);
-    close(door);
-    this.#send({ type: 'close door', door: door.id });
+  async #remove(targetSocket: TargetSocket): Promise<void> {
+    this.#targetSockets.delete(targetSocket.id);
+    await this.#removeFolder(targetSocket);
+    close(targetSocket);
+    this.#send({ type: 'close target socket', targetSocket: targetSocket.id });
   }
 
-  /** Never rejects: what cannot be removed must not keep the other doors, or the end of the daemon. */
-  async #removeFolder({ target, folder }: Door): Promise<void> {
+  /** Never rejects: what cannot be removed must not keep the other target sockets, or the end of the daemon. */
+  async #removeFolder({ target, folder }: TargetSocket): Promise<void> {
     try {
       this.#warnOf(target, await folder.remove());
     } catch (error) {
@@ -242,8 +246,8 @@ export class Doors {
   }
 
   /** `server`: where the engine does not know the socket yet. */
-  #tell({ id, plan }: Pick<Door, 'id' | 'plan'>, server: Server | undefined): void {
-    this.#send({ type: 'door', door: id, plan }, server);
+  #tell({ id, plan }: Pick<TargetSocket, 'id' | 'plan'>, server: Server | undefined): void {
+    this.#send({ type: 'target socket', targetSocket: id, plan }, server);
   }
 
   #send(message: ToEngine, server?: Server): void {
@@ -256,9 +260,9 @@ export class Doors {
     if (this.#looking) return;
     this.#looking = true;
     try {
-      for (const door of this.#doors.values()) {
-        if (await door.folder.isOurs()) continue;
-        await this.#inTurn(() => this.#takeBack(door));
+      for (const targetSocket of this.#targetSockets.values()) {
+        if (await targetSocket.folder.isOurs()) continue;
+        await this.#inTurn(() => this.#takeBack(targetSocket));
       }
     } catch (error) {
       if (!this.#closed)
@@ -269,26 +273,35 @@ export class Doors {
   }
 
   /** Somebody else's socket, or none, is where ours should be: a fresh folder takes the path back. */
-  async #takeBack(door: Door): Promise<void> {
-    if (this.#closed || this.#doors.get(door.id) !== door || (await door.folder.isOurs())) return;
+  async #takeBack(targetSocket: TargetSocket): Promise<void> {
+    if (
+      this.#closed ||
+      this.#targetSockets.get(targetSocket.id) !== targetSocket ||
+      (await targetSocket.folder.isOurs())
+    )
+      return;
     if (!(await this.#options.mayTakeBack())) return;
     this.#options.log.warn(
-      { target: door.target, path: door.folder.socketPath },
+      { target: targetSocket.target, path: targetSocket.folder.socketPath },
       'the target socket was replaced by somebody; taking the path back',
     );
-    this.#options.event({ type: 'door taken back', target: door.target, detail: door.folder.socketPath });
-    await this.#open(door.id, door);
-    close(door);
-    await this.#removeFolder(door);
+    this.#options.event({
+      type: 'target socket taken back',
+      target: targetSocket.target,
+      detail: targetSocket.folder.socketPath,
+    });
+    await this.#open(targetSocket.id, targetSocket);
+    close(targetSocket);
+    await this.#removeFolder(targetSocket);
   }
 }
 
-function close({ server, watcher }: Door): void {
+function close({ server, watcher }: TargetSocket): void {
   server.close();
   watcher?.close();
 }
 
-function idOf({ parent, target }: Pick<DoorSpec, 'parent' | 'target'>): string {
+function idOf({ parent, target }: Pick<TargetSocketSpec, 'parent' | 'target'>): string {
   return `${parent}|${target}`;
 }
 

@@ -7,11 +7,11 @@ import type { OneFromEngine, HandedOver, ToEngine } from '../../engine-protocol/
 import { asFailure } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
-import { httpCaller } from './client.ts';
-import { askedBy, withRenewal, type Asked } from './target-socket-client.ts';
+import { httpClient } from './client.ts';
+import { acceptedFrom, withRenewal, type Accepted } from './target-socket-client.ts';
 
 export interface ArrivalsOptions {
-  readonly add: (asked: Asked) => void;
+  readonly add: (asked: Accepted) => void;
   readonly send: (message: OneFromEngine) => void;
   readonly log: Logger;
 }
@@ -42,13 +42,13 @@ export class Arrivals {
       log.warn({ requestId }, 'control has given this request up meanwhile');
       socket.destroy();
     } else {
-      add({ plan, caller: httpCaller({ socket, head, givenUp, plan, settled }) });
+      add({ plan, client: httpClient({ socket, head, givenUp, plan, settled }) });
     }
   }
 
   /** A client of a target socket: it speaks the server's protocol from its first byte, and nothing of it has been read. */
   greet(plan: Plan, socket: Socket, renew: () => Promise<Plan | undefined>): void {
-    askedBy(socket, plan, Buffer.alloc(0)).then(
+    acceptedFrom(socket, plan, Buffer.alloc(0)).then(
       (asked) => {
         if (asked !== undefined) this.#options.add(withRenewal(asked, renew));
       },

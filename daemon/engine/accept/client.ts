@@ -1,4 +1,4 @@
-// Who a stream is for: how a caller is told that it has its stream, or why not. One for each door.
+// Who a stream is for: how a caller is told that it has its stream, or why not. One for each target socket.
 import type { Socket } from 'node:net';
 import type { Failure } from '../../base/failure.ts';
 import { refuse, switching } from '../../sockets/http-answer.ts';
@@ -11,7 +11,7 @@ import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { warningsOf, type Plan } from '../../engine-protocol/plan.ts';
 
 /** One caller. Exactly one of `granted` and `refused` is called, once. */
-export interface Caller {
+export interface AcceptedClient {
   readonly socket: Socket;
   /** What the caller has sent already, after the part that asked for the stream. */
   readonly head: Buffer;
@@ -21,14 +21,14 @@ export interface Caller {
   readonly givenUp?: () => boolean;
 }
 
-export interface HttpCallerOptions extends Pick<Caller, 'socket' | 'head' | 'givenUp'> {
+export interface HttpClientOptions extends Pick<AcceptedClient, 'socket' | 'head' | 'givenUp'> {
   readonly plan: Plan;
   /** Called right before the caller gets its answer. */
   readonly settled: () => void;
 }
 
 /** A caller of the control socket: HTTP, the 101 or a problem. */
-export function httpCaller({ plan, settled, ...base }: HttpCallerOptions): Caller {
+export function httpClient({ plan, settled, ...base }: HttpClientOptions): AcceptedClient {
   const { socket } = base;
   return {
     ...base,
@@ -44,11 +44,11 @@ export function httpCaller({ plan, settled, ...base }: HttpCallerOptions): Calle
 }
 
 /** A caller of a target socket: it said Hello itself, and reads the server's answer to it in its own epoch, under its own request id. */
-export function helloCaller(
+export function helloClient(
   socket: Socket,
   head: Buffer,
   hello: { readonly epoch: Epoch; readonly requestId: bigint },
-): Caller {
+): AcceptedClient {
   const { epoch, requestId } = hello;
   return {
     socket,
@@ -69,26 +69,26 @@ export function helloCaller(
           encodeResponseFrame(epoch, requestId, { type: 'hello_incompatible', reason: failure.reason }),
         );
       }
-      letGo(socket);
+      closeLingering(socket);
     },
   };
 }
 
 /** A caller of a target socket that began with something else than a Hello: the server judges it. */
-export function rawCaller(socket: Socket, head: Buffer): Caller {
+export function rawClient(socket: Socket, head: Buffer): AcceptedClient {
   return {
     socket,
     head,
     granted: () => undefined,
     refused: () => {
-      letGo(socket);
+      closeLingering(socket);
     },
   };
 }
 
 /** Ends our side and reads what still comes: a socket that is closed with bytes unread gives its peer an error instead of the answer. */
-export function letGo(socket: Socket): void {
-  const cut = setTimeout(() => socket.destroy(), LIMITS.letGoMs);
+export function closeLingering(socket: Socket): void {
+  const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     clearTimeout(cut);

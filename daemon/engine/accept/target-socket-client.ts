@@ -7,15 +7,15 @@ import { endGracefully } from '../../transport/end.ts';
 import { classOf } from '../../errors/error-class.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
-import { helloCaller, letGo, rawCaller, type Caller } from './client.ts';
+import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
 import { readFirstFrame } from './first-frame.ts';
-import { openByRace, openStream, openTransport, type OpenDeps } from '../upstream/open.ts';
+import { openByDetection, openStream, openTransport, type OpenDeps } from '../upstream/open.ts';
 import type { Opened } from '../upstream/opened.ts';
-import { LED_NOWHERE } from '../upstream/upstreams.ts';
+import { UNREACHABLE } from '../upstream/upstreams.ts';
 
 /** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
-export interface Asked {
-  readonly caller: Caller;
+export interface Accepted {
+  readonly client: AcceptedClient;
   readonly plan: Plan;
   readonly open?: Open;
 }
@@ -29,18 +29,18 @@ export type Open = (
 ) => Promise<Opened>;
 
 /** Resolves with what the client asks for; undefined when it left, or said nothing in time. `head`: what was read of it already. */
-export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise<Asked | undefined> {
+export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Promise<Accepted | undefined> {
   if (head.length > 0) socket.unshift(head);
   const first = await readFirstFrame(socket);
   switch (first.type) {
     case 'gone':
-      letGo(socket);
+      closeLingering(socket);
       return undefined;
     case 'hello': {
       const { epoch, contract, clientName, principalId, rest } = first;
       const { revisions, capabilities } = contract;
       return {
-        caller: helloCaller(socket, rest, first),
+        client: helloClient(socket, rest, first),
         plan: {
           ...plan,
           clientName,
@@ -52,7 +52,7 @@ export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise
     case 'other': {
       const { epoch, bytes } = first;
       return {
-        caller: rawCaller(socket, bytes),
+        client: rawClient(socket, bytes),
         plan,
         open: (asked, deps, signal) => openRaw(asked, epoch, deps, signal),
       };
@@ -64,7 +64,7 @@ export async function askedBy(socket: Socket, plan: Plan, head: Buffer): Promise
  * The same, tried once more when control knows another way by then; all within one budget (spec/behaviour.md §9). Where a share link leads is
  * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
  */
-export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>): Asked {
+export function withRenewal(asked: Accepted, renew: () => Promise<Plan | undefined>): Accepted {
   const { open = openStream } = asked;
   return {
     ...asked,
@@ -87,7 +87,7 @@ export function withRenewal(asked: Asked, renew: () => Promise<Plan | undefined>
       } catch (error) {
         if (!(error instanceof Failure) || signal.aborted) throw error;
         const cut = halved && classOf(error.data) === 'timeout';
-        if (!cut && !LED_NOWHERE.has(error.code)) throw error;
+        if (!cut && !UNREACHABLE.has(error.code)) throw error;
         // Asked also when no time is left for it: the next client has the answer.
         const fresh = await renewed(deadline.remaining());
         const left = deadline.remaining();
@@ -109,10 +109,10 @@ async function openRaw(
   signal: AbortSignal,
 ): Promise<Opened> {
   const deadline = new Deadline(plan.budgetMs);
-  let candidate = deps.learnt.get(addressOf(plan.target.route));
+  let candidate = deps.protocolCache.get(addressOf(plan.target.route));
   if (candidate === undefined) {
     const { contract: _, ...asking } = plan;
-    const found = await openByRace(asking, deps, signal);
+    const found = await openByDetection(asking, deps, signal);
     deps.transports.end(endGracefully(found.stream));
     candidate = found.candidate;
   }

@@ -1,11 +1,11 @@
-// How many of a server's places we hold: a v4 server has 64 for everybody (spec/v4.md §3).
+// How many of a server's connections we hold: a v4 server has 64 for everybody (spec/v4.md §3).
 import type { Duplex } from 'node:stream';
 
 /** Counts streams per resolved address from open to close, and dials. */
-export class Places {
+export class Connections {
   readonly #held = new Map<string, number>();
   readonly #dialled = new Map<string, number>();
-  #elsewhere: Readonly<Record<string, number>> = {};
+  #others: Readonly<Record<string, number>> = {};
 
   /** Counts `stream` until it is closed. */
   hold(address: string, stream: Duplex): void {
@@ -25,8 +25,8 @@ export class Places {
   }
 
   /** What other engines hold, by address, from now on. */
-  heldElsewhere(places: Readonly<Record<string, number>>): void {
-    this.#elsewhere = places;
+  setOtherEngines(connections: Readonly<Record<string, number>>): void {
+    this.#others = connections;
   }
 
   held(address: string): number {
@@ -35,7 +35,7 @@ export class Places {
 
   /** Those that are held, whichever engine holds them, and those that the dials under way will take. */
   taken(address: string): number {
-    return this.held(address) + (this.#elsewhere[address] ?? 0) + (this.#dialled.get(address) ?? 0);
+    return this.held(address) + (this.#others[address] ?? 0) + (this.#dialled.get(address) ?? 0);
   }
 }
 

@@ -5,14 +5,14 @@ import { compressed } from '../../compression/stream.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import { stagesFor, type Candidate, type Stage } from '../../hello/candidates.ts';
 import type { HelloOptions } from '../../hello/handshake.ts';
-import type { Learnt } from '../../hello/protocol-cache.ts';
-import { type Greeting, type HelloMemory, type Remembered } from '../../hello/hello-cache.ts';
+import type { ProtocolCache } from '../../hello/protocol-cache.ts';
+import { type Greeting, type HelloCache, type CachedHello } from '../../hello/hello-cache.ts';
 import { OptimisticStream, type OptimisticOptions } from '../../hello/optimistic.ts';
 import { helloOpening, pingOpening } from '../../hello/expected-answer.ts';
-import { race, type Won } from '../../hello/detection.ts';
+import { detectProtocol, type Detected } from '../../hello/detection.ts';
 import { Incompatible } from '../../hello/detection-error.ts';
-import type { Reached } from './upstreams.ts';
-import type { Places } from './connections.ts';
+import type { Upstreams } from './upstreams.ts';
+import type { Connections } from './connections.ts';
 import { endGracefully } from '../../transport/end.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { asFailure, revive } from '../../errors/fail.ts';
@@ -20,17 +20,17 @@ import { defaultContract } from '../../bmux-ipc/ipc.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { askedFor, type Plan } from '../../engine-protocol/plan.ts';
-import type { EngineSpares, HandedOut } from './upstream-spares.ts';
+import type { UpstreamSpares, HandedOut } from './upstream-spares.ts';
 import type { Opened } from './opened.ts';
 import type { OpenedTransport, Transports } from './transports.ts';
 
 export interface OpenDeps {
   readonly transports: Transports;
-  readonly learnt: Learnt;
-  readonly memory: HelloMemory;
-  readonly spares: EngineSpares;
-  readonly places: Places;
-  readonly reached: Reached;
+  readonly protocolCache: ProtocolCache;
+  readonly helloCache: HelloCache;
+  readonly spares: UpstreamSpares;
+  readonly connections: Connections;
+  readonly upstreams: Upstreams;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
 }
@@ -39,18 +39,18 @@ export interface OpenDeps {
 export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal): Promise<Opened> {
   const { route } = plan.target;
   const address = addressOf(route);
-  const epoch = plan.contract?.epoch ?? deps.learnt.get(address)?.epoch;
+  const epoch = plan.contract?.epoch ?? deps.protocolCache.get(address)?.epoch;
   // A local server is no round trip away: nothing is gained by promising for it.
   const greeting = route.transport === 'local' || epoch === undefined ? undefined : greetingOf(plan, epoch);
-  if (greeting === undefined) return openByRace(plan, deps, signal);
+  if (greeting === undefined) return openByDetection(plan, deps, signal);
   const deadline = new Deadline(plan.budgetMs);
   // Half of the time is for the way that is gone when there is no spare.
   const spare = await deps.spares.take(plan, greeting, plan.budgetMs / 2);
   if (spare !== undefined) return openOnSpare(plan, greeting, spare, deps, signal);
   const left: Plan = { ...plan, budgetMs: Math.max(1, deadline.remaining()) };
-  const remembered = deps.memory.recall(address, greeting);
-  if (remembered === undefined) return openByRace(left, deps, signal);
-  return deps.reached.opening(left, () => openOptimistic(left, greeting, remembered, deps, signal));
+  const remembered = deps.helloCache.get(address, greeting);
+  if (remembered === undefined) return openByDetection(left, deps, signal);
+  return deps.upstreams.opening(left, () => openOptimistic(left, greeting, remembered, deps, signal));
 }
 
 /** A spare was proven seconds ago; whether its way is still there shows with the first answer. */
@@ -67,42 +67,42 @@ function openOnSpare(
     throw asFailure(signal.reason);
   }
   const { epoch } = candidate;
-  const remembered = deps.memory.recall(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
+  const remembered = deps.helloCache.get(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
   const aheadMs = pending === undefined ? 0 : performance.now() - pending.since;
-  const stream = promised(plan, deps, {
+  const stream = optimistic(plan, deps, {
     inner: spare.stream,
     epoch,
     opening: pingOpening(epoch, pending),
-    promised: negotiated,
+    expected: negotiated,
     answerMs: answerMs(plan, spare.roundTripMs ?? remembered),
     onConfirmed: (elapsedMs) => {
-      deps.reached.answered(plan, aheadMs + elapsedMs);
+      deps.upstreams.answered(plan, aheadMs + elapsedMs);
     },
   });
   return { stream, candidate, negotiated, warm: true };
 }
 
 /** A stream whose promise, when it is broken, is told to everybody, and kept by a fresh stream where that may be. */
-function promised(
+function optimistic(
   plan: Plan,
   deps: OpenDeps,
-  options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'promised' | 'answerMs' | 'onConfirmed'>,
+  options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'expected' | 'answerMs' | 'onConfirmed'>,
 ): OptimisticStream {
   const { target, requestId } = plan;
   const address = addressOf(target.route);
   return new OptimisticStream({
     ...options,
     label: target.label,
-    onBroken: (failure) => {
-      deps.memory.forget(address);
+    onFailed: (failure) => {
+      deps.helloCache.forget(address);
       deps.spares.drop(address);
-      deps.reached.broken(plan, failure.data);
+      deps.upstreams.broken(plan, failure.data);
       const said = { target: askedFor(target), requestId, code: failure.code, detail: failure.message };
-      deps.log.warn({ ...said, address }, 'promise broken');
-      deps.event({ type: 'promise broken', ...said });
+      deps.log.warn({ ...said, address }, 'optimistic open failed');
+      deps.event({ type: 'optimistic open failed', ...said });
     },
     // The request itself is over by now; what is asked again has a budget of its own.
-    reopen: (gone) => openByRace({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
+    reopen: (gone) => openByDetection({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
     end: (ending) => {
       deps.transports.end(endGracefully(ending, LIMITS.endMs));
     },
@@ -134,7 +134,7 @@ function greetingOf(plan: Plan, epoch: Epoch): Greeting | undefined {
 async function openOptimistic(
   plan: Plan,
   greeting: Greeting,
-  { candidate, negotiated, roundTripMs }: Remembered,
+  { candidate, negotiated, roundTripMs }: CachedHello,
   deps: OpenDeps,
   signal: AbortSignal,
 ): Promise<Opened> {
@@ -148,15 +148,15 @@ async function openOptimistic(
     signal,
   );
   const dialMs = performance.now() - since;
-  const stream = promised(plan, deps, {
+  const stream = optimistic(plan, deps, {
     inner,
     epoch: candidate.epoch,
     opening: helloOpening(candidate.epoch, greeting, negotiated),
-    promised: negotiated,
+    expected: negotiated,
     answerMs: answerMs(plan, roundTripMs),
     onConfirmed: (elapsedMs) => {
-      deps.memory.confirm(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
-      deps.reached.answered(plan, elapsedMs);
+      deps.helloCache.store(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+      deps.upstreams.answered(plan, elapsedMs);
       deps.spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);
     },
   });
@@ -164,22 +164,27 @@ async function openOptimistic(
 }
 
 /** Asks the server itself: what is known first, everything else beside it when that does not answer. */
-export function openByRace(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
-  return deps.reached.opening(plan, () => raceFor(plan, deps, signal, only));
+export function openByDetection(
+  plan: Plan,
+  deps: OpenDeps,
+  signal: AbortSignal,
+  only?: Stage,
+): Promise<Opened> {
+  return deps.upstreams.opening(plan, () => detectFor(plan, deps, signal, only));
 }
 
-async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
+async function detectFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
   const { target } = plan;
   const { route, label } = target;
   const address = addressOf(route);
   const deadline = new Deadline(plan.budgetMs);
   const wanted = plan.contract?.epoch;
-  const known = deps.learnt.get(address);
+  const known = deps.protocolCache.get(address);
   const since = performance.now();
   let warm = true;
-  let won: Won;
+  let won: Detected;
   try {
-    won = await race({
+    won = await detectProtocol({
       stages: only === undefined ? stagesFor(target, known, wanted) : [only],
       wanted,
       deadline,
@@ -188,7 +193,7 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
       givenUp: (ending) => {
         deps.transports.end(ending);
       },
-      asked: {
+      subject: {
         label,
         runtime: plan.runtime,
         mayWantAuth: route.transport === 'iroh' && !route.sshAuth,
@@ -209,19 +214,19 @@ async function raceFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: S
     // What was promised for this server so far is promised no more, unless it was the caller's own doing.
     const own = error instanceof Incompatible || 'failure' in plan.principal || signal.aborted;
     if (!own && only === undefined) {
-      deps.memory.forget(address);
+      deps.helloCache.forget(address);
       // A full server hangs up: what is held there for nobody is not to stand in the way of who tries again.
       if (asFailure(error).code === 'connection_lost') deps.spares.drop(address);
     }
     throw error;
   }
   const { candidate, negotiated, elapsedMs } = won;
-  deps.reached.answered(plan, elapsedMs);
-  deps.learnt.learn(address, candidate);
+  deps.upstreams.answered(plan, elapsedMs);
+  deps.protocolCache.record(address, candidate);
   deps.log.debug({ requestId: plan.requestId, address, ...candidate, helloMs: elapsedMs }, 'hello answered');
   const greeting = greetingOf(plan, candidate.epoch);
   if (greeting !== undefined && route.transport !== 'local') {
-    deps.memory.confirm(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+    deps.helloCache.store(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
     if (only === undefined) deps.spares.used(plan, greeting, performance.now() - since, elapsedMs);
   }
   return { stream: won.stream, candidate, negotiated, warm };
@@ -232,16 +237,16 @@ export async function openTransport(
   plan: Plan,
   candidate: Candidate,
   deadline: Deadline,
-  deps: Pick<OpenDeps, 'transports' | 'places' | 'spares'>,
+  deps: Pick<OpenDeps, 'transports' | 'connections' | 'spares'>,
   signal: AbortSignal,
 ): Promise<OpenedTransport> {
   const { route, label, link } = plan.target;
   const address = addressOf(route);
-  const dialled = deps.places.dial(address);
+  const dialled = deps.connections.dial(address);
   deps.spares.makeRoom(address);
   try {
     const opened = await deps.transports.open(route, { label, link, deadline, signal });
-    deps.places.hold(address, opened.stream);
+    deps.connections.hold(address, opened.stream);
     return candidate.compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
   } finally {
     dialled();

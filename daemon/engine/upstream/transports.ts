@@ -105,8 +105,8 @@ export class Transports {
   }
 
   /** Warm connections are asked for a sign of life before their next use. */
-  distrust(): void {
-    this.#iroh.distrust();
+  markStale(): void {
+    this.#iroh.markStale();
   }
 
   isWarm(route: Route): boolean {

@@ -5,9 +5,9 @@ import { textOf, type Failure } from '../../base/failure.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import type { Negotiated } from '../../hello/handshake.ts';
-import { keyOf, type Greeting } from '../../hello/hello-cache.ts';
-import { Prover, type Pending } from '../../hello/ping.ts';
-import { Spares, type Ready, type Recipe } from '../../spares/spares.ts';
+import { greetingKey, type Greeting } from '../../hello/hello-cache.ts';
+import { HealthCheck, type PendingPing } from '../../hello/ping.ts';
+import { Spares, type ReadyStream, type SpareFactory } from '../../spares/spares.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { askedFor, type Plan, type TlsRoute } from '../../engine-protocol/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
@@ -16,22 +16,22 @@ import type { Opened } from './opened.ts';
 /** A round trip below this costs less than a place at the server is worth, ms: loopback and most local networks. */
 const WORTH_MS = 5;
 
-interface Spare extends Ready {
+interface Spare extends ReadyStream {
   readonly candidate: Candidate;
   readonly negotiated: Negotiated;
   /** ms, as its last proof measured it; undefined before the first. */
   readonly roundTripMs: () => number | undefined;
   /** The Ping that was on its way when it was handed out. */
-  readonly pending: () => Pending | undefined;
+  readonly pending: () => PendingPing | undefined;
 }
 
 /** A spare that is handed out. */
 export interface HandedOut extends Omit<Opened, 'warm'> {
   readonly roundTripMs: number | undefined;
-  readonly pending: Pending | undefined;
+  readonly pending: PendingPing | undefined;
 }
 
-export interface EngineSparesOptions {
+export interface UpstreamSparesOptions {
   readonly settings: () => Settings;
   /** Places at a server that are held, or that a dial under way will take. */
   readonly taken: (address: string) => number;
@@ -48,17 +48,17 @@ export interface EngineSparesOptions {
 }
 
 /** Only where a stream costs round trips before its Hello: iroh streams are free on a warm connection, a local server is near. */
-export class EngineSpares {
-  readonly #options: EngineSparesOptions;
+export class UpstreamSpares {
+  readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
   /** By target: the key of its newest use. Of all its spares only those are kept by `warm = true`. */
   readonly #newest = new Map<string, string>();
 
-  constructor(options: EngineSparesOptions) {
+  constructor(options: UpstreamSparesOptions) {
     this.#options = options;
     this.#spares = new Spares({
       ttlMs: () => options.settings()['warmth.spare_ttl'] * 1000,
-      mayHold: (address) => options.taken(address) < options.settings()['warmth.max_places'],
+      mayHold: (address) => options.taken(address) < options.settings()['warmth.max_connections'],
       end: options.end,
       log: options.log,
     });
@@ -102,7 +102,7 @@ export class EngineSpares {
     this.#trustOf(plan).then(
       (trust) => {
         const newest = this.#newest.get(askedFor(plan.target));
-        const current = trust !== undefined && newest?.startsWith(wayOf(plan, trust)) === true;
+        const current = trust !== undefined && newest?.startsWith(trustKey(plan, trust)) === true;
         if (!current) this.#newest.delete(askedFor(plan.target));
       },
       (error: unknown) => {
@@ -125,13 +125,13 @@ export class EngineSpares {
     return this.#spares.sinceMs(address);
   }
 
-  distrust(): void {
-    this.#spares.distrust();
+  markStale(): void {
+    this.#spares.markStale();
   }
 
   /** A stream of somebody is being dialled for: spares that are beyond the bound now give their places back, before it arrives there. */
   makeRoom(address: string): void {
-    const beyond = this.#options.taken(address) - this.#options.settings()['warmth.max_places'];
+    const beyond = this.#options.taken(address) - this.#options.settings()['warmth.max_connections'];
     if (beyond > 0) this.#spares.giveBack(address, beyond);
   }
 
@@ -149,20 +149,20 @@ export class EngineSpares {
   }
 
   /** Notes a use of the target, of this key. */
-  #use(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
-    const recipe = this.#recipe(plan, greeting, trust);
-    if (this.#isKeptWarm(plan.target)) this.#newest.set(askedFor(plan.target), recipe.key);
-    return recipe;
+  #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
+    const factory = this.#recipe(plan, greeting, trust);
+    if (this.#isKeptWarm(plan.target)) this.#newest.set(askedFor(plan.target), factory.key);
+    return factory;
   }
 
   #isKeptWarm(target: Plan['target']): boolean {
     return targetSettings(this.#options.settings(), target).warm === true;
   }
 
-  #recipe(plan: Plan, greeting: Greeting, trust: string): Recipe<Spare> {
+  #recipe(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
     const { target } = plan;
     const address = addressOf(target.route);
-    const key = shelfOf(plan, greeting, trust);
+    const key = spareKey(plan, greeting, trust);
     return {
       key,
       address,
@@ -172,7 +172,9 @@ export class EngineSpares {
         const candidate = this.#options.candidateOf(address);
         // A client of the old epoch would be given a stream on which another Hello was said than its own.
         if (candidate?.epoch !== greeting.contract.epoch)
-          throw fail('hello_promise_broken', { why: 'the epoch of the server is not the one of the spare' });
+          throw fail('optimistic_open_failed', {
+            why: 'the epoch of the server is not the one of the spare',
+          });
         const { revisions, capabilities } = greeting.contract;
         const { stream, negotiated } = await this.#options
           .open(
@@ -203,15 +205,15 @@ export class EngineSpares {
 }
 
 function asSpare(stream: Duplex, candidate: Candidate, negotiated: Negotiated): Spare {
-  const prover = new Prover(stream, candidate.epoch);
-  let pending: Pending | undefined;
+  const prover = new HealthCheck(stream, candidate.epoch);
+  let pending: PendingPing | undefined;
   return {
     stream,
     candidate,
     negotiated,
-    prove: (timeoutMs) => prover.prove(timeoutMs),
-    letGo: () => {
-      pending = prover.letGo();
+    check: (timeoutMs) => prover.check(timeoutMs),
+    release: () => {
+      pending = prover.release();
       return pending !== undefined;
     },
     roundTripMs: () => prover.roundTripMs,
@@ -220,11 +222,11 @@ function asSpare(stream: Duplex, candidate: Candidate, negotiated: Negotiated): 
 }
 
 /** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */
-function shelfOf(plan: Plan, greeting: Greeting, trust: string): string {
-  return `${wayOf(plan, trust)}${keyOf(addressOf(plan.target.route), greeting)}`;
+function spareKey(plan: Plan, greeting: Greeting, trust: string): string {
+  return `${trustKey(plan, trust)}${greetingKey(addressOf(plan.target.route), greeting)}`;
 }
 
 /** What the keys of all spares of one way under one trust begin with. */
-function wayOf(plan: Plan, trust: string): string {
+function trustKey(plan: Plan, trust: string): string {
   return `${JSON.stringify(plan.target.route)}|${trust}|`;
 }

@@ -2,8 +2,8 @@
 import type { FailureData } from '../../base/failure.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import type { Candidate } from '../../hello/candidates.ts';
-import type { Places } from './connections.ts';
-import type { ReachedRow } from '../../api/answers.ts';
+import type { Connections } from './connections.ts';
+import type { UpstreamRow } from '../../api/answers.ts';
 import { classOf } from '../../errors/error-class.ts';
 import { askedFor, type Plan, type Route } from '../../engine-protocol/plan.ts';
 
@@ -13,7 +13,7 @@ interface Known {
   /** In which a target of that name has led there, the latest last: elsewhere it may be another one. */
   contexts: Set<string>;
   candidate: Candidate | undefined;
-  lastError: ReachedRow['lastError'];
+  lastError: UpstreamRow['lastError'];
   /** First of the failures in a row. */
   failingSinceMs: number | undefined;
   reachedAtMs: number | undefined;
@@ -28,7 +28,7 @@ interface Known {
 }
 
 /** What says that a way led nowhere. A share link may lead elsewhere by now: an iroh host is a new endpoint at each of its starts. */
-export const LED_NOWHERE: ReadonlySet<string> = new Set([
+export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
   'iroh_connect_timeout',
   'iroh_stream_failed',
@@ -43,8 +43,8 @@ const MAX_KNOWN = 256;
 /** Contexts remembered of each. */
 const MAX_CONTEXTS = 16;
 
-export interface ReachedOptions {
-  readonly places: Places;
+export interface UpstreamsOptions {
+  readonly connections: Connections;
   /** As the transport measures it, ms. */
   readonly roundTripMs: (route: Route) => number | undefined;
   readonly spares: (address: string) => number;
@@ -58,7 +58,7 @@ export interface ReachedOptions {
   readonly streams: (address: string) => number;
 }
 
-function shownError({ lastError, failingSinceMs }: Known, now: number): Pick<ReachedRow, 'lastError'> {
+function shownError({ lastError, failingSinceMs }: Known, now: number): Pick<UpstreamRow, 'lastError'> {
   if (lastError === undefined) return {};
   return failingSinceMs !== undefined || now - lastError.atMs < ERROR_SHOWN_MS ? { lastError } : {};
 }
@@ -70,15 +70,15 @@ function leave(known: Known, context: string): boolean {
   return true;
 }
 
-function errorOf(failure: FailureData): NonNullable<ReachedRow['lastError']> {
+function errorOf(failure: FailureData): NonNullable<UpstreamRow['lastError']> {
   return { code: failure.code, class: classOf(failure), detail: failure.detail, atMs: Date.now() };
 }
 
-export class Reached {
+export class Upstreams {
   readonly #known = new Map<string, Known>();
-  readonly #options: ReachedOptions;
+  readonly #options: UpstreamsOptions;
 
-  constructor(options: ReachedOptions) {
+  constructor(options: UpstreamsOptions) {
     this.#options = options;
   }
 
@@ -133,7 +133,7 @@ export class Reached {
       known.failingSinceMs = undefined;
       return false;
     }
-    if (!LED_NOWHERE.has(failure.code)) return false;
+    if (!UNREACHABLE.has(failure.code)) return false;
     const first = known.failingSinceMs === undefined;
     this.#fail(known, failure);
     return first;
@@ -178,8 +178,8 @@ export class Reached {
     this.#of(plan).helloMs = helloMs;
   }
 
-  rows(): ReachedRow[] {
-    const { places, roundTripMs, spares, warmSinceMs, streams } = this.#options;
+  rows(): UpstreamRow[] {
+    const { connections, roundTripMs, spares, warmSinceMs, streams } = this.#options;
     this.#clear();
     const now = Date.now();
     return [...this.#known].map(([address, known]) => {
@@ -196,7 +196,7 @@ export class Reached {
         ...(known.reachedAtMs === undefined ? {} : { reachedAtMs: known.reachedAtMs }),
         ...(trip === undefined ? {} : { roundTripMs: Math.round(trip * 10) / 10 }),
         spares: spares(address),
-        places: places.held(address),
+        connections: connections.held(address),
         warm,
         ...(warmSince === undefined ? {} : { warmSinceMs: warmSince }),
         streams: streams(address),
@@ -206,15 +206,15 @@ export class Reached {
   }
 
   #clear(): void {
-    const { places, streams, warmSinceMs } = this.#options;
+    const { connections, streams, warmSinceMs } = this.#options;
     for (const [address, { left, opening, route }] of this.#known) {
-      const unused = opening === 0 && streams(address) === 0 && places.held(address) === 0;
+      const unused = opening === 0 && streams(address) === 0 && connections.held(address) === 0;
       const idle = unused && warmSinceMs(route) === undefined;
       if (left && idle) this.#known.delete(address);
     }
   }
 
-  #stateOf(known: Known, warm: boolean): ReachedRow['state'] {
+  #stateOf(known: Known, warm: boolean): UpstreamRow['state'] {
     if (known.failingSinceMs !== undefined) return 'failing';
     if (warm) return 'warm';
     return known.opening > 0 || this.#options.isDialling(known.route) ? 'connecting' : 'cold';

@@ -4,7 +4,7 @@ import { endGracefully } from '../../transport/end.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askedFor, type Plan } from '../../engine-protocol/plan.ts';
-import { openByRace, type OpenDeps } from './open.ts';
+import { openByDetection, type OpenDeps } from './open.ts';
 
 export class WarmUps {
   readonly #deps: OpenDeps;
@@ -17,22 +17,22 @@ export class WarmUps {
 
   /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
   start(plan: Plan): void {
-    const { reached, spares, transports, log } = this.#deps;
+    const { upstreams, spares, transports, log } = this.#deps;
     const address = addressOf(plan.target.route);
     spares.review(plan);
-    if (reached.isWell(plan) || this.#under.get(address)?.signal.aborted === false) return;
+    if (upstreams.isWell(plan) || this.#under.get(address)?.signal.aborted === false) return;
     const left = new AbortController();
     this.#under.set(address, left);
-    const over = openByRace(plan, this.#deps, left.signal)
+    const over = openByDetection(plan, this.#deps, left.signal)
       .then(
         ({ stream, candidate }) => {
-          if (!left.signal.aborted) reached.succeeded(plan, candidate);
+          if (!left.signal.aborted) upstreams.succeeded(plan, candidate);
           transports.end(endGracefully(stream, LIMITS.endMs));
         },
         (error: unknown) => {
           if (left.signal.aborted) return;
           const failure = asFailure(error);
-          reached.failed(plan, failure.data);
+          upstreams.failed(plan, failure.data);
           log.info({ target: askedFor(plan.target), code: failure.code }, 'could not be warmed');
         },
       )

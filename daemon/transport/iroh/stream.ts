@@ -1,6 +1,6 @@
 // One bi-directional iroh stream as a Duplex. However it is left, it ends gracefully: a reset costs the server behind a real gateway a place.
 import { Duplex } from 'node:stream';
-import { outliveWrites } from '../../base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './binding.ts';
 
@@ -40,7 +40,7 @@ export class IrohStream extends Duplex {
     // The listener keeps an error between two owners from ending the process; 'close' follows it.
     this.on('error', () => undefined);
     // A host that has ended its answer stops what we still send (RFC 9000 §3.5), and that may be known first.
-    outliveWrites(this, LIMITS.lingerMs);
+    drainAfterWriteError(this, LIMITS.lingerMs);
   }
 
   override _read(): void {
@@ -98,11 +98,11 @@ export class IrohStream extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     done(error);
-    this.#letGo().then(this.#release, this.#release);
+    this.#endInBackground().then(this.#release, this.#release);
   }
 
   /** Finishes and reads to the peer's end in the background, bounded. */
-  async #letGo(): Promise<void> {
+  async #endInBackground(): Promise<void> {
     let late = false;
     let timer: NodeJS.Timeout | undefined;
     const bound = new Promise<void>((resolve) => {

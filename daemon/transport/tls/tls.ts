@@ -3,7 +3,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
-import { outliveWrites } from '../../base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
@@ -92,7 +92,7 @@ export class TlsContexts {
       throw fail('tls_handshake_failed', { label }, error);
     }
     tickets.verified();
-    outliveWrites(socket, LIMITS.lingerMs);
+    drainAfterWriteError(socket, LIMITS.lingerMs);
     return {
       stream: socket,
       connectMs: connectedAt - start,

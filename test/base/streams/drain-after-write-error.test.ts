@@ -1,7 +1,7 @@
 // What a failed write does to the reading; the sockets themselves are in test/splice and test/transport.
 import { Duplex } from 'node:stream';
 import t from 'tap';
-import { outliveWrites } from '../../../daemon/base/streams/drain-after-write-error.ts';
+import { drainAfterWriteError } from '../../../daemon/base/streams/drain-after-write-error.ts';
 import { waitFor } from '../../real/child.ts';
 
 /** A peer that says nothing, and whose writes end with `code`. */
@@ -18,7 +18,7 @@ function peer(code: string, patienceMs: number): { stream: Duplex; errors: strin
   });
   const errors: string[] = [];
   stream.on('error', (error) => errors.push(error.message));
-  outliveWrites(stream, patienceMs);
+  drainAfterWriteError(stream, patienceMs);
   t.teardown(() => stream.destroy());
   return { stream, errors };
 }

@@ -6,7 +6,13 @@ import type { Failure, OpenStreamOptions } from '../../../client-shim/index.ts';
 import type { Status, TargetList } from '../../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { doorEnv, doorIs, doorPath, isThere, madeAnew } from '../../target-sockets/target-socket.ts';
+import {
+  targetSocketEnv,
+  targetSocketIs,
+  targetSocketPath,
+  isThere,
+  madeAnew,
+} from '../../target-sockets/target-socket.ts';
 import { EmbeddedServer } from '../../embedded/server.ts';
 import { waitFor } from '../../real/child.ts';
 
@@ -29,7 +35,7 @@ async function otherPlace(bmuxd: Bmuxd, name: string): Promise<Record<string, st
 
 /** The folder of the target socket of its local server. */
 async function folderOf(bmuxd: Bmuxd, env: Readonly<Record<string, string>>): Promise<string> {
-  return (await doorEnv(bmuxd, 'local', env))['BMUX_RUNTIME_DIR'] ?? '';
+  return (await targetSocketEnv(bmuxd, 'local', env))['BMUX_RUNTIME_DIR'] ?? '';
 }
 
 const names = (answer: { readonly stdout: string }): string[] =>
@@ -135,8 +141,8 @@ t.test(
 
     await t.test('targets are those of the caller', async (t) => {
       const there = await otherPlace(bmuxd, 'there');
-      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('elsewhere'));
-      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'elsewhere']);
+      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('other engines'));
+      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'other engines']);
       const inline = 'iroh://ab?relay=https%3A%2F%2Fme%3Asecret%40relay&x=https://me:secret@relay';
       const chosen = await bmuxd.bmuxd(['targets'], { ...there, BMUX_TARGET: inline });
       t.match(chosen.stdout, /^\* iroh:\/\/ab/m);
@@ -153,13 +159,13 @@ t.test('a daemon that starts with a broken config says so', async (t) => {
   t.teardown(() => bmuxd.stop());
   await waitFor('the own context to be read', async () => (await bmuxd.status()).problems.length === 2);
   const { state, problems } = (await bmuxd.http('GET', '/v1/status')).body as Status;
-  t.equal(state, 'not well');
+  t.equal(state, 'degraded');
   t.match(JSON.stringify(problems), /bmux\.toml:1: /);
   t.match(JSON.stringify(problems), /bmuxd\.toml:1: streams\.spill/);
   t.equal((await bmuxd.http('GET', '/v1/health')).status, 200);
   const waited = await bmuxd.bmuxd(['status', '--wait', '0.2', '--json']);
   t.equal(waited.status, 1);
-  t.match(JSON.parse(waited.stdout), { schema: 1, state: 'not well', pid: bmuxd.pid });
+  t.match(JSON.parse(waited.stdout), { schema: 1, state: 'degraded', pid: bmuxd.pid });
   await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', '');
   await bmuxd.configure('bmux.toml', '');
   t.equal((await bmuxd.bmuxd(['status', '--wait', '10'])).status, 0);
@@ -182,7 +188,7 @@ t.test('a context with target sockets stays watched, however many others come', 
   const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
   t.teardown(() => bmuxd.stop());
   const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
-  const config = join(bmuxd.folder, 'doors');
+  const config = join(bmuxd.folder, 'target sockets');
   await mkdir(config);
   await writeFile(join(config, 'bmux.toml'), here('one'));
   const env = { BMUX_CONFIG_DIR: config };
@@ -195,7 +201,7 @@ t.test('a context with target sockets stays watched, however many others come', 
   const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
   for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { BMUX_DATA_DIR: join('/', name) });
   await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
-  await doorIs(true, join(folder, '..', 'two', 'server.sock'));
+  await targetSocketIs(true, join(folder, '..', 'two', 'server.sock'));
   t.pass('a change of its config is in force');
 });
 
@@ -223,7 +229,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
   const own = await folderOf(bmuxd, { TMPDIR: '/a' });
   t.equal(own, join(bmuxd.folder, 'd', 'targets', 'local'));
   t.equal(await folderOf(bmuxd, { HOST: 'b' }), own);
-  await doorIs(true, shell);
+  await targetSocketIs(true, shell);
 
   await t.test('until the config reads it', async (t) => {
     const two = '[connections.targets.two]\ntransport = "local"\n';
@@ -240,7 +246,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
     t.equal((await bmuxd.status()).contexts.length, 3);
     const folder = await folderOf(bmuxd, { HOST: 'b' });
     t.match(folder, /\/targets-[0-9a-f]{8}\/local$/);
-    await doorIs(true, join(folder, '..', 'two', 'server.sock'));
+    await targetSocketIs(true, join(folder, '..', 'two', 'server.sock'));
     t.equal(await folderOf(bmuxd, {}), own);
     t.notOk(isThere(join(own, '..', 'two')));
 
@@ -251,7 +257,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
       const next = await startBmuxd({ home: bmuxd });
       t.teardown(() => next.stop());
     });
-    await doorIs(true, join(own, '..', 'two', 'server.sock'));
+    await targetSocketIs(true, join(own, '..', 'two', 'server.sock'));
   });
 });
 
@@ -281,11 +287,11 @@ t.test('a name that leads elsewhere in another context hides nothing', async (t)
   await reach(there, 'bmux://host');
   t.same(await rows(), shown);
 
-  await doorIs(true, doorPath(bmuxd, 'one'));
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'));
   await reach({ ...beside, BMUX_RUNTIME_DIR: bmuxd.env['BMUX_RUNTIME_DIR'] ?? '' }, 'one');
   await reach(bmuxd.env, 'one');
   await bmuxd.configure('bmux.toml', '');
-  await doorIs(false, doorPath(bmuxd, 'one'));
+  await targetSocketIs(false, targetSocketPath(bmuxd, 'one'));
   await waitFor('the engine to hear of it', async () => (await bmuxd.bmuxd(['reload'])).status === 0);
   t.same(new Set(await rows()), new Set(shown));
 });

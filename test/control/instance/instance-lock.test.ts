@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { BMUXD, makeHome, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
-import { connected, doorIs, doorPath } from '../../target-sockets/target-socket.ts';
+import { connected, targetSocketIs, targetSocketPath } from '../../target-sockets/target-socket.ts';
 import { TestClient } from '../../embedded/client.ts';
 import { EmbeddedServer } from '../../embedded/server.ts';
 import { isAlive, waitFor } from '../../real/index.ts';
@@ -31,7 +31,7 @@ t.test('what somebody removes is bound again', async (t) => {
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  await doorIs(true, doorPath(bmuxd, 'one'));
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'));
   const client = await live(bmuxd);
 
   await unlink(socketPath);
@@ -63,8 +63,8 @@ t.test('what somebody removes is bound again', async (t) => {
   const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
   t.equal(streams.length, 1, 'the live stream is listed by the engine that has it');
   t.equal(bmuxd.log().match(/engine starts/g)?.length, 1, 'and no other one was needed');
-  await doorIs(true, doorPath(bmuxd, 'one'), 10_000);
-  const through = new TestClient(await connected(doorPath(bmuxd, 'one')));
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 10_000);
+  const through = new TestClient(await connected(targetSocketPath(bmuxd, 'one')));
   await through.hello();
   await through.close();
   await client.ping();
@@ -80,11 +80,11 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  await doorIs(true, doorPath(bmuxd, 'one'));
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'));
   const client = await live(bmuxd);
   // Stopped, so that it cannot look after its sockets.
   bmuxd.signal('SIGSTOP');
-  await unlink(join(bmuxd.folder, 'd', 'owner.sock'));
+  await unlink(join(bmuxd.folder, 'd', 'instance.sock'));
   await unlink(bmuxd.socketPath);
   const next = await startBmuxd({ home: bmuxd });
   t.teardown(() => next.stop());
@@ -102,8 +102,8 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
 t.test('another control socket, or one that is passed, makes no second daemon of a dir', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
-  const elsewhere = { ...bmuxd.env, BMUXD_SOCKET: join(bmuxd.folder, 'other.sock') };
-  t.match(await run(process.execPath, [BMUXD, 'run'], elsewhere), {
+  const usage = { ...bmuxd.env, BMUXD_SOCKET: join(bmuxd.folder, 'other.sock') };
+  t.match(await run(process.execPath, [BMUXD, 'run'], usage), {
     status: 1,
     stderr: /^bmuxd is already running/,
   });

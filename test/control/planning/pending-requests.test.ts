@@ -1,7 +1,7 @@
 // Requests whose plan is being made: in time, late, left by their client, and given up by a daemon that stops.
 import { Socket } from 'node:net';
 import t from 'tap';
-import { Preparations } from '../../../daemon/control/planning/pending-requests.ts';
+import { PendingRequests } from '../../../daemon/control/planning/pending-requests.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 
 const options = (socket: Socket, ms = 60_000) => ({
@@ -13,7 +13,7 @@ const options = (socket: Socket, ms = 60_000) => ({
 const never = (): Promise<never> => new Promise(() => undefined);
 
 t.test('preparations', async (t) => {
-  const all = new Preparations();
+  const all = new PendingRequests();
   const socket = new Socket();
   const nothingLeft = (what: string): void => {
     t.equal(all.size, 0, what);

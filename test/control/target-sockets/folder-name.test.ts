@@ -3,13 +3,13 @@ import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { doorName, makeDoorFolder } from '../../../daemon/control/target-sockets/folder.ts';
+import { folderName, makeTargetSocketFolder } from '../../../daemon/control/target-sockets/folder.ts';
 import { maxSocketPath } from '../../../daemon/sockets/bind.ts';
 import { failureOf } from '../../transport/dialling.ts';
 import { answerAt, make, named, parentFor } from './folders.ts';
 
 t.test('safe ones are kept, others carry a hash', async (t) => {
-  for (const name of ['prod', 'a', 'eu-west.1_b', '0']) t.equal(doorName('/run/x', name), name);
+  for (const name of ['prod', 'a', 'eu-west.1_b', '0']) t.equal(folderName('/run/x', name), name);
   for (const name of [
     'Prod',
     'PROD',
@@ -24,9 +24,9 @@ t.test('safe ones are kept, others carry a hash', async (t) => {
     'tls://h:1',
     'n'.repeat(99),
   ])
-    t.match(doorName('/run/x', name), /^[A-Za-z0-9_][A-Za-z0-9_-]*[0-9a-f]{10}$/, name);
-  t.not(doorName('/run/x', 'Prod').toLowerCase(), doorName('/run/x', 'PROD').toLowerCase());
-  t.match(doorName('/run/x', 'tls://example.com:7443'), /^example-com-7443-/);
+    t.match(folderName('/run/x', name), /^[A-Za-z0-9_][A-Za-z0-9_-]*[0-9a-f]{10}$/, name);
+  t.not(folderName('/run/x', 'Prod').toLowerCase(), folderName('/run/x', 'PROD').toLowerCase());
+  t.match(folderName('/run/x', 'tls://example.com:7443'), /^example-com-7443-/);
 });
 
 t.test('whatever the name and the folder: one component, short enough, its own', async () => {
@@ -37,13 +37,13 @@ t.test('whatever the name and the folder: one component, short enough, its own',
   fc.assert(
     fc.property(name, name, fc.integer({ min: 1, max: 82 }), (one, other, depth) => {
       const parent = `/${'p'.repeat(depth)}`;
-      const folder = doorName(parent, one, 107);
+      const folder = folderName(parent, one, 107);
       const path = join(parent, folder, 'server.sock');
       const fine =
         /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(folder) &&
         Buffer.byteLength(path) <= 107 &&
-        folder === doorName(parent, one, 107);
-      return fine && (one === other || folder.toLowerCase() !== doorName(parent, other, 107).toLowerCase());
+        folder === folderName(parent, one, 107);
+      return fine && (one === other || folder.toLowerCase() !== folderName(parent, other, 107).toLowerCase());
     }),
     { numRuns: 500 },
   );
@@ -55,13 +55,13 @@ t.test('a folder that is too deep is refused before anything is made', async (t)
   const deep = join(parent, 'd'.repeat(limit - Buffer.byteLength(join(parent, 'x', 'x', 'server.sock')) + 1));
   // A name of one character would fit, but not the one under which it is bound.
   for (const name of ['p', 'production', 'x'.repeat(200)]) {
-    const failure = await failureOf(makeDoorFolder(deep, name, named(t, name)));
+    const failure = await failureOf(makeTargetSocketFolder(deep, name, named(t, name)));
     t.equal(failure.code, 'socket_path_too_long', name);
     t.match(failure.message, String(limit));
   }
-  t.throws(() => doorName(`/${'p'.repeat(90)}`, 'production', 107), { code: 'socket_path_too_long' });
-  t.throws(() => doorName(`/${'p'.repeat(80)}`, 'production', 103), { code: 'socket_path_too_long' });
-  t.equal(doorName(`/${'p'.repeat(82)}`, 'production', 107), 'production');
+  t.throws(() => folderName(`/${'p'.repeat(90)}`, 'production', 107), { code: 'socket_path_too_long' });
+  t.throws(() => folderName(`/${'p'.repeat(80)}`, 'production', 103), { code: 'socket_path_too_long' });
+  t.equal(folderName(`/${'p'.repeat(82)}`, 'production', 107), 'production');
   t.strictSame(await readdir(parent), []);
 });
 

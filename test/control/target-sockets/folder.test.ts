@@ -18,11 +18,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { errnoOf } from '../../../daemon/base/failure.ts';
 import {
-  clearDoors,
-  forgetDoors,
-  makeDoorFolder,
-  sweepDoors,
-  type DoorFolder,
+  clearFolders,
+  removeFolders,
+  makeTargetSocketFolder,
+  sweepFolders,
+  type TargetSocketFolder,
 } from '../../../daemon/control/target-sockets/folder.ts';
 import { answerAt, make, named, parentFor } from './folders.ts';
 
@@ -35,7 +35,7 @@ async function age(...paths: string[]): Promise<void> {
   for (const path of paths) await utimes(path, then, then);
 }
 
-t.test('a door is a link to a folder in which nothing can be changed', async (t) => {
+t.test('a target socket is a link to a folder in which nothing can be changed', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, join(parent, 'targets'), 'prod', 'one');
   const { runtimeDir, socketPath } = folder;
@@ -91,7 +91,7 @@ t.test('nobody but root can bind or unlink inside', async (t) => {
   t.ok(await folder.isOurs());
 });
 
-async function target(folder: DoorFolder): Promise<string> {
+async function target(folder: TargetSocketFolder): Promise<string> {
   return join(folder.runtimeDir, '..', await readlink(folder.runtimeDir));
 }
 
@@ -144,12 +144,12 @@ t.test('a server of somebody else keeps its folder, away from the path', async (
 
   await last.folder.remove();
   await fresh.folder.remove();
-  await clearDoors(parent);
+  await clearFolders(parent);
   t.equal(await answerAt(join(kept, 'server.sock')), 'swapped in', 'also when the daemon stops');
   t.equal(await answerAt(folder.socketPath), 'ENOENT');
   swapped.close();
   await once(swapped, 'close');
-  await clearDoors(parent);
+  await clearFolders(parent);
   t.equal((await readdir(parent)).filter((name) => name.startsWith('.')).length, 1, 'until it has gone');
 });
 
@@ -158,9 +158,9 @@ t.test('links that lead nowhere are kept, as many as there may be', async (t) =>
   for (let index = 0; index < 300; index += 1)
     await symlink(`.d${String(100_000 + index)}`, join(parent, `target${String(index)}`));
   await symlink('.d123456', join(parent, '.l123456'));
-  await sweepDoors(parent, 0);
+  await sweepFolders(parent, 0);
   t.equal((await readdir(parent)).length, 256);
-  await forgetDoors(parent);
+  await removeFolders(parent);
   await t.rejects(lstat(parent), { code: 'ENOENT' });
   await mkdir(parent);
 });
@@ -220,10 +220,10 @@ t.test('nobody is refused while the folder is swapped', async (t) => {
 t.test('what cannot be made leaves nothing behind', async (t) => {
   const parent = await parentFor(t);
   await writeFile(join(parent, 'file'), '');
-  await t.rejects(makeDoorFolder(join(parent, 'file'), 'prod', named(t, 'none')));
+  await t.rejects(makeTargetSocketFolder(join(parent, 'file'), 'prod', named(t, 'none')));
   const busy = named(t, 'busy').listen(join(parent, 'busy'));
   await once(busy, 'listening');
-  await t.rejects(makeDoorFolder(join(parent, 'targets'), 'prod', busy));
+  await t.rejects(makeTargetSocketFolder(join(parent, 'targets'), 'prod', busy));
   t.strictSame(await readdir(join(parent, 'targets')), []);
 });
 
@@ -242,32 +242,32 @@ t.test('a sweep takes what nobody listens on, and nothing else', async (t) => {
   await mkdir(join(parent, '.n012345'));
   await mkdir(join(parent, 'somebody'));
   await writeFile(join(parent, '.d543210'), '');
-  await symlink('/nonexistent', join(parent, 'elsewhere'));
+  await symlink('/nonexistent', join(parent, 'other engines'));
   const goneFolder = await target(gone.folder);
   await age(join(parent, '.n012345'), join(parent, 'somebody'), join(parent, '.d543210'));
   await age(oldFolder, goneFolder, await target(live.folder), await target(now.folder));
   const kept = (await readdir(parent)).filter((name) => name !== '.n012345');
-  await sweepDoors(parent);
+  await sweepFolders(parent);
   const links = async () => (await readdir(parent)).sort();
   t.strictSame(await links(), kept.filter((name) => join(parent, name) !== goneFolder).sort());
   t.ok(await stat(young.folder.runtimeDir));
-  await sweepDoors(parent, 0);
+  await sweepFolders(parent, 0);
   for (const { folder } of [gone, young]) {
     t.ok((await lstat(folder.runtimeDir)).isSymbolicLink());
     await t.rejects(stat(folder.runtimeDir), { code: 'ENOENT' });
   }
   t.ok((await links()).includes('somebody'));
-  t.ok((await links()).includes('elsewhere'));
+  t.ok((await links()).includes('other engines'));
   t.equal(await answerAt(live.folder.socketPath), 'live');
   t.equal(await answerAt(now.folder.socketPath), 'now');
   t.equal(await answerAt(join(oldFolder, 'server.sock')), 'old', 'an older one in use stays');
-  await sweepDoors(join(parent, 'nothing'));
+  await sweepFolders(join(parent, 'nothing'));
 });
 
 t.test('an old one that is in use is not swept for its age', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, parent, 'live', 'live');
-  await sweepDoors(parent, 0);
+  await sweepFolders(parent, 0);
   t.equal(await answerAt(folder.socketPath), 'live');
   t.ok(await folder.isOurs());
 });

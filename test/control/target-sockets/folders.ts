@@ -4,10 +4,13 @@ import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { makeDoorFolder, type DoorFolder } from '../../../daemon/control/target-sockets/folder.ts';
+import {
+  makeTargetSocketFolder,
+  type TargetSocketFolder,
+} from '../../../daemon/control/target-sockets/folder.ts';
 
 export async function parentFor(t: Test): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-door-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target socket-'));
   t.teardown(async () => {
     for (const name of await readdir(folder)) await chmod(join(folder, name), 0o700).catch(() => undefined);
     await rm(folder, { recursive: true });
@@ -30,9 +33,9 @@ export async function make(
   parent: string,
   target: string,
   says: string,
-): Promise<{ readonly server: Server; readonly folder: DoorFolder }> {
+): Promise<{ readonly server: Server; readonly folder: TargetSocketFolder }> {
   const server = named(t, says);
-  return { server, folder: await makeDoorFolder(parent, target, server) };
+  return { server, folder: await makeTargetSocketFolder(parent, target, server) };
 }
 
 /** What the server behind `path` says; its error code when nobody is there. */

@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import { askedBy } from '../../../daemon/engine/accept/target-socket-client.ts';
+import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
 import type { OpenDeps } from '../../../daemon/engine/upstream/open.ts';
 import { Streams } from '../../../daemon/engine/streams.ts';
 import { Transports } from '../../../daemon/engine/upstream/transports.ts';
 import { stopReading } from '../../../daemon/sockets/accepted-socket.ts';
-import { Learnt } from '../../../daemon/hello/protocol-cache.ts';
-import { HelloMemory } from '../../../daemon/hello/hello-cache.ts';
-import { Places } from '../../../daemon/engine/upstream/connections.ts';
+import { ProtocolCache } from '../../../daemon/hello/protocol-cache.ts';
+import { HelloCache } from '../../../daemon/hello/hello-cache.ts';
+import { Connections } from '../../../daemon/engine/upstream/connections.ts';
 import { encodeFrame } from '../../../daemon/bmux-ipc/frame.ts';
 import {
   defaultContract,
@@ -35,8 +35,8 @@ const pairs = await socketPairs();
 t.teardown(() => pairs.close());
 
 /** An engine without its processes: what comes through the returned function is served by `plan`. */
-async function door(t: Test, plan: Plan) {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-door-client-'));
+async function targetSocket(t: Test, plan: Plan) {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target socket-client-'));
   const settings = () => ({ ...defaultSettings(), 'iroh.relays': 'disabled' as const });
   const transports = new Transports({
     settings,
@@ -45,16 +45,19 @@ async function door(t: Test, plan: Plan) {
     ask: () => false,
     tried: () => undefined,
   });
-  const places = new Places();
-  const learnt = new Learnt({ path: join(folder, 'learnt.json'), warn: () => undefined });
+  const connections = new Connections();
+  const protocolCache = new ProtocolCache({
+    path: join(folder, 'protocol-cache.json'),
+    warn: () => undefined,
+  });
   const spares = noSpares();
   const deps: OpenDeps = {
     transports,
-    learnt,
-    memory: new HelloMemory(),
+    protocolCache,
+    helloCache: new HelloCache(),
     spares,
-    places,
-    reached: coldReached(places),
+    connections,
+    upstreams: coldReached(connections),
     log: pino({ level: 'silent' }),
     event: () => undefined,
   };
@@ -63,19 +66,19 @@ async function door(t: Test, plan: Plan) {
     await streams.endAll('test');
     spares.close();
     await transports.close();
-    await learnt.flushed();
+    await protocolCache.flushed();
     await rm(folder, { recursive: true, force: true });
   });
   const connect = async (head = 0): Promise<Socket> => {
     const { client, accepted } = await pairs.open();
     void (async () => {
       const read = head > 0 ? await readHead(accepted, head) : Buffer.alloc(0);
-      const asked = await askedBy(accepted, plan, read);
+      const asked = await acceptedFrom(accepted, plan, read);
       if (asked !== undefined) streams.add(asked);
     })();
     return client;
   };
-  return { connect, streams, learnt };
+  return { connect, streams, protocolCache };
 }
 
 /** What control has read of a client before it hands it over. */
@@ -122,7 +125,10 @@ const BEGINNINGS: Readonly<Record<string, readonly Buffer[]>> = {
 
 t.test('every beginning is answered as the server answers it, byte for byte', async (t) => {
   const server = await start(t, { epoch: 4 });
-  const { connect, streams } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  const { connect, streams } = await targetSocket(
+    t,
+    planFor({ transport: 'local', socketPath: server.socketPath }),
+  );
   for (const [name, frames] of Object.entries(BEGINNINGS)) {
     const ask = async (socket: Socket): Promise<Buffer> => {
       socket.on('error', () => undefined);
@@ -137,14 +143,14 @@ t.test('every beginning is answered as the server answers it, byte for byte', as
 
 t.test('a client of the other epoch is told so, where the server just closes', async (t) => {
   const server = await start(t, { epoch: 4 });
-  const { connect } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  const { connect } = await targetSocket(t, planFor({ transport: 'local', socketPath: server.socketPath }));
   const client = new TestClient(await connect(), { epoch: 3 });
   await t.rejects(client.hello(), /epoch/);
 });
 
 t.test('a client that waits for each answer, with its first bytes read by somebody else', async (t) => {
   const server = await start(t, { epoch: 'both' });
-  const { connect } = await door(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+  const { connect } = await targetSocket(t, planFor({ transport: 'local', socketPath: server.socketPath }));
   for (const epoch of [3, 4] as const) {
     for (const head of [0, 1]) {
       const client = new TestClient(await connect(head), { epoch });
@@ -158,7 +164,7 @@ t.test('a client that waits for each answer, with its first bytes read by somebo
 });
 
 t.test('where there is no server the client reads an end, not an error', async (t) => {
-  const { connect, streams } = await door(
+  const { connect, streams } = await targetSocket(
     t,
     planFor({ transport: 'local', socketPath: '/nonexistent/s.sock' }),
   );
@@ -177,11 +183,11 @@ t.test('where there is no server the client reads an end, not an error', async (
 t.test('what a server speaks is found out for a client that does not say Hello', async (t) => {
   const server = await start(t, { epoch: 3 });
   const plan = planFor({ transport: 'local', socketPath: server.socketPath });
-  const { connect, learnt } = await door(t, plan);
+  const { connect, protocolCache } = await targetSocket(t, plan);
   const socket = await connect();
   socket.end(encodeRequestFrame(3, 9n, { type: 'ping' }));
   const direct = open(t, server.socketPath);
   direct.end(encodeRequestFrame(3, 9n, { type: 'ping' }));
   t.strictSame(await readAll(socket), await readAll(direct));
-  t.match(learnt.get(`local:${server.socketPath}`), { epoch: 3, compression: 'none' });
+  t.match(protocolCache.get(`local:${server.socketPath}`), { epoch: 3, compression: 'none' });
 });
