@@ -16,7 +16,7 @@ export type Way = (typeof WAYS)[number];
 
 export interface FarOptions {
   readonly way: Way;
-  /** True: embedded even where the real one is, for more than 64 places or for its source and sink. */
+  /** True: embedded even where the real one is, for more than 64 connections or for its source and sink. */
   readonly embedded?: boolean;
   /** ms of simulated round trip, TLS only; the TCP handshake is charged too. */
   readonly roundTripMs?: number;
@@ -100,7 +100,7 @@ async function startEmbedded(options: FarOptions, ends: Ends): Promise<Omit<Far,
   const compression = way === 'TLS plain' ? 'none' : 'zstd';
   const asked: EmbeddedOptions = {
     socketPath,
-    server: { epoch: epoch ?? 4, places: 4096 },
+    server: { epoch: epoch ?? 4, connections: 4096 },
     ...(way.startsWith('TLS') ? { tls: { compression } } : {}),
     ...(way.startsWith('iroh')
       ? { iroh: { relays: 'disabled', compression, ...(agent && { allowedKeys: [agent.key] }) } }

@@ -39,8 +39,8 @@ const HEADINGS = ['measure', 'what', 'unit', 'ours', 'against', 'peer', 'ratio',
 function digits(value: number): string {
   if (!Number.isFinite(value)) return '-';
   const size = Math.abs(value);
-  const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
-  return value.toFixed(places);
+  const connections = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+  return value.toFixed(connections);
 }
 
 function spread({ median, p10, p90, runs }: Summary): string {

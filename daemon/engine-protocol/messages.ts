@@ -1,7 +1,7 @@
 // The messages between control and engine on their channel. Additive only: an engine may be older than the control that it
 // meets later, and newer than the one that starts it, when the package was upgraded under that.
 import type { BrokerEvent } from '../api/answers.ts';
-import type { Plan } from './plan.ts';
+import type { Destination, Plan, Principal } from './plan.ts';
 import type { Settings } from '../config/settings/table.ts';
 
 /** What an engine gets to know at its start, in its argument. */
@@ -31,7 +31,12 @@ export type ToEngine =
   /** A client of the control socket. Comes with its socket. */
   | ({ readonly type: 'stream' } & HandedOver)
   /** A target socket to accept on; comes with the listening handle when it is new. Without one it renews the plan. */
-  | { readonly type: 'target socket'; readonly targetSocket: string; readonly plan: Plan }
+  | {
+      readonly type: 'target socket';
+      readonly targetSocket: string;
+      readonly destination: Destination;
+      readonly principal: Principal;
+    }
   | { readonly type: 'close target socket'; readonly targetSocket: string }
   /** Opens a stream and ends it, so that the next one finds everything warm. */
   | { readonly type: 'warm'; readonly plan: Plan }

@@ -65,26 +65,42 @@ export function askedFor({
   return link ?? label;
 }
 
-/** Everything that the caller should read besides. */
-export function warningsOf({ warnings, target }: Pick<Plan, 'warnings' | 'target'>): readonly string[] {
-  return [...warnings, ...target.warnings];
+/** Where a stream goes: a resolved target, in the context in which its name was looked up. */
+export interface Destination extends ResolvedTarget {
+  /** The resolved address (`addressOf`): the key of everything that is known about the server. */
+  readonly address: string;
+  /** Name of the context: in another one the same target name may lead elsewhere. */
+  readonly context: string;
+  /** The local runtime of the context: the text for a lost connection names it. */
+  readonly runtime: { readonly name: string; readonly socket: string };
 }
 
-/** What travels from control to engine for one stream. */
-export interface Plan {
+/** The principal of a client, or why there is none: that is an error only for a stream that needs it. */
+export type Principal = { readonly id: string } | { readonly failure: FailureData };
+
+/** For whom a stream is opened. */
+export interface Client {
   readonly requestId: string;
-  /** Name of the context: in another one the same name may lead elsewhere. */
-  readonly context: string;
-  readonly target: ResolvedTarget;
-  /** ms of the budget that control has not used up. */
-  readonly budgetMs: number;
-  readonly clientName: string;
-  /** The caller's principal, or why there is none: raised only when the stream needs it, last (spec/behaviour.md §9). */
-  readonly principal: { readonly id: string } | { readonly failure: FailureData };
-  /** None: the server's own epoch, with the capabilities of a current client. */
+  /** Free label for the server's log. */
+  readonly name: string;
+  readonly principal: Principal;
+  /** What the client speaks. None: the server's own epoch, with the capabilities of a current client. */
   readonly contract?: RequestContract;
+  /** True: an absent server is an answer, not a failure. */
   readonly ifRunning: boolean;
+  /** What the client should read besides, as a stale build. */
   readonly warnings: readonly string[];
-  /** For the "connection lost" text, which names the caller's own runtime. */
-  readonly runtime: { readonly name: string; readonly socket: string };
+}
+
+/** Everything that the engine needs to open one stream. */
+export interface Plan {
+  readonly destination: Destination;
+  readonly client: Client;
+  /** ms of the destination's budget that planning has not used up. */
+  readonly budgetMs: number;
+}
+
+/** Everything that the client should read besides. */
+export function warningsOf({ client, destination }: Pick<Plan, 'client' | 'destination'>): readonly string[] {
+  return [...client.warnings, ...destination.warnings];
 }

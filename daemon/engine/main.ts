@@ -219,15 +219,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
     stale: (targetSocket) => outbox.send({ type: 'stale target socket', targetSocket }),
     renewed: (before, now) => {
-      transports.moved(before.target.route, now.target);
+      transports.moved(before.route, now);
       upstreams.moved(before, now);
     },
-    left: (plan) => {
-      const address = addressOf(plan.target.route);
-      warmUps.left(address);
-      spares.drop(address);
-      transports.left(plan.target);
-      upstreams.left(plan);
+    left: (destination) => {
+      warmUps.left(destination.address);
+      spares.drop(destination.address);
+      transports.left(destination);
+      upstreams.left(destination);
     },
   });
   const takenOver = (): void => {
@@ -250,14 +249,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         else arrivals.take(message, handle);
         break;
       case 'target socket':
-        targetSockets.open(message.targetSocket, message.plan, handle instanceof Server ? handle : undefined);
+        targetSockets.open(message.targetSocket, message, handle instanceof Server ? handle : undefined);
         break;
       case 'warm':
         warmUps.start(message.plan);
         break;
       case 'drop':
-        spares.drop(addressOf(message.plan.target.route));
-        transports.drop(message.plan.target);
+        spares.drop(message.plan.destination.address);
+        transports.drop(message.plan.destination);
         break;
       case 'close target socket':
         targetSockets.close(message.targetSocket);

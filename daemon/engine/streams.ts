@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 import { asFailure, fail } from '../errors/fail.ts';
 import type { StreamInfo, StreamRow } from '../api/answers.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
-import { addressOf } from '../engine-protocol/address.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import { Splice, type SpliceOptions } from '../splice/splice.ts';
 import { endGracefully } from '../transport/end.ts';
@@ -53,9 +52,8 @@ export class Streams {
   /** Live streams at a server. */
   live(address: string): number {
     const entries = [...this.#entries.values()];
-    return entries.filter(
-      ({ plan, splice }) => splice !== undefined && addressOf(plan.target.route) === address,
-    ).length;
+    return entries.filter(({ plan, splice }) => splice !== undefined && plan.destination.address === address)
+      .length;
   }
 
   rows(): StreamRow[] {
@@ -84,7 +82,7 @@ export class Streams {
         asked.client.socket.destroy();
         if (entry.opened !== undefined && entry.splice === undefined) this.#endUnused(entry.opened);
         this.#options.log.error(
-          { streamId: entry.id, requestId: entry.plan.requestId, err: asFailure(error).data },
+          { streamId: entry.id, requestId: entry.plan.client.requestId, err: asFailure(error).data },
           'stream failed',
         );
       })
@@ -112,8 +110,8 @@ export class Streams {
 
   async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
     const { log, upstreams, event } = this.#options;
-    const { requestId } = plan;
-    const target = askedFor(plan.target);
+    const { requestId } = plan.client;
+    const target = askedFor(plan.destination);
     const leadsTo = (other: Plan): void => {
       entry.plan = other;
     };
@@ -126,10 +124,11 @@ export class Streams {
       const failure = asFailure(error);
       // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
       const own =
-        (error instanceof Incompatible && plan.contract !== undefined) || 'failure' in plan.principal;
+        (error instanceof Incompatible && plan.client.contract !== undefined) ||
+        'failure' in plan.client.principal;
       if (!entry.abort.signal.aborted && !own) upstreams.failed(entry.plan, failure.data);
       if (this.#isGivenUp(client, context)) return;
-      const absent = plan.ifRunning && NOTHING_THERE.has(failure.code);
+      const absent = plan.client.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
         { ...context, code: failure.code, causes: failure.data.causes },
         absent ? 'nothing there' : 'refused',
@@ -190,11 +189,11 @@ export class Streams {
     return {
       id: entry.id,
       generation: this.#options.generation,
-      requestId: plan.requestId,
-      target: askedFor(plan.target),
-      transport: plan.target.route.transport,
+      requestId: plan.client.requestId,
+      target: askedFor(plan.destination),
+      transport: plan.destination.route.transport,
       state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
-      clientName: plan.clientName,
+      clientName: plan.client.name,
       sinceMs: entry.sinceMs,
       ...(opened === undefined ? {} : opened.candidate),
       bytesUp: splice?.bytesUp ?? 0,
@@ -214,8 +213,8 @@ function infoOf(entry: Entry, opened: Opened): StreamInfo {
   const { plan } = entry;
   return {
     id: entry.id,
-    target: plan.target.label,
-    transport: plan.target.route.transport,
+    target: plan.destination.label,
+    transport: plan.destination.route.transport,
     epoch: opened.candidate.epoch,
     negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },
     warm: opened.warm,

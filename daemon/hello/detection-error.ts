@@ -3,14 +3,14 @@ import { Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import type { IncompatibilityReason } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
-import type { Plan } from '../engine-protocol/plan.ts';
+import type { Destination } from '../engine-protocol/plan.ts';
 import type { Outcome } from './attempt.ts';
 import type { HelloOutcome } from './handshake.ts';
 
 /** What a verdict needs to know of the request. */
 export interface DetectionSubject {
   readonly label: string;
-  readonly runtime: Plan['runtime'];
+  readonly runtime: Destination['runtime'];
   /** An iroh route without SSH auth: silence may mean that the host demands it (spec/wire.md §5). */
   readonly mayWantAuth: boolean;
 }

@@ -201,7 +201,11 @@ export class HandoffSender {
     waiting.answered();
     waiting.refused = true;
     // The engine may hold a copy: only an end that is said reaches the client.
-    refuse(waiting.socket, { ...failure.data, warnings: warningsOf(waiting.plan) }, waiting.plan.requestId);
+    refuse(
+      waiting.socket,
+      { ...failure.data, warnings: warningsOf(waiting.plan) },
+      waiting.plan.client.requestId,
+    );
     waiting.done(failure);
   }
 }

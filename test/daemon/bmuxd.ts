@@ -40,7 +40,7 @@ export interface Bmuxd extends BmuxdHome {
   /** Once every engine has answered: `GET /v1/status` itself leaves one out that is late for a moment. */
   status(): Promise<Status>;
   /** What the engines say of targets at this moment: a status may show what they said up to 3 s ago. */
-  reached(): Promise<UpstreamRow[]>;
+  upstreams(): Promise<UpstreamRow[]>;
   /** The id of the engine that serves, once there is one. */
   enginePid(): Promise<number>;
   /** Generations that have a socket. */
@@ -152,7 +152,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     pid: child.pid,
     log: () => child.output(),
     status,
-    reached: async () => {
+    upstreams: async () => {
       const asked = (await engines()).map(async (name) => {
         const { body } = await httpOver(join(folder, 'd', 'engines', name), 'GET', '/v1/engine');
         return (body as EngineStatus).upstreams;

@@ -85,7 +85,7 @@ t.test('its flaws', async (t) => {
 const noReal = real.realBmux() === undefined && 'real bmux not found';
 t.test(
   'the flaws of the real one',
-  { skip: noReal || (!real.canCountPlaces() && 'no ss to count places') },
+  { skip: noReal || (!real.canCountConnections() && 'no ss to count connections') },
   async (t) => {
     const server = await real.startServer();
     t.teardown(() => server.stop());

@@ -1,4 +1,4 @@
-// The rules of a real server that no captured conversation shows: places, time limits, unread bytes; and what only tests ask for.
+// The rules of a real server that no captured conversation shows: connections, time limits, unread bytes; and what only tests ask for.
 import { once } from 'node:events';
 import t from 'tap';
 import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
@@ -40,7 +40,7 @@ t.test('a client without a Hello is ended, and one that is late with half a fram
   slow.stream.write(Buffer.from('b300000004', 'hex'));
   t.equal((await silent.ended()).length, 0);
   t.equal((await slow.ended()).length, 0);
-  await waitFor('both places to be free', () => server.connections() === 0);
+  await waitFor('both connections to be free', () => server.connections() === 0);
 });
 
 t.test('the 65th connection is dropped, and a place that becomes free is given out again', async (t) => {

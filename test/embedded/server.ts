@@ -6,7 +6,7 @@ import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { Connection, type ConnectionHost, type HelloSeen } from './connection.ts';
 
 /** Connections that a v4 server takes at once (spec/v4.md §3). */
-const PLACES = 64;
+const MAX_CONNECTIONS = 64;
 /** ms a v4 server waits for a client to take a frame. */
 const WRITE_LIMIT_MS = 5000;
 
@@ -17,7 +17,7 @@ export interface EmbeddedServerOptions {
   /** The server's own principal; default: each client's own, so that it is the owner. */
   readonly principalId?: string;
   /** Default 64, and no limit for epoch 3. */
-  readonly places?: number;
+  readonly connections?: number;
   /** Default 5000. */
   readonly handshakeTimeoutMs?: number;
   /** ms a frame may take to a client that does not read; default 5000, and no limit for epoch 3. */
@@ -28,7 +28,7 @@ export interface EmbeddedServerOptions {
 
 export interface EmbeddedServerStats {
   readonly accepted: number;
-  /** Dropped because all places were taken. */
+  /** Dropped because all connections were taken. */
   readonly refused: number;
   /** Closed because the client did not read. */
   readonly stalled: number;
@@ -68,18 +68,18 @@ export class EmbeddedServer {
     this.#options = options;
     this.#capabilities = options.capabilities;
     this.socketPath = options.socketPath;
-    const places = options.places ?? (options.epoch === 3 ? Infinity : PLACES);
+    const connections = options.connections ?? (options.epoch === 3 ? Infinity : MAX_CONNECTIONS);
     const host = this.#host();
     this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
       this.#counts.accepted += 1;
-      if (this.#connections.size >= places) {
+      if (this.#connections.size >= connections) {
         this.#counts.refused += 1;
         socket.destroy();
       } else this.#connections.add(new Connection(socket, host));
     });
   }
 
-  /** Live connections: what counts against the places. */
+  /** Live connections: what counts against the connections. */
   connections(): number {
     return this.#connections.size;
   }

@@ -161,7 +161,7 @@ t.test('its flaws', async (t) => {
 
 const skip =
   (real.realBmux() === undefined && 'real bmux not found') ||
-  (!real.canCountPlaces() && 'no ss to count places');
+  (!real.canCountConnections() && 'no ss to count connections');
 t.test('the flaws of the real one', { skip }, async (t) => {
   const server = await real.startServer();
   t.teardown(() => server.stop());

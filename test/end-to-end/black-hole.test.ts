@@ -121,7 +121,7 @@ t.test('what is being connected to is shown so', async (t) => {
 
 /** Row of a target in the status, from a daemon that is not part of a world. */
 const rowOf = async (bmuxd: Bmuxd, target: string): Promise<UpstreamRow | undefined> =>
-  (await bmuxd.reached()).find((row) => row.target === target);
+  (await bmuxd.upstreams()).find((row) => row.target === target);
 
 t.test(
   'real gateways that fall silent under a warm connection',

@@ -38,7 +38,7 @@ export async function startFarWorld(
     /** ms of the round trip to the TLS gateway. */
     readonly roundTripMs?: number;
     /** Of the server behind the TLS gateway; default 64. */
-    readonly places?: number;
+    readonly connections?: number;
     /** The server behind the TLS gateway answers nothing until it is released. */
     readonly held?: boolean;
     /** Of the daemon, over the fixture's own. */
@@ -53,9 +53,9 @@ export async function startFarWorld(
     socketPath: join(bmuxd.folder, 'tls.sock'),
     server: {
       epoch: 4,
-      // A gateway that compresses keeps a Hello that does not until this limit: a short one gives places back soon.
+      // A gateway that compresses keeps a Hello that does not until this limit: a short one gives connections back soon.
       handshakeTimeoutMs: 1500,
-      ...(options.places === undefined ? {} : { places: options.places }),
+      ...(options.connections === undefined ? {} : { connections: options.connections }),
     },
     tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },
   });
@@ -100,7 +100,7 @@ export async function startFarWorld(
     iroh,
     startIroh,
     tomlFor,
-    row: async (target) => (await bmuxd.reached()).find((row) => row.target === target),
+    row: async (target) => (await bmuxd.upstreams()).find((row) => row.target === target),
     ask: async (target) => {
       const { stream, info } = await bmuxd.open({ target });
       const client = new TestClient(stream, { epoch: info.epoch });

@@ -62,7 +62,7 @@ t.test('a CA file that is replaced, and a client that came once', { buffered: tr
   await writeFile(caFile, 'no certificate');
   const failing = async (): Promise<boolean> => (await row('far'))?.state === 'failing';
   await waitFor('nothing to be kept that nobody can trust', failing, LOOKED_AFTER_MS);
-  t.match(await row('far'), { spares: 0, places: 0 });
+  t.match(await row('far'), { spares: 0, connections: 0 });
 });
 
 t.test('a request that began before its target led elsewhere, and fails after that', async (t) => {
@@ -76,7 +76,7 @@ t.test('a request that began before its target led elsewhere, and fails after th
     return bmuxd.configure('bmux.toml', toml);
   };
   const rows = async (): Promise<UpstreamRow[]> =>
-    (await bmuxd.reached()).filter(({ target }) => target === 'moves');
+    (await bmuxd.upstreams()).filter(({ target }) => target === 'moves');
   await leads((silent.address() as AddressInfo).port);
   await targetSocketIs(true, targetSocketPath(bmuxd, 'moves'));
   const waits = t.rejects(new TestClient(await connected(targetSocketPath(bmuxd, 'moves'))).hello());

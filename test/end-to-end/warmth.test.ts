@@ -79,7 +79,7 @@ t.test('what bmuxd.toml says of a target', async (t) => {
   t.equal((await ask('home')).warm, true, 'before anybody has asked for it');
   await ask('far');
   t.equal((await ask('far')).warm, false, 'spares = 0');
-  t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+  t.match(await row('far'), { state: 'cold', spares: 0, connections: 0 });
 
   const settings = async (ofFar: string): Promise<void> => {
     await writeFile(bmuxd.env['BMUXD_CONFIG'] ?? '', `iroh.relays = "disabled"\n[targets.far]\n${ofFar}\n`);
@@ -88,7 +88,7 @@ t.test('what bmuxd.toml says of a target', async (t) => {
   await settings('warm = false');
   await ask('far');
   t.equal((await ask('far')).warm, false, 'warm = false');
-  t.match(await row('far'), { state: 'cold', spares: 0, places: 0 });
+  t.match(await row('far'), { state: 'cold', spares: 0, connections: 0 });
   await settings('warm = true\nspares = 2');
   for (let turn = 0; turn < 2; turn += 1) {
     await Promise.all(Array.from({ length: 4 }, () => ask('far')));
@@ -96,7 +96,7 @@ t.test('what bmuxd.toml says of a target', async (t) => {
       const { spares = 0, connections } = (await row('far')) ?? {};
       return spares > 1 && connections === spares && (await tls.status()).connections === connections;
     });
-    t.match(await row('far'), { state: 'warm', spares: 2, places: 2 }, 'two, as many as came');
+    t.match(await row('far'), { state: 'warm', spares: 2, connections: 2 }, 'two, as many as came');
   }
 });
 

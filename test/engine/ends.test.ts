@@ -1,4 +1,4 @@
-// However clients end, their server gets its places back: also behind gateways that lose one for every stream that is cut.
+// However clients end, their server gets its connections back: also behind gateways that lose one for every stream that is cut.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';

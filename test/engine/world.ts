@@ -21,7 +21,7 @@ export interface World {
   nothingHeld(): Promise<void>;
 }
 
-/** Ends with the test. No spares: they would hold places. */
+/** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
   t: Test,
   options: { settings?: string; relay?: boolean } = {},
@@ -33,7 +33,7 @@ export async function startWorld(
   });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
-    // A gateway that compresses keeps a Hello that does not until this limit: a short one gives places back soon.
+    // A gateway that compresses keeps a Hello that does not until this limit: a short one gives connections back soon.
     server: { epoch: 4, handshakeTimeoutMs: 1500 },
     tls: { compression: 'zstd' },
     iroh: { relays: 'disabled', compression: 'zstd' },
@@ -73,7 +73,7 @@ export async function startWorld(
     targets: ['local', 'tls', 'iroh', ...(far === undefined ? [] : ['relay'])],
     nothingHeld: async () => {
       for (const one of servers)
-        await waitFor('the places to come back', async () => (await one.status()).connections === 0);
+        await waitFor('the connections to come back', async () => (await one.status()).connections === 0);
     },
   };
 }

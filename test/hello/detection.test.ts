@@ -1,4 +1,4 @@
-// The race against a model of servers with places.
+// The race against a model of servers with connections.
 import t from 'tap';
 import { raceReachesWhatCanBeReached } from './model.ts';
 

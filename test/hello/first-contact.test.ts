@@ -35,9 +35,9 @@ const opener = async (t: Test, options: Parameters<typeof startOpener>[0] = {}):
 const behind = async (
   epoch: Epoch | 'both',
   mode: 'zstd' | 'none',
-  more: { places?: number; handshakeTimeoutMs?: number } = {},
+  more: { connections?: number; handshakeTimeoutMs?: number } = {},
 ): Promise<void> => {
-  // A short limit, so that places come back soon; where it matters, a test asks for that of a real server.
+  // A short limit, so that connections come back soon; where it matters, a test asks for that of a real server.
   await server.command({ do: 'start-server', server: { epoch, handshakeTimeoutMs: 1000, ...more } });
   await server.command({ do: 'set-compression', mode });
 };
@@ -46,7 +46,7 @@ const behind = async (
  * handshake limit of 5 s, as the real one does: that is no loss.
  */
 const nothingHeld = async (): Promise<void> => {
-  await waitFor('the places to come back', async () => (await server.status()).connections === 0);
+  await waitFor('the connections to come back', async () => (await server.status()).connections === 0);
 };
 const use = async (one: Opener, plan: Plan): Promise<string> => {
   const opened = await one.open(plan);
@@ -100,7 +100,7 @@ t.test('what won is remembered over a restart, and found anew when it no longer 
 });
 
 t.test('a caller that speaks one epoch', async (t) => {
-  const wants = (epoch: Epoch, route: Route): Plan => planFor(route, { contract: { epoch } });
+  const wants = (epoch: Epoch, route: Route): Plan => planFor(route, { client: { contract: { epoch } } });
   for (const [spoken, wanted] of [
     [4, 3],
     [3, 4],
@@ -130,7 +130,9 @@ t.test('a contract that is refused', async (t) => {
   const one = await opener(t);
   const revisions = { min: 8, max: 9 };
   for (const route of [routes.local, routes.tls]) {
-    const failure = await failureOf(one.open(planFor(route, { contract: { epoch: 4, revisions } })));
+    const failure = await failureOf(
+      one.open(planFor(route, { client: { contract: { epoch: 4, revisions } } })),
+    );
     t.match(
       failure.message,
       /^bmux error: no overlapping protocol revision \(client=8-9, server=1-1\)\. Update/,
@@ -148,7 +150,7 @@ t.test('nearly full and full', async (t) => {
     ['zstd', routes.tls],
     ['none', routes.iroh],
   ] as const) {
-    await behind(4, mode, { places: 3, handshakeTimeoutMs: 5000 });
+    await behind(4, mode, { connections: 3, handshakeTimeoutMs: 5000 });
     const held = await Promise.all([1, 2].map(() => hold(server.socketPath)));
     const one = await opener(t);
     t.equal(
@@ -169,18 +171,18 @@ t.test('nearly full and full', async (t) => {
 });
 
 t.test('the last place, taken by a Hello that its gateway keeps for 5 s', async (t) => {
-  await behind(4, 'zstd', { places: 1, handshakeTimeoutMs: 5000 });
+  await behind(4, 'zstd', { connections: 1, handshakeTimeoutMs: 5000 });
   const one = await opener(t);
   // bmux's config says that this target does not compress, and it does.
   t.equal(
-    await use(one, planFor(routes.tls, { budgetMs: 20_000, target: { compression: ['none', 'zstd'] } })),
+    await use(one, planFor(routes.tls, { budgetMs: 20_000, destination: { compression: ['none', 'zstd'] } })),
     '4 zstd',
   );
   await nothingHeld();
 });
 
 t.test('a full server is no reason to forget how it speaks', async (t) => {
-  await behind(4, 'none', { places: 1 });
+  await behind(4, 'none', { connections: 1 });
   const one = await opener(t);
   await use(one, planFor(routes.tls));
   const held = await hold(server.socketPath);

@@ -1,4 +1,4 @@
-// A model of a server with places behind a gateway, and what a hello race must come to with it.
+// A model of a server with connections behind a gateway, and what a hello race must come to with it.
 import { equal, ok } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import fc from 'fast-check';
@@ -18,7 +18,7 @@ export interface Case {
   readonly epochs: readonly Epoch[];
   readonly compression: Compression;
   /** Connections that it still takes. */
-  readonly places: number;
+  readonly connections: number;
   /** What a Hello in the wrong compression meets: silence that holds a place, or an end. */
   readonly wrongMode: 'silent' | 'ended';
   /** ms each way, one per candidate in the order of the dials. */
@@ -38,7 +38,7 @@ const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
 const anyCase: fc.Arbitrary<Case> = fc.record({
   epochs: fc.constantFrom<(readonly Epoch[])[]>([3], [4], [3, 4]),
   compression,
-  places: fc.constantFrom(0, 1, 1, 2, 3, 64),
+  connections: fc.constantFrom(0, 1, 1, 2, 3, 64),
   wrongMode: fc.constantFrom<('silent' | 'ended')[]>('silent', 'ended'),
   delays: fc.array(fc.nat(8), { minLength: 4, maxLength: 4 }),
   local: fc.boolean(),
@@ -63,7 +63,7 @@ class Server {
     await pause(delay);
     const [near, far] = duplexPair();
     far.on('error', () => undefined);
-    if (this.held >= this.#case.places) {
+    if (this.held >= this.#case.connections) {
       far.resume();
       far.end();
       return near;
@@ -124,11 +124,11 @@ function targetOf(what: Case): ResolvedTarget {
 
 /** Runs one case and compares what comes with what must. */
 async function runCase(drawn: Case): Promise<void> {
-  // A local server never compresses. One of both epochs (no real one is) counts no places, as those of epoch 3.
+  // A local server never compresses. One of both epochs (no real one is) counts no connections, as those of epoch 3.
   const what: Case = {
     ...drawn,
     ...(drawn.local ? { compression: 'none' } : {}),
-    ...(drawn.epochs.length > 1 ? { places: 64 } : {}),
+    ...(drawn.epochs.length > 1 ? { connections: 64 } : {}),
   };
   const server = new Server(what);
   const ends: Promise<void>[] = [];
@@ -165,7 +165,7 @@ async function runCase(drawn: Case): Promise<void> {
   const took = performance.now() - since;
   ok(took < BUDGET_MS + 5000, `${String(Math.round(took))} ms`);
   const speaks = what.wanted === undefined || what.epochs.includes(what.wanted);
-  if (what.places === 0) equal(failure?.code, 'connection_lost');
+  if (what.connections === 0) equal(failure?.code, 'connection_lost');
   else if (!speaks) equal(failure?.code, 'wire_epoch_mismatch');
   else {
     equal(failure?.code, undefined);
@@ -183,7 +183,7 @@ async function runCase(drawn: Case): Promise<void> {
 }
 
 /**
- * A server that has a place is reached, in its own epoch and compression, whatever was known and stated, and however many places the
+ * A server that has a place is reached, in its own epoch and compression, whatever was known and stated, and however many connections the
  * wrong candidates take; an epoch that it does not speak is refused in words; a full one is a lost connection. `runs`: cases.
  */
 export async function raceReachesWhatCanBeReached(runs: number): Promise<void> {

@@ -11,7 +11,8 @@ import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 import { HelloCache } from '../../daemon/hello/hello-cache.ts';
 import { Connections } from '../../daemon/engine/upstream/connections.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
-import type { Plan, ResolvedTarget, Route } from '../../daemon/engine-protocol/plan.ts';
+import { addressOf } from '../../daemon/engine-protocol/address.ts';
+import type { Client, Destination, Plan, Route } from '../../daemon/engine-protocol/plan.ts';
 import { defaultSettings } from '../../daemon/config/settings/table.ts';
 import type { Embedded } from '../embedded/launch.ts';
 import { coldReached, noSpares } from './cold.ts';
@@ -73,28 +74,34 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
 
 export function planFor(
   route: Route,
-  over: Omit<Partial<Plan>, 'target'> & { readonly target?: Partial<ResolvedTarget> } = {},
+  over: {
+    readonly destination?: Partial<Destination>;
+    readonly client?: Partial<Client>;
+    readonly budgetMs?: number;
+  } = {},
 ): Plan {
-  const { target, ...rest } = over;
   return {
-    requestId: 'r1',
-    context: 'c1',
-    budgetMs: 8000,
-    clientName: 'test',
-    principal: { id: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a' },
-    ifRunning: false,
-    warnings: [],
-    runtime: { name: 'default', socket: '/run/bmux/server.sock' },
-    ...rest,
-    target: {
+    destination: {
       label: 'prod',
       route,
+      address: addressOf(route),
+      context: 'c1',
+      runtime: { name: 'default', socket: '/run/bmux/server.sock' },
       compression: route.transport === 'local' ? ['none'] : ['zstd', 'none'],
       compressionStated: false,
       connectTimeoutMs: 8000,
       warnings: [],
-      ...target,
+      ...over.destination,
     },
+    client: {
+      requestId: 'r1',
+      name: 'test',
+      principal: { id: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a' },
+      ifRunning: false,
+      warnings: [],
+      ...over.client,
+    },
+    budgetMs: over.budgetMs ?? 8000,
   };
 }
 

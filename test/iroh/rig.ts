@@ -23,7 +23,7 @@ let servers = 0;
 export async function serve(t: Test, allowedKeys?: readonly string[]): Promise<Embedded> {
   const server = await launchEmbedded({
     socketPath: join(folder, `${(servers += 1)}.sock`),
-    server: { epoch: 4, places: 1000 },
+    server: { epoch: 4, connections: 1000 },
     iroh: { relays: 'disabled', compression: 'zstd', ...(allowedKeys && { allowedKeys }) },
   });
   t.teardown(() => server.stop());
@@ -62,4 +62,4 @@ export async function greet({ stream }: IrohStream): Promise<TestClient> {
 export const connectionsOf = async (server: Embedded): Promise<number> =>
   (await server.status()).iroh?.connections ?? 0;
 export const nothingHeld = (server: Embedded): Promise<void> =>
-  waitFor('the places to come back', async () => (await server.status()).connections === 0);
+  waitFor('the connections to come back', async () => (await server.status()).connections === 0);

@@ -19,7 +19,7 @@ export interface TlsGateway {
   readonly pid: number;
   /** Ends it and starts it again, after `awayMs`, on the same port and with the same certificate. */
   restart(signal?: NodeJS.Signals, awayMs?: number): Promise<TlsGateway>;
-  /** SIGTERM. The server's places that this gateway held come back. */
+  /** SIGTERM. The server's connections that this gateway held come back. */
   stop(): Promise<void>;
 }
 

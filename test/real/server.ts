@@ -1,4 +1,4 @@
-// A real bmux server in folders of its own, and how many of its 64 places are taken.
+// A real bmux server in folders of its own, and how many of its 64 connections are taken.
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -101,13 +101,13 @@ export async function startServer(): Promise<RealServer> {
     },
   };
   // The readiness probe above was a client too: its place must be free before a test counts.
-  if (canCountPlaces())
+  if (canCountConnections())
     await waitFor('the readiness probe to leave', async () => (await placesHeld(server)) === 0);
   return server;
 }
 
 /** Whether `placesHeld` works here: Linux with `ss`. */
-export function canCountPlaces(): boolean {
+export function canCountConnections(): boolean {
   return process.platform === 'linux' && onPath('ss') !== undefined;
 }
 

@@ -64,7 +64,7 @@ export async function embeddedIroh(
   };
 }
 
-/** One that ends and comes back, with its end and its places. */
+/** One that ends and comes back, with its end and its sites. */
 async function launch(options: EmbeddedOptions, stops: (() => Promise<void>)[], held: Held[]) {
   let embedded = await launchEmbedded(options);
   stops.push(() => embedded.stop());

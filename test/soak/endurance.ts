@@ -1,5 +1,5 @@
 // Five targets that are asked once a second each, in every way that there is, while gateways and control are ended and started again: no request
-// fails that a fresh connection would have answered (verdict.ts), the status tells the truth (rows.ts), and no place is lost.
+// fails that a fresh connection would have answered (verdict.ts), the status tells the truth (rows.ts), and no site is lost.
 import { writeFile } from 'node:fs/promises';
 import { makeHome } from '../daemon/bmuxd.ts';
 import { targetSocketEnv } from '../target-sockets/target-socket.ts';
@@ -8,7 +8,7 @@ import type { FarGateway } from './far-gateway.ts';
 import { startFarGateways } from './far-gateways.ts';
 import { pidsOf } from './growth.ts';
 import { Control } from './mishaps.ts';
-import { Rounds, type Place } from './rounds.ts';
+import { Rounds, type Site } from './rounds.ts';
 import { Steady } from './steady.ts';
 import { engineLogOf } from './result.ts';
 
@@ -63,20 +63,20 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
           async () => ((await far.held()) ?? 0) === 0,
         );
     });
-    const places: Place[] = [];
+    const sites: Site[] = [];
     for (const gateway of far.gateways) {
       const env = await targetSocketEnv(await control.now, gateway.target);
       const labels = new Set([gateway.target, gateway.label()]);
       const steady = new Steady({ targetSocketEnv: env });
-      places.push({ gateway, away: [], labels, targetSocketEnv: env, steady, asked: 0, failed: 0 });
+      sites.push({ gateway, away: [], labels, targetSocketEnv: env, steady, asked: 0, failed: 0 });
     }
     stops.push(() => {
-      report(places);
+      report(sites);
     });
     const running = new Rounds({
       far,
       control,
-      places,
+      sites,
       configure,
       engineLog: engineLogOf(home.env),
       controlRounds: Math.max(FIRST_CONTROL, Math.ceil(rounds / (CONTROL_RESTARTS + 1))),
@@ -97,8 +97,8 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
   }
 }
 
-function report(places: readonly Place[]): void {
-  for (const { gateway, asked, failed, away } of places) {
+function report(sites: readonly Site[]): void {
+  for (const { gateway, asked, failed, away } of sites) {
     if (asked <= REPORTED) continue;
     const text = `${asked} requests, ${failed} failed while it was away, started again ${away.length} times`;
     process.stderr.write(`${gateway.target}: ${text}\n`);

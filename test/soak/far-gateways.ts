@@ -1,6 +1,6 @@
 // Five targets whose gateways can be started again: the real ones where the real programs are, embedded ones elsewhere.
 import {
-  canCountPlaces,
+  canCountConnections,
   hasSshAgent,
   learn,
   placesHeld,
@@ -46,7 +46,7 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
     } else {
       const server = await startServer();
       stops.push(() => server.stop());
-      if (canCountPlaces()) held.push(() => placesHeld(server));
+      if (canCountConnections()) held.push(() => placesHeld(server));
       const made = await server.bmux(['new-session', '-n', SESSION]);
       if (made.status !== 0) throw new Error(`bmux new-session: ${made.stderr}`);
       const sessions = await learn(server, ['list-sessions']);
@@ -87,7 +87,7 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
       relays: relay === undefined ? '"disabled"' : JSON.stringify([relay.url]),
       env,
       held: async () => {
-        if (realBmux() !== undefined && !canCountPlaces()) return undefined;
+        if (realBmux() !== undefined && !canCountConnections()) return undefined;
         const counts = await Promise.all(held.map((count) => count()));
         return counts.reduce((sum, count) => sum + count, 0);
       },

@@ -22,7 +22,7 @@ const FIRST_RESTART = 2;
 const FEW_ROUNDS = 5;
 /** A gateway stays away for so long at most, ms; every other one comes back at once. */
 const AWAY_MS = 4000;
-/** Rounds after which everything stands still for a moment and places are counted. */
+/** Rounds after which everything stands still for a moment and sites are counted. */
 const COUNT_ROUNDS = 60;
 /** The real bmux asks every target in one round of so many. */
 const BMUX_ROUNDS = 10;
@@ -36,7 +36,7 @@ const TURNS: readonly Way[] = [
   'target socket, once',
 ];
 
-export interface Place {
+export interface Site {
   readonly gateway: FarGateway;
   readonly away: Away[];
   /** What texts of the daemon call it, or have called it. */
@@ -50,7 +50,7 @@ export interface Place {
 export interface World {
   readonly far: FarGateways;
   readonly control: Control;
-  readonly places: readonly Place[];
+  readonly sites: readonly Site[];
   readonly configure: () => Promise<void>;
   readonly engineLog: string;
   /** Control is started again once in so many rounds. */
@@ -74,7 +74,7 @@ export class Rounds {
     this.#askedSince = performance.now();
     while (this.#round < last && this.#wrong.length === 0) {
       this.#round += 1;
-      for (const place of this.#world.places) this.#askAll(place);
+      for (const site of this.#world.sites) this.#askAll(site);
       this.#mishaps();
       this.#track(this.#lookAtRows());
       await setTimeout(ROUND_MS);
@@ -88,7 +88,7 @@ export class Rounds {
 
   /** Nobody asks any more. */
   async quiet(): Promise<void> {
-    await Promise.all(this.#world.places.map(({ steady }) => steady.leave()));
+    await Promise.all(this.#world.sites.map(({ steady }) => steady.leave()));
     await Promise.all(this.#under);
   }
 
@@ -101,67 +101,67 @@ export class Rounds {
     this.#under.add(tracked);
   }
 
-  #askAll(place: Place): void {
-    this.#track(this.#ask(place, TURNS[this.#round % TURNS.length] ?? 'target socket'));
-    const isReal = place.gateway.sessions !== undefined;
-    if (isReal && this.#round % BMUX_ROUNDS === 1) this.#track(this.#ask(place, 'real bmux'));
-    this.#track(this.#stay(place));
+  #askAll(site: Site): void {
+    this.#track(this.#ask(site, TURNS[this.#round % TURNS.length] ?? 'target socket'));
+    const isReal = site.gateway.sessions !== undefined;
+    if (isReal && this.#round % BMUX_ROUNDS === 1) this.#track(this.#ask(site, 'real bmux'));
+    this.#track(this.#stay(site));
   }
 
-  async #ask(place: Place, way: Way): Promise<void> {
+  async #ask(site: Site, way: Way): Promise<void> {
     const since = performance.now();
-    place.asked += 1;
+    site.asked += 1;
     let limitMs = LIMIT_MS;
     const granted = (): void => {
       limitMs = LIVE_LIMIT_MS;
     };
     try {
-      await WAYS[way]({ bmuxd: this.#world.control.clients, ...place, granted });
+      await WAYS[way]({ bmuxd: this.#world.control.clients, ...site, granted });
     } catch (error) {
-      await this.#judge(place, { way, error, since, limitMs });
+      await this.#judge(site, { way, error, since, limitMs });
     }
   }
 
-  async #stay(place: Place): Promise<void> {
-    const lost = await place.steady.ping();
+  async #stay(site: Site): Promise<void> {
+    const lost = await site.steady.ping();
     if (lost !== undefined)
-      await this.#judge(place, { way: 'a client that stays', limitMs: LIVE_LIMIT_MS, ...lost });
+      await this.#judge(site, { way: 'a client that stays', limitMs: LIVE_LIMIT_MS, ...lost });
   }
 
-  async #judge(place: Place, failed: Pick<Failed, 'way' | 'error' | 'since' | 'limitMs'>): Promise<void> {
-    const { gateway, away, labels } = place;
+  async #judge(site: Site, failed: Pick<Failed, 'way' | 'error' | 'since' | 'limitMs'>): Promise<void> {
+    const { gateway, away, labels } = site;
     const { control, engineLog } = this.#world;
     const { target } = gateway;
     await judge({ ...failed, target, away, labels, until: performance.now() }, control, engineLog);
-    place.failed += 1;
+    site.failed += 1;
   }
 
   #mishaps(): void {
-    const { places, control, configure, controlRounds } = this.#world;
+    const { sites, control, configure, controlRounds } = this.#world;
     const isFirst = this.#round === FIRST_RESTART;
-    const place = places[isFirst ? 0 : Math.floor(Math.random() * places.length)];
+    const site = sites[isFirst ? 0 : Math.floor(Math.random() * sites.length)];
     const due = isFirst || (this.#round > FEW_ROUNDS && Math.random() < 1 / RESTART_ROUNDS);
     const awayMs = isFirst || Math.random() < 0.5 ? 0 : Math.random() * AWAY_MS;
     const moved = (): Promise<void> => {
-      place?.labels.add(place.gateway.label());
+      site?.labels.add(site.gateway.label());
       return configure();
     };
-    if (due && place?.away.every(({ to }) => to < Infinity) === true)
-      this.#track(restartGateway(place.gateway, place.away, control, moved, awayMs));
+    if (due && site?.away.every(({ to }) => to < Infinity) === true)
+      this.#track(restartGateway(site.gateway, site.away, control, moved, awayMs));
     if (this.#round % controlRounds === 0) this.#track(control.restart());
   }
 
   async #lookAtRows(): Promise<void> {
-    const { control, places } = this.#world;
+    const { control, sites } = this.#world;
     const status = await control.ask((bmuxd) => bmuxd.status());
-    const shown = places.map(({ gateway: { target }, away }) => ({ target, away }));
+    const shown = sites.map(({ gateway: { target }, away }) => ({ target, away }));
     const wrong = wrongRows(status, shown, this.#askedSince);
     if (wrong.length > 0) throw new Error(wrong.join('\n'));
   }
 
   /** Nobody asks: no stream, a row for each target and no more, and servers hold what the status says, and no more. */
   async #noneLeaked(): Promise<void> {
-    const { control, far, places } = this.#world;
+    const { control, far, sites } = this.#world;
     const bmuxd = await control.now;
     const settled = async (what: string, path: string, is: (status: Status) => boolean): Promise<void> => {
       await waitFor(what, async () => is(await bmuxd.status()), QUIET_MS).catch(async (error: unknown) => {
@@ -171,7 +171,7 @@ export class Rounds {
     await settled('all streams to be over', '/v1/streams', ({ streams }) => streams === 0);
     await settled('one engine, and one row for each target', '/v1/status', ({ engines, upstreams }) => {
       const targets = new Set(upstreams.map(({ target }) => target));
-      return engines.length === 1 && upstreams.length === targets.size && targets.size <= places.length;
+      return engines.length === 1 && upstreams.length === targets.size && targets.size <= sites.length;
     });
     await waitFor('the servers to hold what we know of', async () => {
       const held = await far.held();

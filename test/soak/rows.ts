@@ -3,7 +3,7 @@ import type { Status } from '../../daemon/api/answers.ts';
 import type { Away } from './mishaps.ts';
 
 /** `warmth.max_connections`: at no moment do so many streams live here that more are held. */
-const MAX_PLACES = 16;
+const MAX_CONNECTIONS = 16;
 /** ms after its gateway's return that a way may be shown as failing: somebody asks once a second, and may wait for what was there before. */
 const FAILING_MS = 12_000;
 /** ms that a former way may be shown: QUIC needs 30 s to give up a stream that lives there. */
@@ -33,8 +33,8 @@ export function wrongRows(
     const found: string[] = [];
     if (isBack && failing.length > 0) found.push('failing, although its gateway is back');
     if (rows.length > (1 + former) * engines.length) found.push('former ways');
-    if (rows.reduce((sum, { connections }) => sum + connections, 0) > MAX_PLACES)
-      found.push('too many places');
+    if (rows.reduce((sum, { connections }) => sum + connections, 0) > MAX_CONNECTIONS)
+      found.push('too many connections');
     return found.map((what) => `${target}: ${what}: ${JSON.stringify(rows)}`);
   });
 }

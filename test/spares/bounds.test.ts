@@ -62,7 +62,7 @@ t.test('drop and close leave nothing, and what is being made is ended on arrival
 
 t.test('the number of keys is bounded', async (t) => {
   const rig = new SparesRig();
-  rig.places = 1000;
+  rig.connections = 1000;
   rig.max = 1;
   for (let turn = 0; turn < 100; turn += 1) await rig.warm(String(turn));
   t.equal(rig.open, 64);

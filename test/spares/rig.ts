@@ -19,7 +19,7 @@ export class SparesRig {
   roundTripMs = 50;
   max = 4;
   ttlMs = 60_000;
-  places = 64;
+  connections = 64;
   /** Makings begun. */
   made = 0;
   /** Makings that are under way, and the most that there were. */
@@ -31,7 +31,7 @@ export class SparesRig {
   answering = false;
   readonly spares = new Spares<Line>({
     ttlMs: () => this.ttlMs,
-    mayHold: () => this.open + this.making < this.places,
+    mayHold: () => this.open + this.making < this.connections,
     end: (stream) => {
       if (this.ended.includes(stream)) throw new Error('ended twice');
       this.ended.push(stream);

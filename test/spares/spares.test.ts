@@ -48,9 +48,9 @@ t.test('never more than the bound, and none where it is 0', async (t) => {
   rig.spares.close();
 });
 
-t.test('a taken one is replaced at once, as far as the places of the server go', async (t) => {
+t.test('a taken one is replaced at once, as far as the connections of the server go', async (t) => {
   const rig = new SparesRig();
-  rig.places = 3;
+  rig.connections = 3;
   await rig.warm();
   t.equal(rig.spares.count('prod'), 2);
   t.ok((await rig.take()).line);
@@ -68,9 +68,9 @@ t.test('a taken one is replaced at once, as far as the places of the server go',
   rig.spares.close();
 });
 
-t.test('several that are made at once keep to the places together', async (t) => {
+t.test('several that are made at once keep to the connections together', async (t) => {
   const rig = new SparesRig();
-  rig.places = 3;
+  rig.connections = 3;
   for (const key of ['a', 'b']) rig.spares.used(rig.factory(key, 'one server'), 200, 50);
   t.equal(rig.making, 3);
   await rig.clock.advance(300);

@@ -24,7 +24,7 @@ async function start(
 }
 
 const nothingHeld = (server: Embedded): Promise<void> =>
-  waitFor('the places to come back', async () => (await server.status()).connections === 0);
+  waitFor('the connections to come back', async () => (await server.status()).connections === 0);
 
 const shared = await start(t, 30_000);
 

@@ -166,7 +166,7 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   await client.hello();
   await client.ping();
   t.equal((await second.status()).server?.hellos, 1, 'the very next client');
-  t.match(await bmuxd.reached(), [
+  t.match(await bmuxd.upstreams(), [
     { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
   ]);
   const named = new Set((await eventsOf(bmuxd)).map(({ target }) => target));
@@ -175,7 +175,7 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   for (const { target } of streams) named.add(target);
   t.strictSame([...named], ['bmux://home'], 'one name for it everywhere');
   await client.close();
-  t.equal((await bmuxd.reached()).length, 1, "the former host is nobody's");
+  t.equal((await bmuxd.upstreams()).length, 1, "the former host is nobody's");
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
 });
 
@@ -191,7 +191,7 @@ t.test(
       const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
       const client = new TestClient(stream, { epoch: info.epoch });
       await client.ping();
-      const rows = await bmuxd.reached();
+      const rows = await bmuxd.upstreams();
       t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
       t.equal(rows.length, 1);
       await client.close();

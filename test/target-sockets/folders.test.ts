@@ -198,7 +198,7 @@ t.test(
     await greeted(targetSocketPath(bmuxd, 'one'));
     await embedded.command({ do: 'drop-iroh-connections' });
     await waitFor('the connections to be lost', async () =>
-      (await bmuxd.reached()).every(({ warm }) => !warm),
+      (await bmuxd.upstreams()).every(({ warm }) => !warm),
     );
     await greeted(targetSocketPath(bmuxd, 'one'));
     await greeted(targetSocketPath(bmuxd, 'two'));

@@ -49,7 +49,7 @@ t.test('control is killed, and another takes over, while clients connect', async
   await load.more(20);
   await load.stop();
   t.same(load.failures, [], `none of ${String(load.served)} clients refused or lost`);
-  await waitFor('all places to be free', () => server.connections() === 0);
+  await waitFor('all connections to be free', () => server.connections() === 0);
   t.equal((await current.status()).streams, 0);
 
   const stopped = await current.bmuxd(['stop']);

@@ -1,11 +1,11 @@
-// The unmodified bmux through target sockets, over every remote way: what it prints, what a person sees, and that the server's places come back.
+// The unmodified bmux through target sockets, over every remote way: what it prints, what a person sees, and that the server's connections come back.
 import { spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { bmuxOrThrow } from '../real/server.ts';
 import {
-  canCountPlaces,
+  canCountConnections,
   placesHeld,
   realBmux,
   run,
@@ -27,7 +27,7 @@ const bmux = (env: Env, ...args: string[]): Promise<Ran> => run(bmuxOrThrow(), a
 
 async function freed(t: Test, server: RealServer, bmuxd: Bmuxd): Promise<void> {
   await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
-  if (!canCountPlaces()) return t.comment('ss not found: places not counted');
+  if (!canCountConnections()) return t.comment('ss not found: connections not counted');
   await waitFor('the server to hold no more than our spares', async () => {
     const held = await placesHeld(server);
     const { upstreams } = await bmuxd.status();

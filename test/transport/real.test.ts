@@ -11,7 +11,7 @@ import { SystemRoots } from '../../daemon/transport/tls/roots.ts';
 import { authenticate } from '../../daemon/transport/ssh-auth/authenticate.ts';
 import { TlsContexts } from '../../daemon/transport/tls/tls.ts';
 import {
-  canCountPlaces,
+  canCountConnections,
   hasSshAgent,
   placesHeld,
   realBmux,
@@ -45,11 +45,11 @@ async function hellos(): Promise<Record<'none' | 'zstd', Conversation>> {
   };
 }
 
-async function freed(t: Test, server: RealServer, places = 0): Promise<void> {
-  if (!canCountPlaces()) return t.comment('ss not found: places not counted');
+async function freed(t: Test, server: RealServer, connections = 0): Promise<void> {
+  if (!canCountConnections()) return t.comment('ss not found: connections not counted');
   await waitFor(
-    `the server to hold ${String(places)} places`,
-    async () => (await placesHeld(server)) === places,
+    `the server to hold ${String(connections)} connections`,
+    async () => (await placesHeld(server)) === connections,
   );
 }
 

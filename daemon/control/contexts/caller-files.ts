@@ -5,7 +5,7 @@ import type { ServerMeta } from '../../policy/meta-format.ts';
 import { metaForPolicy } from '../../policy/server-meta.ts';
 import { loadPrincipalId } from '../../target/principal.ts';
 import { asFailure } from '../../errors/fail.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
+import type { Principal } from '../../engine-protocol/plan.ts';
 
 export class CallerFiles {
   readonly #metas = new CachedFiles<ServerMeta | undefined>();
@@ -17,7 +17,7 @@ export class CallerFiles {
   }
 
   /** A principal that cannot be had is raised by the engine when it is needed: last of all (spec/behaviour.md §9). Never rejects. */
-  async principal(paths: BmuxPaths): Promise<Plan['principal']> {
+  async principal(paths: BmuxPaths): Promise<Principal> {
     try {
       return { id: await this.#principals.get(paths.principalId, () => loadPrincipalId({ paths })) };
     } catch (error) {

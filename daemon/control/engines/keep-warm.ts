@@ -55,7 +55,7 @@ export class KeepWarm {
       try {
         const made = await plan(target);
         // As a name that nobody knows leads to the local server: it needs no warmth, and the name is a mistake to be told.
-        const { route, warnings } = made.target;
+        const { route, warnings } = made.destination;
         this.#complain(target, warnings);
         if (route.transport === 'local') continue;
         if (which(made)) tell({ type: 'warm', plan: made });
@@ -77,6 +77,6 @@ export class KeepWarm {
 }
 
 /** An agent may ask a person to confirm the use of a key: not every 15 s. */
-function isSilent({ target: { route } }: Plan): boolean {
+function isSilent({ destination: { route } }: Plan): boolean {
   return route.transport !== 'iroh' || !route.sshAuth;
 }

@@ -51,7 +51,7 @@ export function upgradeHandler(options: UpgradeOptions): UpgradeHandler {
     const requestId = options.nextRequestId();
     try {
       const plan = await planOf(message, socket, requestId);
-      log.debug({ requestId, target: plan.target.label, warnings: plan.warnings }, 'request');
+      log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       if (socket.destroyed) return;
       await sender.send(plan, socket, takeRead(socket, head));
     } catch (error) {

@@ -3,6 +3,7 @@ import { Deadline } from '../../base/async/deadline.ts';
 import { applyPolicy } from '../../policy/policy.ts';
 import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts';
 import { asFailure, fail, warned } from '../../errors/fail.ts';
+import { addressOf } from '../../engine-protocol/address.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { StreamRequest } from '../../api/request.ts';
 import type { Settings } from '../../config/settings/table.ts';
@@ -67,16 +68,21 @@ export async function planStream(
   if (deadline.remaining() <= 0)
     throw fail('out_of_time', { ms: target.connectTimeoutMs, step: 'finding the target' });
   return {
-    requestId,
-    context: view.context,
-    target,
+    destination: {
+      ...target,
+      address: addressOf(target.route),
+      context: view.context,
+      runtime: { name: paths.runtimeName, socket: paths.serverSocket },
+    },
+    client: {
+      requestId,
+      name: request.clientName ?? DEFAULT_CLIENT_NAME,
+      principal,
+      ...(request.contract === undefined ? {} : { contract: request.contract }),
+      ifRunning: request.ifRunning ?? false,
+      warnings,
+    },
     budgetMs: deadline.remaining(),
-    clientName: request.clientName ?? DEFAULT_CLIENT_NAME,
-    principal,
-    ...(request.contract === undefined ? {} : { contract: request.contract }),
-    ifRunning: request.ifRunning ?? false,
-    warnings,
-    runtime: { name: paths.runtimeName, socket: paths.serverSocket },
   };
 }
 

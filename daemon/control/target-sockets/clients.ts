@@ -1,6 +1,6 @@
 // A context that has target sockets: whose environment counts for them, and which agents.
 import { agrees, type Reads } from '../../config/bmux/reads.ts';
-import type { ResolvedTarget } from '../../engine-protocol/plan.ts';
+import type { Destination } from '../../engine-protocol/plan.ts';
 import type { CallerEnv, EnvName, StreamRequest } from '../../api/request.ts';
 import { contextInputs } from '../contexts/context-key.ts';
 import type { KnownContext } from './client-file.ts';
@@ -70,7 +70,7 @@ export function toRemember({ asked, inline }: Served, folder: string): KnownCont
 }
 
 /** The target with every agent that may do for it: the engine takes the first that answers. */
-export function withAgents(target: ResolvedTarget, [, ...earlier]: readonly string[]): ResolvedTarget {
+export function withAgents(target: Destination, [, ...earlier]: readonly string[]): Destination {
   const { route } = target;
   if (route.transport !== 'iroh' || route.agentSocket === undefined || earlier.length === 0) return target;
   return { ...target, route: { ...route, earlierAgents: earlier } };

@@ -94,7 +94,12 @@ export class TargetSocketReconciler {
 
   /** The plan of one target, without policies: for what the daemon does by itself. */
   async planFor(request: StreamRequest): Promise<Plan> {
-    return (await this.#make({ asking: this.#askingOf(request), agents: [] }, request.target ?? '')).plan;
+    const wanted: StreamRequest = {
+      ...requestOf(this.#askingOf(request)),
+      target: request.target ?? '',
+      policy: false,
+    };
+    return planStream(wanted, 'bmuxd', this.#options, () => this.#abort.signal);
   }
 
   /** True when one of the environments with this key that agree has target sockets: its files must stay watched. */
@@ -238,14 +243,16 @@ export class TargetSocketReconciler {
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
-  async #make({ asking, agents }: Asked, target: string): Promise<Pick<TargetSocketSpec, 'plan' | 'order'>> {
+  async #make(
+    { asking, agents }: Asked,
+    target: string,
+  ): Promise<Pick<TargetSocketSpec, 'destination' | 'principal' | 'order'>> {
     this.#made += 1;
     const order = this.#made;
     const request: StreamRequest = { ...requestOf(asking), target, policy: false };
-    const id = `target socket-${order.toString(36)}`;
-    const plan = await planStream(request, id, this.#options, () => this.#abort.signal);
-    const way = withAgents(plan.target, agents);
-    return { order, plan: { ...plan, target: way, budgetMs: way.connectTimeoutMs } };
+    const id = `target-socket-${order.toString(36)}`;
+    const { destination, client } = await planStream(request, id, this.#options, () => this.#abort.signal);
+    return { order, destination: withAgents(destination, agents), principal: client.principal };
   }
 
   #askingOf({ env, cwd, slot }: StreamRequest): Asking {

@@ -9,7 +9,7 @@ import type { BrokerEvent } from '../../api/answers.ts';
 import type { ToEngine } from '../../engine-protocol/messages.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
+import type { Destination, Principal } from '../../engine-protocol/plan.ts';
 import { clearFolders, removeFolders, makeTargetSocketFolder, type TargetSocketFolder } from './folder.ts';
 
 /** What a target socket is for. */
@@ -19,7 +19,9 @@ export interface TargetSocketSpec {
   /** Folder of the context's target sockets: `{bmuxd dir}/targets` or `{bmuxd dir}/targets-{context}`. */
   readonly parent: string;
   /** Made anew at each change of config. */
-  readonly plan: Plan;
+  readonly destination: Destination;
+  /** Of the context: for what the engine asks the server by itself. */
+  readonly principal: Principal;
   /** When the making of the plan began, among those of its target socket: an older one never replaces a newer one, however late it is ready. */
   readonly order: number;
 }
@@ -32,7 +34,8 @@ interface TargetSocket {
   readonly folder: TargetSocketFolder;
   /** Of the folder; only where it does not hold the user back. */
   readonly watcher: FSWatcher | undefined;
-  plan: Plan;
+  destination: Destination;
+  principal: Principal;
   order: number;
 }
 
@@ -84,7 +87,10 @@ export class TargetSockets {
   }
 
   /** The same for a target socket that is there; without `made` the engine, which waits for an answer, is told the plan that it has. */
-  async renew(id: string, made?: Pick<TargetSocketSpec, 'plan' | 'order'>): Promise<void> {
+  async renew(
+    id: string,
+    made?: Pick<TargetSocketSpec, 'destination' | 'principal' | 'order'>,
+  ): Promise<void> {
     await this.#inTurn(() => {
       const known = this.#targetSockets.get(id);
       if (known !== undefined) this.#renew(known, made ?? known);
@@ -151,9 +157,13 @@ export class TargetSockets {
     this.leave();
   }
 
-  #renew(targetSocket: TargetSocket, { plan, order }: Pick<TargetSocketSpec, 'plan' | 'order'>): void {
+  #renew(
+    targetSocket: TargetSocket,
+    { destination, principal, order }: Pick<TargetSocketSpec, 'destination' | 'principal' | 'order'>,
+  ): void {
     if (order >= targetSocket.order) {
-      targetSocket.plan = plan;
+      targetSocket.destination = destination;
+      targetSocket.principal = principal;
       targetSocket.order = order;
     }
     this.#tell(targetSocket, undefined);
@@ -169,19 +179,29 @@ export class TargetSockets {
   }
 
   async #open(id: string, spec: TargetSocketSpec): Promise<TargetSocket> {
-    const { target, parent, plan, order } = spec;
+    const { target, parent, destination, principal, order } = spec;
     const server = createServer();
     let told: ChildProcess | undefined;
     const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
       bindWithoutListen(server, path);
-      told = await this.#heard({ id, plan, server }, path).catch((error: unknown) => {
+      told = await this.#heard({ id, destination, principal, server }, path).catch((error: unknown) => {
         // It has the socket, and may come to it later.
         this.#send({ type: 'close target socket', targetSocket: id });
         throw error;
       });
     });
     this.#warnOf(target, folder.setAside);
-    const targetSocket = { id, target, parent, plan, order, server, folder, watcher: this.#watch(folder) };
+    const targetSocket = {
+      id,
+      target,
+      parent,
+      destination,
+      principal,
+      order,
+      server,
+      folder,
+      watcher: this.#watch(folder),
+    };
     this.#targetSockets.set(id, targetSocket);
     // An engine that came meanwhile was told of the target sockets that there were.
     if (this.#engine !== told) this.#tell(targetSocket, server);
@@ -211,7 +231,7 @@ export class TargetSockets {
 
   /** Resolves with the engine that listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
   async #heard(
-    targetSocket: Pick<TargetSocket, 'id' | 'plan' | 'server'>,
+    targetSocket: Pick<TargetSocket, 'id' | 'destination' | 'principal' | 'server'>,
     path: string,
   ): Promise<ChildProcess> {
     let until = Infinity;
@@ -246,8 +266,11 @@ export class TargetSockets {
   }
 
   /** `server`: where the engine does not know the socket yet. */
-  #tell({ id, plan }: Pick<TargetSocket, 'id' | 'plan'>, server: Server | undefined): void {
-    this.#send({ type: 'target socket', targetSocket: id, plan }, server);
+  #tell(
+    { id, destination, principal }: Pick<TargetSocket, 'id' | 'destination' | 'principal'>,
+    server: Server | undefined,
+  ): void {
+    this.#send({ type: 'target socket', targetSocket: id, destination, principal }, server);
   }
 
   #send(message: ToEngine, server?: Server): void {

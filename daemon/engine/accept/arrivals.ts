@@ -6,7 +6,7 @@ import { adopt } from '../../sockets/accepted-socket.ts';
 import type { OneFromEngine, HandedOver, ToEngine } from '../../engine-protocol/messages.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { httpClient } from './client.ts';
 import { acceptedFrom, withRenewal, type Accepted } from './target-socket-client.ts';
 
@@ -28,7 +28,7 @@ export class Arrivals {
     const { add, send, log } = this.#options;
     const { handoff } = message;
     const { plan, givenUp } = budgeted(message);
-    const { requestId } = plan;
+    const { requestId } = plan.client;
     const socket = adopt(handle);
     const head = Buffer.from(message.head, 'base64');
     const settled = (): void => {
@@ -47,7 +47,7 @@ export class Arrivals {
   }
 
   /** A client of a target socket: it speaks the server's protocol from its first byte, and nothing of it has been read. */
-  greet(plan: Plan, socket: Socket, renew: () => Promise<Plan | undefined>): void {
+  greet(plan: Plan, socket: Socket, renew: () => Promise<Destination | undefined>): void {
     acceptedFrom(socket, plan, Buffer.alloc(0)).then(
       (asked) => {
         if (asked !== undefined) this.#options.add(withRenewal(asked, renew));

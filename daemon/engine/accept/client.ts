@@ -38,7 +38,7 @@ export function httpClient({ plan, settled, ...base }: HttpClientOptions): Accep
     },
     refused: (failure) => {
       settled();
-      refuse(socket, { ...failure.data, warnings: warningsOf(plan) }, plan.requestId);
+      refuse(socket, { ...failure.data, warnings: warningsOf(plan) }, plan.client.requestId);
     },
   };
 }

@@ -2,11 +2,10 @@
 import type { Socket } from 'node:net';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
-import { addressOf } from '../../engine-protocol/address.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { classOf } from '../../errors/error-class.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
 import { readFirstFrame } from './first-frame.ts';
 import { openByDetection, openStream, openTransport, type OpenDeps } from '../upstream/open.ts';
@@ -43,9 +42,12 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
         client: helloClient(socket, rest, first),
         plan: {
           ...plan,
-          clientName,
-          principal: { id: principalId },
-          contract: { epoch, revisions, capabilities: [...capabilities] },
+          client: {
+            ...plan.client,
+            name: clientName,
+            principal: { id: principalId },
+            contract: { epoch, revisions, capabilities: [...capabilities] },
+          },
         },
       };
     }
@@ -64,23 +66,23 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
  * The same, tried once more when control knows another way by then; all within one budget (spec/behaviour.md §9). Where a share link leads is
  * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
  */
-export function withRenewal(asked: Accepted, renew: () => Promise<Plan | undefined>): Accepted {
+export function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefined>): Accepted {
   const { open = openStream } = asked;
   return {
     ...asked,
     open: async (first, deps, signal, leadsTo) => {
       const deadline = new Deadline(first.budgetMs);
-      const { link, route } = first.target;
+      const { link, route } = first.destination;
       const isWarm = deps.transports.isWarm(route);
-      const ready = isWarm || deps.spares.count(addressOf(route)) > 0;
-      const renewed = (ms: number): Promise<Plan | undefined> =>
+      const ready = isWarm || deps.spares.count(first.destination.address) > 0;
+      const renewed = (ms: number): Promise<Destination | undefined> =>
         inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
       // Half of the time at most: the way that is known may be the right one.
       const known = link !== undefined && !ready ? await renewed(deadline.remaining() / 2) : undefined;
       // A warm way may be gone: then there must be time for where the link leads by now.
       const halved = link !== undefined && isWarm;
       const budgetMs = Math.max(1, deadline.remaining() / (halved ? 2 : 1));
-      const plan = { ...first, target: known?.target ?? first.target, budgetMs };
+      const plan = { ...first, destination: known ?? first.destination, budgetMs };
       if (known !== undefined) leadsTo(plan);
       try {
         return await open(plan, deps, signal, leadsTo);
@@ -91,9 +93,9 @@ export function withRenewal(asked: Accepted, renew: () => Promise<Plan | undefin
         // Asked also when no time is left for it: the next client has the answer.
         const fresh = await renewed(deadline.remaining());
         const left = deadline.remaining();
-        const leads = fresh !== undefined && addressOf(fresh.target.route) !== addressOf(plan.target.route);
+        const leads = fresh !== undefined && fresh.address !== plan.destination.address;
         if (left === 0 || !(leads || cut)) throw error;
-        const other = { ...plan, target: leads ? fresh.target : plan.target, budgetMs: left };
+        const other = { ...plan, destination: leads ? fresh : plan.destination, budgetMs: left };
         leadsTo(other);
         return open(other, deps, signal, leadsTo);
       }
@@ -109,10 +111,10 @@ async function openRaw(
   signal: AbortSignal,
 ): Promise<Opened> {
   const deadline = new Deadline(plan.budgetMs);
-  let candidate = deps.protocolCache.get(addressOf(plan.target.route));
+  let candidate = deps.protocolCache.get(plan.destination.address);
   if (candidate === undefined) {
-    const { contract: _, ...asking } = plan;
-    const found = await openByDetection(asking, deps, signal);
+    const { contract: _, ...client } = plan.client;
+    const found = await openByDetection({ ...plan, client }, deps, signal);
     deps.transports.end(endGracefully(found.stream));
     candidate = found.candidate;
   }

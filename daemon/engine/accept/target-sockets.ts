@@ -5,24 +5,25 @@ import type { Logger } from '../../base/log.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { Plan, Route } from '../../engine-protocol/plan.ts';
+import type { Destination, Plan, Principal, Route } from '../../engine-protocol/plan.ts';
 
 interface TargetSocket {
-  plan: Plan;
+  destination: Destination;
+  principal: Principal;
   server: Server;
   /** Who waits for a renewed plan. */
-  readonly waiting: ((plan: Plan | undefined) => void)[];
+  readonly waiting: ((destination: Destination | undefined) => void)[];
 }
 
 export interface TargetSocketsOptions {
   /** `renew` asks control for a plan that leads somewhere; undefined when it has none in time. */
-  readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Plan | undefined>) => void;
+  readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Destination | undefined>) => void;
   /** Tells control that the plan of a target socket led nowhere; false when there is no control that could know another. */
   readonly stale: (id: string) => boolean;
   /** The plan of a target socket was replaced. */
-  readonly renewed: (before: Plan, now: Plan) => void;
+  readonly renewed: (before: Destination, now: Destination) => void;
   /** No target socket leads where this plan led any more: its target leads elsewhere, or is gone. */
-  readonly left: (plan: Plan) => void;
+  readonly left: (destination: Destination) => void;
   readonly log: Logger;
 }
 
@@ -41,33 +42,49 @@ export class TargetSockets {
   }
 
   /** A new target socket, a renewed plan, or a target socket whose socket was made anew. */
-  open(id: string, plan: Plan, server: Server | undefined): void {
+  open(
+    id: string,
+    { destination, principal }: { readonly destination: Destination; readonly principal: Principal },
+    server: Server | undefined,
+  ): void {
     const known = this.#targetSockets.get(id);
     if (known !== undefined) {
-      const before = known.plan;
-      known.plan = plan;
-      this.#options.renewed(before, plan);
+      const before = known.destination;
+      known.destination = destination;
+      known.principal = principal;
+      this.#options.renewed(before, destination);
       this.#tellIfLeft(before);
     }
-    for (const tell of known?.waiting.splice(0) ?? []) tell(plan);
+    for (const tell of known?.waiting.splice(0) ?? []) tell(destination);
     if (server === undefined) return;
     if (known !== undefined) this.#closeLater(known.server);
-    const targetSocket: TargetSocket = known ?? { plan, server, waiting: [] };
+    const targetSocket: TargetSocket = known ?? { destination, principal, server, waiting: [] };
     targetSocket.server = server;
     this.#targetSockets.set(id, targetSocket);
     server.on('connection', (socket) => {
       const adopted = adopt(socket);
       if (adopted === undefined) return;
       this.#accepted += 1;
-      this.#options.serve(
-        { ...targetSocket.plan, requestId: `${targetSocket.plan.requestId}-${this.#accepted.toString(36)}` },
-        adopted,
-        () => this.#renewed(id, targetSocket),
-      );
+      this.#options.serve(this.#planFor(targetSocket), adopted, () => this.#renewed(id, targetSocket));
     });
     server.on('error', (error) => {
       this.#options.log.warn({ targetSocket: id, err: error.message }, 'target socket');
     });
+  }
+
+  /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
+  #planFor({ destination, principal }: TargetSocket): Plan {
+    return {
+      destination,
+      client: {
+        requestId: `t${process.pid.toString(36)}-${this.#accepted.toString(36)}`,
+        name: 'bmuxd',
+        principal,
+        ifRunning: false,
+        warnings: [],
+      },
+      budgetMs: destination.connectTimeoutMs,
+    };
   }
 
   /** Whom the kernel has queued for the old socket, or is just connecting, is accepted yet: a close would cut them. */
@@ -75,11 +92,11 @@ export class TargetSockets {
     setTimeout(() => server.close(), LIMITS.takenOverMs).unref();
   }
 
-  #renewed(id: string, targetSocket: TargetSocket): Promise<Plan | undefined> {
+  #renewed(id: string, targetSocket: TargetSocket): Promise<Destination | undefined> {
     return new Promise((resolve) => {
-      const tell = (plan: Plan | undefined): void => {
+      const tell = (destination: Destination | undefined): void => {
         answeredInTime();
-        resolve(plan);
+        resolve(destination);
       };
       const answeredInTime = onSilence(LIMITS.renewMs, () => {
         const at = targetSocket.waiting.indexOf(tell);
@@ -96,16 +113,16 @@ export class TargetSockets {
   /** Asks for new plans of the target sockets to which a share link led over `route`; false when there is none, or no control to ask. */
   ask(route: Route): boolean {
     const there = [...this.#targetSockets].filter(
-      ([, { plan }]) => plan.target.link !== undefined && addressOf(plan.target.route) === addressOf(route),
+      ([, { destination }]) => destination.link !== undefined && destination.address === addressOf(route),
     );
     return there.map(([id]) => this.#options.stale(id)).includes(true);
   }
 
   /** Its target is gone. */
   close(id: string): void {
-    const plan = this.#targetSockets.get(id)?.plan;
+    const destination = this.#targetSockets.get(id)?.destination;
     this.#close(id);
-    if (plan !== undefined) this.#tellIfLeft(plan);
+    if (destination !== undefined) this.#tellIfLeft(destination);
   }
 
   /** Nobody is to come any more. */
@@ -118,11 +135,8 @@ export class TargetSockets {
     this.#targetSockets.delete(id);
   }
 
-  #tellIfLeft(plan: Plan): void {
-    const address = addressOf(plan.target.route);
-    const others = [...this.#targetSockets.values()].map((targetSocket) =>
-      addressOf(targetSocket.plan.target.route),
-    );
-    if (!others.includes(address)) this.#options.left(plan);
+  #tellIfLeft(left: Destination): void {
+    const addresses = [...this.#targetSockets.values()].map(({ destination }) => destination.address);
+    if (!addresses.includes(left.address)) this.#options.left(left);
   }
 }

@@ -37,9 +37,9 @@ export interface OpenDeps {
 
 /** Opens the stream of `plan` within its budget. Rejects with the failure that the user should read. */
 export async function openStream(plan: Plan, deps: OpenDeps, signal: AbortSignal): Promise<Opened> {
-  const { route } = plan.target;
+  const { route } = plan.destination;
   const address = addressOf(route);
-  const epoch = plan.contract?.epoch ?? deps.protocolCache.get(address)?.epoch;
+  const epoch = plan.client.contract?.epoch ?? deps.protocolCache.get(address)?.epoch;
   // A local server is no round trip away: nothing is gained by promising for it.
   const greeting = route.transport === 'local' || epoch === undefined ? undefined : greetingOf(plan, epoch);
   if (greeting === undefined) return openByDetection(plan, deps, signal);
@@ -67,7 +67,7 @@ function openOnSpare(
     throw asFailure(signal.reason);
   }
   const { epoch } = candidate;
-  const remembered = deps.helloCache.get(addressOf(plan.target.route), greeting)?.roundTripMs ?? 0;
+  const remembered = deps.helloCache.get(plan.destination.address, greeting)?.roundTripMs ?? 0;
   const aheadMs = pending === undefined ? 0 : performance.now() - pending.since;
   const stream = optimistic(plan, deps, {
     inner: spare.stream,
@@ -88,21 +88,22 @@ function optimistic(
   deps: OpenDeps,
   options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'expected' | 'answerMs' | 'onConfirmed'>,
 ): OptimisticStream {
-  const { target, requestId } = plan;
-  const address = addressOf(target.route);
+  const { destination } = plan;
+  const { requestId } = plan.client;
+  const address = destination.address;
   return new OptimisticStream({
     ...options,
-    label: target.label,
+    label: destination.label,
     onFailed: (failure) => {
       deps.helloCache.forget(address);
       deps.spares.drop(address);
       deps.upstreams.broken(plan, failure.data);
-      const said = { target: askedFor(target), requestId, code: failure.code, detail: failure.message };
+      const said = { target: askedFor(destination), requestId, code: failure.code, detail: failure.message };
       deps.log.warn({ ...said, address }, 'optimistic open failed');
       deps.event({ type: 'optimistic open failed', ...said });
     },
     // The request itself is over by now; what is asked again has a budget of its own.
-    reopen: (gone) => openByDetection({ ...plan, budgetMs: target.connectTimeoutMs }, deps, gone),
+    reopen: (gone) => openByDetection({ ...plan, budgetMs: destination.connectTimeoutMs }, deps, gone),
     end: (ending) => {
       deps.transports.end(endGracefully(ending, LIMITS.endMs));
     },
@@ -110,23 +111,23 @@ function optimistic(
 }
 
 /** ms that a promised answer may take: what it took before says how long that is, and never longer than a Hello that is waited for. */
-function answerMs({ target }: Plan, roundTripMs: number): number {
-  return Math.min(target.connectTimeoutMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs));
+function answerMs({ destination }: Plan, roundTripMs: number): number {
+  return Math.min(destination.connectTimeoutMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs));
 }
 
 /** The Hello of this plan in one epoch; undefined when there is no principal for it. */
 function greetingOf(plan: Plan, epoch: Epoch): Greeting | undefined {
-  if ('failure' in plan.principal) return undefined;
+  if ('failure' in plan.client.principal) return undefined;
   const usual = defaultContract(epoch);
-  const asked = plan.contract?.epoch === epoch ? plan.contract : undefined;
+  const asked = plan.client.contract?.epoch === epoch ? plan.client.contract : undefined;
   return {
     contract: {
       epoch,
       revisions: asked?.revisions ?? usual.revisions,
       capabilities: asked?.capabilities ?? usual.capabilities,
     },
-    clientName: plan.clientName,
-    principalId: plan.principal.id,
+    clientName: plan.client.name,
+    principalId: plan.client.principal.id,
   };
 }
 
@@ -138,7 +139,7 @@ async function openOptimistic(
   deps: OpenDeps,
   signal: AbortSignal,
 ): Promise<Opened> {
-  const address = addressOf(plan.target.route);
+  const address = plan.destination.address;
   const since = performance.now();
   const { stream: inner, warm } = await openTransport(
     plan,
@@ -174,18 +175,18 @@ export function openByDetection(
 }
 
 async function detectFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?: Stage): Promise<Opened> {
-  const { target } = plan;
-  const { route, label } = target;
+  const { destination } = plan;
+  const { route, label } = destination;
   const address = addressOf(route);
   const deadline = new Deadline(plan.budgetMs);
-  const wanted = plan.contract?.epoch;
+  const wanted = plan.client.contract?.epoch;
   const known = deps.protocolCache.get(address);
   const since = performance.now();
   let warm = true;
   let won: Detected;
   try {
     won = await detectProtocol({
-      stages: only === undefined ? stagesFor(target, known, wanted) : [only],
+      stages: only === undefined ? stagesFor(destination, known, wanted) : [only],
       wanted,
       deadline,
       signal,
@@ -195,7 +196,7 @@ async function detectFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?:
       },
       subject: {
         label,
-        runtime: plan.runtime,
+        runtime: plan.destination.runtime,
         mayWantAuth: route.transport === 'iroh' && !route.sshAuth,
       },
       open: async (candidate, attemptSignal) => {
@@ -212,7 +213,7 @@ async function detectFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?:
     });
   } catch (error) {
     // What was promised for this server so far is promised no more, unless it was the caller's own doing.
-    const own = error instanceof Incompatible || 'failure' in plan.principal || signal.aborted;
+    const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
     if (!own && only === undefined) {
       deps.helloCache.forget(address);
       // A full server hangs up: what is held there for nobody is not to stand in the way of who tries again.
@@ -223,7 +224,10 @@ async function detectFor(plan: Plan, deps: OpenDeps, signal: AbortSignal, only?:
   const { candidate, negotiated, elapsedMs } = won;
   deps.upstreams.answered(plan, elapsedMs);
   deps.protocolCache.record(address, candidate);
-  deps.log.debug({ requestId: plan.requestId, address, ...candidate, helloMs: elapsedMs }, 'hello answered');
+  deps.log.debug(
+    { requestId: plan.client.requestId, address, ...candidate, helloMs: elapsedMs },
+    'hello answered',
+  );
   const greeting = greetingOf(plan, candidate.epoch);
   if (greeting !== undefined && route.transport !== 'local') {
     deps.helloCache.store(address, greeting, { candidate, negotiated, roundTripMs: elapsedMs });
@@ -240,7 +244,7 @@ export async function openTransport(
   deps: Pick<OpenDeps, 'transports' | 'connections' | 'spares'>,
   signal: AbortSignal,
 ): Promise<OpenedTransport> {
-  const { route, label, link } = plan.target;
+  const { route, label, link } = plan.destination;
   const address = addressOf(route);
   const dialled = deps.connections.dial(address);
   deps.spares.makeRoom(address);
@@ -257,6 +261,8 @@ export async function openTransport(
 function helloFor(plan: Plan, candidate: Candidate, deadline: Deadline): HelloOptions {
   const greeting = greetingOf(plan, candidate.epoch);
   if (greeting === undefined)
-    throw 'failure' in plan.principal ? revive(plan.principal.failure) : new Error('no principal');
+    throw 'failure' in plan.client.principal
+      ? revive(plan.client.principal.failure)
+      : new Error('no principal');
   return { epoch: candidate.epoch, ...greeting, timeoutMs: deadline.remaining() };
 }

@@ -2,7 +2,6 @@
 import type { Duplex } from 'node:stream';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
-import { addressOf } from '../../engine-protocol/address.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import type { Negotiated } from '../../hello/handshake.ts';
 import { greetingKey, type Greeting } from '../../hello/hello-cache.ts';
@@ -91,19 +90,19 @@ export class UpstreamSpares {
   }
 
   /** What the gateway is verified against now; undefined where nothing is, or can be. */
-  async #trustOf({ target }: Plan): Promise<string | undefined> {
-    if (target.route.transport !== 'tls') return undefined;
+  async #trustOf({ destination }: Plan): Promise<string | undefined> {
+    if (destination.route.transport !== 'tls') return undefined;
     // Whoever dials says what is wrong with it.
-    return this.#options.trustOf(target.route, target.label).catch(() => undefined);
+    return this.#options.trustOf(destination.route, destination.label).catch(() => undefined);
   }
 
   /** A target that is to be kept warm: what was kept for another way to it, or under a trust that has changed, expires like any other. */
   review(plan: Plan): void {
     this.#trustOf(plan).then(
       (trust) => {
-        const newest = this.#newest.get(askedFor(plan.target));
+        const newest = this.#newest.get(askedFor(plan.destination));
         const current = trust !== undefined && newest?.startsWith(trustKey(plan, trust)) === true;
-        if (!current) this.#newest.delete(askedFor(plan.target));
+        if (!current) this.#newest.delete(askedFor(plan.destination));
       },
       (error: unknown) => {
         this.#options.log('trust not known', { err: textOf(error) });
@@ -112,9 +111,10 @@ export class UpstreamSpares {
   }
 
   /** True when nothing needs to be done for this target's spares: there are some, or none are wanted at this round trip (ms). */
-  areKept({ target }: Plan, roundTripMs: number): boolean {
-    const wanted = this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(target, roundTripMs) > 0;
-    return !wanted || this.#spares.has(addressOf(target.route));
+  areKept({ destination }: Plan, roundTripMs: number): boolean {
+    const wanted =
+      this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(destination, roundTripMs) > 0;
+    return !wanted || this.#spares.has(destination.address);
   }
 
   count(address: string): number {
@@ -151,23 +151,23 @@ export class UpstreamSpares {
   /** Notes a use of the target, of this key. */
   #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
     const factory = this.#recipe(plan, greeting, trust);
-    if (this.#isKeptWarm(plan.target)) this.#newest.set(askedFor(plan.target), factory.key);
+    if (this.#isKeptWarm(plan.destination)) this.#newest.set(askedFor(plan.destination), factory.key);
     return factory;
   }
 
-  #isKeptWarm(target: Plan['target']): boolean {
+  #isKeptWarm(target: Plan['destination']): boolean {
     return targetSettings(this.#options.settings(), target).warm === true;
   }
 
   #recipe(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
-    const { target } = plan;
-    const address = addressOf(target.route);
+    const { destination } = plan;
+    const address = destination.address;
     const key = spareKey(plan, greeting, trust);
     return {
       key,
       address,
-      keep: () => this.#isKeptWarm(target) && this.#newest.get(askedFor(target)) === key,
-      max: (roundTripMs) => this.#maxFor(target, roundTripMs),
+      keep: () => this.#isKeptWarm(destination) && this.#newest.get(askedFor(destination)) === key,
+      max: (roundTripMs) => this.#maxFor(destination, roundTripMs),
       make: async (signal) => {
         const candidate = this.#options.candidateOf(address);
         // A client of the old epoch would be given a stream on which another Hello was said than its own.
@@ -180,8 +180,11 @@ export class UpstreamSpares {
           .open(
             {
               ...plan,
-              contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
-              budgetMs: target.connectTimeoutMs,
+              client: {
+                ...plan.client,
+                contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
+              },
+              budgetMs: destination.connectTimeoutMs,
             },
             candidate,
             signal,
@@ -197,7 +200,7 @@ export class UpstreamSpares {
     };
   }
 
-  #maxFor(target: Plan['target'], roundTripMs: number): number {
+  #maxFor(target: Plan['destination'], roundTripMs: number): number {
     const { spares = 'auto', warm } = targetSettings(this.#options.settings(), target);
     if (spares !== 'auto') return spares;
     return warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
@@ -223,10 +226,10 @@ function asSpare(stream: Duplex, candidate: Candidate, negotiated: Negotiated): 
 
 /** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */
 function spareKey(plan: Plan, greeting: Greeting, trust: string): string {
-  return `${trustKey(plan, trust)}${greetingKey(addressOf(plan.target.route), greeting)}`;
+  return `${trustKey(plan, trust)}${greetingKey(plan.destination.address, greeting)}`;
 }
 
 /** What the keys of all spares of one way under one trust begin with. */
 function trustKey(plan: Plan, trust: string): string {
-  return `${JSON.stringify(plan.target.route)}|${trust}|`;
+  return `${JSON.stringify(plan.destination.route)}|${trust}|`;
 }

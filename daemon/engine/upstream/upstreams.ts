@@ -5,7 +5,7 @@ import type { Candidate } from '../../hello/candidates.ts';
 import type { Connections } from './connections.ts';
 import type { UpstreamRow } from '../../api/answers.ts';
 import { classOf } from '../../errors/error-class.ts';
-import { askedFor, type Plan, type Route } from '../../engine-protocol/plan.ts';
+import { askedFor, type Destination, type Plan, type Route } from '../../engine-protocol/plan.ts';
 
 interface Known {
   route: Route;
@@ -16,7 +16,7 @@ interface Known {
   lastError: UpstreamRow['lastError'];
   /** First of the failures in a row. */
   failingSinceMs: number | undefined;
-  reachedAtMs: number | undefined;
+  lastStreamMs: number | undefined;
   /** ms from Hello to answer. */
   helloMs: number | undefined;
   /** Streams that are being opened. */
@@ -84,21 +84,21 @@ export class Upstreams {
 
   /** It needs no visit: a connection to it is up or being made, or it has answered and has the spares that it is to have. */
   isWell(plan: Plan): boolean {
-    const { route } = plan.target;
+    const { route } = plan.destination;
     const known = this.#known.get(addressOf(route));
     if ((known?.opening ?? 0) > 0) return true;
     if (route.transport === 'iroh') return this.#options.warmSinceMs(route) !== undefined;
-    if (known?.reachedAtMs === undefined || known.failingSinceMs !== undefined) return false;
+    if (known?.lastStreamMs === undefined || known.failingSinceMs !== undefined) return false;
     return this.#options.sparesAreKept(plan, known.helloMs ?? 0);
   }
 
   succeeded(plan: Plan, candidate: Candidate): void {
-    const known = this.#touch(plan);
+    const known = this.#touch(plan.destination);
     known.left = false;
     known.candidate = candidate;
-    known.reachedAtMs = Date.now();
+    known.lastStreamMs = Date.now();
     known.failingSinceMs = undefined;
-    this.#supersede(known, plan.context);
+    this.#supersede(known, plan.destination.context);
   }
 
   /** The link leads elsewhere now: where it led before goes, once nothing of ours is there. Nobody tells of that who has no target socket. */
@@ -109,7 +109,7 @@ export class Upstreams {
   }
 
   failed(plan: Plan, failure: FailureData): void {
-    this.#fail(this.#touch(plan), failure);
+    this.#fail(this.#touch(plan.destination), failure);
   }
 
   /** A stream that had been promised: whether the server fails, the next one shows. */
@@ -145,26 +145,25 @@ export class Upstreams {
   }
 
   /** What led there leads elsewhere by now: nothing is known of that yet, and the former server is nobody's any more. */
-  moved(before: Plan, now: Plan): void {
-    const address = addressOf(now.target.route);
-    if (addressOf(before.target.route) !== address) {
+  moved(before: Destination, now: Destination): void {
+    if (before.address !== now.address) {
       if (this.left(before)) this.#touch(now).left = false;
       return;
     }
     // Its context may be called otherwise since the config has changed.
-    const contexts = this.#known.get(address)?.contexts;
+    const contexts = this.#known.get(now.address)?.contexts;
     if (contexts?.delete(before.context) === true) contexts.add(now.context);
   }
 
   /** What led there is gone: the server is nobody's any more. False when another target was the last that led there. */
-  left({ target, context }: Plan): boolean {
-    const known = this.#known.get(addressOf(target.route));
-    return known?.target === askedFor(target) && leave(known, context);
+  left(destination: Destination): boolean {
+    const known = this.#known.get(destination.address);
+    return known?.target === askedFor(destination) && leave(known, destination.context);
   }
 
   /** Runs `work`, which opens a stream: until it is over the server counts as being connected to. */
   async opening<T>(plan: Plan, work: () => Promise<T>): Promise<T> {
-    const known = this.#touch(plan);
+    const known = this.#touch(plan.destination);
     known.opening += 1;
     try {
       return await work();
@@ -193,7 +192,7 @@ export class Upstreams {
         ...known.candidate,
         state: this.#stateOf(known, warm),
         ...(known.failingSinceMs === undefined ? {} : { failingSinceMs: known.failingSinceMs }),
-        ...(known.reachedAtMs === undefined ? {} : { reachedAtMs: known.reachedAtMs }),
+        ...(known.lastStreamMs === undefined ? {} : { lastStreamMs: known.lastStreamMs }),
         ...(trip === undefined ? {} : { roundTripMs: Math.round(trip * 10) / 10 }),
         spares: spares(address),
         connections: connections.held(address),
@@ -222,33 +221,33 @@ export class Upstreams {
 
   /** What is known of a server that somebody has come to: nothing new leads there by that. */
   #of(plan: Plan): Known {
-    return this.#known.get(addressOf(plan.target.route)) ?? this.#touch(plan);
+    return this.#known.get(plan.destination.address) ?? this.#touch(plan.destination);
   }
 
   /** Somebody comes to a server. Of one that was left that may be a request which began before: only an answer from there says that it is not left. */
-  #touch(plan: Plan): Known {
-    const address = addressOf(plan.target.route);
+  #touch(destination: Destination): Known {
+    const { address } = destination;
     const known: Known = this.#known.get(address) ?? {
-      route: plan.target.route,
-      target: askedFor(plan.target),
+      route: destination.route,
+      target: askedFor(destination),
       contexts: new Set(),
       candidate: undefined,
       lastError: undefined,
       failingSinceMs: undefined,
-      reachedAtMs: undefined,
+      lastStreamMs: undefined,
       helloMs: undefined,
       opening: 0,
       link: undefined,
       left: false,
     };
-    if (known.target !== askedFor(plan.target)) known.contexts.clear();
-    known.target = askedFor(plan.target);
-    known.contexts.delete(plan.context);
-    known.contexts.add(plan.context);
+    if (known.target !== askedFor(destination)) known.contexts.clear();
+    known.target = askedFor(destination);
+    known.contexts.delete(destination.context);
+    known.contexts.add(destination.context);
     const [longestAgo] = known.contexts;
     if (known.contexts.size > MAX_CONTEXTS && longestAgo !== undefined) known.contexts.delete(longestAgo);
-    known.route = plan.target.route;
-    known.link = plan.target.link;
+    known.route = destination.route;
+    known.link = destination.link;
     this.#known.delete(address);
     this.#known.set(address, known);
     const [oldest] = this.#known.keys();

@@ -1,5 +1,4 @@
 // Makes targets warm before anybody asks, as control says: a stream is opened and ended, so that the next one finds everything ready.
-import { addressOf } from '../../engine-protocol/address.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -18,7 +17,7 @@ export class WarmUps {
   /** Told again and again: what is warm, or has been reached and looks after its spares, is left alone. */
   start(plan: Plan): void {
     const { upstreams, spares, transports, log } = this.#deps;
-    const address = addressOf(plan.target.route);
+    const address = plan.destination.address;
     spares.review(plan);
     if (upstreams.isWell(plan) || this.#under.get(address)?.signal.aborted === false) return;
     const left = new AbortController();
@@ -33,7 +32,7 @@ export class WarmUps {
           if (left.signal.aborted) return;
           const failure = asFailure(error);
           upstreams.failed(plan, failure.data);
-          log.info({ target: askedFor(plan.target), code: failure.code }, 'could not be warmed');
+          log.info({ target: askedFor(plan.destination), code: failure.code }, 'could not be warmed');
         },
       )
       .finally(() => {

@@ -280,9 +280,11 @@ t.test('a name that leads elsewhere in another context hides nothing', async (t)
     const { stream } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
     stream.end();
     stream.resume();
-    await waitFor('it to be idle', async () => (await bmuxd.reached()).every(({ streams }) => streams === 0));
+    await waitFor('it to be idle', async () =>
+      (await bmuxd.upstreams()).every(({ streams }) => streams === 0),
+    );
   };
-  const rows = async (): Promise<string[]> => (await bmuxd.reached()).map(({ address }) => address);
+  const rows = async (): Promise<string[]> => (await bmuxd.upstreams()).map(({ address }) => address);
   await reach(bmuxd.env, 'bmux://host');
   await reach(there, 'bmux://host');
   t.same(await rows(), shown);
