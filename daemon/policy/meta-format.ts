@@ -1,5 +1,5 @@
 // The JSON of server-meta.json, to the byte what the real server writes and as strict as it reads (spec/behaviour.md §2, §9).
-import { strictUtf8 } from './read-bounded.ts';
+import { strictUtf8 } from '../base/files/read-bounded.ts';
 
 /** What a running server says about itself in `server-meta.json`. */
 export interface ServerMeta {

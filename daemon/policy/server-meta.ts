@@ -8,7 +8,7 @@ import { quoted } from '../base/quote.ts';
 import { fail } from '../errors/fail.ts';
 import { buildIdOf } from './build-id.ts';
 import { decodeServerMeta, encodeServerMeta, type ServerMeta } from './meta-format.ts';
-import { readBounded } from './read-bounded.ts';
+import { readBounded } from '../base/files/read-bounded.ts';
 
 export { buildIdOf } from './build-id.ts';
 export type { ServerMeta } from './meta-format.ts';

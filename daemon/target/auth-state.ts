@@ -1,6 +1,6 @@
 // auth-state.json: the token with which the control plane is asked. Never logged, never in a text.
 import { errnoOf } from '../base/failure.ts';
-import { readBounded, strictUtf8 } from '../policy/read-bounded.ts';
+import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
 
 /**

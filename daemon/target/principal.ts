@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { Deadline } from '../base/async/deadline.ts';
 import type { BmuxPaths } from '../base/paths.ts';
-import { readBounded, strictUtf8 } from '../policy/read-bounded.ts';
+import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
 import { parseUuid } from './uuid.ts';
 

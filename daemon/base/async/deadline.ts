@@ -93,3 +93,14 @@ export function inTime<T>(
     else signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
+
+/** Waits for `work` at most `ms`, whatever becomes of it. Resolves with whether it settled in time; never rejects. */
+export async function settledWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
+  const late = new Error('late');
+  try {
+    await inTime(work, ms, () => late);
+    return true;
+  } catch (error) {
+    return error !== late;
+  }
+}

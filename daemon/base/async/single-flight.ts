@@ -1,0 +1,54 @@
+// Work that several want at the same time is done once.
+
+/** Runs of the same key that overlap are one run: all callers share its result. */
+export class SingleFlight<K, T> {
+  readonly #running = new Map<K, Promise<T>>();
+
+  /** The result of the run of `key` that is under way, or of a new one. Rejects as `work` does. */
+  run(key: K, work: () => Promise<T>): Promise<T> {
+    const running = this.#running.get(key);
+    if (running !== undefined) return running;
+    const run = work().finally(() => {
+      if (this.#running.get(key) === run) this.#running.delete(key);
+    });
+    this.#running.set(key, run);
+    return run;
+  }
+}
+
+/**
+ * Brings something up to date: one run at a time. Whoever asks during a run gets one more run after it, however many ask: the run under way
+ * may have looked before the change.
+ */
+export class Refresh {
+  readonly #work: () => Promise<void>;
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+  }
+
+  /** Resolves when a run that began after this call has ended. Rejects as that run does. */
+  request(): Promise<void> {
+    if (this.#running === undefined) return this.#start();
+    this.#next ??= this.#running.then(
+      () => this.#startNext(),
+      () => this.#startNext(),
+    );
+    return this.#next;
+  }
+
+  #startNext(): Promise<void> {
+    this.#next = undefined;
+    return this.#start();
+  }
+
+  #start(): Promise<void> {
+    const run = this.#work().finally(() => {
+      if (this.#running === run) this.#running = undefined;
+    });
+    this.#running = run;
+    return run;
+  }
+}

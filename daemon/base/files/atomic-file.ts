@@ -1,0 +1,16 @@
+// Small files of our own: replaced in one step, so that a reader sees the old content or the new one, never a part.
+import { mkdir, rename, unlink, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** Writes `text` to `path` by way of a temporary file beside it. The folder is made with mode 0700, the file has mode 0600. */
+export async function writeAtomic(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${String(process.pid)}.tmp`;
+  try {
+    await writeFile(temporary, text, { mode: 0o600 });
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+}

@@ -1,0 +1,100 @@
+// The small mechanisms of waiting: sleep, single flight, refresh, serial queue, and a bounded wait.
+import t from 'tap';
+import { settledWithin } from '../../../daemon/base/async/deadline.ts';
+import { SerialQueue } from '../../../daemon/base/async/serial-queue.ts';
+import { Refresh, SingleFlight } from '../../../daemon/base/async/single-flight.ts';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
+
+/** A promise with its ends in hand. */
+function deferred<T>(): {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+} {
+  let resolve: (value: T) => void = () => undefined;
+  let reject: (error: Error) => void = () => undefined;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
+
+t.test('sleep ends with its signal', async (t) => {
+  await sleep(1);
+  const abort = new AbortController();
+  const sleeping = sleep(60_000, abort.signal);
+  abort.abort(new Error('enough'));
+  await t.rejects(sleeping, { message: 'enough' });
+  await t.rejects(sleep(60_000, abort.signal), { message: 'enough' }, 'one that has aborted before');
+});
+
+t.test('a single flight is shared by key, and gone when it has landed', async (t) => {
+  const flights = new SingleFlight<string, number>();
+  const first = deferred<number>();
+  let runs = 0;
+  const work = (): Promise<number> => {
+    runs += 1;
+    return first.promise;
+  };
+  const both = [flights.run('a', work), flights.run('a', work)];
+  const other = flights.run('b', () => Promise.resolve(3));
+  first.resolve(7);
+  t.same(await Promise.all([...both, other]), [7, 7, 3]);
+  t.equal(runs, 1);
+  await t.rejects(
+    flights.run('a', () => Promise.reject(new Error('no'))),
+    { message: 'no' },
+  );
+  t.equal(await flights.run('a', () => Promise.resolve(8)), 8, 'a failure is not kept');
+});
+
+t.test('a refresh runs once more for all who ask during a run', async (t) => {
+  const runs: ReturnType<typeof deferred<void>>[] = [];
+  const refresh = new Refresh(() => {
+    const run = deferred<void>();
+    runs.push(run);
+    return run.promise;
+  });
+  const first = refresh.request();
+  const second = refresh.request();
+  const third = refresh.request();
+  t.equal(runs.length, 1);
+  runs[0]?.reject(new Error('broken'));
+  await t.rejects(first, { message: 'broken' });
+  await sleep(1);
+  t.equal(runs.length, 2, 'one for both');
+  runs[1]?.resolve();
+  await Promise.all([second, third]);
+  const fourth = refresh.request();
+  t.equal(runs.length, 3);
+  runs[2]?.resolve();
+  await fourth;
+});
+
+t.test('a serial queue keeps the order, also after a failure', async (t) => {
+  const queue = new SerialQueue();
+  const done: string[] = [];
+  const first = deferred<void>();
+  const a = queue.run(async () => {
+    await first.promise;
+    done.push('a');
+    throw new Error('a failed');
+  });
+  const b = queue.run(() => {
+    done.push('b');
+    return Promise.resolve(2);
+  });
+  await sleep(1);
+  t.same(done, []);
+  first.resolve();
+  await t.rejects(a, { message: 'a failed' });
+  t.equal(await b, 2);
+  t.same(done, ['a', 'b']);
+});
+
+t.test('whether something settles in time', async (t) => {
+  t.equal(await settledWithin(Promise.resolve(), 1000), true);
+  t.equal(await settledWithin(Promise.reject(new Error('broken')), 1000), true, 'a failure is an end, too');
+  t.equal(await settledWithin(new Promise(() => undefined), 1), false);
+});

@@ -1,0 +1,34 @@
+// The bounded map.
+import t from 'tap';
+import { LruMap } from '../../daemon/base/lru-map.ts';
+
+t.test('the least recently used entry goes first', async (t) => {
+  const gone: [string, number][] = [];
+  const map = new LruMap<string, number>(2, (value, key) => gone.push([key, value]));
+  map.set('a', 1);
+  map.set('b', 2);
+  t.equal(map.get('a'), 1, 'a use');
+  map.set('c', 3);
+  t.same(gone, [['b', 2]]);
+  t.equal(map.peek('a'), 1, 'no use');
+  map.set('d', 4);
+  t.same(gone, [
+    ['b', 2],
+    ['a', 1],
+  ]);
+  map.set('c', 5);
+  t.same(
+    [...map],
+    [
+      ['d', 4],
+      ['c', 5],
+    ],
+  );
+  t.equal(map.delete('d'), true);
+  t.equal(map.delete('d'), false);
+  t.equal(map.size, 1);
+  t.same([...map.keys()], ['c']);
+  map.clear();
+  t.equal(map.has('c'), false);
+  t.equal(gone.length, 2, 'what is deleted is not evicted');
+});
