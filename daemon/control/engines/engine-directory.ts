@@ -230,7 +230,7 @@ export class EngineDirectory {
 }
 
 function isEngineStatus(body: unknown): body is EngineStatus {
-  return typeof body === 'object' && body !== null && 'engine' in body && 'reached' in body;
+  return typeof body === 'object' && body !== null && 'engine' in body && 'upstreams' in body;
 }
 
 function isStreamList(body: unknown): body is { readonly streams: readonly StreamRow[] } {
