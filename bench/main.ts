@@ -6,7 +6,7 @@ import { bulk } from './bulk.ts';
 import { command } from './command.ts';
 import { farAway } from './far-away.ts';
 import { firstAnswer } from './first-answer.ts';
-import { handOffs } from './handoffs.ts';
+import { streamRequests } from './stream-requests.ts';
 import { irohBulk } from './iroh-bulk.ts';
 import { keystroke } from './keystroke.ts';
 import { manyStreams } from './many-streams.ts';
@@ -18,7 +18,7 @@ const MEASURES: readonly Measure[] = [
   firstAnswer,
   command,
   farAway,
-  handOffs,
+  streamRequests,
   keystroke,
   bulk,
   irohBulk,

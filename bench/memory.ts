@@ -7,7 +7,7 @@ import { startRelay } from './peers.ts';
 import { startProgram } from './processes.ts';
 import { settledPss } from './pss.ts';
 import { hold, throughBroker } from './streams.ts';
-import { handOff, perSecond, upgradeWithPing } from './upgrade.ts';
+import { requestStream, perSecond, upgradeWithPing } from './upgrade.ts';
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 import { TestClient } from '../test/embedded/client.ts';
 import { readFile } from 'node:fs/promises';
@@ -153,10 +153,10 @@ async function afterHandOffs(bench: Bench): Promise<void> {
   (await connectUnix(far.socketPath)).destroy();
   const some = bench.amount(10_000, 500);
   const all = bench.amount(100_000, 3000);
-  await perSecond(some, 16, () => handOff(daemon, asked));
+  await perSecond(some, 16, () => requestStream(daemon, asked));
   const pids = await pidsOf(daemon);
   const before = await settledPss(pids);
-  await perSecond(all - some, 16, () => handOff(daemon, asked));
+  await perSecond(all - some, 16, () => requestStream(daemon, asked));
   bench.figure({
     what: `after ${String(all)} hand-offs`,
     unit: 'MB',

@@ -1,14 +1,14 @@
 // Starts the bench's own small programs, each a process that says one line of JSON when it is ready.
 import { fileURLToPath } from 'node:url';
 import { startChild, type Child } from '../test/real/index.ts';
-import type { BareHandoffOptions } from './process/bare-handoff.ts';
+import type { BareAcceptOptions } from './process/bare-accept.ts';
 import type { BulkServerOptions, BulkServerReady } from './process/bulk-server.ts';
 import type { DownloadOptions } from './process/download.ts';
 import type { PipelineRelayOptions } from './process/pipeline-relay.ts';
 import type { UdpRelayOptions, UdpRelayReady } from './process/udp-relay.ts';
 
 interface Programs {
-  readonly 'bare-handoff': { readonly options: BareHandoffOptions; readonly ready: object };
+  readonly 'bare-accept': { readonly options: BareAcceptOptions; readonly ready: object };
   readonly 'bulk-server': { readonly options: BulkServerOptions; readonly ready: BulkServerReady };
   readonly 'pipeline-relay': { readonly options: PipelineRelayOptions; readonly ready: object };
   readonly download: { readonly options: DownloadOptions; readonly ready: object };

@@ -1,4 +1,4 @@
-// The control socket as fast as a client can use it: the request and its first bytes in one write.
+// The streams socket as fast as a client can use it: the request and its first bytes in one write.
 import { connect, type Socket } from 'node:net';
 import { whitelisted } from '../daemon/api/caller-env.ts';
 import { asciiJson } from '../daemon/api/header.ts';
@@ -63,9 +63,9 @@ async function once(
   return ms ?? NaN;
 }
 
-/** Connect to the control socket, request and Ping in one write, first byte of the answer: ms. */
-export function handOff(daemon: Pick<Bmuxd, 'socketPath'>, asked: Buffer): Promise<number> {
-  return once(daemon.socketPath, asked, (all) => {
+/** Connect to the streams socket, request and Ping in one write, first byte of the answer: ms. */
+export function requestStream(daemon: Pick<Bmuxd, 'streamsPath'>, asked: Buffer): Promise<number> {
+  return once(daemon.streamsPath, asked, (all) => {
     const end = all.indexOf(HEAD_END);
     return end >= 0 && all.length > end + HEAD_END.length && all.toString('latin1', 0, 12) === 'HTTP/1.1 101';
   });

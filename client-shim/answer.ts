@@ -48,6 +48,12 @@ export function endIn({ rest }: Answer): Pick<StreamEnd, 'lost'> {
   return typeof lost === 'string' ? { lost } : {};
 }
 
+/** The fields of a JSON body; none when it is no object. */
+export function fieldsIn({ rest }: Answer): Readonly<Record<string, unknown>> {
+  const body = parsed(rest);
+  return typeof body === 'object' && body !== null ? { ...body } : {};
+}
+
 /** The failure that any other answer stands for. */
 export function refusalIn(answer: Answer, socketPath: string): Failure {
   if (answer.status === 204) return fail('nothing_there', {});

@@ -1,11 +1,12 @@
-// The client's side of the control socket: one HTTP upgrade written by hand, because a CLI pays for every module that it loads.
+// The client's side of the streams socket: one HTTP upgrade written by hand, because a CLI pays for every module that it loads.
 import { connect, type Socket } from 'node:net';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { fail } from '../daemon/errors/fail.ts';
+import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
 import { infoIn, readAnswer, refusalIn } from './answer.ts';
-import { isAnswering } from './probe.ts';
+import { accepts, Liveness } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
@@ -13,8 +14,11 @@ const MAX_ANSWER_BYTES = 256 * 1024;
 /** ms, the longest that a timer can wait: beyond it Node makes 1 ms of it. */
 const LONGEST_MS = 0x7fff_ffff;
 
-export interface Asked {
+export interface StreamQuestion {
+  /** Of the streams socket. */
   readonly socketPath: string;
+  /** Of the control socket: asked only when the streams socket is silent or not there. */
+  readonly controlSocket: string;
   /** JSON of the request, escaped to ASCII. */
   readonly request: string;
   /** ms for everything, retries included. The daemon's own limits are shorter; this one is against a daemon that forgot us. */
@@ -27,13 +31,16 @@ export interface Granted {
   readonly info: StreamInfo;
 }
 
-/** No answer came, and another try may get one: the daemon is just being replaced. `last` is what the user reads if none does. */
+/** No answer came, and another try may get one: a process is just being replaced. `last` is what the user reads if none does. */
 class Lost extends Error {
   readonly last: Error;
+  /** How long to go on trying, ms. */
+  readonly patienceMs: number;
 
-  constructor(last: Error) {
+  constructor(last: Error, patienceMs: number = LIMITS.replacedMs) {
     super(last.message);
     this.last = last;
+    this.patienceMs = patienceMs;
   }
 }
 
@@ -46,25 +53,25 @@ function now(): number {
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
  * `daemon_not_running` (at once), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
  */
-export async function askForStream(asked: Asked): Promise<Granted> {
-  const until = now() + asked.budgetMs;
+export async function askForStream(question: StreamQuestion): Promise<Granted> {
+  const until = now() + question.budgetMs;
   let lostAt: number | undefined;
   for (;;) {
     try {
-      return await once(asked, until - now(), lostAt !== undefined);
+      return await once(question, until - now(), lostAt !== undefined);
     } catch (error) {
       if (!(error instanceof Lost)) throw error;
       const at = now();
       lostAt ??= at;
-      if (at - lostAt > LIMITS.replacedMs || at > until) throw error.last;
-      await pause(LIMITS.retryMs, asked.signal);
+      if (at - lostAt > error.patienceMs || at > until) throw error.last;
+      await sleep(LIMITS.retryMs, question.signal);
     }
   }
 }
 
 /** One try. `again`: a daemon was there a moment ago, so that its absence is no answer yet. */
-function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
-  const { socketPath, request, signal } = asked;
+function once(question: StreamQuestion, ms: number, again: boolean): Promise<Granted> {
+  const { socketPath, controlSocket, request, signal } = question;
   return new Promise((resolve, reject) => {
     const socket = connect({ path: socketPath, allowHalfOpen: true });
     let bytes: Buffer = Buffer.alloc(0);
@@ -97,7 +104,21 @@ function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
     const onError = (error: NodeJS.ErrnoException): void => {
       // A daemon that is going may reset the connection with its answer still unread here.
       if (connected) onEnd();
-      else failed(unreachable(socketPath, error, again));
+      else notThere(error);
+    };
+    const notThere = (error: NodeJS.ErrnoException): void => {
+      const why = unreachable(socketPath, error, again);
+      if (again || !NOBODY.has(error.code)) {
+        failed(why);
+        return;
+      }
+      // A daemon that starts has its control socket first.
+      accepts(controlSocket).then(
+        (isThere) => {
+          failed(isThere ? starting(error) : why);
+        },
+        () => undefined,
+      );
     };
     const onEnd = (): void => {
       const answer = readAnswer(bytes);
@@ -129,20 +150,22 @@ function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
         failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer is too large' }));
       }
     };
-    // Silence is a long dial or a stuck daemon: a second socket tells.
+    // Silence is a long dial or a stuck process: a second connection tells.
     const ask = (): void => {
-      isAnswering(socketPath).then(
-        (answering) => {
+      liveness.look().then(
+        (state) => {
           if (over) return;
-          if (answering) silence = setTimeout(ask, LIMITS.silenceMs);
+          if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
+          else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
           else failed(fail('daemon_not_answering', { socket: socketPath }));
         },
         () => undefined,
       );
     };
+    const liveness = new Liveness(socketPath, controlSocket);
     const budget = setTimeout(
       () => {
-        failed(fail('out_of_time', { ms: Math.round(asked.budgetMs), step: 'bmuxd opened the stream' }));
+        failed(fail('out_of_time', { ms: Math.round(question.budgetMs), step: 'bmuxd opened the stream' }));
       },
       Math.min(LONGEST_MS, Math.max(1, ms)),
     );
@@ -155,6 +178,14 @@ function once(asked: Asked, ms: number, again: boolean): Promise<Granted> {
 
 function ignore(): void {
   // Only there to be taken off again.
+}
+
+/** What a connect says when nobody is there. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED']);
+
+/** The daemon is there, and its engine does not accept yet. */
+function starting(error: Error): Error {
+  return new Lost(fail('engine_unavailable', { why: 'it is starting' }, error), LIMITS.engineStartMs);
 }
 
 /** Why the socket could not be connected to. */
@@ -182,18 +213,4 @@ function unreachable(socket: string, error: NodeJS.ErrnoException, again: boolea
 
 function reasonOf(signal: AbortSignal | undefined): Error {
   return signal?.reason instanceof Error ? signal.reason : new Error('aborted');
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, ms);
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(reasonOf(signal));
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
 }

@@ -10,6 +10,7 @@ import { fail } from '../daemon/errors/fail.ts';
 import { asciiJson } from '../daemon/api/header.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/api/request-types.ts';
 import { askForStream } from './connect.ts';
+import { streamsSocketBeside } from '../daemon/base/paths.ts';
 import { controlSocketOf, workingDirectory } from './control-socket.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
@@ -41,7 +42,7 @@ export interface OpenStreamOptions {
   readonly cwd?: string;
   /** Environment; only a named whitelist of it is sent. Default the process's own. */
   readonly env?: Env;
-  /** Path of the control socket. Default: where `env` says. */
+  /** Path of the control socket; the streams socket is beside it. Default: where `env` says. */
   readonly socketPath?: string;
   /** ms for everything, retries included. Default 120 s. */
   readonly timeoutMs?: number;
@@ -84,8 +85,10 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     cwd: options.cwd ?? workingDirectory(),
     env: whitelisted(env),
   };
+  const controlSocket = options.socketPath ?? controlSocketOf(env);
   const { socket, info } = await askForStream({
-    socketPath: options.socketPath ?? controlSocketOf(env),
+    socketPath: streamsSocketBeside(controlSocket),
+    controlSocket,
     request: asciiJson(request),
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,

@@ -5,39 +5,77 @@ import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
 import type { StreamEnd } from '../daemon/api/answers.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { endIn, readAnswer } from './answer.ts';
+import { endIn, fieldsIn, readAnswer } from './answer.ts';
 
-/**
- * Whether anything is answered within `LIMITS.healthMs`, to a second question if not to the first: on a busy machine one answer may be late.
- * A daemon that is gone counts as answering: the first socket will hear of it.
- */
+/** What a health question got: the fields of the answer, nobody there, or no answer within `LIMITS.healthMs`. */
+type Health = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
+
+/** Whether anything is answered, to a second question if not to the first: on a busy machine one answer may be late. */
 export async function isAnswering(socketPath: string): Promise<boolean> {
-  return (await answers(socketPath)) || answers(socketPath);
+  return (await health(socketPath)) !== 'silent' || (await health(socketPath)) !== 'silent';
 }
 
-function answers(socketPath: string): Promise<boolean> {
+/** Tells a long dial from a process that does not answer, for one request. */
+export class Liveness {
+  readonly #streamsSocket: string;
+  readonly #controlSocket: string;
+  /** Date.now() of the request. */
+  readonly #askedAt = Date.now();
+  #generation: unknown;
+
+  constructor(streamsSocket: string, controlSocket: string) {
+    this.#streamsSocket = streamsSocket;
+    this.#controlSocket = controlSocket;
+  }
+
+  /**
+   * `replaced`: another engine accepts now, which was not there when the request was accepted; the one that has the request hangs or is gone.
+   * `silent`: neither the engine nor control answers.
+   */
+  async look(): Promise<'alive' | 'replaced' | 'silent'> {
+    const engine = await health(this.#streamsSocket);
+    if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? 'alive' : 'silent';
+    // The request's own connection will hear of it.
+    if (engine === 'nobody') return 'alive';
+    const { generation, sinceMs } = engine;
+    const before = this.#generation ?? generation;
+    this.#generation = generation;
+    const isLater = typeof sinceMs === 'number' && sinceMs > this.#askedAt;
+    return isLater || generation !== before ? 'replaced' : 'alive';
+  }
+}
+
+/** Whether somebody accepts connections there. */
+export async function accepts(socketPath: string): Promise<boolean> {
+  return (await health(socketPath)) !== 'nobody';
+}
+
+function health(socketPath: string): Promise<Health> {
   return new Promise((resolve) => {
     const socket = connect(socketPath);
-    const done = (answering: boolean): void => {
+    let bytes: Buffer = Buffer.alloc(0);
+    const done = (answer: Health): void => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(answering);
+      resolve(answer);
     };
     const timer = setTimeout(() => {
-      done(false);
+      done('silent');
     }, LIMITS.healthMs);
     socket.on('connect', () => {
       socket.write('GET /v1/health HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
     });
-    socket.on('data', () => {
-      done(true);
+    socket.on('data', (chunk) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      const answer = readAnswer(bytes);
+      if (answer?.complete === true) done(fieldsIn(answer));
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
       // EAGAIN: its queue of connections is full, since it accepts none; it has as long to do so as any other.
-      if (error.code !== 'EAGAIN') done(true);
+      if (error.code !== 'EAGAIN') done('nobody');
     });
     socket.on('end', () => {
-      done(true);
+      done({});
     });
   });
 }

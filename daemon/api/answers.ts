@@ -127,6 +127,16 @@ export interface Status {
   readonly problems: readonly StatusProblem[];
 }
 
+/** `GET /v1/health` on `streams.sock`: which engine accepts there. */
+export interface StreamsHealth {
+  readonly schema: typeof SCHEMA;
+  readonly generation: string;
+  readonly pid: number;
+  readonly version: string;
+  /** ms since the epoch. */
+  readonly sinceMs: number;
+}
+
 export interface Health {
   readonly schema: typeof SCHEMA;
   readonly state: 'ready' | 'degraded';

@@ -1,6 +1,6 @@
 // Where bmux and bmuxd keep their files: spec/behaviour.md §6 and design.md, "Where it lives".
 import { homedir, tmpdir, userInfo } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 
 /** An environment; values may be missing. */
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -130,11 +130,18 @@ export interface BmuxdPaths {
   /** The bmuxd dir, mode 0700. */
   readonly dir: string;
   readonly controlSocket: string;
+  /** Where streams are asked for: beside the control socket. */
+  readonly streamsSocket: string;
   /** Whoever answers here is the daemon of this dir, wherever its control socket is. */
   readonly instanceSocket: string;
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
+}
+
+/** The socket on which streams are asked for: in the folder of the control socket. */
+export function streamsSocketBeside(controlSocket: string): string {
+  return join(dirname(controlSocket), 'streams.sock');
 }
 
 /**
@@ -150,9 +157,11 @@ export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platfor
     (runtime !== undefined
       ? join(runtime, 'bmuxd')
       : join(temp, `bmuxd-${String(process.getuid?.() ?? userInfo().uid)}`));
+  const controlSocket = set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock');
   return {
     dir,
-    controlSocket: set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock'),
+    controlSocket,
+    streamsSocket: streamsSocketBeside(controlSocket),
     instanceSocket: join(dir, 'instance.sock'),
     enginesDir: join(dir, 'engines'),
     settings:

@@ -15,12 +15,13 @@ export interface ShutdownOptions {
   /** Removes the control socket, if it is ours. */
   readonly unbind: () => Promise<void>;
   readonly targetSockets: {
+    /** Keeps the paths: the engine goes on accepting there. */
     leave(): void;
     /** Takes every target socket away. */
     close(): Promise<void>;
-    /** Takes away what engines have left that are gone. */
-    clear(): Promise<void>;
   };
+  /** Takes away what engines have left that are gone. */
+  readonly clearTargetSockets: () => Promise<void>;
   readonly engines: {
     readonly living: readonly string[];
     halt(): void;
@@ -29,7 +30,7 @@ export interface ShutdownOptions {
     close(): void;
     kill(only?: readonly string[]): string[];
   };
-  readonly generations: { stopAll(): Promise<string[]>; empty(except: readonly string[]): Promise<boolean> };
+  readonly directory: { stopAll(): Promise<string[]>; empty(except: readonly string[]): Promise<boolean> };
   /** What watches files. */
   readonly watchers: readonly { close(): Promise<void> }[];
 }
@@ -80,14 +81,14 @@ export class Shutdown {
   }
 
   async #stopAll(): Promise<void> {
-    const { log, targetSockets, engines, generations } = this.#options;
+    const { log, targetSockets, engines, directory } = this.#options;
     log.info('bmuxd stops: every stream is ended');
     engines.halt();
     engines.killStarting();
     await this.#takeNoMore();
     await targetSockets.close();
     // One that does not even answer will not end its streams: those of ours are killed, others are left (and named) as they are.
-    const silent = await generations.stopAll();
+    const silent = await directory.stopAll();
     // And those of ours whose socket is not at its path just now.
     engines.stop();
     if (silent.length > 0) log.warn({ generations: silent }, 'engines that do not answer are not waited for');
@@ -98,7 +99,7 @@ export class Shutdown {
       log.warn({ generations: late }, 'engines that did not end in time were killed');
       await this.#allGone(LIMITS.engineAnswerMs, []);
     }
-    await targetSockets.clear();
+    await this.#options.clearTargetSockets();
     await this.close();
   }
 
@@ -112,10 +113,10 @@ export class Shutdown {
 
   /** Of an engine the socket goes first, then the process. */
   async #allGone(ms: number, except: readonly string[]): Promise<void> {
-    const { generations, engines } = this.#options;
+    const { directory, engines } = this.#options;
     const until = performance.now() + ms;
     const gone = async (): Promise<boolean> =>
-      (await generations.empty(except)) && engines.living.every((generation) => except.includes(generation));
+      (await directory.empty(except)) && engines.living.every((generation) => except.includes(generation));
     while (!(await gone()) && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }

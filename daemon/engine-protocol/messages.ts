@@ -1,46 +1,48 @@
-// The messages between control and engine on their channel. Additive only: an engine may be older than the control that it
-// meets later, and newer than the one that starts it, when the package was upgraded under that.
+// The messages between control and engine on their channel. Fields are only ever added: after an upgrade of the package a control of one
+// version may start an engine of the next.
 import type { BrokerEvent } from '../api/answers.ts';
-import type { Destination, Plan, Principal } from './plan.ts';
 import type { Settings } from '../config/settings/table.ts';
+import type { FailureData } from '../base/failure.ts';
+import type { Destination, Plan, Principal } from './plan.ts';
 
-/** What an engine gets to know at its start, in its argument. */
+/** What an engine is told first. It comes as a message: arguments of a process can be read by every user, and their size is limited. */
 export interface EngineStart {
   readonly generation: string;
   readonly version: string;
   readonly socketPath: string;
   readonly stateDir: string;
+  /** Where an engine whose control process is gone finds the next one. */
+  readonly controlSocket: string;
   readonly settings: Settings;
-  /** Control reads `together`. */
-  readonly together?: true;
 }
 
-/** What comes with a client's socket. */
-export interface HandedOver {
-  readonly handoff: number;
-  /** Its budget counts from `sentAt` on. */
-  readonly plan: Plan;
-  /** What was read of the socket already, base64. */
-  readonly head: string;
-  /** The system's monotonic clock, ms (process.hrtime): it is the same in both processes, and goes on while one of them is stopped. */
-  readonly sentAt: number;
+/** What the engine accepts on a listening socket. */
+export type ListenFor =
+  /** Requests for streams, over HTTP. */
+  | { readonly kind: 'streams' }
+  /** Clients that speak bmux's own protocol to one destination. */
+  | ({ readonly kind: 'target'; readonly targetSocket: string } & TargetSocketPlan);
+
+/** Where the clients of a target socket go. */
+export interface TargetSocketPlan {
+  readonly destination: Destination;
+  /** Of the context: for what the engine asks the server by itself. */
+  readonly principal: Principal;
 }
 
 /** Control to engine. */
 export type ToEngine =
-  /** A client of the control socket. Comes with its socket. */
-  | ({ readonly type: 'stream' } & HandedOver)
-  /** A target socket to accept on; comes with the listening handle when it is new. Without one it renews the plan. */
-  | {
-      readonly type: 'target socket';
-      readonly targetSocket: string;
-      readonly destination: Destination;
-      readonly principal: Principal;
-    }
+  | { readonly type: 'start'; readonly start: EngineStart }
+  /** A socket to accept on; comes with the listening handle. Answered by `listening`. */
+  | { readonly type: 'listen'; readonly id: number; readonly socket: ListenFor }
+  /** A target socket leads there from now on. */
+  | ({ readonly type: 'target socket'; readonly targetSocket: string } & TargetSocketPlan)
   | { readonly type: 'close target socket'; readonly targetSocket: string }
+  /** The answer to `resolve` or `resolve again`. */
+  | { readonly type: 'resolved'; readonly id: number; readonly result: Resolved }
   /** Opens a stream and ends it, so that the next one finds everything warm. */
   | { readonly type: 'warm'; readonly plan: Plan }
-  /** Lets go of what is warm for that target; live streams go on. */
+  /** Closes what is warm for that target; live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
   /** Connections that other engines hold, by address; they count with its own. */
@@ -50,29 +52,37 @@ export type ToEngine =
   /** It ends its streams gracefully and leaves. */
   | { readonly type: 'stop' };
 
-/** Engine to control. */
+/** What control has made of a request for a stream, or of a target socket whose destination is out of reach. */
+export type Resolved =
+  { readonly plan: Plan } | { readonly destination: Destination } | { readonly failure: FailureData };
+
+/** Engine to control: one message. */
 export type OneFromEngine =
   | { readonly type: 'ready'; readonly generation: string }
-  /** The socket has arrived; the next one may be sent. */
-  | { readonly type: 'taken'; readonly handoff: number }
-  /** The engine answers the client now: control lets go of its copy. */
-  | { readonly type: 'settled'; readonly handoff: number }
-  /** Something unexpected was thrown: it takes no more streams and finishes those it has. */
-  | { readonly type: 'unwell'; readonly why: string }
-  /** The plan of a target socket led nowhere: a share link may lead elsewhere by now. */
-  | { readonly type: 'stale target socket'; readonly targetSocket: string }
+  /** It accepts on the socket that came with that `listen`. */
+  | { readonly type: 'listening'; readonly id: number }
+  /** A request for a stream: the text of its Bmux-Request header, undefined where it has none. Answered by `resolved` with a plan. */
+  | { readonly type: 'resolve'; readonly id: number; readonly requestId: string; readonly header?: string }
+  /** The destination of a target socket is out of reach: its share link may lead elsewhere by now. Answered by `resolved` with a destination. */
+  | { readonly type: 'resolve again'; readonly id: number; readonly targetSocket: string }
+  /** Nobody waits for that answer any more. */
+  | { readonly type: 'cancel'; readonly id: number }
+  /** It takes no more streams and finishes those it has. */
+  | { readonly type: 'retiring'; readonly why: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
   /** One line or several, each with its end. */
   | { readonly type: 'log'; readonly line: string };
 
 /** Engine to control: one message, or several in their order. */
 export type FromEngine =
-  OneFromEngine | { readonly type: 'together'; readonly messages: readonly OneFromEngine[] };
+  OneFromEngine | { readonly type: 'batch'; readonly messages: readonly OneFromEngine[] };
 
 const TO_ENGINE = new Set<ToEngine['type']>([
-  'stream',
+  'start',
+  'listen',
   'target socket',
   'close target socket',
+  'resolved',
   'warm',
   'drop',
   'settings',
@@ -81,17 +91,18 @@ const TO_ENGINE = new Set<ToEngine['type']>([
   'stop',
 ]);
 const FROM_ENGINE = new Set<FromEngine['type']>([
-  'together',
+  'batch',
   'ready',
-  'taken',
-  'settled',
-  'unwell',
-  'stale target socket',
+  'listening',
+  'resolve',
+  'resolve again',
+  'cancel',
+  'retiring',
   'event',
   'log',
 ]);
 
-/** True for a message of a type that this version knows: all that is checked of one from our own other half. */
+/** True for a message of a type that this version knows. An unknown one comes from a later version and is left out. */
 export function isToEngine(message: unknown): message is ToEngine {
   return isOneOf(message, TO_ENGINE);
 }

@@ -1,61 +1,55 @@
-// The engine's composition: transports, learnt facts, streams, its own socket, and when it leaves.
-import { Server } from 'node:net';
+// The engine's composition: what there is, what it is made of, and who tells whom.
 import { join } from 'node:path';
-import { textOf, type Failure } from '../base/failure.ts';
+import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
+import type { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
-import { Arrivals } from './accept/arrivals.ts';
-import type { Channel } from './channel.ts';
-import { TargetSockets } from './accept/target-sockets.ts';
-import { adopt } from '../sockets/accepted-socket.ts';
-import { ProtocolCache } from '../hello/protocol-cache.ts';
-import { addressOf } from '../engine-protocol/address.ts';
-import { HelloCache } from '../hello/hello-cache.ts';
-import { NetworkWatch } from './network-watch.ts';
-import { Connections } from './upstream/connections.ts';
-import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
-import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { Settings } from '../config/settings/table.ts';
-import { UpstreamSpares } from './upstream/upstream-spares.ts';
-import { openByDetection, type OpenDeps } from './upstream/open.ts';
-import { engineSink } from './log-sink.ts';
+import { addressOf } from '../engine-protocol/address.ts';
+import type { EngineStart } from '../engine-protocol/messages.ts';
+import { HelloCache } from '../hello/hello-cache.ts';
+import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { endGracefully } from '../transport/end.ts';
-import { Outbox } from './outbox.ts';
-import { Upstreams } from './upstream/upstreams.ts';
+import { StreamsSocket } from './accept/streams-socket.ts';
+import { greet } from './accept/target-socket-client.ts';
+import { TargetSockets } from './accept/target-sockets.ts';
 import { serveEngine, type EngineServer } from './api.ts';
+import type { Channel } from './channel.ts';
+import { ControlLink } from './control-link.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { engineSink } from './log-sink.ts';
+import { NetworkWatch } from './network-watch.ts';
 import { Streams } from './streams.ts';
+import { Connections } from './upstream/connections.ts';
+import { openByDetection, type OpenDeps } from './upstream/open.ts';
 import { Transports } from './upstream/transports.ts';
+import { UpstreamSpares } from './upstream/upstream-spares.ts';
+import { Upstreams } from './upstream/upstreams.ts';
 import { WarmUps } from './upstream/warm-ups.ts';
 
 export interface Engine {
   /** Something unexpected was thrown: takes no more streams, finishes those it has. */
-  unwell(error: unknown): void;
+  retire(error: unknown): void;
   /** Ends every stream gracefully, bounded, and leaves. */
   stop(): void;
 }
 
-/**
- * Lifecycle: starting -> serving -> draining (control gone, or told so) -> closed. While draining the streams live on;
- * after the last one the engine waits `engine.drain_grace` and leaves.
- */
+/** Starts the engine; resolves when control knows that it is ready. Rejects when its own socket cannot be bound. */
 export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Engine> {
   const sinceMs = Date.now();
+  const { generation, version } = start;
   let settings: Settings = start.settings;
-  let state: 'serving' | 'draining' = 'serving';
-  let stopping = false;
-  let leaving = false;
-  let grace: NodeJS.Timeout | undefined;
   let server: EngineServer | undefined = undefined;
-  const outbox = new Outbox(channel, start.together === true);
+  const control = new ControlLink({ channel, controlSocket: start.controlSocket });
   const sink = engineSink({
     file: join(start.stateDir, 'engine.log'),
-    send: (message, sent) => outbox.send(message, sent),
+    send: (message, sent) => control.tell(message, sent),
     flush: () => {
-      outbox.flush();
+      control.flush();
     },
   });
-  const log = makeLogger({ level: settings['log.level'], process: `engine ${start.generation}`, sink });
+  const log = makeLogger({ level: settings['log.level'], process: `engine ${generation}`, sink });
   const protocolCache = new ProtocolCache({
     path: join(start.stateDir, 'protocol-cache.json'),
     warn: (message) => {
@@ -67,7 +61,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const event: OpenDeps['event'] = (happened) => {
     // What the log says of it must not come later: whoever was refused may look there in the next moment.
     if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
-    outbox.send({ type: 'event', event: { ...happened, atMs: Date.now() } });
+    control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
   const transports = new Transports({
     settings: () => settings,
@@ -107,41 +101,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
   });
 
-  const leave = async (): Promise<void> => {
-    if (leaving) return;
-    leaving = true;
-    clearTimeout(grace);
-    network.close();
-    targetSockets.closeAll();
-    spares.close();
-    warmUps.close();
-    await Promise.race([
-      spares
-        .over()
-        .then(() => transports.close())
-        .then(() => protocolCache.flushed()),
-      new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref()),
-    ]).catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the transports'));
-    // Last, since whoever waits for this engine looks for its socket.
-    await server
-      ?.close()
-      .catch((error: unknown) => log.warn({ err: textOf(error) }, 'closing the engine socket'));
-    log.info('engine leaves');
-    sink.flush();
-    outbox.flush();
-    channel.exit(0);
-  };
-  const maybeLeave = (): void => {
-    if (state !== 'draining' || streams.size > 0) return;
-    clearTimeout(grace);
-    // An orphan goes on accepting on its target sockets, until a new control has taken the paths over or this has passed.
-    const seconds = targetSockets.size > 0 ? settings['engine.orphan_grace'] : settings['engine.drain_grace'];
-    // The client of the last stream may still ask how that ended.
-    const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
-    grace = setTimeout(() => {
-      if (streams.size === 0) void leave();
-    }, ms);
-  };
   const spares = new UpstreamSpares({
     settings: () => settings,
     taken: (address) => connections.taken(address),
@@ -168,56 +127,35 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   };
   const streams = new Streams({
     ...opening,
-    generation: start.generation,
-    spill: () => settings['streams.client_buffer_limit'],
-    onIdle: maybeLeave,
-  });
-  const drain = (why: string): void => {
-    if (state === 'draining') return;
-    state = 'draining';
-    log.info({ why, streams: streams.size }, 'engine drains');
-    maybeLeave();
-  };
-  const stop = async (): Promise<void> => {
-    if (stopping) return;
-    stopping = true;
-    state = 'draining';
-    outbox.send({ type: 'unwell', why: 'it was told to end' });
-    targetSockets.closeAll();
-    const all = streams.endAll('bmuxd stop');
-    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, LIMITS.stopMs).unref())]);
-    await leave();
-  };
-  const status = (): EngineStatus => ({
-    schema: SCHEMA,
-    engine: {
-      generation: start.generation,
-      pid: process.pid,
-      version: start.version,
-      sinceMs,
-      state,
-      streams: streams.size,
+    generation,
+    clientBufferLimit: () => settings['streams.client_buffer_limit'],
+    onIdle: () => {
+      lifecycle.idle();
     },
-    // One that has been taken over speaks only of what it still holds.
-    upstreams: upstreams.rows().filter(({ connections }) => state === 'serving' || connections > 0),
   });
-
-  const arrivals = new Arrivals({
+  const streamsSocket = new StreamsSocket({
+    plan: (requestId, header, signal) => {
+      const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
+      return control.plan(requestId, header, { budgetMs, signal });
+    },
+    add: (accepted) => {
+      streams.add(accepted);
+    },
+    health: () => ({ schema: SCHEMA, generation, pid: process.pid, version, sinceMs }),
+    maxWaiting: () => settings['streams.max_waiting'],
+    onIdle: () => {
+      lifecycle.idle();
+    },
     log,
-    add: (asked) => {
-      streams.add(asked);
-    },
-    send: (message) => {
-      outbox.send(message);
-    },
   });
   const warmUps = new WarmUps(opening);
   const targetSockets = new TargetSockets({
     log,
     serve: (plan, socket, renew) => {
-      arrivals.greet(plan, socket, renew);
+      greet(socket, plan, { renew, add: (accepted) => streams.add(accepted), log });
     },
-    stale: (targetSocket) => outbox.send({ type: 'stale target socket', targetSocket }),
+    destinationOf: (id) => control.destinationOf(id),
+    hasControl: () => channel.isOpen(),
     renewed: (before, now) => {
       transports.moved(before.route, now);
       upstreams.moved(before, now);
@@ -229,27 +167,69 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       upstreams.left(destination);
     },
   });
-  const takenOver = (): void => {
-    drain('told so');
-    // Whoever has just looked the path up may still be on the way.
-    setTimeout(() => {
-      targetSockets.closeAll();
-      // Nobody asks this engine any more; another one has the warmth, and the places at the servers.
-      spares.close();
-      transports.rest();
-      maybeLeave();
-    }, LIMITS.takenOverMs);
+  const lifecycle: Lifecycle = new Lifecycle({
+    settings: () => settings,
+    log,
+    retiring: (why) => {
+      control.tell({ type: 'retiring', why });
+    },
+    busy: () => streams.size > 0 || streamsSocket.waiting > 0,
+    endStreams: (who) => streams.endAll(who),
+    sockets: {
+      hasTargetSockets: () => targetSockets.size > 0,
+      closeAll: () => {
+        streamsSocket.close();
+        targetSockets.closeAll();
+      },
+      refuseWaiting: () => {
+        streamsSocket.refuseWaiting();
+      },
+    },
+    warm: {
+      retire: () => {
+        spares.close();
+        transports.rest();
+      },
+      close: async () => {
+        network.close();
+        spares.close();
+        warmUps.close();
+        await spares.over();
+        await transports.close();
+        await protocolCache.flushed();
+      },
+    },
+    closeApi: async () => server?.close(),
+    exit: () => {
+      sink.flush();
+      control.flush();
+      channel.exit(0);
+    },
+  });
+  const status = (): EngineStatus => {
+    const { state } = lifecycle;
+    return {
+      schema: SCHEMA,
+      engine: { generation, pid: process.pid, version, sinceMs, state, streams: streams.size },
+      // One that has been taken over speaks only of what it still holds.
+      upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
+    };
   };
-  channel.onMessage((message, handle) => {
-    if (!isToEngine(message)) return;
+  control.onMessage((message, socket) => {
     switch (message.type) {
-      case 'stream':
-        // Not taken when stopping: it goes to the next engine when this one has left.
-        if (stopping) adopt(handle)?.destroy();
-        else arrivals.take(message, handle);
+      case 'start':
+        break;
+      case 'listen':
+        if (socket === undefined) break;
+        if (message.socket.kind === 'streams') streamsSocket.listen(socket);
+        else targetSockets.listen(message.socket.targetSocket, message.socket, socket);
+        control.tell({ type: 'listening', id: message.id });
         break;
       case 'target socket':
-        targetSockets.open(message.targetSocket, message, handle instanceof Server ? handle : undefined);
+        targetSockets.update(message.targetSocket, message);
+        break;
+      case 'close target socket':
+        targetSockets.close(message.targetSocket);
         break;
       case 'warm':
         warmUps.start(message.plan);
@@ -257,9 +237,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       case 'drop':
         spares.drop(message.plan.destination.address);
         transports.drop(message.plan.destination);
-        break;
-      case 'close target socket':
-        targetSockets.close(message.targetSocket);
         break;
       case 'other engines':
         connections.setOtherEngines(message.connections);
@@ -270,42 +247,39 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         log.level = settings['log.level'];
         break;
       case 'drain':
-        takenOver();
+        lifecycle.takenOver();
         break;
       case 'stop':
-        void stop();
+        void lifecycle.stop();
         break;
     }
   });
   channel.onGone(() => {
-    drain('control is gone');
+    lifecycle.drain('control is gone');
   });
   server = await serveEngine({
     socketPath: start.socketPath,
     log,
     streams,
     status,
-    drain: takenOver,
+    drain: () => {
+      lifecycle.takenOver();
+    },
     stop: () => {
-      void stop();
+      void lifecycle.stop();
     },
   }).catch((error: unknown) => {
     sink.flush();
-    outbox.flush();
+    control.flush();
     throw error;
   });
-  outbox.send({ type: 'ready', generation: start.generation });
+  control.tell({ type: 'ready', generation });
   return {
-    unwell: (error) => {
-      log.error(
-        { err: textOf(error), stack: error instanceof Error ? error.stack : undefined },
-        'unexpected error in the engine',
-      );
-      outbox.send({ type: 'unwell', why: textOf(error) });
-      drain('an unexpected error');
+    retire: (error) => {
+      lifecycle.retire(error);
     },
     stop: () => {
-      void stop();
+      void lifecycle.stop();
     },
   };
 }

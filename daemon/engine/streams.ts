@@ -26,7 +26,7 @@ interface Entry {
 export interface StreamsOptions extends OpenDeps {
   readonly generation: string;
   /** Bytes kept for a client that does not read. */
-  readonly spill: () => number;
+  readonly clientBufferLimit: () => number;
   /** Called when the last stream has gone. */
   readonly onIdle: () => void;
 }
@@ -127,7 +127,6 @@ export class Streams {
         (error instanceof Incompatible && plan.client.contract !== undefined) ||
         'failure' in plan.client.principal;
       if (!entry.abort.signal.aborted && !own) upstreams.failed(entry.plan, failure.data);
-      if (this.#isGivenUp(client, context)) return;
       const absent = plan.client.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
         { ...context, code: failure.code, causes: failure.data.causes },
@@ -140,24 +139,12 @@ export class Streams {
     }
     entry.opened = opened;
     upstreams.succeeded(entry.plan, opened.candidate);
-    if (this.#isGivenUp(client, context)) {
-      this.#endUnused(opened);
-      return;
-    }
     // Before the answer, with which it leaves.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     client.granted(infoOf(entry, opened));
     const end = await this.#join(entry, client, opened.stream);
     log.info({ ...context, ...end }, 'stream over');
     event({ type: 'stream over', target, requestId, streamId: entry.id, detail: end.why ?? end.reason });
-  }
-
-  /** This engine was stopped for so long that control has answered: what the client asked for must not happen behind its back. */
-  #isGivenUp({ socket, givenUp }: AcceptedClient, context: object): boolean {
-    if (givenUp?.() !== true) return false;
-    this.#options.log.warn(context, 'control has given this request up meanwhile');
-    socket.destroy();
-    return true;
   }
 
   #endUnused({ stream }: Opened): void {
@@ -175,7 +162,12 @@ export class Streams {
       const [oldest] = this.#lost.keys();
       if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest);
     };
-    const splice = new Splice({ client: socket, remote, clientBufferLimit: this.#options.spill(), onLost });
+    const splice = new Splice({
+      client: socket,
+      remote,
+      clientBufferLimit: this.#options.clientBufferLimit(),
+      onLost,
+    });
     entry.splice = splice;
     startReading(socket);
     remote.resume();

@@ -73,6 +73,12 @@ export const REGISTRY = {
     'POST /v1/streams wants `Connection: Upgrade` and `Upgrade: bmux-stream/1`',
     'Send both headers.',
   ),
+  wrong_socket: row(
+    421,
+    2,
+    'streams are opened on another socket than this one: {socket}',
+    'Send the same request there.',
+  ),
   upgrade_unsupported: row(
     400,
     2,
@@ -583,6 +589,18 @@ export const REGISTRY = {
     1,
     'no engine process of bmuxd is ready: {why}',
     'Try again in a second; if it stays, look at the log of bmuxd.',
+  ),
+  control_unavailable: row(
+    503,
+    3,
+    'the control process of bmuxd is gone, and no other one was started in time',
+    'Start bmuxd again (bmuxd run, or its service); live streams go on meanwhile.',
+  ),
+  engine_unstartable: row(
+    503,
+    1,
+    'the engine process of bmuxd cannot be started: {why}',
+    'Is Node still where it was, and is there memory and room for one more process? bmuxd tries again by itself.',
   ),
   engine_busy: row(
     503,

@@ -29,9 +29,14 @@ export function forwardTo(server: HttpServer): Server {
 /** Longest name that `bindSocket` makes in a folder for a while. */
 export const PRIVATE_NAME = '.4194304.abcdef';
 
+/** A name under which a socket is bound before it is renamed into place. */
+export function privateName(): string {
+  return `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`;
+}
+
 /** Listens on `path`, replacing whatever is there. */
 export async function bindSocket(server: Server, path: string): Promise<Bound> {
-  const private_ = join(dirname(path), `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`);
+  const private_ = join(dirname(path), privateName());
   for (const name of [path, private_]) {
     const length = Buffer.byteLength(name);
     if (length > maxSocketPath())

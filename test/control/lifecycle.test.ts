@@ -161,7 +161,7 @@ t.test(
     t.teardown(() => child.kill('SIGKILL'));
     t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '10'], home.env)).status, 0);
     // More lines than a pipe holds.
-    const asked = Array.from({ length: 1000 }, () => exchange(home.socketPath, upgradeText('{')));
+    const asked = Array.from({ length: 1000 }, () => exchange(home.streamsPath, upgradeText('{')));
     await Promise.all(asked);
     t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
   },

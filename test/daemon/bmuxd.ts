@@ -28,6 +28,8 @@ export interface BmuxdHome {
   readonly folder: string;
   readonly env: Readonly<Record<string, string>>;
   readonly socketPath: string;
+  /** Where streams are asked for. */
+  readonly streamsPath: string;
   /** Replaces a file of the config dir (bmux.toml, slots.toml, base.toml). */
   configure(name: string, text: string): Promise<void>;
   remove(): Promise<void>;
@@ -107,6 +109,7 @@ export async function makeHome(options: BmuxdOptions = {}): Promise<BmuxdHome> {
     folder,
     env,
     socketPath: join(folder, 'd', 'control.sock'),
+    streamsPath: join(folder, 'd', 'streams.sock'),
     configure,
     remove: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }),
   };
@@ -126,7 +129,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
       ...(options.usualLog === true ? [] : ['--log-level', 'debug']),
     ],
     env,
-    ready: (output) => output.includes('"engine is ready"'),
+    ready: (output) => output.includes('"streams are accepted"'),
   });
   const command = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): Promise<Ran> =>
     runProgram(process.execPath, [BMUXD, ...args], { ...env, ...extra });

@@ -91,7 +91,7 @@ t.test(
     t.teardown(() => server.stop());
     const gateway = await real.startIrohGateway(server, { compression: 'none' });
     t.teardown(() => gateway.stop());
-    await flaws(t, gateway, () => real.placesHeld(server));
+    await flaws(t, gateway, () => real.connectionsHeld(server));
   },
 );
 

@@ -168,7 +168,7 @@ t.test('the flaws of the real one', { skip }, async (t) => {
   const gateway = await real.startTlsGateway(server, { compression: 'none' });
   t.teardown(() => gateway.stop());
   const ca = await readFile(gateway.caFile, 'utf8');
-  await flaws(t, { ...gateway, ca }, () => real.placesHeld(server));
+  await flaws(t, { ...gateway, ca }, () => real.connectionsHeld(server));
 });
 
 t.test('a forgiving gateway loses nothing', async (t) => {

@@ -9,7 +9,7 @@ import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import {
   canCountConnections,
   hasSshAgent,
-  placesHeld,
+  connectionsHeld,
   realBmux,
   realRelay,
   startAgent,
@@ -53,7 +53,7 @@ async function speaks(
 
 /** Kills shims in the middle of their streams, and waits until the server's connections are back. */
 async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: string): Promise<void> {
-  const before = await placesHeld(server);
+  const before = await connectionsHeld(server);
   for (let round = 0; round < KILLED / 10; round += 1) {
     const shims = Array.from({ length: 10 }, () => bmuxd.spawnShim([target]));
     await Promise.all(
@@ -72,7 +72,7 @@ async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: 
   }
   await waitFor('the connections to come back', async () => {
     const spares = (await bmuxd.upstreams()).reduce((sum, row) => sum + row.connections, 0);
-    return (await placesHeld(server)) - spares <= before;
+    return (await connectionsHeld(server)) - spares <= before;
   });
   t.pass(`${target}: ${String(KILLED)} killed clients cost no place`);
 }

@@ -102,7 +102,7 @@ t.test('a server that others have filled', async (t) => {
 t.test('streams that an engine is finishing count for the next one', async (t) => {
   const world = await startFarWorld(t, {
     connectTimeoutMs: 8000,
-    settings: '[warmth]\nmax_places = 3\n[targets.far]\nspares = 4\n',
+    settings: '[warmth]\nmax_connections = 3\n[targets.far]\nspares = 4\n',
   });
   const ends = [await live(world), await live(world), await live(world)];
   await world.bmuxd.leave();

@@ -18,7 +18,7 @@ t.test('clients that are killed, close, or finish in the middle of bulk', async 
       setInterval(() => s.write(Buffer.alloc(16384)), 2);
       s.on('data', (c) => { n += c.length; if (n > 200000) { process.stdout.write('x'); n = -1e12; } });`;
     const killed = Array.from({ length: 4 }, () =>
-      spawn(process.execPath, ['-e', program, bmuxd.socketPath, said.toString('base64')]),
+      spawn(process.execPath, ['-e', program, bmuxd.streamsPath, said.toString('base64')]),
     );
     t.teardown(() => {
       for (const child of killed) child.kill('SIGKILL');

@@ -1,7 +1,7 @@
 // A daemon with embedded servers behind every transport, and streams that carry numbered bytes both ways.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -88,7 +88,7 @@ export class Talk {
   #spoken: Promise<void> | undefined;
 
   static async open(bmuxd: Bmuxd, target: string): Promise<Talk> {
-    const incoming = new Incoming(bmuxd.socketPath);
+    const incoming = new Incoming(bmuxd.streamsPath);
     incoming.socket.write(requestHead(bmuxd, { target }));
     incoming.socket.write(rawModeFrame({ type: 'echo' }));
     const { status, head } = await incoming.answer();
@@ -104,7 +104,7 @@ export class Talk {
     incoming.socket.once('end', () => incoming.socket.end());
   }
 
-  get socket(): Socket {
+  get socket(): Duplex {
     return this.incoming.socket;
   }
 

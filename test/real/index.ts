@@ -9,7 +9,14 @@
 // Every start makes folders of its own, listens on loopback only, and returns addresses and `stop()`.
 export { freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
 export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
-export { canCountConnections, placesHeld, run, startServer, type Ran, type RealServer } from './server.ts';
+export {
+  canCountConnections,
+  connectionsHeld,
+  run,
+  startServer,
+  type Ran,
+  type RealServer,
+} from './server.ts';
 export { startIrohGateway, startTlsGateway, type IrohGateway } from './gateways.ts';
 export { startRelay, type RealRelay } from './relay.ts';
 export { hasSshAgent, startAgent, type RealAgent } from './agent.ts';

@@ -102,11 +102,11 @@ export async function startServer(): Promise<RealServer> {
   };
   // The readiness probe above was a client too: its place must be free before a test counts.
   if (canCountConnections())
-    await waitFor('the readiness probe to leave', async () => (await placesHeld(server)) === 0);
+    await waitFor('the readiness probe to leave', async () => (await connectionsHeld(server)) === 0);
   return server;
 }
 
-/** Whether `placesHeld` works here: Linux with `ss`. */
+/** Whether `connectionsHeld` works here: Linux with `ss`. */
 export function canCountConnections(): boolean {
   return process.platform === 'linux' && onPath('ss') !== undefined;
 }
@@ -115,7 +115,7 @@ export function canCountConnections(): boolean {
  * How many connections the server holds now, gateways' included. Its plugins sometimes hold one to their own server:
  * that one is left out, since it comes and goes by itself. Needs `ss` (see `canCountPlaces`).
  */
-export async function placesHeld(server: RealServer): Promise<number> {
+export async function connectionsHeld(server: RealServer): Promise<number> {
   const { stdout } = await run('ss', ['-xnpH', 'state', 'established'], { PATH: process.env['PATH'] ?? '' });
   const rows = stdout.split('\n').map((line) => {
     // type, receive queue, send queue, local path, local inode, peer path, peer inode, processes

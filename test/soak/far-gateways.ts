@@ -3,7 +3,7 @@ import {
   canCountConnections,
   hasSshAgent,
   learn,
-  placesHeld,
+  connectionsHeld,
   realBmux,
   realRelay,
   startAgent,
@@ -46,7 +46,7 @@ export async function startFarGateways(folder: string): Promise<FarGateways> {
     } else {
       const server = await startServer();
       stops.push(() => server.stop());
-      if (canCountConnections()) held.push(() => placesHeld(server));
+      if (canCountConnections()) held.push(() => connectionsHeld(server));
       const made = await server.bmux(['new-session', '-n', SESSION]);
       if (made.status !== 0) throw new Error(`bmux new-session: ${made.stderr}`);
       const sessions = await learn(server, ['list-sessions']);

@@ -1,5 +1,6 @@
-// A client of the control socket that writes its bytes by hand: which ones come with the request, and when the rest comes, is the test's choice.
-import { connect, type Socket } from 'node:net';
+// A client of the streams socket that writes its bytes by hand: which ones come with the request, and when the rest comes, is the test's choice.
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { whitelisted } from '../../daemon/api/caller-env.ts';
 import { asciiJson } from '../../daemon/api/header.ts';
 import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
@@ -32,7 +33,7 @@ export interface Answered {
 
 /** Reads what comes on a socket, in pieces of the test's choice. Every wait ends after 40 s. */
 export class Incoming {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   readonly #held = new ByteQueue();
   #take: (chunk: Buffer) => void = (chunk) => {
     this.#held.push(chunk);
@@ -40,8 +41,9 @@ export class Incoming {
   #ended = false;
   #wake: () => void = () => undefined;
 
-  constructor(path: string) {
-    this.socket = connect({ path, allowHalfOpen: true });
+  /** `to`: a path to connect to, or a stream that is open already. */
+  constructor(to: string | Duplex) {
+    this.socket = typeof to === 'string' ? connect({ path: to, allowHalfOpen: true }) : to;
     this.socket.on('error', () => undefined);
     this.socket.on('data', (chunk: Buffer) => {
       this.#take(chunk);

@@ -15,14 +15,14 @@ function dice(seed: number): (below: number) => number {
 
 /** One upgrade: everything that the client says comes back, once, in order, and then the end. */
 async function upgradeOnce(
-  { socketPath, env }: Pick<Bmuxd, 'socketPath' | 'env'>,
+  { streamsPath, env }: Pick<Bmuxd, 'streamsPath' | 'env'>,
   run: number,
 ): Promise<void> {
   const roll = dice(run);
   // Most are small, as commands are; some are larger than what a socket, a parser or a message takes at once.
   const size = [roll(300), roll(300), roll(20_000), 60_000 + roll(20_000), roll(600_000)][roll(5)] ?? 0;
   const said = Buffer.concat([requestHead({ env }), rawModeFrame({ type: 'echo' }), pattern(0, size)]);
-  const incoming = new Incoming(socketPath);
+  const incoming = new Incoming(streamsPath);
   const { socket } = incoming;
   const speak = async (): Promise<void> => {
     const cuts = roll(4);
@@ -50,7 +50,7 @@ async function upgradeOnce(
 
 /** `runs` upgrades, `side` of them at a time. Wants an embedded server of epoch 4 at the daemon's local socket. Rejects at the first lost byte. */
 export async function upgradesLoseNothing(
-  bmuxd: Pick<Bmuxd, 'socketPath' | 'env'>,
+  bmuxd: Pick<Bmuxd, 'streamsPath' | 'env'>,
   runs: number,
   side = 16,
 ): Promise<void> {

@@ -6,7 +6,7 @@ import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { bmuxOrThrow } from '../real/server.ts';
 import {
   canCountConnections,
-  placesHeld,
+  connectionsHeld,
   realBmux,
   run,
   waitFor,
@@ -29,7 +29,7 @@ async function freed(t: Test, server: RealServer, bmuxd: Bmuxd): Promise<void> {
   await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
   if (!canCountConnections()) return t.comment('ss not found: connections not counted');
   await waitFor('the server to hold no more than our spares', async () => {
-    const held = await placesHeld(server);
+    const held = await connectionsHeld(server);
     const { upstreams } = await bmuxd.status();
     return held <= upstreams.reduce((sum, row) => sum + row.connections, 0);
   });

@@ -13,7 +13,7 @@ import { TlsContexts } from '../../daemon/transport/tls/tls.ts';
 import {
   canCountConnections,
   hasSshAgent,
-  placesHeld,
+  connectionsHeld,
   realBmux,
   repositoryRoot,
   startAgent,
@@ -49,7 +49,7 @@ async function freed(t: Test, server: RealServer, connections = 0): Promise<void
   if (!canCountConnections()) return t.comment('ss not found: connections not counted');
   await waitFor(
     `the server to hold ${String(connections)} connections`,
-    async () => (await placesHeld(server)) === connections,
+    async () => (await connectionsHeld(server)) === connections,
   );
 }
 

@@ -1,4 +1,4 @@
-// `bmuxd status`: the health check. Exit 0 ready, 1 up but not well, 3 not running.
+// `bmuxd status`: the health check. Exit 0 ready, 1 degraded, 3 not running.
 import { asText } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
@@ -14,7 +14,7 @@ const LOOK_MS = 50;
 export const status: Command = {
   name: 'status',
   args: '',
-  about: 'say whether the daemon is well: exit status 0 ready, 1 not well, 3 not running',
+  about: 'say whether the daemon is well: exit status 0 ready, 1 degraded, 3 not running',
   options: {
     json: { type: 'boolean', about: 'print the answer as JSON' },
     wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },

@@ -2,7 +2,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Env } from '../../base/paths.ts';
-import type { EngineStart } from '../../engine-protocol/messages.ts';
 
 /** What an engine's environment has beside the daemon's, where that says nothing else. */
 const ENGINE_ENV = {
@@ -15,10 +14,13 @@ const ENGINE_ENV = {
 /** MB of each half of the new space. With V8's own 16 a process takes 15 MB more for the same work; with 2 a hand-off takes 6 % more of the processor [measured]. */
 const ENGINE_FLAGS = ['--max-semi-space-size=8'];
 
-/** Starts one. `env`: the daemon's own; `stderr`: a file for what V8 or the system says at a sudden end. */
-export function forkEngine(start: EngineStart, env: Env, stderr: number | 'ignore'): ChildProcess {
+/**
+ * Starts one; it waits for its `start` message. `env`: the daemon's own; `stderr`: a file for what V8 or the system says at a sudden end.
+ * Throws, or emits 'error', when the system cannot start a process.
+ */
+export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
   const program = fileURLToPath(new URL('../../bin/engine.js', import.meta.url));
-  return fork(program, [JSON.stringify(start)], {
+  return fork(program, [], {
     // A session of its own: a terminal's end or a Ctrl-C reaches control only, and the engine's streams live on.
     detached: true,
     stdio: ['ignore', 'ignore', stderr, 'ipc'],

@@ -1,59 +1,48 @@
-// What engines hold that only finish their streams: the current one counts it as its own, since a server has its places for all of us together.
-import type { Logger } from '../../base/log.ts';
+// Connections that engines hold which only finish their streams: the current one counts them, since a server's limit is for all of them.
+import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
-import type { ToEngine } from '../../engine-protocol/messages.ts';
+import type { Logger } from '../../base/log.ts';
 import type { EngineDirectory } from './engine-directory.ts';
+import type { EngineLink } from './engine-link.ts';
 
 export interface EngineUsageOptions {
-  readonly generations: EngineDirectory;
-  /** Generation of the engine that serves. */
-  readonly current: () => string | undefined;
-  /** Tells that engine. */
-  readonly tell: (message: ToEngine) => void;
+  readonly directory: EngineDirectory;
+  /** The engine that takes streams. */
+  readonly current: () => EngineLink | undefined;
   readonly log: Logger;
 }
 
 export class EngineUsage {
   readonly #options: EngineUsageOptions;
-  /** What was said last, and to which engine; one that was told nothing takes it that there is nothing. */
-  #told = { current: '', places: '{}' };
-  #looking = false;
-  /** Somebody wanted a look meanwhile. */
-  #again = false;
+  /** What was told last, and to which engine; one that was told nothing counts none. */
+  #told: { readonly engine: EngineLink | undefined; readonly connections: string } = {
+    engine: undefined,
+    connections: '{}',
+  };
+  readonly #refresh: Refresh;
 
   constructor(options: EngineUsageOptions) {
     this.#options = options;
+    this.#refresh = new Refresh(() => this.#look());
   }
 
-  /** Asks the other engines and tells the current one, when that is news to it. One look at a time, and one after it. */
-  look(): void {
-    if (this.#looking) {
-      this.#again = true;
-      return;
-    }
-    this.#looking = true;
-    this.#look()
-      .catch((error: unknown) => {
-        this.#options.log.debug({ err: textOf(error) }, 'places of other engines');
-      })
-      .finally(() => {
-        this.#looking = false;
-        const again = this.#again;
-        this.#again = false;
-        if (again) this.look();
-      });
+  /** Asks the other engines and tells the current one, when that is news to it. Never rejects. */
+  async look(): Promise<void> {
+    await this.#refresh.request().catch((error: unknown) => {
+      this.#options.log.debug({ err: textOf(error) }, 'connections of other engines');
+    });
   }
 
   async #look(): Promise<void> {
-    const { current: now, generations } = this.#options;
-    const current = now();
-    if (current === undefined) return;
-    const places = await generations.connectionsBeside(current);
+    const { current, directory } = this.#options;
+    const engine = current();
+    if (engine === undefined) return;
+    const connections = await directory.connectionsBeside(engine.generation);
     // Another engine may serve by now: for that one it is not the answer.
-    if (now() !== current) return;
-    const told = this.#told.current === current ? this.#told.places : '{}';
-    if (JSON.stringify(places) === told) return;
-    this.#told = { current, places: JSON.stringify(places) };
-    this.#options.tell({ type: 'other engines', connections: places });
+    if (current() !== engine) return;
+    const text = JSON.stringify(connections);
+    if (text === (this.#told.engine === engine ? this.#told.connections : '{}')) return;
+    this.#told = { engine, connections: text };
+    engine.tell({ type: 'other engines', connections });
   }
 }

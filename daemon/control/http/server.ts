@@ -1,10 +1,16 @@
 // The control socket's HTTP: what there is, as a table; every refusal is a problem (RFC 9457).
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
-import { refuse } from '../../sockets/http-answer.ts';
+import {
+  HTTP_LIMITS,
+  MAX_CONNECTIONS,
+  onClientError,
+  refuseUnsupported,
+} from '../../sockets/http-refusals.ts';
 import {
   SCHEMA,
   type TargetSocketAnswer,
@@ -17,8 +23,10 @@ import {
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { problemOf, PROBLEM_TYPE } from '../../errors/problem.ts';
-import { MAX_HEADER_BYTES, STREAM_PROTOCOL, type StreamRequest } from '../../api/request.ts';
-import { requestIn } from './request-header.ts';
+import type { StreamRequest } from '../../api/request.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import { refuse } from '../../sockets/http-answer.ts';
+import { requestHeader } from '../../sockets/request-header.ts';
 
 /** What the routes do; one function each. */
 export interface Resources {
@@ -34,32 +42,32 @@ export interface Resources {
   readonly follow: (response: ServerResponse) => boolean;
   /** Lets go of what is warm for the request's target. */
   readonly drop: (request: StreamRequest) => Promise<void>;
+  /** The plan of a request that an engine holds whose own control process is gone. */
+  readonly plan: (requestId: string, header: string | undefined) => Promise<Plan>;
+  /** What a Bmux-Request header asks for. */
+  readonly parse: (header: string) => StreamRequest;
+  /** Path of the socket for stream requests. */
+  readonly streamsSocket: string;
   readonly reload: () => Promise<{ readonly problems: readonly StatusProblem[] }>;
   readonly stop: () => void;
 }
 
 /** Largest body that is read (and thrown away: no request has one), bytes. */
 const MAX_BODY_BYTES = 4096;
-/** Connections at once; a client that says nothing loses its own after `LIMITS.requestMs`. */
-const MAX_CONNECTIONS = 4096;
-/** ms between two looks for requests that do not arrive. Node's default is 30 s. */
-const CHECK_MS = 1000;
 
-/** The HTTP server, ready to listen. Its `upgrade` event is the caller's. */
+/** The HTTP server, ready to listen. */
 export async function makeServer(resources: Resources): Promise<FastifyInstance> {
+  /** What the request says of its caller; an empty one where it says nothing. */
+  const requestIn = (message: IncomingMessage): StreamRequest => {
+    const header = requestHeader(message);
+    return header === undefined ? {} : resources.parse(header);
+  };
   const app = Fastify({
     logger: false,
     forceCloseConnections: true,
     requestTimeout: LIMITS.requestMs,
     keepAliveTimeout: LIMITS.requestMs,
-    http: {
-      // Or Node answers 431 by itself at 16 KiB.
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: LIMITS.requestMs,
-      connectionsCheckingInterval: CHECK_MS,
-      // A Host says nothing on a Unix socket.
-      requireHostHeader: false,
-    },
+    http: HTTP_LIMITS,
     clientErrorHandler: (error, socket) => {
       onClientError(error, socket);
     },
@@ -69,7 +77,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     bodyLimit: MAX_BODY_BYTES,
   });
   app.server.maxConnections = MAX_CONNECTIONS;
-  refuseOddities(app.server);
+  refuseUnsupported(app.server);
   // A body means nothing here, whatever its type.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
@@ -78,7 +86,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   app.get('/v1/health', () => resources.health());
   app.get('/v1/status', () => resources.status());
   app.get('/v1/targets', async (request) =>
-    inTime(resources.targets(requestIn(request.raw) ?? {}), LIMITS.prepareMs, () =>
+    inTime(resources.targets(requestIn(request.raw)), LIMITS.prepareMs, () =>
       fail('out_of_time', { ms: LIMITS.prepareMs, step: 'reading the config' }),
     ),
   );
@@ -87,12 +95,22 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     if (await resources.endStream(request.params.id)) return reply.code(202).send({ schema: SCHEMA });
     return send(reply, fail('stream_unknown', { id: request.params.id }));
   });
-  // With the Upgrade header a POST /v1/streams never comes here.
   app.post('/v1/streams', (_request, reply) =>
-    send(reply.header('Upgrade', STREAM_PROTOCOL), fail('upgrade_required')),
+    send(reply, fail('wrong_socket', { socket: resources.streamsSocket })),
   );
+  // Node passes a request with an Upgrade header on as one event for all paths.
+  app.server.on('upgrade', (_message: IncomingMessage, socket: Duplex) => {
+    if (socket instanceof Socket)
+      refuse(socket, fail('wrong_socket', { socket: resources.streamsSocket }).data);
+    else socket.destroy();
+  });
+  app.post('/v1/plans', async (request) => {
+    const requestId = request.raw.headers['bmux-request-id'];
+    const id = typeof requestId === 'string' ? requestId.slice(0, 100) : 'unknown';
+    return { schema: SCHEMA, plan: await resources.plan(id, requestHeader(request.raw)) };
+  });
   app.post('/v1/target-sockets', async (request) =>
-    inTime(resources.targetSocket(requestIn(request.raw) ?? {}), LIMITS.targetSocketMs, () =>
+    inTime(resources.targetSocket(requestIn(request.raw)), LIMITS.targetSocketMs, () =>
       fail('engine_unavailable', { why: 'it does not accept on target sockets' }),
     ),
   );
@@ -103,7 +121,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     reply.raw.writeHead(data.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(problemOf(data)));
   });
   app.post('/v1/drop', async (request, reply) => {
-    await inTime(resources.drop(requestIn(request.raw) ?? {}), LIMITS.prepareMs, () =>
+    await inTime(resources.drop(requestIn(request.raw)), LIMITS.prepareMs, () =>
       fail('out_of_time', { ms: LIMITS.prepareMs, step: 'reading the config' }),
     );
     return reply.code(202).send({ schema: SCHEMA });
@@ -135,43 +153,4 @@ function send(reply: FastifyReply, failure: Failure): FastifyReply {
   // As bytes: to an object's type the framework adds a charset, which JSON has none of (RFC 8259 §11).
   const body = Buffer.from(JSON.stringify(problemOf(failure.data)));
   return reply.code(failure.data.status).type(PROBLEM_TYPE).send(body);
-}
-
-/** What Node would answer without a body, or not at all. */
-function refuseOddities(server: Server): void {
-  server.on('connect', (message: IncomingMessage, socket) => {
-    const failure = fail('route_unknown', { method: 'CONNECT', path: (message.url ?? '').slice(0, 200) });
-    if (socket instanceof Socket) refuse(socket, failure.data);
-    else socket.destroy();
-  });
-  server.on('checkExpectation', (_message: IncomingMessage, response: ServerResponse) => {
-    const { data } = fail('request_malformed', { why: 'it expects what bmuxd does not do' });
-    const body = JSON.stringify(problemOf(data));
-    response.writeHead(data.status, {
-      'Content-Type': PROBLEM_TYPE,
-      'Content-Length': Buffer.byteLength(body),
-      Connection: 'close',
-    });
-    response.end(body);
-  });
-}
-
-/** What never became a request: broken HTTP, too large a header, one that does not arrive. */
-function onClientError(error: Error & { readonly code?: string }, socket: Socket): void {
-  if (socket.destroyed || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  refuse(socket, clientFailure(error.code).data);
-}
-
-function clientFailure(code: string | undefined): Failure {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return fail('request_too_large', { limit: MAX_HEADER_BYTES });
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return fail('request_timeout', { ms: LIMITS.requestMs });
-    default:
-      return fail('request_malformed', { why: code ?? 'broken HTTP' });
-  }
 }

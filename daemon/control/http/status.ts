@@ -1,15 +1,17 @@
 // What the daemon says of itself: health and status. Made from what is known already; no target is asked, no dead remote counts.
 import { withoutCredentials } from '../../base/redact.ts';
-import type { Failure, FailureData } from '../../base/failure.ts';
+import type { Failure } from '../../base/failure.ts';
 import { SCHEMA, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
+import type { StreamsSocket } from '../engines/streams-socket.ts';
 import type { EngineSupervisor } from '../engines/supervisor.ts';
 import type { EngineDirectory } from '../engines/engine-directory.ts';
 
 export interface StatusReportOptions {
-  readonly engines: EngineSupervisor;
-  readonly generations: EngineDirectory;
+  readonly supervisor: EngineSupervisor;
+  readonly streamsSocket: StreamsSocket;
+  readonly directory: EngineDirectory;
   readonly contexts: Contexts;
   /** What is wrong with bmuxd.toml. */
   readonly settingsProblem: () => Failure | undefined;
@@ -18,6 +20,9 @@ export interface StatusReportOptions {
   readonly version: string;
   readonly sinceMs: number;
 }
+
+/** An engine is there, and does not accept streams yet. */
+const STARTING = fail('engine_unavailable', { why: 'it is starting' });
 
 export class StatusReport {
   readonly #options: StatusReportOptions;
@@ -28,10 +33,11 @@ export class StatusReport {
 
   /** Everything that keeps the daemon from being well. */
   problems(): StatusProblem[] {
-    const { engines, contexts, settingsProblem, settingsPath } = this.#options;
+    const { supervisor, streamsSocket, contexts, settingsProblem, settingsPath } = this.#options;
+    const problem = supervisor.problem ?? (streamsSocket.isAccepted ? undefined : STARTING);
     const settings = settingsProblem();
     return [
-      ...(engines.ready ? [] : [{ where: 'engine', failure: notReady(engines.why) }]),
+      ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
       ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
       ...contexts.problems(),
     ];
@@ -50,8 +56,8 @@ export class StatusReport {
 
   /** Waits for engines at most `LIMITS.surveyMs`. */
   async status(): Promise<Status> {
-    const { generations, contexts, socketPath } = this.#options;
-    const { engines, upstreams } = await generations.survey();
+    const { directory, contexts, socketPath } = this.#options;
+    const { engines, upstreams } = await directory.survey();
     const silent = engines.filter((engine) => engine.state === 'not answering');
     const problems = [
       ...this.problems(),
@@ -78,8 +84,4 @@ export class StatusReport {
       problems,
     };
   }
-}
-
-function notReady(why: string): FailureData {
-  return fail('engine_unavailable', { why }).data;
 }

@@ -1,4 +1,4 @@
-// Socket activation: the service manager listens before bmuxd runs, and hands the socket over as descriptor 3 (sd_listen_fds(3)).
+// Socket activation: the service manager listens before bmuxd runs, and passes the sockets as descriptors from 3 on (sd_listen_fds(3)).
 import type { Server } from 'node:net';
 import { textOf } from '../../base/failure.ts';
 import type { Env } from '../../base/paths.ts';
@@ -7,23 +7,36 @@ import { fail } from '../../errors/fail.ts';
 /** SD_LISTEN_FDS_START. */
 const FIRST_FD = 3;
 
-/** Whether a listening socket was passed to this very process. Rejects more than one with `activation_invalid`. */
-export function isActivated(env: Env, pid: number): boolean {
-  const { LISTEN_FDS: count, LISTEN_PID: meant } = env;
-  // Variables that were inherited from a parent are not meant for us.
-  if (count === undefined || meant !== String(pid)) return false;
-  if (count !== '1') throw fail('activation_invalid', { why: `it passes ${count} sockets, not one` });
-  return true;
+/** Descriptors of listening sockets that were passed to this very process, by their names (`FileDescriptorName=`). */
+export interface PassedSockets {
+  readonly control?: number;
+  readonly streams?: number;
 }
 
-/** Listens on the passed socket. Its path belongs to the service manager: nothing is unlinked, now or later. */
-export function listenActivated(server: Server): Promise<void> {
+/** What was passed; nothing where nothing was. A single socket of any name is the control socket. Throws `activation_invalid`. */
+export function passedSockets(env: Env, pid: number): PassedSockets {
+  const { LISTEN_FDS: count, LISTEN_PID: meant, LISTEN_FDNAMES: text = '' } = env;
+  // Variables that were inherited from a parent are not meant for us.
+  if (count === undefined || meant !== String(pid)) return {};
+  const names = text === '' ? [] : text.split(':');
+  if (count === '1') return names[0] === 'streams' ? { streams: FIRST_FD } : { control: FIRST_FD };
+  const control = names.indexOf('control');
+  const streams = names.indexOf('streams');
+  if (count !== '2' || control < 0 || streams < 0) {
+    const why = `it passes ${count} sockets with the names '${text}', and not one, or two with the names 'control' and 'streams'`;
+    throw fail('activation_invalid', { why });
+  }
+  return { control: FIRST_FD + control, streams: FIRST_FD + streams };
+}
+
+/** Listens on a passed socket. Its path belongs to the service manager: nothing is unlinked, now or later. */
+export function listenOn(server: Server, fd: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (error: Error): void => {
       reject(fail('activation_invalid', { why: textOf(error) }, error));
     };
     server.once('error', onError);
-    server.listen({ fd: FIRST_FD }, () => {
+    server.listen({ fd }, () => {
       server.off('error', onError);
       resolve();
     });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Logger } from '../../base/log.ts';
 import { SCHEMA, type TargetSocketAnswer } from '../../api/answers.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
 import { clearFolders, sweepFolders } from './folder.ts';
@@ -126,24 +126,19 @@ export class TargetSocketReconciler {
     return this.#next;
   }
 
-  /** A plan that led nowhere is made anew: a share link may lead elsewhere by now (an iroh host's id changes at its restart). */
-  renew(targetSocketId: string): Promise<void> {
-    return this.#renewals.run(targetSocketId, () => this.#renewNow(targetSocketId));
+  /** Where a target socket leads now whose destination is out of reach: an iroh host's id changes at its restart. Rejects as resolving does. */
+  async resolveAgain(id: string): Promise<Destination | undefined> {
+    const { targetSockets } = this.#options;
+    await this.#renewals.run(id, () => this.#renew(id));
+    return targetSockets.find(id)?.destination;
   }
 
-  async #renewNow(targetSocketId: string): Promise<void> {
+  async #renew(id: string): Promise<void> {
     const { targetSockets } = this.#options;
-    const targetSocket = targetSockets.find(targetSocketId);
+    const targetSocket = targetSockets.find(id);
     const served = targetSocket === undefined ? undefined : this.#served.get(targetSocket.parent);
-    if (targetSocket === undefined) return;
-    // The engine waits for an answer: that there is no other way is one.
-    if (served === undefined) return targetSockets.renew(targetSocketId);
-    try {
-      await targetSockets.renew(targetSocketId, await this.#make(served.asked, targetSocket.target));
-    } catch (error) {
-      await targetSockets.renew(targetSocketId);
-      throw error;
-    }
+    if (targetSocket === undefined || served === undefined) return;
+    await targetSockets.renew(id, await this.#make(served.asked, targetSocket.target));
   }
 
   close(): void {

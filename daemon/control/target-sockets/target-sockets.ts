@@ -1,14 +1,12 @@
 // Target sockets, control's side: which there are, where they are, and who accepts on them. Control keeps them and never accepts.
 import { watch, type FSWatcher } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import type { ChildProcess } from 'node:child_process';
 import type { Logger } from '../../base/log.ts';
-import { isListening } from '../../sockets/bind.ts';
+import { sleep } from '../../base/async/sleep.ts';
 import { bindWithoutListen } from '../../sockets/bind-without-listen.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
-import type { ToEngine } from '../../engine-protocol/messages.ts';
+import type { EngineLink } from '../engines/engine-link.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { LIMITS } from '../../base/limits.ts';
 import type { Destination, Principal } from '../../engine-protocol/plan.ts';
 import { clearFolders, removeFolders, makeTargetSocketFolder, type TargetSocketFolder } from './folder.ts';
 
@@ -48,8 +46,8 @@ export interface TargetSocketsOptions {
 
 /** ms between two looks whether the paths are still ours. */
 const LOOK_MS = 500;
-/** ms between two looks whether the engine listens on a socket that it was sent. */
-const HEARD_MS = 5;
+/** ms between two looks whether there is an engine. */
+const LISTENING_MS = 5;
 /** Target sockets at once: a listening socket each, in both processes. */
 const MAX_TARGET_SOCKETS = 512;
 
@@ -57,7 +55,7 @@ export class TargetSockets {
   readonly #options: TargetSocketsOptions;
   readonly #targetSockets = new Map<string, TargetSocket>();
   readonly #timer: NodeJS.Timeout;
-  #engine: ChildProcess | undefined;
+  #engine: EngineLink | undefined;
   /** Changes of target sockets follow each other. */
   #last: Promise<void> = Promise.resolve();
   #looking = false;
@@ -130,13 +128,13 @@ export class TargetSockets {
   }
 
   /** A new engine is ready: it accepts on every target socket from now on. */
-  attach(engine: ChildProcess): void {
+  attach(engine: EngineLink): void {
     this.#engine = engine;
-    for (const targetSocket of this.#targetSockets.values()) this.#tell(targetSocket, targetSocket.server);
+    for (const targetSocket of this.#targetSockets.values()) this.#listenSoon(targetSocket);
   }
 
   /** The engine is gone: who connects until the next one is ready waits in the kernel's queue. */
-  detach(engine: ChildProcess): void {
+  detach(engine: EngineLink): void {
     if (this.#engine === engine) this.#engine = undefined;
   }
 
@@ -166,7 +164,7 @@ export class TargetSockets {
       targetSocket.principal = principal;
       targetSocket.order = order;
     }
-    this.#tell(targetSocket, undefined);
+    this.#engine?.update(targetSocket.id, targetSocket);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -181,12 +179,12 @@ export class TargetSockets {
   async #open(id: string, spec: TargetSocketSpec): Promise<TargetSocket> {
     const { target, parent, destination, principal, order } = spec;
     const server = createServer();
-    let told: ChildProcess | undefined;
+    let told: EngineLink | undefined;
     const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
       bindWithoutListen(server, path);
-      told = await this.#heard({ id, destination, principal, server }, path).catch((error: unknown) => {
+      told = await this.#heard({ id, destination, principal, server }).catch((error: unknown) => {
         // It has the socket, and may come to it later.
-        this.#send({ type: 'close target socket', targetSocket: id });
+        this.#engine?.tell({ type: 'close target socket', targetSocket: id });
         throw error;
       });
     });
@@ -204,7 +202,7 @@ export class TargetSockets {
     };
     this.#targetSockets.set(id, targetSocket);
     // An engine that came meanwhile was told of the target sockets that there were.
-    if (this.#engine !== told) this.#tell(targetSocket, server);
+    if (this.#engine !== told) this.#listenSoon(targetSocket);
     return targetSocket;
   }
 
@@ -229,31 +227,39 @@ export class TargetSockets {
     }
   }
 
-  /** Resolves with the engine that listens at `path`: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
+  /** Resolves with the engine that listens: nobody is to find a path that refuses. Waits for an engine as long as there is none. */
   async #heard(
     targetSocket: Pick<TargetSocket, 'id' | 'destination' | 'principal' | 'server'>,
-    path: string,
-  ): Promise<ChildProcess> {
-    let until = Infinity;
-    let told: ChildProcess | undefined;
-    while (told === undefined || !(await isListening(path, LIMITS.engineAnswerMs))) {
+  ): Promise<EngineLink> {
+    for (;;) {
       if (this.#closed) throw fail('stopping');
-      if (performance.now() > until)
-        throw fail('engine_unavailable', { why: 'it does not accept on target sockets' });
-      if (this.#engine !== undefined && this.#engine !== told) {
-        told = this.#engine;
-        until = performance.now() + LIMITS.engineAnswerMs;
-        this.#tell(targetSocket, targetSocket.server);
-      } else await pause(HEARD_MS);
+      const engine = this.#engine;
+      if (engine === undefined) {
+        await sleep(LISTENING_MS);
+        continue;
+      }
+      try {
+        await this.#listen(engine, targetSocket);
+        return engine;
+      } catch (error) {
+        // Another engine may have come meanwhile.
+        if (this.#engine === engine) throw error;
+      }
     }
-    return told;
+  }
+
+  #listen(
+    engine: EngineLink,
+    { id, destination, principal, server }: Pick<TargetSocket, 'id' | 'destination' | 'principal' | 'server'>,
+  ): Promise<void> {
+    return engine.listen({ kind: 'target', targetSocket: id, destination, principal }, server);
   }
 
   async #remove(targetSocket: TargetSocket): Promise<void> {
     this.#targetSockets.delete(targetSocket.id);
     await this.#removeFolder(targetSocket);
     close(targetSocket);
-    this.#send({ type: 'close target socket', targetSocket: targetSocket.id });
+    this.#engine?.tell({ type: 'close target socket', targetSocket: targetSocket.id });
   }
 
   /** Never rejects: what cannot be removed must not keep the other target sockets, or the end of the daemon. */
@@ -265,18 +271,17 @@ export class TargetSockets {
     }
   }
 
-  /** `server`: where the engine does not know the socket yet. */
-  #tell(
-    { id, destination, principal }: Pick<TargetSocket, 'id' | 'destination' | 'principal'>,
-    server: Server | undefined,
-  ): void {
-    this.#send({ type: 'target socket', targetSocket: id, destination, principal }, server);
-  }
-
-  #send(message: ToEngine, server?: Server): void {
-    if (this.#engine?.connected !== true) return;
-    if (server === undefined) this.#engine.send(message, ignore);
-    else this.#engine.send(message, server, ignore);
+  /** Makes the engine of now accept on a target socket that it does not know yet. */
+  #listenSoon(targetSocket: TargetSocket): void {
+    const engine = this.#engine;
+    if (engine === undefined) return;
+    this.#listen(engine, targetSocket).catch((error: unknown) => {
+      if (this.#engine !== engine || this.#closed) return;
+      this.#options.log.warn(
+        { target: targetSocket.target, err: asFailure(error).data },
+        'the engine does not accept on a target socket',
+      );
+    });
   }
 
   async #look(): Promise<void> {
@@ -328,10 +333,6 @@ function idOf({ parent, target }: Pick<TargetSocketSpec, 'parent' | 'target'>): 
   return `${parent}|${target}`;
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 function ignore(): void {
-  // The other side is gone; its exit says so.
+  // The next look finds it out.
 }

@@ -1,4 +1,4 @@
-// Who a stream is for: how a caller is told that it has its stream, or why not. One for each target socket.
+// Who a stream is for: how a client is told that it has its stream, or why not. One way for each kind of socket.
 import type { Socket } from 'node:net';
 import type { Failure } from '../../base/failure.ts';
 import { refuse, switching } from '../../sockets/http-answer.ts';
@@ -17,27 +17,25 @@ export interface AcceptedClient {
   readonly head: Buffer;
   readonly granted: (info: StreamInfo) => void;
   readonly refused: (failure: Failure) => void;
-  /** True when control has answered it instead, because this engine took too long: neither is called then, and nothing is done for it. */
-  readonly givenUp?: () => boolean;
 }
 
-export interface HttpClientOptions extends Pick<AcceptedClient, 'socket' | 'head' | 'givenUp'> {
+export interface HttpClientOptions extends Pick<AcceptedClient, 'socket' | 'head'> {
   readonly plan: Plan;
   /** Called right before the caller gets its answer. */
-  readonly settled: () => void;
+  readonly answered: () => void;
 }
 
-/** A caller of the control socket: HTTP, the 101 or a problem. */
-export function httpClient({ plan, settled, ...base }: HttpClientOptions): AcceptedClient {
+/** A client of `streams.sock`: HTTP, the 101 or a problem. */
+export function httpClient({ plan, answered, ...base }: HttpClientOptions): AcceptedClient {
   const { socket } = base;
   return {
     ...base,
     granted: (info) => {
-      settled();
+      answered();
       socket.write(switching(info));
     },
     refused: (failure) => {
-      settled();
+      answered();
       refuse(socket, { ...failure.data, warnings: warningsOf(plan) }, plan.client.requestId);
     },
   };

@@ -2,6 +2,8 @@
 import type { Socket } from 'node:net';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
+import type { Logger } from '../../base/log.ts';
+import { asFailure } from '../../errors/fail.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { classOf } from '../../errors/error-class.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
@@ -125,4 +127,25 @@ async function openRaw(
     negotiated: { revision: 0, capabilities: [] },
     warm,
   };
+}
+
+/** Serves a client of a target socket: it speaks the server's protocol from its first byte, and nothing of it has been read. */
+export function greet(
+  socket: Socket,
+  plan: Plan,
+  options: {
+    readonly renew: () => Promise<Destination | undefined>;
+    readonly add: (accepted: Accepted) => void;
+    readonly log: Logger;
+  },
+): void {
+  acceptedFrom(socket, plan, Buffer.alloc(0)).then(
+    (accepted) => {
+      if (accepted !== undefined) options.add(withRenewal(accepted, options.renew));
+    },
+    (error: unknown) => {
+      options.log.error({ err: asFailure(error).data }, 'target socket');
+      socket.destroy();
+    },
+  );
 }

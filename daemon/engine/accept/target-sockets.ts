@@ -1,25 +1,25 @@
 // Target sockets, the engine's side: accepts on them from plans sent ahead, for as long as it lives, whether control does or not.
 import type { Server, Socket } from 'node:net';
-import { onSilence } from '../../base/async/deadline.ts';
 import type { Logger } from '../../base/log.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import { LIMITS } from '../../base/limits.ts';
+import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination, Plan, Principal, Route } from '../../engine-protocol/plan.ts';
 
 interface TargetSocket {
   destination: Destination;
   principal: Principal;
   server: Server;
-  /** Who waits for a renewed plan. */
-  readonly waiting: ((destination: Destination | undefined) => void)[];
 }
 
 export interface TargetSocketsOptions {
   /** `renew` asks control for a plan that leads somewhere; undefined when it has none in time. */
   readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Destination | undefined>) => void;
-  /** Tells control that the plan of a target socket led nowhere; false when there is no control that could know another. */
-  readonly stale: (id: string) => boolean;
+  /** Asks control where the share link of a target socket leads now; undefined when it does not know, or is away. */
+  readonly destinationOf: (id: string) => Promise<Destination | undefined>;
+  /** False when there is no control to ask. */
+  readonly hasControl: () => boolean;
   /** The plan of a target socket was replaced. */
   readonly renewed: (before: Destination, now: Destination) => void;
   /** No target socket leads where this plan led any more: its target leads elsewhere, or is gone. */
@@ -41,35 +41,36 @@ export class TargetSockets {
     return this.#targetSockets.size;
   }
 
-  /** A new target socket, a renewed plan, or a target socket whose socket was made anew. */
-  open(
-    id: string,
-    { destination, principal }: { readonly destination: Destination; readonly principal: Principal },
-    server: Server | undefined,
-  ): void {
+  /** Accepts on a new socket, or on one whose path was made anew. */
+  listen(id: string, plan: TargetSocketPlan, server: Server): void {
     const known = this.#targetSockets.get(id);
     if (known !== undefined) {
-      const before = known.destination;
-      known.destination = destination;
-      known.principal = principal;
-      this.#options.renewed(before, destination);
-      this.#tellIfLeft(before);
+      this.update(id, plan);
+      this.#closeLater(known.server);
     }
-    for (const tell of known?.waiting.splice(0) ?? []) tell(destination);
-    if (server === undefined) return;
-    if (known !== undefined) this.#closeLater(known.server);
-    const targetSocket: TargetSocket = known ?? { destination, principal, server, waiting: [] };
+    const targetSocket: TargetSocket = known ?? { ...plan, server };
     targetSocket.server = server;
     this.#targetSockets.set(id, targetSocket);
     server.on('connection', (socket) => {
       const adopted = adopt(socket);
       if (adopted === undefined) return;
       this.#accepted += 1;
-      this.#options.serve(this.#planFor(targetSocket), adopted, () => this.#renewed(id, targetSocket));
+      this.#options.serve(this.#planFor(targetSocket), adopted, () => this.#renewed(id));
     });
     server.on('error', (error) => {
       this.#options.log.warn({ targetSocket: id, err: error.message }, 'target socket');
     });
+  }
+
+  /** It leads there from now on. */
+  update(id: string, { destination, principal }: TargetSocketPlan): void {
+    const known = this.#targetSockets.get(id);
+    if (known === undefined) return;
+    const before = known.destination;
+    known.destination = destination;
+    known.principal = principal;
+    this.#options.renewed(before, destination);
+    this.#tellIfLeft(before);
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
@@ -92,30 +93,23 @@ export class TargetSockets {
     setTimeout(() => server.close(), LIMITS.takenOverMs).unref();
   }
 
-  #renewed(id: string, targetSocket: TargetSocket): Promise<Destination | undefined> {
-    return new Promise((resolve) => {
-      const tell = (destination: Destination | undefined): void => {
-        answeredInTime();
-        resolve(destination);
-      };
-      const answeredInTime = onSilence(LIMITS.renewMs, () => {
-        const at = targetSocket.waiting.indexOf(tell);
-        if (at >= 0) targetSocket.waiting.splice(at, 1);
-        resolve(undefined);
-      });
-      targetSocket.waiting.push(tell);
-      if (this.#options.stale(id)) return;
-      targetSocket.waiting.splice(targetSocket.waiting.indexOf(tell), 1);
-      tell(undefined);
-    });
+  /** Where it leads now, as control says; what control says counts from now on. */
+  async #renewed(id: string): Promise<Destination | undefined> {
+    const destination = await this.#options.destinationOf(id);
+    const known = this.#targetSockets.get(id);
+    if (destination !== undefined && known !== undefined) this.update(id, { ...known, destination });
+    return destination;
   }
 
-  /** Asks for new plans of the target sockets to which a share link led over `route`; false when there is none, or no control to ask. */
+  /** Asks anew where the share links lead that led to `route`; false when there is none, or no control to ask. */
   ask(route: Route): boolean {
-    const there = [...this.#targetSockets].filter(
-      ([, { destination }]) => destination.link !== undefined && destination.address === addressOf(route),
+    if (!this.#options.hasControl()) return false;
+    const address = addressOf(route);
+    const linked = [...this.#targetSockets].filter(
+      ([, { destination }]) => destination.link !== undefined && destination.address === address,
     );
-    return there.map(([id]) => this.#options.stale(id)).includes(true);
+    for (const [id] of linked) void this.#renewed(id);
+    return linked.length > 0;
   }
 
   /** Its target is gone. */

@@ -38,7 +38,7 @@ t.test('a whole file', async (t) => {
     [log]\nlevel = "trace"
     [engine]\ndrain_grace = 0.5
     [iroh]\nrelays = ["https://r.example/", "http://127.0.0.1:3340"]
-    [streams]\nmax_waiting = 1\nspill = 65536
+    [streams]\nmax_waiting = 1\nclient_buffer_limit = 65536
     [contexts]\nmax = 2
     [targets."my host"]\ncompression = "zstd"
     [targets.empty]
@@ -74,7 +74,7 @@ t.test('what is wrong is named, and the rest counts', (t) => {
     ['[log]\nlevel = "verbose"', '2: log.level: "verbose" is not one of "trace", "debug", "info", "warn", "error", "fatal"'],
     ['log = 1', '1: log: 1 is not a table'],
     ['[log]\nlevle = "info"', '2: log.levle: no such setting; did you mean log.level?'],
-    ['[stream]\nspill = 1', '1: stream: no such setting; did you mean streams.client_buffer_limit?'],
+    ['[stream]\nclient_buffer_limit = 1', '1: stream: no such setting; did you mean streams.client_buffer_limit?'],
     ['[something.else]\nentirely = 1', '1: something: no such setting'],
     ['contexts.max = 0', '1: contexts.max: 0 is not a whole number from 1 to 1024'],
     ['contexts.max = 1.5', '1: contexts.max: 1.5 is not a whole number from 1 to 1024'],

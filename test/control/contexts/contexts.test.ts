@@ -124,7 +124,7 @@ t.test(
     t.equal(status.status, 1);
     t.match(status.stdout, `${file}:5: `);
     t.match(status.stdout, 'connect_timeout_ms');
-    t.match(status.stdout, ': not well');
+    t.match(status.stdout, ': degraded');
     await waitFor('the log to tell', () => bmuxd.log().includes(`${file}:5: `));
     const { stream, info } = await bmuxd.open({ target: 'local' });
     stream.destroy();
@@ -155,13 +155,16 @@ t.test(
 );
 
 t.test('a daemon that starts with a broken config says so', async (t) => {
-  const bmuxd = await startBmuxd({ config: '[connections\n', settings: 'streams = { spill = "much" }\n' });
+  const bmuxd = await startBmuxd({
+    config: '[connections\n',
+    settings: 'streams = { client_buffer_limit = "much" }\n',
+  });
   t.teardown(() => bmuxd.stop());
   await waitFor('the own context to be read', async () => (await bmuxd.status()).problems.length === 2);
   const { state, problems } = (await bmuxd.http('GET', '/v1/status')).body as Status;
   t.equal(state, 'degraded');
   t.match(JSON.stringify(problems), /bmux\.toml:1: /);
-  t.match(JSON.stringify(problems), /bmuxd\.toml:1: streams\.spill/);
+  t.match(JSON.stringify(problems), /bmuxd\.toml:1: streams\.client_buffer_limit/);
   t.equal((await bmuxd.http('GET', '/v1/health')).status, 200);
   const waited = await bmuxd.bmuxd(['status', '--wait', '0.2', '--json']);
   t.equal(waited.status, 1);

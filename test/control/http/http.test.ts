@@ -20,10 +20,12 @@ port = 1
 `,
 });
 t.teardown(() => bmuxd.stop());
-const { socketPath } = bmuxd;
+const { socketPath, streamsPath } = bmuxd;
 const serverSocket = `${bmuxd.env['BMUX_RUNTIME_DIR'] ?? ''}/server.sock`;
 
 const raw = async (text: string): Promise<RawAnswer> => answerIn(await exchange(socketPath, text));
+/** The same on the streams socket. */
+const onStreams = async (text: string): Promise<RawAnswer> => answerIn(await exchange(streamsPath, text));
 const problem = (answer: RawAnswer): Record<string, unknown> => {
   if (answer.headers['content-type'] !== 'application/problem+json')
     throw new Error(`no problem: ${JSON.stringify(answer)}`);
@@ -68,7 +70,7 @@ t.test('a stream: 101, what it is, and the bytes that came with the request', as
   const server = await EmbeddedServer.start({ socketPath: serverSocket, epoch: 4 });
   t.teardown(() => server.stop());
   const ping = encodeRequestFrame(4, 77n, { type: 'ping' });
-  const { answer, socket } = await upgrade(socketPath, '{"clientName":"\\u00fc"}', ping);
+  const { answer, socket } = await upgrade(streamsPath, '{"clientName":"\\u00fc"}', ping);
   t.equal(answer.status, 101);
   t.match(answer.headers, { upgrade: 'bmux-stream/1', connection: 'Upgrade' });
   const info = JSON.parse(answer.headers['bmux-stream'] ?? '') as StreamInfo;
@@ -85,12 +87,12 @@ t.test('a stream: 101, what it is, and the bytes that came with the request', as
 });
 
 t.test('ifRunning and nothing there: 204', async (t) => {
-  const answer = await raw(upgradeText('{"ifRunning":true}'));
+  const answer = await onStreams(upgradeText('{"ifRunning":true}'));
   t.match(answer, { status: 204, body: '' });
 });
 
 t.test('a refusal is a problem with the text, the remedy and the exit status', async (t) => {
-  const answer = await raw(upgradeText('{}'));
+  const answer = await onStreams(upgradeText('{}'));
   t.equal(answer.status, 503);
   t.match(problem(answer), {
     type: 'urn:bmuxd:problem:server_not_running',
@@ -104,7 +106,7 @@ t.test('a refusal is a problem with the text, the remedy and the exit status', a
 });
 
 t.test('a refusal carries what the user should know besides', async (t) => {
-  const answer = await raw(upgradeText('{"target":"mispelt"}'));
+  const answer = await onStreams(upgradeText('{"target":"mispelt"}'));
   t.match(problem(answer), {
     code: 'server_not_running',
     warnings: [/^target 'mispelt' is not configured: connecting to the local server$/],
@@ -124,14 +126,19 @@ t.test('ifRunning: what is out of reach is nothing there, what takes too long is
     ['tls://127.0.0.1:1', 204],
     ['far', 504],
   ] as const) {
-    t.equal((await raw(upgradeText(JSON.stringify({ target, ifRunning: true })))).status, status, target);
+    t.equal(
+      (await onStreams(upgradeText(JSON.stringify({ target, ifRunning: true })))).status,
+      status,
+      target,
+    );
   }
 });
 
 const get = (path: string, ...headers: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Connection: close', ...headers, '', ''].join('\r\n');
 
-const REFUSALS: readonly [what: string, text: string, status: number, code: string][] = [
+/** On the streams socket. */
+const REFUSED_STREAMS: readonly [what: string, text: string, status: number, code: string][] = [
   ['no JSON', upgradeText('{"target":'), 400, 'request_json_invalid'],
   ['UTF-8', upgradeText('{"target":"\u00c3\u00bc"}'), 400, 'request_json_invalid'],
   ['an unknown field', upgradeText('{"tarjet":"x"}'), 400, 'request_field_invalid'],
@@ -147,6 +154,33 @@ const REFUSALS: readonly [what: string, text: string, status: number, code: stri
   ],
   ['no upgrade', 'POST /v1/streams HTTP/1.1\r\nConnection: close\r\n\r\n', 426, 'upgrade_required'],
   ['too large a header', upgradeText(`{"target":"${'x'.repeat(70_000)}"}`), 431, 'request_too_large'],
+  ['no such path', get('/v1/status'), 404, 'route_unknown'],
+  ['a proxy request', 'CONNECT a:1 HTTP/1.1\r\n\r\n', 404, 'route_unknown'],
+  ['an expectation', get('/v1/health', 'Expect: tea'), 400, 'request_malformed'],
+  ['no HTTP', 'hello\r\n\r\n', 400, 'request_malformed'],
+  ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400, 'request_malformed'],
+];
+/** On the control socket. */
+const REFUSALS: typeof REFUSED_STREAMS = [
+  ['a stream', upgradeText('{}'), 421, 'wrong_socket'],
+  [
+    'a stream without an upgrade',
+    'POST /v1/streams HTTP/1.1\r\nConnection: close\r\n\r\n',
+    421,
+    'wrong_socket',
+  ],
+  [
+    'a plan for nobody',
+    'POST /v1/plans HTTP/1.1\r\nConnection: close\r\n\r\n',
+    400,
+    'request_header_missing',
+  ],
+  [
+    'too large a header',
+    get('/v1/targets', `Bmux-Request: {"target":"${'x'.repeat(90_000)}"}`),
+    431,
+    'request_too_large',
+  ],
   [
     'too many bytes',
     `POST /v1/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 5000\r\n\r\n${'x'.repeat(5000)}`,
@@ -163,26 +197,31 @@ const REFUSALS: readonly [what: string, text: string, status: number, code: stri
   ['bad targets request', get('/v1/targets', 'Bmux-Request: []'), 400, 'request_json_invalid'],
 ];
 t.test('what is not right is refused by name, and the daemon lives', async (t) => {
-  await Promise.all(
-    REFUSALS.map(async ([what, text, status, code]) => {
-      const answer = await raw(text);
-      t.match({ status: answer.status, ...problem(answer) }, { status, code, exitStatus: 2 }, what);
-    }),
-  );
+  const check = async (
+    ask: typeof raw,
+    [what, text, status, code]: (typeof REFUSALS)[number],
+  ): Promise<void> => {
+    const answer = await ask(text);
+    t.match({ status: answer.status, ...problem(answer) }, { status, code, exitStatus: 2 }, what);
+  };
+  await Promise.all([
+    ...REFUSALS.map((row) => check(raw, row)),
+    ...REFUSED_STREAMS.map((row) => check(onStreams, row)),
+  ]);
   t.equal((await bmuxd.status()).pid, bmuxd.pid);
 });
 
 t.test('a request of 64 KiB is taken', async (t) => {
   const request = JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true });
-  t.equal((await raw(upgradeText(request.padEnd(64 * 1024)))).status, 204);
-  const larger = await raw(upgradeText(`${request.slice(0, -1).padEnd(64 * 1024)}}`));
+  t.equal((await onStreams(upgradeText(request.padEnd(64 * 1024)))).status, 204);
+  const larger = await onStreams(upgradeText(`${request.slice(0, -1).padEnd(64 * 1024)}}`));
   t.match(problem(larger), { status: 431, code: 'request_too_large' });
 });
 
 t.test(
   'clients that do not come to an end are cut by name; those that do not read cost nothing',
   async (t) => {
-    const never = connect(socketPath);
+    const never = connect(streamsPath);
     t.teardown(() => never.destroy());
     const silent = new Promise<void>((resolve) =>
       never
@@ -191,10 +230,10 @@ t.test(
         .resume(),
     );
     // A client that sends a bad request and never reads its refusal.
-    const deaf = connect(socketPath);
+    const deaf = connect(streamsPath);
     deaf.on('error', () => undefined).write(upgradeText('{'));
     t.teardown(() => deaf.destroy());
-    const slow = await raw('POST /v1/streams HTTP/1.1\r\nBmux-Request: {');
+    const slow = await onStreams('POST /v1/streams HTTP/1.1\r\nBmux-Request: {');
     t.match({ status: slow.status, ...problem(slow) }, { status: 408, code: 'request_timeout' });
     await silent;
   },
@@ -204,9 +243,11 @@ t.test('any bytes get an answer, and memory stays flat', async (t) => {
   const rss = (): number =>
     Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(bmuxd.pid)}/status`, 'utf8'))?.[1] ?? 0);
   await anyBytesGetAnAnswer(socketPath, 50);
+  await anyBytesGetAnAnswer(streamsPath, 50);
   const before = process.platform === 'linux' ? rss() : 0;
-  await anyBytesGetAnAnswer(socketPath, 250);
+  await anyBytesGetAnAnswer(socketPath, 150);
+  await anyBytesGetAnAnswer(streamsPath, 150);
   if (process.platform === 'linux') t.ok(rss() - before < 50_000, `grew by ${String(rss() - before)} kB`);
-  t.notMatch(bmuxd.log(), /upgrade failed|"level":"(error|fatal)"/);
+  t.notMatch(bmuxd.log(), /stream request|"level":"(error|fatal)"/);
   t.match(await bmuxd.status(), { pid: bmuxd.pid, state: 'ready' });
 });

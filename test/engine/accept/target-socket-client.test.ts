@@ -61,7 +61,12 @@ async function targetSocket(t: Test, plan: Plan) {
     log: pino({ level: 'silent' }),
     event: () => undefined,
   };
-  const streams = new Streams({ ...deps, generation: 'g', spill: () => 0, onIdle: () => undefined });
+  const streams = new Streams({
+    ...deps,
+    generation: 'g',
+    clientBufferLimit: () => 0,
+    onIdle: () => undefined,
+  });
   t.teardown(async () => {
     await streams.endAll('test');
     spares.close();

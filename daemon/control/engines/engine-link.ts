@@ -1,0 +1,249 @@
+// Control's link to one engine: its process, what it is told, what it asks, and when it is gone.
+import type { ChildProcess } from 'node:child_process';
+import type { Server } from 'node:net';
+import { onSilence } from '../../base/async/deadline.ts';
+import { textOf, type Failure } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { BrokerEvent } from '../../api/answers.ts';
+import type { Settings } from '../../config/settings/table.ts';
+import {
+  isFromEngine,
+  type EngineStart,
+  type ListenFor,
+  type OneFromEngine,
+  type Resolved,
+  type TargetSocketPlan,
+  type ToEngine,
+} from '../../engine-protocol/messages.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
+
+/** What is used of the engine's process. */
+export type EngineProcess = Pick<
+  ChildProcess,
+  'pid' | 'connected' | 'send' | 'on' | 'once' | 'kill' | 'disconnect' | 'unref'
+>;
+
+/** What an engine says, and what it asks. */
+export interface EngineHandlers {
+  readonly onReady: () => void;
+  /** It takes no more streams, and finishes those it has. */
+  readonly onRetiring: (why: string) => void;
+  /** Its process has ended, and everything that it said has been read. Called once. */
+  readonly onGone: (why: string) => void;
+  readonly onEvent: (event: BrokerEvent) => void;
+  /** Log lines, as they are. */
+  readonly onLog: (lines: string) => void;
+  /** Something about its process that a log should have. */
+  readonly onProcessError: (error: Error) => void;
+  /** The plan of a request for a stream. The signal that `signalOf` makes aborts when nobody waits for the plan any more. */
+  readonly resolve: (
+    requestId: string,
+    header: string | undefined,
+    signalOf: () => AbortSignal,
+  ) => Promise<Plan>;
+  /** Where a target socket leads whose destination is out of reach; undefined when it leads nowhere else. */
+  readonly resolveAgain: (targetSocket: string) => Promise<Destination | undefined>;
+}
+
+/** A question of the engine that is being answered. */
+interface Question {
+  /** Why nobody waits for the answer any more. */
+  over: Failure | undefined;
+  /** Made for who asks for it only: a signal costs as much as most plans (20 µs [measured]). */
+  abort: AbortController | undefined;
+}
+
+interface Listening {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** starting -> ready -> gone. Whether it is the current engine is the supervisor's to say. */
+export class EngineLink {
+  readonly generation: string;
+  readonly pid: number | undefined;
+  /** performance.now(). */
+  readonly startedAt = performance.now();
+  readonly #process: EngineProcess;
+  readonly #handlers: EngineHandlers;
+  readonly #questions = new Map<number, Question>();
+  readonly #listening = new Map<number, Listening>();
+  #nextId = 1;
+  #ready = false;
+  #gone = false;
+
+  constructor(process: EngineProcess, start: EngineStart, handlers: EngineHandlers) {
+    this.generation = start.generation;
+    this.pid = process.pid;
+    this.#process = process;
+    this.#handlers = handlers;
+    process.on('message', (message) => {
+      if (isFromEngine(message)) this.#onMessage(message);
+    });
+    process.on('error', (error) => {
+      handlers.onProcessError(error);
+      // Without a pid there never was a process: no exit will be told.
+      if (process.pid === undefined) this.#end(textOf(error));
+    });
+    process.once('exit', (status: number | null, signal: NodeJS.Signals | null) => {
+      const why = signal ?? `exit status ${String(status)}`;
+      // What it said last is still in the channel.
+      if (process.connected) process.once('disconnect', () => this.#end(why));
+      else this.#end(why);
+    });
+    this.tell({ type: 'start', start });
+  }
+
+  /** It has started, and is still there. */
+  get ready(): boolean {
+    return this.#ready && !this.#gone;
+  }
+
+  /** It had started, whether it is still there or not. */
+  get wasReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Tells it something; nothing happens when it is gone. */
+  tell(message: ToEngine): void {
+    // Whether it has gone meanwhile, its exit says.
+    if (this.#process.connected) this.#process.send(message, ignore);
+  }
+
+  configure(settings: Settings): void {
+    this.tell({ type: 'settings', settings });
+  }
+
+  /** Makes it accept on a socket that is bound here. Resolves when it does; rejects with `engine_unavailable`, or the reason of `signal`. */
+  listen(socket: ListenFor, server: Server, signal?: AbortSignal): Promise<void> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const over = (): void => {
+        answered();
+        signal?.removeEventListener('abort', onAbort);
+        this.#listening.delete(id);
+      };
+      const onAbort = (): void => {
+        over();
+        reject(asFailure(signal?.reason));
+      };
+      const refuse = (why: string): void => {
+        over();
+        reject(fail('engine_unavailable', { why }));
+      };
+      const answered = onSilence(LIMITS.engineAnswerMs, () => {
+        refuse('it does not accept on its sockets');
+      });
+      this.#listening.set(id, {
+        resolve: () => {
+          over();
+          resolve();
+        },
+        reject: (error) => {
+          over();
+          reject(error);
+        },
+      });
+      if (signal?.aborted === true) onAbort();
+      else if (!this.#process.connected) refuse('it is gone');
+      else {
+        signal?.addEventListener('abort', onAbort, { once: true });
+        this.#process.send({ type: 'listen', id, socket } satisfies ToEngine, server, ignore);
+      }
+    });
+  }
+
+  /** Replaces where a target socket leads. */
+  update(targetSocket: string, plan: TargetSocketPlan): void {
+    this.tell({ type: 'target socket', targetSocket, ...plan });
+  }
+
+  kill(): void {
+    this.#process.kill('SIGKILL');
+  }
+
+  /** Closes the channel: it drains, and lives as long as its streams. Nobody waits for it. */
+  release(): void {
+    if (this.#process.connected) this.#process.disconnect();
+    this.#process.unref();
+  }
+
+  #onMessage(
+    message: OneFromEngine | { readonly type: 'batch'; readonly messages: readonly OneFromEngine[] },
+  ): void {
+    const handlers = this.#handlers;
+    switch (message.type) {
+      case 'batch':
+        for (const one of message.messages) this.#onMessage(one);
+        break;
+      case 'ready':
+        this.#ready = true;
+        handlers.onReady();
+        break;
+      case 'listening':
+        this.#listening.get(message.id)?.resolve();
+        break;
+      case 'resolve': {
+        const { id, requestId, header } = message;
+        this.#answer(id, async (signalOf) => ({ plan: await handlers.resolve(requestId, header, signalOf) }));
+        break;
+      }
+      case 'resolve again':
+        this.#answer(message.id, async () => {
+          const destination = await handlers.resolveAgain(message.targetSocket);
+          if (destination === undefined)
+            throw fail('engine_unavailable', { why: 'no other destination is known' });
+          return { destination };
+        });
+        break;
+      case 'cancel':
+        this.#giveUp(message.id, fail('stream_ended', { id: 'that was asked for', who: 'its client' }));
+        break;
+      case 'retiring':
+        handlers.onRetiring(message.why);
+        break;
+      case 'event':
+        handlers.onEvent(message.event);
+        break;
+      case 'log':
+        handlers.onLog(message.line);
+        break;
+    }
+  }
+
+  #answer(id: number, work: (signalOf: () => AbortSignal) => Promise<Resolved>): void {
+    const question: Question = { over: undefined, abort: undefined };
+    this.#questions.set(id, question);
+    const signalOf = (): AbortSignal => {
+      question.abort ??= new AbortController();
+      if (question.over !== undefined) question.abort.abort(question.over);
+      return question.abort.signal;
+    };
+    work(signalOf)
+      .catch((error: unknown): Resolved => ({ failure: asFailure(error).data }))
+      .then((result) => {
+        this.#questions.delete(id);
+        if (question.over === undefined) this.tell({ type: 'resolved', id, result });
+      }, ignore);
+  }
+
+  #giveUp(id: number, why: Failure): void {
+    const question = this.#questions.get(id);
+    if (question === undefined) return;
+    question.over ??= why;
+    question.abort?.abort(why);
+  }
+
+  #end(why: string): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const id of this.#questions.keys()) this.#giveUp(id, fail('engine_lost', { why }));
+    for (const { reject } of [...this.#listening.values()]) reject(fail('engine_unavailable', { why }));
+    this.#handlers.onGone(why);
+  }
+}
+
+function ignore(): void {
+  // The other side is gone; its exit says so.
+}

@@ -1,0 +1,176 @@
+// Requests for streams: HTTP on `streams.sock`, one upgrade each. Control decides what becomes of them (docs/decisions/streams-socket.md).
+import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import { Socket, type Server } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { StreamsHealth } from '../../api/answers.ts';
+import { STREAM_PROTOCOL } from '../../api/upgrade.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Logger } from '../../base/log.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
+import { refuse } from '../../sockets/http-answer.ts';
+import {
+  answerProblem,
+  HTTP_LIMITS,
+  MAX_CONNECTIONS,
+  onClientError,
+  refuseUnsupported,
+} from '../../sockets/http-refusals.ts';
+import { requestHeader } from '../../sockets/request-header.ts';
+import type { Accepted } from './target-socket-client.ts';
+import { httpClient } from './client.ts';
+
+export interface StreamsSocketOptions {
+  /** Asks control for the plan of a request; aborted when its client leaves. */
+  readonly plan: (requestId: string, header: string | undefined, signal: AbortSignal) => Promise<Plan>;
+  /** Opens the stream of a plan for its client. `over` is called when the client has its answer. */
+  readonly add: (accepted: Accepted) => void;
+  readonly health: () => StreamsHealth;
+  /** Requests without an answer at once; further ones are refused. */
+  readonly maxWaiting: () => number;
+  /** No request waits any more. */
+  readonly onIdle: () => void;
+  readonly log: Logger;
+}
+
+export class StreamsSocket {
+  readonly #options: StreamsSocketOptions;
+  readonly #http: HttpServer;
+  #servers: Server[] = [];
+  /** Requests that have no plan yet, by what gives them up. */
+  readonly #planning = new Set<AbortController>();
+  /** Requests that have no answer yet. */
+  #waiting = 0;
+  #requests = 0;
+  #closed = false;
+
+  constructor(options: StreamsSocketOptions) {
+    this.#options = options;
+    this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
+    refuseUnsupported(this.#http);
+    this.#http.on('clientError', (error, socket) => {
+      if (socket instanceof Socket) onClientError(error, socket);
+      else socket.destroy();
+    });
+    this.#http.on('request', (message, response) => {
+      const path = pathOf(message);
+      if (message.method === 'GET' && path === '/v1/health') {
+        response.setHeader('Content-Type', 'application/json');
+        response.end(JSON.stringify(this.#options.health()));
+      } else if (message.method === 'POST' && path === '/v1/streams') {
+        answerProblem(response, fail('upgrade_required'), { Upgrade: STREAM_PROTOCOL });
+      } else {
+        const method = message.method ?? '';
+        answerProblem(response, fail('route_unknown', { method, path: path.slice(0, 200) }));
+      }
+    });
+    this.#http.on('upgrade', (message, socket, head) => {
+      this.#onUpgrade(message, socket, head);
+    });
+  }
+
+  /** Accepts on a socket that control has bound. A newer one is accepted on beside those before it, which control closes in time. */
+  listen(server: Server): void {
+    this.#servers.push(server);
+    // Node gives a server that came from another process no options: without this one it would end a half-closed connection.
+    Reflect.set(server, 'allowHalfOpen', true);
+    server.maxConnections = MAX_CONNECTIONS;
+    // It listens nowhere itself: without this event it would not look for requests that do not arrive.
+    if (this.#servers.length === 1) this.#http.emit('listening');
+    server.on('connection', (socket) => {
+      this.#http.emit('connection', socket);
+    });
+    server.on('error', (error) => {
+      this.#options.log.warn({ err: error.message }, 'streams socket');
+    });
+    if (this.#closed) server.close();
+  }
+
+  /** Requests that have no answer yet. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Refuses the requests that have no plan yet: the daemon stops. */
+  refuseWaiting(): void {
+    for (const planning of this.#planning) planning.abort(fail('stopping'));
+  }
+
+  /** Accepts nothing more. Requests that have been accepted are answered. */
+  close(): void {
+    this.#closed = true;
+    for (const server of this.#servers) server.close();
+  }
+
+  #onUpgrade(message: IncomingMessage, accepted: Duplex, head: Buffer): void {
+    if (!(accepted instanceof Socket)) {
+      accepted.destroy();
+      return;
+    }
+    // It is not read before its stream is there: what a client says waits in the kernel.
+    const said = takeRead(accepted, head);
+    const socket = adopt(accepted);
+    if (socket === undefined) return;
+    this.#serve(message, socket, said).catch((error: unknown) => {
+      this.#options.log.error({ err: asFailure(error).data }, 'stream request');
+      socket.destroy();
+    });
+  }
+
+  async #serve(message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+    const { add, log, onIdle } = this.#options;
+    const requestId = `${process.pid.toString(36)}-${(this.#requests += 1).toString(36)}`;
+    const planning = new AbortController();
+    const onGone = (): void => {
+      planning.abort(fail('stream_ended', { id: requestId, who: 'its client' }));
+    };
+    let answered = false;
+    const done = (): void => {
+      if (answered) return;
+      answered = true;
+      this.#waiting -= 1;
+      if (this.#waiting === 0) onIdle();
+    };
+    socket.on('error', () => undefined);
+    socket.once('close', onGone);
+    this.#waiting += 1;
+    this.#planning.add(planning);
+    try {
+      const plan = await this.#plan(requestId, message, planning.signal);
+      log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
+      socket.once('close', done);
+      add({ plan, client: httpClient({ socket, head, plan, answered: done }) });
+    } catch (error) {
+      const failure = asFailure(error);
+      log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
+      if (!socket.destroyed) refuse(socket, failure.data, requestId);
+      done();
+    } finally {
+      socket.off('close', onGone);
+      this.#planning.delete(planning);
+    }
+  }
+
+  async #plan(requestId: string, message: IncomingMessage, signal: AbortSignal): Promise<Plan> {
+    const { plan, maxWaiting } = this.#options;
+    const waiting = this.#waiting - 1;
+    if (waiting >= maxWaiting()) throw fail('engine_busy', { count: waiting });
+    check(message);
+    return plan(requestId, requestHeader(message), signal);
+  }
+}
+
+/** Only `POST /v1/streams` upgrades, and only to our protocol: Node passes every Upgrade header on. */
+function check(message: IncomingMessage): void {
+  const method = message.method ?? '';
+  const path = pathOf(message);
+  const protocol = message.headers.upgrade ?? '';
+  if (method !== 'POST' || path !== '/v1/streams' || protocol.toLowerCase() !== STREAM_PROTOCOL) {
+    throw fail('upgrade_unsupported', { method, path: path.slice(0, 200), protocol: protocol.slice(0, 200) });
+  }
+}
+
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.split('?', 1)[0] ?? '';
+}

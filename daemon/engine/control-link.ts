@@ -1,0 +1,177 @@
+// The engine's link to control: tells it what happens, and asks it where streams go.
+import { Server } from 'node:net';
+import { onSilence } from '../base/async/deadline.ts';
+import { sleep } from '../base/async/sleep.ts';
+import { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
+import { asFailure, fail, revive } from '../errors/fail.ts';
+import { failureIn } from '../errors/problem.ts';
+import type { OneFromEngine, Resolved, ToEngine } from '../engine-protocol/messages.ts';
+import { isToEngine } from '../engine-protocol/messages.ts';
+import type { Destination, Plan } from '../engine-protocol/plan.ts';
+import { httpRequest } from '../sockets/http-request.ts';
+import type { Channel } from './channel.ts';
+import { Outbox } from './outbox.ts';
+
+/** ms between two looks for the next control process. */
+const LOOK_MS = 100;
+
+type Question = Extract<OneFromEngine, { readonly type: 'resolve' | 'resolve again' }>;
+type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+interface Pending {
+  readonly answer: (result: Resolved) => void;
+  readonly gone: () => void;
+}
+
+/** Thrown when control went away before it had answered. */
+class ControlGone extends Error {}
+
+export interface ControlLinkOptions {
+  readonly channel: Channel;
+  /** Of the daemon: the next control process answers there when this one is gone. */
+  readonly controlSocket: string;
+}
+
+export class ControlLink {
+  readonly #options: ControlLinkOptions;
+  readonly #outbox: Outbox;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 1;
+
+  constructor(options: ControlLinkOptions) {
+    this.#options = options;
+    this.#outbox = new Outbox(options.channel);
+    options.channel.onGone(() => {
+      for (const { gone } of [...this.#pending.values()]) gone();
+    });
+  }
+
+  /** Tells control; false when it is gone. `sent` is called when the message has left, or with why it could not. */
+  tell(message: OneFromEngine, sent?: (error: Error | null) => void): boolean {
+    return this.#outbox.send(message, sent);
+  }
+
+  /** What waits to be told leaves now. */
+  flush(): void {
+    this.#outbox.flush();
+  }
+
+  /** Calls `listener` with every message of control but the answers to this link's own questions. `server` comes with `listen` alone. */
+  onMessage(
+    listener: (message: Exclude<ToEngine, { type: 'resolved' }>, server: Server | undefined) => void,
+  ): void {
+    this.#options.channel.onMessage((message, handle) => {
+      if (!isToEngine(message)) return;
+      if (message.type === 'resolved') this.#pending.get(message.id)?.answer(message.result);
+      else listener(message, handle instanceof Server ? handle : undefined);
+    });
+  }
+
+  /**
+   * The plan of a request for a stream: control decides, at each request. While control is away it waits for the next one, at most
+   * `budgetMs` in all. Rejects with control's own failure, with `control_unavailable`, or with the reason of `signal`.
+   */
+  async plan(
+    requestId: string,
+    header: string | undefined,
+    options: { readonly budgetMs: number; readonly signal: AbortSignal },
+  ): Promise<Plan> {
+    const { budgetMs, signal } = options;
+    const until = performance.now() + budgetMs;
+    const question = { type: 'resolve' as const, requestId, ...(header === undefined ? {} : { header }) };
+    for (;;) {
+      try {
+        const left = Math.max(1, until - performance.now());
+        const result = this.#options.channel.isOpen()
+          ? await this.#ask(question, left, signal)
+          : await this.#askNextControl(requestId, header, left);
+        if ('plan' in result) return result.plan;
+        if (!('failure' in result))
+          throw fail('internal', { why: 'control answered a request without a plan' });
+        // It is just leaving: the next control process may come.
+        if (result.failure.code === 'stopping') throw new ControlGone('control is leaving');
+        throw revive(result.failure);
+      } catch (error) {
+        if (!(error instanceof ControlGone)) throw error;
+        if (performance.now() >= until) throw fail('control_unavailable', {}, error);
+        await sleep(LOOK_MS, signal);
+      }
+    }
+  }
+
+  /** Where the share link of a target socket leads now; undefined when control does not know, or is away. */
+  async destinationOf(targetSocket: string): Promise<Destination | undefined> {
+    if (!this.#options.channel.isOpen()) return undefined;
+    try {
+      const result = await this.#ask({ type: 'resolve again', targetSocket }, LIMITS.renewMs);
+      return 'destination' in result ? result.destination : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** One question and its answer. Rejects with `ControlGone`, `out_of_time`, or the reason of `signal`. */
+  #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const over = (): void => {
+        answered();
+        signal?.removeEventListener('abort', onAbort);
+        this.#pending.delete(id);
+      };
+      const giveUp = (error: Error): void => {
+        over();
+        this.tell({ type: 'cancel', id });
+        reject(error);
+      };
+      const onAbort = (): void => {
+        giveUp(asFailure(signal?.reason));
+      };
+      const answered = onSilence(ms, () => {
+        giveUp(fail('out_of_time', { ms: Math.round(ms), step: 'bmuxd made the plan' }));
+      });
+      this.#pending.set(id, {
+        answer: (result) => {
+          over();
+          resolve(result);
+        },
+        gone: () => {
+          over();
+          reject(new ControlGone('control is gone'));
+        },
+      });
+      if (signal?.aborted === true) onAbort();
+      else {
+        signal?.addEventListener('abort', onAbort, { once: true });
+        this.tell({ ...question, id });
+      }
+    });
+  }
+
+  /** Control is gone: the next one answers on the control socket. */
+  async #askNextControl(requestId: string, header: string | undefined, ms: number): Promise<Resolved> {
+    let answer;
+    try {
+      answer = await httpRequest({
+        socketPath: this.#options.controlSocket,
+        method: 'POST',
+        path: '/v1/plans',
+        headers: {
+          'bmux-request-id': requestId,
+          ...(header === undefined ? {} : { 'bmux-request': header }),
+        },
+        timeoutMs: ms,
+      });
+    } catch (error) {
+      throw new ControlGone('the next control process does not answer yet', { cause: error });
+    }
+    const { status, body } = answer;
+    if (status === 200 && typeof body === 'object' && body !== null && 'plan' in body)
+      return body as { readonly plan: Plan };
+    const failure = failureIn(body, status);
+    // One that is just leaving: another one may come.
+    if (failure === undefined || failure.code === 'stopping') throw new ControlGone('control is leaving');
+    throw new Failure(failure);
+  }
+}

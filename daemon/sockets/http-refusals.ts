@@ -1,0 +1,73 @@
+// What both HTTP servers of the daemon refuse before it is a request: broken HTTP, oversized headers, a request that does not arrive.
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { MAX_HEADER_BYTES } from '../api/upgrade.ts';
+import type { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
+import { fail } from '../errors/fail.ts';
+import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
+import { refuse } from './http-answer.ts';
+
+/** ms between two looks for requests that do not arrive. Node's default is 30 s. */
+const CHECK_MS = 1000;
+/** Connections of one server at once. A client that says nothing loses its own after `LIMITS.requestMs`. */
+export const MAX_CONNECTIONS = 4096;
+
+/** Limits of an HTTP server on a Unix socket. */
+export const HTTP_LIMITS = {
+  // Node's default is 16 KiB.
+  maxHeaderSize: MAX_HEADER_BYTES,
+  headersTimeout: LIMITS.requestMs,
+  requestTimeout: LIMITS.requestMs,
+  connectionsCheckingInterval: CHECK_MS,
+  // A Host says nothing on a Unix socket.
+  requireHostHeader: false,
+} as const satisfies ServerOptions;
+
+/** Answers what Node would answer without a body, or not at all. */
+export function refuseUnsupported(server: Server): void {
+  server.on('connect', (message: IncomingMessage, socket) => {
+    const failure = fail('route_unknown', { method: 'CONNECT', path: (message.url ?? '').slice(0, 200) });
+    if (socket instanceof Socket) refuse(socket, failure.data);
+    else socket.destroy();
+  });
+  server.on('checkExpectation', (_message: IncomingMessage, response: ServerResponse) => {
+    answerProblem(response, fail('request_malformed', { why: 'it expects what bmuxd does not do' }));
+  });
+}
+
+/** Ends a response with a problem document, and the connection with it. */
+export function answerProblem(
+  response: ServerResponse,
+  { data }: Failure,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  const body = JSON.stringify(problemOf(data));
+  response.writeHead(data.status, {
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': Buffer.byteLength(body),
+    Connection: 'close',
+    ...headers,
+  });
+  response.end(body);
+}
+
+/** For the `clientError` event of a server. */
+export function onClientError(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  refuse(socket, clientFailure(error.code).data);
+}
+
+function clientFailure(code: string | undefined): Failure {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return fail('request_too_large', { limit: MAX_HEADER_BYTES });
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return fail('request_timeout', { ms: LIMITS.requestMs });
+    default:
+      return fail('request_malformed', { why: code ?? 'broken HTTP' });
+  }
+}
