@@ -224,7 +224,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     await engines.directory.sweep();
     engines.supervisor.start();
   } catch (error) {
-    await shutdown.close();
+    await shutdown.abandon();
     await app.close();
     throw error;
   }

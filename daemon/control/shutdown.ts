@@ -52,6 +52,12 @@ export class Shutdown {
 
   /** Leaves: live streams go on. Calling twice is safe. */
   close(): Promise<void> {
+    if (this.#closing === undefined) this.#options.log.info('bmuxd leaves; live streams go on');
+    return this.abandon();
+  }
+
+  /** The start has failed: removes what it has made, without a word. Calling twice is safe. */
+  abandon(): Promise<void> {
     this.#closing ??= this.#leave();
     return this.#closing;
   }
@@ -69,8 +75,7 @@ export class Shutdown {
   }
 
   async #leave(): Promise<void> {
-    const { log, targetSockets, engines, server, watchers } = this.#options;
-    log.info('bmuxd leaves; live streams go on');
+    const { targetSockets, engines, server, watchers } = this.#options;
     await this.#takeNoMore();
     targetSockets.leave();
     engines.close();

@@ -43,7 +43,7 @@ export class ControlLink {
     this.#options = options;
     this.#outbox = new Outbox(options.channel);
     options.channel.onGone(() => {
-      for (const { gone } of [...this.#pending.values()]) gone();
+      for (const { gone } of this.#pending.values()) gone();
     });
   }
 

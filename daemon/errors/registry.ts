@@ -551,7 +551,7 @@ export const REGISTRY = {
     500,
     1,
     'LISTEN_FDS names a socket that bmuxd cannot listen on: {why}',
-    'Let the socket unit hold exactly one listening stream socket (systemd/bmuxd.socket).',
+    'Let the socket units hold one listening stream socket each (systemd/bmuxd.socket, systemd/bmuxd-streams.socket).',
   ),
   daemon_foreign: row(502, 1, 'what listens on {socket} is not bmuxd: {why}', 'Check BMUXD_SOCKET.'),
   runtime_dir_insecure: row(

@@ -12,7 +12,7 @@ export function bindWithoutListen(server: Server, path: string): void {
 
 /** The same for a socket that is bound already, and listening, as a service manager passes it. */
 export function openWithoutListen(server: Server, fd: number): void {
-  adoptHandle(server, [null, -1, -1, fd], `descriptor ${String(fd)}`);
+  adoptHandle(server, [null, 0, -1, fd], `descriptor ${String(fd)}`);
 }
 
 /** Node has no public word for this; its cluster module, from Node 0.12 on, does the same with the same function. */

@@ -63,8 +63,6 @@ interface Listening {
 export class EngineLink {
   readonly generation: string;
   readonly pid: number | undefined;
-  /** performance.now(). */
-  readonly startedAt = performance.now();
   readonly #process: EngineProcess;
   readonly #handlers: EngineHandlers;
   readonly #questions = new Map<number, Question>();
@@ -239,7 +237,7 @@ export class EngineLink {
     if (this.#gone) return;
     this.#gone = true;
     for (const id of this.#questions.keys()) this.#giveUp(id, fail('engine_lost', { why }));
-    for (const { reject } of [...this.#listening.values()]) reject(fail('engine_unavailable', { why }));
+    for (const { reject } of this.#listening.values()) reject(fail('engine_unavailable', { why }));
     this.#handlers.onGone(why);
   }
 }

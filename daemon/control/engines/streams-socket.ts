@@ -73,7 +73,7 @@ export class StreamsSocket {
   /** A new engine is ready: it accepts from now on. */
   attach(engine: EngineLink): void {
     this.#engine = engine;
-    this.#refresh();
+    void this.#refresh();
   }
 
   /** The engine is gone: who connects until the next one is ready waits in the kernel's queue. */

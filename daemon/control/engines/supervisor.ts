@@ -31,6 +31,8 @@ export interface EngineSupervisorOptions {
 
 interface Engine {
   readonly link: EngineLink;
+  /** As the clock said at its start, ms. */
+  readonly startedAt: number;
   /** Looks that got no answer, since the last one that did. */
   missed: number;
   /** The same for looks that did not even find its socket. */
@@ -170,7 +172,7 @@ export class EngineSupervisor {
       ...handlers,
       onReady: () => {
         engine.started();
-        const ms = Math.round(performance.now() - link.startedAt);
+        const ms = clock.now() - engine.startedAt;
         log.info({ generation, ms }, 'engine is ready');
         if (this.#current === engine) onReady(link);
       },
@@ -186,6 +188,7 @@ export class EngineSupervisor {
     });
     const engine: Engine = {
       link,
+      startedAt: clock.now(),
       missed: 0,
       unfound: 0,
       started: onSilence(LIMITS.engineStartMs, () => {
@@ -240,7 +243,7 @@ export class EngineSupervisor {
     if (this.#closing) return;
     this.#problem = problem;
     const wasReady = last?.link.wasReady === true;
-    const healthy = wasReady && performance.now() - last.link.startedAt > HEALTHY_MS;
+    const healthy = wasReady && this.#options.clock.now() - last.startedAt > HEALTHY_MS;
     this.#failures = healthy ? 0 : this.#failures + 1;
     const steps = wasReady ? BACKOFF_MS : FAILING_BACKOFF_MS;
     const wait = steps[Math.min(healthy ? 0 : this.#failures - 1, steps.length - 1)] ?? 0;

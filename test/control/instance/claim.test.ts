@@ -114,63 +114,71 @@ function fdOf(server: Server): number {
   return Number(handle.fd);
 }
 
-t.test('a socket that was passed is served, and its path is left alone', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  await mkdir(join(home.folder, 'd'), { mode: 0o700 });
-  // Bound here and kept by a shell, as a service manager would: the daemons come and go on it.
-  const holder = createServer();
-  await new Promise<void>((resolve) => holder.listen(join(home.folder, 'd', '.x'), resolve));
-  await rename(join(home.folder, 'd', '.x'), home.socketPath);
-  const starts = 3;
-  const daemon = `sh -c 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$NODE" "$BMUXD" run'`;
-  const shell = spawn('sh', ['-c', `for i in $(seq ${String(starts)}); do ${daemon}; done`], {
-    env: { ...home.env, NODE: process.execPath, BMUXD },
-    stdio: ['ignore', 'ignore', 'pipe', fdOf(holder)],
-  });
-  holder.close();
-  let log = '';
-  shell.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    log += chunk;
-  });
-  const over = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
-  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
-  // The requests of a client meanwhile: a daemon that is being replaced is no failure of any of them.
-  let going = true;
-  let asked = 0;
-  const ask = async (): Promise<void> => {
-    while (going) {
-      const { code } = await openStream({ env: home.env, ifRunning: true, timeoutMs: 20_000 }).then(
-        () => ({ code: 'a stream' }),
-        (error: Failure) => error,
-      );
-      // On a busy machine a start may take longer than a client waits in silence: that is said by name, and is no lost request.
-      if (code !== 'nothing_there' && code !== 'daemon_not_answering') throw new Error(code);
-      if (code === 'nothing_there') asked += 1;
+const PASSED: readonly (readonly string[])[] = [['control'], ['streams', 'control']];
+for (const names of PASSED)
+  t.test(`what was passed is served, and its path is left alone: ${names.join(', ')}`, async (t) => {
+    const home = await makeHome();
+    t.teardown(() => home.remove());
+    await mkdir(join(home.folder, 'd'), { mode: 0o700 });
+    // Bound here and kept by a shell, as a service manager would: the daemons come and go on it.
+    const paths = names.map((name) => (name === 'control' ? home.socketPath : home.streamsPath));
+    const holders: Server[] = [];
+    for (const path of paths) {
+      const holder = createServer();
+      await new Promise<void>((resolve) => holder.listen(join(home.folder, 'd', '.x'), resolve));
+      await rename(join(home.folder, 'd', '.x'), path);
+      holders.push(holder);
     }
-  };
-  const asking = Promise.all([ask(), ask()]);
-  const pids = new Set<number>();
-  for (let i = 0; i < starts; i += 1) {
-    // The very first request waits in the queue of the socket until the daemon accepts.
-    const status = await bmuxd('status', '--json', '--wait', '20');
-    t.equal(status.status, 0, log);
-    const { pid } = JSON.parse(status.stdout) as { pid: number };
-    pids.add(pid);
-    const before = asked;
-    await waitFor('some requests', () => asked > before + 10);
-    if (i + 1 < starts) {
-      process.kill(pid, 'SIGTERM');
-      continue;
+    const starts = 3;
+    const count = String(names.length);
+    const daemon = `sh -c 'LISTEN_FDS=${count} LISTEN_FDNAMES=${names.join(':')} LISTEN_PID=$$ exec "$NODE" "$BMUXD" run'`;
+    const shell = spawn('sh', ['-c', `for i in $(seq ${String(starts)}); do ${daemon}; done`], {
+      env: { ...home.env, NODE: process.execPath, BMUXD },
+      stdio: ['ignore', 'ignore', 'pipe', ...holders.map(fdOf)],
+    });
+    for (const holder of holders) holder.close();
+    let log = '';
+    shell.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      log += chunk;
+    });
+    const over = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
+    const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+    // The requests of a client meanwhile: a daemon that is being replaced is no failure of any of them.
+    let going = true;
+    let asked = 0;
+    const ask = async (): Promise<void> => {
+      while (going) {
+        const { code } = await openStream({ env: home.env, ifRunning: true, timeoutMs: 20_000 }).then(
+          () => ({ code: 'a stream' }),
+          (error: Failure) => error,
+        );
+        // On a busy machine a start may take longer than a client waits in silence: that is said by name, and is no lost request.
+        if (code !== 'nothing_there' && code !== 'daemon_not_answering') throw new Error(code);
+        if (code === 'nothing_there') asked += 1;
+      }
+    };
+    const asking = Promise.all([ask(), ask()]);
+    const pids = new Set<number>();
+    for (let i = 0; i < starts; i += 1) {
+      // The very first request waits in the queue of the socket until the daemon accepts.
+      const status = await bmuxd('status', '--json', '--wait', '20');
+      t.equal(status.status, 0, log);
+      const { pid } = JSON.parse(status.stdout) as { pid: number };
+      pids.add(pid);
+      const before = asked;
+      await waitFor('some requests', () => asked > before + 10);
+      if (i + 1 < starts) {
+        process.kill(pid, 'SIGTERM');
+        continue;
+      }
+      going = false;
+      await asking;
+      t.equal((await bmuxd('stop')).status, 0);
     }
-    going = false;
-    await asking;
-    t.equal((await bmuxd('stop')).status, 0);
-  }
-  await over;
-  t.equal(pids.size, starts);
-  t.ok((await stat(home.socketPath)).isSocket(), 'the path is still there');
-});
+    await over;
+    t.equal(pids.size, starts);
+    for (const path of paths) t.ok((await stat(path)).isSocket(), 'the path is still there');
+  });
 
 t.test('what is passed must be one listening socket', async (t) => {
   const home = await makeHome();
@@ -185,5 +193,5 @@ t.test('what is passed must be one listening socket', async (t) => {
     status: 1,
     stderr: /^LISTEN_FDS names a socket that bmuxd cannot listen on/,
   });
-  t.match(await activated('2'), { status: 1, stderr: /it passes 2 sockets, not one/ });
+  t.match(await activated('2'), { status: 1, stderr: /it passes 2 sockets with the names ''/ });
 });

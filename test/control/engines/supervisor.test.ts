@@ -1,0 +1,179 @@
+// The supervisor of engines with processes and time of the test's own: starts, ends, hangs, and processes that cannot be started.
+import { pino } from 'pino';
+import t from 'tap';
+import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
+import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
+import { defaultSettings } from '../../../daemon/config/settings/table.ts';
+import { fail } from '../../../daemon/errors/fail.ts';
+import { NoAnswer } from '../../../daemon/sockets/http-request.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
+import { FakeProcess } from './fake-process.ts';
+
+class Rig {
+  readonly clock = new FakeClock();
+  readonly processes: FakeProcess[] = [];
+  readonly ready: EngineLink[] = [];
+  readonly gone: string[] = [];
+  /** What the next forks throw. */
+  readonly broken: Error[] = [];
+  /** What an engine says when it is asked. */
+  ask: () => Promise<unknown> = () => Promise.resolve({});
+  readonly supervisor = new EngineSupervisor({
+    clock: this.clock,
+    log: pino({ level: 'silent' }),
+    fork: () => {
+      const error = this.broken.shift();
+      if (error !== undefined) throw error;
+      const child = new FakeProcess(1000 + this.processes.length);
+      this.processes.push(child);
+      return child.process;
+    },
+    stderr: () => 'out of luck',
+    start: (generation) => ({
+      generation,
+      version: '1',
+      socketPath: '/e',
+      stateDir: '/s',
+      controlSocket: '/c',
+      settings: defaultSettings(),
+    }),
+    ask: () => this.ask(),
+    handlers: {
+      onEvent: () => undefined,
+      onLog: () => undefined,
+      resolve: () => Promise.reject(new Error('nobody asks')),
+      resolveAgain: () => Promise.resolve(undefined),
+    },
+    onReady: (engine) => {
+      this.ready.push(engine);
+    },
+    onLeave: (_engine, why) => {
+      this.gone.push(why);
+    },
+    onStatus: () => undefined,
+  });
+
+  last(): FakeProcess {
+    const last = this.processes.at(-1);
+    if (last === undefined) throw new Error('no process was started');
+    return last;
+  }
+}
+
+t.test('an engine is told its start first, and is current once it is ready', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  const child = rig.last();
+  t.match(child.sent[0]?.message, { type: 'start', start: { socketPath: '/e' } });
+  t.equal(rig.supervisor.ready, false);
+  t.equal(rig.supervisor.problem?.code, 'engine_unavailable');
+  child.says({ type: 'ready', generation: 'x' });
+  t.equal(rig.supervisor.current?.pid, 1000);
+  t.equal(rig.supervisor.problem, undefined);
+  t.equal(rig.ready.length, 1);
+  rig.supervisor.close();
+  t.equal(child.released, true);
+});
+
+t.test('one that ends is replaced, sooner when it had served', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  await rig.clock.advance(60_000);
+  rig.last().exits(null, 'SIGKILL');
+  t.same(rig.gone, ['SIGKILL']);
+  t.match(rig.supervisor.problem?.message, /ended with SIGKILL/);
+  t.same(rig.supervisor.problem?.data.causes, ['out of luck'], 'what it wrote last');
+  await rig.clock.advance(0);
+  t.equal(rig.processes.length, 2, 'at once');
+  // It does not come to be ready, again and again.
+  for (const [index, wait] of [0, 200, 500, 900, 2000, 5000, 15_000, 30_000, 30_000].entries()) {
+    rig.last().exits(1);
+    await rig.clock.advance(wait - 1);
+    if (wait > 0) t.equal(rig.processes.length, index + 2, `${wait} ms`);
+    await rig.clock.advance(1);
+    t.equal(rig.processes.length, index + 3);
+  }
+  rig.supervisor.close();
+});
+
+t.test('a process that cannot be started is a state with a reason, a remedy and a backoff', async (t) => {
+  const rig = new Rig();
+  rig.broken.push(new Error('spawn E2BIG'), new Error('spawn ENOMEM'));
+  rig.supervisor.start();
+  const problem = rig.supervisor.problem;
+  t.match(problem?.data, { code: 'engine_unstartable', detail: /spawn E2BIG/, remedy: /\w/ });
+  await rig.clock.advance(0);
+  t.match(rig.supervisor.problem?.message, /ENOMEM/, 'and again');
+  await rig.clock.advance(199);
+  t.equal(rig.processes.length, 0);
+  await rig.clock.advance(1);
+  rig.last().says({ type: 'ready', generation: 'x' });
+  t.equal(rig.supervisor.ready, true, 'when it can be started, it is');
+  rig.supervisor.close();
+});
+
+t.test('a Node that is not there any more: the system says so later', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  const child = rig.last();
+  child.pid = undefined;
+  child.emit('error', new Error('spawn /usr/bin/node ENOENT'));
+  t.match(rig.supervisor.problem?.message, /ended with spawn|cannot be started/);
+  await rig.clock.advance(0);
+  t.equal(rig.processes.length, 2, 'tried again');
+  rig.supervisor.close();
+});
+
+t.test('one that does not answer twice is retired: it drains, and another one takes over', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  const first = rig.last();
+  rig.ask = () => Promise.reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
+  await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, true, 'one answer may be late');
+  await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, false);
+  t.equal(first.told('drain').length, 1);
+  t.equal(first.killed, false, 'its streams may go on');
+  await rig.clock.advance(0);
+  rig.last().says({ type: 'ready', generation: 'y' });
+  t.equal(rig.supervisor.current?.pid, 1001);
+  t.same(rig.supervisor.living.length, 2);
+  first.exits(0);
+  t.same(rig.supervisor.living.length, 1);
+  t.equal(rig.supervisor.current?.pid, 1001, 'its end starts nothing');
+  t.equal(rig.processes.length, 2);
+  rig.supervisor.close();
+});
+
+t.test('a missing socket is waited for longer, and an answer ends the count', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  const missing = (): Promise<unknown> => Promise.reject(new Error('connect ENOENT'));
+  rig.ask = missing;
+  for (let look = 0; look < 4; look += 1) await rig.supervisor.look();
+  rig.ask = () => Promise.resolve({});
+  await rig.supervisor.look();
+  rig.ask = missing;
+  for (let look = 0; look < 4; look += 1) await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, true);
+  await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, false);
+  rig.supervisor.close();
+});
+
+t.test('halt: nothing is started any more', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  rig.supervisor.halt();
+  rig.supervisor.stop();
+  t.equal(rig.last().told('stop').length, 1);
+  rig.last().exits(0);
+  await rig.clock.advance(60_000);
+  t.equal(rig.processes.length, 1);
+  t.equal(rig.clock.waiting, 0, 'no timer is left');
+});
