@@ -42,6 +42,8 @@ export interface AttemptOptions {
  */
 export class Attempt {
   readonly candidate: Candidate;
+  /** Resolves when there is a stream, or when there will be none; never rejects. */
+  readonly dialled: Promise<void>;
   /** Resolves when `outcome` is there or the attempt was abandoned; never rejects. */
   readonly settled: Promise<void>;
   outcome: Outcome | undefined;
@@ -61,7 +63,8 @@ export class Attempt {
   constructor(options: AttemptOptions) {
     this.candidate = options.candidate;
     this.#options = options;
-    this.settled = this.#run();
+    this.dialled = this.#dial();
+    this.settled = this.dialled.then(() => this.#greet());
   }
 
   /** Whether it got as far as a stream. */
@@ -96,15 +99,19 @@ export class Attempt {
     await this.#release();
   }
 
-  async #run(): Promise<void> {
-    const { candidate, open, hello, signal } = this.#options;
+  async #dial(): Promise<void> {
+    const { candidate, open, signal } = this.#options;
     try {
       this.#opened = await open(candidate, signal);
       this.openedAt = performance.now();
     } catch (error) {
       if (!signal.aborted) this.#settle({ type: 'unopened', failure: asFailure(error) });
-      return;
     }
+  }
+
+  async #greet(): Promise<void> {
+    if (this.#opened === undefined) return;
+    const { candidate, hello } = this.#options;
     if (this.#abandoned) {
       void this.#release();
       return;

@@ -159,7 +159,8 @@ class ProtocolDetection {
       const patient = patience === 'quiet' ? quiet : since + patience;
       const until = Math.min(end, patient, judgement?.at ?? Infinity);
       if (pending.length === 0 || now >= Math.min(end, patient)) return undefined;
-      const any = Promise.race(pending.map((attempt) => attempt.settled));
+      // A stream that is there ends the wait too: how long silence lasts counts from the last one.
+      const any = Promise.race(pending.map(({ opened, settled, dialled }) => (opened ? settled : dialled)));
       await inTime(any, until - now, () => new Error('late'), { signal }).catch(() => undefined);
     }
   }

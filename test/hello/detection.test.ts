@@ -1,8 +1,60 @@
 // The race against a model of servers with connections.
+import { duplexPair, type Duplex } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
+import { Deadline } from '../../daemon/base/async/deadline.ts';
+import type { Stage } from '../../daemon/hello/candidates.ts';
+import { detectProtocol } from '../../daemon/hello/detection.ts';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import { defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { raceReachesWhatCanBeReached } from './model.ts';
 
 t.test('a server that can be reached is reached, and nothing is left behind', async (t) => {
   await raceReachesWhatCanBeReached(100);
   t.pass();
+});
+
+t.test('silence on every stream at once: each candidate is tried alone while there is time', async (t) => {
+  // What a TLS gateway makes of a full server that closes with the Hello unread: all candidates came at once, and took its last connection from
+  // each other.
+  const stage: Stage = [
+    { epoch: 4, compression: 'zstd' },
+    { epoch: 4, compression: 'none' },
+  ];
+  const contract = defaultContract(4);
+  const answer = encodeResponseFrame(4, 1n, {
+    type: 'hello_negotiated',
+    negotiated: { wireEpoch: 4, revision: 1, capabilities: [...contract.capabilities] },
+  });
+  const deadline = new Deadline(8000);
+  let dials = 0;
+  const open = async (): Promise<{ stream: Duplex }> => {
+    dials += 1;
+    const answers = dials > stage.length;
+    // Not at once: the race waits for the streams by then.
+    await pause(10);
+    const [stream, far] = duplexPair();
+    far.resume().once('end', () => far.end());
+    if (answers) far.once('data', () => far.write(answer));
+    return { stream };
+  };
+  const { stream, candidate } = await detectProtocol({
+    stages: [stage],
+    wanted: undefined,
+    deadline,
+    signal: new AbortController().signal,
+    givenUp: () => undefined,
+    subject: { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: false },
+    open,
+    hello: ({ epoch }) => ({
+      epoch,
+      contract,
+      clientName: 'test',
+      principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
+      timeoutMs: deadline.remaining(),
+    }),
+    end: (ending) => endGracefully(ending),
+  });
+  t.strictSame(candidate, stage[0]);
+  await endGracefully(stream);
 });
