@@ -14,7 +14,7 @@ export interface Order {
   readonly kind: Kind;
 }
 
-/** InvokeService of epoch 4, and the answer to it (spec/v4.md §1). */
+/** InvokeService of epoch 4, and the answer to it (docs/bmux-protocol.md, "Requests" and "Answers"). */
 export const INVOKE_SERVICE = 5;
 export const SERVICE_ANSWER = 8;
 /** Bytes of one write; what a program that copies files writes at once. */

@@ -24,7 +24,7 @@ export interface OpenStreamOptions {
   readonly target?: string;
   /** `recovery_inspection` skips both policies. Default `normal`. */
   readonly scope?: Scope;
-  /** False: no policy is looked at at all (the seed's connect_raw). Default true. */
+  /** False: no policy is looked at at all (bmux's connect_raw). Default true. */
   readonly policy?: boolean;
   /** Rejects with code `nothing_there` when no server runs there. Default false. */
   readonly ifRunning?: boolean;
@@ -32,7 +32,7 @@ export interface OpenStreamOptions {
   readonly clientName?: string;
   /** What this client can speak. None: the server's own epoch. */
   readonly contract?: RequestContract;
-  /** Build id of the client (spec/behaviour.md §2). */
+  /** Build id of the client (docs/bmux-protocol.md, "Build ids"). */
   readonly buildId?: string;
   /** Executable whose build id counts; instead of `buildId`. */
   readonly buildOf?: string;
@@ -56,7 +56,7 @@ export interface OpenedStream {
   readonly info: StreamInfo;
 }
 
-/** The build id of an executable: `{size}-{mtime in whole ms}` (spec/behaviour.md §2). Rejects with `executable_unreadable`. */
+/** The build id of an executable: `{size}-{mtime in whole ms}` (docs/bmux-protocol.md, "Build ids"). Rejects with `executable_unreadable`. */
 export function buildIdOf(path: string): string {
   try {
     return buildIdFrom(statSync(path, { bigint: true }));

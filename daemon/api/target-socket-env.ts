@@ -5,7 +5,7 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 /** Folders of target sockets in the bmuxd dir: those of the daemon's own context and of others. */
 export const TARGETS_FOLDER = /^targets(-[0-9a-f]{8})?$/;
 
-/** Names and values, in order (design.md "Two target sockets"). */
+/** Names and values, in order. */
 export type Variables = readonly (readonly [name: string, value: string])[];
 
 /** Of somebody's own variables those that a target socket needs otherwise. */

@@ -1,4 +1,4 @@
-// How a build is told by its executable file: size and time of change (spec/behaviour.md §2).
+// How a build is told by its executable file: size and time of change (docs/bmux-protocol.md, "Build ids").
 
 /**
  * `{size in bytes}-{mtime in whole ms since the epoch}`, 0 ms where the time is before the epoch.

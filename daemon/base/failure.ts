@@ -8,7 +8,7 @@ export interface FailureData {
   readonly detail: string;
   /** What to do about it, one sentence or command. */
   readonly remedy: string;
-  /** Exit status of a command of ours that ends with it (spec/behaviour.md §10). */
+  /** Exit status of a command of ours that ends with it (docs/bmux-protocol.md, "Exit statuses"). */
   readonly exitStatus: number;
   /** HTTP status of an answer that carries it. */
   readonly status: number;

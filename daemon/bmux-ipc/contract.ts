@@ -1,4 +1,4 @@
-// What two sides can speak, and how a server picks what they share (spec/wire.md §3, spec/v4.md §2).
+// What two sides can speak, and how a server picks what they share (docs/bmux-protocol.md, "Contract" and "Negotiation").
 import type { Reader, Writer } from './codec.ts';
 import type { Epoch } from './epoch.ts';
 

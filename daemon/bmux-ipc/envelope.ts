@@ -1,10 +1,10 @@
-// The envelope inside every frame. It holds no Uuid, so either epoch can read the other's (spec/v4.md §1).
+// The envelope inside every frame. It holds no Uuid, so either epoch can read the other's (docs/bmux-protocol.md, "Across epochs").
 import { Reader, Writer } from './codec.ts';
 
 const KINDS = ['request', 'response', 'event'] as const;
 export type EnvelopeKind = (typeof KINDS)[number];
 
-/** spec/wire.md §2. `version` is the epoch of whoever sent it; `payload` decodes by that epoch's rules only. */
+/** docs/bmux-protocol.md, "Envelope". `version` is the epoch of whoever sent it; `payload` decodes by that epoch's rules only. */
 export interface Envelope {
   readonly version: number;
   readonly requestId: bigint;

@@ -1,8 +1,8 @@
-// Frames: a little-endian u32 with the length of the payload, then the payload (spec/wire.md §2).
+// Frames: a little-endian u32 with the length of the payload, then the payload (docs/bmux-protocol.md, "Framing").
 import { ByteQueue } from './byte-queue.ts';
 import { fail } from '../errors/fail.ts';
 
-/** Largest payload of a frame, bytes: spec/wire.md §2. */
+/** Largest payload of a frame, bytes: docs/bmux-protocol.md, "Framing". */
 export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 /** Bytes of the length before the payload. */
 export const FRAME_HEADER_BYTES = 4;

@@ -1,4 +1,4 @@
-// The bytes of the two answers to a Hello: NegotiatedProtocol and IncompatibilityReason (spec/wire.md §3).
+// The bytes of the two answers to a Hello: NegotiatedProtocol and IncompatibilityReason (docs/bmux-protocol.md, "Negotiation" and "Incompatibility reasons").
 import type { Reader, Writer } from './codec.ts';
 import type { IncompatibilityReason, Negotiated } from './contract.ts';
 

@@ -1,4 +1,4 @@
-// Requests of a client: the few that a broker sends or looks at, the rest as an index and its bytes (spec/wire.md §3, spec/v4.md §1).
+// Requests of a client: the few that a broker sends or looks at, the rest as an index and its bytes (docs/bmux-protocol.md, "Requests").
 import { Reader, Writer } from './codec.ts';
 import { readContract, writeContract, type Contract } from './contract.ts';
 import { encodeEnvelope } from './envelope.ts';

@@ -1,4 +1,4 @@
-// Answers of a server: the few that a broker makes or looks at, the rest as an index and its bytes (spec/wire.md §3, spec/v4.md §1).
+// Answers of a server: the few that a broker makes or looks at, the rest as an index and its bytes (docs/bmux-protocol.md, "Answers").
 import { Reader, Writer } from './codec.ts';
 import type { IncompatibilityReason, Negotiated } from './contract.ts';
 import { encodeEnvelope } from './envelope.ts';

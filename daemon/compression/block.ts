@@ -1,4 +1,4 @@
-// Blocks of the transport compression: u32 LE compressed length, u32 LE uncompressed length, one zstd frame (spec/wire.md §4).
+// Blocks of the transport compression: u32 LE compressed length, u32 LE uncompressed length, one zstd frame (docs/bmux-protocol.md, "Compression").
 import { ByteQueue } from '../bmux-ipc/byte-queue.ts';
 import { fail } from '../errors/fail.ts';
 

@@ -1,4 +1,4 @@
-// A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (spec/wire.md §4).
+// A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (docs/bmux-protocol.md, "Compression").
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';

@@ -1,4 +1,4 @@
-// The key of what is known about a server: its resolved address, never a target's name (design.md "Keys").
+// The key of what is known about a server: its resolved address, never a target's name (docs/decisions/two-epochs.md).
 import type { Route } from './plan.ts';
 
 /** `local:PATH`, `tls:HOST:PORT`, `iroh:ENDPOINT_ID`. Behind one host and port several servers may be told apart by the name: `tls:HOST:PORT/NAME`. */

@@ -13,7 +13,7 @@ export interface TlsRoute {
   /** Name or address, IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
-  /** Name that the certificate must carry; checked after the TCP connect, as the seed does. */
+  /** Name that the certificate must carry; checked after the TCP connect, as bmux does. */
   readonly serverName: string;
   /** PEM file that is trusted beside the system roots. */
   readonly caFile?: string;
@@ -21,10 +21,10 @@ export interface TlsRoute {
 
 export interface IrohRoute {
   readonly transport: 'iroh';
-  /** As written; parsed by the engine, after the bind, as the seed does. */
+  /** As written; parsed by the engine, after the bind, as bmux does. */
   readonly endpointId: string;
   readonly relayUrl?: string;
-  /** `IP:PORT` for a direct path without discovery (spec/v4.md §4). */
+  /** `IP:PORT` for a direct path without discovery (docs/bmux-protocol.md, "Named targets"). */
   readonly ipAddr?: string;
   readonly sshAuth: boolean;
   /** SSH_AUTH_SOCK of the caller. */
@@ -47,7 +47,7 @@ export interface ResolvedTarget {
   readonly compressionStated: boolean;
   /** Epoch that server-meta.json's version hints at; local only. */
   readonly epochHint?: Epoch;
-  /** The whole budget from plan to answered Hello, ms (spec/behaviour.md §9). */
+  /** The whole budget from plan to answered Hello, ms (docs/bmux-protocol.md, "Budget"). */
   readonly connectTimeoutMs: number;
   /** The share link that led here, as it was asked for: it may lead elsewhere at the next dial. */
   readonly link?: string;

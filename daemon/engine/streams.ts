@@ -194,7 +194,7 @@ export class Streams {
   }
 }
 
-/** Outermost texts that `ifRunning` takes for "nothing there"; a time-out stays an error (spec/behaviour.md §9). */
+/** Outermost texts that `ifRunning` takes for "nothing there"; a time-out stays an error (docs/bmux-protocol.md, "Entry points"). */
 const NOTHING_THERE: ReadonlySet<string> = new Set([
   'server_not_running',
   'tls_unreachable',

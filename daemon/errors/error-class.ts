@@ -6,7 +6,7 @@ export type ErrorClass = 'policy' | 'auth' | 'timeout' | 'incompatible' | 'remot
 
 const BY_EXIT: Readonly<Record<number, ErrorClass>> = { 5: 'policy', 6: 'auth', 7: 'timeout' };
 
-/** Told by what the registry says of its code: the exit status (spec/behaviour.md §10), else the HTTP status. */
+/** Told by what the registry says of its code: the exit status (docs/bmux-protocol.md, "Exit statuses"), else the HTTP status. */
 export function classOf({ exitStatus, status }: Pick<FailureData, 'exitStatus' | 'status'>): ErrorClass {
   const byExit = BY_EXIT[exitStatus];
   if (byExit !== undefined) return byExit;

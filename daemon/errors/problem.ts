@@ -3,7 +3,7 @@ import type { FailureData } from '../base/failure.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** The JSON body of a refusal. `detail` is the text of spec/behaviour.md, word for word. */
+/** The JSON body of a refusal. `detail` is bmux's text where bmux has one, word for word (docs/bmux-protocol.md, "Error texts"). */
 export interface Problem {
   readonly type: string;
   readonly title: string;

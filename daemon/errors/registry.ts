@@ -1,11 +1,11 @@
 // The registry of errors: the one list of what can go wrong, as data. Codes are stable and never reused.
-// Texts are those of spec/behaviour.md word for word where it has them; `{name}` is replaced by a value.
+// Texts are those of bmux word for word where it has them (docs/bmux-protocol.md, "Error texts"); `{name}` is replaced by a value.
 
 /** One row of the registry. */
 export interface Row {
   /** HTTP status of an answer that carries it. */
   readonly status: number;
-  /** Exit status of our commands: spec/behaviour.md §10. */
+  /** Exit status of our commands: docs/bmux-protocol.md, "Exit statuses". */
   readonly exit: number;
   readonly text: string;
   readonly remedy: string;

@@ -1,4 +1,4 @@
-// The JSON of server-meta.json, to the byte what the real server writes and as strict as it reads (spec/behaviour.md §2, §9).
+// The JSON of server-meta.json, to the byte what the real server writes and as strict as it reads (docs/bmux-protocol.md, "Server metadata").
 import { strictUtf8 } from '../base/files/read-bounded.ts';
 
 /** What a running server says about itself in `server-meta.json`. */

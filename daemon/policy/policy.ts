@@ -1,4 +1,4 @@
-// The two checks before any connection, in their order: whose server is it, and is it the same build (spec/behaviour.md §2).
+// The two checks before any connection, in their order: whose server is it, and is it the same build (docs/bmux-protocol.md, "Policies").
 import { quoted } from '../base/quote.ts';
 import type { StaleBuildAction } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
@@ -9,7 +9,7 @@ import type { ServerMeta } from './meta-format.ts';
 export interface PolicyInputs {
   /** Default `normal`; `recovery_inspection` skips both. */
   readonly scope?: Scope | undefined;
-  /** Default true; false is the seed's connect_raw. */
+  /** Default true; false is bmux's connect_raw. */
   readonly policy?: boolean | undefined;
   /** The client's slot; none or blank passes the cross-slot check. */
   readonly slot?: string | undefined;

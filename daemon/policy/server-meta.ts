@@ -19,7 +19,7 @@ export interface MetaPath {
   readonly serverMeta: string;
 }
 
-/** The runtime dir that a server lives in: given itself, or found from an environment as bmux finds it (spec/behaviour.md §6). */
+/** The runtime dir that a server lives in: given itself, or found from an environment as bmux finds it (docs/bmux-protocol.md, "Paths"). */
 export type RuntimePlace =
   { readonly runtimeDir: string; readonly env?: Env } | { readonly env: Env; readonly runtimeDir?: never };
 
@@ -60,7 +60,7 @@ export async function readServerMeta(paths: MetaPath): Promise<ServerMeta | unde
   }
 }
 
-/** The same for the policies, where a file that cannot be read or understood is no metadata (spec/behaviour.md §2). Never fails. */
+/** The same for the policies, where a file that cannot be read or understood is no metadata (docs/bmux-protocol.md, "Server metadata"). Never fails. */
 export async function metaForPolicy(paths: MetaPath): Promise<ServerMeta | undefined> {
   try {
     return await readServerMeta(paths);

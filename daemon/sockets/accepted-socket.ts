@@ -1,4 +1,4 @@
-// The pitfalls of passing a socket to another process, all in one place (design.md "Hand-off of an upgraded socket"; measured there).
+// The pitfalls of passing a socket to another process, all in one place (docs/decisions/streams-socket.md, "Context"; measured there).
 import { Socket } from 'node:net';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';

@@ -33,7 +33,7 @@ const KEEPS_UP_MS = 1000;
 
 /**
  * Reads on for a slow reader while fewer than `spill` bytes wait: a real server kills a stream whose writer is blocked for 5 s
- * (spec/v4.md §3). They wait here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
+ * (docs/bmux-protocol.md, "Blocked writer"). They wait here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
  * Lifecycle: flowing -> (source ended) -> ended | discarding.
  */
 export class Flow {

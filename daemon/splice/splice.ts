@@ -36,7 +36,7 @@ const STALL_MS = 1000;
 
 /**
  * Lifecycle: live -> (one side ended: half) -> ending -> done. A lost client, a lost remote and a stop all go through `#finish`,
- * so that the remote always gets its end (close_notify, finish) and is read to its own (spec/wire.md §5, §6).
+ * so that the remote always gets its end (close_notify, finish) and is read to its own (docs/bmux-protocol.md, "Stream ends").
  */
 export class Splice {
   /** Resolves once, never rejects. Both sides are closed by then. */

@@ -1,4 +1,4 @@
-// Hosts and ports as users write them, split as the seed splits them.
+// Hosts and ports as users write them, split as bmux splits them.
 import { isIPv4, isIPv6 } from 'node:net';
 
 /** A port as Rust's `u16::from_str` reads it: decimal digits, perhaps a plus sign, at most 65535; undefined otherwise. */
@@ -16,7 +16,7 @@ export function withoutBrackets(host: string): string {
 
 /**
  * Splits `host[:port]` at the last colon, or after the bracket of an IPv6 literal. `port` is undefined where none is written, and NaN
- * where it is not a port. The seed has no brackets and takes `example.com:` for a host name with a colon in it, which no
+ * where it is not a port. bmux has no brackets and takes `example.com:` for a host name with a colon in it, which no
  * resolver knows: here an empty port is no port.
  */
 export function splitHostPort(text: string): { host: string; port: number | undefined } {

@@ -1,4 +1,4 @@
-// Which compression modes are tried on a remote target, likeliest first (spec/behaviour.md §3, spec/wire.md §4).
+// Which compression modes are tried on a remote target, likeliest first (docs/bmux-protocol.md, "Compression mode").
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
 

@@ -1,4 +1,4 @@
-// Asks the control plane what a share link stands for: one GET, bounded in time, size and redirects (spec/behaviour.md §3, §9).
+// Asks the control plane what a share link stands for: one GET, bounded in time, size and redirects (docs/bmux-protocol.md, "Control plane").
 import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';

@@ -1,4 +1,4 @@
-// Targets that are written out instead of named: tls://, https://, iroh:// (spec/behaviour.md §3, spec/v4.md §4).
+// Targets that are written out instead of named: tls://, https://, iroh:// (docs/bmux-protocol.md, "Inline targets").
 import { fail, type Code } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
@@ -11,7 +11,7 @@ const TLS_PORT = 443;
 
 type InlineParser = (target: string, inputs: RouteInputs) => ResolvedTarget;
 
-/** Exact case: `TLS://` is no scheme, as in the seed. */
+/** Exact case: `TLS://` is no scheme, as in bmux. */
 const SCHEMES: Readonly<Record<string, InlineParser>> = {
   'https://': (target, inputs) => {
     // What follows the first slash is for browsers.

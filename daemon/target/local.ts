@@ -17,7 +17,7 @@ export function localTarget(inputs: RouteInputs, warnings: readonly string[] = [
   };
 }
 
-/** The epoch that a server's version speaks, where that is known (spec/v4.md §5). */
+/** The epoch that a server's version speaks, where that is known (docs/bmux-protocol.md, "Epochs"). */
 function epochOf(version: string | undefined): Epoch | undefined {
   const alpha = /^0\.0\.1-alpha\.(\d+)$/.exec(version ?? '')?.[1];
   if (alpha === undefined) return undefined;

@@ -1,4 +1,4 @@
-// Targets of `[connections.targets.NAME]`, one maker per transport (spec/behaviour.md §3).
+// Targets of `[connections.targets.NAME]`, one maker per transport (docs/bmux-protocol.md, "Named targets").
 import type { TargetConfig, TargetTransport } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';

@@ -1,4 +1,4 @@
-// The user's identity towards servers: one UUID in a file, made once, the same for processes that start together (spec/behaviour.md §5).
+// The user's identity towards servers: one UUID in a file, made once, the same for processes that start together (docs/bmux-protocol.md, "Principal").
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,4 @@
-// Target resolution: from what the user wrote to where to go, as data (spec/behaviour.md §3).
+// Target resolution: from what the user wrote to where to go, as data (docs/bmux-protocol.md, "Targets").
 import { quoted } from '../base/quote.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';

@@ -1,4 +1,4 @@
-// Which target a request means, before anything is looked up (spec/behaviour.md §3).
+// Which target a request means, before anything is looked up (docs/bmux-protocol.md, "Targets").
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import type { CallerEnv } from '../api/request.ts';
 

@@ -1,4 +1,4 @@
-// bmux://NAME: short names for targets, from the config or from the control plane (spec/behaviour.md §3).
+// bmux://NAME: short names for targets, from the config or from the control plane (docs/bmux-protocol.md, "Share links").
 import { fail } from '../errors/fail.ts';
 import { readAccessToken } from './auth-state.ts';
 import { controlPlaneUrl, lookUpShareLink } from './control-plane.ts';

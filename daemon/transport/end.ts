@@ -1,10 +1,10 @@
-// Ends a stream so that the other side can let go of what it holds for it: wire.md §5 and §6.
+// Ends a stream so that the other side can let go of what it holds for it: docs/bmux-protocol.md, "Stream ends".
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
 
 /**
  * Ends `stream` as its transport wants it (FIN, close_notify, finished send side), reads and discards to the peer's end, then destroys it.
- * A real gateway keeps its connection to the server for ever when a stream is cut instead (wire.md §5, §6: one of 64 places lost).
+ * A real gateway keeps its connection to the server for ever when a stream is cut instead (docs/bmux-protocol.md, "Connection limit": one of 64 is lost).
  * The stream is ours from now on: take your own listeners away first. Never rejects; settles at the latest `boundMs` after the call.
  */
 export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {

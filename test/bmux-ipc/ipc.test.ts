@@ -1,4 +1,4 @@
-// Both epochs against conversations with real servers (test/vectors) and the hand-worked bytes of spec/v4.md §1.
+// Both epochs against conversations with real servers (test/vectors) and the bytes of docs/bmux-protocol.md, "Example frames".
 import t from 'tap';
 import {
   decodeEnvelope,
@@ -153,7 +153,7 @@ t.test('the values of captured answers', async (t) => {
   });
 });
 
-t.test('the hand-worked bytes of spec/v4.md §1', async (t) => {
+t.test('the bytes of docs/bmux-protocol.md, "Example frames"', async (t) => {
   const principalId = '00112233-4455-6677-8899-aabbccddeeff';
   const text = (name: string): string => Buffer.from(name).toString('hex');
   const contract = defaultContract(4);

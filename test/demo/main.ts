@@ -6,7 +6,7 @@ import { timeStream } from './measure.ts';
 import type { Scene } from './stage.ts';
 import { openStage, type Stage } from './stage-process.ts';
 
-/** A Ping of epoch 4 with request id 2 (spec/wire.md §2), as printf writes it. */
+/** A Ping of epoch 4 with request id 2 (docs/bmux-protocol.md, "Example frames"), as printf writes it. */
 const PING = String.raw`\5\0\0\0\4\2\0\1\1`;
 
 const say = (text: string): void => {

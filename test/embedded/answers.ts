@@ -12,7 +12,7 @@ export interface Reply {
 
 type Service = 'invoke_service' | 'emit' | 'subscribe' | 'poll' | 'enable_push';
 
-/** Indexes of Request and of the answer in ResponsePayload (spec/wire.md §3, spec/v4.md §1). */
+/** Indexes of Request and of the answer in ResponsePayload (docs/bmux-protocol.md, "Requests" and "Answers"). */
 const SERVICES: Record<Epoch, Record<Service, { readonly request: number; readonly answer: number }>> = {
   3: {
     invoke_service: { request: 8, answer: 11 },

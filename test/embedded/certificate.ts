@@ -8,7 +8,7 @@ export interface Certificate {
   readonly certPem: string;
   /** PEM, PKCS #8. */
   readonly keyPem: string;
-  /** `SHA256:` and 64 hex digits over the DER: the form of bmux's pins (spec/v4.md §4). */
+  /** `SHA256:` and 64 hex digits over the DER: the form of bmux's pins (docs/bmux-protocol.md, "Certificate pins"). */
   readonly fingerprint: string;
 }
 

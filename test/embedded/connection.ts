@@ -1,4 +1,4 @@
-// One client of the embedded server, from accept to end: the rules of a real server's handle_connection (spec/v4.md §1, §3; measured).
+// One client of the embedded server, from accept to end: the rules of a real server's handle_connection (docs/bmux-protocol.md, "Across epochs" and "Handshake limit"; measured).
 import type { Socket } from 'node:net';
 import { textOf } from '../../daemon/base/failure.ts';
 import {

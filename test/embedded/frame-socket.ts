@@ -1,5 +1,5 @@
 // A server's end of a Unix socket that takes no byte from the kernel before it needs it: the length, then just the payload.
-// Real servers read like this, and what they leave unread shows: closing then resets the peer, and gateways fall silent (spec/v4.md §1).
+// Real servers read like this, and what they leave unread shows: closing then resets the peer, and gateways fall silent (docs/bmux-protocol.md, "How a refusal arrives").
 import { Socket, type OnReadOpts, type SocketConstructorOpts } from 'node:net';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../../daemon/bmux-ipc/frame.ts';
 

@@ -1,5 +1,5 @@
 // The way out of a v4 server: at most 16 queued frames, and a client that does not take one within 5 s is closed, perhaps in the
-// middle of it (spec/v4.md §3). A v3 server queues without bound.
+// middle of it (docs/bmux-protocol.md, "Blocked writer"). A v3 server queues without bound.
 import type { FrameSocket } from './frame-socket.ts';
 
 const QUEUED_FRAMES = 16;

@@ -1,5 +1,5 @@
 // The two copies of a real gateway between a remote stream and a server connection, with their flaws: a copy that breaks passes
-// no end on, and everything is let go only when both copies have ended (spec/v4.md §1, spec/wire.md §5 and §6; measured).
+// no end on, and everything is let go only when both copies have ended (docs/bmux-protocol.md, "How a refusal arrives" and "Connection limit"; measured).
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 

@@ -1,11 +1,11 @@
-// The embedded bmux server: behaves on its socket as the real ones of both generations do (spec/v4.md §1, §3), and its services echo.
+// The embedded bmux server: behaves on its socket as the real ones of both generations do (docs/bmux-protocol.md, "Across epochs" and "Connection limit"), and its services echo.
 import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { defaultContract, type Request } from '../../daemon/bmux-ipc/ipc.ts';
 import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { Connection, type ConnectionHost, type HelloSeen } from './connection.ts';
 
-/** Connections that a v4 server takes at once (spec/v4.md §3). */
+/** Connections that a v4 server takes at once (docs/bmux-protocol.md, "Connection limit"). */
 const MAX_CONNECTIONS = 64;
 /** ms a v4 server waits for a client to take a frame. */
 const WRITE_LIMIT_MS = 5000;

@@ -1,4 +1,4 @@
-// The host's side of the SSH auth stream, the first bi-stream of a connection (spec/wire.md §5).
+// The host's side of the SSH auth stream, the first bi-stream of a connection (docs/bmux-protocol.md, "SSH auth").
 import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { keyFingerprint, verifySshSignature } from './ssh-signature.ts';

@@ -1,4 +1,4 @@
-// The host's side of SSH proofs: OpenSSH public key lines, bmux's fingerprints, SSHSIG signatures (spec/wire.md §5).
+// The host's side of SSH proofs: OpenSSH public key lines, bmux's fingerprints, SSHSIG signatures (docs/bmux-protocol.md, "SSH signatures").
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
 
 const NAMESPACE = 'git-sshripped-access-v1';

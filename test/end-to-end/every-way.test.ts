@@ -23,7 +23,7 @@ import {
 
 const noBmux = realBmux() === undefined && 'real bmux not found';
 const noRelay = realRelay() === undefined && 'real iroh-relay not found';
-/** Ping is request 2 of epoch 4: `05000000 04 02 00 01 01` (spec/v4.md, vectors). */
+/** Ping is request 2 of epoch 4: `05000000 04 02 00 01 01` (docs/bmux-protocol.md, "Example frames"). */
 const PING = Buffer.from('050000000402000101', 'hex');
 const PONG = Buffer.from('06000000040201020000', 'hex');
 

@@ -1,4 +1,4 @@
-// The texts that scripts match on, word for word as spec/behaviour.md and the seed have them. The registry is compared with this list, not with itself.
+// The texts that scripts match on, word for word as bmux has them (docs/bmux-protocol.md, "Error texts"). The registry is compared with this list, not with itself.
 import t from 'tap';
 import { fail, type Code, type Values } from '../../daemon/errors/fail.ts';
 

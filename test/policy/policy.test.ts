@@ -1,4 +1,4 @@
-// Tests daemon/policy/policy.ts: every row of the two policies with its text (spec/behaviour.md §2).
+// Tests daemon/policy/policy.ts: every row of the two policies with its text (docs/bmux-protocol.md, "Policies").
 import t from 'tap';
 import { Failure, type FailureData } from '../../daemon/base/failure.ts';
 import type { ServerMeta } from '../../daemon/policy/meta-format.ts';

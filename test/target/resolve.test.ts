@@ -1,4 +1,4 @@
-// Tests target resolution without a network: which target, what it becomes, what is said when it is wrong (spec/behaviour.md §3).
+// Tests target resolution without a network: which target, what it becomes, what is said when it is wrong (docs/bmux-protocol.md, "Targets").
 import t from 'tap';
 import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.ts';
 import { selectTarget } from '../../daemon/target/select.ts';
@@ -86,7 +86,7 @@ t.test('unknown words are local, with a warning', async (t) => {
   t.same(warnings, [`target 'a\\u{1b}[2J"b' is not configured: connecting to the local server`]);
 });
 
-t.test('SSH is refused with the text of the seed', async (t) => {
+t.test('SSH is refused with the text of bmux', async (t) => {
   const settings = config({
     targets: { box: { transport: 'ssh' }, 'me@home': { transport: 'tls', host: 'h' } },
   });

@@ -1,4 +1,4 @@
-// From layers to the resolved config: applied in order, checked, every default filled in (spec/behaviour.md §3, §8).
+// From layers to the resolved config: applied in order, checked, every default filled in (docs/bmux-protocol.md, "Config layers").
 import { isIPv4, isIPv6 } from 'node:net';
 import { fail } from '../../errors/fail.ts';
 import type { BmuxConfig, TargetConfig } from './types.ts';
@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT_MS = 8000;
 /** Longest time a timer can wait for, ms (24.8 days), with room for what is waited beyond a budget: a longer one would fire at once. */
 const LONGEST_MS = 0x7fff_ffff - 60_000;
 
-/** True for `IP:PORT` and `[IPv6]:PORT`, as bmux reads `iroh_ip_addr`: no host names (spec/v4.md §4). */
+/** True for `IP:PORT` and `[IPv6]:PORT`, as bmux reads `iroh_ip_addr`: no host names (docs/bmux-protocol.md, "Named targets"). */
 export function isSocketAddress(text: string): boolean {
   const match = /^(?:([\d.]+)|\[([\da-fA-F:.]+)(?:%\d+)?\]):(\d+)$/u.exec(text);
   if (match === null || Number(match[3]) > 65535) return false;

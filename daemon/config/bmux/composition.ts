@@ -1,4 +1,4 @@
-// [composition]: which profile is active and in which order its patch and the config are applied (spec/behaviour.md §8).
+// [composition]: which profile is active and in which order its patch and the config are applied (docs/bmux-protocol.md, "Composition").
 import { fail } from '../../errors/fail.ts';
 import { checked, CompositionSchema, keyOf, type CompositionTable } from './schema.ts';
 import { merged, tableAt, valueAt, type Table } from '../files/table.ts';

@@ -1,7 +1,7 @@
 // Variables in paths of config files. bmux has two grammars: one for its config, one for the slot manifest.
 import { homeOf, type Env } from '../../base/paths.ts';
 
-/** Where a variable's value comes from. `daemon` is the environment of bmuxd, asked second (design.md, "Contexts"). */
+/** Where a variable's value comes from. `daemon` is the environment of bmuxd, asked second (docs/decisions/contexts.md). */
 export interface Variables {
   readonly env: Env;
   readonly daemon?: Env;
@@ -18,7 +18,7 @@ export interface Expanded {
 
 const NAME = '[A-Za-z_][A-Za-z0-9_]*';
 
-/** `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (spec/behaviour.md §8); whatever else a `$` starts stays as written. */
+/** `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (docs/bmux-protocol.md, "Config layers"); whatever else a `$` starts stays as written. */
 export function expandConfigPath(written: string, { env, daemon }: Variables): Expanded {
   const unset = new Set<string>();
   const borrowed = new Set<string>();
@@ -41,7 +41,7 @@ export function expandConfigPath(written: string, { env, daemon }: Variables): E
 }
 
 /**
- * `${VAR}`, `${VAR:-default}` and `~` in a path of the slot manifest, nothing else (spec/behaviour.md §7). `unset` is called with a
+ * `${VAR}`, `${VAR:-default}` and `~` in a path of the slot manifest, nothing else (docs/bmux-protocol.md, "Slot manifest"). `unset` is called with a
  * variable that has neither value nor default, and must throw.
  */
 export function expandSlotPath(

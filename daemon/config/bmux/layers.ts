@@ -1,4 +1,4 @@
-// Which files make up bmux's config, low to high, and what is in them: spec/behaviour.md §8, spec/v4.md §5.
+// Which files make up bmux's config, low to high, and what is in them: docs/bmux-protocol.md, "Config layers".
 import { appended, type BmuxPaths, type Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Marks } from '../files/file.ts';
@@ -26,7 +26,7 @@ export interface LayerInputs {
   readonly marks?: Marks | undefined;
 }
 
-/** The overlay that `bmux remote init` writes (spec/v4.md §5). */
+/** The overlay that `bmux remote init` writes (docs/bmux-protocol.md, "Config layers"). */
 function overlayFile(paths: BmuxPaths): string {
   return appended(paths.stateDir, 'config-overlay.toml');
 }

@@ -1,4 +1,4 @@
-// What the keys that a broker uses may hold, as data. Keys that are not here are ignored, whatever they hold (spec/behaviour.md §8).
+// What the keys that a broker uses may hold, as data. Keys that are not here are ignored, whatever they hold (docs/bmux-protocol.md, "Config layers").
 import { Type, type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { dotted, valueAt } from '../files/table.ts';
@@ -118,7 +118,7 @@ export const CompositionSchema = Type.Object(
   table,
 );
 
-/** One file of the slot manifest (spec/behaviour.md §7). */
+/** One file of the slot manifest (docs/bmux-protocol.md, "Slot manifest"). */
 export const ManifestSchema = Type.Object(
   {
     default: Type.Optional(text()),

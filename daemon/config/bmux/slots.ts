@@ -1,4 +1,4 @@
-// Slots: named installs of bmux, declared in a manifest (spec/behaviour.md §7). Read here, never written.
+// Slots: named installs of bmux, declared in a manifest (docs/bmux-protocol.md, "Slots"). Read here, never written.
 import { basename, dirname, resolve } from 'node:path';
 import { Failure } from '../../base/failure.ts';
 import { appended, type BmuxPaths, type Env } from '../../base/paths.ts';
@@ -9,7 +9,7 @@ import { readSmallFile, type Marks } from '../files/file.ts';
 import { checked, keyOf, ManifestSchema, type ManifestTable } from './schema.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
 
-/** One declared slot, its folders resolved. They do not move a client's paths (spec/behaviour.md §6). */
+/** One declared slot, its folders resolved. They do not move a client's paths (docs/bmux-protocol.md, "Slots"). */
 export interface Slot {
   readonly name: string;
   readonly binary: string;
@@ -191,7 +191,7 @@ export function slotNameOf({
 }
 
 /**
- * The slot that is active for a caller. A manifest that cannot be read counts as no slot, with a warning (spec/v4.md §5); a slot that
+ * The slot that is active for a caller. A manifest that cannot be read counts as no slot, with a warning (docs/bmux-protocol.md, "Slots"); a slot that
  * it does not declare is `slot_unknown`.
  */
 export async function activeSlot(inputs: SlotInputs): Promise<ActiveSlot> {

@@ -1,4 +1,4 @@
-// The part of bmux's config that a broker uses, resolved: every default filled in (spec/behaviour.md §3, §8).
+// The part of bmux's config that a broker uses, resolved: every default filled in (docs/bmux-protocol.md, "Config layers").
 
 export type TargetTransport = 'local' | 'tls' | 'iroh' | 'ssh';
 export type StaleBuildAction = 'ignore' | 'warn' | 'error';

@@ -26,7 +26,7 @@ export function tableAt(root: Table, path: readonly string[]): Table {
   return isTable(value) ? value : {};
 }
 
-/** `over` on top of `under`: tables merge by key, everything else is replaced (spec/behaviour.md §8). Neither is changed. */
+/** `over` on top of `under`: tables merge by key, everything else is replaced (docs/bmux-protocol.md, "Config layers"). Neither is changed. */
 export function merged(under: unknown, over: unknown): unknown {
   if (!isTable(over)) return over;
   // Without a prototype a key such as `__proto__` is a key like any other.

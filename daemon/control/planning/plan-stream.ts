@@ -1,4 +1,4 @@
-// From a request to a plan: context, policy, target, principal, in the order of the seed. All of it decides; nothing of it dials.
+// From a request to a plan: context, policy, target, principal, in the order of bmux (docs/bmux-protocol.md, "Order of checks"). All of it decides; nothing of it dials.
 import { Deadline } from '../../base/async/deadline.ts';
 import { applyPolicy } from '../../policy/policy.ts';
 import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts';

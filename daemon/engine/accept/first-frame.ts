@@ -24,7 +24,7 @@ export type FirstFrame =
   | { readonly type: 'gone' };
 
 /**
- * Reads it, within the time that a real server gives (5 s, spec/v4.md §3). The socket does not read any more
+ * Reads it, within the time that a real server gives (5 s, docs/bmux-protocol.md, "Handshake limit"). The socket does not read any more
  * then (`startReading`), nothing unread is lost; an error of it
  * that comes before its next owner listens does not end the process. Never rejects.
  */
@@ -52,7 +52,7 @@ export function readFirstFrame(
         const frame = reader.next();
         if (frame !== undefined) finish(judge(frame, reader.rest()));
       } catch {
-        // Too long or no frame at all: a server would wait or close, and so do we (spec/wire.md §2).
+        // Too long or no frame at all: a server would wait or close, and so do we (docs/bmux-protocol.md, "Framing").
         finish({ type: 'gone' });
       }
     };

@@ -1,4 +1,4 @@
-// The only file that touches @number0/iroh: its loading, its byte arrays, its error texts. Facts about it: docs of the binding say little,
+// The only file that touches @number0/iroh: its loading, its byte arrays, its error texts. Its own documentation says little,
 // so what is relied on here is tried in test/transport/iroh/iroh.test.ts against a real gateway.
 import { createRequire } from 'node:module';
 import type * as Binding from '@number0/iroh/index.js';
@@ -14,7 +14,7 @@ export type Relays = 'default' | 'disabled' | readonly string[];
 /** Largest piece of one read or write, bytes: a larger one is converted in one go and blocks the event loop too long. */
 export const PIECE = 16_384;
 
-/** The protocol of a bmux gateway (wire.md §5). */
+/** The protocol of a bmux gateway (docs/bmux-protocol.md, "iroh"). */
 const ALPN = 'bmux/gateway/iroh/1';
 
 // At once: an upgrade of the package removes its files under an engine that runs. `main` of it names a folder that is not there; requiring that

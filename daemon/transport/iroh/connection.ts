@@ -158,7 +158,7 @@ export class IrohConnection {
 
   /**
    * Ends every stream, waits for the peer's ends (at most `boundMs`), then closes. Calling twice is safe.
-   * Closing under an open stream costs the server behind the gateway a place (wire.md §5).
+   * Closing under an open stream costs the server behind the gateway a place (docs/bmux-protocol.md, "Connection limit").
    */
   close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closing ??= this.#close(boundMs);

@@ -21,7 +21,7 @@ export interface AgentKey {
   /** The public key in SSH's wire form. */
   readonly blob: Buffer;
   readonly comment: string;
-  /** wire.md §5: base64url of SHA-256 over `type:base64`. */
+  /** docs/bmux-protocol.md, "SSH auth": base64url of SHA-256 over `type:base64`. */
   readonly fingerprint: string;
 }
 
@@ -70,7 +70,7 @@ export class SshReader {
   }
 }
 
-/** wire.md §5. Not the form that ssh-keygen prints. */
+/** docs/bmux-protocol.md, "SSH auth". Not the form that ssh-keygen prints. */
 export function keyFingerprint(type: string, blob: Buffer): string {
   return createHash('sha256')
     .update(`${type}:${blob.toString('base64')}`)

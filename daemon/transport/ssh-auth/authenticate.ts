@@ -1,4 +1,4 @@
-// Proves to a bmux host, on the first stream of an iroh connection, that the caller's SSH agent holds a key that the host lists: wire.md §5.
+// Proves to a bmux host, on the first stream of an iroh connection, that the caller's SSH agent holds a key that the host lists: docs/bmux-protocol.md, "SSH auth".
 import type { Duplex } from 'node:stream';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure, textOf } from '../../base/failure.ts';

@@ -4,7 +4,7 @@ import { inTime } from '../../base/async/deadline.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
 
-/** Longest line that a peer may send, bytes (wire.md §5). */
+/** Longest line that a peer may send, bytes (docs/bmux-protocol.md, "SSH auth"). */
 const LINE_MAX = 65_536;
 const LF = 0x0a;
 

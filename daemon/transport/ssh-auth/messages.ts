@@ -1,4 +1,4 @@
-// The lines that a bmux host sends in the SSH auth exchange: wire.md §5. A peer's lines are checked before anything is believed.
+// The lines that a bmux host sends in the SSH auth exchange: docs/bmux-protocol.md, "SSH auth". A peer's lines are checked before anything is believed.
 import { fail } from '../../errors/fail.ts';
 
 const CHALLENGE_BYTES = 32;

@@ -1,4 +1,4 @@
-// SSHSIG, the signature format of `ssh-keygen -Y sign` (OpenSSH PROTOCOL.sshsig), as a bmux host wants it: wire.md §5.
+// SSHSIG, the signature format of `ssh-keygen -Y sign` (OpenSSH PROTOCOL.sshsig), as a bmux host wants it: docs/bmux-protocol.md, "SSH signatures".
 import { createHash } from 'node:crypto';
 import { sshString } from './agent.ts';
 

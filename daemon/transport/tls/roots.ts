@@ -7,7 +7,7 @@ import type { Env } from '../../base/paths.ts';
 import { usableCertificates } from './pem.ts';
 import { LIMITS } from '../../base/limits.ts';
 
-/** Where distributions keep the bundle, in the order of openssl-probe (which the seed's rustls-native-certs asks). */
+/** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs asks). */
 const BUNDLES: readonly string[] = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',

@@ -42,8 +42,8 @@ export class TlsContexts {
 
   /**
    * Opens one stream. `handshakeMs` counts from the TCP connect.
-   * Failures in the seed's order (behaviour.md §9): CA file, TCP, server name, handshake.
-   * End it with `endGracefully`, never with `destroy()`: without close_notify the gateway loses a place of its server (wire.md §6).
+   * Failures in bmux's order (docs/bmux-protocol.md, "Order of checks"): CA file, TCP, server name, handshake.
+   * End it with `endGracefully`, never with `destroy()`: without close_notify the gateway loses a place of its server (docs/bmux-protocol.md, "Connection limit").
    */
   async open(route: TlsRoute, label: string, dialling: Dialling): Promise<Opened> {
     const { deadline, signal } = dialling;

@@ -1,4 +1,4 @@
-// spec/behaviour.md §3 and §8, spec/v4.md §4: what the keys of the files mean once they are read.
+// docs/bmux-protocol.md, "Config layers" and "Named targets": what the keys of the files mean once they are read.
 import t from 'tap';
 import { isSocketAddress, type ComposeFacts } from '../../../daemon/config/bmux/compose.ts';
 import { failureOf } from '../../policy/failure-of.ts';

@@ -1,4 +1,4 @@
-// spec/behaviour.md §8, spec/v4.md §5: which files count, and which wins.
+// docs/bmux-protocol.md, "Config layers": which files count, and which wins.
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';

@@ -210,7 +210,7 @@ t.test('a lost peer ends the streams and says so', async (t) => {
   await connection.close();
 });
 
-t.test('what cannot be dialled is said in the words of the seed', async (t) => {
+t.test('what cannot be dialled is said in the words of bmux', async (t) => {
   const endpoint = await client(t);
   const route = (await peer(t, echo)).route;
   const code = async (change: object, ms = 5000) =>
