@@ -107,7 +107,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       else notThere(error);
     };
     const notThere = (error: NodeJS.ErrnoException): void => {
-      const why = unreachable(socketPath, error, again);
+      const why = unreachable(socketPath, controlSocket, error, again);
       if (again || !NOBODY.has(error.code)) {
         failed(why);
         return;
@@ -157,7 +157,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
           if (over) return;
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
-          else failed(fail('daemon_not_answering', { socket: socketPath }));
+          else failed(fail('daemon_not_answering', { socket: controlSocket }));
         },
         () => undefined,
       );
@@ -189,12 +189,17 @@ function starting(error: Error): Error {
 }
 
 /** Why the socket could not be connected to. */
-function unreachable(socket: string, error: NodeJS.ErrnoException, again: boolean): Error {
+function unreachable(
+  socket: string,
+  controlSocket: string,
+  error: NodeJS.ErrnoException,
+  again: boolean,
+): Error {
   switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR':
     case 'ECONNREFUSED': {
-      const failure = fail('daemon_not_running', { socket }, error);
+      const failure = fail('daemon_not_running', { socket: controlSocket }, error);
       return again ? new Lost(failure) : failure;
     }
     case 'EAGAIN':

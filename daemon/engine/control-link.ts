@@ -2,14 +2,14 @@
 import { Server } from 'node:net';
 import { onSilence } from '../base/async/deadline.ts';
 import { sleep } from '../base/async/sleep.ts';
-import { Failure } from '../base/failure.ts';
+import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { asFailure, fail, revive } from '../errors/fail.ts';
 import { failureIn } from '../errors/problem.ts';
 import type { OneFromEngine, Resolved, ToEngine } from '../engine-protocol/messages.ts';
 import { isToEngine } from '../engine-protocol/messages.ts';
 import type { Destination, Plan } from '../engine-protocol/plan.ts';
-import { httpRequest } from '../sockets/http-request.ts';
+import { httpRequest, NoAnswer } from '../sockets/http-request.ts';
 import type { Channel } from './channel.ts';
 import { Outbox } from './outbox.ts';
 
@@ -111,12 +111,33 @@ export class ControlLink {
     }
   }
 
-  /** One question and its answer. Rejects with `ControlGone`, `out_of_time`, or the reason of `signal`. */
+  /** True when control accepts and says nothing. One that is gone is no silence: its channel closes. */
+  async #controlIsSilent(): Promise<boolean> {
+    try {
+      await httpRequest({
+        socketPath: this.#options.controlSocket,
+        method: 'GET',
+        path: '/v1/health',
+        timeoutMs: LIMITS.healthMs,
+      });
+      return false;
+    } catch (error) {
+      return error instanceof NoAnswer || errnoOf(error) === 'EAGAIN';
+    }
+  }
+
+  /**
+   * One question and its answer. Rejects with `ControlGone`, `out_of_time`, or the reason of `signal`; with `daemon_not_answering` when control
+   * is silent on its socket as well: it does not wait for a lookup then, it hangs.
+   */
   #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
+      let isOver = false;
       const over = (): void => {
+        isOver = true;
         answered();
+        clearTimeout(look);
         signal?.removeEventListener('abort', onAbort);
         this.#pending.delete(id);
       };
@@ -128,6 +149,13 @@ export class ControlLink {
       const onAbort = (): void => {
         giveUp(asFailure(signal?.reason));
       };
+      const watch = async (): Promise<void> => {
+        const silent = (await this.#controlIsSilent()) && (await this.#controlIsSilent());
+        if (isOver) return;
+        if (silent) giveUp(fail('daemon_not_answering', { socket: this.#options.controlSocket }));
+        else look = setTimeout(() => void watch(), LIMITS.silenceMs);
+      };
+      let look = setTimeout(() => void watch(), LIMITS.silenceMs);
       const answered = onSilence(ms, () => {
         giveUp(fail('out_of_time', { ms: Math.round(ms), step: 'bmuxd made the plan' }));
       });

@@ -30,7 +30,7 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
   }
   throw new Error('it did not fail');
 };
-/** Something on the control socket that is no daemon of ours. */
+/** Something on the streams socket that is no daemon of ours. */
 async function fake(home: BmuxdHome, serve: (socket: Socket) => void): Promise<() => Promise<void>> {
   await mkdir(join(home.folder, 'd'), { mode: 0o700, recursive: true });
   const sockets = new Set<Socket>();
@@ -39,7 +39,7 @@ async function fake(home: BmuxdHome, serve: (socket: Socket) => void): Promise<(
     socket.on('error', () => undefined);
     serve(socket);
   });
-  await new Promise<void>((resolve) => server.listen(home.socketPath, resolve));
+  await new Promise<void>((resolve) => server.listen(home.streamsPath, resolve));
   return () =>
     new Promise((resolve) => {
       server.close(() => {
@@ -56,7 +56,7 @@ t.test('without a daemon', async (t) => {
   t.equal(none.status, 3);
   t.equal(
     none.stderr,
-    `bmuxd is not running (no daemon on ${home.socketPath}).\n  caused by: connect ENOENT ${home.socketPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`.\n`,
+    `bmuxd is not running (no daemon on ${home.socketPath}).\n  caused by: connect ENOENT ${home.streamsPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`.\n`,
   );
   const started = performance.now();
   const failure = await failureOf(openStream({ env: home.env }));
@@ -95,19 +95,19 @@ t.test('without a daemon', async (t) => {
     const child = spawn(process.execPath, [
       '-e',
       'require("node:net").createServer().listen(process.argv[1])',
-      home.socketPath,
+      home.streamsPath,
     ]);
     t.teardown(() => child.kill('SIGKILL'));
-    await waitFor('it to listen', () => isListening(home.socketPath, 1000));
+    await waitFor('it to listen', () => isListening(home.streamsPath, 1000));
     child.kill('SIGSTOP');
-    await waitFor('it to stand still', async () => !(await isAnswering(home.socketPath)));
+    await waitFor('it to stand still', async () => !(await isAnswering(home.streamsPath)));
     const opening = openStream({ env: home.env });
     const gone = once(child, 'exit');
     child.kill('SIGKILL');
     // This process learns of its connect after that.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     await gone;
-    await unlink(home.socketPath);
+    await unlink(home.streamsPath);
     const stop = await fake(home, (socket) => socket.end('HTTP/1.1 204 No Content\r\n\r\n'));
     t.equal((await failureOf(opening)).code, 'nothing_there');
     await stop();
