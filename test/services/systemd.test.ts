@@ -15,7 +15,9 @@ const absent = spawnSync('systemd-analyze', ['--version']).status !== 0 && 'syst
 
 t.test('systemd has nothing to say about the rendered units', { skip: absent }, async (t) => {
   const folder = temporaryFolder(t);
-  const units = ['systemd/bmuxd.service', 'systemd/bmuxd.socket'].map((file) => rendered(file, folder));
+  const units = ['systemd/bmuxd.service', 'systemd/bmuxd.socket', 'systemd/bmuxd-streams.socket'].map(
+    (file) => rendered(file, folder),
+  );
   const { status, stderr, error } = spawnSync('systemd-analyze', ['verify', '--user', ...units], {
     encoding: 'utf8',
     // Of the real environment only what finds the program: with its HOME, other people's units would be read too.
@@ -43,9 +45,16 @@ t.test('the service leaves the engines and what they need alone', async (t) => {
   for (const [key, reason] of Object.entries(harmful)) t.notOk(service.has(key), `${key}: ${reason}`);
 });
 
-t.test('nobody but the user reaches the socket', async (t) => {
-  const socket = settings(original('systemd/bmuxd.socket'));
-  t.equal(socket.get('ListenStream'), '%t/bmuxd/control.sock');
-  t.equal(socket.get('SocketMode'), '0600');
-  t.equal(socket.get('DirectoryMode'), '0700');
+t.test('nobody but the user reaches the sockets, and the daemon can tell them apart', async (t) => {
+  for (const [unit, name] of [
+    ['bmuxd.socket', 'control'],
+    ['bmuxd-streams.socket', 'streams'],
+  ] as const) {
+    const socket = settings(original(`systemd/${unit}`));
+    t.equal(socket.get('ListenStream'), `%t/bmuxd/${name}.sock`);
+    t.equal(socket.get('FileDescriptorName'), name);
+    t.equal(socket.get('SocketMode'), '0600');
+    t.equal(socket.get('DirectoryMode'), '0700');
+    t.match(settings(original('systemd/bmuxd.service')).get('Sockets'), unit);
+  }
 });

@@ -115,7 +115,7 @@ function rendered(answer: Status): string {
           'ROUND TRIP',
           'AGE',
           'SPARES',
-          'PLACES',
+          'CONNECTIONS',
           'STREAMS',
           'LAST ERROR',
         ],

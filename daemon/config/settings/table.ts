@@ -52,14 +52,14 @@ export const SETTINGS = [
     name: 'streams.max_waiting',
     takes: { kind: 'integer', min: 1, max: 65_536 },
     default: 256,
-    doc: 'Requests that may wait for the engine at once. Further ones are refused at once.',
+    doc: 'Requests for streams that may have no answer yet. Further ones are refused at once.',
   },
   {
     name: 'streams.client_buffer_limit',
     takes: { kind: 'integer', min: 65_536, max: 1_073_741_824 },
     unit: 'bytes',
     default: 4_194_304,
-    doc: 'How much the engine keeps for a client that does not read. A server ends a stream that it cannot write to for 5 s, so reading goes on until this much is kept.',
+    doc: 'How much the engine buffers for a client that does not read. A server ends a stream that it cannot write to for 5 s, so the engine reads on until this much is buffered.',
   },
   {
     name: 'contexts.max',
@@ -92,7 +92,7 @@ export const SETTINGS = [
     name: 'warmth.max_connections',
     takes: { kind: 'integer', min: 0, max: 64 },
     default: 16,
-    doc: "At how many of a server's 64 places no further spare is made, and beyond which those that there are make room. Live streams count, but are never refused for it.",
+    doc: "At how many of a server's 64 connections no further spare is made. Above it spares are closed to make room. Live streams count, but are never refused for it.",
   },
 ] as const satisfies readonly SettingRow[];
 
@@ -111,7 +111,7 @@ export const TARGET_SETTINGS = [
     name: 'spares',
     takes: { kind: 'count', values: ['auto'], min: 0, max: MAX_SPARES },
     default: 'auto',
-    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_connections. A spare shows in `bmux list-clients` and is one of the 64 places of its server.',
+    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_connections. A spare shows in `bmux list-clients` and is one of the 64 connections of its server.',
   },
   {
     name: 'warm',
