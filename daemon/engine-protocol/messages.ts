@@ -30,8 +30,8 @@ export interface TargetSocketPlan {
   readonly principal: Principal;
 }
 
-/** Control to engine. */
-export type ToEngine =
+/** Control to engine: one message. */
+export type OneToEngine =
   | { readonly type: 'start'; readonly start: EngineStart }
   /** A socket to accept on; comes with the listening handle. Answered by `listening`. */
   | { readonly type: 'listen'; readonly id: number; readonly socket: ListenFor }
@@ -51,6 +51,9 @@ export type ToEngine =
   | { readonly type: 'drain' }
   /** It ends its streams gracefully and leaves. */
   | { readonly type: 'stop' };
+
+/** Control to engine: one message, or several in their order. None of a batch comes with a handle. */
+export type ToEngine = OneToEngine | { readonly type: 'batch'; readonly messages: readonly OneToEngine[] };
 
 /** What control has made of a request for a stream, or of a target socket whose destination is out of reach. */
 export type Resolved =
@@ -78,6 +81,7 @@ export type FromEngine =
   OneFromEngine | { readonly type: 'batch'; readonly messages: readonly OneFromEngine[] };
 
 const TO_ENGINE = new Set<ToEngine['type']>([
+  'batch',
   'start',
   'listen',
   'target socket',

@@ -6,7 +6,7 @@ import { errnoOf, Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { asFailure, fail, revive } from '../errors/fail.ts';
 import { failureIn } from '../errors/problem.ts';
-import type { OneFromEngine, Resolved, ToEngine } from '../engine-protocol/messages.ts';
+import type { OneFromEngine, OneToEngine, Resolved } from '../engine-protocol/messages.ts';
 import { isToEngine } from '../engine-protocol/messages.ts';
 import type { Destination, Plan } from '../engine-protocol/plan.ts';
 import { httpRequest, NoAnswer } from '../sockets/http-request.ts';
@@ -59,12 +59,14 @@ export class ControlLink {
 
   /** Calls `listener` with every message of control but the answers to this link's own questions. `server` comes with `listen` alone. */
   onMessage(
-    listener: (message: Exclude<ToEngine, { type: 'resolved' }>, server: Server | undefined) => void,
+    listener: (message: Exclude<OneToEngine, { type: 'resolved' }>, server: Server | undefined) => void,
   ): void {
     this.#options.channel.onMessage((message, handle) => {
       if (!isToEngine(message)) return;
-      if (message.type === 'resolved') this.#pending.get(message.id)?.answer(message.result);
-      else listener(message, handle instanceof Server ? handle : undefined);
+      for (const one of message.type === 'batch' ? message.messages : [message]) {
+        if (one.type === 'resolved') this.#pending.get(one.id)?.answer(one.result);
+        else listener(one, handle instanceof Server ? handle : undefined);
+      }
     });
   }
 

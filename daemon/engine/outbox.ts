@@ -14,9 +14,14 @@ const MAX_BATCH = 64;
 /** Sendings that control has not read yet, as one that is stopped does not: beyond them no event is told that can be left out. */
 const MAX_UNREAD = 1000;
 
-/** Questions must leave at once, since a client waits for the answer. So must a refusal: whoever was refused may ask for the reason next. */
+/** Nobody waits for these. */
 function canWait(message: OneFromEngine): boolean {
   return message.type === 'log' || (message.type === 'event' && ROUTINE_EVENTS.has(message.event.type));
+}
+
+/** A client waits for the answer: those of one turn of the event loop leave together at its end. A refusal leaves at once, before its client has it. */
+function isQuestion({ type }: OneFromEngine): boolean {
+  return type === 'resolve' || type === 'resolve again' || type === 'cancel';
 }
 
 export class Outbox {
@@ -24,6 +29,7 @@ export class Outbox {
   #waiting: OneFromEngine[] = [];
   #told: Sent[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
   #unread = 0;
 
   constructor(channel: Channel) {
@@ -39,7 +45,12 @@ export class Outbox {
     if (this.#unread >= MAX_UNREAD && message.type === 'event' && canWait(message)) return true;
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
-    if (!canWait(message) || this.#waiting.length >= MAX_BATCH) this.flush();
+    if (this.#waiting.length >= MAX_BATCH) this.flush();
+    else if (isQuestion(message)) {
+      this.#turn ??= setImmediate(() => {
+        this.flush();
+      });
+    } else if (!canWait(message)) this.flush();
     else {
       this.#timer ??= setTimeout(() => {
         this.flush();
@@ -52,6 +63,8 @@ export class Outbox {
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
     const [first, ...more] = this.#waiting;
     if (first === undefined) return;
     const told = this.#told;

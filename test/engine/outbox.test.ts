@@ -31,7 +31,10 @@ t.test('what can wait goes with what cannot, in order', async (t) => {
   outbox.send(line('b'));
   t.same(end.left, []);
   outbox.send(QUESTION);
-  t.same(end.left, [{ type: 'batch', messages: [line('a'), line('b'), QUESTION] }]);
+  outbox.send(QUESTION);
+  t.same(end.left, [], 'those of one turn leave together');
+  await waitFor('them to leave', () => end.left.length === 1);
+  t.same(end.left, [{ type: 'batch', messages: [line('a'), line('b'), QUESTION, QUESTION] }]);
   outbox.send(line('c'));
   await waitFor('the last one to leave by itself', () => end.left.length === 2);
   t.same(end.left[1], line('c'));

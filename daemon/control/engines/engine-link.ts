@@ -11,6 +11,7 @@ import {
   type EngineStart,
   type ListenFor,
   type OneFromEngine,
+  type OneToEngine,
   type Resolved,
   type TargetSocketPlan,
   type ToEngine,
@@ -67,6 +68,8 @@ export class EngineLink {
   readonly #handlers: EngineHandlers;
   readonly #questions = new Map<number, Question>();
   readonly #listening = new Map<number, Listening>();
+  #answers: OneToEngine[] = [];
+  #turn: NodeJS.Immediate | undefined;
   #nextId = 1;
   #ready = false;
   #gone = false;
@@ -104,9 +107,31 @@ export class EngineLink {
   }
 
   /** Tells it something; nothing happens when it is gone. */
-  tell(message: ToEngine): void {
+  tell(message: OneToEngine): void {
+    this.#flush();
+    this.#send(message);
+  }
+
+  #send(message: ToEngine): void {
     // Whether it has gone meanwhile, its exit says.
     if (this.#process.connected) this.#process.send(message, ignore);
+  }
+
+  /** Answers of one turn of the event loop leave together: each sending costs both processes a system call and a wake-up. */
+  #tellSoon(answer: OneToEngine): void {
+    this.#answers.push(answer);
+    this.#turn ??= setImmediate(() => {
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    const [first, ...more] = this.#answers;
+    this.#answers = [];
+    if (first !== undefined)
+      this.#send(more.length === 0 ? first : { type: 'batch', messages: [first, ...more] });
   }
 
   configure(settings: Settings): void {
@@ -147,7 +172,8 @@ export class EngineLink {
       else if (!this.#process.connected) refuse('it is gone');
       else {
         signal?.addEventListener('abort', onAbort, { once: true });
-        this.#process.send({ type: 'listen', id, socket } satisfies ToEngine, server, ignore);
+        this.#flush();
+        this.#process.send({ type: 'listen', id, socket } satisfies OneToEngine, server, ignore);
       }
     });
   }
@@ -222,7 +248,7 @@ export class EngineLink {
       .catch((error: unknown): Resolved => ({ failure: asFailure(error).data }))
       .then((result) => {
         this.#questions.delete(id);
-        if (question.over === undefined) this.tell({ type: 'resolved', id, result });
+        if (question.over === undefined) this.#tellSoon({ type: 'resolved', id, result });
       }, ignore);
   }
 

@@ -1,7 +1,7 @@
 // Targets with `warm = true` in bmuxd.toml: the engine is told of them again and again, so that one that was away is warm once it is back, and a share
 // link is followed to where it leads now.
 import type { Logger } from '../../base/log.ts';
-import type { ToEngine } from '../../engine-protocol/messages.ts';
+import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import { asFailure } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { Settings } from '../../config/settings/table.ts';
@@ -12,7 +12,7 @@ const AGAIN_MS = 15_000;
 export interface KeepWarmOptions {
   readonly settings: () => Settings;
   readonly plan: (target: string) => Promise<Plan>;
-  readonly tell: (message: ToEngine) => void;
+  readonly tell: (message: OneToEngine) => void;
   readonly log: Logger;
 }
 

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import type { Serializable } from 'node:child_process';
 import type { EngineProcess } from '../../../daemon/control/engines/engine-link.ts';
-import type { FromEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
+import type { FromEngine, OneToEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
 
 export class FakeProcess extends EventEmitter {
   readonly sent: { readonly message: ToEngine; readonly handle: unknown }[] = [];
@@ -52,10 +52,10 @@ export class FakeProcess extends EventEmitter {
   }
 
   /** Messages of one type that were sent to it. */
-  told<T extends ToEngine['type']>(type: T): Extract<ToEngine, { readonly type: T }>[] {
+  told<T extends OneToEngine['type']>(type: T): Extract<OneToEngine, { readonly type: T }>[] {
     return this.sent
-      .map(({ message }) => message)
-      .filter((message): message is Extract<ToEngine, { readonly type: T }> => message.type === type);
+      .flatMap(({ message }) => (message.type === 'batch' ? message.messages : [message]))
+      .filter((message): message is Extract<OneToEngine, { readonly type: T }> => message.type === type);
   }
 
   /** For who wants a process. */
