@@ -1,0 +1,124 @@
+// One word for a thing (docs/architecture.md, "Words"): words of before the rename of 0.2 are found, with the word to use. Run alone:
+// `node test/house/words.mjs`; it prints nothing when all is well. To be removed when nobody remembers the old words.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import ts from 'typescript';
+
+import { trackedFiles } from './references.mjs';
+
+/** In comments, texts and pages. */
+const PROSE = [
+  [/\bdoors?\b/i, 'target socket'],
+  [/\bplaces\b/i, "connections (of the server's limit)"],
+  [/\bpromise broken\b|\bpromised\b|\bbroken promise\b/i, 'expected answer, optimistic open failed'],
+  [/\blearnt\b/i, 'protocol cache'],
+  [/\bhello race\b|\bverdicts?\b/i, 'protocol detection, detection error'],
+  [/\bshel(?:f|ves)\b|\brecipes?\b/i, 'spare pool, spare factory'],
+  [/\bremak(?:e|es|ing)\b/i, 'reconnect'],
+  [/\bownership\b/i, 'instance lock'],
+  [
+    /\bunheard\b|\blast words\b|\boutlives? writes\b/i,
+    'bind without listen, captured stderr, drain after a write error',
+  ],
+  [/\bkept-warm\b|\bkept contexts\b|\bknown contexts\b/i, 'keep warm, clients of a target socket'],
+  [
+    /\bdistrust\w*\b|\bsigns? of life\b|\bunwell\b|\blet(?:s|ting)? go\b/i,
+    'mark stale, health check, last heard, retiring, close',
+  ],
+  [/\bnot well\b|\bspill\w*\b/i, 'degraded, client buffer limit'],
+];
+
+/** Names in the code. */
+const NAMES = [
+  [/door/i, 'targetSocket'],
+  [/^#?places$|Places|^Place$/, 'connections'],
+  [/^#?reached|Reached/, 'upstream'],
+  [/promised|brokenPromise/i, 'expectedAnswer'],
+  [/learnt|HelloMemory/i, 'protocolCache, helloCache'],
+  [/^race|Race$|verdict/i, 'detection'],
+  [/^Rest$|shelf|shelves|recipe|remake/i, 'backoff, sparePool, spareFactory, reconnect'],
+  [/^Served|^Asking$|^Asked$|KnownContexts/, 'clients of a target socket'],
+  [/elsewhere|^Generations$/i, 'engineUsage, engineDirectory'],
+  [/^makeHome|Home$|ownership/, 'runtimeDir, instanceLock'],
+  [/unheard|^unread$|outliveWrites|lastWords/i, 'bindWithoutListen, takeBuffered, capturedStderr'],
+  [
+    /preparations?|^prepare$|^Ending$|^Report$|keptWarm/i,
+    'pendingRequests, planStream, shutdown, status, keepWarm',
+  ],
+  [/distrust|^#?prov(?:e|er|en|ing)|^#?proof|unwell|letGo/i, 'markStale, check, retire'],
+  [/spill/i, 'clientBufferLimit'],
+];
+
+/** The old words stand here on purpose. */
+const EXEMPT =
+  /^(CHANGELOG\.md|test\/house\/words(\.test)?\.(mjs|ts)|package-lock\.json|bench\/RESULTS\.md)$/;
+const SUBJECT = /\.(ts|mjs|md|json|toml|service|socket|plist)$/;
+
+function found(rules, text) {
+  for (const [word, instead] of rules) {
+    const match = word.exec(text);
+    if (match !== null) return { word: match[0], instead };
+  }
+  return undefined;
+}
+
+/** What is wrong with the words of one file: lines `file:line: reason`. */
+export function wordProblems(file, text) {
+  const problems = [];
+  const say = (line, { word, instead }) =>
+    problems.push(`${file}:${line}: '${word}': the word is ${instead}`);
+  if (!/\.(ts|mjs)$/.test(file)) {
+    for (const [at, line] of text.split('\n').entries()) {
+      const hit = found(PROSE, line);
+      if (hit !== undefined) say(at + 1, hit);
+    }
+    return problems;
+  }
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
+  const lineOf = (at) => source.getLineAndCharacterOfPosition(at).line + 1;
+  const names = [];
+  const visit = (node) => {
+    if (ts.isIdentifier(node) || ts.isPrivateIdentifier(node)) {
+      const start = node.getStart(source);
+      names.push([start, node.end]);
+      const isPromiseRace =
+        node.text === 'race' &&
+        ts.isPropertyAccessExpression(node.parent) &&
+        node.parent.expression.getText(source) === 'Promise';
+      const hit = isPromiseRace ? undefined : found(NAMES, node.text);
+      if (hit !== undefined) say(lineOf(start), hit);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  // Everything that is no name: comments and texts.
+  let prose = '';
+  let at = 0;
+  for (const [start, end] of names.sort(([a], [b]) => a - b)) {
+    if (start < at) continue;
+    prose += text.slice(at, start) + ' '.repeat(end - start);
+    at = end;
+  }
+  prose += text.slice(at);
+  for (const [index, line] of prose.split('\n').entries()) {
+    if (/^\s*(?:import|export)\b.*\bfrom\b/.test(line)) continue;
+    const hit = found(PROSE, line);
+    if (hit !== undefined) say(index + 1, hit);
+  }
+  return problems;
+}
+
+/** Everything that is wrong in the tree at `root`. */
+export function checkWords(root) {
+  return trackedFiles(root)
+    .filter((file) => SUBJECT.test(file) && !EXEMPT.test(file) && !file.includes('/vectors/'))
+    .flatMap((file) => wordProblems(file, readFileSync(join(root, file), 'utf8')));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const problems = checkWords(fileURLToPath(new URL('../..', import.meta.url)));
+  for (const problem of problems) console.log(problem);
+  process.exitCode = problems.length === 0 ? 0 : 1;
+}
