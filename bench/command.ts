@@ -36,7 +36,7 @@ async function compare(bench: Bench, way: 'local' | 'TLS plain'): Promise<void> 
   const daemon = bench.own('daemon', await startDaemon(far));
   const question = await learn({ env: far.clientEnv, socketPath: far.socketPath }, LIST);
   const env = await ownClient(bench, far);
-  await bench.race(`list-sessions, ${way}`, 'ms', bench.count(40, 5), [
+  await bench.compare(`list-sessions, ${way}`, 'ms', bench.count(40, 5), [
     {
       name: 'bmux-stream with the same question',
       once: () => askByProcess(process.execPath, [SHIM, far.target, '--epoch', '4'], daemon.env, question),

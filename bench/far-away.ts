@@ -15,7 +15,7 @@ import { runToEnd } from './programs.ts';
 
 const ROUND_TRIP_MS = 50;
 /** ms for a target socket to appear after the daemon is ready. */
-const DOOR_MS = 3000;
+const TARGET_SOCKET_MS = 3000;
 
 const FAR_WAYS = ['TLS plain', 'TLS zstd', 'iroh'] as const satisfies readonly Way[];
 type FarWay = (typeof FAR_WAYS)[number];
@@ -48,7 +48,7 @@ async function targetSocketEnv(
   far: Far,
 ): Promise<Readonly<Record<string, string>>> {
   const folder = join(daemon.folder, 'd', 'targets', far.target);
-  await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), DOOR_MS).catch(() => {
+  await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), TARGET_SOCKET_MS).catch(() => {
     throw notYet('target sockets');
   });
   const own = await mkdtemp(join(tmpdir(), 'bmuxd-client-'));
@@ -86,7 +86,7 @@ async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
     inRoundTrips({ name: 'bmux, target socket', once: () => runToEnd(program, args, env) }),
     inRoundTrips({ name: near, once: () => runToEnd(program, args, far.clientEnv) }),
   ];
-  await bench.race(`list-sessions, ${way}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
+  await bench.compare(`list-sessions, ${way}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
     goals: { [near]: ONE_TRIP },
   });
   // In a row, nothing between them: the slowest of four shows whether any connection waited for a dial.
@@ -99,7 +99,7 @@ async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
     },
   });
   const [ours, bare] = command(['server', 'status']);
-  await bench.race(
+  await bench.compare(
     `server status, slowest of four in a row, ${way}, 50 ms`,
     'round trips',
     bench.count(5, 2),
@@ -115,7 +115,7 @@ async function wholeCommand(bench: Bench): Promise<void> {
   const env = await targetSocketEnv(bench, daemon, far);
   const alone = await ownClient(bench, far);
   const peer = 'real CLI alone';
-  await bench.race(
+  await bench.compare(
     'list-sessions, the whole command, TLS plain, 50 ms',
     'ms',
     bench.count(20, 3),
@@ -139,7 +139,7 @@ async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 
   const peer = 'a client that knew';
   const left = [...names];
   const inRoundTrips = await tripsOf(bench, far, `first contact, ${way}, epoch ${String(epoch)}`);
-  await bench.race(
+  await bench.compare(
     `first contact, ${way}, epoch ${String(epoch)}, 50 ms`,
     'round trips',
     runs,
@@ -170,7 +170,7 @@ async function unknownIroh(bench: Bench): Promise<void> {
       }
     },
   };
-  await bench.race(
+  await bench.compare(
     'first contact, iroh, 50 ms',
     'round trips',
     bench.count(6, 2),
@@ -185,7 +185,7 @@ async function warm(bench: Bench, way: FarWay): Promise<void> {
   const daemon = bench.own('daemon', await startDaemon(far));
   const inRoundTrips = await tripsOf(bench, far, `control socket, ${way}`);
   const peer = 'without a broker';
-  await bench.race(`first answer by the control socket, ${way}, 50 ms`, 'round trips', bench.count(20, 4), [
+  await bench.compare(`first answer by the control socket, ${way}, 50 ms`, 'round trips', bench.count(20, 4), [
     inRoundTrips({ name: `broker [${far.server}]`, once: () => askThroughBroker(daemon, far.target) }),
     inRoundTrips({ name: peer, once: () => askPlainly(far) }),
   ]);

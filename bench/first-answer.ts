@@ -72,7 +72,7 @@ async function cold(bench: Bench, way: Way): Promise<void> {
 async function warm(bench: Bench, way: Way): Promise<void> {
   const far = bench.own('far end', await startFar({ way }));
   const daemon = bench.own('daemon', await startDaemon(far));
-  await bench.race(`first answer, ${way}`, 'ms', bench.count(200, 10), [
+  await bench.compare(`first answer, ${way}`, 'ms', bench.count(200, 10), [
     { name: `broker, used before [${far.server}]`, once: () => askThroughBroker(daemon, far.target) },
     { name: 'without a broker', once: () => askPlainly(far) },
   ]);
@@ -87,7 +87,7 @@ async function programs(bench: Bench, way: Way): Promise<void> {
   const far = bench.own('far end', await startFar({ way }));
   const daemon = bench.own('daemon', await startDaemon(far));
   const to: SocatTo = way === 'local' ? { path: far.socketPath } : { config: far.config };
-  await bench.race(`process, spawn to first answer, ${way}`, 'ms', bench.count(40, 5), [
+  await bench.compare(`process, spawn to first answer, ${way}`, 'ms', bench.count(40, 5), [
     { name: `bmux-stream [${far.server}]`, once: () => shimPing(daemon, far.target) },
     { name: 'socat', once: () => socatPing(socat, to) },
   ]);

@@ -118,7 +118,7 @@ async function race(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void>
   const bytes = bench.amount(16, 2) * 1024 * 1024;
   const what: Order = { way, bytes, kind };
   const through = kind === 'noise' ? 'broker' : 'broker, zstd';
-  await bench.race(
+  await bench.compare(
     `iroh ${NAMES[kind]} ${way}`,
     'MB/s',
     bench.count(15, 2),

@@ -166,7 +166,7 @@ export class Bench {
   }
 
   /** `inTurns`, then one figure per peer: the first subject is ours. */
-  async race(
+  async compare(
     what: string,
     unit: Unit,
     runs: number,

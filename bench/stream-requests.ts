@@ -26,7 +26,7 @@ async function requests(bench: Bench): Promise<void> {
   bench.own('folder', { stop: () => rm(folder, { recursive: true, force: true }) });
   const least = { streamsPath: join(folder, 'bare.sock') };
   bench.own('bare', await startProgram('bare-accept', { listen: least.streamsPath, path: far.socketPath }));
-  await bench.race(
+  await bench.compare(
     'streams socket, connect to first byte',
     'ms',
     bench.count(1000, 100),
@@ -38,7 +38,7 @@ async function requests(bench: Bench): Promise<void> {
     { goals: { [plain]: SOON } },
   );
   const total = bench.amount(4000, 300);
-  await bench.race(
+  await bench.compare(
     'stream requests',
     'per s',
     bench.count(5, 2),
@@ -59,7 +59,7 @@ async function shim(bench: Bench): Promise<void> {
   const daemon = bench.own('daemon', await startDaemon(far));
   const bare = 'node -e 0';
   const request = upgradeFor(daemon, 'local');
-  await bench.race(
+  await bench.compare(
     'shim process, spawn to first byte',
     'ms',
     bench.count(60, 8),

@@ -40,7 +40,7 @@ t.test('subjects take turns, and what a part cannot do is a gap', async (t) => {
   await bench.part('all', async () => {
     bench.own('first', stop('first'));
     bench.own('second', stop('second'));
-    await bench.race('work', 'ms', bench.count(100, 2), [subject('a', 2), subject('b', 4)], {
+    await bench.compare('work', 'ms', bench.count(100, 2), [subject('a', 2), subject('b', 4)], {
       goals: { b: least },
     });
     await bench.part('inner', () => Promise.reject(new Skip('no such program')));

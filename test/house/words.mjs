@@ -33,21 +33,18 @@ const PROSE = [
 /** Names in the code. */
 const NAMES = [
   [/door/i, 'targetSocket'],
-  [/^#?places$|Places|^Place$/, 'connections'],
+  [/^#?places$|Places|PLACES|^Place$/, 'connections'],
   [/^#?reached|Reached/, 'upstream'],
-  [/promised|brokenPromise/i, 'expectedAnswer'],
+  [/(?<!com)promised|brokenPromise/i, 'expectedAnswer'],
   [/learnt|HelloMemory/i, 'protocolCache, helloCache'],
-  [/^race|Race$|verdict/i, 'detection'],
-  [/^Rest$|shelf|shelves|recipe|remake/i, 'backoff, sparePool, spareFactory, reconnect'],
+  [/^race$|^Race|verdict/i, 'detection'],
+  [/^Rest$|^#?(?:shelf|shelves|recipe|remake)$|^(?:Shelf|Recipe|Remake)/, 'backoff, sparePool, spareFactory, reconnect'],
   [/^Served|^Asking$|^Asked$|KnownContexts/, 'clients of a target socket'],
   [/elsewhere|^Generations$/i, 'engineUsage, engineDirectory'],
-  [/^makeHome|Home$|ownership/, 'runtimeDir, instanceLock'],
-  [/unheard|^unread$|outliveWrites|lastWords/i, 'bindWithoutListen, takeBuffered, capturedStderr'],
-  [
-    /preparations?|^prepare$|^Ending$|^Report$|keptWarm/i,
-    'pendingRequests, planStream, shutdown, status, keepWarm',
-  ],
-  [/distrust|^#?prov(?:e|er|en|ing)|^#?proof|unwell|letGo/i, 'markStale, check, retire'],
+  [/^makeHome$|^BmuxdHome$|^#?ownership$|^Ownership/, 'runtimeDir, instanceLock'],
+  [/unheard|^#?unread$|outliveWrites|lastWords/i, 'bindWithoutListen, takeBuffered, capturedStderr'],
+  [/^Preparations?$|^prepare$|^Ending$|^Report$|keptWarm/, 'pendingRequests, planStream, shutdown, status, keepWarm'],
+  [/distrust|^#?(?:prove|prover|proving|proven)(?:At)?$|^Prover$|unwell|^#?letGo$/i, 'markStale, check, retire'],
   [/spill/i, 'clientBufferLimit'],
 ];
 
