@@ -141,8 +141,8 @@ t.test(
 
     await t.test('targets are those of the caller', async (t) => {
       const there = await otherPlace(bmuxd, 'there');
-      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('other engines'));
-      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'other engines']);
+      await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('away'));
+      t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'away']);
       const inline = 'iroh://ab?relay=https%3A%2F%2Fme%3Asecret%40relay&x=https://me:secret@relay';
       const chosen = await bmuxd.bmuxd(['targets'], { ...there, BMUX_TARGET: inline });
       t.match(chosen.stdout, /^\* iroh:\/\/ab/m);
