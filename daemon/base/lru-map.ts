@@ -5,11 +5,16 @@ export class LruMap<K, V> {
   readonly #max: number;
   readonly #entries = new Map<K, V>();
   readonly #onEvict: ((value: V, key: K) => void) | undefined;
+  readonly #isInUse: ((value: V, key: K) => boolean) | undefined;
 
-  /** `onEvict` is called with each entry that has to go because of the bound, after it has gone. */
-  constructor(max: number, onEvict?: (value: V, key: K) => void) {
+  /**
+   * `onEvict` is called with each entry that has to go because of the bound, after it has gone. An entry for which `isInUse` returns true is
+   * never evicted: the map holds more than `max` entries while that many are in use.
+   */
+  constructor(max: number, onEvict?: (value: V, key: K) => void, isInUse?: (value: V, key: K) => boolean) {
     this.#max = max;
     this.#onEvict = onEvict;
+    this.#isInUse = isInUse;
   }
 
   get size(): number {
@@ -37,11 +42,12 @@ export class LruMap<K, V> {
   set(key: K, value: V): void {
     this.#entries.delete(key);
     this.#entries.set(key, value);
-    if (this.#entries.size <= this.#max) return;
-    const [oldest] = this.#entries;
-    if (oldest === undefined) return;
-    this.#entries.delete(oldest[0]);
-    this.#onEvict?.(oldest[1], oldest[0]);
+    for (const [old, oldValue] of this.#entries) {
+      if (this.#entries.size <= this.#max) return;
+      if (old === key || this.#isInUse?.(oldValue, old) === true) continue;
+      this.#entries.delete(old);
+      this.#onEvict?.(oldValue, old);
+    }
   }
 
   /** Removes an entry, without `onEvict`. False when there was none. */

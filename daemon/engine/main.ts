@@ -1,16 +1,12 @@
 // The engine's composition: what there is, what it is made of, and who tells whom.
 import { join } from 'node:path';
 import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
-import type { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
-import { addressOf } from '../engine-protocol/address.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
-import { HelloCache } from '../hello/hello-cache.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
-import { endGracefully } from '../transport/end.ts';
 import { StreamsSocket } from './accept/streams-socket.ts';
 import { greet } from './accept/target-socket-client.ts';
 import { TargetSockets } from './accept/target-sockets.ts';
@@ -21,12 +17,8 @@ import { Lifecycle } from './lifecycle.ts';
 import { engineSink } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
 import { Streams } from './streams.ts';
-import { Connections } from './upstream/connections.ts';
-import { openByDetection, type OpenDeps } from './upstream/open.ts';
 import { Transports } from './upstream/transports.ts';
-import { UpstreamSpares } from './upstream/upstream-spares.ts';
-import { Upstreams } from './upstream/upstreams.ts';
-import { WarmUps } from './upstream/warm-ups.ts';
+import { Upstreams, type UpstreamsOptions } from './upstream/upstreams.ts';
 
 export interface Engine {
   /** Something unexpected was thrown: takes no more streams, finishes those it has. */
@@ -57,8 +49,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
   });
   await protocolCache.load();
-  const connections = new Connections();
-  const event: OpenDeps['event'] = (happened) => {
+  const event: UpstreamsOptions['event'] = (happened) => {
     // What the log says of it must not come later: whoever was refused may look there in the next moment.
     if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
@@ -71,62 +62,28 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       if (happened.type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
       event(happened);
     },
-    ask: (route) => targetSockets.ask(route),
-    tried: (route, failure) => {
-      tried(addressOf(route), failure);
-    },
   });
   const upstreams = new Upstreams({
-    connections,
-    roundTripMs: (route) => transports.roundTripMs(route),
-    spares: (address) => spares.count(address),
-    warmSinceMs: (route) => transports.warmSinceMs(route) ?? spares.sinceMs(addressOf(route)),
-    isDialling: (route) => transports.isDialling(route),
-    sparesAreKept: (plan, roundTripMs) => spares.areKept(plan, roundTripMs),
-    streams: (address) => streams.live(address),
+    transports,
+    protocolCache,
+    settings: () => settings,
+    log,
+    event,
+    ask: (route) => targetSockets.ask(route),
   });
-  /** What the daemon does by itself is seen in the status; that it begins to fail is told. */
-  const tried = (address: string, failure?: Failure): void => {
-    if (!upstreams.tried(address, failure?.data) || failure === undefined) return;
-    const { code, message } = failure;
-    log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
-    event({ type: 'connection failed', target: upstreams.targetAt(address), code, detail: message });
-  };
   const network = new NetworkWatch({
     onChange: () => {
       log.info('the network has changed: what is warm is checked before its next use');
       event({ type: 'network changed' });
-      transports.markStale();
-      spares.markStale();
+      upstreams.markStale();
     },
   });
 
-  const spares = new UpstreamSpares({
-    settings: () => settings,
-    taken: (address) => connections.taken(address),
-    candidateOf: (address) => protocolCache.get(address),
-    open: (plan, candidate, signal) => openByDetection(plan, opening, signal, [candidate]),
-    trustOf: (route, label) => transports.trustOf(route, label),
-    end: (stream) => {
-      transports.end(endGracefully(stream, LIMITS.endMs));
-    },
-    tried,
-    log: (what, details) => {
-      log.debug(details, what);
-    },
-  });
-  const opening: OpenDeps = {
-    transports,
-    protocolCache,
-    helloCache: new HelloCache(),
-    spares,
-    connections,
+  const streams = new Streams({
     upstreams,
+    ends: transports.ends,
     log,
     event,
-  };
-  const streams = new Streams({
-    ...opening,
     generation,
     clientBufferLimit: () => settings['streams.client_buffer_limit'],
     onIdle: () => {
@@ -148,7 +105,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
     log,
   });
-  const warmUps = new WarmUps(opening);
   const targetSockets = new TargetSockets({
     log,
     serve: (plan, socket, renew) => {
@@ -156,15 +112,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
     destinationOf: (id) => control.destinationOf(id),
     hasControl: () => channel.isOpen(),
-    renewed: (before, now) => {
-      transports.moved(before.route, now);
-      upstreams.moved(before, now);
+    refer: (destination) => {
+      upstreams.for(destination).refer(destination);
     },
-    left: (destination) => {
-      warmUps.left(destination.address);
-      spares.drop(destination.address);
-      transports.left(destination);
-      upstreams.left(destination);
+    move: (before, now) => {
+      upstreams.move(before, now);
+    },
+    unrefer: (destination) => {
+      upstreams.for(destination).unrefer(destination);
     },
   });
   const lifecycle: Lifecycle = new Lifecycle({
@@ -187,16 +142,11 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
     warm: {
       retire: () => {
-        spares.close();
-        transports.rest();
+        upstreams.retire();
       },
       close: async () => {
         network.close();
-        spares.close();
-        warmUps.close();
-        await spares.over();
-        await transports.close();
-        await protocolCache.flushed();
+        await upstreams.close();
       },
     },
     closeApi: async () => server?.close(),
@@ -232,15 +182,13 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         targetSockets.close(message.targetSocket);
         break;
       case 'warm':
-        warmUps.start(message.plan);
+        upstreams.for(message.plan.destination).warm(message.plan);
         break;
       case 'drop':
-        spares.drop(message.plan.destination.address);
-        transports.drop(message.plan.destination);
+        upstreams.drop(message.plan.destination);
         break;
       case 'other engines':
-        connections.setOtherEngines(message.connections);
-        for (const address of Object.keys(message.connections)) spares.makeRoom(address);
+        upstreams.setOtherEngines(message.connections);
         break;
       case 'settings':
         settings = message.settings;

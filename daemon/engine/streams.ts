@@ -1,16 +1,18 @@
 // The engine's streams: one entry from the moment a socket is taken until both its sides are closed.
 import type { Duplex } from 'node:stream';
 import { asFailure, fail } from '../errors/fail.ts';
-import type { StreamInfo, StreamRow } from '../api/answers.ts';
+import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
+import type { Logger } from '../base/log.ts';
+import { LruMap } from '../base/lru-map.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import { Splice, type SpliceOptions } from '../splice/splice.ts';
-import { endGracefully } from '../transport/end.ts';
 import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
 import type { AcceptedClient } from './accept/client.ts';
-import type { Accepted } from './accept/target-socket-client.ts';
-import { openStream, type OpenDeps } from './upstream/open.ts';
-import type { Opened } from './upstream/opened.ts';
+import { openStream, type Accepted } from './accept/target-socket-client.ts';
+import type { OpenedStream } from './upstream/dialler.ts';
+import type { GracefulEnds } from './upstream/transports.ts';
+import type { Upstreams } from './upstream/upstreams.ts';
 
 interface Entry {
   readonly id: string;
@@ -18,12 +20,16 @@ interface Entry {
   plan: Plan;
   readonly sinceMs: number;
   readonly abort: AbortController;
-  opened: Opened | undefined;
+  opened: OpenedStream | undefined;
   splice: Splice | undefined;
   over: Promise<void>;
 }
 
-export interface StreamsOptions extends OpenDeps {
+export interface StreamsOptions {
+  readonly upstreams: Upstreams;
+  readonly ends: GracefulEnds;
+  readonly log: Logger;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly generation: string;
   /** Bytes kept for a client that does not read. */
   readonly clientBufferLimit: () => number;
@@ -38,7 +44,7 @@ export class Streams {
   readonly #options: StreamsOptions;
   readonly #entries = new Map<string, Entry>();
   /** Why streams broke, by id, the latest ones. On its own socket a client reads an ordinary end: a Unix socket has no other. */
-  readonly #lost = new Map<string, string>();
+  readonly #lost = new LruMap<string, string>(MAX_LOST);
   #next = 1;
 
   constructor(options: StreamsOptions) {
@@ -49,20 +55,13 @@ export class Streams {
     return this.#entries.size;
   }
 
-  /** Live streams at a server. */
-  live(address: string): number {
-    const entries = [...this.#entries.values()];
-    return entries.filter(({ plan, splice }) => splice !== undefined && plan.destination.address === address)
-      .length;
-  }
-
   rows(): StreamRow[] {
     return [...this.#entries.values()].map((entry) => this.#row(entry));
   }
 
   /** Why a stream broke; undefined when it did not, or too long ago. */
   lost(id: string): string | undefined {
-    return this.#lost.get(id);
+    return this.#lost.peek(id);
   }
 
   /** Opens the plan's stream, answers the client, and joins the two. */
@@ -117,16 +116,17 @@ export class Streams {
     };
     const context = { streamId: entry.id, requestId, target };
     client.socket.on('error', ignore);
-    let opened: Opened;
+    let opened: OpenedStream;
     try {
-      opened = await open(plan, this.#options, entry.abort.signal, leadsTo);
+      opened = await open(plan, upstreams, entry.abort.signal, leadsTo);
     } catch (error) {
       const failure = asFailure(error);
       // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
       const own =
         (error instanceof Incompatible && plan.client.contract !== undefined) ||
         'failure' in plan.client.principal;
-      if (!entry.abort.signal.aborted && !own) upstreams.failed(entry.plan, failure.data);
+      if (!entry.abort.signal.aborted && !own)
+        upstreams.for(entry.plan.destination).failed(entry.plan.destination, failure.data);
       const absent = plan.client.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
         { ...context, code: failure.code, causes: failure.data.causes },
@@ -138,17 +138,21 @@ export class Streams {
       return;
     }
     entry.opened = opened;
-    upstreams.succeeded(entry.plan, opened.candidate);
+    const { destination } = entry.plan;
+    const upstream = upstreams.for(destination);
+    upstream.succeeded(destination, opened.candidate);
     // Before the answer, with which it leaves.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     client.granted(infoOf(entry, opened));
-    const end = await this.#join(entry, client, opened.stream);
+    const spliced = this.#join(entry, client, opened.stream);
+    upstream.countStream(spliced);
+    const end = await spliced;
     log.info({ ...context, ...end }, 'stream over');
     event({ type: 'stream over', target, requestId, streamId: entry.id, detail: end.why ?? end.reason });
   }
 
-  #endUnused({ stream }: Opened): void {
-    this.#options.transports.end(endGracefully(stream));
+  #endUnused({ stream }: OpenedStream): void {
+    void this.#options.ends.end(stream);
   }
 
   #join(entry: Entry, { socket, head }: AcceptedClient, remote: Duplex): Splice['done'] {
@@ -159,8 +163,6 @@ export class Streams {
         entry.id,
         reason === 'remote lost' ? `the connection to its server was lost: ${why}` : why,
       );
-      const [oldest] = this.#lost.keys();
-      if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest);
     };
     const splice = new Splice({
       client: socket,
@@ -201,7 +203,7 @@ const NOTHING_THERE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
 ]);
 
-function infoOf(entry: Entry, opened: Opened): StreamInfo {
+function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
   const { plan } = entry;
   return {
     id: entry.id,

@@ -1,12 +1,15 @@
 // One candidate's attempt: open a stream, say Hello on it, and keep the stream only when the Hello was negotiated.
 import type { Duplex } from 'node:stream';
+import type { Deadline } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { Candidate } from './candidates.ts';
-import { handshake, type Handshake, type HelloOptions, type HelloOutcome } from './handshake.ts';
+import { handshake, type Handshake, type HelloOutcome } from './handshake.ts';
+import type { Greeting } from './hello-cache.ts';
 
-/** An end after this many ms is the server's handshake limit striking: silence, seen late (spec/wire.md §4). */
+/** An end after so many ms comes from the server's own handshake limit: it means silence (docs/bmux-protocol.md). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
 
 /** What a transport gave for an attempt. */
@@ -17,42 +20,50 @@ export interface AttemptStream {
   readonly doubtful?: () => boolean;
 }
 
-/** What became of one candidate. */
+/** The result of one candidate. */
 export type Outcome =
   | HelloOutcome
   /** No stream could be had: unreachable, not trusted, not authorised. */
   | { readonly type: 'unopened'; readonly failure: Failure }
-  /** There is no Hello to say: the caller has no principal. */
+  /** No Hello could be sent: the caller has no principal. */
   | { readonly type: 'unsaid'; readonly failure: Failure };
+
+/** The Hello of each epoch, or why there is none. That failure is used only when a stream is open, as bmux does. */
+export type Greetings = Readonly<Record<Epoch, Greeting>> | { readonly failure: Failure };
 
 export interface AttemptOptions {
   readonly candidate: Candidate;
-  readonly open: (candidate: Candidate, signal: AbortSignal) => Promise<AttemptStream>;
-  readonly hello: (candidate: Candidate) => HelloOptions;
+  readonly opener: {
+    open(candidate: Candidate, signal: AbortSignal): Promise<AttemptStream>;
+  };
+  readonly greetings: Greetings;
   /** Of the whole request. */
+  readonly deadline: Deadline;
   readonly signal: AbortSignal;
-  /** Ends a stream gracefully; resolves when that is over, never rejects. */
-  readonly end: (stream: Duplex) => Promise<void>;
+  readonly ends: {
+    /** Ends a stream gracefully; resolves when that is over, never rejects. */
+    end(stream: Duplex): Promise<void>;
+  };
 }
 
 /**
- * Lifecycle: opening -> saying -> settled (`outcome` is there) -> taken | released. A stream whose Hello was not negotiated, or that
- * nobody takes, is ended. A dial is not cut when it is given up, only when the request itself is: a TLS handshake that is cut at the
- * wrong moment costs the server behind the gateway a place (spec/wire.md §6).
+ * Lifecycle: opening -> waiting for the answer -> over (`outcome` is set) -> taken | released. A stream whose Hello was not negotiated, or
+ * that nobody takes, is ended. A dial is aborted only with the whole request, not when the attempt is given up: a TLS handshake that is cut
+ * at the wrong moment costs the server behind the gateway one of its connections (docs/bmux-protocol.md).
  */
 export class Attempt {
   readonly candidate: Candidate;
   /** Resolves when there is a stream, or when there will be none; never rejects. */
   readonly dialled: Promise<void>;
-  /** Resolves when `outcome` is there or the attempt was abandoned; never rejects. */
-  readonly settled: Promise<void>;
+  /** Resolves when `outcome` is set or the attempt was abandoned; never rejects. */
+  readonly over: Promise<void>;
   outcome: Outcome | undefined;
   /** ms from Hello to outcome. */
   elapsedMs = 0;
   /** performance.now() of the stream. */
   openedAt = -Infinity;
   /** performance.now() of the outcome. */
-  settledAt = Infinity;
+  overAt = Infinity;
   readonly #options: AttemptOptions;
   #abandoned = false;
   #hello: Handshake | undefined;
@@ -64,7 +75,7 @@ export class Attempt {
     this.candidate = options.candidate;
     this.#options = options;
     this.dialled = this.#dial();
-    this.settled = this.dialled.then(() => this.#greet());
+    this.over = this.dialled.then(() => this.#greet());
   }
 
   /** Whether it got as far as a stream. */
@@ -88,61 +99,67 @@ export class Attempt {
     return this.#opened.stream;
   }
 
-  /** Nobody waits for it any more. Resolves when what it held, or still gets, has been ended. */
+  /** Nobody waits for it any more. Resolves when the stream that it has, or still gets, has been ended. */
   async abandon(): Promise<void> {
     if (this.#taken) return;
     if (this.outcome === undefined) {
       this.#abandoned = true;
       this.#hello?.giveUp();
     }
-    await this.settled;
+    await this.over;
     await this.#release();
   }
 
   async #dial(): Promise<void> {
-    const { candidate, open, signal } = this.#options;
+    const { candidate, opener, signal } = this.#options;
     try {
-      this.#opened = await open(candidate, signal);
+      this.#opened = await opener.open(candidate, signal);
       this.openedAt = performance.now();
     } catch (error) {
-      if (!signal.aborted) this.#settle({ type: 'unopened', failure: asFailure(error) });
+      if (!signal.aborted) this.#finish({ type: 'unopened', failure: asFailure(error) });
     }
   }
 
   async #greet(): Promise<void> {
     if (this.#opened === undefined) return;
-    const { candidate, hello } = this.#options;
+    const { candidate, greetings, deadline } = this.#options;
     if (this.#abandoned) {
       void this.#release();
       return;
     }
+    if ('failure' in greetings) {
+      this.#finish({ type: 'unsaid', failure: greetings.failure });
+      return;
+    }
+    const { epoch } = candidate;
     const since = performance.now();
     try {
-      this.#hello = handshake(this.#opened.stream, hello(candidate));
+      const hello = { epoch, ...greetings[epoch], timeoutMs: deadline.remaining() };
+      this.#hello = handshake(this.#opened.stream, hello);
     } catch (error) {
-      this.#settle({ type: 'unsaid', failure: asFailure(error) });
+      this.#finish({ type: 'unsaid', failure: asFailure(error) });
       return;
     }
     const outcome = await this.#hello.outcome;
     if (outcome === undefined) {
-      // Given up: nobody asks for it.
+      // It was given up.
       void this.#release();
       return;
     }
     this.elapsedMs = performance.now() - since;
     const late = outcome.type === 'ended' && this.elapsedMs > LATE_MS;
-    this.#settle(late ? { type: 'silent' } : outcome);
+    this.#finish(late ? { type: 'silent' } : outcome);
   }
 
-  #settle(outcome: Outcome): void {
+  #finish(outcome: Outcome): void {
     this.outcome = outcome;
-    this.settledAt = performance.now();
+    this.overAt = performance.now();
     if (outcome.type !== 'negotiated') void this.#release();
   }
 
   #release(): Promise<void> {
     if (this.#opened === undefined || this.#taken) return Promise.resolve();
-    this.#released ??= this.#options.end(this.#opened.stream);
+    this.#released ??= this.#options.ends.end(this.#opened.stream);
     return this.#released;
   }
 }

@@ -1,8 +1,8 @@
-// Which epochs and compression modes to try at a target, and in which order: what is known first, what is likeliest next.
+// Which epochs and compression modes to try at a target, and in which order: the cached one first, the likeliest next.
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 
-/** One way to speak to a server. */
+/** A protocol that a server may speak. */
 export interface Candidate {
   readonly epoch: Epoch;
   readonly compression: Compression;
@@ -15,8 +15,8 @@ export function sameCandidate(a: Candidate, b: Candidate): boolean {
 }
 
 /**
- * Stages of a race: a stage starts when the one before it has failed or kept silent for a while. Every combination is in exactly one.
- * `known`: what won at this address before. `wanted`: the only epoch that the caller speaks.
+ * Stages of protocol detection: a stage starts when the one before it has failed or was silent for a while. Every combination is in exactly
+ * one. `known`: the cached candidate of this address. `wanted`: the only epoch that the caller speaks.
  */
 export function stagesFor(
   target: ResolvedTarget,
@@ -26,10 +26,14 @@ export function stagesFor(
   const epochs: readonly Epoch[] = wanted === 3 ? [3, 4] : [4, 3];
   const all = target.compression.flatMap((compression) => epochs.map((epoch) => ({ epoch, compression })));
   const first = firstStage(target, all, known, wanted);
-  const rest = all.filter((candidate) => !first.some((one) => sameCandidate(one, candidate)));
-  // A local stream costs nothing and a refusal is there at once: one after the other, so that a full server is not hit twice.
+  const others = all.filter((candidate) => !first.some((one) => sameCandidate(one, candidate)));
+  // A local server answers at once, so candidates are tried one after the other: a full server is not hit twice.
   const later =
-    target.route.transport === 'local' ? rest.map((candidate) => [candidate]) : rest.length > 0 ? [rest] : [];
+    target.route.transport === 'local'
+      ? others.map((candidate) => [candidate])
+      : others.length > 0
+        ? [others]
+        : [];
   return [first, ...later];
 }
 
@@ -40,7 +44,7 @@ function firstStage(
   wanted: Epoch | undefined,
 ): Stage {
   if (known !== undefined && all.some((candidate) => sameCandidate(candidate, known))) {
-    // Another epoch than the known one is refused only on fresh proof (design.md "First contact"): the known one is asked beside it.
+    // A caller of another epoch is refused only when the server has just answered in the known one: that is tried as well.
     return wanted === undefined || wanted === known.epoch ? [known] : [{ ...known, epoch: wanted }, known];
   }
   if (target.route.transport === 'local') {

@@ -1,4 +1,4 @@
-// From the outcomes of all attempts to the one failure that the user reads (spec/behaviour.md §4).
+// From the outcomes of all attempts to the one failure that the user reads.
 import { Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import type { IncompatibilityReason } from '../bmux-ipc/ipc.ts';
@@ -7,11 +7,11 @@ import type { Destination } from '../engine-protocol/plan.ts';
 import type { Outcome } from './attempt.ts';
 import type { HelloOutcome } from './handshake.ts';
 
-/** What a verdict needs to know of the request. */
+/** The facts about the request that the error texts name. */
 export interface DetectionSubject {
   readonly label: string;
   readonly runtime: Destination['runtime'];
-  /** An iroh route without SSH auth: silence may mean that the host demands it (spec/wire.md §5). */
+  /** An iroh route without SSH auth: silence may mean that the host demands it (docs/bmux-protocol.md). */
   readonly mayWantAuth: boolean;
 }
 
@@ -20,13 +20,13 @@ export class Incompatible extends Failure {
   readonly reason: IncompatibilityReason;
 
   constructor(reason: IncompatibilityReason) {
-    super(wordsOf(reason).data);
+    super(failureOf(reason).data);
     this.reason = reason;
   }
 }
 
-/** An incompatibility as the seed words it. */
-function wordsOf(reason: IncompatibilityReason): Failure {
+/** An incompatibility in the words of bmux. */
+function failureOf(reason: IncompatibilityReason): Failure {
   switch (reason.type) {
     case 'wire_epoch_mismatch':
       return fail('wire_epoch_mismatch', { client: reason.client, server: reason.server });
@@ -47,10 +47,10 @@ export function epochMismatch(client: Epoch, server: Epoch): Failure {
   return new Incompatible({ type: 'wire_epoch_mismatch', client, server });
 }
 
-/** The failure of a Hello that got an answer which is none, or no answer within `elapsedMs`. */
+/** The failure of a Hello that was refused, got no valid answer, or got none within `elapsedMs`. */
 export function detectionError(
   outcome: Exclude<HelloOutcome, { type: 'negotiated' }>,
-  asked: DetectionSubject,
+  subject: DetectionSubject,
   elapsedMs: number,
 ): Failure {
   switch (outcome.type) {
@@ -63,36 +63,36 @@ export function detectionError(
     case 'other version':
       return fail('protocol_mismatch');
     case 'malformed':
-      return fail('peer_malformed', { label: asked.label, why: outcome.why });
+      return fail('peer_malformed', { label: subject.label, why: outcome.why });
     case 'ended':
-      // A host that demands SSH auth takes the first stream for that of the auth, and closes the connection on what is none.
-      return fail(outcome.broken === true && asked.mayWantAuth ? 'hello_closed_auth' : 'connection_lost', {
-        runtime: asked.runtime.name,
-        socket: asked.runtime.socket,
+      // A host that demands SSH auth takes the first stream for the auth stream, and closes the connection on a Hello.
+      return fail(outcome.broken === true && subject.mayWantAuth ? 'hello_closed_auth' : 'connection_lost', {
+        runtime: subject.runtime.name,
+        socket: subject.runtime.socket,
       });
     case 'silent':
-      return fail(asked.mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
-        label: asked.label,
+      return fail(subject.mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
+        label: subject.label,
         ms: Math.round(elapsedMs),
       });
   }
 }
 
-/** What says most about a server that nobody came to terms with: one that closes streams is alive, one that is silent may be anything. */
+/** Outcomes that say most about a server, the most telling first. One that closes streams is alive; one that is silent may be anything. */
 const TELLING: readonly HelloOutcome['type'][] = ['ended', 'malformed', 'silent'];
 
-/** The one failure of a race that nobody has won and no answer has decided. An attempt without an outcome was silent so far. */
+/** The one failure of a detection without a winner and without a final answer. An attempt without an outcome was silent so far. */
 export function finalDetectionError(
   outcomes: readonly (Outcome | undefined)[],
-  asked: DetectionSubject,
+  subject: DetectionSubject,
   elapsedMs: number,
 ): Failure {
   for (const type of TELLING) {
     const found = outcomes.find((outcome) => outcome?.type === type);
     if (found !== undefined && 'failure' in found) return found.failure;
-    if (found !== undefined && found.type !== 'negotiated') return detectionError(found, asked, elapsedMs);
+    if (found !== undefined && found.type !== 'negotiated') return detectionError(found, subject, elapsedMs);
   }
   const unopened = outcomes.find((outcome) => outcome?.type === 'unopened');
   if (unopened?.type === 'unopened') return unopened.failure;
-  return detectionError({ type: 'silent' }, asked, elapsedMs);
+  return detectionError({ type: 'silent' }, subject, elapsedMs);
 }

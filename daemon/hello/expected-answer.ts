@@ -1,4 +1,4 @@
-// What a promised stream begins with, and the server's own answer to it: is it what was promised, and what follows it?
+// What an optimistic stream begins with, and whether the server's answer to it is the expected one.
 import { textOf, type Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import { FrameReader } from '../bmux-ipc/frame.ts';
@@ -6,30 +6,30 @@ import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } fro
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
-import type { PendingPing } from './ping.ts';
+import type { PendingPing } from './health-check.ts';
 
 export type AnswerCheck =
   | { readonly type: 'incomplete' }
-  /** `rest`: what came after the answer, the client's. */
-  | { readonly type: 'kept'; readonly rest: Buffer }
-  | { readonly type: 'broken'; readonly failure: Failure };
+  /** `rest`: the bytes after the answer, which are the client's. */
+  | { readonly type: 'expected'; readonly rest: Buffer }
+  | { readonly type: 'different'; readonly failure: Failure };
 
 /** Bytes of an answer: that to a Hello names capabilities, a few hundred bytes in all. */
 const MAX_ANSWER_BYTES = 64 * 1024;
-/** Of the Ping on a stream that is handed out: clients count from 1, and a spare's own Pings from 2^63. */
+/** Request id of the Ping on a spare that is handed out: clients count from 1, and the health checks of spares from 2^63. */
 const HANDED_OUT_ID = 2n ** 63n - 1n;
 
-/** What is sent before the client's own bytes, and how its answer is told. */
+/** What is sent before the client's own bytes, and how its answer is recognised. */
 export interface Opening {
   readonly bytes: Buffer;
-  /** Why that frame is not the answer that was promised; undefined when it is. May throw. */
+  /** Why that frame is not the expected answer; undefined when it is. May throw. */
   readonly differenceOf: (envelope: Envelope) => string | undefined;
   /** What a person reads when no answer has come. */
   readonly late: (label: string, ms: number) => Failure;
 }
 
-/** A Hello on a stream on which nothing has been said. */
-export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotiated): Opening {
+/** A Hello on a stream on which nothing has been sent. */
+export function helloOpening(epoch: Epoch, greeting: Greeting, expected: Negotiated): Opening {
   return {
     bytes: encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting }),
     differenceOf: ({ kind, requestId, payload }) => {
@@ -38,7 +38,7 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotia
       const answer = decodeResponse(epoch, payload);
       if (answer.type !== 'hello_negotiated') return `the server answers ${answer.type}`;
       const { negotiated } = answer;
-      return negotiated.wireEpoch === epoch && sameAnswer(negotiated, promised)
+      return negotiated.wireEpoch === epoch && sameAnswer(negotiated, expected)
         ? undefined
         : 'the server negotiates something else than before';
     },
@@ -46,7 +46,7 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, promised: Negotia
   };
 }
 
-/** A Ping on a stream whose Hello was answered long ago: it shows that the way is still there. `pending`: one was sent before, and is not answered. */
+/** A Ping on a spare, whose Hello was answered before: it shows that the server is still there. `pending`: a Ping that was sent before. */
 export function pingOpening(epoch: Epoch, pending?: PendingPing): Opening {
   const id = pending?.requestId ?? HANDED_OUT_ID;
   return {
@@ -91,12 +91,12 @@ export class ExpectedAnswer {
       frame = this.#reader.next();
       if (frame !== undefined) why = this.#differenceOf(frame);
     } catch (error) {
-      return { type: 'broken', failure: fail('optimistic_open_failed', { why: textOf(error) }, error) };
+      return { type: 'different', failure: fail('optimistic_open_failed', { why: textOf(error) }, error) };
     }
     this.#bytes += chunk.length;
     if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is longer than any answer';
-    if (why !== undefined) return { type: 'broken', failure: fail('optimistic_open_failed', { why }) };
-    return frame === undefined ? { type: 'incomplete' } : { type: 'kept', rest: this.#reader.rest() };
+    if (why !== undefined) return { type: 'different', failure: fail('optimistic_open_failed', { why }) };
+    return frame === undefined ? { type: 'incomplete' } : { type: 'expected', rest: this.#reader.rest() };
   }
 
   #differenceOf(frame: Uint8Array): string | undefined {

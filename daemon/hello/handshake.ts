@@ -39,7 +39,7 @@ export interface HelloOptions {
   readonly timeoutMs: number;
 }
 
-/** A Hello that was said. */
+/** A Hello that was sent. */
 export interface Handshake {
   /** Never rejects; undefined when it was given up. */
   readonly outcome: Promise<HelloOutcome | undefined>;
@@ -47,12 +47,12 @@ export interface Handshake {
   readonly giveUp: () => void;
 }
 
-/** Request id of the broker's own Hello: clients number theirs from 1 as well, and the Hello is theirs by right (spec/wire.md §2). */
+/** Request id of the broker's own Hello: a client would send its Hello under this id. */
 export const HELLO_REQUEST_ID = 1n;
 
 /**
- * Sends the Hello alone (spec/wire.md §4: no byte after it on a stream that is not known) and reads one answer. The stream is left
- * paused, with whatever followed the answer unread in it. Throws `frame_invalid` for a Hello that the wire cannot carry.
+ * Sends the Hello alone, without a byte after it, since it is not known what the server speaks, and reads one answer. The stream is then
+ * paused, with the bytes after the answer unread. Throws `frame_invalid` for a Hello that cannot be encoded.
  */
 export function handshake(stream: Duplex, options: HelloOptions): Handshake {
   const { epoch, contract, clientName, principalId, timeoutMs } = options;

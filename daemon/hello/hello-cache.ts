@@ -1,5 +1,6 @@
-// What servers answered to whole Hellos: the ground on which the next Hello may be answered before the server has (design.md "Optimistic Hello").
+// What one server answered to whole Hellos: with a cached answer the next Hello is optimistic (docs/decisions/optimistic-hello.md).
 import { createHash } from 'node:crypto';
+import { LruMap } from '../base/lru-map.ts';
 import { encodeRequestFrame, type Contract } from '../bmux-ipc/ipc.ts';
 import type { Candidate } from './candidates.ts';
 import type { Negotiated } from './handshake.ts';
@@ -12,61 +13,56 @@ export interface Greeting {
   readonly principalId: string;
 }
 
-export interface CachedHello {
+export interface HelloAnswer {
   readonly negotiated: Negotiated;
   readonly candidate: Candidate;
   /** ms from Hello to answer when it was last measured: an upper bound of the round trip. */
   readonly roundTripMs: number;
-  /** Date.now() of the last confirmation. */
+}
+
+interface CachedHello extends HelloAnswer {
+  /** Wall clock, ms, of the last confirmation. */
   readonly at: number;
 }
 
-/** Greetings remembered; a user has a handful of clients and tens of targets. */
-const MAX_ENTRIES = 256;
-/** ms a memory is good for; a server that was replaced is found out by the comparison, so this only bounds surprise. */
+/** Greetings of one server; a user has a handful of clients. */
+const MAX_ENTRIES = 64;
+/** ms that an entry is valid. A replaced server is noticed by the comparison of its answer, so this only bounds how often that happens. */
 const FRESH_MS = 15 * 60_000;
-/** The same where nothing checks the bytes on the way: a plain Hello at a gateway that compresses by now is silence (spec/wire.md §4). */
+/** The same without compression: a plain Hello at a gateway that compresses by now gets no answer at all (docs/bmux-protocol.md). */
 const FRESH_PLAIN_MS = 60_000;
 
-/** Kept in memory only, by resolved address: a restart asks anew. Ages are wall time, which goes on while the machine sleeps. */
+/** Kept in memory only: a restart asks anew. Ages are wall time, which goes on while the machine sleeps. */
 export class HelloCache {
-  readonly #entries = new Map<string, CachedHello>();
+  readonly #entries = new LruMap<string, CachedHello>(MAX_ENTRIES);
   readonly #now: () => number;
 
   constructor(options: { readonly now?: () => number } = {}) {
     this.#now = options.now ?? (() => Date.now());
   }
 
-  /** What may be promised to this greeting at this address now. */
-  get(address: string, greeting: Greeting): CachedHello | undefined {
-    const memory = this.#entries.get(greetingKey(address, greeting));
-    if (memory === undefined) return undefined;
-    const limit = memory.candidate.compression === 'none' ? FRESH_PLAIN_MS : FRESH_MS;
-    const age = this.#now() - memory.at;
-    return age >= 0 && age < limit ? memory : undefined;
+  /** The answer that is expected to this greeting now. */
+  get(greeting: Greeting): HelloAnswer | undefined {
+    const entry = this.#entries.get(greetingKey(greeting));
+    if (entry === undefined) return undefined;
+    const limit = entry.candidate.compression === 'none' ? FRESH_PLAIN_MS : FRESH_MS;
+    const age = this.#now() - entry.at;
+    return age >= 0 && age < limit ? entry : undefined;
   }
 
-  store(
-    address: string,
-    greeting: Greeting,
-    answer: { readonly candidate: Candidate; readonly negotiated: Negotiated; readonly roundTripMs: number },
-  ): void {
-    const key = greetingKey(address, greeting);
-    this.#entries.delete(key);
-    this.#entries.set(key, { ...answer, at: this.#now() });
-    const [oldest] = this.#entries.keys();
-    if (this.#entries.size > MAX_ENTRIES && oldest !== undefined) this.#entries.delete(oldest);
+  store(greeting: Greeting, { candidate, negotiated, roundTripMs }: HelloAnswer): void {
+    this.#entries.set(greetingKey(greeting), { candidate, negotiated, roundTripMs, at: this.#now() });
   }
 
-  /** Forgets everything about an address: one difference makes the rest doubtful. */
-  forget(address: string): void {
-    for (const key of this.#entries.keys()) if (key.startsWith(`${address}|`)) this.#entries.delete(key);
+  /** Forgets all answers: when one was different, the others may be as well. */
+  clear(): void {
+    this.#entries.clear();
   }
 }
 
-/** The key of a greeting at an address: contract bytes and principal, not the label. */
-export function greetingKey(address: string, { contract, principalId }: Greeting): string {
+/** The key of a greeting: contract bytes and principal, not the label. */
+export function greetingKey({ contract, principalId }: Greeting): string {
   const epoch = contract.epoch === 3 ? 3 : 4;
   const bytes = encodeRequestFrame(epoch, 0n, { type: 'hello', contract, clientName: '', principalId });
-  return `${address}|${createHash('sha256').update(bytes).digest('base64url')}`;
+  return createHash('sha256').update(bytes).digest('base64url');
 }

@@ -1,5 +1,5 @@
-// A stream that is handed out on a promise: what opens it (a Hello, or a Ping on a spare) and the client's request leave in one flight, the
-// server's answer to it is compared and swallowed.
+// An optimistic stream: the opening (a Hello, or a Ping on a spare) and the client's request are sent together. The server's answer to the
+// opening is compared with the expected one and not passed on (docs/decisions/optimistic-hello.md).
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
@@ -25,26 +25,26 @@ export interface OptimisticOptions {
   readonly inner: Duplex;
   readonly epoch: Epoch;
   readonly opening: Opening;
-  /** What the client has been told. */
+  /** The answer that the client has been given. */
   readonly expected: Negotiated;
   /** ms that the server's answer may take: max(1 s, 4 round trips), and no more than a dial may take. */
   readonly answerMs: number;
   /** The target's name, for the text of a time-out. */
   readonly label: string;
-  /** The promise was kept, after so many ms. */
+  /** Called when the expected answer has come, after so many ms. */
   readonly onConfirmed: (elapsedMs: number) => void;
-  /** It was not. Called once, before anything else happens, so that the next caller is told the truth. */
+  /** Called once when it has not come, before anything else happens: the next caller must not be given the same answer. */
   readonly onFailed: (failure: Failure) => void;
-  /** For what may be replayed. Bounded in time by itself; aborted when nobody waits for it any more. */
+  /** Opens a fresh stream for a replay. Bounded in time by itself; aborted when nobody waits for it any more. */
   readonly reopen: (signal: AbortSignal) => Promise<Reopened>;
   /** Ends a stream gracefully, in the background; called once for each. */
   readonly end?: (stream: Duplex) => void;
 }
 
 /**
- * Lifecycle: promised -> confirmed | replacing -> confirmed, and from each of them -> destroyed. Until it is confirmed nothing reaches
- * the reader, and what the client sends is kept for a replay as long as it only looks. There is an inner stream in every state but
- * `replacing` and destroyed; whatever happens, each inner stream is ended gracefully, once.
+ * Lifecycle: unconfirmed -> confirmed | replacing -> confirmed, and from each of them -> destroyed. Until it is confirmed nothing reaches
+ * the reader, and what the client sends is kept for a replay as long as it changes nothing. There is an inner stream in every state but
+ * `replacing` and destroyed; each inner stream is ended gracefully, once.
  */
 export class OptimisticStream extends Duplex {
   readonly #options: OptimisticOptions;
@@ -53,14 +53,14 @@ export class OptimisticStream extends Duplex {
   readonly #gone = new AbortController();
   /** Ends the wait for the server's answer. */
   readonly #answered: () => void;
-  #state: 'promised' | 'replacing' | 'confirmed' = 'promised';
+  #state: 'unconfirmed' | 'replacing' | 'confirmed' = 'unconfirmed';
   #inner: Duplex | undefined;
   #innerEnded = false;
   /** The reader wants more: `_read` was called and push has not said stop since. */
   #wanted = false;
-  /** What has been forwarded so far; undefined once nobody may ask for it again. */
+  /** What has been forwarded so far; undefined once it can no longer be replayed. */
   #log: ReplayLog | undefined = new ReplayLog();
-  /** A write whose bytes the inner stream has, but has not let go of yet. */
+  /** A write whose bytes the inner stream has, but has not written yet. */
   #writing: Done | undefined;
   /** A write that came while there was no inner stream. */
   #held: { readonly chunks: readonly Buffer[]; readonly done: Done } | undefined;
@@ -113,7 +113,7 @@ export class OptimisticStream extends Duplex {
     this.#answered();
     this.#gone.abort();
     this.#log = undefined;
-    // Never cut: a gateway loses a place of its server for every stream that is (spec/wire.md §5, §6).
+    // Never cut: a gateway loses a connection of its server for every stream that is cut (docs/bmux-protocol.md).
     this.#releaseInner();
     const cause = error ?? cancelled();
     const { done: held } = this.#held ?? {};
@@ -131,7 +131,7 @@ export class OptimisticStream extends Duplex {
       return;
     }
     this.#log?.add(chunks);
-    // Nobody is there to read it, and the client will be told so by the end that it has yet to read.
+    // Nobody reads it, and the client notices that by the end that it has yet to read.
     if (inner.destroyed || inner.writableEnded) {
       done();
       return;
@@ -139,7 +139,7 @@ export class OptimisticStream extends Duplex {
     this.#pass(inner, chunks, done);
   }
 
-  /** Done only when `inner` has let go of the last chunk, whose memory may be used for something else then. */
+  /** Done only when `inner` has written the last chunk, since its memory may be used for something else then. */
   #pass(inner: Duplex, chunks: readonly Buffer[], done: Done): void {
     // First of all, since a write may be the end of this stream.
     this.#writing = done;
@@ -177,7 +177,7 @@ export class OptimisticStream extends Duplex {
     inner.on('error', this.#onError);
     inner.on('close', this.#onClose);
     inner.on('finish', this.#onFinish);
-    // What happened before there was a listener is not told again.
+    // Events that came before there was a listener are not repeated.
     process.nextTick(() => {
       if (this.#inner === inner && inner.readableEnded) this.#onEnd();
       if (this.#inner === inner && inner.closed) this.#onClose();
@@ -205,18 +205,18 @@ export class OptimisticStream extends Duplex {
       this.#pushToReader(chunk);
       return;
     }
-    const verdict = this.#answer.push(chunk);
-    if (verdict.type === 'broken') this.#fail(verdict.failure);
-    if (verdict.type !== 'kept') return;
+    const answer = this.#answer.push(chunk);
+    if (answer.type === 'different') this.#fail(answer.failure);
+    if (answer.type !== 'expected') return;
     this.#confirmed();
     this.#options.onConfirmed(performance.now() - this.#since);
-    if (verdict.rest.length > 0) this.#pushToReader(verdict.rest);
+    if (answer.rest.length > 0) this.#pushToReader(answer.rest);
   };
 
   #pushToReader(chunk: Buffer): void {
     this.#wanted = false;
     if (this.push(chunk)) this.#wanted = true;
-    // There is none when whoever got the chunk has destroyed this: then it is read to its end by others.
+    // There is no inner stream when the reader of the chunk has destroyed this one: it is then read to its end by endGracefully.
     if (!this.#wanted) this.#inner?.pause();
   }
 
@@ -238,7 +238,7 @@ export class OptimisticStream extends Duplex {
 
   readonly #onError = (error: Error): void => {
     if (this.#state === 'confirmed') {
-      // Whoever reads a broken stream to its last byte must find that here.
+      // A reader of a broken stream must still get its last bytes.
       if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.push(chunk);
       this.destroy(error);
     } else this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error));
@@ -257,7 +257,7 @@ export class OptimisticStream extends Duplex {
   };
 
   #fail(failure: Failure): void {
-    if (this.#state !== 'promised' || this.destroyed) return;
+    if (this.#state !== 'unconfirmed' || this.destroyed) return;
     this.#state = 'replacing';
     this.#answered();
     this.#options.onFailed(failure);
@@ -289,7 +289,7 @@ export class OptimisticStream extends Duplex {
     this.#adopt(stream);
     const { epoch, expected } = this.#options;
     if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, expected)) {
-      // The client holds a promise that nobody can keep: it must ask again.
+      // The client was given an answer that does not hold: it must open another stream.
       this.#releaseInner();
       this.destroy(failure);
       return;

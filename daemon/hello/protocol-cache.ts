@@ -1,18 +1,22 @@
-// What was learnt about servers: which epoch and compression won at a resolved address. Kept over restarts, shared between generations.
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+// Which epoch and compression each server spoke last, by resolved address. Kept over restarts, shared between engines.
+import { mkdir, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
+import { Refresh } from '../base/async/single-flight.ts';
 import { errnoOf, textOf } from '../base/failure.ts';
+import { writeAtomic } from '../base/files/atomic-file.ts';
+import { readBounded } from '../base/files/read-bounded.ts';
+import { LruMap } from '../base/lru-map.ts';
 import type { Candidate } from './candidates.ts';
 
-/** Addresses remembered; the least recently learnt go first. A user has tens of targets, and an iroh host is a new address at each start. */
+/** Addresses in the cache; the least recently recorded go first. A user has tens of targets, and an iroh host has a new address at each start. */
 const MAX_FACTS = 512;
-/** A file larger than this is not ours: 512 facts take about 60 KB. */
+/** A larger file is not ours: 512 facts take about 60 KB. */
 const MAX_BYTES = 1024 * 1024;
 const VERSION = 1;
-/** ms after which the lock of an engine that was killed counts for nothing. */
+/** ms after which the lock of an engine that was killed is ignored. */
 const STALE_MS = 5000;
 
 const FactSchema = Type.Object({
@@ -29,77 +33,67 @@ type Fact = Static<typeof FactSchema>;
 export interface ProtocolCacheOptions {
   /** `{state dir}/protocol-cache.json`. */
   readonly path: string;
-  /** Told of a corrupt file that was set aside, and of a write that failed: neither stops anything. */
+  /** Called when a corrupt file was set aside, and when the file could not be read or written: neither stops anything. */
   readonly warn: (message: string) => void;
 }
 
-/** Facts keyed by resolved address, never by a target's name. Reading is synchronous from memory; writing is merged into the file. */
+/** Facts keyed by resolved address, never by a target's name. `get` reads from memory; `record` is merged into the file later. */
 export class ProtocolCache {
   readonly #path: string;
   readonly #warn: (message: string) => void;
-  readonly #facts = new Map<string, Fact>();
-  /** Not yet in the file. */
-  readonly #dirty = new Map<string, Fact>();
-  #writing: Promise<void> | undefined;
+  readonly #facts = new LruMap<string, Fact>(MAX_FACTS);
+  /** Facts that are not in the file yet. */
+  readonly #dirty = new LruMap<string, Fact>(MAX_FACTS);
+  readonly #writes = new Refresh(() => this.#write());
+  /** Resolves when the latest write is over. Never rejects. */
+  #written: Promise<void> = Promise.resolve();
 
   constructor(options: ProtocolCacheOptions) {
     this.#path = options.path;
     this.#warn = options.warn;
   }
 
-  /** Reads the file once. A missing one is nothing learnt; a corrupt one is set aside under another name. */
+  /** Reads the file once. A missing one is an empty cache; a corrupt one is set aside under another name. */
   async load(): Promise<void> {
     try {
-      // Under the lock only when something is wrong: another engine may have set the file aside and written a good one since.
+      // Read again under the lock when it is corrupt: another engine may have set it aside and written a good one since.
       const facts = (await this.#read()) ?? (await this.#locked(() => this.#readOrSetAside()));
       for (const [address, fact] of Object.entries(facts)) this.#facts.set(address, fact);
     } catch (error) {
-      this.#warn(`cannot read what was learnt from ${this.#path}: ${textOf(error)}`);
+      this.#warn(`cannot read the protocol cache ${this.#path}: ${textOf(error)}`);
     }
   }
 
   get(address: string): Candidate | undefined {
-    const fact = this.#facts.get(address);
+    const fact = this.#facts.peek(address);
     return fact && { epoch: fact.epoch, compression: fact.compression };
   }
 
-  record(address: string, candidate: Candidate): void {
-    const known = this.#facts.get(address);
-    if (known?.epoch === candidate.epoch && known.compression === candidate.compression) return;
-    const fact: Fact = { epoch: candidate.epoch, compression: candidate.compression, atMs: Date.now() };
-    this.#facts.delete(address);
+  record(address: string, { epoch, compression }: Candidate): void {
+    const known = this.#facts.peek(address);
+    if (known?.epoch === epoch && known.compression === compression) return;
+    const fact: Fact = { epoch, compression, atMs: Date.now() };
     this.#facts.set(address, fact);
     this.#dirty.set(address, fact);
-    for (const facts of [this.#facts, this.#dirty]) {
-      const [oldest] = facts.keys();
-      if (facts.size > MAX_FACTS && oldest !== undefined) facts.delete(oldest);
-    }
-    this.#save();
+    this.#written = this.#writes.request().catch((error: unknown) => {
+      // The fact stays dirty: it is written with the next one.
+      this.#warn(`cannot write the protocol cache ${this.#path}: ${textOf(error)}`);
+    });
   }
 
-  /** Resolves when everything learnt so far is in the file, or could not be written. */
+  /** The entry of one address. */
+  entry(address: string): ProtocolEntry {
+    return new ProtocolEntry(this, address);
+  }
+
+  /** Resolves when everything that was recorded so far is in the file, or could not be written. */
   async flushed(): Promise<void> {
-    while (this.#writing !== undefined) await this.#writing;
+    await this.#written;
   }
 
-  #save(): void {
-    this.#writing ??= this.#write()
-      .then(
-        () => this.#dirty.size > 0,
-        (error: unknown) => {
-          // What could not be written is tried again with the next thing that is learnt.
-          this.#warn(`cannot remember what was learnt in ${this.#path}: ${textOf(error)}`);
-          return false;
-        },
-      )
-      .then((more) => {
-        this.#writing = undefined;
-        if (more) this.#save();
-      });
-  }
-
-  /** Read, merge, rename, under a lock: several engines may learn at once. */
+  /** Reads, merges and replaces the file under a lock: several engines may write at once. */
   async #write(): Promise<void> {
+    if (this.#dirty.size === 0) return;
     await this.#locked(async () => {
       const changes = [...this.#dirty];
       const facts = new Map(Object.entries(await this.#readOrSetAside()));
@@ -108,12 +102,10 @@ export class ProtocolCache {
         facts.set(address, fact);
       }
       const kept = [...facts].sort(([, a], [, b]) => a.atMs - b.atMs).slice(-MAX_FACTS);
-      const temporary = `${this.#path}.${String(process.pid)}.tmp`;
       const text = `${JSON.stringify({ version: VERSION, facts: Object.fromEntries(kept) }, null, 1)}\n`;
-      await writeFile(temporary, text, { mode: 0o600 });
-      await rename(temporary, this.#path);
+      await writeAtomic(this.#path, text);
       for (const [address, fact] of changes)
-        if (this.#dirty.get(address) === fact) this.#dirty.delete(address);
+        if (this.#dirty.peek(address) === fact) this.#dirty.delete(address);
     });
   }
 
@@ -122,7 +114,7 @@ export class ProtocolCache {
     const release = await lockfile.lock(this.#path, {
       realpath: false,
       stale: STALE_MS,
-      // Longer than a lock of a killed engine takes to become stale.
+      // Longer than the lock of a killed engine takes to become stale.
       retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
       onCompromised: (error) => {
         this.#warn(`the lock of ${this.#path} was lost: ${error.message}`);
@@ -146,16 +138,35 @@ export class ProtocolCache {
     return {};
   }
 
-  /** Undefined: there is a file, and it is not one of ours. */
+  /** Undefined when there is a file that is not one of ours. */
   async #read(): Promise<Record<string, Fact> | undefined> {
     try {
-      if ((await stat(this.#path)).size > MAX_BYTES) return undefined;
-      const parsed: unknown = JSON.parse(await readFile(this.#path, 'utf8'));
+      const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
       return Value.Check(FileSchema, parsed) ? parsed.facts : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return {};
-      if (error instanceof SyntaxError) return undefined;
+      // Not an error of the system: it is too large, or no JSON.
+      if (errnoOf(error) === undefined) return undefined;
       throw error;
     }
+  }
+}
+
+/** What one server spoke last. */
+export class ProtocolEntry {
+  readonly #cache: Pick<ProtocolCache, 'get' | 'record'>;
+  readonly #address: string;
+
+  constructor(cache: Pick<ProtocolCache, 'get' | 'record'>, address: string) {
+    this.#cache = cache;
+    this.#address = address;
+  }
+
+  get candidate(): Candidate | undefined {
+    return this.#cache.get(this.#address);
+  }
+
+  record(candidate: Candidate): void {
+    this.#cache.record(this.#address, candidate);
   }
 }

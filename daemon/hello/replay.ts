@@ -1,9 +1,9 @@
-// Which forwarded bytes may be sent a second time: whole frames of requests that change nothing (design.md "Optimistic Hello").
+// Which forwarded bytes may be sent a second time: whole frames of requests that change nothing (docs/decisions/optimistic-hello.md).
 import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeRequest } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 
-/** Requests that may be asked twice. */
+/** Requests that may be sent twice. */
 const HARMLESS: ReadonlySet<string> = new Set(['ping', 'whoami', 'server_status']);
 
 /** Bytes kept for a replay; a handful of harmless requests takes tens of bytes each. */

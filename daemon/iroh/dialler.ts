@@ -1,5 +1,6 @@
-// Makes authenticated iroh connections, and knows which of them need nobody to be there.
+// Makes authenticated iroh connections, and knows which of them can be made without asking a person.
 import { Endpoints } from './endpoints.ts';
+import { LruMap } from '../base/lru-map.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import type { IrohConnection } from '../transport/iroh/endpoint.ts';
 import { answeringAgent, authenticate } from '../transport/ssh-auth/authenticate.ts';
@@ -14,13 +15,13 @@ export interface Dialled {
 
 type Wait = Dialling & { readonly label: string };
 
-/** Agents and hosts remembered at once; the least recently used go first. */
+/** Agents remembered at once; the least recently used go first. */
 const MAX_REMEMBERED = 64;
 
 export class IrohDialler {
   readonly #endpoints: Endpoints;
-  /** The agent that asked nobody the last time, by way; the oldest first. */
-  readonly #unattended = new Map<string, string>();
+  /** The agent that signed the last time without asking a person, by `connectionKey`. */
+  readonly #unattended = new LruMap<string, string>(MAX_REMEMBERED);
 
   constructor(relays: () => Settings['iroh.relays']) {
     this.#endpoints = new Endpoints(relays);
@@ -32,20 +33,20 @@ export class IrohDialler {
   }
 
   /**
-   * The route with the one agent that asks nobody; undefined where there is none. A key may want its use confirmed (`ssh-add -c`), and what an
-   * agent did the last time it will do again.
+   * The route with the one agent that signs without asking a person; undefined where there is none. A key may want its use confirmed
+   * (`ssh-add -c`). An agent is expected to do what it did the last time.
    */
   unattended(route: IrohRoute): IrohRoute | undefined {
     if (!route.sshAuth) return route;
-    const agentSocket = this.#unattended.get(connectionKey(route));
+    const agentSocket = this.#unattended.peek(connectionKey(route));
     if (agentSocket === undefined || !agentsOf(route).includes(agentSocket)) return undefined;
     const { earlierAgents: _, ...rest } = route;
     return { ...rest, agentSocket };
   }
 
-  /** A host is at another way now: it knows the same keys. */
+  /** A host is at another route now: it knows the same keys. */
   moved(from: IrohRoute, to: IrohRoute): void {
-    const agentSocket = this.#unattended.get(connectionKey(from));
+    const agentSocket = this.#unattended.peek(connectionKey(from));
     if (agentSocket !== undefined) this.#remember(to, agentSocket, true);
   }
 
@@ -63,7 +64,7 @@ export class IrohDialler {
       signs = true;
     };
     try {
-      // The first stream of a connection is the auth stream (spec/wire.md §5).
+      // The first stream of a connection is the auth stream (docs/bmux-protocol.md).
       const stream = await connection.openStream(wait);
       agentSocket = await agentFor(route, wait);
       const identity = await authenticate(stream, { agentSocket, onSign, ...wait });
@@ -82,15 +83,13 @@ export class IrohDialler {
   }
 
   #remember(route: IrohRoute, agentSocket: string | undefined, unattended: boolean): void {
-    const way = connectionKey(route);
-    this.#unattended.delete(way);
-    if (unattended && agentSocket !== undefined) this.#unattended.set(way, agentSocket);
-    const [oldest] = this.#unattended.keys();
-    if (this.#unattended.size > MAX_REMEMBERED && oldest !== undefined) this.#unattended.delete(oldest);
+    const key = connectionKey(route);
+    if (unattended && agentSocket !== undefined) this.#unattended.set(key, agentSocket);
+    else this.#unattended.delete(key);
   }
 }
 
-/** What a dial needs: the same way is the same connection. */
+/** What a dial needs: a connection serves all routes with the same key. */
 export function connectionKey(route: IrohRoute): string {
   return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
 }
@@ -100,7 +99,7 @@ export function dialKey(route: IrohRoute): string {
   return `${connectionKey(route)}|${route.sshAuth ? agentsOf(route).join(':') : '-'}`;
 }
 
-/** Whose keys may serve, the caller's own first. */
+/** Whose keys may be used, the caller's own first. */
 export function agentsOf({ agentSocket, earlierAgents = [] }: IrohRoute): string[] {
   return agentSocket === undefined ? [] : [agentSocket, ...earlierAgents];
 }
@@ -113,5 +112,5 @@ async function agentFor(route: IrohRoute, wait: Wait): Promise<string | undefine
 }
 
 function ignore(): void {
-  // A connection that is being let go may fail as it likes.
+  // A connection that is being closed may fail in any way.
 }

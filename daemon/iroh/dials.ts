@@ -1,38 +1,38 @@
-// Dials that callers share: one for all who come together, another one beside it where it has become old, and the first that comes through counts.
+// Dials that callers share. Callers that come at the same time wait for one dial; when it has become old, another is started beside it.
 import { Deadline, inTime } from '../base/async/deadline.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /**
- * Makes a connection; calls `through`, not before it is awaited, when the host has answered. `isPassed`: only who waited for it already is to
- * get what is made.
+ * Makes a connection. It calls `through` when the host has answered, and never synchronously. `isPassed` is true when only those who wait
+ * already may get the connection.
  */
 export type Connect<T> = (dialling: Dialling, through: () => void, isPassed: () => boolean) => Promise<T>;
 
 type Step = 'connecting' | 'authenticating';
 
-/** It has a deadline of its own and goes on when one of those who wait for it, or the last, gives up. */
+/** It has a deadline of its own and goes on when its callers give up, even the last one. */
 interface Dial<T> {
   readonly done: Promise<T>;
   readonly abort: AbortController;
   /** performance.now(). */
   readonly since: number;
   step: Step;
-  /** Callers that wait for it. */
+  /** Number of callers that wait for it. */
   waiting: number;
   /** See `pass`. */
   passed: boolean;
 }
 
-/** Why a dial was given up: another one to the same host has come through. */
+/** A dial was given up because another one to the same host has come through. */
 class Overtaken extends Error {}
 
-/** Why a dial was given up: it was passed, and nobody waits for it. */
+/** A dial was given up because it was passed and nobody waits for it. */
 class Passed extends Error {}
 
 /**
- * ms for which callers join a dial that has not come through. QUIC tries again after 1, 2, 4, 8 s (RFC 9002 §6.2.1), so an old dial may not notice
- * for long that the path is back, where a new one is through in a round trip.
+ * ms for which callers join a dial that has not come through. QUIC sends again after 1, 2, 4, 8 s (RFC 9002 §6.2.1). An old dial may notice late
+ * that the path is back, while a new one comes through in a round trip.
  */
 const JOINED_MS = 1000;
 /** Dials of one key at once. */
@@ -68,7 +68,7 @@ export class Dials<T> {
     }
   }
 
-  /** Nobody joins the dials of these keys any more: what they make is for those who wait already, and without any they are given up. */
+  /** Nobody joins the dials of these keys any more. Their connections are for those who wait already; without any the dials are aborted. */
   pass(isMeant: (key: string) => boolean): void {
     for (const [key, dials] of this.#dials) {
       if (!isMeant(key)) continue;
@@ -79,7 +79,7 @@ export class Dials<T> {
     }
   }
 
-  /** A dial that is under way, where it is young or has come through already; else a new one beside it. */
+  /** A dial that is under way, when it is young or has come through; else a new one beside it. */
   join(key: string, connect: Connect<T>): Dial<T> {
     const under = [...(this.#dials.get(key) ?? [])].filter(({ passed }) => !passed);
     const through = under.find(({ step }) => step === 'authenticating');
@@ -105,7 +105,7 @@ export class Dials<T> {
     this.#dials.set(key, dials);
     const through = (): void => {
       dial.step = 'authenticating';
-      // Nothing was said on the others yet: no place is lost, and nobody was asked to confirm a key.
+      // Nothing was sent on the others yet: no connection of the server is lost, and no person was asked to confirm a key.
       const others = dial.passed ? [] : [...dials];
       for (const other of others) if (other.step === 'connecting') other.abort.abort(new Overtaken());
     };
@@ -114,7 +114,7 @@ export class Dials<T> {
       dials.delete(dial);
       if (dials.size === 0 && this.#dials.get(key) === dials) this.#dials.delete(key);
     });
-    // Nobody may be left to hear of it.
+    // There may be no caller left that handles the rejection.
     done.catch(ignore);
     const dial: Dial<T> = {
       done,
@@ -134,5 +134,5 @@ function giveUp({ passed, waiting, abort }: Dial<unknown>): void {
 }
 
 function ignore(): void {
-  // Whoever waits hears of it.
+  // The callers that wait for it get the rejection.
 }

@@ -1,4 +1,4 @@
-// The engine's iroh endpoint: one for the relays that are set now; those of former settings live as long as their connections do.
+// The engine's iroh endpoint: one for the relays that are set now. Those of former settings live as long as their connections do.
 import { IrohEndpoint } from '../transport/iroh/endpoint.ts';
 import type { Settings } from '../config/settings/table.ts';
 
@@ -13,7 +13,7 @@ interface Bound {
 export class Endpoints {
   readonly #relays: () => Relays;
   #current: Bound | undefined;
-  /** Whose end is under way, or waits for their last connection. */
+  /** Endpoints that are being closed, or wait for the end of their last connection. */
   readonly #former = new Set<Bound>();
 
   constructor(relays: () => Relays) {
@@ -27,15 +27,15 @@ export class Endpoints {
       const bound = (this.#current ??= this.#bind());
       const endpoint = await bound.endpoint;
       if (this.#current === bound && endpoint.isOpen()) return endpoint;
-      this.#leave(bound);
+      this.#retire(bound);
     }
   }
 
-  /** Leaves the endpoint whose relays are not those that are set now; true when it did. */
+  /** Retires the endpoint when its relays are not those that are set now; true when it did. */
   follow(): boolean {
     const bound = this.#current;
     if (bound === undefined || bound.relays === JSON.stringify(this.#relays())) return false;
-    this.#leave(bound);
+    this.#retire(bound);
     return true;
   }
 
@@ -54,7 +54,7 @@ export class Endpoints {
     return bound;
   }
 
-  #leave(bound: Bound): void {
+  #retire(bound: Bound): void {
     if (this.#current !== bound) return;
     this.#current = undefined;
     this.#former.add(bound);

@@ -1,21 +1,26 @@
-// Keeps an eye on warm connections: a lost path is noticed within seconds (the binding alone takes 30), and after a sleep nothing is believed unasked.
+// Checks warm connections: a lost path is noticed within seconds, where the binding alone takes 30 s, and after a sleep all are stale.
 import type { WarmConnection } from './warm-connection.ts';
 
+/** The connections of one upstream. */
+interface Watched {
+  readonly connections: Iterable<WarmConnection>;
+  /** Called with a connection whose peer did not answer a health check. */
+  markDead(warm: WarmConnection): void;
+}
+
 export interface LivenessOptions {
-  readonly connections: () => Iterable<WarmConnection>;
-  /** It gave no sign of life in time. */
-  readonly onDead: (warm: WarmConnection) => void;
-  /** Wall clock, ms; a jump of it against the timer means that the machine slept. */
+  readonly hosts: () => Iterable<Watched>;
+  /** Wall clock, ms. When it jumps against the timer, the machine has slept. */
   readonly now?: () => number;
 }
 
 /** ms between two looks. */
 const LOOK_MS = 1000;
 /**
- * ms after its last sign of life that a connection is asked for another. QUIC's own keep-alive gives one every 5 s: a healthy connection is never
- * asked, since a gateway keeps what it is asked with (some 100 bytes each) until it restarts.
+ * ms since a connection was last heard of, after which its health is checked. QUIC's own keep-alive is heard every 5 s: a healthy connection is
+ * never checked. A gateway keeps some 100 bytes for each check until it restarts.
  */
-const ASK_MS = 5500;
+const CHECK_MS = 5500;
 /** A look that comes this much later than it should (ms): the machine slept, or was too busy to know. */
 const JUMP_MS = 5000;
 
@@ -35,24 +40,26 @@ export class Liveness {
     this.#timer.unref();
   }
 
-  /** Also called before a hand-out: the timer may not have run since the machine woke up. */
+  /** Also called before a connection is used: the timer may not have run since the machine woke up. */
   noticeJump(): void {
     const now = this.#now();
     if (Math.abs(now - this.#lookedAt) > LOOK_MS + JUMP_MS) {
-      for (const warm of this.#options.connections()) warm.markStale();
+      for (const host of this.#options.hosts()) for (const warm of host.connections) warm.markStale();
     }
     this.#lookedAt = now;
   }
 
   look(): void {
     this.noticeJump();
-    for (const warm of this.#options.connections()) {
-      if (warm.checking || warm.sinceHeardMs() < ASK_MS) continue;
-      const known = warm.silent;
-      // Never rejects.
-      void warm.healthCheck().then((alive) => {
-        if (!alive && !known) this.#options.onDead(warm);
-      });
+    for (const host of this.#options.hosts()) {
+      for (const warm of host.connections) {
+        if (warm.checking || warm.sinceHeardMs() < CHECK_MS) continue;
+        const known = warm.silent;
+        // Never rejects.
+        void warm.healthCheck().then((alive) => {
+          if (!alive && !known) host.markDead(warm);
+        });
+      }
     }
   }
 

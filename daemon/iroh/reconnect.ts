@@ -1,9 +1,10 @@
 // Lost connections are made again in the background while their last use is recent, with growing pauses.
 import type { Failure } from '../base/failure.ts';
+import { LruMap } from '../base/lru-map.ts';
 import { asFailure } from '../errors/fail.ts';
 import { askedFor, type IrohRoute } from '../engine-protocol/plan.ts';
 
-/** What a person calls a way: the name in texts, and the share link that led to it. */
+/** What a person calls a target: the name in texts, and the share link that led to it. */
 export interface Named {
   readonly label: string;
   readonly link?: string | undefined;
@@ -14,33 +15,37 @@ export type Warmth = boolean | 'auto';
 
 export interface ReconnectOptions {
   readonly dial: (route: IrohRoute, named: Named) => Promise<unknown>;
-  /** Told how each dial ended. */
-  readonly tried: (route: IrohRoute, failure?: Failure) => void;
+  /** Called with the result of each dial. */
+  readonly tried: (failure?: Failure) => void;
   readonly isWarm: (route: IrohRoute) => boolean;
-  /** True where a dial asks nobody: a key may want its use confirmed, and nobody is there to do that. */
+  /** True where a dial asks no person: an SSH key may want its use confirmed, and nobody is there to do that. */
   readonly isUnattended: (route: IrohRoute) => boolean;
-  /** ms after its last use that a way is worth a dial that nobody asked for. */
+  /** ms after its last use that a route is worth a dial that no request waits for. */
   readonly recentMs: number;
   readonly warmth: (named: Named) => Warmth;
-  /** A share link led here: asks where it leads now. False when nobody can tell; else `moved` may follow. */
+  /** A share link led here: asks where it leads now. False when nobody can tell; else `unrefer` may follow. */
   readonly ask: (route: IrohRoute) => boolean;
 }
 
-interface Way {
+/** What is known of one route to the host. */
+interface RouteState {
   readonly route: IrohRoute;
   readonly named: Named;
-  /** performance.now() of the last stream that somebody asked for. */
+  /** performance.now() of the last stream that a caller opened. */
   usedAt: number;
   /** Tries in a row that failed, or whose connection did not last. */
   tries: number;
   /** performance.now() of the last try that came through. */
   madeAt: number | undefined;
   /** When it was last asked where the link leads, and whether somebody could tell. */
-  asked: { readonly at: number; readonly answer: boolean } | undefined;
-  /** What led here leads elsewhere by now. Another target that still leads here is made warm again by its next use. */
-  left: boolean;
+  lookup: { readonly at: number; readonly answered: boolean } | undefined;
+  /** The target that led here leads somewhere else now. For another target a connection is made by its next use. */
+  unreferred: boolean;
   timer: NodeJS.Timeout | undefined;
 }
+
+/** The state of a route that its target no longer uses, for the route that it uses now. */
+export type Unreferred = Pick<RouteState, 'named' | 'usedAt' | 'tries' | 'lookup'>;
 
 /** ms before the first try and between later ones, doubling up to the second. */
 const FIRST_MS = 250;
@@ -48,102 +53,110 @@ const LAST_MS = 30_000;
 /** ms after which a connection has lasted: the next tries begin anew. */
 const LASTED_MS = 10_000;
 /** ms between two questions where a link leads: each is a lookup at the control plane. */
-const ASK_MS = 5000;
-/** Tries where a share link led that nobody can ask anew: it may lead elsewhere by now, and whoever asks next finds out. */
+const LOOKUP_MS = 5000;
+/** Tries at a share link's host when nobody can tell where the link leads: the next request finds that out. */
 const LINK_TRIES = 3;
-/** Ways remembered at once; the least recently used go first. */
-const MAX_WAYS = 64;
+/** Routes of one host; the least recently used go first. */
+const MAX_ROUTES = 16;
 
 export class Reconnect {
   readonly #options: ReconnectOptions;
-  readonly #ways = new Map<string, Way>();
+  /** By `connectionKey`. */
+  readonly #routes = new LruMap<string, RouteState>(MAX_ROUTES, ({ timer }) => {
+    clearTimeout(timer);
+  });
   #closed = false;
 
   constructor(options: ReconnectOptions) {
     this.#options = options;
   }
 
-  /** Somebody asked for a stream on this way. */
+  /** True while a connection will be made again. */
+  get isWaiting(): boolean {
+    return [...this.#routes.values()].some(({ timer }) => timer !== undefined);
+  }
+
+  /** A caller opens a stream by this route. */
   used(key: string, route: IrohRoute, { label, link }: Named): void {
     if (this.#closed) return;
-    const known = this.#ways.get(key);
-    this.#put(key, {
+    const known = this.#routes.peek(key);
+    this.#routes.set(key, {
       route,
       named: { label, link },
       usedAt: performance.now(),
       tries: 0,
       madeAt: undefined,
-      asked: known?.asked,
-      left: false,
+      lookup: known?.lookup,
+      unreferred: false,
       timer: known?.timer,
     });
   }
 
-  /** What led this way leads there no more: it is made again when somebody asks for it. False when that is nothing new, or others have used it last. */
-  left(key: string, named: Named): boolean {
-    const way = this.#ways.get(key);
-    if (way === undefined || way.left || askedFor(way.named) !== askedFor(named)) return false;
-    way.left = true;
-    clearTimeout(way.timer);
-    way.timer = undefined;
-    return true;
+  /**
+   * The target no longer leads here: no connection is made again until a caller uses the route. Undefined when that was known, or when another
+   * target has used the route last.
+   */
+  unrefer(key: string, named: Named): Unreferred | undefined {
+    const state = this.#routes.peek(key);
+    if (state === undefined || state.unreferred || askedFor(state.named) !== askedFor(named))
+      return undefined;
+    state.unreferred = true;
+    clearTimeout(state.timer);
+    state.timer = undefined;
+    return state;
   }
 
-  /** As `left`, and leads another way now. Where the former one is wanted, the new one is made, unless it is there. */
-  moved(from: string, to: string, route: IrohRoute, named: Named): boolean {
-    const before = this.#ways.get(from);
-    if (before === undefined || !this.left(from, named)) return false;
-    if (this.#isWanted(before)) this.#follow(before, to, route, named);
-    return true;
-  }
-
-  #follow(before: Way, to: string, route: IrohRoute, named: Named): void {
-    const known = this.#ways.get(to);
+  /** A target leads here now. When its former route was wanted, a connection is made here, unless there is one. */
+  refer(key: string, route: IrohRoute, named: Named, from: Unreferred): void {
+    if (this.#closed || !this.#isWanted(from)) return;
+    const known = this.#routes.peek(key);
     clearTimeout(known?.timer);
-    const way: Way = {
+    const state: RouteState = {
       route,
-      named: known === undefined || known.left ? named : known.named,
-      usedAt: Math.max(before.usedAt, known?.usedAt ?? 0),
-      // A link that leads to and fro between two dead ends is no reason to hurry.
-      tries: Math.max(before.tries, known?.tries ?? 0),
+      named: known === undefined || known.unreferred ? named : known.named,
+      usedAt: Math.max(from.usedAt, known?.usedAt ?? 0),
+      // A link that leads to and fro between two dead hosts is no reason to hurry.
+      tries: Math.max(from.tries, known?.tries ?? 0),
       madeAt: known?.madeAt,
-      asked: before.asked,
-      left: false,
+      lookup: from.lookup,
+      unreferred: false,
       timer: undefined,
     };
-    this.#put(to, way);
+    this.#routes.set(key, state);
     if (!this.#options.isUnattended(route)) return;
-    if (way.tries <= 1) this.#try(to, way);
-    else this.#tryLater(to, way);
+    if (state.tries <= 1) this.#try(key, state);
+    else this.#tryLater(key, state);
   }
 
-  /** Its connection is gone. */
+  /** The connection of this route is gone. */
   lost(key: string): void {
-    const way = this.#ways.get(key);
-    if (this.#closed || way === undefined || way.timer !== undefined) return;
-    if (!this.#options.isUnattended(way.route)) return;
-    if (way.madeAt !== undefined && performance.now() - way.madeAt > LASTED_MS) way.tries = 0;
-    way.madeAt = undefined;
-    if (way.left || !this.#isWanted(way) || this.#options.isWarm(way.route)) return;
-    if (way.named.link !== undefined && !this.#ask(way) && way.tries >= LINK_TRIES) return;
-    this.#tryLater(key, way);
+    const state = this.#routes.peek(key);
+    if (this.#closed || state === undefined || state.timer !== undefined) return;
+    if (!this.#options.isUnattended(state.route)) return;
+    if (state.madeAt !== undefined && performance.now() - state.madeAt > LASTED_MS) state.tries = 0;
+    state.madeAt = undefined;
+    if (state.unreferred || !this.#isWanted(state) || this.#options.isWarm(state.route)) return;
+    if (state.named.link !== undefined && !this.#ask(state) && state.tries >= LINK_TRIES) return;
+    this.#tryLater(key, state);
   }
 
-  /** Nobody wants it any more, wherever it leads now or led before. */
-  forget(key: string, named: Named): void {
-    for (const [other, way] of this.#ways) {
-      if (other !== key && askedFor(way.named) !== askedFor(named)) continue;
-      clearTimeout(way.timer);
-      this.#ways.delete(other);
-    }
+  /** Nobody wants a connection by this route any more. */
+  forget(key: string): void {
+    clearTimeout(this.#routes.peek(key)?.timer);
+    this.#routes.delete(key);
   }
 
-  /** What the way was called when it was last used. */
+  /** Nobody wants a connection for this target any more, by whichever route it was used last. */
+  forgetNamed(named: Named): void {
+    for (const [key, state] of this.#routes) if (askedFor(state.named) === askedFor(named)) this.forget(key);
+  }
+
+  /** What the target was called when the route was last used. */
   namedOf(key: string): Named | undefined {
-    return this.#ways.get(key)?.named;
+    return this.#routes.peek(key)?.named;
   }
 
-  /** Whether a connection on this way is kept: as its target has it, and none when nothing is made again any more. */
+  /** Whether a connection by this route is kept: as its target has it, and none when nothing is made again any more. */
   warmthOf(key: string): Warmth {
     if (this.#closed) return false;
     const named = this.namedOf(key);
@@ -152,57 +165,47 @@ export class Reconnect {
 
   close(): void {
     this.#closed = true;
-    for (const { timer } of this.#ways.values()) clearTimeout(timer);
-    this.#ways.clear();
+    for (const { timer } of this.#routes.values()) clearTimeout(timer);
+    this.#routes.clear();
   }
 
-  #isWanted({ usedAt, named }: Way): boolean {
+  #isWanted({ usedAt, named }: Unreferred): boolean {
     const warmth = this.#options.warmth(named);
     return warmth === 'auto' ? performance.now() - usedAt < this.#options.recentMs : warmth;
   }
 
-  #put(key: string, way: Way): void {
-    this.#ways.delete(key);
-    this.#ways.set(key, way);
-    const [oldest] = this.#ways;
-    if (this.#ways.size > MAX_WAYS && oldest !== undefined) {
-      clearTimeout(oldest[1].timer);
-      this.#ways.delete(oldest[0]);
-    }
-  }
-
-  /** False when nobody can tell where its link leads. */
-  #ask(way: Way): boolean {
+  /** False when nobody can tell where the link leads. */
+  #ask(state: RouteState): boolean {
     const now = performance.now();
-    if (way.asked === undefined || now - way.asked.at >= ASK_MS)
-      way.asked = { at: now, answer: this.#options.ask(way.route) };
-    return way.asked.answer;
+    if (state.lookup === undefined || now - state.lookup.at >= LOOKUP_MS)
+      state.lookup = { at: now, answered: this.#options.ask(state.route) };
+    return state.lookup.answered;
   }
 
-  #tryLater(key: string, way: Way): void {
-    way.timer = setTimeout(
+  #tryLater(key: string, state: RouteState): void {
+    state.timer = setTimeout(
       () => {
-        this.#try(key, way);
+        this.#try(key, state);
       },
-      Math.min(LAST_MS, FIRST_MS * 2 ** way.tries),
+      Math.min(LAST_MS, FIRST_MS * 2 ** state.tries),
     );
-    way.timer.unref();
+    state.timer.unref();
   }
 
-  #try(key: string, way: Way): void {
-    const now = this.#ways.get(key) ?? way;
+  #try(key: string, state: RouteState): void {
+    const now = this.#routes.peek(key) ?? state;
     now.timer = undefined;
-    if (this.#closed || this.#options.isWarm(way.route)) return;
-    // Since it was lost somebody may have been asked.
-    if (!this.#options.isUnattended(way.route)) return;
+    if (this.#closed || this.#options.isWarm(state.route)) return;
+    // Since the loss a person may have been asked.
+    if (!this.#options.isUnattended(state.route)) return;
     now.tries += 1;
-    this.#options.dial(way.route, way.named).then(
+    this.#options.dial(state.route, state.named).then(
       () => {
         now.madeAt = performance.now();
-        this.#options.tried(way.route);
+        this.#options.tried();
       },
       (error: unknown) => {
-        if (!this.#closed) this.#options.tried(way.route, asFailure(error));
+        if (!this.#closed) this.#options.tried(asFailure(error));
         this.lost(key);
       },
     );

@@ -16,18 +16,18 @@ export class Backoff {
 
   get waiting(): boolean {
     const left = this.#until - this.#clock.now();
-    // Further away than the longest rest: the clock was set back.
+    // Further away than the longest pause: the clock was set back.
     return left > 0 && left <= MAX_MS;
   }
 
-  /** Those that fail together, or while resting, are one failure. */
+  /** Failures at the same time, or during a pause, count as one. */
   failed(): void {
     if (this.waiting) return;
     this.#until = this.#clock.now() + Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(10, this.#failures));
     this.#failures += 1;
   }
 
-  /** The row of failures is broken; a rest that has begun goes on. */
+  /** The next pause is short again; a pause that has begun goes on. */
   succeeded(): void {
     this.#failures = 0;
   }

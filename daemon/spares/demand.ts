@@ -1,8 +1,8 @@
 // How many spares recent use asks for.
 
-/** ms of uses that decide. */
-const MEMORY_MS = 10_000;
-/** Uses remembered. */
+/** ms for which a use counts. */
+const RECENT_MS = 10_000;
+/** Uses counted at most. */
 const MAX_USES = 64;
 
 /** Times of the last uses of one key. */
@@ -25,8 +25,8 @@ export class Demand {
     return most + 1;
   }
 
-  /** A clock that was set back leaves uses in the future: they count no more. */
+  /** When the clock was set back, there are uses in the future: they do not count. */
   #recent(now: number): number[] {
-    return this.#uses.filter((at) => at <= now && now - at < MEMORY_MS);
+    return this.#uses.filter((at) => at <= now && now - at < RECENT_MS);
   }
 }

@@ -1,4 +1,4 @@
-// The spares of one key: made, watched, proven alive, handed out once.
+// The spares of one key: made, watched, checked, handed out once.
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
@@ -9,16 +9,14 @@ export interface ReadyStream {
   readonly stream: Duplex;
   /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
   readonly check: (timeoutMs: number) => Promise<number>;
-  /** Gives up the proof that is under way, which rejects, and leaves its answer to who gets the stream. False when some of it has come. */
+  /** Gives up the check that is under way, which rejects; the next owner of the stream reads its answer. False when a part of that has come. */
   readonly release: () => boolean;
 }
 
 /** How to make one more of a key. */
 export interface SpareFactory<R extends ReadyStream> {
   readonly key: string;
-  /** Resolved address of the server, for its places. */
-  readonly address: string;
-  /** At most so many at once, at this round trip (ms); 0 for none. Asked again each time, since settings change. */
+  /** At most so many at once, at this round trip (ms); 0 for none. Called each time, since settings change. */
   readonly max: (roundTripMs: number) => number;
   /** True while its spares are kept however long ago the last use was. */
   readonly keep?: () => boolean;
@@ -28,7 +26,7 @@ export interface SpareFactory<R extends ReadyStream> {
 
 export interface SparePoolOptions {
   readonly clock: Clock;
-  /** True when one more place may be held at the server. What is being made counts as held. */
+  /** True when one more connection to the server may be held. A spare that is being made counts as held. */
   readonly mayHold: () => boolean;
   /** Ends a stream gracefully, in the background. */
   readonly end: (stream: Duplex) => void;
@@ -39,7 +37,7 @@ interface Spare<R> {
   readonly ready: R;
   readonly madeAt: number;
   checkedAt: number;
-  /** Settles, never rejects, when the proof that is under way is over. */
+  /** Resolves when the check that is under way is over. Never rejects. */
   check: Promise<void> | undefined;
   /** Takes the pool's listeners off, and pauses the stream. */
   readonly release: () => void;
@@ -52,18 +50,18 @@ interface Making {
   readonly over: Promise<void>;
 }
 
-/** ms after which a spare is asked whether it is still there: often enough that no dead one is handed out. */
+/** ms after which a spare is checked again: often enough that no dead one is handed out. */
 const CHECK_MS = 2000;
-/** ms that a proof is good for: a hand-out after that, or after a sleep, waits for a new one. */
+/** ms that a check is valid: a hand-out after that, or after a sleep, waits for a new one. */
 const CHECK_VALID_MS = 5000;
-/** Least time that a hand-out waits for proofs, ms; two round trips where that is more. */
+/** Least time that a hand-out waits for checks, ms; two round trips where that is more. */
 const PATIENCE_MS = 100;
-/** Least time for a proof before the stream counts as dead, ms. */
+/** Least time for a check before the stream counts as dead, ms. */
 const DEAD_MS = 1000;
-/** A spare that lives shorter than this (ms) is a failure of its making: the server may not want it. */
+/** A spare that is lost sooner than this (ms) counts as a failure to make one: the server may close idle streams. */
 const YOUNG_MS = 5000;
 
-/** Lifecycle: open -> closed. What is still being made when it is closed is given up, or ended on arrival. */
+/** Lifecycle: open -> closed. Spares that are being made when it is closed are given up, or ended when they are ready. */
 export class SparePool<R extends ReadyStream> {
   factory: SpareFactory<R>;
   readonly #options: SparePoolOptions;
@@ -71,7 +69,7 @@ export class SparePool<R extends ReadyStream> {
   readonly #spares: Spare<R>[] = [];
   /** Oldest first. */
   readonly #making: Making[] = [];
-  /** Hand-outs that wait for one of those: it is theirs, no spare. */
+  /** Hand-outs that wait for one of those: the stream goes to them and becomes no spare. */
   #waiting = 0;
   #usedAt: number;
   #makeMs = 0;
@@ -95,7 +93,7 @@ export class SparePool<R extends ReadyStream> {
     return Math.min(...this.#spares.map(({ madeAt }) => madeAt));
   }
 
-  /** No proof so far counts any more: each is asked again before it is handed out. */
+  /** The checks so far no longer count: each spare is checked again before it is handed out. */
   markStale(): void {
     for (const spare of this.#spares) {
       spare.checkedAt = -Infinity;
@@ -106,7 +104,7 @@ export class SparePool<R extends ReadyStream> {
   /** ms since the last use. */
   idleMs(): number {
     const now = this.#options.clock.now();
-    // A clock that was set back must not keep them for ever.
+    // When the clock was set back, spares would otherwise be kept until it has caught up.
     this.#usedAt = Math.min(this.#usedAt, now);
     return now - this.#usedAt;
   }
@@ -117,13 +115,13 @@ export class SparePool<R extends ReadyStream> {
     this.#usedAt = this.#options.clock.now();
   }
 
-  /** Notes that somebody came for a stream: it decides how many are kept from now on. */
+  /** Counts a use: recent uses decide how many spares are kept. */
   note(): void {
     this.#demand.note(this.#options.clock.now());
     this.fill();
   }
 
-  /** A stream was opened without a spare: the server is there, and this is what it takes. */
+  /** A stream was opened without a spare, in so many ms: the server is up. */
   measured(openMs: number, roundTripMs: number): void {
     this.#makeMs = openMs;
     this.#roundTripMs = roundTripMs;
@@ -139,11 +137,11 @@ export class SparePool<R extends ReadyStream> {
       for (;;) {
         const fresh = this.#handOut();
         if (fresh !== undefined || this.#closed) return fresh;
-        const proofs = this.#spares.map((spare) => this.#check(spare));
+        const checks = this.#spares.map((spare) => this.#check(spare));
         const made = this.#making[this.#waiting - (waiting ? 1 : 0)];
         const worth = made !== undefined && (waiting || since - made.since >= this.#roundTripMs);
         const until = Math.max(
-          proofs.length > 0 ? since + Math.max(PATIENCE_MS, 2 * this.#roundTripMs) : 0,
+          checks.length > 0 ? since + Math.max(PATIENCE_MS, 2 * this.#roundTripMs) : 0,
           worth ? made.since + 1.5 * this.#makeMs : 0,
         );
         const left = Math.min(until, since + patienceMs) - clock.now();
@@ -153,7 +151,7 @@ export class SparePool<R extends ReadyStream> {
           this.#waiting += 1;
           this.fill();
         }
-        await this.#any([...proofs, ...(worth ? this.#making.map(({ over }) => over) : [])], left);
+        await this.#any([...checks, ...(worth ? this.#making.map(({ over }) => over) : [])], left);
       }
     } finally {
       if (waiting) this.#waiting -= 1;
@@ -161,7 +159,7 @@ export class SparePool<R extends ReadyStream> {
     }
   }
 
-  /** Proves what has not been proven for a while, ends what is too many, makes what is too few. */
+  /** Checks spares whose last check is old, ends those that are too many, makes those that are missing. */
   look(): void {
     const now = this.#options.clock.now();
     const surplus = this.#spares.length - this.#wanted();
@@ -172,7 +170,7 @@ export class SparePool<R extends ReadyStream> {
     this.fill();
   }
 
-  /** Makes as many as are wanted now, as far as the server's places go. */
+  /** Makes as many as are wanted now, as long as more connections may be held. */
   fill(): void {
     const { clock, mayHold, end, log } = this.#options;
     const now = clock.now();
@@ -182,13 +180,13 @@ export class SparePool<R extends ReadyStream> {
       this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
       mayHold()
     ) {
-      const settled = (): void => {
+      const over = (): void => {
         this.#making.splice(this.#making.indexOf(making), 1);
       };
       const abort = new AbortController();
-      const over = this.factory.make(abort.signal).then(
+      const made = this.factory.make(abort.signal).then(
         (ready) => {
-          settled();
+          over();
           if (abort.signal.aborted) {
             end(ready.stream);
             return;
@@ -197,21 +195,21 @@ export class SparePool<R extends ReadyStream> {
           this.#keep(ready);
         },
         (error: unknown) => {
-          settled();
-          // What was given up says nothing about the server.
+          over();
+          // A spare that was given up says nothing about the server.
           if (abort.signal.aborted) return;
           this.#backoff.failed();
           log('no spare', error);
         },
       );
-      const making: Making = { since: now, abort, over };
+      const making: Making = { since: now, abort, over: made };
       this.#making.push(making);
     }
   }
 
-  /** Gives up those that are being made and that nobody waits for, then ends those that are ready; at most `count`. Returns how many. */
+  /** Gives up spares that are being made and that nobody waits for, then ends ready ones; at most `count`. Returns how many. */
   giveBack(count: number): number {
-    // The oldest makings are those that are waited for.
+    // Hand-outs wait for the oldest.
     const makings = this.#making.filter(
       ({ abort }, index) => index >= this.#waiting && !abort.signal.aborted,
     );
@@ -222,7 +220,7 @@ export class SparePool<R extends ReadyStream> {
     return givenUp.length + ended.length;
   }
 
-  /** Resolves when nothing is being made any more, and what there was is being ended; never rejects. */
+  /** Resolves when no spare is being made any more, and all are being ended. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     const making = [...this.#making];
@@ -237,19 +235,19 @@ export class SparePool<R extends ReadyStream> {
     return Math.min(this.factory.max(this.#roundTripMs), wanted);
   }
 
-  /** Takes the best spare off the pool; at once, so that no two get the same. */
+  /** Removes the best spare from the pool, synchronously, so that no two callers get the same. */
   #handOut(): R | undefined {
     const now = this.#options.clock.now();
     const good = this.#spares
       .filter(({ checkedAt }) => Math.abs(now - checkedAt) < CHECK_VALID_MS)
-      .sort(byProof);
+      .sort(byCheck);
     for (const spare of good) {
       const { ready } = spare;
       if (!ready.stream.readable || !ready.stream.writable) {
         this.#end(spare);
         continue;
       }
-      // Its former proof is still good: whoever gets it does not wait for the new one.
+      // Its former check is still valid: the caller does not wait for the new one.
       if (spare.check !== undefined && !ready.release()) continue;
       this.#spares.splice(this.#spares.indexOf(spare), 1);
       spare.release();
@@ -279,9 +277,9 @@ export class SparePool<R extends ReadyStream> {
     const onGone = (): void => {
       this.#lost(spare, 'it was closed');
     };
-    // It flows, so that its end is seen at once; bytes that nobody asked for make it useless for a client.
+    // It flows, so that its end is noticed at once. Bytes that it was not expected to send make it useless for a client.
     const onData = (): void => {
-      if (spare.check === undefined) this.#lost(spare, 'it spoke');
+      if (spare.check === undefined) this.#lost(spare, 'it sent something');
     };
     const spare: Spare<R> = {
       ready,
@@ -304,7 +302,7 @@ export class SparePool<R extends ReadyStream> {
     stream.resume();
   }
 
-  /** Asks one spare, once at a time; a dead one is taken off the pool and ended. Never rejects. */
+  /** Checks one spare, one check at a time; a dead one is removed from the pool and ended. Never rejects. */
   #check(spare: Spare<R>): Promise<void> {
     spare.check ??= spare.ready.check(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
       (roundTripMs) => {
@@ -321,7 +319,7 @@ export class SparePool<R extends ReadyStream> {
     return spare.check;
   }
 
-  /** It ended, broke, spoke, or did not answer. Another one takes its place, unless they keep dying young. */
+  /** It ended, broke, sent something, or did not answer. Another one is made, unless spares keep being lost soon. */
   #lost(spare: Spare<R>, why: unknown): void {
     if (!this.#spares.includes(spare)) return;
     this.#end(spare);
@@ -337,7 +335,7 @@ export class SparePool<R extends ReadyStream> {
   }
 }
 
-/** Those that are not being asked just now first, then those with the latest proof. */
-function byProof<R>(a: Spare<R>, b: Spare<R>): number {
+/** Those that are not being checked first, then those with the latest check. */
+function byCheck<R>(a: Spare<R>, b: Spare<R>): number {
   return Number(a.check !== undefined) - Number(b.check !== undefined) || b.checkedAt - a.checkedAt;
 }

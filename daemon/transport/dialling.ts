@@ -49,7 +49,7 @@ export function established(
 }
 
 /** A stream that was opened, and how long its steps took, ms. */
-export interface Opened {
+export interface DialledStream {
   readonly stream: Duplex;
   readonly connectMs: number;
   /** TLS handshake; 0 where there is none. */

@@ -32,3 +32,20 @@ t.test('the least recently used entry goes first', async (t) => {
   t.equal(map.has('c'), false);
   t.equal(gone.length, 2, 'what is deleted is not evicted');
 });
+
+t.test('an entry that is in use is never evicted', async (t) => {
+  const evicted: string[] = [];
+  const inUse = new Set(['a', 'b', 'c']);
+  const map = new LruMap<string, number>(
+    2,
+    (_value, key) => evicted.push(key),
+    (_value, key) => inUse.has(key),
+  );
+  for (const [index, key] of ['a', 'b', 'c', 'd'].entries()) map.set(key, index);
+  t.strictSame([...map.keys()], ['a', 'b', 'c', 'd'], 'more than the bound while they are in use');
+  inUse.delete('b');
+  inUse.delete('c');
+  map.set('e', 4);
+  t.strictSame([...map.keys()], ['a', 'e']);
+  t.strictSame(evicted, ['b', 'c', 'd']);
+});

@@ -1,30 +1,26 @@
-// The parts of an engine that keeps nothing warm.
-import { UpstreamSpares } from '../../daemon/engine/upstream/upstream-spares.ts';
+// The upstreams of an engine that keeps no spares.
+import { pino } from 'pino';
+import { defaultSettings, type Settings } from '../../daemon/config/settings/table.ts';
+import { Transports } from '../../daemon/engine/upstream/transports.ts';
 import { Upstreams } from '../../daemon/engine/upstream/upstreams.ts';
-import type { Connections } from '../../daemon/engine/upstream/connections.ts';
-import { defaultSettings } from '../../daemon/config/settings/table.ts';
+import type { Env } from '../../daemon/base/paths.ts';
+import type { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 
-export function coldReached(connections: Connections): Upstreams {
-  return new Upstreams({
-    connections,
-    roundTripMs: () => undefined,
-    spares: () => 0,
-    warmSinceMs: () => undefined,
-    isDialling: () => false,
-    sparesAreKept: () => true,
-    streams: () => 0,
+/** `close` of the result closes everything. */
+export function coldUpstreams(
+  protocolCache: ProtocolCache,
+  env: Env = {},
+): { readonly upstreams: Upstreams; readonly transports: Transports } {
+  const all: Settings = { ...defaultSettings(), 'iroh.relays': 'disabled', 'warmth.max_connections': 0 };
+  const settings = (): Settings => all;
+  const transports = new Transports({ settings, env, event: () => undefined });
+  const upstreams = new Upstreams({
+    transports,
+    protocolCache,
+    settings,
+    log: pino({ level: 'silent' }),
+    event: () => undefined,
+    ask: () => false,
   });
-}
-
-export function noSpares(): UpstreamSpares {
-  return new UpstreamSpares({
-    settings: () => ({ ...defaultSettings(), 'warmth.max_connections': 0 }),
-    taken: () => 0,
-    candidateOf: () => undefined,
-    open: () => Promise.reject(new Error('no spares here')),
-    trustOf: () => Promise.reject(new Error('no spares here')),
-    end: (stream) => stream.destroy(),
-    tried: () => undefined,
-    log: () => undefined,
-  });
+  return { upstreams, transports };
 }

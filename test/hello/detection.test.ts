@@ -3,8 +3,10 @@ import { duplexPair, type Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
+import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import type { Stage } from '../../daemon/hello/candidates.ts';
 import { detectProtocol } from '../../daemon/hello/detection.ts';
+import type { Greeting } from '../../daemon/hello/hello-cache.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { raceReachesWhatCanBeReached } from './model.ts';
@@ -21,10 +23,14 @@ t.test('silence on every stream at once: each candidate is tried alone while the
     { epoch: 4, compression: 'zstd' },
     { epoch: 4, compression: 'none' },
   ];
-  const contract = defaultContract(4);
+  const greeting = (epoch: Epoch): Greeting => ({
+    contract: defaultContract(epoch),
+    clientName: 'test',
+    principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
+  });
   const answer = encodeResponseFrame(4, 1n, {
     type: 'hello_negotiated',
-    negotiated: { wireEpoch: 4, revision: 1, capabilities: [...contract.capabilities] },
+    negotiated: { wireEpoch: 4, revision: 1, capabilities: [...defaultContract(4).capabilities] },
   });
   const deadline = new Deadline(8000);
   let dials = 0;
@@ -43,17 +49,10 @@ t.test('silence on every stream at once: each candidate is tried alone while the
     wanted: undefined,
     deadline,
     signal: new AbortController().signal,
-    givenUp: () => undefined,
     subject: { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: false },
-    open,
-    hello: ({ epoch }) => ({
-      epoch,
-      contract,
-      clientName: 'test',
-      principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
-      timeoutMs: deadline.remaining(),
-    }),
-    end: (ending) => endGracefully(ending),
+    opener: { open },
+    greetings: { 3: greeting(3), 4: greeting(4) },
+    ends: { end: (ending) => endGracefully(ending), keep: () => undefined },
   });
   t.strictSame(candidate, stage[0]);
   await endGracefully(stream);

@@ -6,6 +6,7 @@ import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Failure } from '../../daemon/base/failure.ts';
 import { stagesFor, type Candidate } from '../../daemon/hello/candidates.ts';
 import { detectProtocol, type Detected } from '../../daemon/hello/detection.ts';
+import type { Greeting } from '../../daemon/hello/hello-cache.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import { decodeEnvelope, defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
@@ -122,6 +123,12 @@ function targetOf(what: Case): ResolvedTarget {
   };
 }
 
+const greeting = (epoch: Epoch): Greeting => ({
+  contract: defaultContract(epoch),
+  clientName: 'model',
+  principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
+});
+
 /** Runs one case and compares what comes with what must. */
 async function runCase(drawn: Case): Promise<void> {
   // A local server never compresses. One of both epochs (no real one is) counts no connections, as those of epoch 3.
@@ -142,20 +149,16 @@ async function runCase(drawn: Case): Promise<void> {
       wanted: what.wanted,
       deadline: new Deadline(BUDGET_MS),
       signal: new AbortController().signal,
-      givenUp: () => undefined,
       subject,
-      open: async (candidate) => ({ stream: await server.open(candidate) }),
-      hello: (candidate) => ({
-        epoch: candidate.epoch,
-        contract: defaultContract(candidate.epoch),
-        clientName: 'model',
-        principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
-        timeoutMs: BUDGET_MS - (performance.now() - since),
-      }),
-      end: (stream) => {
-        const ended = endGracefully(stream, 1000);
-        ends.push(ended);
-        return ended;
+      opener: { open: async (candidate) => ({ stream: await server.open(candidate) }) },
+      greetings: { 3: greeting(3), 4: greeting(4) },
+      ends: {
+        keep: () => undefined,
+        end: (stream) => {
+          const ended = endGracefully(stream, 1000);
+          ends.push(ended);
+          return ended;
+        },
       },
     });
   } catch (error) {

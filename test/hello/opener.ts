@@ -1,21 +1,16 @@
-// The engine's way to a stream without the engine: what one opener has protocolCache another can be given, as after a restart.
+// Opens streams as the engine does, without the engine. Another opener can be given the same protocol cache, as after a restart.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pino } from 'pino';
 import type { Env } from '../../daemon/base/paths.ts';
-import { openByDetection, type OpenDeps } from '../../daemon/engine/upstream/open.ts';
-import type { Opened } from '../../daemon/engine/upstream/opened.ts';
-import { Transports } from '../../daemon/engine/upstream/transports.ts';
+import type { OpenedStream } from '../../daemon/engine/upstream/dialler.ts';
+import type { Transports } from '../../daemon/engine/upstream/transports.ts';
 import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
-import { HelloCache } from '../../daemon/hello/hello-cache.ts';
-import { Connections } from '../../daemon/engine/upstream/connections.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { addressOf } from '../../daemon/engine-protocol/address.ts';
 import type { Client, Destination, Plan, Route } from '../../daemon/engine-protocol/plan.ts';
-import { defaultSettings } from '../../daemon/config/settings/table.ts';
 import type { Embedded } from '../embedded/launch.ts';
-import { coldReached, noSpares } from './cold.ts';
+import { coldUpstreams } from './cold.ts';
 
 export interface Opener {
   readonly protocolCache: ProtocolCache;
@@ -23,9 +18,9 @@ export interface Opener {
   readonly learntPath: string;
   /** Warnings so far. */
   readonly warnings: readonly string[];
-  open(plan: Plan, signal?: AbortSignal): Promise<Opened>;
+  open(plan: Plan, signal?: AbortSignal): Promise<OpenedStream>;
   /** Ends the stream gracefully and waits for it. */
-  end(opened: Opened): Promise<void>;
+  end(opened: OpenedStream): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,37 +31,17 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
   const warnings: string[] = [];
   const protocolCache = new ProtocolCache({ path: learntPath, warn: (message) => warnings.push(message) });
   await protocolCache.load();
-  const settings = { ...defaultSettings(), 'iroh.relays': 'disabled' as const };
-  const transports = new Transports({
-    settings: () => settings,
-    env: options.env ?? {},
-    event: () => undefined,
-    ask: () => false,
-    tried: () => undefined,
-  });
-  const connections = new Connections();
-  const spares = noSpares();
-  const deps: OpenDeps = {
-    transports,
-    protocolCache,
-    helloCache: new HelloCache(),
-    spares,
-    connections,
-    upstreams: coldReached(connections),
-    log: pino({ level: 'silent' }),
-    event: () => undefined,
-  };
+  const { upstreams, transports } = coldUpstreams(protocolCache, options.env);
   return {
     protocolCache,
     transports,
     learntPath,
     warnings,
-    open: (plan, signal = new AbortController().signal) => openByDetection(plan, deps, signal),
+    open: (plan, signal = new AbortController().signal) =>
+      upstreams.for(plan.destination).openByDetection(plan, signal),
     end: ({ stream }) => endGracefully(stream),
     close: async () => {
-      spares.close();
-      await transports.close();
-      await protocolCache.flushed();
+      await upstreams.close();
       await rm(folder, { recursive: true, force: true });
     },
   };

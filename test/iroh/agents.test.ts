@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { IrohStream } from '../../daemon/iroh/pool.ts';
+import type { IrohStream } from '../../daemon/iroh/host.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';

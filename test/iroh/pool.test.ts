@@ -142,12 +142,12 @@ t.test('after a sleep a connection is asked before its next use', async (t) => {
 });
 
 t.test('a dial under way when its host is dropped, or nobody will ask any more', async (t) => {
-  for (const end of ['drop', 'rest'] as const) {
+  for (const end of ['drop', 'retire'] as const) {
     const server = await serve(t);
     const pool = poolFor(t, { reapMs: 50 });
     const stop = (): void => {
-      if (end === 'drop') pool.drop(routeTo(server), { label: 'host' });
-      else pool.rest();
+      if (end === 'drop') pool.drop(routeTo(server));
+      else pool.retire();
     };
     await halt(server.pid);
     t.teardown(() => process.kill(server.pid, 'SIGCONT'));

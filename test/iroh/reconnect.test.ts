@@ -1,6 +1,6 @@
 // Ways that are made warm again: how often a dead one is dialled and its link is asked for, and what a drop ends.
 import t, { type Test } from 'tap';
-import { Reconnect, type Warmth } from '../../daemon/iroh/reconnect.ts';
+import { Reconnect, type Named, type Warmth } from '../../daemon/iroh/reconnect.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -9,7 +9,7 @@ const OFFICE = { label: 'office', link: 'bmux://office' };
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** `dial` and `ask` are the edge: what the network and control would do. Called with a host's name. */
-function remake(
+function reconnecting(
   t: Test,
   edge: {
     readonly dial: (host: string) => boolean;
@@ -37,16 +37,21 @@ function remake(
   t.teardown(() => {
     made.close();
   });
-  return { made, dials, asks };
+  /** As a target is unreferred at one upstream and referred at another; here both are routes of one host. */
+  const move = (from: string, to: string, named: Named): void => {
+    const state = made.unrefer(from, named);
+    if (state !== undefined) made.refer(to, routeTo(to), named, state);
+  };
+  return { made, dials, asks, move };
 }
 
 t.test('a link that leads to and fro between two hosts that refuse', async (t) => {
-  const { made, dials, asks } = remake(t, {
+  const { made, dials, asks, move } = reconnecting(t, {
     dial: () => false,
     ask: (host) => {
       const other = host === 'a' ? 'b' : 'a';
       setImmediate(() => {
-        made.moved(host, other, routeTo(other), OFFICE);
+        move(host, other, OFFICE);
       });
       return true;
     },
@@ -60,7 +65,7 @@ t.test('a link that leads to and fro between two hosts that refuse', async (t) =
 });
 
 t.test('a host that accepts and closes is dialled ever more seldom', async (t) => {
-  const { made, dials, asks } = remake(t, {
+  const { made, dials, asks } = reconnecting(t, {
     dial: (host) => {
       setTimeout(() => {
         made.lost(host);
@@ -77,20 +82,21 @@ t.test('a host that accepts and closes is dialled ever more seldom', async (t) =
 });
 
 t.test('what was dropped is dialled nowhere, also not where its link leads by then', async (t) => {
-  const { made, dials } = remake(t, { dial: () => false });
+  const { made, dials, move } = reconnecting(t, { dial: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
-  made.forget('b', OFFICE);
-  made.moved('a', 'b', routeTo('b'), OFFICE);
+  made.forget('b');
+  made.forgetNamed(OFFICE);
+  move('a', 'b', OFFICE);
   await pause(600);
   t.same(dials, []);
 });
 
 t.test('a host that moved and comes back, and another target on its way', async (t) => {
-  const { made, dials } = remake(t, { dial: () => false });
+  const { made, dials, move } = reconnecting(t, { dial: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.used('b', routeTo('b'), { label: 'home', link: undefined });
-  made.moved('a', 'b', routeTo('b'), OFFICE);
+  move('a', 'b', OFFICE);
   t.equal(made.namedOf('b')?.label, 'home', 'its name is that of who has used it');
   t.same(dials, ['b']);
   made.lost('a');
@@ -102,7 +108,7 @@ t.test('a host that moved and comes back, and another target on its way', async 
 });
 
 t.test('a link that nobody can ask for is tried three times', async (t) => {
-  const { made, dials } = remake(t, { dial: () => false, ask: () => false });
+  const { made, dials } = reconnecting(t, { dial: () => false, ask: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
   await waitFor('all tries', () => dials.length === 3);
@@ -111,20 +117,20 @@ t.test('a link that nobody can ask for is tried three times', async (t) => {
 });
 
 t.test('a target that is not to be warm is not dialled by itself', async (t) => {
-  const { made, dials } = remake(t, { dial: () => true, warmth: false });
+  const { made, dials, move } = reconnecting(t, { dial: () => true, warmth: false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
-  made.moved('a', 'b', routeTo('b'), OFFICE);
+  move('a', 'b', OFFICE);
   await pause(600);
   t.same(dials, []);
 });
 
 t.test('a way that its target has left is not made again until somebody uses it', async (t) => {
-  const { made, dials } = remake(t, { dial: () => false, warmth: true });
+  const { made, dials } = reconnecting(t, { dial: () => false, warmth: true });
   const home = { label: 'home', link: undefined };
   made.used('a', routeTo('a'), home);
-  t.equal(made.left('a', OFFICE), false, 'that is for who has used it');
-  t.equal(made.left('a', home), true);
+  t.equal(made.unrefer('a', OFFICE), undefined, 'that is for who has used it');
+  t.ok(made.unrefer('a', home));
   made.lost('a');
   await pause(600);
   t.same(dials, []);

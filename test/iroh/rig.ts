@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
-import { IrohPool, type IrohStream } from '../../daemon/iroh/pool.ts';
+import type { IrohHost, IrohStream, Wait } from '../../daemon/iroh/host.ts';
+import { IrohPool, type IrohPoolOptions } from '../../daemon/iroh/pool.ts';
+import type { Named } from '../../daemon/iroh/reconnect.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -30,8 +32,61 @@ export async function serve(t: Test, allowedKeys?: readonly string[]): Promise<E
   return server;
 }
 
-export function poolFor(t: Test, options: Partial<ConstructorParameters<typeof IrohPool>[0]> = {}): IrohPool {
-  const pool = new IrohPool({ relays: () => 'disabled', ...options });
+/** A pool with a host for each endpoint id, as the upstreams of an engine have one each. */
+export class HostsOfPool {
+  readonly pool: IrohPool;
+  readonly #hosts = new Map<string, IrohHost>();
+
+  constructor(options: IrohPoolOptions) {
+    this.pool = new IrohPool(options);
+  }
+
+  get size(): number {
+    return this.pool.size;
+  }
+
+  of({ endpointId }: IrohRoute): IrohHost {
+    const host = this.#hosts.get(endpointId) ?? this.pool.host();
+    this.#hosts.set(endpointId, host);
+    return host;
+  }
+
+  stream(route: IrohRoute, limits: Wait): Promise<IrohStream> {
+    return this.of(route).stream(route, limits);
+  }
+
+  isWarm(route: IrohRoute): boolean {
+    return this.of(route).isWarm(route);
+  }
+
+  isDialling(route: IrohRoute): boolean {
+    return this.of(route).isDialling(route);
+  }
+
+  moved(from: IrohRoute, to: IrohRoute, named: Named): void {
+    const handover = this.of(from).unrefer(from, named, to);
+    if (handover !== undefined) this.of(to).refer(to, named, handover);
+  }
+
+  drop(route: IrohRoute): void {
+    this.of(route).drop(route);
+  }
+
+  markStale(): void {
+    this.pool.markStale();
+  }
+
+  retire(): void {
+    for (const host of this.#hosts.values()) host.retireForGood();
+  }
+
+  close(): Promise<void> {
+    return this.pool.close();
+  }
+}
+
+export function poolFor(t: Test, options: Partial<IrohPoolOptions> = {}): HostsOfPool {
+  const pool = new HostsOfPool({ relays: () => 'disabled', ...options });
   t.teardown(() => pool.close());
   return pool;
 }

@@ -44,11 +44,11 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
         } else if (one.type === 'server') {
           rig.fails = one.fails;
           rig.answering = one.answering;
-        } else if (one.type === 'drop') rig.spares.drop('prod');
-        else if (one.type === 'room') rig.spares.giveBack('prod', one.count);
+        } else if (one.type === 'drop') rig.spares.drop();
+        else if (one.type === 'room') rig.spares.giveBack(one.count);
         else if (one.type === 'used') rig.spares.used(rig.factory(), 200, 50);
         else rig.max = one.max;
-        if (rig.spares.count('prod') > 4) throw new Error('too many');
+        if (rig.spares.count > 4) throw new Error('too many');
       }
       await rig.clock.advance(2000);
       await Promise.all(taking);

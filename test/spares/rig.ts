@@ -46,10 +46,9 @@ export class SparesRig {
     return this.lines.filter(({ stream }) => !stream.destroyed).length;
   }
 
-  factory(key = 'prod', address = key): SpareFactory<Line> {
+  factory(key = 'prod'): SpareFactory<Line> {
     return {
       key,
-      address,
       max: () => this.max,
       make: () => {
         this.made += 1;

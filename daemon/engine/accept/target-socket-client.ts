@@ -4,15 +4,13 @@ import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure } from '../../errors/fail.ts';
-import { endGracefully } from '../../transport/end.ts';
 import { classOf } from '../../errors/error-class.ts';
-import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
 import { readFirstFrame } from './first-frame.ts';
-import { openByDetection, openStream, openTransport, type OpenDeps } from '../upstream/open.ts';
-import type { Opened } from '../upstream/opened.ts';
-import { UNREACHABLE } from '../upstream/upstreams.ts';
+import type { OpenedStream } from '../upstream/dialler.ts';
+import { UNREACHABLE } from '../upstream/health.ts';
+import type { Upstreams } from '../upstream/upstreams.ts';
 
 /** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
 export interface Accepted {
@@ -24,10 +22,13 @@ export interface Accepted {
 /** `leadsTo` is told of another plan that is followed instead: what becomes of it belongs to that one. */
 export type Open = (
   plan: Plan,
-  deps: OpenDeps,
+  upstreams: Upstreams,
   signal: AbortSignal,
   leadsTo: (plan: Plan) => void,
-) => Promise<Opened>;
+) => Promise<OpenedStream>;
+
+export const openStream: Open = (plan, upstreams, signal) =>
+  upstreams.for(plan.destination).open(plan, signal);
 
 /** Resolves with what the client asks for; undefined when it left, or said nothing in time. `head`: what was read of it already. */
 export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Promise<Accepted | undefined> {
@@ -58,7 +59,7 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
       return {
         client: rawClient(socket, bytes),
         plan,
-        open: (asked, deps, signal) => openRaw(asked, epoch, deps, signal),
+        open: (asked, upstreams, signal) => upstreams.for(asked.destination).openRaw(asked, epoch, signal),
       };
     }
   }
@@ -72,11 +73,12 @@ export function withRenewal(asked: Accepted, renew: () => Promise<Destination | 
   const { open = openStream } = asked;
   return {
     ...asked,
-    open: async (first, deps, signal, leadsTo) => {
+    open: async (first, upstreams, signal, leadsTo) => {
       const deadline = new Deadline(first.budgetMs);
       const { link, route } = first.destination;
-      const isWarm = deps.transports.isWarm(route);
-      const ready = isWarm || deps.spares.count(first.destination.address) > 0;
+      const upstream = upstreams.for(first.destination);
+      const isWarm = upstream.isWarm(route);
+      const ready = upstream.isReady(route);
       const renewed = (ms: number): Promise<Destination | undefined> =>
         inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
       // Half of the time at most: the way that is known may be the right one.
@@ -87,7 +89,7 @@ export function withRenewal(asked: Accepted, renew: () => Promise<Destination | 
       const plan = { ...first, destination: known ?? first.destination, budgetMs };
       if (known !== undefined) leadsTo(plan);
       try {
-        return await open(plan, deps, signal, leadsTo);
+        return await open(plan, upstreams, signal, leadsTo);
       } catch (error) {
         if (!(error instanceof Failure) || signal.aborted) throw error;
         const cut = halved && classOf(error.data) === 'timeout';
@@ -99,33 +101,9 @@ export function withRenewal(asked: Accepted, renew: () => Promise<Destination | 
         if (left === 0 || !(leads || cut)) throw error;
         const other = { ...plan, destination: leads ? fresh : plan.destination, budgetMs: left };
         leadsTo(other);
-        return open(other, deps, signal, leadsTo);
+        return open(other, upstreams, signal, leadsTo);
       }
     },
-  };
-}
-
-/** A stream on which nothing has been said, in the compression of this server: found out first, where it is not known. */
-async function openRaw(
-  plan: Plan,
-  epoch: Epoch | undefined,
-  deps: OpenDeps,
-  signal: AbortSignal,
-): Promise<Opened> {
-  const deadline = new Deadline(plan.budgetMs);
-  let candidate = deps.protocolCache.get(plan.destination.address);
-  if (candidate === undefined) {
-    const { contract: _, ...client } = plan.client;
-    const found = await openByDetection({ ...plan, client }, deps, signal);
-    deps.transports.end(endGracefully(found.stream));
-    candidate = found.candidate;
-  }
-  const { stream, warm } = await openTransport(plan, candidate, deadline, deps, signal);
-  return {
-    stream,
-    candidate: { ...candidate, epoch: epoch ?? candidate.epoch },
-    negotiated: { revision: 0, capabilities: [] },
-    warm,
   };
 }
 

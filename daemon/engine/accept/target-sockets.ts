@@ -20,10 +20,12 @@ export interface TargetSocketsOptions {
   readonly destinationOf: (id: string) => Promise<Destination | undefined>;
   /** False when there is no control to ask. */
   readonly hasControl: () => boolean;
+  /** A new target socket leads there. */
+  readonly refer: (destination: Destination) => void;
   /** The plan of a target socket was replaced. */
-  readonly renewed: (before: Destination, now: Destination) => void;
-  /** No target socket leads where this plan led any more: its target leads elsewhere, or is gone. */
-  readonly left: (destination: Destination) => void;
+  readonly move: (before: Destination, now: Destination) => void;
+  /** A target socket is gone. */
+  readonly unrefer: (destination: Destination) => void;
   readonly log: Logger;
 }
 
@@ -47,7 +49,7 @@ export class TargetSockets {
     if (known !== undefined) {
       this.update(id, plan);
       this.#closeLater(known.server);
-    }
+    } else this.#options.refer(plan.destination);
     const targetSocket: TargetSocket = known ?? { ...plan, server };
     targetSocket.server = server;
     this.#targetSockets.set(id, targetSocket);
@@ -69,8 +71,7 @@ export class TargetSockets {
     const before = known.destination;
     known.destination = destination;
     known.principal = principal;
-    this.#options.renewed(before, destination);
-    this.#tellIfLeft(before);
+    this.#options.move(before, destination);
   }
 
   /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
@@ -116,7 +117,7 @@ export class TargetSockets {
   close(id: string): void {
     const destination = this.#targetSockets.get(id)?.destination;
     this.#close(id);
-    if (destination !== undefined) this.#tellIfLeft(destination);
+    if (destination !== undefined) this.#options.unrefer(destination);
   }
 
   /** Nobody is to come any more. */
@@ -127,10 +128,5 @@ export class TargetSockets {
   #close(id: string): void {
     this.#targetSockets.get(id)?.server.close();
     this.#targetSockets.delete(id);
-  }
-
-  #tellIfLeft(left: Destination): void {
-    const addresses = [...this.#targetSockets.values()].map(({ destination }) => destination.address);
-    if (!addresses.includes(left.address)) this.#options.left(left);
   }
 }

@@ -1,72 +1,77 @@
-// The engine's spares: which targets are worth one, how one is made, and how it is proven alive.
+// The spares of one upstream: whether its targets are worth one, how one is made, and how its health is checked.
 import type { Duplex } from 'node:stream';
+import type { Clock } from '../../base/async/clock.ts';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
+import type { LruMap } from '../../base/lru-map.ts';
 import type { Candidate } from '../../hello/candidates.ts';
-import type { Negotiated } from '../../hello/handshake.ts';
 import { greetingKey, type Greeting } from '../../hello/hello-cache.ts';
-import { HealthCheck, type PendingPing } from '../../hello/ping.ts';
+import { HealthCheck, type PendingPing } from '../../hello/health-check.ts';
 import { Spares, type ReadyStream, type SpareFactory } from '../../spares/spares.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { askedFor, type Plan, type TlsRoute } from '../../engine-protocol/plan.ts';
+import { askedFor, type Destination, type Plan, type TlsRoute } from '../../engine-protocol/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
-import type { Opened } from './opened.ts';
+import type { OpenedStream } from './dialler.ts';
 
-/** A round trip below this costs less than a place at the server is worth, ms: loopback and most local networks. */
+/** ms: below this round trip a spare saves less than a connection of the server is worth, as with most local networks. */
 const WORTH_MS = 5;
 
-interface Spare extends ReadyStream {
-  readonly candidate: Candidate;
-  readonly negotiated: Negotiated;
-  /** ms, as its last proof measured it; undefined before the first. */
+interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
+  /** ms, as its last check measured it; undefined before the first. */
   readonly roundTripMs: () => number | undefined;
-  /** The Ping that was on its way when it was handed out. */
+  /** The Ping that was under way when it was handed out. */
   readonly pending: () => PendingPing | undefined;
 }
 
 /** A spare that is handed out. */
-export interface HandedOut extends Omit<Opened, 'warm'> {
+export interface TakenSpare extends Omit<OpenedStream, 'warm'> {
   readonly roundTripMs: number | undefined;
   readonly pending: PendingPing | undefined;
 }
 
 export interface UpstreamSparesOptions {
   readonly settings: () => Settings;
-  /** Places at a server that are held, or that a dial under way will take. */
-  readonly taken: (address: string) => number;
-  /** A stream with a really answered Hello, opened in the background. */
-  readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<Opened>;
-  /** What won at an address. */
-  readonly candidateOf: (address: string) => Candidate | undefined;
+  /** Connections of the server that are held, or that a dial under way will take. */
+  readonly taken: () => number;
+  /** A stream whose Hello was really answered, opened in the background. */
+  readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<OpenedStream>;
+  /** What the server spoke last. */
+  readonly candidate: () => Candidate | undefined;
   /** What a TLS gateway is verified against now, as a key: it changes when a certificate file does. */
   readonly trustOf: (route: TlsRoute, label: string) => Promise<string>;
   readonly end: (stream: Duplex) => void;
-  /** Told how each making of a spare ended. */
-  readonly tried: (address: string, failure?: Failure) => void;
+  /** Called with the result of each try to make a spare. */
+  readonly tried: (failure?: Failure) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
+  /**
+   * By target that is kept warm: the key of its latest use, at whichever server that was. Of all its spares only those of this key are kept
+   * beyond `warmth.spare_ttl`. All upstreams share it.
+   */
+  readonly keptKeys: LruMap<string, string>;
+  readonly clock: Clock;
 }
 
-/** Only where a stream costs round trips before its Hello: iroh streams are free on a warm connection, a local server is near. */
+/** Spares exist only where a stream costs round trips before its Hello. Iroh streams are free on a warm connection, a local server is near. */
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
-  /** By target: the key of its newest use. Of all its spares only those are kept by `warm = true`. */
-  readonly #newest = new Map<string, string>();
 
   constructor(options: UpstreamSparesOptions) {
+    const { settings, taken, end, log, clock } = options;
     this.#options = options;
     this.#spares = new Spares({
-      ttlMs: () => options.settings()['warmth.spare_ttl'] * 1000,
-      mayHold: (address) => options.taken(address) < options.settings()['warmth.max_connections'],
-      end: options.end,
-      log: options.log,
+      ttlMs: () => settings()['warmth.spare_ttl'] * 1000,
+      mayHold: () => taken() < settings()['warmth.max_connections'],
+      end,
+      log,
+      clock,
     });
   }
 
-  /** A living spare for this Hello, waited for at most `patienceMs`; asking for it counts as a use, and asks for the next one. */
-  async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<HandedOut | undefined> {
+  /** A living spare for this Hello, waited for at most `patienceMs`. The call counts as a use, and another spare is made. */
+  async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<TakenSpare | undefined> {
     const deadline = new Deadline(patienceMs);
-    // A certificate file may lie on a disk that does not answer; whoever dials says so.
+    // A certificate file may be on a disk that does not answer; the dial that follows reports that.
     const trust = await inTime(this.#trustOf(plan), patienceMs, () => new Error('late')).catch(
       () => undefined,
     );
@@ -77,7 +82,7 @@ export class UpstreamSpares {
     return { stream, candidate, negotiated, roundTripMs: spare.roundTripMs(), pending: spare.pending() };
   }
 
-  /** Notes that a stream was opened without a spare. `openMs`, `roundTripMs`: what that took in all, and its Hello alone. */
+  /** A stream was opened without a spare. `openMs`, `roundTripMs`: the time for that in all, and for its Hello alone. */
   used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
     this.#trustOf(plan).then(
       (trust) => {
@@ -89,23 +94,18 @@ export class UpstreamSpares {
     );
   }
 
-  /** What the gateway is verified against now; undefined where nothing is, or can be. */
-  async #trustOf({ destination }: Plan): Promise<string | undefined> {
-    if (destination.route.transport !== 'tls') return undefined;
-    // Whoever dials says what is wrong with it.
-    return this.#options.trustOf(destination.route, destination.label).catch(() => undefined);
-  }
-
-  /** A target that is to be kept warm: what was kept for another way to it, or under a trust that has changed, expires like any other. */
+  /** A target is kept warm: spares that were kept for another route to it, or with another trust, expire like any other. */
   review(plan: Plan): void {
+    const { keptKeys, log } = this.#options;
+    const target = askedFor(plan.destination);
     this.#trustOf(plan).then(
       (trust) => {
-        const newest = this.#newest.get(askedFor(plan.destination));
-        const current = trust !== undefined && newest?.startsWith(trustKey(plan, trust)) === true;
-        if (!current) this.#newest.delete(askedFor(plan.destination));
+        const isCurrent =
+          trust !== undefined && keptKeys.peek(target)?.startsWith(trustKey(plan, trust)) === true;
+        if (!isCurrent) keptKeys.delete(target);
       },
       (error: unknown) => {
-        this.#options.log('trust not known', { err: textOf(error) });
+        log('trust not known', { err: textOf(error) });
       },
     );
   }
@@ -114,122 +114,119 @@ export class UpstreamSpares {
   areKept({ destination }: Plan, roundTripMs: number): boolean {
     const wanted =
       this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(destination, roundTripMs) > 0;
-    return !wanted || this.#spares.has(destination.address);
+    return !wanted || this.#spares.areKept;
   }
 
-  count(address: string): number {
-    return this.#spares.count(address);
+  get count(): number {
+    return this.#spares.count;
   }
 
-  sinceMs(address: string): number | undefined {
-    return this.#spares.sinceMs(address);
+  get sinceMs(): number | undefined {
+    return this.#spares.sinceMs;
   }
 
   markStale(): void {
     this.#spares.markStale();
   }
 
-  /** A stream of somebody is being dialled for: spares that are beyond the bound now give their places back, before it arrives there. */
-  makeRoom(address: string): void {
-    const beyond = this.#options.taken(address) - this.#options.settings()['warmth.max_connections'];
-    if (beyond > 0) this.#spares.giveBack(address, beyond);
+  /** A stream of a caller is being dialled: spares beyond the bound are released before it arrives at the server. */
+  makeRoom(): void {
+    const beyond = this.#options.taken() - this.#options.settings()['warmth.max_connections'];
+    if (beyond > 0) this.#spares.giveBack(beyond);
   }
 
-  drop(address: string): void {
-    this.#spares.drop(address);
+  drop(): void {
+    this.#spares.drop();
   }
 
   close(): void {
     this.#spares.close();
   }
 
-  /** After `close`: resolves when none is being made any more, and all are being ended. Never rejects. */
+  /** After `close`: resolves when no spare is being made any more, and all are being ended. Never rejects. */
   over(): Promise<void> {
     return this.#spares.over();
   }
 
-  /** Notes a use of the target, of this key. */
+  /** What the gateway is verified against now; undefined where nothing is, or when that cannot be told, which the dial reports. */
+  async #trustOf({ destination }: Plan): Promise<string | undefined> {
+    if (destination.route.transport !== 'tls') return undefined;
+    return this.#options.trustOf(destination.route, destination.label).catch(() => undefined);
+  }
+
+  /** Notes a use of the target, with this key. */
   #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
-    const factory = this.#recipe(plan, greeting, trust);
-    if (this.#isKeptWarm(plan.destination)) this.#newest.set(askedFor(plan.destination), factory.key);
+    const factory = this.#factory(plan, greeting, trust);
+    if (this.#isKeptWarm(plan.destination))
+      this.#options.keptKeys.set(askedFor(plan.destination), factory.key);
     return factory;
   }
 
-  #isKeptWarm(target: Plan['destination']): boolean {
-    return targetSettings(this.#options.settings(), target).warm === true;
+  #isKeptWarm(destination: Destination): boolean {
+    return targetSettings(this.#options.settings(), destination).warm === true;
   }
 
-  #recipe(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
+  #factory(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
     const { destination } = plan;
-    const address = destination.address;
-    const key = spareKey(plan, greeting, trust);
+    const key = `${trustKey(plan, trust)}${greetingKey(greeting)}`;
     return {
       key,
-      address,
-      keep: () => this.#isKeptWarm(destination) && this.#newest.get(askedFor(destination)) === key,
+      keep: () => this.#isKeptWarm(destination) && this.#options.keptKeys.peek(askedFor(destination)) === key,
       max: (roundTripMs) => this.#maxFor(destination, roundTripMs),
-      make: async (signal) => {
-        const candidate = this.#options.candidateOf(address);
-        // A client of the old epoch would be given a stream on which another Hello was said than its own.
-        if (candidate?.epoch !== greeting.contract.epoch)
-          throw fail('optimistic_open_failed', {
-            why: 'the epoch of the server is not the one of the spare',
-          });
-        const { revisions, capabilities } = greeting.contract;
-        const { stream, negotiated } = await this.#options
-          .open(
-            {
-              ...plan,
-              client: {
-                ...plan.client,
-                contract: { epoch: candidate.epoch, revisions, capabilities: [...capabilities] },
-              },
-              budgetMs: destination.connectTimeoutMs,
-            },
-            candidate,
-            signal,
-          )
-          .catch((error: unknown) => {
-            const failure = asFailure(error);
-            if (!signal.aborted) this.#options.tried(address, failure);
-            throw failure;
-          });
-        this.#options.tried(address);
-        return asSpare(stream, candidate, negotiated);
-      },
+      make: (signal) => this.#make(plan, greeting, signal),
     };
   }
 
-  #maxFor(target: Plan['destination'], roundTripMs: number): number {
-    const { spares = 'auto', warm } = targetSettings(this.#options.settings(), target);
+  async #make(plan: Plan, greeting: Greeting, signal: AbortSignal): Promise<Spare> {
+    const { candidate: known, open, tried } = this.#options;
+    const candidate = known();
+    // A spare of another epoch would have another Hello on it than the client's.
+    if (candidate?.epoch !== greeting.contract.epoch)
+      throw fail('optimistic_open_failed', { why: 'the epoch of the server is not the one of the spare' });
+    const { revisions, capabilities } = greeting.contract;
+    const contract = { epoch: candidate.epoch, revisions, capabilities: [...capabilities] };
+    const own: Plan = {
+      ...plan,
+      client: { ...plan.client, contract },
+      budgetMs: plan.destination.connectTimeoutMs,
+    };
+    const { stream, negotiated } = await open(own, candidate, signal).catch((error: unknown) => {
+      const failure = asFailure(error);
+      if (!signal.aborted) tried(failure);
+      throw failure;
+    });
+    tried();
+    return asSpare({ stream, candidate, negotiated });
+  }
+
+  #maxFor(destination: Destination, roundTripMs: number): number {
+    const { spares = 'auto', warm } = targetSettings(this.#options.settings(), destination);
     if (spares !== 'auto') return spares;
     return warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
   }
 }
 
-function asSpare(stream: Duplex, candidate: Candidate, negotiated: Negotiated): Spare {
-  const prover = new HealthCheck(stream, candidate.epoch);
+function asSpare({ stream, candidate, negotiated }: Omit<OpenedStream, 'warm'>): Spare {
+  const health = new HealthCheck(stream, candidate.epoch);
   let pending: PendingPing | undefined;
   return {
     stream,
     candidate,
     negotiated,
-    check: (timeoutMs) => prover.check(timeoutMs),
+    check: (timeoutMs) => health.check(timeoutMs),
     release: () => {
-      pending = prover.release();
+      pending = health.release();
       return pending !== undefined;
     },
-    roundTripMs: () => prover.roundTripMs,
+    roundTripMs: () => health.roundTripMs,
     pending: () => pending,
   };
 }
 
-/** Whom one trusts and who one is are part of a spare's key: never across another name, CA file or its content, address or principal. */
-function spareKey(plan: Plan, greeting: Greeting, trust: string): string {
-  return `${trustKey(plan, trust)}${greetingKey(plan.destination.address, greeting)}`;
-}
-
-/** What the keys of all spares of one way under one trust begin with. */
+/**
+ * The beginning of the keys of all spares by one route with one trust. A spare is never handed out across another server name, CA file or its
+ * content, or principal.
+ */
 function trustKey(plan: Plan, trust: string): string {
   return `${JSON.stringify(plan.destination.route)}|${trust}|`;
 }

@@ -7,7 +7,7 @@ import { drainAfterWriteError } from '../../base/streams/drain-after-write-error
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
-import { established, type Dialling, type Opened } from '../dialling.ts';
+import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { connectTlsReading } from '../read-buffers.ts';
 import { identityError, isServerName, sniOf } from './server-name.ts';
 import type { SystemRoots } from './roots.ts';
@@ -45,7 +45,7 @@ export class TlsContexts {
    * Failures in bmux's order (docs/bmux-protocol.md, "Order of checks"): CA file, TCP, server name, handshake.
    * End it with `endGracefully`, never with `destroy()`: without close_notify the gateway loses a place of its server (docs/bmux-protocol.md, "Connection limit").
    */
-  async open(route: TlsRoute, label: string, dialling: Dialling): Promise<Opened> {
+  async open(route: TlsRoute, label: string, dialling: Dialling): Promise<DialledStream> {
     const { deadline, signal } = dialling;
     const late = (): Failure => fail('tls_connect_timeout', { label });
     const kept = await inTime(this.#keptFor(route, label), deadline.remaining(), late, { signal });

@@ -6,13 +6,9 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
-import type { OpenDeps } from '../../../daemon/engine/upstream/open.ts';
 import { Streams } from '../../../daemon/engine/streams.ts';
-import { Transports } from '../../../daemon/engine/upstream/transports.ts';
 import { stopReading } from '../../../daemon/sockets/accepted-socket.ts';
 import { ProtocolCache } from '../../../daemon/hello/protocol-cache.ts';
-import { HelloCache } from '../../../daemon/hello/hello-cache.ts';
-import { Connections } from '../../../daemon/engine/upstream/connections.ts';
 import { encodeFrame } from '../../../daemon/bmux-ipc/frame.ts';
 import {
   defaultContract,
@@ -22,10 +18,9 @@ import {
 } from '../../../daemon/bmux-ipc/ipc.ts';
 import type { Epoch } from '../../../daemon/bmux-ipc/epoch.ts';
 import type { Plan } from '../../../daemon/engine-protocol/plan.ts';
-import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import { TestClient } from '../../embedded/client.ts';
 import { open, start } from '../../embedded/start-server.ts';
-import { coldReached, noSpares } from '../../hello/cold.ts';
+import { coldUpstreams } from '../../hello/cold.ts';
 import { planFor } from '../../hello/opener.ts';
 import { waitFor } from '../../real/child.ts';
 import { readAll } from '../../transport/dialling.ts';
@@ -37,41 +32,23 @@ t.teardown(() => pairs.close());
 /** An engine without its processes: what comes through the returned function is served by `plan`. */
 async function targetSocket(t: Test, plan: Plan) {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target socket-client-'));
-  const settings = () => ({ ...defaultSettings(), 'iroh.relays': 'disabled' as const });
-  const transports = new Transports({
-    settings,
-    env: {},
-    event: () => undefined,
-    ask: () => false,
-    tried: () => undefined,
-  });
-  const connections = new Connections();
   const protocolCache = new ProtocolCache({
     path: join(folder, 'protocol-cache.json'),
     warn: () => undefined,
   });
-  const spares = noSpares();
-  const deps: OpenDeps = {
-    transports,
-    protocolCache,
-    helloCache: new HelloCache(),
-    spares,
-    connections,
-    upstreams: coldReached(connections),
+  const { upstreams, transports } = coldUpstreams(protocolCache);
+  const streams = new Streams({
+    upstreams,
+    ends: transports.ends,
     log: pino({ level: 'silent' }),
     event: () => undefined,
-  };
-  const streams = new Streams({
-    ...deps,
     generation: 'g',
     clientBufferLimit: () => 0,
     onIdle: () => undefined,
   });
   t.teardown(async () => {
     await streams.endAll('test');
-    spares.close();
-    await transports.close();
-    await protocolCache.flushed();
+    await upstreams.close();
     await rm(folder, { recursive: true, force: true });
   });
   const connect = async (head = 0): Promise<Socket> => {

@@ -5,7 +5,7 @@ import t from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { encodeBlock } from '../../daemon/compression/zstd.ts';
 import { OptimisticStream } from '../../daemon/hello/optimistic.ts';
-import { HealthCheck } from '../../daemon/hello/ping.ts';
+import { HealthCheck } from '../../daemon/hello/health-check.ts';
 import { pingOpening } from '../../daemon/hello/expected-answer.ts';
 import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import {

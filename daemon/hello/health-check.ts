@@ -1,4 +1,4 @@
-// Proof that a negotiated stream still reaches its server: one Ping, one Pong, nothing left unread.
+// The health check of a negotiated stream: one Ping, one Pong, and no other byte.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
@@ -20,12 +20,12 @@ export interface PendingPing {
   readonly since: number;
 }
 
-/** Proves one stream again and again. The stream flows meanwhile; whoever watches it must look away while a proof is under way. */
+/** Checks one stream any number of times. The stream flows meanwhile; its other listeners must ignore the data of a check. */
 export class HealthCheck {
   readonly #stream: Duplex;
   readonly #epoch: Epoch;
   #next = FIRST_ID;
-  /** The proof that is under way, and what gives it up; undefined without one, and from the first byte of its answer on. */
+  /** The check that is under way, and what gives it up; undefined without one, and from the first byte of its answer on. */
   #unanswered: { readonly pending: PendingPing; readonly giveUp: () => void } | undefined;
   #roundTripMs: number | undefined;
 
@@ -34,14 +34,14 @@ export class HealthCheck {
     this.#epoch = epoch;
   }
 
-  /** ms, as the last proof measured it. */
+  /** ms, as the last check measured it. */
   get roundTripMs(): number | undefined {
     return this.#roundTripMs;
   }
 
   /**
-   * Gives up the proof that is under way, which rejects: its Pong is for whoever has the stream from now on. Undefined when there is none,
-   * when a part of the answer has been read already, and when it is overdue: silence says that the stream is no good.
+   * Gives up the check that is under way, which rejects: the next owner of the stream reads its Pong. Undefined when there is none, when a
+   * part of the answer has been read already, and when it is overdue, since the stream is then probably dead.
    */
   release(): PendingPing | undefined {
     const unanswered = this.#unanswered;
@@ -53,7 +53,7 @@ export class HealthCheck {
     return pending;
   }
 
-  /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is no good then. */
+  /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is unusable then. */
   check(timeoutMs: number): Promise<number> {
     const id = this.#next++;
     const since = performance.now();

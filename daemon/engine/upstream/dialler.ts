@@ -1,0 +1,112 @@
+// Opens the transport streams of one upstream: each is counted from the beginning of its dial, and spares make room for it.
+import type { Duplex } from 'node:stream';
+import type { Deadline } from '../../base/async/deadline.ts';
+import { compressed } from '../../compression/stream.ts';
+import type { Destination } from '../../engine-protocol/plan.ts';
+import type { Candidate } from '../../hello/candidates.ts';
+import type { Negotiated } from '../../hello/handshake.ts';
+import type { IrohHost } from '../../iroh/host.ts';
+import type { Transports, TransportStream } from './transports.ts';
+
+/** A stream on which the Hello has been answered, or is expected to be, with nothing of the server's unread before it. */
+export interface OpenedStream {
+  readonly stream: Duplex;
+  readonly candidate: Candidate;
+  readonly negotiated: Negotiated;
+  /** False when a connection had to be made first. */
+  readonly warm: boolean;
+}
+
+/** How many connections of one server are taken: a server has 64 for all engines of all users (docs/bmux-protocol.md). */
+export class ConnectionCount {
+  readonly #otherEngines: () => number;
+  #held = 0;
+  #dialling = 0;
+
+  /** `otherEngines`: connections that other engines of this user hold at the server. */
+  constructor(otherEngines: () => number) {
+    this.#otherEngines = otherEngines;
+  }
+
+  /** Counts `stream` until it is closed. */
+  hold(stream: Duplex): void {
+    if (stream.closed) return;
+    this.#held += 1;
+    stream.once('close', () => {
+      this.#held -= 1;
+    });
+  }
+
+  /** Counts a dial until the returned function is called, once: by then its stream is held, or the dial has failed. */
+  dial(): () => void {
+    this.#dialling += 1;
+    return () => {
+      this.#dialling -= 1;
+    };
+  }
+
+  /** Connections of this engine. */
+  get held(): number {
+    return this.#held;
+  }
+
+  get isDialling(): boolean {
+    return this.#dialling > 0;
+  }
+
+  /** Connections of all engines, and those that the dials under way will take. */
+  get taken(): number {
+    return this.#held + this.#dialling + this.#otherEngines();
+  }
+}
+
+export interface UpstreamDiallerOptions {
+  readonly transports: Pick<Transports, 'open'>;
+  readonly host: () => IrohHost;
+  readonly connections: ConnectionCount;
+  /** Releases spares when more connections are taken than may be. */
+  readonly makeRoom: () => void;
+}
+
+export class UpstreamDialler {
+  readonly #options: UpstreamDiallerOptions;
+
+  constructor(options: UpstreamDiallerOptions) {
+    this.#options = options;
+  }
+
+  /** The dials of one request. */
+  for(destination: Destination, deadline: Deadline): RequestDialler {
+    return new RequestDialler(this.#options, destination, deadline);
+  }
+}
+
+export class RequestDialler {
+  readonly #options: UpstreamDiallerOptions;
+  readonly #destination: Destination;
+  readonly #deadline: Deadline;
+  /** False when a connection had to be made for one of the streams. */
+  warm = true;
+
+  constructor(options: UpstreamDiallerOptions, destination: Destination, deadline: Deadline) {
+    this.#options = options;
+    this.#destination = destination;
+    this.#deadline = deadline;
+  }
+
+  /** An authenticated stream in the candidate's compression. */
+  async open({ compression }: Candidate, signal: AbortSignal): Promise<TransportStream> {
+    const { transports, host, connections, makeRoom } = this.#options;
+    const { route, label, link } = this.#destination;
+    const dialled = connections.dial();
+    makeRoom();
+    try {
+      const opened = await transports.open(route, { label, link, deadline: this.#deadline, signal }, host);
+      connections.hold(opened.stream);
+      this.warm &&= opened.warm;
+      return compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
+    } finally {
+      dialled();
+    }
+  }
+}

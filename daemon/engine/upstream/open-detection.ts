@@ -1,0 +1,85 @@
+// Opens a stream by protocol detection: the Hello is answered by the server before the stream is handed out.
+import { Deadline } from '../../base/async/deadline.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
+import { asFailure } from '../../errors/fail.ts';
+import { stagesFor, type Stage } from '../../hello/candidates.ts';
+import { Incompatible, type DetectionSubject } from '../../hello/detection-error.ts';
+import { detectProtocol } from '../../hello/detection.ts';
+import type { HelloCache } from '../../hello/hello-cache.ts';
+import type { ProtocolEntry } from '../../hello/protocol-cache.ts';
+import type { OpenedStream, UpstreamDialler } from './dialler.ts';
+import type { GracefulEnds } from './transports.ts';
+import { greetingOf, greetingsOf } from './greeting.ts';
+import type { Health } from './health.ts';
+import type { References } from './references.ts';
+import type { UpstreamSpares } from './upstream-spares.ts';
+
+/** The members of an upstream with which a stream is opened. */
+export interface UpstreamParts {
+  readonly address: string;
+  readonly dialler: UpstreamDialler;
+  readonly protocol: ProtocolEntry;
+  readonly helloCache: HelloCache;
+  readonly health: Health;
+  readonly references: References;
+  readonly spares: UpstreamSpares;
+  readonly ends: GracefulEnds;
+  readonly log: Logger;
+}
+
+/**
+ * The cached candidate is tried first, all others beside it when that does not answer. `only`: a spare is made, for one candidate.
+ * Rejects with the failure that the user should read.
+ */
+export async function openByDetection(
+  parts: UpstreamParts,
+  plan: Plan,
+  signal: AbortSignal,
+  only?: Stage,
+): Promise<OpenedStream> {
+  const { destination } = plan;
+  const { address, protocol, helloCache, health, spares, ends } = parts;
+  const over = parts.references.open(destination);
+  const since = performance.now();
+  const deadline = new Deadline(plan.budgetMs);
+  const wanted = plan.client.contract?.epoch;
+  const dialler = parts.dialler.for(destination, deadline);
+  try {
+    const { stream, candidate, negotiated, elapsedMs } = await detectProtocol({
+      stages: only === undefined ? stagesFor(destination, protocol.candidate, wanted) : [only],
+      wanted,
+      deadline,
+      signal,
+      subject: subjectOf(destination),
+      opener: dialler,
+      greetings: greetingsOf(plan),
+      ends,
+    });
+    health.answered(elapsedMs);
+    protocol.record(candidate);
+    const { requestId } = plan.client;
+    parts.log.debug({ requestId, address, ...candidate, helloMs: elapsedMs }, 'hello answered');
+    const greeting = greetingOf(plan, candidate.epoch);
+    if (greeting !== undefined && destination.route.transport !== 'local') {
+      helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+      if (only === undefined) spares.used(plan, greeting, performance.now() - since, elapsedMs);
+    }
+    return { stream, candidate, negotiated, warm: dialler.warm };
+  } catch (error) {
+    // Cached answers are no longer expected, unless the failure is the caller's own.
+    const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
+    if (!own && only === undefined) {
+      helloCache.clear();
+      // A full server closes the stream: spares must not hold the connections that the next try needs.
+      if (asFailure(error).code === 'connection_lost') spares.drop();
+    }
+    throw error;
+  } finally {
+    over();
+  }
+}
+
+function subjectOf({ label, runtime, route }: Destination): DetectionSubject {
+  return { label, runtime, mayWantAuth: route.transport === 'iroh' && !route.sshAuth };
+}

@@ -1,0 +1,100 @@
+// Opens a stream whose answer is expected: on a spare, or with a cached answer to the Hello (docs/decisions/optimistic-hello.md).
+import { Deadline } from '../../base/async/deadline.ts';
+import type { Failure } from '../../base/failure.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
+import { asFailure } from '../../errors/fail.ts';
+import { helloOpening, pingOpening } from '../../hello/expected-answer.ts';
+import type { Greeting, HelloAnswer } from '../../hello/hello-cache.ts';
+import { OptimisticStream, type OptimisticOptions } from '../../hello/optimistic.ts';
+import type { OpenedStream } from './dialler.ts';
+import { answerMs } from './greeting.ts';
+import { openByDetection, type UpstreamParts } from './open-detection.ts';
+import type { TakenSpare } from './upstream-spares.ts';
+
+export interface OptimisticParts extends UpstreamParts {
+  /** Called when the expected answer has not come: nothing that was known of the server is expected any more. */
+  readonly optimisticOpenFailed: (plan: Plan, failure: Failure) => void;
+}
+
+/** A spare was checked seconds ago. Its first answer shows whether its server can still be reached. */
+export function openOnSpare(
+  parts: OptimisticParts,
+  plan: Plan,
+  greeting: Greeting,
+  spare: TakenSpare,
+  signal: AbortSignal,
+): OpenedStream {
+  const { candidate, negotiated, pending } = spare;
+  if (signal.aborted) {
+    void parts.ends.end(spare.stream);
+    throw asFailure(signal.reason);
+  }
+  const { epoch } = candidate;
+  const roundTripMs = spare.roundTripMs ?? parts.helloCache.get(greeting)?.roundTripMs ?? 0;
+  const aheadMs = pending === undefined ? 0 : performance.now() - pending.since;
+  const stream = optimisticStream(parts, plan, {
+    inner: spare.stream,
+    epoch,
+    opening: pingOpening(epoch, pending),
+    expected: negotiated,
+    answerMs: answerMs(plan, roundTripMs),
+    onConfirmed: (elapsedMs) => {
+      parts.health.answered(aheadMs + elapsedMs);
+    },
+  });
+  return { stream, candidate, negotiated, warm: true };
+}
+
+/** Hello and the first request are sent together; the server's answer is compared with the cached one. */
+export async function openWithCachedAnswer(
+  parts: OptimisticParts,
+  plan: Plan,
+  greeting: Greeting,
+  { candidate, negotiated, roundTripMs }: HelloAnswer,
+  signal: AbortSignal,
+): Promise<OpenedStream> {
+  const { helloCache, health, spares } = parts;
+  const over = parts.references.open(plan.destination);
+  const since = performance.now();
+  try {
+    const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs));
+    const { stream: inner, warm } = await dialler.open(candidate, signal);
+    const dialMs = performance.now() - since;
+    const stream = optimisticStream(parts, plan, {
+      inner,
+      epoch: candidate.epoch,
+      opening: helloOpening(candidate.epoch, greeting, negotiated),
+      expected: negotiated,
+      answerMs: answerMs(plan, roundTripMs),
+      onConfirmed: (elapsedMs) => {
+        helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
+        health.answered(elapsedMs);
+        spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);
+      },
+    });
+    return { stream, candidate, negotiated, warm };
+  } finally {
+    over();
+  }
+}
+
+/** When the expected answer does not come, a fresh stream replaces this one where that is allowed. */
+function optimisticStream(
+  parts: OptimisticParts,
+  plan: Plan,
+  options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'expected' | 'answerMs' | 'onConfirmed'>,
+): OptimisticStream {
+  const { destination } = plan;
+  return new OptimisticStream({
+    ...options,
+    label: destination.label,
+    onFailed: (failure) => {
+      parts.optimisticOpenFailed(plan, failure);
+    },
+    // The request itself is over by now: the replay has a budget of its own.
+    reopen: (gone) => openByDetection(parts, { ...plan, budgetMs: destination.connectTimeoutMs }, gone),
+    end: (ending) => {
+      void parts.ends.end(ending);
+    },
+  });
+}

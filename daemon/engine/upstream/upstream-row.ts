@@ -1,0 +1,53 @@
+// The row of an upstream in the status.
+import type { UpstreamRow } from '../../api/answers.ts';
+import type { Route } from '../../engine-protocol/plan.ts';
+import type { UpstreamParts } from './open-detection.ts';
+import type { UpstreamIroh } from './upstream-iroh.ts';
+
+export interface RowParts extends Pick<UpstreamParts, 'address' | 'references' | 'health' | 'spares'> {
+  readonly iroh: UpstreamIroh;
+  /** Connections that are held. */
+  readonly connections: number;
+  /** Live streams. */
+  readonly streams: number;
+}
+
+/** Undefined while no request has come by the server. */
+export function rowOf(parts: RowParts): UpstreamRow | undefined {
+  const { address, references, health, spares, iroh, connections, streams } = parts;
+  const { target, route } = references;
+  if (target === undefined || route === undefined) return undefined;
+  const warmSince = warmSinceMs(parts, route);
+  const roundTripMs = iroh.roundTripMs(route) ?? health.roundTripMs;
+  return {
+    address,
+    target,
+    transport: route.transport,
+    ...health.row,
+    state: stateOf(parts, route, warmSince !== undefined),
+    ...(roundTripMs === undefined ? {} : { roundTripMs: Math.round(roundTripMs * 10) / 10 }),
+    spares: spares.count,
+    connections,
+    warm: warmSince !== undefined,
+    ...(warmSince === undefined ? {} : { warmSinceMs: warmSince }),
+    streams,
+  };
+}
+
+/** Since when the oldest iroh connection or spare has been kept, ms since the epoch. */
+export function warmSinceMs(
+  { iroh, spares }: Pick<RowParts, 'iroh' | 'spares'>,
+  route: Route | undefined,
+): number | undefined {
+  return (route === undefined ? undefined : iroh.warmSinceMs(route)) ?? spares.sinceMs;
+}
+
+function stateOf(
+  { references, health, iroh }: RowParts,
+  route: Route,
+  isWarm: boolean,
+): UpstreamRow['state'] {
+  if (health.isFailing) return 'failing';
+  if (isWarm) return 'warm';
+  return references.isOpening || iroh.isDialling(route) ? 'connecting' : 'cold';
+}
