@@ -48,9 +48,11 @@ async function targetSocketEnv(
   far: Far,
 ): Promise<Readonly<Record<string, string>>> {
   const folder = join(daemon.folder, 'd', 'targets', far.target);
-  await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), TARGET_SOCKET_MS).catch(() => {
-    throw notYet('target sockets');
-  });
+  await waitFor('the target socket', () => existsSync(join(folder, 'server.sock')), TARGET_SOCKET_MS).catch(
+    () => {
+      throw notYet('target sockets');
+    },
+  );
   const own = await mkdtemp(join(tmpdir(), 'bmuxd-client-'));
   bench.own('client', { stop: () => rm(own, { recursive: true, force: true }) });
   return {
@@ -185,10 +187,15 @@ async function warm(bench: Bench, way: FarWay): Promise<void> {
   const daemon = bench.own('daemon', await startDaemon(far));
   const inRoundTrips = await tripsOf(bench, far, `control socket, ${way}`);
   const peer = 'without a broker';
-  await bench.compare(`first answer by the control socket, ${way}, 50 ms`, 'round trips', bench.count(20, 4), [
-    inRoundTrips({ name: `broker [${far.server}]`, once: () => askThroughBroker(daemon, far.target) }),
-    inRoundTrips({ name: peer, once: () => askPlainly(far) }),
-  ]);
+  await bench.compare(
+    `first answer by the control socket, ${way}, 50 ms`,
+    'round trips',
+    bench.count(20, 4),
+    [
+      inRoundTrips({ name: `broker [${far.server}]`, once: () => askThroughBroker(daemon, far.target) }),
+      inRoundTrips({ name: peer, once: () => askPlainly(far) }),
+    ],
+  );
 }
 
 export const farAway: Measure = {

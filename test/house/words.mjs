@@ -38,13 +38,22 @@ const NAMES = [
   [/(?<!com)promised|brokenPromise/i, 'expectedAnswer'],
   [/learnt|HelloMemory/i, 'protocolCache, helloCache'],
   [/^race$|^Race|verdict/i, 'detection'],
-  [/^Rest$|^#?(?:shelf|shelves|recipe|remake)$|^(?:Shelf|Recipe|Remake)/, 'backoff, sparePool, spareFactory, reconnect'],
+  [
+    /^Rest$|^#?(?:shelf|shelves|recipe|remake)$|^(?:Shelf|Recipe|Remake)/,
+    'backoff, sparePool, spareFactory, reconnect',
+  ],
   [/^Served|^Asking$|^Asked$|KnownContexts/, 'clients of a target socket'],
   [/elsewhere|^Generations$/i, 'engineUsage, engineDirectory'],
   [/^makeHome$|^BmuxdHome$|^#?ownership$|^Ownership/, 'runtimeDir, instanceLock'],
   [/unheard|^#?unread$|outliveWrites|lastWords/i, 'bindWithoutListen, takeBuffered, capturedStderr'],
-  [/^Preparations?$|^prepare$|^Ending$|^Report$|keptWarm/, 'pendingRequests, planStream, shutdown, status, keepWarm'],
-  [/distrust|^#?(?:prove|prover|proving|proven)(?:At)?$|^Prover$|unwell|^#?letGo$/i, 'markStale, check, retire'],
+  [
+    /^Preparations?$|^prepare$|^Ending$|^Report$|keptWarm/,
+    'pendingRequests, planStream, shutdown, status, keepWarm',
+  ],
+  [
+    /distrust|^#?(?:prove|prover|proving|proven)(?:At)?$|^Prover$|unwell|^#?letGo$/i,
+    'markStale, check, retire',
+  ],
   [/spill/i, 'clientBufferLimit'],
 ];
 
