@@ -28,11 +28,11 @@ t.test('a target that is used again', async (t) => {
     const far = await row('far');
     t.match(far, { state: 'warm', transport: 'tls', epoch: 4, compression: 'zstd', warm: true, streams: 0 });
     t.ok((far?.roundTripMs ?? 0) >= 30, 'its round trip');
-    t.ok((far?.connections ?? 0) >= (far?.spares ?? 0), 'a spare is a place');
+    t.ok((far?.connections ?? 0) >= (far?.spares ?? 0), 'a spare is a connection');
     const since = far?.warmSinceMs ?? 0;
     t.ok(since > Date.now() - 60_000 && since <= Date.now(), 'and its age');
     const { stdout } = await bmuxd.bmuxd(['status']);
-    t.match(stdout, /TARGET +TRANSPORT +EPOCH +COMPRESSION +STATE +ROUND TRIP +AGE +SPARES +PLACES +STREAMS/);
+    t.match(stdout, /TARGET +TRANSPORT +EPOCH +COMPRESSION +STATE +ROUND TRIP +AGE +SPARES +CONNECTIONS +STREAMS/);
     t.match(stdout, /^far +tls +4 +zstd +warm +[\d.]+ ms +\d+ s +[1-4] /m);
   });
 
