@@ -1,4 +1,4 @@
-// A build is told by its executable file: size and time of change (docs/bmux-protocol.md, "Build ids").
+// Identifies a build by the size and modification time of its executable (docs/bmux-protocol.md, "Build ids").
 import { stat } from 'node:fs/promises';
 import { buildIdFrom } from '../base/build-id.ts';
 import { fail } from '../errors/fail.ts';

@@ -1,7 +1,7 @@
-// The JSON of server-meta.json, to the byte what the real server writes and as strict as it reads (docs/bmux-protocol.md, "Server metadata").
+// The JSON of server-meta.json: writes the same bytes as the real server, and reads as strictly as it does (docs/bmux-protocol.md, "Server metadata").
 import { strictUtf8 } from '../base/files/read-bounded.ts';
 
-/** What a running server says about itself in `server-meta.json`. */
+/** The content of `server-meta.json`, in which a running server describes itself. */
 export interface ServerMeta {
   /** Process id, u32. */
   readonly pid: number;
@@ -32,7 +32,7 @@ export function encodeServerMeta(meta: ServerMeta): string {
   return JSON.stringify(fields, null, 2);
 }
 
-/** Reads the file's bytes. Throws an Error that names the field; a field that is missing or of another type is one. */
+/** Parses the file's bytes. Throws an Error that names a field that is missing or of another type. */
 export function decodeServerMeta(bytes: Uint8Array): ServerMeta {
   const text = strictUtf8(bytes);
   JSON.parse(text);
@@ -51,13 +51,13 @@ export function decodeServerMeta(bytes: Uint8Array): ServerMeta {
   };
 }
 
-/** Marks a number that became a text; strings get the other mark, so that neither can be taken for the other. */
+/** Prefix of a number that was converted to a string. Strings get the other prefix, so that the two cannot be confused. */
 const NUMBER = '#';
 const STRING = '"';
 
 /**
- * Valid JSON with every number as a marked string: a JavaScript number cannot tell 1 from 1.0, nor the largest u64 from
- * the integer after it, and the server's reader refuses the second of both.
+ * Converts every number of valid JSON to a marked string. A JavaScript number cannot distinguish 1 from 1.0, or the largest u64 from its
+ * successor. The server's reader refuses the second of each pair.
  */
 function withNumbersAsText(json: string): string {
   return json.replace(

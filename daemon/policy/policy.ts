@@ -1,15 +1,15 @@
-// The two checks before any connection, in their order: whose server is it, and is it the same build (docs/bmux-protocol.md, "Policies").
+// The two checks before any connection, in order: the slot of the server, and its build (docs/bmux-protocol.md, "Policies").
 import { quoted } from '../base/quote.ts';
 import type { StaleBuildAction } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { Scope } from '../api/request.ts';
 import type { ServerMeta } from './meta-format.ts';
 
-/** What the policies look at. `scope`, `policy`, `slot` and `buildId` are the request's. */
+/** Input of the policies. `scope`, `policy`, `slot` and `buildId` come from the request. */
 export interface PolicyInputs {
   /** Default `normal`; `recovery_inspection` skips both. */
   readonly scope?: Scope | undefined;
-  /** Default true; false is bmux's connect_raw. */
+  /** Default true; false corresponds to bmux's connect_raw. */
   readonly policy?: boolean | undefined;
   /** The client's slot; none or blank passes the cross-slot check. */
   readonly slot?: string | undefined;
@@ -20,7 +20,7 @@ export interface PolicyInputs {
   readonly buildId?: string | undefined;
 }
 
-/** Warnings to show to the user. Refuses with `cross_slot_refused`, `cross_slot_unrecorded` or `stale_build_refused`. */
+/** Returns warnings for the user. Fails with `cross_slot_refused`, `cross_slot_unrecorded` or `stale_build_refused`. */
 export function applyPolicy(inputs: PolicyInputs): string[] {
   const { scope = 'normal', policy = true, meta } = inputs;
   if (scope === 'recovery_inspection' || !policy || meta === undefined) return [];

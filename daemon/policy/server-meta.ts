@@ -1,4 +1,5 @@
-// server-meta.json, by which a server tells its clients who it is. Exported as `bmuxd/server-meta` for whoever starts servers.
+// Reads and writes server-meta.json, in which a server describes itself to its clients. Exported as `bmuxd/server-meta` for programs that
+// start servers.
 import { randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -13,22 +14,22 @@ import { readBounded } from '../base/files/read-bounded.ts';
 export { buildIdOf } from './build-id.ts';
 export type { ServerMeta } from './meta-format.ts';
 
-/** Where the file is: the one path that is needed of `BmuxPaths`. */
+/** The only path of `BmuxPaths` that is needed here. */
 export interface MetaPath {
   /** `{runtime dir}/server-meta.json`. */
   readonly serverMeta: string;
 }
 
-/** The runtime dir that a server lives in: given itself, or found from an environment as bmux finds it (docs/bmux-protocol.md, "Paths"). */
+/** The runtime dir of a server: given directly, or found from an environment as bmux does (docs/bmux-protocol.md, "Paths"). */
 export type RuntimePlace =
   { readonly runtimeDir: string; readonly env?: Env } | { readonly env: Env; readonly runtimeDir?: never };
 
-/** What `writeServerMeta` is told; the build id and the start time it finds itself. */
+/** Input of `writeServerMeta`, which finds the build id and the start time itself. */
 export type NewServerMeta = RuntimePlace & {
   /** Process id of the server. */
   readonly pid: number;
   readonly version: string;
-  /** The server's executable, as the file is to name it. */
+  /** Path of the server's executable, as written to the file. */
   readonly executablePath: string;
   /** The active slot; left out when there is none. */
   readonly slotName?: string | undefined;
@@ -41,8 +42,8 @@ function metaPath(place: RuntimePlace): string {
 }
 
 /**
- * What the file says; undefined when there is none. Read strictly: a missing or mistyped field fails with `server_meta_unparsable`,
- * a file that cannot be read with `server_meta_unreadable`. Unknown fields are ignored.
+ * Reads the file; undefined when there is none. A missing or mistyped field fails with `server_meta_unparsable`. A file that cannot be read
+ * fails with `server_meta_unreadable`. Unknown fields are ignored.
  */
 export async function readServerMeta(paths: MetaPath): Promise<ServerMeta | undefined> {
   const path = paths.serverMeta;
@@ -60,7 +61,7 @@ export async function readServerMeta(paths: MetaPath): Promise<ServerMeta | unde
   }
 }
 
-/** The same for the policies, where a file that cannot be read or understood is no metadata (docs/bmux-protocol.md, "Server metadata"). Never fails. */
+/** Like `readServerMeta` for the policies: an unreadable or invalid file counts as missing (docs/bmux-protocol.md, "Server metadata"). Never fails. */
 export async function metaForPolicy(paths: MetaPath): Promise<ServerMeta | undefined> {
   try {
     return await readServerMeta(paths);
@@ -70,11 +71,10 @@ export async function metaForPolicy(paths: MetaPath): Promise<ServerMeta | undef
 }
 
 /**
- * Writes the file for a server that starts, and gives back what it wrote. The runtime dir is made when it is not there.
- *
- * Refuses with `server_meta_conflict` when the file already names a live process under another slot, where both slots are known.
- * Otherwise fails with `runtime_dir_uncreatable`, `executable_unreadable` or `server_meta_unwritable`. The file is replaced in one step:
- * a reader sees the old one or the new one. Two servers that start at the same instant may both pass the check; the socket decides.
+ * Writes the file for a server that starts, and returns what it wrote. Creates the runtime dir when it is missing.
+ * ¦ Fails with `server_meta_conflict` when the file already names a live process under another slot, where both slots are known. Otherwise
+ * fails with `runtime_dir_uncreatable`, `executable_unreadable` or `server_meta_unwritable`. The file is replaced atomically: a reader sees
+ * the old one or the new one. Two servers that start at the same instant may both pass the check; only one of them can then bind the socket.
  */
 export async function writeServerMeta(server: NewServerMeta): Promise<ServerMeta> {
   const path = metaPath(server);
@@ -104,7 +104,7 @@ export async function writeServerMeta(server: NewServerMeta): Promise<ServerMeta
   return meta;
 }
 
-/** Removes the file; one that is not there is no error. Fails with `server_meta_unremovable`. */
+/** Removes the file; a missing file is no error. Fails with `server_meta_unremovable`. */
 export async function removeServerMeta(place: RuntimePlace): Promise<void> {
   const path = metaPath(place);
   try {
@@ -127,7 +127,7 @@ async function refuseConflict(path: string, slot: string | undefined): Promise<v
   });
 }
 
-/** True when a process has this id, be it ours to signal or not. */
+/** True when a process has this id, even if we may not signal it. */
 function isAlive(pid: number): boolean {
   // 0 would mean our own process group, and above 2^31 the id would wrap round to one.
   if (pid < 1 || pid > 0x7fff_ffff) return false;

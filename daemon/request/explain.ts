@@ -1,7 +1,7 @@
-// The validator's list of errors as one field and one reason that a person can act on.
+// Reduces a validator's list of errors to one field and one reason for the user.
 import { quoted } from '../base/quote.ts';
 
-/** The part of a validator's error that is read here; `instancePath` is a JSON pointer. */
+/** The part of a validator's error that is used here; `instancePath` is a JSON pointer. */
 export interface ValidationError {
   readonly keyword: string;
   readonly instancePath: string;
@@ -12,7 +12,7 @@ export interface ValidationError {
 /** Longest field name that a text shows, UTF-16 units. */
 const SHOWN = 64;
 
-/** `field` (dotted, as `env.HOME`) and `why` of the first thing that is wrong; an unknown field is named before anything else. */
+/** Returns `field` (dotted, as `env.HOME`) and `why` of the first error. An unknown field is named before any other error. */
 export function explain(errors: readonly ValidationError[]): { field: string; why: string } {
   for (const error of errors) {
     const [unknown] = list(error.params, 'additionalProperties');
@@ -22,7 +22,7 @@ export function explain(errors: readonly ValidationError[]): { field: string; wh
   }
   const first = errors[0];
   if (first === undefined) return { field: 'request', why: 'it is not valid' };
-  // A union reports one error for each of its members: together they are the list of what would be right.
+  // A union reports one error for each of its members; together they list the accepted values.
   const constants = errors
     .filter((error) => error.keyword === 'const' && error.instancePath === first.instancePath)
     .map((error) => ('allowedValue' in error.params ? JSON.stringify(error.params.allowedValue) : ''));
@@ -37,7 +37,7 @@ function list(params: object, key: string): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** The steps of a JSON pointer (RFC 6901). */
+/** Splits a JSON pointer into its parts (RFC 6901). */
 function steps(pointer: string): string[] {
   return pointer
     .split('/')

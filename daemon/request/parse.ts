@@ -1,4 +1,4 @@
-// From the text of a Bmux-Request header to a checked request: nothing later looks at an unchecked field.
+// Parses the text of a Bmux-Request header into a checked request. Later code sees only checked fields.
 import { Compile } from 'typebox/compile';
 import { textOf } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
@@ -8,9 +8,9 @@ import { explain } from './explain.ts';
 const checker = Compile(RequestSchema);
 
 /**
- * The request that a header holds: one JSON object, escaped to ASCII (`asciiJson` makes it), fields as in `RequestSchema`.
- * `header` is undefined where the request has none; that it came only once is the caller's to see to.
- * Fails with `request_header_missing`, `request_too_large`, `request_json_invalid` or `request_field_invalid`, which names the first wrong field.
+ * Returns the request of a header: one JSON object, escaped to ASCII (by `asciiJson`), with the fields of `RequestSchema`. `header` is
+ * undefined when the request has none. The caller must reject a repeated header. Fails with `request_header_missing`, `request_too_large`,
+ * `request_json_invalid` or `request_field_invalid`, which names the first wrong field.
  */
 export function parseRequest(header: string | undefined): StreamRequest {
   if (header === undefined || header.trim() === '') throw fail('request_header_missing');
@@ -24,7 +24,7 @@ export function parseRequest(header: string | undefined): StreamRequest {
 }
 
 function parseJson(header: string): unknown {
-  // Node reads headers as Latin-1: UTF-8 that was not escaped would arrive as other characters, without an error.
+  // Node reads headers as Latin-1: unescaped UTF-8 would arrive as other characters, without an error.
   if (/[^\t\x20-\x7e]/.test(header)) {
     throw fail('request_json_invalid', { why: 'it has a character outside ASCII; escape it as \\uXXXX' });
   }
@@ -40,7 +40,7 @@ function parseJson(header: string): unknown {
   return value;
 }
 
-/** No variable and no path can hold a NUL; the system calls behind them would refuse it with a text of their own. */
+/** Rejects a NUL, which no variable and no path can contain. The error of a later system call would be less clear. */
 function refuseNul(request: StreamRequest): void {
   const texts: [string, string | undefined][] = [['cwd', request.cwd]];
   for (const [name, value] of Object.entries(request.env ?? {})) texts.push([`env.${name}`, value]);

@@ -1,11 +1,11 @@
-// auth-state.json: the token with which the control plane is asked. Never logged, never in a text.
+// Reads the token for the control plane from auth-state.json. The token is never logged and never part of a text.
 import { errnoOf } from '../base/failure.ts';
 import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
 
 /**
- * The access token in the file at `path`; undefined when there is no file. A file that is there and not understood is an error,
- * `auth_state_unparsable`, not "not signed in"; one that cannot be read is `file_unreadable`.
+ * Returns the access token in the file at `path`; undefined when there is no file. An invalid file fails with `auth_state_unparsable` and does
+ * not mean "not signed in". A file that cannot be read fails with `file_unreadable`.
  */
 export async function readAccessToken(path: string): Promise<string | undefined> {
   let text: string;
@@ -16,7 +16,7 @@ export async function readAccessToken(path: string): Promise<string | undefined>
     throw fail('file_unreadable', { path }, error);
   }
   const token = tokenIn(text);
-  // No cause: the parser's own text quotes the file, and the token with it.
+  // No cause, because the parser's message quotes the file and with it the token.
   if (token === undefined) throw fail('auth_state_unparsable', { path });
   return token;
 }

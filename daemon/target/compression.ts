@@ -1,10 +1,10 @@
-// Which compression modes are tried on a remote target, likeliest first (docs/bmux-protocol.md, "Compression mode").
+// Chooses the compression modes to try on a remote target, most likely first (docs/bmux-protocol.md, "Compression mode").
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
 
 /**
- * Both modes, ordered. bmuxd's setting for `label` wins over `own`, what the target itself says; a mode that either of them names is
- * `compressionStated`. `auto` follows the config and is a guess only: nothing on the wire tells what the gateway does.
+ * Returns both modes in order. bmuxd's setting for `label` overrides `own`, the setting of the target. When either names a mode,
+ * `compressionStated` is true. `auto` follows the config and is only a guess: nothing on the wire shows which mode the gateway uses.
  */
 export function compressionFor(
   label: string,

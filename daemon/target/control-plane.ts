@@ -1,4 +1,4 @@
-// Asks the control plane what a share link stands for: one GET, bounded in time, size and redirects (docs/bmux-protocol.md, "Control plane").
+// Asks the control plane for the target of a share link: one GET, with limits of time, size and redirects (docs/bmux-protocol.md, "Control plane").
 import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
@@ -6,21 +6,21 @@ import type { CallerEnv } from '../api/request.ts';
 import type { LookupLimits } from './inputs.ts';
 
 const DEFAULT_URL = 'https://api.bmux.run';
-/** Largest answer that is read, bytes: it holds one target. */
+/** Largest answer that is read, bytes: an answer contains one target. */
 const MAX_ANSWER = 64 * 1024;
-/** As many as the real client follows. */
+/** The same limit as in the real client. */
 const MAX_REDIRECTS = 10;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** The control plane's URL, as configured: BMUX_CONTROL_PLANE_URL if not blank, else connections.control_plane_url, else the public one. */
+/** Returns the control plane's URL: BMUX_CONTROL_PLANE_URL if not blank, else connections.control_plane_url, else the public one. */
 export function controlPlaneUrl(env: Pick<CallerEnv, 'BMUX_CONTROL_PLANE_URL'>, config: BmuxConfig): string {
   const fromEnv = env.BMUX_CONTROL_PLANE_URL ?? '';
   return fromEnv.trim() !== '' ? fromEnv : (config.connections.controlPlaneUrl ?? DEFAULT_URL);
 }
 
 /**
- * What the control plane at `url` says that share link `name` leads to; undefined when it knows none (any answer but 2xx, or one
- * without `target`). No answer in time is `control_plane_unreachable`, one that is not JSON or too large `share_lookup_unparsable`.
+ * Asks the control plane at `url` for the target of share link `name`. Undefined when it knows none (any status but 2xx, or an answer without
+ * `target`). A timeout is `control_plane_unreachable`. An answer that is not JSON or too large is `share_lookup_unparsable`.
  */
 export async function lookUpShareLink(
   name: string,
@@ -28,7 +28,7 @@ export async function lookUpShareLink(
   token: string,
   limits: LookupLimits,
 ): Promise<string | undefined> {
-  // These name no resource: a URL parser resolves them as steps, percent-encoded or not.
+  // These names cannot be requested: a URL parser resolves them as path steps, percent-encoded or not.
   if (name === '' || name === '.' || name === '..') return undefined;
   const shown = withoutCredentials(url);
   const late = (why: string) => fail('control_plane_unreachable', { url: shown }, new Error(why));
@@ -54,7 +54,7 @@ async function ask(
   signal: AbortSignal,
   unreachable: (why: string) => Error,
 ): Promise<string | undefined> {
-  // Said here, since fetch would quote the header, and the token with it.
+  // Checked here, because the error of fetch would quote the header and with it the token.
   if (/[^\t\x20-\x7e]/.test(token))
     throw unreachable('the access token holds characters that no header can carry');
   let response: Response;
@@ -77,7 +77,7 @@ async function ask(
   return typeof answer.target === 'string' ? answer.target : undefined;
 }
 
-/** The answer after redirects. The token goes to the first origin only, and not even there once another has been asked. */
+/** Follows redirects and returns the answer. The token is sent until the first redirect to another origin, and never after it. */
 async function get(
   name: string,
   base: string,
@@ -85,13 +85,13 @@ async function get(
   send: typeof fetch,
   signal: AbortSignal,
 ): Promise<Response> {
-  // Through bytes, since encodeURIComponent throws on half a surrogate pair.
+  // Converted through bytes, because encodeURIComponent throws on a lone surrogate.
   const encoded = encodeURIComponent(Buffer.from(name).toString());
   let url = new URL(`${base.replace(/\/$/, '')}/v1/share-links/${encoded}`);
   const { origin } = url;
   let trusted = true;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
-    // fetch refuses a URL with credentials in it; the bearer token is what counts.
+    // fetch refuses a URL with credentials in it; only the bearer token is needed.
     url.username = '';
     url.password = '';
     trusted = trusted && url.origin === origin;
@@ -107,7 +107,7 @@ async function get(
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
 }
 
-/** Lets go of a body that nobody reads; that it broke on the way is nobody's concern. */
+/** Cancels a body that is not read; a failed body does not matter. */
 async function drop(response: Response): Promise<void> {
   await response.body?.cancel().catch(() => undefined);
 }
@@ -131,7 +131,7 @@ async function boundedText(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** For texts: a URL may hold a user and a password. */
+/** Removes user and password from a URL, for texts. */
 function withoutCredentials(url: string): string {
   return url.replace(/^([a-z][a-z\d+.-]*:\/\/)?[^/?#]*@/i, '$1');
 }

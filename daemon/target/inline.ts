@@ -1,20 +1,20 @@
-// Targets that are written out instead of named: tls://, https://, iroh:// (docs/bmux-protocol.md, "Inline targets").
+// Parses targets that are written as an address: tls://, https://, iroh:// (docs/bmux-protocol.md, "Inline targets").
 import { fail, type Code } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
 
-/** Budget of an inline target, which has no field for it, ms. */
+/** Budget of an inline target, ms; its URL has no field for it. */
 const INLINE_TIMEOUT_MS = 8_000;
 const TLS_PORT = 443;
 
 type InlineParser = (target: string, inputs: RouteInputs) => ResolvedTarget;
 
-/** Exact case: `TLS://` is no scheme, as in bmux. */
+/** Case matters, as in bmux: `TLS://` is no scheme. */
 const SCHEMES: Readonly<Record<string, InlineParser>> = {
   'https://': (target, inputs) => {
-    // What follows the first slash is for browsers.
+    // The part after the first slash is for browsers only.
     const [address = ''] = target.slice('https://'.length).split('/', 1);
     return tls(target, address, 'hosted_host_missing', inputs);
   },
@@ -22,7 +22,7 @@ const SCHEMES: Readonly<Record<string, InlineParser>> = {
   'iroh://': iroh,
 };
 
-/** The target that `target` spells out; undefined when it begins with none of the schemes. The label is the target as written. */
+/** Parses an inline target; undefined when `target` begins with none of the schemes. The label is the target as written. */
 export function inlineTarget(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
   for (const [scheme, parse] of Object.entries(SCHEMES)) {
     if (target.startsWith(scheme)) return parse(target, inputs);
@@ -75,7 +75,7 @@ interface IrohQuery {
   readonly compression: CompressionSetting;
 }
 
-/** Pairs are taken as written: the URLs that hosts print are not percent-encoded. The last of a repeated key counts. */
+/** Keys and values are used as written, because hosts print URLs without percent-encoding. The last value of a repeated key counts. */
 function irohQuery(query: string): IrohQuery {
   let parsed: IrohQuery = { sshAuth: false, compression: 'auto' };
   for (const pair of query.split('&')) {

@@ -1,9 +1,9 @@
-// The local server of the caller's runtime dir as a target.
+// Resolves the local server of the caller's runtime dir as a target.
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import type { RouteInputs } from './inputs.ts';
 
-/** The local server. `warnings` say why it is this one when the user may have meant another. */
+/** Returns the local server. `warnings` explain this choice when the user may have meant another server. */
 export function localTarget(inputs: RouteInputs, warnings: readonly string[] = []): ResolvedTarget {
   const epochHint = epochOf(inputs.serverVersionHint);
   return {
@@ -17,11 +17,11 @@ export function localTarget(inputs: RouteInputs, warnings: readonly string[] = [
   };
 }
 
-/** The epoch that a server's version speaks, where that is known (docs/bmux-protocol.md, "Epochs"). */
+/** The epoch that a server of this version speaks, if known (docs/bmux-protocol.md, "Epochs"). */
 function epochOf(version: string | undefined): Epoch | undefined {
   const alpha = /^0\.0\.1-alpha\.(\d+)$/.exec(version ?? '')?.[1];
   if (alpha === undefined) return undefined;
-  // Nobody has seen what alpha.1 to alpha.3 speak.
+  // The epoch of alpha.1 to alpha.3 is unknown.
   if (alpha === '0') return 3;
   return Number(alpha) >= 4 ? 4 : undefined;
 }

@@ -1,4 +1,4 @@
-// Targets of `[connections.targets.NAME]`, one maker per transport (docs/bmux-protocol.md, "Named targets").
+// Resolves targets of `[connections.targets.NAME]`, with one function per transport (docs/bmux-protocol.md, "Named targets").
 import type { TargetConfig, TargetTransport } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
@@ -23,7 +23,7 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
     });
   },
   iroh: (name, target, inputs) => {
-    // A blank endpoint_id does not fall back to host: only one that is not there does.
+    // `host` is used only when endpoint_id is absent, not when it is blank.
     const endpointId = target.endpointId ?? target.host ?? '';
     if (endpointId.trim() === '') throw fail('iroh_endpoint_missing', { name });
     const agentSocket = inputs.env.SSH_AUTH_SOCK;
@@ -41,7 +41,7 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
   },
 };
 
-/** The target that the config calls `name`. Fails with the text that names what its transport needs. */
+/** Returns the target that the config calls `name`. Fails with an error that names the keys its transport needs. */
 export function namedTarget(name: string, target: TargetConfig, inputs: RouteInputs): ResolvedTarget {
   return MAKERS[target.transport](name, target, inputs);
 }
@@ -55,7 +55,7 @@ function remote(
   return {
     label: name,
     route,
-    // A named target has no key for its compression.
+    // Named targets have no key for compression.
     ...compressionFor(name, 'auto', inputs),
     connectTimeoutMs: Math.max(1, target.connectTimeoutMs),
     warnings: [],

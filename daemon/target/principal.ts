@@ -1,4 +1,4 @@
-// The user's identity towards servers: one UUID in a file, made once, the same for processes that start together (docs/bmux-protocol.md, "Principal").
+// The user's identity for servers: one UUID in a file, created once, also when processes start together (docs/bmux-protocol.md, "Principal").
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,12 +9,12 @@ import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
 import { parseUuid } from './uuid.ts';
 
-/** How long an empty file is taken for one that bmux is just writing (it writes in two steps), ms. */
+/** How long an empty file is treated as unfinished, ms: bmux creates the file and writes it in a second step. */
 const BEING_WRITTEN_MS = 250;
 const LOOK_AGAIN_MS = 10;
 /** Longest content that a text shows, UTF-16 units. */
 const SHOWN = 200;
-/** What `link` says on a file system without hard links. */
+/** Error codes of `link` on a file system without hard links. */
 const NO_HARD_LINKS: ReadonlySet<string | undefined> = new Set([
   'EPERM',
   'ENOTSUP',
@@ -24,10 +24,10 @@ const NO_HARD_LINKS: ReadonlySet<string | undefined> = new Set([
 ]);
 
 /**
- * The principal id, hyphenated and lower case; made and written, with its folders, when there is none. However many of our processes
- * do this at once, all end with the same id, and no reader sees half a file. bmux itself overwrites without looking: one that
- * starts in the same instant may replace the id, so read it again for every stream.
- * Fails with `principal_invalid` (the file holds something else), `principal_unreadable`, `principal_unwritable` or `principal_dir_uncreatable`.
+ * Returns the principal id, hyphenated and lower case. Creates the file and its folders when missing. Any number of bmuxd processes that do
+ * this at once get the same id, and no reader sees a partial file. bmux itself overwrites without a check, and may replace the id when it
+ * starts at the same instant. So read the id again for every stream. Fails with `principal_invalid` (the file holds something else),
+ * `principal_unreadable`, `principal_unwritable` or `principal_dir_uncreatable`.
  */
 export async function loadPrincipalId(options: { paths: Pick<BmuxPaths, 'principalId'> }): Promise<string> {
   const path = options.paths.principalId;
@@ -42,11 +42,11 @@ export async function loadPrincipalId(options: { paths: Pick<BmuxPaths, 'princip
   await placeNewId(path, folder);
   const placed = await readId(path);
   if (placed !== undefined) return placed;
-  // Made and gone again, or a symlink to nothing.
+  // The file was created and removed again, or is a symlink to nothing.
   throw fail('principal_unreadable', { path }, new Error('the file vanished, or is a symlink to nothing'));
 }
 
-/** The id in the file; undefined when there is none. */
+/** Reads the id; undefined when there is no file. */
 async function readId(path: string): Promise<string | undefined> {
   const deadline = new Deadline(BEING_WRITTEN_MS);
   for (;;) {
@@ -67,7 +67,7 @@ async function readId(path: string): Promise<string | undefined> {
   }
 }
 
-/** Puts a new id at `path` in one step, complete, unless somebody else's is there by then. */
+/** Writes a new id to `path` atomically, unless another process has written one first. */
 async function placeNewId(path: string, folder: string): Promise<void> {
   const id = randomUUID();
   const temporary = join(folder, `.principal-id.${randomUUID()}.tmp`);
@@ -76,7 +76,7 @@ async function placeNewId(path: string, folder: string): Promise<void> {
     try {
       await link(temporary, path);
     } catch (error) {
-      // Without links the file is empty for a moment; readers wait that moment.
+      // Without hard links the file is empty for a moment; readers wait for its content.
       if (NO_HARD_LINKS.has(errnoOf(error))) await writeNew(path, id);
       else throw error;
     } finally {
@@ -91,7 +91,7 @@ async function writeNew(path: string, content: string): Promise<void> {
   const file = await open(path, 'wx');
   try {
     await file.writeFile(content);
-    // Without it a crash of the machine can leave the name with nothing in it, for ever.
+    // Without the sync, a crash of the machine can leave an empty file that stays empty.
     await file.sync();
   } finally {
     await file.close();

@@ -1,4 +1,4 @@
-// Target resolution: from what the user wrote to where to go, as data (docs/bmux-protocol.md, "Targets").
+// Target resolution: turns what the user wrote into a route, as data (docs/bmux-protocol.md, "Targets").
 import { quoted } from '../base/quote.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
@@ -11,12 +11,12 @@ import { askForShareLink, followShareLinks } from './share-links.ts';
 
 export type { CompressionSetting, ResolveInputs } from './inputs.ts';
 
-/** `ssh://…` and `user@host[:port]`. The port is not looked at: a misspelt one must not turn an SSH target into the local server. */
+/** `ssh://…` and `user@host[:port]`. The port is not checked: a mistyped port must not turn an SSH target into the local server. */
 const SSH = /^(?:ssh:\/\/|[^\s@/:]+@[^\s@/]+$)/;
 
 /**
- * The target of a request. Reads auth-state.json and asks the control plane only for a share link that the config does not
- * know; anything that can be wrong with a target is a failure of the registry.
+ * Resolves the target of a request. It reads auth-state.json and asks the control plane only for a share link that the config does not define.
+ * Every error of a target is a failure of the registry.
  */
 export async function resolveTarget(inputs: ResolveInputs): Promise<ResolvedTarget> {
   const selected = selectTarget(inputs.target, inputs.env, inputs.config);

@@ -1,10 +1,10 @@
-// Which target a request means, before anything is looked up (docs/bmux-protocol.md, "Targets").
+// Selects the target of a request before any lookup (docs/bmux-protocol.md, "Targets").
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import type { CallerEnv } from '../api/request.ts';
 
 /**
- * The target's reference, trimmed; empty means local. The explicit one when not blank, else BMUX_TARGET when set (set but blank
- * means local: it must not fall through), else connections.default_target.
+ * Returns the target's reference, trimmed; empty means local. The explicit one counts when not blank, else BMUX_TARGET when set, else
+ * connections.default_target. A blank BMUX_TARGET means local and does not select the default target.
  */
 export function selectTarget(
   target: string | undefined,

@@ -11,8 +11,8 @@ function linkName(reference: string): string | undefined {
 }
 
 /**
- * Asks the control plane for a share link that the config does not know. Everything else comes back as it is: also the link itself
- * when nobody is signed in or the control plane knows no such link.
+ * Asks the control plane for a share link that the config does not define. Any other reference is returned unchanged. So is the link itself
+ * when the user is not signed in or the control plane does not know it.
  */
 export async function askForShareLink(
   reference: string,
@@ -26,7 +26,7 @@ export async function askForShareLink(
   return (await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits)) ?? reference;
 }
 
-/** What a reference stands for after all links of the config: never a bmux:// reference. Fails with `share_link_unknown` or `share_link_loop`. */
+/** Follows all share links of the config; the result is never a bmux:// reference. Fails with `share_link_unknown` or `share_link_loop`. */
 export function followShareLinks(reference: string, shareLinks: ReadonlyMap<string, string>): string {
   const way: string[] = [];
   let current = reference;

@@ -1,4 +1,4 @@
-// What every way to dial shares: the budget, the abort, and a socket that has connected or is gone.
+// Shared parts of all dialling: budget, abort, and waiting until a socket has connected or is closed.
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inTime, type Deadline } from '../base/async/deadline.ts';
@@ -10,8 +10,8 @@ export interface Dialling {
 }
 
 /**
- * Waits until `socket` emits `event`. When that is late, fails or is aborted, the socket is destroyed: nothing has been said on it yet.
- * A listener for errors stays on the socket, so that an error between two owners does not end the process; it is followed by 'close'.
+ * Waits until `socket` emits `event`. On timeout, error or abort the socket is destroyed, because nothing was sent on it yet. An error
+ * listener stays on the socket: an error before the next owner listens must not end the process. 'close' follows it.
  */
 export function established(
   socket: Socket,

@@ -1,14 +1,14 @@
-// Ends a stream so that the other side can let go of what it holds for it: docs/bmux-protocol.md, "Stream ends".
+// Ends a stream so that the peer can free its resources: docs/bmux-protocol.md, "Stream ends".
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
 
 /**
- * Ends `stream` as its transport wants it (FIN, close_notify, finished send side), reads and discards to the peer's end, then destroys it.
- * A real gateway keeps its connection to the server for ever when a stream is cut instead (docs/bmux-protocol.md, "Connection limit": one of 64 is lost).
- * The stream is ours from now on: take your own listeners away first. Never rejects; settles at the latest `boundMs` after the call.
+ * Ends `stream` as its transport requires (FIN, close_notify, finished send side). Then reads and discards until the peer's end, and destroys
+ * it. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
+ * of 64 is lost). This function takes over the stream: remove your own listeners first. Never rejects; settles within `boundMs`.
  */
 export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {
-  // Also where it is destroyed: the error of that may still come.
+  // Also for a destroyed stream, which may still emit an error.
   stream.on('error', () => undefined);
   if (stream.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
@@ -17,7 +17,7 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
       stream.removeListener('end', both);
       stream.removeListener('finish', both);
       stream.removeListener('close', leave);
-      // Its error listener stays: an error may still come while it is being destroyed.
+      // The error listener stays, because the stream may emit an error while it is being destroyed.
       stream.destroy();
       resolve();
     };

@@ -8,10 +8,10 @@ import type { LocalRoute } from '../engine-protocol/plan.ts';
 import { established, type Dialling } from './dialling.ts';
 import { connectReading } from './read-buffers.ts';
 
-/** Longest path of a Unix socket, bytes: the system cuts a longer one without a word and reaches another socket. */
+/** Longest path of a Unix socket, bytes. The system truncates a longer one without an error and connects to another socket. */
 const PATH_LIMIT = process.platform === 'darwin' ? 103 : 107;
 
-/** Connects to `route.socketPath`. Half-open is allowed: the server may go on answering after our end. */
+/** Connects to `route.socketPath`. Half-open is allowed, because the server may go on answering after our end. */
 export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<Duplex> {
   const path = route.socketPath;
   const length = Buffer.byteLength(path);

@@ -1,26 +1,26 @@
-// The buffers that sockets are read into. Node makes a new one of 64 KiB for every read; a stream that moves bulk spends a third of its
-// time on their memory (measured: bench, `TLS bulk up`), and what waits for garbage collection is the most of what a busy engine holds.
+// Reads sockets into reused buffers. By default Node allocates 64 KiB for every read. A bulk stream spends a third of its time on that memory
+// (measured: bench, `TLS bulk up`), and most memory of a busy engine waits for garbage collection.
 import { connect, Socket, type NetConnectOpts, type OnReadOpts } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 
-/** What libuv reads at once, bytes. */
+/** Most bytes that libuv reads at once. */
 const BLOCK_BYTES = 64 * 1024;
-/** Plaintext of a full TLS record, bytes (RFC 8446 §5.1): no read brings more. */
+/** Plaintext of a full TLS record, bytes (RFC 8446 §5.1): the most that one read returns. */
 const RECORD_BYTES = 16 * 1024;
-/** A shorter read says that the bulk is over. */
+/** A shorter read means that the bulk transfer is over, bytes. */
 const SMALL_BYTES = 2 * 1024;
-/** Blocks that wait for their next use, all streams together: 1 MiB. */
+/** Maximum number of free blocks of all streams together: 1 MiB. */
 const FREE_MAX = 16;
 
-/** Where every socket is read into that moves little: one for all, since a read is copied out before the next one begins. */
+/** Shared read buffer of all sockets with little data: each read is copied out before the next one begins. */
 const SHARED = Buffer.allocUnsafeSlow(BLOCK_BYTES);
 
-/** One after the other the reads of one socket, until it is full. */
+/** Holds consecutive reads of one socket until it is full. */
 interface Block {
   readonly bytes: Buffer;
-  /** Chunks of it that have not been given back. */
+  /** Number of chunks that have not been given back. */
   lent: number;
-  /** Nothing is read into it any more. */
+  /** True when no more reads go into it. */
   full: boolean;
 }
 
@@ -43,8 +43,8 @@ function reuse(block: Block): void {
 }
 
 /**
- * Gives the memory of `chunk` back for other reads, if it came from here. Only for who is its last reader, and once: a stream's write
- * callback says so for what was written. A chunk that nobody gives back is garbage as any other.
+ * Gives the memory of `chunk` back for other reads, if it came from here. Call it once, as the last reader: for example in the write callback.
+ * A chunk that is not given back is garbage-collected as usual.
  */
 export function giveBack(chunk: Uint8Array): void {
   const block = blocks.get(chunk.buffer);
@@ -54,14 +54,14 @@ export function giveBack(chunk: Uint8Array): void {
 }
 
 /**
- * For whoever goes on after an exception that nobody caught: Node does not hear from a read in whose turn one was thrown where the next is
- * to go, and would read over what is lent out.
+ * Call this after an uncaught exception. When one was thrown during a read, Node does not learn where the next read goes. It would overwrite
+ * memory that is still in use.
  */
 export function afterThrow(): void {
   Reading.last?.reset();
 }
 
-/** What Node has under a socket; of no public type. */
+/** The handle that Node keeps in a socket; no public type covers it. */
 export interface Handle {
   readStart?: () => void;
   readStop?: () => void;
@@ -75,16 +75,16 @@ export function handleOf(socket: Socket): Handle | undefined {
   return typeof handle === 'object' && handle !== null ? handle : undefined;
 }
 
-/** How one socket is read: `onread` for its options. Its 'data' is that of any socket. */
+/** The `onread` option of one socket. The socket emits 'data' as usual. */
 class Reading implements OnReadOpts {
-  /** The one whose callback ran last. */
+  /** The instance whose callback ran last. */
   static last: Reading | undefined;
   socket: Socket | undefined;
   readonly #room: number;
   #block: Block | undefined;
   #at = 0;
 
-  /** `room`: the most that one read brings, bytes. */
+  /** `room`: most bytes that one read returns. */
   constructor(room: number) {
     this.#room = room;
   }
@@ -96,14 +96,17 @@ class Reading implements OnReadOpts {
     return this.socket?.push(this.#chunk(bytes)) ?? false;
   };
 
-  /** Begins anew, whatever the handle believes. The memory that it may still read into is nobody's any more. */
+  /** Starts with the shared buffer again, whatever the handle uses. Memory that the handle may still read into is not reused. */
   reset(): void {
     this.#block = undefined;
     this.#at = 0;
     if (this.socket !== undefined) handleOf(this.socket)?.useUserBuffer?.(SHARED);
   }
 
-  /** A read that takes half of its room is lent out, so that what waits somewhere holds about its own length; another one is copied. */
+  /**
+   * Returns the chunk of a read. A read of at least half the room keeps its part of the block, so a waiting chunk holds about its own length.
+   * A shorter one is copied.
+   */
   #chunk(bytes: number): Buffer {
     const block = this.#block;
     const at = this.#at;
@@ -130,7 +133,7 @@ class Reading implements OnReadOpts {
   }
 }
 
-/** `net.connect`, reading so. */
+/** `net.connect` with reused read buffers. */
 export function connectReading(options: NetConnectOpts): Socket {
   const reading = new Reading(BLOCK_BYTES);
   const socket = connect({ ...options, onread: reading });
@@ -138,7 +141,7 @@ export function connectReading(options: NetConnectOpts): Socket {
   return socket;
 }
 
-/** `tls.connect`, reading so; `options` must not name a socket. */
+/** `tls.connect` with reused read buffers; `options` must not contain a socket. */
 export function connectTlsReading(options: ConnectionOptions): TLSSocket {
   const reading = new Reading(RECORD_BYTES);
   const onread = { onread: reading };
@@ -147,10 +150,10 @@ export function connectTlsReading(options: ConnectionOptions): TLSSocket {
   return socket;
 }
 
-/** A socket of a handle that no other socket reads. It does not read yet. */
+/** Makes a socket for a handle that no other socket reads. It does not start reading. */
 export function socketReading(handle: object): Socket {
   const reading = new Reading(BLOCK_BYTES);
-  // `handle` and `manualStart` are what Node's own servers make their sockets with.
+  // Node's own servers make their sockets with `handle` and `manualStart`.
   const options = { handle, manualStart: true, allowHalfOpen: true, onread: reading };
   const socket = new Socket(options);
   reading.socket = socket;

@@ -1,4 +1,4 @@
-// The bounded map.
+// Tests the bounded map.
 import t from 'tap';
 import { LruMap } from '../../daemon/base/lru-map.ts';
 

@@ -1,4 +1,4 @@
-// Memory is given back: a process that has worked is small again once it rests.
+// Memory is returned: after work, an idle process becomes small again.
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { run } from '../real/server.ts';
@@ -7,7 +7,7 @@ t.setTimeout(120_000);
 
 const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.url));
 
-/** Works until the new space is as large as it gets, then waits until that was given back. */
+/** Works until the new space has its full size, then waits until it was returned. */
 const PROGRAM = `
 import { getHeapSpaceStatistics } from 'node:v8';
 import { keepHeapSmall } from ${JSON.stringify(HEAP)};

@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Paths", row by row; and whether the real bmux looks in the same connections.
+// docs/bmux-protocol.md, "Paths", row by row, and whether the real bmux uses the same paths.
 import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';

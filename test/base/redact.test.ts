@@ -1,4 +1,4 @@
-// What a log line may show: no token of a logged object, at any depth.
+// Log lines contain no token of a logged object, at any depth.
 import t from 'tap';
 import { makeLogger } from '../../daemon/base/log.ts';
 

@@ -1,4 +1,4 @@
-// fast-check's view of the wire: every value that frames, envelopes, requests, answers and blocks can carry.
+// fast-check arbitraries for the wire: all values of frames, envelopes, requests, answers and blocks.
 import fc from 'fast-check';
 import type { Contract, IncompatibilityReason } from '../../daemon/bmux-ipc/contract.ts';
 import type { Envelope } from '../../daemon/bmux-ipc/envelope.ts';
@@ -11,7 +11,7 @@ const u16 = fc.integer({ min: 0, max: 0xffff });
 export const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
 export const u64 = fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn });
 export const uuid = fc.uuid();
-/** Any text without lone surrogates: the wire has no form for those. */
+/** Any text without lone surrogates, which the wire cannot encode. */
 export const text = fc.string({ unit: 'binary', maxLength: 40 });
 export const bytes = (maxLength = 300) => fc.uint8Array({ maxLength });
 
@@ -23,7 +23,7 @@ const contract: fc.Arbitrary<Contract> = fc.record({
 
 const plain = <T extends string>(type: T) => fc.constant({ type });
 
-/** A request, its epoch beside it. */
+/** A request with its epoch. */
 export const request: fc.Arbitrary<{ epoch: Epoch; request: Request }> = epoch.chain((spoken) =>
   fc.record({
     epoch: fc.constant(spoken),
@@ -81,7 +81,7 @@ const snapshot = fc.record(
   { requiredKeys: ['enabled', 'exists'] },
 );
 
-/** An answer, its epoch beside it. */
+/** An answer with its epoch. */
 export const response: fc.Arbitrary<{ epoch: Epoch; response: Response }> = epoch.chain((spoken) =>
   fc.record({
     epoch: fc.constant(spoken),
@@ -148,17 +148,17 @@ export const contents = (least = 0): fc.Arbitrary<Uint8Array[]> =>
     { maxLength: 8 },
   );
 
-/** Sizes of the chunks that a stream is cut into, used in turn; single bytes among them. */
+/** Sizes of the chunks into which a stream is cut, used in turn; some are single bytes. */
 export const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 70_000 })), {
   minLength: 1,
   maxLength: 12,
 });
 
-/** `whole` in chunks of these sizes. */
+/** Cuts `whole` into chunks of these sizes. */
 export function* cut(whole: Uint8Array, sizes: readonly number[]): Generator<Uint8Array> {
   for (let at = 0, turn = 0; at < whole.length; turn += 1) {
     const size = sizes[turn % sizes.length] ?? whole.length;
-    // A copy: a reader must not find the rest of the stream behind its chunk.
+    // A copy, so that the memory after a chunk does not contain the rest of the stream.
     yield whole.slice(at, at + size);
     at += size;
   }

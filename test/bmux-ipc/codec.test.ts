@@ -1,4 +1,4 @@
-// The codec: its bytes are those of docs/bmux-protocol.md, "Encoding", and what breaks the rules is refused.
+// The codec writes the bytes of docs/bmux-protocol.md, "Encoding", and refuses invalid input.
 import t from 'tap';
 import { Reader, Writer } from '../../daemon/bmux-ipc/codec.ts';
 import { garbageIsRefused, messagesSurvive, valuesSurvive } from './properties.ts';

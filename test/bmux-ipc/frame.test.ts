@@ -1,4 +1,4 @@
-// Frames: chunking, limits, cost.
+// Tests frames: chunking, limits, cost.
 import t from 'tap';
 import { encodeFrame, FrameReader, MAX_FRAME_BYTES } from '../../daemon/bmux-ipc/frame.ts';
 import { framesSurviveChunking } from './properties.ts';
@@ -33,7 +33,7 @@ t.test('a large frame in tiny pieces costs in proportion to its size', async (t)
   const reader = new FrameReader();
   for (let at = 0; at < frame.length - 3; at += 3) reader.push(frame.subarray(at, at + 3));
   const after = process.memoryUsage();
-  // Quadratic copying would take minutes here, a list of chunks a hundred times the memory.
+  // Quadratic copying would take minutes here; a list of chunks would take a hundred times the memory.
   t.ok(
     after.arrayBuffers - before.arrayBuffers < 12 * size,
     `${after.arrayBuffers - before.arrayBuffers} bytes`,

@@ -1,4 +1,4 @@
-// Both epochs against conversations with real servers (test/vectors) and the bytes of docs/bmux-protocol.md, "Example frames".
+// Tests both epochs against conversations with real servers (test/vectors) and the bytes of docs/bmux-protocol.md, "Example frames".
 import t from 'tap';
 import {
   decodeEnvelope,
@@ -33,7 +33,7 @@ function frames(stream: Buffer): Uint8Array[] {
   return payloads;
 }
 
-/** What our decoder makes of a client's stream as a server of `epoch` sees it: how each frame is understood, up to where it must end. */
+/** Decodes a client's stream as a server of `epoch` does: the meaning of each frame, up to where the stream must end. */
 function serve(epoch: Epoch, sent: Buffer): { answers: Buffer[]; end: boolean } {
   const answers: Buffer[] = [];
   const server = defaultContract(epoch);
@@ -84,7 +84,7 @@ for (const [file, epoch] of [
   const { cases, principal } = vectors<{ cases: Case[]; principal: string }>(file);
   for (const one of cases) {
     t.test(`${file}: ${one.name}`, async (t) => {
-      // Everything that decodes is encoded to the same bytes.
+      // Every frame that can be decoded is encoded to the same bytes.
       const asked: Request[] = [];
       for (const frame of one.sent.map(bytes)) {
         const [payload, ...others] = frames(frame);
@@ -110,7 +110,7 @@ for (const [file, epoch] of [
       });
       t.equal(Buffer.concat(answers).toString('hex'), one.received);
 
-      // And our reading of what was sent explains what the real server did, and whether it ended the stream.
+      // Our decoding of the client's bytes explains the answer of the real server, and whether it ended the stream.
       const served = serve(epoch, bytes(one.sent.join('')));
       t.equal(served.end, one.end, 'the same end');
       t.equal(served.answers.length, received.length, 'as many answers');

@@ -1,4 +1,4 @@
-// Properties of every format on the wire. Tests run them a little, a soak as long as it likes: `runs` is the number of examples.
+// Properties of every format on the wire. `runs` is the number of examples: few in tests, many in a soak.
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import fc from 'fast-check';
 import { Failure } from '../../daemon/base/failure.ts';
@@ -11,7 +11,7 @@ import { decodeRequest, encodeRequest } from '../../daemon/bmux-ipc/request.ts';
 import { decodeResponse, encodeResponse } from '../../daemon/bmux-ipc/response.ts';
 import * as any from './arbitraries.ts';
 
-/** Node's Buffers and plain arrays alike, for comparison. */
+/** Makes Node's Buffers and plain arrays comparable. */
 function same(got: unknown, wanted: unknown): void {
   const plain = (value: unknown): unknown =>
     value instanceof Uint8Array
@@ -24,7 +24,7 @@ function same(got: unknown, wanted: unknown): void {
   deepEqual(plain(got), plain(wanted));
 }
 
-/** `work` may refuse its input with a failure of the given code, and with nothing else. */
+/** `work` may fail only with a failure of the given code. */
 function refusesOnly(codes: readonly string[], work: () => unknown): void {
   try {
     work();
@@ -34,7 +34,7 @@ function refusesOnly(codes: readonly string[], work: () => unknown): void {
   }
 }
 
-/** What was written is read back, and not one byte of it can be missing or too many. */
+/** Written bytes are read back to the same value; a missing or an extra byte is refused. */
 export function valuesSurvive(runs: number): void {
   const values = fc.tuple(
     any.epoch,
@@ -94,7 +94,7 @@ export function messagesSurvive(runs: number): void {
   );
 }
 
-/** Frames come out as they went in, however the stream is cut; what is no whole frame stays in the rest. */
+/** Frames are read as written, wherever the stream is cut; an incomplete frame stays in the rest. */
 export function framesSurviveChunking(runs: number): void {
   fc.assert(
     fc.property(any.contents(), any.cuts, fc.uint8Array({ maxLength: 3 }), (payloads, sizes, tail) => {
@@ -104,7 +104,7 @@ export function framesSurviveChunking(runs: number): void {
         reader.push(chunk);
         for (let payload = reader.next(); payload !== undefined; payload = reader.next()) got.push(payload);
       }
-      // Compared at the end: what was handed out must not change when more arrives.
+      // Compared at the end, because returned frames must not change when more data arrives.
       same(got, payloads);
       same(reader.rest(), tail);
       equal(reader.rest().length, 0);
@@ -113,7 +113,7 @@ export function framesSurviveChunking(runs: number): void {
   );
 }
 
-/** Blocks come out as they went in, however the stream is cut. */
+/** Blocks are read as written, wherever the stream is cut. */
 export function blocksSurviveChunking(runs: number): void {
   fc.assert(
     fc.property(any.contents(1), any.cuts, (contents, sizes) => {
@@ -131,7 +131,7 @@ export function blocksSurviveChunking(runs: number): void {
   );
 }
 
-/** Bytes that nobody made on purpose are read or refused; a valid message with a few bytes changed likewise. */
+/** Random bytes are read or refused, and so is a valid message with a few changed bytes. */
 export function garbageIsRefused(runs: number): void {
   const changed = fc
     .tuple(
@@ -171,7 +171,7 @@ export function garbageIsRefused(runs: number): void {
   );
 }
 
-/** A block whose bytes were changed gives its own length of bytes or a refusal, never more and never a crash. */
+/** A block with changed bytes gives bytes of its own length or a refusal, and never crashes. */
 export function damagedBlocksAreRefused(runs: number): void {
   const damage = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
   fc.assert(
@@ -189,7 +189,7 @@ export function damagedBlocksAreRefused(runs: number): void {
   );
 }
 
-/** All of them by name, for whoever wants to run them longer. */
+/** All properties by name, for longer runs. */
 export const PROPERTIES: Readonly<Record<string, (runs: number) => void>> = {
   valuesSurvive,
   messagesSurvive,

@@ -1,4 +1,4 @@
-// Blocks: interoperation with a real gateway's bytes, and claims that are not believed.
+// Tests blocks: compatibility with a real gateway's bytes, and refusal of wrong lengths.
 import t from 'tap';
 import binding from 'zstd-napi/binding.js';
 import {
@@ -17,7 +17,7 @@ interface Captured {
   received: { compressed: string; plain: string; uncompressed_length: number }[];
 }
 
-/** A block with a header that may lie. */
+/** A block whose header may state a wrong length. */
 function block(
   compressed: Uint8Array,
   uncompressedLength: number,
@@ -86,7 +86,7 @@ t.test('a bomb costs nothing', async (t) => {
   const small = bomb.subarray(0, length);
   const highest = process.memoryUsage();
   const started = performance.now();
-  // It tells the truth and is over the bound; then it lies in the block's header, then in zstd's own as well.
+  // First the true length is over the bound. Then the block's header states a wrong one, then also zstd's own header.
   t.throws(() => decode(block(small, zeros.length)), { code: 'block_too_large' });
   t.throws(() => decode(block(small, 1000)), { code: 'block_invalid' });
   const forged = Buffer.from(small);

@@ -1,4 +1,4 @@
-// A compressed stream whose peer leaves or breaks: what had come by then is the reader's.
+// A compressed stream whose peer ends or breaks: data that had arrived can still be read.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -24,7 +24,7 @@ t.test('a peer that answers and closes while we still send', async (t) => {
   far.write(encodeBlock(randomBytes(60_000)));
   far.destroySoon();
   await once(far, 'close');
-  // More than anybody takes: the rest waits for a drain that never comes.
+  // More than can be written: the rest waits for a drain that never comes.
   for (let count = 0; count < 8; count += 1) stream.write(randomBytes(60_000));
   t.equal((await readAll(stream)).length, 120_000);
   await waitFor('the stream to be closed', () => stream.closed);
@@ -42,7 +42,7 @@ for (const ends of [false, true])
     accepted.resume();
     stream.resume();
     await waitFor('all to arrive', () => near.bytesRead === 40 * block.length);
-    // Until a write is under way, and no more: an end can still be said after it.
+    // Stops once a write is pending, so that an end can still be sent after it.
     while (near.writableLength === 0) {
       client.write(randomBytes(1000));
       await pause(1);

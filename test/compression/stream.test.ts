@@ -1,4 +1,4 @@
-// The compressed stream over real sockets: bytes, ends, back-pressure, errors.
+// Tests the compressed stream over real sockets: bytes, ends, back-pressure, errors.
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ t.teardown(() => {
 });
 let sockets = 0;
 
-/** Both ends of one Unix socket, half-open allowed. */
+/** Both ends of one Unix socket, with half-open allowed. */
 async function pair(t: Test): Promise<[net.Socket, net.Socket]> {
   const server = net.createServer({ allowHalfOpen: true });
   server.listen(join(folder, String((sockets += 1))));
@@ -36,7 +36,7 @@ async function pair(t: Test): Promise<[net.Socket, net.Socket]> {
   return [near, far];
 }
 
-/** Everything up to the end. Not `toArray`, which destroys a stream whose other side is still open. */
+/** Reads everything up to the end. `toArray` would destroy a stream whose other side is still open. */
 async function text(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -44,7 +44,7 @@ async function text(stream: Readable): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Waits for the stream's end of life; its error, if it had one. */
+/** Waits for 'close'; returns the stream's error, if any. */
 function closed(stream: Duplex): Promise<unknown> {
   return new Promise((resolve) => {
     let seen: unknown;
@@ -55,12 +55,12 @@ function closed(stream: Duplex): Promise<unknown> {
   });
 }
 
-/** Until `done()`, looked at in every turn of the loop; tap's own limit ends a wait that never succeeds. */
+/** Waits until `done()`, which is checked in every turn of the loop; tap's own limit ends a wait that never succeeds. */
 async function until(done: () => boolean): Promise<void> {
   while (!done()) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-/** Until `value()` has stayed the same for a while. */
+/** Waits until `value()` has stayed the same for a while. */
 async function settled(value: () => number): Promise<number> {
   for (let last = -1, still = 0; ;) {
     const now = value();

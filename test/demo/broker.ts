@@ -1,4 +1,4 @@
-// The demo's own bmuxd: the real program with its two processes, in folders under the temp dir, so that the user's own is never touched.
+// The demo's own bmuxd: the real program with its two processes, in folders under the temp dir. The user's own daemon is never touched.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { chmod, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,20 +6,20 @@ import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
 import { BMUXD, SHIM, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { run, type Ran } from '../real/server.ts';
 
-/** Seconds the daemon may take to be ready; it takes 0.3. */
+/** Time limit for the daemon to be ready, s; it takes 0.3. */
 const READY_S = 20;
-/** ms it may take to leave after `bmuxd stop`, which itself waits for its end. */
+/** Time limit for its exit after `bmuxd stop`, which itself waits for the exit, ms. */
 const LEAVE_MS = 10_000;
 
 export interface Broker {
-  /** Sourced by a shell, it makes `bmuxd` and `bmux-stream` those of the demo. */
+  /** A shell that sources it gets `bmuxd` and `bmux-stream` of the demo. */
   readonly envFile: string;
   readonly logFile: string;
   /** Ends every stream gracefully, then both processes. */
   stop(): Promise<void>;
 }
 
-/** Starts the daemon with what lies in `home` and waits until it is ready. Rejects with its own words when it is not. */
+/** Starts the daemon with the files in `home` and waits until it is ready. On failure it rejects with the daemon's own output. */
 export async function startBroker(home: BmuxdHome, settings: string): Promise<Broker> {
   const { env, folder } = home;
   const envFile = await writeEnvFile(home);
@@ -44,7 +44,7 @@ export async function startBroker(home: BmuxdHome, settings: string): Promise<Br
   return { envFile, logFile, stop };
 }
 
-/** Runs `bmuxd` to its end. */
+/** Runs `bmuxd` until it exits. */
 export function bmuxd(env: Readonly<Record<string, string>>, args: readonly string[]): Promise<Ran> {
   return run(process.execPath, [BMUXD, ...args], env);
 }
@@ -60,7 +60,7 @@ function exitOf(child: ChildProcess): Promise<void> {
   });
 }
 
-/** The environment for a person's shell: our folders, our two commands, and none of the person's own bmux settings. */
+/** The environment for the user's shell: our folders, our two commands, and no bmux settings of the user. */
 async function writeEnvFile({ env, folder }: BmuxdHome): Promise<string> {
   const bin = join(folder, 'bin');
   await mkdir(bin);
@@ -89,7 +89,7 @@ async function writeEnvFile({ env, folder }: BmuxdHome): Promise<string> {
   return envFile;
 }
 
-/** One word of a shell. */
+/** Quotes one word for a shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

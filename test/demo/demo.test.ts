@@ -1,4 +1,4 @@
-// `npm start`: it shows times and status, every command that it prints works, and a Ctrl-C leaves nothing behind.
+// `npm start`: it shows times and status, every command that it prints works, and Ctrl-C leaves nothing behind.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { run, waitFor } from '../real/index.ts';
 const MAIN = fileURLToPath(new URL('main.js', import.meta.url));
 const PATH = { PATH: process.env['PATH'] ?? '' };
 
-/** Starts the demo; it is ended with the test, however that goes. */
+/** Starts the demo; it is ended after the test in any case. */
 function start(t: Test, args: readonly string[]) {
   const child = spawn(process.execPath, [MAIN, ...args], { env: PATH, stdio: ['ignore', 'pipe', 'pipe'] });
   t.teardown(() => child.kill('SIGTERM'));
@@ -47,7 +47,7 @@ t.test('until Ctrl-C', async (t) => {
   const folder = source.slice(2).replace(/\/env$/, '');
   const said = new Map<string, string>();
   for (const command of rest) {
-    // What stays in the background or follows a file ends with the shell or never.
+    // A command that runs in the background or follows a file ends with the shell, or never.
     if (command.endsWith('&') || command.startsWith('tail')) continue;
     const asked = command === 'bmuxd status' ? `${command} --wait 5` : command;
     const { status, stdout, stderr } = await run('sh', ['-c', `${source}\n${asked}`], PATH);

@@ -1,4 +1,4 @@
-// `npm start`: the whole broker on this machine alone, with times for each transport. `npm start -- --once` ends after that.
+// `npm start`: runs the whole broker on this machine and shows times for each transport. `npm start -- --once` exits after that.
 import { textOf } from '../../daemon/base/failure.ts';
 import { table } from '../../daemon/cli/table.ts';
 import { bmuxd } from './broker.ts';
@@ -6,14 +6,14 @@ import { timeStream } from './measure.ts';
 import type { Scene } from './stage.ts';
 import { openStage, type Stage } from './stage-process.ts';
 
-/** A Ping of epoch 4 with request id 2 (docs/bmux-protocol.md, "Example frames"), as printf writes it. */
+/** A Ping of epoch 4 with request id 2 (docs/bmux-protocol.md, "Example frames"), as an argument of printf. */
 const PING = String.raw`\5\0\0\0\4\2\0\1\1`;
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
 
-/** Prints a row per transport and turn. False when one of them failed. */
+/** Prints a row per transport and round. False when one of them failed. */
 async function showTimes({ env, targets, skipped }: Scene): Promise<boolean> {
   const rows: string[][] = [];
   const failures: string[] = [];
@@ -37,7 +37,7 @@ async function showTimes({ env, targets, skipped }: Scene): Promise<boolean> {
   return failures.length === 0;
 }
 
-/** Prints what `bmuxd status` says; false when the daemon is not well. */
+/** Prints the output of `bmuxd status`; false when the daemon is degraded. */
 async function showStatus({ env }: Scene): Promise<boolean> {
   const { status, stdout, stderr } = await bmuxd(env, ['status', '--wait', '5']);
   say(`\n$ bmuxd status\n${stdout}${stderr}`.trimEnd());
@@ -72,7 +72,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 
 async function main(once: boolean, ended: AbortSignal): Promise<number> {
   let stage: Stage | undefined;
-  // Nothing else keeps the process while it waits for a signal.
+  // Nothing else keeps the process running while it waits for a signal.
   const alive = setInterval(() => undefined, 60_000);
   try {
     stage = await openStage(ended);
@@ -97,13 +97,13 @@ const args = process.argv.slice(2);
 const unknown = args.find((arg) => arg !== '--once');
 if (unknown === undefined) {
   const ended = new AbortController();
-  // npm passes a Ctrl-C on that the terminal has already sent to everybody: the second one means nothing more.
+  // npm forwards a Ctrl-C that the terminal has already sent to every process, so the second one is ignored.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       ended.abort();
     });
   }
-  // Nobody reads any more: nothing is left to show.
+  // The reader of stdout has gone, so nothing more can be shown.
   process.stdout.on('error', () => {
     ended.abort();
   });

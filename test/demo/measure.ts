@@ -1,4 +1,4 @@
-// One timed stream through the broker: from the connect to the 101, and to the answer of a first Ping.
+// Measures one stream through the broker: from the connect to the 101, and to the answer of a first Ping.
 import { openStream } from '../../client-shim/index.ts';
 import { askControl } from '../../daemon/cli/ask-control.ts';
 import type { Env } from '../../daemon/base/paths.ts';
@@ -6,21 +6,21 @@ import type { Status } from '../../daemon/api/answers.ts';
 import type { Transport } from '../../daemon/api/answers.ts';
 import { TestClient } from '../embedded/client.ts';
 
-/** ms for one stream: a target's own limit is 8 s. */
+/** Time limit for one stream, ms: a target's own limit is 8 s. */
 const LIMIT_MS = 20_000;
 
 export interface Timed {
-  /** ms from the connect to the control socket to the 101: the Hello has been answered by then. */
+  /** From the connect to the control socket until the 101, ms: the Hello has been answered by then. */
   readonly grantedMs: number;
-  /** ms from the same moment to the answer of a Ping that is sent after the 101. */
+  /** From the same moment until the answer of a Ping that is sent after the 101, ms. */
   readonly answeredMs: number;
-  /** What was there before the request, in words. */
+  /** What existed before the request, as text. */
   readonly known: string;
 }
 
-/** Rejects with the failure of the broker, or of the server. */
+/** Rejects with the failure of the broker or of the server. */
 export async function timeStream(env: Env, target: string): Promise<Timed> {
-  // The daemon's own answer: its shape is that of daemon/api/answers.ts.
+  // The daemon's own answer, as typed in daemon/api/answers.ts.
   const { upstreams } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
   const before = upstreams.find((row) => row.target === target);
   const start = performance.now();
@@ -30,15 +30,15 @@ export async function timeStream(env: Env, target: string): Promise<Timed> {
   await client.ping();
   const answeredMs = performance.now() - start;
   await client.close();
-  const learnt = before?.epoch === undefined ? [] : ['epoch, compression'];
+  const cached = before?.epoch === undefined ? [] : ['epoch, compression'];
   return {
     grantedMs,
     answeredMs,
-    known: [...(info.warm ? [WARM[info.transport]] : []), ...learnt].join(', ') || '-',
+    known: [...(info.warm ? [WARM[info.transport]] : []), ...cached].join(', ') || '-',
   };
 }
 
-/** What `warm` means for each transport: nothing had to be dialled. */
+/** The meaning of `warm` for each transport: nothing had to be dialled. */
 const WARM: Readonly<Record<Transport, string>> = {
   local: 'spare',
   tls: 'spare',

@@ -1,13 +1,13 @@
-// What the demo connects to: the embedded server behind a TLS and an iroh gateway on loopback, and one behind a relay where there is one.
+// The servers of the demo: the embedded server behind a TLS and an iroh gateway on loopback, and behind a relay where one is installed.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { realRelay, startRelay, type RealRelay } from '../real/index.ts';
 
-/** A way to the server, as a target of bmux.toml. */
+/** A path to the server, as a target of bmux.toml. */
 export interface DemoTarget {
   readonly name: string;
-  /** What the table calls it. */
+  /** Its name in the printed table. */
   readonly way: string;
   /** Its table in bmux.toml; none for the local one. */
   readonly toml?: string;
@@ -15,14 +15,14 @@ export interface DemoTarget {
 
 export interface Servers {
   readonly targets: readonly DemoTarget[];
-  /** bmuxd.toml: no relay but our own is ever asked. */
+  /** bmuxd.toml: only our own relay is used. */
   readonly settings: string;
   /** What was left out, and why. */
   readonly skipped: readonly string[];
   stop(): Promise<void>;
 }
 
-/** Starts everything; `socketPath` is where a local bmux server of the demo's runtime dir listens. */
+/** Starts everything; `socketPath` is the socket of a local bmux server of the demo's runtime dir. */
 export async function startServers(options: {
   readonly socketPath: string;
   readonly folder: string;
@@ -53,7 +53,7 @@ export async function startServers(options: {
     }
     const relay: RealRelay = await startRelay();
     started.push(relay);
-    // The same server behind a second gateway, which only the relay knows.
+    // The same server behind a second gateway, which only the relay can reach.
     const behind = await launchEmbedded({
       socketPath,
       iroh: { relays: [relay.url], compression: 'zstd' },

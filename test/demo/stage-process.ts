@@ -1,18 +1,18 @@
-// Starts the stage and ends it again.
+// Starts and ends the stage process.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { FromStage, Scene } from './stage.ts';
 
-/** ms for everything to be up: 1 to 3 s on an idle machine, the relay's start included. */
+/** Time limit until everything runs, ms: 1 to 3 s on an idle machine, including the start of the relay. */
 const READY_MS = 60_000;
 
 export interface Stage {
   readonly scene: Scene;
-  /** Ends streams, daemon and servers, and removes the folders. Twice is safe. */
+  /** Ends streams, daemon and servers, and removes the folders. Calling twice is safe. */
   close(): Promise<void>;
 }
 
-/** Rejects with what went wrong on the stage, or when `ended` aborts; everything is cleared away by then. */
+/** Rejects with the error of the stage, or when `ended` aborts; everything is removed by then. */
 export async function openStage(ended: AbortSignal): Promise<Stage> {
   const child = fork(fileURLToPath(new URL('stage.js', import.meta.url)), {
     detached: true,
@@ -34,7 +34,7 @@ export async function openStage(ended: AbortSignal): Promise<Stage> {
   try {
     const scene = await new Promise<Scene>((resolve, reject) => {
       child.once('message', (message) => {
-        // Our own file at the other end.
+        // The sender runs our own code.
         const told = message as FromStage;
         if (told.type === 'ready') resolve(told.scene);
         else reject(new Error(told.why));

@@ -1,11 +1,11 @@
-// The demo's stage, a process and a session of its own: folders, servers, daemon. A Ctrl-C does not reach it; it clears everything away,
-// in order, when the channel to its parent closes, however the parent ended.
+// The demo's stage: folders, servers and daemon, in its own process and session, which a Ctrl-C does not reach. It removes everything in order
+// when the channel to its parent closes, however the parent ended.
 import { join } from 'node:path';
 import { makeHome } from '../daemon/bmuxd.ts';
 import { startBroker, type Broker } from './broker.ts';
 import { startServers, type DemoTarget, type Servers } from './servers.ts';
 
-/** What the parent needs to know. */
+/** What the parent needs. */
 export interface Scene {
   readonly folder: string;
   /** Environment of the daemon and of its clients. */

@@ -1,4 +1,4 @@
-// docs/control-socket.md against a running daemon: its routes exist, and every field that an answer has is explained.
+// Checks docs/control-socket.md against a running daemon: its routes exist, and it explains every field of every answer.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -35,7 +35,7 @@ t.test('routes and fields', async (t) => {
   const routes = [...table.matchAll(/^\| `(GET|POST|DELETE) (\S+)`/gm)].map(
     ([, method = '', path = '']) => [method, path] as const,
   );
-  // The routes of the source, each once: none may be without a word.
+  // The routes of the source, each once: all must be documented.
   const source = readFileSync(join(repositoryRoot(), 'daemon/control/http/server.ts'), 'utf8');
   const real = [...source.matchAll(/\bapp\.(get|post|delete)\b[^(]*\('([^']+)'/g)].map(
     ([, method = '', path = '']) => `${method.toUpperCase()} ${path.replace(':id', '{id}')}`,

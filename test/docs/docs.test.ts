@@ -1,4 +1,4 @@
-// What README.md and docs/ say against what there is: generated parts, commands, options, exit statuses, codes, links, routes.
+// Checks README.md and docs/ against the code: generated parts, commands, options, exit statuses, codes, links, routes.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
@@ -23,7 +23,7 @@ t.test('the parts that are made from data are up to date', async (t) => {
   }
 });
 
-/** Code of a page: fenced lines, and spans. */
+/** Code of a page: fenced lines and code spans. */
 function codeOf(text: string): string[] {
   const fenced = [...text.matchAll(/```\w*\n([\s\S]*?)```/g)].flatMap(([, code = '']) => code.split('\n'));
   const spans = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
@@ -40,13 +40,13 @@ t.test('every command and option that a page names exists', async (t) => {
   let seen = 0;
   for (const page of ALL) {
     for (const line of codeOf(read(page))) {
-      // What a failure says is no command, even where it begins like one.
+      // The text of a failure is no command, even if it begins like one.
       if (rows.some(({ text }) => text.includes(line))) continue;
       for (const [name, ...rest] of callsOf('bmuxd', line)) {
         if (name === undefined || name === 'COMMAND' || !/^[a-z]+$/.test(name)) continue;
         const command = COMMANDS.find((one) => one.name === name);
         t.ok(command, `${page}: bmuxd ${name}`);
-        // What follows `--` belongs to another program.
+        // Arguments after `--` belong to another program.
         const own = rest.join(' ').split(/(?:^| )-- /)[0] ?? '';
         for (const [, option = ''] of own.matchAll(/--([a-z-]+)/g)) {
           t.ok(option === 'help' || command?.options[option], `${page}: bmuxd ${name} --${option}`);
@@ -86,7 +86,7 @@ t.test('exit statuses are the same in the README, in both helps and in the regis
   const readme = [...read('README.md').matchAll(/^\| (\d)\s+\| /gm)].map(([, digit = '']) => digit);
   t.strictSame(listed(help), readme);
   t.strictSame(listed(HELP), readme);
-  // Statuses of a command that `exec` runs are its own, and stand below the table.
+  // The statuses of a command that `exec` runs are that command's own, and are listed below the table.
   const below = /`bmuxd exec` ends with .*/.exec(read('README.md'))?.[0] ?? '';
   for (const { exit } of rows)
     t.ok(readme.includes(String(exit)) || below.includes(` ${String(exit)} `), `exit status ${String(exit)}`);

@@ -1,4 +1,4 @@
-// Brings the generated parts of README.md and docs/ up to date: `npm run build && node dist/test/docs/generate.js`.
+// Updates the generated parts of README.md and docs/: `npm run build && node dist/test/docs/generate.js`.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repositoryRoot } from '../real/index.ts';

@@ -1,4 +1,4 @@
-// Documentation that is made from data: settings, errors, commands, exit statuses. What is written by hand lies around it.
+// Documentation that is generated from data: settings, errors, commands, exit statuses. The text around it is written by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMANDS } from '../../daemon/cli/main.ts';
@@ -7,10 +7,10 @@ import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
 
-/** A generated part of a page: between its two marks nothing is written by hand. */
+/** A generated part of a page: the text between its two marks is never edited by hand. */
 type Section = 'commands' | 'settings' | 'target settings' | 'errors' | 'environment whitelist' | 'events';
 
-/** The text of every section. */
+/** The text of each section. */
 function sections(): Readonly<Record<Section, string>> {
   const errors: [string, Row][] = Object.entries(REGISTRY);
   return {
@@ -42,7 +42,7 @@ function sections(): Readonly<Record<Section, string>> {
   };
 }
 
-/** The members of `BrokerEvent['type']`: a type has no value to ask, so its source is read. */
+/** The members of `BrokerEvent['type']`, read from the source because a type has no value at run time. */
 function eventTypes(): string[] {
   const source = readFileSync(join(repositoryRoot(), 'daemon/api/answers.ts'), 'utf8');
   const union = /interface BrokerEvent \{[\s\S]*?readonly type:([^;]*);/.exec(source)?.[1] ?? '';
@@ -56,7 +56,7 @@ function settingsTable(rows: readonly SettingRow[]): string {
   );
 }
 
-/** Rows as they are: a formatter would pad every one to the width of the widest. */
+/** Rows without padding: a formatter would pad each to the width of the widest. */
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const all = [line(header), line(header.map(() => '---')), ...rows.map(line)];
@@ -83,7 +83,7 @@ function code(plain: string): string {
 
 const MARKED = /(<!-- made from data: ([a-z ]+) -->\n)[\s\S]*?(\n<!-- end -->)/g;
 
-/** `page` with what stands between its marks made anew. Throws for a mark that no section has. */
+/** Returns `page` with the text between its marks generated again. Throws for a mark that no section has. */
 export function regenerated(page: string): string {
   const made: Readonly<Record<string, string | undefined>> = sections();
   return page.replace(MARKED, (_whole, begin: string, name: string, end: string) => {
@@ -93,5 +93,5 @@ export function regenerated(page: string): string {
   });
 }
 
-/** The pages that have such sections, from the repository's root. */
+/** The pages with such sections, relative to the repository's root. */
 export const PAGES = ['README.md', 'docs/control-socket.md', 'docs/settings.md', 'docs/errors.md'] as const;

@@ -1,4 +1,4 @@
-// What the embedded server answers after the Hello. Services echo: behind the Hello everything is bytes to a broker.
+// What the embedded server answers after the Hello. Services echo, because a broker treats everything after the Hello as bytes.
 import type { Request, Response } from '../../daemon/bmux-ipc/ipc.ts';
 import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { Writer } from '../../daemon/bmux-ipc/codec.ts';
@@ -30,7 +30,7 @@ const SERVICES: Record<Epoch, Record<Service, { readonly request: number; readon
   },
 };
 
-/** Index of InvokeService, whose body the server gives back. */
+/** Index of InvokeService; the server returns its body. */
 export function invokeServiceIndex(epoch: Epoch): number {
   return SERVICES[epoch].invoke_service.request;
 }
@@ -39,7 +39,7 @@ const invalid = (message: string): Reply => ({
   response: { type: 'error', code: 'invalid_request', message },
 });
 
-/** `serverId` undefined: the client owns the server, as in the captured conversations. */
+/** Without `serverId` the client owns the server, as in the captured conversations. */
 export function answer(
   epoch: Epoch,
   request: Request,

@@ -1,21 +1,21 @@
-// A self-signed certificate for loopback, made on the fly and shaped like the one of `bmux server gateway --quick`:
-// names only, no CA flag, so that both OpenSSL and rustls take it as its own trust anchor.
+// Makes a self-signed certificate for loopback in the form of `bmux server gateway --quick`: names only, no CA flag. So both OpenSSL and
+// rustls accept it as its own trust anchor.
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { isIP } from 'node:net';
 
 export interface Certificate {
-  /** PEM; serves as `ca_file` too. */
+  /** PEM; can be used as `ca_file` too. */
   readonly certPem: string;
   /** PEM, PKCS #8. */
   readonly keyPem: string;
-  /** `SHA256:` and 64 hex digits over the DER: the form of bmux's pins (docs/bmux-protocol.md, "Certificate pins"). */
+  /** `SHA256:` and 64 hex digits over the DER, the format of bmux's pins (docs/bmux-protocol.md, "Certificate pins"). */
   readonly fingerprint: string;
 }
 
 const SEQUENCE = 0x30;
 const SET = 0x31;
 
-/** One DER element: tag, length, the contents one after the other. */
+/** Encodes one DER element: tag, length, concatenated contents. */
 function der(tag: number, ...contents: readonly Buffer[]): Buffer {
   const body = Buffer.concat(contents);
   if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body]);
@@ -30,7 +30,7 @@ const ECDSA_WITH_SHA256 = der(SEQUENCE, oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 
 const COMMON_NAME = oid(0x55, 0x04, 0x03);
 const SUBJECT_ALT_NAME = oid(0x55, 0x1d, 0x11);
 
-/** `YYYYMMDDHHMMSSZ`: the one form of time that is valid for every year. */
+/** `YYYYMMDDHHMMSSZ`: the only time format that is valid for every year. */
 function time(date: Date): Buffer {
   return der(0x18, Buffer.from(`${date.toISOString().replace(/[-:T]|\.\d+Z$/g, '')}Z`));
 }
@@ -49,7 +49,7 @@ function altName(name: string): Buffer {
   return isIP(name) === 0 ? der(0x82, Buffer.from(name, 'ascii')) : der(0x87, ipBytes(name));
 }
 
-/** A new P-256 key and a certificate for `names` (DNS names and IP addresses), valid from yesterday for ten years. */
+/** Makes a P-256 key and a certificate for `names` (DNS names and IP addresses), valid from yesterday for ten years. */
 export function selfSigned(names: readonly string[] = ['localhost', '127.0.0.1', '::1']): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const subject = der(

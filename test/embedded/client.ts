@@ -1,4 +1,4 @@
-// A small IPC client over any stream, for tests: every wait has a limit, and what is wrong is thrown with what came instead.
+// A small IPC client over any stream, for tests. Every wait has a limit, and each error shows what arrived instead.
 import type { Duplex } from 'node:stream';
 import { ByteQueue } from '../../daemon/bmux-ipc/byte-queue.ts';
 import { Reader } from '../../daemon/bmux-ipc/codec.ts';
@@ -19,7 +19,7 @@ import { encodeRawMode, PatternCheck, patternPieces, type RawMode, type SinkRepo
 export interface TestClientOptions {
   /** Default 4. */
   readonly epoch?: Epoch;
-  /** ms for every single wait; default 10 000. */
+  /** Limit of each wait, ms; default 10 000. */
   readonly limitMs?: number;
   readonly principalId?: string;
   readonly clientName?: string;
@@ -45,7 +45,7 @@ export class TestClient {
     this.#clientName = options.clientName ?? 'test';
     stream.on('data', (chunk: Buffer) => {
       this.#held.push(chunk);
-      // A bulk transfer must feel a reader that waits.
+      // A bulk transfer must get back-pressure from a slow reader.
       if (this.#held.length > 1024 * 1024) stream.pause();
       this.#wake?.();
     });
@@ -63,7 +63,7 @@ export class TestClient {
     });
   }
 
-  /** Waits until `look` gives something; looks again whenever bytes or an end have come. */
+  /** Waits until `look` returns something; it is called again after each chunk or end. */
   async #until<T>(what: string, look: () => T | undefined): Promise<T> {
     const until = performance.now() + this.#limitMs;
     for (;;) {
@@ -86,7 +86,7 @@ export class TestClient {
     }
   }
 
-  /** The next frame's payload. */
+  /** Returns the next frame's payload. */
   frame(): Promise<Buffer> {
     return this.#until('frame', () => {
       const length = this.#held.u32(0);
@@ -94,14 +94,14 @@ export class TestClient {
     });
   }
 
-  /** Exactly `length` raw bytes. */
+  /** Returns exactly `length` raw bytes. */
   bytes(length: number): Promise<Buffer> {
     return this.#until(`${length} bytes`, () =>
       this.#held.length < length ? undefined : this.#held.take(0, length),
     );
   }
 
-  /** Resolves at the peer's end, with the bytes before it; rejects if the stream breaks. */
+  /** Resolves at the peer's end with the bytes before it; rejects if the stream breaks. */
   ended(): Promise<Buffer> {
     const parts: Buffer[] = [];
     return this.#until('end', () => {
@@ -110,14 +110,14 @@ export class TestClient {
     });
   }
 
-  /** Writes a request and gives its id; the answer is left for `response`. */
+  /** Writes a request and returns its id; `response` reads the answer. */
   send(request: Request): bigint {
     const id = this.#nextId++;
     this.stream.write(encodeRequestFrame(this.epoch, id, request));
     return id;
   }
 
-  /** The next frame, which must be the answer to `id`. */
+  /** Reads the next frame, which must be the answer to `id`. */
   async response(id: bigint): Promise<Response> {
     const envelope = decodeEnvelope(await this.frame());
     if (envelope.version !== this.epoch || envelope.kind !== 'response' || envelope.requestId !== id)
@@ -131,7 +131,7 @@ export class TestClient {
     return this.response(this.send(request));
   }
 
-  /** The Hello's request, for tests that send it themselves. */
+  /** The Hello request, for tests that send it themselves. */
   helloRequest(contract: Contract = defaultContract(this.epoch)): Request {
     return { type: 'hello', contract, clientName: this.#clientName, principalId: this.#principalId };
   }
@@ -153,7 +153,7 @@ export class TestClient {
     return expectType(await this.request({ type: 'whoami' }), 'principal_identity');
   }
 
-  /** InvokeService with any body; the embedded server gives it back. */
+  /** Sends InvokeService with any body; the embedded server returns it. */
   async echo(body: Uint8Array): Promise<Buffer> {
     const index = invokeServiceIndex(this.epoch);
     const response = expectType(await this.request({ type: 'other', index, body }), 'other');
@@ -163,13 +163,13 @@ export class TestClient {
     return echoed;
   }
 
-  /** Turns the stream into raw bytes (traffic.ts). */
+  /** Switches the stream to raw bytes (traffic.ts). */
   async raw(mode: RawMode): Promise<void> {
     const body = encodeRawMode(mode);
     if (!(await this.echo(body)).equals(body)) throw new Error('the raw mode was not taken');
   }
 
-  /** Has `count` numbered bytes sent and compares them; the peer ends first, then we do. */
+  /** Requests `count` numbered bytes and compares them; the peer ends first, then this side. */
   async source(count: number): Promise<void> {
     await this.raw({ type: 'source', bytes: count });
     const check = new PatternCheck();
@@ -180,7 +180,7 @@ export class TestClient {
       throw new Error(`differs at byte ${check.badAt ?? count}, ${more.length} bytes too many`);
   }
 
-  /** Sends `count` numbered bytes and its end, and gives what the server counted. */
+  /** Sends `count` numbered bytes and an end, and returns what the server counted. */
   async sink(count: number): Promise<SinkReport> {
     await this.raw({ type: 'sink' });
     for (const piece of patternPieces(count)) {
@@ -206,14 +206,14 @@ export class TestClient {
     });
   }
 
-  /** Ends our side and waits for the peer's end. */
+  /** Ends this side and waits for the peer's end. */
   async close(): Promise<void> {
     this.stream.end();
     await this.ended();
   }
 }
 
-/** `response` as that type, or an error that shows what came. */
+/** Returns `response` as that type, or throws an error that shows it. */
 function expectType<T extends Response['type']>(response: Response, type: T): Extract<Response, { type: T }> {
   if (response.type === type) return response as Extract<Response, { type: T }>;
   const shown = JSON.stringify(response, (_key, value: unknown) =>

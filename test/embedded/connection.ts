@@ -1,4 +1,5 @@
-// One client of the embedded server, from accept to end: the rules of a real server's handle_connection (docs/bmux-protocol.md, "Across epochs" and "Handshake limit"; measured).
+// One client of the embedded server, from accept to end, by the rules of a real server's handle_connection (docs/bmux-protocol.md, "Across
+// epochs" and "Handshake limit"; measured).
 import type { Socket } from 'node:net';
 import { textOf } from '../../daemon/base/failure.ts';
 import {
@@ -27,21 +28,21 @@ export interface HelloSeen {
 
 /** What a connection needs from its server. */
 export interface ConnectionHost {
-  /** The epochs that the server answers to; a connection keeps that of its first frame. */
+  /** The epochs that the server speaks; a connection keeps that of its first frame. */
   readonly epochs: readonly Epoch[];
   readonly handshakeTimeoutMs: number;
-  /** ms for one frame to a client that does not read; undefined: no limit. */
+  /** Limit for one frame to a client that does not read, ms; undefined: no limit. */
   writeLimitMs(epoch: Epoch): number | undefined;
-  /** The server's own id; undefined: a client's own (so it is its own server's owner). */
+  /** The server's own id. Undefined: that of each client, which is then the owner of the server. */
   readonly principalId: string | undefined;
   contract(epoch: Epoch): Contract;
-  /** Resolves when answers may go out (`hold`). */
+  /** Resolves when answers may be sent (`hold`). */
   gate(): Promise<void>;
   onHello(hello: HelloSeen): void;
   onRequest(request: Request): void;
   onStalled(): void;
   onClosed(connection: Connection): void;
-  /** ServerStop was answered. */
+  /** Called after ServerStop was answered. */
   stop(): void;
 }
 
@@ -94,7 +95,7 @@ export class Connection {
     else this.#socket.next();
   }
 
-  /** False: the connection ends once what is queued is written. */
+  /** False: the connection ends once all queued data is written. */
   async #handle(payload: Buffer): Promise<boolean> {
     let envelope: Envelope;
     try {
@@ -135,7 +136,7 @@ export class Connection {
     return true;
   }
 
-  /** The first request: nothing but a Hello of this epoch is taken. */
+  /** Handles the first request: only a Hello of this epoch is accepted. */
   async #greet(epoch: Epoch, request: Request, respond: (r: Response) => Promise<void>): Promise<boolean> {
     clearTimeout(this.#handshake);
     this.#writer = new FrameWriter(this.#socket, this.#host.writeLimitMs(epoch), () =>

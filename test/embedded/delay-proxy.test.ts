@@ -1,4 +1,4 @@
-// The delay proxy holds what it should, keeps order and half-close, and swallows when it is told to.
+// The delay proxy delays by the right time, keeps order and half-close, and drops data in black-hole mode.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
@@ -6,7 +6,7 @@ import { waitFor } from '../real/index.ts';
 import { startDelayProxy, type DelayProxy, type DelayProxyOptions } from './delay-proxy.ts';
 import { pattern } from './traffic.ts';
 
-/** An echo that ends only after its client has. */
+/** An echo server that ends only after its client. */
 async function start(t: Test, options: Omit<DelayProxyOptions, 'to'>): Promise<DelayProxy> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);

@@ -1,5 +1,5 @@
-// A TCP proxy that makes a loopback connection look far away: it holds each chunk for half a round trip each way, keeps order and
-// half-close, and can turn into a black hole. (UDP cannot be delayed like this: iroh finds the direct path.)
+// A TCP proxy that simulates a distant peer on loopback: it delays each chunk by half a round trip each way. It keeps order and half-close,
+// and can turn into a black hole. (UDP cannot be delayed like this: iroh finds the direct path.)
 import {
   connect,
   createServer,
@@ -9,38 +9,38 @@ import {
   type Socket,
 } from 'node:net';
 
-/** Bytes that one direction of one connection holds before its source is paused. */
+/** Bytes that one direction of one connection buffers before its source is paused. */
 const HELD_LIMIT = 16 * 1024 * 1024;
 
 export interface DelayProxyOptions {
-  /** Where connections go: `{host, port}` or `{path}`. */
+  /** The address of the server: `{host, port}` or `{path}`. */
   readonly to: NetConnectOpts;
-  /** ms, the whole round trip. */
+  /** The whole round trip, ms. */
   readonly roundTripMs: number;
   /** Default: a free port on 127.0.0.1. */
   readonly listen?: { readonly host: string; readonly port: number };
-  /** Also charges one round trip for the TCP handshake, which the kernel does at once: the first chunk waits that much longer. Default false. */
+  /** Also adds one round trip for the TCP handshake, which the kernel does at once: the first chunk waits longer. Default false. */
   readonly handshake?: boolean;
 }
 
 export interface DelayProxy {
   readonly host: string;
   readonly port: number;
-  /** Live connections. */
+  /** Number of live connections. */
   connections(): number;
-  /** Swallows everything from now on, both ways, ends included, on old and new connections. */
+  /** Drops all data from now on, both ways, including ends, on old and new connections. */
   blackhole(): void;
-  /** Bytes that went into the black hole so far. */
+  /** Bytes dropped so far. */
   swallowed(): number;
-  /** Passes on again what comes from now on. */
+  /** Forwards data again that arrives from now on. */
   restore(): void;
-  /** Breaks all connections at once, without a proper end. */
+  /** Resets all connections at once, without a proper end. */
   cut(): void;
   setRoundTrip(ms: number): void;
   stop(): Promise<void>;
 }
 
-/** One direction: what was read, and when each piece may go on. */
+/** One direction: chunks that were read, and when each may be forwarded. */
 class HeldFlow {
   readonly #from: Socket;
   readonly #to: Socket;
@@ -123,14 +123,14 @@ export async function startDelayProxy(options: DelayProxyOptions): Promise<Delay
     const half = (): number | undefined => (dark ? undefined : roundTripMs / 2);
     const opened = performance.now();
     const charged = options.handshake === true ? roundTripMs : 0;
-    // Everything before the end of the pretended handshake leaves at its end, in order.
+    // Everything that arrives during the simulated handshake is forwarded at its end, in order.
     const up = (): number | undefined => {
       const wait = half();
       return wait === undefined ? undefined : wait + Math.max(0, opened + charged - performance.now());
     };
     void new HeldFlow(near, far, up, swallow);
     void new HeldFlow(far, near, half, swallow);
-    // A broken side breaks the other, but not through a black hole.
+    // An error on one side resets the other, except in black-hole mode.
     const breaks = (one: Socket, other: Socket): void => {
       one.on('error', () => {
         if (!dark) other.resetAndDestroy();

@@ -1,23 +1,24 @@
-// A server's end of a Unix socket that takes no byte from the kernel before it needs it: the length, then just the payload.
-// Real servers read like this, and what they leave unread shows: closing then resets the peer, and gateways fall silent (docs/bmux-protocol.md, "How a refusal arrives").
+// A server's end of a Unix socket that reads from the kernel only the bytes it needs: the length, then the payload. Real servers read like
+// this, and unread bytes have effects. Closing then resets the peer, and gateways send nothing more (docs/bmux-protocol.md, "How a refusal
+// arrives").
 import { Socket, type OnReadOpts, type SocketConstructorOpts } from 'node:net';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../../daemon/bmux-ipc/frame.ts';
 
 const RAW_BYTES = 64 * 1024;
 
 export interface FrameHandlers {
-  /** One payload. Nothing more is read until `next()`. */
+  /** One payload. Reading stops until `next()`. */
   readonly onFrame: (payload: Buffer) => void;
-  /** In raw mode: what came. Nothing more is read until `next()`. */
+  /** In raw mode: a chunk. Reading stops until `next()`. */
   readonly onRaw: (chunk: Buffer) => void;
-  /** The client has finished its side, between two reads or inside a frame. */
+  /** The client has ended its side, between two reads or inside a frame. */
   readonly onEnd: () => void;
-  /** A frame over the limit has arrived whole: real servers look at its length only then. */
+  /** A frame over the limit has arrived completely; real servers check its length only then. */
   readonly onTooLarge: () => void;
   readonly onClose: () => void;
 }
 
-/** What Node's sockets have and its types do not say: the handle, which a new Socket can be made of. */
+/** A field of Node's sockets that its types omit: the handle, from which a new Socket can be made. */
 interface WithHandle {
   _handle: unknown;
 }
@@ -28,9 +29,9 @@ export class FrameSocket {
   readonly #handlers: FrameHandlers;
   readonly #header = Buffer.alloc(FRAME_HEADER_BYTES);
   #payload: Buffer | undefined;
-  /** Bytes of the header or of the payload that are there. */
+  /** Bytes of the header or payload that have arrived. */
   #have = 0;
-  /** Bytes of an over-long frame that are still to come. */
+  /** Bytes of an over-long frame that have not arrived yet. */
   #excess: number | undefined;
   #raw = false;
   #delivering = false;
@@ -58,18 +59,18 @@ export class FrameSocket {
     return this.#socket.destroyed;
   }
 
-  /** Lets the next frame or chunk come. */
+  /** Reads the next frame or chunk. */
   next(): void {
     if (this.#delivering) this.#goesOn = true;
     else if (!this.#socket.destroyed) this.#socket.resume();
   }
 
-  /** From now on bytes, no frames. */
+  /** Switches from frames to raw bytes. */
   raw(): void {
     this.#raw = true;
   }
 
-  /** Resolves when the kernel has taken all of `bytes`, or the socket is gone. */
+  /** Resolves when the kernel has taken all of `bytes`, or the socket is closed. */
   write(bytes: Uint8Array): Promise<void> {
     return new Promise((resolve) => {
       if (this.#socket.destroyed || this.#socket.writableEnded) resolve();
@@ -77,12 +78,12 @@ export class FrameSocket {
     });
   }
 
-  /** Finishes our side; the client's stays readable. */
+  /** Ends this side; the client's stays readable. */
   end(): void {
     if (!this.#socket.writableEnded) this.#socket.end();
   }
 
-  /** Writes what is queued and closes both sides. */
+  /** Writes all queued data and closes both sides. */
   close(): void {
     this.#socket.destroySoon();
   }
@@ -91,13 +92,13 @@ export class FrameSocket {
     this.#socket.destroy();
   }
 
-  /** Where the next bytes go: never more room than what is wanted now. */
+  /** The buffer for the next bytes, never larger than needed now. */
   #room(): Buffer {
     if (this.#raw || this.#excess !== undefined) return Buffer.allocUnsafe(RAW_BYTES);
     return (this.#payload ?? this.#header).subarray(this.#have);
   }
 
-  /** Bytes have come into the last room; false stops reading. */
+  /** Handles bytes in the last buffer; false stops reading. */
   #take(bytes: number, buffer: Uint8Array): boolean {
     this.bytesRead += bytes;
     const chunk = Buffer.from(buffer.buffer, buffer.byteOffset, bytes);
@@ -127,7 +128,7 @@ export class FrameSocket {
     return this.#deliver(() => this.#handlers.onFrame(payload));
   }
 
-  /** Whether reading goes on: a handler that asks for more while it is called must not be overruled by the answer. */
+  /** Whether reading goes on. A handler may call `next()` while it runs, and the return value must not override that. */
   #deliver(call: () => void): boolean {
     this.#delivering = true;
     this.#goesOn = false;

@@ -1,17 +1,17 @@
-// The way out of a v4 server: at most 16 queued frames, and a client that does not take one within 5 s is closed, perhaps in the
-// middle of it (docs/bmux-protocol.md, "Blocked writer"). A v3 server queues without bound.
+// Writes the frames of a v4 server and queues at most 16. A client that does not take one within 5 s is closed, perhaps in the middle of a
+// frame (docs/bmux-protocol.md, "Blocked writer"). A v3 server queues without bound.
 import type { FrameSocket } from './frame-socket.ts';
 
 const QUEUED_FRAMES = 16;
 
 export class FrameWriter {
   readonly #socket: FrameSocket;
-  /** ms for one frame; undefined: no limit, of time or of places. */
+  /** Time limit for one frame, ms; undefined: neither a time limit nor a limit of the queue. */
   readonly #limitMs: number | undefined;
   readonly #onStalled: () => void;
   #queued = 0;
   #last: Promise<void> = Promise.resolve();
-  #places: (() => void)[] = [];
+  #waiting: (() => void)[] = [];
   bytesWritten = 0;
 
   constructor(socket: FrameSocket, limitMs: number | undefined, onStalled: () => void) {
@@ -20,16 +20,16 @@ export class FrameWriter {
     this.#onStalled = onStalled;
   }
 
-  /** Resolves when `bytes` have a place in the queue (or the socket is gone). */
+  /** Resolves when `bytes` are queued (or the socket is closed). */
   async send(bytes: Uint8Array): Promise<void> {
     if (this.#limitMs !== undefined && this.#queued >= QUEUED_FRAMES && !this.#socket.closed)
-      await this.#guarded(new Promise<void>((resolve) => this.#places.push(resolve)), this.#limitMs);
+      await this.#guarded(new Promise<void>((resolve) => this.#waiting.push(resolve)), this.#limitMs);
     if (this.#socket.closed) return;
     this.#queued += 1;
     this.#last = this.#last.then(() => this.#write(bytes));
   }
 
-  /** Resolves when everything that was sent is with the kernel, or the socket is gone. */
+  /** Resolves when the kernel has taken all frames, or the socket is closed. */
   drained(): Promise<void> {
     return this.#last;
   }
@@ -40,8 +40,8 @@ export class FrameWriter {
     else await this.#guarded(written, this.#limitMs);
     this.#queued -= 1;
     if (!this.#socket.closed) this.bytesWritten += bytes.length;
-    if (this.#socket.closed) for (const place of this.#places.splice(0)) place();
-    else this.#places.shift()?.();
+    if (this.#socket.closed) for (const resume of this.#waiting.splice(0)) resume();
+    else this.#waiting.shift()?.();
   }
 
   async #guarded(work: Promise<void>, ms: number): Promise<void> {

@@ -1,28 +1,28 @@
-// The two copies of a real gateway between a remote stream and a server connection, with their flaws: a copy that breaks passes
-// no end on, and everything is let go only when both copies have ended (docs/bmux-protocol.md, "How a refusal arrives" and "Connection limit"; measured).
+// The two copies of a real gateway between a remote stream and a server connection, with their flaws. A copy that breaks forwards no end, and
+// both sides close only when both copies have ended (docs/bmux-protocol.md, "How a refusal arrives" and "Connection limit"; measured).
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
-/** Stands for a server that is not there: real gateways notice it only after their own handshake. */
+/** Stands for a missing server: real gateways notice it only after their own handshake. */
 export type Outcome = 'served' | 'no-server';
 
 export interface GatewayCopy {
-  /** Says that the remote side ended without its proper end (no close_notify, a reset): the way up is over, nothing is passed on. */
+  /** Reports that the remote side ended improperly (no close_notify, or a reset). The copy to the server stops, and no end is forwarded. */
   truncated(): void;
   /** Ends both sides at once. */
   destroy(): void;
-  /** Resolves when both sides are gone. */
+  /** Resolves when both sides are closed. */
   readonly done: Promise<Outcome>;
 }
 
 export interface GatewayCopyOptions {
   readonly remote: Duplex;
   readonly socketPath: string;
-  /** Lets go of the remote side when all is over; it may still be half open. */
+  /** Closes the remote side after the end of both copies; it may still be half-open. */
   readonly drop: () => void;
-  /** False (what real gateways do): a broken remote leaves its server connection open. True: it ends it. */
+  /** False (as in real gateways): a broken remote leaves its server connection open. True: it ends it. */
   readonly forgiving: boolean;
-  /** A server that resets (it closed with bytes unread) shows as an end to the client; else as silence. */
+  /** Whether the client sees an end when the server resets (it closed with unread bytes); otherwise the client sees nothing. */
   readonly resetEnds: boolean;
 }
 
@@ -57,7 +57,7 @@ export function gatewayCopy(options: GatewayCopyOptions): GatewayCopy {
     settle();
   };
 
-  // Up: remote to server.
+  // Up: from the remote to the server.
   remote.on('data', (chunk: Buffer) => {
     if (upOver) return;
     if (local.destroyed) breakUp();
@@ -71,7 +71,7 @@ export function gatewayCopy(options: GatewayCopyOptions): GatewayCopy {
     settle();
   });
 
-  // Down: server to remote.
+  // Down: from the server to the remote.
   local.on('data', (chunk: Buffer) => {
     if (downOver) return;
     if (remote.destroyed || !remote.writable) breakDown();
@@ -93,10 +93,10 @@ export function gatewayCopy(options: GatewayCopyOptions): GatewayCopy {
     }
     if (resetEnds && !remote.destroyed) remote.end();
     breakDown();
-    // What has already come from the remote can no longer be written; the next byte finds that out.
+    // Data that has already arrived from the remote cannot be written any more; the next byte causes the error.
     remote.resume();
   });
-  // A remote that breaks leaves the way down unfinished: only the server's next byte shows it.
+  // A broken remote does not end the copy down: only the server's next byte does.
   remote.on('error', breakUp);
   remote.on('close', () => {
     if (!upOver) breakUp();

@@ -1,4 +1,4 @@
-// A server behind an iroh gateway, and a plain client of it on the binding itself, for the tests of the gateway.
+// A server behind an iroh gateway, and a plain client that uses the binding directly, for the tests of the gateway.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,12 +1,12 @@
-// A bi-stream of the iroh binding as a Duplex, for the host's side. A reset or a lost connection is an error, never an end.
-// Apart from the daemon's own adapter on purpose: a mistake in that one must meet a peer that does not share it.
+// A bidirectional stream of the iroh binding as a Duplex, for the host's side. A reset or a lost connection is an error, never an end. It is
+// separate from the daemon's adapter on purpose, so that the two do not share a mistake.
 import { Duplex } from 'node:stream';
 import type { BiStream } from '@number0/iroh/index.js';
 
-/** 16 KiB pieces keep the event loop fluent: the binding boxes every byte. */
+/** Pieces of 16 KiB avoid long blocking of the event loop: the binding converts every byte to an object. */
 const PIECE_BYTES = 16 * 1024;
 
-/** The binding takes plain arrays of numbers only; `scratch` is reused, since a new array costs thirty times more. */
+/** The binding takes only arrays of numbers. `scratch` is reused, since a new array costs thirty times more. */
 export function byteArray(bytes: Uint8Array, scratch: number[] = []): number[] {
   scratch.length = bytes.length;
   for (let i = 0; i < bytes.length; i += 1) scratch[i] = bytes[i] ?? 0;
@@ -52,7 +52,7 @@ export class IrohDuplex extends Duplex {
     );
   }
 
-  /** Lets go like a dropped Rust stream: finished and stopped. Both may wait behind a pending read or write for ever. */
+  /** Closes like a dropped Rust stream: finish and stop. Both may wait behind a pending read or write for ever. */
   override _destroy(error: Error | null, settle: (error?: Error | null) => void): void {
     this.#send.finish().catch(() => undefined);
     this.#recv.stop(0n).catch(() => undefined);

@@ -1,4 +1,4 @@
-// The iroh gateway behaves as the real one does, its flaws included; where the real one is here, both are asked the same.
+// The embedded iroh gateway behaves like the real one, including its flaws. Where the real one is installed, both run the same tests.
 import t, { type Test } from 'tap';
 import { compressed } from '../../daemon/compression/stream.ts';
 import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
@@ -22,8 +22,8 @@ t.test('many streams on one connection, bytes exact both ways, in both modes, ha
     t.strictSame(counted, { count: size, badAt: null }, compression);
     const client = await greet();
     await client.raw({ type: 'echo' });
-    client.stream.end('the last words');
-    t.equal((await client.ended()).toString(), 'the last words', 'an answer after our end');
+    client.stream.end('the final bytes');
+    t.equal((await client.ended()).toString(), 'the final bytes', 'an answer after our end');
     await real.waitFor('every place to be free', () => server.connections() === 0 && gateway.streams() === 0);
     t.match(gateway.stats(), { connections: 1, streams: 3, live: 1 });
   }
@@ -38,11 +38,11 @@ t.test('a stream without a server behind the gateway ends', async (t) => {
   await client.ended();
 });
 
-/** The same questions for the embedded gateway and for the real one. `held`: connections at the server. */
+/** The same tests for the embedded gateway and the real one. `held`: connections at the server. */
 async function flaws(t: Test, address: Address, held: () => number | Promise<number>): Promise<void> {
   const heldBecomes = (count: number): Promise<void> =>
     real.waitFor(`${count} connections at the server`, async () => (await held()) === count);
-  // A gateway that has just started may have looked whether its server is there.
+  // A gateway that has just started may have checked whether its server exists.
   await heldBecomes(0);
   const helloV3 = encodeRequestFrame(3, 1n, {
     type: 'hello',

@@ -1,5 +1,5 @@
-// An iroh gateway as `bmux server gateway --host` is one: each bi-stream goes to the server over a connection of its own, with SSH
-// auth on the first stream where it is demanded. Like the real one it loses the server connection of a stream that is reset.
+// An iroh gateway like `bmux server gateway --host`. Each stream gets its own connection to the server; the first stream does SSH auth when
+// required. Like the real one it leaves the server connection of a reset stream open.
 import {
   Endpoint,
   presetMinimal,
@@ -14,18 +14,18 @@ import { byteArray, IrohDuplex } from './iroh-duplex.ts';
 import { authenticateClient, type SshAccess } from './ssh-host.ts';
 
 const ALPN = Buffer.from('bmux/gateway/iroh/1');
-/** ms to find a home relay. */
+/** Time limit to find a home relay, ms. */
 const RELAY_MS = 15_000;
 
 export interface IrohGatewayOptions {
   readonly socketPath: string;
-  /** URLs of relays of one's own, or none at all: never anybody else's. */
+  /** URLs of own relays, or none; public relays are never used. */
   readonly relays: 'disabled' | readonly string[];
   readonly compression: 'zstd' | 'none';
   readonly sshAuth?: SshAccess;
   /** Default `127.0.0.1:0`. */
   readonly bindAddr?: string;
-  /** Ends the server connection of a stream that is reset. No real gateway does. Default false. */
+  /** Ends the server connection of a stream that is reset, unlike real gateways. Default false. */
   readonly forgiving?: boolean;
 }
 
@@ -34,9 +34,9 @@ export interface IrohGateway {
   /** `IP:PORT` for a direct path. */
   readonly address: string;
   readonly relayUrl: string | undefined;
-  /** The connect URL in the real one's form. */
+  /** The connect URL in the format of the real one. */
   readonly url: string;
-  /** Streams whose server connection is open, lost ones included. */
+  /** Streams with an open server connection, including lost ones. */
   streams(): number;
   stats(): {
     readonly connections: number;
@@ -45,7 +45,7 @@ export interface IrohGateway {
     readonly live: number;
   };
   setCompression(mode: 'zstd' | 'none'): void;
-  /** Closes every QUIC connection at once; the gateway goes on. */
+  /** Closes every QUIC connection at once; the gateway keeps running. */
   dropConnections(): void;
   stop(): Promise<void>;
 }
@@ -64,7 +64,7 @@ export async function startIrohGateway(options: IrohGatewayOptions): Promise<Iro
   return gateway.face(relayUrl);
 }
 
-/** Polls: the binding's watchers abort the process. */
+/** Polls, because the binding's watchers abort the process. */
 async function homeRelay(endpoint: Endpoint): Promise<string> {
   const until = performance.now() + RELAY_MS;
   while (performance.now() < until) {
@@ -75,7 +75,7 @@ async function homeRelay(endpoint: Endpoint): Promise<string> {
   throw new Error(`no relay within ${RELAY_MS} ms`);
 }
 
-/** Holds every object of the binding that is in use: the collector ends what nobody refers to. */
+/** References to all objects of the binding in use: garbage collection closes unreferenced ones. */
 class Gateway {
   readonly #endpoint: Endpoint;
   readonly #options: IrohGatewayOptions;
@@ -147,7 +147,7 @@ class Gateway {
       }
       for (;;) this.#copy(new IrohDuplex(await connection.acceptBi()));
     } catch {
-      // The connection has ended, or was no handshake of ours.
+      // The connection has ended, or the handshake was not for this protocol.
     } finally {
       if (connection !== undefined) this.#connections.delete(connection);
     }

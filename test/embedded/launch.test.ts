@@ -1,4 +1,4 @@
-// The embedded process: says where it listens, does what it is told, and leaves with whoever started it.
+// The embedded process reports its addresses, executes commands, and exits with its parent.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';

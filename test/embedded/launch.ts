@@ -1,13 +1,13 @@
-// Starts the embedded server and its gateways in a process of their own and speaks to it.
+// Starts the embedded server and its gateways in their own process and sends it commands.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { EmbeddedAddresses, EmbeddedCommand, EmbeddedOptions, EmbeddedStatus } from './options.ts';
 
-/** ms for the process to listen (a relay takes its time), and for each command. */
+/** Time limit for the process to listen (a relay takes a while), and for each command, ms. */
 const START_MS = 30_000;
 const COMMAND_MS = 10_000;
-/** ms it may take to leave. */
+/** Time limit for its exit, ms. */
 const STOP_MS = 8000;
 /** Characters of its stderr that an error quotes. */
 const SAID_MAX = 4096;
@@ -15,13 +15,13 @@ const SAID_MAX = 4096;
 export interface Embedded extends EmbeddedAddresses {
   status(): Promise<EmbeddedStatus>;
   command(command: EmbeddedCommand): Promise<unknown>;
-  /** Ends it properly; twice is safe. */
+  /** Ends it properly; calling twice is safe. */
   stop(): Promise<void>;
   /** Ends it with SIGKILL, as a crash would. */
   kill(): Promise<void>;
 }
 
-/** A line of the process, whichever it is. */
+/** Any line from the process. */
 type Line = Partial<EmbeddedAddresses> & {
   readonly id?: number;
   readonly value?: unknown;
@@ -41,7 +41,7 @@ export async function launchEmbedded(options: EmbeddedOptions): Promise<Embedded
   const waiting = new Map<number, (line: Line) => void>();
   let nextId = 1;
   let gone: string | undefined;
-  child.stdin.on('error', () => undefined); // its exit says it
+  child.stdin.on('error', () => undefined); // its exit reports the error
 
   const addresses = await new Promise<EmbeddedAddresses>((resolve, reject) => {
     const timer = setTimeout(() => {

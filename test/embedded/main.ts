@@ -1,5 +1,5 @@
-// The embedded server and its gateways as a process of their own, so that the iroh binding lives apart from what is tested.
-// argv[2]: EmbeddedOptions as JSON. One line of JSON on stdout when all listen; ends on SIGTERM, SIGINT or the end of stdin.
+// The embedded server and its gateways as a separate process, so that the iroh binding is not loaded into the tested process. argv[2]:
+// EmbeddedOptions as JSON. Prints one line of JSON when all listen; ends on SIGTERM, SIGINT or the end of stdin.
 import { createInterface } from 'node:readline';
 import { startDelayProxy, type DelayProxy } from './delay-proxy.ts';
 import type { IrohGateway } from './iroh-gateway.ts';
@@ -22,7 +22,7 @@ const proxy: DelayProxy | undefined =
     : undefined;
 const iroh: IrohGateway | undefined = options.iroh && (await startIroh(options.iroh));
 
-/** The binding is loaded only where it is needed: it is large, and starts threads. */
+/** The binding is loaded only when needed: it is large and starts threads. */
 async function startIroh(wanted: NonNullable<EmbeddedOptions['iroh']>): Promise<IrohGateway> {
   const { startIrohGateway } = await import('./iroh-gateway.ts');
   const { allowedKeys, ...rest } = wanted;
@@ -79,7 +79,7 @@ let stopping = false;
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
-  // An abandoned peer must not keep the process.
+  // A peer that never ends must not keep the process running.
   setTimeout(() => process.exit(1), 5000).unref();
   await Promise.all([proxy?.stop(), tls?.stop(), iroh?.stop()]);
   await server?.stop();

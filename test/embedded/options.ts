@@ -1,15 +1,15 @@
-// What the embedded process can be asked for, and what it tells: JSON on its command line and on its standard streams.
+// Options, commands and messages of the embedded process: JSON on its command line and its standard streams.
 import type { EmbeddedServerOptions, EmbeddedServerStats } from './server.ts';
 
 export interface EmbeddedOptions {
-  /** Absent: no server is started, and gateways find nobody behind `socketPath`. */
+  /** Absent: no server is started, and gateways find no server at `socketPath`. */
   readonly server?: Omit<EmbeddedServerOptions, 'socketPath'>;
   readonly socketPath: string;
   readonly tls?: {
     readonly listen?: { readonly host: string; readonly port: number };
     readonly compression: 'zstd' | 'none';
     readonly forgiving?: boolean;
-    /** ms of round trip that a proxy in front of the gateway pretends; default: no proxy. */
+    /** Round trip that a proxy in front of the gateway simulates, ms; default: no proxy. */
     readonly roundTripMs?: number;
   };
   readonly iroh?: {
@@ -40,14 +40,14 @@ export interface EmbeddedAddresses {
   };
 }
 
-/** What the process can be told while it runs; each is a line `{id, do, ...}` on stdin, answered by a line `{id, value | error}`. */
+/** Commands while it runs. Each is a line `{id, do, ...}` on stdin, answered by a line `{id, value | error}`. */
 export type EmbeddedCommand =
   | { readonly do: 'status' }
   | { readonly do: 'hold' }
   | { readonly do: 'release' }
   | { readonly do: 'drop-all' }
   | { readonly do: 'stop-server' }
-  /** Ends the server if there is one and starts another on the same path. */
+  /** Ends the server if there is one, and starts another on the same path. */
   | { readonly do: 'start-server'; readonly server: Omit<EmbeddedServerOptions, 'socketPath'> }
   | { readonly do: 'set-capabilities'; readonly capabilities: readonly string[] | null }
   | { readonly do: 'set-compression'; readonly mode: 'zstd' | 'none' }
@@ -56,7 +56,7 @@ export type EmbeddedCommand =
   | { readonly do: 'restore' };
 
 export interface EmbeddedStatus {
-  /** Connections that the server holds now, those that a gateway lost included. */
+  /** Connections that the server holds now, including those that a gateway lost. */
   readonly connections: number;
   readonly server: EmbeddedServerStats | null;
   readonly tls: { readonly accepted: number; readonly truncated: number; readonly resumed: number } | null;

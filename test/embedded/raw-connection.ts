@@ -1,4 +1,4 @@
-// What a connection of the embedded server does after its client asked for raw bytes (traffic.ts).
+// The connection of the embedded server after its client requested raw bytes (traffic.ts).
 import type { FrameSocket } from './frame-socket.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { PatternCheck, patternPieces, type RawMode, type SinkReport } from './traffic.ts';
@@ -23,7 +23,7 @@ export function rawConnection(
       };
     case 'source': {
       void source(mode.bytes, socket, writer);
-      // Half-close: the client's end does not cut the answer short.
+      // Half-close: the client's end does not cut off the answer.
       return { onChunk: () => socket.next(), onEnd: () => undefined };
     }
     case 'sink': {

@@ -1,4 +1,4 @@
-// The rules of a real server that no captured conversation shows: connections, time limits, unread bytes; and what only tests ask for.
+// Rules of a real server that no captured conversation shows (connections, time limits, unread bytes), and options for tests only.
 import { once } from 'node:events';
 import t from 'tap';
 import { defaultContract, encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';

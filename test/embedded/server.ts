@@ -1,40 +1,41 @@
-// The embedded bmux server: behaves on its socket as the real ones of both generations do (docs/bmux-protocol.md, "Across epochs" and "Connection limit"), and its services echo.
+// The embedded bmux server. It behaves on its socket like the real ones of both epochs (docs/bmux-protocol.md, "Across epochs" and "Connection
+// limit"), and its services echo.
 import { rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { defaultContract, type Request } from '../../daemon/bmux-ipc/ipc.ts';
 import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import { Connection, type ConnectionHost, type HelloSeen } from './connection.ts';
 
-/** Connections that a v4 server takes at once (docs/bmux-protocol.md, "Connection limit"). */
+/** Maximum number of connections of a v4 server (docs/bmux-protocol.md, "Connection limit"). */
 const MAX_CONNECTIONS = 64;
-/** ms a v4 server waits for a client to take a frame. */
+/** How long a v4 server waits for a client to take a frame, ms. */
 const WRITE_LIMIT_MS = 5000;
 
 export interface EmbeddedServerOptions {
   readonly socketPath: string;
-  /** `both`: each connection speaks the epoch of its first frame. No real server does. */
+  /** `both`: each connection uses the epoch of its first frame, unlike real servers. */
   readonly epoch: Epoch | 'both';
-  /** The server's own principal; default: each client's own, so that it is the owner. */
+  /** The server's own principal; default: that of each client, which is then the owner. */
   readonly principalId?: string;
   /** Default 64, and no limit for epoch 3. */
   readonly connections?: number;
   /** Default 5000. */
   readonly handshakeTimeoutMs?: number;
-  /** ms a frame may take to a client that does not read; default 5000, and no limit for epoch 3. */
+  /** Time limit for a frame to a client that does not read, ms; default 5000, and no limit for epoch 3. */
   readonly writeLimitMs?: number;
-  /** Capabilities of the server; default: those of a current one. */
+  /** Capabilities of the server; default: those of a current server. */
   readonly capabilities?: readonly string[];
 }
 
 export interface EmbeddedServerStats {
   readonly accepted: number;
-  /** Dropped because all connections were taken. */
+  /** Connections that were refused at the connection limit. */
   readonly refused: number;
-  /** Closed because the client did not read. */
+  /** Connections that were closed because the client did not read. */
   readonly stalled: number;
   readonly hellos: number;
   readonly lastHello: HelloSeen | undefined;
-  /** Requests so far by type, the Hello included. */
+  /** Number of requests by type, including the Hello. */
   readonly requests: Readonly<Partial<Record<Request['type'], number>>>;
   /** Bytes of connections that have ended. */
   readonly bytesRead: number;
@@ -53,7 +54,7 @@ export class EmbeddedServer {
   #gate: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
   #stopped: Promise<void> | undefined;
 
-  /** Listens when the promise resolves; a socket file that is already there is removed first, as the real one does. */
+  /** Listens when the promise resolves. Removes an existing socket file first, as the real one does. */
   static async start(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
     const server = new EmbeddedServer(options);
     rmSync(options.socketPath, { force: true });
@@ -79,7 +80,7 @@ export class EmbeddedServer {
     });
   }
 
-  /** Live connections: what counts against the connections. */
+  /** Number of live connections, which count towards the limit. */
   connections(): number {
     return this.#connections.size;
   }
@@ -88,7 +89,7 @@ export class EmbeddedServer {
     return { ...this.#counts, lastHello: this.#lastHello, requests: { ...this.#requests } };
   }
 
-  /** Answers nothing until `release`; what comes meanwhile waits. */
+  /** Sends no answer until `release`; requests in the meantime wait. */
   hold(): void {
     if (this.#gate !== undefined) return;
     let open: () => void = () => undefined;
@@ -101,17 +102,17 @@ export class EmbeddedServer {
     this.#gate = undefined;
   }
 
-  /** From the next Hello on; undefined: those of a current server. */
+  /** Applies from the next Hello on; undefined: those of a current server. */
   setCapabilities(capabilities: readonly string[] | undefined): void {
     this.#capabilities = capabilities;
   }
 
-  /** Ends every connection at once; the server goes on. */
+  /** Ends every connection at once; the server keeps running. */
   dropAll(): void {
     for (const connection of this.#connections) connection.destroy();
   }
 
-  /** Ends every connection and removes the socket. Twice is safe. */
+  /** Ends every connection and removes the socket. Calling twice is safe. */
   stop(): Promise<void> {
     this.#stopped ??= new Promise<void>((resolve) => {
       this.#server.close(() => resolve());

@@ -1,4 +1,4 @@
-// SSH auth on the host's side: lets in who proves a listed key, drops everybody else as the real host does.
+// The host's side of SSH auth accepts a client that proves a listed key, and drops all others like the real host.
 import { createHash, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -51,16 +51,16 @@ function proofOf(key: Key, challenge: Buffer): string {
 
 interface Attempt {
   readonly version?: number;
-  /** The key that is named, and the one that signs. */
+  /** The named key, and the key that signs. */
   readonly key: Key;
   readonly signer?: Key;
 }
 
-/** The host's list, and its verdict: the result line, or how the connection closed. */
+/** The host's list, and its result: the result line, or how the connection closed. */
 async function authenticate(
   connection: Connection,
   attempt: Attempt,
-): Promise<{ allowed: unknown; verdict: string }> {
+): Promise<{ allowed: unknown; result: string }> {
   const { send, recv } = await connection.openBi();
   let held = '';
   const line = async (): Promise<Record<string, unknown>> => {
@@ -82,19 +82,19 @@ async function authenticate(
       type: 'proof',
       proof: { fingerprint: keyFingerprint(key), public_key_openssh: key, signature_pem: signature },
     });
-    const verdict = JSON.stringify(await line());
+    const result = JSON.stringify(await line());
     await send.finish();
-    return { allowed, verdict };
+    return { allowed, result };
   } catch {
-    return { allowed, verdict: (await connection.closed()).split('\n')[0] ?? '' };
+    return { allowed, result: (await connection.closed()).split('\n')[0] ?? '' };
   }
 }
 
 async function access(t: Test, address: Address, key: Key): Promise<void> {
   const good = await dial(t, address);
-  const { allowed, verdict } = await authenticate(good, { key });
+  const { allowed, result } = await authenticate(good, { key });
   t.strictSame(allowed, [keyFingerprint(key.line)], 'the list of the host');
-  t.equal(verdict, '{"type":"result","ok":true,"error":null}');
+  t.equal(result, '{"type":"result","ok":true,"error":null}');
   await new TestClient(await open(good)).hello();
   t.pass('IPC after the proof');
   const attempts = {
@@ -102,10 +102,10 @@ async function access(t: Test, address: Address, key: Key): Promise<void> {
     'a wrong signature': { key, signer: newKey() },
     'a wrong version': { key, version: 2 },
   };
-  // The host says why and closes at once: which of the two comes first is a race that the real one does not decide either.
+  // The host sends a reason and closes at once. As with the real host, either can arrive first.
   for (const [name, attempt] of Object.entries(attempts))
     t.match(
-      (await authenticate(await dial(t, address), attempt)).verdict,
+      (await authenticate(await dial(t, address), attempt)).result,
       /ApplicationClosed|closed by peer|"ok":false/,
       name,
     );

@@ -7,7 +7,7 @@ const MAX_LINE_BYTES = 64 * 1024;
 const PROTOCOL_VERSION = 1;
 
 export interface SshAccess {
-  /** Keys that may come in, as OpenSSH public key lines. */
+  /** Keys that are accepted, as OpenSSH public key lines. */
   readonly allowed: readonly { readonly publicKeyOpenssh: string }[];
 }
 
@@ -29,7 +29,7 @@ function record(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
-/** Fingerprint of the key that proved itself. Rejects for every refusal; the caller then drops the connection, as real hosts do. */
+/** Returns the fingerprint of the proven key. Rejects for every refusal; the caller then drops the connection, as real hosts do. */
 export async function authenticateClient(stream: Duplex, access: SshAccess): Promise<string> {
   const incoming = lines(stream);
   const receive = async (): Promise<Readonly<Record<string, unknown>>> => {
@@ -50,11 +50,11 @@ export async function authenticateClient(stream: Duplex, access: SshAccess): Pro
   const { fingerprint, public_key_openssh: line, signature_pem: pem } = record(message['proof']);
   if (message['type'] !== 'proof' || typeof line !== 'string' || typeof pem !== 'string')
     throw new Error('no proof');
-  const proven = keyFingerprint(line);
-  if (fingerprint !== proven) throw new Error('the fingerprint is not that of the key');
-  if (!allowed.includes(proven)) throw new Error('SSH key fingerprint is not authorized');
+  const accepted = keyFingerprint(line);
+  if (fingerprint !== accepted) throw new Error('the fingerprint is not that of the key');
+  if (!allowed.includes(accepted)) throw new Error('SSH key fingerprint is not authorized');
   if (!verifySshSignature(line, pem, challenge)) throw new Error('the signature is not valid');
   send({ type: 'result', ok: true, error: null });
   stream.end();
-  return proven;
+  return accepted;
 }

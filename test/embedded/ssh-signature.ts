@@ -4,7 +4,7 @@ import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto
 const NAMESPACE = 'git-sshripped-access-v1';
 const MAGIC = Buffer.from('SSHSIG');
 
-/** Strings of SSH's wire format, one after the other. Throws on truncated input. */
+/** Reads consecutive strings in SSH's wire format. Throws on truncated input. */
 class SshReader {
   readonly #bytes: Buffer;
   #at: number;
@@ -51,7 +51,7 @@ function parseLine(line: string): OpensshKey {
   return { type, body };
 }
 
-/** The fingerprint of the auth stream: base64url of SHA-256 over `type:body`; the comment does not count. */
+/** The fingerprint of the auth stream: base64url of SHA-256 over `type:body`, without the comment. */
 export function keyFingerprint(publicKeyOpenssh: string): string {
   const { type, body } = parseLine(publicKeyOpenssh);
   return createHash('sha256').update(`${type}:${body}`).digest('base64url');
@@ -74,14 +74,14 @@ function publicKey(blob: Buffer): { readonly type: string; readonly key: KeyObje
   throw new Error(`keys of type ${type} are not taken`);
 }
 
-/** Hash of the signature by its algorithm's name; SHA-1 RSA is not taken. */
+/** Hash for the signature algorithm; RSA with SHA-1 is not accepted. */
 const ALGORITHMS: Readonly<Record<string, { readonly keyType: string; readonly hash: string | null }>> = {
   'ssh-ed25519': { keyType: 'ssh-ed25519', hash: null },
   'rsa-sha2-256': { keyType: 'ssh-rsa', hash: 'sha256' },
   'rsa-sha2-512': { keyType: 'ssh-rsa', hash: 'sha512' },
 };
 
-/** True when `signaturePem` is an SSHSIG by this key over `message`. Throws for what is no SSHSIG at all. */
+/** True when `signaturePem` is an SSHSIG by this key over `message`. Throws when it is no SSHSIG at all. */
 export function verifySshSignature(
   publicKeyOpenssh: string,
   signaturePem: string,

@@ -1,4 +1,4 @@
-// An embedded server in a folder of its own, ended with its test, and sockets to it.
+// Starts an embedded server in its own folder, opens sockets to it, and ends it with the test.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';

@@ -1,10 +1,10 @@
-// A TCP connection as a plain stream under a TLS socket. Over a real socket Node shows a FIN without close_notify just like a proper
-// end; here the FIN is held back until everything before it is decrypted, so that the two can be told apart.
+// A TCP connection as a plain stream under a TLS socket. Over a real socket, Node reports a FIN without close_notify as a proper end. Here the
+// FIN is held back until everything before it is decrypted, so that the two can be distinguished.
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 
-/** ms between two looks while a slow consumer still has decrypted bytes to take. */
+/** Interval of the check whether a slow consumer has taken all decrypted bytes, ms. */
 const LOOK_MS = 5;
 
 export class TcpWire extends Duplex {
@@ -27,7 +27,7 @@ export class TcpWire extends Duplex {
     tcp.on('close', () => this.destroy());
   }
 
-  /** Calls `truncated` when the peer's FIN comes and `socket`, the TLS over this wire, has seen no close_notify before it. */
+  /** Calls `truncated` when the peer's FIN arrives and `socket`, the TLS over this wire, has seen no close_notify before it. */
   watch(socket: TLSSocket, truncated: () => void): void {
     const look = (): void => {
       if (this.destroyed || socket.destroyed || socket.readableEnded) {
@@ -35,7 +35,7 @@ export class TcpWire extends Duplex {
       } else if (this.readableLength > 0 || socket.readableLength > 0) {
         setTimeout(look, LOOK_MS).unref();
       } else {
-        // One more turn: `end` follows the last byte in a turn of its own.
+        // One more turn, because `end` is emitted in the turn after the last byte.
         setImmediate(() => {
           if (socket.readableEnded) this.push(null);
           else if (socket.readableLength > 0) look();

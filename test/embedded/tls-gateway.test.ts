@@ -1,4 +1,4 @@
-// The TLS gateway behaves as the real one does, its flaws included; where the real one is here, both are asked the same.
+// The embedded TLS gateway behaves like the real one, including its flaws. Where the real one is installed, both run the same tests.
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -43,7 +43,7 @@ interface Address {
 
 const addressOf = (gateway: TlsGateway): Address => ({ ...gateway, ca: gateway.certificate.certPem });
 
-/** The certificate is its own trust anchor. The TCP socket is ours, so that it can be cut without a close_notify. */
+/** The certificate is its own trust anchor. The test owns the TCP socket, so that it can cut it without a close_notify. */
 async function dial(t: Test, address: Address, options: ConnectionOptions = {}): Promise<Dialled> {
   const tcp = connectTcp({ host: address.host, port: address.port, allowHalfOpen: true });
   t.teardown(() => tcp.destroy());
@@ -68,8 +68,8 @@ t.test('bytes are exact both ways, in both modes, and half-close holds', async (
     t.strictSame(await (await greet()).sink(size), { count: size, badAt: null }, compression);
     const client = await greet();
     await client.raw({ type: 'echo' });
-    client.stream.end('the last words');
-    t.equal((await client.ended()).toString(), 'the last words', 'an answer after our end');
+    client.stream.end('the final bytes');
+    t.equal((await client.ended()).toString(), 'the final bytes', 'an answer after our end');
     await real.waitFor('every place to be free', () => server.connections() === 0 && gateway.streams() === 0);
     t.equal(gateway.stats().truncated, 0);
   }
@@ -102,11 +102,11 @@ t.test('a stream without a server behind the gateway ends after the handshake', 
   await real.waitFor('the stream to be gone', () => gateway.streams() === 0);
 });
 
-/** The same questions for the embedded gateway and for the real one. `held`: connections at the server. */
+/** The same tests for the embedded gateway and the real one. `held`: connections at the server. */
 async function flaws(t: Test, address: Address, held: () => number | Promise<number>): Promise<void> {
   const heldBecomes = (count: number): Promise<void> =>
     real.waitFor(`${count} connections at the server`, async () => (await held()) === count);
-  // A gateway that has just started may have looked whether its server is there.
+  // A gateway that has just started may have checked whether its server exists.
   await heldBecomes(0);
   const ping = encodeRequestFrame(3, 2n, { type: 'ping' });
   const helloV3 = encodeRequestFrame(3, 1n, {

@@ -1,5 +1,5 @@
-// A TLS gateway as `bmux server gateway` is one: TLS 1.2 and 1.3, no ALPN, one connection to the server's socket per TLS connection.
-// By default it loses the server connection of a client that ends without close_notify, as the real one does, so that tests notice.
+// A TLS gateway like `bmux server gateway`: TLS 1.2 and 1.3, no ALPN, one connection to the server's socket per TLS connection. By default a
+// client that ends without close_notify leaves its server connection open, as in the real one, so that tests notice.
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { createSecureContext, TLSSocket } from 'node:tls';
 import type { Duplex } from 'node:stream';
@@ -15,7 +15,7 @@ export interface TlsGatewayOptions {
   readonly compression: 'zstd' | 'none';
   /** Default: a new one for localhost, 127.0.0.1 and ::1. */
   readonly certificate?: Certificate;
-  /** Ends the server connection of a client that leaves without close_notify. No real gateway does. Default false. */
+  /** Ends the server connection of a client that ends without close_notify, unlike real gateways. Default false. */
   readonly forgiving?: boolean;
 }
 
@@ -23,11 +23,11 @@ export interface TlsGateway {
   readonly host: string;
   readonly port: number;
   readonly certificate: Certificate;
-  /** Streams whose server connection is open, lost ones included. */
+  /** Streams with an open server connection, including lost ones. */
   streams(): number;
-  /** Handshakes that succeeded so far, and those of them that ended without close_notify. */
+  /** Number of successful handshakes, and of those connections that ended without close_notify. */
   stats(): { readonly accepted: number; readonly truncated: number; readonly resumed: number };
-  /** For streams from now on: a real gateway reads its config again for every stream. */
+  /** Applies to new streams: a real gateway reads its config again for every stream. */
   setCompression(mode: 'zstd' | 'none'): void;
   stop(): Promise<void>;
 }

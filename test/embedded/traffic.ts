@@ -1,29 +1,29 @@
-// Bytes whose place in the stream can be read off them, so that a test sees loss, doubling and disorder at any rate.
+// Numbered bytes whose position in the stream can be read from them. So a test finds lost, repeated and reordered bytes at any rate.
 
 const WORDS = 16 * 1024;
 
-/** The pattern from byte `offset` on, `length` bytes: little-endian u32 words that count up, scattered so that they do not compress away. */
+/** The pattern from byte `offset` on, `length` bytes: little-endian u32 counters, scrambled so that they do not compress. */
 export function pattern(offset: number, length: number): Buffer {
   const first = Math.floor(offset / 4);
   const count = Math.ceil((offset + length) / 4) - first;
-  // A typed array is an order of magnitude faster than writeUInt32LE; every platform that we run on is little-endian.
+  // A typed array is ten times faster than writeUInt32LE; all supported platforms are little-endian.
   const words = new Uint32Array(count);
   for (let i = 0; i < count; i += 1) words[i] = Math.imul(first + i, 0x9e3779b1);
   const bytes = Buffer.from(words.buffer);
   return bytes.subarray(offset - first * 4, offset - first * 4 + length);
 }
 
-/** The pattern in pieces of up to 64 KiB. */
+/** The pattern in pieces of at most 64 KiB. */
 export function* patternPieces(total: number): Generator<Buffer> {
   for (let at = 0; at < total; at += WORDS * 4) yield pattern(at, Math.min(WORDS * 4, total - at));
 }
 
-/** Compares what arrives with the pattern. */
+/** Compares received bytes with the pattern. */
 export class PatternCheck {
   #count = 0;
   #badAt: number | undefined;
 
-  /** Bytes so far. */
+  /** Number of bytes so far. */
   get count(): number {
     return this.#count;
   }
@@ -41,9 +41,9 @@ export class PatternCheck {
 }
 
 /**
- * What a client may ask for in an InvokeService whose body begins with `RAW_MAGIC`; the connection carries no frames after the
- * answer. `echo`: everything comes back, and the end too. `source N`: N bytes of the pattern, then the end. `sink`: takes the
- * pattern until the client's end, then answers a line of JSON (SinkReport) and ends.
+ * Requests in an InvokeService whose body begins with `RAW_MAGIC`; the connection carries no frames after the answer. `echo`: returns all
+ * bytes, and the end too. `source N`: N bytes of the pattern, then the end. `sink`: reads the pattern until the client's end, then answers a
+ * line of JSON (SinkReport) and ends.
  */
 export type RawMode =
   { readonly type: 'echo' } | { readonly type: 'source'; readonly bytes: number } | { readonly type: 'sink' };
@@ -61,7 +61,7 @@ export function encodeRawMode(mode: RawMode): Buffer {
   return Buffer.concat([RAW_MAGIC, Buffer.from(words)]);
 }
 
-/** Undefined: not one of these, so an ordinary echo of the body. */
+/** Undefined for any other body, which is then echoed. */
 export function decodeRawMode(body: Uint8Array): RawMode | undefined {
   const bytes = Buffer.from(body);
   if (!bytes.subarray(0, RAW_MAGIC.length).equals(RAW_MAGIC)) return undefined;

@@ -1,4 +1,4 @@
-// The embedded server says on its socket what the real ones said: the captured conversations of both generations, byte for byte.
+// The embedded server sends the same bytes as the real ones: the captured conversations of both epochs, byte for byte.
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ interface Vectors {
   }[];
 }
 
-/** The v3 server of the vectors has a principal of its own. */
+/** The v3 server of the vectors has its own principal. */
 const V3_SERVER = 'a52bab46-f996-447a-8088-5e97076b2771';
 
 async function vectors(epoch: Epoch): Promise<Vectors> {
@@ -31,7 +31,7 @@ interface Played {
   readonly end: boolean;
 }
 
-/** Sends one write after the other and takes what comes until the end, or until as much is there as was expected. */
+/** Sends the writes in order, and reads until the end or until the expected number of bytes has arrived. */
 async function play(t: Test, socketPath: string, sent: readonly string[], expected: Played): Promise<Played> {
   const socket = open(t, socketPath);
   let received = '';
@@ -45,7 +45,7 @@ async function play(t: Test, socketPath: string, sent: readonly string[], expect
     `${expected.received.length / 2} bytes${expected.end ? ' and the end' : ''}`,
     () => received.length >= expected.received.length && (end || !expected.end),
   );
-  // What would be too much or an end too soon comes before the answer to one more request, or not at all.
+  // Any extra byte or early end arrives before the answer to one more request.
   if (!expected.end) {
     const before = received.length;
     const epoch = sent[0]?.slice(8, 10) === '03' ? 3 : 4;
@@ -57,7 +57,7 @@ async function play(t: Test, socketPath: string, sent: readonly string[], expect
   return { received, end };
 }
 
-/** The captured status of v3 tells of the snapshot file of that machine: only the rest of it is compared. */
+/** The captured v3 status contains the snapshot file of the capturing machine, so only the rest is compared. */
 function withoutSnapshot(received: string): unknown {
   const bytes = Buffer.from(received, 'hex');
   const status = bytes.subarray(4 + bytes.readUInt32LE(0));
@@ -119,7 +119,7 @@ t.test(
         play(t, real.socketPath, sent, { received, end }),
         play(t, embedded.socketPath, sent, { received, end }),
       ]);
-      // whoami and status name the server's own principal.
+      // whoami and status contain the server's own principal.
       if (name === 'hello-then-whoami' || name === 'hello-then-status')
         t.equal(ours.received.length, fromReal.received.length, name);
       else t.strictSame(ours, fromReal, name);

@@ -1,4 +1,4 @@
-// Finds the repository, so that built tests read the vectors that lie beside the sources.
+// Finds the repository, so that built tests can read the vectors beside the sources.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ function repositoryRoot(): string {
   return folder;
 }
 
-/** A file of test/vectors, parsed; the caller says what shape it has. */
+/** Parses a file of test/vectors; the caller states its shape. */
 export function vectors<T>(name: string): T {
   return JSON.parse(readFileSync(join(repositoryRoot(), 'test/vectors', name), 'utf8')) as T;
 }

@@ -1,4 +1,5 @@
-// The texts that scripts match on, word for word as bmux has them (docs/bmux-protocol.md, "Error texts"). The registry is compared with this list, not with itself.
+// The texts that scripts match, with bmux's exact words (docs/bmux-protocol.md, "Error texts"). The registry is compared with this list and
+// not with itself.
 import t from 'tap';
 import { fail, type Code, type Values } from '../../daemon/errors/fail.ts';
 

@@ -1,7 +1,7 @@
-// The failure that something ends with, as data: a test then matches its code and texts.
+// Returns the failure of an operation as data, so that a test can compare code and texts.
 import { Failure, type FailureData } from '../../daemon/base/failure.ts';
 
-/** What `work` fails with. Throws when it succeeds, or fails with anything but a Failure of ours. */
+/** Returns the failure of `work`. Throws when it succeeds, or when its error is no Failure. */
 export async function failureOf(work: () => unknown): Promise<FailureData> {
   let result: unknown;
   try {

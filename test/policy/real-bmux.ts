@@ -1,4 +1,4 @@
-// Finds the real bmux and runs it in folders of its own, to compare our texts and files with its.
+// Finds the real bmux and runs it in its own folders, to compare its texts and files with ours.
 import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
@@ -12,14 +12,14 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Path of the real bmux, or undefined where there is none. */
+/** Path of the real bmux, or undefined when it is not installed. */
 export function findBmux(): string | undefined {
   const beside = resolve(import.meta.dirname, '../../../../shared/real/bmux');
   const onPath = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, 'bmux'));
   return [beside, ...onPath].find(isExecutable);
 }
 
-/** The variables that keep a bmux within `dir`. */
+/** The variables that confine a bmux to `dir`. */
 export function enclosed(dir: string): Record<string, string> {
   return {
     HOME: dir,
@@ -31,7 +31,7 @@ export function enclosed(dir: string): Record<string, string> {
   };
 }
 
-/** Runs one command to its end, at most 30 s. `stderr` is without the INFO lines. */
+/** Runs one command to its end, at most 30 s. `stderr` does not include INFO lines. */
 export function runBmux(
   bmux: string,
   args: readonly string[],

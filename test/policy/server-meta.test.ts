@@ -1,4 +1,4 @@
-// Tests daemon/policy/server-meta.ts, meta-format.ts and build-id.ts: the file to the byte, strictly read, never half written.
+// Tests daemon/policy/server-meta.ts, meta-format.ts and build-id.ts: exact bytes, strict reading, atomic writing.
 import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -247,7 +247,7 @@ t.test('build id', async (t) => {
   ];
   for (const [mtime, id] of rows) {
     if (mtime >= 0) await utimes(path, 0, mtime);
-    // Node's utimes takes a time before the epoch for now; only GNU touch knows such times.
+    // Node's utimes replaces a time before the epoch by now; only GNU touch can set one.
     else if (process.platform === 'linux') execFileSync('touch', ['-d', `@${String(mtime)}`, path]);
     else continue;
     t.equal(await buildIdOf(path), id);

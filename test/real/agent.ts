@@ -1,4 +1,4 @@
-// A real ssh-agent with throw-away keys.
+// A real ssh-agent with temporary keys.
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,17 +11,17 @@ export interface RealAgent {
   /** Use it as SSH_AUTH_SOCK. */
   readonly socket: string;
   readonly folder: string;
-  /** Makes a key and loads it; gives its public key line. */
+  /** Makes a key and loads it; returns its public key line. */
   addKey(type: 'ed25519' | 'rsa' | 'ecdsa', comment: string): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Whether ssh-agent, ssh-add and ssh-keygen are on this machine. */
+/** Whether ssh-agent, ssh-add and ssh-keygen are installed. */
 export function hasSshAgent(): boolean {
   return ['ssh-agent', 'ssh-add', 'ssh-keygen'].every((name) => onPath(name) !== undefined);
 }
 
-/** Starts an agent of the test's own. */
+/** Starts an agent for one test. */
 export async function startAgent(): Promise<RealAgent> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-agent-'));
   const socket = join(folder, 'agent.sock');

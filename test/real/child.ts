@@ -1,4 +1,4 @@
-// A program that a test starts: announces readiness, is ended gracefully, and never outlives the test process.
+// A program that a test starts: detects readiness, ends gracefully, and never outlives the test process.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -8,11 +8,11 @@ import { constants } from 'node:os';
 export interface ChildSpec {
   readonly command: string;
   readonly args: readonly string[];
-  /** The whole environment: nothing of the test's own leaks in. */
+  /** The whole environment: nothing of the test's own environment is passed on. */
   readonly env: Readonly<Record<string, string>>;
-  /** Asked about every 20 ms and after each output, with all output so far; true when the program is ready. */
+  /** Called about every 20 ms and after each output, with all output so far; true when the program is ready. */
   readonly ready: (output: string) => boolean | Promise<boolean>;
-  /** Default 20 s. */
+  /** Time limit for readiness; default 20 s. */
   readonly readyMs?: number;
 }
 
@@ -21,15 +21,15 @@ export interface Child {
   /** stdout and stderr so far, the last 256 KiB. */
   output(): string;
   exited(): boolean;
-  /** Sends `signal` (none: just waits), waits up to `ms`, then SIGKILL. Safe to call twice. */
+  /** Sends `signal` (none: only waits), waits up to `ms`, then sends SIGKILL. Calling twice is safe. */
   stop(signal?: NodeJS.Signals | 'none', ms?: number): Promise<void>;
 }
 
 const OUTPUT_MAX = 262_144;
-/** What ends a test process from outside: a runner's time limit, a terminal. */
+/** Signals that end a test process from outside: from a runner's time limit or a terminal. */
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
-/** Waits until `condition` holds; rejects after `ms` with `what` was awaited. */
+/** Waits until `condition` holds; rejects after `ms` with an error that names `what`. */
 export async function waitFor(
   what: string,
   condition: () => boolean | Promise<boolean>,
@@ -44,7 +44,7 @@ export async function waitFor(
 
 /** True while there is a process with this id. */
 export function isAlive(pid: number): boolean {
-  // 0 is this test's own group, which is there, and which no test wants to end.
+  // 0 is this test's own process group, which exists and which no test wants to end.
   if (pid <= 0) throw new Error(`${String(pid)} is no process`);
   try {
     process.kill(pid, 0);
@@ -54,7 +54,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** SIGSTOP, and waits until it stands still: on a busy machine its threads run on, and answer, until the system comes to stop them. */
+/** Sends SIGSTOP and waits until it has taken effect: on a busy machine the threads keep running, and answering, for a while. */
 export async function halt(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
   await waitFor(`process ${String(pid)} to stand still`, () => isHalted(pid));
@@ -69,7 +69,7 @@ function isHalted(pid: number): boolean {
       /\) T /.test(readFileSync(`${threads}/${thread}/stat`, 'utf8')),
     );
   } catch {
-    // A thread that has just ended.
+    // The thread has just ended.
     return false;
   }
 }
@@ -87,12 +87,12 @@ export async function startChild(spec: ChildSpec): Promise<Child> {
   };
   child.stdout?.on('data', collect);
   child.stderr?.on('data', collect);
-  // A test that dies must not leave its programs behind; only this very child is killed.
+  // A test that dies must not leave its programs running; only this child is killed.
   const onExit = (): void => {
     child.kill('SIGKILL');
   };
   const onSignal = (signal: NodeJS.Signals): void => {
-    // A signal alone runs no exit handlers: turn it into an exit.
+    // A signal alone runs no exit handlers, so it is turned into an exit.
     process.exit(128 + (constants.signals[signal] ?? 15));
   };
   process.once('exit', onExit);
@@ -133,7 +133,7 @@ export async function startChild(spec: ChildSpec): Promise<Child> {
   return { pid: child.pid ?? -1, output: () => output, exited: () => over, stop };
 }
 
-/** A TCP port of loopback that was free a moment ago. */
+/** Returns a TCP port of loopback that was free a moment ago. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

@@ -1,9 +1,9 @@
-// Finds the real programs: beside the repository, or on PATH. Tests skip visibly where they are not.
+// Finds the real programs, beside the repository or on PATH. Tests are reported as skipped when they are missing.
 import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The repository's root: the nearest folder above this file that holds a package.json. */
+/** The repository's root: the nearest folder above this file that contains a package.json. */
 export function repositoryRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) {

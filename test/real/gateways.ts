@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { freePort, startChild, type Child } from './child.ts';
 import { bmuxOrThrow, realEnv, run, type RealServer } from './server.ts';
 
-/** Whether the gateway compresses its streams: `zstd` is what a gateway does by default. */
+/** Whether the gateway compresses its streams; `zstd` is a gateway's default. */
 export interface GatewayOptions {
   readonly compression?: 'zstd' | 'none';
 }
@@ -13,13 +13,13 @@ export interface GatewayOptions {
 export interface TlsGateway {
   readonly host: '127.0.0.1';
   readonly port: number;
-  /** The self-signed certificate: names localhost, 127.0.0.1 and ::1. */
+  /** The self-signed certificate for localhost, 127.0.0.1 and ::1. */
   readonly caFile: string;
   readonly serverName: 'localhost';
   readonly pid: number;
   /** Ends it and starts it again, after `awayMs`, on the same port and with the same certificate. */
   restart(signal?: NodeJS.Signals, awayMs?: number): Promise<TlsGateway>;
-  /** SIGTERM. The server's connections that this gateway held come back. */
+  /** SIGTERM. The server's connections that this gateway held are freed. */
   stop(): Promise<void>;
 }
 
@@ -30,12 +30,12 @@ export interface IrohGateway {
   /** The URL that the gateway printed. */
   readonly url: string;
   readonly pid: number;
-  /** Ends it and starts it again, after `awayMs`: it has another endpoint id then. */
+  /** Ends it and starts it again after `awayMs`, with another endpoint id. */
   restart(signal?: NodeJS.Signals, awayMs?: number): Promise<IrohGateway>;
   stop(): Promise<void>;
 }
 
-/** Folders of a gateway's own, with the server's runtime dir: a gateway finds its server there. */
+/** A gateway's own folders, with the server's runtime dir: a gateway finds its server there. */
 async function gatewayEnv(server: RealServer, options: GatewayOptions): Promise<Record<string, string>> {
   const folder = await mkdtemp(join(server.folder, 'gateway-'));
   const env = await realEnv(folder);
@@ -76,7 +76,7 @@ async function runTlsGateway(env: Readonly<Record<string, string>>, port: number
   };
 }
 
-/** Also `sshAuth`: public key lines whose holders may connect; the gateway then demands SSH auth. */
+/** Also `sshAuth`: public key lines whose owners may connect; the gateway then requires SSH auth. */
 export interface IrohGatewayOptions extends GatewayOptions {
   readonly sshAuth?: readonly string[];
 }

@@ -1,4 +1,4 @@
-// The real programs as fixtures. Ask `realBmux()` / `realRelay()` first and skip visibly where they are missing:
+// The real programs as fixtures. Call `realBmux()` / `realRelay()` first, and skip the test when they are missing:
 //
 //   t.test('…', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
 //     const server = await startServer();
@@ -6,7 +6,7 @@
 //     const gateway = await startTlsGateway(server, { compression: 'none' });
 //     t.teardown(() => gateway.stop());
 //
-// Every start makes folders of its own, listens on loopback only, and returns addresses and `stop()`.
+// Every start makes its own folders, listens on loopback only, and returns addresses and `stop()`.
 export { freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
 export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
 export {

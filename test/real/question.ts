@@ -1,4 +1,4 @@
-// What the real CLI asks a server, learnt by listening once, so that the very same question can be asked by others.
+// Records the requests that the real CLI sends to a server, so that other clients can send exactly the same.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,10 +7,10 @@ import { encodeFrame, FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeRequest } from '../../daemon/bmux-ipc/ipc.ts';
 import { bmuxOrThrow, run, type RealServer } from './server.ts';
 
-/** Frames as they go over the wire, the Hello not among them. Each is sent when the one before was answered. */
+/** Frames as sent over the wire, without the Hello. Each is sent after the answer to the previous one. */
 export type Question = readonly Buffer[];
 
-/** Runs `bmux` with `args` through a relay that listens. Of several connections the last one's requests count. */
+/** Runs `bmux` with `args` through a recording relay. When it opens several connections, the requests of the last one are returned. */
 export async function learn(
   server: Pick<RealServer, 'env' | 'socketPath'>,
   args: readonly string[],

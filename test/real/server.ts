@@ -1,4 +1,4 @@
-// A real bmux server in folders of its own, and how many of its 64 connections are taken.
+// A real bmux server in its own folders, and the number of its 64 connections in use.
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -7,34 +7,34 @@ import { join } from 'node:path';
 import { startChild, waitFor } from './child.ts';
 import { onPath, realBmux } from './find.ts';
 
-/** What one command printed, and how it ended. */
+/** Output and exit status of one command. */
 export interface Ran {
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A running server. Everything it writes lies in `folder`, which `stop()` removes. */
+/** A running server. Everything it writes is in `folder`, which `stop()` removes. */
 export interface RealServer {
   readonly folder: string;
   /** Environment of a client of this server: BMUX_* folders, HOME, PATH, TMPDIR. */
   readonly env: Readonly<Record<string, string>>;
   readonly socketPath: string;
   readonly pid: number;
-  /** Runs `bmux` with `env` (and `extra` over it), at most 20 s. */
+  /** Runs `bmux` with `env`, overridden by `extra`, at most 20 s. */
   bmux(args: readonly string[], extra?: Readonly<Record<string, string>>): Promise<Ran>;
-  /** `bmux server stop`, then waits for the process. Safe to call twice. */
+  /** Runs `bmux server stop`, then waits for the process. Calling twice is safe. */
   stop(): Promise<void>;
 }
 
-/** The path of bmux, or an error: ask `realBmux()` first and skip. */
+/** The path of bmux, or an error: call `realBmux()` first and skip. */
 export function bmuxOrThrow(): string {
   const path = realBmux();
   if (path === undefined) throw new Error('real bmux not found: skip this test');
   return path;
 }
 
-/** Makes the folders of one real program under `folder` and the environment that names them. */
+/** Makes the folders of one real program under `folder`, and the environment that names them. */
 export async function realEnv(folder: string): Promise<Record<string, string>> {
   const names = ['run', 'config', 'data', 'state', 'home', 'tmp'] as const;
   for (const name of names) await mkdir(join(folder, name), { recursive: true, mode: 0o700 });
@@ -49,7 +49,7 @@ export async function realEnv(folder: string): Promise<Record<string, string>> {
   };
 }
 
-/** Runs a program to its end, at most 20 s. */
+/** Runs a program until it exits, at most 20 s. */
 export function run(
   command: string,
   args: readonly string[],
@@ -100,20 +100,20 @@ export async function startServer(): Promise<RealServer> {
       await rm(folder, { recursive: true, force: true });
     },
   };
-  // The readiness probe above was a client too: its place must be free before a test counts.
+  // The readiness probe above was a client too: its connection must be closed before a test counts.
   if (canCountConnections())
     await waitFor('the readiness probe to leave', async () => (await connectionsHeld(server)) === 0);
   return server;
 }
 
-/** Whether `connectionsHeld` works here: Linux with `ss`. */
+/** Whether `connectionsHeld` works here: it needs Linux with `ss`. */
 export function canCountConnections(): boolean {
   return process.platform === 'linux' && onPath('ss') !== undefined;
 }
 
 /**
- * How many connections the server holds now, gateways' included. Its plugins sometimes hold one to their own server:
- * that one is left out, since it comes and goes by itself. Needs `ss` (see `canCountPlaces`).
+ * Returns how many connections the server holds now, including those of gateways. A connection of its plugins to their own server is not
+ * counted, because it comes and goes by itself. Needs `ss` (see `canCountConnections`).
  */
 export async function connectionsHeld(server: RealServer): Promise<number> {
   const { stdout } = await run('ss', ['-xnpH', 'state', 'established'], { PATH: process.env['PATH'] ?? '' });

@@ -1,4 +1,4 @@
-// Tests daemon/request and daemon/api/header.ts: what a header may hold, and what is said when it is wrong.
+// Tests daemon/request and daemon/api/header.ts: what a header may contain, and the errors for anything else.
 import t from 'tap';
 import { Failure } from '../../daemon/base/failure.ts';
 import { parseRequest } from '../../daemon/request/parse.ts';

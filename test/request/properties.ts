@@ -1,4 +1,4 @@
-// What must hold for every header there is. Each property takes the number of runs, so that longer runs can be made elsewhere.
+// Properties that must hold for every header. Each takes the number of runs, so that the soak can run them longer.
 import fc from 'fast-check';
 import { Failure } from '../../daemon/base/failure.ts';
 import { parseRequest } from '../../daemon/request/parse.ts';
@@ -8,7 +8,7 @@ import { ENV_WHITELIST, type StreamRequest } from '../../daemon/api/request.ts';
 const anyText = fc.string({ unit: 'binary', maxLength: 40 });
 const pathText = anyText.map((text) => text.replaceAll('\0', ''));
 
-/** Requests that are right in every field. */
+/** Requests with only valid fields. */
 const validRequest: fc.Arbitrary<StreamRequest> = fc.record(
   {
     target: anyText,
@@ -32,7 +32,7 @@ const validRequest: fc.Arbitrary<StreamRequest> = fc.record(
   { requiredKeys: [], noNullPrototype: true },
 );
 
-/** Whatever stands in the header, the answer is a request or a failure with a code of the request's own. */
+/** Any header gives a request or a failure with a code for requests. */
 export function anyHeaderGivesRequestOrFailure(runs: number): void {
   const mutated = fc
     .tuple(validRequest, fc.string({ maxLength: 12 }), fc.jsonValue({ maxDepth: 3 }))
@@ -55,7 +55,7 @@ export function anyHeaderGivesRequestOrFailure(runs: number): void {
   );
 }
 
-/** What a client writes is printable ASCII, and the daemon reads the same request from it. */
+/** A client writes printable ASCII, and the daemon reads the same request from it. */
 export function headerCarriesTheRequest(runs: number): void {
   fc.assert(
     fc.property(validRequest, (request) => {
@@ -67,7 +67,7 @@ export function headerCarriesTheRequest(runs: number): void {
   );
 }
 
-/** Fields and variables in one order: JSON objects have none. */
+/** Sorts fields and variables, because JSON objects have no order. */
 function sorted(request: StreamRequest): unknown {
   const byName = (value: object): object =>
     Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -1,4 +1,4 @@
-// The agent for launchd: well-formed, and it leaves the engines alone.
+// The launchd agent is a valid property list, and does not stop the engines.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 

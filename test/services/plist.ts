@@ -1,9 +1,9 @@
-// Reads a property list strictly enough to notice what launchd would refuse: elements that do not match, text where none may be, `--`
-// inside a comment. No more of XML than such a file uses.
+// Parses a property list strictly enough to notice what launchd would refuse: mismatched elements, misplaced text, `--` inside a comment. It
+// supports only the XML that such a file uses.
 
 export type Value = string | number | boolean | readonly Value[] | { readonly [key: string]: Value };
 
-/** The value of a property list. Throws with the place where it is not well-formed. */
+/** Returns the value of a property list. Throws with the position of the first error. */
 export function parsePlist(text: string): Value {
   const tokens = tokensOf(text);
   expect(tokens, '<plist version="1.0">');

@@ -1,4 +1,4 @@
-// Renders a service file as its own header tells the installer to, into a folder of the test.
+// Renders a service file into a folder of the test, by the instructions in the file's own header.
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 
 const ROOT = new URL('../../../', import.meta.url);
 
-/** A folder under the temp dir that goes with the test. */
+/** A folder under the temp dir that is removed after the test. */
 export function temporaryFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'bmuxd-service-'));
   t.teardown(() => {

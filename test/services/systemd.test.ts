@@ -1,4 +1,4 @@
-// The units for systemd: they say nothing that systemd does not understand, and nothing that would harm the engines.
+// The systemd units contain only valid settings, and none that would harm the engines.
 import { spawnSync } from 'node:child_process';
 
 import t from 'tap';
@@ -20,7 +20,7 @@ t.test('systemd has nothing to say about the rendered units', { skip: absent }, 
   );
   const { status, stderr, error } = spawnSync('systemd-analyze', ['verify', '--user', ...units], {
     encoding: 'utf8',
-    // Of the real environment only what finds the program: with its HOME, other people's units would be read too.
+    // Only PATH of the real environment is passed on: with its HOME, systemd would also read other units.
     env: { PATH: process.env['PATH'], HOME: folder, XDG_RUNTIME_DIR: folder },
     timeout: 60_000,
   });

@@ -1,4 +1,4 @@
-// Gateways of this repository, each with a server of its own: where the real programs are not, and behind a relay.
+// Gateways of this repository, each with its own server: used where the real programs are missing, and behind a relay.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -64,7 +64,7 @@ export async function embeddedIroh(
   };
 }
 
-/** One that ends and comes back, with its end and its sites. */
+/** Launches an embedded process that can be restarted; adds its stop to `stops` and its count of connections to `held`. */
 async function launch(options: EmbeddedOptions, stops: (() => Promise<void>)[], held: Held[]) {
   let embedded = await launchEmbedded(options);
   stops.push(() => embedded.stop());

@@ -1,5 +1,5 @@
-// Five targets that are asked once a second each, in every way that there is, while gateways and control are ended and started again: no request
-// fails that a fresh connection would have answered (verdict.ts), the status tells the truth (rows.ts), and no site is lost.
+// Sends requests to five targets once a second, in every way there is, while gateways and control are ended and started again. No request
+// fails that would succeed on a fresh connection (result.ts), the status is right (rows.ts), and no connection of a server is lost.
 import { writeFile } from 'node:fs/promises';
 import { makeHome } from '../daemon/bmuxd.ts';
 import { targetSocketEnv } from '../target-sockets/target-socket.ts';
@@ -12,22 +12,22 @@ import { Rounds, type Site } from './rounds.ts';
 import { Steady } from './steady.ts';
 import { engineLogOf } from './result.ts';
 
-/** Control is started again so many times in a run: its processes must live long enough for their growth to be seen (growth.ts). */
+/** How often control is restarted in a run: its processes must live long enough for growth.ts to measure them. */
 const CONTROL_RESTARTS = 3;
-/** Rounds before the first time, also in a run of a few. */
+/** Rounds before the first restart, also in a short run. */
 const FIRST_CONTROL = 3;
-/** Requests to a target from which on a run is worth a report. */
+/** Number of requests to a target from which a run is reported. */
 const REPORTED = 20;
 
 export interface Endurance {
-  /** So many rounds, a second each. Rejects with what should not have happened. */
+  /** Runs this many rounds of a second each. Rejects with the errors found. */
   run(rounds: number): Promise<void>;
   /** The processes of the daemon. */
   pids(): Promise<number[]>;
   stop(): Promise<void>;
 }
 
-/** `rounds`: of all runs together. */
+/** `rounds`: the total of all runs. */
 export async function startEndurance(rounds: number): Promise<Endurance> {
   const stops: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
@@ -38,14 +38,14 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
     stops.push(() => folders.remove());
     const far = await startFarGateways(folders.folder);
     stops.push(far.stop);
-    // The agent is the daemon's own too: a client of a target socket has no other.
+    // The daemon gets the agent too, because a client of a target socket has no other.
     const home = { ...folders, env: { ...folders.env, ...far.env } };
     await writeFile(
       home.env['BMUXD_CONFIG'] ?? '',
       `iroh.relays = ${far.relays}\nengine.drain_grace = 0.1\n`,
     );
     let written: Promise<void> = Promise.resolve();
-    /** One after the other: two gateways may come back in the same moment. */
+    /** Writes one after the other, because two gateways may return at the same moment. */
     const configure = (): Promise<void> => {
       const write = (): Promise<void> => home.configure('bmux.toml', configOf(far.gateways));
       written = written.then(write, write);
@@ -56,7 +56,7 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
     let isWell = true;
     stops.push(async () => {
       await control.stop();
-      // What went wrong before is what is to be read.
+      // After an earlier error, only that error is reported.
       if (isWell)
         await waitFor(
           'every place to be free after bmuxd has stopped',
@@ -105,7 +105,7 @@ function report(sites: readonly Site[]): void {
   }
 }
 
-/** bmux.toml for the gateways as they are now. */
+/** bmux.toml for the current gateways. */
 function configOf(gateways: readonly FarGateway[]): string {
   const parts = gateways.map(({ config }) => config());
   const of = (table: string): string =>

@@ -1,4 +1,4 @@
-// Five targets whose gateways can be started again: the real ones where the real programs are, embedded ones elsewhere.
+// Five targets whose gateways can be started again: real ones where the real programs are installed, else embedded ones.
 import {
   canCountConnections,
   hasSshAgent,
@@ -19,14 +19,14 @@ export interface FarGateways {
   readonly gateways: readonly FarGateway[];
   /** For bmuxd.toml. */
   readonly relays: string;
-  /** For callers: the agent. */
+  /** Environment for callers: the agent. */
   readonly env: Readonly<Record<string, string>>;
-  /** Connections that the servers hold now; undefined where nobody can tell. */
+  /** Connections that the servers hold now; undefined where they cannot be counted. */
   readonly held: () => Promise<number | undefined>;
   readonly stop: () => Promise<void>;
 }
 
-/** Starts them all; `folder` takes what they need. */
+/** Starts them all; `folder` is for their files. */
 export async function startFarGateways(folder: string): Promise<FarGateways> {
   const stops: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {

@@ -1,17 +1,17 @@
-// Whether a process grows while it does the same thing over and over.
+// Detects whether a process grows while it repeats the same work.
 import { readFile } from 'node:fs/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Bmuxd } from '../daemon/bmuxd.ts';
 
-/** A process grew: what was run, by how much. */
+/** Error: a process grew. It names the work and the growth. */
 export class MemoryGrew extends Error {
   override readonly name = 'memory_grew';
 }
 
-/** MB that a process may gain, whatever it weighs: heaps breathe. */
+/** MB that a process may grow, whatever its size, because heap sizes vary. */
 const SLACK_MB = 16;
-/** And the share of what it weighed. */
+/** Share of its size that it may grow in addition. */
 const SLACK = 0.1;
 
 setFlagsFromString('--expose-gc');
@@ -23,7 +23,7 @@ export async function pidsOf(bmuxd: Bmuxd): Promise<number[]> {
   return [pid, ...engines.map((engine) => engine.pid)];
 }
 
-/** Resident MB of a process; of this one after a collection. Of others undefined where there is no /proc. */
+/** Resident MB of a process; of this one after a garbage collection. Undefined for other processes where there is no /proc. */
 export async function residentMb(pid: number): Promise<number | undefined> {
   if (pid === process.pid) {
     collect();
@@ -38,7 +38,7 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 }
 
-/** Samples that were taken at even distances. What happens in the first quarter is warming up. */
+/** Samples at even intervals. The first quarter is treated as warm-up. */
 export class Growth {
   readonly #what: string;
   readonly #samples: number[] = [];
@@ -59,7 +59,7 @@ export class Growth {
     return { before: median(all.slice(quarter, 2 * quarter)), after: median(all.slice(-quarter)) };
   }
 
-  /** Throws MemoryGrew when the last quarter lies clearly above the second. A few samples say nothing. */
+  /** Throws MemoryGrew when the last quarter is clearly above the second. Too few samples never throw. */
   check(): void {
     if (this.#samples.length < 8) return;
     const { before, after } = this.ends();

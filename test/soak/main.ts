@@ -1,4 +1,4 @@
-// Entry point of `npm run soak`: every property for a long time. `--runs N` replaces the counts, `--only NAME[,NAME]` picks (a prefix will do).
+// Entry point of `npm run soak`: runs every property for a long time. `--runs N` replaces the counts, `--only NAME[,NAME]` selects by prefix.
 import { parseArgs } from 'node:util';
 import { runSoak } from './run.ts';
 import { SOAKS } from './soaks.ts';
@@ -53,6 +53,6 @@ async function main(): Promise<number> {
   return failed.length === 0 ? 0 : 1;
 }
 
-// What was started ends with this process, also when somebody has seen enough.
+// Child processes end with this process, also after an interrupt.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 process.exit(await main());

@@ -1,12 +1,12 @@
-// What happens to the daemon and to its gateways during the soak: gateways end and come back, control ends and a new one comes.
+// Failures during the soak: gateways end and start again, control ends and a new one starts.
 import { setTimeout } from 'node:timers/promises';
 import { startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import type { FarGateway } from './far-gateway.ts';
 
-/** ms that a busy machine may take until a change of the config is in force. */
+/** Time that a busy machine may need until a change of the config takes effect, ms. */
 const IN_FORCE_MS = 250;
 
-/** A time during which something was away, performance.now(). */
+/** A period during which a process was away, performance.now(). */
 export interface Away {
   readonly from: number;
   to: number;
@@ -16,14 +16,14 @@ export function wasAway(times: readonly Away[], since: number, until: number): b
   return times.some(({ from, to }) => since < to && until > from);
 }
 
-/** The control process of now. */
+/** The current control process. */
 export class Control {
   readonly away: Away[] = [];
-  /** performance.now() of each time that it was killed. */
+  /** performance.now() of each kill. */
   readonly killedAt: number[] = [];
   readonly #home: BmuxdHome;
   readonly #first: Bmuxd;
-  /** All that there were: each has its own log. */
+  /** All control processes so far: each has its own log. */
   readonly #all: Bmuxd[] = [];
   #now: Promise<Bmuxd>;
 
@@ -38,12 +38,12 @@ export class Control {
     return new Control(home, await startBmuxd({ home }));
   }
 
-  /** Once it is there. */
+  /** Waits until it runs. */
   get now(): Promise<Bmuxd> {
     return this.#now;
   }
 
-  /** Asks the one of now; once more when it was ended meanwhile. */
+  /** Sends a request to the current control, and once more if that was ended meanwhile. */
   async ask<T>(question: (bmuxd: Bmuxd) => Promise<T>): Promise<T> {
     for (;;) {
       const now = this.#now;
@@ -55,17 +55,17 @@ export class Control {
     }
   }
 
-  /** Whoever is there: for clients, who know the sockets alone. */
+  /** For clients. They know only the sockets, so any process will do. */
   get clients(): Pick<Bmuxd, 'open' | 'env'> {
     return this.#first;
   }
 
-  /** What they have logged of late, and their engines through them. */
+  /** Recent log lines of the control processes, including those from their engines. */
   log(): string {
     return this.#all.map((bmuxd) => bmuxd.log()).join('');
   }
 
-  /** Ends it, as a service manager or a crash does, and starts the next one. */
+  /** Ends it as a service manager or a crash does, and starts the next one. */
   async restart(): Promise<void> {
     const last = await this.#now;
     const away: Away = { from: performance.now(), to: Infinity };
@@ -84,7 +84,7 @@ export class Control {
     await this.#now;
   }
 
-  /** What the config says now is in force. */
+  /** Waits until the current config is in effect. */
   async hasRead(): Promise<void> {
     for (;;) {
       const now = this.#now;
@@ -100,7 +100,7 @@ export class Control {
   }
 }
 
-/** Ends a gateway, as a service manager or a crash does, starts it again after `awayMs`, and lets its share link lead there. */
+/** Ends a gateway as a service manager or a crash does, starts it again after `awayMs`, and updates its share link. */
 export async function restartGateway(
   gateway: FarGateway,
   away: Away[],

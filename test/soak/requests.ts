@@ -1,4 +1,4 @@
-// One request to a target: over the control socket or over the target's own, of a kind that may be asked twice or not, or by the real bmux.
+// One request to a target: over the control socket or the target socket, repeatable or not, or from the real bmux.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -10,47 +10,47 @@ import { TestClient } from '../embedded/client.ts';
 import { realBmux, run, type Question } from '../real/index.ts';
 import { SESSION, type FarGateway } from './far-gateway.ts';
 
-/** ms until there is a stream: a target's 8 s, as many for the answer to what was promised, and once more for whoever only looks. */
+/** Time limit to get a stream, ms: a target's 8 s, 8 s for the expected answer, and 8 s more for a repeatable request. */
 export const LIMIT_MS = 25_000;
-/** ms until what lives on a path that died ends: QUIC gives it up after 30 s, and it is not cut before. */
+/** Time until a stream on a dead path ends, ms: QUIC gives up after 30 s, and the stream is not cut before. */
 export const LIVE_LIMIT_MS = 36_000;
 
-/** ms that a client which has its answer waits for the other end. */
+/** How long a client with its answer waits for the peer's end, ms. */
 const LEAVE_MS = 1000;
 
-/** Whom to ask, and how. */
-export interface Asked {
+/** The target and the daemon of a request. */
+export interface RequestInput {
   readonly bmuxd: Pick<Bmuxd, 'open' | 'env'>;
   readonly gateway: Pick<FarGateway, 'target' | 'sessions'>;
-  /** What `bmuxd env` gave for the target. */
+  /** Output of `bmuxd env` for the target. */
   readonly targetSocketEnv: Readonly<Record<string, string>>;
   /** Called when the client has its stream. */
   readonly granted: () => void;
 }
 
-/** Each rejects with what the client saw. */
+/** Each rejects with the error that the client sees. */
 export const WAYS = {
-  'control socket': async (asked: Asked) => converse(await overControl(asked), look),
-  'target socket': async (asked: Asked) => converse(await overTargetSocket(asked), look),
-  'control socket, once': async (asked: Asked) => converse(await overControl(asked), once(asked)),
-  'target socket, once': async (asked: Asked) => converse(await overTargetSocket(asked), once(asked)),
+  'control socket': async (asked: RequestInput) => converse(await overControl(asked), look),
+  'target socket': async (asked: RequestInput) => converse(await overTargetSocket(asked), look),
+  'control socket, once': async (asked: RequestInput) => converse(await overControl(asked), once(asked)),
+  'target socket, once': async (asked: RequestInput) => converse(await overTargetSocket(asked), once(asked)),
   'real bmux': listSessions,
 } as const;
 export type Way = keyof typeof WAYS;
 
 type Talk = (client: TestClient) => Promise<void>;
 
-async function overControl({ bmuxd, gateway: { target }, granted }: Asked): Promise<TestClient> {
+async function overControl({ bmuxd, gateway: { target }, granted }: RequestInput): Promise<TestClient> {
   const { stream, info } = await bmuxd.open({ target, env: bmuxd.env, timeoutMs: LIMIT_MS });
   granted();
   return new TestClient(stream, { epoch: info.epoch, limitMs: LIVE_LIMIT_MS });
 }
 
-/** As an unmodified client: it says Hello itself. */
+/** Like an unmodified client, it sends the Hello itself. */
 export async function overTargetSocket({
   targetSocketEnv,
   granted,
-}: Pick<Asked, 'targetSocketEnv' | 'granted'>): Promise<TestClient> {
+}: Pick<RequestInput, 'targetSocketEnv' | 'granted'>): Promise<TestClient> {
   const socket = await connected(join(targetSocketEnv['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
   const client = new TestClient(socket, { limitMs: LIVE_LIMIT_MS });
   try {
@@ -72,7 +72,7 @@ async function converse(client: TestClient, talk: Talk): Promise<void> {
   }
 }
 
-/** It has its answer: it ends, and waits for the other end no longer than a command would. The path may have died meanwhile. */
+/** Ends a client that has its answer. It waits for the peer's end no longer than a command would, because the path may be dead. */
 export async function leave(client: TestClient): Promise<void> {
   const ended = client.close().catch(() => undefined);
   await Promise.race([ended, setTimeout(LEAVE_MS)]);
@@ -84,8 +84,8 @@ async function look(client: TestClient): Promise<void> {
   await client.serverStatus();
 }
 
-/** What may change something: the daemon must not ask it twice. */
-function once({ gateway: { sessions } }: Asked): Talk {
+/** Requests that may change something, so the daemon must not repeat them. */
+function once({ gateway: { sessions } }: RequestInput): Talk {
   return async (client) => {
     if (sessions === undefined) {
       const said = randomBytes(100);
@@ -109,7 +109,7 @@ function requestsOf(question: Question): Request[] {
   });
 }
 
-async function listSessions({ targetSocketEnv }: Asked): Promise<void> {
+async function listSessions({ targetSocketEnv }: RequestInput): Promise<void> {
   const { status, stdout, stderr } = await run(realBmux() ?? '', ['list-sessions'], targetSocketEnv);
   if (status !== 0 || !stdout.includes(SESSION))
     throw new Error(`bmux left with ${String(status)}: ${stderr}${stdout}`);

@@ -1,4 +1,4 @@
-// The rounds of the endurance soak: who asks in each of them, what happens meanwhile, and what must be true.
+// The rounds of the endurance soak: the requests and failures of each round, and the checks after it.
 import { setTimeout } from 'node:timers/promises';
 import type { Status } from '../../daemon/api/answers.ts';
 import { waitFor } from '../real/index.ts';
@@ -10,25 +10,25 @@ import { wrongRows } from './rows.ts';
 import type { Steady } from './steady.ts';
 import { judge, type Failed } from './result.ts';
 
-/** ms between two requests to a target. */
+/** Interval between two requests to a target, ms. */
 const ROUND_MS = 1000;
-/** A gateway is started again in one round of so many, on average. */
+/** Average number of rounds per restart of a gateway. */
 const RESTART_ROUNDS = 6;
 /**
- * The round of the first time, also in a run of a few, and the rounds with that one alone. It is the first gateway, a TLS one: the end of
- * an iroh gateway that is killed shows only when QUIC gives it up, and a short run would wait for that.
+ * The round of the first restart, and the length of a run with only this restart. It restarts the first gateway, a TLS one: the end of a
+ * killed iroh gateway is noticed only when QUIC gives up. A short run would wait for that.
  */
 const FIRST_RESTART = 2;
 const FEW_ROUNDS = 5;
-/** A gateway stays away for so long at most, ms; every other one comes back at once. */
+/** Longest time that a gateway is away, ms; every other one returns at once. */
 const AWAY_MS = 4000;
-/** Rounds after which everything stands still for a moment and sites are counted. */
+/** Number of rounds after which all requests pause and connections are counted. */
 const COUNT_ROUNDS = 60;
-/** The real bmux asks every target in one round of so many. */
+/** The real bmux sends requests to every target once in this many rounds. */
 const BMUX_ROUNDS = 10;
-/** ms until nothing is left of what was: QUIC gives a dead path up after 30 s. */
+/** Time until nothing is left of former connections, ms: QUIC gives up a dead path after 30 s. */
 const QUIET_MS = 45_000;
-/** In turns. */
+/** Used in turn. */
 const TURNS: readonly Way[] = [
   'control socket',
   'target socket',
@@ -39,7 +39,7 @@ const TURNS: readonly Way[] = [
 export interface Site {
   readonly gateway: FarGateway;
   readonly away: Away[];
-  /** What texts of the daemon call it, or have called it. */
+  /** Its current and former names in the daemon's texts. */
   readonly labels: Set<string>;
   readonly targetSocketEnv: Readonly<Record<string, string>>;
   readonly steady: Steady;
@@ -53,7 +53,7 @@ export interface World {
   readonly sites: readonly Site[];
   readonly configure: () => Promise<void>;
   readonly engineLog: string;
-  /** Control is started again once in so many rounds. */
+  /** Control is restarted once in this many rounds. */
   readonly controlRounds: number;
 }
 
@@ -62,7 +62,7 @@ export class Rounds {
   readonly #wrong: string[] = [];
   readonly #under = new Set<Promise<void>>();
   #round = 0;
-  /** Since when nobody stands still, performance.now(). */
+  /** Since when requests are sent continuously, performance.now(). */
   #askedSince = 0;
 
   constructor(world: World) {
@@ -86,7 +86,7 @@ export class Rounds {
     if (this.#wrong.length > 0) throw new Error(this.#wrong.join('\n'));
   }
 
-  /** Nobody asks any more. */
+  /** Ends all requests and waits for them. */
   async quiet(): Promise<void> {
     await Promise.all(this.#world.sites.map(({ steady }) => steady.leave()));
     await Promise.all(this.#under);
@@ -159,7 +159,7 @@ export class Rounds {
     if (wrong.length > 0) throw new Error(wrong.join('\n'));
   }
 
-  /** Nobody asks: no stream, a row for each target and no more, and servers hold what the status says, and no more. */
+  /** Without requests there must be no stream and one row for each target. Servers must hold no more connections than the status says. */
   async #noneLeaked(): Promise<void> {
     const { control, far, sites } = this.#world;
     const bmuxd = await control.now;

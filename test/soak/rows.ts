@@ -1,12 +1,12 @@
-// What `bmuxd status` must say of the targets at every moment of the soak.
+// Checks the rows of `bmuxd status` for the targets, which must be right at every moment of the soak.
 import type { Status } from '../../daemon/api/answers.ts';
 import type { Away } from './mishaps.ts';
 
-/** `warmth.max_connections`: at no moment do so many streams live here that more are held. */
+/** `warmth.max_connections`: never reached by the number of live streams in the soak. */
 const MAX_CONNECTIONS = 16;
-/** ms after its gateway's return that a way may be shown as failing: somebody asks once a second, and may wait for what was there before. */
+/** How long after its gateway's return a connection may be shown as failing, ms. A request comes once a second, and may wait for the old connection. */
 const FAILING_MS = 12_000;
-/** ms that a former way may be shown: QUIC needs 30 s to give up a stream that lives there. */
+/** How long a former connection may be shown, ms: QUIC needs 30 s to give up a stream on it. */
 const FORMER_MS = 40_000;
 
 export interface Shown {
@@ -14,7 +14,7 @@ export interface Shown {
   readonly away: readonly Away[];
 }
 
-/** What is wrong with the rows; nothing when all is well. `askedSince`: since when (performance.now()) all targets are asked all the time. */
+/** Returns the errors of the rows; empty when all are right. `askedSince`: since when all targets get requests continuously, performance.now(). */
 export function wrongRows(
   { upstreams, engines }: Status,
   targets: readonly Shown[],
@@ -25,7 +25,7 @@ export function wrongRows(
     const rows = upstreams.filter((row) => row.target === target);
     const isBack = away.every(({ to }) => now - Math.max(to, askedSince) > FAILING_MS);
     const former = away.filter(({ to }) => now - to < FORMER_MS).length;
-    // A stream that hangs on a path that died is not cut before QUIC is: its row says so.
+    // A stream on a dead path ends only when QUIC gives up: its row says so.
     const failing = rows.filter(
       ({ failingSinceMs, streams }) =>
         streams === 0 && failingSinceMs !== undefined && Date.now() - failingSinceMs > FAILING_MS,

@@ -1,10 +1,10 @@
-// Runs one soak in chunks: progress, memory before and after, and the first input that fails.
+// Runs one soak in chunks: shows progress, memory before and after, and the first input that fails.
 import { Growth, residentMb } from './growth.ts';
 import type { Soak } from './soaks.ts';
 
-/** Chunks of one soak: enough to tell growth from breathing. */
+/** Chunks of one soak: enough to distinguish growth from normal variation. */
 const CHUNKS = 40;
-/** Inputs of one chunk at least: fewer cost more around them than in them. */
+/** Minimum number of inputs of one chunk: with fewer, most of the time is overhead. */
 const CHUNK_MIN = 5;
 
 export interface Soaked {
@@ -20,7 +20,7 @@ export async function runSoak(soak: Soak, inputs: number, say: (text: string) =>
   const start = performance.now();
   const started = await soak.start(inputs);
   try {
-    /** By process, in the order of their coming. */
+    /** By process, in the order of their start. */
     const growths = new Map<number, Growth>();
     const chunk = Math.max(CHUNK_MIN, Math.ceil(inputs / CHUNKS));
     let done = 0;

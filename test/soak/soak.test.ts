@@ -1,4 +1,4 @@
-// A grain of the soak, so that it keeps working between the long runs; and that growth is seen.
+// A short soak, so that it keeps working between the long runs, and a test that growth is detected.
 import t from 'tap';
 import { Growth, MemoryGrew, residentMb } from './growth.ts';
 import { runSoak } from './run.ts';

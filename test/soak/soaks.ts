@@ -1,4 +1,4 @@
-// What is soaked: every property of the project by name, how many inputs it gets, and what it needs around it.
+// The list of soaks: every property of the project by name, its number of inputs, and the processes it needs.
 import { join } from 'node:path';
 import * as config from '../config/bmux/properties.ts';
 import * as control from '../control/properties.ts';
@@ -18,32 +18,32 @@ import * as wire from '../bmux-ipc/properties.ts';
 
 /** One property, ready to run. */
 export interface Started {
-  /** Runs that many more inputs; rejects with the one that fails. */
+  /** Runs `inputs` more inputs; rejects with the one that fails. */
   run(inputs: number): Promise<void> | void;
-  /** Processes beside this one that must not grow, those of now. */
+  /** Current other processes that must not grow. */
   pids(): Promise<readonly number[]>;
   stop(): Promise<void>;
 }
 
 export interface Soak {
   readonly name: string;
-  /** How many inputs a full soak gives it: a million where one costs microseconds. */
+  /** Number of inputs in a full soak: a million where one takes microseconds. */
   readonly inputs: number;
   /** The same in `npm test`; default 20. */
   readonly grain?: number;
-  /** `inputs`: how many it will get. */
+  /** `inputs`: the number of inputs to come. */
   start(inputs: number): Promise<Started>;
 }
 
 const MILLION = 1_000_000;
 
-/** A property that needs nothing but inputs. */
+/** A property that needs no other process. */
 function pure(name: string, run: (runs: number) => Promise<void> | void, inputs = MILLION): Soak {
   const started: Started = { run, pids: () => Promise.resolve([]), stop: () => Promise.resolve() };
   return { name, inputs, start: () => Promise.resolve(started) };
 }
 
-/** A daemon that can reach nothing. */
+/** A daemon that cannot reach any target. */
 async function alone(
   run: (bmuxd: Bmuxd, inputs: number) => Promise<void>,
   home?: BmuxdHome,
@@ -56,7 +56,7 @@ async function alone(
   };
 }
 
-/** The same with an embedded server at its local target. */
+/** The same with an embedded server as its local target. */
 async function withServer(run: (bmuxd: Bmuxd, inputs: number) => Promise<void>): Promise<Started> {
   const home = await makeHome();
   const socketPath = join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
@@ -89,7 +89,7 @@ export const SOAKS: readonly Soak[] = [
   pure('target.anyReferenceGivesTargetOrFailure', target.anyReferenceGivesTargetOrFailure),
   pure('target.hostAndPortComeBack', target.hostAndPortComeBack),
   pure('transport.anyLineGivesResultOrFailure', transport.anyLineGivesResultOrFailure),
-  // These go through streams: an input costs milliseconds.
+  // These use streams, so an input takes milliseconds.
   pure('hello.raceReachesWhatCanBeReached', raceReachesWhatCanBeReached, 20_000),
   ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
   ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
@@ -100,7 +100,7 @@ export const SOAKS: readonly Soak[] = [
     start: () => alone(({ socketPath }, inputs) => control.anyBytesGetAnAnswer(socketPath, inputs)),
   },
   {
-    // A round is a second: half an hour.
+    // A round takes a second: half an hour in all.
     name: 'endurance.gatewaysComeAndGo',
     inputs: 1800,
     grain: 5,

@@ -1,20 +1,20 @@
-// A client of a target socket that stays, as an attach does: one Ping after the other on the same stream, for as long as its gateway lives.
+// A long-lived client of a target socket, such as an attach: it sends Pings on one stream for as long as its gateway lives.
 import type { TestClient } from '../embedded/client.ts';
-import { leave, overTargetSocket, type Asked } from './requests.ts';
+import { leave, overTargetSocket, type RequestInput } from './requests.ts';
 
 export class Steady {
-  readonly #asked: Pick<Asked, 'targetSocketEnv'>;
+  readonly #asked: Pick<RequestInput, 'targetSocketEnv'>;
   #client: TestClient | undefined;
   /** performance.now() of its last answer. */
   #heardAt = 0;
   #waits = false;
   #left = false;
 
-  constructor(asked: Pick<Asked, 'targetSocketEnv'>) {
+  constructor(asked: Pick<RequestInput, 'targetSocketEnv'>) {
     this.#asked = asked;
   }
 
-  /** One more Ping, unless the one before is still waiting. `since`: when all was well for the last time, performance.now(). Never rejects. */
+  /** Sends a Ping unless one is pending. `since`: the last time that all was well, performance.now(). Never rejects. */
   async ping(): Promise<{ readonly error: unknown; readonly since: number } | undefined> {
     if (this.#waits) return undefined;
     this.#waits = true;
@@ -35,7 +35,7 @@ export class Steady {
     }
   }
 
-  /** Its stream ends. What it waits for, perhaps on a path that died, it waits for no more. */
+  /** Ends its stream. A pending Ping is cancelled, because its path may be dead. */
   async leave(): Promise<void> {
     this.#left = true;
     if (this.#waits) this.#client?.stream.destroy();

@@ -1,4 +1,4 @@
-// One side writes to another that has left: what that one said before still arrives.
+// One side writes to another that has closed: data that the other had sent before still arrives.
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import { endOf, startPairs } from './pair.ts';
 const pairs = await startPairs();
 t.teardown(() => pairs.close());
 
-/** Writes until the kernel takes no more: so many bytes it has. */
+/** Writes until the kernel takes no more; returns the number of bytes written. */
 async function fill(socket: Socket): Promise<number> {
   const piece = Buffer.alloc(1000, 1);
   for (let taken = 0; ; taken += piece.length) {
@@ -23,7 +23,7 @@ async function fill(socket: Socket): Promise<number> {
 t.test(
   'a server that has answered and closed: the client that goes on sending reads all of it',
   async (t) => {
-    // The client's byte and the server's answer are there in the same turn of the event loop.
+    // The client's byte and the server's answer are both available in the same turn of the event loop.
     const all = await pairs.spliced();
     const got = readAll(all.client);
     all.client.write('more');
@@ -87,7 +87,7 @@ t.test('a client that was killed while its server reads nothing of it', async (t
   client.destroy();
   await waitFor('the client to be gone', () => client.closed);
   server.write('answer');
-  // No byte of the server's says that it goes: the client is given up all the same.
+  // The server sends no byte that would show the loss, and the client is closed all the same.
   t.match(await endOf(t, all), { reason: 'client lost', cut: 'remote' });
 });
 
@@ -96,7 +96,7 @@ t.test('who is told: a stream is lost when something of it has not come', async 
   const all = await pairs.spliced({ endMs: 100, onLost: (reason) => told.push(reason) });
   all.server.end('answer');
   t.equal((await readAll(all.client)).toString(), 'answer');
-  // The client has got everything, and stays too long.
+  // The client has received everything, and stays too long.
   t.match(await endOf(t, all), { reason: 'out of time' });
   const cut = await pairs.spliced({ onLost: (reason) => told.push(reason) });
   cut.inner[1].destroy(new Error('read ECONNRESET'));

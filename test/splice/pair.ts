@@ -1,4 +1,4 @@
-// Connected pairs of real Unix sockets, read as the daemon reads its own: what a test holds at one end, the splice has at the other.
+// Connected pairs of real Unix sockets, read as the daemon reads its own: the test has one end, the splice the other.
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
@@ -24,7 +24,7 @@ export interface Spliced {
 export interface Pairs {
   /** `[near, far]`, both half-open. */
   pair(): Promise<readonly [Socket, Socket]>;
-  /** Two of them, their inner ends joined and reading. */
+  /** Two pairs whose inner ends are joined and reading. */
   spliced(
     options?: Partial<Pick<SpliceOptions, 'clientBufferLimit' | 'endMs' | 'lingerMs' | 'onLost'>>,
   ): Promise<Spliced>;
@@ -38,7 +38,7 @@ export async function startPairs(): Promise<Pairs> {
   server.listen(path);
   await once(server, 'listening');
   const all: Socket[] = [];
-  // Accepts come in the order of the connects: one at a time is matched.
+  // Accepts come in the order of the connects: connecting one at a time matches them.
   let last: Promise<unknown> = Promise.resolve();
   const make = async (): Promise<readonly [Socket, Socket]> => {
     const accepted = once(server, 'connection');

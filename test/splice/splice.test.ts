@@ -1,4 +1,4 @@
-// The splice over real sockets: every byte, every kind of end, and what it holds meanwhile.
+// Tests the splice over real sockets: every byte, every kind of end, and the memory used meanwhile.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
@@ -17,7 +17,7 @@ import { endOf, startPairs } from './pair.ts';
 const pairs = await startPairs();
 t.teardown(() => pairs.close());
 
-/** Writes the numbered bytes, feeling back-pressure; a socket that breaks ends it. */
+/** Writes the numbered bytes with back-pressure; stops when the socket breaks. */
 async function send(socket: Socket, bytes: number): Promise<void> {
   for (const piece of patternPieces(bytes)) {
     if (socket.destroyed) return;
@@ -37,7 +37,7 @@ t.test('200 MB through, both ways at once, with flat memory', async (t) => {
   const bytes = 100 * 1024 * 1024;
   const [up, down] = [check(server), check(client)];
   let peak = 0;
-  // What is garbage already says more about the version of Node than about the splice.
+  // Memory that is already garbage depends on the version of Node more than on the splice.
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const timer = setInterval(() => {
@@ -85,7 +85,7 @@ t.test('a client that closed its side and hears nothing more', async (t) => {
   all.client.end();
   const since = performance.now();
   await ended;
-  // As long as the server says something it may stay.
+  // The client may stay as long as the server sends data.
   const talk = setInterval(() => all.server.write('x'), 50);
   const heard = once(all.client, 'data');
   await heard;
@@ -102,7 +102,7 @@ t.test('a process that did not run reads before it judges', async (t) => {
   all.client.end();
   await ended;
   const heard = readAll(all.client);
-  // Said in time, and not read before the time is over.
+  // Sent in time, and not read before the time limit.
   all.server.write('late');
   const until = performance.now() + 2 * lingerMs;
   while (performance.now() < until);
@@ -128,7 +128,7 @@ t.test('what a server said before it left reaches a slow client', async (t) => {
     if (checked.count === bytes) client.end();
   });
   client.pause();
-  // Slowly: longer than a graceful end may take.
+  // Slowly: it takes longer than the limit of a graceful end.
   const slow = setInterval(() => {
     client.resume();
     setImmediate(() => client.pause());
@@ -147,7 +147,7 @@ t.test('the same when the server is reset', async (t) => {
   const bytes = 1024 * 1024;
   await send(server, bytes);
   await waitFor('it to be read', () => all.splice.bytesDown === bytes);
-  // Unread bytes make a close a reset.
+  // Closing with unread bytes resets the connection.
   all.inner[1].destroy(new Error('read ECONNRESET'));
   const checked = check(client);
   client.resume();
@@ -171,14 +171,14 @@ async function notReading(t: Test, clientBufferLimit: number): Promise<void> {
     held < clientBufferLimit + 512 * 1024,
     `${held} bytes were taken for a clientBufferLimit of ${clientBufferLimit}`,
   );
-  // It reads a part: the server may write again at once, and not only when the whole clientBufferLimit is empty.
+  // The client reads a part: the server may write again at once, before the whole clientBufferLimit is empty.
   const checked = check(client);
   await waitFor('a part', () => checked.count > 512 * 1024 || (client.resume(), false));
   client.pause();
   await waitFor('more to be taken', () => splice.bytesDown > held);
   t.ok(splice.bytesDown < held + checked.count + 256 * 1024, 'no more than went out');
   await new Promise((resolve) => setTimeout(resolve, 2500));
-  // A real server gives up after 5 s; the reason is in the end.
+  // A real server closes after 5 s; the result contains the reason.
   server.destroy();
   client.destroy();
   const end = await endOf(t, all);
@@ -199,7 +199,7 @@ t.test('a client that keeps up gets everything soon: what is read ahead of it is
   client.on('data', (chunk: Buffer) => {
     checked.push(chunk);
     most = Math.max(most, splice.bytesDown - checked.count);
-    // Slower than the server, and never standing still.
+    // Slower than the server, and never pausing.
     client.pause();
     setTimeout(() => client.resume(), 1);
   });
@@ -210,7 +210,7 @@ t.test('a client that keeps up gets everything soon: what is read ahead of it is
   client.end();
   await endOf(t, all);
   t.equal(checked.count, total);
-  // Sockets hold some of it too.
+  // Sockets buffer some of it too.
   t.ok(most < 2 * 1024 * 1024, `${String(most)} bytes were ahead`);
 });
 
@@ -232,7 +232,7 @@ t.test('a client that is killed in the middle of bulk in both directions', async
     const splice = new Splice({ client: near, remote: far, clientBufferLimit: 65_536 });
     near.resume();
     far.resume();
-    // A server that ends when its client has ended, as the real one does.
+    // A server that ends after its client's end, as the real one does.
     server.once('end', () => server.end());
     server.resume();
     void send(server, 1024 * 1024 * 1024);
@@ -251,11 +251,11 @@ t.test('stop: the server hears the end, the client what is still said', async (t
   const { client, server, splice } = all;
   client.write('hello');
   await once(server, 'data');
-  server.once('end', () => server.end('last words'));
+  server.once('end', () => server.end('final bytes'));
   server.resume();
   splice.stop('bmuxd stop');
   splice.stop('again');
-  t.equal((await readAll(client)).toString(), 'last words');
+  t.equal((await readAll(client)).toString(), 'final bytes');
   client.end();
   t.match(await endOf(t, all), { reason: 'stopped', why: 'bmuxd stop', cut: undefined });
 });

@@ -1,4 +1,4 @@
-// A stream gives way to the others, and loses nothing by it.
+// A busy stream yields to the others and loses no data.
 import { Duplex } from 'node:stream';
 import t from 'tap';
 import { Splice } from '../../daemon/splice/splice.ts';
@@ -14,7 +14,7 @@ t.test('a server that always has more leaves the other streams their turn', asyn
   const piece = Buffer.alloc(16_384);
   let given = 0;
   let most = 0;
-  // As a socket whose kernel buffer is full again at every look: nothing but the splice ends its turn.
+  // Simulates a socket whose kernel buffer is full at every read, so that only the splice itself ends its turn.
   const remote = new Duplex({
     allowHalfOpen: true,
     read() {

@@ -1,4 +1,4 @@
-// Tests the lookup of share links against a real HTTP server: what is asked, who sees the token, and every way it can go wrong.
+// Tests the lookup of share links against a real HTTP server: the request, where the token is sent, and every error.
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
@@ -31,7 +31,7 @@ async function serve(t: Test, answer: RequestListener): Promise<Server> {
   return { url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`, requests };
 }
 
-/** Inputs for `bmux://demo` (or `name`) of somebody who is signed in with `token`. */
+/** Inputs for `bmux://demo` (or `name`) of a user who is signed in with `token`. */
 async function signedIn(
   t: Test,
   url: string,

@@ -1,4 +1,4 @@
-// Tests the targets that are written out: tls://, https:// and iroh:// (docs/bmux-protocol.md, "Inline targets").
+// Tests inline targets: tls://, https:// and iroh:// (docs/bmux-protocol.md, "Inline targets").
 import t from 'tap';
 import { resolveTarget } from '../../daemon/target/resolve.ts';
 import type { Route } from '../../daemon/engine-protocol/plan.ts';

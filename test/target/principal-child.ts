@@ -1,4 +1,4 @@
-// Run by principal.test.ts: loads the principal id at a sign, and says what it got.
+// Child process of principal.test.ts: loads the principal id when told to, and prints the result.
 import { loadPrincipalId } from '../../daemon/target/principal.ts';
 
 process.once('message', (principalId) => {

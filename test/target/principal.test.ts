@@ -1,4 +1,4 @@
-// Tests daemon/target/principal.ts and uuid.ts: one id for all, never half a file, and read as leniently as bmux reads it.
+// Tests daemon/target/principal.ts and uuid.ts: one id for all processes, no partial file, and parsing as lenient as in bmux.
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ t.test('many processes at once end with one id', { timeout: 120_000 }, async (t)
   const program = join(import.meta.dirname, 'principal-child.js');
   const children: ChildProcess[] = [];
   t.teardown(() => children.forEach((child) => child.kill()));
-  // Without the loaders of the test runner, which take longer than all the rest.
+  // Without the loaders of the test runner, which take most of the time.
   const env = { ...process.env, NODE_OPTIONS: '' };
   for (let n = 0; n < 20; n += 1)
     children.push(fork(program, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env, execArgv: [] }));
@@ -85,7 +85,7 @@ t.test('an empty file that another program is just writing is waited for', async
   const principalId = join(dir, 'principal-id');
   await writeFile(principalId, '');
   const loading = loadPrincipalId({ paths: { principalId } });
-  // About as long as the first look at the empty file takes.
+  // About the time that the first read of the empty file takes.
   for (let n = 0; n < 10; n += 1) await stat(principalId);
   await writeFile(principalId, '00112233-4455-6677-8899-aabbccddeeff');
   t.equal(await loading, '00112233-4455-6677-8899-aabbccddeeff');
@@ -122,7 +122,7 @@ t.test('failures name the file', async (t) => {
       detail: `failed creating principal id dir ${join(dir, 'file', 'runtime')}`,
     },
   );
-  // Nobody, root included, can make a file there.
+  // Not even root can create a file there.
   const nowhere = process.platform === 'linux' ? '/proc/self/principal-id' : '/dev/principal-id';
   t.hasStrict(await failureOf(() => loadPrincipalId({ paths: { principalId: nowhere } })), {
     code: 'principal_unwritable',

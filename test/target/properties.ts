@@ -1,4 +1,4 @@
-// What must hold for every target reference there is. Each property takes the number of runs, so that longer runs can be made elsewhere.
+// Properties that must hold for every target reference. Each takes the number of runs, so that the soak can run them longer.
 import fc from 'fast-check';
 import { isIPv6 } from 'node:net';
 import { Failure } from '../../daemon/base/failure.ts';
@@ -22,7 +22,7 @@ const scheme = fc.constantFrom(
 );
 const reference = fc.tuple(scheme, fc.oneof(word, punctuated)).map(([start, rest]) => start + rest);
 
-/** Whatever is written as a target, and wherever the share links lead: a target whose fields are in their ranges, or a failure of ours. */
+/** Any reference with any share links gives a target with fields in their ranges, or a Failure. */
 export async function anyReferenceGivesTargetOrFailure(runs: number): Promise<void> {
   const targetFields = fc.record(
     {
@@ -61,7 +61,7 @@ export async function anyReferenceGivesTargetOrFailure(runs: number): Promise<vo
   await fc.assert(property, { numRuns: runs });
 }
 
-/** `tls://` and `https://` with any name or address and any port give exactly those. */
+/** `tls://` and `https://` with any name or address and any port give exactly that host and port. */
 export async function hostAndPortComeBack(runs: number): Promise<void> {
   const host = fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6().filter(isIPv6));
   const property = fc.asyncProperty(

@@ -1,4 +1,4 @@
-// Tests target resolution without a network: which target, what it becomes, what is said when it is wrong (docs/bmux-protocol.md, "Targets").
+// Tests target resolution without a network: the selection, the result and the errors (docs/bmux-protocol.md, "Targets").
 import t from 'tap';
 import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.ts';
 import { selectTarget } from '../../daemon/target/select.ts';

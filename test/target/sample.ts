@@ -1,4 +1,4 @@
-// Configs, folders and inputs for the tests of target resolution: defaults filled in as the config stage does it.
+// Configs, folders and inputs for the tests of target resolution, with the same defaults as the config stage.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 import type { ResolveInputs } from '../../daemon/target/resolve.ts';
 import type { BmuxConfig, TargetConfig } from '../../daemon/config/bmux/types.ts';
 
-/** A folder of the test's own, removed at its end. */
+/** A folder that is removed after the test. */
 export async function ownFolder(t: Test): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'bmuxd-target-'));
   t.teardown(() => rm(dir, { recursive: true, force: true }));
@@ -34,7 +34,7 @@ interface ConfigParts {
   readonly compression?: BmuxConfig['behavior']['compression'];
 }
 
-/** A config with bmux's defaults, but for what is given. */
+/** A config with bmux's defaults and the given changes. */
 export function config(parts: ConfigParts = {}): BmuxConfig {
   const { targets = {}, shareLinks = {}, compression = { enabled: true, remote: 'auto' }, ...rest } = parts;
   return {
@@ -48,7 +48,7 @@ export function config(parts: ConfigParts = {}): BmuxConfig {
   };
 }
 
-/** Inputs for `resolveTarget` in a runtime dir that need not be there. */
+/** Inputs for `resolveTarget` in a runtime dir that need not exist. */
 export function inputs(parts: Partial<ResolveInputs> & { readonly runtimeDir?: string } = {}): ResolveInputs {
   const { runtimeDir = '/nonexistent/run', ...rest } = parts;
   return {

@@ -1,4 +1,4 @@
-// Limits and small waits that the transport tests share.
+// Limits and short waits shared by the transport tests.
 import type { Duplex } from 'node:stream';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Failure } from '../../daemon/base/failure.ts';
@@ -8,7 +8,7 @@ export function within(ms: number, signal: AbortSignal = new AbortController().s
   return { deadline: new Deadline(ms), signal };
 }
 
-/** The failure that `work` ends with. */
+/** The failure with which `work` rejects. */
 export async function failureOf(work: Promise<unknown>): Promise<Failure> {
   try {
     await work;
@@ -19,7 +19,7 @@ export async function failureOf(work: Promise<unknown>): Promise<Failure> {
   throw new Error('it succeeded');
 }
 
-/** All bytes to the peer's end. */
+/** All bytes up to the peer's end. */
 export function readAll(stream: Duplex): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

@@ -1,4 +1,4 @@
-// The local transport: what a socket that is not there, or not ours, says.
+// The local transport: the errors for a missing socket and for one without access.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';

@@ -1,9 +1,9 @@
-// What holds for the lines of a host that demands SSH auth: a small number in `npm test`, a million in the soak.
+// Properties of the lines of a host that demands SSH auth: a few runs in `npm test`, a million in the soak.
 import fc from 'fast-check';
 import { Failure } from '../../daemon/base/failure.ts';
 import { parseChallenge, parseResult } from '../../daemon/transport/ssh-auth/messages.ts';
 
-/** Any line, JSON or not, and any that is nearly right, is understood or `line_invalid`. */
+/** Any line, JSON or not, valid or almost valid, is parsed or fails with `line_invalid`. */
 export function anyLineGivesResultOrFailure(runs: number): void {
   const almost = fc.record(
     {

@@ -1,4 +1,4 @@
-// Buffers that are used again: not before whoever reads them is done, and then they are.
+// Read buffers are reused, and never before their reader is done.
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -21,7 +21,7 @@ import { readAll } from './dialling.ts';
 const folder = await mkdtemp(join(tmpdir(), 'bmuxd-reads-'));
 t.teardown(() => rm(folder, { recursive: true, force: true }));
 
-/** What the server says next on a connection: these many bytes. */
+/** Sends this many bytes on a connection of the server. */
 type Pieces = readonly number[];
 
 async function listening(server: Server, where: { path: string } | { port: number }): Promise<void> {
@@ -29,7 +29,7 @@ async function listening(server: Server, where: { path: string } | { port: numbe
   await once(server, 'listening');
 }
 
-/** Reads `pieces` of it, keeps each second chunk for a while, and gives back the others. True when nothing changed under its hands. */
+/** Reads `pieces` of it, keeps every second chunk for a while, and gives back the others. True when no kept chunk changed. */
 async function holds(reader: Socket, talker: Socket, pieces: Pieces): Promise<boolean> {
   const total = pieces.reduce((sum, piece) => sum + piece, 0);
   const kept: { readonly chunk: Buffer; readonly at: number }[] = [];
@@ -113,7 +113,7 @@ t.test('what was given back is read into again', async (t) => {
   const bytes = 32 * 1024 * 1024;
   talker.write(Buffer.alloc(bytes));
   await waitFor('all of it', () => got === bytes);
-  // Without it every read has memory of its own: 512. Short reads are copied, and do not count here.
+  // Without reuse every read allocates its own memory: 512. Short reads are copied and not counted here.
   t.ok(memory.size < 32, `${String(memory.size)} buffers for 512 reads`);
 });
 
@@ -137,7 +137,7 @@ t.test('a write is done when its bytes are needed no more: compression', async (
 
 interface Under {
   readonly chunk: Buffer;
-  /** As it was when it was written. */
+  /** The same bytes as when it was written. */
   readonly copy: Buffer;
   readonly done: (error: Error) => void;
 }
@@ -148,7 +148,7 @@ t.test('a write that failed may still be under way: its memory is used for nothi
   const [client, near] = await pairs.pair();
   let writes = 0;
   const under: Under[] = [];
-  // As a stream that is ended gracefully after it was destroyed: it goes on with what it has.
+  // Like a stream that is ended gracefully after it was destroyed: its pending writes still finish.
   const remote = new Duplex({
     read() {},
     write(chunk: Buffer, _encoding, done) {

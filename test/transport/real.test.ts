@@ -1,4 +1,4 @@
-// The real gateways: that we are understood, and that no end of ours costs their server a place.
+// Tests against real gateways: they understand our protocol, and none of our stream ends costs their server a connection.
 import { readFile } from 'node:fs/promises';
 import { createServer, connect } from 'node:net';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ async function vector<T>(name: string): Promise<T> {
 
 interface Conversation {
   readonly sent: Buffer;
-  /** Length of the answer. A block's size may differ by the principal's bytes: its header is enough. */
+  /** Length of the answer. The size of a block can differ with the principal's bytes, so its header is compared. */
   readonly answer: number;
 }
 
@@ -137,7 +137,7 @@ t.test('real bmux', { skip: realBmux() === undefined && 'real bmux not found' },
     t.teardown(() => endpoint.close());
     const connected = (): Promise<IrohConnection> =>
       endpoint.connect(irohRoute(gateway, true), 'prod', within(8000));
-    const prove = async (connection: IrohConnection, agentSocket: string) =>
+    const authenticated = async (connection: IrohConnection, agentSocket: string) =>
       authenticate(await connection.openStream(within(5000)), {
         ...within(8000),
         agentSocket,
@@ -145,13 +145,13 @@ t.test('real bmux', { skip: realBmux() === undefined && 'real bmux not found' },
       });
 
     const connection = await connected();
-    await prove(connection, agent.socket);
+    await authenticated(connection, agent.socket);
     const stream = await connection.openStream(within(5000));
     await converse(stream, hello.none);
     await endGracefully(stream);
     await connection.close();
 
-    // The same agent, but one bit of each signature is wrong: how a host refuses.
+    // The same agent with one flipped bit in each signature, to see how a host refuses.
     const forging = createServer((client) => {
       const real = connect(agent.socket);
       client.pipe(real).on('error', () => client.destroy());
@@ -165,7 +165,7 @@ t.test('real bmux', { skip: realBmux() === undefined && 'real bmux not found' },
     await new Promise<void>((resolve) => forging.listen(forged, resolve));
     t.teardown(() => forging.close());
     const refusing = await connected();
-    const failure = await failureOf(prove(refusing, forged));
+    const failure = await failureOf(authenticated(refusing, forged));
     t.equal(failure.code, 'ssh_auth_failed');
     t.match(
       failure.data.causes[0],

@@ -1,4 +1,4 @@
-// From layers to the resolved config: applied in order, checked, every default filled in (docs/bmux-protocol.md, "Config layers").
+// Composes the resolved config: applies the layers in order, checks them, and fills in every default (docs/bmux-protocol.md, "Config layers").
 import { isIPv4, isIPv6 } from 'node:net';
 import { fail } from '../../errors/fail.ts';
 import type { BmuxConfig, TargetConfig } from './types.ts';
@@ -16,28 +16,28 @@ export interface Composed {
   readonly warnings: readonly string[];
 }
 
-/** Default of `general.server_timeout`, ms; 0 means it too. */
+/** Default of `general.server_timeout`, ms; the value 0 means this default too. */
 const SERVER_TIMEOUT_MS = 5000;
 /** Default of a target's `connect_timeout_ms`, ms. */
 const CONNECT_TIMEOUT_MS = 8000;
-/** Longest time a timer can wait for, ms (24.8 days), with room for what is waited beyond a budget: a longer one would fire at once. */
+/** Longest timeout, ms (24.8 days, less some room for waits beyond a budget). A longer timer would fire at once. */
 const LONGEST_MS = 0x7fff_ffff - 60_000;
 
-/** True for `IP:PORT` and `[IPv6]:PORT`, as bmux reads `iroh_ip_addr`: no host names (docs/bmux-protocol.md, "Named targets"). */
+/** True for `IP:PORT` and `[IPv6]:PORT`, the forms that bmux accepts in `iroh_ip_addr`: no host names (docs/bmux-protocol.md, "Named targets"). */
 export function isSocketAddress(text: string): boolean {
   const match = /^(?:([\d.]+)|\[([\da-fA-F:.]+)(?:%\d+)?\]):(\d+)$/u.exec(text);
   if (match === null || Number(match[3]) > 65535) return false;
   return match[1] !== undefined ? isIPv4(match[1]) : isIPv6(match[2] ?? '');
 }
 
-/** A failure that names the file that set the key last, which is the one whose value counts. */
+/** A failure that names the last file that sets the key, because the value of that file is used. */
 function misfitFailure(applied: readonly Applied[], misfit: Misfit) {
   const setBy = applied.findLast((piece) => valueAt(tableOf(piece), misfit.path) !== undefined);
   const line = setBy === undefined ? 1 : lineOf(setBy.doc.text, [...setBy.under, ...misfit.path]);
   return fail('config_value', { file: setBy?.doc.file ?? '', line, key: keyOf(misfit), why: misfit.why });
 }
 
-/** Integers as numbers: those beyond 2^53 lose digits, and no key that is used here can tell. */
+/** Converts integers to numbers. Those beyond 2^53 lose digits, which affects no key used here. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return Number(value);
   if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Date)
@@ -72,8 +72,8 @@ function targetOf(
 }
 
 /**
- * The config that `layers` give to a caller. Fails with `composition_invalid`, or with `config_value` naming file, line and key of the
- * first value that a used key does not take. Warnings: variables in paths that are not set.
+ * Composes the config of a caller from `layers`. Fails with `composition_invalid`, or with `config_value`, which names file, line and key of
+ * the first invalid value of a used key. Warnings name variables in paths that are not set.
  */
 export function composeConfig(layers: Layers, facts: ComposeFacts): Composed {
   const applied = appliedOrder(layers.docs, facts);

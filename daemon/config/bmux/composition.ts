@@ -4,13 +4,13 @@ import { checked, CompositionSchema, keyOf, type CompositionTable } from './sche
 import { merged, tableAt, valueAt, type Table } from '../files/table.ts';
 import { lineOf, type Doc } from '../files/toml.ts';
 
-/** What `auto_select` rules are held against. */
+/** The facts that `auto_select` rules are matched against. */
 export interface Facts {
   /** The caller's working directory. */
   readonly cwd?: string | undefined;
   /** TERM of the caller. */
   readonly term?: string | undefined;
-  /** HOSTNAME, else HOST, of the environment; empty when neither is set, and then no rule with a host fits [measured]. */
+  /** HOSTNAME, else HOST, of the environment. Empty when neither is set; then no rule with a host matches [measured]. */
   readonly host: string;
   /** `linux` or `macos`. */
   readonly os: string;
@@ -18,22 +18,22 @@ export interface Facts {
   readonly runtimeName: string;
 }
 
-/** A table of a file that was applied: the file itself, or the patch of a profile in it. */
+/** A table that is applied: a whole file, or the patch of a profile in it. */
 export interface Applied {
   readonly doc: Doc;
-  /** Where in the file it is; empty for the file itself. */
+  /** Path of the table in the file; empty for the whole file. */
   readonly under: readonly string[];
 }
 
-/** Profiles that bmux brings along. They patch key bindings and the look, nothing that is used here. */
+/** Profiles built into bmux. They patch only key bindings and appearance, which are not used here. */
 const BUILT_IN = ['tmux_compat', 'vim', 'zellij_compat'];
 
 const ROOT = 'composition';
-/** Bound of the recursion over `extends`. */
+/** Maximum depth of `extends`. */
 const MAX_DEPTH = 64;
 
 interface Profile {
-  /** The keys under which files have it: ids are compared trimmed and in lower case. */
+  /** The key as the files spell it; ids are compared trimmed and in lower case. */
   readonly key: string;
   readonly extends: readonly string[];
 }
@@ -79,7 +79,7 @@ function fits(rule: Rule, facts: Facts): boolean {
   return runtime === undefined || lower(runtime) === lower(facts.runtimeName);
 }
 
-/** Whether the result depends on cwd and TERM. */
+/** Whether the result depends on the caller's working directory and TERM. */
 export function dependsOnCaller(docs: readonly Doc[]): boolean {
   return docs.some(({ table }) => valueAt(table, [ROOT, 'auto_select']) !== undefined);
 }
@@ -95,8 +95,8 @@ export function appliedOrder(docs: readonly Doc[], facts: Facts): Applied[] {
   }
 
   /**
-   * Patches of the profile and of what it extends, highest first. A patch that several parents share counts where it comes last,
-   * which gives the same as applying it each time, in linear time. `asked`: where the name is written.
+   * Collects the patches of a profile and of the profiles it extends, highest first. A patch shared by several parents is applied once, at its
+   * last position. The result is the same as applying it each time, and takes linear time. `asked`: key path of the profile's name.
    */
   const collect = (
     written: string,
@@ -160,7 +160,7 @@ export function appliedOrder(docs: readonly Doc[], facts: Facts): Applied[] {
   });
 }
 
-/** The table that an applied piece stands for. */
+/** The table to which an applied entry refers. */
 export function tableOf({ doc, under }: Applied): Table {
   return tableAt(doc.table, under);
 }

@@ -1,28 +1,28 @@
-// Variables in paths of config files. bmux has two grammars: one for its config, one for the slot manifest.
+// Expands variables in paths of config files. bmux has two grammars: one for its config, one for the slot manifest.
 import { homeOf, type Env } from '../../base/paths.ts';
 
-/** Where a variable's value comes from. `daemon` is the environment of bmuxd, asked second (docs/decisions/contexts.md). */
+/** Sources of variables. `daemon` is the environment of bmuxd, used for variables that the caller's lacks (docs/decisions/contexts.md). */
 export interface Variables {
   readonly env: Env;
   readonly daemon?: Env;
 }
 
-/** What became of a path of the config. */
+/** A path of the config after expansion. */
 export interface Expanded {
   readonly path: string;
-  /** Names that no environment knows; they stay as written. */
+  /** Variables that no environment sets; they stay as written. */
   readonly unset: readonly string[];
-  /** Names that only the environment of bmuxd knows. */
+  /** Variables that only the environment of bmuxd sets. */
   readonly borrowed: readonly string[];
 }
 
 const NAME = '[A-Za-z_][A-Za-z0-9_]*';
 
-/** `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (docs/bmux-protocol.md, "Config layers"); whatever else a `$` starts stays as written. */
+/** Expands `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (docs/bmux-protocol.md, "Config layers"). Any other `$` stays as written. */
 export function expandConfigPath(written: string, { env, daemon }: Variables): Expanded {
   const unset = new Set<string>();
   const borrowed = new Set<string>();
-  // Home first, then variables, as bmux does: a `$` in the name of a home folder would be expanded too.
+  // As in bmux, `~` is expanded before variables: a `$` in the name of the home folder is expanded too.
   const withHome = written.replace(/^~(?=$|[/\\])/u, () => homeOf(env));
   const path = withHome.replace(
     new RegExp(`\\$(?:(\\$)|\\{([^}]*)\\}|(${NAME}))`, 'gu'),
@@ -41,8 +41,8 @@ export function expandConfigPath(written: string, { env, daemon }: Variables): E
 }
 
 /**
- * `${VAR}`, `${VAR:-default}` and `~` in a path of the slot manifest, nothing else (docs/bmux-protocol.md, "Slot manifest"). `unset` is called with a
- * variable that has neither value nor default, and must throw.
+ * Expands `${VAR}`, `${VAR:-default}` and `~` in a path of the slot manifest, nothing else (docs/bmux-protocol.md, "Slot manifest"). `unset`
+ * is called for a variable that has neither value nor default, and must throw.
  */
 export function expandSlotPath(
   written: string,

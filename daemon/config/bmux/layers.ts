@@ -1,15 +1,15 @@
-// Which files make up bmux's config, low to high, and what is in them: docs/bmux-protocol.md, "Config layers".
+// Finds and reads the files of bmux's config, lowest layer first (docs/bmux-protocol.md, "Config layers").
 import { appended, type BmuxPaths, type Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Marks } from '../files/file.ts';
 import type { Slot } from './slots.ts';
 import { readToml, type Doc } from '../files/toml.ts';
 
-/** The files of one context, read. */
+/** The files of one context after reading. */
 export interface Layers {
-  /** Those that exist, lowest first. */
+  /** Files that exist, lowest layer first. */
   readonly docs: readonly Doc[];
-  /** Every file that was looked at, existing or not. */
+  /** Every file that was checked, existing or not. */
   readonly files: readonly string[];
 }
 
@@ -18,11 +18,11 @@ export interface LayerInputs {
   readonly env: Env;
   readonly paths: BmuxPaths;
   readonly slot?: Slot | undefined;
-  /** What `--config` names; highest of all. */
+  /** The file that `--config` names; the highest layer. */
   readonly explicitFile?: string | undefined;
   /** The caller's working directory, for a relative BMUX_CONFIG. */
   readonly cwd?: string | undefined;
-  /** Collects the marks of the files that were looked at, also when reading fails. */
+  /** Collects the marks of the files that were checked, also when reading fails. */
   readonly marks?: Marks | undefined;
 }
 
@@ -37,8 +37,8 @@ function baseWanted(env: Env, slot: Slot | undefined): boolean {
 }
 
 /**
- * Reads all layers. Fails with `config_syntax`, `file_unreadable`, or `config_missing` when a file that was named does not exist.
- * The slot decides about base.toml only: its own folders hold no layer [measured].
+ * Reads all layers. Fails with `config_syntax`, `file_unreadable`, or `config_missing` when an explicitly named file does not exist. The slot
+ * only decides whether base.toml is a layer: the slot's own folders hold no layer [measured].
  */
 export async function readLayers(inputs: LayerInputs): Promise<Layers> {
   const { env, paths, slot, explicitFile, cwd = '', marks = new Map<string, string>() } = inputs;

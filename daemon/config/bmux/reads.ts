@@ -1,10 +1,10 @@
-// What was read of an environment: whoever says the same in all of it gets the same, whatever else is in the environment.
+// Records which variables of an environment were read, so that environments with the same values for them share one result.
 import type { Env } from '../../base/paths.ts';
 
-/** Variables that were asked for, with what they held. */
+/** Variables that were read, with their values. */
 export type Reads = ReadonlyMap<string, string | undefined>;
 
-/** `env` as it is; what is asked for is noted in `reads`. */
+/** Wraps `env` so that each variable that is read is recorded in `reads`. */
 export function noted(env: Env, reads: Map<string, string | undefined>): Env {
   return new Proxy(env, {
     get: (of, name) => {
@@ -15,7 +15,7 @@ export function noted(env: Env, reads: Map<string, string | undefined>): Env {
   });
 }
 
-/** True when `env` holds what was read. */
+/** True when all recorded variables have the same value in `env`. */
 export function agrees(env: Env, reads: Reads): boolean {
   for (const [name, value] of reads) if (env[name] !== value) return false;
   return true;

@@ -1,9 +1,9 @@
-// What the keys that a broker uses may hold, as data. Keys that are not here are ignored, whatever they hold (docs/bmux-protocol.md, "Config layers").
+// Schemas of the config keys that the broker uses. All other keys are ignored, whatever their value (docs/bmux-protocol.md, "Config layers").
 import { Type, type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
 import { dotted, valueAt } from '../files/table.ts';
 
-// Every schema says in `description` what it takes: the text of the error when a value is something else.
+// Each `description` says which values a schema takes; the error about any other value quotes it.
 const text = () => Type.String({ description: 'a string' });
 const flag = () => Type.Boolean({ description: 'true or false' });
 const whole = (maximum?: number) =>
@@ -149,15 +149,15 @@ export type TargetTable = Static<typeof TargetSchema>;
 export type CompositionTable = Static<typeof CompositionSchema>;
 export type ManifestTable = Static<typeof ManifestSchema>;
 
-/** The first value that does not fit: where, and in words. */
+/** The first invalid value: its key path, and the reason for people. */
 export interface Misfit {
   readonly path: readonly string[];
   readonly why: string;
 }
 
-/** A value as an error shows it: short, on one line. */
+/** Formats a value for an error: short, on one line. */
 export function shown(value: unknown): string {
-  // JSON has neither integers of 64 bits nor `nan` and `inf`, TOML has.
+  // TOML has 64-bit integers, `nan` and `inf`; JSON has none of them.
   const json: unknown = JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'bigint' || (typeof inner === 'number' && !Number.isFinite(inner))
       ? String(inner)
@@ -167,7 +167,7 @@ export function shown(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-/** The sub-schema of a path; `schemaPath` is the JSON pointer that the checker reports. */
+/** Returns the description at `schemaPath`, the JSON pointer that the checker reports. */
 function described(schema: TSchema, schemaPath: string): string {
   let node: unknown = schema;
   for (const part of schemaPath.split('/').slice(1)) {
@@ -177,7 +177,7 @@ function described(schema: TSchema, schemaPath: string): string {
   return typeof text === 'string' ? text : 'something else';
 }
 
-/** The value as what the schema says, or where it does not fit. */
+/** Returns the typed value, or the first invalid part of it. */
 export function checked<const S extends TSchema>(schema: S, value: unknown): { value: Static<S> } | Misfit {
   if (Value.Check(schema, value)) return { value };
   const error = Value.Errors(schema, value)[0];
@@ -193,7 +193,7 @@ export function checked<const S extends TSchema>(schema: S, value: unknown): { v
   return { path, why: `${shown(valueAt(value, path))} is not ${takes}` };
 }
 
-/** A misfit's key as a person writes it. */
+/** Formats the key of a misfit as a dotted path. */
 export function keyOf(misfit: Misfit, under: readonly string[] = []): string {
   return dotted([...under, ...misfit.path]);
 }

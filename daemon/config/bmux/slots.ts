@@ -9,7 +9,7 @@ import { readSmallFile, type Marks } from '../files/file.ts';
 import { checked, keyOf, ManifestSchema, type ManifestTable } from './schema.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
 
-/** One declared slot, its folders resolved. They do not move a client's paths (docs/bmux-protocol.md, "Slots"). */
+/** One declared slot with resolved folders. These folders do not change the paths of a client (docs/bmux-protocol.md, "Slots"). */
 export interface Slot {
   readonly name: string;
   readonly binary: string;
@@ -21,7 +21,7 @@ export interface Slot {
   readonly logDir: string;
 }
 
-/** Files that one manifest may extend to, in all. */
+/** Maximum number of files of one manifest, including all files that it extends to. */
 const MAX_MANIFESTS = 64;
 const RESERVED = ['default', 'current', 'all'];
 
@@ -40,13 +40,13 @@ export function slotNameProblem(name: string): string | undefined {
   return RESERVED.includes(name) ? `invalid slot name ${quoted(name)}: is reserved` : undefined;
 }
 
-/** Where the manifest is. `BMUX_SLOTS_MANIFEST=-`, bmux's "standard input", names nothing for a daemon. */
+/** Path of the manifest. `BMUX_SLOTS_MANIFEST=-` means standard input in bmux; a daemon has none and finds no such file. */
 export function manifestFile(env: Env, paths: BmuxPaths, cwd = ''): string {
   const named = env['BMUX_SLOTS_MANIFEST'];
   return named === undefined ? appended(paths.configRoot, 'slots.toml') : appended(cwd, named);
 }
 
-/** One file of a manifest as data. Fails with `slots_invalid`. */
+/** Parses one file of a manifest. Fails with `slots_invalid`. */
 export function parseManifest(file: string, bytes: Uint8Array): ManifestFile {
   const parsed = parseToml(bytes);
   if ('why' in parsed)
@@ -62,14 +62,14 @@ async function readOne(file: string, marks: Marks): Promise<ManifestFile | undef
   return bytes === undefined ? undefined : parseManifest(file, bytes);
 }
 
-/** The manifest and all that it extends, lowest first; empty when there is none. */
+/** Reads the manifest and all files that it extends to, lowest first; empty when there is no manifest. */
 async function readFiles(first: string, variables: Variables, marks: Marks): Promise<ManifestFile[]> {
   const primary = await readOne(first, marks);
   if (primary === undefined) return [];
   const files = [primary];
   const seen = new Set([resolve(first)]);
   const waiting = [primary];
-  // The order of bmux: all that a file names, then what the last of those names, and so on.
+  // The same order as in bmux: first all files that one file names, then those that the last of them names, and so on.
   for (let from = waiting.pop(); from !== undefined; from = waiting.pop()) {
     for (const written of from.table.extend ?? []) {
       const { file } = from;
@@ -113,8 +113,8 @@ function slotOf(name: string, spec: Spec, file: string, variables: Variables, pa
 }
 
 /**
- * The slots of the manifest files, sorted by name. Fails with `slots_invalid`, `slot_variable_unset` or `slot_dirs_shared`: one bad slot
- * makes the whole manifest invalid, as in bmux.
+ * Returns the slots of the manifest files, sorted by name. Fails with `slots_invalid`, `slot_variable_unset` or `slot_dirs_shared`. As in
+ * bmux, one invalid slot makes the whole manifest invalid.
  */
 export function slotsOf(
   files: readonly ManifestFile[],
@@ -160,9 +160,9 @@ export interface SlotInputs {
   /** The caller's environment. */
   readonly env: Env;
   readonly paths: BmuxPaths;
-  /** What the caller was started as, for `bmux-SLOT`. */
+  /** The program name of the caller: `bmux-SLOT` selects a slot. */
   readonly programName?: string | undefined;
-  /** The `slot` field of a request; above everything else. */
+  /** The `slot` field of a request; it overrides all other sources. */
   readonly explicit?: string | undefined;
   readonly daemon?: Env | undefined;
   readonly cwd?: string | undefined;
@@ -172,11 +172,11 @@ export interface SlotInputs {
 export interface ActiveSlot {
   readonly slot?: Slot;
   readonly warnings: readonly string[];
-  /** Every manifest file that was looked at; empty when no slot was asked for. */
+  /** Every manifest file that was checked; empty when no slot was requested. */
   readonly files: readonly string[];
 }
 
-/** The name of the slot that is asked for, if any. */
+/** The name of the requested slot, if any. */
 export function slotNameOf({
   env,
   programName,
@@ -191,8 +191,8 @@ export function slotNameOf({
 }
 
 /**
- * The slot that is active for a caller. A manifest that cannot be read counts as no slot, with a warning (docs/bmux-protocol.md, "Slots"); a slot that
- * it does not declare is `slot_unknown`.
+ * Finds the active slot of a caller. When the manifest cannot be read, no slot is active and a warning says so (docs/bmux-protocol.md,
+ * "Slots"). A slot that the manifest does not declare is `slot_unknown`.
  */
 export async function activeSlot(inputs: SlotInputs): Promise<ActiveSlot> {
   const { env, paths, daemon, cwd = '', marks = new Map<string, string>() } = inputs;

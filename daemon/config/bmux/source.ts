@@ -1,4 +1,4 @@
-// The config of one context, always as fresh as its files: re-read when one of them has changed, the last good one kept when they are bad.
+// The config of one context. Re-reads its files when one has changed, and keeps the last valid config while they are invalid.
 import { Failure } from '../../base/failure.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { BmuxConfig } from './types.ts';
@@ -18,16 +18,16 @@ export interface ConfigSourceOptions {
   readonly slot?: string | undefined;
   readonly programName?: string | undefined;
   readonly explicitFile?: string | undefined;
-  /** Resolves relative paths in the environment; the caller's working directory. */
+  /** The caller's working directory, against which relative paths in the environment are resolved. */
   readonly cwd?: string | undefined;
-  /** The environment of bmuxd, asked for variables that the caller's does not have. */
+  /** The environment of bmuxd, used for variables that the caller's lacks. */
   readonly daemon?: Env | undefined;
   readonly platform?: NodeJS.Platform | undefined;
-  /** A source of the same files for another environment: what was good there is where this one begins. */
+  /** A source of the same files for another environment. Its last valid config is the initial one here if the environments agree. */
   readonly beside?: ConfigSource | undefined;
 }
 
-/** The part of a request that `[composition]` may look at. */
+/** The facts of a request that `[composition]` rules can match. */
 export interface CallerFacts {
   readonly cwd?: string | undefined;
   readonly term?: string | undefined;
@@ -37,13 +37,13 @@ export interface CurrentConfig {
   readonly config: BmuxConfig;
   readonly slot?: Slot;
   readonly warnings: readonly string[];
-  /** Why the files as they are now are not in force; `config` is then the last good one. */
+  /** Why the current files are not used; `config` is then the last valid one. */
   readonly problem?: Failure;
-  /** What the files made read of the environment. */
+  /** Environment variables on which the result depends. */
   readonly reads: Reads;
 }
 
-/** What one reading of all files gave. */
+/** The result of reading all files once. */
 interface Reading {
   readonly marks: Marks;
   readonly reads: Reads;
@@ -54,19 +54,19 @@ interface Reading {
 
 type Good = Reading & { readonly layers: Layers };
 
-/** A config with all that was read of the environment for it, its files included. */
+/** A composed config and all environment variables that were read for it, also those read to find its files. */
 interface Made extends Composed {
   readonly reads: Reads;
 }
 
-/** Everything that differs in what callers get from the same files. */
+/** The last composed config. `key` identifies the facts of the caller on which it depends. */
 interface Memo {
   readonly layers: Layers;
   readonly key: string;
   readonly made: Made;
 }
 
-/** What there is for a caller, or why there is nothing; and what was read of the environment until that was clear. */
+/** The config for a caller or the failure, and the environment variables on which this outcome depends. */
 interface Answer {
   readonly outcome: CurrentConfig | Failure;
   readonly reads: Reads;
@@ -77,7 +77,7 @@ function asBad(error: unknown): Failure {
   throw error;
 }
 
-/** See the head of this file. Holds no handle and needs no closing. */
+/** See the header of this file. Holds no handle and needs no closing. */
 export class ConfigSource {
   readonly #options: ConfigSourceOptions;
   #reading: Reading | undefined;
@@ -85,9 +85,9 @@ export class ConfigSource {
   #lookingNext: Promise<Reading> | undefined;
   /** The newest layers from which a config could be composed. */
   #good: Good | undefined;
-  /** One entry: most callers of a context differ in nothing that matters here. */
+  /** One entry is enough, because most callers of a context get the same config. */
   #memo: Memo | undefined;
-  /** Of the last answer. */
+  /** Environment variables that were read for the last answer. */
   #reads: Reads | undefined;
 
   constructor(options: ConfigSourceOptions) {
@@ -97,30 +97,30 @@ export class ConfigSource {
     if (good !== undefined && agrees(env, good.reads)) this.#good = good;
   }
 
-  /** Every file that decides, existing or not; empty before the first `current()`. */
+  /** Every file on which the config depends, existing or not; empty before the first `current()`. */
   files(): readonly string[] {
     return [...new Set([...(this.#reading?.marks.keys() ?? []), ...(this.#good?.layers.files ?? [])])];
   }
 
-  /** What was read of the environment for the last answer; undefined before the first. */
+  /** Environment variables that were read for the last answer; undefined before the first. */
   get reads(): Reads | undefined {
     return this.#reads;
   }
 
-  /** False for an environment that holds something else there; before the first answer nobody can tell, and all agree. */
+  /** True when all variables read for the last answer have the same value in `env`, and before the first answer. */
   agrees(env: Env): boolean {
     return this.#reads === undefined || agrees(env, this.#reads);
   }
 
   /**
-   * The config for a caller with the environment of this source, after a look at the files. Fails with `config_unloadable` when there never
-   * was a good one, and with `slot_unknown` whenever the manifest was read and does not declare the slot.
+   * Checks the files and returns the config for a caller with this source's environment. Fails with `config_unloadable` when there never was a
+   * valid config. Fails with `slot_unknown` when the manifest was read and does not declare the slot.
    */
   async current(caller: CallerFacts = {}): Promise<CurrentConfig> {
     return settled(await this.#answer(caller));
   }
 
-  /** The same for a caller with `env`; undefined when the files made read something that is otherwise there, so that another source must answer. */
+  /** Like `current`, for a caller with `env`. Undefined when a variable that was read has another value in `env`; another source must answer then. */
   async currentFor(env: Env, caller: CallerFacts): Promise<CurrentConfig | undefined> {
     const answer = await this.#answer(caller);
     return agrees(env, answer.reads) ? settled(answer) : undefined;
@@ -171,8 +171,8 @@ export class ConfigSource {
   }
 
   /**
-   * What the files hold now. A look that began before this call may have missed a change that this caller knows of, so it waits for
-   * that one to end and shares the next with everybody else who waits.
+   * Returns the current content of the files. A check already under way may have missed a change that the caller knows of. So this call waits
+   * for its end and shares the next check with all other waiting calls.
    */
   #fresh(): Promise<Reading> {
     if (this.#looking === undefined) return this.#begin();
@@ -181,7 +181,7 @@ export class ConfigSource {
   }
 
   async #beginAfter(looking: Promise<unknown>): Promise<Reading> {
-    // How that one ended is told to those who asked for it.
+    // An error of that check is reported to the calls that started it.
     await Promise.allSettled([looking]);
     this.#lookingNext = undefined;
     return this.#begin();
@@ -216,14 +216,14 @@ export class ConfigSource {
     }
   }
 
-  /** What is read of the environment is noted in `reads` also when it fails. */
+  /** Records variables in `reads`, also when it fails. */
   #composed({ layers }: Good, { cwd, term }: CallerFacts, reads: Map<string, string | undefined>): Made {
     const key = dependsOnCaller(layers.docs) ? JSON.stringify([cwd, term]) : '';
     if (this.#memo?.layers === layers && this.#memo.key === key) return this.#memo.made;
     const { daemon, platform = process.platform } = this.#options;
     const env = noted(this.#options.env, reads);
     const known = (name: string): string | undefined => env[name] ?? daemon?.[name];
-    // Read when a rule asks for them, and not before: what no rule asks for decides nothing.
+    // These are getters, so that a variable is recorded only when a rule uses it.
     const composed = composeConfig(layers, {
       cwd,
       term,

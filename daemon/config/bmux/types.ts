@@ -4,7 +4,7 @@ export type TargetTransport = 'local' | 'tls' | 'iroh' | 'ssh';
 export type StaleBuildAction = 'ignore' | 'warn' | 'error';
 export type CompressionMode = 'auto' | 'none' | 'zstd' | 'lz4';
 
-/** One `[connections.targets.NAME]`. Paths are already expanded. */
+/** One `[connections.targets.NAME]` with expanded paths. */
 export interface TargetConfig {
   readonly transport: TargetTransport;
   readonly host?: string;

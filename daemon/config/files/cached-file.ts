@@ -1,14 +1,14 @@
-// What a small file says, read again only when it has changed: a request costs a look at it, not a reading.
+// Caches the content of small files: a request checks whether the file has changed, and reads it again only then.
 import { markNow, type Mark } from './file.ts';
 
-/** Files kept at once; the least recently used go first. */
+/** Maximum number of cached files; the least recently used are dropped first. */
 const MAX_FILES = 64;
 
 /** Keeps the last value of each path with the mark that the file had before it was read. */
 export class CachedFiles<T> {
   readonly #kept = new Map<string, { readonly mark: Mark; readonly value: T }>();
 
-  /** `read`'s value, or the kept one while the file looks the same. A rejection of `read` is passed on, and not kept. */
+  /** Returns the cached value while the file's mark is unchanged, else the value of `read`. A rejection of `read` is passed on and not cached. */
   async get(path: string, read: () => Promise<T>): Promise<T> {
     const mark = await markNow(path);
     const known = this.#kept.get(path);

@@ -1,4 +1,4 @@
-// Reads one small file, and says in one word whether it is still the same: the ground of config layers and of watching.
+// Reads one small file and tells whether it has changed. Config layers and the file watch are built on it.
 import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
 import { inTime } from '../../base/async/deadline.ts';
 import { errnoOf } from '../../base/failure.ts';
@@ -7,14 +7,14 @@ import { LIMITS } from '../../base/limits.ts';
 import { findDisk, isOnLocalDisk } from './local-disk.ts';
 
 /**
- * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous, 50 ms for a
- * quarter of a megabyte (and a second to find the line of a wrong key in it): a daemon must not stand still for longer.
+ * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous: 50 ms for a quarter
+ * of a megabyte, and a second to find the line of a wrong key in it. The daemon must not block for longer.
  */
 export const MAX_FILE_BYTES = 256 * 1024;
 
-/** What a file looked like: mtime, size and inode, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
+/** State of a file: mtime, size and inode, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
 export type Mark = string;
-/** Marks of all files that were looked at, by path; existing or not. */
+/** Marks of all files that were checked, by path; existing or not. */
 export type Marks = Map<string, Mark>;
 
 const MISSING: Mark = 'missing';
@@ -43,12 +43,12 @@ function bounded<T>(work: Promise<T>, path: string): Promise<T> {
 export async function markNow(path: string): Promise<Mark> {
   if (isOnLocalDisk(path)) return markNowSync(path);
   const mark = await bounded(fs.stat(path, { bigint: true }), path).then(markOf, failedMark);
-  // After it, so that a file system that does not answer holds one thread and not two.
+  // Only after the mark, so that a file system that does not answer blocks one thread and not two.
   if (!mark.startsWith(FAILED)) await bounded(findDisk(path), path).catch(() => undefined);
   return mark;
 }
 
-/** `markNow` without waiting: on a local disk, and at the moment at which watching starts. */
+/** Synchronous `markNow`, for local disks and for the moment at which a watch starts. */
 export function markNowSync(path: string): Mark {
   try {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
@@ -65,14 +65,14 @@ export async function anyChanged(marks: ReadonlyMap<string, Mark>): Promise<bool
 }
 
 async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
-  // O_NONBLOCK: a FIFO must not hold the open; what is not a regular file is refused below.
+  // O_NONBLOCK, because opening a FIFO must not block; anything but a regular file is refused below.
   const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat({ bigint: true });
-    // The mark of what was opened, taken before reading: a later write is then seen as a change.
+    // The mark of the open file, taken before reading, so that a later write is seen as a change.
     marks.set(path, markOf(stat));
     if (!stat.isFile()) throw new Error('not a regular file');
-    // Read to the end, not to the size: the file may be growing.
+    // Reads to the end and not to the size, because the file may be growing.
     const buffer = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
     let length = 0;
     while (length < buffer.length) {
@@ -87,7 +87,7 @@ async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
   }
 }
 
-/** The bytes of `path`, undefined when there is no such file, `file_unreadable` otherwise. Notes the file's mark in `marks`. */
+/** Returns the bytes of `path`, undefined when there is no such file. Fails with `file_unreadable`. Records the file's mark in `marks`. */
 export async function readSmallFile(path: string, marks: Marks): Promise<Uint8Array | undefined> {
   try {
     return await bounded(readWhole(path, marks), path);

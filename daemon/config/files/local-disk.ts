@@ -1,10 +1,10 @@
-// Which paths lie on a disk of this machine. A look there takes 2 µs; through a thread, as a network mount that may be dead needs it, 20 µs
-// for each and a wait for all [measured]. A request looks at four files at least.
+// Tells which paths lie on a disk of this machine. A synchronous check of a file takes 2 µs there. A network mount may be dead and needs a
+// thread: 20 µs for each file and a wait for all [measured]. A request checks at least four files.
 import { lstat, realpath, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../../base/failure.ts';
 
-/** `f_type` of file systems that answer by themselves: no network and no FUSE (statfs(2), linux/magic.h). */
+/** `f_type` of local file systems: they need neither network nor FUSE to answer (statfs(2), linux/magic.h). */
 const LOCAL: ReadonlySet<number> = new Set([
   0xef53, // ext2, ext3, ext4
   0x58465342, // XFS
@@ -16,27 +16,27 @@ const LOCAL: ReadonlySet<number> = new Set([
   0x2fc12fc1, // ZFS
   0xca451a4e, // bcachefs
 ]);
-/** ms that an answer holds: something else may be mounted on the way. */
+/** How long a result is used, ms: another file system may be mounted later. */
 const HOLDS_MS = 5000;
-/** Paths remembered; the oldest go first. */
+/** Maximum number of remembered paths; the oldest are dropped first. */
 const MAX_PATHS = 1024;
 
 const known = new Map<string, { readonly local: boolean; readonly until: number }>();
 
-/** True when `path` (which need not exist) and all of the way to it was found on local disks lately. */
+/** True when `path` (which need not exist) and all folders above it were recently found on local disks. */
 export function isOnLocalDisk(path: string): boolean {
   return lately(path) === true;
 }
 
-/** What was found, if it still holds. */
+/** The remembered result, unless it has expired. */
 function lately(path: string): boolean | undefined {
   const found = known.get(path);
   return found !== undefined && performance.now() < found.until ? found.local : undefined;
 }
 
-/** Finds out, through a thread, unless it is known. Never fails; never ends where the file system never answers. */
+/** Finds and remembers the result in a thread, unless it is known. Never fails; never settles when the file system never answers. */
 export async function findDisk(path: string): Promise<void> {
-  // The numbers are Linux's own.
+  // The numbers in `LOCAL` are specific to Linux.
   if (process.platform !== 'linux' || lately(path) !== undefined) return;
   const local = await isLocal(path).catch(() => false);
   known.delete(path);
@@ -45,7 +45,7 @@ export async function findDisk(path: string): Promise<void> {
   if (known.size > MAX_PATHS && oldest !== undefined) known.delete(oldest);
 }
 
-/** A look at a path looks at every folder on the way, and goes wherever a link leads: no link, and only local folders. */
+/** True when the path contains no symlink and only local folders: accessing a path touches every folder above it and follows symlinks. */
 async function isLocal(path: string): Promise<boolean> {
   const there = await nearest(path);
   if ((await realpath(there)) !== there) return false;
@@ -55,7 +55,7 @@ async function isLocal(path: string): Promise<boolean> {
   }
 }
 
-/** The path itself, or the nearest folder above it that is there. A link counts as there, wherever it leads. */
+/** The path itself, or the nearest existing folder above it. A symlink counts as existing, wherever it leads. */
 async function nearest(path: string): Promise<string> {
   try {
     await lstat(path);

@@ -1,4 +1,4 @@
-// Tables of a config: looked into by path, and merged. Keys come from files, so only own properties count.
+// Reads tables of a config by key path, and merges them. Keys come from files, so only own properties count.
 
 /** A TOML table. */
 export type Table = Readonly<Record<string, unknown>>;
@@ -29,7 +29,7 @@ export function tableAt(root: Table, path: readonly string[]): Table {
 /** `over` on top of `under`: tables merge by key, everything else is replaced (docs/bmux-protocol.md, "Config layers"). Neither is changed. */
 export function merged(under: unknown, over: unknown): unknown {
   if (!isTable(over)) return over;
-  // Without a prototype a key such as `__proto__` is a key like any other.
+  // Without a prototype, a key such as `__proto__` is an ordinary key.
   const result = Object.create(null) as Record<string, unknown>;
   const base = isTable(under) ? under : {};
   for (const key of Object.keys(base)) result[key] = base[key];
@@ -37,7 +37,7 @@ export function merged(under: unknown, over: unknown): unknown {
   return result;
 }
 
-/** A dotted path as a person writes it: parts that are no bare keys are quoted. */
+/** Formats a dotted path as in TOML: parts that are no bare keys are quoted. */
 export function dotted(path: readonly string[]): string {
   return path.map((part) => (/^[A-Za-z0-9_-]+$/u.test(part) ? part : JSON.stringify(part))).join('.');
 }

@@ -1,25 +1,25 @@
-// TOML as data that is safe to look into, and the line on which a key was set.
+// Parses TOML into data that is safe to access, and finds the line on which a key was set.
 import { parse, TomlError } from 'smol-toml';
 import { textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { readSmallFile, type Marks } from './file.ts';
 import { valueAt, type Table } from './table.ts';
 
-/** One TOML file that was read. */
+/** One TOML file after parsing. */
 export interface Doc {
   readonly file: string;
   readonly text: string;
   readonly table: Table;
 }
 
-/** Why a text is no TOML, and where (1-based). */
+/** Why a text is not valid TOML, and where (1-based). */
 export interface SyntaxProblem {
   readonly line: number;
   readonly why: string;
 }
 
 function parseText(text: string): Table {
-  // Integers beyond 2^53 are valid TOML and valid for bmux, perhaps in keys that are none of our business.
+  // Integers beyond 2^53 are valid in TOML and in bmux, and may be values of keys that are not used here.
   return parse(text, { integersAsBigInt: 'asNeeded' });
 }
 
@@ -40,7 +40,7 @@ function badUtf8Line(bytes: Uint8Array): number {
   return 1;
 }
 
-/** The parsed text, or what is wrong with it. Never throws. */
+/** The parsed text, or its error. Never throws. */
 export function parseToml(bytes: Uint8Array): { text: string; table: Table } | SyntaxProblem {
   let text: string;
   try {
@@ -56,7 +56,7 @@ export function parseToml(bytes: Uint8Array): { text: string; table: Table } | S
   }
 }
 
-/** The file at `path`; undefined when missing. Fails with `config_syntax` or `file_unreadable`. `marks` collects what was looked at. */
+/** Reads the file at `path`; undefined when missing. Fails with `config_syntax` or `file_unreadable`. `marks` collects the marks of checked files. */
 export async function readToml(path: string, marks: Marks = new Map()): Promise<Doc | undefined> {
   const bytes = await readSmallFile(path, marks);
   if (bytes === undefined) return undefined;
@@ -65,10 +65,10 @@ export async function readToml(path: string, marks: Marks = new Map()): Promise<
   return { file: path, ...parsed };
 }
 
-/** Characters that `lineOf` may parse to find where statements end, so that a strange file costs a fraction of a second and no more. */
+/** Most characters that `lineOf` parses to find the ends of statements. It bounds the time for an unusual file to a fraction of a second. */
 const STATEMENT_BUDGET = 2 * 1024 * 1024;
 
-/** First lines (0-based) of the statements of a valid document: every statement parses on its own, half of one does not. */
+/** First lines (0-based) of the statements of a valid document. A whole statement parses on its own, and a part of one does not. */
 function statementStarts(lines: readonly string[]): number[] {
   const starts: number[] = [];
   let left = STATEMENT_BUDGET;
@@ -76,7 +76,7 @@ function statementStarts(lines: readonly string[]): number[] {
     starts.push(first);
     let end = first;
     for (; end < lines.length && left > 0; end += 1) {
-      // Only such a line can close a value that spans lines.
+      // Only a line with one of these can close a value that spans lines.
       if (end > first && !/[\]}]|"""|'''/u.test(lines[end] ?? '')) continue;
       const chunk = `${lines.slice(first, end + 1).join('\n')}\n`;
       left -= chunk.length + 1;
@@ -94,8 +94,8 @@ function statementStarts(lines: readonly string[]): number[] {
 }
 
 /**
- * The 1-based line on which the statement starts that sets `keyPath` (array elements by their index) in a valid document. Found by
- * parsing ever shorter beginnings of the text, so that every way to write a key is understood. 1 when the key is not there.
+ * Returns the 1-based line on which the statement that sets `keyPath` starts, in a valid document. Array elements are keys by their index. It
+ * parses prefixes of the text, so that every notation of a key is found. 1 when the key is not there.
  */
 export function lineOf(text: string, keyPath: readonly string[]): number {
   const lines = text.split('\n');

@@ -1,5 +1,5 @@
-// Tells when one of a few files has changed, however the change was made. Two ways of noticing: events of the folders (fast, but blind after
-// a folder was removed and made again or a symlink to it was swapped), and a look every second.
+// Reports when one of a few files has changed, however it was changed. It uses two mechanisms. Folder events are fast, but miss a folder that
+// is removed and created again, and a symlink to it that is replaced. A check every second finds those.
 import { existsSync, statSync, unwatchFile, watchFile } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
@@ -7,27 +7,27 @@ import { inTime } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
 import { markNow, markNowSync, type Mark } from './file.ts';
 
-/** A write counts as finished when the size stands still for this long, ms. */
+/** A write counts as finished when the size is unchanged for this long, ms. */
 const STABLE_MS = 100;
 const STABLE_POLL_MS = 20;
-/** How often the files are looked at without any event, ms. */
+/** Interval of the check that needs no event, ms. */
 const NET_MS = 1000;
-/** Longest wait for the folder watcher to end, ms. */
+/** Longest wait for a folder watcher to close, ms. */
 const CLOSE_MS = 1000;
 
 export interface WatchOptions {
-  /** The files to watch, existing or not; asked again at every `refresh()`. */
+  /** The files to watch, existing or not; called again at every `refresh()`. */
   readonly files: () => readonly string[];
-  /** Called after one or more of them have changed, appeared or gone. */
+  /** Called after one or more of them were changed, created or removed. */
   readonly onChange: () => void;
-  /** Told about a folder watcher that failed; the look every second goes on. */
+  /** Reports an error of a folder watcher; the check every second goes on. */
   readonly log?: ((message: string) => void) | undefined;
 }
 
 export interface FileWatch {
-  /** Ends everything; `onChange` is not called any more. Calling twice is safe. */
+  /** Stops watching; `onChange` is not called any more. Calling twice is safe. */
   close(): Promise<void>;
-  /** Takes note of a changed list of files. */
+  /** Reads the list of files again. */
   refresh(): void;
 }
 
@@ -38,7 +38,7 @@ function nearestFolder(path: string): string {
   return folder;
 }
 
-/** Every path whose coming or going may matter: the files and what is above them. */
+/** The files and all folders above them: creating or removing any of these can matter. */
 function withParents(files: readonly string[]): Set<string> {
   const paths = new Set<string>();
   for (const file of files) {
@@ -47,7 +47,7 @@ function withParents(files: readonly string[]): Set<string> {
   return paths;
 }
 
-/** What the folder watcher is attached to; a different text means that it must be attached anew. */
+/** Identifies the folders that the watcher is attached to. When the text differs, the watcher must be attached again. */
 function attachment(folders: readonly string[]): string {
   return folders
     .map((folder) => {
@@ -68,10 +68,10 @@ class Watch implements FileWatch {
   #watcher: FSWatcher | undefined;
   #attached = '';
   #closed = false;
-  /** The look that is under way, and whether another is wanted after it. */
+  /** The check under way, and whether another one must follow it. */
   #looking: Promise<void> | undefined;
   #again = false;
-  /** Watchers that are ending. */
+  /** Watchers that are closing. */
   readonly #ending = new Set<Promise<void>>();
   readonly #onNet = (): void => {
     this.#look();
@@ -90,7 +90,7 @@ class Watch implements FileWatch {
     const known = new Set(this.#files);
     for (const file of files) {
       if (known.has(file)) continue;
-      // At once, so that no change after this call is taken for how it was before.
+      // Synchronous, so that a change after this call is compared with the state before it.
       this.#marks.set(file, markNowSync(file));
       watchFile(file, { interval: NET_MS, bigint: true }, this.#onNet);
     }
@@ -121,7 +121,7 @@ class Watch implements FileWatch {
     this.#ending.add(ended);
   }
 
-  /** Puts a folder watcher on the nearest existing folders, if it is not there already. */
+  /** Attaches a folder watcher to the nearest existing folders, unless it is attached to them already. */
   #attach(changed: boolean): void {
     const folders = [...new Set(this.#files.map(nearestFolder))];
     const wanted = attachment(folders);
@@ -134,7 +134,7 @@ class Watch implements FileWatch {
       depth: 0,
       ignoreInitial: true,
       ignorePermissionErrors: true,
-      // A config folder may be the home folder: nothing else in it is looked at.
+      // A config folder may be the home folder, so everything else in it is ignored.
       ignored: (path) => !relevant.has(resolve(path)),
       awaitWriteFinish: { stabilityThreshold: STABLE_MS, pollInterval: STABLE_POLL_MS },
     });
@@ -144,7 +144,7 @@ class Watch implements FileWatch {
     this.#watcher = watcher;
   }
 
-  /** Compares the files with what they were, one look at a time. */
+  /** Compares the files with their last marks, one check at a time. */
   #look(): void {
     if (this.#closed) return;
     if (this.#looking !== undefined) {
@@ -159,7 +159,7 @@ class Watch implements FileWatch {
     });
   }
 
-  /** Never fails: marks never do. */
+  /** Never fails, because taking a mark never fails. */
   async #compare(): Promise<void> {
     const files = this.#files;
     const marks = await Promise.all(files.map(markNow));
@@ -183,7 +183,7 @@ class Watch implements FileWatch {
   }
 }
 
-/** Watches files from now on: a change made after this call is reported, within half a second as a rule and always within two. */
+/** Watches files from now on. A change after this call is usually reported within half a second, and always within two. */
 export function watchFiles(options: WatchOptions): FileWatch {
   return new Watch(options);
 }

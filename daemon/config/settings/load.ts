@@ -1,4 +1,4 @@
-// Reads bmuxd.toml by the table in daemon/config/settings/table.ts. A wrong key is a problem to show, never a reason not to run.
+// Reads bmuxd.toml by the table in daemon/config/settings/table.ts. A wrong key is reported as a problem and never stops the daemon.
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Failure } from '../../base/failure.ts';
 import {
@@ -18,16 +18,16 @@ import { dotted, isTable, type Table } from '../files/table.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
 
 export interface LoadedSettings {
-  /** Complete: what the file does not set, or sets wrongly, has its default. */
+  /** Complete: keys that are missing or invalid have their default. */
   readonly settings: Settings;
-  /** What is wrong with the file, if anything: `settings_invalid` or `file_unreadable`. */
+  /** The problem of the file, if any: `settings_invalid` or `file_unreadable`. */
   readonly problem?: Failure;
 }
 
 const ROWS: readonly SettingRow[] = SETTINGS;
 const TARGET_ROWS: readonly SettingRow[] = TARGET_SETTINGS;
 
-/** Letters to insert, remove or replace to get from one word to the other. */
+/** Edit distance of two words: letters to insert, remove or replace. */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i += 1) {
@@ -41,7 +41,7 @@ function distance(from: string, to: string): number {
   return row[to.length] ?? 0;
 }
 
-/** The name that was probably meant, as the end of a sentence; nothing when none is near. */
+/** Suggests the most similar name, as the end of a sentence; empty when none is similar. */
 function meant(written: string, names: readonly string[]): string {
   if (written.length > 64) return '';
   const near = names
@@ -51,7 +51,7 @@ function meant(written: string, names: readonly string[]): string {
   return near === undefined ? '' : `; did you mean ${near.name}?`;
 }
 
-/** Reports what is wrong: where, and in words. */
+/** Reports a mistake: its key path, and the reason for people. */
 type Complain = (path: readonly string[], why: string) => void;
 
 function readRows(
@@ -73,7 +73,7 @@ function readRows(
         if (isTable(value)) visit(value, [...path, key]);
         else complain(full, `${shown(value)} is not a table`);
       } else {
-        // A table that nobody knows has no row of its own to be near to: its inside may tell what was meant.
+        // Only full names of settings can be compared, so the first key of an unknown table is added to its name.
         const inner = isTable(value) ? Object.keys(value)[0] : undefined;
         const names = rows.map((candidate) => candidate.name);
         complain(full, `no such setting${meant(inner === undefined ? name : `${name}.${inner}`, names)}`);
@@ -107,10 +107,10 @@ interface Mistake {
   readonly why: string;
 }
 
-/** Mistakes of one file that are told at once: who mends these sees the rest. */
+/** Maximum number of mistakes in one report; after their correction the next report shows the rest. */
 const MAX_MISTAKES = 8;
 
-/** All of them in one text, the first line of the file first. */
+/** Formats all mistakes as one text, ordered by line. */
 function problemOf(file: string, mistakes: readonly Mistake[]): Failure | undefined {
   const [first, ...others] = [...mistakes].sort((a, b) => a.line - b.line);
   if (first === undefined) return undefined;
@@ -118,7 +118,7 @@ function problemOf(file: string, mistakes: readonly Mistake[]): Failure | undefi
   return fail('settings_invalid', { file, ...first, why: first.why + also.join('') });
 }
 
-/** The settings in the bytes of a file. Never throws. */
+/** Parses the settings in the bytes of a file. Never throws. */
 export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
   const parsed = parseToml(bytes);
   if ('why' in parsed) {
@@ -138,7 +138,7 @@ export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
   return problem === undefined ? { settings } : { settings, problem };
 }
 
-/** The settings in `path`; all defaults when there is no such file. Never fails. */
+/** Reads the settings in `path`; all defaults when there is no such file. Never fails. */
 export async function loadSettings(path: string, marks: Marks = new Map()): Promise<LoadedSettings> {
   try {
     const bytes = await readSmallFile(path, marks);

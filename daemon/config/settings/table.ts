@@ -1,6 +1,6 @@
-// bmuxd's own settings, as data: the loader, the documentation and the types are made from these two tables.
+// bmuxd's own settings as data. The loader, the documentation and the types are derived from these two tables.
 
-/** What a setting takes. */
+/** The values that a setting takes. */
 export type SettingKind =
   | { readonly kind: 'choice'; readonly values: readonly [string, ...string[]] }
   | { readonly kind: 'integer' | 'number'; readonly min: number; readonly max: number }
@@ -96,7 +96,7 @@ export const SETTINGS = [
   },
 ] as const satisfies readonly SettingRow[];
 
-/** Spares of one target at most: each is a place of its server. */
+/** Maximum number of spares of one target: each uses one connection of its server. */
 export const MAX_SPARES = 4;
 
 /** Overrides for one bmux target: `[targets.NAME]` in bmuxd.toml, NAME as in connections.targets. */
@@ -117,7 +117,7 @@ export const TARGET_SETTINGS = [
     name: 'warm',
     takes: { kind: 'switch', values: ['auto'] },
     default: 'auto',
-    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s), "auto" after a use, and made again when it is lost, where its share link leads by then (a link without a target socket is followed by the next request); one that wants SSH auth only while the agent signs so fast that it can have asked nobody, since a key may want a confirmation; false not at all: an iroh connection is let go within 30 s of its last stream.',
+    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s), "auto" after a use, and made again when it is lost, where its share link leads by then (a link without a target socket is followed by the next request); one that wants SSH auth only while the agent signs so fast that it can have asked nobody, since a key may want a confirmation; false not at all: an iroh connection is closed within 30 s of its last stream.',
   },
 ] as const satisfies readonly SettingRow[];
 
@@ -142,7 +142,7 @@ export type Settings = Table<typeof SETTINGS> & {
 };
 export type LogLevel = Settings['log.level'];
 
-/** What bmuxd.toml says of a target: by the name that texts show, and over that by the share link that led there. */
+/** The settings of a target by its displayed name. Settings of the share link that led to it override them. */
 export function targetSettings(
   { targets }: Pick<Settings, 'targets'>,
   { label, link }: { readonly label: string; readonly link?: string | undefined },
@@ -151,7 +151,7 @@ export function targetSettings(
   return { ...own(label), ...(link === undefined ? {} : own(link)) };
 }
 
-/** What a row takes, in words: for errors and for the documentation. */
+/** Describes the values that a row takes, for errors and the documentation. */
 export function takenBy(row: SettingRow): string {
   const { takes, unit } = row;
   const words = (values: readonly string[]): string =>
@@ -173,7 +173,7 @@ export function takenBy(row: SettingRow): string {
   }
 }
 
-/** Whether `value`, as parsed, is something that the row takes. */
+/** Whether the row takes the parsed `value`. */
 export function accepts({ takes }: SettingRow, value: unknown): boolean {
   switch (takes.kind) {
     case 'choice':
@@ -208,6 +208,6 @@ export function defaultSettings(): Settings {
 
 /** Checked values as settings. `values` must hold what every row of `SETTINGS` accepts. */
 export function settingsFrom(values: ReadonlyMap<string, unknown>, targets: Settings['targets']): Settings {
-  // The one place where the table's word is taken for the type that is derived from it.
+  // The only cast from checked values to the type that is derived from the table.
   return { ...(Object.fromEntries(values) as Table<typeof SETTINGS>), targets };
 }

@@ -1,5 +1,5 @@
-// The only file that touches @number0/iroh: its loading, its byte arrays, its error texts. Its own documentation says little,
-// so what is relied on here is tried in test/transport/iroh/iroh.test.ts against a real gateway.
+// The only file that uses @number0/iroh: loads it, and converts its byte arrays and errors. Its documentation is short. So
+// test/transport/iroh/iroh.test.ts checks the behaviour that is needed here against a real gateway.
 import { createRequire } from 'node:module';
 import type * as Binding from '@number0/iroh/index.js';
 
@@ -11,17 +11,17 @@ export type RawReceive = Binding.RecvStream;
 /** Which relays an endpoint may use: the public ones, none, or these. */
 export type Relays = 'default' | 'disabled' | readonly string[];
 
-/** Largest piece of one read or write, bytes: a larger one is converted in one go and blocks the event loop too long. */
+/** Largest piece of one read or write, bytes. A piece is converted synchronously, and a larger one would block the event loop too long. */
 export const PIECE = 16_384;
 
 /** The protocol of a bmux gateway (docs/bmux-protocol.md, "iroh"). */
 const ALPN = 'bmux/gateway/iroh/1';
 
-// At once: an upgrade of the package removes its files under an engine that runs. `main` of it names a folder that is not there; requiring that
-// warns DEP0128.
+// Loaded at once, because an upgrade of the package removes its files while an engine runs. The package's `main` names a missing folder;
+// requiring that warns DEP0128.
 const iroh = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding;
 
-/** Binds an endpoint. `accept` makes it answer the gateway protocol too: a peer in tests. */
+/** Binds an endpoint. With `accept` it also accepts the gateway protocol, as a peer in tests. */
 export async function bindRaw(
   relays: Relays,
   options: { readonly accept?: boolean; readonly bindAddr?: string } = {},
@@ -35,17 +35,17 @@ export async function bindRaw(
   return builder.bind();
 }
 
-/** Parses an endpoint id (hex or base32) to its usual form; throws when it is none. */
+/** Parses an endpoint id (hex or base32) to its usual form; throws when invalid. */
 export function normalEndpointId(id: string): string {
   return iroh.EndpointId.fromString(id).toString();
 }
 
-/** Throws when `url` is no relay URL: the address itself would accept it and fail to connect without a reason. */
+/** Throws when `url` is no relay URL. The address would accept it, and connecting would fail without a reason. */
 export function checkRelayUrl(url: string): void {
   iroh.RelayMode.customFromUrls([url]);
 }
 
-/** Dials a gateway. Takes up to 30 s on its own: bound it. */
+/** Dials a gateway. This can take 30 s, so callers set a time limit. */
 export function connectRaw(
   endpoint: RawEndpoint,
   to: { readonly id: string; readonly relayUrl?: string | undefined; readonly ipAddr?: string | undefined },
@@ -55,7 +55,7 @@ export function connectRaw(
   return endpoint.connect(address, numbers(ALPN));
 }
 
-/** Closes a connection with code 0; never throws. Streams on it that were not finished cost the peer's server a place. */
+/** Closes a connection with code 0; never throws. Each unfinished stream on it costs the peer's server one connection. */
 export function closeRaw(connection: RawConnection): void {
   try {
     connection.close(0n, []);
@@ -69,8 +69,8 @@ function numbers(text: string): number[] {
 }
 
 /**
- * Turns buffers into what the binding takes: an array of numbers, one for all writes of a connection. The binding copies it before its call
- * returns, so it is free again at once; a new array for each write costs thirty times as much.
+ * Converts buffers to the array of numbers that the binding takes. All writes of a connection share one array, because the binding copies it
+ * before its call returns. A new array for each write costs thirty times as much.
  */
 export class ByteArrays {
   readonly #array: number[] = [];
@@ -92,14 +92,14 @@ export async function readRaw(receive: RawReceive): Promise<Buffer | undefined> 
   if (length === 0) return undefined;
   if (bytes instanceof Uint8Array) return Buffer.from(bytes.buffer, bytes.byteOffset, length);
   const buffer = Buffer.allocUnsafe(length);
-  // A plain loop: Buffer.from(array) is fifteen times slower here.
+  // A plain loop, because Buffer.from(array) is fifteen times slower here.
   for (let i = 0; i < length; i++) buffer[i] = bytes[i] ?? 0;
   return buffer;
 }
 
 /**
- * An error of the binding as an error for people. Its message is several lines: a type with a source path, a chain of causes, a backtrace.
- * The innermost cause says what happened (`timed out`). The code makes it count as a lost connection, as on a socket.
+ * Converts an error of the binding for people. Its message has several lines: a type with a source path, a chain of causes, a backtrace. The
+ * innermost cause says what happened (`timed out`). The code marks the error as a lost connection, as on a socket.
  */
 export function irohError(error: unknown): Error {
   const text = error instanceof Error ? error.message : String(error);

@@ -1,4 +1,4 @@
-// One QUIC connection to a gateway, shared by many streams, and how it is watched and ended.
+// One QUIC connection to a gateway, shared by many streams: opens streams, checks health and closes.
 import type { Duplex } from 'node:stream';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure, textOf } from '../../base/failure.ts';
@@ -10,14 +10,14 @@ import { ByteArrays, closeRaw, irohError, type RawConnection } from './binding.t
 import { IrohStream } from './stream.ts';
 
 /**
- * A peer allows 100 streams at once, and an open beyond that waits for ever without an error. It gives back the room of streams that have ended only
- * when more than an eighth of it has gathered (quinn, StreamsState), and a few are left for ends under way.
+ * Maximum number of streams. A peer allows 100 at once, and an open beyond that waits for ever without an error. The peer allows new streams
+ * only when more than an eighth of its limit has ended (quinn, StreamsState). A few are reserved for streams that are still ending.
  */
 export const STREAMS_MAX = 84;
-/** ms between two looks at the counters while a probe is under way. */
+/** Interval at which a probe reads the counters, ms. */
 const PROBE_LOOK_MS = 5;
 
-/** Counters of a connection since its start; frozen received counters for 7 s mean that the path is suspect. */
+/** Counters of a connection since its start. When the received counters do not change for 7 s, the path is suspect. */
 export interface IrohCounters {
   readonly receivedDatagrams: number;
   readonly receivedBytes: number;
@@ -26,15 +26,15 @@ export interface IrohCounters {
   readonly lostPackets: number;
 }
 
-/** A connection. Hold it (and its endpoint) for as long as a stream of it is used: the collector takes connections too. */
+/** A connection. Keep a reference to it and to its endpoint while a stream of it is used: garbage collection closes connections. */
 export class IrohConnection {
-  /** Resolves with the reason, for people, once the connection is closed by either side or lost; never rejects. */
+  /** Resolves with a reason for people once either side has closed the connection or it is lost; never rejects. */
   readonly closed: Promise<string>;
   readonly #raw: RawConnection;
-  /** Only to keep it referenced: a collected endpoint takes all its connections with it. */
+  /** Only a reference: a garbage-collected endpoint closes all its connections. */
   readonly endpoint: object;
   readonly #arrays = new ByteArrays();
-  /** Streams that the peer still counts: also destroyed ones whose end is under way. */
+  /** Streams that the peer still counts, including destroyed ones that are still ending. */
   readonly #streams = new Set<IrohStream>();
   #opening = 0;
   #alive = true;
@@ -55,12 +55,12 @@ export class IrohConnection {
     );
   }
 
-  /** False once it was closed or lost, as far as this end knows: a lost peer shows after 30 s (see `counters`). */
+  /** False once it is closed or known to be lost; a lost peer is noticed after 30 s (see `counters`). */
   isAlive(): boolean {
     return this.#alive && this.#closing === undefined;
   }
 
-  /** Streams that are open or whose end is under way. */
+  /** Number of streams that are open or still ending. */
   get streams(): number {
     return this.#streams.size + this.#opening;
   }
@@ -79,7 +79,7 @@ export class IrohConnection {
     }
   }
 
-  /** Counters for a liveness check; undefined once the binding no longer tells. */
+  /** Counters for a health check; undefined when the binding does not report them any more. */
   counters(): IrohCounters | undefined {
     try {
       const stats = this.#raw.stats();
@@ -96,11 +96,12 @@ export class IrohConnection {
   }
 
   /**
-   * Asks the peer for a sign of life: an unreliable datagram, which its QUIC acknowledges (RFC 9221) and its application ignores, so that no
-   * stream and no place is used. True when anything came back within `ms`; the acknowledgement is delayed by up to 25 ms (RFC 9000 §18.2).
+   * Checks whether the peer answers: sends an unreliable datagram, which the peer's QUIC acknowledges (RFC 9221) and its application ignores.
+   * So it uses no stream and no connection of the server. True when anything arrived within `ms`; the acknowledgement is delayed by up to 25
+   * ms (RFC 9000 §18.2).
    */
   async probe(ms: number): Promise<boolean> {
-    // What had arrived before, and only waits to be read, is no answer.
+    // Datagrams that had arrived before and are not read yet do not count as an answer.
     await look();
     const before = this.counters()?.receivedDatagrams;
     if (before === undefined || !this.isAlive()) return false;
@@ -119,7 +120,7 @@ export class IrohConnection {
     return false;
   }
 
-  /** Opens a stream. The peer learns of it with the first byte. Rejects with iroh_stream_failed, also when there is no room. */
+  /** Opens a stream. The peer learns of it with the first byte. Rejects with iroh_stream_failed, also at the limit of streams. */
   async openStream(dialling: Dialling): Promise<Duplex> {
     if (!this.hasRoom()) throw fail('iroh_stream_failed', {}, new Error(this.#noRoom()));
     const { deadline, signal } = dialling;
@@ -157,8 +158,8 @@ export class IrohConnection {
   }
 
   /**
-   * Ends every stream, waits for the peer's ends (at most `boundMs`), then closes. Calling twice is safe.
-   * Closing under an open stream costs the server behind the gateway a place (docs/bmux-protocol.md, "Connection limit").
+   * Ends every stream, waits for the peer's ends (at most `boundMs`), then closes. Calling twice is safe. Closing while a stream is open costs
+   * the server behind the gateway one connection (docs/bmux-protocol.md, "Connection limit").
    */
   close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closing ??= this.#close(boundMs);
@@ -176,7 +177,7 @@ export class IrohConnection {
   }
 }
 
-/** Time for the binding's threads to read what is there. */
+/** Gives the binding's threads time to read datagrams that have arrived. */
 function look(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, PROBE_LOOK_MS));
 }

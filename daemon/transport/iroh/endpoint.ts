@@ -1,4 +1,4 @@
-// The iroh endpoint of an engine: bound once, it dials gateways by their endpoint ids.
+// The iroh endpoint of an engine: it is bound once and dials gateways by their endpoint ids.
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
@@ -20,7 +20,7 @@ import { IrohConnection } from './connection.ts';
 export { IrohConnection, STREAMS_MAX } from './connection.ts';
 export type { Relays } from './binding.ts';
 
-/** An endpoint with a key of its own. Hold it for as long as any connection of it is used: the collector ends them with it. */
+/** An endpoint with its own key. Keep a reference to it while a connection of it is used: garbage collection closes its connections. */
 export class IrohEndpoint {
   readonly #raw: RawEndpoint;
   readonly #connections = new Set<IrohConnection>();
@@ -92,7 +92,7 @@ export class IrohEndpoint {
     }
   }
 
-  /** Nobody dials on it any more: closes it after its last connection; resolves when that is done. Call it once. */
+  /** Closes it after its last connection; resolves when that is done. Call it once, when no further dial will follow. */
   async retire(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#onUnused = resolve;
@@ -105,7 +105,7 @@ export class IrohEndpoint {
     if (this.#connections.size + this.#dialling === 0) this.#onUnused?.();
   }
 
-  /** Closes every connection gracefully, then the endpoint; bounded by `boundMs` and a little. Calling twice is safe. */
+  /** Closes every connection gracefully, then the endpoint, in little more than `boundMs`. Calling twice is safe. */
   close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closing ??= this.#close(boundMs);
     return this.#closing;
@@ -126,7 +126,7 @@ function checkRelay(url: string): void {
   }
 }
 
-/** An endpoint id in its usual form; throws iroh_endpoint_invalid. */
+/** Converts an endpoint id to its usual form; throws iroh_endpoint_invalid. */
 function endpointIdOf(id: string): string {
   try {
     return normalEndpointId(id);

@@ -1,4 +1,4 @@
-// One bi-directional iroh stream as a Duplex. However it is left, it ends gracefully: a reset costs the server behind a real gateway a place.
+// One bidirectional iroh stream as a Duplex. It always ends gracefully: a reset costs the server behind a real gateway one connection.
 import { Duplex } from 'node:stream';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -6,22 +6,22 @@ import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSe
 
 type Done = (error?: Error | null) => void;
 
-/** What a stream is made of. */
+/** The parts of a stream. */
 export interface IrohStreamParts {
   readonly send: RawSend;
   readonly receive: RawReceive;
   readonly arrays: ByteArrays;
-  /** How long a destroyed stream is read on for the peer's end, ms. */
+  /** How long a destroyed stream waits for the peer's end, ms. */
   readonly endMs?: number;
 }
 
 /**
- * A Duplex over a bi-stream: `end()` finishes the send side, the peer's finish is the end of reading, back-pressure goes both ways.
- * `destroy()` finishes the send side and reads on in the background; `released` tells when nothing is left of it.
+ * A Duplex over a bidirectional stream. `end()` finishes the send side, the peer's finish ends reading, and back-pressure works both ways.
+ * `destroy()` finishes the send side and reads on in the background; `released` resolves when both are done.
  */
 export class IrohStream extends Duplex {
   readonly #parts: IrohStreamParts;
-  /** Resolves once both sides are done, or the peer did not end in time; never rejects. */
+  /** Resolves once both sides are done, or after the time limit for the peer's end; never rejects. */
   readonly released: Promise<void>;
   readonly #release: () => void;
   #reading: Promise<void> | undefined;
@@ -37,9 +37,9 @@ export class IrohStream extends Duplex {
       release = resolve;
     });
     this.#release = release;
-    // The listener keeps an error between two owners from ending the process; 'close' follows it.
+    // This listener keeps an error from ending the process while no owner listens; 'close' follows it.
     this.on('error', () => undefined);
-    // A host that has ended its answer stops what we still send (RFC 9000 §3.5), and that may be known first.
+    // A host that has ended its answer stops our send side (RFC 9000 §3.5). The stop can be noticed before the answer is read.
     drainAfterWriteError(this, LIMITS.lingerMs);
   }
 
@@ -101,7 +101,7 @@ export class IrohStream extends Duplex {
     this.#endInBackground().then(this.#release, this.#release);
   }
 
-  /** Finishes and reads to the peer's end in the background, bounded. */
+  /** Finishes the send side and reads to the peer's end in the background, with a time limit. */
   async #endInBackground(): Promise<void> {
     let late = false;
     let timer: NodeJS.Timeout | undefined;
@@ -112,7 +112,7 @@ export class IrohStream extends Duplex {
       }, this.#parts.endMs ?? LIMITS.endMs);
       timer.unref();
     });
-    // A pending write holds the send side's lock: finish after it.
+    // A pending write holds the lock of the send side, so finish after it.
     const sent = this.#writing.then(() => this.#finish()).catch(() => undefined);
     const read = (async (): Promise<void> => {
       await this.#reading;
@@ -125,12 +125,12 @@ export class IrohStream extends Duplex {
     await Promise.race([Promise.all([sent, read]), bound]);
     clearTimeout(timer);
     if (!late) return;
-    // The peer neither ends nor goes. Stop its sending; behind a pending read this waits until the connection closes, and costs nothing.
+    // The peer did not end in time: stop its sending. Behind a pending read this waits until the connection closes, which is harmless.
     await this.#parts.receive.stop(0n).catch(() => undefined);
   }
 }
 
-/** Whether the peer has stopped this side only, or is lost, is the reading's to say. */
+/** Whether the peer stopped only this side or is lost is found by reading. */
 function writeError(error: unknown): Error {
   return Object.assign(irohError(error), { code: 'EPIPE' });
 }

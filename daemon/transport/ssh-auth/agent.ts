@@ -1,4 +1,4 @@
-// A client of the SSH agent protocol (draft-miller-ssh-agent): list the keys, sign with one. Everything the agent says is bounded.
+// A client of the SSH agent protocol (draft-miller-ssh-agent): lists keys, and signs with one. All data from the agent is bounded.
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { inTime } from '../../base/async/deadline.ts';
@@ -11,21 +11,21 @@ const SIGN_RESPONSE = 14;
 const RSA_SHA2_256 = 2;
 const RSA_SHA2_512 = 4;
 
-/** OpenSSH's own limit of a message, bytes, and of keys in an agent. */
+/** OpenSSH's own limits: bytes of a message, and keys in an agent. */
 const MESSAGE_MAX = 262_144;
 const KEYS_MAX = 2048;
 
 /** A key that an agent holds and that a bmux host may accept: Ed25519 or RSA, no certificate. */
 export interface AgentKey {
   readonly type: 'ssh-ed25519' | 'ssh-rsa';
-  /** The public key in SSH's wire form. */
+  /** The public key in SSH's wire format. */
   readonly blob: Buffer;
   readonly comment: string;
   /** docs/bmux-protocol.md, "SSH auth": base64url of SHA-256 over `type:base64`. */
   readonly fingerprint: string;
 }
 
-/** What an agent said that is not its protocol, or its refusal. */
+/** The agent violated its protocol, or refused. */
 export class AgentError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, cause === undefined ? {} : { cause });
@@ -33,7 +33,7 @@ export class AgentError extends Error {
   }
 }
 
-/** Strings of SSH: 4 bytes of length, then the bytes. */
+/** Encodes a string of SSH: 4 bytes of length, then the bytes. */
 export function sshString(bytes: Buffer | string): Buffer {
   const body = Buffer.from(bytes);
   const length = Buffer.alloc(4);
@@ -41,7 +41,7 @@ export function sshString(bytes: Buffer | string): Buffer {
   return Buffer.concat([length, body]);
 }
 
-/** Reads SSH's wire form; a length beyond the input throws AgentError. */
+/** Reads SSH's wire format; a length beyond the input throws AgentError. */
 export class SshReader {
   readonly #bytes: Buffer;
   #at = 0;
@@ -70,20 +70,20 @@ export class SshReader {
   }
 }
 
-/** docs/bmux-protocol.md, "SSH auth". Not the form that ssh-keygen prints. */
+/** docs/bmux-protocol.md, "SSH auth". The format differs from the one that ssh-keygen prints. */
 export function keyFingerprint(type: string, blob: Buffer): string {
   return createHash('sha256')
     .update(`${type}:${blob.toString('base64')}`)
     .digest('base64url');
 }
 
-/** The line of a .pub file. */
+/** Formats the key as the line of a .pub file. */
 export function publicKeyLine(key: AgentKey): string {
   const comment = key.comment.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, ' ').trim();
   return `${key.type} ${key.blob.toString('base64')}${comment === '' ? '' : ` ${comment}`}`;
 }
 
-/** The usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. */
+/** Returns the usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. */
 export async function agentKeys(
   agentSocket: string,
   dialling: Dialling,
@@ -106,8 +106,8 @@ export async function agentKeys(
 }
 
 /**
- * Signs `data`; gives the signature in SSH's wire form (algorithm, bytes). RSA with SHA-512, else SHA-256: SHA-1 is never taken.
- * The agent may ask its user first, so this waits as long as the deadline allows.
+ * Signs `data`; returns the signature in SSH's wire format (algorithm, bytes). RSA with SHA-512, else SHA-256: SHA-1 is never accepted. The
+ * agent may ask its user first, so this waits until the deadline.
  */
 export async function agentSign(
   agentSocket: string,
@@ -138,7 +138,7 @@ export async function agentSign(
   throw new AgentError(refusal);
 }
 
-/** One question on a connection of its own. */
+/** Sends one request on its own connection. */
 function ask(
   agentSocket: string,
   request: Buffer,

@@ -1,4 +1,5 @@
-// Proves to a bmux host, on the first stream of an iroh connection, that the caller's SSH agent holds a key that the host lists: docs/bmux-protocol.md, "SSH auth".
+// SSH auth on the first stream of an iroh connection: proves that the caller's SSH agent holds a key that the host lists
+// (docs/bmux-protocol.md, "SSH auth").
 import type { Duplex } from 'node:stream';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure, textOf } from '../../base/failure.ts';
@@ -11,13 +12,13 @@ import { agentKeys, agentSign, AgentError, publicKeyLine, type AgentKey } from '
 import { parseChallenge, parseResult, type Challenge } from './messages.ts';
 import { armoredSignature, signedBytes } from './sshsig.ts';
 
-/** Fingerprints of a host's list that a refusal shows. */
+/** Maximum number of fingerprints of a host's list that a refusal shows. */
 const SHOWN = 8;
-/** ms that a signature takes when an agent asks nobody: an RSA key of 4096 bits a few. A person who is asked needs longer to see the question. */
+/** Longest signature without a confirmation by a person, ms. An RSA key of 4096 bits takes a few ms; a person needs longer to see the question. */
 const UNATTENDED_MS = 200;
 
 export interface SshAuthOptions extends Dialling {
-  /** SSH_AUTH_SOCK of the caller; none is a failure that says so. */
+  /** SSH_AUTH_SOCK of the caller; without it authentication fails with an error that says so. */
   readonly agentSocket: string | undefined;
   /** The target's name, for texts. */
   readonly label: string;
@@ -25,17 +26,17 @@ export interface SshAuthOptions extends Dialling {
   readonly onSign?: () => void;
 }
 
-/** Who a connection was authenticated as. */
+/** The identity that a connection was authenticated with. */
 export interface SshIdentity {
   readonly fingerprint: string;
   readonly comment: string;
-  /** The agent signed so fast that nobody can have been asked to confirm it. */
+  /** The agent signed so fast that it cannot have asked a person to confirm. */
   readonly unattended: boolean;
 }
 
 /**
- * Runs the exchange on `stream` and ends it. Rejects with ssh_auth_failed, its cause ssh_auth_rejected, ssh_auth_error or ssh_auth_no_key,
- * or with ssh_auth_timeout. A real host refuses by closing the connection, so an end before the result is a refusal.
+ * Runs the exchange on `stream` and ends it. Rejects with ssh_auth_timeout, or with ssh_auth_failed, whose cause is ssh_auth_rejected,
+ * ssh_auth_error or ssh_auth_no_key. A real host refuses by closing the connection, so an end before the result is a refusal.
  */
 export async function authenticate(stream: Duplex, options: SshAuthOptions): Promise<SshIdentity> {
   const late = (): Failure => fail('ssh_auth_timeout', { label: options.label });
@@ -47,7 +48,7 @@ export async function authenticate(stream: Duplex, options: SshAuthOptions): Pro
     return identity;
   } catch (error) {
     lines.release();
-    // An iroh stream that is destroyed finishes and reads on by itself.
+    // A destroyed iroh stream finishes its send side and reads to the end by itself.
     stream.destroy();
     if (options.signal.aborted) throw error;
     if (error instanceof Failure && error.code === 'ssh_auth_timeout') throw error;
@@ -65,7 +66,7 @@ async function exchange(
   if (agentSocket === undefined || agentSocket === '') {
     throw fail('ssh_auth_error', { why: 'no SSH agent (SSH_AUTH_SOCK is not set)' });
   }
-  // The agent is asked while the hello travels.
+  // The agent lists its keys while the hello is on its way.
   lines.send({ type: 'hello', version: 1 });
   const [first, keys] = await Promise.all([lines.next(), agentKeys(agentSocket, options, late)]);
   if (first === undefined) throw refused('the host closed the connection before its challenge');
@@ -109,14 +110,14 @@ function listed({ allowedFingerprints: all }: Challenge): string {
   return all.length > SHOWN ? `${shown} and ${String(all.length - SHOWN)} more` : shown;
 }
 
-/** A peer's text for a person's terminal: no control characters, not long. */
+/** Shortens a peer's text for a terminal and removes control characters. */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ').slice(0, 200);
 }
 
 /**
- * The fingerprints of the usable keys that an agent holds now. A warm connection is shared only with a caller whose own agent lists its key.
- * Rejects with ssh_auth_failed or ssh_auth_timeout.
+ * Returns the fingerprints of the usable keys that an agent holds now. A warm connection is shared only with a caller whose own agent lists
+ * its key. Rejects with ssh_auth_failed or ssh_auth_timeout.
  */
 export async function agentFingerprints(
   agentSocket: string,
@@ -135,18 +136,18 @@ export async function agentFingerprints(
   }
 }
 
-/** An agent that answers, and what it lists. */
+/** An agent that answers, and the keys that it lists. */
 export interface AnsweringAgent {
   readonly agentSocket: string;
   readonly fingerprints: readonly string[];
 }
 
-/** ms for which the caller's own agent alone is waited for: one whose login has ended is gone, or says nothing. */
+/** How long only the caller's own agent is waited for, ms: the agent of a login that has ended is gone or does not answer. */
 const OWN_FIRST_MS = 250;
 
 /**
- * The first of `agentSockets` that lists its keys, else another one that does, whichever is sooner: a forwarded agent goes with its login.
- * All are asked at once. Undefined when none answers. Rejects with the signal's reason.
+ * Returns the first of `agentSockets` if it lists its keys soon, else the first other one that does. A forwarded agent ends with its login, so
+ * others are needed. All are asked at once. Undefined when none answers. Rejects with the signal's reason.
  */
 export async function answeringAgent(
   agentSockets: readonly string[],

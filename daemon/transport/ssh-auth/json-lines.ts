@@ -1,4 +1,4 @@
-// Newline-delimited JSON on a stream: bounded lines, one reader, a time limit.
+// Newline-delimited JSON on a stream, with bounded lines, one reader and a time limit.
 import type { Duplex } from 'node:stream';
 import { inTime } from '../../base/async/deadline.ts';
 import { fail } from '../../errors/fail.ts';
@@ -9,11 +9,11 @@ const LINE_MAX = 65_536;
 const LF = 0x0a;
 
 export interface LineStreamOptions extends Dialling {
-  /** The error of a wait that came to its deadline. */
+  /** Makes the error for a wait that reached its deadline. */
   readonly late: () => Error;
 }
 
-/** Reads lines from `stream` one at a time. Ask for the next only after the last has come; `release()` takes its listeners away. */
+/** Reads lines from `stream` one at a time. Call `next()` again only after the last line was returned; `release()` removes the listeners. */
 export class LineStream {
   readonly #stream: Duplex;
   readonly #options: LineStreamOptions;
@@ -30,7 +30,7 @@ export class LineStream {
 
   readonly #onData = (chunk: Buffer): void => {
     this.#buffered = Buffer.concat([this.#buffered, chunk]);
-    // Nobody needs more than one line ahead: what a peer sends beyond that waits on its side.
+    // One line of read-ahead is enough: pausing keeps further data at the peer.
     if (this.#buffered.length > LINE_MAX) this.#stream.pause();
     this.#wake();
   };
@@ -40,12 +40,12 @@ export class LineStream {
     this.#wake();
   };
 
-  /** Sends one value as a line. A peer that does not take it is noticed by the wait for its answer. */
+  /** Sends one value as a line. A failed write is noticed by the wait for the answer. */
   send(value: unknown): void {
     if (this.#stream.writable) this.#stream.write(`${JSON.stringify(value)}\n`);
   }
 
-  /** The next line without its end, or undefined when the stream ended or failed before one. Rejects when late or too long. */
+  /** Returns the next line without its end, or undefined when the stream ended or failed before one. Rejects when late or too long. */
   next(): Promise<string | undefined> {
     const { deadline, signal, late } = this.#options;
     const line = new Promise<string | undefined>((resolve, reject) => {
@@ -67,7 +67,6 @@ export class LineStream {
     return inTime(line, deadline.remaining(), late, { signal });
   }
 
-  /** Stops reading lines. */
   release(): void {
     this.#wake = () => undefined;
     this.#stream.removeListener('data', this.#onData);

@@ -1,4 +1,4 @@
-// The lines that a bmux host sends in the SSH auth exchange: docs/bmux-protocol.md, "SSH auth". A peer's lines are checked before anything is believed.
+// Parses the lines that a bmux host sends in the SSH auth exchange (docs/bmux-protocol.md, "SSH auth"). Lines are validated before use.
 import { fail } from '../../errors/fail.ts';
 
 const CHALLENGE_BYTES = 32;
@@ -37,7 +37,7 @@ function isByte(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 255;
 }
 
-/** A `challenge` line. Throws line_invalid. */
+/** Parses a `challenge` line. Throws line_invalid. */
 export function parseChallenge(line: string): Challenge {
   const { challenge, allowed_fingerprints: allowed } = fieldsOf(line, 'challenge');
   if (!Array.isArray(challenge) || challenge.length !== CHALLENGE_BYTES || !challenge.every(isByte)) {
@@ -49,7 +49,7 @@ export function parseChallenge(line: string): Challenge {
   return { challenge: Buffer.from(challenge), allowedFingerprints: allowed };
 }
 
-/** A `result` line. Throws line_invalid. */
+/** Parses a `result` line. Throws line_invalid. */
 export function parseResult(line: string): Result {
   const { ok, error } = fieldsOf(line, 'result');
   if (typeof ok !== 'boolean') throw invalid('ok is not a boolean');

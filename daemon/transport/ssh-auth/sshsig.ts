@@ -1,4 +1,4 @@
-// SSHSIG, the signature format of `ssh-keygen -Y sign` (OpenSSH PROTOCOL.sshsig), as a bmux host wants it: docs/bmux-protocol.md, "SSH signatures".
+// SSHSIG, the signature format of `ssh-keygen -Y sign` (OpenSSH PROTOCOL.sshsig), as bmux hosts require it: docs/bmux-protocol.md, "SSH signatures".
 import { createHash } from 'node:crypto';
 import { sshString } from './agent.ts';
 
@@ -15,7 +15,7 @@ export function signedBytes(message: Buffer): Buffer {
   return Buffer.concat([MAGIC, sshString(NAMESPACE), sshString(''), sshString(HASH), sshString(digest)]);
 }
 
-/** The armored signature: LF line ends, 70 columns, as ssh-keygen writes it. `signature` is in SSH's wire form. */
+/** The armored signature, in the format of ssh-keygen: LF line ends, 70 columns. `signature` is in SSH's wire format. */
 export function armoredSignature(publicKey: Buffer, signature: Buffer): string {
   const blob = Buffer.concat([
     MAGIC,

@@ -1,7 +1,7 @@
-// Reads certificates out of PEM text, as strictly as rustls_pemfile and webpki do for a ca_file.
+// Reads certificates from PEM text, as strictly as rustls_pemfile and webpki do for a ca_file.
 import { X509Certificate } from 'node:crypto';
 
-/** What is wrong with a PEM text: its framing, or a certificate in it. */
+/** An error of a PEM text: in its framing, or in a certificate. */
 export class PemError extends Error {
   readonly kind: 'framing' | 'certificate';
 
@@ -14,7 +14,7 @@ export class PemError extends Error {
 
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
-/** The bodies of all CERTIFICATE sections, DER. Other sections are skipped. Throws PemError `framing`. */
+/** Returns the bodies of all CERTIFICATE sections as DER. Other sections are skipped. Throws PemError `framing`. */
 export function pemCertificates(text: string): Buffer[] {
   const found: Buffer[] = [];
   let section: { name: string; body: string[] } | undefined;
@@ -42,7 +42,7 @@ export function pemCertificates(text: string): Buffer[] {
   return found;
 }
 
-/** One certificate as PEM text that OpenSSL takes. Throws PemError `certificate` when it is no X.509 certificate. */
+/** Formats one certificate as PEM that OpenSSL accepts. Throws PemError `certificate` when it is no X.509 certificate. */
 export function pemOf(der: Buffer): string {
   try {
     return new X509Certificate(der).toString();
@@ -51,7 +51,7 @@ export function pemOf(der: Buffer): string {
   }
 }
 
-/** All certificates of a text that can be used, each as PEM; broken ones are left out, as rustls-native-certs does. */
+/** Returns all usable certificates of a text, each as PEM. Broken ones are skipped, as rustls-native-certs does. */
 export function usableCertificates(text: string): string[] {
   let ders: Buffer[];
   try {

@@ -1,4 +1,4 @@
-// The certificates that this system trusts, read once and again only when they change: 20 ms each time is too much per connection.
+// The certificates that this system trusts. They are read again only when they change, because 20 ms for each connection is too much.
 import { execFile } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -7,7 +7,7 @@ import type { Env } from '../../base/paths.ts';
 import { usableCertificates } from './pem.ts';
 import { LIMITS } from '../../base/limits.ts';
 
-/** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs asks). */
+/** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). */
 const BUNDLES: readonly string[] = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -17,22 +17,22 @@ const BUNDLES: readonly string[] = [
   '/opt/etc/ssl/certs/ca-certificates.crt',
 ];
 
-/** A system bundle is some 200 KiB; what is larger than this is not one. */
+/** Maximum size of a bundle, bytes: a system bundle has about 200 KiB. */
 const BUNDLE_MAX = 16 << 20;
 const DIRECTORY_FILES_MAX = 2000;
-/** How often, at most, the keychain is asked again, ms: it has no time stamp to look at. */
+/** Minimum time between two reads of the keychain, ms: it has no time stamp to compare. */
 const KEYCHAIN_AGE_MS = 3_600_000;
 
 /** The system's roots at one time. */
 export interface Roots {
   /** One certificate each. */
   readonly pem: readonly string[];
-  /** Changes whenever the certificates were read anew. */
+  /** Increases each time the certificates were read again. */
   readonly version: number;
 }
 
 export interface SystemRootsOptions {
-  /** SSL_CERT_FILE and SSL_CERT_DIR count, and stand in for the system's own store. */
+  /** SSL_CERT_FILE and SSL_CERT_DIR replace the system's own store. */
   readonly env: Env;
   readonly platform?: NodeJS.Platform;
 }
@@ -52,7 +52,7 @@ export class SystemRoots {
     this.#options = options;
   }
 
-  /** The roots now. Never rejects for a missing source: no roots are an empty list. Concurrent calls share one reading. */
+  /** Returns the current roots. A missing source is no error: without roots the list is empty. Concurrent calls share one read. */
   current(): Promise<Roots> {
     this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined;
@@ -104,7 +104,7 @@ async function stampOf({ path }: Source): Promise<string> {
 async function certificatesOf({ kind, path }: Source): Promise<string[]> {
   try {
     if (kind === 'file') return await certificatesOfFile(path);
-    // Beside hash-named links a certificate folder holds the bundle itself: as OpenSSL, take the links only.
+    // As in OpenSSL, only hash-named links are read, because a certificate folder also contains the bundle itself.
     const names = (await readdir(path)).filter((name) => /^[0-9a-f]{8}\.\d+$/.test(name)).sort();
     const all: string[] = [];
     for (const name of names.slice(0, DIRECTORY_FILES_MAX)) {
@@ -126,7 +126,7 @@ function storeStamp(): string {
   return `store-${String(Math.floor(performance.now() / KEYCHAIN_AGE_MS))}`;
 }
 
-/** Node's own view of the system store where it has one (22.15 and later), else the macOS keychain. */
+/** Returns Node's own copy of the system store if available (22.15 and later), else the macOS keychain. */
 async function storeCertificates(platform: NodeJS.Platform): Promise<string[]> {
   const read = (tls as { getCACertificates?: (type: 'system') => string[] }).getCACertificates;
   const found = read?.('system') ?? [];

@@ -1,23 +1,23 @@
-// Which name a certificate must carry, by the rules of rustls: no fall-back to the common name, IP addresses by their SAN.
+// Checks the name of a certificate by the rules of rustls: no fall-back to the common name, IP addresses by their SAN.
 import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 
-/** A name that rustls takes as a server name: a DNS name (RFC 5890 labels and `_`; a trailing dot is allowed) or an IP address. */
+/** True for a name that rustls accepts as server name: a DNS name (RFC 5890 labels and `_`; a trailing dot is allowed) or an IP address. */
 export function isServerName(name: string): boolean {
   if (isIP(name) !== 0) return !name.includes('%');
   if (name === '' || Buffer.byteLength(name) > 253) return false;
   const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.');
   const valid = labels.every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
-  // A name that ends in a number reads as an IPv4 address that is none.
+  // A name that ends in a number is parsed as an IPv4 address and is an invalid one.
   return valid && !/^\d+$/.test(labels.at(-1) ?? '');
 }
 
-/** What to send as SNI: nothing for an IP address, and no trailing dot. */
+/** The SNI to send: none for an IP address, and no trailing dot. */
 export function sniOf(name: string): string {
   return isIP(name) === 0 ? name.replace(/\.$/, '') : '';
 }
 
-/** Why `certificate` does not stand for `name`, or undefined. Its common name never counts. */
+/** Why `certificate` is not valid for `name`, or undefined. Its common name never counts. */
 export function identityError(name: string, certificate: PeerCertificate): Error | undefined {
   return checkServerIdentity(name, { ...certificate, subject: { ...certificate.subject, CN: '' } });
 }

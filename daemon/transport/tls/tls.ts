@@ -1,4 +1,4 @@
-// Opens TLS streams to gateways: contexts and session tickets are kept, and never cross from one name or trust to another.
+// Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
 import { connect as connectTcp, type Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import { inTime } from '../../base/async/deadline.ts';
@@ -13,17 +13,17 @@ import { identityError, isServerName, sniOf } from './server-name.ts';
 import type { SystemRoots } from './roots.ts';
 import { CaFiles, trustOf } from './trust.ts';
 
-/** A context holds the whole system bundle, about a megabyte. */
+/** Maximum number of cached contexts: each contains the whole system bundle, about a megabyte. */
 const CONTEXTS_MAX = 32;
-/** A TLS 1.3 ticket is used once; a rustls gateway sends a few with each handshake. */
+/** Maximum number of tickets per context. A TLS 1.3 ticket is used once; a rustls gateway sends a few with each handshake. */
 const TICKETS_MAX = 4;
-/** A resumed session is not verified again, so an old one is not used, ms. */
+/** Oldest ticket that is used, ms: a resumed session is not verified again. */
 const TICKET_AGE_MS = 600_000;
 const KEEP_ALIVE_MS = 15_000;
-/** Least time for one of several addresses of a name, ms: Node's own default. */
+/** Minimum time for one of several addresses of a name, ms: Node's own default. */
 const ATTEMPT_MIN_MS = 250;
 
-/** What is kept for one address, server name and trust. */
+/** The cache entry for one address, server name and trust. */
 interface Kept {
   readonly context: SecureContext;
   readonly tickets: { readonly session: Buffer; readonly at: number }[];
@@ -41,9 +41,9 @@ export class TlsContexts {
   }
 
   /**
-   * Opens one stream. `handshakeMs` counts from the TCP connect.
-   * Failures in bmux's order (docs/bmux-protocol.md, "Order of checks"): CA file, TCP, server name, handshake.
-   * End it with `endGracefully`, never with `destroy()`: without close_notify the gateway loses a place of its server (docs/bmux-protocol.md, "Connection limit").
+   * Opens one stream. `handshakeMs` counts from the TCP connect. Failures come in bmux's order (docs/bmux-protocol.md, "Order of checks"): CA
+   * file, TCP, server name, handshake. End the stream with `endGracefully`, never with `destroy()`: without close_notify the server of the
+   * gateway loses one connection (docs/bmux-protocol.md, "Connection limit").
    */
   async open(route: TlsRoute, label: string, dialling: Dialling): Promise<DialledStream> {
     const { deadline, signal } = dialling;
@@ -55,7 +55,7 @@ export class TlsContexts {
       port: route.port,
       allowHalfOpen: true,
       autoSelectFamily: true,
-      // A name with a dead first address must leave time for the others; a far one needs more than Node's 250 ms.
+      // An unreachable first address must leave time for the others; a distant one needs more than Node's 250 ms.
       autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(deadline.remaining() / 4)),
     };
     if (!isServerName(route.serverName)) {
@@ -80,8 +80,8 @@ export class TlsContexts {
       throw error;
     }
     const connectedAt = performance.now();
-    // Not before: of several addresses the next one gets a handle of its own, which knows nothing of what was set on the last; and the
-    // options of `tls.connect` do not reach it (Node 20 and 22).
+    // Set only after connecting: each of several addresses gets a new handle, without the settings of the last. The options of `tls.connect`
+    // do not reach it either (Node 20 and 22).
     socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on('session', tickets.onSession);
     try {
@@ -100,7 +100,7 @@ export class TlsContexts {
     };
   }
 
-  /** Key of what `route` is verified against now. Rejects as `open` would. */
+  /** Returns the key of the current trust of `route`. Rejects as `open` would. */
   async trustOf(route: TlsRoute, label: string): Promise<string> {
     return (await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles })).key;
   }
@@ -112,7 +112,7 @@ export class TlsContexts {
     const known = this.#kept.get(key);
     this.#kept.delete(key);
     if (known === undefined) {
-      // The same place under another trust: its tickets were made under what is no longer trusted.
+      // The trust of this address has changed: its old tickets were made under certificates that may not be trusted any more.
       for (const old of this.#kept.keys()) if (old.startsWith(`${place} `)) this.#kept.delete(old);
     }
     const kept = known ?? { context: trust.make(), tickets: [] };
@@ -135,13 +135,13 @@ async function connected(socket: Socket, label: string, dialling: Dialling): Pro
   }
 }
 
-/** The tickets of one handshake: the one that it offers, and those that come with it. */
+/** The tickets of one handshake: the one that it offers, and those that it receives. */
 class Tickets {
   /** For `tls.connect`. */
   readonly offered: { readonly session?: Buffer };
   readonly #ticket: Kept['tickets'][number] | undefined;
   readonly #kept: Kept;
-  /** A ticket is worth something only after the certificate was verified; before that it may be anybody's. */
+  /** Tickets received before the certificate is verified. They may come from anyone, and are kept only after the verification. */
   #early: Buffer[] | undefined = [];
 
   constructor(kept: Kept) {
@@ -153,7 +153,7 @@ class Tickets {
     this.offered = this.#ticket === undefined ? {} : { session: this.#ticket.session };
   }
 
-  /** No server has seen the one that was offered. */
+  /** Keeps the offered ticket, because no server has seen it. */
   unused(): void {
     if (this.#ticket !== undefined && this.#kept.tickets.length < TICKETS_MAX)
       this.#kept.tickets.push(this.#ticket);

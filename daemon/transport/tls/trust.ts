@@ -1,4 +1,4 @@
-// What a TLS target is verified against: the system's roots and its ca_file, as one SecureContext that is kept.
+// The trust of a TLS target: the system's roots and its ca_file, as one cached SecureContext.
 import { readFile, stat } from 'node:fs/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { fail } from '../../errors/fail.ts';
@@ -6,20 +6,20 @@ import type { TlsRoute } from '../../engine-protocol/plan.ts';
 import { pemCertificates, PemError, pemOf } from './pem.ts';
 import type { SystemRoots } from './roots.ts';
 
-/** A CA bundle of bmux is one certificate or a few; the system's largest is some 250 KiB. */
+/** Largest CA file, bytes: a CA bundle of bmux has a few certificates; the largest system bundle has about 250 KiB. */
 const CA_FILE_MAX = 4 << 20;
 
-/** Trust settings of one route at one time. `key` names them completely: two equal keys verify alike. */
+/** Trust settings of one route at one time. Equal `key`s mean equal verification. */
 export interface Trust {
   readonly key: string;
-  /** Makes the context; 20 ms and more, so only when no kept one fits. */
+  /** Makes the context. This takes 20 ms and more, so call it only when none is cached. */
   readonly make: () => SecureContext;
 }
 
 async function readCaFile(path: string): Promise<{ stamp: string; read: () => Promise<string> }> {
   try {
     const found = await stat(path);
-    // A pipe would make the reading wait for ever.
+    // Reading a pipe would block for ever.
     if (!found.isFile()) throw new Error('not a regular file');
     if (found.size > CA_FILE_MAX) throw new Error(`larger than ${String(CA_FILE_MAX)} bytes`);
     const stamp = `${String(found.mtimeMs)}-${String(found.size)}-${String(found.ino)}`;
@@ -44,7 +44,7 @@ async function caCertificates(path: string, read: () => Promise<string>): Promis
   }
 }
 
-/** The CA file, last read, by path: read again when its time stamp, size or inode changes. */
+/** Caches the CA files by path; a file is read again when its time stamp, size or inode changes. */
 export class CaFiles {
   readonly #known = new Map<string, { stamp: string; pem: string[] }>();
   readonly #max: number;
@@ -53,7 +53,7 @@ export class CaFiles {
     this.#max = max;
   }
 
-  /** Certificates and stamp of `path`. Rejects with ca_unreadable, ca_unparsable, ca_unaddable. */
+  /** Returns certificates and stamp of `path`. Rejects with ca_unreadable, ca_unparsable, ca_unaddable. */
   async current(path: string): Promise<{ stamp: string; pem: readonly string[] }> {
     const { stamp, read } = await readCaFile(path);
     const known = this.#known.get(path);
@@ -69,7 +69,7 @@ export class CaFiles {
   }
 }
 
-/** The trust of `route` now. Rejects with one of the ca_* failures or tls_roots_missing, in that order. */
+/** Returns the current trust of `route`. Rejects with one of the ca_* failures or tls_roots_missing, in that order. */
 export async function trustOf(
   route: TlsRoute,
   label: string,
@@ -84,7 +84,7 @@ export async function trustOf(
       createSecureContext({
         ca: [...roots.pem, ...(ca?.pem ?? [])],
         minVersion: 'TLSv1.2',
-        // As in webpki, every certificate that is trusted is an anchor, a self-signed or intermediate one too.
+        // As in webpki, every trusted certificate is an anchor, also a self-signed or intermediate one.
         allowPartialTrustChain: true,
       }),
   };

@@ -1,11 +1,11 @@
-// The small mechanisms of waiting: sleep, single flight, refresh, serial queue, and a bounded wait.
+// The basic waits: sleep, single flight, refresh, serial queue, and a bounded wait.
 import t from 'tap';
 import { settledWithin } from '../../../daemon/base/async/deadline.ts';
 import { SerialQueue } from '../../../daemon/base/async/serial-queue.ts';
 import { Refresh, SingleFlight } from '../../../daemon/base/async/single-flight.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 
-/** A promise with its ends in hand. */
+/** A promise with its resolve and reject functions. */
 function deferred<T>(): {
   readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;

@@ -1,4 +1,4 @@
-// Tests what a wait takes for silence.
+// Tests when a wait counts as timed out.
 import { once } from 'node:events';
 import t from 'tap';
 import { inTime } from '../../../daemon/base/async/deadline.ts';
@@ -16,7 +16,7 @@ t.test('what came while the process stood still is in time', async (t) => {
   near.resume();
   const waiting = inTime(answered, 50, () => new Error('late'));
   far.write('answer');
-  // Its loop is blocked until long after the time is over, with the answer unread.
+  // The event loop is blocked until long after the deadline, while the answer is waiting to be read.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
   t.equal(String((await waiting)[0]), 'answer');
 

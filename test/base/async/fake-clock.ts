@@ -1,4 +1,4 @@
-// Time that a test moves: timers run in their order, and what they set off has settled before the next one.
+// A clock that a test advances: timers run in order, and the effects of each have settled before the next one runs.
 import type { Clock } from '../../../daemon/base/async/clock.ts';
 
 interface Timer {
@@ -8,7 +8,7 @@ interface Timer {
 }
 
 export class FakeClock implements Clock {
-  /** A clock that is set differs from what has passed since the start. */
+  /** Wall time at the start, epoch ms; setting the clock changes it. */
   #offset = 1_700_000_000_000;
   #passed = 0;
   readonly #timers = new Set<Timer>();
@@ -30,12 +30,12 @@ export class FakeClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
-  /** Timers that wait. */
+  /** Number of pending timers. */
   get waiting(): number {
     return this.#timers.size;
   }
 
-  /** Wall time that no timer has seen: the machine slept, or somebody set the clock. */
+  /** Advances the wall time without running timers, as when the machine slept or the clock was set. */
   jump(ms: number): void {
     this.#offset += ms;
   }
@@ -56,7 +56,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets everything happen that is ready to happen: promises, and events of streams. */
+/** Waits until all ready promises and stream events have been handled. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,10 +1,10 @@
-// What a failed write does to the reading; the sockets themselves are in test/splice and test/transport.
+// Tests how a failed write affects reading; test/splice and test/transport do so with sockets.
 import { Duplex } from 'node:stream';
 import t from 'tap';
 import { drainAfterWriteError } from '../../../daemon/base/streams/drain-after-write-error.ts';
 import { waitFor } from '../../real/child.ts';
 
-/** A peer that says nothing, and whose writes end with `code`. */
+/** A peer that sends nothing, and whose writes fail with `code`. */
 function peer(code: string, patienceMs: number): { stream: Duplex; errors: string[] } {
   const stream = new Duplex({
     allowHalfOpen: true,

@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Config layers" and "Named targets": what the keys of the files mean once they are read.
+// docs/bmux-protocol.md, "Config layers" and "Named targets": the meaning of each key after reading.
 import t from 'tap';
 import { isSocketAddress, type ComposeFacts } from '../../../daemon/config/bmux/compose.ts';
 import { failureOf } from '../../policy/failure-of.ts';

@@ -17,6 +17,6 @@ function layersOf(...texts: readonly string[]): Layers {
 export const compose = (texts: string | readonly string[], facts: Partial<ComposeFacts> = {}) =>
   composeConfig(layersOf(...[texts].flat()), { ...FACTS, ...facts });
 
-/** What `general.server_timeout` comes to, ms. */
+/** Resolved value of `general.server_timeout`, ms. */
 export const timeout = (texts: string | readonly string[], facts: Partial<ComposeFacts> = {}) =>
   compose(texts, facts).config.general.serverTimeoutMs;

@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Composition": profiles, their order and their choice; and whether the real bmux comes to the same.
+// docs/bmux-protocol.md, "Composition": profiles, their order and their selection, and a comparison with the real bmux.
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

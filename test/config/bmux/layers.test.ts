@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Config layers": which files count, and which wins.
+// docs/bmux-protocol.md, "Config layers": which files are read, and which overrides which.
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';

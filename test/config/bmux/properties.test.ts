@@ -1,4 +1,4 @@
-// The properties, for as long as a test run may take.
+// Runs the config properties with few inputs, to keep the test run short.
 import t from 'tap';
 import * as properties from './properties.ts';
 

@@ -1,4 +1,4 @@
-// What must hold for every file there is. Each property takes the number of runs, so that longer runs can be made elsewhere.
+// Properties that must hold for every config file. Each takes the number of runs, so that the soak can run them longer.
 import fc from 'fast-check';
 import { Failure } from '../../../daemon/base/failure.ts';
 import { bmuxPaths } from '../../../daemon/base/paths.ts';
@@ -33,13 +33,13 @@ const line = fc.oneof(
   { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 20 }) },
 );
 const tomlish = fc.array(line, { maxLength: 12 }).map((lines) => Buffer.from(lines.join('\n')));
-/** Bytes of a file: noise, or nearly a config. */
+/** Bytes of a file: random bytes, or almost a config. */
 const anyBytes = fc.oneof(
   { weight: 1, arbitrary: fc.uint8Array({ maxLength: 200 }) },
   { weight: 4, arbitrary: tomlish },
 );
 
-/** Runs `work`; whatever goes wrong must be a failure with words. */
+/** Runs `work`; any error must be a failure with a text. */
 function orFailure(work: () => unknown): void {
   try {
     work();
@@ -50,7 +50,7 @@ function orFailure(work: () => unknown): void {
   }
 }
 
-/** Any bytes in any file that we read give a result or a failure, never another error. */
+/** Any bytes in any file that is read give a result or a failure, never another error. */
 export function anyBytesGiveResultOrFailure(runs: number): void {
   fc.assert(
     fc.property(fc.array(anyBytes, { minLength: 1, maxLength: 3 }), (files) => {
@@ -78,7 +78,7 @@ export function anyBytesGiveResultOrFailure(runs: number): void {
   );
 }
 
-/** Every top-level key of every valid file is found on a line that names it, or on line 1. */
+/** Each top-level key of a valid file is found on a line that names it, or on line 1. */
 export function linesAreWithinTheFile(runs: number): void {
   fc.assert(
     fc.property(tomlish, (bytes) => {

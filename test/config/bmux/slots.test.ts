@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Slots" and "Slot manifest": which slot is active, and what the manifest may say.
+// docs/bmux-protocol.md, "Slots" and "Slot manifest": which slot is active, and what a manifest may contain.
 import { join } from 'node:path';
 import t from 'tap';
 import { bmuxPaths, type Env } from '../../../daemon/base/paths.ts';

@@ -1,4 +1,4 @@
-// The config of a context follows its files, and survives bad ones.
+// The config of a context follows its files, and keeps the last valid config while they are invalid.
 import { writeFileSync } from 'node:fs';
 import { rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -49,7 +49,7 @@ t.test('a change is seen by everybody who asks after it', async (t) => {
   const file = join(folder, 'c/bmux.toml');
   await put(file, timeout(1));
   for (let i = 2; i <= 60; i += 1) {
-    // The look for this one is under way, before or after the change.
+    // The check for this call is under way, before or after the change.
     const earlier = source.current();
     await new Promise(setImmediate);
     writeFileSync(file, timeout(i));

@@ -1,4 +1,4 @@
-// Where a look may be made without a thread: on a disk of this machine, and nowhere that another machine or process answers for.
+// Which paths may be checked without a thread: those on a local disk, and none that another machine or process serves.
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';

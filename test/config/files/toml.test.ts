@@ -1,4 +1,4 @@
-// Reading TOML: what is refused, and on which line a key is found.
+// TOML parsing: which input is refused, and on which line a key is found.
 import { execFileSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

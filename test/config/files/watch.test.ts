@@ -1,4 +1,4 @@
-// A change reaches us, however it was made; and nothing is left after close().
+// The file watch reports every kind of change, and leaves nothing running after close().
 import { writeFileSync } from 'node:fs';
 import { mkdir, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,10 +7,10 @@ import { watchFiles } from '../../../daemon/config/files/watch.ts';
 import { waitFor } from '../../real/index.ts';
 import { folderFor, put } from '../files.ts';
 
-/** A change that took less, ms, was brought by an event. */
+/** A change that was noticed within this time, ms, was reported by an event. */
 const EVENT_MS = 600;
 
-/** Watches, and tells how long each change took to be noticed. */
+/** Watches a file, and measures how long each change took to be noticed. */
 function watching(t: Test, files: () => readonly string[]) {
   let changes = 0;
   const watch = watchFiles({ files, onChange: () => (changes += 1), log: (message) => t.comment(message) });
@@ -27,7 +27,7 @@ function watching(t: Test, files: () => readonly string[]) {
   return { watch, noticed, changes: () => changes };
 }
 
-/** The fastest of up to ten changes, and no more than are needed: the look every second, which starts anew with each, is never so fast. */
+/** The fastest of at most ten changes, stopping at the first fast one. The check every second restarts with each change and is never that fast. */
 async function fastest(change: (n: number) => Promise<number>): Promise<number> {
   let best = Infinity;
   for (let n = 0; n < 10 && best >= EVENT_MS; n += 1) best = Math.min(best, await change(n));

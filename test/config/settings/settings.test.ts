@@ -1,4 +1,4 @@
-// bmuxd.toml, by the table of daemon/config/settings/table.ts.
+// Tests bmuxd.toml against the table of daemon/config/settings/table.ts.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';

@@ -10,7 +10,7 @@ import { ByteArrays } from '../../../daemon/transport/iroh/binding.ts';
 import { realRelay, startRelay, waitFor } from '../../real/index.ts';
 import { failureOf, readAll, readBytes, within } from '../dialling.ts';
 
-/** A peer on loopback that answers the gateway protocol; `serve` gets each stream of its connections. */
+/** A peer on loopback that speaks the gateway protocol; `serve` gets each stream of its connections. */
 async function peer(
   t: Test,
   serve: (stream: IrohStream, receive: RawReceive) => void,
@@ -44,7 +44,7 @@ async function peer(
   };
 }
 
-/** An endpoint of ours, bound without relays. */
+/** Our endpoint, bound without relays. */
 async function client(t: Test): Promise<IrohEndpoint> {
   const endpoint = await IrohEndpoint.bind({ relays: 'disabled' });
   t.teardown(() => endpoint.close(500));
@@ -113,7 +113,7 @@ t.test('a reader that stalls holds the writer back, and nothing is lost', async 
 
 t.test('a host that answers and reads no more while we still send: all of the answer is read', async (t) => {
   const { route } = await peer(t, (stream, receive) => {
-    // As a host does that drops its receiving side.
+    // A host that drops its receiving side does the same.
     stream.end(Buffer.alloc(30_000, 1), () => void receive.stop(0n));
   });
   const connection = await (await client(t)).connect(route, 'prod', within(10_000));
@@ -137,14 +137,14 @@ t.test('destroying a stream still finishes it', async (t) => {
   const connection = await (await client(t)).connect(route, 'prod', within(10_000));
   t.teardown(() => connection.close(200));
   const stream = await connection.openStream(within(5000));
-  await new Promise((resolve) => stream.write('last words', resolve));
+  await new Promise((resolve) => stream.write('final bytes', resolve));
   stream.destroy();
   await waitFor('the peer to see the stream', () => ends.length === 1);
-  t.equal((await ends[0])?.toString(), 'last words', 'a finish, not a reset');
+  t.equal((await ends[0])?.toString(), 'final bytes', 'a finish, not a reset');
   await waitFor('the stream to be released', () => connection.streams === 0);
 });
 
-t.test('a peer that never ends is let go after the bound', async (t) => {
+t.test('a peer that never ends is dropped after the bound', async (t) => {
   const { route, connections } = await peer(t, (stream) => stream.resume().write('x'));
   const connection = await (await client(t)).connect(route, 'prod', within(10_000));
   t.teardown(() => connection.close(200));
@@ -181,7 +181,7 @@ t.test(
     const { route } = await peer(t, echo);
     const connection = await (await client(t)).connect(route, 'prod', within(10_000));
     t.teardown(() => connection.close(500));
-    // As many as the peer may keep to itself.
+    // The number of ended streams that the peer may hold back.
     for (let ended = 0; ended < 12; ended += 1) {
       const stream = await connection.openStream(within(5000));
       stream.end('once');

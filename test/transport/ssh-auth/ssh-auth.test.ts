@@ -1,4 +1,4 @@
-// SSH auth on iroh: a real agent, real keys, and hosts that misbehave.
+// SSH auth on iroh: a real agent, real keys, and hosts that violate the protocol.
 import { createPublicKey, verify } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
@@ -34,7 +34,7 @@ function keyOf(line: string): { type: string; blob: Buffer } {
   return { type, blob: Buffer.from(body, 'base64') };
 }
 
-/** Listens on a Unix socket of its own. */
+/** Listens on its own Unix socket. */
 async function listen(t: Test, onSocket: (socket: Socket) => void): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-auth-'));
   const path = join(folder, 's');
@@ -53,7 +53,7 @@ async function listen(t: Test, onSocket: (socket: Socket) => void): Promise<stri
   return path;
 }
 
-/** A host that answers each line of the client with what `script` makes of it; null closes the connection. */
+/** A host that answers each line of the client with the result of `script`; null closes the connection. */
 async function host(t: Test, script: (line: Record<string, unknown>) => string | null) {
   const path = await listen(t, (socket) => {
     let text = '';
@@ -205,7 +205,7 @@ t.test('with a real agent', { skip: !hasSshAgent() && 'ssh-agent not found' }, a
 t.test('agents that misbehave', async (t) => {
   const blob = keyOf(vector.second_key.public_key_openssh).blob;
   const identities = Buffer.concat([Buffer.from([12, 0, 0, 0, 1]), sshString(blob), sshString('rsa key')]);
-  /** Lists one RSA key; answers a request to sign with `sign`. */
+  /** An agent that lists one RSA key and answers a request to sign with `sign`. */
   const agent = (t: Test, list: Buffer, sign: Buffer) =>
     listen(t, (socket) => {
       socket.on('data', (chunk) => socket.write(chunk[4] === 11 ? list : sign));
@@ -227,7 +227,7 @@ t.test('agents that misbehave', async (t) => {
     const serving = async (...sockets: string[]): Promise<string | undefined> =>
       (await answeringAgent(sockets, { ...within(2000), label: 'prod' }))?.agentSocket;
     t.equal(await serving(answers, hung), answers);
-    // One after the other, the first would take all the time that there is.
+    // If asked one after the other, the first would use all the time.
     t.equal(await serving(hung, '/nothing-here', answers), answers);
     t.equal(await serving('/nothing-here'), undefined);
     t.equal(await serving(), undefined);

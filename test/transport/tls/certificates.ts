@@ -1,4 +1,4 @@
-// Throw-away certificates, made with openssl at test time.
+// Temporary certificates, made with openssl during the test.
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,7 +19,7 @@ export interface Certificate {
 
 export interface Certificates {
   readonly folder: string;
-  /** A self-signed certificate; `san` as openssl writes it (`DNS:a,IP:127.0.0.1`), none: only the common name. */
+  /** Makes a self-signed certificate. `san` is in openssl's syntax (`DNS:a,IP:127.0.0.1`); without it there is only the common name. */
   selfSigned(name: string, san?: string): Promise<Certificate>;
   remove(): Promise<void>;
 }

@@ -13,7 +13,7 @@ import { freePort, waitFor } from '../../real/index.ts';
 import { makeCertificates, noOpenssl, type Certificate, type Certificates } from './certificates.ts';
 import { failureOf, readBytes, within } from '../dialling.ts';
 
-/** No system roots at all, so that only ca_file counts. */
+/** No system roots, so that only ca_file counts. */
 const noRoots = (): SystemRoots => new SystemRoots({ env: { SSL_CERT_FILE: '/dev/null' } });
 
 function portOf(server: { address(): unknown }): number {
@@ -25,7 +25,7 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
   t.teardown(() => made.remove());
   const both = await made.selfSigned('both', 'DNS:one.test,DNS:two.test');
 
-  /** An echo server that tells which name was asked for, and ends when its client ends. */
+  /** An echo server that reports the requested name, and ends when its client ends. */
   const gateway = async (t: Test, certificate: Certificate) => {
     const names: (string | false | null)[] = [];
     const server = createServer(
@@ -63,7 +63,7 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     const { stream } = await contexts.open(route(port, 'one.test', both.file), 'prod', within(5000));
     const { localPort = 0 } = stream as TLSSocket;
     const local = `0100007F:${localPort.toString(16).toUpperCase().padStart(4, '0')}`;
-    // proc_pid_net(5): `02` in front of the timer is keep-alive.
+    // proc_pid_net(5): the timer has the prefix `02` for keep-alive.
     const timer = async (): Promise<string | undefined> =>
       (await readFile('/proc/net/tcp', 'utf8'))
         .split('\n')
@@ -74,7 +74,7 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     t.pass();
   });
 
-  /** Asks, goes on sending while nobody reads the answer, and reads it then: how much came, and with what error. */
+  /** Sends a request, goes on sending without reading the answer, then reads it. Returns how much arrived, and with which error. */
   const lateReader = async (t: Test, answer: (socket: TLSSocket, raw: Socket) => void) => {
     const raws: Socket[] = [];
     const server = createServer({ cert: both.cert, key: both.key }, (socket) => {
@@ -105,7 +105,7 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     stream.on('data', (chunk: Buffer) => (bytes += chunk.length)).on('end', () => (ended = true));
     stream.resume();
     await waitFor('the stream to be closed', () => stream.closed);
-    // A broken stream keeps what nobody has taken yet (splice/flow.ts).
+    // A broken stream keeps data that was not read yet (splice/flow.ts).
     for (let left: unknown = stream.read(); Buffer.isBuffer(left); left = stream.read()) bytes += left.length;
     return { bytes, ended, errors };
   };
