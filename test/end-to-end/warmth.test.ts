@@ -32,7 +32,10 @@ t.test('a target that is used again', async (t) => {
     const since = far?.warmSinceMs ?? 0;
     t.ok(since > Date.now() - 60_000 && since <= Date.now(), 'and its age');
     const { stdout } = await bmuxd.bmuxd(['status']);
-    t.match(stdout, /TARGET +TRANSPORT +EPOCH +COMPRESSION +STATE +ROUND TRIP +AGE +SPARES +CONNECTIONS +STREAMS/);
+    t.match(
+      stdout,
+      /TARGET +TRANSPORT +EPOCH +COMPRESSION +STATE +ROUND TRIP +AGE +SPARES +CONNECTIONS +STREAMS/,
+    );
     t.match(stdout, /^far +tls +4 +zstd +warm +[\d.]+ ms +\d+ s +[1-4] /m);
   });
 
