@@ -13,7 +13,7 @@ export interface Arguments {
 export const USAGE =
   'npm run bench -- [--only NAME[,NAME]] [--quick] [--runs N] [--json FILE] [--markdown FILE] [--list]\n';
 
-/** Throws with words when the arguments are wrong. */
+/** Throws an error with a text for the user when the arguments are wrong. */
 export function parse(argv: readonly string[]): Arguments {
   const { values } = parseArgs({
     args: [...argv],

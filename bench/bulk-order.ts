@@ -1,29 +1,29 @@
-// What a bulk client orders from the bulk server after the Hello, and the small exchange before the bytes flow.
+// The order that a bulk client sends to the bulk server after the Hello, and the transfer of the bytes.
 import type { Duplex } from 'node:stream';
 import { Writer } from '../daemon/bmux-ipc/codec.ts';
 import { FrameReader } from '../daemon/bmux-ipc/frame.ts';
 import { defaultContract, encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
 
-/** Of bytes: noise does not compress; of text zstd makes a fifth, of a listing a sixth. */
+/** Kind of the bytes: noise does not compress; zstd compresses text to a fifth, a listing to a sixth. */
 export type Kind = 'noise' | 'text' | 'listing';
 
-/** `down`: the server sends `bytes` and ends. `up`: it takes `bytes` and then says one byte. `echo`: everything comes back. */
+/** `down`: the server sends `bytes` and ends. `up`: it reads `bytes` and then sends one byte. `echo`: it sends everything back. */
 export interface Order {
   readonly way: 'down' | 'up' | 'echo';
   readonly bytes: number;
   readonly kind: Kind;
 }
 
-/** InvokeService of epoch 4, and the answer to it (docs/bmux-protocol.md, "Requests" and "Answers"). */
+/** Variant index of InvokeService of epoch 4, and of its answer (docs/bmux-protocol.md, "Requests" and "Answers"). */
 export const INVOKE_SERVICE = 5;
 export const SERVICE_ANSWER = 8;
-/** Bytes of one write; what a program that copies files writes at once. */
+/** Bytes of one write, as a program that copies files writes them. */
 const PIECE_BYTES = 64 * 1024;
 
 /** ms for one answer. */
 const ANSWER_MS = 20_000;
 
-/** Writes `frame` and waits for one frame. The stream is paused then, and what follows the frame is still in it. */
+/** Writes `frame` and waits for one frame. Afterwards the stream is paused, and the bytes after the frame are still in it. */
 function exchange(stream: Duplex, frame: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const reader = new FrameReader();
@@ -64,7 +64,7 @@ function exchange(stream: Duplex, frame: Uint8Array): Promise<Uint8Array> {
   });
 }
 
-/** For a stream that no broker has greeted. */
+/** Sends the Hello on a stream without a broker. */
 export async function greet(stream: Duplex): Promise<void> {
   const contract = defaultContract(4);
   const principalId = 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a';
@@ -74,14 +74,14 @@ export async function greet(stream: Duplex): Promise<void> {
   );
 }
 
-/** After it the stream carries what was ordered. */
+/** Sends an order; afterwards the stream carries the ordered bytes. */
 export async function order(stream: Duplex, what: Order): Promise<void> {
   const body = Buffer.from(JSON.stringify(what));
   const written = new Writer(body.length + 10).bytes(body).finish();
   await exchange(stream, encodeRequestFrame(4, 2n, { type: 'other', index: INVOKE_SERVICE, body: written }));
 }
 
-/** Numbers below a limit, the same ones each time. */
+/** Pseudo-random numbers below a limit, the same sequence each time. */
 function numbers(): (limit: number) => number {
   let state = 1;
   return (limit) => {
@@ -90,14 +90,14 @@ function numbers(): (limit: number) => number {
   };
 }
 
-/** `bytes` of lines. */
+/** Lines with `bytes` bytes in total. */
 function lines(bytes: number, line: () => string): Buffer {
   const all: string[] = [];
   for (let length = 0; length < bytes; length += all.at(-1)?.length ?? 0) all.push(line());
   return Buffer.from(all.join(''), 'latin1').subarray(0, bytes);
 }
 
-/** Lines as a build prints them: a fixed set of words in any order, colours, and numbers that change. */
+/** Lines as a build prints them: a fixed set of words in random order, colours, and changing numbers. */
 function terminalText(bytes: number): Buffer {
   const words = [
     'running', 'test', 'src/main.rs', 'ok', 'warning:', 'unused', 'Compiling', 'src/lib/session.rs', 'error', 'pane',
@@ -140,7 +140,7 @@ export function noiseOf(bytes: number): Buffer {
   return Buffer.from(words.buffer);
 }
 
-/** Pieces that are written over and over. */
+/** Pieces that are written repeatedly. */
 export function supplies(): Readonly<Record<Kind, readonly Buffer[]>> {
   const bytes = 32 * PIECE_BYTES;
   return {
@@ -150,7 +150,7 @@ export function supplies(): Readonly<Record<Kind, readonly Buffer[]>> {
   };
 }
 
-/** Writes `bytes` in pieces, as fast as the stream takes them. */
+/** Writes `bytes` bytes in pieces, as fast as the stream takes them. */
 export function pour(stream: Duplex, bytes: number, from: readonly Buffer[]): Promise<void> {
   return new Promise((resolve, reject) => {
     let left = bytes;
@@ -172,7 +172,7 @@ export function pour(stream: Duplex, bytes: number, from: readonly Buffer[]): Pr
   });
 }
 
-/** Reads to `bytes`; resolves when they are there. */
+/** Resolves when `bytes` bytes have been read. */
 export function drain(stream: Duplex, bytes: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let left = bytes;

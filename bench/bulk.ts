@@ -1,4 +1,4 @@
-// Bytes per second one way, up and down, through the broker and through what people use instead.
+// Bytes per second one way, up and down, through the broker and through other relays.
 import { connect, type NetConnectOpts } from 'node:net';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -16,7 +16,7 @@ import { startProgram } from './processes.ts';
 const MB = 1e6;
 const SUPPLIES = supplies();
 
-/** MB/s of one order on a stream that has been greeted. */
+/** MB/s of one order on a stream after the Hello. */
 async function move(stream: Duplex, what: Order): Promise<number> {
   await order(stream, what);
   const ms = await timed(async () => {
@@ -24,7 +24,7 @@ async function move(stream: Duplex, what: Order): Promise<number> {
     await pour(stream, what.bytes, SUPPLIES[what.kind]);
     return drain(stream, 1);
   });
-  stream.on('error', () => undefined); // what comes now is no part of the measure
+  stream.on('error', () => undefined); // later errors are not part of the measure
   stream.end();
   if (!stream.readableEnded) await once(stream, 'end', { signal: AbortSignal.timeout(10_000) });
   stream.destroy();
@@ -36,7 +36,7 @@ export async function moveThroughBroker(daemon: Bmuxd, target: string, what: Ord
   return move(stream, what);
 }
 
-/** A connection of our own, greeted by us. */
+/** The same on a connection without a broker, on which the bench sends the Hello. */
 async function movePlainly(to: NetConnectOpts, what: Order): Promise<number> {
   const socket = connect({ ...to, allowHalfOpen: true });
   await once(socket, 'connect');
@@ -75,7 +75,7 @@ const GOALS: Readonly<Partial<Record<RelayName, Goal>>> = {
   'Node pipeline': { text: '>= 0.95 of Node pipeline', met: ({ ratio }) => ratio.median >= 0.95 },
 };
 
-async function race(bench: Bench, kind: 'local' | 'TLS', way: 'up' | 'down'): Promise<void> {
+async function compareRelays(bench: Bench, kind: 'local' | 'TLS', way: 'up' | 'down'): Promise<void> {
   const far = bench.own('bulk server', await startBulkFar());
   const daemon = bench.own(
     'daemon',
@@ -113,6 +113,6 @@ export const bulk: Measure = {
   run: async (bench) => {
     for (const kind of ['local', 'TLS'] as const)
       for (const way of bench.quick && kind === 'local' ? (['down'] as const) : (['up', 'down'] as const))
-        await bench.part(`${kind} bulk ${way}`, () => race(bench, kind, way));
+        await bench.part(`${kind} bulk ${way}`, () => compareRelays(bench, kind, way));
   },
 };

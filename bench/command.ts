@@ -1,4 +1,4 @@
-// A whole command: `bmux list-sessions` by the real CLI, and the same question through the broker by the shim.
+// A whole command: `bmux list-sessions` by the real CLI, and the same request through the broker by `bmux-stream`.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,14 +13,14 @@ import { askByProcess } from './question.ts';
 
 export const LIST = ['list-sessions'] as const;
 
-/** The real CLI, or a skip. */
+/** Path of the real CLI; throws a Skip when it is missing. */
 export function bmuxOrSkip(): string {
   const program = realBmux();
   if (program === undefined) throw new Skip('real bmux not found');
   return program;
 }
 
-/** The environment of a real CLI that reaches `far` by itself, in folders of its own. */
+/** The environment of a real CLI that connects to `far` without a broker, with its own folders. */
 export async function ownClient(bench: Bench, far: Far): Promise<Readonly<Record<string, string>>> {
   if (far.way === 'local') return far.clientEnv;
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-client-'));
@@ -50,7 +50,7 @@ export const command: Measure = {
   about:
     'bmux list-sessions by the real CLI, and the same question through the broker by the shim: local, TLS',
   run: async (bench) => {
-    // The real CLI fails on a TLS gateway that compresses, which is the default: only an uncompressed one can be compared.
+    // The real CLI fails on a TLS gateway that compresses, which is the default, so only an uncompressed one is compared.
     for (const way of ['local', 'TLS plain'] as const)
       await bench.part(`list-sessions, ${way}`, () => compare(bench, way));
   },

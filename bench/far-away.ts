@@ -1,4 +1,4 @@
-// Fifty milliseconds away: what an unmodified bmux pays through a target socket, in round trips, and what a first contact costs.
+// A server 50 ms away: the cost of an unmodified bmux through a target socket, and of a first contact, in round trips.
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import { startFarIroh } from './namespace.ts';
 import { runToEnd } from './programs.ts';
 
 const ROUND_TRIP_MS = 50;
-/** ms for a target socket to appear after the daemon is ready. */
+/** ms that a target socket may take to appear after the daemon is ready. */
 const TARGET_SOCKET_MS = 3000;
 
 const FAR_WAYS = ['TLS plain', 'TLS zstd', 'iroh'] as const satisfies readonly Way[];
@@ -23,7 +23,7 @@ type FarWay = (typeof FAR_WAYS)[number];
 const farAt = (way: FarWay, roundTripMs = ROUND_TRIP_MS): Promise<Far> =>
   way === 'iroh' ? startFarIroh(roundTripMs) : startFar({ way, roundTripMs });
 
-/** Counts in what the path really takes: a timer fires late, and each half of a bridge has to wake up. */
+/** Converts ms to measured round trips of the path, which are longer than 50 ms: timers fire late, and each half of a bridge must wake up. */
 async function tripsOf(bench: Bench, far: Far, what: string): Promise<(subject: Subject) => Subject> {
   const { path } = far;
   if (path === undefined) throw new Error('a far end without a path');
@@ -41,7 +41,7 @@ async function tripsOf(bench: Bench, far: Far, what: string): Promise<(subject: 
   return (subject) => ({ name: subject.name, once: async () => (await subject.once()) / tripMs });
 }
 
-/** The environment that `bmuxd env TARGET` prints, in folders of a client of its own. */
+/** The environment that `bmuxd env TARGET` prints, with folders of its own. */
 async function targetSocketEnv(
   bench: Bench,
   daemon: Bmuxd,
@@ -76,7 +76,7 @@ const FAST: Goal = {
   met: ({ ours, ratio }) => ours.median <= 85 && ratio.median <= 1 / 3,
 };
 
-/** A real bmux through the target socket, and the same command at the server's own socket, which costs its own start. */
+/** A real bmux through the target socket, and the same command at the server's own socket, which shows the cost of its start. */
 async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
   const program = bmuxOrSkip();
   const far = bench.own('far end', await farAt(way));
@@ -91,7 +91,7 @@ async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
   await bench.compare(`list-sessions, ${way}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
     goals: { [near]: ONE_TRIP },
   });
-  // In a row, nothing between them: the slowest of four shows whether any connection waited for a dial.
+  // Four in a row without a pause: the slowest shows whether a connection waited for a dial.
   const slowest = ({ name, once }: Subject): Subject => ({
     name,
     once: async () => {
@@ -129,7 +129,7 @@ async function wholeCommand(bench: Bench): Promise<void> {
   );
 }
 
-/** Each turn another address, so that nothing about it has been learnt; one daemon for all, as in life. */
+/** Each turn uses a new address, so that the protocol cache has no entry for it; all turns use one daemon, as in normal use. */
 async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 | 4): Promise<void> {
   const options = { way, roundTripMs: ROUND_TRIP_MS, ...(epoch === 3 ? { epoch } : {}) } as const;
   const far = bench.own('far end', await startFar(options));
@@ -156,7 +156,7 @@ async function unknownTls(bench: Bench, way: 'TLS plain' | 'TLS zstd', epoch: 3 
   );
 }
 
-/** What was learnt belongs to the endpoint id, so each turn has a daemon of its own. */
+/** The protocol cache is keyed by endpoint id, so each turn has its own daemon. */
 async function unknownIroh(bench: Bench): Promise<void> {
   const far = bench.own('far end', await farAt('iroh'));
   const inRoundTrips = await tripsOf(bench, far, 'first contact, iroh');
@@ -181,7 +181,7 @@ async function unknownIroh(bench: Bench): Promise<void> {
   );
 }
 
-/** A warm Ping, for the transports: the shim's and the library's target socket. */
+/** A Ping on a warm target through the streams socket, as `bmux-stream` and the library use it. */
 async function warm(bench: Bench, way: FarWay): Promise<void> {
   const far = bench.own('far end', await farAt(way));
   const daemon = bench.own('daemon', await startDaemon(far));

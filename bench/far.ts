@@ -1,4 +1,4 @@
-// The far ends of the measures: a server and the way to it, real where the real programs are, embedded elsewhere or where a real one cannot do it.
+// The far ends of the measures: a server and its gateway. Real programs where they are installed and suitable, else embedded ones.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,9 +16,9 @@ export type Way = (typeof WAYS)[number];
 
 export interface FarOptions {
   readonly way: Way;
-  /** True: embedded even where the real one is, for more than 64 connections or for its source and sink. */
+  /** True: embedded even if the real one is installed, for more than 64 connections or for its source and sink. */
   readonly embedded?: boolean;
-  /** ms of simulated round trip, TLS only; the TCP handshake is charged too. */
+  /** ms of simulated round trip, TLS only; it also delays the TCP handshake. */
   readonly roundTripMs?: number;
   /** Epoch of an embedded server; default 4. */
   readonly epoch?: 3 | 4;
@@ -31,17 +31,17 @@ export interface Far {
   readonly target: string;
   /** bmux.toml of a client that knows the target. */
   readonly config: string;
-  /** What a caller and the daemon need beside their own environment. */
+  /** Additional variables for a caller and the daemon. */
   readonly env: Readonly<Record<string, string>>;
-  /** The server's own socket: the way without any transport. */
+  /** The server's own socket: a connection without a transport. */
   readonly socketPath: string;
-  /** The environment of a real client of the very server; empty for an embedded one. */
+  /** The environment of a real client of this server; empty for an embedded server. */
   readonly clientEnv: Readonly<Record<string, string>>;
-  /** A fresh connection without a broker, as a short-lived client makes one: up to the first byte that may be written. */
+  /** Makes a new connection without a broker, as a short-lived client does; resolves when the first byte may be written. */
   readonly plain: () => Promise<Plain>;
-  /** A path like the one to it, where a round trip is simulated. */
+  /** A path with the same delay, where a round trip is simulated. */
   readonly path?: Path;
-  /** Another address for the same gateway, with the same round trip: a target that nobody has met. TLS only. */
+  /** Another address for the same gateway, with the same round trip: a target unknown to every daemon. TLS only. */
   readonly unknown: (name: string) => Promise<string>;
   stop(): Promise<void>;
 }
@@ -49,7 +49,7 @@ export interface Far {
 /** bmuxd.toml for all measures: an iroh endpoint that stays on this machine. */
 export const SETTINGS = "[iroh]\nrelays = 'disabled'\n";
 
-/** Whether `way` can be had here at all. */
+/** Throws a Skip when `way` is not possible on this machine. */
 function checkWay(way: Way): void {
   if (way === 'iroh with SSH auth' && !real.hasSshAgent()) throw new Skip('no ssh-agent here');
 }

@@ -1,4 +1,4 @@
-// Request to first answer: what a short-lived command waits for, with the broker and without.
+// Request to first answer: the time that a short-lived command waits, with the broker and without.
 import { TestClient } from '../test/embedded/client.ts';
 import { startBmuxd, type Bmuxd } from '../test/daemon/bmuxd.ts';
 import { SETTINGS, startFar, WAYS, type Far, type Way } from './far.ts';
@@ -11,7 +11,7 @@ export function startDaemon(far: Pick<Far, 'config' | 'env'>): Promise<Bmuxd> {
   return startBmuxd({ usualLog: true, config: far.config, settings: SETTINGS, env: far.env });
 }
 
-/** Connect on the control socket, 101, Ping answered: ms. The end of the stream is not timed. */
+/** ms from connecting to the streams socket to the answer of a Ping. The end of the stream is not timed. */
 export async function askThroughBroker(daemon: Bmuxd, target: string): Promise<number> {
   let client: TestClient | undefined;
   const ms = await timed(async () => {
@@ -23,7 +23,7 @@ export async function askThroughBroker(daemon: Bmuxd, target: string): Promise<n
   return ms;
 }
 
-/** A fresh connection, Hello, Ping answered: ms. */
+/** ms of a new connection, a Hello and the answer to a Ping. */
 export async function askPlainly(far: Far, epoch: 3 | 4 = 4): Promise<number> {
   let client: TestClient | undefined;
   let stop: (() => Promise<void>) | undefined;
@@ -56,7 +56,7 @@ async function cold(bench: Bench, way: Way): Promise<void> {
       }
     },
   };
-  // Taken in the same turn as the first: only the same fresh daemon has a second time.
+  // Measured in the same turn as the first request, because only that new daemon gets a second one.
   const again: Subject = { name: named('broker, second time'), once: () => Promise.resolve(second) };
   const plain: Subject = { name: 'without a broker', once: () => askPlainly(far) };
   const runs = bench.count(10, 1);
@@ -102,7 +102,7 @@ export const firstAnswer: Measure = {
       await bench.part(`cold, ${way}`, () => cold(bench, way));
       await bench.part(`warm, ${way}`, () => warm(bench, way));
     }
-    // socat speaks no iroh, and no blocks.
+    // socat supports neither iroh nor compressed blocks.
     for (const way of ['local', 'TLS plain'] as const)
       await bench.part(`processes, ${way}`, () => programs(bench, way));
   },

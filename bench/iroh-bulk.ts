@@ -1,4 +1,4 @@
-// Bytes per second over iroh, beside the most that the binding itself moves, and terminal text where the gateway compresses.
+// Bytes per second over iroh, beside the maximum of the binding itself, and terminal text through a gateway that compresses.
 import { startBmuxd } from '../test/daemon/bmuxd.ts';
 import { launchEmbedded } from '../test/embedded/launch.ts';
 import {
@@ -26,7 +26,7 @@ interface Gateway {
   readonly address: string;
 }
 
-/** An endpoint and a connection, both kept referenced. */
+/** An endpoint and a connection, both referenced so that the binding does not close them. */
 class Bare {
   readonly #endpoint: RawEndpoint;
   readonly #connection: RawConnection;
@@ -47,7 +47,7 @@ class Bare {
     await this.#endpoint.close();
   }
 
-  /** MB/s with nothing but the binding: a warm connection, one stream, its reads and writes in a loop. */
+  /** MB/s of the binding alone: a warm connection, one stream, reads or writes in a loop. */
   async move(what: Order): Promise<number> {
     const { send, recv } = await this.#connection.openBi();
     const arrays = new ByteArrays();
@@ -95,7 +95,7 @@ const NAMES: Readonly<Record<Kind, string>> = {
   listing: 'terminal text, a listing',
 };
 
-async function race(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void> {
+async function compareWithBinding(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void> {
   const far = bench.own('bulk server', await startBulkFar());
   const gatewayOf = async (compression: 'none' | 'zstd'): Promise<Gateway> => {
     const iroh = { relays: 'disabled', compression } as const;
@@ -124,7 +124,7 @@ async function race(bench: Bench, way: 'up' | 'down', kind: Kind): Promise<void>
     bench.count(15, 2),
     [
       { name: through, once: () => moveThroughBroker(daemon, 'far', what) },
-      // What compresses is not what the binding is measured with: bytes are bytes to it.
+      // The binding moves any bytes at the same speed, so it is measured with noise.
       { name: 'the binding alone', once: () => bare.move({ ...what, kind: 'noise' }) },
     ],
     { goals: { 'the binding alone': kind === 'noise' ? CEILING : TEXT } },
@@ -137,6 +137,6 @@ export const irohBulk: Measure = {
   run: async (bench) => {
     for (const kind of ['noise', 'text', 'listing'] as const)
       for (const way of bench.quick ? (['down'] as const) : (['up', 'down'] as const))
-        await bench.part(`iroh ${NAMES[kind]} ${way}`, () => race(bench, way, kind));
+        await bench.part(`iroh ${NAMES[kind]} ${way}`, () => compareWithBinding(bench, way, kind));
   },
 };

@@ -1,4 +1,4 @@
-// One keystroke and its echo, beside idle streams and beside a download: what a person at a terminal feels.
+// The latency of one keystroke and its echo at a terminal, beside idle streams and beside a download.
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -16,13 +16,13 @@ import { hold, throughBroker } from './streams.ts';
 const KEY = Buffer.from('k');
 const ECHO = { way: 'echo', bytes: 0, kind: 'noise' } as const;
 
-/** Values of the middle and of the tail, one each per batch. */
+/** Median and tail latency, ms, one value each per batch. */
 interface Felt {
   readonly p50: number[];
   readonly p99: number[];
 }
 
-/** Presses `keys` keys, each after the echo of the one before. */
+/** Sends `keys` keys, each after the echo of the one before. */
 async function press(stream: Duplex, keys: number, felt: Felt): Promise<void> {
   const values: number[] = [];
   stream.resume();
@@ -40,17 +40,17 @@ async function press(stream: Duplex, keys: number, felt: Felt): Promise<void> {
 
 interface Scene {
   readonly daemon: Bmuxd;
-  /** An echo through the broker, and one without. */
+  /** A stream with echo through the broker, and one without it. */
   readonly ours: Duplex;
   readonly plain: Duplex;
-  /** The same echo through a relay of `pipeline()`, and where a download through that very process listens. */
+  /** The same echo through a relay with `pipeline()`, and the address of a download through the same process. */
   readonly relayed: Duplex;
   readonly relayedBulkPath: string;
   readonly bulkPath: string;
   readonly idle: () => Promise<void>;
 }
 
-/** Two servers, so that none of them is what waits: one that echoes, one that is downloaded from. */
+/** Two servers, one for echoes and one for downloads, so that the servers do not slow each other down. */
 async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
   const echo = bench.own('echo server', await startBulkFar());
   const bulk = bench.own('bulk server', await startBulkFar());
@@ -153,7 +153,7 @@ async function besideDownload(bench: Bench, way: 'local' | 'TLS'): Promise<void>
     await press(stream, keys, into);
     await download.stop();
   };
-  // Each side is disturbed by a download of its own kind, and never by the other's.
+  // Each side is measured beside a download of its own kind only.
   for (let turn = 0; turn <= bench.count(10, 2); turn += 1) {
     await beside({ socketPath: daemon.socketPath, target: 'bulk' }, ours, broker);
     await beside({ path: bulkPath }, plain, bare);

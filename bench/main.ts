@@ -1,4 +1,4 @@
-// Entry point of `npm run bench`: the table of measures, run one after the other, and what they gave.
+// Entry point of `npm run bench`: the table of measures, which run one after the other, and their results.
 import { writeFile } from 'node:fs/promises';
 import { textOf } from '../daemon/base/failure.ts';
 import { parse, USAGE, type Arguments } from './arguments.ts';
@@ -74,7 +74,7 @@ async function main(): Promise<number> {
   return result.gaps.some(({ kind }) => kind === 'failed') ? 1 : 0;
 }
 
-// What was started ends with this process, also when somebody has seen enough.
+// Started processes end with this process, also after an interrupt.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
-// Everything was ended by its owner; what a native binding still holds must not keep a finished run waiting.
+// Everything has been stopped; handles that a native binding still holds must not delay the exit.
 process.exit(await main());

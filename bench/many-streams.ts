@@ -1,4 +1,4 @@
-// A thousand live streams: they hold, and every one answers a Ping.
+// A thousand live streams: they stay open, and each answers a Ping.
 import { startFar } from './far.ts';
 import { startDaemon } from './first-answer.ts';
 import { timed, type Bench, type Goal, type Measure } from './measure.ts';

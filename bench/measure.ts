@@ -1,4 +1,4 @@
-// What a measure is, what it may do while it runs, and what it gives.
+// The types of measures and their results, and the class that runs them.
 import { textOf } from '../daemon/base/failure.ts';
 import { compare, type Compared } from './statistics.ts';
 
@@ -30,7 +30,7 @@ export interface MeasuredFigure extends Omit<Figure, 'goal'> {
   readonly goal?: { readonly text: string; readonly met: boolean };
 }
 
-/** What could not be measured, and why: a peer that is not installed, a feature that is not there yet, a failure. */
+/** Something that could not be measured, and why: a peer is not installed, a feature is missing, or it failed. */
 export interface Gap {
   readonly measure: string;
   readonly what: string;
@@ -48,7 +48,7 @@ export class Skip extends Error {
   }
 }
 
-/** Thrown where the daemon lacks what is to be measured. */
+/** Thrown when the daemon lacks the feature to be measured. */
 export function notYet(feature: string): Skip {
   return new Skip(feature, 'not there yet');
 }
@@ -74,7 +74,7 @@ export interface BenchOptions {
   readonly say: (text: string) => void;
 }
 
-/** What a measure works with. Whatever it starts is handed to `own`, and ended when the measure or its part is over. */
+/** Passed to a measure. Everything that the measure starts is given to `own`, and stopped after the measure or its part. */
 export class Bench {
   readonly figures: MeasuredFigure[] = [];
   readonly gaps: Gap[] = [];
@@ -87,12 +87,12 @@ export class Bench {
     this.quick = options.quick;
   }
 
-  /** How often something is measured: runs that cost little get many. */
+  /** How often something is measured. */
   count(full: number, quick: number): number {
     return this.#options.runs ?? (this.quick ? quick : full);
   }
 
-  /** An amount of work that is no number of runs: bytes, hand-offs, streams. */
+  /** An amount of work other than runs: bytes, requests, streams. */
   amount(full: number, quick: number): number {
     return this.quick ? quick : full;
   }
@@ -124,7 +124,7 @@ export class Bench {
     this.say(`${what}: ${kind}: ${why}`);
   }
 
-  /** One part of a measure, with things of its own. What it cannot do becomes a gap, and the next part goes on. */
+  /** Runs one part of a measure with its own resources. If it throws, that becomes a gap, and the next part runs. */
   async part(what: string, work: () => Promise<void>): Promise<void> {
     const outer = this.#owned;
     this.#owned = [];
@@ -149,8 +149,8 @@ export class Bench {
   }
 
   /**
-   * Measures the subjects in turns (A B A B …), once unrecorded when `warmUp`, then `runs` times. Their sides by name.
-   * A subject that a peer lacks is simply not in the list.
+   * Measures the subjects in turns (A B A B …), once unrecorded when `warmUp`, then `runs` times. Returns their sides by name.
+   * A subject that is not possible is left out of the list.
    */
   async inTurns(runs: number, subjects: readonly Subject[], warmUp = true): Promise<Map<string, Side>> {
     const values = new Map<string, number[]>(subjects.map(({ name }) => [name, []]));

@@ -1,4 +1,4 @@
-// Memory: both processes idle, with streams, and after many hand-offs.
+// Memory of both processes: idle, with streams, and after many streams.
 import { connectUnix } from './plain.ts';
 import { startFar, WAYS, type Far, type Way } from './far.ts';
 import { startDaemon } from './first-answer.ts';
@@ -24,7 +24,7 @@ async function pidsOf(daemon: Bmuxd): Promise<number[]> {
   return [pid, ...engines.map((engine) => engine.pid)];
 }
 
-/** ms after which a process is idle: it has started, and given back what its start took. */
+/** ms after which a process is idle: it has started, and returned the memory that its start needed. */
 const IDLE_MS = 15_000;
 
 async function idle(bench: Bench): Promise<void> {
@@ -52,7 +52,7 @@ async function idle(bench: Bench): Promise<void> {
   });
 }
 
-/** A stream through a relay, greeted by us. */
+/** A stream through a relay, after the Hello. */
 async function greeted(listen: NetConnectOpts): Promise<TestClient> {
   const socket = connect({ ...listen, allowHalfOpen: true });
   await once(socket, 'connect');
@@ -61,11 +61,11 @@ async function greeted(listen: NetConnectOpts): Promise<TestClient> {
   return client;
 }
 
-/** Streams between which the weight of one is measured: the first ones also pay for what is made once. */
+/** The memory of one stream is measured between these numbers of streams, because the first streams also allocate shared memory. */
 const SOME = 100;
 const MANY = 400;
 
-/** KB that one more idle stream weighs in `pids`, with `SOME` of them there already. */
+/** KB that one more idle stream adds to `pids`, while `SOME` streams are open. */
 async function weightOfOne(
   pids: readonly number[],
   more: number,
@@ -78,7 +78,7 @@ async function weightOfOne(
   return ((after - before) * 1000) / Math.max(1, held.clients.length);
 }
 
-/** The same for a Node pipeline to the same place. */
+/** The same for a Node pipeline to the same address. */
 async function pipelinePerStream(far: Far, more: number): Promise<number> {
   const port = Number(/port = (\d+)/.exec(far.config)?.[1] ?? 0);
   const caFile = /ca_file = "([^"]+)"/.exec(far.config)?.[1] ?? '';
@@ -106,7 +106,7 @@ async function withStreams(bench: Bench, way: Way): Promise<void> {
   for (let run = 0; run < bench.count(3, 1); run += 1) {
     const daemon = await startDaemon(far);
     try {
-      // What is loaded once, on the first stream, is no stream's weight.
+      // The first stream loads shared code, which must not count for the other streams.
       const first = await hold(1, () => throughBroker(daemon, far.target));
       await first.stop();
       const pids = await pidsOf(daemon);
@@ -149,7 +149,7 @@ async function afterHandOffs(bench: Bench): Promise<void> {
   const far = bench.own('far end', await startFar({ way: 'local', embedded: true }));
   const daemon = bench.own('daemon', await startDaemon(far));
   const asked = upgradeWithPing(daemon, 'local');
-  // The probe of the socket itself: a server that cannot be reached would count as flat.
+  // Checks the socket first: with an unreachable server the memory would not grow either.
   (await connectUnix(far.socketPath)).destroy();
   const some = bench.amount(10_000, 500);
   const all = bench.amount(100_000, 3000);

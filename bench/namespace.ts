@@ -1,5 +1,5 @@
-// A real iroh gateway in a network namespace of its own, behind a bridge that takes time: without the namespace iroh finds the direct path and
-// goes around whatever delays it. Unix sockets are not scoped by namespaces, so the two halves of the bridge talk over one.
+// A real iroh gateway in its own network namespace, behind a bridge that delays datagrams. Without the namespace, iroh finds the direct path
+// and bypasses the delay. Unix sockets are not scoped by namespaces, so the two halves of the bridge use one.
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,12 +14,12 @@ import { baseEnv, programPath, startProgram } from './processes.ts';
 import type { UdpRelayOptions } from './process/udp-relay.ts';
 
 interface Namespace {
-  /** `command args…` inside it. */
+  /** The command that runs `command args…` in the namespace. */
   inside(command: string, args: readonly string[]): { readonly command: string; readonly args: string[] };
   stop(): Promise<void>;
 }
 
-/** A namespace with nothing but its own loopback. Skips where that is not allowed. */
+/** A namespace with only its own loopback. Throws a Skip where that is not allowed. */
 async function makeNamespace(): Promise<Namespace> {
   const ip = real.onPath('ip') ?? '/usr/sbin/ip';
   const name = `bmuxd-bench-${String(process.pid)}-${String(Math.floor(performance.now()))}`;
@@ -30,10 +30,10 @@ async function makeNamespace(): Promise<Namespace> {
     try {
       execFileSync(ip, ['netns', 'del', name], { stdio: 'ignore' });
     } catch {
-      // Somebody else removed it.
+      // It has been removed already.
     }
   };
-  // A bench that dies must not leave it behind.
+  // A bench that dies must not leave the namespace behind.
   process.once('exit', remove);
   const up = await real.run(ip, ['netns', 'exec', name, ip, 'link', 'set', 'lo', 'up'], baseEnv());
   if (up.status !== 0) {
@@ -50,7 +50,7 @@ async function makeNamespace(): Promise<Namespace> {
   };
 }
 
-/** The real server, its iroh gateway in a namespace, and `roundTripMs` between it and everybody out here. */
+/** The real server and its iroh gateway in a namespace, with `roundTripMs` between the gateway and clients outside. */
 export async function startFarIroh(roundTripMs: number): Promise<Far> {
   const program = real.realBmux();
   if (program === undefined) throw new Skip('real bmux not found');

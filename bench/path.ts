@@ -1,4 +1,4 @@
-// What a simulated path really takes: one byte there and back, by nobody but the path. Timers and wakings make it longer than what it holds.
+// The real round trip of a simulated path: one byte and its echo. Late timers and wake-ups make it longer than the configured delay.
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';

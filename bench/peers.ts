@@ -1,4 +1,4 @@
-// What people use instead: relays that listen on this machine and connect on, each with its own program.
+// The relays that the broker is compared with: each is a program that listens on this machine and connects to the far end.
 import { existsSync } from 'node:fs';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { connect, type NetConnectOpts } from 'node:net';
@@ -9,13 +9,13 @@ import { freePort, onPath, run, startChild, type Child } from '../test/real/inde
 import { baseEnv, startProgram } from './processes.ts';
 import { Skip } from './measure.ts';
 
-/** Where a relay leads. */
+/** The address that a relay connects to. */
 export type RelayTo =
   { readonly path: string } | { readonly port: number; readonly caFile: string; readonly ca: string };
 
 export interface Relay {
   readonly name: string;
-  /** Where its clients connect. */
+  /** The address that its clients connect to. */
   readonly listen: NetConnectOpts;
   readonly pid?: number;
   stop(): Promise<void>;
@@ -24,17 +24,17 @@ export interface Relay {
 export const RELAYS = ['socat', 'Node pipeline', 'stunnel', 'haproxy', 'ssh ControlMaster'] as const;
 export type RelayName = (typeof RELAYS)[number];
 
-interface Place {
+interface RelayOptions {
   readonly folder: string;
   readonly path: string;
   readonly to: RelayTo;
 }
 
 type Starter = (
-  place: Place,
+  options: RelayOptions,
 ) => Promise<{ readonly listen?: NetConnectOpts; readonly pid?: number; stop(): Promise<void> }>;
 
-/** Starts a relay; rejects with a Skip when its program is not here or cannot do it. */
+/** Starts a relay; rejects with a Skip when its program is missing or cannot do it. */
 export async function startRelay(name: RelayName, to: RelayTo): Promise<Relay> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-peer-'));
   const path = join(folder, 'near.sock');
@@ -57,7 +57,7 @@ export async function startRelay(name: RelayName, to: RelayTo): Promise<Relay> {
 
 function program(...names: readonly string[]): string {
   for (const name of names) {
-    // Daemons live where an ordinary user's PATH does not look.
+    // Daemons are in folders that are not in the PATH of an ordinary user.
     const path =
       onPath(name) ?? ['/usr/sbin', '/usr/local/sbin'].map((dir) => join(dir, name)).find(existsSync);
     if (path !== undefined) return path;
@@ -80,7 +80,7 @@ const child = (command: string, args: readonly string[], listen: NetConnectOpts)
   startChild({ command, args, env: baseEnv(), ready: () => accepts(listen) });
 
 const STARTERS: Record<RelayName, Starter> = {
-  // 64 KiB is what a Node stream moves at once; socat's own 8 KiB would halve it.
+  // A Node stream reads 64 KiB at once; socat's own 8 KiB would halve the speed.
   socat: ({ path, to }) => {
     const far =
       'path' in to
@@ -94,7 +94,7 @@ const STARTERS: Record<RelayName, Starter> = {
     }),
   stunnel: async ({ folder, to }) => {
     if ('path' in to) throw new Skip('stunnel is for TLS only');
-    // It listens on TCP only.
+    // stunnel listens on TCP only.
     const port = await freePort();
     const config = join(folder, 'stunnel.conf');
     const lines = [
@@ -120,11 +120,11 @@ const STARTERS: Record<RelayName, Starter> = {
     await writeFile(config, lines.join('\n'));
     return child(program('haproxy'), ['-db', '-q', '-f', config], { path });
   },
-  'ssh ControlMaster': (place) => sshRelay(place),
+  'ssh ControlMaster': (options) => sshRelay(options),
 };
 
-/** A forwarded Unix socket over one warm ssh connection to an sshd of our own. */
-async function sshRelay({ folder, path, to }: Place): Promise<{ stop(): Promise<void> }> {
+/** A forwarded Unix socket over one warm ssh connection to an sshd of the bench. */
+async function sshRelay({ folder, path, to }: RelayOptions): Promise<{ stop(): Promise<void> }> {
   if (!('path' in to)) throw new Skip('ssh forwards to the plain socket');
   const daemon = program('sshd');
   const ssh = program('ssh');

@@ -1,4 +1,4 @@
-// Connections as a short-lived client makes them, without a broker: what the broker is compared with.
+// Connections without a broker, as a short-lived client makes them, for comparison with the broker.
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { once } from 'node:events';
@@ -10,10 +10,10 @@ import { authenticate } from '../daemon/transport/ssh-auth/authenticate.ts';
 import type { Compression } from '../daemon/bmux-ipc/epoch.ts';
 import type { IrohRoute } from '../daemon/engine-protocol/plan.ts';
 
-/** A fresh connection. */
+/** A new connection. */
 export interface Plain {
   readonly stream: Duplex;
-  /** Ends what the stream does not own: the endpoint of an iroh dial. */
+  /** Ends resources beside the stream: the endpoint of an iroh dial. */
   stop(): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ export async function dialLocal(path: string): Promise<Plain> {
   return { stream: await connectUnix(path), stop: nothing };
 }
 
-/** TCP, TLS with one trust anchor, and blocks where the gateway compresses. */
+/** Dials TCP, then TLS with one trust anchor; compresses when the gateway does. */
 export async function dialTls(to: {
   readonly port: number;
   readonly ca: string;
@@ -46,7 +46,7 @@ export async function dialTls(to: {
   return { stream, stop: nothing };
 }
 
-/** An endpoint of its own, a QUIC connection, the SSH challenge where the route wants one, a stream. */
+/** Dials with a new endpoint: a QUIC connection, the SSH challenge if the route needs one, and a stream. */
 export async function dialIroh(route: IrohRoute, compression: Compression): Promise<Plain> {
   const dialling = { deadline: new Deadline(DIAL_MS), signal: AbortSignal.timeout(DIAL_MS) };
   const label = 'plain';

@@ -1,4 +1,4 @@
-// Starts the bench's own small programs, each a process that says one line of JSON when it is ready.
+// Starts the bench's own small programs: each is a process that prints one line of JSON when it is ready.
 import { fileURLToPath } from 'node:url';
 import { startChild, type Child } from '../test/real/index.ts';
 import type { BareAcceptOptions } from './process/bare-accept.ts';
@@ -22,7 +22,7 @@ export interface Running<Ready> {
   stop(): Promise<void>;
 }
 
-/** What a program of ours needs of the environment. */
+/** The environment of the bench's programs. */
 export function baseEnv(): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '', HOME: '/', TMPDIR: process.env['TMPDIR'] ?? '/tmp' };
 }

@@ -1,4 +1,4 @@
-// Programs as their callers see them: from the spawn to the first answer on stdout, or to the exit.
+// Times of whole programs: from the spawn to the first answer on stdout, or to the exit.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
@@ -6,7 +6,7 @@ import { TestClient } from '../test/embedded/client.ts';
 import { encodeRequestFrame } from '../daemon/bmux-ipc/ipc.ts';
 import { timed } from './measure.ts';
 
-/** ms a program of a measure may take. */
+/** ms that a program of a measure may take. */
 const LIMIT_MS = 30_000;
 
 /** stdin and stdout of a program as one stream. */
@@ -15,7 +15,7 @@ function streamOf({ stdin, stdout }: ChildProcess): Duplex {
   return Duplex.from({ readable: stdout, writable: stdin });
 }
 
-/** Waits for the exit, bounded; a program that stays is killed. */
+/** Waits for the exit for a limited time, then kills the program. */
 function exit(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
@@ -28,7 +28,7 @@ function exit(child: ChildProcess): Promise<number | null> {
   });
 }
 
-/** `bmux-stream TARGET`: spawn, a Ping on its stdin at once, the answer on its stdout: ms. */
+/** ms of `bmux-stream TARGET` from the spawn to the answer on stdout, with a Ping on stdin at once. */
 export async function shimPing(daemon: Bmuxd, target: string): Promise<number> {
   let child: ChildProcess | undefined;
   const ms = await timed(async () => {
@@ -41,7 +41,7 @@ export async function shimPing(daemon: Bmuxd, target: string): Promise<number> {
   return ms;
 }
 
-/** From the spawn to the first byte of the answer to a Ping on stdin: ms. */
+/** ms from the spawn to the first byte of the answer to a Ping on stdin. */
 async function firstByte(start: () => ChildProcess): Promise<number> {
   const since = performance.now();
   const child = start();
@@ -65,7 +65,7 @@ export function shimFirstByte(daemon: Bmuxd, target: string): Promise<number> {
   return firstByte(() => daemon.spawnShim([target, '--epoch', '4']));
 }
 
-/** The least that a client on `node:net` can do: no refusal is understood, no silence noticed, no half-close kept. */
+/** A minimal client on `node:net`: it handles no refusal, no timeout and no half-close. */
 const LEAST = `
 const socket = require('node:net').connect(process.env.SOCKET);
 socket.write(process.env.REQUEST);
@@ -92,7 +92,7 @@ function socatAddress(to: SocatTo): string {
   return `OPENSSL:127.0.0.1:${port},cafile=${caFile},commonname=localhost,nodelay`;
 }
 
-/** `socat - ADDRESS`: spawn, Hello, its answer, Ping, its answer: ms. */
+/** ms of `socat - ADDRESS` from the spawn to the answer of a Ping, a Hello and its answer included. */
 export async function socatPing(socat: string, to: SocatTo): Promise<number> {
   let child: ChildProcess | undefined;
   const ms = await timed(async () => {
@@ -106,7 +106,7 @@ export async function socatPing(socat: string, to: SocatTo): Promise<number> {
   return ms;
 }
 
-/** A program from spawn to exit: ms. Rejects when it fails, with what it printed. */
+/** ms of a program from spawn to exit. Rejects with its output when it fails. */
 export async function runToEnd(
   command: string,
   args: readonly string[],

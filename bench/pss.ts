@@ -1,4 +1,4 @@
-// What processes weigh: their proportional share of resident memory, as the kernel counts it.
+// The memory of processes: their proportional set size (PSS), as the kernel counts it.
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Skip } from './measure.ts';
@@ -14,7 +14,7 @@ async function pssOf(pid: number): Promise<number> {
 const STEP_MS = 500;
 const STEPS_MAX = 12;
 
-/** MB of all of them together, once it has stopped moving (two looks within 1 %), after 6 s at the latest. */
+/** MB of all processes together, once it is stable (two values within 1 %), after 6 s at the latest. */
 export async function settledPss(pids: readonly number[]): Promise<number> {
   const sum = async (): Promise<number> => {
     const all = await Promise.all(pids.map(pssOf));

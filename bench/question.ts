@@ -1,13 +1,13 @@
-// Asks a question of the real CLI through a program that bridges its stdin and stdout.
+// Sends a request of the real CLI through a program that bridges its stdin and stdout.
 import { spawn } from 'node:child_process';
 import { decodeEnvelope } from '../daemon/bmux-ipc/ipc.ts';
 import { FrameReader } from '../daemon/bmux-ipc/frame.ts';
 import type { Question } from '../test/real/index.ts';
 
-/** ms for the whole question. */
+/** ms for the whole program. */
 const LIMIT_MS = 20_000;
 
-/** Spawns a program that bridges stdin and stdout, asks, and waits for its exit after the last answer: ms, as for a command. */
+/** ms of a program that bridges stdin and stdout: from the spawn to its exit after the last answer, as for a command. */
 export function askByProcess(
   command: string,
   args: readonly string[],
@@ -26,7 +26,7 @@ export function askByProcess(
       if (frame === undefined) child.stdin.end();
       else child.stdin.write(frame);
     };
-    child.stdin.on('error', () => undefined); // its exit says it
+    child.stdin.on('error', () => undefined); // its exit reports the error
     child.stderr.on('data', (chunk: Buffer) => {
       problem += chunk.toString('utf8');
     });

@@ -1,4 +1,4 @@
-// The result of a run: a table for a terminal, the same as markdown for RESULTS.md, and the machine that it holds for.
+// The result of a run: a table for a terminal, the same as markdown for RESULTS.md, and a description of the machine.
 import { cpus, totalmem } from 'node:os';
 import type { Gap, MeasuredFigure, Unit } from './measure.ts';
 import type { Summary } from './statistics.ts';
@@ -20,7 +20,7 @@ export interface Result {
   readonly gaps: readonly Gap[];
 }
 
-/** The machine without its name. */
+/** This machine, without its name. */
 export function machine(): Machine {
   const all = cpus();
   return {
@@ -35,7 +35,7 @@ export function machine(): Machine {
 
 const HEADINGS = ['measure', 'what', 'unit', 'ours', 'against', 'peer', 'ratio', 'added', 'runs', 'goal'];
 
-/** Three digits that count. */
+/** Three significant digits. */
 function digits(value: number): string {
   if (!Number.isFinite(value)) return '-';
   const size = Math.abs(value);
@@ -47,7 +47,7 @@ function spread({ median, p10, p90, runs }: Summary): string {
   return runs < 2 ? digits(median) : `${digits(median)} (${digits(p10)}..${digits(p90)})`;
 }
 
-/** Differences mean something where the unit is a time or a size; at a rate only the ratio does. */
+/** Differences are shown for times and sizes; for rates only the ratio is useful. */
 function addedOf(unit: Unit, added: Summary): string {
   return unit === 'MB/s' || unit === 'per s' ? '' : spread(added);
 }
@@ -70,7 +70,7 @@ export function table({ figures, gaps }: Result): string {
   return [...lines.map((line) => line.trimEnd()), '', ...gaps.map(gapLine)].join('\n');
 }
 
-/** For RESULTS.md. */
+/** Markdown for RESULTS.md. */
 export function markdown({ machine: on, quick, figures, gaps }: Result): string {
   const row = (row: readonly string[]): string =>
     `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;

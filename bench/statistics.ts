@@ -1,4 +1,4 @@
-// What a list of measured values says: its middle, its spread, and how two lists that were measured in turns compare.
+// Statistics of measured values: median, spread, and the comparison of two lists that were measured in turns.
 
 export interface Summary {
   readonly runs: number;
@@ -8,7 +8,7 @@ export interface Summary {
   readonly p99: number;
 }
 
-/** Two lists that were measured in turns: value for value, so that what disturbed the machine meanwhile disturbed both. */
+/** Two lists that were measured in turns and are compared value by value, so that a disturbance of the machine affects both. */
 export interface Compared {
   readonly ours: Summary;
   readonly peer: Summary;
@@ -18,7 +18,7 @@ export interface Compared {
   readonly added: Summary;
 }
 
-/** The `q` quantile (0 to 1) of ascending values, between neighbours by straight line. NaN when there are none. */
+/** The `q` quantile (0 to 1) of ascending values, linearly interpolated. NaN when there are none. */
 export function quantile(sorted: readonly number[], q: number): number {
   const at = (sorted.length - 1) * q;
   const low = sorted[Math.floor(at)] ?? NaN;

@@ -1,4 +1,4 @@
-// The streams socket: how soon a stream answers, how many a second, and what the shim adds to a bare Node process.
+// The streams socket: time to the first byte of a stream, streams per second, and the time that `bmux-stream` adds to a bare Node process.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { baseEnv, startProgram } from './processes.ts';
 import { leastFirstByte, runToEnd, shimFirstByte } from './programs.ts';
 import { requestStream, perSecond, plainPing, upgradeFor, upgradeWithPing } from './upgrade.ts';
 
-/** Streams under way at once. */
+/** Requests in progress at the same time. */
 const WIDTH = 16;
 
 const SOON: Goal = { text: '<= 0.6 ms', met: ({ ours }) => ours.median <= 0.6 };

@@ -1,4 +1,4 @@
-// Many streams at once, held open: for memory, and for the promise that each of them answers.
+// Holds many streams open at once, to measure their memory and to check that each answers.
 import type { Bmuxd } from '../test/daemon/bmuxd.ts';
 import { TestClient } from '../test/embedded/client.ts';
 
@@ -7,14 +7,14 @@ const WIDTH = 10;
 
 export interface Held {
   readonly clients: readonly TestClient[];
-  /** Why the others could not be opened; the first reason. */
+  /** The first reason why streams could not be opened. */
   readonly why: string | undefined;
-  /** Streams that answer a Ping now. */
+  /** Number of streams that answer a Ping now. */
   ping(): Promise<number>;
   stop(): Promise<void>;
 }
 
-/** Opens `count` of them; those that fail are left out. */
+/** Opens `count` streams; those that fail are left out. */
 export async function hold(count: number, open: () => Promise<TestClient>): Promise<Held> {
   const clients: TestClient[] = [];
   let why: string | undefined;

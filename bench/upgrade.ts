@@ -1,4 +1,4 @@
-// The streams socket as fast as a client can use it: the request and its first bytes in one write.
+// The fastest client of the streams socket: it sends the request and the first bytes of the stream in one write.
 import { connect, type Socket } from 'node:net';
 import { whitelisted } from '../daemon/api/caller-env.ts';
 import { asciiJson } from '../daemon/api/header.ts';
@@ -18,18 +18,18 @@ const HEAD_END = '\r\n\r\n';
 /** ms for one stream. */
 const LIMIT_MS = 20_000;
 
-/** The head of a request for `target`. */
+/** Head of the HTTP request for a stream to `target`. */
 export function upgradeFor(daemon: Bmuxd, target: string): string {
   const request = asciiJson({ target, contract: { epoch: 4 }, cwd: '/', env: whitelisted(daemon.env) });
   return `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Request: ${request}${HEAD_END}`;
 }
 
-/** The same with a Ping behind it. */
+/** The same head, followed by a Ping. */
 export function upgradeWithPing(daemon: Bmuxd, target: string): Buffer {
   return Buffer.concat([Buffer.from(upgradeFor(daemon, target)), PING]);
 }
 
-/** Connects, lets `onData` look at what comes until it is satisfied; ms. The socket is ended, and its end is waited for untimed. */
+/** ms from the connect until `onData` returns true for the received bytes. Then the socket is ended; waiting for its close is not timed. */
 async function once(
   path: string,
   first: Buffer,
@@ -63,7 +63,7 @@ async function once(
   return ms ?? NaN;
 }
 
-/** Connect to the streams socket, request and Ping in one write, first byte of the answer: ms. */
+/** ms from connecting to the streams socket to the first byte of the Ping's answer; request and Ping are one write. */
 export function requestStream(daemon: Pick<Bmuxd, 'streamsPath'>, asked: Buffer): Promise<number> {
   return once(daemon.streamsPath, asked, (all) => {
     const end = all.indexOf(HEAD_END);
@@ -71,7 +71,7 @@ export function requestStream(daemon: Pick<Bmuxd, 'streamsPath'>, asked: Buffer)
   });
 }
 
-/** Connect to a server's own socket, Hello, its answer, Ping, first byte of the answer: ms. */
+/** ms from connecting to a server's own socket to the first byte of the Ping's answer, with a Hello before. */
 export function plainPing(path: string): Promise<number> {
   let hello = 0;
   return once(path, HELLO, (all, socket) => {
@@ -83,7 +83,7 @@ export function plainPing(path: string): Promise<number> {
   });
 }
 
-/** Runs `once` `total` times, `width` of them at a time; gives how many per second. */
+/** Runs `once` `total` times, `width` at a time; returns runs per second. */
 export async function perSecond(total: number, width: number, once: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   let left = total;

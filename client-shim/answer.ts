@@ -1,21 +1,21 @@
-// Reads the daemon's answer to an upgrade: the head of an HTTP answer, and what it means.
+// Parses the daemon's HTTP answers: the head, and the meaning of status, headers and body.
 import { Failure } from '../daemon/base/failure.ts';
 import type { StreamEnd, StreamInfo } from '../daemon/api/answers.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { failureIn } from '../daemon/errors/problem.ts';
 
-/** An HTTP answer whose head is whole. */
+/** An HTTP answer with a complete head. */
 export interface Answer {
   readonly status: number;
   /** By lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
-  /** What came after the head. */
+  /** Bytes received after the head. */
   readonly rest: Buffer;
   /** True when `rest` holds the whole body. */
   readonly complete: boolean;
 }
 
-/** The answer that begins `bytes`; undefined while its head is not whole. */
+/** The answer at the start of `bytes`; undefined while its head is incomplete. */
 export function readAnswer(bytes: Buffer): Answer | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
@@ -30,31 +30,31 @@ export function readAnswer(bytes: Buffer): Answer | undefined {
   return { status, headers, rest, complete: rest.length >= Number(headers['content-length'] ?? 0) };
 }
 
-/** What a 101 says about its stream; undefined when it says nothing that can be read. */
+/** The Bmux-Stream header of a 101; undefined when it is missing or malformed. */
 export function infoIn(answer: Answer): StreamInfo | undefined {
   try {
     const info: unknown = JSON.parse(answer.headers['bmux-stream'] ?? '');
-    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
+    // The daemon sends the type of daemon/api/answers.ts.
     return typeof info === 'object' && info !== null && 'id' in info ? (info as StreamInfo) : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** What an engine says of the end of a stream; nothing when that cannot be read. */
+/** An engine's answer about the end of a stream; empty when it is malformed. */
 export function endIn({ rest }: Answer): Pick<StreamEnd, 'lost'> {
   const end = parsed(rest);
   const lost = typeof end === 'object' && end !== null && 'lost' in end ? end.lost : undefined;
   return typeof lost === 'string' ? { lost } : {};
 }
 
-/** The fields of a JSON body; none when it is no object. */
+/** The fields of a JSON body; none when it is not an object. */
 export function fieldsIn({ rest }: Answer): Readonly<Record<string, unknown>> {
   const body = parsed(rest);
   return typeof body === 'object' && body !== null ? { ...body } : {};
 }
 
-/** The failure that any other answer stands for. */
+/** The failure for an answer with any other status. */
 export function refusalIn(answer: Answer, socketPath: string): Failure {
   if (answer.status === 204) return fail('nothing_there', {});
   const data = failureIn(parsed(answer.rest), answer.status);

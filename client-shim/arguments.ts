@@ -1,4 +1,4 @@
-// The arguments of `bmux-stream`, read by hand: a parser would cost the hot path more than the stream itself.
+// Parses the arguments of `bmux-stream` by hand, because loading a parser would take longer than opening the stream.
 import type { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import type { OpenStreamOptions } from './index.ts';
@@ -19,7 +19,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 nothing there, 5 re
 6 not authorised or not trusted, 7 out of time.
 `;
 
-/** What the command line asks for. */
+/** The parsed command line. */
 export type Parsed =
   | { readonly type: 'stream'; readonly options: OpenStreamOptions }
   | { readonly type: 'help' }

@@ -1,4 +1,4 @@
-// Entry point of `bmux-stream`. Bundled to one CommonJS file; its way to the first byte loads `node:net` and nothing else.
+// Entry point of `bmux-stream`, bundled to one CommonJS file. Until the first byte it loads no module but `node:net`.
 import { readFileSync } from 'node:fs';
 import { Failure, textOf } from '../daemon/base/failure.ts';
 import { HELP, parse } from './arguments.ts';
@@ -13,9 +13,9 @@ function version(): string {
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : '';
 }
 
-/** For people. Nothing of stderr is touched on the way to a stream without warnings: it costs time. */
+/** Writes a text to stderr. A stream without warnings never touches stderr, because creating it takes time. */
 function say(text: string): void {
-  // A reader that went away is no reason to crash.
+  // A closed stderr must not crash the process.
   process.stderr.once('error', () => undefined).write(text);
 }
 
@@ -33,7 +33,7 @@ async function main(): Promise<number> {
       for (const warning of info.warnings) say(`bmux-stream: ${warning}\n`);
       const { stdin, stdout, env } = process;
       const status = await bridge({ stream, stdin, stdout, whyLost: () => whyLost(info.id, env) });
-      // Nothing waits to be written but perhaps warnings; to take all of Node down properly costs 1 ms.
+      // Without warnings no output is pending, and `process.exit` saves 1 ms of Node's regular shutdown.
       if (info.warnings.length === 0) process.exit(status);
       return status;
     }

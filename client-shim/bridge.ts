@@ -1,4 +1,4 @@
-// stdin and stdout to a stream, as `ssh -W` does: half-close both ways, done when the server has said its last byte.
+// Bridges stdin and stdout to a stream, as `ssh -W` does: half-close in both directions, done when the server has ended.
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { takeBuffered } from '../daemon/base/streams/take-buffered.ts';
 import { fail } from '../daemon/errors/fail.ts';
@@ -7,13 +7,13 @@ export interface BridgeOptions {
   readonly stream: Duplex;
   readonly stdin: Readable;
   readonly stdout: Writable;
-  /** Asked at the end of the stream: why it broke, if it did. */
+  /** Called at the end of the stream; resolves with the reason if the stream broke. */
   readonly whyLost: () => Promise<string | undefined>;
 }
 
 /**
- * Resolves with the exit status: 0 when the stream came to its end, 1 when nobody reads stdout any more. Rejects with `stream_lost`.
- * The end of stdin ends the stream's other half only. The server's end ends all: a bmux server that has ended hears nothing more.
+ * Resolves with the exit status: 0 when the stream ended, 1 when stdout was closed. Rejects with `stream_lost`. The end of stdin ends
+ * only the client's half of the stream. The server's end ends everything, because a bmux server that has ended reads no more.
  */
 export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -27,9 +27,9 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
     };
     let ended = false;
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      // What we still sent to a server that had ended is nobody's loss.
+      // A failed write loses nothing after the server has ended.
       if (ended) return;
-      // What had arrived before is still in its buffer.
+      // Data that arrived before the error is still in its buffer.
       stream.off('data', onData);
       for (const chunk of takeBuffered(stream)) stdout.write(chunk);
       stdout.write('', () => {
@@ -41,7 +41,7 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
       leave();
       resolve(1);
     });
-    // A stdin that breaks is one that has ended: what the server still says is wanted.
+    // An error of stdin counts as its end: the server's remaining data is still written.
     stdin.on('error', () => stream.end());
     stdin.pipe(stream);
     stream.on('data', onData);
@@ -49,7 +49,7 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
     stream.on('end', () => {
       ended = true;
       const asked = whyLost();
-      // Everything written before the callback has left this process.
+      // When the callback runs, all earlier writes have left this process.
       stdout.write('', () => {
         leave();
         asked.then((why) => {

@@ -1,4 +1,4 @@
-// The client's side of the streams socket: one HTTP upgrade written by hand, because a CLI pays for every module that it loads.
+// The client's side of the streams socket: one HTTP upgrade written by hand, because every module that a CLI loads costs time at its start.
 import { connect, type Socket } from 'node:net';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { fail } from '../daemon/errors/fail.ts';
@@ -11,17 +11,17 @@ import { accepts, Liveness } from './probe.ts';
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
 
-/** ms, the longest that a timer can wait: beyond it Node makes 1 ms of it. */
+/** Longest delay of a timer, ms: Node replaces a longer one by 1 ms. */
 const LONGEST_MS = 0x7fff_ffff;
 
 export interface StreamQuestion {
-  /** Of the streams socket. */
+  /** Path of the streams socket. */
   readonly socketPath: string;
-  /** Of the control socket: asked only when the streams socket is silent or not there. */
+  /** Path of the control socket, used only when the streams socket is silent or missing. */
   readonly controlSocket: string;
   /** JSON of the request, escaped to ASCII. */
   readonly request: string;
-  /** ms for everything, retries included. The daemon's own limits are shorter; this one is against a daemon that forgot us. */
+  /** ms for everything, retries included. The daemon's own limits are shorter; this one ends the wait for a daemon that never answers. */
   readonly budgetMs: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -31,10 +31,10 @@ export interface Granted {
   readonly info: StreamInfo;
 }
 
-/** No answer came, and another try may get one: a process is just being replaced. `last` is what the user reads if none does. */
+/** No answer came, but a retry may get one, because a process is being replaced. `last`: the error for the user if no retry succeeds. */
 class Lost extends Error {
   readonly last: Error;
-  /** How long to go on trying, ms. */
+  /** How long to retry, ms. */
   readonly patienceMs: number;
 
   constructor(last: Error, patienceMs: number = LIMITS.replacedMs) {
@@ -44,7 +44,7 @@ class Lost extends Error {
   }
 }
 
-/** Monotonic, ms. `performance` would load a module of its own. */
+/** Monotonic time, ms. `performance` would load another module. */
 function now(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
@@ -69,7 +69,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
   }
 }
 
-/** One try. `again`: a daemon was there a moment ago, so that its absence is no answer yet. */
+/** One attempt. `again`: an earlier attempt found a daemon, so that a missing one is worth a retry. */
 function once(question: StreamQuestion, ms: number, again: boolean): Promise<Granted> {
   const { socketPath, controlSocket, request, signal } = question;
   return new Promise((resolve, reject) => {
@@ -87,7 +87,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
     const failed = (error: Error): void => {
       if (over) return;
       settle();
-      // A late error of a socket that nobody listens to any more must not end the process.
+      // A later error of this socket must not end the process.
       socket.on('error', () => undefined);
       socket.destroy();
       reject(error);
@@ -102,7 +102,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       );
     };
     const onError = (error: NodeJS.ErrnoException): void => {
-      // A daemon that is going may reset the connection with its answer still unread here.
+      // A daemon that exits may reset the connection while its answer is still unread here.
       if (connected) onEnd();
       else notThere(error);
     };
@@ -112,7 +112,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
         failed(why);
         return;
       }
-      // A daemon that starts has its control socket first.
+      // A daemon that starts opens its control socket before the streams socket.
       accepts(controlSocket).then(
         (isThere) => {
           failed(isThere ? starting(error) : why);
@@ -143,14 +143,14 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
         socket.pause();
         settle();
         if (answer.rest.length > 0) socket.unshift(answer.rest);
-        // An explicit pause would outlast a later `on('data')`: this takes it back, and the first reader starts the flow.
+        // After an explicit pause, a later `on('data')` would not start the flow. This undoes the pause, and the first reader starts it.
         socket.on('readable', ignore).off('readable', ignore);
         resolve({ socket, info });
       } else if (bytes.length > MAX_ANSWER_BYTES) {
         failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer is too large' }));
       }
     };
-    // Silence is a long dial or a stuck process: a second connection tells.
+    // No answer means a long dial or a stuck process; a second connection finds out which.
     const ask = (): void => {
       liveness.look().then(
         (state) => {
@@ -177,18 +177,18 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
 }
 
 function ignore(): void {
-  // Only there to be taken off again.
+  // Added and removed only to undo an explicit pause.
 }
 
-/** What a connect says when nobody is there. */
+/** Error codes of a connect when no process listens. */
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED']);
 
-/** The daemon is there, and its engine does not accept yet. */
+/** The daemon runs, but its engine does not accept yet. */
 function starting(error: Error): Error {
   return new Lost(fail('engine_unavailable', { why: 'it is starting' }, error), LIMITS.engineStartMs);
 }
 
-/** Why the socket could not be connected to. */
+/** The failure for the error of a connect. */
 function unreachable(
   socket: string,
   controlSocket: string,
@@ -203,10 +203,10 @@ function unreachable(
       return again ? new Lost(failure) : failure;
     }
     case 'EAGAIN':
-      // Its queue of connections is full: a crowd, or a daemon that accepts none.
+      // The queue of connections is full: too many clients, or a daemon that accepts none.
       return new Lost(fail('daemon_not_answering', { socket }, error));
     case 'ECONNRESET':
-      // It was killed between our connect and its accept.
+      // The daemon was killed between connect and accept.
       return new Lost(fail('daemon_lost', {}, error));
     case 'EACCES':
     case 'EPERM':

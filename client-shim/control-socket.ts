@@ -1,10 +1,10 @@
-// Where the daemon listens, for whoever asks it something: looked at before anything is said, since the folder may lie in a temp dir of all users.
+// Finds the control socket for clients. The owner of its folder is checked first, because the folder may be in a temp dir of all users.
 import { lstatSync } from 'node:fs';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
 import { fail } from '../daemon/errors/fail.ts';
 
-/** Path of the control socket. Throws `runtime_dir_insecure` when its folder is somebody else's: they would read what is asked, and answer it. */
+/** Path of the control socket. Throws `runtime_dir_insecure` when its folder belongs to another user, who could read and answer requests. */
 export function controlSocketOf(env: Env): string {
   const { dir, controlSocket } = bmuxdPaths(env);
   if ((env['BMUXD_SOCKET'] ?? '') !== '') return controlSocket;
@@ -17,7 +17,7 @@ export function controlSocketOf(env: Env): string {
   return controlSocket;
 }
 
-/** Undefined when there is nothing: no daemon either. */
+/** User id of the owner; undefined when there is no folder, and therefore no daemon. */
 function ownerOf(dir: string): number | undefined {
   try {
     return lstatSync(dir, { throwIfNoEntry: false })?.uid;

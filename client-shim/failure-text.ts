@@ -1,12 +1,12 @@
-// A failure as a person reads it on a terminal.
+// Formats a failure for a terminal.
 import type { Failure } from '../daemon/base/failure.ts';
 
-/** `text` without what a terminal would take for an order: parts of it may come from elsewhere. Lines stay lines. */
+/** Replaces control characters, because parts of `text` may come from other machines. Line ends and tabs stay. */
 export function printable(text: string): string {
   return text.replace(/[^\P{Cc}\n\t]/gu, '?');
 }
 
-/** What the user should know besides, then what happened, why, what to do: each on lines of its own. `program`: who says it. */
+/** Warnings, then what happened, its causes and the remedy, each on its own lines. `program`: prefix of the warnings. */
 export function asText({ data }: Failure, program: string): string {
   const warnings = (data.warnings ?? []).map((warning) => `${program}: ${warning}\n`).join('');
   const causes = data.causes.map((cause) => `  caused by: ${cause}\n`).join('');

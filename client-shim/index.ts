@@ -1,4 +1,4 @@
-// The client library: a stream to a bmux server through the broker, for Node programs.
+// The client library for Node programs: opens a stream to a bmux server through the broker.
 import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
@@ -16,31 +16,31 @@ import { controlSocketOf, workingDirectory } from './control-socket.ts';
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
 export type { StreamInfo } from '../daemon/api/answers.ts';
 
-/** ms that a client waits for its stream when it names no time itself; a target's own connect_timeout_ms (8 s) is shorter. */
+/** Default of `timeoutMs`, ms; longer than a target's connect_timeout_ms (8 s). */
 export const DEFAULT_BUDGET_MS = 120_000;
 
 export interface OpenStreamOptions {
-  /** A configured target, `bmux://NAME`, `tls://…`, `https://…`, `iroh://…`, `local`. None: BMUX_TARGET, then the config's default. */
+  /** A configured target, `bmux://NAME`, `tls://…`, `https://…`, `iroh://…`, `local`. Default: BMUX_TARGET, then the config's default. */
   readonly target?: string;
   /** `recovery_inspection` skips both policies. Default `normal`. */
   readonly scope?: Scope;
-  /** False: no policy is looked at at all (bmux's connect_raw). Default true. */
+  /** False: no policy is checked (bmux's connect_raw). Default true. */
   readonly policy?: boolean;
   /** Rejects with code `nothing_there` when no server runs there. Default false. */
   readonly ifRunning?: boolean;
   /** Free label for the server's debug log. */
   readonly clientName?: string;
-  /** What this client can speak. None: the server's own epoch. */
+  /** Protocol contract of this client. Default: the server's own epoch. */
   readonly contract?: RequestContract;
   /** Build id of the client (docs/bmux-protocol.md, "Build ids"). */
   readonly buildId?: string;
-  /** Executable whose build id counts; instead of `buildId`. */
+  /** Executable whose build id is sent instead of `buildId`. */
   readonly buildOf?: string;
-  /** Active slot; else BMUX_SLOT_NAME of `env`. */
+  /** Active slot. Default: BMUX_SLOT_NAME of `env`. */
   readonly slot?: string;
   /** Folder for `auto_select.cwd_prefix`. Default the process's own. */
   readonly cwd?: string;
-  /** Environment; only a named whitelist of it is sent. Default the process's own. */
+  /** Environment; only whitelisted variables of it are sent. Default the process's own. */
   readonly env?: Env;
   /** Path of the control socket; the streams socket is beside it. Default: where `env` says. */
   readonly socketPath?: string;
@@ -49,14 +49,14 @@ export interface OpenStreamOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A stream on which the Hello has been answered, and what the broker says about it. */
+/** A stream on which the Hello has been answered, and the broker's information about it. */
 export interface OpenedStream {
   /** Half-close works both ways. Paused until it is read. */
   readonly stream: Duplex;
   readonly info: StreamInfo;
 }
 
-/** The build id of an executable: `{size}-{mtime in whole ms}` (docs/bmux-protocol.md, "Build ids"). Rejects with `executable_unreadable`. */
+/** The build id of an executable: `{size}-{mtime in whole ms}` (docs/bmux-protocol.md, "Build ids"). Throws `executable_unreadable`. */
 export function buildIdOf(path: string): string {
   try {
     return buildIdFrom(statSync(path, { bigint: true }));
@@ -67,7 +67,7 @@ export function buildIdOf(path: string): string {
 
 /**
  * Opens a stream through the broker. Rejects with a `Failure` whose `data` holds code, detail, remedy and exit status:
- * the broker's own words, or `daemon_not_running`, `daemon_not_answering`, `daemon_lost`.
+ * the broker's own failure, or `daemon_not_running`, `daemon_not_answering`, `daemon_lost`.
  */
 export async function openStream(options: OpenStreamOptions = {}): Promise<OpenedStream> {
   const env = options.env ?? process.env;

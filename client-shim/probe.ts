@@ -1,4 +1,4 @@
-// Tells what a socket does not say of itself: whether a daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
+// Asks on another connection whether the daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
@@ -7,15 +7,15 @@ import type { StreamEnd } from '../daemon/api/answers.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { endIn, fieldsIn, readAnswer } from './answer.ts';
 
-/** What a health question got: the fields of the answer, nobody there, or no answer within `LIMITS.healthMs`. */
+/** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
 type Health = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
 
-/** Whether anything is answered, to a second question if not to the first: on a busy machine one answer may be late. */
+/** Whether the first or a second health request is answered: on a busy machine one answer may be late. */
 export async function isAnswering(socketPath: string): Promise<boolean> {
   return (await health(socketPath)) !== 'silent' || (await health(socketPath)) !== 'silent';
 }
 
-/** Tells a long dial from a process that does not answer, for one request. */
+/** Distinguishes a long dial from a process that does not answer, for one request. */
 export class Liveness {
   readonly #streamsSocket: string;
   readonly #controlSocket: string;
@@ -29,13 +29,13 @@ export class Liveness {
   }
 
   /**
-   * `replaced`: another engine accepts now, which was not there when the request was accepted; the one that has the request hangs or is gone.
+   * `replaced`: an engine accepts now that started after the request; the engine that took the request hangs or is gone.
    * `silent`: neither the engine nor control answers.
    */
   async look(): Promise<'alive' | 'replaced' | 'silent'> {
     const engine = await health(this.#streamsSocket);
     if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? 'alive' : 'silent';
-    // The request's own connection will hear of it.
+    // The request's own connection will get an error.
     if (engine === 'nobody') return 'alive';
     const { generation, sinceMs } = engine;
     const before = this.#generation ?? generation;
@@ -45,7 +45,7 @@ export class Liveness {
   }
 }
 
-/** Whether somebody accepts connections there. */
+/** Whether a process accepts connections on this socket. */
 export async function accepts(socketPath: string): Promise<boolean> {
   return (await health(socketPath)) !== 'nobody';
 }
@@ -71,7 +71,7 @@ function health(socketPath: string): Promise<Health> {
       if (answer?.complete === true) done(fieldsIn(answer));
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      // EAGAIN: its queue of connections is full, since it accepts none; it has as long to do so as any other.
+      // EAGAIN: the queue of connections is full, since the process accepts none; the timeout decides, as for any other.
       if (error.code !== 'EAGAIN') done('nobody');
     });
     socket.on('end', () => {
@@ -80,26 +80,26 @@ function health(socketPath: string): Promise<Health> {
   });
 }
 
-/** ms between two looks at an engine that is just going. */
+/** ms between two requests to an engine that is exiting. */
 const AGAIN_MS = 2;
 
 /**
- * Why the stream broke, if its end was none of the server's: on a Unix socket both look the same. An engine that has died leaves a socket that
- * refuses connections; one that left properly has removed its own; any other one says it. Undefined when nothing can be known.
+ * Why the stream broke; undefined when it ended normally or nothing is known. On a Unix socket a break and an end look the same, so the engine is
+ * asked. The socket of an engine that died refuses connections; an engine that exited properly has removed its socket.
  */
 export async function whyLost(streamId: string, env: Env): Promise<string | undefined> {
   const name = `${streamId.slice(0, streamId.lastIndexOf('-'))}.sock`;
   const { controlSocket, enginesDir } = bmuxdPaths(env);
-  // Somebody who knows the daemon by its socket alone may have another dir.
+  // A client that has only the path of the control socket may have another runtime dir.
   const folders = new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir]);
   for (const folder of folders) {
-    const { lost } = await askedUntilItSays(join(folder, name), streamId);
+    const { lost } = await pollForEnd(join(folder, name), streamId);
     if (lost !== undefined) return lost;
   }
   return undefined;
 }
 
-async function askedUntilItSays(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'>> {
+async function pollForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'>> {
   let end = await askForEnd(path, streamId);
   for (let waited = 0; end === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
@@ -108,7 +108,7 @@ async function askedUntilItSays(path: string, streamId: string): Promise<Pick<St
   return end ?? {};
 }
 
-/** Undefined when the engine accepted and closed without a word: it is just going. */
+/** Undefined when the engine accepted and closed without an answer, because it is exiting. */
 function askForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'> | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path);

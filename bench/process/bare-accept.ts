@@ -1,5 +1,5 @@
-// The least that a stream costs when one process accepts it and another decides: the parent binds and keeps the socket, the child accepts, reads
-// an HTTP upgrade, asks the parent, dials the server, says Hello, answers 101 and pipes. No policy, no config, no limits, no ends.
+// The least that a stream costs when one process accepts it and another decides. The parent binds and keeps the socket. The child accepts, reads
+// an HTTP upgrade, asks the parent, dials the server, sends the Hello, answers 101 and pipes. It has no policy, config, limits or graceful ends.
 // argv[2]: BareAcceptOptions.
 import { fork } from 'node:child_process';
 import { createServer } from 'node:http';

@@ -1,5 +1,5 @@
-// A server for bulk measures, a process of its own: greets as a bmux server does, then sends or takes bytes without looking at them, on a
-// Unix socket and on TLS without a gateway between. argv[2]: `{path, tls?: {certPem, keyPem}}`. One line of JSON when it listens.
+// A server for bulk measures, in its own process: answers the Hello like a bmux server, then sends or reads bytes without checking them. It listens
+// on a Unix socket and on TLS without a gateway. argv[2]: `{path, tls?: {certPem, keyPem}}`. Prints one line of JSON when it listens.
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { Reader, Writer } from '../../daemon/bmux-ipc/codec.ts';
@@ -44,11 +44,11 @@ function serve(socket: Socket): void {
   socket.once('end', () => socket.end());
 }
 
-/** The order, when this frame was one; its answer is written already. */
+/** Answers a frame; returns the order if the frame is one. */
 function answer(socket: Socket, payload: Uint8Array): Order | undefined {
   const envelope = decodeEnvelope(payload);
   if (envelope.version !== 4) {
-    socket.end(); // as a real server treats another epoch
+    socket.end(); // like a real server for another epoch
     return undefined;
   }
   const request = decodeRequest(4, envelope.payload);
@@ -96,7 +96,7 @@ let tlsPort = 0;
 if (options.tls !== undefined) {
   const { certPem: cert, keyPem: key } = options.tls;
   const tls = createTlsServer({ cert, key, allowHalfOpen: true, noDelay: true }, serve);
-  tls.on('tlsClientError', () => undefined); // the client says it
+  tls.on('tlsClientError', () => undefined); // the client reports the error
   await new Promise<void>((resolve) => tls.listen(0, '127.0.0.1', resolve));
   tlsPort = (tls.address() as AddressInfo).port;
 }

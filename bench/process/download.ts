@@ -1,11 +1,11 @@
-// A client that downloads for as long as it lives, beside which something else is measured. argv[2]: DownloadOptions.
+// A client that downloads until it is killed, while something else is measured. argv[2]: DownloadOptions.
 import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
 import { greet, order } from '../bulk-order.ts';
 import { connectUnix } from '../plain.ts';
 
 export interface DownloadOptions {
-  /** Through the broker, or straight to a Unix socket. */
+  /** Through the broker, or directly from a Unix socket. */
   readonly from: { readonly socketPath: string; readonly target: string } | { readonly path: string };
 }
 

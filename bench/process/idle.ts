@@ -1,3 +1,3 @@
-// A Node process that does nothing: what any process of Node weighs.
+// A Node process that does nothing, to measure the memory of Node itself.
 setInterval(() => undefined, 60_000);
 process.stdout.write('{}\n');

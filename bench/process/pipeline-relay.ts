@@ -1,4 +1,4 @@
-// The least that a relay in Node costs: accepts on Unix sockets, connects on, `pipeline` both ways. argv[2]: PipelineRelayOptions.
+// The least that a relay in Node costs: accepts on Unix sockets, connects to the far end, and uses `pipeline` in both directions. argv[2]: PipelineRelayOptions.
 import { connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { connect as connectTls, createSecureContext } from 'node:tls';
@@ -12,7 +12,7 @@ export interface PipelineRelayOptions {
   readonly ways: readonly Way[];
 }
 
-const done = (): void => undefined; // a broken stream is its client's to notice
+const done = (): void => undefined; // the client notices a broken stream itself
 
 function relay({ listen, to }: Way): Promise<void> {
   const secureContext = 'ca' in to ? createSecureContext({ ca: to.ca }) : undefined;
@@ -26,7 +26,7 @@ function relay({ listen, to }: Way): Promise<void> {
     const tcp = connect({ host: '127.0.0.1', port: to.port, allowHalfOpen: true, noDelay: true });
     const far = connectTls({ socket: tcp, servername: 'localhost', ...(secureContext && { secureContext }) });
     far.on('error', () => near.destroy());
-    // Before `secureConnect` two pipelines on a TLS socket warn about listeners.
+    // Before `secureConnect`, two pipelines on a TLS socket cause a warning about too many listeners.
     far.once('secureConnect', () => {
       pipeline(near, far, done);
       pipeline(far, near, done);

@@ -1,10 +1,10 @@
-// One half of the bridge into a network namespace: datagrams on this side, a Unix socket to the other half. Each datagram is held for half
-// a round trip on its way to the Unix socket, so that a round trip over both halves takes a whole one. argv[2]: UdpRelayOptions.
+// One half of the bridge into a network namespace: UDP on this side, a Unix socket to the other half. Each datagram is delayed by half a round
+// trip before it goes to the Unix socket, so that a round trip over both halves takes a whole one. argv[2]: UdpRelayOptions.
 import { createSocket, type Socket as Udp } from 'node:dgram';
 import { connect, createServer, type Socket } from 'node:net';
 import { ECHO } from '../path.ts';
 
-/** `outer` is where clients send to; `inner` sends on to `to`, from one port per client. */
+/** Clients send to `outer`; `inner` sends to the address `to`, from one port per client. */
 export type UdpRelayOptions = { readonly path: string; readonly holdMs: number } & (
   | { readonly side: 'outer' }
   | { readonly side: 'inner'; readonly to: { readonly host: string; readonly port: number } }
@@ -15,10 +15,10 @@ export interface UdpRelayReady {
   readonly port: number;
 }
 
-/** Datagrams that are held at most; more are dropped, as a router would. */
+/** Most datagrams that are delayed at once; more are dropped, as a router does. */
 const HELD_MAX = 8192;
 const CLIENTS_MAX = 1024;
-/** Before each datagram on the Unix socket: u16 client, u16 length. */
+/** Bytes of the header of each datagram on the Unix socket: u16 client, u16 length. */
 const HEADER = 4;
 
 const options = JSON.parse(process.argv[2] ?? '{}') as UdpRelayOptions;
@@ -39,7 +39,7 @@ function datagrams(link: Socket, onDatagram: (client: number, bytes: Buffer) => 
   });
 }
 
-/** Writes a datagram to the Unix socket after its time. One timer for all: they leave in the order in which they came. */
+/** Writes each datagram to the Unix socket after the delay. One timer serves all of them, so they keep their order. */
 function holder(link: Socket): (client: number, bytes: Buffer) => void {
   const queue: { readonly at: number; readonly frame: Buffer }[] = [];
   let timer: NodeJS.Timeout | undefined;
@@ -109,7 +109,7 @@ function inner(to: { readonly host: string; readonly port: number }): void {
       udp.on('message', (answer) => {
         hold(client, answer);
       });
-      udp.on('error', () => undefined); // nobody listens yet or any more: a datagram is lost, as on a network
+      udp.on('error', () => undefined); // no process listens: the datagram is lost, as on a network
       sockets.set(client, udp);
     }
     udp.send(bytes, to.port, to.host);

@@ -1,4 +1,4 @@
-// What the control socket and the engine sockets answer. Versioned by `schema`, additive only.
+// JSON answers of the control socket and the engine sockets. `schema` is their version; fields are only added.
 import type { FailureData } from '../base/failure.ts';
 import type { ErrorClass } from '../errors/error-class.ts';
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
@@ -20,7 +20,7 @@ export interface StreamInfo {
   readonly warnings: readonly string[];
 }
 
-/** One row of `GET /v1/streams`. Times are ms since the epoch, counts are bytes after the Hello. */
+/** One row of `GET /v1/streams`. Times are ms since 1970, counts are bytes after the Hello. */
 export interface StreamRow {
   readonly id: string;
   readonly generation: string;
@@ -39,7 +39,7 @@ export interface StreamRow {
 /** `GET /v1/streams/ID/end` on an engine's own socket. */
 export interface StreamEnd {
   readonly schema: typeof SCHEMA;
-  /** Why the stream broke; absent when it did not, and when nothing is known of it any more. */
+  /** Why the stream broke; missing when it did not break, or when the engine no longer knows it. */
   readonly lost?: string;
 }
 
@@ -60,27 +60,27 @@ export interface EngineRow {
   readonly streams: number;
 }
 
-/** What is known of one way to a server: `GET /v1/status`, per resolved address. */
+/** One upstream in `GET /v1/status`: the state of one resolved server address. */
 export interface UpstreamRow {
   readonly address: string;
   readonly target: string;
   readonly transport: Transport;
   readonly epoch?: Epoch;
   readonly compression?: Compression;
-  /** `connecting`: the first stream, or the connection that was lost, is just being made. */
+  /** `connecting`: the first stream is being opened, or a lost connection is being made again. */
   readonly state: 'cold' | 'connecting' | 'warm' | 'failing';
-  /** ms since the epoch: the first of the failures in a row. */
+  /** Time of the first of the consecutive failures, ms since 1970. */
   readonly failingSinceMs?: number;
-  /** ms since the epoch: the last stream that was opened. */
+  /** Time when the last stream was opened, ms since 1970. */
   readonly lastStreamMs?: number;
   /** ms. */
   readonly roundTripMs?: number;
-  /** Streams that are ready, each one of the places. */
+  /** Spares; each uses one of the server's connections. */
   readonly spares: number;
-  /** Connections that we hold at that server, of its 64. */
+  /** Connections that bmuxd holds at this server, of its limit of 64. */
   readonly connections: number;
   readonly warm: boolean;
-  /** ms since the epoch: since when what is warm has been kept, the oldest of it. */
+  /** Since when the oldest warm connection or spare has been kept, ms since 1970. */
   readonly warmSinceMs?: number;
   /** Live streams. */
   readonly streams: number;
@@ -98,7 +98,7 @@ export interface EngineStatus {
   readonly upstreams: readonly UpstreamRow[];
 }
 
-/** A thing that is not well, for `GET /v1/status`: where, and what a person reads. */
+/** One cause of `degraded` in `GET /v1/status`: where it is, and the failure for the user. */
 export interface StatusProblem {
   readonly where: string;
   readonly failure: FailureData;
@@ -133,7 +133,7 @@ export interface StreamsHealth {
   readonly generation: string;
   readonly pid: number;
   readonly version: string;
-  /** ms since the epoch. */
+  /** ms since 1970. */
   readonly sinceMs: number;
 }
 
@@ -148,7 +148,7 @@ export interface Health {
 export interface TargetRow {
   readonly name: string;
   readonly transport: string;
-  /** Where it leads: `host:port`, an endpoint id, a socket path. */
+  /** The server's address: `host:port`, an endpoint id or a socket path. */
   readonly address: string;
   readonly isDefault: boolean;
   readonly failure?: FailureData;
@@ -159,16 +159,16 @@ export interface TargetList {
   readonly targets: readonly TargetRow[];
 }
 
-/** A target socket: `POST /v1/target-sockets`. */
+/** The target socket made by `POST /v1/target-sockets`. */
 export interface TargetSocketAnswer {
   readonly schema: typeof SCHEMA;
   readonly target: string;
-  /** What BMUX_RUNTIME_DIR is set to. */
+  /** Value for BMUX_RUNTIME_DIR. */
   readonly runtimeDir: string;
   readonly socketPath: string;
 }
 
-/** Something that happened: one server-sent event of `GET /v1/events`. */
+/** One server-sent event of `GET /v1/events`. */
 export interface BrokerEvent {
   readonly atMs: number;
   readonly type:
@@ -189,9 +189,9 @@ export interface BrokerEvent {
   readonly requestId?: string;
   readonly streamId?: string;
   readonly code?: string;
-  /** What a person reads. */
+  /** Text for the user. */
   readonly detail?: string;
 }
 
-/** Events that come with every stream. */
+/** Events that every stream causes. */
 export const ROUTINE_EVENTS: ReadonlySet<BrokerEvent['type']> = new Set(['stream opened', 'stream over']);

@@ -1,6 +1,6 @@
-// What a caller's environment is to the broker: a named whitelist. No package imports: the shim's hot path loads this.
+// The part of a caller's environment that the broker uses: a whitelist of names. No package imports: client-shim loads this at every start.
 
-/** The environment that a request carries, and nothing else of it: some BMUX_* hold tokens (docs/decisions/contexts.md). */
+/** The only variables that a request carries; others stay out because some BMUX_* hold tokens (docs/decisions/contexts.md). */
 export const ENV_WHITELIST = [
   'BMUX_CONFIG', 'BMUX_CONFIG_DIR', 'BMUX_RUNTIME_DIR', 'BMUX_RUNTIME_NAME', 'BMUX_RUNTIME', 'BMUX_DATA_DIR', 'BMUX_STATE_DIR', 'BMUX_LOG_DIR',
   'BMUX_TARGET', 'BMUX_CONTROL_PLANE_URL', 'BMUX_SLOT_NAME', 'BMUX_SLOTS_MANIFEST', 'BMUX_SLOTS_ROOT', 'BMUX_NO_BASE_CONFIG',

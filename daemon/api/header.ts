@@ -1,6 +1,6 @@
-// JSON that survives an HTTP header: Node sends Latin-1 and throws on the rest, so everything outside ASCII is escaped.
+// JSON for HTTP headers: Node sends Latin-1 and throws for other characters, so everything outside ASCII is escaped.
 
-/** `value` as JSON in printable ASCII: every other UTF-16 unit (and DEL) as `\uXXXX`. What JSON cannot hold becomes `null`. */
+/** `value` as JSON in printable ASCII; other UTF-16 units and DEL become `\uXXXX`. A value that JSON cannot represent becomes `null`. */
 export function asciiJson(value: unknown): string {
   const json: string | undefined = JSON.stringify(value);
   return (json ?? 'null').replace(

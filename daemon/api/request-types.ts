@@ -1,7 +1,7 @@
-// A request for a stream as types alone. No package imports: a program that uses the client library must not need a validator's types.
+// Types of a request for a stream. No package imports: programs that use the client library must not need the types of a validator.
 import type { CallerEnv } from './caller-env.ts';
 
-/** What a client can speak (docs/bmux-protocol.md, "Contract"). What is left out is that of a current client. */
+/** The contract of a client (docs/bmux-protocol.md, "Contract"). Missing fields get the values of a current client. */
 export interface RequestContract {
   readonly epoch: 3 | 4;
   readonly revisions?: { readonly min: number; readonly max: number };
@@ -11,7 +11,7 @@ export interface RequestContract {
 /** Scopes (docs/bmux-protocol.md, "Entry points"). */
 export type Scope = 'normal' | 'recovery_inspection';
 
-/** Every field is optional. `policy: false` is bmux's connect_raw. No `env`: the daemon's own context. */
+/** Every field is optional. `policy: false` is bmux's connect_raw. Without `env`, the daemon uses its own context. */
 export interface StreamRequest {
   readonly target?: string;
   readonly scope?: Scope;

@@ -1,4 +1,4 @@
-// What a caller may say when it asks for a stream: the JSON of the Bmux-Request header.
+// Schema of a request for a stream: the JSON of the Bmux-Request header.
 import { Type } from 'typebox';
 import { ENV_WHITELIST } from './caller-env.ts';
 
@@ -9,7 +9,7 @@ export { MAX_HEADER_BYTES, MAX_REQUEST_BYTES, STREAM_PROTOCOL } from './upgrade.
 const text = (maxLength = 4096) => Type.String({ maxLength });
 const U32 = Type.Integer({ minimum: 0, maximum: 0xffff_ffff });
 
-/** Checks what daemon/api/request-types.ts describes; the tests hold the two together. */
+/** Validates the types of daemon/api/request-types.ts; tests check that both agree. */
 const ContractSchema = Type.Object(
   {
     epoch: Type.Union([Type.Literal(3), Type.Literal(4)]),

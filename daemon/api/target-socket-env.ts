@@ -1,34 +1,34 @@
-// What a target socket is to a bmux: the variables that lead it there, and how they are taken back.
+// The variables that make an unmodified bmux use a target socket, and how their former values are restored.
 import { basename, dirname } from 'node:path';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
 
-/** Folders of target sockets in the bmuxd dir: those of the daemon's own context and of others. */
+/** Folders of target sockets in bmuxd's runtime dir: `targets` for the daemon's own context, one with a suffix for each other. */
 export const TARGETS_FOLDER = /^targets(-[0-9a-f]{8})?$/;
 
 /** Names and values, in order. */
 export type Variables = readonly (readonly [name: string, value: string])[];
 
-/** Of somebody's own variables those that a target socket needs otherwise. */
+/** The user's variables that a target socket replaces. */
 const REPLACED = ['BMUX_RUNTIME_DIR', 'BMUX_TARGET', 'BMUX_RUNTIME_NAME'] as const;
-/** What they were, as JSON: a bmux ignores it, and who asks for another target is not in the folder of this one. */
+/** Holds the replaced values as JSON, so that a request for another target is not resolved in this socket's folder. bmux ignores it. */
 const BEFORE = 'BMUXD_ENV_BEFORE';
 
-/** What leads an unmodified bmux to the target socket in `runtimeDir`. `before`: the environment that this is set in, without any target socket. */
+/** Variables that make bmux use the target socket in `runtimeDir`. `before`: the environment to set them in, without those of a target socket. */
 export function targetSocketVariables(runtimeDir: string, controlSocket: string, before: Env): Variables {
   const own = REPLACED.filter((name) => before[name] !== undefined);
   const kept = own.length === 0 ? '' : JSON.stringify(before, own);
   return [
     ['BMUX_RUNTIME_DIR', runtimeDir],
-    // A default_target in the config would dial past the broker; a runtime name would look in a folder below.
+    // A default_target of the config would bypass the broker, and a runtime name would select a subfolder.
     ['BMUX_TARGET', 'local'],
     ['BMUX_RUNTIME_NAME', ''],
     ['BMUXD_SOCKET', controlSocket],
-    // One that is left from a former target socket says nothing any more.
+    // A value left by a former target socket is out of date, so it is overwritten.
     ...(kept === '' && before[BEFORE] === undefined ? [] : [[BEFORE, kept] as const]),
   ];
 }
 
-/** The environment of somebody in whose shell `bmuxd env` was evaluated, as it was before: a target socket has no targets of its own. */
+/** Undoes the variables of `bmuxd env`: targets are resolved in the user's own environment, since a target socket configures none. */
 export function withoutTargetSocket(env: Env): Env {
   const { dir, controlSocket } = bmuxdPaths(env);
   const parent = dirname(env['BMUX_RUNTIME_DIR'] ?? '');
@@ -38,7 +38,7 @@ export function withoutTargetSocket(env: Env): Env {
   return { ...rest, ...variablesIn(kept) };
 }
 
-/** None, when somebody has written there what is no list of variables. */
+/** Parses the saved variables; empty if `kept` is not a JSON object. */
 function variablesIn(kept: string): Env {
   let parsed: unknown;
   try {

@@ -1,8 +1,8 @@
-// The upgrade of the control socket. No package imports: the shim's hot path loads this.
+// Constants of the HTTP upgrade on the streams socket. No package imports: client-shim loads this at every start.
 
-/** Longest Bmux-Request, bytes; Node's own default for all headers is 16 KiB. */
+/** Largest Bmux-Request, bytes; Node's default for all headers together is 16 KiB. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
-/** Largest header section that is read: the other headers of any client have room beside it, bytes. */
+/** Largest header section that is read, bytes: a Bmux-Request, and 16 KiB for the other headers of any client. */
 export const MAX_HEADER_BYTES = MAX_REQUEST_BYTES + 16 * 1024;
 /** Name of the protocol in the Upgrade header. */
 export const STREAM_PROTOCOL = 'bmux-stream/1';

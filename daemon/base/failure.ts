@@ -1,24 +1,24 @@
-// The one shape of everything that can go wrong: a code of the registry (daemon/errors/registry.ts) and what a person reads.
+// The type of every failure that a user sees: a code of the registry (daemon/errors/registry.ts) and its texts.
 
-/** A failure as data, the way it crosses a process boundary. `detail` is the user-visible text, word for word. */
+/** A failure as plain data, for passing between processes. `detail` is the user-visible text, word for word. */
 export interface FailureData {
   /** Stable code from the registry; never reused for another meaning. */
   readonly code: string;
-  /** What happened, with its values. The outermost text only; what lies under it is in `causes`. */
+  /** What happened, with its values. The texts of its causes are in `causes`. */
   readonly detail: string;
   /** What to do about it, one sentence or command. */
   readonly remedy: string;
-  /** Exit status of a command of ours that ends with it (docs/bmux-protocol.md, "Exit statuses"). */
+  /** Exit status of a bmuxd command that fails with it (docs/bmux-protocol.md, "Exit statuses"). */
   readonly exitStatus: number;
-  /** HTTP status of an answer that carries it. */
+  /** HTTP status of an answer with this failure. */
   readonly status: number;
   /** Texts of the causes, outermost first. */
   readonly causes: readonly string[];
-  /** What the user should know besides, as with a stream that is granted: a stale build, a misspelt target. */
+  /** Warnings for the user, the same as for an opened stream: a stale build, a misspelt target. */
   readonly warnings?: readonly string[];
 }
 
-/** The only error that our code throws at a user. Made by `fail` (daemon/errors/fail.ts), never by hand. */
+/** The only error class for errors that a user sees. Created by `fail` (daemon/errors/fail.ts), never directly. */
 export class Failure extends Error {
   readonly data: FailureData;
 
@@ -33,7 +33,7 @@ export class Failure extends Error {
   }
 }
 
-/** The first line of any thrown value's text: some libraries put a backtrace into `message`. */
+/** The first line of any thrown value's text, because some libraries put a backtrace into `message`. */
 export function textOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.split('\n', 1)[0] ?? '';
@@ -45,7 +45,7 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** All texts of an error's cause chain, from its own cause inwards. At most 8: a chain may be a loop. */
+/** The texts of an error and its causes, outermost first. At most 8, because a cause chain can be a loop. */
 export function causeTexts(error: unknown): string[] {
   const texts: string[] = [];
   let current: unknown = error;

@@ -1,4 +1,4 @@
-// Logs: JSON lines by pino, readable when a person looks on. Secrets never reach it: what carries them is not logged at all.
+// Logs: JSON lines written by pino. Secrets are not logged; tokens and credentials of URLs are also removed from every line.
 import { pino, type Logger } from 'pino';
 import { withoutCredentials, withoutTokens } from './redact.ts';
 
@@ -6,7 +6,7 @@ export type { Logger } from 'pino';
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Where lines go. Called with one or more JSON lines, each with its line end. */
+/** Destination of the log. Called with one or more JSON lines, each with its line end. */
 export interface LogSink {
   write(lines: string): void;
 }
@@ -14,7 +14,7 @@ export interface LogSink {
 export interface LogOptions {
   readonly level: LogLevel;
   readonly sink: LogSink;
-  /** `control`, or `engine` and its generation: which process speaks. */
+  /** Which process writes the line: `control`, or `engine` and its generation. */
   readonly process: string;
 }
 

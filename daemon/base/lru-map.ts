@@ -1,4 +1,4 @@
-// A bounded map: the least recently used entry goes first.
+// A bounded map that evicts the least recently used entry.
 
 /** Keeps at most `max` entries. `get` and `set` count as a use; iteration goes from the least to the most recently used. */
 export class LruMap<K, V> {
@@ -8,8 +8,8 @@ export class LruMap<K, V> {
   readonly #isInUse: ((value: V, key: K) => boolean) | undefined;
 
   /**
-   * `onEvict` is called with each entry that has to go because of the bound, after it has gone. An entry for which `isInUse` returns true is
-   * never evicted: the map holds more than `max` entries while that many are in use.
+   * `onEvict` is called with each evicted entry, after its removal. An entry for which `isInUse` returns true is never evicted: the map holds
+   * more than `max` entries while that many are in use.
    */
   constructor(max: number, onEvict?: (value: V, key: K) => void, isInUse?: (value: V, key: K) => boolean) {
     this.#max = max;
@@ -21,7 +21,7 @@ export class LruMap<K, V> {
     return this.#entries.size;
   }
 
-  /** The value of `key`, which is now the most recently used one. */
+  /** The value of `key`; marks it as the most recently used one. */
   get(key: K): V | undefined {
     const value = this.#entries.get(key);
     if (value === undefined) return undefined;

@@ -1,23 +1,23 @@
-// How much memory a process that runs for months takes beside what it needs.
+// Keeps the heap of the long-running processes small.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /**
- * Percent that the old space may grow by before the next collection. V8 lets a heap of 20 MB grow to 60 under load, and gives that back
- * only after some 20 s without any; with 30 it stays within 30, at the same time per hand-off [measured].
+ * Percent that the old space may grow by before the next collection. By default V8 lets a heap of 20 MB grow to 60 MB under load, and returns
+ * the memory only after some 20 s without load. With 30 it stays within 30 MB, at the same time per stream [measured].
  */
 const GROWING_PERCENT = 30;
 
-/** ms between two looks, how many quiet ones make a rest, and ms of the processor in which a look is quiet: 2 %. */
+/** The process is idle after `QUIET_LOOKS` intervals of `LOOK_MS` with less than `QUIET_CPU_MS` of CPU time each (2 %). */
 const LOOK_MS = 1000;
 const QUIET_LOOKS = 5;
 const QUIET_CPU_MS = 20;
-/** ms of the processor after which there is something to give back; at a keystroke now and then that takes minutes. */
+/** ms of CPU time after which a collection is worth it; occasional keystrokes need minutes for that much. */
 const WORK_CPU_MS = 1000;
-/** V8 gives the new space back in a collection when little was allocated in the last 5 s, as it was counted at the one before. */
+/** Collections per idle phase. V8 returns the new space only if little was allocated in the last 5 s, counted at the collection before. */
 const COLLECTIONS = 2;
 
-/** For the long-running processes; called before they do anything. A V8 that does not know a flag says so on stderr and goes on. */
+/** Called by the long-running processes before anything else. A V8 that does not know a flag prints that to stderr and continues. */
 export function keepHeapSmall(): void {
   setFlagsFromString(`--heap-growing-percent=${String(GROWING_PERCENT)}`);
   setFlagsFromString('--expose-gc');
@@ -26,8 +26,8 @@ export function keepHeapSmall(): void {
 }
 
 /**
- * Collects when the process has worked and is at rest. V8 does that by itself at some time, or never: what a start or a burst has taken stays
- * for as long as little happens. Lives as long as the process, and does not keep it.
+ * Collects garbage when the process has worked and is idle. V8 alone does that late or never: memory from a start or a burst stays allocated
+ * while little happens. The timer does not keep the process alive.
  */
 function giveBackAtRest(collect: () => void): void {
   let quiet = 0;
@@ -40,7 +40,7 @@ function giveBackAtRest(collect: () => void): void {
     last = now;
     worked += used;
     if (worked >= WORK_CPU_MS) owed = COLLECTIONS;
-    // After the first collection V8 goes on sweeping for a while: that is no work.
+    // V8 still sweeps for a while after the first collection; that CPU time must not delay the second one.
     const between = owed > 0 && owed < COLLECTIONS;
     quiet = used < QUIET_CPU_MS ? quiet + 1 : 0;
     if (owed === 0 || (quiet < QUIET_LOOKS && !between)) return;

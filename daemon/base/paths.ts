@@ -7,10 +7,10 @@ export type Env = Readonly<Record<string, string | undefined>>;
 
 /** bmux's folders and files for one environment. A slot does not move them. */
 export interface BmuxPaths {
-  /** Candidates, the first hit wins when a file is looked up; one on Linux, two on macOS. */
+  /** Folders in which a file is looked up, the first that has it wins; one on Linux, two on macOS. */
   readonly configDirs: readonly [string, ...string[]];
   readonly runtimeDir: string;
-  /** `default`, or BMUX_RUNTIME_NAME trimmed: what texts call the runtime. */
+  /** Name of the runtime in texts: `default`, or BMUX_RUNTIME_NAME trimmed. */
   readonly runtimeName: string;
   readonly serverSocket: string;
   readonly serverMeta: string;
@@ -21,8 +21,8 @@ export interface BmuxPaths {
   readonly stateDir: string;
   readonly logDir: string;
   /**
-   * Home of slots.toml and base.toml, and parent of a slot's default config folder (docs/bmux-protocol.md, "Slot manifest" and "Config layers"). These four
-   * roots follow XDG_* and HOME only: BMUX_CONFIG_DIR, BMUX_RUNTIME_DIR and the like do not move them [measured].
+   * Folder of slots.toml and base.toml, and parent of a slot's default config folder (docs/bmux-protocol.md, "Slot manifest" and "Config layers"). These four
+   * roots depend on XDG_* and HOME only; BMUX_CONFIG_DIR, BMUX_RUNTIME_DIR and the like do not change them [measured].
    */
   readonly configRoot: string;
   readonly runtimeRoot: string;
@@ -30,7 +30,7 @@ export interface BmuxPaths {
   readonly slotsRoot: string;
 }
 
-/** A variable that counts as set: present and not empty. */
+/** The value of a variable that is present and not empty. */
 function set(env: Env, name: string): string | undefined {
   const value = env[name];
   return value === undefined || value === '' ? undefined : value;
@@ -52,7 +52,7 @@ export function appended(base: string, ...parts: readonly string[]): string {
   return path;
 }
 
-/** The home of this user in the password database, or what Node knows when it has no entry. */
+/** The home of this user in the password database, or Node's `homedir()` when there is no entry. */
 function passwdHome(): string {
   try {
     return userInfo().homedir;
@@ -68,8 +68,8 @@ export function homeOf(env: Env): string {
 
 /**
  * bmux's paths for `env`. Measured with the real program: a BMUX_*_DIR, XDG_RUNTIME_DIR, XDG_STATE_HOME or TMPDIR that is
- * empty or relative counts as set, and means a path below the caller's `cwd`; XDG_CONFIG_HOME and XDG_DATA_HOME count only when
- * absolute. Without `cwd` such a path stays relative.
+ * empty or relative counts as set, and means a path below the caller's `cwd`. XDG_CONFIG_HOME and XDG_DATA_HOME count only when
+ * absolute. Without `cwd` a relative path stays relative.
  */
 export function bmuxPaths(env: Env, platform: NodeJS.Platform = process.platform, cwd = ''): BmuxPaths {
   const home = homeOf(env);
@@ -125,28 +125,28 @@ export function bmuxPaths(env: Env, platform: NodeJS.Platform = process.platform
   };
 }
 
-/** bmuxd's own places. No BMUX_* variable moves them. */
+/** Paths of bmuxd's own sockets and files. No BMUX_* variable changes them. */
 export interface BmuxdPaths {
-  /** The bmuxd dir, mode 0700. */
+  /** bmuxd's runtime dir, mode 0700. */
   readonly dir: string;
   readonly controlSocket: string;
-  /** Where streams are asked for: beside the control socket. */
+  /** In the folder of the control socket. */
   readonly streamsSocket: string;
-  /** Whoever answers here is the daemon of this dir, wherever its control socket is. */
+  /** The instance lock: the process that answers here is the daemon of this runtime dir, wherever its control socket is. */
   readonly instanceSocket: string;
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
 }
 
-/** The socket on which streams are asked for: in the folder of the control socket. */
+/** Path of the streams socket: in the folder of the control socket. */
 export function streamsSocketBeside(controlSocket: string): string {
   return join(dirname(controlSocket), 'streams.sock');
 }
 
 /**
- * bmuxd's paths for `env`. A relative XDG_* or TMPDIR counts as unset: the daemon and every client must name the same socket,
- * whatever their working directories are.
+ * bmuxd's paths for `env`. A relative XDG_* or TMPDIR counts as unset, because the daemon and every client must get the same
+ * socket path, whatever their working directories are.
  */
 export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platform): BmuxdPaths {
   const home = homeOf(env);

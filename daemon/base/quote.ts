@@ -1,4 +1,4 @@
-// How texts quote a name: bmux prints slot names with Rust's {:?} (docs/bmux-protocol.md, "Error texts").
+// Quotes a name as the texts of bmux do: it prints slot names with Rust's {:?} (docs/bmux-protocol.md, "Error texts").
 
 const SHORT: Readonly<Record<string, string>> = {
   '"': '\\"',

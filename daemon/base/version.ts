@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The folder of the package: where package.json is, in a checkout and installed alike. */
+/** The folder of package.json, at the same relative path in a checkout and an installed package. */
 function packageRoot(): string {
   // dist/daemon/base/version.js
   return join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');

@@ -1,13 +1,13 @@
-// Bytes that have arrived and are not consumed yet: what frames and blocks are cut from.
+// A queue of received bytes that are not consumed yet. Frames and blocks are cut from it.
 
 const EMPTY = Buffer.alloc(0);
-/** Smallest buffer of our own, bytes: a peer that sends single bytes must not cost an allocation for each. */
+/** Smallest buffer that the queue allocates, bytes: a peer that sends single bytes must not cause an allocation for each. */
 const SMALLEST = 4096;
 
 /**
- * Bytes in the order of their arrival. A chunk that arrives when nothing is held is adopted without a copy, so it must
- * not be changed afterwards; what is taken is a view that is never written to again. Every byte is copied a bounded
- * number of times whatever the chunking, and at most about twice what is held is allocated.
+ * Bytes in the order of their arrival. A chunk pushed to an empty queue is adopted without a copy, so the caller must not
+ * change it afterwards. `take` returns a view that is never written to again. Every byte is copied a bounded number of
+ * times, whatever the sizes of the chunks. The queue allocates at most about twice the bytes that it holds.
  */
 export class ByteQueue {
   #buffer: Buffer = EMPTY;
@@ -27,13 +27,13 @@ export class ByteQueue {
       this.#end = chunk.length;
       return;
     }
-    // An adopted chunk has no room behind its end, so only a buffer of our own is ever written to.
+    // An adopted chunk has no room behind its end, so the queue writes only to buffers that it allocated.
     if (this.#end + chunk.length > this.#buffer.length) this.#move(chunk.length);
     this.#buffer.set(chunk, this.#end);
     this.#end += chunk.length;
   }
 
-  /** To a new buffer, never within the old one: views of it are in other hands. */
+  /** Copies the bytes to a new buffer; callers hold views of the old one, so it must not change. */
   #move(more: number): void {
     const held = this.length;
     const bigger = Buffer.allocUnsafeSlow(Math.max(SMALLEST, 2 * (held + more)));
@@ -48,7 +48,7 @@ export class ByteQueue {
     return this.length < at + 4 ? undefined : this.#buffer.readUInt32LE(this.#start + at);
   }
 
-  /** Drops `skip` bytes and takes the `length` bytes behind them; both must be there. */
+  /** Drops `skip` bytes and returns the next `length` bytes; the queue must hold both. */
   take(skip: number, length: number): Buffer {
     const from = this.#start + skip;
     const taken = this.#buffer.subarray(from, from + length);

@@ -15,12 +15,12 @@ function uuidText(hex: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-/** Appends values in the order of their declaration. Throws `frame_invalid` for a value that the wire cannot carry. */
+/** Appends values in the order of their declaration. Throws `frame_invalid` for a value that the encoding cannot represent. */
 export class Writer {
   #bytes: Buffer;
   #length = 0;
 
-  /** `sizeHint`: bytes that the result will probably have; it grows by itself. */
+  /** `sizeHint`: expected size of the result, bytes; the buffer grows when needed. */
   constructor(sizeHint = 256) {
     this.#bytes = Buffer.allocUnsafe(sizeHint);
   }
@@ -48,7 +48,7 @@ export class Writer {
   varint(value: bigint | number): this {
     if (typeof value === 'number' && !Number.isSafeInteger(value)) throw refuse(`${value} is not a u64`);
     this.#grow(MAX_VARINT_BYTES);
-    // Nearly all that is ever written, without a bigint.
+    // Fast path: most values fit into one byte and need no bigint.
     if (typeof value === 'number' && value >= 0 && value <= 0x7f) {
       this.#bytes[this.#length++] = value;
       return this;
@@ -104,15 +104,15 @@ export class Writer {
     return epoch === 3 ? this.string(text) : this.#text(text.replaceAll('-', ''), 'hex');
   }
 
-  /** What was written; the writer must not be used after it. */
+  /** The written bytes; the writer must not be used afterwards. */
   finish(): Uint8Array {
     return this.#bytes.subarray(0, this.#length);
   }
 }
 
 /**
- * Takes values off the front of `bytes`, in the order of their declaration. Everything that is not exactly what the rules
- * allow is thrown as `frame_invalid`; no claim of the peer makes it allocate more than the input holds.
+ * Reads values from the front of `bytes`, in the order of their declaration. Throws `frame_invalid` for everything that the
+ * rules do not allow. A length claimed by the peer never makes it allocate more than the input holds.
  */
 export class Reader {
   readonly #bytes: Buffer;
@@ -162,7 +162,7 @@ export class Reader {
 
   #integer(limit: number, what: string): number {
     const byte = this.#bytes[this.#at];
-    // Nearly all that is ever read, without a bigint.
+    // Fast path: most values fit into one byte and need no bigint.
     if (byte !== undefined && byte < 0x80 && byte <= limit) {
       this.#at += 1;
       return byte;
@@ -209,7 +209,7 @@ export class Reader {
 
   string(): string {
     const bytes = this.#take(this.#length());
-    // Without a replacement there was nothing to replace.
+    // `toString` puts U+FFFD for invalid bytes, so a text without U+FFFD was valid.
     const text = bytes.toString('utf8');
     if (!text.includes('\ufffd')) return text;
     try {
@@ -224,7 +224,7 @@ export class Reader {
     return this.bool() ? read(this) : undefined;
   }
 
-  /** Every element is at least one byte long, so a count beyond the input is refused before anything is read. */
+  /** Every element takes at least one byte, so a count larger than the input is refused before an element is read. */
   vec<T>(read: (reader: this) => T): T[] {
     const values: T[] = [];
     for (let left = this.#length(); left > 0; left -= 1) values.push(read(this));
@@ -243,12 +243,12 @@ export class Reader {
     return uuidText(raw.toString('hex'));
   }
 
-  /** Everything that is left, as a view. */
+  /** The remaining bytes, as a view. */
   rest(): Uint8Array {
     return this.#take(this.left);
   }
 
-  /** Nothing may be left. */
+  /** Throws `frame_invalid` if bytes remain. */
   end(): void {
     if (this.left > 0) throw refuse(`${this.left} bytes too many`);
   }

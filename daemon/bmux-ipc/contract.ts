@@ -1,8 +1,8 @@
-// What two sides can speak, and how a server picks what they share (docs/bmux-protocol.md, "Contract" and "Negotiation").
+// Protocol contracts: what a client and a server support, and how a server negotiates what both share (docs/bmux-protocol.md, "Contract" and "Negotiation").
 import type { Reader, Writer } from './codec.ts';
 import type { Epoch } from './epoch.ts';
 
-/** ProtocolContract. `epoch` is any u16 here: a peer may state one that nobody speaks. */
+/** ProtocolContract. `epoch` can be any u16, because a peer may send an epoch that does not exist. */
 export interface Contract {
   readonly epoch: number;
   readonly revisions: { readonly min: number; readonly max: number };
@@ -28,7 +28,7 @@ export type IncompatibilityReason =
     }
   | { readonly type: 'missing_core_capabilities'; readonly missing: readonly string[] };
 
-/** Core capabilities: a server refuses a client without one of them. */
+/** Core capabilities: a server refuses a client that lacks one of them. */
 export const REQUIRED_CAPABILITIES: Record<Epoch, readonly string[]> = {
   3: ['core.session', 'core.attach', 'core.pane_io', 'core.detach', 'feature.control_catalog_sync'],
   4: ['core.control', 'core.service_invocation', 'core.event_stream', 'core.lifecycle'],
@@ -52,7 +52,7 @@ const ADVERTISED: Record<Epoch, readonly string[]> = {
   4: [...REQUIRED_CAPABILITIES[4], ...COMPRESSION],
 };
 
-/** The contract of a current client, in the order in which it advertises. */
+/** The contract of a current client, with the capabilities in the order in which it sends them. */
 export function defaultContract(epoch: Epoch): Contract {
   return { epoch, revisions: { min: 1, max: 1 }, capabilities: ADVERTISED[epoch] };
 }
@@ -69,8 +69,8 @@ export function readContract(reader: Reader): Contract {
 }
 
 /**
- * A server's side of the Hello, in its order: epoch, revision, core capabilities. The revision is the highest that both
- * have, the capabilities are the sorted intersection.
+ * Negotiates as a server does on a Hello: it checks epoch, revision and core capabilities, in this order. The revision is
+ * the highest that both sides support, the capabilities are the sorted intersection.
  */
 export function negotiate(
   server: Contract,

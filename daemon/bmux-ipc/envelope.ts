@@ -1,10 +1,10 @@
-// The envelope inside every frame. It holds no Uuid, so either epoch can read the other's (docs/bmux-protocol.md, "Across epochs").
+// The envelope inside every frame. It holds no Uuid, so a peer of either epoch can read it (docs/bmux-protocol.md, "Across epochs").
 import { Reader, Writer } from './codec.ts';
 
 const KINDS = ['request', 'response', 'event'] as const;
 export type EnvelopeKind = (typeof KINDS)[number];
 
-/** docs/bmux-protocol.md, "Envelope". `version` is the epoch of whoever sent it; `payload` decodes by that epoch's rules only. */
+/** docs/bmux-protocol.md, "Envelope". `version` is the epoch of the sender; only the rules of that epoch decode `payload`. */
 export interface Envelope {
   readonly version: number;
   readonly requestId: bigint;
@@ -12,7 +12,7 @@ export interface Envelope {
   readonly payload: Uint8Array;
 }
 
-/** `payload` of the result is a view. Any version is read; throws `frame_invalid` for what is no envelope at all. */
+/** `payload` of the result is a view. Accepts every version; throws `frame_invalid` if the bytes are not an envelope. */
 export function decodeEnvelope(payload: Uint8Array): Envelope {
   const reader = new Reader(payload);
   const version = reader.u16();
@@ -23,7 +23,7 @@ export function decodeEnvelope(payload: Uint8Array): Envelope {
   return { version, requestId, kind, payload: body };
 }
 
-/** The payload of a frame: encodeFrame puts the length before it. */
+/** Encodes an envelope as the payload of a frame; `encodeFrame` adds the length. */
 export function encodeEnvelope(envelope: Envelope): Uint8Array {
   return new Writer(envelope.payload.length + 24)
     .varint(envelope.version)

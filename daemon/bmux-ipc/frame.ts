@@ -7,7 +7,7 @@ export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 /** Bytes of the length before the payload. */
 export const FRAME_HEADER_BYTES = 4;
 
-/** The length, then the payload. Throws `frame_too_large`. */
+/** A frame: the length, then the payload. Throws `frame_too_large`. */
 export function encodeFrame(payload: Uint8Array): Buffer {
   if (payload.length > MAX_FRAME_BYTES) throw tooLarge(payload.length);
   const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + payload.length);
@@ -21,8 +21,8 @@ function tooLarge(length: number): Error {
 }
 
 /**
- * Cuts a stream of bytes into payloads. A length over the limit is refused as soon as its four bytes are there, so what is
- * held is at most one frame and the chunk that completed it, if the caller takes every payload before the next push.
+ * Cuts a stream of bytes into payloads. A length over the limit is refused as soon as its four bytes have arrived. If the
+ * caller takes every payload before the next push, at most one frame and the chunk that completed it are held.
  */
 export class FrameReader {
   readonly #queue = new ByteQueue();
@@ -46,7 +46,7 @@ export class FrameReader {
     return this.#queue.take(FRAME_HEADER_BYTES, length);
   }
 
-  /** Takes the bytes that no payload was made of yet: what belongs to whoever reads the stream next. */
+  /** Takes the bytes after the last payload; they belong to the next reader of the stream. */
   rest(): Buffer {
     return this.#queue.take(0, this.#queue.length);
   }

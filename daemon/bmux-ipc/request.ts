@@ -1,4 +1,4 @@
-// Requests of a client: the few that a broker sends or looks at, the rest as an index and its bytes (docs/bmux-protocol.md, "Requests").
+// Client requests: those that the broker sends or reads are decoded, all others stay an index and bytes (docs/bmux-protocol.md, "Requests").
 import { Reader, Writer } from './codec.ts';
 import { readContract, writeContract, type Contract } from './contract.ts';
 import { encodeEnvelope } from './envelope.ts';
@@ -16,7 +16,7 @@ export type Request =
       readonly principalId: string;
     }
   | {
-      /** The Hello before contracts, epoch 3 only; servers answer it with an error. */
+      /** The Hello from before contracts existed, epoch 3 only; servers answer it with an error. */
       readonly type: 'hello_old';
       readonly version: number;
       readonly clientName: string;
@@ -26,12 +26,12 @@ export type Request =
   | { readonly type: 'whoami' }
   | { readonly type: 'server_status' }
   | { readonly type: 'server_stop' }
-  /** `body`: the bytes behind the variant index, not looked at. */
+  /** `body`: the bytes after the variant index, not decoded. */
   | { readonly type: 'other'; readonly index: number; readonly body: Uint8Array };
 
 type Known = Exclude<Request['type'], 'other'>;
 
-/** Variant indexes. The same number is another command in the other epoch. */
+/** Variant indexes. The same number can mean different requests in the two epochs. */
 const INDEX: Record<Epoch, Partial<Record<Known, number>>> = {
   3: { hello_old: 0, ping: 1, whoami: 2, server_status: 3, server_stop: 7, hello: 14 },
   4: { hello: 0, ping: 1, whoami: 2, server_status: 3, server_stop: 4 },
@@ -65,7 +65,7 @@ export function encodeRequestFrame(epoch: Epoch, requestId: bigint, request: Req
   return encodeFrame(encodeEnvelope({ version: epoch, requestId, kind: 'request', payload }));
 }
 
-/** `payload` is that of the envelope. Throws `frame_invalid`, as a server of that epoch would fail to parse it. */
+/** `payload` is that of the envelope. Throws `frame_invalid` where a server of that epoch would fail to parse it. */
 export function decodeRequest(epoch: Epoch, payload: Uint8Array): Request {
   const reader = new Reader(payload);
   const index = reader.variant(COUNT[epoch], 'Request');

@@ -1,4 +1,4 @@
-// Answers of a server: the few that a broker makes or looks at, the rest as an index and its bytes (docs/bmux-protocol.md, "Answers").
+// Server answers: those that the broker writes or reads are decoded, all others stay an index and bytes (docs/bmux-protocol.md, "Answers").
 import { Reader, Writer } from './codec.ts';
 import type { IncompatibilityReason, Negotiated } from './contract.ts';
 import { encodeEnvelope } from './envelope.ts';
@@ -30,7 +30,7 @@ export type Response =
   | {
       readonly type: 'server_status';
       readonly running: boolean;
-      /** Epoch 3 only; none is written as a disabled one. */
+      /** Epoch 3 only; a missing snapshot is written as a disabled one. */
       readonly snapshot?: Snapshot;
       readonly principalId: string;
       readonly serverControlPrincipalId: string;
@@ -39,7 +39,7 @@ export type Response =
   | { readonly type: 'hello_negotiated'; readonly negotiated: Negotiated }
   | { readonly type: 'hello_incompatible'; readonly reason: IncompatibilityReason }
   | { readonly type: 'error'; readonly code: ErrorCodeName; readonly message: string }
-  /** `body`: the bytes behind the index of the ResponsePayload, not looked at. */
+  /** `body`: the bytes after the index of the ResponsePayload, not decoded. */
   | { readonly type: 'other'; readonly index: number; readonly body: Uint8Array };
 
 type Known = Exclude<Response['type'], 'other' | 'error'>;

@@ -1,4 +1,4 @@
-// What an epoch 3 server says about its session snapshot in ServerStatus (docs/bmux-protocol.md, "Server snapshot").
+// The state of the session snapshot that an epoch 3 server reports in ServerStatus (docs/bmux-protocol.md, "Server snapshot").
 import type { Reader, Writer } from './codec.ts';
 
 /** Times in ms since 1970. */

@@ -4,17 +4,17 @@ import { fail } from '../errors/fail.ts';
 
 export const BLOCK_HEADER_BYTES = 8;
 
-/** Most bytes that we put into one block: about 0.15 ms of compression on the main thread, and no bound of a peer is near it. */
+/** Most bytes that bmuxd puts into one block: about 0.15 ms of compression on the main thread, and far below the limit of any peer. */
 export const MAX_WRITTEN_BYTES = 64 * 1024;
 
 /**
  * Most uncompressed bytes that a peer's block may claim. A real gateway puts everything that it could read before a pause
- * into one block: up to 1,040,384 bytes (127 reads of 8 KiB) measured with 0.0.1-alpha.4 under a flood, but nothing on the
- * wire promises that. Twice the largest frame leaves room for other builds, and is what one stream may make us allocate.
+ * into one block: up to 1,040,384 bytes (127 reads of 8 KiB) measured with 0.0.1-alpha.4 under a flood. The protocol sets no
+ * limit. Twice the largest frame leaves room for other builds, and bounds what one stream can make bmuxd allocate.
  */
 export const MAX_UNCOMPRESSED_BYTES = 16 * 1024 * 1024;
 
-/** ZSTD_compressBound: the most bytes that zstd makes of `length` bytes. */
+/** ZSTD_compressBound: the largest compressed size of `length` bytes. */
 export function compressBound(length: number): number {
   const small = 128 * 1024;
   return length + Math.floor(length / 256) + (length < small ? Math.floor((small - length) / 2048) : 0);
@@ -23,10 +23,10 @@ export function compressBound(length: number): number {
 /** Most compressed bytes that a peer's block may claim. */
 export const MAX_COMPRESSED_BYTES = compressBound(MAX_UNCOMPRESSED_BYTES);
 
-/** A block as it came: `compressed` is a view. */
+/** A received block; `compressed` is a view. */
 export interface Block {
   readonly compressed: Uint8Array;
-  /** The peer's claim, bytes; at least 1 and within the bound. */
+  /** Claimed by the peer, bytes; at least 1 and within the limit. */
   readonly uncompressedLength: number;
 }
 
@@ -37,19 +37,19 @@ export function writeBlockHeader(target: Buffer, compressedLength: number, uncom
 }
 
 /**
- * Cuts a stream of bytes into blocks. Both lengths are claims of the peer: they are checked as soon as their bytes are
- * there, and nothing is allocated for a claim. Throws `block_too_large` and, for an empty block, `block_invalid`: the
- * real peers die of one, so none sends it, and a stream of them would be work without an end.
+ * Cuts a stream of bytes into blocks. Both lengths are claimed by the peer, so they are checked as soon as they have arrived,
+ * and a claim allocates nothing. Throws `block_too_large`, and `block_invalid` for an empty block: a flood of those would be
+ * endless work, and real peers never send one, since they crash on it.
  */
 export class BlockReader {
   readonly #queue = new ByteQueue();
 
-  /** True between blocks: the only place where a stream may end. */
+  /** True between blocks; a stream may end only there. */
   get empty(): boolean {
     return this.#queue.length === 0;
   }
 
-  /** True when `next` has a block to give, or something to throw. */
+  /** True when `next` will return a block or throw. */
   get ready(): boolean {
     const length = this.#queue.u32(0);
     return length !== undefined && this.#queue.length >= BLOCK_HEADER_BYTES + length;

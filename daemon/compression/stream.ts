@@ -1,4 +1,4 @@
-// A stream of plain bytes over a stream of blocks: what goes in is compressed, what comes is decompressed (docs/bmux-protocol.md, "Compression").
+// A stream of plain bytes over a stream of blocks: writes are compressed, reads are decompressed (docs/bmux-protocol.md, "Compression").
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
@@ -10,8 +10,8 @@ import { decodeBlock, encodeBlock } from './zstd.ts';
 type Done = (error?: Error | null) => void;
 
 /**
- * Cuts what is queued into the content of blocks: small chunks share one, large ones are split, nothing is copied
- * that makes a block alone.
+ * Cuts queued chunks into the contents of blocks. Small chunks share a block, large ones are split; a chunk that makes a
+ * block alone is not copied.
  */
 function* portions(chunks: readonly Buffer[]): Generator<Buffer, void, void> {
   let gathered: Buffer[] = [];
@@ -39,14 +39,14 @@ class CompressedStream extends Duplex {
   readonly #inner: Duplex;
   readonly #blocks = new BlockReader();
   #innerEnded = false;
-  /** What broke the inner stream, until the reader has got what had come before. */
+  /** Error of the inner stream, kept until the reader has received the data that arrived before it. */
   #failed: Error | undefined;
-  /** Ends the wait for the reader. */
-  #taken: () => void = () => undefined;
-  /** The reader wants more: `_read` was called and push has not said stop since. */
+  /** Stops the timeout of the reader. */
+  #stopTimeout: () => void = () => undefined;
+  /** The reader wants more: `_read` was called, and `push` has not returned false since. */
   #wanted = false;
   #pumping = false;
-  /** What goes on when `inner` takes bytes again, or when this ends. */
+  /** Continues writing when `inner` drains, or fails the write when this stream ends. */
   #waiting: Done | undefined;
 
   constructor(inner: Duplex) {
@@ -56,7 +56,7 @@ class CompressedStream extends Duplex {
       writableHighWaterMark: MAX_WRITTEN_BYTES,
     });
     this.#inner = inner;
-    // Paused until somebody reads here, so that back-pressure holds from the first byte.
+    // Paused until this stream is read, so that back-pressure works from the first byte.
     inner.pause();
     this.#innerEnded = inner.readableEnded;
     inner.on('data', (chunk: Buffer) => {
@@ -106,13 +106,13 @@ class CompressedStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: Done): void {
-    this.#taken();
+    this.#stopTimeout();
     this.#inner.destroy(error ?? undefined);
     this.#resumeWriting(error ?? cancelled());
     done(error);
   }
 
-  /** The inner stream is destroyed, but what is in its buffer can still be read. */
+  /** The inner stream is destroyed, but the data in its buffer can still be read. */
   #fail(error: Error): void {
     if (this.destroyed) return;
     this.#failed = error;
@@ -124,13 +124,13 @@ class CompressedStream extends Duplex {
     this.#pump();
   }
 
-  /** A reader that takes nothing any more is not waited for. */
+  /** Restarts the timeout after which a reader that takes nothing is no longer waited for. */
   #waitForReader(error: Error): void {
-    this.#taken();
-    this.#taken = onSilence(LIMITS.lingerMs, () => this.destroy(error));
+    this.#stopTimeout();
+    this.#stopTimeout = onSilence(LIMITS.lingerMs, () => this.destroy(error));
   }
 
-  /** Runs a step over the peer's bytes; what is wrong with them ends this stream and the inner one. */
+  /** Runs a step on the peer's bytes; if it throws, this stream and the inner one are destroyed. */
   #attempt<T>(step: () => T): T | undefined {
     try {
       return step();
@@ -147,7 +147,7 @@ class CompressedStream extends Duplex {
     return undefined;
   }
 
-  /** Hands on complete blocks as long as the reader wants them; one chunk may hold many, and each may be large. */
+  /** Pushes complete blocks while the reader wants more, and not all at once: a chunk may hold many, and each may be large. */
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
@@ -155,7 +155,7 @@ class CompressedStream extends Duplex {
       while (this.#wanted && !this.destroyed) {
         const plain = this.#attempt(() => this.#next());
         if (plain === undefined) break;
-        // Before the push: the reader may call `_read` from within it.
+        // Set before the push, because the reader may call `_read` during it.
         this.#wanted = false;
         if (this.push(plain)) this.#wanted = true;
       }
@@ -180,20 +180,20 @@ class CompressedStream extends Duplex {
 
   #send(content: Generator<Buffer, void, void>, done: Done): void {
     for (;;) {
-      // Not for-of: leaving that would end the generator, and the rest would be lost.
+      // Not for-of: leaving that loop would end the generator and lose the remaining content.
       const portion = content.next();
       if (portion.done === true) {
         done();
         return;
       }
       if (this.#inner.destroyed) {
-        // Nothing drains there any more; what is left to be read comes before the end of this stream.
+        // `inner` drains no more. The write fails when this stream ends, after the remaining data has been read.
         this.#waiting = done;
         return;
       }
       const block = encodeBlock(portion.value);
       if (this.#inner.writableEnded) {
-        // It knows the right error for it.
+        // `inner` gives the right error for a write after its end.
         this.#inner.write(block, done);
         return;
       }
@@ -213,7 +213,7 @@ class CompressedStream extends Duplex {
     waiting?.(error);
   }
 
-  /** After its end the inner stream may close while blocks still wait here for the reader: those must not be lost. */
+  /** The inner stream may close after its end while blocks are still queued here for the reader: those must not be lost. */
   #onInnerClose(): void {
     if (this.#failed !== undefined) return;
     if (!this.#innerEnded || this.readableEnded) this.destroy();
@@ -221,7 +221,7 @@ class CompressedStream extends Duplex {
   }
 }
 
-/** What Node says to a write that was still under way. */
+/** The error that Node gives to a pending write. */
 function cancelled(): Error {
   return Object.assign(new Error('the stream was destroyed before the write was done'), {
     code: 'ERR_STREAM_DESTROYED',
@@ -229,9 +229,9 @@ function cancelled(): Error {
 }
 
 /**
- * The plain side of `inner`, which carries blocks in both directions and belongs to the result from then on. Every write leaves
- * at once; writes that queued up behind back-pressure share blocks. `end()` ends `inner` (half-closed streams stay readable),
- * its end between blocks is the end, and inside one `block_truncated`; either one's destruction is the other's.
+ * The plain side of `inner`, which carries blocks in both directions; the result owns it from then on. Every write is sent at
+ * once; writes queued by back-pressure share blocks. `end()` ends `inner`, and a half-closed stream stays readable. An end of
+ * `inner` between blocks is the end; inside a block it fails with `block_truncated`. Destroying one stream destroys the other.
  */
 export function compressed(inner: Duplex): Duplex {
   return new CompressedStream(inner);

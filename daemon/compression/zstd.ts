@@ -1,4 +1,4 @@
-// The only file that knows zstd: plain bytes to blocks and back, with contexts that live as long as the process.
+// Compresses plain bytes to blocks and decompresses them. The only file that calls zstd.
 import binding from 'zstd-napi/binding.js';
 import { textOf } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
@@ -12,8 +12,8 @@ import {
 
 const LEVEL = 1;
 
-// One of each for the process: every call is complete in itself, so nothing passes from one stream to another. A context
-// per stream or block costs 5 to 20 times more, and the collector does not see the memory of dropped ones.
+// One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
+// per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
 const compressor = new binding.CCtx();
 const decompressor = new binding.DCtx();
 const scratch = Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + compressBound(MAX_WRITTEN_BYTES));
@@ -29,8 +29,8 @@ export function encodeBlock(plain: Uint8Array): Buffer {
 }
 
 /**
- * The plain bytes of a block: exactly as many as it claims, else `block_invalid`. The size in zstd's own header is compared
- * before anything is allocated, and zstd writes into a buffer of that size and not past it, so a bomb costs nothing.
+ * The plain bytes of a block: exactly as many as it claims, else it throws `block_invalid`. The size in zstd's header is
+ * compared before anything is allocated, and zstd never writes past the buffer, so a decompression bomb allocates nothing.
  */
 export function decodeBlock(block: Block): Buffer {
   const claimed = block.uncompressedLength;

@@ -1,12 +1,12 @@
-// The class of a failure: what kind of thing went wrong, for a table that has no room for the text.
+// Error classes: a category of the failure in one word, for tables that have no room for its text.
 import type { FailureData } from '../base/failure.ts';
 
-/** `remote`: the other side, or the way to it. `request`: what was asked for, or the config behind it. */
+/** `remote`: the server or the connection to it failed. `request`: the request or its configuration is wrong. */
 export type ErrorClass = 'policy' | 'auth' | 'timeout' | 'incompatible' | 'remote' | 'request' | 'internal';
 
 const BY_EXIT: Readonly<Record<number, ErrorClass>> = { 5: 'policy', 6: 'auth', 7: 'timeout' };
 
-/** Told by what the registry says of its code: the exit status (docs/bmux-protocol.md, "Exit statuses"), else the HTTP status. */
+/** Derives the class from the exit status (docs/bmux-protocol.md, "Exit statuses"), else from the HTTP status. */
 export function classOf({ exitStatus, status }: Pick<FailureData, 'exitStatus' | 'status'>): ErrorClass {
   const byExit = BY_EXIT[exitStatus];
   if (byExit !== undefined) return byExit;

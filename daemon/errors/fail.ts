@@ -1,20 +1,20 @@
-// Makes failures from the registry, so that no text is written anywhere else.
+// Creates failures from the registry, so that every error text is defined only there.
 import { causeTexts, Failure, textOf, type FailureData } from '../base/failure.ts';
 import { REGISTRY, type Code } from './registry.ts';
 
 export type { Code } from './registry.ts';
 
-/** Values for the `{name}` places of a row's text. */
+/** Values for the `{name}` placeholders of a row's text. */
 export type Values = Readonly<Record<string, string | number>>;
 
 function fill(text: string, values: Values): string {
-  return text.replace(/\{(\w+)\}/g, (place, name: string) => {
+  return text.replace(/\{(\w+)\}/g, (placeholder, name: string) => {
     const value = values[name];
-    return value === undefined ? place : String(value);
+    return value === undefined ? placeholder : String(value);
   });
 }
 
-/** A failure of the registry. `cause` is kept, and its texts are shown under the failure's own. */
+/** Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. */
 export function fail(code: Code, values: Values = {}, cause?: unknown): Failure {
   const row = REGISTRY[code];
   const data: FailureData = {
@@ -28,17 +28,17 @@ export function fail(code: Code, values: Values = {}, cause?: unknown): Failure 
   return new Failure(data, cause);
 }
 
-/** Any thrown value as a failure: ours as it is, anything else as `internal`. */
+/** Converts any thrown value: a `Failure` stays as it is, anything else becomes `internal`. */
 export function asFailure(error: unknown): Failure {
   return error instanceof Failure ? error : fail('internal', { why: textOf(error) }, error);
 }
 
-/** The same failure, with what the user should know besides. */
+/** The same failure with these warnings for the user. */
 export function warned(failure: Failure, warnings: readonly string[]): Failure {
   return warnings.length === 0 ? failure : new Failure({ ...failure.data, warnings }, failure.cause);
 }
 
-/** A failure that came from another process as data. */
+/** Converts failure data of another process to a `Failure`. */
 export function revive(data: FailureData): Failure {
   return new Failure(data);
 }

@@ -1,4 +1,4 @@
-// RFC 9457 problem details: how a failure looks on the control socket.
+// RFC 9457 problem details: the JSON form of a failure in an HTTP answer.
 import type { FailureData } from '../base/failure.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -18,7 +18,7 @@ export interface Problem {
   readonly requestId?: string;
 }
 
-/** A failure as the body of an answer. */
+/** The body of an HTTP answer with this failure. */
 export function problemOf(data: FailureData, requestId?: string): Problem {
   return {
     type: `urn:bmuxd:problem:${data.code}`,
@@ -34,7 +34,7 @@ export function problemOf(data: FailureData, requestId?: string): Problem {
   };
 }
 
-/** The failure in the body of a refusal; undefined when it is no problem of ours. `status`: that of the answer. */
+/** Reads the failure from the body of a refusal; undefined if bmuxd did not write it. `status`: HTTP status of the answer. */
 export function failureIn(body: unknown, status: number): FailureData | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
   const fields = new Map<string, unknown>(Object.entries(body));

@@ -1,9 +1,9 @@
-// The registry of errors: the one list of what can go wrong, as data. Codes are stable and never reused.
-// Texts are those of bmux word for word where it has them (docs/bmux-protocol.md, "Error texts"); `{name}` is replaced by a value.
+// The registry of errors: every failure that bmuxd reports, as data. Codes are stable and never reused.
+// Where bmux has a text, it is used word for word (docs/bmux-protocol.md, "Error texts"); `{name}` is replaced by a value.
 
 /** One row of the registry. */
 export interface Row {
-  /** HTTP status of an answer that carries it. */
+  /** HTTP status of an answer with this failure. */
   readonly status: number;
   /** Exit status of our commands: docs/bmux-protocol.md, "Exit statuses". */
   readonly exit: number;
@@ -463,7 +463,7 @@ export const REGISTRY = {
     'Put a UUID into the file, or remove it to get a new one.',
   ),
 
-  // Frames, blocks, lines: what a peer may not send
+  // Frames, blocks and lines that a peer must not send
   frame_too_large: row(
     502,
     1,
@@ -497,7 +497,7 @@ export const REGISTRY = {
   ),
 
   // The daemon itself
-  // The exit status of these two is what a shell gives (POSIX.1-2024 XCU 2.8.2).
+  // These two rows have the exit status that a shell uses (POSIX.1-2024 XCU 2.8.2).
   command_missing: row(
     404,
     127,
@@ -634,5 +634,5 @@ export const REGISTRY = {
   internal: row(500, 1, 'an error inside bmuxd: {why}', 'Please report it with the log of bmuxd.'),
 } as const satisfies Record<string, Row>;
 
-/** Every code there is. */
+/** Every code of the registry. */
 export type Code = keyof typeof REGISTRY;

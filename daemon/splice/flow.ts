@@ -1,4 +1,4 @@
-// One direction of a splice: bytes from a readable side to a writable side, with a bounded spill between the two, and its end.
+// One direction of a splice: passes bytes and the end from a readable side to a writable side, with a bounded buffer between them.
 import type { Duplex } from 'node:stream';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { giveBack } from '../transport/read-buffers.ts';
@@ -6,66 +6,66 @@ import { giveBack } from '../transport/read-buffers.ts';
 export interface FlowOptions {
   readonly from: Duplex;
   readonly to: Duplex;
-  /** Bytes that may wait here for `to` before `from` is no longer read. 0: as little as the streams themselves buffer. */
+  /** Bytes that may be buffered here for `to` before `from` is paused. 0: only the streams' own buffers are used. */
   readonly bufferLimit: number;
-  /** `from` came to its end, and `to` has passed on everything and its own end. */
+  /** `from` has ended, and `to` has flushed everything and its own end. */
   readonly onEnd: () => void;
 }
 
-/** What the smallest chunk counts for in the spill: a flood of single bytes must not cost a hundred times its bound. */
+/** Bytes that the smallest chunk counts for in the buffer: a flood of single bytes must not use a hundred times the limit. */
 const MIN_COST = 256;
 
 /**
- * Bytes read before others have their turn. As long as more is there, libuv reads a socket 32 times in a row, 2 MiB: decrypted, that is
- * 5 ms in which no other stream moves.
+ * Bytes read before other streams get a turn. While more is available, libuv reads a socket 32 times in a row, 2 MiB. With decryption, that
+ * takes 5 ms, in which no other stream moves.
  */
 const TURN_BYTES = 128 * 1024;
 
-/** Bytes that one write takes along: four TLS records, each of which would cost a system call of its own. */
+/** Bytes of chunks that one write combines: four TLS records, each of which would cost a system call alone. */
 const BATCH_BYTES = 64 * 1024;
-/** A chunk from this size on is a part of bulk: it waits for the others of the same turn of the event loop. */
+/** A chunk of at least this size is part of a bulk transfer: it waits for the others of the same turn of the event loop. */
 const BULK_BYTES = 16 * 1024;
 
-/** Bytes that wait while the reader keeps up: more would only be colder when it gets them. */
+/** Bytes buffered for a reader that keeps up: more of them would only leave the CPU cache before they are written. */
 const AHEAD_BYTES = 256 * 1024;
-/** A reader that has not taken half of that in so many ms does not keep up: what the server says is kept for it, up to the spill. */
+/** A reader that has not taken half of them within these ms does not keep up: data is buffered for it up to the buffer limit. */
 const KEEPS_UP_MS = 1000;
 
 /**
- * Reads on for a slow reader while fewer than `spill` bytes wait: a real server kills a stream whose writer is blocked for 5 s
- * (docs/bmux-protocol.md, "Blocked writer"). They wait here rather than in `to`, which would take them in one piece and ask for more only when all of it had gone.
+ * Keeps reading for a slow reader while fewer than `bufferLimit` bytes are buffered: a real server kills a stream whose writer is blocked for 5 s
+ * (docs/bmux-protocol.md, "Blocked writer"). They are buffered here, because `to` would take them in one piece and drain only when all is written.
  * Lifecycle: flowing -> (source ended) -> ended | discarding.
  */
 export class Flow {
   /** Bytes read so far. */
   bytes = 0;
-  /** `from` has said its last byte. */
+  /** `from` has ended. */
   sourceEnded = false;
-  /** `to` has let go of everything, its end too. */
+  /** `to` has flushed everything, its own end included. */
   ended = false;
-  /** performance.now() of the last byte read, and of the last taken by `to`. */
+  /** performance.now() of the last byte read, and of the last one that `to` took. */
   readAt = performance.now();
   takenAt = performance.now();
   readonly #from: Duplex;
   readonly #to: Duplex;
-  readonly #spill: number;
+  readonly #limit: number;
   readonly #onEnd: () => void;
   readonly #queue: Buffer[] = [];
   #cost = 0;
   #queued = 0;
-  /** performance.now() since when `from` is not read because enough waits here. */
+  /** performance.now() since when `from` is paused because enough is buffered here. */
   #heldSince: number | undefined;
-  /** performance.now() since when something waits and `to` takes nothing. */
+  /** performance.now() since when bytes are buffered and `to` takes none. */
   #stuckSince: number | undefined;
   #stalledMs = 0;
   /** The reader does not keep up. */
   #slow = false;
   #slowTimer: NodeJS.Timeout | undefined;
-  /** Bytes read since this stream last gave way. */
+  /** Bytes read since other streams last got a turn. */
   #sinceTurn = 0;
-  /** Set while it gives way. */
+  /** Set while `from` is paused to give other streams a turn. */
   #turn: NodeJS.Immediate | undefined;
-  /** Set while bulk waits for more of it. */
+  /** Set while chunks of a bulk transfer wait for more. */
   #batch: NodeJS.Immediate | undefined;
   #discards = false;
   #told = false;
@@ -73,7 +73,7 @@ export class Flow {
   constructor({ from, to, bufferLimit, onEnd }: FlowOptions) {
     this.#from = from;
     this.#to = to;
-    this.#spill = bufferLimit;
+    this.#limit = bufferLimit;
     this.#onEnd = onEnd;
     from.on('data', this.#onData);
     from.on('end', this.#onSourceEnd);
@@ -81,12 +81,12 @@ export class Flow {
     if (from.readableEnded) queueMicrotask(this.#onSourceEnd);
   }
 
-  /** Bytes that wait for `to`. */
+  /** Bytes buffered for `to`, here and in `to` itself. */
   get waiting(): number {
     return this.#queue.reduce((sum, chunk) => sum + chunk.length, this.#to.writableLength);
   }
 
-  /** The longest time, ms, that `to` took nothing although something waited for it. */
+  /** The longest time, ms, that `to` took nothing although bytes were buffered for it. */
   get stalledMs(): number {
     return Math.max(
       this.#stalledMs,
@@ -102,7 +102,7 @@ export class Flow {
       this.#queue.push(chunk);
       this.#queued += chunk.length;
       this.#cost += Math.max(MIN_COST, chunk.length);
-      if (this.#spill > 0 && chunk.length >= BULK_BYTES && this.#queued < BATCH_BYTES)
+      if (this.#limit > 0 && chunk.length >= BULK_BYTES && this.#queued < BATCH_BYTES)
         this.#batch ??= setImmediate(this.#onDrain);
       else this.#pump();
     }
@@ -116,7 +116,7 @@ export class Flow {
     this.#finish();
   };
 
-  /** Writes what waits, as far as `to` takes it. */
+  /** Writes buffered chunks until `to` needs to drain. */
   #pump(): void {
     clearImmediate(this.#batch);
     this.#batch = undefined;
@@ -140,7 +140,7 @@ export class Flow {
 
   #write(chunks: readonly Buffer[]): void {
     const done = (error?: Error | null): void => {
-      // A write that failed may still be under way below: a stream that is destroyed goes on with it until it has ended properly.
+      // After an error the memory may still be in use: a lower layer continues a write of a destroyed stream until its proper end.
       if (error) return;
       for (const chunk of chunks) giveBack(chunk);
     };
@@ -154,7 +154,7 @@ export class Flow {
     this.#to.uncork();
   }
 
-  /** When enough was read, the next look at the stream finds that it must give way; until the turn after this one. */
+  /** Counts bytes read. After `TURN_BYTES`, `#regulate` keeps `from` paused until the end of this turn of the event loop. */
   #count(bytes: number): void {
     this.#sinceTurn += bytes;
     if (this.#sinceTurn < TURN_BYTES) return;
@@ -166,7 +166,7 @@ export class Flow {
   }
 
   #regulate(): void {
-    const full = this.#cost > 0 ? this.#cost >= this.#spill : this.#spill === 0 && this.#to.writableNeedDrain;
+    const full = this.#cost > 0 ? this.#cost >= this.#limit : this.#limit === 0 && this.#to.writableNeedDrain;
     if (!this.#discards && (full || this.#isAhead())) {
       this.#heldSince ??= performance.now();
     } else {
@@ -176,9 +176,9 @@ export class Flow {
     else if (this.#from.isPaused()) this.#from.resume();
   }
 
-  /** True while enough waits for a reader that keeps up: then `from` is not read until half of it is gone. */
+  /** True while enough is buffered for a reader that keeps up: then `from` stays paused until half of it is written. */
   #isAhead(): boolean {
-    const ahead = Math.min(AHEAD_BYTES, this.#spill);
+    const ahead = Math.min(AHEAD_BYTES, this.#limit);
     if (this.#cost <= ahead / 2) this.#slow = false;
     if (this.#slow || this.#cost <= ahead / 2) return false;
     if (this.#heldSince === undefined && this.#cost < ahead) return false;
@@ -213,14 +213,14 @@ export class Flow {
     else this.#to.end(done);
   }
 
-  /** No byte comes after those that are here: `from` broke. What waits, in it as well, is still handed on, and the end after it. */
+  /** Ends this direction because `from` broke. Bytes buffered here and in `from` are still passed on, then the end. */
   cut(): void {
     this.#from.off('data', this.#onData);
     for (const chunk of takeBuffered(this.#from)) this.#onData(chunk);
     this.#onSourceEnd();
   }
 
-  /** From now on what is read is thrown away: the writable side is gone, but the readable one must be read to its end. */
+  /** Drops all bytes from now on: the writable side is gone, but the readable one must be read to its end. */
   discard(): void {
     this.#discards = true;
     this.#stalledMs = this.stalledMs;
@@ -233,7 +233,7 @@ export class Flow {
     this.#finish();
   }
 
-  /** Takes the listeners off again. */
+  /** Removes listeners and timers. */
   detach(): void {
     clearImmediate(this.#turn);
     clearImmediate(this.#batch);
@@ -244,7 +244,7 @@ export class Flow {
   }
 }
 
-/** One view of `chunks`, when they lie one behind the other in the same memory. */
+/** One view of all `chunks` if they are adjacent in the same memory. */
 function adjoining(chunks: readonly Buffer[]): Buffer | undefined {
   const [first] = chunks;
   if (first === undefined) return undefined;

@@ -1,18 +1,18 @@
-// Joins a client and a remote stream: bytes both ways, half-close both ways, and one proper end whatever happens to either side.
+// Joins a client and a remote stream: bytes and half-close in both directions, and a proper end whatever happens to either side.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { Flow } from './flow.ts';
 
-/** How a splice ended. `finished`: both sides came to their end. */
+/** How a splice ended. `finished`: both sides ended. */
 export interface SpliceEnd {
   readonly reason: 'finished' | 'client lost' | 'remote lost' | 'stopped' | 'out of time';
-  /** Who asked for the end, or the first line of the error; that the server ended unasked, as one does that is gone. */
+  /** Who requested the end, the first line of the error, or that the server ended first, as a server does that stops. */
   readonly why?: string;
-  /** The longest time, ms, that the client did not read what waited for it; from 1 s on. */
+  /** The longest time, ms, that the client did not read buffered bytes; missing below 1 s. */
   readonly stalledMs?: number;
-  /** What had not come to its end in time and was cut: a remote may cost the server behind its gateway a place. */
+  /** Sides that did not end in time and were destroyed; for a remote, the server behind a gateway may lose a connection of its limit. */
   readonly cut?: 'client' | 'remote' | 'both';
   readonly bytesUp: number;
   readonly bytesDown: number;
@@ -21,22 +21,22 @@ export interface SpliceEnd {
 export interface SpliceOptions {
   readonly client: Duplex;
   readonly remote: Duplex;
-  /** Bytes kept for a client that does not read, before back-pressure reaches the server. */
+  /** Bytes buffered for a client that does not read, before back-pressure reaches the server. */
   readonly clientBufferLimit: number;
   /** ms for a graceful end. */
   readonly endMs?: number;
-  /** ms without a byte from the server that a client may stay after it has closed its side; and that it may take to read what is left. */
+  /** ms that a client that has closed its side may wait without a byte from the server, and that it may take to read the remaining bytes. */
   readonly lingerMs?: number;
-  /** Told why it is not the end that both sides wanted, before the client gets it. Called at most once. */
+  /** Called with the reason when the stream broke instead of ending, before the client receives the end. At most once. */
   readonly onLost?: (reason: 'remote lost' | 'out of time', why: string) => void;
 }
 
-/** A shorter stall is ordinary back-pressure, ms. */
+/** Stalls below this are ordinary back-pressure, ms. */
 const STALL_MS = 1000;
 
 /**
  * Lifecycle: live -> (one side ended: half) -> ending -> done. A lost client, a lost remote and a stop all go through `#finish`,
- * so that the remote always gets its end (close_notify, finish) and is read to its own (docs/bmux-protocol.md, "Stream ends").
+ * so that the remote always receives an end (close_notify, finish) and is read to its own end (docs/bmux-protocol.md, "Stream ends").
  */
 export class Splice {
   /** Resolves once, never rejects. Both sides are closed by then. */
@@ -52,9 +52,9 @@ export class Splice {
   #reason: SpliceEnd['reason'] = 'finished';
   #why: string | undefined;
   #cut: SpliceEnd['cut'];
-  /** Ends the wait that is under way. */
-  #heard: () => void = () => {};
-  /** performance.now() when the client had been given everything and the end. */
+  /** Stops the current timeout. */
+  #stopTimeout: () => void = () => {};
+  /** performance.now() when the client had received everything and the end. */
   #toldAt: number | undefined;
   #ending = false;
   #over = false;
@@ -92,12 +92,12 @@ export class Splice {
     return this.#ending;
   }
 
-  /** Ends the stream gracefully, bounded: the server hears our end, and the client what the server still says. */
+  /** Ends the stream gracefully within `endMs`: the server receives an end, and the client the server's remaining bytes. */
   stop(who: string): void {
     this.#finish('stopped', who);
   }
 
-  /** One side has said its last byte, or all of it has reached the other. */
+  /** One side has ended, or all its bytes have reached the other. */
   readonly #onHalf = (): void => {
     if (this.#down.sourceEnded && !this.#up.sourceEnded && !this.#ending)
       this.#why ??= 'the server ended first';
@@ -115,7 +115,7 @@ export class Splice {
 
   readonly #onClose = (): void => {
     if (this.#over) return;
-    // What the client still sends has no reader any more, and its end must be seen.
+    // Nothing takes the client's bytes any more, but they must be read to notice its end.
     if (this.#remote.destroyed) this.#up.discard();
     if (this.#client.closed && this.#remote.closed) this.#settle();
     else if (this.#client.destroyed && !(this.#up.sourceEnded && this.#down.ended))
@@ -128,7 +128,7 @@ export class Splice {
 
   #settle(): void {
     this.#over = true;
-    this.#heard();
+    this.#stopTimeout();
     this.#up.detach();
     this.#down.detach();
     this.#client.off('end', this.#onHalf);
@@ -144,17 +144,17 @@ export class Splice {
     });
   }
 
-  /** While one side has ended: the other may go on, but not in silence for ever, since a dead client looks just like one that listens. */
+  /** Limits silence after one side has ended. The other may continue, but a dead client looks the same as one that still reads. */
   #watch(): void {
     if (this.#ending || this.#over) return;
-    this.#heard();
+    this.#stopTimeout();
     const { until, silence } = this.#patience();
     const left = until - performance.now();
     if (left <= 0) this.#finish('out of time', silence);
-    else if (until !== Infinity) this.#heard = onSilence(left + 1, () => this.#watch());
+    else if (until !== Infinity) this.#stopTimeout = onSilence(left + 1, () => this.#watch());
   }
 
-  /** Until when (performance.now()) a half-closed stream may be silent, and who is silent then. */
+  /** Until when (performance.now()) a half-closed stream may be silent, and the text that says which side was silent. */
   #patience(): { readonly until: number; readonly silence: string } {
     const up = this.#up;
     const down = this.#down;
@@ -174,12 +174,12 @@ export class Splice {
     return { until, silence: 'the client had closed its side, and the server said nothing more' };
   }
 
-  /** Both ends are under way: whoever does not come to it in time is cut. */
+  /** Both sides are ending; they are destroyed if that takes longer than `endMs`. */
   #bound(): void {
     if (this.#ending) return;
     this.#ending = true;
-    this.#heard();
-    this.#heard = onSilence(this.#endMs, () => {
+    this.#stopTimeout();
+    this.#stopTimeout = onSilence(this.#endMs, () => {
       this.#cut = this.#client.closed ? 'remote' : this.#remote.closed ? 'client' : 'both';
       this.#remote.destroy();
       this.#client.destroy();
@@ -191,18 +191,18 @@ export class Splice {
     if (this.#reason === 'finished') {
       this.#reason = reason;
       this.#why = why;
-      // Who has got everything and the end has lost nothing.
+      // A client that has received everything and the end has lost nothing.
       const whole = reason === 'remote lost' ? this.#down.sourceEnded : this.#down.ended;
       if ((reason === 'remote lost' || reason === 'out of time') && !whole) this.#onLost?.(reason, why);
     }
     switch (reason) {
       case 'remote lost':
-        // What came before is the client's; then it is told the end. It may take its time to read.
+        // The client still gets the bytes that arrived before, then the end. It may read slowly.
         this.#up.discard();
         this.#down.cut();
         break;
       case 'stopped':
-        // What the client still sends has no reader any more, but unread bytes would keep its socket from closing.
+        // Nothing takes the client's bytes any more, but unread bytes would keep its socket from closing.
         this.#up.discard();
         this.#bound();
         break;

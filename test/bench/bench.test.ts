@@ -60,7 +60,7 @@ t.test('a quick run', async (t) => {
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const json = join(folder, 'result.json');
   const env = { PATH: process.env['PATH'] ?? '' };
-  const args = [MAIN, '--quick', '--runs', '1', '--only', 'hand-offs', '--json', json];
+  const args = [MAIN, '--quick', '--runs', '1', '--only', 'stream-requests', '--json', json];
   const { status, stderr, stdout } = await run(process.execPath, args, env);
   t.equal(status, 0, stderr);
   const result = JSON.parse(await readFile(json, 'utf8')) as Result;
@@ -68,7 +68,7 @@ t.test('a quick run', async (t) => {
   const measured = new Set(result.figures.map(({ what }) => what));
   t.strictSame(
     measured,
-    new Set(['control socket, connect to first byte', 'hand-offs', 'shim process, spawn to first byte']),
+    new Set(['control socket, connect to first byte', 'stream-requests', 'shim process, spawn to first byte']),
   );
   for (const { what, compared } of result.figures)
     t.ok(compared.ours.median > 0 && compared.peer.median > 0, what);

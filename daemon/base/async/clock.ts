@@ -1,11 +1,11 @@
-// Time as warm things see it: wall time, which goes on while the machine sleeps, and timers.
+// The clock for warm connections and spares: wall time, which continues while the machine sleeps, and timers.
 
 export interface Clock {
-  /** ms since the epoch. It may jump either way. */
+  /** ms since 1970. It may jump forward and backward. */
   now(): number;
-  /** Calls `run` once after `ms`; the returned function takes that back. */
+  /** Calls `run` once after `ms`; the returned function cancels that. */
   after(ms: number, run: () => void): () => void;
-  /** Calls `run` every `ms`, without keeping the process alive; the returned function ends it. */
+  /** Calls `run` every `ms`, without keeping the process alive; the returned function stops that. */
   every(ms: number, run: () => void): () => void;
 }
 

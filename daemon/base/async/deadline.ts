@@ -1,4 +1,4 @@
-// One budget for a whole way, one abort for a whole request: every wait on something outside goes through here.
+// Deadlines and timeouts: every wait for another process, a file or the network uses them.
 
 /** A point in time by which something must be done. `remaining()` is in milliseconds and never negative. */
 export class Deadline {
@@ -20,14 +20,14 @@ export class Deadline {
   }
 }
 
-/** ms that a timer may be late on a busy machine; later than that, and this process did not run. */
+/** ms that a timer may be late on a busy machine. When it is later, this process did not run for a while. */
 const STALLED_MS = 100;
-/** ms that are given once more then: what has been read may still be on its way through a decompressor. */
+/** ms that are added once in this case: received bytes may still be in a decompressor. */
 const AGAIN_MS = 1000;
 
 /**
- * Calls `late` after `ms`, unless the returned function was called before. For a wait on what others say: a process that did not run for a
- * while (SIGSTOP, a blocked loop, a machine that slept) finds its timers due before it has read what was said meanwhile, so that is read first.
+ * Calls `late` after `ms`, unless the returned function was called before. For timeouts of a peer. A process that did not run for a while
+ * (SIGSTOP, a blocked loop, a machine that slept) finds its timers due before it has read newly arrived data. So it reads first.
  */
 export function onSilence(ms: number, late: () => void): () => void {
   let reading: NodeJS.Immediate | undefined;
@@ -47,8 +47,8 @@ export function onSilence(ms: number, late: () => void): () => void {
 }
 
 /**
- * Waits for `work` at most `ms` milliseconds, or until `signal` aborts; then rejects with what `late()` makes (or the signal's reason).
- * `work` itself is not stopped: `abandon` is called with its result if it still succeeds, so that nothing is left open.
+ * Waits for `work` at most `ms` milliseconds, or until `signal` aborts; then rejects with the error of `late()` or the signal's reason.
+ * `work` itself is not stopped: if it succeeds later, `abandon` gets its result, so that nothing is left open.
  */
 export function inTime<T>(
   work: Promise<T>,
@@ -94,7 +94,7 @@ export function inTime<T>(
   });
 }
 
-/** Waits for `work` at most `ms`, whatever becomes of it. Resolves with whether it settled in time; never rejects. */
+/** Waits at most `ms` for `work` to settle. Resolves with whether it settled in time; never rejects. */
 export async function settledWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
   const late = new Error('late');
   try {

@@ -1,6 +1,6 @@
-// Work that several want at the same time is done once.
+// Concurrent callers share one run of the same work.
 
-/** Runs of the same key that overlap are one run: all callers share its result. */
+/** Calls with the same key that overlap share one run and its result. */
 export class SingleFlight<K, T> {
   readonly #running = new Map<K, Promise<T>>();
 
@@ -17,8 +17,8 @@ export class SingleFlight<K, T> {
 }
 
 /**
- * Brings something up to date: one run at a time. Whoever asks during a run gets one more run after it, however many ask: the run under way
- * may have looked before the change.
+ * Brings something up to date, one run at a time. All calls during a run share one more run after it, because the current run may have read
+ * its input before the change.
  */
 export class Refresh {
   readonly #work: () => Promise<void>;

@@ -1,4 +1,4 @@
-// Waiting for time to pass, and for nothing else.
+// A delay that an AbortSignal can end.
 
 /** Resolves after `ms`. Rejects with the reason of `signal` when that aborts before. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-// Small files of our own: replaced in one step, so that a reader sees the old content or the new one, never a part.
+// Writes bmuxd's small files: a file is replaced in one step, so that a reader sees the old or the new content, never a part.
 import { mkdir, rename, unlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 

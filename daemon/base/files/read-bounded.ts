@@ -1,11 +1,11 @@
-// Small files that others write (metadata, auth state, principal id): never more than a bound, never a wait on a pipe.
+// Reads small files of other programs (metadata, auth state, principal id): with a size limit, and without waiting on a pipe.
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-/** Largest such file that is read, bytes. */
+/** Default size limit, bytes. */
 const MAX_SMALL_FILE = 64 * 1024;
 
-/** The bytes of a regular file of at most `limit` bytes. Rejects with Node's own error, or one that says which bound was broken. */
+/** Reads a regular file of at most `limit` bytes. Rejects with Node's own error, or one that says which rule the file breaks. */
 export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise<Buffer> {
   // O_NONBLOCK: opening a named pipe would wait for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -24,7 +24,7 @@ export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise
   }
 }
 
-/** Bytes as UTF-8 text; throws on anything else. A byte order mark stays, as Rust keeps it. */
+/** Decodes UTF-8; throws if `bytes` is not UTF-8. A byte order mark stays in the text, as in Rust. */
 export function strictUtf8(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }

@@ -1,25 +1,25 @@
-// A peer that takes nothing more may have said much that is not read yet.
+// Reads a stream to its end after a failed write, because the peer may have sent data that is not read yet.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../async/deadline.ts';
 
 type Done = (error?: Error | null) => void;
 
 /**
- * What a write says when the other side reads no more. A TCP connection that is reset says EPIPE when the peer had ended before, and
- * ECONNRESET when it had not: then what is read of it stops in the middle, with an end that is none (Linux: the write that is told so takes
- * the error away from the reading).
+ * Error codes of a write when the peer reads no more. A reset TCP connection gives EPIPE if the peer had ended before, and ECONNRESET if it
+ * had not. After ECONNRESET, reading stops in the middle with a false end (Linux: the failed write clears the error, so reading does not
+ * get it).
  */
 const ENDED = 'EPIPE';
 const RESET = 'ECONNRESET';
 
 /**
- * Node destroys a stream on which a write fails, and with it what has arrived there and was not read. A server that answers and closes while
- * its client still sends would lose its answer so: the write may come first in the same turn of the event loop, or the reader be slow. From
- * now on `stream` is read to its end first, and then destroyed: without an error when the peer had ended. What is written meanwhile is taken
- * and goes nowhere: to hold it back would hold back whoever is to hear of the end.
+ * Node destroys a stream on which a write fails, and drops data that arrived there and was not read. A server that answers and closes while
+ * its client still sends would lose its answer. The write may fail earlier in the same turn of the event loop, or the reader may be slow.
+ * After this call, `stream` is read to its end first and then destroyed, without an error if the peer had ended. Later writes succeed and
+ * are discarded: if they blocked, the writer would not notice the end.
  *
- * `silenceMs`: so long a peer that takes nothing more may say nothing, and a reader here take nothing; then the error comes after all.
- * Without it the peer is one that is sure to end.
+ * `silenceMs`: how long after the failed write the peer may send nothing and the reader may take nothing; then the stream gets the error.
+ * Without it, the peer must be one that surely ends.
  */
 export function drainAfterWriteError(stream: Duplex, silenceMs?: number): void {
   let failed = false;
@@ -61,10 +61,10 @@ function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: numbe
     stream.destroy();
     return;
   }
-  let heard: () => void = () => undefined;
+  let stopWaiting: () => void = () => undefined;
   const wait = (): void => {
-    heard();
-    if (silenceMs !== undefined) heard = onSilence(silenceMs, () => stream.destroy(error));
+    stopWaiting();
+    if (silenceMs !== undefined) stopWaiting = onSilence(silenceMs, () => stream.destroy(error));
   };
   wait();
   const push = stream.push.bind(stream);
@@ -77,7 +77,7 @@ function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: numbe
     return push(chunk, encoding);
   };
   stream.once('close', () => {
-    heard();
+    stopWaiting();
   });
   stream.once('end', () => {
     stream.destroy();

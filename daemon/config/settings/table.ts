@@ -1,4 +1,4 @@
-// bmuxd's own settings as data. The loader, the documentation and the types are derived from these two tables.
+// bmuxd's own settings, as data: the loader, the documentation and the types are derived from these two tables.
 
 /** The values that a setting takes. */
 export type SettingKind =
@@ -20,52 +20,52 @@ export interface SettingRow {
   /** Dotted key in bmuxd.toml. In `TARGET_SETTINGS`: below `targets.NAME`. */
   readonly name: string;
   readonly takes: SettingKind;
-  /** `s`, `ms`, `bytes`, or nothing. */
+  /** Missing for a value without a unit. */
   readonly unit?: 's' | 'ms' | 'bytes';
   readonly default: string | number | boolean;
   /** One sentence or two for the documentation. */
   readonly doc: string;
 }
 
-/** Where the daemon's settings are set: `bmuxd.toml`, whole-file settings. */
+/** Settings of the daemon in `bmuxd.toml`. */
 export const SETTINGS = [
   {
     name: 'log.level',
     takes: { kind: 'choice', values: ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] },
     default: 'info',
-    doc: 'The least severe lines that are logged.',
+    doc: 'The least severe level that is logged.',
   },
   {
     name: 'engine.drain_grace',
     takes: { kind: 'number', min: 0, max: 3600 },
     unit: 's',
     default: 5,
-    doc: 'How long an engine whose control process is gone, and that has no stream left, waits for a new one before it leaves.',
+    doc: 'How long an engine without a control process and without streams waits for a new control process before it exits.',
   },
   {
     name: 'iroh.relays',
     takes: { kind: 'relays', values: ['default', 'disabled'], maxItems: 32 },
     default: 'default',
-    doc: 'Which relay servers the iroh endpoint may use: "default" for those that the library knows, "disabled" for none (a target that is reached through a relay is then out of reach), or a list of URLs.',
+    doc: 'Relay servers that the iroh endpoint may use. "default": those of the iroh library. "disabled": none, so a target behind a relay cannot be reached. A list of URLs: these servers.',
   },
   {
     name: 'streams.max_waiting',
     takes: { kind: 'integer', min: 1, max: 65_536 },
     default: 256,
-    doc: 'Requests for streams that may have no answer yet. Further ones are refused at once.',
+    doc: 'How many requests for streams may wait for an answer at the same time. Further requests are refused at once.',
   },
   {
     name: 'streams.client_buffer_limit',
     takes: { kind: 'integer', min: 65_536, max: 1_073_741_824 },
     unit: 'bytes',
     default: 4_194_304,
-    doc: 'How much the engine buffers for a client that does not read. A server ends a stream that it cannot write to for 5 s, so the engine reads on until this much is buffered.',
+    doc: 'How much the engine buffers for a client that does not read. A server ends a stream that it cannot write to for 5 s, so the engine keeps reading until this much is buffered.',
   },
   {
     name: 'contexts.max',
     takes: { kind: 'integer', min: 1, max: 1024 },
     default: 32,
-    doc: 'How many environments (runtime dirs, configs, slots) are served at once. The one that was not used for longest is forgotten first.',
+    doc: 'How many contexts (environments with their runtime dir, config and slot) are served at once. Above that, the least recently used one is dropped.',
   },
   {
     name: 'control_plane.timeout',
@@ -79,7 +79,7 @@ export const SETTINGS = [
     takes: { kind: 'number', min: 0, max: 86_400 },
     unit: 's',
     default: 300,
-    doc: 'How long an engine whose control process is gone goes on accepting on the target sockets, unless a new control process takes them over before.',
+    doc: 'How long an engine without a control process still accepts on the target sockets, unless a new control process takes them over earlier.',
   },
   {
     name: 'warmth.spare_ttl',
@@ -92,11 +92,11 @@ export const SETTINGS = [
     name: 'warmth.max_connections',
     takes: { kind: 'integer', min: 0, max: 64 },
     default: 16,
-    doc: "At how many of a server's 64 connections no further spare is made. Above it spares are closed to make room. Live streams count, but are never refused for it.",
+    doc: "How many of a server's 64 connections bmuxd may hold before it makes no further spare. Above this number, spares are closed. Live streams count, but are never refused because of it.",
   },
 ] as const satisfies readonly SettingRow[];
 
-/** Maximum number of spares of one target: each uses one connection of its server. */
+/** Most spares of one target: each uses a connection of its server. */
 export const MAX_SPARES = 4;
 
 /** Overrides for one bmux target: `[targets.NAME]` in bmuxd.toml, NAME as in connections.targets. */
@@ -105,19 +105,19 @@ export const TARGET_SETTINGS = [
     name: 'compression',
     takes: { kind: 'choice', values: ['auto', 'zstd', 'none'] },
     default: 'auto',
-    doc: 'Whether the gateway of this target compresses: "zstd" or "none" when that is known, "auto" to go by bmux\'s config and find out.',
+    doc: 'Whether the gateway of this target compresses. "zstd" or "none": only this mode is used. "auto": protocol detection finds out, and tries the mode of bmux\'s config first.',
   },
   {
     name: 'spares',
     takes: { kind: 'count', values: ['auto'], min: 0, max: MAX_SPARES },
     default: 'auto',
-    doc: 'How many ready streams are kept after a use of a TLS target, at most, for each kind of client (version and principal): "auto" for as many as recent use asks for, where the round trip is worth it; 0 for none. All together are bounded by warmth.max_connections. A spare shows in `bmux list-clients` and is one of the 64 connections of its server.',
+    doc: 'Most spares that are kept after a use of a TLS target, for each kind of client (version and principal). "auto": as many as recent use needs, if the round trip takes at least 5 ms. 0: none. warmth.max_connections limits the spares of one server. A spare is shown by `bmux list-clients` and is one of the 64 connections of its server.',
   },
   {
     name: 'warm',
     takes: { kind: 'switch', values: ['auto'] },
     default: 'auto',
-    doc: 'Whether a connection is kept: true from the start of the daemon on (one that is out of reach is tried again every 15 s), "auto" after a use, and made again when it is lost, where its share link leads by then (a link without a target socket is followed by the next request); one that wants SSH auth only while the agent signs so fast that it can have asked nobody, since a key may want a confirmation; false not at all: an iroh connection is closed within 30 s of its last stream.',
+    doc: 'Whether a connection to this target is kept. true: from the start of the daemon on; an unreachable target is tried again every 15 s. "auto": after a use. false: never; an iroh connection is closed within 30 s of its last stream. With true and "auto", a lost connection is made again. If its target is a share link with a target socket, the link is resolved again for that; any other link is resolved by the next request. If it needs SSH auth, it is made again only when the last signature of the agent took less than 200 ms: a slower agent may ask the user.',
   },
 ] as const satisfies readonly SettingRow[];
 
@@ -136,13 +136,13 @@ type Table<Rows extends readonly SettingRow[]> = {
 
 /** The settings of one named target; those that the file does not set are missing. */
 export type TargetSettings = Partial<Table<typeof TARGET_SETTINGS>>;
-/** All settings by their dotted name, defaults filled in, in the unit of their row: `settings['streams.client_buffer_limit']`. Plain JSON. */
+/** All settings by their dotted name, with defaults, in the unit of their row: `settings['streams.client_buffer_limit']`. Plain JSON. */
 export type Settings = Table<typeof SETTINGS> & {
   readonly targets: Readonly<Record<string, TargetSettings>>;
 };
 export type LogLevel = Settings['log.level'];
 
-/** The settings of a target by its displayed name. Settings of the share link that led to it override them. */
+/** The settings of a target in bmuxd.toml: by the name that texts show; those of the share link that led there override them. */
 export function targetSettings(
   { targets }: Pick<Settings, 'targets'>,
   { label, link }: { readonly label: string; readonly link?: string | undefined },
@@ -151,7 +151,7 @@ export function targetSettings(
   return { ...own(label), ...(link === undefined ? {} : own(link)) };
 }
 
-/** Describes the values that a row takes, for errors and the documentation. */
+/** Text that describes the values of a row, for errors and for the documentation. */
 export function takenBy(row: SettingRow): string {
   const { takes, unit } = row;
   const words = (values: readonly string[]): string =>
@@ -208,6 +208,6 @@ export function defaultSettings(): Settings {
 
 /** Checked values as settings. `values` must hold what every row of `SETTINGS` accepts. */
 export function settingsFrom(values: ReadonlyMap<string, unknown>, targets: Settings['targets']): Settings {
-  // The only cast from checked values to the type that is derived from the table.
+  // The only cast from the table to the type that is derived from it.
   return { ...(Object.fromEntries(values) as Table<typeof SETTINGS>), targets };
 }
