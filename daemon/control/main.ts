@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
@@ -21,13 +22,13 @@ import { InstanceLock } from './instance/instance-lock.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { listenOn, passedSockets } from './instance/socket-activation.ts';
+import { ClientPlans } from './planning/client-plans.ts';
 import type { PlanningDeps } from './planning/plan-stream.ts';
 import { proxyFetch } from './planning/proxy-fetch.ts';
 import { RequestPlanner } from './planning/request-planner.ts';
 import { Shutdown } from './shutdown.ts';
-import { KnownContexts } from './target-sockets/client-file.ts';
+import { ClientFile } from './target-sockets/client-file.ts';
 import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
-import { TargetSockets } from './target-sockets/target-sockets.ts';
 
 export interface ControlOptions {
   readonly env: Env;
@@ -72,24 +73,28 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     own,
     cwd,
     max: () => settings()['contexts.max'],
-    isPinned: (key, agrees): boolean => reconciler.serves(key, agrees),
+    isPinned: (key, agrees): boolean => reconciler.isUsed(key, agrees),
     log,
-    onChange: () => {
-      destinationsMayHaveChanged();
+    onChange: (key) => {
+      void reconciler.refreshContext(key);
+      if (key === contexts.ownKey) keepWarm.refresh();
     },
     event,
   });
   const planning: PlanningDeps = { contexts, files: new CallerFiles(), settings, fetch: proxyFetch(env) };
   const planner = new RequestPlanner(planning);
 
-  const targetSockets = new TargetSockets({ log, mayTakeBack: isOurs, event });
+  const plans = new ClientPlans({ ...planning, own: { env: own, cwd } });
   const reconciler: TargetSocketReconciler = new TargetSocketReconciler({
-    ...planning,
     dir: paths.dir,
-    targetSockets,
+    targets: plans,
+    maxContexts: () => settings()['contexts.max'],
+    clock: SYSTEM_CLOCK,
     log,
+    event,
+    mayTakeBack: isOurs,
     own: { env: own, cwd },
-    known: new KnownContexts({
+    file: new ClientFile({
       path: join(paths.stateDir, 'contexts.json'),
       warn: (message) => {
         log.warn(message);
@@ -111,30 +116,24 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     resolve: (requestId, header, signalOf) => planner.plan(requestId, header, signalOf),
     resolveAgain: (targetSocket) => reconciler.resolveAgain(targetSocket),
     onReady: (engine) => {
-      targetSockets.attach(engine);
-      if (!isOpen) return;
-      takeOver(engines, log);
-      destinationsMayHaveChanged();
+      reconciler.attach(engine);
+      if (isOpen) takeOver(engines, log);
+      keepWarm.refresh();
     },
     onLeave: (engine) => {
-      targetSockets.detach(engine);
+      reconciler.detach(engine);
     },
   });
   const keepWarm = new KeepWarm({
     settings,
-    plan: (target) => reconciler.planFor({ target }),
+    plan: (target) => plans.planFor({ target }),
     tell: (message) => {
       engines.supervisor.current?.tell(message);
     },
     log,
   });
-  /** Target sockets are made once the daemon is up: nothing of a start waits for them. */
+  /** The target sockets that were remembered have been made. Until then older engines accept on their own. */
   let isOpen = false;
-  const destinationsMayHaveChanged = (): void => {
-    if (!isOpen) return;
-    void reconciler.refresh();
-    keepWarm.refresh();
-  };
 
   const sayBrokenSettings = (): void => {
     const mistake = inForce.untold();
@@ -148,7 +147,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     sayBrokenSettings();
     log.level = inForce.level;
     engines.supervisor.current?.configure(settings());
-    destinationsMayHaveChanged();
+    // What they say of a target is part of its destination.
+    void reconciler.refresh();
+    keepWarm.refresh();
   };
   const reload = async (): Promise<void> => {
     await reloadSettings();
@@ -171,6 +172,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       status,
       contexts,
       planner,
+      plans,
       reconciler,
       events,
       engines,
@@ -197,12 +199,17 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const shutdown = new Shutdown({
     log,
     server: app.server,
-    refuse: [planner, reconciler, keepWarm, events],
+    refuse: [planner, plans, reconciler, keepWarm, events],
     unbind: async () => {
       await engines.streamsSocket.close();
       await instance?.release();
     },
-    targetSockets,
+    targetSockets: {
+      leave: () => {
+        reconciler.leave();
+      },
+      close: () => reconciler.removeAll(),
+    },
     clearTargetSockets: () => reconciler.clear(),
     engines: engines.supervisor,
     directory: engines.directory,
@@ -237,8 +244,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       isOpen = true;
       takeOver(engines, log);
       keepWarm.open();
-      // What has changed meanwhile was told to nobody.
-      destinationsMayHaveChanged();
     })
     .catch((error: unknown) => {
       log.error({ err: asFailure(error).data }, 'target sockets');

@@ -68,7 +68,11 @@ t.test('a quick run', async (t) => {
   const measured = new Set(result.figures.map(({ what }) => what));
   t.strictSame(
     measured,
-    new Set(['control socket, connect to first byte', 'stream-requests', 'shim process, spawn to first byte']),
+    new Set([
+      'control socket, connect to first byte',
+      'stream-requests',
+      'shim process, spawn to first byte',
+    ]),
   );
   for (const { what, compared } of result.figures)
     t.ok(compared.ours.median > 0 && compared.peer.median > 0, what);

@@ -110,7 +110,7 @@ t.test('env and exec', async (t) => {
       t.match(await bmuxd.bmuxd(args), { status: 2, stdout: '' }, args.join(' '));
   });
 
-  t.test('a server that is gone is not promised from memory', async (t) => {
+  t.test('for a server that is gone nothing is answered from memory', async (t) => {
     await targetSocketEnv(bmuxd, 'here');
     await server.stop();
     const env = await bmuxd.bmuxd(['env', 'here']);
@@ -136,9 +136,9 @@ t.test('without a daemon', async (t) => {
 
 t.test('inside of an environment of bmuxd env', async (t) => {
   const base = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h', BMUX_TARGET: 'local', BMUX_RUNTIME_NAME: '' };
-  const left = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h' };
-  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), left);
-  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets-0123abcd/prod' }), left);
+  const plain = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h' };
+  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), plain);
+  t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets-0123abcd/prod' }), plain);
   for (const dir of ['/x/d/targets', '/x/d/other/prod', '/y/targets/prod', '/x/d/targets/prod/deep', '']) {
     const env = { ...base, BMUX_RUNTIME_DIR: dir };
     t.equal(withoutTargetSocket(env), env, dir);
@@ -156,18 +156,18 @@ t.test('inside of an environment of bmuxd env', async (t) => {
     { BMUX_RUNTIME_DIR: `/it's "mine"` },
     { BMUX_RUNTIME_NAME: 'work', BMUX_TARGET: '' },
   ]) {
-    const env = { ...left, ...own };
+    const env = { ...plain, ...own };
     const inside = targetSocket('b', targetSocket('a', env));
     t.same(withoutTargetSocket(inside), { ...env, ...socket }, 'its own variables come back');
     t.equal('BMUXD_ENV_BEFORE' in inside, Object.keys(own).length > 0);
     // Taken back by hand, and another time with none: what was kept then is no more.
-    const stale = { ...left, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
+    const stale = { ...plain, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
     t.same(withoutTargetSocket(targetSocket('a', { ...stale, ...own })), { ...env, ...socket });
   }
   for (const kept of ['', 'x', '[]', 'null', '{"BMUX_TARGET":1,"HOME":"/other"}'])
     t.same(
-      withoutTargetSocket({ ...targetSocket('a', left), BMUXD_ENV_BEFORE: kept }),
-      { ...left, ...socket },
+      withoutTargetSocket({ ...targetSocket('a', plain), BMUXD_ENV_BEFORE: kept }),
+      { ...plain, ...socket },
       kept,
     );
 });

@@ -1,9 +1,6 @@
-// Target sockets whose ways are found by links: a control plane that hangs holds up nobody else, a host with a new id is followed, and a target socket that was
-// granted stays.
+// Target sockets of share links: a control plane that hangs holds up nobody else, a host with a new id is followed, and what was granted stays.
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { TargetSocketAnswer, StreamList } from '../../daemon/api/answers.ts';
@@ -12,6 +9,7 @@ import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
 import { halt, waitFor } from '../real/index.ts';
+import { controlPlane } from './control-plane.ts';
 import { targetToml } from './ways.ts';
 import {
   connected,
@@ -27,41 +25,6 @@ t.setTimeout(180_000);
 t.jobs = 2;
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
-
-/** A control plane that knows every link as the same target, until it hangs. */
-async function controlPlane(t: Test) {
-  let hangs = false;
-  let target = 'local';
-  let asked = 0;
-  const held: ServerResponse[] = [];
-  const server = createServer((_request, response) => {
-    asked += 1;
-    if (hangs) held.push(response);
-    else response.end(JSON.stringify({ target }));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return {
-    url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
-    asked: () => asked,
-    hang: () => {
-      hangs = true;
-    },
-    answer: () => {
-      hangs = false;
-    },
-    /** To those whose lookups hang, if they still listen. */
-    answerLate: (late: string) => {
-      for (const response of held.splice(0)) response.end(JSON.stringify({ target: late }));
-    },
-    leadTo: (next: string) => {
-      target = next;
-    },
-  };
-}
 
 t.test('a control plane that hangs', async (t) => {
   const { url, hang } = await controlPlane(t);
@@ -99,8 +62,8 @@ t.test('a target socket that was granted stays, whatever changes meanwhile', asy
   const bmuxd = await startBmuxd({ config: many });
   t.teardown(() => bmuxd.stop());
   const granted = async (target: string): Promise<string> => {
-    const asked = { 'bmux-request': JSON.stringify({ target }) };
-    return ((await bmuxd.http('POST', '/v1/target-sockets', asked)).body as TargetSocketAnswer).socketPath;
+    const headers = { 'bmux-request': JSON.stringify({ target }) };
+    return ((await bmuxd.http('POST', '/v1/target-sockets', headers)).body as TargetSocketAnswer).socketPath;
   };
   await targetSocketIs(true, targetSocketPath(bmuxd, 't59'), 20_000);
   await bmuxd.configure('bmux.toml', `${many}${here('more')}`);
@@ -201,11 +164,7 @@ t.test(
 );
 
 const isDialled = (host: Embedded): Promise<void> =>
-  waitFor(
-    'a connection that nobody asked for',
-    async () => (await host.status()).iroh?.connections === 1,
-    40_000,
-  );
+  waitFor('a connection without a client', async () => (await host.status()).iroh?.connections === 1, 40_000);
 
 t.test(
   'a host that was used is warm where its link leads now, before anybody asks',
@@ -274,10 +233,10 @@ t.test(
     await halt(first.pid);
     t.teardown(() => process.kill(first.pid, 'SIGCONT'));
 
-    const asked = plane.asked();
-    // Nothing is promised to a principal that is new to the host.
+    const lookups = plane.lookups();
+    // A principal that is new to the host: its Hello is not answered from memory.
     const same = ask(folder, { principalId: randomUUID() });
-    await waitFor('a lookup', () => plane.asked() > asked);
+    await waitFor('a lookup', () => plane.lookups() > lookups);
     process.kill(first.pid, 'SIGCONT');
     t.ok(await same, 'the same host, when it runs again');
 
@@ -308,11 +267,11 @@ t.test('a lookup that hung takes back nothing that a later one found', { buffere
     t.ok(await ask(folder), name);
     const { iroh } = await to.status();
     plane.hang();
-    const before = plane.asked();
+    const before = plane.lookups();
     await from.stop();
-    await waitFor('a lookup that nobody waits for', () => plane.asked() > before);
+    await waitFor('a lookup that nobody waits for', () => plane.lookups() > before);
     const since = performance.now();
-    // Beyond the moment for which an answer is shared.
+    // Long enough for the lookup to be given up when somebody asks again.
     await new Promise((resolve) => setTimeout(resolve, 1000));
     plane.answer();
     plane.leadTo(addressOf(to));

@@ -1,16 +1,14 @@
-// Which target sockets there are: as the config says, in every context that asked, after a restart, and whoever else binds there.
+// Which target sockets there are: as the config says, in every context with clients, after a restart, and whoever else binds there.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { targetSocketVariables } from '../../daemon/api/target-socket-env.ts';
 import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server.ts';
-import { bmuxOrThrow } from '../real/server.ts';
-import { hasSshAgent, realBmux, run, startAgent, waitFor } from '../real/index.ts';
+import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import {
   connected,
   targetSocketEnv,
@@ -28,21 +26,7 @@ const here = (name: string): string => `[connections.targets.${name}]\ntransport
 const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
   EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
 
-/** The environment of a shell in which `bmuxd env` was evaluated. */
-function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
-  return {
-    ...bmuxd.env,
-    ...Object.fromEntries(targetSocketVariables(dirname(path), bmuxd.socketPath, bmuxd.env)),
-  };
-}
-
-/** Pid of the server that a bmux has started, by what it says. */
-function startedIn(said: string): number | undefined {
-  const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
-  return pid === undefined ? undefined : Number(pid);
-}
-
-/** How many a Hello through the target socket reaches: the server that answers says its principal. */
+/** A client of the target socket is answered. */
 async function greeted(path: string): Promise<void> {
   const client = new TestClient(await connected(path));
   await client.hello();
@@ -98,7 +82,7 @@ t.test('as the config says', async (t) => {
   });
 });
 
-t.test('contexts that asked for sockets are remembered', async (t) => {
+t.test('contexts with clients are remembered', async (t) => {
   const bmuxd = await startBmuxd({ config: here('one'), settings: '[contexts]\nmax = 2\n' });
   t.teardown(() => bmuxd.stop());
   const usage = async (name: string): Promise<Record<string, string>> => {
@@ -140,7 +124,7 @@ t.test('contexts that asked for sockets are remembered', async (t) => {
   const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
   const served = parents.filter((name) => isThere(join(bmuxd.folder, 'd', name, 'one', 'server.sock')));
   t.equal(served.length, 1, 'as many contexts as the settings allow');
-  t.ok(isThere(dirname(other)), 'a link that leads nowhere is left');
+  t.ok(isThere(dirname(other)), 'a link that leads nowhere stays');
 
   await writeFile(join(next.folder, 'settings', 'bmuxd.toml'), '[contexts]\nmax = 1\n');
   t.match(await next.bmuxd(['reload']), { status: 0 });
@@ -249,72 +233,5 @@ t.test(
     );
     t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
     t.match(bmuxd.log(), /was replaced by somebody/);
-  },
-);
-
-t.test(
-  'a bare bmux in a target socket of a dead target starts no server there',
-  { skip: realBmux() === undefined && 'real bmux not found' },
-  async (t) => {
-    const bmuxd = await startBmuxd({
-      config: '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
-    });
-    t.teardown(() => bmuxd.stop());
-    const path = targetSocketPath(bmuxd, 'dead');
-    await targetSocketIs(true, path);
-    const env = shellAt(bmuxd, path);
-    const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
-    const said = `${ran.stdout}${ran.stderr}`;
-    t.not(ran.status, 0);
-    t.comment(said);
-    // Root is not held back by the folder: the server that it gets started there is ended here.
-    const pid = startedIn(said);
-    if (pid !== undefined) {
-      await waitFor('the path to be taken back', async () => {
-        const events = await eventsOf(bmuxd);
-        return events.some((event) => event.type === 'target socket taken back');
-      });
-      process.kill(pid, 'SIGTERM');
-    }
-    await waitFor('the folder to be as it was', async () => {
-      const names = await readdir(dirname(path));
-      return names.length === 1 && names[0] === 'server.sock';
-    });
-    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
-    const after = await run(bmuxOrThrow(), ['list-sessions'], env);
-    t.match(
-      after,
-      { status: 1, stderr: /server connection lost unexpectedly/ },
-      'the path leads to the target',
-    );
-  },
-);
-
-t.test(
-  'a bmux whose target socket is gone starts no server in its place',
-  { skip: realBmux() === undefined && 'real bmux not found' },
-  async (t) => {
-    const bmuxd = await startBmuxd({ config: here('one') });
-    t.teardown(() => bmuxd.stop());
-    const path = targetSocketPath(bmuxd, 'one');
-    await targetSocketIs(true, path);
-    const env = { ...shellAt(bmuxd, path), TERM: 'xterm' };
-    const starts = async (when: string): Promise<void> => {
-      for (const args of [[], ['server', 'start', '--daemon']]) {
-        const ran = await run(bmuxOrThrow(), args, env);
-        const pid = startedIn(`${ran.stdout}${ran.stderr}`);
-        if (pid !== undefined) process.kill(pid, 'SIGTERM');
-        t.match(ran, { status: /[1-9]/ }, `${when}: ${args.join(' ')}`);
-        t.notOk(isThere(path));
-      }
-    };
-    await bmuxd.configure('bmux.toml', here('two'));
-    await targetSocketIs(false, path);
-    await starts('the config no longer names it');
-    await bmuxd.configure('bmux.toml', here('one'));
-    await targetSocketIs(true, path);
-    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
-    t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
-    await starts('bmuxd has stopped');
   },
 );

@@ -48,13 +48,13 @@ t.test('control is killed, and another takes over, while clients connect', async
   await waitFor('the older engines to leave', async () => (await current.engines()).length === 1);
   await load.more(20);
   await load.stop();
-  t.same(load.failures, [], `none of ${String(load.served)} clients refused or lost`);
+  t.same(load.failures, [], `none of ${String(load.done)} clients refused or lost`);
   await waitFor('all connections to be free', () => server.connections() === 0);
   t.equal((await current.status()).streams, 0);
 
   const stopped = await current.bmuxd(['stop']);
   t.equal(stopped.status, 0);
-  t.same(await readdir(join(bmuxd.folder, 'd', 'targets')), ['here'], 'nothing but the link is left');
+  t.same(await readdir(join(bmuxd.folder, 'd', 'targets')), ['here'], 'nothing but the link remains');
   await t.rejects(stat(path), { code: 'ENOENT' });
 });
 

@@ -3,11 +3,11 @@ import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { connected } from './target-socket.ts';
 
 export interface Load {
-  /** Clients that were served to their end. */
-  readonly served: number;
+  /** Clients that have come through to their end. */
+  readonly done: number;
   /** What the others met, in order. */
   readonly failures: readonly string[];
-  /** Resolves when so many more clients have been served; rejects when none comes through for 20 s. */
+  /** Resolves when so many more clients have come through; rejects when none comes through for 20 s. */
   more(count: number): Promise<void>;
   /** No new clients; resolves when the last one is over. */
   stop(): Promise<void>;
@@ -17,7 +17,7 @@ export interface Load {
 export function startLoad(path: string, workers: number, options: TestClientOptions = {}): Load {
   const failures: string[] = [];
   const waiting = new Set<() => void>();
-  let served = 0;
+  let done = 0;
   let stopped = false;
   const one = async (): Promise<void> => {
     const client = new TestClient(await connected(path), { limitMs: 20_000, ...options });
@@ -33,7 +33,7 @@ export function startLoad(path: string, workers: number, options: TestClientOpti
     while (!stopped) {
       try {
         await one();
-        served += 1;
+        done += 1;
       } catch (error) {
         failures.push(String(error));
         // A refused connect fails at once: not a busy loop.
@@ -44,19 +44,19 @@ export function startLoad(path: string, workers: number, options: TestClientOpti
   };
   const all = Promise.all(Array.from({ length: workers }, work));
   return {
-    get served() {
-      return served;
+    get done() {
+      return done;
     },
     failures,
     more: (count) =>
       new Promise((resolve, reject) => {
-        const until = served + count;
+        const until = done + count;
         const timer = setTimeout(() => {
           waiting.delete(look);
           reject(new Error(`not ${String(count)} more clients in 20 s: ${failures.slice(-3).join('; ')}`));
         }, 20_000);
         const look = (): void => {
-          if (served < until) return;
+          if (done < until) return;
           clearTimeout(timer);
           waiting.delete(look);
           resolve();

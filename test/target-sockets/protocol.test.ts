@@ -167,7 +167,7 @@ async function speaks(
       client.stream.destroy();
     }
     await noneLeft(bmuxd, embedded);
-    t.pass('every place has come back');
+    t.pass('every connection has ended');
   });
 }
 
@@ -202,11 +202,11 @@ t.test('over every remote way', async (t) => {
   }
 
   await t.test('a target that is gone is said to be, however warm it was', async (t) => {
-    // Its Hello is promised from memory, over a connection that lives: only an answer of the server counts.
+    // Its Hello is answered from memory, over a connection that lives: only an answer of the server counts.
     await targetSocketEnv(bmuxd, 'iroh-v4');
     await v4.embedded.command({ do: 'stop-server' });
-    const promised = await bmuxd.bmuxd(['env', 'iroh-v4']);
-    t.match(promised, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
+    const early = await bmuxd.bmuxd(['env', 'iroh-v4']);
+    t.match(early, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
     await targetSocketEnv(bmuxd, 'iroh-v3');
     await v4.embedded.kill();
     for (const target of ['tls-v4', 'iroh-v4']) {

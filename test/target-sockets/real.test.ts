@@ -1,7 +1,9 @@
 // The unmodified bmux through target sockets, over every remote way: what it prints, what a person sees, and that the server's connections come back.
 import { spawn } from 'node:child_process';
+import { readdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
+import { targetSocketVariables } from '../../daemon/api/target-socket-env.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { bmuxOrThrow } from '../real/server.ts';
 import {
@@ -13,7 +15,7 @@ import {
   type Ran,
   type RealServer,
 } from '../real/index.ts';
-import { targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf } from './target-socket.ts';
+import { targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf, isThere } from './target-socket.ts';
 import { hasTmux, startTmux, type Tmux } from './tmux.ts';
 import { startRealWays, targetToml } from './ways.ts';
 
@@ -21,6 +23,22 @@ t.setTimeout(120_000);
 
 /** The key that ends an attach; the default one asks for a prefix. */
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
+
+const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+
+/** The environment of a shell in which `bmuxd env` was evaluated. */
+function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
+  return {
+    ...bmuxd.env,
+    ...Object.fromEntries(targetSocketVariables(dirname(path), bmuxd.socketPath, bmuxd.env)),
+  };
+}
+
+/** Pid of the server that a bmux has started, by what it says. */
+function startedIn(said: string): number | undefined {
+  const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
 
 type Env = Readonly<Record<string, string>>;
 const bmux = (env: Env, ...args: string[]): Promise<Ran> => run(bmuxOrThrow(), args, env);
@@ -83,11 +101,11 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
       await commands(t, env, `s-${target}`);
       const killed = await bmux(env, 'kill-session', `s-${target}`);
       t.match(killed, { status: 0, stdout: /^killed session: / });
-      const left = await bmux(env, 'list-sessions');
-      t.equal(left.status, 0);
-      t.notMatch(left.stdout, `s-${target}`);
+      const sessions = await bmux(env, 'list-sessions');
+      t.equal(sessions.status, 0);
+      t.notMatch(sessions.stdout, `s-${target}`);
       const ran = await bmuxd.bmuxd(['exec', target, '--', bmuxOrThrow(), 'list-sessions']);
-      t.match(ran, { status: 0, stdout: left.stdout });
+      t.match(ran, { status: 0, stdout: sessions.stdout });
     });
   }
 
@@ -103,7 +121,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
     }
   });
 
-  await t.test('however a client ends, its place comes back', async (t) => {
+  await t.test('however a client ends, its connection ends', async (t) => {
     await freed(t, ways.server, bmuxd);
     for (const target of ways.targets) {
       const env = await targetSocketEnv(bmuxd, target);
@@ -117,7 +135,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
       await Promise.all(over);
     }
     await freed(t, ways.server, bmuxd);
-    t.pass('no place is lost');
+    t.pass('no connection stays');
   });
 
   await t.test('a way that leads nowhere: bmux says little, the broker says why', async (t) => {
@@ -172,3 +190,70 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
     t.same((await next.bmuxd(['status', '--wait', '20'])).status, 0);
   });
 });
+
+t.test(
+  'a bare bmux in a target socket of a dead target starts no server there',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({
+      config: '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+    });
+    t.teardown(() => bmuxd.stop());
+    const path = targetSocketPath(bmuxd, 'dead');
+    await targetSocketIs(true, path);
+    const env = shellAt(bmuxd, path);
+    const ran = await run(bmuxOrThrow(), [], { ...env, TERM: 'xterm' });
+    const said = `${ran.stdout}${ran.stderr}`;
+    t.not(ran.status, 0);
+    t.comment(said);
+    // Root is not held back by the folder: the server that it gets started there is ended here.
+    const pid = startedIn(said);
+    if (pid !== undefined) {
+      await waitFor('the path to be taken back', async () => {
+        const events = await eventsOf(bmuxd);
+        return events.some((event) => event.type === 'target socket taken back');
+      });
+      process.kill(pid, 'SIGTERM');
+    }
+    await waitFor('the folder to be as it was', async () => {
+      const names = await readdir(dirname(path));
+      return names.length === 1 && names[0] === 'server.sock';
+    });
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
+    const after = await run(bmuxOrThrow(), ['list-sessions'], env);
+    t.match(
+      after,
+      { status: 1, stderr: /server connection lost unexpectedly/ },
+      'the path leads to the target',
+    );
+  },
+);
+
+t.test(
+  'a bmux whose target socket is gone starts no server at its path',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: here('one') });
+    t.teardown(() => bmuxd.stop());
+    const path = targetSocketPath(bmuxd, 'one');
+    await targetSocketIs(true, path);
+    const env = { ...shellAt(bmuxd, path), TERM: 'xterm' };
+    const starts = async (when: string): Promise<void> => {
+      for (const args of [[], ['server', 'start', '--daemon']]) {
+        const ran = await run(bmuxOrThrow(), args, env);
+        const pid = startedIn(`${ran.stdout}${ran.stderr}`);
+        if (pid !== undefined) process.kill(pid, 'SIGTERM');
+        t.match(ran, { status: /[1-9]/ }, `${when}: ${args.join(' ')}`);
+        t.notOk(isThere(path));
+      }
+    };
+    await bmuxd.configure('bmux.toml', here('two'));
+    await targetSocketIs(false, path);
+    await starts('the config no longer names it');
+    await bmuxd.configure('bmux.toml', here('one'));
+    await targetSocketIs(true, path);
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
+    t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+    await starts('bmuxd has stopped');
+  },
+);

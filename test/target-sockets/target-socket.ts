@@ -33,12 +33,12 @@ export function targetSocketIs(there: boolean, path: string, ms = 20_000): Promi
   return waitFor(`${path} to be ${there ? 'made' : 'removed'}`, () => isThere(path) === there, ms);
 }
 
-/** Runs `work`, after which another daemon makes the target sockets anew, and waits for them: the engine of the former one may serve the old ones yet. */
+/** Runs `work`, after which another daemon makes the target sockets again, and waits for them: the engine of the former one may still accept on the old ones. */
 export async function madeAnew<T>(paths: readonly string[], work: () => Promise<T>): Promise<T> {
   const before = paths.map((path) => readlinkSync(dirname(path)));
   const done = await work();
   for (const [at, path] of paths.entries())
-    await waitFor(`${path} to be made anew`, () => readlinkSync(dirname(path)) !== before[at], 20_000);
+    await waitFor(`${path} to be made again`, () => readlinkSync(dirname(path)) !== before[at], 20_000);
   return done;
 }
 

@@ -31,8 +31,10 @@ export class Refresh {
 
   /** Resolves when a run that began after this call has ended. Rejects as that run does. */
   request(): Promise<void> {
+    // First: between the end of a run and the start of the next one nothing runs, and both would start.
+    if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return this.#start();
-    this.#next ??= this.#running.then(
+    this.#next = this.#running.then(
       () => this.#startNext(),
       () => this.#startNext(),
     );

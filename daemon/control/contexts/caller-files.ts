@@ -1,4 +1,4 @@
-// The files of a caller that each of its requests looks at: server-meta.json and the principal.
+// The files of a caller that each of its requests needs: server-meta.json and the principal.
 import { CachedFiles } from '../../config/files/cached-file.ts';
 import type { BmuxPaths } from '../../base/paths.ts';
 import type { ServerMeta } from '../../policy/meta-format.ts';
@@ -16,7 +16,7 @@ export class CallerFiles {
     return this.#metas.get(paths.serverMeta, () => metaForPolicy(paths));
   }
 
-  /** A principal that cannot be had is raised by the engine when it is needed: last of all (spec/behaviour.md §9). Never rejects. */
+  /** A principal that cannot be read is a failure only when the engine needs it, after all other checks. Never rejects. */
   async principal(paths: BmuxPaths): Promise<Principal> {
     try {
       return { id: await this.#principals.get(paths.principalId, () => loadPrincipalId({ paths })) };

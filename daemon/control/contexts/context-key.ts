@@ -1,5 +1,5 @@
-// What makes two callers one context: what their environments resolve to (design.md, "Contexts"). What else the files make read of an environment
-// is known when they have been read (daemon/config/bmux/reads.ts).
+// What makes two callers one context: the paths that their environments resolve to (docs/decisions/contexts.md). Which other variables decide is
+// known when the files have been read (daemon/config/bmux/reads.ts).
 import { createHash } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import { appended, bmuxPaths, type BmuxPaths } from '../../base/paths.ts';
@@ -8,15 +8,16 @@ import { manifestFile, slotNameOf } from '../../config/bmux/slots.ts';
 import type { CallerEnv } from '../../api/request.ts';
 
 export interface ContextInputs {
+  /** Names the set of files. */
   readonly key: string;
   readonly paths: BmuxPaths;
   readonly env: CallerEnv;
-  /** Where relative paths start; every one that is known is absolute. */
+  /** Where relative paths start. */
   readonly cwd: string;
   readonly slot: string | undefined;
 }
 
-/** `cwd` is the caller's folder. Where it names none, a relative path starts at the root: the daemon's own folder is nobody's business. */
+/** `callerCwd` is the caller's folder. Without one a relative path starts at the root, never at the daemon's own folder. */
 export function contextInputs(
   env: CallerEnv,
   callerCwd: string | undefined,
@@ -27,7 +28,7 @@ export function contextInputs(
   return { key: keyOf(env, paths, cwd, slot), paths, env, cwd, slot };
 }
 
-/** Every path that is looked at, as text. Those of the log are not, and without a slot neither are the roots. */
+/** Every path that is used, as text. The paths of the log are not used, and the roots only with a slot. */
 function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string | undefined): string {
   const { configDirs, runtimeDir, runtimeName, principalId, stateDir } = paths;
   const { configRoot, runtimeRoot, stateRoot, slotsRoot } = paths;
@@ -42,7 +43,7 @@ function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string |
   ]);
 }
 
-/** A short name for a context: the same for who has the same key and read the same, whenever that is. */
+/** A short name for a context: always the same for the same key and the same values of what was read. */
 export function contextName(key: string, reads: Reads): string {
   const named = [...reads].sort(([a], [b]) => (a < b ? -1 : 1));
   const text = JSON.stringify([key, named.map(([name, value]) => [name, value ?? null])]);

@@ -1,4 +1,4 @@
-// One context: its source, its watchers, and what the status shows of it.
+// One context: the source of its config, its watchers, and what the status shows of it.
 import { textOf, type Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
@@ -12,7 +12,7 @@ import { contextName, type ContextInputs } from './context-key.ts';
 export interface ContextOptions {
   readonly inputs: ContextInputs;
   readonly daemon: Env;
-  /** One with the same files, for an environment that does not agree with this one. */
+  /** A context with the same files, for an environment that does not agree with this one. */
   readonly beside: Context | undefined;
   /** One of its files has changed. */
   readonly onChange: (context: Context) => void;
@@ -20,7 +20,7 @@ export interface ContextOptions {
   readonly log: Logger;
 }
 
-/** Callers share it whose keys are equal, and whose environments agree in all that its files make read. */
+/** Callers share it whose keys are equal, and whose environments agree in all variables that its files read. */
 export class Context {
   readonly key: string;
   readonly env: CallerEnv;
@@ -28,11 +28,11 @@ export class Context {
   readonly source: ConfigSource;
   readonly #watch: FileWatch;
   readonly #options: ContextOptions;
-  /** The files that are watched, as one text. */
+  /** Paths of the files that are watched, joined. */
   #watched = '';
   #slot: string | undefined;
   #targets = 0;
-  /** By what was read last. */
+  /** The name for what was read last. */
   #name: { readonly reads: Reads; readonly text: string } | undefined;
   /** The last problem of its files, kept for the status while the last good config (or none) is in force. */
   #problem: Failure | undefined;
@@ -57,13 +57,13 @@ export class Context {
     });
   }
 
-  /** Made once for what was read: the same reading comes again and again. */
+  /** Kept for the last reading: most requests have the same. */
   nameFor(reads: Reads): string {
     if (this.#name?.reads !== reads) this.#name = { reads, text: contextName(this.key, reads) };
     return this.#name.text;
   }
 
-  /** What its source has answered is what the status shows. */
+  /** Keeps what the status shows. */
   noteAnswer({ problem, slot, config }: CurrentConfig): void {
     this.noteProblem(problem);
     this.#slot = slot?.name;
@@ -89,7 +89,7 @@ export class Context {
     event({ type: 'config broken', code, detail: [detail, ...causes].join('\n') });
   }
 
-  /** A reading may have named other files than the last one. */
+  /** Watches the files of the last reading: they may be others than before. */
   watchWhatIsRead(): void {
     const files = this.source.files().join('\0');
     if (files === this.#watched) return;

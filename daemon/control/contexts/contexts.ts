@@ -1,4 +1,4 @@
-// Contexts: what a caller's environment resolves to. Each has its own config in force and its own watchers; the least recently used go.
+// Contexts: what the environments of callers resolve to. Each has its own config in force and its own watchers. The least recently used are closed.
 import { Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
@@ -10,7 +10,7 @@ import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { Context } from './context.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
 
-/** What a request sees of its context: one consistent view. */
+/** What a request sees of its context, all of one moment. */
 export interface View {
   readonly env: CallerEnv;
   readonly paths: BmuxPaths;
@@ -19,26 +19,26 @@ export interface View {
   readonly warnings: readonly string[];
   /** Name of the context (daemon/control/contexts/context-key.ts). */
   readonly context: string;
-  /** What the files made read of the environment. */
+  /** Variables that the files read of the environment, with their values. */
   readonly reads: Reads;
 }
 
 export interface ContextsOptions {
-  /** The daemon's own environment: asked for variables in config values that the caller's whitelist does not hold. */
+  /** The daemon's own environment, for variables in config values that are not in the caller's whitelist. */
   readonly env: Env;
-  /** The context of requests that carry no environment, and its working directory. */
+  /** Environment and folder of requests that name none. */
   readonly own: CallerEnv;
   readonly cwd: string;
   readonly max: () => number;
-  /** True for a context that must stay watched, asked for or not: one of the environments with this key that agree with it has target sockets. */
+  /** True for a context that must stay watched: one of the environments with this key that agree with it has target sockets. */
   readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
-  /** The files of a context have changed, or were read anew. */
-  readonly onChange: () => void;
+  /** The files with this key (daemon/control/contexts/context-key.ts) have changed, or were read again. */
+  readonly onChange: (key: string) => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
 
-/** Failures of a context that may come from a misspelt variable or slot alone. */
+/** Failures that a misspelt variable or slot of one caller can cause. */
 const OF_THE_CALLER: ReadonlySet<string> = new Set([
   'slot_unknown',
   'slot_variable_unset',
@@ -50,20 +50,21 @@ export class Contexts {
   readonly #options: ContextsOptions;
   /** The least recently used first. */
   #contexts: Context[] = [];
-  readonly #ownKey: string;
-  /** By request: the same one comes again (`requestIn`). */
+  /** Key of the daemon's own context. */
+  readonly ownKey: string;
+  /** By request: the same object comes again for the same header. */
   readonly #inputs = new WeakMap<object, ContextInputs>();
   #closed = false;
 
   constructor(options: ContextsOptions) {
     this.#options = options;
-    this.#ownKey = contextInputs(options.own, options.cwd, undefined).key;
+    this.ownKey = contextInputs(options.own, options.cwd, undefined).key;
   }
 
-  /** Reads and watches the daemon's own context, so that the status tells of its files before anybody asks for a stream. Never rejects. */
+  /** Reads and watches the daemon's own context, so that the status shows problems of its files at once. Never rejects. */
   async openOwn(): Promise<void> {
     const { own, cwd } = this.#options;
-    const known = this.#contexts.findLast((one) => one.key === this.#ownKey && one.source.agrees(own));
+    const known = this.#contexts.findLast((one) => one.key === this.ownKey && one.source.agrees(own));
     await this.#refresh(known ?? this.#open(contextInputs(own, cwd, undefined)));
   }
 
@@ -79,8 +80,8 @@ export class Contexts {
   }
 
   /**
-   * The view for a request (and what `inputsOf` says of it, where that is known). Rejects with the failure of its slot or config when
-   * there is no good one to fall back to.
+   * The view for a request. `inputs`: what `inputsOf` says of it, where the caller has that. Rejects with the failure of its slot or config when
+   * there is no good config to fall back to.
    */
   async view(
     request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>,
@@ -103,27 +104,27 @@ export class Contexts {
   }
 
   /**
-   * The context whose answer is right for this environment. Which variables decide is known only from that answer, so it is found by asking: one
-   * that has just begun to read a variable which is otherwise here has none, and the next is asked; a new one always has.
+   * The context whose config is right for this environment. Which variables decide is known only after a reading, so contexts are tried: one that has
+   * begun to read a variable with another value here has no config for it, and the next is tried. A new context always has one.
    */
   async #find(
     inputs: ContextInputs,
     facts: CallerFacts,
   ): Promise<{ readonly context: Context; readonly current: CurrentConfig }> {
     const { key, env } = inputs;
-    const asked: Context[] = [];
+    const tried: Context[] = [];
     for (;;) {
       const known = this.#contexts.findLast(
-        (one) => one.key === key && !asked.includes(one) && one.source.agrees(env),
+        (one) => one.key === key && !tried.includes(one) && one.source.agrees(env),
       );
       if (known !== undefined) this.#used(known);
       const context = known ?? this.#open(inputs);
-      asked.push(context);
+      tried.push(context);
       const current = await this.#current(context, context.source.currentFor(env, facts)).finally(() => {
-        // Also what was read in vain: it may be mended.
+        // Also after a failure: the files may be corrected.
         context.watchWhatIsRead();
       });
-      // Before it had read anything it could have been one that stays.
+      // Only now it is known what it has read, and so whether it is pinned.
       if (known === undefined) this.#evict();
       if (current !== undefined) return { context, current };
     }
@@ -137,7 +138,7 @@ export class Contexts {
     return this.#contexts.flatMap((context) => context.problems());
   }
 
-  /** Reads every context's files anew. What is broken leaves the last good config in force. */
+  /** Reads the files of every context again. A broken config leaves the last good one in force. */
   async reload(): Promise<void> {
     await Promise.all(this.#contexts.map((context) => this.#refresh(context)));
   }
@@ -175,15 +176,15 @@ export class Contexts {
   }
 
   /**
-   * The daemon's own context stays: the status speaks of it. So do those that are pinned. Of several that would do since the files no longer read
-   * what told them apart, the one that is asked: the last one.
+   * The daemon's own context stays, since the status shows it, and so do pinned ones. Several contexts become equal when the files no longer read the
+   * variables in which they differ; then only the last one is used, and only that one stays.
    */
   #stays({ key, env, source }: Context): boolean {
     const { isPinned, own } = this.#options;
     const known = this.#contexts.filter((one) => one.key === key && one.source.reads !== undefined);
-    const asked = known.findLast((one) => one.source.agrees(env));
-    if (asked !== undefined && asked.source !== source) return false;
-    return (key === this.#ownKey && source.agrees(own)) || isPinned(key, (other) => source.agrees(other));
+    const used = known.findLast((one) => one.source.agrees(env));
+    if (used !== undefined && used.source !== source) return false;
+    return (key === this.ownKey && source.agrees(own)) || isPinned(key, (other) => source.agrees(other));
   }
 
   #forget(context: Context): void {
@@ -200,19 +201,19 @@ export class Contexts {
         this.#options.log.error({ runtimeDir: context.paths.runtimeDir, err: textOf(error) }, 'config');
     }
     context.watchWhatIsRead();
-    if (!this.#closed) this.#options.onChange();
+    if (!this.#closed) this.#options.onChange(context.key);
   }
 
   /** What the source of a context answers; keeps what the status shows. */
-  async #current<T extends CurrentConfig | undefined>(context: Context, asked: Promise<T>): Promise<T> {
+  async #current<T extends CurrentConfig | undefined>(context: Context, answer: Promise<T>): Promise<T> {
     try {
-      const current = await asked;
+      const current = await answer;
       if (current !== undefined) context.noteAnswer(current);
       return current;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       const cause = error.cause instanceof Failure ? error.cause.code : error.code;
-      // What only this caller's environment names wrongly is told to this caller: it is no state of the daemon, and not worth watchers.
+      // A mistake in this caller's environment is told to this caller. It is no problem of the daemon, and needs no watchers.
       if (OF_THE_CALLER.has(cause) && !this.#stays(context)) this.#forget(context);
       else context.noteProblem(error);
       throw error;

@@ -4,6 +4,7 @@ import { withoutCredentials } from '../../base/redact.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
 import type { Engines } from '../engines/engines.ts';
+import type { ClientPlans } from '../planning/client-plans.ts';
 import { listTargets } from '../planning/list-targets.ts';
 import type { RequestPlanner } from '../planning/request-planner.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
@@ -15,6 +16,7 @@ export interface ResourceOwners {
   readonly status: StatusReport;
   readonly contexts: Contexts;
   readonly planner: RequestPlanner;
+  readonly plans: ClientPlans;
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
   readonly engines: Engines;
@@ -27,7 +29,7 @@ export interface ResourceOwners {
 }
 
 export function resources(owners: ResourceOwners): Resources {
-  const { status, contexts, planner, reconciler, events, engines } = owners;
+  const { status, contexts, planner, plans, reconciler, events, engines } = owners;
   return {
     health: () => status.health(),
     status: () => status.status(),
@@ -38,10 +40,10 @@ export function resources(owners: ResourceOwners): Resources {
       return { ...list, streams };
     },
     endStream: (id) => engines.directory.end(id),
-    targetSocket: (request) => reconciler.ensure(request),
+    targetSocket: (request, signal) => reconciler.ensure(request, signal),
     follow: (response) => events.listen(response),
     drop: async (request) => {
-      const plan = await reconciler.planFor(request);
+      const plan = await plans.planFor(request);
       engines.supervisor.current?.tell({ type: 'drop', plan });
     },
     parse: (header) => planner.request(header),

@@ -36,8 +36,8 @@ export interface Resources {
   readonly targets: (request: StreamRequest) => Promise<TargetList>;
   readonly streams: () => Promise<StreamList>;
   readonly endStream: (id: string) => Promise<boolean>;
-  /** The target socket of the request's target, made where it is not there yet. */
-  readonly targetSocket: (request: StreamRequest) => Promise<TargetSocketAnswer>;
+  /** The target socket of the request's target, made where it is not there yet. Stops when `signal` aborts. */
+  readonly targetSocket: (request: StreamRequest, signal: AbortSignal) => Promise<TargetSocketAnswer>;
   /** Makes `response` follow what happens; false when too many do. */
   readonly follow: (response: ServerResponse) => boolean;
   /** Lets go of what is warm for the request's target. */
@@ -109,11 +109,14 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     const id = typeof requestId === 'string' ? requestId.slice(0, 100) : 'unknown';
     return { schema: SCHEMA, plan: await resources.plan(id, requestHeader(request.raw)) };
   });
-  app.post('/v1/target-sockets', async (request) =>
-    inTime(resources.targetSocket(requestIn(request.raw)), LIMITS.targetSocketMs, () =>
-      fail('engine_unavailable', { why: 'it does not accept on target sockets' }),
-    ),
-  );
+  app.post('/v1/target-sockets', async (request) => {
+    const stop = new AbortController();
+    return inTime(resources.targetSocket(requestIn(request.raw), stop.signal), LIMITS.targetSocketMs, () => {
+      const late = fail('engine_unavailable', { why: 'it does not accept on target sockets' });
+      stop.abort(late);
+      return late;
+    });
+  });
   app.get('/v1/events', (_request, reply) => {
     reply.hijack();
     if (resources.follow(reply.raw)) return;

@@ -1,54 +1,56 @@
-// Which contexts have target sockets, remembered over restarts: environments by the whitelist, so no secrets (design.md "Contexts").
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+// The clients of target sockets, remembered over restarts. Of their environments the file holds the variables of the whitelist, so no secrets.
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
-import { errnoOf, textOf } from '../../base/failure.ts';
-import { withoutCredentials } from '../../base/redact.ts';
 import { ENV_WHITELIST, type CallerEnv } from '../../api/request.ts';
+import { Refresh } from '../../base/async/single-flight.ts';
+import { errnoOf, textOf } from '../../base/failure.ts';
+import { writeAtomic } from '../../base/files/atomic-file.ts';
+import { readBounded } from '../../base/files/read-bounded.ts';
+import { withoutCredentials } from '../../base/redact.ts';
 
 const VERSION = 1;
-/** A file larger than this is not ours: 32 contexts take about 50 KB. */
+/** A file larger than this was not written by bmuxd: 32 contexts take about 50 KB. */
 const MAX_BYTES = 1024 * 1024;
 
 const ContextSchema = Type.Object({
   env: Type.Object(Object.fromEntries(ENV_WHITELIST.map((name) => [name, Type.Optional(Type.String())]))),
   cwd: Type.Optional(Type.String()),
   slot: Type.Optional(Type.String()),
-  /** Targets outside the config that somebody asked a socket for. */
+  /** Targets outside the config that a client has a target socket for. */
   inline: Type.Array(Type.String(), { maxItems: 256 }),
-  /** Added later: a file without them is as good. */
+  /** Added in a later version: a file without these two is valid. */
   earlierAgents: Type.Optional(Type.Array(Type.String(), { maxItems: 16 })),
   folder: Type.Optional(Type.String()),
 });
 const FileSchema = Type.Object({ version: Type.Literal(VERSION), contexts: Type.Array(ContextSchema) });
 
-export interface KnownContext {
+/** What is remembered of the clients of one context. */
+export interface RememberedClients {
   readonly env: CallerEnv;
   readonly cwd: string | undefined;
   readonly slot: string | undefined;
   readonly inline: readonly string[];
-  /** SSH_AUTH_SOCK of callers before the one whose environment this is, the latest first. */
+  /** SSH_AUTH_SOCK of clients before the one whose environment this is, the latest first. */
   readonly earlierAgents: readonly string[];
-  /** Name of the folder of its target sockets: shells have it, whatever the files make read by now. */
+  /** Name of the folder of the target sockets: shells hold paths into it, whatever the files of the context say by now. */
   readonly folder: string | undefined;
 }
 
-export class KnownContexts {
+export class ClientFile {
   readonly #path: string;
   readonly #warn: (message: string) => void;
-  #writing: Promise<void> = Promise.resolve();
+  readonly #writing = new Refresh(() => this.#write());
+  #clients: readonly RememberedClients[] = [];
 
   constructor(options: { readonly path: string; readonly warn: (message: string) => void }) {
     this.#path = options.path;
     this.#warn = options.warn;
   }
 
-  /** What was remembered; nothing when there is no file or it is not readable, which is said. Never rejects. */
-  async load(): Promise<KnownContext[]> {
+  /** What was saved. Nothing when there is no file; when it cannot be read that is logged. Never rejects. */
+  async load(): Promise<RememberedClients[]> {
     try {
-      const text = await readFile(this.#path, 'utf8');
-      const parsed: unknown = text.length > MAX_BYTES ? undefined : JSON.parse(text);
+      const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
       if (!Value.Check(FileSchema, parsed)) throw new Error('it does not hold what it should');
       return parsed.contexts.map((context: Static<typeof ContextSchema>) => ({
         env: context.env,
@@ -65,29 +67,28 @@ export class KnownContexts {
     }
   }
 
-  /** Replaces the file in one step. Never rejects; the last call wins. */
-  save(contexts: readonly KnownContext[]): Promise<void> {
-    const text = `${JSON.stringify({ version: VERSION, contexts: contexts.map(withoutSecrets) }, null, 1)}\n`;
-    this.#writing = this.#writing.then(async () => {
-      try {
-        await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
-        const temporary = `${this.#path}.${String(process.pid)}.tmp`;
-        await writeFile(temporary, text, { mode: 0o600 });
-        await rename(temporary, this.#path);
-      } catch (error) {
-        this.#warn(`cannot remember the contexts in ${this.#path}: ${textOf(error)}`);
-      }
-    });
-    return this.#writing;
+  /** Replaces the file in one step. The last call wins. Never rejects: a failure is logged. */
+  save(clients: readonly RememberedClients[]): Promise<void> {
+    this.#clients = clients;
+    return this.#writing.request();
+  }
+
+  async #write(): Promise<void> {
+    const contexts = this.#clients.map(withoutSecrets);
+    try {
+      await writeAtomic(this.#path, `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`);
+    } catch (error) {
+      this.#warn(`cannot remember the contexts in ${this.#path}: ${textOf(error)}`);
+    }
   }
 }
 
-/** URLs may hold a user and a password. A lookup never sends those of the control plane; an inline target is asked for anew. */
-function withoutSecrets(context: KnownContext): KnownContext {
-  const { BMUX_CONTROL_PLANE_URL: url, ...env } = context.env;
+/** URLs may hold a user and a password. Lookups never send those of the control plane; an inline target with them is not remembered. */
+function withoutSecrets(clients: RememberedClients): RememberedClients {
+  const { BMUX_CONTROL_PLANE_URL: url, ...env } = clients.env;
   return {
-    ...context,
+    ...clients,
     env: url === undefined ? env : { ...env, BMUX_CONTROL_PLANE_URL: withoutCredentials(url) },
-    inline: context.inline.filter((target) => withoutCredentials(target) === target),
+    inline: clients.inline.filter((target) => withoutCredentials(target) === target),
   };
 }

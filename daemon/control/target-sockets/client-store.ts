@@ -1,50 +1,49 @@
-// Which contexts have target sockets, and in which folders; remembered over restarts.
+// The store of all clients of target sockets, by the folder that they share.
 import { basename, join } from 'node:path';
 import type { CallerEnv } from '../../api/request.ts';
-import { contextInputs, contextName } from '../contexts/context-key.ts';
-import type { Contexts, View } from '../contexts/contexts.ts';
 import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
-import type { KnownContext, KnownContexts } from './client-file.ts';
+import { LruMap } from '../../base/lru-map.ts';
+import type { Reads } from '../../config/bmux/reads.ts';
+import { contextInputs, contextName } from '../contexts/context-key.ts';
+import type { ClientFile, RememberedClients } from './client-file.ts';
 import {
+  addClient,
   addRemembered,
-  askedAfter,
-  isSharedBy,
-  requestOf,
-  servedFor,
+  clientsOf,
+  firstClient,
+  mayShare,
   toRemember,
-  type Asked,
-  type Asking,
-  type Served,
+  type ClientEnvironment,
+  type ContextClients,
 } from './clients.ts';
 
-export interface ServedContextsOptions {
+/** What the files of an environment say of its context. */
+export interface ContextView {
+  /** Name of the context. */
+  readonly context: string;
+  /** What the files made read of the environment. */
+  readonly reads: Reads;
+}
+
+export interface ClientStoreOptions {
   /** The bmuxd dir. */
   readonly dir: string;
-  readonly known: KnownContexts;
-  readonly contexts: Contexts;
-  /** The daemon's own context: it always has target sockets. */
+  readonly file: ClientFile;
+  /** Rejects when the files cannot be read. */
+  readonly view: (environment: ClientEnvironment) => Promise<ContextView>;
+  /** Environment of the daemon itself: its context always has target sockets. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
 }
 
-/** The folder of an environment, and what is served there to others like it. */
-export interface Place {
-  readonly parent: string;
-  readonly served?: Served;
-}
-
-/** Inline targets of one context that keep a socket; further ones replace the oldest. */
-const MAX_INLINE = 64;
-
-export class ServedContexts {
-  readonly #options: ServedContextsOptions;
-  readonly #ownParent: string;
-  /** By the folder of their target sockets; the least recently used first. */
-  readonly #served = new Map<string, Served>();
+export class ClientStore {
+  readonly #options: ClientStoreOptions;
+  readonly #ownFolder: string;
+  readonly #clients = new LruMap<string, ContextClients>(Number.POSITIVE_INFINITY);
   #loaded: Promise<void> | undefined;
 
-  constructor(options: ServedContextsOptions) {
+  constructor(options: ClientStoreOptions) {
     this.#options = options;
-    this.#ownParent = join(options.dir, 'targets');
+    this.#ownFolder = join(options.dir, 'targets');
   }
 
   /** Adds what was remembered, once. Never rejects. */
@@ -53,102 +52,98 @@ export class ServedContexts {
     return this.#loaded;
   }
 
-  get(parent: string): Served | undefined {
-    return this.#served.get(parent);
+  get(folder: string): ContextClients | undefined {
+    return this.#clients.peek(folder);
   }
 
-  parents(): string[] {
-    return [...this.#served.keys()];
+  /** Folders of all contexts that have clients. */
+  folders(): string[] {
+    return [...this.#clients.keys()];
   }
 
-  /** True when one of the environments with this key that agree is served. */
-  serves(key: string, agrees: (env: CallerEnv) => boolean): boolean {
-    return [...this.#served.values()].some((served) => served.key === key && agrees(served.asked.asking.env));
-  }
-
-  /**
-   * The folder that an environment shares, else a new one. Where the files of a folder begin to read what its callers have otherwise, its first
-   * caller's counts there, and whoever asks gets the right one.
-   */
-  placeOf(asking: Asking, { reads, context }: Pick<View, 'reads' | 'context'>): Place {
-    const shared = [...this.#served].filter(([, served]) => isSharedBy(served, asking, reads));
-    const [parent, served] = shared.find(([folder]) => folder === this.#ownParent) ?? shared.at(-1) ?? [];
-    if (parent === undefined || served === undefined)
-      return { parent: join(this.#options.dir, `targets-${context}`) };
-    return { parent, served };
+  /** True when a context with this key has clients whose environment agrees. */
+  has(key: string, agrees: (env: CallerEnv) => boolean): boolean {
+    return [...this.#clients.values()].some((one) => one.key === key && agrees(one.environment.env));
   }
 
   /**
-   * Somebody has asked for a target socket there, which was made for `made`; others may have asked meanwhile. True when plans have to be made anew: the
-   * agent of who has come last counts for all.
+   * The folder of an environment: the one that it may share with others, else a new one. When the files begin to read what the clients of a folder
+   * have set differently, the folder stays the first client's. Each other client gets another folder when it asks again.
    */
-  use({ parent, served: shared }: Place, asking: Asking, made: Asked): boolean {
-    const known = this.#served.get(parent);
-    const asked = askedAfter(known, asking);
-    const agents = asked.agents.join();
-    const isOther =
-      known === undefined ||
-      known !== shared ||
-      known.asked.agents.join() !== agents ||
-      made.agents.join() !== agents;
-    const served = known ?? servedFor({ ...asked.asking, inline: [], earlierAgents: [], folder: undefined });
-    served.asked = asked;
-    this.#served.delete(parent);
-    this.#served.set(parent, served);
-    return isOther;
+  folderOf(environment: ClientEnvironment, { reads, context }: ContextView): string {
+    const shared = [...this.#clients].filter(([, one]) => mayShare(one, environment, reads));
+    const [folder] = shared.find(([one]) => one === this.#ownFolder) ?? shared.at(-1) ?? [];
+    return folder ?? join(this.#options.dir, `targets-${context}`);
   }
 
-  /** An inline target keeps its target socket. */
-  keep(parent: string, target: string): void {
-    const inline = this.#served.get(parent)?.inline;
-    if (inline === undefined) return;
-    inline.delete(target);
-    inline.add(target);
-    const [oldest] = inline;
-    if (inline.size > MAX_INLINE && oldest !== undefined) inline.delete(oldest);
+  /** A client uses the target sockets in `folder`. True when other agents count for all of them since. */
+  use(folder: string, environment: ClientEnvironment): boolean {
+    const known = this.#clients.get(folder);
+    if (known !== undefined) return addClient(known, environment);
+    this.#clients.set(folder, firstClient(environment));
+    return true;
   }
 
-  /** Forgets the least recently used but `max`, never the daemon's own or `asking`. Gives the folders of those. */
-  forgetOldest(max: number, asking?: string): string[] {
+  /** The clients in `folder` have a target socket, and are remembered from now on. True the first time. */
+  confirm(folder: string): boolean {
+    const clients = this.#clients.peek(folder);
+    if (clients === undefined || clients.isConfirmed) return false;
+    clients.isConfirmed = true;
+    return true;
+  }
+
+  /** An inline target keeps its target socket. Returns the one that loses its own for that, if any. */
+  keepInline(folder: string, target: string): string | undefined {
+    const inline = this.#clients.peek(folder)?.inline;
+    const [oldest] = inline?.keys() ?? [];
+    inline?.set(target, true);
+    return oldest === undefined || inline?.has(oldest) === true ? undefined : oldest;
+  }
+
+  /** Forgets clients that never got a target socket. False when there are none such. */
+  forgetUnconfirmed(folder: string): boolean {
+    return this.#clients.peek(folder)?.isConfirmed === false && this.#clients.delete(folder);
+  }
+
+  /** Forgets the least recently used contexts beyond `max`, never the daemon's own and never one that `stays`. Returns their folders. */
+  forgetOldest(max: number, stays: (folder: string) => boolean): string[] {
     const forgotten: string[] = [];
-    for (const parent of this.#served.keys()) {
-      if (this.#served.size <= max) break;
-      if (parent === this.#ownParent || parent === asking) continue;
-      this.#served.delete(parent);
-      forgotten.push(parent);
+    for (const folder of this.folders()) {
+      if (this.#clients.size <= max) break;
+      if (folder === this.#ownFolder || stays(folder)) continue;
+      this.#clients.delete(folder);
+      forgotten.push(folder);
     }
     return forgotten;
   }
 
   /** Never rejects. */
   save(): Promise<void> {
-    return this.#options.known.save(
-      [...this.#served].map(([parent, served]) => toRemember(served, basename(parent))),
-    );
+    const confirmed = [...this.#clients].filter(([, { isConfirmed }]) => isConfirmed);
+    return this.#options.file.save(confirmed.map(([folder, one]) => toRemember(one, basename(folder))));
   }
 
   async #load(): Promise<void> {
-    const { own, known } = this.#options;
+    const { own, file } = this.#options;
     const nothing = { slot: undefined, inline: [], earlierAgents: [], folder: undefined };
-    this.#served.set(this.#ownParent, servedFor({ ...own, ...nothing }));
-    for (const before of await known.load()) {
-      const parent = await this.#formerPlaceOf(before);
-      const served = this.#served.get(parent);
-      if (served === undefined) this.#served.set(parent, servedFor(before));
-      else addRemembered(served, before);
+    this.#clients.set(this.#ownFolder, clientsOf({ ...own, ...nothing }));
+    for (const remembered of await file.load()) {
+      const folder = await this.#formerFolderOf(remembered);
+      const known = this.#clients.get(folder);
+      if (known === undefined) this.#clients.set(folder, clientsOf(remembered));
+      else addRemembered(known, remembered);
     }
   }
 
-  /** Where its target sockets were, unless the daemon's own context is another one since. */
-  async #formerPlaceOf(before: KnownContext): Promise<string> {
-    const { env, cwd, slot, folder } = before;
+  /** Where the target sockets were, unless the daemon's own context is another one since. */
+  async #formerFolderOf(remembered: RememberedClients): Promise<string> {
+    const { env, cwd, slot, folder } = remembered;
     const { key } = contextInputs(env, cwd, slot);
-    const own = basename(this.#ownParent);
+    const own = basename(this.#ownFolder);
     if (folder !== undefined && folder !== own && TARGETS_FOLDER.test(folder))
       return join(this.#options.dir, folder);
-    if (folder === own && this.#served.get(this.#ownParent)?.key === key) return this.#ownParent;
-    const unread = { reads: new Map<string, string>(), context: contextName(key, new Map()) };
-    const view = await this.#options.contexts.view(requestOf(before)).catch(() => unread);
-    return this.placeOf(before, view).parent;
+    if (folder === own && this.#clients.peek(this.#ownFolder)?.key === key) return this.#ownFolder;
+    const unknown = { reads: new Map<string, string>(), context: contextName(key, new Map()) };
+    return this.folderOf(remembered, await this.#options.view(remembered).catch(() => unknown));
   }
 }

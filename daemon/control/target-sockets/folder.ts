@@ -1,6 +1,6 @@
-// The folder of a target socket: 0500, so that nothing can be bound or unlinked inside, behind a symlink that is swapped whole (design.md).
-// The symlink outlives the folder and leads nowhere then: a bmux in a shell that still has its path fails there (its mkdir says EEXIST, to root as
-// well), where without it it would make the folder, and start a server of its own in it.
+// The folder of a target socket. Its mode is 0500, so that nothing can be bound or unlinked in it. It is reached through a symlink, which is replaced in
+// one step (docs/decisions/target-socket-folders.md). The symlink stays when the folder goes. A bmux in a shell that still has the path then fails with
+// EEXIST, also for root. Without the symlink it would make the folder, and start a server of its own in it.
 import { createHash, randomBytes } from 'node:crypto';
 import { readlinkSync, unlinkSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, symlink, unlink } from 'node:fs/promises';
@@ -11,15 +11,15 @@ import { isListening, maxSocketPath } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 
-/** Name of the socket: the one that bmux looks for in its runtime dir (spec/behaviour.md §6). */
+/** Name of the socket: bmux looks for it in its runtime dir (docs/bmux-protocol.md). */
 const SOCKET = 'server.sock';
-/** A name that needs no change to be a folder's. Capitals do: two names may be one to the file system of macOS. */
+/** Names that can be a folder's as they are. Those with capitals cannot: the file system of macOS may take two of them for one. */
 const SAFE = /^[a-z0-9_][a-z0-9._-]*$/;
-/** What a target's name can never be: folders before they serve, that serve, and that are going; links before they are swapped in. */
+/** Names that no target's folder has: of a folder before an engine listens in it (n), while it does (d), and before it is removed (g); of a new symlink (l). */
 const OURS = /^\.[ndlg][0-9a-f]{6}$/;
-/** ms for which a folder or link without a listener is taken for one that is just being made. */
+/** ms for which a folder or link without a listener may be one that another daemon is just making. */
 const YOUNG_MS = 10_000;
-/** Links that lead nowhere which are kept in one folder of target sockets; further ones replace the oldest. */
+/** Links that lead nowhere and are kept in one folder of target sockets. Beyond that the oldest go. */
 const MAX_DEAD_LINKS = 256;
 
 /** One target socket in the file system. */
@@ -27,14 +27,14 @@ export interface TargetSocketFolder {
   /** What BMUX_RUNTIME_DIR is set to: the symlink. */
   readonly runtimeDir: string;
   readonly socketPath: string;
-  /** True while the path leads to our own socket: root is not held back by 0500. */
+  /** True while the path leads to our own socket. Root can replace it, whatever the mode. */
   isOurs(): Promise<boolean>;
   /**
-   * Takes the folder away: the path leads nowhere then, unless somebody has swapped it. The listening socket itself is the caller's. Safe to
-   * call twice. Resolves with the folder that is kept since somebody else has a server or files in it.
+   * Removes the folder; the path leads nowhere then, unless somebody else has replaced it. The caller closes the socket itself. Safe to call twice.
+   * When somebody else has a server or files in the folder it is kept, and the promise resolves with its path.
    */
   remove(): Promise<string | undefined>;
-  /** The folder that had taken the path before, when it is kept. */
+  /** The folder that somebody else had put at the path before, when it is kept. */
   readonly setAside: string | undefined;
 }
 
@@ -60,7 +60,7 @@ function checked(parent: string, folder: string, limit: number): string {
 }
 
 /**
- * Listens behind `{parent}/{folder name}/server.sock`, and swaps the symlink to it in one step. When it fails, nothing is left.
+ * Makes `{parent}/{folder name}/server.sock` lead to a new socket, by replacing the symlink in one step. When it fails, nothing remains of it.
  * `listen` binds the server to a path, and resolves when somebody accepts there.
  */
 export async function makeTargetSocketFolder(
@@ -71,7 +71,7 @@ export async function makeTargetSocketFolder(
 ): Promise<TargetSocketFolder> {
   const link = join(parent, folderName(parent, name));
   const nonce = randomBytes(3).toString('hex');
-  // Bound under another name than it ends with: who closes a server unlinks the name that it bound, even when somebody else serves the socket by then.
+  // The folder is renamed after the bind: Node unlinks the path that it has bound when a server is closed, whoever has a socket there by then.
   const bound = join(parent, checked(parent, `.n${nonce}`, maxSocketPath()));
   const target = `.d${nonce}`;
   const folder = join(parent, target);
@@ -117,7 +117,7 @@ function listenHere(server: Server, path: string): Promise<void> {
   });
 }
 
-/** A rename does not replace a folder that somebody put there instead of the link. Resolves with where that is now, when it is kept. */
+/** A rename replaces a link, but not a folder that somebody has put there. Resolves with the path to which that folder was moved, when it is kept. */
 async function replaceLink(fresh: string, link: string): Promise<string | undefined> {
   const there = await lstat(link).catch(() => undefined);
   const going = there?.isDirectory() === true ? await moveAside(link) : undefined;
@@ -125,7 +125,7 @@ async function replaceLink(fresh: string, link: string): Promise<string | undefi
   return going === undefined ? undefined : removeUnlessUsed(going, undefined);
 }
 
-/** Takes a folder from its path in one step. Resolves with where it is now; undefined when there is none. */
+/** Moves a folder away from its path in one step. Resolves with its new path; undefined when there is no folder. */
 async function moveAside(folder: string): Promise<string | undefined> {
   const going = join(dirname(folder), `.g${randomBytes(3).toString('hex')}`);
   try {
@@ -138,8 +138,8 @@ async function moveAside(folder: string): Promise<string | undefined> {
 }
 
 /**
- * Somebody else's server keeps its folder: sessions that nobody could reach any more would be worse than a folder that stays. So does what the
- * user may not remove. `ours`: inode of our own socket. Resolves with the folder when it is kept. Never rejects.
+ * Removes a folder, unless somebody else's server listens in it: nobody could reach the sessions of that server any more. What the user may not
+ * remove stays, too. `ours`: inode of our own socket. Resolves with the folder when it is kept. Never rejects.
  */
 async function removeUnlessUsed(folder: string, ours: bigint | undefined): Promise<string | undefined> {
   const socket = await lstat(join(folder, SOCKET), { bigint: true }).catch(() => undefined);
@@ -154,7 +154,7 @@ async function removeUnlessUsed(folder: string, ours: bigint | undefined): Promi
   );
 }
 
-/** Removes a link that still leads where it did. */
+/** Removes a link if it still leads to `target`. */
 function unlinkIf(link: string, target: string): void {
   try {
     if (readlinkSync(link) === target) unlinkSync(link);
@@ -169,14 +169,14 @@ async function removeFolder(folder: string): Promise<void> {
 }
 
 /**
- * Removes folders of ours in which nobody listens: what an engine that has gone left behind. What may be under way is left, and so are links, as
- * many as there may be. Never rejects: what cannot be removed is in nobody's way.
+ * Removes our folders in which nobody listens: those of engines that are gone. What another daemon may just be making stays, and so do links, up to
+ * their maximum. Never rejects: what cannot be removed does no harm.
  */
 export async function sweepFolders(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
   await sweepAll(parent, () => youngMs);
 }
 
-/** The same when a daemon stops or a context is forgotten: only what another daemon may just be making is left for its youth. */
+/** The same for when a daemon stops or a context is forgotten. Only what another daemon may be making stays for some seconds. */
 export async function clearFolders(parent: string): Promise<void> {
   await sweepAll(parent, youthOf);
 }
@@ -185,7 +185,7 @@ function youthOf(name: string): number {
   return /^\.[nl]/.test(name) ? YOUNG_MS : 0;
 }
 
-/** `kept`: how many links that lead nowhere are left, the newest. */
+/** `kept`: how many of the links that lead nowhere stay, the newest. */
 async function sweepAll(
   parent: string,
   youngMs: (name: string) => number,
@@ -205,7 +205,7 @@ interface DeadLink {
   readonly mtimeMs: number;
 }
 
-/** Resolves with the link that it is when it leads nowhere. */
+/** Looks at one entry. Resolves with it when it is a link of ours that leads nowhere. */
 async function sweep(parent: string, name: string, youngMs: number): Promise<DeadLink | undefined> {
   const path = join(parent, name);
   const info = await lstat(path).catch(() => undefined);
@@ -213,7 +213,7 @@ async function sweep(parent: string, name: string, youngMs: number): Promise<Dea
   const { mtimeMs } = info;
   if (info.isSymbolicLink()) {
     const target = targetOf(path);
-    // One that was to be swapped in protects nothing.
+    // A new link that never came to its path is of no use.
     if (target !== undefined && OURS.test(name)) unlinkIf(path, target);
     else if (target !== undefined && OURS.test(target) && !(await isThere(path)))
       return { path, target, mtimeMs };
@@ -230,7 +230,7 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** Removes a folder of target sockets with the links in it that lead nowhere. What is not ours, or is in use, stays, and the folder with it. Never rejects. */
+/** Removes a folder of target sockets with its links that lead nowhere. What is not ours, or is in use, stays, and so does the folder then. Never rejects. */
 export async function removeFolders(parent: string): Promise<void> {
   await clearFolders(parent);
   await sweepAll(parent, youthOf, 0);

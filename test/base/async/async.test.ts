@@ -3,6 +3,7 @@ import t from 'tap';
 import { settledWithin } from '../../../daemon/base/async/deadline.ts';
 import { SerialQueue } from '../../../daemon/base/async/serial-queue.ts';
 import { Refresh, SingleFlight } from '../../../daemon/base/async/single-flight.ts';
+import { untilAborted } from '../../../daemon/base/async/until-aborted.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 
 /** A promise with its resolve and reject functions. */
@@ -70,6 +71,35 @@ t.test('a refresh runs once more for all who ask during a run', async (t) => {
   t.equal(runs.length, 3);
   runs[2]?.resolve();
   await fourth;
+});
+
+t.test('a refresh that is requested at the very end of a run is the next run', async (t) => {
+  const runs: ReturnType<typeof deferred<void>>[] = [];
+  const refresh = new Refresh(() => {
+    const run = deferred<void>();
+    runs.push(run);
+    return run.promise;
+  });
+  const twice = refresh.request().then(() => refresh.request());
+  const other = refresh.request();
+  runs[0]?.resolve();
+  await sleep(1);
+  t.equal(runs.length, 2, 'one run for both');
+  runs[1]?.resolve();
+  await Promise.all([twice, other]);
+  t.equal(runs.length, 2);
+});
+
+t.test('a wait ends with its signal', async (t) => {
+  const never = new Promise<void>(() => undefined);
+  const abort = new AbortController();
+  const waiting = untilAborted(never, abort.signal);
+  abort.abort(new Error('enough'));
+  await t.rejects(waiting, { message: 'enough' });
+  await t.rejects(untilAborted(never, abort.signal), { message: 'enough' }, 'one that has aborted before');
+  const { signal } = new AbortController();
+  t.equal(await untilAborted(Promise.resolve(3), signal), 3);
+  await t.rejects(untilAborted(Promise.reject(new Error('broken')), signal), { message: 'broken' });
 });
 
 t.test('a serial queue keeps the order, also after a failure', async (t) => {

@@ -1,51 +1,119 @@
-// Whose agents serve the target sockets of a context, when several ask for one at the same time.
-import { mkdtemp, rm } from 'node:fs/promises';
+// The clients of target sockets: which share a folder, whose environment and agents count for all of them, and what is remembered.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pino } from 'pino';
-import t from 'tap';
-import { Contexts } from '../../../daemon/control/contexts/contexts.ts';
-import { KnownContexts } from '../../../daemon/control/target-sockets/client-file.ts';
-import { askedAfter, type Asking } from '../../../daemon/control/target-sockets/clients.ts';
-import { ServedContexts } from '../../../daemon/control/target-sockets/client-store.ts';
+import t, { type Test } from 'tap';
+import { ClientFile } from '../../../daemon/control/target-sockets/client-file.ts';
+import type { ClientEnvironment } from '../../../daemon/control/target-sockets/clients.ts';
+import { ClientStore } from '../../../daemon/control/target-sockets/client-store.ts';
 
-t.test('two that were asked for while both looked up their targets', async (t) => {
-  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-served-'));
+async function storeFor(t: Test) {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-clients-'));
   t.teardown(() => rm(dir, { recursive: true, force: true }));
-  const own = { env: { HOME: dir }, cwd: dir };
-  const contexts = new Contexts({
-    env: {},
-    own: own.env,
-    cwd: dir,
-    max: () => 4,
-    isPinned: () => false,
-    onChange: () => undefined,
-    event: () => undefined,
-    log: pino({ level: 'silent' }),
-  });
-  t.teardown(() => contexts.close());
-  const known = new KnownContexts({ path: join(dir, 'contexts.json'), warn: (text) => t.fail(text) });
-  const served = new ServedContexts({ dir, known, contexts, own });
-  await served.load();
-  const view = await contexts.view({});
-  const asking = (agent?: string): Asking => ({
-    env: { HOME: dir, ...(agent === undefined ? {} : { SSH_AUTH_SOCK: agent }) },
+  const path = join(dir, 'state', 'contexts.json');
+  const warnings: string[] = [];
+  const file = new ClientFile({ path, warn: (text) => warnings.push(text) });
+  const view = { context: '00000000', reads: new Map<string, string | undefined>() };
+  const open = (): ClientStore =>
+    new ClientStore({ dir, file, view: () => Promise.resolve(view), own: { env: { HOME: dir }, cwd: dir } });
+  const client = (env: ClientEnvironment['env'] = {}): ClientEnvironment => ({
+    env: { HOME: dir, ...env },
     cwd: dir,
     slot: undefined,
   });
-  const agents = (): readonly string[] | undefined => served.get(join(dir, 'targets'))?.asked.agents;
-  /** As `ensure` does: what is there now decides what is made, and others may come through before it is. */
-  const begin = (who: Asking) => {
-    const place = served.placeOf(who, view);
-    const made = askedAfter(place.served, who);
-    return () => served.use(place, who, made);
+  return { dir, path, warnings, view, open, client, own: join(dir, 'targets') };
+}
+
+t.test('the agents of all clients count, the latest first', async (t) => {
+  const { open, client, own, view } = await storeFor(t);
+  const store = open();
+  await store.load();
+  const use = (agent?: string): boolean => {
+    const environment = client(agent === undefined ? {} : { SSH_AUTH_SOCK: agent });
+    return store.use(store.folderOf(environment, view), environment);
   };
-  begin(asking('/old'))();
-  const [job, login, other] = [begin(asking()), begin(asking('/login')), begin(asking('/other'))];
-  t.equal(login(), true, 'another agent: the plans of all are made anew');
-  t.equal(job(), true, 'it was made without that');
-  t.strictSame(agents(), ['/login', '/old'], 'a job without an agent takes nobody away');
-  other();
-  t.strictSame(agents(), ['/other', '/login', '/old'], 'nor does another login');
-  t.equal(begin(asking())(), false, 'nothing is new by it');
+  t.equal(use('/old'), true, 'another agent changes what the targets are resolved with');
+  t.equal(use('/login'), true);
+  t.equal(use(), false, 'a job without an agent changes nothing');
+  t.strictSame(store.get(own)?.agents, ['/login', '/old']);
+  t.equal(store.get(own)?.environment.env.SSH_AUTH_SOCK, '/login');
+  t.equal(use('/old'), true);
+  t.strictSame(store.get(own)?.agents, ['/old', '/login']);
+  for (const agent of ['/1', '/2', '/3', '/4']) use(agent);
+  t.strictSame(store.get(own)?.agents, ['/4', '/3', '/2', '/1'], 'at most 4');
+});
+
+t.test('clients share a folder while the files read nothing that differs', async (t) => {
+  const { dir, open, client, own } = await storeFor(t);
+  const store = open();
+  await store.load();
+  const nothingRead = { context: '0000000a', reads: new Map<string, string | undefined>() };
+  t.equal(store.folderOf(client({ HOST: 'b' }), nothingRead), own);
+  const reads = { context: '0000000b', reads: new Map([['HOST', 'b']]) };
+  const folder = store.folderOf(client({ HOST: 'b' }), reads);
+  t.equal(folder, join(dir, 'targets-0000000b'));
+  store.use(folder, client({ HOST: 'b' }));
+  t.equal(store.folderOf(client({ HOST: 'b' }), reads), folder, 'the same folder again');
+  t.equal(store.folderOf(client(), { ...reads, reads: new Map([['HOST', undefined]]) }), own);
+});
+
+t.test('contexts beyond the maximum are forgotten, the least recently used first', async (t) => {
+  const { dir, open, client, own } = await storeFor(t);
+  const store = open();
+  await store.load();
+  const folders = ['a', 'b', 'c'].map((name) => join(dir, `targets-${name}`));
+  for (const folder of folders) store.use(folder, client());
+  store.use(folders[0] ?? '', client());
+  const stays = (folder: string): boolean => folder === folders[1];
+  t.strictSame(store.forgetOldest(2, stays), [folders[2], folders[0]], 'not the one that stays');
+  t.strictSame(
+    store.forgetOldest(0, () => false),
+    [folders[1]],
+  );
+  t.ok(store.get(own) !== undefined, "never the daemon's own");
+});
+
+t.test('inline targets: a further one replaces the least recently used', async (t) => {
+  const { open, own } = await storeFor(t);
+  const store = open();
+  await store.load();
+  for (let port = 1; port <= 64; port += 1)
+    t.equal(store.keepInline(own, `tls://h:${String(port)}`), undefined);
+  t.equal(store.keepInline(own, 'tls://h:1'), undefined, 'one that is there is used again');
+  t.equal(store.keepInline(own, 'tls://h:65'), 'tls://h:2');
+  t.equal(store.get(own)?.inline.size, 64);
+});
+
+t.test('what is remembered comes back with its folder, and without secrets', async (t) => {
+  const { dir, path, open, client, own, warnings } = await storeFor(t);
+  const store = open();
+  await store.load();
+  const [folder, other] = [join(dir, 'targets-0123abcd'), join(dir, 'targets-89abcdef')];
+  store.use(
+    folder,
+    client({ HOST: 'b', SSH_AUTH_SOCK: '/agent', BMUX_CONTROL_PLANE_URL: 'https://me:pw@x/' }),
+  );
+  t.equal(store.confirm(folder), true);
+  t.equal(store.confirm(folder), false, 'only the first time');
+  store.use(other, client({ HOST: 'c' }));
+  store.keepInline(folder, 'tls://h:1');
+  store.keepInline(folder, 'iroh://id?relay=https://me:pw@x/');
+  await store.save();
+  const text = await readFile(path, 'utf8');
+  t.notMatch(text, /pw/);
+  const again = open();
+  await again.load();
+  t.same(new Set(again.folders()), new Set([own, folder]), 'not the client that got no target socket');
+  t.strictSame([...(again.get(folder)?.inline.keys() ?? [])], ['tls://h:1']);
+  t.strictSame(again.get(folder)?.agents, ['/agent']);
+  t.equal(store.forgetUnconfirmed(folder), false);
+  t.equal(store.forgetUnconfirmed(other), true);
+
+  for (const broken of ['{', '{"version":2,"contexts":[]}', ' '.repeat(1024 * 1024 + 1)]) {
+    await writeFile(path, broken);
+    const without = open();
+    await without.load();
+    t.strictSame(without.folders(), [own]);
+  }
+  t.equal(warnings.length, 3, 'each is logged');
 });

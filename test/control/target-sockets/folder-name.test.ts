@@ -65,7 +65,7 @@ t.test('a folder that is too deep is refused before anything is made', async (t)
   t.strictSame(await readdir(parent), []);
 });
 
-t.test('a name that just fits is served', async (t) => {
+t.test('a name that just fits', async (t) => {
   const parent = await parentFor(t);
   const room = maxSocketPath() - Buffer.byteLength(join(parent, 'x', 'server.sock')) + 1;
   const { folder } = await make(t, parent, 'x'.repeat(room), 'long');

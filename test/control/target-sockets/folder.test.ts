@@ -180,7 +180,7 @@ t.test('the newer of two wins, and nothing that the older does touches it', asyn
   t.equal((await readdir(parent)).length, 2);
 });
 
-t.test('closing a server never removes a socket that somebody else serves by then', async (t) => {
+t.test('closing a server never removes a socket that somebody else listens on by then', async (t) => {
   const parent = await parentFor(t);
   const { server, folder } = await make(t, parent, 'prod', 'ours');
   const inside = await target(folder);

@@ -1,0 +1,62 @@
+// Changes of files: the context whose files they are is told, and problems go when they are corrected.
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import t from 'tap';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
+import { Contexts } from '../../../daemon/control/contexts/contexts.ts';
+import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { waitFor } from '../../real/index.ts';
+
+t.test('a change of files names the context by its key', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-changes-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  const envOf = async (name: string): Promise<{ HOME: string; BMUX_CONFIG_DIR: string }> => {
+    const config = join(dir, name);
+    await mkdir(config);
+    await writeFile(join(config, 'bmux.toml'), '');
+    return { HOME: dir, BMUX_CONFIG_DIR: config };
+  };
+  const [own, other] = [await envOf('own'), await envOf('other')];
+  const changed: string[] = [];
+  const contexts = new Contexts({
+    env: {},
+    own,
+    cwd: dir,
+    max: () => 4,
+    isPinned: () => false,
+    onChange: (key) => changed.push(key),
+    event: () => undefined,
+    log: pino({ level: 'silent' }),
+  });
+  t.teardown(() => contexts.close());
+  await contexts.openOwn();
+  await contexts.view({ env: other });
+  const { key } = contexts.inputsOf({ env: other });
+  t.not(key, contexts.ownKey);
+  // Until the watchers have seen the files as they are.
+  await sleep(300);
+  changed.splice(0);
+  await writeFile(join(other.BMUX_CONFIG_DIR, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
+  await waitFor('the change to be noticed', () => changed.length > 0);
+  await writeFile(join(own.BMUX_CONFIG_DIR, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
+  await waitFor('the change of the own files', () => changed.includes(contexts.ownKey));
+  t.strictSame(
+    changed.filter((one, at) => one !== changed[at - 1]),
+    [key, contexts.ownKey],
+  );
+});
+
+t.test('a broken config of one caller is forgotten when it is mended, whoever asks', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const config = join(bmuxd.folder, 'broken');
+  await mkdir(config);
+  await writeFile(join(config, 'bmux.toml'), 'this is no TOML');
+  t.match(await bmuxd.bmuxd(['targets'], { BMUX_CONFIG_DIR: config }), { status: 1 });
+  const told = await bmuxd.bmuxd(['status']);
+  t.match(told, { status: 1, stdout: /broken\/bmux\.toml:1: not TOML/ });
+  await writeFile(join(config, 'bmux.toml'), '');
+  await waitFor('the status to be well', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+});

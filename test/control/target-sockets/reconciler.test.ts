@@ -1,0 +1,282 @@
+// Which target sockets there are, and what the engine is told of them: only what has changed, and none waits for another.
+import { join } from 'node:path';
+import { chmod, readdir, readlink, rename } from 'node:fs/promises';
+import t from 'tap';
+import { fail } from '../../../daemon/errors/fail.ts';
+import type { TargetSocketReconciler } from '../../../daemon/control/target-sockets/reconciler.ts';
+import { settle } from '../../base/async/fake-clock.ts';
+import { FakeEngine, gate, rigFor } from './reconciler-rig.ts';
+
+t.test('only what has changed is sent', async (t) => {
+  const { reconciler, configured, leads, lookups, isThere } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  for (const name of ['a', 'b', 'c']) configured.add(name);
+  await reconciler.open();
+  t.strictSame(engine.news(), ['listen a 1', 'listen b 1', 'listen c 1']);
+  leads.set('b', 2);
+  configured.add('d');
+  configured.delete('c');
+  await reconciler.refresh();
+  await settle();
+  t.strictSame(engine.news(), ['close c', 'listen d 1', 'update b 2']);
+  t.strictSame(await Promise.all(['a', 'b', 'c', 'd'].map((name) => isThere(name))), [
+    true,
+    true,
+    false,
+    true,
+  ]);
+  await reconciler.refresh();
+  t.strictSame(engine.news(), [], 'nothing for a change of nothing');
+  leads.set('a', fail('ssh_unsupported', { name: 'a' }));
+  await reconciler.refresh();
+  t.strictSame(engine.news(), ['close a'], 'what the config says wrongly has no socket');
+  leads.set('a', 3);
+  const before = lookups.length;
+  await reconciler.refreshContext('another key');
+  t.equal(lookups.length, before, 'files of other contexts have changed');
+  await reconciler.refresh();
+  t.strictSame(engine.news(), ['listen a 3']);
+});
+
+t.test('a failed target socket is tried again alone, later and later', async (t) => {
+  const { reconciler, configured, leads, lookups, clock, until } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  for (const name of ['bad', 'good']) configured.add(name);
+  leads.set('bad', fail('out_of_time', { ms: 1, step: 'a test' }));
+  await reconciler.open();
+  t.strictSame(engine.news(), ['listen good 1']);
+  lookups.splice(0);
+  await clock.advance(1900);
+  t.strictSame(lookups, []);
+  await clock.advance(200);
+  t.strictSame(lookups, ['bad'], 'after 2 s');
+  await clock.advance(3000);
+  t.strictSame(lookups, ['bad'], 'not yet');
+  await clock.advance(1100);
+  t.strictSame(lookups, ['bad', 'bad'], 'after 4 s more');
+  leads.set('bad', 5);
+  await clock.advance(8100);
+  await until('it to be made', () => engine.said.length > 0);
+  t.strictSame(engine.news(), ['listen bad 5']);
+  await clock.advance(120_000);
+  t.strictSame(lookups, ['bad', 'bad', 'bad'], 'and not again');
+});
+
+t.test('one whose lookup or engine hangs holds up nobody', async (t) => {
+  const { reconciler, configured, leads, until, ensure } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  configured.add('slow');
+  configured.add('quick');
+  const slow = gate<number>();
+  leads.set('slow', () => slow.promise);
+  void reconciler.open();
+  await until('the other', () => engine.said.includes('listen quick 1'));
+  const waiting = gate();
+  engine.gate = waiting.promise;
+  const inline = ensure('tls://h:7');
+  await until('it to be sent', () => engine.said.includes('listen tls://h:7 1'));
+  leads.set('quick', 2);
+  const id = engine.signals.length;
+  await renew(reconciler, engine, 'quick');
+  t.equal(engine.signals.length, id);
+  t.ok(engine.said.includes('update quick 2'), 'a renewal while another waits for the engine');
+  waiting.open();
+  t.match(await inline, { target: 'tls://h:7' });
+  slow.open(9);
+  await until('the slow one', () => engine.said.includes('listen slow 9'));
+});
+
+t.test('a request that is given up stops its work', async (t) => {
+  const { dir, reconciler, leads, until, ensure } = await rigFor(t);
+  await reconciler.open();
+  const late = new AbortController();
+  const failure = fail('engine_unavailable', { why: 'a test' });
+
+  // There is no engine yet.
+  const asked = ensure('tls://h:1', undefined, late.signal);
+  await until('it to be bound', async () => (await readdir(join(dir, 'targets')).catch(() => [])).length > 0);
+  late.abort(failure);
+  await t.rejects(asked, { code: 'engine_unavailable' });
+  await until('its folder to be gone', async () => (await readdir(join(dir, 'targets'))).length === 0);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  await settle();
+  t.strictSame(engine.news(), [], 'an engine that comes later is told nothing of it');
+
+  const never = gate();
+  engine.gate = never.promise;
+  const second = new AbortController();
+  const sent = ensure('tls://h:2', undefined, second.signal);
+  await until('it to be sent', () => engine.signals.length > 0);
+  second.abort(failure);
+  await t.rejects(sent, { code: 'engine_unavailable' });
+  await until('the engine to hear of it', () => engine.said.includes('close tls://h:2'));
+  t.ok(engine.signals[0]?.aborted);
+
+  const third = new AbortController();
+  let looking: AbortSignal | undefined;
+  leads.set('bmux://x', (signal) => {
+    looking = signal;
+    return new Promise(() => undefined);
+  });
+  const lookup = ensure('bmux://x', undefined, third.signal);
+  await until('the lookup', () => looking !== undefined);
+  third.abort(failure);
+  await t.rejects(lookup, { code: 'engine_unavailable' });
+  await until('it to end', () => looking?.aborted === true);
+});
+
+t.test('an engine that comes later gets everything', async (t) => {
+  const { reconciler, configured, until, isThere, ensure } = await rigFor(t);
+  configured.add('a');
+  configured.add('b');
+  const opened = reconciler.open();
+  const inline = ensure('tls://h:1');
+  await settle();
+  t.notOk(await isThere('a'), 'nobody finds a path that refuses');
+  const first = new FakeEngine();
+  reconciler.attach(first);
+  await Promise.all([opened, inline]);
+  const everything = ['listen a 1', 'listen b 1', 'listen tls://h:1 1'];
+  t.strictSame(first.news(), everything);
+  reconciler.detach(first);
+  const second = new FakeEngine();
+  reconciler.attach(second);
+  t.strictSame(second.news(), everything);
+
+  // One that dies while it is to listen: the next one does.
+  const never = gate();
+  second.gate = never.promise;
+  const asked = ensure('tls://h:2');
+  await until('it to be sent', () => second.said.length > 0);
+  reconciler.detach(second);
+  const third = new FakeEngine();
+  reconciler.attach(third);
+  await asked;
+  t.strictSame(third.news(), [...everything, 'listen tls://h:2 1']);
+});
+
+t.test(
+  'a target that goes away is removed, an inline target stays while its control plane is away',
+  async (t) => {
+    const { reconciler, configured, leads, isThere, ensure } = await rigFor(t);
+    const engine = new FakeEngine();
+    reconciler.attach(engine);
+    configured.add('a');
+    await reconciler.open();
+    await ensure('x');
+    engine.news();
+    leads.set('x', fail('control_plane_unreachable', { url: 'u' }));
+    leads.set('a', fail('out_of_time', { ms: 1, step: 'a test' }));
+    await reconciler.refresh();
+    t.ok(await isThere('x'));
+    t.ok(await isThere('a'), 'and so does one whose failure says nothing of it');
+    await t.rejects(ensure('x'), { code: 'control_plane_unreachable' });
+    t.ok(await isThere('x'), 'also when somebody asks');
+    t.strictSame(engine.news(), []);
+    configured.delete('a');
+    await reconciler.refresh();
+    await settle();
+    t.strictSame(engine.news(), ['close a']);
+    t.notOk(await isThere('a'));
+  },
+);
+
+t.test('a newer destination wins, however late an older one is found', async (t) => {
+  const { reconciler, leads, lookups, clock, ensure, until } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  await reconciler.open();
+  await ensure('x');
+  engine.news();
+  const late = gate<number>();
+  leads.set('x', () => late.promise);
+  const [first, second] = [renew(reconciler, engine, 'x'), settle()];
+  await second;
+  const count = lookups.length;
+  clock.jump(100);
+  leads.set('x', 3);
+  const soon = renew(reconciler, engine, 'x');
+  await settle();
+  t.equal(lookups.length, count, 'a lookup that has just begun has its time');
+  clock.jump(500);
+  await renew(reconciler, engine, 'x');
+  await Promise.all([first, soon]);
+  t.ok(engine.said.includes('update x 3'));
+  late.open(2);
+  await settle();
+  t.notOk(engine.said.includes('update x 2'));
+
+  engine.news();
+  await renew(reconciler, engine, 'x');
+  t.strictSame(engine.news(), [], 'nothing is sent when it leads to the same server');
+  leads.set('x', fail('control_plane_unreachable', { url: 'u' }));
+  await t.rejects(renew(reconciler, engine, 'x'), { code: 'control_plane_unreachable' });
+  leads.set('x', 4);
+  t.match(await renew(reconciler, engine, 'x'), { address: 'tls:h:4' });
+  await until('the engine to hear of it', () => engine.said.includes('update x 4'));
+});
+
+t.test('a lookup that is given up again and again has more time each time', async (t) => {
+  const { reconciler, leads, lookups, clock, ensure } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  await reconciler.open();
+  await ensure('x');
+  lookups.splice(0);
+  leads.set('x', () => new Promise(() => undefined));
+  const renewals: Promise<unknown>[] = [];
+  for (let ask = 0; ask < 40; ask += 1) {
+    renewals.push(renew(reconciler, engine, 'x'));
+    await settle();
+    clock.jump(500);
+  }
+  // After 0.5, 1, 2, 4 and 8 s.
+  t.equal(lookups.length, 6);
+  reconciler.close();
+  await Promise.all(renewals);
+});
+
+t.test('a path that somebody has taken is taken back', async (t) => {
+  const { dir, reconciler, configured, clock, until, isThere } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  configured.add('a');
+  await reconciler.open();
+  engine.news();
+  const link = join(dir, 'targets', 'a');
+  const before = await readlink(link);
+  await chmod(join(dir, 'targets'), 0o700);
+  await rename(link, `${link}-aside`);
+  await clock.advance(500);
+  await until('the path to lead to ours', () => isThere('a'));
+  t.not(await readlink(link), before);
+  await until('the engine to hear of it', () => engine.said.length > 0);
+  t.strictSame(engine.news(), ['listen a 1']);
+});
+
+t.test('at most 512 target sockets', async (t) => {
+  const { reconciler, configured, isThere, ensure } = await rigFor(t);
+  const engine = new FakeEngine();
+  reconciler.attach(engine);
+  for (let index = 0; index < 512; index += 1) configured.add(`t${String(index)}`);
+  await reconciler.open();
+  t.ok(await isThere('t511'));
+  await t.rejects(ensure('tls://h:1'), { code: 'target_sockets_full' });
+  configured.delete('t0');
+  await reconciler.refresh();
+  await settle();
+  t.match(await ensure('tls://h:1'), { target: 'tls://h:1' });
+});
+
+/** As the engine does: it names the target socket whose destination is out of reach by its id. */
+function renew(
+  reconciler: TargetSocketReconciler,
+  engine: FakeEngine,
+  target: string,
+): ReturnType<TargetSocketReconciler['resolveAgain']> {
+  return reconciler.resolveAgain(engine.ids.get(target) ?? '');
+}
