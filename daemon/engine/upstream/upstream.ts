@@ -66,6 +66,8 @@ export class Upstream {
   #warmUp: AbortController | undefined;
   /** Live streams between a client and the server. */
   #streams = 0;
+  /** Requests that wait for a spare. */
+  #taking = 0;
 
   constructor(address: string, deps: UpstreamDeps) {
     const { transports, protocolCache, clock, log } = deps;
@@ -124,8 +126,11 @@ export class Upstream {
     if (greeting === undefined) return openByDetection(this.#parts, plan, signal);
     const { spares, helloCache } = this.#parts;
     const deadline = new Deadline(plan.budgetMs);
+    this.#taking += 1;
     // The other half of the time is for a stream without a spare.
-    const spare = await spares.take(plan, greeting, plan.budgetMs / 2);
+    const spare = await spares.take(plan, greeting, plan.budgetMs / 2).finally(() => {
+      this.#taking -= 1;
+    });
     if (spare !== undefined) return openOnSpare(this.#parts, plan, greeting, spare, signal);
     const later: Plan = { ...plan, budgetMs: Math.max(1, deadline.remaining()) };
     const answer = helloCache.get(greeting);
@@ -279,7 +284,7 @@ export class Upstream {
   /** True while something depends on this object: it must not be replaced by another one for the same address. */
   get inUse(): boolean {
     const { references } = this.#parts;
-    return references.hasTargetSockets || this.#isBusy || this.#iroh.inUse;
+    return references.hasTargetSockets || this.#taking > 0 || this.#isBusy || this.#iroh.inUse;
   }
 
   /** The row for the status; undefined when there is nothing to show. */

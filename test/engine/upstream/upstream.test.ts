@@ -118,6 +118,8 @@ t.test('a server that answers something else than expected is asked the next tim
   (await rig.open(planTo('a'))).end();
   rig.revision = 2;
   const { stream } = await rig.open(planTo('a'));
+  // A part of a frame is not sent again: the stream ends instead.
+  stream.write(Buffer.of(1));
   await new Promise((resolve) => stream.once('close', resolve));
   const row = rig.row('a');
   t.match(row, { state: 'cold', lastError: { code: 'optimistic_open_failed' } }, 'that is no failing server');
@@ -194,6 +196,8 @@ t.test('an upstream that is in use is never evicted', async (t) => {
   rig.upstreams.for(referred).refer(referred);
   const live = await rig.open(planTo('live'));
   const unused = rig.upstreams.for(planTo('unused').destination);
+  const waiting = rig.upstreams.for(planTo('waiting').destination);
+  const opening = rig.open(planTo('waiting'));
   const [first, second] = ['live', 'referred'].map((host) => rig.upstreams.for(planTo(host).destination));
   const fill = (name: string): void => {
     for (let i = 0; i < 300; i += 1) rig.upstreams.for(planTo(`${name}${String(i)}`).destination);
@@ -202,6 +206,8 @@ t.test('an upstream that is in use is never evicted', async (t) => {
   t.equal(rig.upstreams.for(planTo('live').destination), first);
   t.equal(rig.upstreams.for(referred), second);
   t.not(rig.upstreams.for(planTo('unused').destination), unused);
+  t.equal(rig.upstreams.for(planTo('waiting').destination), waiting, 'a request waits for a spare there');
+  (await opening).end();
   rig.upstreams.for(referred).unrefer(referred);
   live.end();
   await rig.until('live', 'its stream to end', (row) => row?.streams === 0 && row.connections === 0);
