@@ -2,15 +2,15 @@
 import { writeFile } from 'node:fs/promises';
 import { textOf } from '../daemon/base/failure.ts';
 import { parse, USAGE, type Arguments } from './arguments.ts';
-import { bulk } from './bulk.ts';
-import { command } from './command.ts';
-import { farAway } from './far-away.ts';
-import { firstAnswer } from './first-answer.ts';
-import { streamRequests } from './stream-requests.ts';
-import { irohBulk } from './iroh-bulk.ts';
-import { keystroke } from './keystroke.ts';
-import { manyStreams } from './many-streams.ts';
-import { memory } from './memory.ts';
+import { bulk } from './measures/bulk.ts';
+import { command } from './measures/command.ts';
+import { farAway } from './measures/far-away.ts';
+import { firstAnswer } from './measures/first-answer.ts';
+import { streamRequests } from './measures/stream-requests.ts';
+import { irohBulk } from './measures/iroh-bulk.ts';
+import { keystroke } from './measures/keystroke.ts';
+import { manyStreams } from './measures/many-streams.ts';
+import { memory } from './measures/memory.ts';
 import { Bench, type Gap, type Measure, type MeasuredFigure } from './measure.ts';
 import { machine, markdown, table, type Result } from './report.ts';
 

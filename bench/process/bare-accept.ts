@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { connect, createServer as createNetServer, Server, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { bindWithoutListen } from '../../daemon/sockets/bind-without-listen.ts';
-import { HELLO } from '../upgrade.ts';
+import { HELLO } from '../rig/upgrade.ts';
 
 export interface BareAcceptOptions {
   readonly listen: string;

@@ -13,7 +13,7 @@ import {
   REQUIRED_CAPABILITIES,
   type Response,
 } from '../../daemon/bmux-ipc/ipc.ts';
-import { pour, SERVICE_ANSWER, supplies, type Order } from '../bulk-order.ts';
+import { pour, SERVICE_ANSWER, supplies, type Order } from '../rig/bulk-order.ts';
 
 export interface BulkServerOptions {
   readonly path: string;

@@ -1,8 +1,8 @@
 // A client that downloads until it is killed, while something else is measured. argv[2]: DownloadOptions.
 import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
-import { greet, order } from '../bulk-order.ts';
-import { connectUnix } from '../plain.ts';
+import { greet, order } from '../rig/bulk-order.ts';
+import { connectUnix } from '../rig/plain.ts';
 
 export interface DownloadOptions {
   /** Through the broker, or directly from a Unix socket. */

@@ -2,7 +2,7 @@
 // trip before it goes to the Unix socket, so that a round trip over both halves takes a whole one. argv[2]: UdpRelayOptions.
 import { createSocket, type Socket as Udp } from 'node:dgram';
 import { connect, createServer, type Socket } from 'node:net';
-import { ECHO } from '../path.ts';
+import { ECHO } from '../rig/path.ts';
 
 /** Clients send to `outer`; `inner` sends to the address `to`, from one port per client. */
 export type UdpRelayOptions = { readonly path: string; readonly holdMs: number } & (

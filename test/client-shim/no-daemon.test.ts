@@ -15,7 +15,7 @@ import { stopReading } from '../../daemon/sockets/accepted-socket.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 

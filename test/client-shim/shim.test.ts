@@ -9,7 +9,7 @@ import type { StreamList } from '../../daemon/api/answers.ts';
 import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { collect, makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 

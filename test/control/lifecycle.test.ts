@@ -7,7 +7,7 @@ import type { Status } from '../../daemon/api/answers.ts';
 import { BMUXD, makeHome, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
 import { exchange, upgradeText } from '../daemon/raw-http.ts';
 import { TestClient } from '../embedded/client.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { isAlive, startChild, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 

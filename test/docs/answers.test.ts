@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeHome, startBmuxd } from '../daemon/bmuxd.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 const PAGE = readFileSync(join(repositoryRoot(), 'docs/control-socket.md'), 'utf8');

@@ -13,7 +13,7 @@ import {
   type Response,
 } from '../../daemon/bmux-ipc/ipc.ts';
 import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
-import { invokeServiceIndex } from './answers.ts';
+import { invokeServiceIndex } from './server/answers.ts';
 import { encodeRawMode, PatternCheck, patternPieces, type RawMode, type SinkReport } from './traffic.ts';
 
 export interface TestClientOptions {

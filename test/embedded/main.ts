@@ -2,10 +2,10 @@
 // EmbeddedOptions as JSON. Prints one line of JSON when all listen; ends on SIGTERM, SIGINT or the end of stdin.
 import { createInterface } from 'node:readline';
 import { startDelayProxy, type DelayProxy } from './delay-proxy.ts';
-import type { IrohGateway } from './iroh-gateway.ts';
+import type { IrohGateway } from './gateways/iroh-gateway.ts';
 import type { EmbeddedAddresses, EmbeddedCommand, EmbeddedOptions, EmbeddedStatus } from './options.ts';
-import { EmbeddedServer } from './server.ts';
-import { startTlsGateway, type TlsGateway } from './tls-gateway.ts';
+import { EmbeddedServer } from './server/server.ts';
+import { startTlsGateway, type TlsGateway } from './gateways/tls-gateway.ts';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as EmbeddedOptions;
 const { socketPath } = options;
@@ -24,7 +24,7 @@ const iroh: IrohGateway | undefined = options.iroh && (await startIroh(options.i
 
 /** The binding is loaded only when needed: it is large and starts threads. */
 async function startIroh(wanted: NonNullable<EmbeddedOptions['iroh']>): Promise<IrohGateway> {
-  const { startIrohGateway } = await import('./iroh-gateway.ts');
+  const { startIrohGateway } = await import('./gateways/iroh-gateway.ts');
   const { allowedKeys, ...rest } = wanted;
   const allowed = allowedKeys?.map((line) => ({ publicKeyOpenssh: line }));
   return startIrohGateway({ ...rest, socketPath, ...(allowed && { sshAuth: { allowed } }) });

@@ -1,5 +1,5 @@
 // Options, commands and messages of the embedded process: JSON on its command line and its standard streams.
-import type { EmbeddedServerOptions, EmbeddedServerStats } from './server.ts';
+import type { EmbeddedServerOptions, EmbeddedServerStats } from './server/server.ts';
 
 export interface EmbeddedOptions {
   /** Absent: no server is started, and gateways find no server at `socketPath`. */

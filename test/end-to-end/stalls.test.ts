@@ -10,7 +10,7 @@ import { LIMITS } from '../../daemon/base/limits.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { connected, targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 import { TestClient } from '../embedded/client.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { isAlive, waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 

@@ -5,7 +5,7 @@ import { whitelisted } from '../../daemon/api/caller-env.ts';
 import { asciiJson } from '../../daemon/api/header.ts';
 import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { ByteQueue } from '../../daemon/bmux-ipc/byte-queue.ts';
-import { invokeServiceIndex } from '../embedded/answers.ts';
+import { invokeServiceIndex } from '../embedded/server/answers.ts';
 import { encodeRawMode, type RawMode } from '../embedded/traffic.ts';
 import type { BmuxdHome } from '../daemon/bmuxd.ts';
 

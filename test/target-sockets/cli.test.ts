@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { targetSocketVariables, withoutTargetSocket } from '../../daemon/api/target-socket-env.ts';
 import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { onPath, run, waitFor } from '../real/index.ts';
 import { targetSocketEnv, targetSocketPath, eventsOf } from './target-socket.ts';
 

@@ -7,7 +7,7 @@ import type { TargetSocketAnswer, StreamList } from '../../daemon/api/answers.ts
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { halt, waitFor } from '../real/index.ts';
 import { controlPlane } from './control-plane.ts';
 import { targetToml } from './ways.ts';

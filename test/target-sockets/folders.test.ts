@@ -7,7 +7,7 @@ import t from 'tap';
 import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import {
   connected,

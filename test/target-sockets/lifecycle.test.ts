@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
-import { EmbeddedServer } from '../embedded/server.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/index.ts';
 import { connected, targetSocketIs, targetSocketPath } from './target-socket.ts';
 import { startLoad } from './load.ts';

@@ -3,7 +3,7 @@ import { CachedFiles } from '../../config/files/cached-file.ts';
 import type { BmuxPaths } from '../../base/paths.ts';
 import type { ServerMeta } from '../../policy/meta-format.ts';
 import { metaForPolicy } from '../../policy/server-meta.ts';
-import { loadPrincipalId } from '../../target/principal.ts';
+import { loadPrincipalId } from '../../request/principal.ts';
 import { asFailure } from '../../errors/fail.ts';
 import type { Principal } from '../../engine-protocol/plan.ts';
 

@@ -13,7 +13,7 @@ import {
   isThere,
   madeAnew,
 } from '../../target-sockets/target-socket.ts';
-import { EmbeddedServer } from '../../embedded/server.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { waitFor } from '../../real/child.ts';
 
 t.setTimeout(120_000);

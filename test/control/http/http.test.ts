@@ -8,7 +8,7 @@ import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { answerIn, exchange, upgrade, upgradeText, type RawAnswer } from '../../daemon/raw-http.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { EmbeddedServer } from '../../embedded/server.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { onPath } from '../../real/find.ts';
 import { anyBytesGetAnAnswer } from '../properties.ts';
 

@@ -7,7 +7,7 @@ import t from 'tap';
 import { Failure } from '../../../client-shim/index.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { EmbeddedServer } from '../../embedded/server.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
 
 const TOKEN = 'token-7f3a9c';
 const PASSWORD = 'password-51bd';

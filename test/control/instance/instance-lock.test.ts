@@ -7,7 +7,7 @@ import t from 'tap';
 import { BMUXD, makeHome, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { connected, targetSocketIs, targetSocketPath } from '../../target-sockets/target-socket.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { EmbeddedServer } from '../../embedded/server.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { isAlive, waitFor } from '../../real/index.ts';
 import { run } from '../../real/server.ts';
 import type { StreamList } from '../../../daemon/api/answers.ts';

@@ -19,7 +19,7 @@ import {
 import type { Epoch } from '../../../daemon/bmux-ipc/epoch.ts';
 import type { Plan } from '../../../daemon/engine-protocol/plan.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { open, start } from '../../embedded/start-server.ts';
+import { open, start } from '../../embedded/server/start-server.ts';
 import { coldUpstreams } from '../../hello/cold.ts';
 import { planFor } from '../../hello/opener.ts';
 import { waitFor } from '../../real/child.ts';
