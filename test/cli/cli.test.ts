@@ -3,13 +3,13 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { run } from '../real/server.ts';
 
 t.test('usage: what is wrong is named, with exit status 2', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
   const rows: readonly [args: string[], text: string][] = [
     [['strt'], "bmuxd: there is no command 'strt'\nRun `bmuxd --help`.\n"],
     [['status', '--jsn'], "bmuxd status: Unknown option '--jsn'"],
@@ -43,9 +43,9 @@ t.test('usage: what is wrong is named, with exit status 2', async (t) => {
 });
 
 t.test('without a daemon every command says so, with exit status 3', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
   await Promise.all(
     ['status', 'stop', 'reload', 'streams', 'targets'].map(async (name) => {
       const ran = await bmuxd(name);
@@ -62,10 +62,10 @@ t.test('without a daemon every command says so, with exit status 3', async (t) =
 });
 
 t.test('meta write and remove', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
-  const file = join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server-meta.json');
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
+  const file = join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server-meta.json');
   t.same(await bmuxd('meta', 'write', '--pid', '42', '--version', '1.2', '--executable', BMUXD), {
     status: 0,
     stdout: '',

@@ -13,14 +13,14 @@ import { isAnswering } from '../../client-shim/probe.ts';
 import { isListening } from '../../daemon/sockets/bind.ts';
 import { stopReading } from '../../daemon/sockets/accepted-socket.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
-import { makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
-const shimAt = (home: BmuxdHome, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  run(process.execPath, [SHIM, ...args], { ...home.env, ...env });
+const shimAt = (sandbox: Sandbox, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [SHIM, ...args], { ...sandbox.env, ...env });
 const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
   try {
     await work;
@@ -31,15 +31,15 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
   throw new Error('it did not fail');
 };
 /** Something on the streams socket that is no daemon of ours. */
-async function fake(home: BmuxdHome, serve: (socket: Socket) => void): Promise<() => Promise<void>> {
-  await mkdir(join(home.folder, 'd'), { mode: 0o700, recursive: true });
+async function fake(sandbox: Sandbox, serve: (socket: Socket) => void): Promise<() => Promise<void>> {
+  await mkdir(join(sandbox.folder, 'd'), { mode: 0o700, recursive: true });
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
     serve(socket);
   });
-  await new Promise<void>((resolve) => server.listen(home.streamsPath, resolve));
+  await new Promise<void>((resolve) => server.listen(sandbox.streamsPath, resolve));
   return () =>
     new Promise((resolve) => {
       server.close(() => {
@@ -50,29 +50,31 @@ async function fake(home: BmuxdHome, serve: (socket: Socket) => void): Promise<(
 }
 
 t.test('without a daemon', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const none = await shimAt(home, []);
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const none = await shimAt(sandbox, []);
   t.equal(none.status, 3);
   t.equal(
     none.stderr,
-    `bmuxd is not running (no daemon on ${home.socketPath}).\n  caused by: connect ENOENT ${home.streamsPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`.\n`,
+    `bmuxd is not running (no daemon on ${sandbox.socketPath}).\n  caused by: connect ENOENT ${sandbox.streamsPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`.\n`,
   );
   const started = performance.now();
-  const failure = await failureOf(openStream({ env: home.env }));
+  const failure = await failureOf(openStream({ env: sandbox.env }));
   t.equal(failure.code, 'daemon_not_running');
   t.ok(performance.now() - started < LIMITS.silenceMs);
 
   await t.test('somebody else is on the socket', async (t) => {
-    const stop = await fake(home, (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'));
-    const { data } = await failureOf(openStream({ env: home.env }));
+    const stop = await fake(sandbox, (socket) =>
+      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'),
+    );
+    const { data } = await failureOf(openStream({ env: sandbox.env }));
     t.match(data, { code: 'daemon_foreign', detail: /HTTP status 200/ });
     await stop();
   });
 
   await t.test('a lost connection is tried again; one that is lost for good is named', async (t) => {
     let asked = 0;
-    let stop = await fake(home, (socket) => {
+    let stop = await fake(sandbox, (socket) => {
       asked += 1;
       if (asked < 4) socket.destroy();
       else
@@ -80,13 +82,13 @@ t.test('without a daemon', async (t) => {
           `HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\nfirst bytes`,
         );
     });
-    const { stream, info } = await openStream({ env: home.env });
+    const { stream, info } = await openStream({ env: sandbox.env });
     t.equal(info.id, 'x-1');
     t.equal(String(await new Promise((resolve) => stream.once('data', resolve))), 'first bytes');
     stream.destroy();
     await stop();
-    stop = await fake(home, (socket) => socket.destroy());
-    const { data } = await failureOf(openStream({ env: home.env, timeoutMs: 300 }));
+    stop = await fake(sandbox, (socket) => socket.destroy());
+    const { data } = await failureOf(openStream({ env: sandbox.env, timeoutMs: 300 }));
     t.match(data, { code: 'daemon_lost', exitStatus: 1 });
     await stop();
   });
@@ -95,27 +97,27 @@ t.test('without a daemon', async (t) => {
     const child = spawn(process.execPath, [
       '-e',
       'require("node:net").createServer().listen(process.argv[1])',
-      home.streamsPath,
+      sandbox.streamsPath,
     ]);
     t.teardown(() => child.kill('SIGKILL'));
-    await waitFor('it to listen', () => isListening(home.streamsPath, 1000));
+    await waitFor('it to listen', () => isListening(sandbox.streamsPath, 1000));
     child.kill('SIGSTOP');
-    await waitFor('it to stand still', async () => !(await isAnswering(home.streamsPath)));
-    const opening = openStream({ env: home.env });
+    await waitFor('it to stand still', async () => !(await isAnswering(sandbox.streamsPath)));
+    const opening = openStream({ env: sandbox.env });
     const gone = once(child, 'exit');
     child.kill('SIGKILL');
     // This process learns of its connect after that.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     await gone;
-    await unlink(home.streamsPath);
-    const stop = await fake(home, (socket) => socket.end('HTTP/1.1 204 No Content\r\n\r\n'));
+    await unlink(sandbox.streamsPath);
+    const stop = await fake(sandbox, (socket) => socket.end('HTTP/1.1 204 No Content\r\n\r\n'));
     t.equal((await failureOf(opening)).code, 'nothing_there');
     await stop();
   });
 
   await t.test('one late word about its health does not end a long dial', async (t) => {
     const sockets: Socket[] = [];
-    const stop = await fake(home, (socket) => {
+    const stop = await fake(sandbox, (socket) => {
       sockets.push(socket);
       // The stream, then two questions: the daemon does not come to the first one in time.
       if (sockets.length < 3) return;
@@ -124,7 +126,7 @@ t.test('without a daemon', async (t) => {
         'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-2","warnings":[]}\r\n\r\n',
       );
     });
-    const { stream, info } = await openStream({ env: home.env });
+    const { stream, info } = await openStream({ env: sandbox.env });
     t.equal(info.id, 'x-2');
     stream.destroy();
     await stop();
@@ -133,7 +135,7 @@ t.test('without a daemon', async (t) => {
   await t.test('a daemon that is stopping is asked again', async (t) => {
     let asked = 0;
     const body = JSON.stringify({ code: 'stopping', detail: 'd', remedy: 'r', exitStatus: 1 });
-    const stop = await fake(home, (socket) => {
+    const stop = await fake(sandbox, (socket) => {
       asked += 1;
       socket.end(
         asked === 1
@@ -141,21 +143,21 @@ t.test('without a daemon', async (t) => {
           : 'HTTP/1.1 204 No Content\r\n\r\n',
       );
     });
-    t.equal((await failureOf(openStream({ env: home.env }))).code, 'nothing_there');
+    t.equal((await failureOf(openStream({ env: sandbox.env }))).code, 'nothing_there');
     await stop();
   });
 });
 
 t.test('what was said before a close reaches stdout', async (t) => {
   const granted = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
 
   // What the reader of a pipe, this process, and a socket hold between them.
   const skip = process.platform !== 'linux' && 'the sizes are those of Linux';
   await t.test('although stdin was still written to', { skip }, async (t) => {
     const words = Buffer.alloc(450_000, 'x');
-    const stop = await fake(home, (socket) => {
+    const stop = await fake(sandbox, (socket) => {
       socket.once('data', () => {
         socket.write(granted);
         socket.end(words, () => socket.destroy());
@@ -163,7 +165,7 @@ t.test('what was said before a close reaches stdout', async (t) => {
       });
     });
     t.teardown(stop);
-    const child = spawn(process.execPath, [SHIM], { env: home.env, stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [SHIM], { env: sandbox.env, stdio: ['pipe', 'pipe', 'inherit'] });
     t.teardown(() => child.kill('SIGKILL'));
     let bytes = 0;
     child.stdout.on('data', (chunk: Buffer) => (bytes += chunk.length)).pause();
@@ -175,12 +177,12 @@ t.test('what was said before a close reaches stdout', async (t) => {
 
   await t.test('although the close was a hard one', async (t) => {
     let accepted: Socket | undefined;
-    const stop = await fake(home, (socket) => {
+    const stop = await fake(sandbox, (socket) => {
       accepted = socket;
       socket.once('data', () => socket.write(granted));
     });
     t.teardown(stop);
-    const { stream } = await openStream({ env: home.env });
+    const { stream } = await openStream({ env: sandbox.env });
     const said: string[] = [];
     let release: (() => void) | undefined;
     const stdout = new Writable({
@@ -236,12 +238,12 @@ t.test('requests that are under way while the daemon is replaced', async (t) => 
   const asking = Promise.all([ask(), ask(), ask()]);
   await waitFor('some requests', () => done > 20);
   await first.leave();
-  const second = await startBmuxd({ home: first });
+  const second = await startBmuxd({ sandbox: first });
   t.teardown(() => second.stop());
   const before = done;
   await waitFor('some more', () => done > before + 20);
   await second.killControl();
-  const third = await startBmuxd({ home: first });
+  const third = await startBmuxd({ sandbox: first });
   t.teardown(() => third.stop());
   const between = done;
   await waitFor('some more', () => done > between + 20);
@@ -251,12 +253,12 @@ t.test('requests that are under way while the daemon is replaced', async (t) => 
 });
 
 t.test('the types are usable under strict TypeScript', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   const library = fileURLToPath(new URL('../../client-shim/index.js', import.meta.url));
   const root = fileURLToPath(new URL('../../../', import.meta.url));
   await writeFile(
-    join(home.folder, 'consumer.mts'),
+    join(sandbox.folder, 'consumer.mts'),
     `import { openStream, Failure, type OpenedStream, type OpenStreamOptions, type StreamInfo } from ${JSON.stringify(library)};
 const options: OpenStreamOptions = { target: 'prod', contract: { epoch: 4 }, timeoutMs: 1000 };
 try {
@@ -289,9 +291,9 @@ await openStream({ scope: 'all' });
         ...args,
         '--typeRoots',
         join(root, 'node_modules/@types'),
-        join(home.folder, 'consumer.mts'),
+        join(sandbox.folder, 'consumer.mts'),
       ],
-      { cwd: home.folder },
+      { cwd: sandbox.folder },
       (_error, stdout) => {
         resolve(stdout);
       },

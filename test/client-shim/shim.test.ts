@@ -7,14 +7,14 @@ import t, { type Test } from 'tap';
 import { Failure } from '../../client-shim/index.ts';
 import type { StreamList } from '../../daemon/api/answers.ts';
 import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
-import { collect, makeHome, SHIM, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { collect, makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
-const shimAt = (home: BmuxdHome, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  run(process.execPath, [SHIM, ...args], { ...home.env, ...env });
+const shimAt = (sandbox: Sandbox, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [SHIM, ...args], { ...sandbox.env, ...env });
 const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
   try {
     await work;
@@ -227,8 +227,8 @@ t.test('with the daemon', async (t) => {
 });
 
 t.test('wrong usage names what is wrong', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   const rows: readonly [args: string[], text: RegExp][] = [
     [['a', 'b'], /unexpected argument 'b'/],
     [['--tarjet'], /unknown option --tarjet/],
@@ -239,9 +239,9 @@ t.test('wrong usage names what is wrong', async (t) => {
   ];
   await Promise.all(
     rows.map(async ([args, text]) => {
-      t.match(await shimAt(home, args), { status: 2, stderr: text, stdout: '' });
+      t.match(await shimAt(sandbox, args), { status: 2, stderr: text, stdout: '' });
     }),
   );
-  t.match(await shimAt(home, ['--help']), { status: 0, stdout: /^Usage: bmux-stream \[TARGET\]/ });
-  t.match(await shimAt(home, ['--version']), { status: 0, stdout: /^bmux-stream \d+\.\d+\.\d+/ });
+  t.match(await shimAt(sandbox, ['--help']), { status: 0, stdout: /^Usage: bmux-stream \[TARGET\]/ });
+  t.match(await shimAt(sandbox, ['--version']), { status: 0, stdout: /^bmux-stream \d+\.\d+\.\d+/ });
 });

@@ -4,15 +4,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Status } from '../../daemon/api/answers.ts';
-import { BMUXD, makeHome, startBmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { exchange, upgradeText } from '../daemon/raw-http.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { isAlive, startChild, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
-const serverOf = (home: BmuxdHome): Promise<EmbeddedServer> =>
-  EmbeddedServer.start({ socketPath: join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'), epoch: 4 });
+const serverOf = (sandbox: Sandbox): Promise<EmbeddedServer> =>
+  EmbeddedServer.start({ socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'), epoch: 4 });
 /** Engines without streams leave soon. */
 const QUICK = '[engine]\ndrain_grace = 0.1\n';
 
@@ -30,7 +30,7 @@ t.test(
     t.match(await bmuxd.bmuxd(['status']), { status: 3, stderr: /^bmuxd is not running/ });
     await client.ping();
 
-    const next = await startBmuxd({ home: bmuxd });
+    const next = await startBmuxd({ sandbox: bmuxd });
     t.teardown(() => next.stop());
     const list = await next.bmuxd(['streams']);
     t.match(list.stdout, new RegExp(`^${info.id} +local +local +live `, 'm'));
@@ -50,7 +50,7 @@ t.test('stop ends everything gracefully, whoever started it', async (t) => {
   const old = new TestClient((await bmuxd.open()).stream);
   const oldEngine = await bmuxd.enginePid();
   await bmuxd.killControl();
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   const young = new TestClient((await next.open()).stream);
   const pids = (await next.status()).engines.map((row) => row.pid);
@@ -106,16 +106,16 @@ t.test(
 );
 
 t.test('stop while the engine is still starting', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   const child = await startChild({
     command: process.execPath,
     args: [BMUXD, 'run'],
-    env: home.env,
+    env: sandbox.env,
     ready: (output) => output.includes('"bmuxd is up"'),
   });
   t.teardown(() => child.stop());
-  await exchange(home.socketPath, 'POST /v1/stop HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+  await exchange(sandbox.socketPath, 'POST /v1/stop HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
   await waitFor('control to be gone', () => !isAlive(child.pid));
   t.match(child.output(), /"bmuxd leaves/);
   t.notMatch(child.output(), /did not end in time/, 'nobody was waited for');
@@ -130,21 +130,21 @@ t.test('SIGHUP reads the settings anew', async (t) => {
 });
 
 t.test('a log that nobody reads any more ends nothing', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   const child = spawn(process.execPath, [BMUXD, 'run', '--log-level', 'trace'], {
-    env: home.env,
+    env: sandbox.env,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
   t.teardown(() => child.kill('SIGKILL'));
   await new Promise<void>((resolve) => child.stderr.once('data', () => resolve()));
   child.stderr.destroy();
-  const status = await run(process.execPath, [BMUXD, 'status', '--wait', '10'], home.env);
+  const status = await run(process.execPath, [BMUXD, 'status', '--wait', '10'], sandbox.env);
   t.equal(status.status, 0);
-  for (const _ of [1, 2]) await run(process.execPath, [BMUXD, 'reload'], home.env);
+  for (const _ of [1, 2]) await run(process.execPath, [BMUXD, 'reload'], sandbox.env);
   t.equal(child.exitCode, null);
-  t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
+  t.equal((await run(process.execPath, [BMUXD, 'stop'], sandbox.env)).status, 0);
   t.equal(await exit, 0);
 });
 
@@ -152,18 +152,18 @@ t.test(
   'a log that is never read does not hold the daemon',
   { skip: process.platform !== 'linux' && 'Linux only' },
   async (t) => {
-    const home = await makeHome();
-    t.teardown(() => home.remove());
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
     const child = spawn(process.execPath, [BMUXD, 'run', '--log-level', 'trace'], {
-      env: home.env,
+      env: sandbox.env,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     t.teardown(() => child.kill('SIGKILL'));
-    t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '10'], home.env)).status, 0);
+    t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '10'], sandbox.env)).status, 0);
     // More lines than a pipe holds.
-    const asked = Array.from({ length: 1000 }, () => exchange(home.streamsPath, upgradeText('{')));
+    const asked = Array.from({ length: 1000 }, () => exchange(sandbox.streamsPath, upgradeText('{')));
     await Promise.all(asked);
-    t.equal((await run(process.execPath, [BMUXD, 'stop'], home.env)).status, 0);
+    t.equal((await run(process.execPath, [BMUXD, 'stop'], sandbox.env)).status, 0);
   },
 );
 

@@ -18,13 +18,13 @@ export interface BmuxdOptions {
   /** Over the fixture's own environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Folders of another fixture: a second daemon beside or after the first. */
-  readonly home?: BmuxdHome;
+  readonly sandbox?: Sandbox;
   /** Logs what people have in their logs, and not everything: for the bench. */
   readonly usualLog?: boolean;
 }
 
 /** The folders and the environment of a daemon and its callers. */
-export interface BmuxdHome {
+export interface Sandbox {
   readonly folder: string;
   readonly env: Readonly<Record<string, string>>;
   readonly socketPath: string;
@@ -35,7 +35,7 @@ export interface BmuxdHome {
   remove(): Promise<void>;
 }
 
-export interface Bmuxd extends BmuxdHome {
+export interface Bmuxd extends Sandbox {
   readonly pid: number;
   /** stderr of control so far: JSON lines, those of its engines among them. */
   log(): string;
@@ -85,7 +85,7 @@ export const BMUXD = dist('daemon/bin/bmuxd.js');
 export const SHIM = dist('client-shim/bmux-stream.cjs');
 
 /** Folders for a daemon. The config may be written before and after it starts. */
-export async function makeHome(options: BmuxdOptions = {}): Promise<BmuxdHome> {
+export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   const bmux = await realEnv(folder);
   await mkdir(join(folder, 'settings'), { mode: 0o700 });
@@ -117,8 +117,8 @@ export async function makeHome(options: BmuxdOptions = {}): Promise<BmuxdHome> {
 
 /** Starts the daemon and waits until it and its engine are ready. */
 export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
-  const home = options.home ?? (await makeHome(options));
-  const { env, socketPath, folder } = home;
+  const sandbox = options.sandbox ?? (await makeSandbox(options));
+  const { env, socketPath, folder } = sandbox;
   const child: Child = await startChild({
     command: process.execPath,
     // As the service units start it.
@@ -151,7 +151,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   };
   let stopped: Promise<void> | undefined;
   return {
-    ...home,
+    ...sandbox,
     pid: child.pid,
     log: () => child.output(),
     status,
@@ -191,7 +191,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
         await waitFor('all engines to leave', async () => (await engines()).length === 0).catch(
           () => undefined,
         );
-        if (options.home === undefined) await home.remove();
+        if (options.sandbox === undefined) await sandbox.remove();
       })();
       return stopped;
     },

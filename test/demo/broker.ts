@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { chmod, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
-import { BMUXD, SHIM, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { BMUXD, SHIM, type Sandbox } from '../daemon/bmuxd.ts';
 import { run, type Ran } from '../real/server.ts';
 
 /** Time limit for the daemon to be ready, s; it takes 0.3. */
@@ -20,9 +20,9 @@ export interface Broker {
 }
 
 /** Starts the daemon with the files in `home` and waits until it is ready. On failure it rejects with the daemon's own output. */
-export async function startBroker(home: BmuxdHome, settings: string): Promise<Broker> {
-  const { env, folder } = home;
-  const envFile = await writeEnvFile(home);
+export async function startBroker(sandbox: Sandbox, settings: string): Promise<Broker> {
+  const { env, folder } = sandbox;
+  const envFile = await writeEnvFile(sandbox);
   const logFile = join(folder, 'bmuxd.log');
   await writeFile(env['BMUXD_CONFIG'] ?? '', settings);
   const log = await open(logFile, 'a', 0o600);
@@ -61,7 +61,7 @@ function exitOf(child: ChildProcess): Promise<void> {
 }
 
 /** The environment for the user's shell: our folders, our two commands, and no bmux settings of the user. */
-async function writeEnvFile({ env, folder }: BmuxdHome): Promise<string> {
+async function writeEnvFile({ env, folder }: Sandbox): Promise<string> {
   const bin = join(folder, 'bin');
   await mkdir(bin);
   for (const [name, script] of [

@@ -1,7 +1,7 @@
 // The demo's stage: folders, servers and daemon, in its own process and session, which a Ctrl-C does not reach. It removes everything in order
 // when the channel to its parent closes, however the parent ended.
 import { join } from 'node:path';
-import { makeHome } from '../daemon/bmuxd.ts';
+import { makeSandbox } from '../daemon/bmuxd.ts';
 import { startBroker, type Broker } from './broker.ts';
 import { startServers, type DemoTarget, type Servers } from './servers.ts';
 
@@ -30,22 +30,22 @@ const tell = (message: FromStage): void => {
   if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
 };
 
-const home = await makeHome();
+const sandbox = await makeSandbox();
 let servers: Servers | undefined;
 let broker: Broker | undefined;
 try {
-  const socketPath = join(home.env['BMUX_RUNTIME_DIR'] ?? home.folder, 'server.sock');
-  servers = await startServers({ socketPath, folder: home.folder });
+  const socketPath = join(sandbox.env['BMUX_RUNTIME_DIR'] ?? sandbox.folder, 'server.sock');
+  servers = await startServers({ socketPath, folder: sandbox.folder });
   const tables = servers.targets.map(({ name, toml }) =>
     toml === undefined ? '' : `[connections.targets.${name}]\n${toml}\n`,
   );
-  await home.configure('bmux.toml', tables.join(''));
-  broker = await startBroker(home, servers.settings);
+  await sandbox.configure('bmux.toml', tables.join(''));
+  broker = await startBroker(sandbox, servers.settings);
   tell({
     type: 'ready',
     scene: {
-      folder: home.folder,
-      env: home.env,
+      folder: sandbox.folder,
+      env: sandbox.env,
       envFile: broker.envFile,
       logFile: broker.logFile,
       targets: servers.targets,
@@ -59,6 +59,6 @@ try {
 } finally {
   await broker?.stop();
   await servers?.stop();
-  await home.remove();
+  await sandbox.remove();
 }
 if (process.connected) process.disconnect();

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeHome, startBmuxd } from '../daemon/bmuxd.ts';
+import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { repositoryRoot } from '../real/index.ts';
 
@@ -16,16 +16,16 @@ function keysOf(value: unknown): string[] {
 }
 
 t.test('routes and fields', async (t) => {
-  const home = await makeHome({
+  const sandbox = await makeSandbox({
     config: '[connections.targets.gone]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
   });
-  t.teardown(() => home.remove());
+  t.teardown(() => sandbox.remove());
   const server = await EmbeddedServer.start({
-    socketPath: join(home.env['BMUX_RUNTIME_DIR'] ?? home.folder, 'server.sock'),
+    socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? sandbox.folder, 'server.sock'),
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  const daemon = await startBmuxd({ home });
+  const daemon = await startBmuxd({ sandbox });
   t.teardown(() => daemon.stop());
   const { stream, info } = await daemon.open({ target: 'local' });
   t.teardown(() => stream.destroy());

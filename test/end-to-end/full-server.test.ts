@@ -106,7 +106,7 @@ t.test('streams that an engine is finishing count for the next one', async (t) =
   });
   const ends = [await live(world), await live(world), await live(world)];
   await world.bmuxd.leave();
-  const bmuxd = await startBmuxd({ home: world.bmuxd });
+  const bmuxd = await startBmuxd({ sandbox: world.bmuxd });
   t.teardown(() => bmuxd.stop());
   const held = async (): Promise<{ spares: number; connections: number }> => {
     const rows = (await bmuxd.upstreams()).filter(({ target }) => target === 'far');

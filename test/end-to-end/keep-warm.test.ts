@@ -92,7 +92,7 @@ t.test('an engine that was taken over', { buffered: true }, async (t) => {
   await client.ping();
   await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
   await bmuxd.killControl();
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   await waitFor(
     'its spares to be let go',

@@ -19,7 +19,7 @@ t.test('10 live streams outlive their control', async (t) => {
   await waitFor('traffic to go on without control', () =>
     talks.every(({ check }, index) => check.count > (atDeath[index] ?? 0) + 200_000),
   );
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   const list = (await next.http('GET', '/v1/streams')).body as StreamList;
   t.equal(list.streams.length, 10, 'the new control lists them');

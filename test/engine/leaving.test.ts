@@ -83,7 +83,7 @@ t.test('an engine whose control is killed before it has a stream', async (t) => 
   await bmuxd.killControl();
   await waitFor('it to leave', () => !isAlive(engine));
   t.strictSame(await bmuxd.engines(), []);
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   const talk = await Talk.open(next, 'local');
   await talk.end();

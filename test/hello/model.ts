@@ -189,7 +189,7 @@ async function runCase(drawn: Case): Promise<void> {
  * A server that has a place is reached, in its own epoch and compression, whatever was known and stated, and however many connections the
  * wrong candidates take; an epoch that it does not speak is refused in words; a full one is a lost connection. `runs`: cases.
  */
-export async function raceReachesWhatCanBeReached(runs: number): Promise<void> {
+export async function detectionFindsWhatAnswers(runs: number): Promise<void> {
   // They mostly wait, so many run side by side.
   const side = Math.min(runs, 50);
   const property = fc.asyncProperty(

@@ -2,13 +2,13 @@
 import { join } from 'node:path';
 import * as config from '../config/bmux/properties.ts';
 import * as control from '../control/properties.ts';
-import { makeHome, startBmuxd, type Bmuxd, type BmuxdHome } from '../daemon/bmuxd.ts';
+import { makeSandbox, startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/accept/first-frame-properties.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
 import { upgradesLoseNothing } from '../streams/upgrades.ts';
-import { raceReachesWhatCanBeReached } from '../hello/model.ts';
+import { detectionFindsWhatAnswers } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic/properties.ts';
 import * as spares from '../spares/properties.ts';
 import * as request from '../request/properties.ts';
@@ -46,9 +46,9 @@ function pure(name: string, run: (runs: number) => Promise<void> | void, inputs 
 /** A daemon that cannot reach any target. */
 async function alone(
   run: (bmuxd: Bmuxd, inputs: number) => Promise<void>,
-  home?: BmuxdHome,
+  sandbox?: Sandbox,
 ): Promise<Started> {
-  const bmuxd = await startBmuxd(home === undefined ? {} : { home });
+  const bmuxd = await startBmuxd(sandbox === undefined ? {} : { sandbox });
   return {
     run: (inputs) => run(bmuxd, inputs),
     pids: () => pidsOf(bmuxd),
@@ -58,15 +58,15 @@ async function alone(
 
 /** The same with an embedded server as its local target. */
 async function withServer(run: (bmuxd: Bmuxd, inputs: number) => Promise<void>): Promise<Started> {
-  const home = await makeHome();
-  const socketPath = join(home.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
+  const sandbox = await makeSandbox();
+  const socketPath = join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
   const server = await launchEmbedded({ socketPath, server: { epoch: 4 } });
   const end = async (): Promise<void> => {
     await server.stop();
-    await home.remove();
+    await sandbox.remove();
   };
   try {
-    const started = await alone(run, home);
+    const started = await alone(run, sandbox);
     return {
       ...started,
       stop: async () => {
@@ -90,7 +90,7 @@ export const SOAKS: readonly Soak[] = [
   pure('target.hostAndPortComeBack', target.hostAndPortComeBack),
   pure('transport.anyLineGivesResultOrFailure', transport.anyLineGivesResultOrFailure),
   // These use streams, so an input takes milliseconds.
-  pure('hello.raceReachesWhatCanBeReached', raceReachesWhatCanBeReached, 20_000),
+  pure('hello.raceReachesWhatCanBeReached', detectionFindsWhatAnswers, 20_000),
   ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
   ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
   ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),

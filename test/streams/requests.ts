@@ -7,11 +7,11 @@ import { encodeRequestFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { ByteQueue } from '../../daemon/bmux-ipc/byte-queue.ts';
 import { invokeServiceIndex } from '../embedded/server/answers.ts';
 import { encodeRawMode, type RawMode } from '../embedded/traffic.ts';
-import type { BmuxdHome } from '../daemon/bmuxd.ts';
+import type { Sandbox } from '../daemon/bmuxd.ts';
 
 /** The head of a request for a stream. */
-export function requestHead(home: Pick<BmuxdHome, 'env'>, more: object = {}): Buffer {
-  const request = asciiJson({ env: whitelisted(home.env), ...more });
+export function requestHead(sandbox: Pick<Sandbox, 'env'>, more: object = {}): Buffer {
+  const request = asciiJson({ env: whitelisted(sandbox.env), ...more });
   return Buffer.from(
     `POST /v1/streams HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: bmux-stream/1\r\nBmux-Request: ${request}\r\n\r\n`,
   );

@@ -193,7 +193,7 @@ t.test('control is killed under requests: they wait for the next one', async (t)
   own.socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 1000)]));
   const after = bmuxd.open();
   await server.command({ do: 'release' });
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   await echoes(t, (await before).stream, 1000);
   await echoes(t, (await after).stream, 1000);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { targetSocketVariables, withoutTargetSocket } from '../../daemon/api/target-socket-env.ts';
-import { BMUXD, makeHome, startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { onPath, run, waitFor } from '../real/index.ts';
 import { targetSocketEnv, targetSocketPath, eventsOf } from './target-socket.ts';
@@ -126,10 +126,10 @@ t.test('env and exec', async (t) => {
 });
 
 t.test('without a daemon', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   for (const args of [['env', 'here'], ['exec', 'here', '--', 'true'], ['events']]) {
-    const ran = await run(process.execPath, [BMUXD, ...args], home.env);
+    const ran = await run(process.execPath, [BMUXD, ...args], sandbox.env);
     t.match(ran, { status: 3, stdout: '', stderr: /^bmuxd is not running/ }, args.join(' '));
   }
 });

@@ -51,7 +51,7 @@ t.test('a control plane that hangs', async (t) => {
   );
 
   await bmuxd.leave();
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   await bmuxd.configure('bmux.toml', plane + here('three'));
   await targetSocketIs(true, targetSocketPath(next, 'three'), 15_000);

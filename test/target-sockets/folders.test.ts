@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { makeHome, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { makeSandbox, startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
@@ -112,7 +112,7 @@ t.test('contexts with clients are remembered', async (t) => {
     remembered,
     kept.replace(/,\s*"folder": "[^"]*"/g, '').replace(/"earlierAgents": \[\],/g, ''),
   );
-  const start = (): Promise<Bmuxd> => startBmuxd({ home: bmuxd });
+  const start = (): Promise<Bmuxd> => startBmuxd({ sandbox: bmuxd });
   const next = await madeAnew([other, targetSocketPath(bmuxd, 'one')], start);
   t.teardown(() => next.stop());
   await greeted(other);
@@ -158,9 +158,9 @@ t.test(
   { skip: !hasSshAgent() && 'no ssh-agent' },
   async (t) => {
     const logins = [await startAgent(), await startAgent()] as const;
-    const home = await makeHome();
+    const sandbox = await makeSandbox();
     const embedded = await launchEmbedded({
-      socketPath: join(home.folder, 'host.sock'),
+      socketPath: join(sandbox.folder, 'host.sock'),
       server: { epoch: 4 },
       iroh: {
         relays: 'disabled',
@@ -170,12 +170,12 @@ t.test(
     });
     const { endpointId, address } = embedded.iroh ?? {};
     const fields = { transport: 'iroh', endpoint_id: endpointId, iroh_ip_addr: address, iroh_ssh_auth: true };
-    await home.configure('bmux.toml', targetToml('one', fields) + targetToml('two', fields));
-    const bmuxd = await startBmuxd({ home });
+    await sandbox.configure('bmux.toml', targetToml('one', fields) + targetToml('two', fields));
+    const bmuxd = await startBmuxd({ sandbox });
     t.teardown(async () => {
       await bmuxd.stop();
       await Promise.all([embedded.stop(), ...logins.map((login) => login.stop())]);
-      await home.remove();
+      await sandbox.remove();
     });
     for (const { socket } of logins) await targetSocketEnv(bmuxd, 'one', { SSH_AUTH_SOCK: socket });
     await logins[1].stop();
@@ -188,7 +188,7 @@ t.test(
     await greeted(targetSocketPath(bmuxd, 'two'));
     await bmuxd.leave();
     await madeAnew([targetSocketPath(bmuxd, 'two')], async () => {
-      const next = await startBmuxd({ home });
+      const next = await startBmuxd({ sandbox });
       t.teardown(() => next.stop());
     });
     await greeted(targetSocketPath(bmuxd, 'two'));

@@ -40,7 +40,7 @@ t.test('control is killed, and another takes over, while clients connect', async
     await load.more(50);
     await current.killControl();
     await load.more(50);
-    current = await startBmuxd({ home: bmuxd });
+    current = await startBmuxd({ sandbox: bmuxd });
     const taken = current;
     t.teardown(() => taken.stop());
     await load.more(100);
@@ -90,7 +90,7 @@ t.test('control leaves in order: its engine goes on accepting, and the next one 
   await load.more(20);
   await bmuxd.leave();
   await load.more(20);
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   await load.more(20);
   await load.stop();

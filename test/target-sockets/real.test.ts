@@ -176,7 +176,7 @@ t.test('the real program', { skip: realBmux() === undefined && 'real bmux not fo
     await more(5);
     await bmuxd.killControl();
     await more(5);
-    const next = await startBmuxd({ home: bmuxd });
+    const next = await startBmuxd({ sandbox: bmuxd });
     t.teardown(() => next.stop());
     await more(5);
     over = true;

@@ -246,7 +246,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
     await bmuxd.leave();
     await bmuxd.configure('bmux.toml', two);
     await madeAnew([join(folder, '..', 'two', 'server.sock'), join(own, 'server.sock')], async () => {
-      const next = await startBmuxd({ home: bmuxd });
+      const next = await startBmuxd({ sandbox: bmuxd });
       t.teardown(() => next.stop());
     });
     await targetSocketIs(true, join(own, '..', 'two', 'server.sock'));

@@ -5,12 +5,12 @@ import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { openStream, type Failure } from '../../../client-shim/index.ts';
-import { BMUXD, makeHome, startBmuxd, type BmuxdHome } from '../../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd, type Sandbox } from '../../daemon/bmuxd.ts';
 import { startChild, waitFor } from '../../real/child.ts';
 import { run } from '../../real/server.ts';
 
-const runAt = (home: BmuxdHome, env: Readonly<Record<string, string>> = {}) =>
-  run(process.execPath, [BMUXD, 'run'], { ...home.env, ...env });
+const runAt = (sandbox: Sandbox, env: Readonly<Record<string, string>> = {}) =>
+  run(process.execPath, [BMUXD, 'run'], { ...sandbox.env, ...env });
 
 t.test('one daemon at a time', async (t) => {
   const bmuxd = await startBmuxd({ settings: '[engine]\ndrain_grace = 0.1\n' });
@@ -44,66 +44,70 @@ t.test('one daemon at a time', async (t) => {
 });
 
 t.test('something else on the control socket is left alone', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  await mkdir(join(home.folder, 'd'), { mode: 0o700 });
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  await mkdir(join(sandbox.folder, 'd'), { mode: 0o700 });
   const foreign = createServer((socket) => socket.on('error', () => undefined).end('hello\n'));
-  await new Promise<void>((resolve) => foreign.listen(home.socketPath, resolve));
+  await new Promise<void>((resolve) => foreign.listen(sandbox.socketPath, resolve));
   t.teardown(() => foreign.close());
-  const refused = await runAt(home);
+  const refused = await runAt(sandbox);
   t.equal(refused.status, 1);
-  t.match(refused.stderr, `what listens on ${home.socketPath} is not bmuxd`);
+  t.match(refused.stderr, `what listens on ${sandbox.socketPath} is not bmuxd`);
 });
 
 t.test('a folder that others can reach is refused: what, why, and what to do', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const folder = join(home.folder, 'x');
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const folder = join(sandbox.folder, 'x');
   await mkdir(folder);
   await chmod(folder, 0o777);
-  const open = await runAt(home, { BMUXD_RUNTIME_DIR: folder });
+  const open = await runAt(sandbox, { BMUXD_RUNTIME_DIR: folder });
   t.equal(open.status, 6);
   t.match(open.stderr, `the folder ${folder} is open to others (mode 0777)\n`);
   t.match(open.stderr, `\`chmod 700 ${folder}\``);
   await chmod(folder, 0o700);
-  const link = join(home.folder, 'link');
+  const link = join(sandbox.folder, 'link');
   await symlink(folder, link);
-  const linked = await runAt(home, { BMUXD_RUNTIME_DIR: link });
+  const linked = await runAt(sandbox, { BMUXD_RUNTIME_DIR: link });
   t.match(linked, { status: 6, stderr: `the folder ${link} is a symbolic link\n` });
   if (process.getuid?.() !== 0) {
-    const foreign = await runAt(home, { BMUXD_RUNTIME_DIR: '/' });
+    const foreign = await runAt(sandbox, { BMUXD_RUNTIME_DIR: '/' });
     t.match(foreign, { status: 6, stderr: 'the folder / belongs to user 0, not to you' });
   }
-  const long = join(home.folder, 'y'.repeat(100));
-  const tooLong = await runAt(home, { BMUXD_RUNTIME_DIR: long });
+  const long = join(sandbox.folder, 'y'.repeat(100));
+  const tooLong = await runAt(sandbox, { BMUXD_RUNTIME_DIR: long });
   t.match(tooLong, { status: 1, stderr: /is \d+ bytes long; the system takes 10[37]/ });
-  await writeFile(join(home.folder, 'file'), '');
-  const file = await runAt(home, { BMUXD_RUNTIME_DIR: join(home.folder, 'file') });
+  await writeFile(join(sandbox.folder, 'file'), '');
+  const file = await runAt(sandbox, { BMUXD_RUNTIME_DIR: join(sandbox.folder, 'file') });
   t.match(file, { status: 6, stderr: 'file is not a folder\n' });
 });
 
 t.test('the mask of the shell does not matter', async (t) => {
   for (const mask of [0o000, 0o777]) {
     const before = process.umask(mask);
-    const starting = makeHome().then((home) => ({
-      home,
+    const starting = makeSandbox().then((sandbox) => ({
+      sandbox,
       child: startChild({
         command: process.execPath,
         args: [BMUXD, 'run'],
-        env: home.env,
+        env: sandbox.env,
         ready: (output) => output.includes('"engine is ready"'),
       }),
     }));
     // Folders of the test itself are made with the usual mask; only the program is started with the odd one.
     process.umask(before);
-    const { home, child: started } = await starting;
-    t.teardown(() => home.remove());
+    const { sandbox, child: started } = await starting;
+    t.teardown(() => sandbox.remove());
     const child = await started;
     t.teardown(() => child.stop());
     for (const name of ['d', 'd/engines']) {
-      t.equal((await stat(join(home.folder, name))).mode & 0o777, 0o700, `${name} under ${mask.toString(8)}`);
+      t.equal(
+        (await stat(join(sandbox.folder, name))).mode & 0o777,
+        0o700,
+        `${name} under ${mask.toString(8)}`,
+      );
     }
-    t.equal((await stat(home.socketPath)).mode & 0o077, 0);
+    t.equal((await stat(sandbox.socketPath)).mode & 0o077, 0);
   }
 });
 
@@ -117,23 +121,23 @@ function fdOf(server: Server): number {
 const PASSED: readonly (readonly string[])[] = [['control'], ['streams', 'control']];
 for (const names of PASSED)
   t.test(`what was passed is served, and its path is left alone: ${names.join(', ')}`, async (t) => {
-    const home = await makeHome();
-    t.teardown(() => home.remove());
-    await mkdir(join(home.folder, 'd'), { mode: 0o700 });
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    await mkdir(join(sandbox.folder, 'd'), { mode: 0o700 });
     // Bound here and kept by a shell, as a service manager would: the daemons come and go on it.
-    const paths = names.map((name) => (name === 'control' ? home.socketPath : home.streamsPath));
+    const paths = names.map((name) => (name === 'control' ? sandbox.socketPath : sandbox.streamsPath));
     const holders: Server[] = [];
     for (const path of paths) {
       const holder = createServer();
-      await new Promise<void>((resolve) => holder.listen(join(home.folder, 'd', '.x'), resolve));
-      await rename(join(home.folder, 'd', '.x'), path);
+      await new Promise<void>((resolve) => holder.listen(join(sandbox.folder, 'd', '.x'), resolve));
+      await rename(join(sandbox.folder, 'd', '.x'), path);
       holders.push(holder);
     }
     const starts = 3;
     const count = String(names.length);
     const daemon = `sh -c 'LISTEN_FDS=${count} LISTEN_FDNAMES=${names.join(':')} LISTEN_PID=$$ exec "$NODE" "$BMUXD" run'`;
     const shell = spawn('sh', ['-c', `for i in $(seq ${String(starts)}); do ${daemon}; done`], {
-      env: { ...home.env, NODE: process.execPath, BMUXD },
+      env: { ...sandbox.env, NODE: process.execPath, BMUXD },
       stdio: ['ignore', 'ignore', 'pipe', ...holders.map(fdOf)],
     });
     for (const holder of holders) holder.close();
@@ -142,13 +146,13 @@ for (const names of PASSED)
       log += chunk;
     });
     const over = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
-    const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], home.env);
+    const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
     // The requests of a client meanwhile: a daemon that is being replaced is no failure of any of them.
     let going = true;
     let asked = 0;
     const ask = async (): Promise<void> => {
       while (going) {
-        const { code } = await openStream({ env: home.env, ifRunning: true, timeoutMs: 20_000 }).then(
+        const { code } = await openStream({ env: sandbox.env, ifRunning: true, timeoutMs: 20_000 }).then(
           () => ({ code: 'a stream' }),
           (error: Failure) => error,
         );
@@ -181,11 +185,11 @@ for (const names of PASSED)
   });
 
 t.test('what is passed must be one listening socket', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
   const activated = (fds: string) =>
     run('sh', ['-c', `LISTEN_FDS=${fds} LISTEN_PID=$$ exec "$NODE" "$BMUXD" run 3</dev/null`], {
-      ...home.env,
+      ...sandbox.env,
       NODE: process.execPath,
       BMUXD,
     });

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { BMUXD, makeHome, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { connected, targetSocketIs, targetSocketPath } from '../../target-sockets/target-socket.ts';
 import { TestClient } from '../../embedded/client.ts';
 import { EmbeddedServer } from '../../embedded/server/server.ts';
@@ -86,7 +86,7 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
   bmuxd.signal('SIGSTOP');
   await unlink(join(bmuxd.folder, 'd', 'instance.sock'));
   await unlink(bmuxd.socketPath);
-  const next = await startBmuxd({ home: bmuxd });
+  const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   bmuxd.signal('SIGCONT');
   await waitFor('the first one to leave', () => !isAlive(bmuxd.pid));
@@ -111,9 +111,10 @@ t.test('another control socket, or one that is passed, makes no second daemon of
 });
 
 t.test('a dir whose sockets no system can take is refused at the start', async (t) => {
-  const home = await makeHome();
-  t.teardown(() => home.remove());
-  const at = (dir: string) => run(process.execPath, [BMUXD, 'run'], { ...home.env, BMUXD_RUNTIME_DIR: dir });
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const at = (dir: string) =>
+    run(process.execPath, [BMUXD, 'run'], { ...sandbox.env, BMUXD_RUNTIME_DIR: dir });
   const deep = join('/tmp', 'd'.repeat(90));
   t.teardown(() => rm(deep, { recursive: true, force: true }));
   t.match(await at(deep), {
@@ -127,16 +128,16 @@ t.test(
   'commands trust no folder of somebody else',
   { skip: process.getuid?.() !== 0 && 'only root can make one' },
   async (t) => {
-    const home = await makeHome();
-    t.teardown(() => home.remove());
-    const dir = join(home.folder, 'd');
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const dir = join(sandbox.folder, 'd');
     await mkdir(dir, { mode: 0o755 });
     let heard = 0;
     const planted = createServer((socket) => {
       heard += 1;
       socket.end();
     });
-    await new Promise<void>((resolve) => planted.listen(home.socketPath, resolve));
+    await new Promise<void>((resolve) => planted.listen(sandbox.socketPath, resolve));
     t.teardown(() => planted.close());
     await chown(dir, 65_534, 65_534);
     for (const args of [
@@ -149,7 +150,7 @@ t.test(
       ['env', 'x'],
     ])
       t.match(
-        await run(process.execPath, [BMUXD, ...args], home.env),
+        await run(process.execPath, [BMUXD, ...args], sandbox.env),
         { status: args[0] === 'status' ? 1 : 6, stderr: /belongs to user 65534, not to you/ },
         args.join(' '),
       );

@@ -1,7 +1,7 @@
 // Sends requests to five targets once a second, in every way there is, while gateways and control are ended and started again. No request
 // fails that would succeed on a fresh connection (result.ts), the status is right (rows.ts), and no connection of a server is lost.
 import { writeFile } from 'node:fs/promises';
-import { makeHome } from '../../daemon/bmuxd.ts';
+import { makeSandbox } from '../../daemon/bmuxd.ts';
 import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
 import { waitFor } from '../../real/index.ts';
 import type { FarGateway } from './far-gateway.ts';
@@ -34,25 +34,25 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
     for (const end of stops.splice(0).reverse()) await end();
   };
   try {
-    const folders = await makeHome();
+    const folders = await makeSandbox();
     stops.push(() => folders.remove());
     const far = await startFarGateways(folders.folder);
     stops.push(far.stop);
     // The daemon gets the agent too, because a client of a target socket has no other.
-    const home = { ...folders, env: { ...folders.env, ...far.env } };
+    const sandbox = { ...folders, env: { ...folders.env, ...far.env } };
     await writeFile(
-      home.env['BMUXD_CONFIG'] ?? '',
+      sandbox.env['BMUXD_CONFIG'] ?? '',
       `iroh.relays = ${far.relays}\nengine.drain_grace = 0.1\n`,
     );
     let written: Promise<void> = Promise.resolve();
     /** Writes one after the other, because two gateways may return at the same moment. */
     const configure = (): Promise<void> => {
-      const write = (): Promise<void> => home.configure('bmux.toml', configOf(far.gateways));
+      const write = (): Promise<void> => sandbox.configure('bmux.toml', configOf(far.gateways));
       written = written.then(write, write);
       return written;
     };
     await configure();
-    const control = await Control.start(home);
+    const control = await Control.start(sandbox);
     let isWell = true;
     stops.push(async () => {
       await control.stop();
@@ -78,7 +78,7 @@ export async function startEndurance(rounds: number): Promise<Endurance> {
       control,
       sites,
       configure,
-      engineLog: engineLogOf(home.env),
+      engineLog: engineLogOf(sandbox.env),
       controlRounds: Math.max(FIRST_CONTROL, Math.ceil(rounds / (CONTROL_RESTARTS + 1))),
     });
     stops.push(() => running.quiet());

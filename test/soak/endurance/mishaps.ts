@@ -1,6 +1,6 @@
 // Failures during the soak: gateways end and start again, control ends and a new one starts.
 import { setTimeout } from 'node:timers/promises';
-import { startBmuxd, type Bmuxd, type BmuxdHome } from '../../daemon/bmuxd.ts';
+import { startBmuxd, type Bmuxd, type Sandbox } from '../../daemon/bmuxd.ts';
 import type { FarGateway } from './far-gateway.ts';
 
 /** Time that a busy machine may need until a change of the config takes effect, ms. */
@@ -21,21 +21,21 @@ export class Control {
   readonly away: Away[] = [];
   /** performance.now() of each kill. */
   readonly killedAt: number[] = [];
-  readonly #home: BmuxdHome;
+  readonly #home: Sandbox;
   readonly #first: Bmuxd;
   /** All control processes so far: each has its own log. */
   readonly #all: Bmuxd[] = [];
   #now: Promise<Bmuxd>;
 
-  private constructor(home: BmuxdHome, first: Bmuxd) {
-    this.#home = home;
+  private constructor(sandbox: Sandbox, first: Bmuxd) {
+    this.#home = sandbox;
     this.#first = first;
     this.#all.push(first);
     this.#now = Promise.resolve(first);
   }
 
-  static async start(home: BmuxdHome): Promise<Control> {
-    return new Control(home, await startBmuxd({ home }));
+  static async start(sandbox: Sandbox): Promise<Control> {
+    return new Control(sandbox, await startBmuxd({ sandbox }));
   }
 
   /** Waits until it runs. */
@@ -76,7 +76,7 @@ export class Control {
         this.killedAt.push(performance.now());
         await last.killControl();
       }
-      const next = await startBmuxd({ home: this.#home });
+      const next = await startBmuxd({ sandbox: this.#home });
       this.#all.push(next);
       away.to = performance.now();
       return next;
