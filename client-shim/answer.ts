@@ -1,6 +1,7 @@
 // Parses the daemon's HTTP answers: the head, and the meaning of status, headers and body.
 import { Failure } from '../daemon/base/failure.ts';
 import type { StreamEnd, StreamInfo } from '../daemon/api/answers.ts';
+import { list, number, object, oneOf, text, truth, word } from '../daemon/api/shape.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { failureIn } from '../daemon/errors/problem.ts';
 
@@ -30,15 +31,23 @@ export function readAnswer(bytes: Buffer): Answer | undefined {
   return { status, headers, rest, complete: rest.length >= Number(headers['content-length'] ?? 0) };
 }
 
-/** The Bmux-Stream header of a 101; undefined when it is missing or malformed. */
-export function infoIn(answer: Answer): StreamInfo | undefined {
-  try {
-    const info: unknown = JSON.parse(answer.headers['bmux-stream'] ?? '');
-    // The daemon sends the type of daemon/api/answers.ts.
-    return typeof info === 'object' && info !== null && 'id' in info ? (info as StreamInfo) : undefined;
-  } catch {
-    return undefined;
-  }
+const isStreamInfo = object<StreamInfo>({
+  id: text,
+  target: text,
+  transport: word(),
+  epoch: oneOf(3, 4),
+  negotiated: object({ revision: number, capabilities: list(text) }),
+  warm: truth,
+  warnings: list(text),
+});
+
+/** What a 101 says about its stream; `daemon_foreign` when it says nothing, `version_mismatch` when it says it in another form. */
+export function infoIn(answer: Answer, socketPath: string): StreamInfo | Failure {
+  const info = parsed(answer.headers['bmux-stream'] ?? '');
+  if (isStreamInfo(info)) return info;
+  if (typeof info !== 'object' || info === null)
+    return fail('daemon_foreign', { socket: socketPath, why: 'its answer has no Bmux-Stream' });
+  return fail('version_mismatch', { own: 'this program', other: 'a bmuxd of another version' });
 }
 
 /** An engine's answer about the end of a stream; empty when it is malformed. */
@@ -63,7 +72,7 @@ export function refusalIn(answer: Answer, socketPath: string): Failure {
   return fail('daemon_foreign', { socket: socketPath, why });
 }
 
-function parsed(bytes: Buffer): unknown {
+function parsed(bytes: Buffer | string): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {

@@ -1,6 +1,7 @@
 // The client's side of the streams socket: one HTTP upgrade written by hand, because every module that a CLI loads costs time at its start.
 import { connect, type Socket } from 'node:net';
 import type { StreamInfo } from '../daemon/api/answers.ts';
+import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
@@ -135,9 +136,9 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       if (answer !== undefined && answer.status !== 101 && answer.complete) {
         failed(refused(answer));
       } else if (answer?.status === 101) {
-        const info = infoIn(answer);
-        if (info === undefined) {
-          failed(fail('daemon_foreign', { socket: socketPath, why: 'its answer has no Bmux-Stream' }));
+        const info = infoIn(answer, socketPath);
+        if (info instanceof Failure) {
+          failed(info);
           return;
         }
         socket.pause();

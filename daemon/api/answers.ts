@@ -48,6 +48,8 @@ export interface StreamList {
   readonly streams: readonly StreamRow[];
   /** Engines that did not answer: their streams are not in the list. */
   readonly silent: readonly string[];
+  /** Engines of another version, whose answer has another form: their streams are not in the list. */
+  readonly otherVersion?: readonly string[];
 }
 
 /** One engine, in `GET /v1/status` and on its own socket. */
@@ -56,7 +58,7 @@ export interface EngineRow {
   readonly pid: number;
   readonly version: string;
   readonly sinceMs: number;
-  readonly state: 'starting' | 'serving' | 'draining' | 'not answering';
+  readonly state: 'starting' | 'serving' | 'draining' | 'not answering' | 'other version';
   readonly streams: number;
 }
 

@@ -4,7 +4,7 @@ import { ENV_WHITELIST } from './caller-env.ts';
 
 export { ENV_WHITELIST, whitelisted, type CallerEnv, type EnvName } from './caller-env.ts';
 export type { Scope, StreamRequest } from './request-types.ts';
-export { MAX_HEADER_BYTES, MAX_REQUEST_BYTES, STREAM_PROTOCOL } from './upgrade.ts';
+export { MAX_REQUEST_BYTES, STREAM_PROTOCOL } from './upgrade.ts';
 
 const text = (maxLength = 4096) => Type.String({ maxLength });
 const U32 = Type.Integer({ minimum: 0, maximum: 0xffff_ffff });

@@ -1,12 +1,13 @@
 // Keeps the heap of the long-running processes small.
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 
 /**
  * Percent that the old space may grow by before the next collection. By default V8 lets a heap of 20 MB grow to 60 MB under load, and returns
  * the memory only after some 20 s without load. With 30 it stays within 30 MB, at the same time per stream [measured].
  */
 const GROWING_PERCENT = 30;
+
+/** Node flags of an engine; `collectWhenIdle` needs the second one. */
+export const SMALL_HEAP_FLAGS = [`--heap-growing-percent=${String(GROWING_PERCENT)}`, '--expose-gc'] as const;
 
 /** The process is idle after `QUIET_LOOKS` intervals of `LOOK_MS` with less than `QUIET_CPU_MS` of CPU time each (2 %). */
 const LOOK_MS = 1000;
@@ -17,19 +18,13 @@ const WORK_CPU_MS = 1000;
 /** Collections per idle phase. V8 returns the new space only if little was allocated in the last 5 s, counted at the collection before. */
 const COLLECTIONS = 2;
 
-/** Called by the long-running processes before anything else. A V8 that does not know a flag prints that to stderr and continues. */
-export function keepHeapSmall(): void {
-  setFlagsFromString(`--heap-growing-percent=${String(GROWING_PERCENT)}`);
-  setFlagsFromString('--expose-gc');
-  const collect: unknown = runInNewContext('typeof gc === "function" ? gc : undefined');
-  if (isCollector(collect)) giveBackAtRest(collect);
-}
-
 /**
  * Collects garbage when the process has worked and is idle. V8 alone does that late or never: memory from a start or a burst stays allocated
- * while little happens. The timer does not keep the process alive.
+ * while little happens. The timer does not keep the process alive. Does nothing in a process without `--expose-gc`.
  */
-function giveBackAtRest(collect: () => void): void {
+export function giveBackAtRest(): void {
+  const { gc: collect } = globalThis;
+  if (collect === undefined) return;
   let quiet = 0;
   let owed = COLLECTIONS;
   let last = cpuMs();
@@ -53,8 +48,4 @@ function giveBackAtRest(collect: () => void): void {
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-function isCollector(value: unknown): value is () => void {
-  return typeof value === 'function';
 }

@@ -1,12 +1,13 @@
 // Entry point of the engine process; started by control only.
 import { textOf } from '../base/failure.ts';
-import { keepHeapSmall } from '../base/memory.ts';
+import { giveBackAtRest } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
-import { runEngine } from '../engine/main.ts';
+import { runEngine, type Engine } from '../engine/main.ts';
+import { checkNodeInternals } from '../sockets/check-node.ts';
 import { afterThrow } from '../transport/read-buffers.ts';
 import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
 
-keepHeapSmall();
+giveBackAtRest();
 
 /** Messages that come before somebody listens: the channel delivers them as soon as there is one listener. */
 const early: [message: unknown, handle: unknown][] = [];
@@ -54,14 +55,18 @@ function started(): Promise<EngineStart> {
   });
 }
 
-const engine = await started()
-  .then((start) => runEngine(start, channel, process.env))
-  .catch((error: unknown) => {
-    // Its stdio is nobody's: control says why there is no engine.
-    if (!channel.isOpen()) process.exit(1);
-    channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
-    throw error;
-  });
+async function startEngine(): Promise<Engine> {
+  const start = await started();
+  checkNodeInternals();
+  return runEngine(start, channel, process.env);
+}
+
+const engine = await startEngine().catch((error: unknown) => {
+  // Its stdio is nobody's: control says why there is no engine.
+  if (!channel.isOpen()) process.exit(1);
+  channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
+  throw error;
+});
 // The machine goes down, or somebody means this engine: streams still get their proper end.
 process.once('SIGTERM', () => {
   engine.stop();

@@ -8,24 +8,53 @@ import { httpRequest, NoAnswer, type Answer, type Question } from '../sockets/ht
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
+import { object, text, type Shape } from '../api/shape.ts';
+import { packageVersion } from '../base/version.ts';
 
-/** The JSON body of a 2xx answer. Rejects with `daemon_not_running`, `daemon_not_answering`, `daemon_lost`, or the failure that the daemon sent. */
-export async function askControl(
+/**
+ * The JSON body of a 2xx answer, whose form `shape` says. Rejects with `daemon_not_running`, `daemon_not_answering`, `daemon_lost`,
+ * `version_mismatch`, or the failure that the daemon sent.
+ */
+export async function askControl<T>(
   env: Env,
-  method: Question['method'],
-  path: string,
-  timeoutMs: number,
-  headers: Readonly<Record<string, string>> = {},
-): Promise<unknown> {
+  question: Omit<Question, 'socketPath'>,
+  shape: Shape<T>,
+): Promise<T> {
   const socketPath = controlSocketOf(env);
   let answer;
   try {
-    answer = await answerOf(httpRequest({ socketPath, method, path, headers, timeoutMs }), socketPath);
+    answer = await answerOf(httpRequest({ ...question, socketPath }), socketPath);
   } catch (error) {
     throw unasked(error, socketPath);
   }
-  if (answer.status >= 200 && answer.status < 300) return answer.body;
-  throw refused(answer.body, answer.status, socketPath);
+  const { status, body } = answer;
+  if (status < 200 || status >= 300) throw refused(body, status, socketPath);
+  if (!shape(body)) throw await otherForm(body, socketPath);
+  return body;
+}
+
+/** Why an answer of success has not the form that this version knows. */
+export async function otherForm(body: unknown, socket: string): Promise<Failure> {
+  const version = versionIn(body) ?? versionIn(await healthOf(socket));
+  return fail('version_mismatch', {
+    own: `bmuxd ${packageVersion()}`,
+    other: version === undefined ? 'a bmuxd of another version' : `bmuxd ${version}`,
+  });
+}
+
+/** Undefined when it does not say so. */
+async function healthOf(socketPath: string): Promise<unknown> {
+  const question = { socketPath, method: 'GET', path: '/v1/health', timeoutMs: LIMITS.healthMs } as const;
+  return httpRequest(question).then(
+    ({ body }) => body,
+    () => undefined,
+  );
+}
+
+const VERSIONED = object<{ version: string }>({ version: text });
+
+function versionIn(body: unknown): string | undefined {
+  return VERSIONED(body) ? body.version : undefined;
 }
 
 /** Waits for `answer`; after a while of silence the daemon is asked on a second socket whether it lives. */

@@ -38,6 +38,8 @@ export interface ControlOptions {
   readonly sink: LogSink;
   /** From the command line; wins over the settings. */
   readonly logLevel?: LogLevel | undefined;
+  /** Ends a start that is under way: it rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Control {
@@ -221,6 +223,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       server: app.server,
       activated: passed.control !== undefined,
       log,
+      signal: options.signal,
       onLost: ({ data: { code, detail } }) => {
         log.error({ code, detail }, 'another bmuxd has this folder now; leaving it to that one');
         otherHasIt();

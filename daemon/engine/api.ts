@@ -1,7 +1,6 @@
 // The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one. The engine itself looks after
 // it: control may be another one by now, or none.
 import { lstat } from 'node:fs/promises';
-import type { Server } from 'node:net';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { textOf } from '../base/failure.ts';
@@ -9,7 +8,7 @@ import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
 import { SCHEMA, type EngineStatus, type StreamEnd } from '../api/answers.ts';
-import { bindSocket, forwardTo } from '../sockets/bind.ts';
+import { KeptSocket } from '../sockets/kept-socket.ts';
 import type { Streams } from './streams.ts';
 
 export interface EngineServerOptions {
@@ -26,9 +25,6 @@ export interface EngineServerOptions {
 export interface EngineServer {
   close(): Promise<void>;
 }
-
-/** ms between two looks whether the socket is still at its path: a few of them between two looks of control at the engine. */
-const LOOK_MS = 500;
 
 /** A folder that somebody else made, in a temp folder of all users, is none to bind in. */
 async function isOurs(folder: string): Promise<boolean> {
@@ -63,34 +59,21 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     return reply.code(202).send({ schema: SCHEMA });
   });
   await app.ready();
-  let bound = await bindSocket(app.server, options.socketPath);
-  let forwarder: Server | undefined;
-  /** Binds the socket again when its path has vanished (a cleaner of temp folders). */
-  const look = async (): Promise<void> => {
-    if ((await bound.isThere()) || !(await isOurs(dirname(options.socketPath)))) return;
-    const next = forwardTo(app.server);
-    bound = await bindSocket(next, options.socketPath);
-    forwarder?.close();
-    forwarder = next;
-  };
-  let looking: Promise<void> | undefined;
-  const timer = setInterval(() => {
+  const socket = await KeptSocket.bind({
+    server: app.server,
+    path: options.socketPath,
+    direct: true,
     // Control makes the folder again, and checks whose it is; until then there is nothing to bind in.
-    looking ??= look()
-      .catch((error: unknown) => {
-        options.log.debug({ err: textOf(error) }, 'binding the engine socket again');
-      })
-      .finally(() => {
-        looking = undefined;
-      });
-  }, LOOK_MS);
-  timer.unref();
+    whenGone: async (bindAgain) => {
+      if (await isOurs(dirname(options.socketPath))) await bindAgain();
+    },
+    onError: (error) => {
+      options.log.debug({ err: textOf(error) }, 'binding the engine socket again');
+    },
+  });
   return {
     close: async () => {
-      clearInterval(timer);
-      await looking;
-      await bound.unbind();
-      forwarder?.close();
+      await socket.close();
       await app.close();
     },
   };

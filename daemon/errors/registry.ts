@@ -554,6 +554,18 @@ export const REGISTRY = {
     'Let the socket units hold one listening stream socket each (systemd/bmuxd.socket, systemd/bmuxd-streams.socket).',
   ),
   daemon_foreign: row(502, 1, 'what listens on {socket} is not bmuxd: {why}', 'Check BMUXD_SOCKET.'),
+  node_unsupported: row(
+    500,
+    1,
+    'Node {version} lacks what bmuxd uses of it: {missing}',
+    'Run bmuxd with a release of Node that it supports; README.md names them.',
+  ),
+  version_mismatch: row(
+    502,
+    1,
+    '{own} talks to {other}, which answers in another form',
+    'Restart the daemon (`bmuxd stop`, then start it again) so that both are of one version.',
+  ),
   runtime_dir_insecure: row(
     500,
     6,

@@ -1,5 +1,5 @@
 // Which epoch and compression each server spoke last, by resolved address. Kept over restarts, shared between engines.
-import { mkdir, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { Type, type Static } from 'typebox';
@@ -7,6 +7,7 @@ import { Value } from 'typebox/value';
 import { Refresh } from '../base/async/single-flight.ts';
 import { errnoOf, textOf } from '../base/failure.ts';
 import { writeAtomic } from '../base/files/atomic-file.ts';
+import { makeFolder } from '../base/files/make-folder.ts';
 import { readBounded } from '../base/files/read-bounded.ts';
 import { LruMap } from '../base/lru-map.ts';
 import type { Candidate } from './candidates.ts';
@@ -110,7 +111,7 @@ export class ProtocolCache {
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {
-    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(this.#path));
     const release = await lockfile.lock(this.#path, {
       realpath: false,
       stale: STALE_MS,

@@ -1,9 +1,10 @@
 // Reads and writes server-meta.json, in which a server describes itself to its clients. Exported as `bmuxd/server-meta` for programs that
 // start servers.
 import { randomUUID } from 'node:crypto';
-import { mkdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
+import { makeFolder } from '../base/files/make-folder.ts';
 import { bmuxPaths, type Env } from '../base/paths.ts';
 import { quoted } from '../base/quote.ts';
 import { fail } from '../errors/fail.ts';
@@ -81,7 +82,7 @@ export async function writeServerMeta(server: NewServerMeta): Promise<ServerMeta
   await refuseConflict(path, server.slotName);
   const folder = dirname(path);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
   } catch (error) {
     throw fail('runtime_dir_uncreatable', { path: folder }, error);
   }

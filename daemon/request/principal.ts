@@ -1,9 +1,10 @@
 // The user's identity for servers: one UUID in a file, created once, also when processes start together (docs/bmux-protocol.md, "Principal").
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, rm } from 'node:fs/promises';
+import { link, open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { Deadline } from '../base/async/deadline.ts';
+import { makeFolder } from '../base/files/make-folder.ts';
 import type { BmuxPaths } from '../base/paths.ts';
 import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
@@ -33,7 +34,7 @@ export async function loadPrincipalId(options: { paths: Pick<BmuxPaths, 'princip
   const path = options.paths.principalId;
   const folder = dirname(path);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
   } catch (error) {
     throw fail('principal_dir_uncreatable', { path: folder }, error);
   }

@@ -2,7 +2,15 @@
 import { Socket } from 'node:net';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
-import { handleOf, socketReading, type Handle } from '../transport/read-buffers.ts';
+import {
+  handleOf,
+  isHandle,
+  startHandle,
+  stopHandle,
+  takeHandle,
+  type Handle,
+} from '../base/node-internals.ts';
+import { socketReading } from '../transport/read-buffers.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /**
@@ -11,20 +19,12 @@ import { LIMITS } from '../base/limits.ts';
  */
 export function stopReading(socket: Socket): void {
   socket.pause();
-  const handle = handleOf(socket);
-  if (handle?.readStop !== undefined) {
-    handle.readStop();
-    handle.reading = false;
-  }
+  stopHandle(socket);
 }
 
-/** Reads again. The stream believes that it has been reading all along, so its own resume() would not ask the kernel. */
+/** Reads again. */
 export function startReading(socket: Socket): void {
-  const handle = handleOf(socket);
-  if (handle?.readStart !== undefined && handle.reading === false) {
-    handle.reading = true;
-    handle.readStart();
-  }
+  startHandle(socket);
   socket.resume();
 }
 
@@ -38,26 +38,14 @@ export function takeRead(socket: Socket, head: Buffer): Buffer {
 }
 
 /**
- * What of `socket` travels to another process: its handle alone. Node sends a whole socket too, but keeps books about it, and makes another
- * socket of it there, which would be read in Node's way. Undefined when its client has left.
- */
-export function travelling(socket: Socket): Socket | undefined {
-  // Declared for sockets only; handles are what Node's cluster sends.
-  return handleOf(socket) as Socket | undefined;
-}
-
-/**
  * A socket of our own for what has just been accepted, or has arrived from the parent: it is not read before its stream is there, and
  * half-close works. The socket that Node made of what was accepted is let go.
  */
 export function adopt(arrived: unknown): Socket | undefined {
   if (!(arrived instanceof Socket)) return isHandle(arrived) ? ours(arrived) : undefined;
   stopReading(arrived);
-  const handle = handleOf(arrived);
-  if (handle === undefined) return undefined;
-  Reflect.set(arrived, '_handle', null);
-  arrived.destroy();
-  return ours(handle);
+  const handle = takeHandle(arrived);
+  return handle === undefined ? undefined : ours(handle);
 }
 
 function ours(handle: Handle): Socket {
@@ -65,8 +53,4 @@ function ours(handle: Handle): Socket {
   // A client that has left has no more to give than lies in the kernel.
   drainAfterWriteError(socket, LIMITS.endMs);
   return socket;
-}
-
-function isHandle(arrived: unknown): arrived is Handle {
-  return typeof arrived === 'object' && arrived !== null && 'readStart' in arrived;
 }

@@ -15,6 +15,8 @@ export interface Question {
   readonly headers?: Readonly<Record<string, string>>;
   /** ms for the whole exchange. */
   readonly timeoutMs: number;
+  /** Ends the exchange. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Answer {
@@ -31,15 +33,23 @@ export class NoAnswer extends Error {
   }
 }
 
-/** Rejects with the system's error (ENOENT, ECONNREFUSED: nobody there) or with `NoAnswer`. */
-export function httpRequest({ socketPath, method, path, headers, timeoutMs }: Question): Promise<Answer> {
+/** Rejects with the system's error (ENOENT, ECONNREFUSED: nobody there), with `NoAnswer`, or with an error of its own when `signal` aborts. */
+export function httpRequest({
+  socketPath,
+  method,
+  path,
+  headers,
+  timeoutMs,
+  signal,
+}: Question): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
       answered();
       call.destroy();
       reject(error);
     };
-    const call = request({ socketPath, method, path, headers: { ...headers }, agent: false }, (response) => {
+    const to = { socketPath, method, path, headers: { ...headers }, agent: false };
+    const call = request({ ...to, ...(signal === undefined ? {} : { signal }) }, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;
       response.on('error', failed);

@@ -1,7 +1,8 @@
 // Reads sockets into reused buffers. By default Node allocates 64 KiB for every read. A bulk stream spends a third of its time on that memory
 // (measured: bench, `TLS bulk up`), and most memory of a busy engine waits for garbage collection.
-import { connect, Socket, type NetConnectOpts, type OnReadOpts } from 'node:net';
+import { connect, type NetConnectOpts, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { readInto, socketOf, type Handle } from '../base/node-internals.ts';
 
 /** Most bytes that libuv reads at once. */
 const BLOCK_BYTES = 64 * 1024;
@@ -61,20 +62,6 @@ export function afterThrow(): void {
   Reading.last?.reset();
 }
 
-/** The handle that Node keeps in a socket; no public type covers it. */
-export interface Handle {
-  readStart?: () => void;
-  readStop?: () => void;
-  reading?: boolean;
-  useUserBuffer?: (buffer: Buffer) => void;
-}
-
-/** The libuv handle under `socket`; undefined when it is closed. */
-export function handleOf(socket: Socket): Handle | undefined {
-  const handle: unknown = Reflect.get(socket, '_handle');
-  return typeof handle === 'object' && handle !== null ? handle : undefined;
-}
-
 /** The `onread` option of one socket. The socket emits 'data' as usual. */
 class Reading implements OnReadOpts {
   /** The instance whose callback ran last. */
@@ -100,7 +87,7 @@ class Reading implements OnReadOpts {
   reset(): void {
     this.#block = undefined;
     this.#at = 0;
-    if (this.socket !== undefined) handleOf(this.socket)?.useUserBuffer?.(SHARED);
+    if (this.socket !== undefined) readInto(this.socket, SHARED);
   }
 
   /**
@@ -151,11 +138,9 @@ export function connectTlsReading(options: ConnectionOptions): TLSSocket {
 }
 
 /** Makes a socket for a handle that no other socket reads. It does not start reading. */
-export function socketReading(handle: object): Socket {
+export function socketReading(handle: Handle): Socket {
   const reading = new Reading(BLOCK_BYTES);
-  // Node's own servers make their sockets with `handle` and `manualStart`.
-  const options = { handle, manualStart: true, allowHalfOpen: true, onread: reading };
-  const socket = new Socket(options);
+  const socket = socketOf(handle, reading);
   reading.socket = socket;
   return socket;
 }

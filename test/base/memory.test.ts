@@ -1,6 +1,7 @@
 // Memory is returned: after work, an idle process becomes small again.
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { SMALL_HEAP_FLAGS } from '../../daemon/base/memory.ts';
 import { run } from '../real/server.ts';
 
 t.setTimeout(120_000);
@@ -10,10 +11,10 @@ const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.ur
 /** Works until the new space has its full size, then waits until it was returned. */
 const PROGRAM = `
 import { getHeapSpaceStatistics } from 'node:v8';
-import { keepHeapSmall } from ${JSON.stringify(HEAP)};
+import { giveBackAtRest } from ${JSON.stringify(HEAP)};
 const MB = 1024 * 1024;
 const newSpace = () => getHeapSpaceStatistics().find((space) => space.space_name === 'new_space').space_size;
-keepHeapSmall();
+giveBackAtRest();
 let kept = [];
 for (let i = 0; newSpace() < 8 * MB; i += 1) {
   kept.push({ i });
@@ -31,7 +32,7 @@ const look = setInterval(() => {
 t.test('the new space after a burst', async (t) => {
   const { status, stdout, stderr } = await run(
     process.execPath,
-    ['--max-semi-space-size=8', '--input-type=module', '-e', PROGRAM],
+    ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS, '--input-type=module', '-e', PROGRAM],
     {},
   );
   t.equal(stderr, '');

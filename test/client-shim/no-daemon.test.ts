@@ -13,6 +13,7 @@ import { isAnswering } from '../../client-shim/probe.ts';
 import { isListening } from '../../daemon/sockets/bind.ts';
 import { stopReading } from '../../daemon/sockets/accepted-socket.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
+import { granted } from '../daemon/raw-http.ts';
 import { makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
@@ -77,10 +78,7 @@ t.test('without a daemon', async (t) => {
     let stop = await fake(sandbox, (socket) => {
       asked += 1;
       if (asked < 4) socket.destroy();
-      else
-        socket.write(
-          `HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\nfirst bytes`,
-        );
+      else socket.write(`${granted('x-1')}first bytes`);
     });
     const { stream, info } = await openStream({ env: sandbox.env });
     t.equal(info.id, 'x-1');
@@ -122,9 +120,7 @@ t.test('without a daemon', async (t) => {
       // The stream, then two questions: the daemon does not come to the first one in time.
       if (sockets.length < 3) return;
       socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}');
-      sockets[0]?.write(
-        'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-2","warnings":[]}\r\n\r\n',
-      );
+      sockets[0]?.write(granted('x-2'));
     });
     const { stream, info } = await openStream({ env: sandbox.env });
     t.equal(info.id, 'x-2');
@@ -149,7 +145,6 @@ t.test('without a daemon', async (t) => {
 });
 
 t.test('what was said before a close reaches stdout', async (t) => {
-  const granted = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
 
@@ -159,7 +154,7 @@ t.test('what was said before a close reaches stdout', async (t) => {
     const words = Buffer.alloc(450_000, 'x');
     const stop = await fake(sandbox, (socket) => {
       socket.once('data', () => {
-        socket.write(granted);
+        socket.write(granted('x-1'));
         socket.end(words, () => socket.destroy());
         socket.once('close', () => child.stdin.write('late'));
       });
@@ -179,7 +174,7 @@ t.test('what was said before a close reaches stdout', async (t) => {
     let accepted: Socket | undefined;
     const stop = await fake(sandbox, (socket) => {
       accepted = socket;
-      socket.once('data', () => socket.write(granted));
+      socket.once('data', () => socket.write(granted('x-1')));
     });
     t.teardown(stop);
     const { stream } = await openStream({ env: sandbox.env });

@@ -1,5 +1,6 @@
 // HTTP by hand over a Unix socket, so that a test may send what no client library would.
 import { connect, type Socket } from 'node:net';
+import { switching } from '../../daemon/sockets/http-answer.ts';
 
 /** The last answer on a connection. */
 export interface RawAnswer {
@@ -80,5 +81,18 @@ export function upgrade(
     };
     socket.on('data', onData).on('error', reject);
     socket.write(Buffer.concat([Buffer.from(upgradeText(request), 'latin1'), first]));
+  });
+}
+
+/** The head of a 101 as a daemon of this version writes it. */
+export function granted(id: string): string {
+  return switching({
+    id,
+    target: 'local',
+    transport: 'local',
+    epoch: 4,
+    negotiated: { revision: 1, capabilities: [] },
+    warm: false,
+    warnings: [],
   });
 }

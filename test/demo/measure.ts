@@ -2,7 +2,7 @@
 import { openStream } from '../../client-shim/index.ts';
 import { askControl } from '../../daemon/cli/ask-control.ts';
 import type { Env } from '../../daemon/base/paths.ts';
-import type { Status } from '../../daemon/api/answers.ts';
+import { isStatus } from '../../daemon/api/answer-shapes.ts';
 import type { Transport } from '../../daemon/api/answers.ts';
 import { TestClient } from '../embedded/client.ts';
 
@@ -20,8 +20,8 @@ export interface Timed {
 
 /** Rejects with the failure of the broker or of the server. */
 export async function timeStream(env: Env, target: string): Promise<Timed> {
-  // The daemon's own answer, as typed in daemon/api/answers.ts.
-  const { upstreams } = (await askControl(env, 'GET', '/v1/status', LIMIT_MS)) as Status;
+  const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMIT_MS } as const;
+  const { upstreams } = await askControl(env, question, isStatus);
   const before = upstreams.find((row) => row.target === target);
   const start = performance.now();
   const { stream, info } = await openStream({ env, target, clientName: 'demo', timeoutMs: LIMIT_MS });

@@ -1,10 +1,11 @@
 // Writes bmuxd's small files: a file is replaced in one step, so that a reader sees the old or the new content, never a part.
-import { mkdir, rename, unlink, writeFile } from 'node:fs/promises';
+import { rename, unlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeFolder } from './make-folder.ts';
 
 /** Writes `text` to `path` by way of a temporary file beside it. The folder is made with mode 0700, the file has mode 0600. */
 export async function writeAtomic(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(path));
   const temporary = `${path}.${String(process.pid)}.tmp`;
   try {
     await writeFile(temporary, text, { mode: 0o600 });

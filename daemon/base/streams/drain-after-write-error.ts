@@ -1,8 +1,7 @@
 // Reads a stream to its end after a failed write, because the peer may have sent data that is not read yet.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../async/deadline.ts';
-
-type Done = (error?: Error | null) => void;
+import { filterWrites, type Done } from '../node-internals.ts';
 
 /**
  * Error codes of a write when the peer reads no more. A reset TCP connection gives EPIPE if the peer had ended before, and ECONNRESET if it
@@ -37,23 +36,10 @@ export function drainAfterWriteError(stream: Duplex, silenceMs?: number): void {
       }
       done();
     };
-  const write = stream._write.bind(stream);
-  const writev = stream._writev?.bind(stream);
-  const final = stream._final.bind(stream);
-  stream._write = (chunk, encoding, done) => {
+  filterWrites(stream, (pass, done) => {
     if (failed) done();
-    else write(chunk, encoding, swallowing(done));
-  };
-  if (writev !== undefined) {
-    stream._writev = (chunks, done) => {
-      if (failed) done();
-      else writev(chunks, swallowing(done));
-    };
-  }
-  stream._final = (done) => {
-    if (failed) done();
-    else final(swallowing(done));
-  };
+    else pass(swallowing(done));
+  });
 }
 
 function readOn(stream: Duplex, error: Error, isReset: boolean, silenceMs: number | undefined): void {

@@ -7,9 +7,10 @@ import { bmuxdPaths } from '../../base/paths.ts';
 import { targetSocketVariables, withoutTargetSocket, type Variables } from '../../api/target-socket-env.ts';
 import { fail } from '../../errors/fail.ts';
 import { asciiJson } from '../../api/header.ts';
-import type { TargetSocketAnswer } from '../../api/answers.ts';
+import { isTargetSocketAnswer } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { whitelisted, type StreamRequest } from '../../api/request.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import type { StreamRequest } from '../../api/request-types.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { reach } from '../reach.ts';
@@ -20,16 +21,13 @@ async function variablesFor(target: string, context: CommandContext): Promise<Va
   const env = withoutTargetSocket(context.env);
   await reach(target, { ...context, env }, 'bmuxd env');
   const request: StreamRequest = { target, cwd, env: whitelisted(env) };
-  // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-  const targetSocket = (await askControl(
-    env,
-    'POST',
-    '/v1/target-sockets',
-    LIMITS.targetSocketMs + 2 * LIMITS.silenceMs,
-    {
-      'bmux-request': asciiJson(request),
-    },
-  )) as TargetSocketAnswer;
+  const question = {
+    method: 'POST',
+    path: '/v1/target-sockets',
+    headers: { 'bmux-request': asciiJson(request) },
+    timeoutMs: LIMITS.targetSocketMs + 2 * LIMITS.silenceMs,
+  } as const;
+  const targetSocket = await askControl(env, question, isTargetSocketAnswer);
   return targetSocketVariables(targetSocket.runtimeDir, bmuxdPaths(env).controlSocket, env);
 }
 

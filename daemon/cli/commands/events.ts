@@ -4,9 +4,10 @@ import type { Failure } from '../../base/failure.ts';
 import { controlSocketOf } from '../../../client-shim/control-socket.ts';
 import { printable } from '../../../client-shim/failure-text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
+import { isBrokerEvent } from '../../api/answer-shapes.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { refused, unasked } from '../ask-control.ts';
+import { otherForm, refused, unasked } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 
 /** A line longer than this is none of ours. */
@@ -32,9 +33,10 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
       reject(fail('daemon_not_answering', { socket }));
     };
     let timer = setTimeout(silent, LIMITS.engineAnswerMs);
+    let foreign = false;
     const over = (): void => {
       clearTimeout(timer);
-      resolve(0);
+      if (!foreign) resolve(0);
     };
     stdout.once('error', () => {
       call.destroy();
@@ -60,7 +62,16 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
         }
         for (const line of lines) {
           const data = line.startsWith('data: ') ? line.slice('data: '.length) : undefined;
-          if (data !== undefined) out(json ? `${data}\n` : readable(data));
+          if (data === undefined) continue;
+          const event = parsed(data);
+          if (!isBrokerEvent(event)) {
+            foreign = true;
+            clearTimeout(timer);
+            call.destroy();
+            otherForm(event, socket).then(reject, reject);
+            return;
+          }
+          out(json ? `${data}\n` : readable(event));
         }
         if (!stdout.writableNeedDrain) return;
         // Whoever reads what is printed takes their time: the daemon cuts a follower that takes too much of it.
@@ -97,9 +108,7 @@ function parsed(text: string): unknown {
   }
 }
 
-function readable(data: string): string {
-  // The daemon's own event: its shape is that of daemon/api/answers.ts.
-  const { atMs, type, target, requestId, code, detail } = JSON.parse(data) as BrokerEvent;
+function readable({ atMs, type, target, requestId, code, detail }: BrokerEvent): string {
   const parts = [new Date(atMs).toISOString(), type, target, requestId, code, detail?.split('\n', 1)[0]];
   return `${printable(parts.filter((part) => part !== undefined).join('  '))}\n`;
 }

@@ -1,7 +1,8 @@
 // `bmuxd streams` and `bmuxd targets`: what is open, and where one can go.
-import type { StreamList, TargetList } from '../../api/answers.ts';
+import { isStreamList, isTargetList } from '../../api/answer-shapes.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { whitelisted } from '../../api/caller-env.ts';
+import { anything } from '../../api/shape.ts';
 import { fail } from '../../errors/fail.ts';
 import { asciiJson } from '../../api/header.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -19,12 +20,8 @@ export const streams: Command = {
   maxArgs: 2,
   run: async ({ env, out, err, options, args }) => {
     if (args[0] === 'end' && args[1] !== undefined) {
-      await askControl(
-        env,
-        'DELETE',
-        `/v1/streams/${encodeURIComponent(args[1])}`,
-        2 * LIMITS.engineAnswerMs,
-      );
+      const path = `/v1/streams/${encodeURIComponent(args[1])}`;
+      await askControl(env, { method: 'DELETE', path, timeoutMs: 2 * LIMITS.engineAnswerMs }, anything);
       return 0;
     }
     if (args.length > 0) {
@@ -33,8 +30,8 @@ export const streams: Command = {
         command: 'bmuxd streams',
       });
     }
-    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-    const list = (await askControl(env, 'GET', '/v1/streams', 2 * LIMITS.engineAnswerMs)) as StreamList;
+    const question = { method: 'GET', path: '/v1/streams', timeoutMs: 2 * LIMITS.engineAnswerMs } as const;
+    const list = await askControl(env, question, isStreamList);
     if (options['json'] === true) {
       out(`${JSON.stringify(list, null, 2)}\n`);
       return 0;
@@ -56,6 +53,8 @@ export const streams: Command = {
     );
     for (const generation of list.silent)
       err(`engine ${generation} does not answer: its streams are not in the list\n`);
+    for (const generation of list.otherVersion ?? [])
+      err(`engine ${generation} is of another version: its streams are not in the list\n`);
     return 0;
   },
 };
@@ -68,10 +67,13 @@ export const targets: Command = {
   maxArgs: 0,
   run: async ({ env, cwd, out, options }) => {
     const before = withoutTargetSocket(env);
-    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-    const list = (await askControl(env, 'GET', '/v1/targets', 2 * LIMITS.prepareMs, {
-      'Bmux-Request': asciiJson({ cwd, env: whitelisted(before) }),
-    })) as TargetList;
+    const question = {
+      method: 'GET',
+      path: '/v1/targets',
+      headers: { 'Bmux-Request': asciiJson({ cwd, env: whitelisted(before) }) },
+      timeoutMs: 2 * LIMITS.prepareMs,
+    } as const;
+    const list = await askControl(env, question, isTargetList);
     if (options['json'] === true) {
       out(`${JSON.stringify(list, null, 2)}\n`);
       return 0;

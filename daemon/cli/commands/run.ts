@@ -1,8 +1,8 @@
 // `bmuxd run`: the daemon in the foreground, until a signal or a stop.
-import { keepHeapSmall } from '../../base/memory.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Command } from '../command.ts';
+import { untilSignal } from '../until-signal.ts';
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
 
@@ -31,34 +31,32 @@ export const run: Command = {
     const logLevel =
       levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
       levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
-    // A signal that comes during the start ends the daemon once it is up; it must not be lost.
-    let signalled = (): void => {};
-    const signal = new Promise<void>((resolve) => {
-      signalled = resolve;
-    });
     let reload = (): void => {};
     const onHup = (): void => {
       reload();
     };
-    process.on('SIGTERM', signalled).on('SIGINT', signalled).on('SIGHUP', onHup);
-    keepHeapSmall();
+    process.on('SIGHUP', onHup);
     // Whatever the shell's mask is: folders, sockets and files of the daemon are the user's alone.
     process.umask(0o077);
     try {
-      // Loaded here only: the other commands are short-lived and must not pay for the daemon's packages.
-      const { runControl } = await import('../../control/main.ts');
-      const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
-      const control = await runControl({ env, cwd, version, sink: stderrSink(stderr), logLevel });
-      reload = () => {
-        control.reload().catch((error: unknown) => {
-          stderr.write(`${asFailure(error).message}\n`);
-        });
-      };
-      await Promise.race([signal, control.stopped]);
-      await control.close();
+      await untilSignal(async (signal) => {
+        // Loaded here only: the other commands are short-lived and must not pay for the daemon's packages.
+        const { runControl } = await import('../../control/main.ts');
+        const { checkNodeInternals } = await import('../../sockets/check-node.ts');
+        checkNodeInternals();
+        const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
+        const sink = stderrSink(stderr);
+        const control = await runControl({ env, cwd, version, sink, logLevel, signal });
+        reload = () => {
+          control.reload().catch((error: unknown) => {
+            stderr.write(`${asFailure(error).message}\n`);
+          });
+        };
+        return control;
+      });
       return 0;
     } finally {
-      process.off('SIGTERM', signalled).off('SIGINT', signalled).off('SIGHUP', onHup);
+      process.off('SIGHUP', onHup);
     }
   },
 };

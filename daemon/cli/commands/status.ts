@@ -3,6 +3,7 @@ import { asText } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
+import { isStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
@@ -55,8 +56,8 @@ async function look(context: CommandContext): Promise<Look> {
   const { env, options, out, err } = context;
   const json = options['json'] === true;
   try {
-    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-    const answer = (await askControl(env, 'GET', '/v1/status', LIMITS.statusMs)) as Status;
+    const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
+    const answer = await askControl(env, question, isStatus);
     const shown = (): void => {
       out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer));
     };

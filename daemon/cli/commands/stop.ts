@@ -4,7 +4,8 @@ import { errnoOf } from '../../base/failure.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
-import type { Status } from '../../api/answers.ts';
+import { isReloaded } from '../../api/answer-shapes.ts';
+import { anything, number, object } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command } from '../command.ts';
@@ -20,9 +21,11 @@ export const stop: Command = {
   maxArgs: 0,
   run: async ({ env, out }) => {
     const socket = bmuxdPaths(env).controlSocket;
-    const answer = await askControl(env, 'GET', '/v1/health', LIMITS.engineAnswerMs);
-    const pid = typeof answer === 'object' && answer !== null && 'pid' in answer ? Number(answer.pid) : 0;
-    await askControl(env, 'POST', '/v1/stop', LIMITS.engineAnswerMs);
+    const timeoutMs = LIMITS.engineAnswerMs;
+    // Taken in any form: a daemon of another version must be stopped, too.
+    const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
+    const pid = hasPid(health) ? health.pid : 0;
+    await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
     const until = performance.now() + 2 * LIMITS.stopMs;
     // The process, not the socket: one that a service manager keeps goes on listening, and a connect would start the next daemon.
     while (pid > 0 ? isAlive(pid) : await isListening(socket, LIMITS.engineAnswerMs)) {
@@ -33,6 +36,8 @@ export const stop: Command = {
     return 0;
   },
 };
+
+const hasPid = object<{ pid: number }>({ pid: number });
 
 /** A process that has ended but that its parent has not noticed yet (a zombie) is not alive. */
 function isAlive(pid: number): boolean {
@@ -60,11 +65,8 @@ export const reload: Command = {
   options: {},
   maxArgs: 0,
   run: async ({ env, out, err }) => {
-    // The daemon's own answer: its shape is that of daemon/api/answers.ts.
-    const { problems } = (await askControl(env, 'POST', '/v1/reload', 10 * LIMITS.engineAnswerMs)) as Pick<
-      Status,
-      'problems'
-    >;
+    const timeoutMs = 10 * LIMITS.engineAnswerMs;
+    const { problems } = await askControl(env, { method: 'POST', path: '/v1/reload', timeoutMs }, isReloaded);
     for (const { where, failure } of problems) {
       err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
       for (const cause of failure.causes) err(`  ${cause}\n`);

@@ -3,7 +3,9 @@ import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { asciiJson } from '../../api/header.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { whitelisted, type StreamRequest } from '../../api/request.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import type { StreamRequest } from '../../api/request-types.ts';
+import { anything } from '../../api/shape.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { reach } from '../reach.ts';
@@ -43,7 +45,8 @@ export const drop: Command = {
     const request: StreamRequest = { target: targetOf('drop', context), cwd, env: whitelisted(env) };
     const headers = { 'bmux-request': asciiJson(request) };
     // Longer than control itself takes at most: its own words say more.
-    await askControl(env, 'POST', '/v1/drop', LIMITS.prepareMs + 2 * LIMITS.silenceMs, headers);
+    const timeoutMs = LIMITS.prepareMs + 2 * LIMITS.silenceMs;
+    await askControl(env, { method: 'POST', path: '/v1/drop', headers, timeoutMs }, anything);
     return 0;
   },
 };

@@ -1,6 +1,7 @@
 // What an engine says when it is past logging: a crash of native code, an error at its start. Its stderr is a file, never a pipe of ours.
-import { closeSync, constants, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeFolderSync } from '../../base/files/make-folder.ts';
 
 /** Characters that are kept of them for the log. */
 const SHOWN = 2000;
@@ -16,7 +17,7 @@ export class CapturedStderr {
   lend<T>(use: (stderr: number | 'ignore') => T): T {
     let fd: number;
     try {
-      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+      makeFolderSync(dirname(this.#path));
       const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
       fd = openSync(this.#path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
     } catch {

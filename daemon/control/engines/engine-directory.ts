@@ -2,6 +2,7 @@
 import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
+import { LruMap } from '../../base/lru-map.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -13,20 +14,35 @@ import {
   type StreamList,
   type StreamRow,
 } from '../../api/answers.ts';
+import { isEngineStatus, isStreamRow } from '../../api/answer-shapes.ts';
+import { list, number, object, text } from '../../api/shape.ts';
 
 export interface Survey {
   readonly engines: readonly EngineRow[];
   readonly upstreams: readonly UpstreamRow[];
 }
 
-/** Engines whose last words are kept; more than live side by side. */
+/**
+ * Engines whose last answer is kept; more than live side by side. The one that was heard longest ago goes first: without a status nobody
+ * looks which engines are still there.
+ */
 const MAX_HEARD = 64;
+
+const NOTHING_KNOWN: Omit<EngineRow, 'generation'> = {
+  pid: 0,
+  version: '',
+  sinceMs: 0,
+  state: 'not answering',
+  streams: 0,
+};
 
 /** The engines behind `engines/{generation}.sock`. */
 export class EngineDirectory {
   readonly #dir: string;
   /** The last answer of each engine and when it came, performance.now(). */
-  readonly #last = new Map<string, { readonly status: EngineStatus; readonly at: number }>();
+  readonly #last = new LruMap<string, { readonly status: EngineStatus; readonly at: number }>(MAX_HEARD);
+  /** What is known of engines that answer in another form: they are of another version. */
+  readonly #foreign = new LruMap<string, EngineRow>(MAX_HEARD);
   /** Engines that did not answer the last survey: nobody waits for them until they do. */
   readonly #silent = new Set<string>();
   /** Questions of surveys that are under way. */
@@ -44,40 +60,33 @@ export class EngineDirectory {
     const now = performance.now();
     for (const [index, generation] of generations.entries()) {
       if (there[index] !== true) continue;
-      const last = this.#last.get(generation);
-      const unknown: EngineRow = {
-        generation,
-        pid: 0,
-        version: '',
-        sinceMs: 0,
-        state: 'not answering',
-        streams: 0,
-      };
-      const row = last?.status.engine ?? unknown;
+      const foreign = this.#foreign.peek(generation);
+      if (foreign !== undefined && !this.#silent.has(generation)) {
+        engines.push(foreign);
+        continue;
+      }
+      const last = this.#last.peek(generation);
+      const row = last?.status.engine ?? { ...NOTHING_KNOWN, generation };
       // An engine that is busy for a moment is late; one that has been silent for long is not answering.
       const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
       engines.push(fresh ? row : { ...row, state: 'not answering' });
       if (fresh) upstreams.push(...last.status.upstreams);
     }
-    for (const generation of this.#last.keys()) {
-      if (!generations.includes(generation)) this.#last.delete(generation);
-    }
-    for (const generation of this.#silent) {
-      if (!generations.includes(generation)) this.#silent.delete(generation);
+    for (const known of [this.#last, this.#foreign, this.#silent]) {
+      for (const generation of known.keys()) if (!generations.includes(generation)) known.delete(generation);
     }
     return { engines, upstreams };
   }
 
   /** What an engine has said of itself, asked by whomever: a survey counts it for a while when the engine is late. */
   heard(generation: string, status: unknown): void {
-    if (isEngineStatus(status)) {
-      this.#silent.delete(generation);
-      // The one that was heard longest ago goes first: without a status nobody looks which engines are still there.
-      this.#last.delete(generation);
-      this.#last.set(generation, { status, at: performance.now() });
-      const [oldest] = this.#last.keys();
-      if (this.#last.size > MAX_HEARD && oldest !== undefined) this.#last.delete(oldest);
-    } else this.#silent.add(generation);
+    if (status === undefined) {
+      this.#silent.add(generation);
+      return;
+    }
+    this.#silent.delete(generation);
+    if (isEngineStatus(status)) this.#last.set(generation, { status, at: performance.now() });
+    else this.#foreign.set(generation, foreignRow(generation, status));
   }
 
   /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
@@ -112,7 +121,7 @@ export class EngineDirectory {
         // What a dead one has left lies there for whoever wants to know that it died (client-shim/probe.ts).
         if (!isSilence(error)) return;
       }
-      for (const row of this.#last.get(generation)?.status.upstreams ?? [])
+      for (const row of this.#last.peek(generation)?.status.upstreams ?? [])
         connections[row.address] = (connections[row.address] ?? 0) + row.connections;
     };
     await Promise.all(others.map(count));
@@ -123,11 +132,13 @@ export class EngineDirectory {
     const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
     const streams: StreamRow[] = [];
     const silent: string[] = [];
+    const otherVersion: string[] = [];
     for (const { generation, body } of answers) {
-      if (isStreamList(body)) streams.push(...body.streams);
-      else silent.push(generation);
+      if (hasStreams(body)) streams.push(...body.streams);
+      else if (body === undefined) silent.push(generation);
+      else otherVersion.push(generation);
     }
-    return { schema: SCHEMA, streams, silent };
+    return { schema: SCHEMA, streams, silent, ...(otherVersion.length === 0 ? {} : { otherVersion }) };
   }
 
   /** Ends one stream, wherever it lives. False when no engine has it. */
@@ -229,10 +240,17 @@ export class EngineDirectory {
   }
 }
 
-function isEngineStatus(body: unknown): body is EngineStatus {
-  return typeof body === 'object' && body !== null && 'engine' in body && 'upstreams' in body;
-}
+const hasStreams = object<{ readonly streams: readonly StreamRow[] }>({ streams: list(isStreamRow) });
+const hasPid = object({ engine: object({ pid: number }) });
+const hasVersion = object({ engine: object({ version: text }) });
 
-function isStreamList(body: unknown): body is { readonly streams: readonly StreamRow[] } {
-  return typeof body === 'object' && body !== null && 'streams' in body && Array.isArray(body.streams);
+/** What can be read of an answer in another form. */
+function foreignRow(generation: string, status: unknown): EngineRow {
+  return {
+    ...NOTHING_KNOWN,
+    generation,
+    state: 'other version',
+    ...(hasPid(status) ? { pid: status.engine.pid } : {}),
+    ...(hasVersion(status) ? { version: status.engine.version } : {}),
+  };
 }

@@ -1,7 +1,7 @@
 // What the daemon says of itself: health and status. Made from what is known already; no target is asked, no dead remote counts.
 import { withoutCredentials } from '../../base/redact.ts';
-import type { Failure } from '../../base/failure.ts';
-import { SCHEMA, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
+import type { Failure, FailureData } from '../../base/failure.ts';
+import { SCHEMA, type EngineRow, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
 import type { StreamsSocket } from '../engines/streams-socket.ts';
@@ -58,13 +58,12 @@ export class StatusReport {
   async status(): Promise<Status> {
     const { directory, contexts, socketPath } = this.#options;
     const { engines, upstreams } = await directory.survey();
-    const silent = engines.filter((engine) => engine.state === 'not answering');
     const problems = [
       ...this.problems(),
-      ...silent.map(({ generation }) => ({
-        where: `engine ${generation}`,
-        failure: fail('engine_silent', { generation }).data,
-      })),
+      ...engines.flatMap((engine) => {
+        const failure = this.#problemOf(engine);
+        return failure === undefined ? [] : [{ where: `engine ${engine.generation}`, failure }];
+      }),
     ];
     return {
       ...this.health(),
@@ -83,5 +82,12 @@ export class StatusReport {
       })),
       problems,
     };
+  }
+
+  #problemOf({ generation, state, version }: EngineRow): FailureData | undefined {
+    if (state === 'not answering') return fail('engine_silent', { generation }).data;
+    if (state !== 'other version') return undefined;
+    const other = version === '' ? 'an engine of another version' : `an engine of bmuxd ${version}`;
+    return fail('version_mismatch', { own: `bmuxd ${this.#options.version}`, other }).data;
   }
 }

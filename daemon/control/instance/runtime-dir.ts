@@ -1,23 +1,32 @@
 // The bmuxd dir: made with mode 0700, and refused when somebody else could get in.
-import { lstat, mkdir, stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
-import { errnoOf, textOf } from '../../base/failure.ts';
+import { textOf } from '../../base/failure.ts';
+import { makeFolder } from '../../base/files/make-folder.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 
-/** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_insecure`. */
+/** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_uncreatable` or `runtime_dir_insecure`. */
 export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
     try {
-      await mkdir(dir, { recursive: true, mode: 0o700 });
+      await makeFolder(dir);
     } catch (error) {
-      // Something else has the name; what it is, the check below says.
-      if (errnoOf(error) !== 'EEXIST') throw fail('runtime_dir_uncreatable', { path: dir }, error);
+      // When something else has the name, the check below says what it is.
+      if (!(await isTaken(dir))) throw fail('runtime_dir_uncreatable', { path: dir }, error);
     }
     await checkPrivate(dir, dir === paths.dir);
   }
+}
+
+/** Whether there is something at `path`, if only a link that leads nowhere. */
+function isTaken(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Engines run elsewhere, and their sockets have the longest names. */

@@ -7,6 +7,7 @@ import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, symlink, unlink 
 import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../../base/failure.ts';
+import { makeFolder } from '../../base/files/make-folder.ts';
 import { isListening, maxSocketPath } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -76,7 +77,7 @@ export async function makeTargetSocketFolder(
   const target = `.d${nonce}`;
   const folder = join(parent, target);
   const fresh = join(parent, `.l${nonce}`);
-  await mkdir(parent, { recursive: true, mode: 0o700 });
+  await makeFolder(parent);
   await mkdir(bound, { mode: 0o700 });
   try {
     await listen(server, join(bound, SOCKET));

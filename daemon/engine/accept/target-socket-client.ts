@@ -69,7 +69,7 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
  * The same, tried once more when control knows another way by then; all within one budget (docs/bmux-protocol.md, "Budget"). Where a share link leads is
  * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
  */
-export function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefined>): Accepted {
+function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefined>): Accepted {
   const { open = openStream } = asked;
   return {
     ...asked,

@@ -1,0 +1,145 @@
+// The forms of the answers in answers.ts, for whoever asks another process: the CLI asks control, control asks engines.
+import type { FailureData } from '../base/failure.ts';
+import type { ErrorClass } from '../errors/error-class.ts';
+import type {
+  BrokerEvent,
+  ContextRow,
+  EngineRow,
+  EngineStatus,
+  Status,
+  StatusProblem,
+  StreamList,
+  StreamRow,
+  TargetList,
+  TargetRow,
+  TargetSocketAnswer,
+  UpstreamRow,
+} from './answers.ts';
+import { exactly, list, number, object, oneOf, optional, text, truth, word, type Shape } from './shape.ts';
+
+/** ms since the epoch. Beyond these `Date` throws (ECMA-262, time values). */
+const time = (value: unknown): value is number => number(value) && Math.abs(value) <= 8.64e15;
+const schema = exactly(1);
+const epoch = oneOf(3, 4);
+
+const failure: Shape<FailureData> = object<FailureData>({
+  code: text,
+  detail: text,
+  remedy: text,
+  exitStatus: number,
+  status: number,
+  causes: list(text),
+  warnings: optional(list(text)),
+});
+
+export const isStreamRow: Shape<StreamRow> = object<StreamRow>({
+  id: text,
+  generation: text,
+  requestId: text,
+  target: text,
+  transport: word(),
+  state: word(),
+  clientName: text,
+  sinceMs: time,
+  epoch: optional(epoch),
+  compression: optional(word()),
+  bytesUp: number,
+  bytesDown: number,
+});
+
+export const isStreamList: Shape<StreamList> = object<StreamList>({
+  schema,
+  streams: list(isStreamRow),
+  silent: list(text),
+  otherVersion: optional(list(text)),
+});
+
+const engineRow: Shape<EngineRow> = object<EngineRow>({
+  generation: text,
+  pid: number,
+  version: text,
+  sinceMs: time,
+  state: word(),
+  streams: number,
+});
+
+const upstreamRow: Shape<UpstreamRow> = object<UpstreamRow>({
+  address: text,
+  target: text,
+  transport: word(),
+  epoch: optional(epoch),
+  compression: optional(word()),
+  state: word(),
+  failingSinceMs: optional(time),
+  lastStreamMs: optional(time),
+  roundTripMs: optional(number),
+  spares: number,
+  connections: number,
+  warm: truth,
+  warmSinceMs: optional(time),
+  streams: number,
+  lastError: optional(object({ code: text, class: word<ErrorClass>(), detail: text, atMs: time })),
+});
+
+export const isEngineStatus: Shape<EngineStatus> = object<EngineStatus>({
+  schema,
+  engine: engineRow,
+  upstreams: list(upstreamRow),
+});
+
+const problem: Shape<StatusProblem> = object<StatusProblem>({ where: text, failure });
+
+const contextRow: Shape<ContextRow> = object<ContextRow>({
+  key: text,
+  runtimeDir: text,
+  slot: optional(text),
+  files: list(text),
+  targets: number,
+});
+
+export const isStatus: Shape<Status> = object<Status>({
+  schema,
+  state: word(),
+  pid: number,
+  version: text,
+  sinceMs: time,
+  socket: text,
+  engines: list(engineRow),
+  streams: number,
+  contexts: list(contextRow),
+  upstreams: list(upstreamRow),
+  problems: list(problem),
+});
+
+/** The answer to a reload. */
+export const isReloaded: Shape<Pick<Status, 'schema' | 'problems'>> = object({
+  schema,
+  problems: list(problem),
+});
+
+const targetRow: Shape<TargetRow> = object<TargetRow>({
+  name: text,
+  transport: text,
+  address: text,
+  isDefault: truth,
+  failure: optional(failure),
+});
+
+export const isTargetList: Shape<TargetList> = object<TargetList>({ schema, targets: list(targetRow) });
+
+export const isTargetSocketAnswer: Shape<TargetSocketAnswer> = object<TargetSocketAnswer>({
+  schema,
+  target: text,
+  runtimeDir: text,
+  socketPath: text,
+});
+
+export const isBrokerEvent: Shape<BrokerEvent> = object<BrokerEvent>({
+  atMs: time,
+  type: word(),
+  target: optional(text),
+  requestId: optional(text),
+  streamId: optional(text),
+  code: optional(text),
+  detail: optional(text),
+});

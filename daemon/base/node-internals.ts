@@ -1,0 +1,128 @@
+// Everything that reaches into Node, past what it documents. A release of Node may change each of these: `checkNodeInternals` tries them at the start
+// of each process, so that such a release is refused by name and loses no bytes. Nothing is imported but node:net, which the shim has loaded anyway.
+import net, { Socket, type OnReadOpts, type Server } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+/** The libuv handle under a socket. */
+export interface Handle {
+  readStart?: () => void;
+  readStop?: () => void;
+  reading?: boolean;
+  useUserBuffer?: (buffer: Buffer) => void;
+}
+
+/** The handle under `socket`; undefined when it is closed. */
+export function handleOf(socket: Socket): Handle | undefined {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  return isHandle(handle) ? handle : undefined;
+}
+
+/** Whether a value that came from another process, or from Node's own servers, is such a handle. */
+export function isHandle(value: unknown): value is Handle {
+  return typeof value === 'object' && value !== null && 'readStart' in value;
+}
+
+/** Takes the handle away from `socket`, which is then destroyed without it. */
+export function takeHandle(socket: Socket): Handle | undefined {
+  const handle = handleOf(socket);
+  if (handle === undefined) return undefined;
+  Reflect.set(socket, '_handle', null);
+  socket.destroy();
+  return handle;
+}
+
+/** A socket of a handle that no other socket reads. It does not read yet, and half-close works. */
+export function socketOf(handle: Handle, onread: OnReadOpts): Socket {
+  // `handle` and `manualStart` are what Node's own servers make their sockets with.
+  const options = { handle, manualStart: true, allowHalfOpen: true, onread };
+  return new Socket(options);
+}
+
+/** Stops reading from the kernel now, not at the next turn as `pause` does. */
+export function stopHandle(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle?.readStop === undefined) return;
+  handle.readStop();
+  handle.reading = false;
+}
+
+/** Takes `stopHandle` back. The stream believes that it has been reading all along, so its own `resume` would not ask the kernel. */
+export function startHandle(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle?.readStart === undefined || handle.reading !== false) return;
+  handle.reading = true;
+  handle.readStart();
+}
+
+/** Where the next read of a socket with `onread` goes. */
+export function readInto(socket: Socket, buffer: Buffer): void {
+  handleOf(socket)?.useUserBuffer?.(buffer);
+}
+
+/**
+ * Gives `server` a handle that does not listen: bound to `path`, or a bound socket that was passed as `fd`. Node's cluster module has done the
+ * same with the same function since Node 0.12.
+ */
+export function bindHandle(server: Server, to: { readonly path: string } | { readonly fd: number }): void {
+  const create: unknown = Reflect.get(net, '_createServerHandle');
+  if (typeof create !== 'function') throw new Error('this version of Node cannot bind without listening');
+  const [args, what] =
+    'path' in to ? [[to.path, -1, -1], to.path] : [[null, 0, -1, to.fd], `descriptor ${String(to.fd)}`];
+  const handle: unknown = Reflect.apply(create, undefined, args);
+  if (typeof handle !== 'object' || handle === null)
+    throw Object.assign(new Error(`cannot bind ${what} (errno ${String(handle)})`), { errno: handle });
+  Reflect.set(server, '_handle', handle);
+}
+
+export type Done = (error?: Error | null) => void;
+
+/** What a stream does with a write and with its end: `pass` does it as before, and says in `done` how that went. */
+export type WriteFilter = (pass: (done: Done) => void, done: Done) => void;
+
+/** Puts `filter` before the writes of a stream that is made already: the methods are for classes, Node calls those of the object. */
+export function filterWrites(stream: Duplex, filter: WriteFilter): void {
+  const write = stream._write.bind(stream);
+  const writev = stream._writev?.bind(stream);
+  const final = stream._final.bind(stream);
+  stream._write = (chunk, encoding, done) => {
+    filter((passed) => {
+      write(chunk, encoding, passed);
+    }, done);
+  };
+  if (writev !== undefined) {
+    stream._writev = (chunks, done) => {
+      filter((passed) => {
+        writev(chunks, passed);
+      }, done);
+    };
+  }
+  stream._final = (done) => {
+    filter((passed) => {
+      final(passed);
+    }, done);
+  };
+}
+
+/** What of Node is missing here; empty when all is there. Takes less than a millisecond. */
+export function missingInternals(): string[] {
+  const missing: string[] = [];
+  const need = (there: boolean, what: string): void => {
+    if (!there) missing.push(what);
+  };
+  need(typeof Reflect.get(net, '_createServerHandle') === 'function', 'net._createServerHandle');
+  const { prototype } = Socket;
+  for (const name of ['_write', '_writev', '_final'])
+    need(typeof Reflect.get(prototype, name) === 'function', `net.Socket.prototype.${name}`);
+  const socket = new Socket();
+  try {
+    // Node makes the handle at the connect; this one would fail at its next turn.
+    socket.on('error', () => undefined).connect({ path: '/dev/null/none' });
+    const handle = handleOf(socket);
+    need(handle !== undefined, 'net.Socket._handle');
+    for (const name of ['readStart', 'readStop', 'useUserBuffer'] as const)
+      need(typeof handle?.[name] === 'function', `net.Socket._handle.${name}`);
+  } finally {
+    socket.destroy();
+  }
+  return missing;
+}

@@ -1,0 +1,185 @@
+// Tests the CLI, the shim and control with daemons and engines of another version: what answers in another form is a named failure.
+import { mkdir } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { dirname, join } from 'node:path';
+import t, { type Test } from 'tap';
+import { BMUXD, makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
+import { granted } from '../daemon/raw-http.ts';
+import { run } from '../real/server.ts';
+
+type Answers = Readonly<Record<string, unknown>>;
+
+/** A program on a Unix socket that answers each path with the given JSON; a text is sent as it is. */
+async function answering(t: Test, socketPath: string, answers: Answers): Promise<Server> {
+  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  const server: Server = createServer((request, response) => {
+    const answer = answers[`${request.method ?? ''} ${request.url ?? ''}`];
+    if (answer === undefined) response.writeHead(404);
+    response.end(typeof answer === 'string' ? answer : JSON.stringify(answer ?? {}));
+  });
+  server.on('upgrade', (_request, socket) => {
+    const { upgrade } = answers;
+    socket.end(typeof upgrade === 'string' ? upgrade : 'HTTP/1.1 404 Not Found\r\n\r\n');
+  });
+  await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return server;
+}
+
+async function sandbox(t: Test): Promise<Sandbox> {
+  const made = await makeSandbox();
+  t.teardown(() => made.remove());
+  return made;
+}
+
+const HEALTH = { schema: 1, state: 'ready', pid: 1, version: '9.8.7', sinceMs: 0 };
+const MISMATCH =
+  /bmuxd \d+\.\d+\.\d+ talks to bmuxd 9\.8\.7, which answers in another form\n[^]*Restart the daemon/;
+const ROW = { id: 'g-1', generation: 'g', requestId: 'r', target: 'local', transport: 'local' };
+const STATUS = {
+  ...HEALTH,
+  socket: '/s',
+  engines: [],
+  streams: 0,
+  contexts: [],
+  upstreams: [],
+  problems: [],
+};
+
+t.test('answers of another form', async (t) => {
+  const rows: readonly [args: string[], path: string, foreign: readonly unknown[]][] = [
+    [
+      ['status'],
+      'GET /v1/status',
+      [
+        HEALTH,
+        { ...STATUS, schema: 2 },
+        { ...STATUS, problems: [{ where: 'x', text: 'y' }] },
+        { ...STATUS, upstreams: undefined, reached: [] },
+        [],
+        'no JSON',
+      ],
+    ],
+    [
+      ['streams'],
+      'GET /v1/streams',
+      [{ schema: 1, streams: [ROW], silent: [] }, { schema: 1, rows: [] }, null],
+    ],
+    [
+      ['targets'],
+      'GET /v1/targets',
+      [
+        { schema: 1, targets: { local: {} } },
+        { schema: 1, targets: [{ name: 1 }] },
+      ],
+    ],
+    [['reload'], 'POST /v1/reload', [{ schema: 1 }, { schema: 1, problems: ['broken'] }]],
+    [
+      ['events'],
+      'GET /v1/events',
+      [
+        'data: {"type":"stream opened"}\n\n',
+        'data: {"atMs":1e99,"type":"x"}\n\n',
+        'data: {\n\n',
+        'data: null\n\n',
+      ],
+    ],
+    [['events', '--json'], 'GET /v1/events', ['data: {"at":1}\n\n']],
+  ];
+  for (const [args, path, foreign] of rows) {
+    for (const answer of foreign) {
+      const made = await sandbox(t);
+      await answering(t, made.socketPath, { 'GET /v1/health': HEALTH, [path]: answer });
+      const ran = await run(process.execPath, [BMUXD, ...args], made.env);
+      t.match(
+        ran,
+        { status: 1, stdout: '', stderr: MISMATCH },
+        `${args.join(' ')}: ${JSON.stringify(answer)}`,
+      );
+    }
+  }
+});
+
+t.test('fields and words that were added are no other form', async (t) => {
+  const made = await sandbox(t);
+  const added = { ...STATUS, later: { x: 1 }, state: 'ready' };
+  const engine = {
+    generation: 'g',
+    pid: 7,
+    version: '9.8.7',
+    sinceMs: 0,
+    state: 'resting',
+    streams: 0,
+    x: 1,
+  };
+  await answering(t, made.socketPath, {
+    'GET /v1/status': { ...added, engines: [engine] },
+    'GET /v1/events': 'event: x\ndata: {"atMs":0,"type":"something new","more":[]}\n\n',
+  });
+  t.match(await run(process.execPath, [BMUXD, 'status'], made.env), { status: 0, stdout: /resting/ });
+  const events = await run(process.execPath, [BMUXD, 'events'], made.env);
+  t.match(events, { status: 0, stdout: /^1970-01-01T\S+ {2}something new\n$/ });
+});
+
+t.test('the answer to an upgrade', async (t) => {
+  const old = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
+  const made = await sandbox(t);
+  await answering(t, made.socketPath, { upgrade: old });
+  const text = /this program talks to a bmuxd of another version, which answers in another form/;
+  t.match(await run(process.execPath, [SHIM], made.env), { status: 1, stdout: '', stderr: text });
+  t.match(await run(process.execPath, [BMUXD, 'env', 'x'], made.env), {
+    status: 1,
+    stdout: '',
+    stderr: text,
+  });
+});
+
+t.test('env: the answer about its target socket', async (t) => {
+  const made = await sandbox(t);
+  // What comes after the 101 is taken for the answer to a Ping.
+  await answering(t, made.socketPath, {
+    upgrade: `${granted('x-1')}pong`,
+    'GET /v1/health': HEALTH,
+    'POST /v1/target-sockets': { schema: 1, socket: '/s' },
+  });
+  const ran = await run(process.execPath, [BMUXD, 'env', 'local'], made.env);
+  t.match(ran, { status: 1, stdout: '', stderr: MISMATCH });
+});
+
+t.test('a daemon of another version can be stopped', async (t) => {
+  const made = await sandbox(t);
+  const answers = { 'GET /v1/health': { ok: true }, 'POST /v1/stop': 'bye' };
+  const server = await answering(t, made.socketPath, answers);
+  server.on('request', ({ url }) => {
+    if (url === '/v1/stop') server.close();
+  });
+  t.match(await run(process.execPath, [BMUXD, 'stop'], made.env), { status: 0, stdout: /has stopped/ });
+});
+
+t.test('an engine of another version is shown with its version, as a problem', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const socket = join(bmuxd.folder, 'd', 'engines', 'old1.sock');
+  await answering(t, socket, {
+    'GET /v1/engine': { schema: 1, engine: { generation: 'old1', pid: 42, version: '0.0.9' }, reached: [] },
+    'GET /v1/streams': { schema: 1, streams: [ROW] },
+    'POST /v1/drain': {},
+    'POST /v1/stop': {},
+  });
+  const status = await bmuxd.status();
+  t.match(
+    status.engines.find(({ generation }) => generation === 'old1'),
+    { pid: 42, version: '0.0.9', state: 'other version' },
+  );
+  t.match(
+    status.problems.find(({ where }) => where === 'engine old1'),
+    { failure: { code: 'version_mismatch', detail: /talks to an engine of bmuxd 0\.0\.9, which answers/ } },
+  );
+  const shown = await bmuxd.bmuxd(['status']);
+  t.match(shown, { status: 1, stdout: /old1 +42 +other version/ });
+  const list = await bmuxd.bmuxd(['streams']);
+  t.match(list, { status: 0, stdout: 'no streams\n', stderr: /engine old1 is of another version/ });
+});

@@ -1,0 +1,148 @@
+// Tests starts of the real daemon that cannot succeed, or not soon: each ends with a named failure, or on a signal, and leaves nothing behind.
+import { spawn } from 'node:child_process';
+import { mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { BMUXD, makeSandbox, type Sandbox } from '../../daemon/bmuxd.ts';
+import { waitFor } from '../../real/child.ts';
+
+interface Ended {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderr: string;
+  /** ms from the last signal to the end. */
+  readonly took: number;
+}
+
+interface Starting {
+  readonly stderr: () => string;
+  /** Sends `signal`, and resolves when the program has ended. After 8 s it is killed. */
+  end(signal?: NodeJS.Signals): Promise<Ended>;
+}
+
+/** A program that is just starting. */
+function starting(args: readonly string[], env: Readonly<Record<string, string>>): Starting {
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const closed = new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+    child.once('close', (status, signal) => resolve([status, signal]));
+  });
+  return {
+    stderr: () => stderr,
+    end: async (signal) => {
+      const from = performance.now();
+      if (signal !== undefined) child.kill(signal);
+      const timer = setTimeout(() => child.kill('SIGKILL'), 8000);
+      const [status, by] = await closed;
+      clearTimeout(timer);
+      return { status, signal: by, stderr, took: performance.now() - from };
+    },
+  };
+}
+
+const daemon = (sandbox: Sandbox, env: Readonly<Record<string, string>> = {}): Starting =>
+  starting([BMUXD, 'run'], { ...sandbox.env, ...env });
+
+async function sandbox(t: Test): Promise<Sandbox> {
+  const made = await makeSandbox();
+  t.teardown(() => made.remove());
+  return made;
+}
+
+/** A folder of a file system that is mounted read-only, or undefined. */
+async function readOnlyFolder(): Promise<string | undefined> {
+  const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '');
+  const rows = mounts.split('\n').map((line) => line.split(' '));
+  return rows.find(
+    ([, , type = '', options = '']) => /^(sysfs|proc)$/.test(type) && /^ro\b/.test(options),
+  )?.[1];
+}
+
+t.test('a folder that cannot be made is a named failure', async (t) => {
+  const made = await sandbox(t);
+  const path = (name: string): string => join(made.folder, name);
+  await writeFile(path('file'), '');
+  await symlink(path('nowhere'), path('dangling'));
+  const rows: [dir: string, status: number, text: string][] = [
+    [path('file/x'), 1, 'failed creating runtime dir'],
+    [path('file'), 6, 'is not a folder'],
+    ['/dev/null/x', 1, 'failed creating runtime dir'],
+    [path('dangling/x'), 1, 'failed creating runtime dir'],
+    [path('dangling'), 6, 'is a symbolic link'],
+  ];
+  if (process.platform === 'linux') {
+    rows.push(['/proc/x', 1, 'failed creating runtime dir'], ['/sys/x', 1, 'failed creating runtime dir']);
+    const readOnly = await readOnlyFolder();
+    if (readOnly === undefined) t.comment('no file system is mounted read-only here');
+    else rows.push([join(readOnly, 'x'), 1, 'failed creating runtime dir']);
+  }
+  await Promise.all(
+    rows.map(async ([dir, status, text]) => {
+      const ended = await daemon(made, { BMUXD_RUNTIME_DIR: dir }).end();
+      t.match(ended, { status, signal: null }, dir);
+      t.ok(ended.stderr.includes(text) && ended.stderr.includes(dir), ended.stderr);
+    }),
+  );
+});
+
+t.test(
+  'a state folder that cannot be made does not hold the daemon',
+  { skip: process.platform !== 'linux' && 'no /proc here' },
+  async (t) => {
+    const made = await sandbox(t);
+    const child = daemon(made, { XDG_STATE_HOME: '/proc/x' });
+    await waitFor('the engine', () => child.stderr().includes('"engine is ready"')).catch(() => undefined);
+    t.match(child.stderr(), /"engine is ready"/);
+    t.match(await child.end('SIGTERM'), { status: 0, signal: null });
+  },
+);
+
+t.test('a signal ends a start that waits for the lock of another start', async (t) => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const made = await sandbox(t);
+    const dir = join(made.folder, 'd');
+    const lock = join(dir, 'start.lock');
+    await mkdir(lock, { recursive: true, mode: 0o700 });
+    const later = new Date(Date.now() + 60_000);
+    await utimes(lock, later, later);
+    const child = daemon(made);
+    await waitFor('the start', async () => (await readdir(dir)).includes('engines'));
+    const ended = await child.end(signal);
+    t.match(ended, { status: 0, signal: null, stderr: '' });
+    t.ok(ended.took < 1500, `${String(ended.took)} ms`);
+    t.same((await readdir(dir)).sort(), ['engines', 'start.lock'], 'the lock is that of the other one');
+  }
+});
+
+t.test('a signal ends a start that waits for whoever listens, and nothing is left', async (t) => {
+  const made = await sandbox(t);
+  const dir = join(made.folder, 'd');
+  await mkdir(dir, { mode: 0o700 });
+  let asked = false;
+  const server = createServer(() => {
+    asked = true;
+  });
+  await new Promise<void>((resolve) => server.listen(join(dir, 'instance.sock'), resolve));
+  t.teardown(() => server.close());
+  const child = daemon(made);
+  await waitFor('the question', () => asked);
+  const ended = await child.end('SIGTERM');
+  t.match(ended, { status: 0, signal: null, stderr: '' });
+  t.ok(ended.took < 1200, `${String(ended.took)} ms`);
+  t.same((await readdir(dir)).sort(), ['engines', 'instance.sock']);
+});
+
+t.test('a start that hangs in a system call ends by the signal', async (t) => {
+  const child = starting(
+    [fileURLToPath(new URL('hanging-start.js', import.meta.url)), join(t.testdir({}), 'fifo')],
+    {},
+  );
+  await waitFor('the start', () => child.stderr().includes('starting'));
+  const ended = await child.end('SIGTERM');
+  t.match(ended, { status: null, signal: 'SIGTERM' });
+});
