@@ -3,7 +3,6 @@ import { Socket } from 'node:net';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import {
-  handleOf,
   isHandle,
   startHandle,
   stopHandle,
