@@ -5,6 +5,7 @@ import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
 import type { StreamEnd } from '../daemon/api/answers.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
+import { sleep } from '../daemon/base/async/sleep.ts';
 import { endIn, fieldsIn, readAnswer } from './answer.ts';
 
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
@@ -102,7 +103,7 @@ export async function whyLost(streamId: string, env: Env): Promise<string | unde
 async function pollForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'>> {
   let end = await askForEnd(path, streamId);
   for (let waited = 0; end === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    await sleep(AGAIN_MS);
     end = await askForEnd(path, streamId);
   }
   return end ?? {};

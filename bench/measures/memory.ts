@@ -12,8 +12,8 @@ import type { Bmuxd } from '../../test/daemon/bmuxd.ts';
 import { TestClient } from '../../test/embedded/client.ts';
 import { readFile } from 'node:fs/promises';
 import { connect, type NetConnectOpts } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { once } from 'node:events';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 
 const IDLE: Goal = { text: '<= 110 MB', met: ({ ours }) => ours.median <= 110 };
 const STREAM: Goal = { text: '<= 80 KB', met: ({ ours }) => ours.median <= 80 };

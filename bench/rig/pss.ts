@@ -1,6 +1,6 @@
 // The memory of processes: their proportional set size (PSS), as the kernel counts it.
 import { readFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 import { Skip } from '../measure.ts';
 
 /** MB (10^6 bytes) of one process. Linux only. */

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { Logger } from '../base/log.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
+import { sleep } from '../base/async/sleep.ts';
 
 /** ms between two looks whether all engines have gone. */
 const LOOK_MS = 20;
@@ -122,7 +123,6 @@ export class Shutdown {
     const until = performance.now() + ms;
     const gone = async (): Promise<boolean> =>
       (await directory.empty(except)) && engines.living.every((generation) => except.includes(generation));
-    while (!(await gone()) && performance.now() < until)
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    while (!(await gone()) && performance.now() < until) await sleep(LOOK_MS);
   }
 }

@@ -1,7 +1,6 @@
 // Reads and writes server-meta.json, in which a server describes itself to its clients. Exported as `bmuxd/server-meta` for programs that
 // start servers.
-import { randomUUID } from 'node:crypto';
-import { rename, rm, unlink, writeFile } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { makeFolder } from '../base/files/make-folder.ts';
@@ -14,6 +13,7 @@ import { readBounded } from '../base/files/read-bounded.ts';
 
 export { buildIdOf } from './build-id.ts';
 export type { ServerMeta } from './meta-format.ts';
+import { writeAtomic } from '../base/files/atomic-file.ts';
 
 /** The only path of `BmuxPaths` that is needed here. */
 export interface MetaPath {
@@ -94,12 +94,9 @@ export async function writeServerMeta(server: NewServerMeta): Promise<ServerMeta
     startedAtEpochMs: Date.now(),
     ...(server.slotName === undefined ? {} : { slotName: server.slotName }),
   };
-  const temporary = join(folder, `.server-meta.${randomUUID()}.tmp`);
   try {
-    await writeFile(temporary, encodeServerMeta(meta), { flag: 'wx' });
-    await rename(temporary, path);
+    await writeAtomic(path, encodeServerMeta(meta));
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
     throw fail('server_meta_unwritable', { path }, error);
   }
   return meta;

@@ -9,6 +9,7 @@ import type { BmuxPaths } from '../base/paths.ts';
 import { readBounded, strictUtf8 } from '../base/files/read-bounded.ts';
 import { fail } from '../errors/fail.ts';
 import { parseUuid } from './uuid.ts';
+import { sleep } from '../base/async/sleep.ts';
 
 /** How long an empty file is treated as unfinished, ms: bmux creates the file and writes it in a second step. */
 const BEING_WRITTEN_MS = 250;
@@ -64,7 +65,7 @@ async function readId(path: string): Promise<string | undefined> {
       const shown = content.length > SHOWN ? `${content.slice(0, SHOWN)}…` : content;
       throw fail('principal_invalid', { path, content: shown });
     }
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    await sleep(LOOK_AGAIN_MS);
   }
 }
 

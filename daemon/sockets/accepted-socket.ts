@@ -2,13 +2,7 @@
 import { Socket } from 'node:net';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
-import {
-  isHandle,
-  startHandle,
-  stopHandle,
-  takeHandle,
-  type Handle,
-} from '../base/node-internals.ts';
+import { isHandle, startHandle, stopHandle, takeHandle, type Handle } from '../base/node-internals.ts';
 import { socketReading } from '../transport/read-buffers.ts';
 import { LIMITS } from '../base/limits.ts';
 

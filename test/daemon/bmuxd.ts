@@ -9,6 +9,7 @@ import { openStream, type OpenedStream, type OpenStreamOptions } from '../../cli
 import type { EngineStatus, UpstreamRow, Status } from '../../daemon/api/answers.ts';
 import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 
 export interface BmuxdOptions {
   /** Text of bmux.toml. */
@@ -146,7 +147,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
       const now = (await http('GET', '/v1/status')).body as Status;
       const late = now.engines.some(({ state }) => state === 'not answering');
       if (!late || performance.now() > until) return now;
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await sleep(20);
     }
   };
   let stopped: Promise<void> | undefined;

@@ -8,6 +8,7 @@ import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern, PatternCheck } from '../embedded/traffic.ts';
 import { Incoming, rawModeFrame, requestHead } from '../streams/requests.ts';
 import { realRelay, startRelay, waitFor } from '../real/index.ts';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 
 export interface World {
   readonly bmuxd: Bmuxd;
@@ -116,7 +117,7 @@ export class Talk {
         const piece = pattern(this.sent, 4000);
         this.sent += piece.length;
         await new Promise<void>((resolve) => this.socket.write(piece, () => resolve()));
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await sleep(10);
       }
     })();
   }

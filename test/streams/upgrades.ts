@@ -3,6 +3,7 @@ import { equal } from 'node:assert/strict';
 import type { Bmuxd } from '../daemon/bmuxd.ts';
 import { pattern } from '../embedded/traffic.ts';
 import { Incoming, rawModeFrame, requestHead } from './requests.ts';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 
 /** A small linear generator: a run can be told by its number. */
 function dice(seed: number): (below: number) => number {
@@ -33,7 +34,7 @@ async function upgradeOnce(
       at = next;
       // Up to a few ms: about as long as an upgrade takes.
       const wait = roll(6);
-      if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+      if (wait > 0) await sleep(wait);
     }
     socket.end();
   };

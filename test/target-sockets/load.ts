@@ -1,6 +1,7 @@
 // Clients that come and go without a pause, as unmodified commands do: what went wrong for any of them is kept.
 import { TestClient, type TestClientOptions } from '../embedded/client.ts';
 import { connected } from './target-socket.ts';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 
 export interface Load {
   /** Clients that have come through to their end. */
@@ -37,7 +38,7 @@ export function startLoad(path: string, workers: number, options: TestClientOpti
       } catch (error) {
         failures.push(String(error));
         // A refused connect fails at once: not a busy loop.
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await sleep(5);
       }
       for (const look of waiting) look();
     }

@@ -8,6 +8,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { ago, shortened, table } from '../table.ts';
+import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two looks of `--wait`. */
 const LOOK_MS = 50;
@@ -30,7 +31,7 @@ export const status: Command = {
         shown();
         return exit;
       }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await sleep(LOOK_MS);
     }
   },
 };

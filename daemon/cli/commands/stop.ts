@@ -9,6 +9,7 @@ import { anything, number, object } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command } from '../command.ts';
+import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two looks whether the daemon is gone. */
 const LOOK_MS = 20;
@@ -30,7 +31,7 @@ export const stop: Command = {
     // The process, not the socket: one that a service manager keeps goes on listening, and a connect would start the next daemon.
     while (pid > 0 ? isAlive(pid) : await isListening(socket, LIMITS.engineAnswerMs)) {
       if (performance.now() > until) throw fail('daemon_not_answering', { socket });
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await sleep(LOOK_MS);
     }
     out('bmuxd has stopped\n');
     return 0;

@@ -9,6 +9,7 @@ import { anyChanged, type Marks } from '../files/file.ts';
 import { readLayers, type Layers } from './layers.ts';
 import { agrees, noted, type Reads } from './reads.ts';
 import { activeSlot, type ActiveSlot, type Slot } from './slots.ts';
+import { Refresh } from '../../base/async/single-flight.ts';
 
 export interface ConfigSourceOptions {
   /** The caller's environment. */
@@ -81,8 +82,7 @@ function asBad(error: unknown): Failure {
 export class ConfigSource {
   readonly #options: ConfigSourceOptions;
   #reading: Reading | undefined;
-  #looking: Promise<Reading> | undefined;
-  #lookingNext: Promise<Reading> | undefined;
+  readonly #looks = new Refresh(() => this.#look());
   /** The newest layers from which a config could be composed. */
   #good: Good | undefined;
   /** One entry is enough, because most callers of a context get the same config. */
@@ -174,31 +174,15 @@ export class ConfigSource {
    * Returns the current content of the files. A check already under way may have missed a change that the caller knows of. So this call waits
    * for its end and shares the next check with all other waiting calls.
    */
-  #fresh(): Promise<Reading> {
-    if (this.#looking === undefined) return this.#begin();
-    this.#lookingNext ??= this.#beginAfter(this.#looking);
-    return this.#lookingNext;
+  async #fresh(): Promise<Reading> {
+    await this.#looks.request();
+    // Every look leaves one.
+    return this.#reading ?? this.#read();
   }
 
-  async #beginAfter(looking: Promise<unknown>): Promise<Reading> {
-    // An error of that check is reported to the calls that started it.
-    await Promise.allSettled([looking]);
-    this.#lookingNext = undefined;
-    return this.#begin();
-  }
-
-  #begin(): Promise<Reading> {
-    this.#looking = this.#look().finally(() => {
-      this.#looking = undefined;
-    });
-    return this.#looking;
-  }
-
-  async #look(): Promise<Reading> {
+  async #look(): Promise<void> {
     const before = this.#reading;
-    if (before !== undefined && !(await anyChanged(before.marks))) return before;
-    this.#reading = await this.#read();
-    return this.#reading;
+    if (before === undefined || (await anyChanged(before.marks))) this.#reading = await this.#read();
   }
 
   async #read(): Promise<Reading> {

@@ -1,22 +1,21 @@
 // Caches the content of small files: a request checks whether the file has changed, and reads it again only then.
 import { markNow, type Mark } from './file.ts';
+import { LruMap } from '../../base/lru-map.ts';
 
 /** Maximum number of cached files; the least recently used are dropped first. */
 const MAX_FILES = 64;
 
 /** Keeps the last value of each path with the mark that the file had before it was read. */
 export class CachedFiles<T> {
-  readonly #kept = new Map<string, { readonly mark: Mark; readonly value: T }>();
+  readonly #kept = new LruMap<string, { readonly mark: Mark; readonly value: T }>(MAX_FILES);
 
   /** Returns the cached value while the file's mark is unchanged, else the value of `read`. A rejection of `read` is passed on and not cached. */
   async get(path: string, read: () => Promise<T>): Promise<T> {
     const mark = await markNow(path);
-    const known = this.#kept.get(path);
+    const known = this.#kept.peek(path);
     this.#kept.delete(path);
     const entry = known?.mark === mark ? known : { mark, value: await read() };
     this.#kept.set(path, entry);
-    const [oldest] = this.#kept.keys();
-    if (this.#kept.size > MAX_FILES && oldest !== undefined) this.#kept.delete(oldest);
     return entry.value;
   }
 }

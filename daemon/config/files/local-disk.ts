@@ -3,6 +3,7 @@
 import { lstat, realpath, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../../base/failure.ts';
+import { LruMap } from '../../base/lru-map.ts';
 
 /** `f_type` of local file systems: they need neither network nor FUSE to answer (statfs(2), linux/magic.h). */
 const LOCAL: ReadonlySet<number> = new Set([
@@ -21,7 +22,7 @@ const HOLDS_MS = 5000;
 /** Maximum number of remembered paths; the oldest are dropped first. */
 const MAX_PATHS = 1024;
 
-const known = new Map<string, { readonly local: boolean; readonly until: number }>();
+const known = new LruMap<string, { readonly local: boolean; readonly until: number }>(MAX_PATHS);
 
 /** True when `path` (which need not exist) and all folders above it were recently found on local disks. */
 export function isOnLocalDisk(path: string): boolean {
@@ -30,7 +31,7 @@ export function isOnLocalDisk(path: string): boolean {
 
 /** The remembered result, unless it has expired. */
 function lately(path: string): boolean | undefined {
-  const found = known.get(path);
+  const found = known.peek(path);
   return found !== undefined && performance.now() < found.until ? found.local : undefined;
 }
 
@@ -39,10 +40,7 @@ export async function findDisk(path: string): Promise<void> {
   // The numbers in `LOCAL` are specific to Linux.
   if (process.platform !== 'linux' || lately(path) !== undefined) return;
   const local = await isLocal(path).catch(() => false);
-  known.delete(path);
   known.set(path, { local, until: performance.now() + HOLDS_MS });
-  const [oldest] = known.keys();
-  if (known.size > MAX_PATHS && oldest !== undefined) known.delete(oldest);
 }
 
 /** True when the path contains no symlink and only local folders: accessing a path touches every folder above it and follows symlinks. */

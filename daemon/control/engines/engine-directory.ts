@@ -16,6 +16,7 @@ import {
 } from '../../api/answers.ts';
 import { isEngineStatus, isStreamRow } from '../../api/answer-shapes.ts';
 import { list, number, object, text } from '../../api/shape.ts';
+import { SingleFlight } from '../../base/async/single-flight.ts';
 
 export interface Survey {
   readonly engines: readonly EngineRow[];
@@ -46,7 +47,7 @@ export class EngineDirectory {
   /** Engines that did not answer the last survey: nobody waits for them until they do. */
   readonly #silent = new Set<string>();
   /** Questions of surveys that are under way. */
-  readonly #asked = new Map<string, Promise<boolean>>();
+  readonly #asked = new SingleFlight<string, boolean>();
 
   constructor(options: { readonly dir: string }) {
     this.#dir = options.dir;
@@ -91,17 +92,12 @@ export class EngineDirectory {
 
   /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
   async #glance(generation: string): Promise<boolean> {
-    let asked = this.#asked.get(generation);
-    if (asked === undefined) {
-      asked = this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs)
-        .then((answer) => {
-          if (answer === undefined) return false;
-          this.heard(generation, answer.body);
-          return true;
-        })
-        .finally(() => this.#asked.delete(generation));
-      this.#asked.set(generation, asked);
-    }
+    const asked = this.#asked.run(generation, async () => {
+      const answer = await this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs);
+      if (answer === undefined) return false;
+      this.heard(generation, answer.body);
+      return true;
+    });
     const patience = this.#silent.has(generation) ? LIMITS.glanceMs : LIMITS.surveyMs;
     return inTime(asked, patience, () => new Error('late')).catch(() => {
       this.#silent.add(generation);

@@ -1,6 +1,7 @@
 // One QUIC connection to a gateway, shared by many streams: opens streams, checks health and closes.
 import type { Duplex } from 'node:stream';
-import { inTime } from '../../base/async/deadline.ts';
+import { inTime, settledWithin } from '../../base/async/deadline.ts';
+import { sleep } from '../../base/async/sleep.ts';
 import { Failure, textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -102,7 +103,7 @@ export class IrohConnection {
    */
   async probe(ms: number): Promise<boolean> {
     // Datagrams that had arrived before and are not read yet do not count as an answer.
-    await look();
+    await sleep(PROBE_LOOK_MS);
     const before = this.counters()?.receivedDatagrams;
     if (before === undefined || !this.isAlive()) return false;
     try {
@@ -112,7 +113,7 @@ export class IrohConnection {
     }
     const until = performance.now() + ms;
     while (performance.now() < until) {
-      await look();
+      await sleep(PROBE_LOOK_MS);
       if (!this.isAlive()) return false;
       const now = this.counters()?.receivedDatagrams;
       if (now !== undefined && now !== before) return true;
@@ -175,14 +176,4 @@ export class IrohConnection {
     closeRaw(this.#raw);
     await settledWithin(this.closed, LIMITS.irohConnectionCloseMs);
   }
-}
-
-/** Gives the binding's threads time to read datagrams that have arrived. */
-function look(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, PROBE_LOOK_MS));
-}
-
-/** Resolves when `work` has settled, or after `ms`. */
-async function settledWithin(work: Promise<unknown>, ms: number): Promise<void> {
-  await inTime(work, ms, () => new Error('late')).catch(() => undefined);
 }

@@ -6,6 +6,7 @@ import * as tls from 'node:tls';
 import type { Env } from '../../base/paths.ts';
 import { usableCertificates } from './pem.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { SingleFlight } from '../../base/async/single-flight.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). */
 const BUNDLES: readonly string[] = [
@@ -46,7 +47,7 @@ interface Source {
 export class SystemRoots {
   readonly #options: SystemRootsOptions;
   #known: { roots: Roots; stamp: string } | undefined;
-  #reading: Promise<Roots> | undefined;
+  readonly #reading = new SingleFlight<'roots', Roots>();
 
   constructor(options: SystemRootsOptions) {
     this.#options = options;
@@ -54,10 +55,7 @@ export class SystemRoots {
 
   /** Returns the current roots. A missing source is no error: without roots the list is empty. Concurrent calls share one read. */
   current(): Promise<Roots> {
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    });
-    return this.#reading;
+    return this.#reading.run('roots', () => this.#read());
   }
 
   async #read(): Promise<Roots> {

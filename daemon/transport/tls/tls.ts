@@ -12,6 +12,7 @@ import { connectTlsReading } from '../read-buffers.ts';
 import { identityError, isServerName, sniOf } from './server-name.ts';
 import type { SystemRoots } from './roots.ts';
 import { CaFiles, trustOf } from './trust.ts';
+import { LruMap } from '../../base/lru-map.ts';
 
 /** Maximum number of cached contexts: each contains the whole system bundle, about a megabyte. */
 const CONTEXTS_MAX = 32;
@@ -34,7 +35,7 @@ export class TlsContexts {
   readonly #roots: SystemRoots;
   readonly #caFiles = new CaFiles(CONTEXTS_MAX);
   /** By key, least recently used first. */
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new LruMap<string, Kept>(CONTEXTS_MAX);
 
   constructor(options: { readonly roots: SystemRoots }) {
     this.#roots = options.roots;
@@ -110,17 +111,12 @@ export class TlsContexts {
     const place = JSON.stringify([route.host, route.port, route.serverName, route.caFile ?? null]);
     const key = `${place} ${trust.key}`;
     const known = this.#kept.get(key);
-    this.#kept.delete(key);
     if (known === undefined) {
       // The trust of this address has changed: its old tickets were made under certificates that may not be trusted any more.
       for (const old of this.#kept.keys()) if (old.startsWith(`${place} `)) this.#kept.delete(old);
     }
     const kept = known ?? { context: trust.make(), tickets: [] };
     this.#kept.set(key, kept);
-    if (this.#kept.size > CONTEXTS_MAX) {
-      const oldest = this.#kept.keys().next().value;
-      if (oldest !== undefined) this.#kept.delete(oldest);
-    }
     return kept;
   }
 }

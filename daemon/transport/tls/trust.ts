@@ -5,6 +5,7 @@ import { fail } from '../../errors/fail.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
 import { pemCertificates, PemError, pemOf } from './pem.ts';
 import type { SystemRoots } from './roots.ts';
+import { LruMap } from '../../base/lru-map.ts';
 
 /** Largest CA file, bytes: a CA bundle of bmux has a few certificates; the largest system bundle has about 250 KiB. */
 const CA_FILE_MAX = 4 << 20;
@@ -46,11 +47,10 @@ async function caCertificates(path: string, read: () => Promise<string>): Promis
 
 /** Caches the CA files by path; a file is read again when its time stamp, size or inode changes. */
 export class CaFiles {
-  readonly #known = new Map<string, { stamp: string; pem: string[] }>();
-  readonly #max: number;
+  readonly #known: LruMap<string, { stamp: string; pem: string[] }>;
 
   constructor(max: number) {
-    this.#max = max;
+    this.#known = new LruMap(max);
   }
 
   /** Returns certificates and stamp of `path`. Rejects with ca_unreadable, ca_unparsable, ca_unaddable. */
@@ -59,12 +59,7 @@ export class CaFiles {
     const known = this.#known.get(path);
     if (known !== undefined && known.stamp === stamp) return known;
     const fresh = { stamp, pem: await caCertificates(path, read) };
-    this.#known.delete(path);
     this.#known.set(path, fresh);
-    if (this.#known.size > this.#max) {
-      const oldest = this.#known.keys().next().value;
-      if (oldest !== undefined) this.#known.delete(oldest);
-    }
     return fresh;
   }
 }

@@ -12,6 +12,7 @@ import { compressed } from '../../../daemon/compression/stream.ts';
 import { gatewayCopy, type GatewayCopy } from './gateway-copy.ts';
 import { byteArray, IrohDuplex } from './iroh-duplex.ts';
 import { authenticateClient, type SshAccess } from './ssh-host.ts';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
 
 const ALPN = Buffer.from('bmux/gateway/iroh/1');
 /** Time limit to find a home relay, ms. */
@@ -70,7 +71,7 @@ async function homeRelay(endpoint: Endpoint): Promise<string> {
   while (performance.now() < until) {
     const url = endpoint.addr().relayUrl();
     if (url !== null) return url;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
   throw new Error(`no relay within ${RELAY_MS} ms`);
 }
