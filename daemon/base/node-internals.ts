@@ -12,7 +12,7 @@ export interface Handle {
 }
 
 /** The handle under `socket`; undefined when it is closed. */
-export function handleOf(socket: Socket): Handle | undefined {
+function handleOf(socket: Socket): Handle | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   return isHandle(handle) ? handle : undefined;
 }

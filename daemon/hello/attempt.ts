@@ -1,4 +1,4 @@
-// One candidate's attempt: open a stream, say Hello on it, and keep the stream only when the Hello was negotiated.
+// The attempt with one candidate: opens a stream, sends the Hello on it, and keeps the stream only when the Hello was negotiated.
 import type { Duplex } from 'node:stream';
 import type { Deadline } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
@@ -9,26 +9,26 @@ import type { Candidate } from './candidates.ts';
 import { handshake, type Handshake, type HelloOutcome } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
 
-/** An end after so many ms comes from the server's own handshake limit: it means silence (docs/bmux-protocol.md). */
+/** An end after so many ms comes from the handshake limit of the server, so it counts as silence (docs/bmux-protocol.md, Timeouts). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
 
-/** What a transport gave for an attempt. */
+/** The stream of an attempt, as a transport has opened it. */
 export interface AttemptStream {
   /** Authenticated, in the candidate's compression. */
   readonly stream: Duplex;
-  /** True when nothing has come over the connection that carries the stream for so long that a fresh one should be tried beside it. */
+  /** True when the connection below has received nothing for so long that a second stream should be tried. */
   readonly doubtful?: () => boolean;
 }
 
 /** The result of one candidate. */
 export type Outcome =
   | HelloOutcome
-  /** No stream could be had: unreachable, not trusted, not authorised. */
+  /** No stream could be opened: unreachable, not trusted, not authorised. */
   | { readonly type: 'unopened'; readonly failure: Failure }
   /** No Hello could be sent: the caller has no principal. */
   | { readonly type: 'unsaid'; readonly failure: Failure };
 
-/** The Hello of each epoch, or why there is none. That failure is used only when a stream is open, as bmux does. */
+/** The Hello of each epoch, or why there is none. As in bmux, that failure is reported only when a stream is open. */
 export type Greetings = Readonly<Record<Epoch, Greeting>> | { readonly failure: Failure };
 
 export interface AttemptOptions {
@@ -37,7 +37,7 @@ export interface AttemptOptions {
     open(candidate: Candidate, signal: AbortSignal): Promise<AttemptStream>;
   };
   readonly greetings: Greetings;
-  /** Of the whole request. */
+  /** The deadline of the whole request. */
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
   readonly ends: {
@@ -47,22 +47,22 @@ export interface AttemptOptions {
 }
 
 /**
- * Lifecycle: opening -> waiting for the answer -> over (`outcome` is set) -> taken | released. A stream whose Hello was not negotiated, or
- * that nobody takes, is ended. A dial is aborted only with the whole request, not when the attempt is given up: a TLS handshake that is cut
- * at the wrong moment costs the server behind the gateway one of its connections (docs/bmux-protocol.md).
+ * Lifecycle: opening -> waiting for the answer -> over (`outcome` is set) -> taken | released. A stream is ended when its Hello was not
+ * negotiated, or when the caller does not take it. A dial is aborted only with the whole request, not when the attempt is abandoned. A gateway
+ * that sees a TLS handshake cut may lose one of its server's connections (docs/bmux-protocol.md, TLS).
  */
 export class Attempt {
   readonly candidate: Candidate;
-  /** Resolves when there is a stream, or when there will be none; never rejects. */
+  /** Resolves when the dial has succeeded or failed. Never rejects. */
   readonly dialled: Promise<void>;
-  /** Resolves when `outcome` is set or the attempt was abandoned; never rejects. */
+  /** Resolves when `outcome` is set, or when the attempt was abandoned. Never rejects. */
   readonly over: Promise<void>;
   outcome: Outcome | undefined;
   /** ms from Hello to outcome. */
   elapsedMs = 0;
-  /** performance.now() of the stream. */
+  /** performance.now() when the stream was opened. */
   openedAt = -Infinity;
-  /** performance.now() of the outcome. */
+  /** performance.now() when `outcome` was set. */
   overAt = Infinity;
   readonly #options: AttemptOptions;
   #abandoned = false;
@@ -78,7 +78,7 @@ export class Attempt {
     this.over = this.dialled.then(() => this.#greet());
   }
 
-  /** Whether it got as far as a stream. */
+  /** True when a stream was opened. */
   get opened(): boolean {
     return this.#opened !== undefined;
   }
@@ -87,19 +87,19 @@ export class Attempt {
     return this.outcome === undefined && !this.#abandoned;
   }
 
-  /** Waits on a connection that may be dead. */
+  /** True while it waits for an answer on a connection that may be dead. */
   get doubtful(): boolean {
     return this.pending && this.#opened?.doubtful?.() === true;
   }
 
-  /** The stream of a negotiated Hello: the caller's from now on. */
+  /** The stream of a negotiated Hello. The caller owns it from now on. */
   take(): Duplex {
     if (this.#opened === undefined) throw asFailure(new Error('there is no stream to take'));
     this.#taken = true;
     return this.#opened.stream;
   }
 
-  /** Nobody waits for it any more. Resolves when the stream that it has, or still gets, has been ended. */
+  /** The result is no longer needed. Resolves when the stream has been ended, also one that the dial still gives. */
   async abandon(): Promise<void> {
     if (this.#taken) return;
     if (this.outcome === undefined) {
@@ -142,7 +142,7 @@ export class Attempt {
     }
     const outcome = await this.#hello.outcome;
     if (outcome === undefined) {
-      // It was given up.
+      // The attempt was abandoned.
       void this.#release();
       return;
     }

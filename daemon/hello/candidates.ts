@@ -1,4 +1,4 @@
-// Which epochs and compression modes to try at a target, and in which order: the cached one first, the likeliest next.
+// Which epochs and compression modes protocol detection tries, and in which order: the cached candidate first, then the likeliest.
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 
@@ -15,8 +15,8 @@ export function sameCandidate(a: Candidate, b: Candidate): boolean {
 }
 
 /**
- * Stages of protocol detection: a stage starts when the one before it has failed or was silent for a while. Every combination is in exactly
- * one. `known`: the cached candidate of this address. `wanted`: the only epoch that the caller speaks.
+ * The stages of protocol detection. A stage starts when the one before it has failed, or has had no answer for a while. Every combination is
+ * in exactly one stage. `known`: the cached candidate of this address. `wanted`: the only epoch that the caller speaks.
  */
 export function stagesFor(
   target: ResolvedTarget,
@@ -27,7 +27,7 @@ export function stagesFor(
   const all = target.compression.flatMap((compression) => epochs.map((epoch) => ({ epoch, compression })));
   const first = firstStage(target, all, known, wanted);
   const others = all.filter((candidate) => !first.some((one) => sameCandidate(one, candidate)));
-  // A local server answers at once, so candidates are tried one after the other: a full server is not hit twice.
+  // A local server answers at once, so candidates are tried one after the other. That takes only one connection at a time.
   const later =
     target.route.transport === 'local'
       ? others.map((candidate) => [candidate])
@@ -44,7 +44,7 @@ function firstStage(
   wanted: Epoch | undefined,
 ): Stage {
   if (known !== undefined && all.some((candidate) => sameCandidate(candidate, known))) {
-    // A caller of another epoch is refused only when the server has just answered in the known one: that is tried as well.
+    // A caller of another epoch is refused only when the server has just answered in the cached epoch. So that epoch is tried as well.
     return wanted === undefined || wanted === known.epoch ? [known] : [{ ...known, epoch: wanted }, known];
   }
   if (target.route.transport === 'local') {

@@ -1,4 +1,4 @@
-// From the outcomes of all attempts to the one failure that the user reads.
+// Makes one failure, which the user reads, from the outcomes of all attempts.
 import { Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import type { IncompatibilityReason } from '../bmux-ipc/ipc.ts';
@@ -11,11 +11,11 @@ import type { HelloOutcome } from './handshake.ts';
 export interface DetectionSubject {
   readonly label: string;
   readonly runtime: Destination['runtime'];
-  /** An iroh route without SSH auth: silence may mean that the host demands it (docs/bmux-protocol.md). */
+  /** True for an iroh route without SSH auth: silence may mean that the host demands it (docs/bmux-protocol.md, SSH auth over iroh). */
   readonly mayWantAuth: boolean;
 }
 
-/** A refused contract, with the reason as a client of the protocol would get it. */
+/** A refused contract, with the reason from the server's answer. */
 export class Incompatible extends Failure {
   readonly reason: IncompatibilityReason;
 
@@ -25,7 +25,7 @@ export class Incompatible extends Failure {
   }
 }
 
-/** An incompatibility in the words of bmux. */
+/** The failure of an incompatibility, with the text of bmux. */
 function failureOf(reason: IncompatibilityReason): Failure {
   switch (reason.type) {
     case 'wire_epoch_mismatch':
@@ -42,7 +42,7 @@ function failureOf(reason: IncompatibilityReason): Failure {
   }
 }
 
-/** The caller speaks `client` alone, and the server has answered in `server`. */
+/** The failure when the caller speaks only epoch `client`, and the server has answered in epoch `server`. */
 export function epochMismatch(client: Epoch, server: Epoch): Failure {
   return new Incompatible({ type: 'wire_epoch_mismatch', client, server });
 }
@@ -78,16 +78,16 @@ export function detectionError(
   }
 }
 
-/** Outcomes that say most about a server, the most telling first. One that closes streams is alive; one that is silent may be anything. */
-const TELLING: readonly HelloOutcome['type'][] = ['ended', 'malformed', 'silent'];
+/** Outcome types in the order in which one is chosen for the failure. An end shows that the server runs; silence shows nothing. */
+const PREFERRED: readonly HelloOutcome['type'][] = ['ended', 'malformed', 'silent'];
 
-/** The one failure of a detection without a winner and without a final answer. An attempt without an outcome was silent so far. */
+/** The failure of a detection in which no attempt was negotiated or refused. An attempt without an outcome counts as silent. */
 export function finalDetectionError(
   outcomes: readonly (Outcome | undefined)[],
   subject: DetectionSubject,
   elapsedMs: number,
 ): Failure {
-  for (const type of TELLING) {
+  for (const type of PREFERRED) {
     const found = outcomes.find((outcome) => outcome?.type === type);
     if (found !== undefined && 'failure' in found) return found.failure;
     if (found !== undefined && found.type !== 'negotiated') return detectionError(found, subject, elapsedMs);

@@ -1,5 +1,5 @@
-// Protocol detection: no byte of the server tells its epoch or compression, so the candidates are tried side by side, each on a stream of
-// its own. The first HelloNegotiated wins, and the other streams are ended (docs/bmux-protocol.md, docs/decisions/two-epochs.md).
+// Protocol detection. A server does not announce its epoch or compression, so the candidates are tried concurrently, each on a separate stream.
+// The first stream with a HelloNegotiated is used, and the others are ended (docs/decisions/two-epochs.md).
 import type { Duplex } from 'node:stream';
 import { inTime, type Deadline } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
@@ -24,7 +24,7 @@ export interface DetectionOptions extends Pick<AttemptOptions, 'opener' | 'greet
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
   readonly ends: AttemptOptions['ends'] & {
-    /** Called for each attempt that is given up. `ending` resolves when the stream that it has, or still gets, has been ended. */
+    /** Called for each abandoned attempt. `ending` resolves when its stream has been ended, also one that the dial still gives. */
     keep(ending: Promise<void>): void;
   };
   readonly subject: DetectionSubject;
@@ -38,20 +38,20 @@ export interface Detected {
   readonly elapsedMs: number;
 }
 
-/** ms that the server gets to free the connections of ended streams before the next candidate is tried alone. */
+/** ms in which the server can free the connections of ended streams, before the next candidate is tried alone. */
 const FREE_MS = 300;
-/** ms that the other candidates get after an answer that is no refusal of the contract: the server may speak both epochs. */
+/** ms to wait for the other candidates after an answer that does not refuse the contract, since the server may speak both epochs. */
 const MOMENT_MS = 250;
-/** ms beyond the budget: every step has the same deadline, and its own text for it. */
+/** ms to wait beyond the deadline. Each step has the same deadline, and its own error for it, which the user reads. */
 const SLACK_MS = 500;
 
-/** Outcomes after which the other outcomes are expected soon: all candidates meet the same server. */
+/** Outcomes after which the other outcomes are expected soon, since all candidates reach the same server. */
 const DEFINITE: ReadonlySet<string | undefined> = new Set(['ended', 'malformed']);
 
-/** The result so far: a winner, or a failure that is final at `at` (performance.now()) when nothing better has come until then. */
+/** The result so far: a detected protocol, or a failure that is final when no protocol is detected until `at` (performance.now()). */
 type Judgement = { readonly won: Detected } | { readonly failure: Failure; readonly at: number };
 
-/** Runs the stages until one candidate is negotiated. Rejects with the failure that the user should read. */
+/** Runs the stages until one candidate is negotiated. Rejects with the failure that the user reads. */
 export async function detectProtocol(options: DetectionOptions): Promise<Detected> {
   const running = new ProtocolDetection(options);
   try {
@@ -64,7 +64,7 @@ export async function detectProtocol(options: DetectionOptions): Promise<Detecte
 class ProtocolDetection {
   readonly #options: DetectionOptions;
   readonly #attempts: Attempt[] = [];
-  /** ms that the likeliest candidates get before they get company. A short budget must leave time for the rest. */
+  /** ms after which the next stage starts beside the one before. It is shorter for a short budget, to leave time for all stages. */
   readonly #hedgeMs: number;
   readonly #since = performance.now();
 
@@ -95,9 +95,9 @@ class ProtocolDetection {
   }
 
   /**
-   * The server may be full, and wrong candidates may hold its last connections: all are ended, then each is tried alone. A gateway that
-   * compresses keeps the connection of a plain Hello until the server's handshake limit, however that stream is ended. After silence such a
-   * Hello is sent again only when that limit has passed, unless there is no time for it.
+   * The server may be full, and wrong candidates may hold its last connections. So all streams are ended, then each candidate is tried alone.
+   * A gateway that compresses keeps the connection of a Hello without compression until the server's handshake limit, even when the stream has
+   * ended. After silence such a Hello is sent again only when that limit has passed, unless the deadline is earlier.
    */
   async #oneByOne(): Promise<Detected | undefined> {
     if (this.#attempts.length < 2) return undefined;
@@ -119,7 +119,7 @@ class ProtocolDetection {
     return this.#each([...harmless, ...others]);
   }
 
-  /** Tries each alone. `later`: how many further tries the remaining time must be enough for. */
+  /** Tries each candidate alone. `later`: the number of further tries for which time must be left. */
   async #each(order: readonly Candidate[], later = 0): Promise<Detected | undefined> {
     for (const [index, candidate] of order.entries()) {
       await this.#endAll();
@@ -139,8 +139,8 @@ class ProtocolDetection {
   }
 
   /**
-   * Waits until one attempt has won, or all have failed, or the time is over. The time is so many ms, or for `quiet` a while after the first
-   * failure, since the others follow it soon, or the server's own handshake limit. Throws a failure that is final.
+   * Waits until one attempt is negotiated (the result), or all have failed or the time is over (undefined). The time is `patience` ms. For
+   * `quiet` it ends a while after the first failure, since the others follow soon, or with the server's handshake limit. Throws a final failure.
    */
   async #wait(patience: number | 'quiet'): Promise<Detected | undefined> {
     const { deadline, signal } = this.#options;
@@ -159,13 +159,13 @@ class ProtocolDetection {
       const enough = patience === 'quiet' ? quiet : since + patience;
       const until = Math.min(end, enough, judgement?.at ?? Infinity);
       if (pending.length === 0 || now >= Math.min(end, enough)) return undefined;
-      // A stream that opens ends the wait, too: how long silence lasts counts from the last one.
+      // A stream that is opened ends the wait as well, since silence is measured from the last one.
       const any = Promise.race(pending.map(({ opened, over, dialled }) => (opened ? over : dialled)));
       await inTime(any, until - now, () => new Error('late'), { signal }).catch(() => undefined);
     }
   }
 
-  /** When (performance.now()) a silent server has reached its own limit. One candidate alone gets all the time there is. */
+  /** When (performance.now()) a silent server has reached its handshake limit. Infinity for a single candidate, which gets all the time. */
   #silentUntil(): number {
     if (this.#attempts.length < 2 || this.#attempts.some(({ pending, opened }) => pending && !opened))
       return Infinity;
@@ -188,7 +188,7 @@ class ProtocolDetection {
         case 'unsaid':
           return { failure: outcome.failure, at: 0 };
         case 'unopened':
-          // No attempt has a stream, and all dial the same address: they fail for the same reason.
+          // When no attempt has a stream, all fail for the same reason, since they dial the same address.
           if (!this.#attempts.some((attempt) => attempt.opened)) return { failure: outcome.failure, at: 0 };
           break;
         case 'incompatible':

@@ -1,4 +1,4 @@
-// What an optimistic stream begins with, and whether the server's answer to it is the expected one.
+// The opening of an optimistic stream, and the comparison of the server's answer with the expected one.
 import { textOf, type Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import { FrameReader } from '../bmux-ipc/frame.ts';
@@ -10,21 +10,21 @@ import type { PendingPing } from './health-check.ts';
 
 export type AnswerCheck =
   | { readonly type: 'incomplete' }
-  /** `rest`: the bytes after the answer, which are the client's. */
+  /** `rest`: the bytes after the answer, which belong to the client. */
   | { readonly type: 'expected'; readonly rest: Buffer }
   | { readonly type: 'different'; readonly failure: Failure };
 
-/** Bytes of an answer: that to a Hello names capabilities, a few hundred bytes in all. */
+/** Bytes of an answer at most. The answer to a Hello, with all capabilities, takes a few hundred bytes. */
 const MAX_ANSWER_BYTES = 64 * 1024;
-/** Request id of the Ping on a spare that is handed out: clients count from 1, and the health checks of spares from 2^63. */
+/** Request id of the Ping on a spare that is handed out. Clients count from 1, and the health checks of spares from 2^63. */
 const HANDED_OUT_ID = 2n ** 63n - 1n;
 
-/** What is sent before the client's own bytes, and how its answer is recognised. */
+/** What is sent before the bytes of the client, and how the answer to it is recognised. */
 export interface Opening {
   readonly bytes: Buffer;
-  /** Why that frame is not the expected answer; undefined when it is. May throw. */
+  /** Why the frame is not the expected answer; undefined when it is. May throw. */
   readonly differenceOf: (envelope: Envelope) => string | undefined;
-  /** What a person reads when no answer has come. */
+  /** The failure when no answer has come in time. */
   readonly late: (label: string, ms: number) => Failure;
 }
 
@@ -46,7 +46,9 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, expected: Negotia
   };
 }
 
-/** A Ping on a spare, whose Hello was answered before: it shows that the server is still there. `pending`: a Ping that was sent before. */
+/**
+ * A Ping on a spare, whose Hello was answered before. The Pong shows that the server still answers. `pending`: a Ping that was sent already.
+ */
 export function pingOpening(epoch: Epoch, pending?: PendingPing): Opening {
   const id = pending?.requestId ?? HANDED_OUT_ID;
   return {
@@ -70,7 +72,7 @@ export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
   );
 }
 
-/** Reads one answer out of chunks of any size. Never throws. */
+/** Reads one answer from chunks of any size. Never throws. */
 export class ExpectedAnswer {
   readonly #epoch: Epoch;
   readonly #opening: Opening;

@@ -1,4 +1,4 @@
-// One Hello on one stream: send it alone, wait for the answer, say how it ended.
+// One Hello on one stream: sends it, waits for the answer, and gives the outcome.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
@@ -18,14 +18,14 @@ export interface Negotiated {
   readonly capabilities: readonly string[];
 }
 
-/** How a Hello ended. `ended`: the stream closed without an answer. `silent`: nothing came in time. */
+/** The outcome of a Hello. `ended`: the stream closed without an answer. `silent`: no answer came in time. */
 export type HelloOutcome =
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   | { readonly type: 'incompatible'; readonly reason: IncompatibilityReason }
   | { readonly type: 'refused'; readonly code: string; readonly message: string }
   | { readonly type: 'other version'; readonly version: number }
   | { readonly type: 'malformed'; readonly why: string }
-  /** `broken`: the stream failed, or the connection below it was closed; else the server ended it. */
+  /** `broken`: the stream failed, or the connection below it was closed. Otherwise the server ended the stream. */
   | { readonly type: 'ended'; readonly broken?: true }
   | { readonly type: 'silent' };
 
@@ -41,18 +41,18 @@ export interface HelloOptions {
 
 /** A Hello that was sent. */
 export interface Handshake {
-  /** Never rejects; undefined when it was given up. */
+  /** Never rejects; undefined after `giveUp`. */
   readonly outcome: Promise<HelloOutcome | undefined>;
-  /** Nobody waits for it any more. */
+  /** Stops waiting for the answer. */
   readonly giveUp: () => void;
 }
 
-/** Request id of the broker's own Hello: a client would send its Hello under this id. */
+/** Request id of the broker's Hello: the same id that a client uses for its Hello. */
 export const HELLO_REQUEST_ID = 1n;
 
 /**
- * Sends the Hello alone, without a byte after it, since it is not known what the server speaks, and reads one answer. The stream is then
- * paused, with the bytes after the answer unread. Throws `frame_invalid` for a Hello that cannot be encoded.
+ * Sends the Hello and reads one answer. No byte is sent after the Hello, since the protocol of the server is not known yet. The stream is then
+ * paused, and the bytes after the answer can be read from it. Throws `frame_invalid` for a Hello that cannot be encoded.
  */
 export function handshake(stream: Duplex, options: HelloOptions): Handshake {
   const { epoch, contract, clientName, principalId, timeoutMs } = options;
@@ -71,7 +71,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       stream.off('end', onEnd);
       stream.off('close', onEnd);
       stream.off('error', onError);
-      // Whoever owns the stream next listens for itself; until then an error must not end the process.
+      // Until the next owner of the stream has listeners, an error must not end the process.
       stream.on('error', ignore);
       resolve(value);
     };
@@ -82,7 +82,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       outcome({ type: 'ended' });
     };
     const onError = (error: unknown): void => {
-      // A stream that ends inside a block was closed like any other.
+      // A stream that ends inside a compressed block counts as closed, not as malformed.
       const lost = !(error instanceof Failure) || error.code === 'block_truncated';
       outcome(lost ? { type: 'ended', broken: true } : { type: 'malformed', why: textOf(error) });
     };
@@ -116,7 +116,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
 }
 
 function ignore(): void {
-  // See outcome().
+  // See `outcome` in `handshake`.
 }
 
 function readAnswer(epoch: Epoch, frame: Uint8Array): HelloOutcome {

@@ -1,4 +1,4 @@
-// The health check of a negotiated stream: one Ping, one Pong, and no other byte.
+// The health check of a negotiated stream: it sends one Ping, and expects one Pong and no other byte.
 import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
@@ -7,25 +7,25 @@ import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 
-/** Request ids of our own Pings: clients count from 1 and never come here. */
+/** First request id of the Pings. Clients count from 1, so their ids are different. */
 const FIRST_ID = 2n ** 63n;
 
-/** ms from which a Pong is overdue, at least; two round trips where that is more. */
+/** ms after which a Pong is overdue, at least; two round trips when that is more. */
 const OVERDUE_MS = 100;
 
-/** A Ping whose Pong is still to come. */
+/** A Ping that was not answered yet. */
 export interface PendingPing {
   readonly requestId: bigint;
   /** performance.now() when it was sent. */
   readonly since: number;
 }
 
-/** Checks one stream any number of times. The stream flows meanwhile; its other listeners must ignore the data of a check. */
+/** Checks one stream any number of times. The stream must flow during a check, and other listeners must ignore the data of it. */
 export class HealthCheck {
   readonly #stream: Duplex;
   readonly #epoch: Epoch;
   #next = FIRST_ID;
-  /** The check that is under way, and what gives it up; undefined without one, and from the first byte of its answer on. */
+  /** The check that is under way, until the first byte of its answer. */
   #unanswered: { readonly pending: PendingPing; readonly giveUp: () => void } | undefined;
   #roundTripMs: number | undefined;
 
@@ -40,8 +40,8 @@ export class HealthCheck {
   }
 
   /**
-   * Gives up the check that is under way, which rejects: the next owner of the stream reads its Pong. Undefined when there is none, when a
-   * part of the answer has been read already, and when it is overdue, since the stream is then probably dead.
+   * Gives up the check that is under way, which rejects; the next owner of the stream reads the Pong. Returns undefined without a check, when a
+   * part of the answer has been read, and when the Pong is overdue, since the stream is then probably dead.
    */
   release(): PendingPing | undefined {
     const unanswered = this.#unanswered;
@@ -53,7 +53,7 @@ export class HealthCheck {
     return pending;
   }
 
-  /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or nothing within `timeoutMs`: the stream is unusable then. */
+  /** Resolves with the round trip in ms. Rejects when anything but the Pong comes, or no Pong within `timeoutMs`; the stream is unusable then. */
   check(timeoutMs: number): Promise<number> {
     const id = this.#next++;
     const since = performance.now();
@@ -92,7 +92,7 @@ export class HealthCheck {
           }
           answered = true;
           answeredInTime();
-          // One read of the transport can be several chunks here, all in this turn: what follows the Pong must not be lost on the way.
+          // One read of the transport can give several chunks, all in this turn of the event loop. A chunk after the Pong must be noticed.
           setImmediate(() => {
             finish(undefined, roundTripMs);
           });

@@ -1,14 +1,14 @@
-// What one server answered to whole Hellos: with a cached answer the next Hello is optimistic (docs/decisions/optimistic-hello.md).
+// The hello cache of one server: with a cached answer the next stream is opened optimistically (docs/decisions/optimistic-hello.md).
 import { createHash } from 'node:crypto';
 import { LruMap } from '../base/lru-map.ts';
 import { encodeRequestFrame, type Contract } from '../bmux-ipc/ipc.ts';
 import type { Candidate } from './candidates.ts';
 import type { Negotiated } from './handshake.ts';
 
-/** Who says Hello: everything of it that a server's answer could depend on. */
+/** The content of a Hello. */
 export interface Greeting {
   readonly contract: Contract;
-  /** Free label; no part of the key. */
+  /** A label; the answer does not depend on it. */
   readonly clientName: string;
   readonly principalId: string;
 }
@@ -16,23 +16,23 @@ export interface Greeting {
 export interface HelloAnswer {
   readonly negotiated: Negotiated;
   readonly candidate: Candidate;
-  /** ms from Hello to answer when it was last measured: an upper bound of the round trip. */
+  /** ms from Hello to answer, as last measured: an upper bound of the round trip. */
   readonly roundTripMs: number;
 }
 
 interface CachedHello extends HelloAnswer {
-  /** Wall clock, ms, of the last confirmation. */
+  /** Wall clock, ms, when the answer was last confirmed. */
   readonly at: number;
 }
 
-/** Greetings of one server; a user has a handful of clients. */
+/** Entries at most; a user has a few kinds of clients. */
 const MAX_ENTRIES = 64;
-/** ms that an entry is valid. A replaced server is noticed by the comparison of its answer, so this only bounds how often that happens. */
+/** ms that an entry is valid. A replaced server is noticed since its answer differs; the limit only makes that rarer. */
 const FRESH_MS = 15 * 60_000;
-/** The same without compression: a plain Hello at a gateway that compresses by now gets no answer at all (docs/bmux-protocol.md). */
+/** The same without compression. A gateway that has compression now does not answer such a Hello at all (docs/bmux-protocol.md, Compression). */
 const FRESH_PLAIN_MS = 60_000;
 
-/** Kept in memory only: a restart asks anew. Ages are wall time, which goes on while the machine sleeps. */
+/** Kept in memory only, so a new engine asks again. Ages are measured in wall time, which includes the sleep of the machine. */
 export class HelloCache {
   readonly #entries = new LruMap<string, CachedHello>(MAX_ENTRIES);
   readonly #now: () => number;
@@ -54,13 +54,13 @@ export class HelloCache {
     this.#entries.set(greetingKey(greeting), { candidate, negotiated, roundTripMs, at: this.#now() });
   }
 
-  /** Forgets all answers: when one was different, the others may be as well. */
+  /** Removes all answers: when one has changed, the others may have changed as well. */
   clear(): void {
     this.#entries.clear();
   }
 }
 
-/** The key of a greeting: contract bytes and principal, not the label. */
+/** The key of a greeting: contract and principal, without the client name. */
 export function greetingKey({ contract, principalId }: Greeting): string {
   const epoch = contract.epoch === 3 ? 3 : 4;
   const bytes = encodeRequestFrame(epoch, 0n, { type: 'hello', contract, clientName: '', principalId });

@@ -1,5 +1,5 @@
-// An optimistic stream: the opening (a Hello, or a Ping on a spare) and the client's request are sent together. The server's answer to the
-// opening is compared with the expected one and not passed on (docs/decisions/optimistic-hello.md).
+// An optimistic stream sends the opening (a Hello, or a Ping on a spare) and the client's request together. The server's answer to the opening
+// is compared with the expected one, and is not passed to the client (docs/decisions/optimistic-hello.md).
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
@@ -13,7 +13,7 @@ import { ReplayLog } from './replay.ts';
 
 type Done = (error?: Error | null) => void;
 
-/** A fresh stream whose Hello has really been answered, with what it negotiated. */
+/** A new stream whose Hello the server has answered, with what it negotiated. */
 export interface Reopened {
   readonly stream: Duplex;
   readonly candidate: { readonly epoch: Epoch };
@@ -27,24 +27,24 @@ export interface OptimisticOptions {
   readonly opening: Opening;
   /** The answer that the client has been given. */
   readonly expected: Negotiated;
-  /** ms that the server's answer may take: max(1 s, 4 round trips), and no more than a dial may take. */
+  /** ms that the server's answer may take: max(1 s, 4 round trips), and not more than a dial may take. */
   readonly answerMs: number;
-  /** The target's name, for the text of a time-out. */
+  /** The target's name, for the text of a timeout. */
   readonly label: string;
-  /** Called when the expected answer has come, after so many ms. */
+  /** Called when the expected answer has come. `elapsedMs` is the time since the opening. */
   readonly onConfirmed: (elapsedMs: number) => void;
-  /** Called once when it has not come, before anything else happens: the next caller must not be given the same answer. */
+  /** Called once when the expected answer has not come. It is called first, so that the next caller is not given the same answer. */
   readonly onFailed: (failure: Failure) => void;
-  /** Opens a fresh stream for a replay. Bounded in time by itself; aborted when nobody waits for it any more. */
+  /** Opens a new stream for a replay. It has a time limit; `signal` aborts when this stream is destroyed. */
   readonly reopen: (signal: AbortSignal) => Promise<Reopened>;
   /** Ends a stream gracefully, in the background; called once for each. */
   readonly end?: (stream: Duplex) => void;
 }
 
 /**
- * Lifecycle: unconfirmed -> confirmed | replacing -> confirmed, and from each of them -> destroyed. Until it is confirmed nothing reaches
- * the reader, and what the client sends is kept for a replay as long as it changes nothing. There is an inner stream in every state but
- * `replacing` and destroyed; each inner stream is ended gracefully, once.
+ * Lifecycle: unconfirmed -> confirmed | replacing -> confirmed, and from each of them -> destroyed. Until it is confirmed, the reader gets no
+ * byte, and what the client sends is recorded for a replay. There is an inner stream in every state but `replacing` and destroyed. Each inner
+ * stream is ended gracefully, once.
  */
 export class OptimisticStream extends Duplex {
   readonly #options: OptimisticOptions;
@@ -77,7 +77,7 @@ export class OptimisticStream extends Duplex {
     });
     this.#options = options;
     this.#answer = new ExpectedAnswer(epoch, opening);
-    // Between two owners an error must not end the process; 'close' follows it.
+    // An error before the client has a listener must not end the process. 'close' follows it.
     this.on('error', ignore);
     this.#answered = onSilence(answerMs, () => {
       this.#fail(opening.late(label, Math.round(answerMs)));
@@ -113,7 +113,7 @@ export class OptimisticStream extends Duplex {
     this.#answered();
     this.#gone.abort();
     this.#log = undefined;
-    // Never cut: a gateway loses a connection of its server for every stream that is cut (docs/bmux-protocol.md).
+    // The inner stream is ended and not cut: a gateway loses a connection of its server with every cut stream (docs/bmux-protocol.md, TLS).
     this.#releaseInner();
     const cause = error ?? cancelled();
     const { done: held } = this.#held ?? {};
@@ -177,7 +177,7 @@ export class OptimisticStream extends Duplex {
     inner.on('error', this.#onError);
     inner.on('close', this.#onClose);
     inner.on('finish', this.#onFinish);
-    // Events that came before there was a listener are not repeated.
+    // Events that were emitted before the listeners were added are not repeated.
     process.nextTick(() => {
       if (this.#inner === inner && inner.readableEnded) this.#onEnd();
       if (this.#inner === inner && inner.closed) this.#onClose();
@@ -216,7 +216,7 @@ export class OptimisticStream extends Duplex {
   #pushToReader(chunk: Buffer): void {
     this.#wanted = false;
     if (this.push(chunk)) this.#wanted = true;
-    // There is no inner stream when the reader of the chunk has destroyed this one: it is then read to its end by endGracefully.
+    // There is no inner stream when the reader of the chunk has destroyed this one. Then endGracefully reads it to its end.
     if (!this.#wanted) this.#inner?.pause();
   }
 
@@ -238,7 +238,7 @@ export class OptimisticStream extends Duplex {
 
   readonly #onError = (error: Error): void => {
     if (this.#state === 'confirmed') {
-      // A reader of a broken stream must still get its last bytes.
+      // The bytes that were received before the error must still reach the reader.
       if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.push(chunk);
       this.destroy(error);
     } else this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error));
@@ -251,7 +251,7 @@ export class OptimisticStream extends Duplex {
     }
     this.#written();
     this.#endPassed();
-    // After its end the inner stream may close while bytes still wait here for the reader: those must not be lost.
+    // The inner stream may close while received bytes are still buffered here. The reader must get them before this stream is destroyed.
     if (!this.#innerEnded || this.readableEnded) this.destroy();
     else this.once('end', () => this.destroy());
   };
@@ -279,7 +279,7 @@ export class OptimisticStream extends Duplex {
     );
   }
 
-  /** Async, so that whatever it throws is a rejection. */
+  /** Async, so that a synchronous error of `reopen` is a rejection. */
   async #reopen(): Promise<Reopened> {
     return this.#options.reopen(this.#gone.signal);
   }
@@ -289,7 +289,7 @@ export class OptimisticStream extends Duplex {
     this.#adopt(stream);
     const { epoch, expected } = this.#options;
     if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, expected)) {
-      // The client was given an answer that does not hold: it must open another stream.
+      // The client was given an answer that is not the one of the server, so it must open another stream.
       this.#releaseInner();
       this.destroy(failure);
       return;
@@ -311,7 +311,7 @@ function closedEarly(): Failure {
   return fail('optimistic_open_failed', { why: 'the server closed without an answer' });
 }
 
-/** What Node says to a write that was still under way. */
+/** The same error as Node's for a write that was under way. */
 function cancelled(): Error {
   return Object.assign(new Error('the stream was destroyed before the write was done'), {
     code: 'ERR_STREAM_DESTROYED',
@@ -319,5 +319,5 @@ function cancelled(): Error {
 }
 
 function ignore(): void {
-  // See where it is used.
+  // The stream is destroyed, and its owner learns that from 'close'.
 }

@@ -1,4 +1,4 @@
-// Which epoch and compression each server spoke last, by resolved address. Kept over restarts, shared between engines.
+// The protocol cache: the epoch and compression that each server spoke last, by resolved address. A file that all engines of a user share.
 import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
@@ -12,12 +12,15 @@ import { readBounded } from '../base/files/read-bounded.ts';
 import { LruMap } from '../base/lru-map.ts';
 import type { Candidate } from './candidates.ts';
 
-/** Addresses in the cache; the least recently recorded go first. A user has tens of targets, and an iroh host has a new address at each start. */
+/**
+ * Addresses at most; the least recently recorded are removed first. A user has tens of targets, and an iroh host has a new address at each
+ * start.
+ */
 const MAX_FACTS = 512;
-/** A larger file is not ours: 512 facts take about 60 KB. */
+/** Bytes of the file at most. 512 facts take about 60 KB, so a larger file is corrupt. */
 const MAX_BYTES = 1024 * 1024;
 const VERSION = 1;
-/** ms after which the lock of an engine that was killed is ignored. */
+/** ms after which the lock of a killed engine is ignored. */
 const STALE_MS = 5000;
 
 const FactSchema = Type.Object({
@@ -34,11 +37,11 @@ type Fact = Static<typeof FactSchema>;
 export interface ProtocolCacheOptions {
   /** `{state dir}/protocol-cache.json`. */
   readonly path: string;
-  /** Called when a corrupt file was set aside, and when the file could not be read or written: neither stops anything. */
+  /** Called when a corrupt file was renamed, and when the file could not be read or written. The cache works on in memory. */
   readonly warn: (message: string) => void;
 }
 
-/** Facts keyed by resolved address, never by a target's name. `get` reads from memory; `record` is merged into the file later. */
+/** Facts by resolved address, not by the name of a target. `get` reads from memory; `record` is merged into the file later. */
 export class ProtocolCache {
   readonly #path: string;
   readonly #warn: (message: string) => void;
@@ -54,10 +57,10 @@ export class ProtocolCache {
     this.#warn = options.warn;
   }
 
-  /** Reads the file once. A missing one is an empty cache; a corrupt one is set aside under another name. */
+  /** Reads the file once. A missing file is an empty cache; a corrupt file is renamed. Never rejects. */
   async load(): Promise<void> {
     try {
-      // Read again under the lock when it is corrupt: another engine may have set it aside and written a good one since.
+      // A corrupt file is read again under the lock: another engine may have renamed it and written a new one in the meantime.
       const facts = (await this.#read()) ?? (await this.#locked(() => this.#readOrSetAside()));
       for (const [address, fact] of Object.entries(facts)) this.#facts.set(address, fact);
     } catch (error) {
@@ -77,7 +80,7 @@ export class ProtocolCache {
     this.#facts.set(address, fact);
     this.#dirty.set(address, fact);
     this.#written = this.#writes.request().catch((error: unknown) => {
-      // The fact stays dirty: it is written with the next one.
+      // The fact stays in #dirty and is written with the next one.
       this.#warn(`cannot write the protocol cache ${this.#path}: ${textOf(error)}`);
     });
   }
@@ -92,7 +95,7 @@ export class ProtocolCache {
     await this.#written;
   }
 
-  /** Reads, merges and replaces the file under a lock: several engines may write at once. */
+  /** Reads, merges and replaces the file under a lock, since several engines may write at once. */
   async #write(): Promise<void> {
     if (this.#dirty.size === 0) return;
     await this.#locked(async () => {
@@ -115,7 +118,7 @@ export class ProtocolCache {
     const release = await lockfile.lock(this.#path, {
       realpath: false,
       stale: STALE_MS,
-      // Longer than the lock of a killed engine takes to become stale.
+      // The retries take longer than STALE_MS.
       retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
       onCompromised: (error) => {
         this.#warn(`the lock of ${this.#path} was lost: ${error.message}`);
@@ -139,21 +142,21 @@ export class ProtocolCache {
     return {};
   }
 
-  /** Undefined when there is a file that is not one of ours. */
+  /** The facts of the file; undefined for a corrupt file. Rejects with an error of the system other than ENOENT. */
   async #read(): Promise<Record<string, Fact> | undefined> {
     try {
       const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
       return Value.Check(FileSchema, parsed) ? parsed.facts : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return {};
-      // Not an error of the system: it is too large, or no JSON.
+      // The file is too large, or not JSON.
       if (errnoOf(error) === undefined) return undefined;
       throw error;
     }
   }
 }
 
-/** What one server spoke last. */
+/** The entry of one server in the protocol cache. */
 export class ProtocolEntry {
   readonly #cache: Pick<ProtocolCache, 'get' | 'record'>;
   readonly #address: string;

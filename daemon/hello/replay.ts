@@ -1,4 +1,4 @@
-// Which forwarded bytes may be sent a second time: whole frames of requests that change nothing (docs/decisions/optimistic-hello.md).
+// Which bytes of a client may be sent a second time: whole frames of requests that change nothing (docs/decisions/optimistic-hello.md).
 import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeRequest } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
@@ -6,14 +6,14 @@ import type { Epoch } from '../bmux-ipc/epoch.ts';
 /** Requests that may be sent twice. */
 const HARMLESS: ReadonlySet<string> = new Set(['ping', 'whoami', 'server_status']);
 
-/** Bytes kept for a replay; a handful of harmless requests takes tens of bytes each. */
+/** Bytes that are kept for a replay. A harmless request takes tens of bytes. */
 export const MAX_REPLAY_BYTES = 4096;
 
-/** What has been forwarded, as long as it is little. */
+/** Records what was forwarded, up to MAX_REPLAY_BYTES. */
 export class ReplayLog {
   #bytes: Buffer | undefined = Buffer.alloc(0);
 
-  /** Copies: a small chunk may be a view of a large buffer, which must not be kept for it. */
+  /** Copies the chunks: a small chunk may be a view of a large buffer, which must not be kept in memory for it. */
   add(chunks: readonly Uint8Array[]): void {
     if (this.#bytes === undefined) return;
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, this.#bytes.length);
@@ -26,7 +26,7 @@ export class ReplayLog {
   }
 }
 
-/** True when `bytes` are whole frames of requests that only look. */
+/** True when `bytes` are whole frames of harmless requests in `epoch`. */
 export function mayReplay(epoch: Epoch, bytes: Uint8Array): boolean {
   const reader = new FrameReader();
   try {
