@@ -127,7 +127,7 @@ t.test('fields and words that were added are no other form', async (t) => {
 t.test('the answer to an upgrade', async (t) => {
   const old = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
   const made = await sandbox(t);
-  await answering(t, made.socketPath, { upgrade: old });
+  await answering(t, made.streamsPath, { upgrade: old });
   const text = /this program talks to a bmuxd of another version, which answers in another form/;
   t.match(await run(process.execPath, [SHIM], made.env), { status: 1, stdout: '', stderr: text });
   t.match(await run(process.execPath, [BMUXD, 'env', 'x'], made.env), {
@@ -140,8 +140,8 @@ t.test('the answer to an upgrade', async (t) => {
 t.test('env: the answer about its target socket', async (t) => {
   const made = await sandbox(t);
   // What comes after the 101 is taken for the answer to a Ping.
+  await answering(t, made.streamsPath, { upgrade: `${granted('x-1')}pong` });
   await answering(t, made.socketPath, {
-    upgrade: `${granted('x-1')}pong`,
     'GET /v1/health': HEALTH,
     'POST /v1/target-sockets': { schema: 1, socket: '/s' },
   });
