@@ -3,29 +3,21 @@ import { join } from 'node:path';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-import { settledWithin } from '../base/async/deadline.ts';
-import { LIMITS } from '../base/limits.ts';
 import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
-import { watchFiles } from '../config/files/watch.ts';
 import type { Settings } from '../config/settings/table.ts';
 import { asFailure } from '../errors/fail.ts';
-import { CallerFiles } from './contexts/caller-files.ts';
-import { Contexts } from './contexts/contexts.ts';
 import { makeEngines, takeOver, type Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
 import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
 import { makeServer } from './http/server.ts';
-import { StatusReport } from './http/status.ts';
 import { InstanceLock } from './instance/instance-lock.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { listenOn, passedSockets } from './instance/socket-activation.ts';
-import { ClientPlans } from './planning/client-plans.ts';
-import type { PlanningDeps } from './planning/plan-stream.ts';
-import { proxyFetch } from './planning/proxy-fetch.ts';
-import { RequestPlanner } from './planning/request-planner.ts';
+import { makePlanning, type Planning } from './planning/planning.ts';
+import { Reload } from './reload.ts';
 import { Shutdown } from './shutdown.ts';
 import { ClientFile } from './target-sockets/client-file.ts';
 import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
@@ -70,11 +62,11 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   let instance: InstanceLock | undefined;
   const isOurs = async (): Promise<boolean> => (await instance?.isOurs()) ?? false;
 
-  const contexts: Contexts = new Contexts({
+  const planning: Planning = makePlanning({
     env,
     own,
     cwd,
-    max: () => settings()['contexts.max'],
+    settings,
     isPinned: (key, agrees): boolean => reconciler.isUsed(key, agrees),
     log,
     onChange: (key) => {
@@ -83,10 +75,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     event,
   });
-  const planning: PlanningDeps = { contexts, files: new CallerFiles(), settings, fetch: proxyFetch(env) };
-  const planner = new RequestPlanner(planning);
-
-  const plans = new ClientPlans({ ...planning, own: { env: own, cwd } });
+  const { contexts, planner, plans } = planning;
   const reconciler: TargetSocketReconciler = new TargetSocketReconciler({
     dir: paths.dir,
     targets: plans,
@@ -137,63 +126,34 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   /** The target sockets that were remembered have been made. Until then older engines accept on their own. */
   let isOpen = false;
 
-  const sayBrokenSettings = (): void => {
-    const mistake = inForce.untold();
-    if (mistake === undefined) return;
-    const { code, detail } = mistake.data;
-    log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
-    event({ type: 'config broken', code, detail });
-  };
-  const reloadSettings = async (): Promise<void> => {
-    await inForce.reload();
-    sayBrokenSettings();
-    log.level = inForce.level;
-    engines.supervisor.current?.configure(settings());
-    // What they say of a target is part of its destination.
-    void reconciler.refresh();
-    keepWarm.refresh();
-  };
-  const reload = async (): Promise<void> => {
-    await reloadSettings();
-    await contexts.reload();
-    // Target sockets that cannot be made just now, for want of an engine, follow.
-    await settledWithin(reconciler.refresh(), LIMITS.targetSocketMs);
-    log.info('reloaded');
-  };
-  const status = new StatusReport({
-    ...engines,
+  const reload = new Reload({
+    settings: inForce,
+    path: paths.settings,
     contexts,
-    settingsProblem: () => inForce.problem,
-    settingsPath: paths.settings,
-    socketPath: paths.controlSocket,
-    version,
-    sinceMs,
+    targetSockets: reconciler,
+    keepWarm,
+    configureEngine: (next) => {
+      engines.supervisor.current?.configure(next);
+    },
+    event,
+    log,
   });
   const app = await makeServer(
     resources({
-      status,
-      contexts,
-      planner,
-      plans,
+      paths,
+      version,
+      sinceMs,
+      settings: inForce,
+      planning,
       reconciler,
       events,
       engines,
-      streamsSocket: paths.streamsSocket,
-      planBudgetMs: () => settings()['control_plane.timeout'] + LIMITS.prepareMs,
-      reload,
+      reload: () => reload.all(),
       stop: () => {
         void shutdown.stop();
       },
     }),
   );
-  const watch = watchFiles({
-    files: () => [paths.settings],
-    onChange: () => {
-      reloadSettings().catch((error: unknown) => {
-        log.error({ err: asFailure(error).data }, 'reload failed');
-      });
-    },
-  });
   let otherHasIt = (): void => {};
   const lost = new Promise<void>((resolve) => {
     otherHasIt = resolve;
@@ -215,7 +175,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     clearTargetSockets: () => reconciler.clear(),
     engines: engines.supervisor,
     directory: engines.directory,
-    watchers: [watch, contexts],
+    watchers: [reload, contexts],
   });
   try {
     instance = await InstanceLock.claim({
@@ -239,7 +199,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     throw error;
   }
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
-  sayBrokenSettings();
+  reload.reportMistake();
   void contexts
     .openOwn()
     .then(() => reconciler.open())
@@ -254,7 +214,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   return {
     socketPath: paths.controlSocket,
     close: () => shutdown.close(),
-    reload,
+    reload: () => reload.all(),
     stopped: Promise.race([shutdown.stopped, lost]),
   };
 }

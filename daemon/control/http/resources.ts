@@ -1,35 +1,45 @@
 // What the routes of the control socket do: each is a few words to the object that owns the thing.
 import { inTime } from '../../base/async/deadline.ts';
+import type { Failure } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { BmuxdPaths } from '../../base/paths.ts';
 import { withoutCredentials } from '../../base/redact.ts';
+import type { Settings } from '../../config/settings/table.ts';
 import { fail } from '../../errors/fail.ts';
-import type { Contexts } from '../contexts/contexts.ts';
 import type { Engines } from '../engines/engines.ts';
-import type { ClientPlans } from '../planning/client-plans.ts';
 import { listTargets } from '../planning/list-targets.ts';
-import type { RequestPlanner } from '../planning/request-planner.ts';
+import type { Planning } from '../planning/planning.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import type { Events } from './events.ts';
 import type { Resources } from './server.ts';
-import type { StatusReport } from './status.ts';
+import { StatusReport } from './status.ts';
 
 export interface ResourceOwners {
-  readonly status: StatusReport;
-  readonly contexts: Contexts;
-  readonly planner: RequestPlanner;
-  readonly plans: ClientPlans;
+  readonly paths: BmuxdPaths;
+  readonly version: string;
+  /** Date.now() of the start. */
+  readonly sinceMs: number;
+  readonly settings: { readonly now: Settings; readonly problem: Failure | undefined };
+  readonly planning: Planning;
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
   readonly engines: Engines;
-  /** Path of the socket for stream requests. */
-  readonly streamsSocket: string;
-  /** ms that the plan of one request may take. */
-  readonly planBudgetMs: () => number;
   readonly reload: () => Promise<void>;
   readonly stop: () => void;
 }
 
 export function resources(owners: ResourceOwners): Resources {
-  const { status, contexts, planner, plans, reconciler, events, engines } = owners;
+  const { paths, version, sinceMs, settings, reconciler, events, engines } = owners;
+  const { contexts, planner, plans } = owners.planning;
+  const status = new StatusReport({
+    ...engines,
+    contexts,
+    settingsProblem: () => settings.problem,
+    settingsPath: paths.settings,
+    socketPath: paths.controlSocket,
+    version,
+    sinceMs,
+  });
   return {
     health: () => status.health(),
     status: () => status.status(),
@@ -48,7 +58,7 @@ export function resources(owners: ResourceOwners): Resources {
     },
     parse: (header) => planner.request(header),
     plan: (requestId, header) => {
-      const ms = owners.planBudgetMs();
+      const ms = settings.now['control_plane.timeout'] + LIMITS.prepareMs;
       const abort = new AbortController();
       const late = fail('out_of_time', { ms, step: 'bmuxd made the plan' });
       return inTime(
@@ -60,7 +70,7 @@ export function resources(owners: ResourceOwners): Resources {
         },
       );
     },
-    streamsSocket: owners.streamsSocket,
+    streamsSocket: paths.streamsSocket,
     reload: async () => {
       await owners.reload();
       return { problems: status.problems() };

@@ -1,0 +1,36 @@
+// What plans streams: the contexts with their configs, and the plans for requests and for target sockets.
+import type { CallerEnv } from '../../api/request.ts';
+import type { Env } from '../../base/paths.ts';
+import type { Settings } from '../../config/settings/table.ts';
+import { CallerFiles } from '../contexts/caller-files.ts';
+import { Contexts, type ContextsOptions } from '../contexts/contexts.ts';
+import { ClientPlans } from './client-plans.ts';
+import type { PlanningDeps } from './plan-stream.ts';
+import { proxyFetch } from './proxy-fetch.ts';
+import { RequestPlanner } from './request-planner.ts';
+
+export interface PlanningOptions extends Pick<ContextsOptions, 'isPinned' | 'onChange' | 'event' | 'log'> {
+  /** The daemon's own environment and folder. */
+  readonly env: Env;
+  readonly cwd: string;
+  /** The same environment for requests that bring none. */
+  readonly own: CallerEnv;
+  readonly settings: () => Settings;
+}
+
+export interface Planning {
+  readonly contexts: Contexts;
+  readonly planner: RequestPlanner;
+  readonly plans: ClientPlans;
+}
+
+export function makePlanning(options: PlanningOptions): Planning {
+  const { env, cwd, own, settings } = options;
+  const contexts = new Contexts({ ...options, max: () => settings()['contexts.max'] });
+  const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, fetch: proxyFetch(env) };
+  return {
+    contexts,
+    planner: new RequestPlanner(deps),
+    plans: new ClientPlans({ ...deps, own: { env: own, cwd } }),
+  };
+}

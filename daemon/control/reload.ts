@@ -1,0 +1,74 @@
+// Follows bmuxd.toml: reads it again when it changes or when a person asks, and tells those whose work depends on it.
+import type { BrokerEvent } from '../api/answers.ts';
+import { settledWithin } from '../base/async/deadline.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import { watchFiles } from '../config/files/watch.ts';
+import type { Settings } from '../config/settings/table.ts';
+import { asFailure } from '../errors/fail.ts';
+import type { SettingsInForce } from './instance/settings-in-force.ts';
+
+export interface ReloadOptions {
+  readonly settings: SettingsInForce;
+  /** bmuxd.toml. */
+  readonly path: string;
+  readonly contexts: { reload(): Promise<void> };
+  /** The settings of a target are part of its destination. */
+  readonly targetSockets: { refresh(): Promise<void> };
+  readonly keepWarm: { refresh(): void };
+  /** Tells the engine that serves. */
+  readonly configureEngine: (settings: Settings) => void;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+  readonly log: Logger;
+}
+
+/** Watches the file from the start until `close`. */
+export class Reload {
+  readonly #options: ReloadOptions;
+  readonly #watch: { close(): Promise<void> };
+
+  constructor(options: ReloadOptions) {
+    this.#options = options;
+    this.#watch = watchFiles({
+      files: () => [options.path],
+      onChange: () => {
+        this.#settings().catch((error: unknown) => {
+          options.log.error({ err: asFailure(error).data }, 'reload failed');
+        });
+      },
+    });
+  }
+
+  /** Reads bmuxd.toml and the files of all contexts again. Target sockets that cannot be made now are made later. */
+  async all(): Promise<void> {
+    const { contexts, targetSockets, log } = this.#options;
+    await this.#settings();
+    await contexts.reload();
+    await settledWithin(targetSockets.refresh(), LIMITS.targetSocketMs);
+    log.info('reloaded');
+  }
+
+  /** Logs a mistake in bmuxd.toml and adds an event, once for each mistake. */
+  reportMistake(): void {
+    const { settings, log, event } = this.#options;
+    const mistake = settings.untold();
+    if (mistake === undefined) return;
+    const { code, detail } = mistake.data;
+    log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
+    event({ type: 'config broken', code, detail });
+  }
+
+  close(): Promise<void> {
+    return this.#watch.close();
+  }
+
+  async #settings(): Promise<void> {
+    const { settings, log, targetSockets, keepWarm, configureEngine } = this.#options;
+    await settings.reload();
+    this.reportMistake();
+    log.level = settings.level;
+    configureEngine(settings.now);
+    void targetSockets.refresh();
+    keepWarm.refresh();
+  }
+}
