@@ -7,19 +7,19 @@ import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
-import { SCHEMA, type EngineStatus, type StreamEnd } from '../api/answers.ts';
+import { SCHEMA, type EngineRow, type EngineStatus, type StreamEnd } from '../api/answers.ts';
 import { KeptSocket } from '../sockets/kept-socket.ts';
+import type { Lifecycle } from './lifecycle.ts';
 import type { Streams } from './streams.ts';
+import type { Upstreams } from './upstream/upstreams.ts';
 
 export interface EngineServerOptions {
   readonly socketPath: string;
-  readonly log: Logger;
+  readonly identity: Pick<EngineRow, 'generation' | 'version' | 'sinceMs'>;
   readonly streams: Streams;
-  readonly status: () => EngineStatus;
-  /** Takes no more streams and leaves after the last one. */
-  readonly drain: () => void;
-  /** Ends all streams gracefully and leaves. */
-  readonly stop: () => void;
+  readonly upstreams: Pick<Upstreams, 'rows'>;
+  readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
+  readonly log: Logger;
 }
 
 export interface EngineServer {
@@ -35,8 +35,8 @@ async function isOurs(folder: string): Promise<boolean> {
 /** Listens; rejects when the socket cannot be bound. */
 export async function serveEngine(options: EngineServerOptions): Promise<EngineServer> {
   const app: FastifyInstance = Fastify({ logger: false, forceCloseConnections: true });
-  const { streams } = options;
-  app.get('/v1/engine', () => options.status());
+  const { streams, lifecycle } = options;
+  app.get('/v1/engine', () => statusOf(options));
   app.get('/v1/streams', () => ({ schema: SCHEMA, streams: streams.rows() }));
   app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }): StreamEnd => {
     const lost = streams.lost(params.id);
@@ -50,12 +50,12 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       .send(problemOf(fail('stream_unknown', { id: request.params.id }).data));
   });
   app.post('/v1/drain', async (_request, reply) => {
-    options.drain();
+    lifecycle.takenOver();
     return reply.code(202).send({ schema: SCHEMA });
   });
   app.post('/v1/stop', async (_request, reply) => {
     // The answer leaves before the socket goes; whoever asked need not wait for it.
-    reply.raw.once('close', options.stop);
+    reply.raw.once('close', () => void lifecycle.stop());
     return reply.code(202).send({ schema: SCHEMA });
   });
   await app.ready();
@@ -76,5 +76,15 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       await socket.close();
       await app.close();
     },
+  };
+}
+
+function statusOf({ identity, streams, upstreams, lifecycle }: EngineServerOptions): EngineStatus {
+  const { state } = lifecycle;
+  return {
+    schema: SCHEMA,
+    engine: { ...identity, pid: process.pid, state, streams: streams.size },
+    // A draining engine reports only upstreams to which it still holds connections.
+    upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
   };
 }

@@ -1,17 +1,16 @@
 // The engine's composition: what there is, what it is made of, and who tells whom.
 import { join } from 'node:path';
-import { ROUTINE_EVENTS, SCHEMA, type EngineStatus } from '../api/answers.ts';
+import { ROUTINE_EVENTS, SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
-import { StreamsSocket } from './accept/streams-socket.ts';
-import { greet } from './accept/target-socket-client.ts';
-import { TargetSockets } from './accept/target-sockets.ts';
+import { EngineSockets } from './accept/engine-sockets.ts';
 import { serveEngine, type EngineServer } from './api.ts';
 import type { Channel } from './channel.ts';
+import { handleCommands } from './commands.ts';
 import { ControlLink } from './control-link.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { engineSink } from './log-sink.ts';
@@ -32,7 +31,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const sinceMs = Date.now();
   const { generation, version } = start;
   let settings: Settings = start.settings;
-  let server: EngineServer | undefined = undefined;
+  let api: EngineServer | undefined = undefined;
   const control = new ControlLink({ channel, controlSocket: start.controlSocket });
   const sink = engineSink({
     file: join(start.stateDir, 'engine.log'),
@@ -63,13 +62,13 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       event(happened);
     },
   });
-  const upstreams = new Upstreams({
+  const upstreams: Upstreams = new Upstreams({
     transports,
     protocolCache,
     settings: () => settings,
     log,
     event,
-    ask: (route) => targetSockets.ask(route),
+    ask: (route) => sockets.ask(route),
   });
   const network = new NetworkWatch({
     onChange: () => {
@@ -90,7 +89,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       lifecycle.idle();
     },
   });
-  const streamsSocket = new StreamsSocket({
+  const sockets: EngineSockets = new EngineSockets({
     plan: (requestId, header, signal) => {
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
       return control.plan(requestId, header, { budgetMs, signal });
@@ -103,24 +102,10 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     onIdle: () => {
       lifecycle.idle();
     },
-    log,
-  });
-  const targetSockets = new TargetSockets({
-    log,
-    serve: (plan, socket, renew) => {
-      greet(socket, plan, { renew, add: (accepted) => streams.add(accepted), log });
-    },
     destinationOf: (id) => control.destinationOf(id),
     hasControl: () => channel.isOpen(),
-    refer: (destination) => {
-      upstreams.for(destination).refer(destination);
-    },
-    move: (before, now) => {
-      upstreams.move(before, now);
-    },
-    unrefer: (destination) => {
-      upstreams.for(destination).unrefer(destination);
-    },
+    upstreams,
+    log,
   });
   const lifecycle: Lifecycle = new Lifecycle({
     settings: () => settings,
@@ -128,18 +113,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     retiring: (why) => {
       control.tell({ type: 'retiring', why });
     },
-    busy: () => streams.size > 0 || streamsSocket.waiting > 0,
+    busy: () => streams.size > 0 || sockets.waiting > 0,
     endStreams: (who) => streams.endAll(who),
-    sockets: {
-      hasTargetSockets: () => targetSockets.size > 0,
-      closeAll: () => {
-        streamsSocket.close();
-        targetSockets.closeAll();
-      },
-      refuseWaiting: () => {
-        streamsSocket.refuseWaiting();
-      },
-    },
+    sockets,
     warm: {
       retire: () => {
         upstreams.retire();
@@ -149,73 +125,33 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
         await upstreams.close();
       },
     },
-    closeApi: async () => server?.close(),
+    closeApi: async () => api?.close(),
     exit: () => {
       sink.flush();
       control.flush();
       channel.exit(0);
     },
   });
-  const status = (): EngineStatus => {
-    const { state } = lifecycle;
-    return {
-      schema: SCHEMA,
-      engine: { generation, pid: process.pid, version, sinceMs, state, streams: streams.size },
-      // One that has been taken over speaks only of what it still holds.
-      upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
-    };
-  };
-  control.onMessage((message, socket) => {
-    switch (message.type) {
-      case 'start':
-        break;
-      case 'listen':
-        if (socket === undefined) break;
-        if (message.socket.kind === 'streams') streamsSocket.listen(socket);
-        else targetSockets.listen(message.socket.targetSocket, message.socket, socket);
-        control.tell({ type: 'listening', id: message.id });
-        break;
-      case 'target socket':
-        targetSockets.update(message.targetSocket, message);
-        break;
-      case 'close target socket':
-        targetSockets.close(message.targetSocket);
-        break;
-      case 'warm':
-        upstreams.for(message.plan.destination).warm(message.plan);
-        break;
-      case 'drop':
-        upstreams.drop(message.plan.destination);
-        break;
-      case 'other engines':
-        upstreams.setOtherEngines(message.connections);
-        break;
-      case 'settings':
-        settings = message.settings;
-        log.level = settings['log.level'];
-        break;
-      case 'drain':
-        lifecycle.takenOver();
-        break;
-      case 'stop':
-        void lifecycle.stop();
-        break;
-    }
+  handleCommands({
+    control,
+    sockets,
+    upstreams,
+    lifecycle,
+    configure: (next) => {
+      settings = next;
+      log.level = settings['log.level'];
+    },
   });
   channel.onGone(() => {
     lifecycle.drain('control is gone');
   });
-  server = await serveEngine({
+  api = await serveEngine({
     socketPath: start.socketPath,
-    log,
+    identity: { generation, version, sinceMs },
     streams,
-    status,
-    drain: () => {
-      lifecycle.takenOver();
-    },
-    stop: () => {
-      void lifecycle.stop();
-    },
+    upstreams,
+    lifecycle,
+    log,
   }).catch((error: unknown) => {
     sink.flush();
     control.flush();

@@ -1,0 +1,89 @@
+// Everything on which the engine accepts streams: the socket for stream requests and the target sockets.
+import type { Server } from 'node:net';
+import type { Logger } from '../../base/log.ts';
+import type { OneToEngine } from '../../engine-protocol/messages.ts';
+import type { Route } from '../../engine-protocol/plan.ts';
+import type { Upstreams } from '../upstream/upstreams.ts';
+import { StreamsSocket, type StreamsSocketOptions } from './streams-socket.ts';
+import { greet } from './target-socket-client.ts';
+import { TargetSockets, type TargetSocketsOptions } from './target-sockets.ts';
+
+export interface EngineSocketsOptions
+  extends StreamsSocketOptions, Pick<TargetSocketsOptions, 'destinationOf' | 'hasControl'> {
+  /** The targets of target sockets are referred to there. */
+  readonly upstreams: Pick<Upstreams, 'for' | 'move'>;
+  readonly log: Logger;
+}
+
+/** What control says about sockets. */
+export type SocketMessage = Extract<
+  OneToEngine,
+  { readonly type: 'listen' | 'target socket' | 'close target socket' }
+>;
+
+export class EngineSockets {
+  readonly #streams: StreamsSocket;
+  readonly #targets: TargetSockets;
+
+  constructor(options: EngineSocketsOptions) {
+    const { upstreams, add, log } = options;
+    this.#streams = new StreamsSocket(options);
+    this.#targets = new TargetSockets({
+      ...options,
+      serve: (plan, socket, renew) => {
+        greet(socket, plan, { renew, add, log });
+      },
+      refer: (destination) => {
+        upstreams.for(destination).refer(destination);
+      },
+      move: (before, now) => {
+        upstreams.move(before, now);
+      },
+      unrefer: (destination) => {
+        upstreams.for(destination).unrefer(destination);
+      },
+    });
+  }
+
+  /** Requests for streams that have no answer yet. */
+  get waiting(): number {
+    return this.#streams.waiting;
+  }
+
+  hasTargetSockets(): boolean {
+    return this.#targets.size > 0;
+  }
+
+  /** Does what control says. `server` comes with `listen`; returns true when the engine listens on it now. */
+  handle(message: SocketMessage, server: Server | undefined): boolean {
+    switch (message.type) {
+      case 'listen':
+        if (server === undefined) return false;
+        if (message.socket.kind === 'streams') this.#streams.listen(server);
+        else this.#targets.listen(message.socket.targetSocket, message.socket, server);
+        return true;
+      case 'target socket':
+        this.#targets.update(message.targetSocket, message);
+        return false;
+      case 'close target socket':
+        this.#targets.close(message.targetSocket);
+        return false;
+    }
+  }
+
+  /** Resolves again the share links that led to `route`; false when there are none, or no control process to ask. */
+  ask(route: Route): boolean {
+    return this.#targets.ask(route);
+  }
+
+  /** Accepts no more. Requests that are waiting go on. */
+  closeAll(): void {
+    this.#streams.close();
+    this.#targets.closeAll();
+  }
+
+  /** Refuses the requests that have no answer yet. */
+  refuseWaiting(): void {
+    this.#streams.refuseWaiting();
+  }
+}

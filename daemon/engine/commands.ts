@@ -1,0 +1,50 @@
+// What control tells the engine to do, and which part of the engine does it.
+import type { Settings } from '../config/settings/table.ts';
+import type { EngineSockets } from './accept/engine-sockets.ts';
+import type { ControlLink } from './control-link.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import type { Upstreams } from './upstream/upstreams.ts';
+
+export interface CommandOptions {
+  readonly control: ControlLink;
+  readonly sockets: EngineSockets;
+  readonly upstreams: Upstreams;
+  readonly lifecycle: Lifecycle;
+  /** These settings apply from now on. */
+  readonly configure: (settings: Settings) => void;
+}
+
+/** Carries out the messages of control, from the first one that was sent. */
+export function handleCommands({ control, sockets, upstreams, lifecycle, configure }: CommandOptions): void {
+  control.onMessage((message, server) => {
+    switch (message.type) {
+      case 'start':
+        break;
+      case 'listen':
+        if (sockets.handle(message, server)) control.tell({ type: 'listening', id: message.id });
+        break;
+      case 'target socket':
+      case 'close target socket':
+        sockets.handle(message, undefined);
+        break;
+      case 'warm':
+        upstreams.for(message.plan.destination).warm(message.plan);
+        break;
+      case 'drop':
+        upstreams.drop(message.plan.destination);
+        break;
+      case 'other engines':
+        upstreams.setOtherEngines(message.connections);
+        break;
+      case 'settings':
+        configure(message.settings);
+        break;
+      case 'drain':
+        lifecycle.takenOver();
+        break;
+      case 'stop':
+        void lifecycle.stop();
+        break;
+    }
+  });
+}
