@@ -69,8 +69,8 @@ t.test('a quick run', async (t) => {
   t.strictSame(
     measured,
     new Set([
-      'control socket, connect to first byte',
-      'stream-requests',
+      'streams socket, connect to first byte',
+      'stream requests',
       'shim process, spawn to first byte',
     ]),
   );
