@@ -9,9 +9,7 @@ import { fail, revive } from '../errors/fail.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { Negotiated } from './handshake.ts';
 import { ExpectedAnswer, sameAnswer, type Opening } from './expected-answer.ts';
-import { ReplayLog } from './replay.ts';
-
-type Done = (error?: Error | null) => void;
+import { ClientWrites, type Done } from './client-writes.ts';
 
 /** A new stream whose Hello the server has answered, with what it negotiated. */
 export interface Reopened {
@@ -56,17 +54,9 @@ export class OptimisticStream extends Duplex {
   #state: 'unconfirmed' | 'replacing' | 'confirmed' = 'unconfirmed';
   #inner: Duplex | undefined;
   #innerEnded = false;
-  /** The reader wants more: `_read` was called and push has not said stop since. */
+  /** The reader wants more: `_read` was called, and `push` has not returned false since. */
   #wanted = false;
-  /** What has been forwarded so far; undefined once it can no longer be replayed. */
-  #log: ReplayLog | undefined = new ReplayLog();
-  /** A write whose bytes the inner stream has, but has not written yet. */
-  #writing: Done | undefined;
-  /** A write that came while there was no inner stream. */
-  #held: { readonly chunks: readonly Buffer[]; readonly done: Done } | undefined;
-  /** The client has ended its side; `#ending` until that has been passed on. */
-  #ended = false;
-  #ending: Done | undefined;
+  readonly #writes = new ClientWrites();
 
   constructor(options: OptimisticOptions) {
     const { inner, epoch, opening, answerMs, label } = options;
@@ -93,81 +83,25 @@ export class OptimisticStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
-    this.#send([chunk], done);
+    this.#writes.write(this.#inner, [chunk], done);
   }
 
   override _writev(queued: { chunk: Buffer; encoding: BufferEncoding }[], done: Done): void {
-    this.#send(
-      queued.map(({ chunk }) => chunk),
-      done,
-    );
+    const chunks = queued.map(({ chunk }) => chunk);
+    this.#writes.write(this.#inner, chunks, done);
   }
 
   override _final(done: Done): void {
-    this.#ended = true;
-    this.#ending = done;
-    this.#passEnd();
+    this.#writes.end(this.#inner, done);
   }
 
   override _destroy(error: Error | null, done: Done): void {
     this.#answered();
     this.#gone.abort();
-    this.#log = undefined;
-    // The inner stream is ended and not cut: a gateway loses a connection of its server with every cut stream (docs/bmux-protocol.md, TLS).
+    // Never cut: a gateway loses a connection of its server for every stream that is cut (docs/bmux-protocol.md).
     this.#releaseInner();
-    const cause = error ?? cancelled();
-    const { done: held } = this.#held ?? {};
-    this.#held = undefined;
-    held?.(cause);
-    this.#written(cause);
-    this.#endPassed(cause);
+    this.#writes.destroy(error ?? cancelled());
     done(error);
-  }
-
-  #send(chunks: readonly Buffer[], done: Done): void {
-    const inner = this.#inner;
-    if (inner === undefined) {
-      this.#held = { chunks, done };
-      return;
-    }
-    this.#log?.add(chunks);
-    // Nobody reads it, and the client notices that by the end that it has yet to read.
-    if (inner.destroyed || inner.writableEnded) {
-      done();
-      return;
-    }
-    this.#pass(inner, chunks, done);
-  }
-
-  /** Done only when `inner` has written the last chunk, since its memory may be used for something else then. */
-  #pass(inner: Duplex, chunks: readonly Buffer[], done: Done): void {
-    // First of all, since a write may be the end of this stream.
-    this.#writing = done;
-    const passed = (error?: Error | null): void => {
-      if (!error && this.#writing === done) this.#written();
-    };
-    if (chunks.length > 1) inner.cork();
-    chunks.forEach((chunk, at) => inner.write(chunk, at === chunks.length - 1 ? passed : undefined));
-    if (chunks.length > 1) inner.uncork();
-  }
-
-  #written(error?: Error): void {
-    const done = this.#writing;
-    this.#writing = undefined;
-    done?.(error);
-  }
-
-  #passEnd(): void {
-    const inner = this.#inner;
-    if (inner === undefined) return;
-    if (inner.destroyed || inner.writableFinished) this.#endPassed();
-    else inner.end();
-  }
-
-  #endPassed(error?: Error): void {
-    const done = this.#ending;
-    this.#ending = undefined;
-    done?.(error);
   }
 
   #adopt(inner: Duplex): void {
@@ -222,12 +156,12 @@ export class OptimisticStream extends Duplex {
 
   #confirmed(): void {
     this.#state = 'confirmed';
-    this.#log = undefined;
+    this.#writes.forgetLog();
     this.#answered();
   }
 
   readonly #onFinish = (): void => {
-    this.#endPassed();
+    this.#writes.endPassed();
   };
 
   readonly #onEnd = (): void => {
@@ -249,9 +183,9 @@ export class OptimisticStream extends Duplex {
       this.#fail(closedEarly());
       return;
     }
-    this.#written();
-    this.#endPassed();
-    // The inner stream may close while received bytes are still buffered here. The reader must get them before this stream is destroyed.
+    this.#writes.written();
+    this.#writes.endPassed();
+    // After its end the inner stream may close while bytes still wait here for the reader: those must not be lost.
     if (!this.#innerEnded || this.readableEnded) this.destroy();
     else this.once('end', () => this.destroy());
   };
@@ -261,8 +195,7 @@ export class OptimisticStream extends Duplex {
     this.#state = 'replacing';
     this.#answered();
     this.#options.onFailed(failure);
-    const sent = this.#log?.harmless(this.#options.epoch);
-    this.#log = undefined;
+    const sent = this.#writes.takeLog(this.#options.epoch);
     this.#releaseInner();
     if (sent === undefined) {
       this.destroy(failure);
@@ -295,14 +228,9 @@ export class OptimisticStream extends Duplex {
       return;
     }
     this.#confirmed();
-    const held = this.#held;
-    this.#held = undefined;
-    const writing = this.#writing;
-    if (sent.length === 0) this.#written();
-    else if (writing === undefined) stream.write(sent);
-    else this.#pass(stream, [sent], writing);
-    if (held !== undefined) this.#send(held.chunks, held.done);
-    if (this.#ended) this.#passEnd();
+    this.#writes.replay(stream, sent);
+    // Undefined when the callback of a write has destroyed this stream.
+    this.#writes.passEnd(this.#inner);
     if (this.#wanted) stream.resume();
   }
 }

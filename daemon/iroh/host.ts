@@ -3,11 +3,11 @@ import type { Duplex } from 'node:stream';
 import { inTime } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
-import { answeringAgent } from '../transport/ssh-auth/authenticate.ts';
 import { fail } from '../errors/fail.ts';
 import { askedFor, type IrohRoute, type Route } from '../engine-protocol/plan.ts';
+import { Connections } from './connections.ts';
 import { Dials, type Connect } from './dials.ts';
-import { agentsOf, connectionKey, dialKey, type IrohDialler } from './dialler.ts';
+import { connectionKey, dialKey, type IrohDialler } from './dialler.ts';
 import { Reconnect, type Named, type Unreferred, type Warmth } from './reconnect.ts';
 import { WarmConnection } from './warm-connection.ts';
 
@@ -64,13 +64,10 @@ export interface SharedIroh {
 /** ms that an unused connection stays when its target is not to be kept warm. Its caller opens a stream meanwhile. */
 const NOT_KEPT_MS = 1000;
 
-/**
- * A connection that an SSH key has authenticated is given only to callers whose own agent lists that key (docs/decisions/iroh-connections.md).
- * One host may have several routes, which differ in relay and direct address: each has connections of its own.
- */
+/** One host may have several routes, which differ in relay and direct address. Each route has connections of its own. */
 export class IrohHost {
+  readonly connections = new Connections();
   readonly #shared: SharedIroh;
-  readonly #warm = new Set<WarmConnection>();
   readonly #dials = new Dials<WarmConnection>();
   readonly #reconnect: Reconnect;
 
@@ -78,7 +75,7 @@ export class IrohHost {
     this.#shared = shared;
     const { dialler } = shared;
     this.#reconnect = new Reconnect({
-      isWarm: (route) => this.isWarm(route),
+      isWarm: (route) => this.connections.isWarm(route),
       isUnattended: (route) => dialler.unattended(route) !== undefined,
       recentMs: shared.idleMs,
       warmth: shared.warmth,
@@ -92,36 +89,15 @@ export class IrohHost {
     });
   }
 
-  /** Connections that are kept now. */
-  get connections(): ReadonlySet<WarmConnection> {
-    return this.#warm;
-  }
-
   /** True while there is a connection, a dial, or a connection that will be made again. */
   get inUse(): boolean {
-    return this.#warm.size > 0 || this.#dials.keys().length > 0 || this.#reconnect.isWaiting;
-  }
-
-  /** True when a connection for `route` is up, whoever may use it. */
-  isWarm(route: IrohRoute): boolean {
-    return this.#usable(route).length > 0;
-  }
-
-  /** When the oldest connection for `route` that is up was made, ms since the epoch. */
-  warmSinceMs(route: IrohRoute): number | undefined {
-    const made = this.#usable(route).map((warm) => warm.madeAtMs);
-    return made.length === 0 ? undefined : Math.min(...made);
+    return this.connections.size > 0 || this.#dials.keys().length > 0 || this.#reconnect.isWaiting;
   }
 
   /** True while a connection for `route` is being made, whoever asked for it. */
   isDialling(route: IrohRoute): boolean {
     const key = connectionKey(route);
     return this.#dials.keys().some((dial) => dial.startsWith(`${key}|`));
-  }
-
-  /** The round trip for `route`, ms, as the binding measures it. */
-  roundTripMs(route: IrohRoute): number | undefined {
-    return this.#usable(route)[0]?.connection.rttMs();
   }
 
   /**
@@ -134,7 +110,7 @@ export class IrohHost {
     for (;;) {
       this.#shared.noticeJump();
       this.#shared.followRelays();
-      const usable = await this.#find(route, wait);
+      const usable = await this.connections.find(route, wait);
       if (usable !== undefined && !usable.fresh && !(await this.#isAlive(usable, wait))) {
         this.markDead(usable);
         continue;
@@ -184,7 +160,7 @@ export class IrohHost {
   /** Retires the connections and dials of a route (default: of all). Streams on them live on. */
   retire(key?: string): void {
     this.#dials.pass((dial) => key === undefined || dial.startsWith(`${key}|`));
-    for (const warm of this.#warm) if (key === undefined || warm.key === key) this.retireConnection(warm);
+    this.connections.retireAll(key);
   }
 
   /** No stream is opened here any more: nothing is made again, and only connections with streams on them are kept. */
@@ -195,7 +171,7 @@ export class IrohHost {
 
   /** The relays that are set have changed: connections over the former ones are retired and made again. */
   relaysChanged(): void {
-    const keys = new Set([...this.#warm].filter(({ usable }) => usable).map(({ key }) => key));
+    const keys = new Set([...this.connections].filter(({ usable }) => usable).map(({ key }) => key));
     this.retire();
     for (const key of keys) this.#reconnect.lost(key);
   }
@@ -205,59 +181,26 @@ export class IrohHost {
    * before QUIC gives up (30 s). A connection without streams is closed. Another one is made beside it.
    */
   markDead(warm: WarmConnection): void {
-    if (!this.#warm.has(warm)) return;
-    if (warm.connection.streams === 0) {
-      this.#warm.delete(warm);
-      warm.retire();
-      warm.connection.close(0).catch(ignore);
-    }
+    if (!this.connections.has(warm)) return;
+    this.connections.closeDead(warm);
     this.#lost(warm, 'the host does not answer');
-  }
-
-  /** Takes a connection out of use. A close would end the streams that are still on it, so it is closed after the last one. */
-  retireConnection(warm: WarmConnection): void {
-    warm.retire();
-    if (warm.connection.isAlive() && warm.connection.streams > 0) return;
-    this.#warm.delete(warm);
-    warm.connection.close().catch(ignore);
   }
 
   /** Closes connections that have been unused for long, and those that were retired and have no stream left. */
   reap(): void {
-    const now = performance.now();
-    for (const warm of this.#warm) {
-      const warmth = this.#reconnect.warmthOf(warm.key);
-      const keptMs = warmth === 'auto' ? this.#shared.idleMs : warmth ? Infinity : NOT_KEPT_MS;
-      const old = now - warm.usedAt > keptMs;
-      const idle = warm.connection.streams === 0 && (!warm.usable || old);
-      if (idle || !warm.connection.isAlive()) this.retireConnection(warm);
-    }
+    this.connections.reap((key) => {
+      const warmth = this.#reconnect.warmthOf(key);
+      if (warmth === 'auto') return this.#shared.idleMs;
+      return warmth ? Infinity : NOT_KEPT_MS;
+    });
   }
 
   /** Aborts the dials and closes the connections, whatever is on them. Never rejects. */
   async close(): Promise<void> {
     this.#reconnect.close();
     await this.#dials.close(fail('stopping'));
-    await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
-    this.#warm.clear();
+    await this.connections.close();
     this.#shared.remove(this);
-  }
-
-  /** The connections for `route` that are up, the oldest first. */
-  #usable(route: IrohRoute): WarmConnection[] {
-    const key = connectionKey(route);
-    return [...this.#warm].filter((warm) => warm.key === key && warm.usable);
-  }
-
-  async #find(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
-    const candidates = (): WarmConnection[] =>
-      this.#usable(route).filter((warm) => warm.connection.hasRoom());
-    if (!route.sshAuth) return candidates().find((warm) => warm.fingerprint === undefined);
-    if (candidates().length === 0 || route.agentSocket === undefined) return undefined;
-    const agent = await answeringAgent(agentsOf(route), wait);
-    const listed = agent?.fingerprints ?? [];
-    // The connections are looked up again, since the agent took its time.
-    return candidates().find((warm) => warm.fingerprint !== undefined && listed.includes(warm.fingerprint));
   }
 
   /** A stream on a connection that was up a moment ago; undefined when it is dead or full, so that another one is needed. */
@@ -269,7 +212,7 @@ export class IrohHost {
       // Others were faster: it is full, not dead.
       if (warm.connection.isAlive() && !warm.connection.hasRoom()) return undefined;
       // Its other streams, if it has any, go on; nobody else gets it.
-      this.retireConnection(warm);
+      this.connections.retire(warm);
       return undefined;
     }
   }
@@ -301,13 +244,13 @@ export class IrohHost {
       const warm = new WarmConnection({ key: connectionKey(route), fingerprint, connection });
       if (isPassed()) warm.retire();
       this.#shared.makeRoom();
-      this.#warm.add(warm);
+      this.connections.add(warm);
       this.#shared.event({ type: 'connection made', target: askedFor(wait) });
       connection.closed.then(
         (reason) => {
-          if (this.#warm.delete(warm)) this.#lost(warm, reason);
+          if (this.connections.delete(warm)) this.#lost(warm, reason);
         },
-        () => this.#warm.delete(warm),
+        () => this.connections.delete(warm),
       );
       return warm;
     };

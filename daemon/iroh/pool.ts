@@ -105,6 +105,6 @@ export class IrohPool {
         .map((warm) => ({ host, warm })),
     );
     const [oldest] = idle.sort((a, b) => a.warm.usedAt - b.warm.usedAt);
-    oldest?.host.retireConnection(oldest.warm);
+    oldest?.host.connections.retire(oldest.warm);
   }
 }

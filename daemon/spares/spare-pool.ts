@@ -3,15 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
-
-/** A ready stream and what it takes to keep it so. The pool does not know what is spoken on it. */
-export interface ReadyStream {
-  readonly stream: Duplex;
-  /** Resolves with the round trip in ms; rejects when the stream is no good. One at a time. */
-  readonly check: (timeoutMs: number) => Promise<number>;
-  /** Gives up the check that is under way, which rejects; the next owner of the stream reads its answer. False when a part of that has come. */
-  readonly release: () => boolean;
-}
+import { Spare, type ReadyStream, type SpareOwner } from './spare.ts';
 
 /** How to make one more of a key. */
 export interface SpareFactory<R extends ReadyStream> {
@@ -33,16 +25,6 @@ export interface SparePoolOptions {
   readonly log: (what: string, error: unknown) => void;
 }
 
-interface Spare<R> {
-  readonly ready: R;
-  readonly madeAt: number;
-  checkedAt: number;
-  /** Resolves when the check that is under way is over. Never rejects. */
-  check: Promise<void> | undefined;
-  /** Takes the pool's listeners off, and pauses the stream. */
-  readonly release: () => void;
-}
-
 interface Making {
   readonly since: number;
   readonly abort: AbortController;
@@ -52,17 +34,12 @@ interface Making {
 
 /** ms after which a spare is checked again: often enough that no dead one is handed out. */
 const CHECK_MS = 2000;
-/** ms that a check is valid: a hand-out after that, or after a sleep, waits for a new one. */
-const CHECK_VALID_MS = 5000;
 /** Least time that a hand-out waits for checks, ms; two round trips where that is more. */
 const PATIENCE_MS = 100;
 /** Least time for a check before the stream counts as dead, ms. */
 const DEAD_MS = 1000;
-/** A spare that is lost sooner than this (ms) counts as a failure to make one: the server may close idle streams. */
-const YOUNG_MS = 5000;
-
 /** Lifecycle: open -> closed. Spares that are being made when it is closed are given up, or ended when they are ready. */
-export class SparePool<R extends ReadyStream> {
+export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   factory: SpareFactory<R>;
   readonly #options: SparePoolOptions;
   readonly #demand = new Demand();
@@ -96,7 +73,7 @@ export class SparePool<R extends ReadyStream> {
   /** The checks so far no longer count: each spare is checked again before it is handed out. */
   markStale(): void {
     for (const spare of this.#spares) {
-      spare.checkedAt = -Infinity;
+      spare.markStale();
       void this.#check(spare);
     }
   }
@@ -161,11 +138,10 @@ export class SparePool<R extends ReadyStream> {
 
   /** Checks spares whose last check is old, ends those that are too many, makes those that are missing. */
   look(): void {
-    const now = this.#options.clock.now();
     const surplus = this.#spares.length - this.#wanted();
     for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
     for (const spare of this.#spares) {
-      if (Math.abs(now - spare.checkedAt) > CHECK_MS) void this.#check(spare);
+      if (spare.ageOfCheckMs > CHECK_MS) void this.#check(spare);
     }
     this.fill();
   }
@@ -229,6 +205,20 @@ export class SparePool<R extends ReadyStream> {
     await Promise.all(making.map(({ over }) => over));
   }
 
+  checked(spare: Spare<R>, roundTripMs: number): void {
+    this.#roundTripMs = roundTripMs;
+    if (spare.hasLasted) this.#backoff.succeeded();
+  }
+
+  /** Another spare is made, unless spares are lost soon after they were made. */
+  lost(spare: Spare<R>, why: unknown): void {
+    if (!this.#spares.includes(spare)) return;
+    this.#end(spare);
+    this.#options.log('a spare was lost', why);
+    if (spare.isYoung) this.#backoff.failed();
+    else this.fill();
+  }
+
   #wanted(): number {
     const span = Math.max(2 * this.#makeMs, 4 * this.#roundTripMs);
     const wanted = this.#demand.wanted(this.#options.clock.now(), span);
@@ -237,10 +227,7 @@ export class SparePool<R extends ReadyStream> {
 
   /** Removes the best spare from the pool, synchronously, so that no two callers get the same. */
   #handOut(): R | undefined {
-    const now = this.#options.clock.now();
-    const good = this.#spares
-      .filter(({ checkedAt }) => Math.abs(now - checkedAt) < CHECK_VALID_MS)
-      .sort(byCheck);
+    const good = this.#spares.filter(({ isChecked }) => isChecked).sort(byCheck);
     for (const spare of good) {
       const { ready } = spare;
       if (!ready.stream.readable || !ready.stream.writable) {
@@ -248,7 +235,7 @@ export class SparePool<R extends ReadyStream> {
         continue;
       }
       // Its former check is still valid: the caller does not wait for the new one.
-      if (spare.check !== undefined && !ready.release()) continue;
+      if (spare.isChecking && !ready.release()) continue;
       this.#spares.splice(this.#spares.indexOf(spare), 1);
       spare.release();
       return ready;
@@ -274,58 +261,12 @@ export class SparePool<R extends ReadyStream> {
       this.#backoff.failed();
       return;
     }
-    const onGone = (): void => {
-      this.#lost(spare, 'it was closed');
-    };
-    // It flows, so that its end is noticed at once. Bytes that it was not expected to send make it useless for a client.
-    const onData = (): void => {
-      if (spare.check === undefined) this.#lost(spare, 'it sent something');
-    };
-    const spare: Spare<R> = {
-      ready,
-      madeAt: clock.now(),
-      checkedAt: clock.now(),
-      check: undefined,
-      release: () => {
-        stream.pause();
-        stream.off('data', onData);
-        stream.off('end', onGone);
-        stream.off('close', onGone);
-        stream.off('error', onGone);
-      },
-    };
-    stream.on('data', onData);
-    stream.on('end', onGone);
-    stream.on('close', onGone);
-    stream.on('error', onGone);
-    this.#spares.push(spare);
-    stream.resume();
+    this.#spares.push(new Spare(ready, clock, this));
   }
 
   /** Checks one spare, one check at a time; a dead one is removed from the pool and ended. Never rejects. */
   #check(spare: Spare<R>): Promise<void> {
-    spare.check ??= spare.ready.check(Math.max(DEAD_MS, 4 * this.#roundTripMs)).then(
-      (roundTripMs) => {
-        spare.check = undefined;
-        spare.checkedAt = this.#options.clock.now();
-        this.#roundTripMs = roundTripMs;
-        if (spare.checkedAt - spare.madeAt > YOUNG_MS) this.#backoff.succeeded();
-      },
-      (error: unknown) => {
-        spare.check = undefined;
-        this.#lost(spare, error);
-      },
-    );
-    return spare.check;
-  }
-
-  /** It ended, broke, sent something, or did not answer. Another one is made, unless spares keep being lost soon. */
-  #lost(spare: Spare<R>, why: unknown): void {
-    if (!this.#spares.includes(spare)) return;
-    this.#end(spare);
-    this.#options.log('a spare was lost', why);
-    if (Math.abs(this.#options.clock.now() - spare.madeAt) < YOUNG_MS) this.#backoff.failed();
-    else this.fill();
+    return spare.check(Math.max(DEAD_MS, 4 * this.#roundTripMs));
   }
 
   #end(spare: Spare<R>): void {
@@ -336,6 +277,6 @@ export class SparePool<R extends ReadyStream> {
 }
 
 /** Those that are not being checked first, then those with the latest check. */
-function byCheck<R>(a: Spare<R>, b: Spare<R>): number {
-  return Number(a.check !== undefined) - Number(b.check !== undefined) || b.checkedAt - a.checkedAt;
+function byCheck<R extends ReadyStream>(a: Spare<R>, b: Spare<R>): number {
+  return Number(a.isChecking) - Number(b.isChecking) || b.checkedAt - a.checkedAt;
 }

@@ -3,9 +3,11 @@ import type { Duplex } from 'node:stream';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
-import { SparePool, type ReadyStream, type SpareFactory } from './spare-pool.ts';
+import { SparePool, type SpareFactory } from './spare-pool.ts';
+import type { ReadyStream } from './spare.ts';
 
-export type { ReadyStream, SpareFactory } from './spare-pool.ts';
+export type { SpareFactory } from './spare-pool.ts';
+export type { ReadyStream } from './spare.ts';
 
 export interface SparesOptions {
   /** ms that spares are kept after the last use of their key. */

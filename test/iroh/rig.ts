@@ -56,7 +56,7 @@ export class HostsOfPool {
   }
 
   isWarm(route: IrohRoute): boolean {
-    return this.of(route).isWarm(route);
+    return this.of(route).connections.isWarm(route);
   }
 
   isDialling(route: IrohRoute): boolean {

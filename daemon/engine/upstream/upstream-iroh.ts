@@ -37,7 +37,7 @@ export class UpstreamIroh {
   }
 
   isWarm(route: Route): boolean {
-    return route.transport === 'iroh' && this.#host?.isWarm(route) === true;
+    return route.transport === 'iroh' && this.#host?.connections.isWarm(route) === true;
   }
 
   isDialling(route: Route): boolean {
@@ -45,11 +45,11 @@ export class UpstreamIroh {
   }
 
   warmSinceMs(route: Route): number | undefined {
-    return route.transport === 'iroh' ? this.#host?.warmSinceMs(route) : undefined;
+    return route.transport === 'iroh' ? this.#host?.connections.warmSinceMs(route) : undefined;
   }
 
   roundTripMs(route: Route): number | undefined {
-    return route.transport === 'iroh' ? this.#host?.roundTripMs(route) : undefined;
+    return route.transport === 'iroh' ? this.#host?.connections.roundTripMs(route) : undefined;
   }
 
   /** See `IrohHost.unrefer`. */

@@ -1,7 +1,7 @@
 // The row of an upstream in the status.
 import type { UpstreamRow } from '../../api/answers.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
-import type { UpstreamParts } from './open-detection.ts';
+import type { UpstreamParts } from './open/detection.ts';
 import type { UpstreamIroh } from './upstream-iroh.ts';
 
 export interface RowParts extends Pick<UpstreamParts, 'address' | 'references' | 'health' | 'spares'> {

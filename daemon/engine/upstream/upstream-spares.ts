@@ -55,6 +55,8 @@ export interface UpstreamSparesOptions {
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
+  /** Requests that wait for a spare. */
+  #taking = 0;
 
   constructor(options: UpstreamSparesOptions) {
     const { settings, taken, end, log, clock } = options;
@@ -70,6 +72,15 @@ export class UpstreamSpares {
 
   /** A living spare for this Hello, waited for at most `patienceMs`. The call counts as a use, and another spare is made. */
   async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<TakenSpare | undefined> {
+    this.#taking += 1;
+    try {
+      return await this.#take(plan, greeting, patienceMs);
+    } finally {
+      this.#taking -= 1;
+    }
+  }
+
+  async #take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<TakenSpare | undefined> {
     const deadline = new Deadline(patienceMs);
     // A certificate file may be on a disk that does not answer; the dial that follows reports that.
     const trust = await inTime(this.#trustOf(plan), patienceMs, () => new Error('late')).catch(
@@ -115,6 +126,11 @@ export class UpstreamSpares {
     const wanted =
       this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(destination, roundTripMs) > 0;
     return !wanted || this.#spares.areKept;
+  }
+
+  /** True while a request waits for a spare. */
+  get isAwaited(): boolean {
+    return this.#taking > 0;
   }
 
   get count(): number {

@@ -1,34 +1,27 @@
 // One server address: everything that the engine knows of it and holds for it, and the methods that open a stream to it.
 import type { BrokerEvent, UpstreamRow } from '../../api/answers.ts';
 import type { Clock } from '../../base/async/clock.ts';
-import { Deadline } from '../../base/async/deadline.ts';
 import type { Failure, FailureData } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { LruMap } from '../../base/lru-map.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { Settings } from '../../config/settings/table.ts';
-import {
-  askedFor,
-  type Destination,
-  type IrohRoute,
-  type Plan,
-  type Route,
-} from '../../engine-protocol/plan.ts';
-import { asFailure } from '../../errors/fail.ts';
+import { type Destination, type IrohRoute, type Plan, type Route } from '../../engine-protocol/plan.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import { HelloCache } from '../../hello/hello-cache.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
 import type { Handover } from '../../iroh/host.ts';
 import { ConnectionCount, UpstreamDialler, type OpenedStream } from './dialler.ts';
-import { greetingOf } from './greeting.ts';
 import { Health } from './health.ts';
-import { openByDetection } from './open-detection.ts';
-import { openOnSpare, openWithCachedAnswer, type OptimisticParts } from './open-optimistic.ts';
+import { openByDetection } from './open/detection.ts';
+import type { OptimisticParts } from './open/optimistic.ts';
+import { openRaw, openStream } from './open/stream.ts';
 import { References } from './references.ts';
 import type { Transports } from './transports.ts';
 import { UpstreamIroh } from './upstream-iroh.ts';
 import { rowOf, warmSinceMs } from './upstream-row.ts';
 import { UpstreamSpares } from './upstream-spares.ts';
+import { WarmUp } from './warm-up.ts';
 
 /** What all upstreams of an engine share. */
 export interface UpstreamDeps {
@@ -62,15 +55,12 @@ export class Upstream {
   readonly #connections: ConnectionCount;
   readonly #parts: OptimisticParts;
   readonly #iroh: UpstreamIroh;
-  /** Aborts the warm-up that is under way. */
-  #warmUp: AbortController | undefined;
+  readonly #warmUp: WarmUp;
   /** Live streams between a client and the server. */
   #streams = 0;
-  /** Requests that wait for a spare. */
-  #taking = 0;
 
   constructor(address: string, deps: UpstreamDeps) {
-    const { transports, protocolCache, clock, log } = deps;
+    const { transports, protocolCache, clock, log, event } = deps;
     this.address = address;
     this.#deps = deps;
     this.#connections = new ConnectionCount(() => deps.otherEngines(address));
@@ -108,8 +98,9 @@ export class Upstream {
       spares,
       ends: transports.ends,
       log,
-      optimisticOpenFailed: this.#optimisticOpenFailed,
+      event,
     };
+    this.#warmUp = new WarmUp({ parts: this.#parts, iroh: this.#iroh, results: this, log });
   }
 
   /** The epoch and compression that the server spoke last. */
@@ -118,24 +109,8 @@ export class Upstream {
   }
 
   /** Opens the stream of `plan` within its budget. Rejects with the failure that the user should read. */
-  async open(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
-    const epoch = plan.client.contract?.epoch ?? this.candidate?.epoch;
-    const isLocal = plan.destination.route.transport === 'local';
-    // A local server is no round trip away: an optimistic Hello gains nothing.
-    const greeting = isLocal || epoch === undefined ? undefined : greetingOf(plan, epoch);
-    if (greeting === undefined) return openByDetection(this.#parts, plan, signal);
-    const { spares, helloCache } = this.#parts;
-    const deadline = new Deadline(plan.budgetMs);
-    this.#taking += 1;
-    // The other half of the time is for a stream without a spare.
-    const spare = await spares.take(plan, greeting, plan.budgetMs / 2).finally(() => {
-      this.#taking -= 1;
-    });
-    if (spare !== undefined) return openOnSpare(this.#parts, plan, greeting, spare, signal);
-    const later: Plan = { ...plan, budgetMs: Math.max(1, deadline.remaining()) };
-    const answer = helloCache.get(greeting);
-    if (answer === undefined) return openByDetection(this.#parts, later, signal);
-    return openWithCachedAnswer(this.#parts, later, greeting, answer, signal);
+  open(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
+    return openStream(this.#parts, plan, signal);
   }
 
   /** The same without a spare and without a cached answer: the server answers before the stream is handed out. */
@@ -143,51 +118,15 @@ export class Upstream {
     return openByDetection(this.#parts, plan, signal);
   }
 
-  /** A stream on which nothing has been sent, in the compression of this server, which is detected first where it is not known. */
-  async openRaw(plan: Plan, epoch: Epoch | undefined, signal: AbortSignal): Promise<OpenedStream> {
-    const deadline = new Deadline(plan.budgetMs);
-    let candidate = this.candidate;
-    if (candidate === undefined) {
-      const { contract: _, ...client } = plan.client;
-      const detected = await openByDetection(this.#parts, { ...plan, client }, signal);
-      void this.#parts.ends.end(detected.stream);
-      candidate = detected.candidate;
-    }
-    const dialler = this.#parts.dialler.for(plan.destination, deadline);
-    const { stream, warm } = await dialler.open(candidate, signal);
-    return {
-      stream,
-      candidate: { ...candidate, epoch: epoch ?? candidate.epoch },
-      negotiated: { revision: 0, capabilities: [] },
-      warm,
-    };
+  /** See `openRaw`. */
+  openRaw(plan: Plan, epoch: Epoch | undefined, signal: AbortSignal): Promise<OpenedStream> {
+    return openRaw(this.#parts, plan, epoch, signal);
   }
 
   /** Opens a stream and ends it, so that the next one finds everything ready. Control calls this again and again: a warm upstream does nothing. */
   warm(plan: Plan): void {
-    const { spares, ends } = this.#parts;
-    spares.review(plan);
-    if (this.#needsNoWarmUp(plan) || this.#warmUp?.signal.aborted === false) return;
-    const warmUp = new AbortController();
-    this.#warmUp = warmUp;
-    const over = openByDetection(this.#parts, plan, warmUp.signal)
-      .then(
-        ({ stream, candidate }) => {
-          if (!warmUp.signal.aborted) this.succeeded(plan.destination, candidate);
-          void ends.end(stream);
-        },
-        (error: unknown) => {
-          if (warmUp.signal.aborted) return;
-          const failure = asFailure(error);
-          this.failed(plan.destination, failure.data);
-          const target = askedFor(plan.destination);
-          this.#deps.log.info({ target, code: failure.code }, 'could not be warmed');
-        },
-      )
-      .finally(() => {
-        if (this.#warmUp === warmUp) this.#warmUp = undefined;
-      });
-    ends.keep(over);
+    this.#parts.spares.review(plan);
+    this.#warmUp.start(plan);
   }
 
   /** A stream was opened for a caller. */
@@ -231,7 +170,7 @@ export class Upstream {
     const { references, spares } = this.#parts;
     const isLast = references.removeTargetSocket();
     if (isLast) {
-      this.#warmUp?.abort();
+      this.#warmUp.abort();
       spares.drop();
     } else if (now === undefined) return undefined;
     const iroh = this.#iroh.unrefer(destination, now);
@@ -283,8 +222,8 @@ export class Upstream {
 
   /** True while something depends on this object: it must not be replaced by another one for the same address. */
   get inUse(): boolean {
-    const { references } = this.#parts;
-    return references.hasTargetSockets || this.#taking > 0 || this.#isBusy || this.#iroh.inUse;
+    const { references, spares } = this.#parts;
+    return references.hasTargetSockets || spares.isAwaited || this.#isBusy || this.#iroh.inUse;
   }
 
   /** The row for the status; undefined when there is nothing to show. */
@@ -305,7 +244,7 @@ export class Upstream {
   /** The engine takes no more requests: spares and warm-ups end, and only connections with streams on them are kept. */
   retire(): void {
     this.#parts.spares.close();
-    this.#warmUp?.abort();
+    this.#warmUp.abort();
     this.#iroh.retire();
   }
 
@@ -320,37 +259,11 @@ export class Upstream {
     this.#parts.ends.keep(this.#iroh.close());
   }
 
-  /** A connection is up or being made, or the server has answered and there are as many spares as there should be. */
-  #needsNoWarmUp(plan: Plan): boolean {
-    const { references, health, spares } = this.#parts;
-    const { route } = plan.destination;
-    if (references.isOpening) return true;
-    if (route.transport === 'iroh') return this.#iroh.isWarm(route);
-    return health.hasAnswered && spares.areKept(plan, health.roundTripMs ?? 0);
-  }
-
   get #isBusy(): boolean {
     const { isOpening } = this.#parts.references;
     const { held, isDialling } = this.#connections;
     return isOpening || isDialling || held > 0 || this.#streams > 0;
   }
-
-  readonly #optimisticOpenFailed = (plan: Plan, failure: Failure): void => {
-    const { helloCache, spares, health } = this.#parts;
-    const { address } = this;
-    helloCache.clear();
-    spares.drop();
-    health.optimisticOpenFailed(failure.data);
-    const { requestId } = plan.client;
-    const told = {
-      target: askedFor(plan.destination),
-      requestId,
-      code: failure.code,
-      detail: failure.message,
-    };
-    this.#deps.log.warn({ ...told, address }, 'optimistic open failed');
-    this.#deps.event({ type: 'optimistic open failed', ...told });
-  };
 
   /** A spare or a reconnect was tried. That it begins to fail is an event; each result is shown in the status. */
   readonly #tried = (failure?: Failure): void => {

@@ -1,19 +1,19 @@
 // Opens a stream by protocol detection: the Hello is answered by the server before the stream is handed out.
-import { Deadline } from '../../base/async/deadline.ts';
-import type { Logger } from '../../base/log.ts';
-import type { Destination, Plan } from '../../engine-protocol/plan.ts';
-import { asFailure } from '../../errors/fail.ts';
-import { stagesFor, type Stage } from '../../hello/candidates.ts';
-import { Incompatible, type DetectionSubject } from '../../hello/detection-error.ts';
-import { detectProtocol } from '../../hello/detection.ts';
-import type { HelloCache } from '../../hello/hello-cache.ts';
-import type { ProtocolEntry } from '../../hello/protocol-cache.ts';
-import type { OpenedStream, UpstreamDialler } from './dialler.ts';
-import type { GracefulEnds } from './transports.ts';
+import { Deadline } from '../../../base/async/deadline.ts';
+import type { Logger } from '../../../base/log.ts';
+import type { Destination, Plan } from '../../../engine-protocol/plan.ts';
+import { asFailure } from '../../../errors/fail.ts';
+import { stagesFor, type Stage } from '../../../hello/candidates.ts';
+import { Incompatible, type DetectionSubject } from '../../../hello/detection-error.ts';
+import { detectProtocol } from '../../../hello/detection.ts';
+import type { HelloCache } from '../../../hello/hello-cache.ts';
+import type { ProtocolEntry } from '../../../hello/protocol-cache.ts';
+import type { OpenedStream, UpstreamDialler } from '../dialler.ts';
+import type { GracefulEnds } from '../transports.ts';
 import { greetingOf, greetingsOf } from './greeting.ts';
-import type { Health } from './health.ts';
-import type { References } from './references.ts';
-import type { UpstreamSpares } from './upstream-spares.ts';
+import type { Health } from '../health.ts';
+import type { References } from '../references.ts';
+import type { UpstreamSpares } from '../upstream-spares.ts';
 
 /** The members of an upstream with which a stream is opened. */
 export interface UpstreamParts {

@@ -1,19 +1,19 @@
 // Opens a stream whose answer is expected: on a spare, or with a cached answer to the Hello (docs/decisions/optimistic-hello.md).
-import { Deadline } from '../../base/async/deadline.ts';
-import type { Failure } from '../../base/failure.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
-import { asFailure } from '../../errors/fail.ts';
-import { helloOpening, pingOpening } from '../../hello/expected-answer.ts';
-import type { Greeting, HelloAnswer } from '../../hello/hello-cache.ts';
-import { OptimisticStream, type OptimisticOptions } from '../../hello/optimistic.ts';
-import type { OpenedStream } from './dialler.ts';
+import type { BrokerEvent } from '../../../api/answers.ts';
+import { Deadline } from '../../../base/async/deadline.ts';
+import type { Failure } from '../../../base/failure.ts';
+import { askedFor, type Plan } from '../../../engine-protocol/plan.ts';
+import { asFailure } from '../../../errors/fail.ts';
+import { helloOpening, pingOpening } from '../../../hello/expected-answer.ts';
+import type { Greeting, HelloAnswer } from '../../../hello/hello-cache.ts';
+import { OptimisticStream, type OptimisticOptions } from '../../../hello/optimistic.ts';
+import type { OpenedStream } from '../dialler.ts';
 import { answerMs } from './greeting.ts';
-import { openByDetection, type UpstreamParts } from './open-detection.ts';
-import type { TakenSpare } from './upstream-spares.ts';
+import { openByDetection, type UpstreamParts } from './detection.ts';
+import type { TakenSpare } from '../upstream-spares.ts';
 
 export interface OptimisticParts extends UpstreamParts {
-  /** Called when the expected answer has not come: nothing that was known of the server is expected any more. */
-  readonly optimisticOpenFailed: (plan: Plan, failure: Failure) => void;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
 }
 
 /** A spare was checked seconds ago. Its first answer shows whether its server can still be reached. */
@@ -89,7 +89,7 @@ function optimisticStream(
     ...options,
     label: destination.label,
     onFailed: (failure) => {
-      parts.optimisticOpenFailed(plan, failure);
+      optimisticOpenFailed(parts, plan, failure);
     },
     // The request itself is over by now: the replay has a budget of its own.
     reopen: (gone) => openByDetection(parts, { ...plan, budgetMs: destination.connectTimeoutMs }, gone),
@@ -97,4 +97,21 @@ function optimisticStream(
       void parts.ends.end(ending);
     },
   });
+}
+
+/** The expected answer has not come: from now on no answer of the server is expected, and its spares are dropped. */
+function optimisticOpenFailed(parts: OptimisticParts, plan: Plan, failure: Failure): void {
+  const { address, helloCache, spares, health, log, event } = parts;
+  helloCache.clear();
+  spares.drop();
+  health.optimisticOpenFailed(failure.data);
+  const { requestId } = plan.client;
+  const told = {
+    target: askedFor(plan.destination),
+    requestId,
+    code: failure.code,
+    detail: failure.message,
+  };
+  log.warn({ ...told, address }, 'optimistic open failed');
+  event({ type: 'optimistic open failed', ...told });
 }

@@ -1,11 +1,11 @@
 // The Hello of a plan.
-import { LIMITS } from '../../base/limits.ts';
-import type { Epoch } from '../../bmux-ipc/epoch.ts';
-import { defaultContract } from '../../bmux-ipc/ipc.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
-import { revive } from '../../errors/fail.ts';
-import type { Greetings } from '../../hello/attempt.ts';
-import type { Greeting } from '../../hello/hello-cache.ts';
+import { LIMITS } from '../../../base/limits.ts';
+import type { Epoch } from '../../../bmux-ipc/epoch.ts';
+import { defaultContract } from '../../../bmux-ipc/ipc.ts';
+import type { Plan } from '../../../engine-protocol/plan.ts';
+import { revive } from '../../../errors/fail.ts';
+import type { Greetings } from '../../../hello/attempt.ts';
+import type { Greeting } from '../../../hello/hello-cache.ts';
 
 /** The Hello of this plan in one epoch; undefined when the client has no principal. */
 export function greetingOf({ client }: Plan, epoch: Epoch): Greeting | undefined {

@@ -1,0 +1,74 @@
+// The warm-up of one upstream: opens a stream and ends it, so that the next stream finds everything ready.
+import type { FailureData } from '../../base/failure.ts';
+import type { Logger } from '../../base/log.ts';
+import { askedFor, type Destination, type Plan } from '../../engine-protocol/plan.ts';
+import { asFailure } from '../../errors/fail.ts';
+import type { Candidate } from '../../hello/candidates.ts';
+import { openByDetection, type UpstreamParts } from './open/detection.ts';
+import type { UpstreamIroh } from './upstream-iroh.ts';
+
+/** Where the results of warm-ups are recorded. */
+export interface WarmUpResults {
+  succeeded(destination: Destination, candidate: Candidate): void;
+  failed(destination: Destination, failure: FailureData): void;
+}
+
+export interface WarmUpOptions {
+  readonly parts: UpstreamParts;
+  readonly iroh: UpstreamIroh;
+  readonly results: WarmUpResults;
+  readonly log: Logger;
+}
+
+export class WarmUp {
+  readonly #options: WarmUpOptions;
+  /** Aborts the warm-up that is under way. */
+  #underWay: AbortController | undefined;
+
+  constructor(options: WarmUpOptions) {
+    this.#options = options;
+  }
+
+  /** Does nothing when the upstream is warm, or when a warm-up is under way. */
+  start(plan: Plan): void {
+    if (!this.#isNeeded(plan) || this.#underWay?.signal.aborted === false) return;
+    const { parts, results, log } = this.#options;
+    const abort = new AbortController();
+    this.#underWay = abort;
+    const over = openByDetection(parts, plan, abort.signal)
+      .then(
+        ({ stream, candidate }) => {
+          if (!abort.signal.aborted) results.succeeded(plan.destination, candidate);
+          void parts.ends.end(stream);
+        },
+        (error: unknown) => {
+          if (abort.signal.aborted) return;
+          const failure = asFailure(error);
+          results.failed(plan.destination, failure.data);
+          const target = askedFor(plan.destination);
+          log.info({ target, code: failure.code }, 'could not be warmed');
+        },
+      )
+      .finally(() => {
+        if (this.#underWay === abort) this.#underWay = undefined;
+      });
+    parts.ends.keep(over);
+  }
+
+  /** Aborts the warm-up that is under way, if there is one. */
+  abort(): void {
+    this.#underWay?.abort();
+  }
+
+  /**
+   * False when a connection is up or being made. Over TLS also false when the server has answered, and its spares are kept or none are wanted.
+   */
+  #isNeeded(plan: Plan): boolean {
+    const { parts, iroh } = this.#options;
+    const { references, health, spares } = parts;
+    const { route } = plan.destination;
+    if (references.isOpening) return false;
+    if (route.transport === 'iroh') return !iroh.isWarm(route);
+    return !(health.hasAnswered && spares.areKept(plan, health.roundTripMs ?? 0));
+  }
+}
