@@ -1,4 +1,4 @@
-// The race against a model of servers with connections.
+// Protocol detection against a model of servers that bound their connections.
 import { duplexPair, type Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
@@ -11,14 +11,14 @@ import { endGracefully } from '../../daemon/transport/end.ts';
 import { defaultContract, encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
 import { detectionFindsWhatAnswers } from './model.ts';
 
-t.test('a server that can be reached is reached, and nothing is left behind', async (t) => {
+t.test('detection finds the protocol of any server of the model, and ends all other streams', async (t) => {
   await detectionFindsWhatAnswers(100);
   t.pass();
 });
 
-t.test('silence on every stream at once: each candidate is tried alone while there is time', async (t) => {
-  // What a TLS gateway makes of a full server that closes with the Hello unread: all candidates came at once, and took its last connection from
-  // each other.
+t.test('when all streams are silent, each candidate is tried alone while there is time', async (t) => {
+  // A full server closes the connection before it has read the Hello. A TLS gateway turns that into silence. Here the server became full
+  // because all candidates were tried at once.
   const stage: Stage = [
     { epoch: 4, compression: 'zstd' },
     { epoch: 4, compression: 'none' },
@@ -37,7 +37,7 @@ t.test('silence on every stream at once: each candidate is tried alone while the
   const open = async (): Promise<{ stream: Duplex }> => {
     dials += 1;
     const answers = dials > stage.length;
-    // Not at once: the race waits for the streams by then.
+    // A dial takes time, so that detection waits for the streams.
     await pause(10);
     const [stream, far] = duplexPair();
     far.resume().once('end', () => far.end());

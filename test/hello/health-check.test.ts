@@ -1,4 +1,4 @@
-// Proof that a stream is alive: one Pong and nothing else.
+// The health check of a stream: it succeeds with one Pong, and with nothing else.
 import { once } from 'node:events';
 import { duplexPair, type Duplex } from 'node:stream';
 import t from 'tap';
@@ -19,7 +19,7 @@ function pong(id: bigint): Buffer {
   return encodeResponseFrame(4, id, { type: 'pong' });
 }
 
-/** A server that answers each Ping with what `say` makes of its id. */
+/** A stream to a server that calls `say` with the id of each Ping. */
 function line(say: (id: bigint, far: Duplex) => void): { near: Duplex; ids: bigint[] } {
   const [near, far] = duplexPair();
   const reader = new FrameReader();
@@ -39,13 +39,13 @@ function line(say: (id: bigint, far: Duplex) => void): { near: Duplex; ids: bigi
 
 const NAMES = ['data', 'end', 'close', 'error'] as const;
 
-t.test('a Pong in pieces proves it, again and again, and leaves nothing', async (t) => {
+t.test('checks succeed with a Pong in pieces, and leave no listener', async (t) => {
   const { near, ids } = line((id, far) => {
     for (const byte of pong(id)) far.write(Buffer.of(byte));
   });
-  const prover = new HealthCheck(near, 4);
+  const health = new HealthCheck(near, 4);
   const before = NAMES.map((name) => near.listenerCount(name));
-  for (let turn = 0; turn < 50; turn += 1) t.ok((await prover.check(10_000)) >= 0);
+  for (let turn = 0; turn < 50; turn += 1) t.ok((await health.check(10_000)) >= 0);
   t.equal(new Set(ids).size, 50);
   t.ok(ids.every((id) => id >= 2n ** 63n));
   t.strictSame(
@@ -54,7 +54,7 @@ t.test('a Pong in pieces proves it, again and again, and leaves nothing', async 
   );
 });
 
-t.test('anything else is no proof', async (t) => {
+t.test('a check fails when anything but the Pong comes', async (t) => {
   const ways: Readonly<Record<string, (id: bigint, far: Duplex) => void>> = {
     'another id': (id, far) => far.write(pong(id + 1n)),
     'another epoch': (id, far) => far.write(encodeResponseFrame(3, id, { type: 'pong' })),
@@ -79,17 +79,21 @@ t.test('anything else is no proof', async (t) => {
   }
   const { near } = line(() => undefined);
   near.destroy();
-  await t.rejects(new HealthCheck(near, 4).check(10_000), { code: 'optimistic_open_failed' }, 'dead before');
+  await t.rejects(
+    new HealthCheck(near, 4).check(10_000),
+    { code: 'optimistic_open_failed' },
+    'destroyed before',
+  );
 });
 
-t.test('a proof that is given up leaves its Pong to the next owner', async (t) => {
+t.test('release gives up the check, and the next owner reads its Pong', async (t) => {
   const { near, ids } = line(() => undefined);
-  const prover = new HealthCheck(near, 4);
-  t.equal(prover.release(), undefined, 'none is under way');
+  const health = new HealthCheck(near, 4);
+  t.equal(health.release(), undefined, 'no check is under way');
   const before = NAMES.map((name) => near.listenerCount(name));
-  const proof = prover.check(10_000);
-  const pending = prover.release();
-  await t.rejects(proof, { code: 'optimistic_open_failed' });
+  const check = health.check(10_000);
+  const pending = health.release();
+  await t.rejects(check, { code: 'optimistic_open_failed' });
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(pending?.requestId, ids[0]);
   t.strictSame(
@@ -98,27 +102,27 @@ t.test('a proof that is given up leaves its Pong to the next owner', async (t) =
   );
 });
 
-t.test('one whose Pong is overdue is not given up for a hand-out', async (t) => {
+t.test('release does not give up a check whose Pong is overdue', async (t) => {
   let answer: () => void = () => undefined;
   const { near } = line((id, far) => {
     answer = () => far.write(pong(id));
   });
-  const prover = new HealthCheck(near, 4);
-  const proof = prover.check(60_000);
+  const health = new HealthCheck(near, 4);
+  const check = health.check(60_000);
   await new Promise((resolve) => setTimeout(resolve, 150));
-  t.equal(prover.release(), undefined, 'the silence says more than the proof before it');
+  t.equal(health.release(), undefined, 'the stream is probably dead');
   answer();
-  await proof;
+  await check;
 });
 
-t.test('handed out with that Ping on its way, a stream begins after the Pong', async (t) => {
+t.test('a stream that is handed out during a check: the client reads what follows the Pong', async (t) => {
   const [near, far] = duplexPair();
   const heard: Buffer[] = [];
   far.on('data', (chunk: Buffer) => heard.push(chunk));
-  const prover = new HealthCheck(near, 4);
-  const proof = prover.check(10_000);
-  const pending = prover.release();
-  await t.rejects(proof);
+  const health = new HealthCheck(near, 4);
+  const check = health.check(10_000);
+  const pending = health.release();
+  await t.rejects(check);
   if (pending === undefined) throw new Error('no Ping is under way');
   let confirmed = 0;
   const stream = new OptimisticStream({
@@ -132,36 +136,36 @@ t.test('handed out with that Ping on its way, a stream begins after the Pong', a
     onFailed: (failure) => {
       t.fail(failure.message);
     },
-    reopen: () => Promise.reject(new Error('nothing is broken')),
+    reopen: () => Promise.reject(new Error('not to be called')),
   });
   stream.write('question');
   far.write(Buffer.concat([pong(pending.requestId), Buffer.from('answer')]));
   const [answer] = (await once(stream, 'data')) as [Buffer];
-  t.equal(answer.toString(), 'answer', 'the Pong is swallowed');
+  t.equal(answer.toString(), 'answer', 'the Pong is not passed on');
   t.equal(confirmed, 1);
   const ping = encodeRequestFrame(4, pending.requestId, { type: 'ping' });
-  t.strictSame(Buffer.concat(heard), Buffer.concat([ping, Buffer.from('question')]), 'one Ping, no other');
+  t.strictSame(Buffer.concat(heard), Buffer.concat([ping, Buffer.from('question')]), 'one Ping only');
   far.end();
   stream.destroy();
 });
 
-t.test('a proof is not given up once a part of its Pong was read', async (t) => {
+t.test('release does not give up a check when a part of its Pong was read', async (t) => {
   let rest: () => void = () => undefined;
   const { near } = line((id, far) => {
     const bytes = pong(id);
     far.write(bytes.subarray(0, 3));
     rest = () => far.write(bytes.subarray(3));
   });
-  const prover = new HealthCheck(near, 4);
-  const proof = prover.check(10_000);
+  const health = new HealthCheck(near, 4);
+  const check = health.check(10_000);
   await new Promise((resolve) => near.once('data', resolve));
-  t.equal(prover.release(), undefined);
+  t.equal(health.release(), undefined);
   rest();
-  const roundTripMs = await proof;
-  t.equal(prover.roundTripMs, roundTripMs);
+  const roundTripMs = await check;
+  t.equal(health.roundTripMs, roundTripMs);
 });
 
-t.test('what one read makes two chunks of is one answer', async (t) => {
+t.test('a check fails when the Pong and more bytes come as two chunks in one read', async (t) => {
   const [inner, far] = duplexPair();
   const near = compressed(inner);
   far.once('data', () => far.write(Buffer.concat([pong(2n ** 63n), Buffer.of(1, 2, 3)].map(encodeBlock))));

@@ -1,4 +1,4 @@
-// A model of a server with connections behind a gateway, and what a hello race must come to with it.
+// A model of a server behind a gateway that bounds its connections, and the result that protocol detection must have with it.
 import { equal, ok } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import fc from 'fast-check';
@@ -14,15 +14,15 @@ import type { Compression, Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import type { ResolvedTarget } from '../../daemon/engine-protocol/plan.ts';
 import { waitFor } from '../real/child.ts';
 
-/** The server, the way to it, and what the caller knows and wants. */
+/** The server, the network to it, and what the caller knows and wants. */
 export interface Case {
   readonly epochs: readonly Epoch[];
   readonly compression: Compression;
-  /** Connections that it still takes. */
+  /** Connections that the server accepts at once. */
   readonly connections: number;
-  /** What a Hello in the wrong compression meets: silence that holds a place, or an end. */
+  /** What happens to a Hello in the wrong compression: no answer while the connection is held, or the end of the stream. */
   readonly wrongMode: 'silent' | 'ended';
-  /** ms each way, one per candidate in the order of the dials. */
+  /** Latency in ms in each direction, by dial. */
   readonly delays: readonly number[];
   readonly local: boolean;
   readonly stated: Compression | undefined;
@@ -74,7 +74,7 @@ class Server {
       this.held -= 1;
       if (!far.readableEnded) this.cut += 1;
     });
-    // A server lets go when the client has ended; a gateway passes the end on.
+    // A server closes the connection when the client has ended its side; a gateway passes the end on.
     far.once('end', () => {
       if (!far.writableEnded) far.end();
     });
@@ -129,9 +129,9 @@ const greeting = (epoch: Epoch): Greeting => ({
   principalId: 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a',
 });
 
-/** Runs one case and compares what comes with what must. */
+/** Runs protocol detection on one case and checks the result. */
 async function runCase(drawn: Case): Promise<void> {
-  // A local server never compresses. One of both epochs (no real one is) counts no connections, as those of epoch 3.
+  // A local server never compresses. A server of both epochs, which does not exist outside of tests, has no bound.
   const what: Case = {
     ...drawn,
     ...(drawn.local ? { compression: 'none' } : {}),
@@ -175,22 +175,23 @@ async function runCase(drawn: Case): Promise<void> {
     equal(won?.candidate.compression, what.compression);
     ok(won !== undefined && (what.wanted ?? won.candidate.epoch) === won.candidate.epoch);
     ok(what.epochs.includes(won.candidate.epoch));
-    equal(won.stream.destroyed, false, 'the winner is left alone');
+    equal(won.stream.destroyed, false, 'the stream of the result is open');
   }
-  // All others are ended, gracefully, soon.
-  await waitFor('the losers to end', () => server.held === (won === undefined ? 0 : 1));
+  // All other streams are ended gracefully.
+  await waitFor('the other streams to end', () => server.held === (won === undefined ? 0 : 1));
   if (won !== undefined) await endGracefully(won.stream, 1000);
   await Promise.all(ends);
-  await waitFor('the winner to end', () => server.held === 0);
+  await waitFor('the stream of the result to end', () => server.held === 0);
   equal(server.cut, 0, 'no stream is cut');
 }
 
 /**
- * A server that has a place is reached, in its own epoch and compression, whatever was known and stated, and however many connections the
- * wrong candidates take; an epoch that it does not speak is refused in words; a full one is a lost connection. `runs`: cases.
+ * A server with a free connection is reached in its own epoch and compression. What was cached or stated, and how many connections the wrong
+ * candidates take, does not change that. A caller of another epoch gets `wire_epoch_mismatch`; a full server gives `connection_lost`.
+ * `runs`: number of cases.
  */
 export async function detectionFindsWhatAnswers(runs: number): Promise<void> {
-  // They mostly wait, so many run side by side.
+  // A case mostly waits, so many cases run concurrently.
   const side = Math.min(runs, 50);
   const property = fc.asyncProperty(
     fc.array(anyCase, { minLength: side, maxLength: side }),
@@ -207,7 +208,7 @@ export async function detectionFindsWhatAnswers(runs: number): Promise<void> {
   await fc.assert(property, {
     numRuns: Math.ceil(runs / side),
     endOnFailure: true,
-    // The one case that failed, instead of all that ran beside it.
+    // Reports the case that failed, without the cases that ran at the same time.
     asyncReporter: async ({ failed, seed, errorInstance }) => {
       if (failed) throw new Error(`seed ${String(seed)}: ${String(errorInstance)}`, { cause: errorInstance });
     },

@@ -1,7 +1,8 @@
-// Opens streams as the engine does, without the engine. Another opener can be given the same protocol cache, as after a restart.
+// Opens streams as the engine does, without an engine. A second opener can read the protocol cache of the first, as after a restart.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Test } from 'tap';
 import type { Env } from '../../daemon/base/paths.ts';
 import type { OpenedStream } from '../../daemon/engine/upstream/dialler.ts';
 import type { Transports } from '../../daemon/engine/upstream/transports.ts';
@@ -15,7 +16,8 @@ import { coldUpstreams } from './cold.ts';
 export interface Opener {
   readonly protocolCache: ProtocolCache;
   readonly transports: Transports;
-  readonly learntPath: string;
+  /** The file of the protocol cache. */
+  readonly cachePath: string;
   /** Warnings so far. */
   readonly warnings: readonly string[];
   open(plan: Plan, signal?: AbortSignal): Promise<OpenedStream>;
@@ -24,18 +26,18 @@ export interface Opener {
   close(): Promise<void>;
 }
 
-/** `learntPath`: a file that another opener has written. */
-export async function startOpener(options: { learntPath?: string; env?: Env } = {}): Promise<Opener> {
+/** `cachePath`: the protocol cache file that another opener has written. */
+export async function startOpener(options: { cachePath?: string; env?: Env } = {}): Promise<Opener> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-opener-'));
-  const learntPath = options.learntPath ?? join(folder, 'protocol-cache.json');
+  const cachePath = options.cachePath ?? join(folder, 'protocol-cache.json');
   const warnings: string[] = [];
-  const protocolCache = new ProtocolCache({ path: learntPath, warn: (message) => warnings.push(message) });
+  const protocolCache = new ProtocolCache({ path: cachePath, warn: (message) => warnings.push(message) });
   await protocolCache.load();
   const { upstreams, transports } = coldUpstreams(protocolCache, options.env);
   return {
     protocolCache,
     transports,
-    learntPath,
+    cachePath,
     warnings,
     open: (plan, signal = new AbortController().signal) =>
       upstreams.for(plan.destination).openByDetection(plan, signal),
@@ -45,6 +47,13 @@ export async function startOpener(options: { learntPath?: string; env?: Env } = 
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** As `startOpener`; the opener is closed at the end of the test. */
+export async function openerFor(t: Test, options: Parameters<typeof startOpener>[0] = {}): Promise<Opener> {
+  const opener = await startOpener(options);
+  t.teardown(() => opener.close());
+  return opener;
 }
 
 export function planFor(
@@ -80,7 +89,7 @@ export function planFor(
   };
 }
 
-/** Ways to an embedded server: directly, through its TLS gateway, through its iroh gateway. */
+/** Routes to an embedded server: directly, through its TLS gateway, through its iroh gateway. */
 export async function routesTo(
   { socketPath, tls, iroh }: Embedded,
   folder: string,

@@ -1,4 +1,4 @@
-// What is learnt, in its file: several writers, broken files, bounds.
+// The file of the protocol cache: several writers, corrupt files, bounds.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -9,36 +9,36 @@ import t, { type Test } from 'tap';
 import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 
 async function folderOf(t: Test): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-learnt-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-protocol-cache-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }
 
-async function load(path: string): Promise<{ readonly learnt: ProtocolCache; readonly warnings: string[] }> {
+async function load(path: string): Promise<{ readonly cache: ProtocolCache; readonly warnings: string[] }> {
   const warnings: string[] = [];
-  const learnt = new ProtocolCache({ path, warn: (message) => warnings.push(message) });
-  await learnt.load();
-  return { learnt, warnings };
+  const cache = new ProtocolCache({ path, warn: (message) => warnings.push(message) });
+  await cache.load();
+  return { cache, warnings };
 }
 
 const zstd4 = { epoch: 4, compression: 'zstd' } as const;
 
-t.test('kept over a restart, for its owner alone', async (t) => {
+t.test('facts are kept over a restart, in a file that only its owner can read', async (t) => {
   const path = join(await folderOf(t), 'state', 'protocol-cache.json');
-  const { learnt, warnings } = await load(path);
-  t.equal(learnt.get('tls:a:443'), undefined);
-  learnt.record('tls:a:443', zstd4);
-  learnt.record('__proto__', { epoch: 3, compression: 'none' });
-  await learnt.flushed();
+  const { cache, warnings } = await load(path);
+  t.equal(cache.get('tls:a:443'), undefined);
+  cache.record('tls:a:443', zstd4);
+  cache.record('__proto__', { epoch: 3, compression: 'none' });
+  await cache.flushed();
   const again = await load(path);
-  t.match(again.learnt.get('tls:a:443'), zstd4);
-  t.match(again.learnt.get('__proto__'), { epoch: 3, compression: 'none' });
+  t.match(again.cache.get('tls:a:443'), zstd4);
+  t.match(again.cache.get('__proto__'), { epoch: 3, compression: 'none' });
   t.equal((await stat(path)).mode & 0o777, 0o600);
   t.match(JSON.parse(await readFile(path, 'utf8')), { version: 1 });
   t.strictSame([...warnings, ...again.warnings], []);
 });
 
-t.test('a file that is none of ours is set aside, once, and what it held is not lost', async (t) => {
+t.test('a corrupt file is renamed once, and its content is kept', async (t) => {
   for (const text of [
     '{ not json',
     '[]',
@@ -48,13 +48,13 @@ t.test('a file that is none of ours is set aside, once, and what it held is not 
     const folder = await folderOf(t);
     const path = join(folder, 'protocol-cache.json');
     await writeFile(path, text);
-    // Two engines start at once: whoever comes second must not set aside what the first has written since.
+    // Two engines start at once: the second must not rename the file that the first has written in the meantime.
     const both = await Promise.all([load(path), load(path)]);
-    both[0].learnt.record('x', zstd4);
-    both[1].learnt.record('y', zstd4);
-    await Promise.all(both.map(({ learnt }) => learnt.flushed()));
-    const { learnt } = await load(path);
-    t.match([learnt.get('x'), learnt.get('y')], [zstd4, zstd4], text);
+    both[0].cache.record('x', zstd4);
+    both[1].cache.record('y', zstd4);
+    await Promise.all(both.map(({ cache }) => cache.flushed()));
+    const { cache } = await load(path);
+    t.match([cache.get('x'), cache.get('y')], [zstd4, zstd4], text);
     const aside = (await readdir(folder)).filter((name) => name.includes('corrupt'));
     t.equal(aside.length, 1);
     t.equal(await readFile(join(folder, aside[0] ?? ''), 'utf8'), text);
@@ -65,59 +65,59 @@ t.test('a file that is none of ours is set aside, once, and what it held is not 
   }
 });
 
-t.test('several engines learn at once, and nothing is lost', async (t) => {
+t.test('several engines write at once, and no fact is lost', async (t) => {
   const folder = await folderOf(t);
   const path = join(folder, 'protocol-cache.json');
-  const program = fileURLToPath(new URL('learner.js', import.meta.url));
-  const learners = ['a', 'b', 'c'].map((name) => fork(program, [path, name, '20']));
-  const ends = await Promise.all(learners.map((child) => once(child, 'exit')));
+  const program = fileURLToPath(new URL('protocol-cache-writer.js', import.meta.url));
+  const writers = ['a', 'b', 'c'].map((name) => fork(program, [path, name, '20']));
+  const ends = await Promise.all(writers.map((child) => once(child, 'exit')));
   t.strictSame(ends, [
     [0, null],
     [0, null],
     [0, null],
   ]);
-  const { learnt, warnings } = await load(path);
+  const { cache, warnings } = await load(path);
   const missing = ['a', 'b', 'c']
     .flatMap((name) => Array.from({ length: 20 }, (_, i) => `${name}${i}`))
-    .filter((address) => learnt.get(address) === undefined);
+    .filter((address) => cache.get(address) === undefined);
   t.strictSame(missing, []);
   t.strictSame(warnings, []);
   t.strictSame(await readdir(folder), ['protocol-cache.json'], 'no lock and no half-written file is left');
 });
 
-t.test('a lock that a killed engine left behind', async (t) => {
+t.test('the lock of a killed engine', async (t) => {
   const path = join(await folderOf(t), 'protocol-cache.json');
   await mkdir(`${path}.lock`);
-  const { learnt } = await load(path);
-  learnt.record('x', zstd4);
-  await learnt.flushed();
-  t.match((await load(path)).learnt.get('x'), zstd4, 'goes stale in time');
+  const { cache } = await load(path);
+  cache.record('x', zstd4);
+  await cache.flushed();
+  t.match((await load(path)).cache.get('x'), zstd4, 'it is ignored after 5 s');
 });
 
-t.test('a file that cannot be written stops nothing, and is written when it can be', async (t) => {
+t.test('a file that cannot be written is a warning, and the facts are written later', async (t) => {
   const folder = await folderOf(t);
   const inTheWay = join(folder, 'state');
   await writeFile(inTheWay, '');
   const path = join(inTheWay, 'protocol-cache.json');
-  const { learnt, warnings } = await load(path);
-  learnt.record('x', zstd4);
-  await learnt.flushed();
+  const { cache, warnings } = await load(path);
+  cache.record('x', zstd4);
+  await cache.flushed();
   t.match(warnings.at(-1), /cannot write the protocol cache .*protocol-cache\.json/);
-  t.match(learnt.get('x'), zstd4);
+  t.match(cache.get('x'), zstd4);
   await rm(inTheWay);
-  learnt.record('y', zstd4);
-  await learnt.flushed();
+  cache.record('y', zstd4);
+  await cache.flushed();
   const again = await load(path);
-  t.match([again.learnt.get('x'), again.learnt.get('y')], [zstd4, zstd4]);
+  t.match([again.cache.get('x'), again.cache.get('y')], [zstd4, zstd4]);
 });
 
-t.test('bounded', async (t) => {
+t.test('the cache keeps 512 facts, the latest ones', async (t) => {
   const path = join(await folderOf(t), 'protocol-cache.json');
-  const { learnt } = await load(path);
-  for (let i = 0; i < 600; i += 1) learnt.record(`host${i}`, zstd4);
-  await learnt.flushed();
-  t.equal(learnt.get('host0'), undefined);
-  t.match(learnt.get('host599'), zstd4);
+  const { cache } = await load(path);
+  for (let i = 0; i < 600; i += 1) cache.record(`host${i}`, zstd4);
+  await cache.flushed();
+  t.equal(cache.get('host0'), undefined);
+  t.match(cache.get('host599'), zstd4);
   const { facts } = JSON.parse(await readFile(path, 'utf8')) as { facts: object };
   t.equal(Object.keys(facts).length, 512);
 });

@@ -1,4 +1,4 @@
-// What may be sent a second time.
+// Which bytes may be sent a second time.
 import fc from 'fast-check';
 import t from 'tap';
 import { MAX_REPLAY_BYTES, mayReplay, ReplayLog } from '../../daemon/hello/replay.ts';
@@ -8,43 +8,46 @@ import * as any from '../bmux-ipc/arbitraries.ts';
 
 const HARMLESS = ['ping', 'whoami', 'server_status'];
 
-t.test('whole frames of requests that only look, in the epoch of the stream, and nothing else', async () => {
-  fc.assert(
-    fc.property(
-      any.epoch,
-      fc.array(fc.tuple(any.request, any.u64), { maxLength: 5 }),
-      fc.uint8Array({ maxLength: 6 }),
-      (epoch, asked, tail) => {
-        const frames = asked.map(([one, id]) => encodeRequestFrame(one.epoch, id, one.request));
-        const harmless = asked.every(([one]) => one.epoch === epoch && HARMLESS.includes(one.request.type));
-        const whole = Buffer.concat(frames);
-        const cut = whole.subarray(0, -1);
-        return (
-          mayReplay(epoch, whole) === harmless &&
-          !(tail.length > 0 && mayReplay(epoch, Buffer.concat([whole, tail]))) &&
-          !(whole.length > 0 && mayReplay(epoch, cut))
-        );
-      },
-    ),
-    { numRuns: 300 },
-  );
-});
+t.test(
+  'only whole frames of requests that change nothing, in the epoch of the stream, may be sent again',
+  async () => {
+    fc.assert(
+      fc.property(
+        any.epoch,
+        fc.array(fc.tuple(any.request, any.u64), { maxLength: 5 }),
+        fc.uint8Array({ maxLength: 6 }),
+        (epoch, asked, tail) => {
+          const frames = asked.map(([one, id]) => encodeRequestFrame(one.epoch, id, one.request));
+          const harmless = asked.every(([one]) => one.epoch === epoch && HARMLESS.includes(one.request.type));
+          const whole = Buffer.concat(frames);
+          const cut = whole.subarray(0, -1);
+          return (
+            mayReplay(epoch, whole) === harmless &&
+            !(tail.length > 0 && mayReplay(epoch, Buffer.concat([whole, tail]))) &&
+            !(whole.length > 0 && mayReplay(epoch, cut))
+          );
+        },
+      ),
+      { numRuns: 300 },
+    );
+  },
+);
 
-t.test('an answer, an event and a damaged request are never sent again', async (t) => {
+t.test('an answer, an event and a damaged request may not be sent again', async (t) => {
   const payload = encodeRequest(4, { type: 'ping' });
   for (const kind of ['response', 'event'] as const)
     t.notOk(mayReplay(4, encodeFrame(encodeEnvelope({ version: 4, requestId: 1n, kind, payload }))), kind);
   const request = { version: 4, requestId: 1n, kind: 'request' } as const;
   t.notOk(
     mayReplay(4, encodeFrame(encodeEnvelope({ ...request, payload: Buffer.of(1, 0) }))),
-    'a byte too many',
+    'one more byte',
   );
-  t.notOk(mayReplay(4, encodeFrame(Buffer.of(0xff))), 'no envelope');
-  t.notOk(mayReplay(4, Buffer.alloc(8, 0xff)), 'no frame');
-  t.ok(mayReplay(4, Buffer.alloc(0)), 'nothing');
+  t.notOk(mayReplay(4, encodeFrame(Buffer.of(0xff))), 'an invalid envelope');
+  t.notOk(mayReplay(4, Buffer.alloc(8, 0xff)), 'an invalid frame');
+  t.ok(mayReplay(4, Buffer.alloc(0)), 'no bytes');
 });
 
-t.test('the log keeps copies, up to its bound', async (t) => {
+t.test('the log keeps copies of the bytes, up to MAX_REPLAY_BYTES', async (t) => {
   const ping = encodeRequestFrame(4, 2n, { type: 'ping' });
   const log = new ReplayLog();
   const chunk = Buffer.from(ping);
@@ -59,5 +62,5 @@ t.test('the log keeps copies, up to its bound', async (t) => {
   full.add([ping]);
   t.equal(full.harmless(4), undefined);
   full.add([]);
-  t.equal(full.harmless(4), undefined, 'and it does not begin again');
+  t.equal(full.harmless(4), undefined, 'nothing is recorded after that');
 });

@@ -1,4 +1,4 @@
-// An optimistic stream over scripted inner streams: everything that happens to it is written down.
+// An optimistic stream over scripted inner streams. The rig records everything that happens to it.
 import { deepEqual, equal } from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
 import type { Failure } from '../../../daemon/base/failure.ts';
@@ -18,12 +18,12 @@ export const GREETING = {
   clientName: 'c',
   principalId: '00112233-4455-6677-8899-aabbccddeeff',
 };
-export const PROMISED: Negotiated = { revision: 1, capabilities: ['core.control', 'core.lifecycle'] };
+export const EXPECTED: Negotiated = { revision: 1, capabilities: ['core.control', 'core.lifecycle'] };
 export const HELLO = encodeRequestFrame(EPOCH, HELLO_REQUEST_ID, { type: 'hello', ...GREETING });
 
-/** A server's answer to the Hello, or almost. */
+/** The expected answer of a server to the Hello; each argument can make it a different one. */
 export function answer(
-  { revision, capabilities }: Negotiated = PROMISED,
+  { revision, capabilities }: Negotiated = EXPECTED,
   requestId = HELLO_REQUEST_ID,
   kind: EnvelopeKind = 'response',
   version: Epoch = EPOCH,
@@ -34,18 +34,18 @@ export function answer(
   return encodeFrame(encodeEnvelope({ version, requestId, kind, payload }));
 }
 
-/** Lets everything happen that is ready to happen. */
+/** Waits for `count` turns of the event loop, so that everything that is ready has happened. */
 export async function turns(count = 8): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Listeners on a stream that are private methods, and so the optimistic stream's: Node has some of its own. */
+/** Names of the listeners of the optimistic stream on `stream`: they are private methods. Node adds listeners with other names. */
 function leftOn(stream: Duplex): string[] {
   const listeners = stream.eventNames().flatMap((name) => stream.listeners(name));
   return listeners.map((listener) => listener.name).filter((name) => name.startsWith('#'));
 }
 
-/** A stream of the server's: `near` is what the broker holds, `far` the server's own end. */
+/** A stream to the server: `near` is the broker's end, `far` the server's end. */
 export interface Line {
   readonly near: Duplex;
   readonly far: Duplex;
@@ -58,17 +58,17 @@ export interface Line {
 export interface RigOptions {
   readonly answerMs?: number;
   readonly highWaterMark?: number;
-  /** Around the near end: a compressed stream. */
+  /** Wraps the near end, for example in compression. */
   readonly wrap?: (near: Duplex) => Duplex;
 }
 
 export class Rig {
   readonly client: OptimisticStream;
-  /** All lines, the first one first. */
+  /** All lines, in the order in which they were opened. */
   readonly lines: Line[] = [];
   /** What happened, in order. */
   readonly log: string[] = [];
-  readonly broken: Failure[] = [];
+  readonly failures: Failure[] = [];
   confirmed = 0;
   reopens = 0;
   aborted = false;
@@ -77,9 +77,9 @@ export class Rig {
   ended = false;
   /** What the client has read. */
   heard: Buffer = Buffer.alloc(0);
-  /** Writes and ends whose callbacks have not come. */
+  /** Writes and ends whose callbacks were not called yet. */
   waiting = 0;
-  /** Settles the reopening that is under way. */
+  /** Settles the `reopen` that is under way. */
   give: ((result: Reopened | Error) => void) | undefined;
   readonly #highWaterMark: number;
   readonly #onReject = (error: unknown): void => {
@@ -92,17 +92,17 @@ export class Rig {
     this.client = new OptimisticStream({
       inner: this.line(wrap).near,
       epoch: EPOCH,
-      opening: helloOpening(EPOCH, GREETING, PROMISED),
+      opening: helloOpening(EPOCH, GREETING, EXPECTED),
       label: 'prod',
-      expected: PROMISED,
+      expected: EXPECTED,
       answerMs,
       onConfirmed: () => {
         this.log.push('confirmed');
         this.confirmed += 1;
       },
       onFailed: (failure) => {
-        this.log.push('broken');
-        this.broken.push(failure);
+        this.log.push('failed');
+        this.failures.push(failure);
       },
       reopen: (signal) => {
         this.log.push('reopen');
@@ -118,10 +118,10 @@ export class Rig {
       },
       end: (stream) => {
         const line = this.lines.find(({ near }) => near === stream);
-        if (line === undefined) throw new Error('a stream that nobody gave was ended');
+        if (line === undefined) throw new Error('an unknown stream was ended');
         line.ends += 1;
         this.log.push(`end ${String(this.lines.indexOf(line))}`);
-        this.log.push(...leftOn(stream).map((name) => `fault: ${name} was left`));
+        this.log.push(...leftOn(stream).map((name) => `fault: ${name} was not removed`));
         void endGracefully(stream, 5000);
       },
     });
@@ -134,7 +134,7 @@ export class Rig {
     this.client.on('close', () => (this.closed = true));
   }
 
-  /** The line that the client is on. */
+  /** The line that the optimistic stream uses now. */
   get now(): Line {
     const line = this.lines.at(-1);
     if (line === undefined) throw new Error('there is no line');
@@ -162,19 +162,19 @@ export class Rig {
     this.client.end(() => (this.waiting -= 1));
   }
 
-  /** A fresh line as a reopening gives it: paused, its Hello answered. */
-  fresh(negotiated = PROMISED, epoch: Epoch = EPOCH): Line {
+  /** Settles `reopen` with a new line: paused, its Hello answered. */
+  fresh(negotiated = EXPECTED, epoch: Epoch = EPOCH): Line {
     const line = this.line();
     line.near.pause();
     this.give?.({ stream: line.near, negotiated, candidate: { epoch } });
     return line;
   }
 
-  /** Destroys the client, and looks that nothing is left of anything. */
+  /** Destroys the client, and checks that every stream was ended once and every write has called back. */
   async finish(): Promise<void> {
     this.client.destroy();
     await turns();
-    // What comes after that is ended as well.
+    // A line that comes after the destruction is ended as well.
     if (this.give !== undefined) this.fresh();
     await turns();
     process.off('unhandledRejection', this.#onReject);
@@ -185,10 +185,10 @@ export class Rig {
       this.lines.map(() => 1),
       'every stream is ended once',
     );
-    equal(this.broken.length <= 1 && this.reopens <= this.broken.length, true);
-    if (this.broken.length > 0) {
-      equal(this.confirmed, 0, 'a broken promise is not confirmed');
-      equal(this.log[0], 'broken', 'the memory is dropped before anything else');
+    equal(this.failures.length <= 1 && this.reopens <= this.failures.length, true);
+    if (this.failures.length > 0) {
+      equal(this.confirmed, 0, 'a failed stream is not confirmed');
+      equal(this.log[0], 'failed', 'onFailed is called before anything else');
     }
     deepEqual(
       this.log.filter((line) => line.startsWith('fault')),
