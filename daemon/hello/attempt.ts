@@ -9,7 +9,7 @@ import type { Candidate } from './candidates.ts';
 import { handshake, type Handshake, type HelloOutcome } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
 
-/** An end after so many ms comes from the handshake limit of the server, so it counts as silence (docs/bmux-protocol.md, Timeouts). */
+/** An end after so many ms comes from the handshake limit of the server, so it counts as silence (docs/bmux-protocol.md, Handshake limit). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
 
 /** The stream of an attempt, as a transport has opened it. */
@@ -49,7 +49,7 @@ export interface AttemptOptions {
 /**
  * Lifecycle: opening -> waiting for the answer -> over (`outcome` is set) -> taken | released. A stream is ended when its Hello was not
  * negotiated, or when the caller does not take it. A dial is aborted only with the whole request, not when the attempt is abandoned. A gateway
- * that sees a TLS handshake cut may lose one of its server's connections (docs/bmux-protocol.md, TLS).
+ * that sees a TLS handshake cut may lose one of its server's connections (docs/bmux-protocol.md, Connection limit).
  */
 export class Attempt {
   readonly candidate: Candidate;

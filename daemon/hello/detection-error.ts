@@ -11,7 +11,7 @@ import type { HelloOutcome } from './handshake.ts';
 export interface DetectionSubject {
   readonly label: string;
   readonly runtime: Destination['runtime'];
-  /** True for an iroh route without SSH auth: silence may mean that the host demands it (docs/bmux-protocol.md, SSH auth over iroh). */
+  /** True for an iroh route without SSH auth: silence may mean that the host demands it (docs/bmux-protocol.md, SSH auth). */
   readonly mayWantAuth: boolean;
 }
 

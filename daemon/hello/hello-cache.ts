@@ -29,7 +29,7 @@ interface CachedHello extends HelloAnswer {
 const MAX_ENTRIES = 64;
 /** ms that an entry is valid. A replaced server is noticed since its answer differs; the limit only makes that rarer. */
 const FRESH_MS = 15 * 60_000;
-/** The same without compression. A gateway that has compression now does not answer such a Hello at all (docs/bmux-protocol.md, Compression). */
+/** The same without compression. A gateway that has compression now does not answer such a Hello at all (docs/bmux-protocol.md, Compression mode). */
 const FRESH_PLAIN_MS = 60_000;
 
 /** Kept in memory only, so a new engine asks again. Ages are measured in wall time, which includes the sleep of the machine. */

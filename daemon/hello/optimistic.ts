@@ -98,7 +98,7 @@ export class OptimisticStream extends Duplex {
   override _destroy(error: Error | null, done: Done): void {
     this.#answered();
     this.#gone.abort();
-    // Never cut: a gateway loses a connection of its server for every stream that is cut (docs/bmux-protocol.md).
+    // The inner stream is ended and not cut: a gateway loses a connection of its server with every cut stream (docs/bmux-protocol.md, Connection limit).
     this.#releaseInner();
     this.#writes.destroy(error ?? cancelled());
     done(error);
@@ -185,7 +185,7 @@ export class OptimisticStream extends Duplex {
     }
     this.#writes.written();
     this.#writes.endPassed();
-    // After its end the inner stream may close while bytes still wait here for the reader: those must not be lost.
+    // The inner stream may close while received bytes are still buffered here. The reader must get them before this stream is destroyed.
     if (!this.#innerEnded || this.readableEnded) this.destroy();
     else this.once('end', () => this.destroy());
   };
