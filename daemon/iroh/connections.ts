@@ -5,7 +5,7 @@ import type { IrohRoute } from '../engine-protocol/plan.ts';
 import { agentsOf, connectionKey } from './dialler.ts';
 import type { WarmConnection } from './warm-connection.ts';
 
-/** Connections of several routes to one host, which differ in relay and direct address. */
+/** The connections of all routes to one host. Routes differ in relay and direct address. */
 export class Connections implements Iterable<WarmConnection> {
   readonly #warm = new Set<WarmConnection>();
 

@@ -1,4 +1,4 @@
-// Makes authenticated iroh connections, and knows which of them can be made without asking a person.
+// Makes authenticated iroh connections, and remembers which SSH agents sign without asking a person.
 import { Endpoints } from './endpoints.ts';
 import { LruMap } from '../base/lru-map.ts';
 import type { Dialling } from '../transport/dialling.ts';
@@ -9,32 +9,32 @@ import type { Settings } from '../config/settings/table.ts';
 
 export interface Dialled {
   readonly connection: IrohConnection;
-  /** Of the SSH key that authenticated it. */
+  /** Fingerprint of the SSH key that authenticated the connection; undefined without SSH auth. */
   readonly fingerprint: string | undefined;
 }
 
 type Wait = Dialling & { readonly label: string };
 
-/** Agents remembered at once; the least recently used go first. */
+/** Agents that are remembered at most; the least recently used are removed first. */
 const MAX_REMEMBERED = 64;
 
 export class IrohDialler {
   readonly #endpoints: Endpoints;
-  /** The agent that signed the last time without asking a person, by `connectionKey`. */
+  /** By `connectionKey`: the path of the agent that signed the last time, when it did so without asking a person. */
   readonly #unattended = new LruMap<string, string>(MAX_REMEMBERED);
 
   constructor(relays: () => Settings['iroh.relays']) {
     this.#endpoints = new Endpoints(relays);
   }
 
-  /** True when other relays are set than before. */
+  /** True when the setting of the relays has changed. */
   follow(): boolean {
     return this.#endpoints.follow();
   }
 
   /**
-   * The route with the one agent that signs without asking a person; undefined where there is none. A key may want its use confirmed
-   * (`ssh-add -c`). An agent is expected to do what it did the last time.
+   * The route with the one agent that signs without asking a person; undefined when no such agent is known. A person may have to confirm each
+   * use of a key (`ssh-add -c`). An agent is expected to sign in the same way as the last time.
    */
   unattended(route: IrohRoute): IrohRoute | undefined {
     if (!route.sshAuth) return route;
@@ -44,13 +44,13 @@ export class IrohDialler {
     return { ...rest, agentSocket };
   }
 
-  /** A host is at another route now: it knows the same keys. */
+  /** The host of `from` is at `to` now. It allows the same keys, so the remembered agent is used there as well. */
   moved(from: IrohRoute, to: IrohRoute): void {
     const agentSocket = this.#unattended.peek(connectionKey(from));
     if (agentSocket !== undefined) this.#remember(to, agentSocket, true);
   }
 
-  /** `through` is called, later than now, when the host has answered. */
+  /** `through` is called asynchronously when the host has answered, before authentication. */
   async connect(route: IrohRoute, wait: Wait, through: () => void): Promise<Dialled> {
     wait.signal.throwIfAborted();
     const endpoint = await this.#endpoints.current();
@@ -77,7 +77,7 @@ export class IrohDialler {
     }
   }
 
-  /** After the last connection: closes the endpoints. */
+  /** Closes the endpoints. To be called when all connections are closed. */
   close(): Promise<void> {
     return this.#endpoints.close();
   }
@@ -89,7 +89,7 @@ export class IrohDialler {
   }
 }
 
-/** What a dial needs: a connection serves all routes with the same key. */
+/** Endpoint id, relay and address of a route. Routes with the same key can use the same connections. */
 export function connectionKey(route: IrohRoute): string {
   return `${route.endpointId}|${route.relayUrl ?? ''}|${route.ipAddr ?? ''}`;
 }
@@ -99,12 +99,12 @@ export function dialKey(route: IrohRoute): string {
   return `${connectionKey(route)}|${route.sshAuth ? agentsOf(route).join(':') : '-'}`;
 }
 
-/** Whose keys may be used, the caller's own first. */
+/** The agents whose keys may be used, the caller's own agent first. */
 export function agentsOf({ agentSocket, earlierAgents = [] }: IrohRoute): string[] {
   return agentSocket === undefined ? [] : [agentSocket, ...earlierAgents];
 }
 
-/** The first that answers; where there is no choice, or none answers, the failure is that of the caller's own. */
+/** The first agent that answers. When only one may be used, or none answers, it is the caller's own, whose failure is reported then. */
 async function agentFor(route: IrohRoute, wait: Wait): Promise<string | undefined> {
   const agents = agentsOf(route);
   const answering = agents.length > 1 ? await answeringAgent(agents, wait) : undefined;

@@ -1,21 +1,21 @@
-// Dials that callers share. Callers that come at the same time wait for one dial; when it has become old, another is started beside it.
+// Dials that callers share: callers at the same time wait for one dial. When it takes long, another dial is started beside it.
 import { Deadline, inTime } from '../base/async/deadline.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /**
- * Makes a connection. It calls `through` when the host has answered, and never synchronously. `isPassed` is true when only those who wait
- * already may get the connection.
+ * Makes a connection. It calls `through`, asynchronously, when the host has answered. `isPassed` is true when only callers that wait already may
+ * get the connection.
  */
 export type Connect<T> = (dialling: Dialling, through: () => void, isPassed: () => boolean) => Promise<T>;
 
 type Step = 'connecting' | 'authenticating';
 
-/** It has a deadline of its own and goes on when its callers give up, even the last one. */
+/** A dial has a separate deadline (LIMITS.irohDialMs), and goes on when all callers have stopped waiting for it. */
 interface Dial<T> {
   readonly done: Promise<T>;
   readonly abort: AbortController;
-  /** performance.now(). */
+  /** performance.now() at the beginning. */
   readonly since: number;
   step: Step;
   /** Number of callers that wait for it. */
@@ -24,22 +24,22 @@ interface Dial<T> {
   passed: boolean;
 }
 
-/** A dial was given up because another one to the same host has come through. */
+/** The error of a dial that is aborted because another dial has reached the same host. */
 class Overtaken extends Error {}
 
-/** A dial was given up because it was passed and nobody waits for it. */
+/** The error of a dial that is aborted because it was passed and has no caller. */
 class Passed extends Error {}
 
 /**
- * ms for which callers join a dial that has not come through. QUIC sends again after 1, 2, 4, 8 s (RFC 9002 §6.2.1). An old dial may notice late
- * that the path is back, while a new one comes through in a round trip.
+ * ms for which further callers wait for a dial that has not reached the host. QUIC sends again after 1, 2, 4, 8 s (RFC 9002 §6.2.1). So an old
+ * dial may notice late that the network is back, while a new one reaches the host in one round trip.
  */
 const JOINED_MS = 1000;
-/** Dials of one key at once. */
+/** Dials of one key at once, at most. */
 const MAX_DIALS = 4;
 
 export class Dials<T> {
-  /** The oldest first. */
+  /** By key; the oldest dial is the first. */
   readonly #dials = new Map<string, Set<Dial<T>>>();
   #closed: Error | undefined;
 
@@ -48,7 +48,7 @@ export class Dials<T> {
     return [...this.#dials.keys()];
   }
 
-  /** Waits for `join`; undefined when another dial has come through. `late` makes the failure of a caller whose time is over. */
+  /** Waits for a dial as `join` gives it; undefined when another dial has reached the host. `late` makes the failure at the caller's deadline. */
   async wait(
     key: string,
     connect: Connect<T>,
@@ -68,7 +68,7 @@ export class Dials<T> {
     }
   }
 
-  /** Nobody joins the dials of these keys any more. Their connections are for those who wait already; without any the dials are aborted. */
+  /** No caller joins the dials of these keys any more. Callers that wait already get the connection; a dial without callers is aborted. */
   pass(isMeant: (key: string) => boolean): void {
     for (const [key, dials] of this.#dials) {
       if (!isMeant(key)) continue;
@@ -79,7 +79,7 @@ export class Dials<T> {
     }
   }
 
-  /** A dial that is under way, when it is young or has come through; else a new one beside it. */
+  /** The dial that is under way, when it has reached the host or began a short time ago; otherwise a new one beside it. */
   join(key: string, connect: Connect<T>): Dial<T> {
     const under = [...(this.#dials.get(key) ?? [])].filter(({ passed }) => !passed);
     const through = under.find(({ step }) => step === 'authenticating');
@@ -90,7 +90,7 @@ export class Dials<T> {
     return young || under.length >= MAX_DIALS ? youngest : this.#dial(key, connect);
   }
 
-  /** Aborts every dial, and those to come, with `why`; resolves when they are over. */
+  /** Aborts every dial, also later ones, with `why`. Resolves when they are over. */
   async close(why: Error): Promise<void> {
     this.#closed = why;
     const dials = [...this.#dials.values()].flatMap((those) => [...those]);
@@ -105,7 +105,7 @@ export class Dials<T> {
     this.#dials.set(key, dials);
     const through = (): void => {
       dial.step = 'authenticating';
-      // Nothing was sent on the others yet: no connection of the server is lost, and no person was asked to confirm a key.
+      // The other dials may be aborted: no stream was opened on them, so the server has no connection for them, and no person was asked for a key.
       const others = dial.passed ? [] : [...dials];
       for (const other of others) if (other.step === 'connecting') other.abort.abort(new Overtaken());
     };
@@ -114,7 +114,7 @@ export class Dials<T> {
       dials.delete(dial);
       if (dials.size === 0 && this.#dials.get(key) === dials) this.#dials.delete(key);
     });
-    // There may be no caller left that handles the rejection.
+    // There may be no caller that handles the rejection.
     done.catch(ignore);
     const dial: Dial<T> = {
       done,
@@ -134,5 +134,5 @@ function giveUp({ passed, waiting, abort }: Dial<unknown>): void {
 }
 
 function ignore(): void {
-  // The callers that wait for it get the rejection.
+  // The callers that wait for the dial get the rejection.
 }

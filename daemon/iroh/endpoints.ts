@@ -1,11 +1,11 @@
-// The engine's iroh endpoint: one for the relays that are set now. Those of former settings live as long as their connections do.
+// The engine's iroh endpoint for the relays that are set now. An endpoint of a former setting is closed after its last connection.
 import { IrohEndpoint } from '../transport/iroh/endpoint.ts';
 import type { Settings } from '../config/settings/table.ts';
 
 type Relays = Settings['iroh.relays'];
 
 interface Bound {
-  /** As JSON. */
+  /** The setting of the relays, as JSON. */
   readonly relays: string;
   readonly endpoint: Promise<IrohEndpoint>;
 }
@@ -20,7 +20,7 @@ export class Endpoints {
     this.#relays = relays;
   }
 
-  /** The endpoint for the relays that are set now. Rejects with the failure of its bind; the next call binds anew. */
+  /** The endpoint for the relays that are set now. Rejects with the failure of its bind; the next call binds again. */
   async current(): Promise<IrohEndpoint> {
     this.follow();
     for (;;) {
@@ -31,7 +31,7 @@ export class Endpoints {
     }
   }
 
-  /** Retires the endpoint when its relays are not those that are set now; true when it did. */
+  /** Retires the endpoint when the setting of the relays has changed. Returns true in this case. */
   follow(): boolean {
     const bound = this.#current;
     if (bound === undefined || bound.relays === JSON.stringify(this.#relays())) return false;
@@ -39,7 +39,7 @@ export class Endpoints {
     return true;
   }
 
-  /** After their connections are closed. Never rejects. */
+  /** Closes all endpoints. To be called when all connections are closed. Never rejects. */
   async close(): Promise<void> {
     const all = [...this.#former, ...(this.#current === undefined ? [] : [this.#current])];
     await Promise.allSettled(all.map(async ({ endpoint }) => (await endpoint).close()));

@@ -1,4 +1,4 @@
-// The iroh connections of one upstream: streams are opened on a warm connection, and a lost connection is made again.
+// The iroh host of one upstream: opens streams on its connections, dials when none can be used, and reconnects after a loss.
 import type { Duplex } from 'node:stream';
 import { inTime } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
@@ -11,7 +11,7 @@ import { connectionKey, dialKey, type IrohDialler } from './dialler.ts';
 import { Reconnect, type Named, type Unreferred, type Warmth } from './reconnect.ts';
 import { WarmConnection } from './warm-connection.ts';
 
-/** An event for those who follow the daemon's events. */
+/** An event of the daemon (docs/control-socket.md). */
 export interface ConnectionEvent {
   readonly type: 'connection made' | 'connection lost';
   readonly target: string;
@@ -26,20 +26,20 @@ export interface IrohStream {
   readonly doubtful: () => boolean;
 }
 
-/** The names of a caller's request, and its limits. */
+/** The names of the target of a request, and the deadline and signal of the request. */
 export interface Wait extends Named, Dialling {}
 
 export interface IrohHostOptions {
   /** Called with the result of each dial that no request waits for. */
   readonly tried?: (failure?: Failure) => void;
-  /** Asks where the share link that led to `route` leads now; false when nobody can tell. */
+  /** Asks control where the share link that led to `route` leads now. False when control cannot be asked. */
   readonly ask?: (route: IrohRoute) => boolean;
 }
 
-/** What a host hands to the one to which a target leads now. */
+/** What the former host of a target hands to its next host. */
 export interface Handover {
   readonly route: IrohRoute;
-  /** Undefined when the target has not used the former host last. */
+  /** Undefined when the last request by the route was for another target. */
   readonly state: Unreferred | undefined;
 }
 
@@ -48,23 +48,23 @@ export interface SharedIroh {
   readonly dialler: IrohDialler;
   readonly event: (event: ConnectionEvent) => void;
   readonly warmth: (named: Named) => Warmth;
-  /** ms that an unused connection is kept. */
+  /** ms for which an unused connection is kept. */
   readonly idleMs: number;
   /** Retires connections over relays that are no longer set. */
   readonly followRelays: () => void;
   /** Marks all connections as stale when the clock has jumped. */
   readonly noticeJump: () => void;
-  /** Retires the connection that was unused for longest when there are too many. */
+  /** When there are too many connections, retires the one that was unused for the longest time. */
   readonly makeRoom: () => void;
   readonly isClosed: () => boolean;
   /** Called when the host is closed. */
   readonly remove: (host: IrohHost) => void;
 }
 
-/** ms that an unused connection stays when its target is not to be kept warm. Its caller opens a stream meanwhile. */
+/** ms for which an unused connection is kept when its target is not kept warm. In this time the caller that dialled it opens a stream. */
 const NOT_KEPT_MS = 1000;
 
-/** One host may have several routes, which differ in relay and direct address. Each route has connections of its own. */
+/** One host may have several routes, which differ in relay and direct address. Each route has separate connections. */
 export class IrohHost {
   readonly connections = new Connections();
   readonly #shared: SharedIroh;
@@ -94,7 +94,7 @@ export class IrohHost {
     return this.connections.size > 0 || this.#dials.keys().length > 0 || this.#reconnect.isWaiting;
   }
 
-  /** True while a connection for `route` is being made, whoever asked for it. */
+  /** True while a connection for `route` is being dialled, for any caller. */
   isDialling(route: IrohRoute): boolean {
     const key = connectionKey(route);
     return this.#dials.keys().some((dial) => dial.startsWith(`${key}|`));
@@ -129,8 +129,8 @@ export class IrohHost {
   }
 
   /**
-   * A target no longer leads here by `route`, but to `now`, or nowhere. Connections by the route are retired, unless another target has used
-   * them last. Returns what the next host needs to be as warm; undefined when both routes use the same connections.
+   * A target no longer leads here by `route`, but to `now`, or nowhere. The connections of the route are retired, unless the last request by it
+   * was for another target. Returns what the next host needs to reconnect; undefined when both routes use the same connections.
    */
   unrefer(route: IrohRoute, named: Named, now?: Route): Handover | undefined {
     const key = connectionKey(route);
@@ -140,36 +140,36 @@ export class IrohHost {
     return { route, state };
   }
 
-  /** A target leads here now. When it was kept warm at its former host, a connection is made here at once. */
+  /** A target leads here now. When its former host had a connection for it, or would reconnect, a connection is made here. */
   refer(route: IrohRoute, named: Named, from: Handover): void {
     this.#shared.dialler.moved(from.route, route);
     if (from.state !== undefined) this.#reconnect.refer(connectionKey(route), route, named, from.state);
   }
 
-  /** Retires the connections for `route`, which are not made again; streams on them live on. */
+  /** Retires the connections for `route` without a reconnect. Streams on them go on. */
   drop(route: IrohRoute): void {
     this.#reconnect.forget(connectionKey(route));
     this.retire(connectionKey(route));
   }
 
-  /** No connection is made again for a target of these names. */
+  /** There is no reconnect any more for a target of these names. */
   forget(named: Named): void {
     this.#reconnect.forgetNamed(named);
   }
 
-  /** Retires the connections and dials of a route (default: of all). Streams on them live on. */
+  /** Retires the connections and dials of a route (default: of all routes). Streams on them go on. */
   retire(key?: string): void {
     this.#dials.pass((dial) => key === undefined || dial.startsWith(`${key}|`));
     this.connections.retireAll(key);
   }
 
-  /** No stream is opened here any more: nothing is made again, and only connections with streams on them are kept. */
+  /** No stream is opened here any more: there is no reconnect, and only connections with streams are kept. */
   retireForGood(): void {
     this.#reconnect.close();
     this.retire();
   }
 
-  /** The relays that are set have changed: connections over the former ones are retired and made again. */
+  /** The setting of the relays has changed: connections over the former relays are retired, and made again over the new ones. */
   relaysChanged(): void {
     const keys = new Set([...this.connections].filter(({ usable }) => usable).map(({ key }) => key));
     this.retire();
@@ -177,8 +177,8 @@ export class IrohHost {
   }
 
   /**
-   * The peer did not answer. Nobody gets the connection until it does. Streams that live on it are not cut, since the path may come back
-   * before QUIC gives up (30 s). A connection without streams is closed. Another one is made beside it.
+   * The peer did not answer a health check. The connection is not used until the peer is heard again. Its streams are not cut, since the
+   * network may come back before QUIC gives up (30 s). A connection without streams is closed. A reconnect begins.
    */
   markDead(warm: WarmConnection): void {
     if (!this.connections.has(warm)) return;
@@ -186,7 +186,7 @@ export class IrohHost {
     this.#lost(warm, 'the host does not answer');
   }
 
-  /** Closes connections that have been unused for long, and those that were retired and have no stream left. */
+  /** Closes connections that have been unused for too long, and retired ones without a stream. */
   reap(): void {
     this.connections.reap((key) => {
       const warmth = this.#reconnect.warmthOf(key);
@@ -195,7 +195,7 @@ export class IrohHost {
     });
   }
 
-  /** Aborts the dials and closes the connections, whatever is on them. Never rejects. */
+  /** Aborts the dials and closes all connections, also those with streams. Never rejects. */
   async close(): Promise<void> {
     this.#reconnect.close();
     await this.#dials.close(fail('stopping'));
@@ -203,27 +203,27 @@ export class IrohHost {
     this.#shared.remove(this);
   }
 
-  /** A stream on a connection that was up a moment ago; undefined when it is dead or full, so that another one is needed. */
+  /** A stream on `warm`; undefined when the connection turns out to be dead or full, so that another one is needed. */
   async #tryOn(warm: WarmConnection, wait: Wait): Promise<Omit<IrohStream, 'warm'> | undefined> {
     try {
       return await warm.open(wait);
     } catch (error) {
       if (wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
-      // Others were faster: it is full, not dead.
+      // Other callers have taken the room: the connection is full, not dead.
       if (warm.connection.isAlive() && !warm.connection.hasRoom()) return undefined;
-      // Its other streams, if it has any, go on; nobody else gets it.
+      // Its other streams go on; no more streams are opened on it.
       this.connections.retire(warm);
       return undefined;
     }
   }
 
-  /** Checks that the peer answers; that may take no longer than the caller has. */
+  /** Checks that the peer answers, at most until the caller's deadline. */
   #isAlive(warm: WarmConnection, { label, deadline, signal }: Wait): Promise<boolean> {
     const late = (): Failure => fail('iroh_connect_timeout', { label });
     return inTime(warm.healthCheck(), deadline.remaining(), late, { signal });
   }
 
-  /** Waits for a dial that this caller may share. Undefined when another dial has come through. */
+  /** Waits for a dial that this caller may share. Undefined when another dial of the route has reached the host first. */
   #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
     const { label } = wait;
     return this.#dials.wait(dialKey(route), this.#dialOf(route, wait), wait, (step) =>
@@ -231,7 +231,7 @@ export class IrohHost {
     );
   }
 
-  /** A connection that was passed while it was being made (Dials) has the streams of those who waited for it, and no others. */
+  /** A connection whose dial was passed (`Dials.pass`) is retired from the beginning: only the callers that waited for it open streams on it. */
   #dialOf(route: IrohRoute, { label, link }: Named): Connect<WarmConnection> {
     return async (dialling, through, isPassed) => {
       if (this.#shared.isClosed()) throw fail('stopping');

@@ -1,4 +1,4 @@
-// Checks warm connections: a lost path is noticed within seconds, where the binding alone takes 30 s, and after a sleep all are stale.
+// Checks the health of warm connections. A lost peer is noticed within seconds (by QUIC alone after 30 s). After a sleep all are marked stale.
 import type { WarmConnection } from './warm-connection.ts';
 
 /** The connections of one upstream. */
@@ -10,18 +10,18 @@ interface Watched {
 
 export interface LivenessOptions {
   readonly hosts: () => Iterable<Watched>;
-  /** Wall clock, ms. When it jumps against the timer, the machine has slept. */
+  /** Wall clock, ms. When it has moved much more than the timer's interval, the machine has slept. */
   readonly now?: () => number;
 }
 
-/** ms between two looks. */
+/** ms between two calls of `look`. */
 const LOOK_MS = 1000;
 /**
- * ms since a connection was last heard of, after which its health is checked. QUIC's own keep-alive is heard every 5 s: a healthy connection is
- * never checked. A gateway keeps some 100 bytes for each check until it restarts.
+ * ms without a received packet after which a connection is checked. QUIC's keep-alive is received every 5 s, so a healthy connection is not
+ * checked. That matters since a gateway keeps about 100 bytes for each check until it restarts.
  */
 const CHECK_MS = 5500;
-/** A look that comes this much later than it should (ms): the machine slept, or was too busy to know. */
+/** ms by which a call of `look` must be late to count as a sleep of the machine. */
 const JUMP_MS = 5000;
 
 export class Liveness {
@@ -40,7 +40,7 @@ export class Liveness {
     this.#timer.unref();
   }
 
-  /** Also called before a connection is used: the timer may not have run since the machine woke up. */
+  /** Marks all connections as stale after a sleep. Also called before a connection is used, since the timer may not have run since the sleep. */
   noticeJump(): void {
     const now = this.#now();
     if (Math.abs(now - this.#lookedAt) > LOOK_MS + JUMP_MS) {
@@ -49,6 +49,7 @@ export class Liveness {
     this.#lookedAt = now;
   }
 
+  /** Checks the connections that have received nothing for a while. */
   look(): void {
     this.noticeJump();
     for (const host of this.#options.hosts()) {

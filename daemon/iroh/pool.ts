@@ -1,4 +1,4 @@
-// The iroh connections of the engine: one endpoint, a bound on all connections, and the timers that look at them.
+// The iroh connections of the engine: the endpoint, the bound on all connections, and the timers that check and close them.
 import { LIMITS } from '../base/limits.ts';
 import type { Settings } from '../config/settings/table.ts';
 import { IrohDialler } from './dialler.ts';
@@ -8,24 +8,25 @@ import type { Named, Warmth } from './reconnect.ts';
 
 export interface IrohPoolOptions {
   readonly relays: () => Settings['iroh.relays'];
-  /** ms that an unused connection is kept. */
+  /** ms for which an unused connection is kept. */
   readonly idleMs?: number;
+  /** ms between two searches for unused connections. */
   readonly reapMs?: number;
   readonly event?: (event: ConnectionEvent) => void;
-  /** Default `auto` for all. */
+  /** Default: `auto` for all targets. */
   readonly warmth?: (named: Named) => Warmth;
   /** Wall clock, ms. */
   readonly now?: () => number;
 }
 
-/** Connections of all hosts at most: each has a keep-alive every 5 s. */
+/** Connections of all hosts at most. The bound exists since each sends a keep-alive every 5 s. */
 const MAX_CONNECTIONS = 64;
-/** ms between two looks for connections that nobody uses. */
+/** ms between two searches for unused connections. */
 const REAP_MS = 30_000;
 
 /**
- * The endpoint, the memory of SSH agents, the bound and the timers belong to all upstreams together. Everything else about a connection
- * belongs to the `IrohHost` of its upstream.
+ * All upstreams share the endpoint, the remembered SSH agents, the bound and the timers. The connections themselves belong to the `IrohHost` of
+ * their upstream.
  */
 export class IrohPool {
   readonly #hosts = new Set<IrohHost>();
@@ -72,7 +73,7 @@ export class IrohPool {
     return host;
   }
 
-  /** Connections that are kept now. */
+  /** Number of connections of all hosts. */
   get size(): number {
     return [...this.#hosts].reduce((sum, { connections }) => sum + connections.size, 0);
   }
@@ -82,7 +83,7 @@ export class IrohPool {
     for (const host of this.#hosts) for (const warm of host.connections) warm.markStale();
   }
 
-  /** Closes every connection gracefully, then the endpoints. Bounded by the transport's own limits. */
+  /** Closes every connection gracefully, then the endpoints. The time limits are those of the transport. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#reaper);
@@ -91,7 +92,7 @@ export class IrohPool {
     await this.#dialler.close();
   }
 
-  /** Nothing new is sent over relays that are not set any more: what was warm is made again over those that are set now. */
+  /** After a change of the setting, connections over the former relays are retired, and made again over the new ones. */
   #followRelays(): void {
     if (!this.#dialler.follow()) return;
     for (const host of this.#hosts) host.relaysChanged();

@@ -1,16 +1,16 @@
-// Lost connections are made again in the background while their last use is recent, with growing pauses.
+// Reconnects in the background: a lost connection is made again while its last use is recent, with growing pauses between attempts.
 import type { Failure } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
 import { asFailure } from '../errors/fail.ts';
 import { askedFor, type IrohRoute } from '../engine-protocol/plan.ts';
 
-/** What a person calls a target: the name in texts, and the share link that led to it. */
+/** The names of a target: the label in texts, and the share link that led to it. */
 export interface Named {
   readonly label: string;
   readonly link?: string | undefined;
 }
 
-/** Whether a target's connection is kept: used or not, after a use, or not at all. */
+/** Whether the connection of a target is kept: always (true), for some time after a use (auto), or not (false). */
 export type Warmth = boolean | 'auto';
 
 export interface ReconnectOptions {
@@ -18,45 +18,45 @@ export interface ReconnectOptions {
   /** Called with the result of each dial. */
   readonly tried: (failure?: Failure) => void;
   readonly isWarm: (route: IrohRoute) => boolean;
-  /** True where a dial asks no person: an SSH key may want its use confirmed, and nobody is there to do that. */
+  /** True when a dial asks no person. In the background nobody can confirm the use of an SSH key. */
   readonly isUnattended: (route: IrohRoute) => boolean;
-  /** ms after its last use that a route is worth a dial that no request waits for. */
+  /** ms after its last use for which a route is reconnected. */
   readonly recentMs: number;
   readonly warmth: (named: Named) => Warmth;
-  /** A share link led here: asks where it leads now. False when nobody can tell; else `unrefer` may follow. */
+  /** Asks control where the share link that led to `route` leads now. False when control cannot be asked; otherwise `unrefer` may follow. */
   readonly ask: (route: IrohRoute) => boolean;
 }
 
-/** What is known of one route to the host. */
+/** The state of one route to the host. */
 interface RouteState {
   readonly route: IrohRoute;
   readonly named: Named;
-  /** performance.now() of the last stream that a caller opened. */
+  /** performance.now() when a caller last opened a stream. */
   usedAt: number;
-  /** Tries in a row that failed, or whose connection did not last. */
+  /** Attempts in a row that failed, or whose connection was lost soon. */
   tries: number;
-  /** performance.now() of the last try that came through. */
+  /** performance.now() of the last attempt that succeeded; undefined after the loss of its connection. */
   madeAt: number | undefined;
-  /** When it was last asked where the link leads, and whether somebody could tell. */
+  /** The last question where the link leads: performance.now(), and whether control could be asked. */
   lookup: { readonly at: number; readonly answered: boolean } | undefined;
-  /** The target that led here leads somewhere else now. For another target a connection is made by its next use. */
+  /** True when the target leads to another route now. Then there is no reconnect until a request uses this route. */
   unreferred: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
-/** The state of a route that its target no longer uses, for the route that it uses now. */
+/** The state that a route hands to the next route of its target. */
 export type Unreferred = Pick<RouteState, 'named' | 'usedAt' | 'tries' | 'lookup'>;
 
-/** ms before the first try and between later ones, doubling up to the second. */
+/** ms before the first attempt. The pause doubles after each attempt, up to LAST_MS. */
 const FIRST_MS = 250;
 const LAST_MS = 30_000;
-/** ms after which a connection has lasted: the next tries begin anew. */
+/** ms after which a connection has lasted. After its loss the pauses begin with FIRST_MS again. */
 const LASTED_MS = 10_000;
-/** ms between two questions where a link leads: each is a lookup at the control plane. */
+/** ms between two questions where a link leads, since each is a lookup at bmux's control plane. */
 const LOOKUP_MS = 5000;
-/** Tries at a share link's host when nobody can tell where the link leads: the next request finds that out. */
+/** Attempts at the host of a share link when control cannot be asked where it leads. After them the next request resolves the link. */
 const LINK_TRIES = 3;
-/** Routes of one host; the least recently used go first. */
+/** Routes of one host; the least recently used are removed first. */
 const MAX_ROUTES = 16;
 
 export class Reconnect {
@@ -71,7 +71,7 @@ export class Reconnect {
     this.#options = options;
   }
 
-  /** True while a connection will be made again. */
+  /** True while an attempt is scheduled. */
   get isWaiting(): boolean {
     return [...this.#routes.values()].some(({ timer }) => timer !== undefined);
   }
@@ -93,8 +93,8 @@ export class Reconnect {
   }
 
   /**
-   * The target no longer leads here: no connection is made again until a caller uses the route. Undefined when that was known, or when another
-   * target has used the route last.
+   * The target no longer leads here: there is no reconnect until a caller uses the route. Returns undefined when that is so already, or when
+   * the last request by the route was for another target.
    */
   unrefer(key: string, named: Named): Unreferred | undefined {
     const state = this.#routes.peek(key);
@@ -106,7 +106,7 @@ export class Reconnect {
     return state;
   }
 
-  /** A target leads here now. When its former route was wanted, a connection is made here, unless there is one. */
+  /** A target leads here now. When its former route was wanted, a connection is made by this one, unless there is one already. */
   refer(key: string, route: IrohRoute, named: Named, from: Unreferred): void {
     if (this.#closed || !this.#isWanted(from)) return;
     const known = this.#routes.peek(key);
@@ -115,7 +115,7 @@ export class Reconnect {
       route,
       named: known === undefined || known.unreferred ? named : known.named,
       usedAt: Math.max(from.usedAt, known?.usedAt ?? 0),
-      // A link that leads to and fro between two dead hosts is no reason to hurry.
+      // The larger number, so that pauses also grow when a link alternates between two dead hosts.
       tries: Math.max(from.tries, known?.tries ?? 0),
       madeAt: known?.madeAt,
       lookup: from.lookup,
@@ -128,7 +128,7 @@ export class Reconnect {
     else this.#tryLater(key, state);
   }
 
-  /** The connection of this route is gone. */
+  /** The connection of this route is lost, or an attempt has failed. */
   lost(key: string): void {
     const state = this.#routes.peek(key);
     if (this.#closed || state === undefined || state.timer !== undefined) return;
@@ -140,23 +140,23 @@ export class Reconnect {
     this.#tryLater(key, state);
   }
 
-  /** Nobody wants a connection by this route any more. */
+  /** Removes the route and its scheduled attempt. */
   forget(key: string): void {
     clearTimeout(this.#routes.peek(key)?.timer);
     this.#routes.delete(key);
   }
 
-  /** Nobody wants a connection for this target any more, by whichever route it was used last. */
+  /** Removes all routes that were last used for this target. */
   forgetNamed(named: Named): void {
     for (const [key, state] of this.#routes) if (askedFor(state.named) === askedFor(named)) this.forget(key);
   }
 
-  /** What the target was called when the route was last used. */
+  /** The names of the target for which the route was last used. */
   namedOf(key: string): Named | undefined {
     return this.#routes.peek(key)?.named;
   }
 
-  /** Whether a connection by this route is kept: as its target has it, and none when nothing is made again any more. */
+  /** Whether a connection by this route is kept: as set for its target; false after `close`. */
   warmthOf(key: string): Warmth {
     if (this.#closed) return false;
     const named = this.namedOf(key);
@@ -174,7 +174,7 @@ export class Reconnect {
     return warmth === 'auto' ? performance.now() - usedAt < this.#options.recentMs : warmth;
   }
 
-  /** False when nobody can tell where the link leads. */
+  /** False when control cannot be asked where the link leads. */
   #ask(state: RouteState): boolean {
     const now = performance.now();
     if (state.lookup === undefined || now - state.lookup.at >= LOOKUP_MS)
@@ -196,7 +196,7 @@ export class Reconnect {
     const now = this.#routes.peek(key) ?? state;
     now.timer = undefined;
     if (this.#closed || this.#options.isWarm(state.route)) return;
-    // Since the loss a person may have been asked.
+    // Checked again: since the loss the agent may have asked a person.
     if (!this.#options.isUnattended(state.route)) return;
     now.tries += 1;
     this.#options.dial(state.route, state.named).then(

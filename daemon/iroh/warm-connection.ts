@@ -1,22 +1,22 @@
-// One iroh connection, and whether its peer still answers: the binding alone reports a dead path only after 30 s (docs/bmux-protocol.md).
+// One iroh connection, and whether its peer still answers. The binding reports a lost peer only after 30 s (docs/bmux-protocol.md, iroh).
 import type { Duplex } from 'node:stream';
 import type { Dialling } from '../transport/dialling.ts';
 import type { IrohConnection } from '../transport/iroh/endpoint.ts';
 
-/** ms that a connection may receive nothing after a stream was opened on it: a Hello is sent at once and acknowledged in a round trip. */
+/** ms without a received packet after a stream was opened, at least. A Hello is sent at once, and acknowledged after one round trip. */
 const DOUBT_MS = 800;
-/** The same in round trips, for far hosts. */
+/** The same in round trips; the longer time counts. */
 const DOUBT_ROUND_TRIPS = 4;
 
-/** ms since it was last heard of, within which a connection is used without a health check. */
+/** ms since the last received packet, within which a connection is used without a health check. */
 const FRESH_MS = 6000;
-/** ms that a health check may take at least; more on far paths. */
+/** Timeout of a health check in ms, at least; DOUBT_ROUND_TRIPS when that is longer. */
 const CHECK_MS = 1000;
 
 export interface WarmConnectionParts {
-  /** Endpoint id, relay, address: what a dial needs. */
+  /** See `connectionKey`. */
   readonly key: string;
-  /** Fingerprint of the SSH key that authenticated it. */
+  /** Fingerprint of the SSH key that authenticated it; undefined without SSH auth. */
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
 }
@@ -25,16 +25,16 @@ export class WarmConnection {
   readonly key: string;
   readonly fingerprint: string | undefined;
   readonly connection: IrohConnection;
-  /** The event for its loss was sent: many may notice the loss. Reset when the peer is heard again. */
+  /** True when the event for its loss was sent, since several callers may notice the loss. Reset when the peer is heard again. */
   lossTold = false;
-  /** ms since the epoch. */
+  /** Wall clock, ms. */
   readonly madeAtMs = Date.now();
-  /** performance.now() of the last stream that was opened, or had an end. */
+  /** performance.now() when a stream was last opened or closed. */
   usedAt = performance.now();
-  /** What had been received when a stream was opened, while nothing has been received since. */
+  /** Number of datagrams received when a stream was opened, and performance.now() then. Undefined when more have been received since. */
   #unacknowledged: { readonly received: number; readonly at: number } | undefined;
   #retired = false;
-  /** What had been received at the last look, and when that was seen to have grown. */
+  /** Number of datagrams received at the last reading, and performance.now() when that number was last seen to grow. */
   #heard = { received: -1, at: performance.now() };
   #silent = false;
   #check: Promise<boolean> | undefined;
@@ -45,11 +45,12 @@ export class WarmConnection {
     this.connection = connection;
   }
 
-  /** False once it is lost, retired, doubtful or silent. The last two end when the peer is heard again. */
+  /** False when it is lost, retired, doubtful or silent. The last two end when the peer is heard again. */
   get usable(): boolean {
     return !this.#retired && this.connection.isAlive() && !this.doubtful && !this.silent;
   }
 
+  /** True when nothing was received for a while since a stream was opened. */
   get doubtful(): boolean {
     if (this.#unacknowledged === undefined) return false;
     const received = this.connection.counters()?.receivedDatagrams;
@@ -61,17 +62,17 @@ export class WarmConnection {
     return performance.now() - this.#unacknowledged.at > patience;
   }
 
-  /** It did not answer a health check, and was not heard of since. */
+  /** True when the peer did not answer a health check, and nothing was received since. */
   get silent(): boolean {
     if (this.#silent) this.sinceHeardMs();
     return this.#silent;
   }
 
-  /** ms since the peer was last heard of, as far as the counters were read. */
+  /** ms since the peer was last heard, as seen by reading the counters: a packet counts from the next call. */
   sinceHeardMs(): number {
     const received = this.connection.counters()?.receivedDatagrams ?? this.#heard.received;
     if (received !== this.#heard.received) {
-      // The first reading has nothing to compare with: the connection was last heard of when it was made.
+      // The first reading has nothing to compare with. The peer counts as heard when the connection was made.
       if (this.#heard.received >= 0) {
         this.#heard = { received, at: performance.now() };
         this.#silent = false;
@@ -83,23 +84,23 @@ export class WarmConnection {
     return performance.now() - this.#heard.at;
   }
 
-  /** Heard of so lately that it may be used without a health check. */
+  /** True when the peer was heard so recently that the connection may be used without a health check. */
   get fresh(): boolean {
     return this.sinceHeardMs() < FRESH_MS;
   }
 
-  /** What was heard so far no longer counts: the machine slept, or the network changed. */
+  /** The machine slept, or the network changed: the connection is checked before its next use. */
   markStale(): void {
     this.sinceHeardMs();
     this.#heard = { received: this.#heard.received, at: -Infinity };
   }
 
-  /** A health check is under way. */
+  /** True while a health check is under way. */
   get checking(): boolean {
     return this.#check !== undefined;
   }
 
-  /** Probes the peer, in one round trip; false when it did not answer in time. Callers share the check under way. Never rejects. */
+  /** Probes the peer; resolves with false when it does not answer in time. Callers share the check under way. Never rejects. */
   healthCheck(): Promise<boolean> {
     const patience = Math.max(CHECK_MS, DOUBT_ROUND_TRIPS * (this.connection.rttMs() ?? 0));
     this.#check ??= this.connection.probe(patience).then((alive) => {
@@ -111,17 +112,17 @@ export class WarmConnection {
     return this.#check;
   }
 
-  /** No new streams. */
+  /** No more streams are opened on it. */
   retire(): void {
     this.#retired = true;
   }
 
-  /** Opens a stream, on which the caller speaks at once. */
+  /** Opens a stream. The caller must send on it at once: the acknowledgement shows that the connection is alive. */
   async open(dialling: Dialling): Promise<{ readonly stream: Duplex; readonly doubtful: () => boolean }> {
     const received = this.connection.counters()?.receivedDatagrams;
     const stream = await this.connection.openStream(dialling);
     this.usedAt = performance.now();
-    // An older stream that is still unacknowledged says more than a new one.
+    // An older stream without an acknowledgement is kept as the reference: it has waited for longer.
     if (received !== undefined && !this.#isUnacknowledged())
       this.#unacknowledged = { received, at: this.usedAt };
     stream.once('close', () => {
