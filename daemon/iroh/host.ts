@@ -140,7 +140,7 @@ export class IrohHost {
     return { route, state };
   }
 
-  /** A target leads here now. When its former host had a connection for it, or would reconnect, a connection is made here. */
+  /** A target leads here now. When its connection is to be kept (`Warmth`), one is made here at once. */
   refer(route: IrohRoute, named: Named, from: Handover): void {
     this.#shared.dialler.moved(from.route, route);
     if (from.state !== undefined) this.#reconnect.refer(connectionKey(route), route, named, from.state);

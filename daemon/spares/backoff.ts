@@ -4,7 +4,7 @@ import type { Clock } from '../base/async/clock.ts';
 const FIRST_MS = 2000;
 const MAX_MS = 30_000;
 
-/** Twice as long after each failure in a row. */
+/** The pause after a failure. It doubles with each failure in a row, from FIRST_MS up to MAX_MS. */
 export class Backoff {
   readonly #clock: Clock;
   #failures = 0;
@@ -14,13 +14,14 @@ export class Backoff {
     this.#clock = clock;
   }
 
+  /** True during a pause. */
   get waiting(): boolean {
     const left = this.#until - this.#clock.now();
-    // Further away than the longest pause: the clock was set back.
+    // When more than the longest pause is left, the clock was set back.
     return left > 0 && left <= MAX_MS;
   }
 
-  /** Failures at the same time, or during a pause, count as one. */
+  /** Begins a pause. A failure during a pause is not counted. */
   failed(): void {
     if (this.waiting) return;
     this.#until = this.#clock.now() + Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(10, this.#failures));
@@ -32,7 +33,7 @@ export class Backoff {
     this.#failures = 0;
   }
 
-  /** There is no reason to wait any more. */
+  /** Ends the pause; the next one is short again. */
   reset(): void {
     this.#failures = 0;
     this.#until = -Infinity;

@@ -1,11 +1,11 @@
-// How many spares recent use asks for.
+// The number of spares that recent use needs.
 
-/** ms for which a use counts. */
+/** ms for which a use is counted. */
 const RECENT_MS = 10_000;
-/** Uses counted at most. */
+/** Uses that are counted at most. */
 const MAX_USES = 64;
 
-/** Times of the last uses of one key. */
+/** The times of the last uses of one key, in ms by the clock of the pool. */
 export class Demand {
   #uses: number[] = [];
 
@@ -13,7 +13,7 @@ export class Demand {
     this.#uses = [...this.#recent(now), now].slice(-MAX_USES);
   }
 
-  /** The most uses that came within `spanMs` lately, and one more; at least 1. */
+  /** One more than the largest number of recent uses within `spanMs`. */
   wanted(now: number, spanMs: number): number {
     const uses = this.#recent(now);
     let most = 0;
@@ -25,7 +25,7 @@ export class Demand {
     return most + 1;
   }
 
-  /** When the clock was set back, there are uses in the future: they do not count. */
+  /** Without uses in the future, which exist when the clock was set back. */
   #recent(now: number): number[] {
     return this.#uses.filter((at) => at <= now && now - at < RECENT_MS);
   }

@@ -1,18 +1,18 @@
-// The spares of one key: made, watched, checked, handed out once.
+// The spare pool of one key: makes spares, checks them, and hands each out once.
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
 import { Spare, type ReadyStream, type SpareOwner } from './spare.ts';
 
-/** How to make one more of a key. */
+/** How the spares of one key are made. */
 export interface SpareFactory<R extends ReadyStream> {
   readonly key: string;
-  /** At most so many at once, at this round trip (ms); 0 for none. Called each time, since settings change. */
+  /** Spares at most at this round trip (ms); 0 for none. Called each time, since settings change. */
   readonly max: (roundTripMs: number) => number;
-  /** True while its spares are kept however long ago the last use was. */
+  /** True when the spares are kept without a time limit after the last use. */
   readonly keep?: () => boolean;
-  /** Bounded in time by itself; when `signal` aborts, it rejects soon, and what it holds by then is ended gracefully. */
+  /** Makes a stream. It has a time limit. When `signal` aborts, it rejects soon, and ends gracefully what it has opened. */
   readonly make: (signal: AbortSignal) => Promise<R>;
 }
 
@@ -25,30 +25,32 @@ export interface SparePoolOptions {
   readonly log: (what: string, error: unknown) => void;
 }
 
+/** A spare that is being made. */
 interface Making {
   readonly since: number;
   readonly abort: AbortController;
-  /** Never rejects. */
+  /** Resolves when it is made or has failed. Never rejects. */
   readonly over: Promise<void>;
 }
 
-/** ms after which a spare is checked again: often enough that no dead one is handed out. */
+/** ms after which a spare is checked again. It is shorter than the time for which a check is valid. */
 const CHECK_MS = 2000;
-/** Least time that a hand-out waits for checks, ms; two round trips where that is more. */
+/** ms for which `take` waits for checks, at least; two round trips when that is more. */
 const PATIENCE_MS = 100;
-/** Least time for a check before the stream counts as dead, ms. */
+/** Timeout of a check in ms, at least; four round trips when that is more. */
 const DEAD_MS = 1000;
-/** Lifecycle: open -> closed. Spares that are being made when it is closed are given up, or ended when they are ready. */
+/** Lifecycle: open -> closed. When it is closed, spares that are being made are aborted, and ended if they are made all the same. */
 export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   factory: SpareFactory<R>;
   readonly #options: SparePoolOptions;
   readonly #demand = new Demand();
   readonly #spares: Spare<R>[] = [];
-  /** Oldest first. */
+  /** The oldest is the first. */
   readonly #making: Making[] = [];
-  /** Hand-outs that wait for one of those: the stream goes to them and becomes no spare. */
+  /** Callers of `take` that wait for one of `#making`. Those streams are handed out at once, so as many more are made. */
   #waiting = 0;
   #usedAt: number;
+  /** ms that opening a stream took the last time. */
   #makeMs = 0;
   #roundTripMs = 0;
   readonly #backoff: Backoff;
@@ -65,12 +67,12 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     return this.#spares.length;
   }
 
-  /** When its oldest spare was made, as the clock said then. */
+  /** When the oldest spare was made, ms by the clock; Infinity without spares. */
   get oldestAt(): number {
     return Math.min(...this.#spares.map(({ madeAt }) => madeAt));
   }
 
-  /** The checks so far no longer count: each spare is checked again before it is handed out. */
+  /** Former checks no longer count: each spare is checked again before it is handed out. */
   markStale(): void {
     for (const spare of this.#spares) {
       spare.markStale();
@@ -81,24 +83,24 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   /** ms since the last use. */
   idleMs(): number {
     const now = this.#options.clock.now();
-    // When the clock was set back, spares would otherwise be kept until it has caught up.
+    // Without this, spares would be kept too long when the clock was set back.
     this.#usedAt = Math.min(this.#usedAt, now);
     return now - this.#usedAt;
   }
 
-  /** The key is in use, by the latest way to make its streams. */
+  /** The key is used now; `factory` is the latest way to make its streams. */
   touch(factory: SpareFactory<R>): void {
     this.factory = factory;
     this.#usedAt = this.#options.clock.now();
   }
 
-  /** Counts a use: recent uses decide how many spares are kept. */
+  /** Counts a use. The number of recent uses decides how many spares are kept. */
   note(): void {
     this.#demand.note(this.#options.clock.now());
     this.fill();
   }
 
-  /** A stream was opened without a spare, in so many ms: the server is up. */
+  /** A stream was opened without a spare in `openMs`, so the server is up: a pause after failures ends. */
   measured(openMs: number, roundTripMs: number): void {
     this.#makeMs = openMs;
     this.#roundTripMs = roundTripMs;
@@ -136,7 +138,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     }
   }
 
-  /** Checks spares whose last check is old, ends those that are too many, makes those that are missing. */
+  /** Checks spares whose last check is old, ends spares that are too many, and makes missing ones. */
   look(): void {
     const surplus = this.#spares.length - this.#wanted();
     for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
@@ -146,7 +148,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     this.fill();
   }
 
-  /** Makes as many as are wanted now, as long as more connections may be held. */
+  /** Makes the missing spares, as far as more connections may be held. */
   fill(): void {
     const { clock, mayHold, end, log } = this.#options;
     const now = clock.now();
@@ -172,7 +174,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
         },
         (error: unknown) => {
           over();
-          // A spare that was given up says nothing about the server.
+          // The failure of an aborted spare does not count: it says nothing about the server.
           if (abort.signal.aborted) return;
           this.#backoff.failed();
           log('no spare', error);
@@ -183,9 +185,9 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     }
   }
 
-  /** Gives up spares that are being made and that nobody waits for, then ends ready ones; at most `count`. Returns how many. */
+  /** Aborts spares that are being made and are not awaited, then ends ready ones; at most `count`. Returns how many. */
   giveBack(count: number): number {
-    // Hand-outs wait for the oldest.
+    // Callers of `take` wait for the oldest ones.
     const makings = this.#making.filter(
       ({ abort }, index) => index >= this.#waiting && !abort.signal.aborted,
     );
@@ -196,7 +198,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     return givenUp.length + ended.length;
   }
 
-  /** Resolves when no spare is being made any more, and all are being ended. Never rejects. */
+  /** Ends all spares. Resolves when none is being made any more. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     const making = [...this.#making];
@@ -225,7 +227,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     return Math.min(this.factory.max(this.#roundTripMs), wanted);
   }
 
-  /** Removes the best spare from the pool, synchronously, so that no two callers get the same. */
+  /** Removes the best spare from the pool. It is synchronous, so that no two callers get the same spare. */
   #handOut(): R | undefined {
     const good = this.#spares.filter(({ isChecked }) => isChecked).sort(byCheck);
     for (const spare of good) {
@@ -234,7 +236,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
         this.#end(spare);
         continue;
       }
-      // Its former check is still valid: the caller does not wait for the new one.
+      // The former check is still valid, so the caller does not wait for the one under way.
       if (spare.isChecking && !ready.release()) continue;
       this.#spares.splice(this.#spares.indexOf(spare), 1);
       spare.release();
@@ -243,7 +245,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     return undefined;
   }
 
-  /** Resolves when one of `waits` has, or after `ms`. */
+  /** Resolves when one of `waits` has resolved, or after `ms`. */
   async #any(waits: readonly Promise<void>[], ms: number): Promise<void> {
     let cancel: () => void = () => undefined;
     const late = new Promise<void>((resolve) => {
@@ -264,7 +266,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     this.#spares.push(new Spare(ready, clock, this));
   }
 
-  /** Checks one spare, one check at a time; a dead one is removed from the pool and ended. Never rejects. */
+  /** Checks one spare; when the check fails, the spare is removed and ended. Never rejects. */
   #check(spare: Spare<R>): Promise<void> {
     return spare.check(Math.max(DEAD_MS, 4 * this.#roundTripMs));
   }
@@ -276,7 +278,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   }
 }
 
-/** Those that are not being checked first, then those with the latest check. */
+/** Spares without a check under way come first, then those with the latest check. */
 function byCheck<R extends ReadyStream>(a: Spare<R>, b: Spare<R>): number {
   return Number(a.isChecking) - Number(b.isChecking) || b.checkedAt - a.checkedAt;
 }

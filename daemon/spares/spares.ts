@@ -1,4 +1,4 @@
-// The spares of one upstream: streams whose Hello has been answered, as many per key as recent use asks for (docs/decisions/spares.md).
+// The spares of one upstream: a pool for each key, with as many spares as recent use needs (docs/decisions/spares.md).
 import type { Duplex } from 'node:stream';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
@@ -10,9 +10,9 @@ export type { SpareFactory } from './spare-pool.ts';
 export type { ReadyStream } from './spare.ts';
 
 export interface SparesOptions {
-  /** ms that spares are kept after the last use of their key. */
+  /** ms for which spares are kept after the last use of their key. */
   readonly ttlMs: () => number;
-  /** True when one more connection to the server may be held. A spare that is being made counts from the call of its `make` on. */
+  /** True when one more connection to the server may be held. A spare counts from the call of `make`. */
   readonly mayHold: () => boolean;
   /** Ends a stream gracefully, in the background. */
   readonly end: (stream: Duplex) => void;
@@ -20,9 +20,9 @@ export interface SparesOptions {
   readonly clock?: Clock;
 }
 
-/** ms between two looks at every spare. */
+/** ms between two rounds over all spares. */
 const LOOK_MS = 1000;
-/** Keys at once; a key is a route, a client's contract and a principal. */
+/** Keys at once. A key stands for a route with its trust, a contract and a principal. */
 const MAX_POOLS = 64;
 
 export class Spares<R extends ReadyStream> {
@@ -31,7 +31,7 @@ export class Spares<R extends ReadyStream> {
   readonly #pools = new LruMap<string, SparePool<R>>(MAX_POOLS, (pool) => {
     this.#close(pool);
   });
-  /** Set while there are pools: an upstream without spares has no timer. */
+  /** Stops the timer, which runs while there are pools. */
   #stopLooking: (() => void) | undefined;
   /** Pools that are being closed. */
   readonly #closing = new Set<Promise<void>>();
@@ -43,8 +43,8 @@ export class Spares<R extends ReadyStream> {
   }
 
   /**
-   * A spare of this key that is alive, or undefined; counted as a use. It waits for one that is just being checked or made when that is
-   * sooner than opening a stream from the beginning, at most `patienceMs`.
+   * Resolves with a live spare of this key, or undefined. The call counts as a use. It waits for a spare that is being checked or made when that
+   * is faster than opening a stream, at most `patienceMs`.
    */
   async take(factory: SpareFactory<R>, patienceMs = Infinity): Promise<R | undefined> {
     const pool = this.#pools.get(factory.key);
@@ -54,7 +54,7 @@ export class Spares<R extends ReadyStream> {
     return pool.take(patienceMs);
   }
 
-  /** A stream of this key was opened without a spare, in `openMs`, its Hello answered after `roundTripMs`: from now on it has spares. */
+  /** A stream of this key was opened without a spare, in `openMs`; its Hello took `roundTripMs`. From now on the key has spares. */
   used(factory: SpareFactory<R>, openMs: number, roundTripMs: number): void {
     if (this.#closed) return;
     const known = this.#pools.get(factory.key);
@@ -65,22 +65,22 @@ export class Spares<R extends ReadyStream> {
     const pool = known ?? this.#add(factory);
     pool.measured(openMs, roundTripMs);
     pool.touch(factory);
-    // A use of a known key was counted when a spare was asked for.
+    // The use of a known key was counted by `take`.
     if (known === undefined) pool.note();
     else pool.fill();
   }
 
-  /** Spares that are ready; those that are being made are not counted. */
+  /** Number of spares, without those that are being made. */
   get count(): number {
     return [...this.#pools.values()].reduce((sum, pool) => sum + pool.size, 0);
   }
 
-  /** True while spares are made and kept, even if there are none just now. */
+  /** True while there is a pool, even if it has no spare at the moment. */
   get areKept(): boolean {
     return this.#pools.size > 0;
   }
 
-  /** When the oldest spare was made, ms since the epoch; undefined without any. */
+  /** When the oldest spare was made, ms since 1970; undefined without spares. */
   get sinceMs(): number | undefined {
     const oldest = Math.min(...[...this.#pools.values()].map((pool) => pool.oldestAt));
     return oldest === Infinity ? undefined : oldest;
@@ -91,24 +91,24 @@ export class Spares<R extends ReadyStream> {
     for (const pool of this.#pools.values()) pool.markStale();
   }
 
-  /** Releases so many connections of the server, as far as spares hold them: those of the least recently used keys first. */
+  /** Releases up to `count` connections of the server that spares hold, those of the least recently used keys first. */
   giveBack(count: number): void {
     let left = count;
     for (const pool of this.#pools.values()) left -= pool.giveBack(left);
   }
 
-  /** Ends all spares, gracefully. */
+  /** Ends all spares gracefully. */
   drop(): void {
     for (const pool of this.#pools.values()) this.#remove(pool);
   }
 
-  /** As `drop`, and makes none from now on. */
+  /** Ends all spares gracefully, and makes none from now on. */
   close(): void {
     this.#closed = true;
     this.drop();
   }
 
-  /** After `close`: resolves when no spare is being made any more, and all are being ended. Never rejects. */
+  /** After `close`: resolves when no spare is being made any more. Never rejects. */
   async over(): Promise<void> {
     await Promise.all(this.#closing);
   }

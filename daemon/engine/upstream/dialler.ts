@@ -1,4 +1,4 @@
-// Opens the transport streams of one upstream: each is counted from the beginning of its dial, and spares make room for it.
+// Opens the transport streams of one upstream. Each stream is counted from the beginning of its dial, and spares are released for it.
 import type { Duplex } from 'node:stream';
 import type { Deadline } from '../../base/async/deadline.ts';
 import { compressed } from '../../compression/stream.ts';
@@ -8,7 +8,7 @@ import type { Negotiated } from '../../hello/handshake.ts';
 import type { IrohHost } from '../../iroh/host.ts';
 import type { Transports, TransportStream } from './transports.ts';
 
-/** A stream on which the Hello has been answered, or is expected to be, with nothing of the server's unread before it. */
+/** A stream on which the Hello was answered, or will be with the expected answer. Everything that can be read is for the client. */
 export interface OpenedStream {
   readonly stream: Duplex;
   readonly candidate: Candidate;
@@ -17,13 +17,13 @@ export interface OpenedStream {
   readonly warm: boolean;
 }
 
-/** How many connections of one server are taken: a server has 64 for all engines of all users (docs/bmux-protocol.md). */
+/** Counts the connections of one server that are taken. A server has 64 for all clients (docs/bmux-protocol.md, Connection limit). */
 export class ConnectionCount {
   readonly #otherEngines: () => number;
   #held = 0;
   #dialling = 0;
 
-  /** `otherEngines`: connections that other engines of this user hold at the server. */
+  /** `otherEngines`: number of connections that other engines of this user hold at the server. */
   constructor(otherEngines: () => number) {
     this.#otherEngines = otherEngines;
   }
@@ -37,7 +37,7 @@ export class ConnectionCount {
     });
   }
 
-  /** Counts a dial until the returned function is called, once: by then its stream is held, or the dial has failed. */
+  /** Counts a dial until the returned function is called, once, when its stream is held or the dial has failed. */
   dial(): () => void {
     this.#dialling += 1;
     return () => {
@@ -54,7 +54,7 @@ export class ConnectionCount {
     return this.#dialling > 0;
   }
 
-  /** Connections of all engines, and those that the dials under way will take. */
+  /** Connections of all engines of this user, and those that the dials under way will take. */
   get taken(): number {
     return this.#held + this.#dialling + this.#otherEngines();
   }
@@ -64,7 +64,7 @@ export interface UpstreamDiallerOptions {
   readonly transports: Pick<Transports, 'open'>;
   readonly host: () => IrohHost;
   readonly connections: ConnectionCount;
-  /** Releases spares when more connections are taken than may be. */
+  /** Releases spares when more connections are taken than `warmth.max_connections`. */
   readonly makeRoom: () => void;
 }
 
@@ -94,7 +94,7 @@ export class RequestDialler {
     this.#deadline = deadline;
   }
 
-  /** An authenticated stream in the candidate's compression. */
+  /** Opens an authenticated stream in the candidate's compression. */
   async open({ compression }: Candidate, signal: AbortSignal): Promise<TransportStream> {
     const { transports, host, connections, makeRoom } = this.#options;
     const { route, label, link } = this.#destination;

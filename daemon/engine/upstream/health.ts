@@ -1,11 +1,11 @@
-// Whether a server answers: the last stream, the last error, the failures in a row, and the round trip of a Hello.
+// The health of one server: the last stream, the last error, whether it is failing, and the round trip of a Hello.
 import type { Clock } from '../../base/async/clock.ts';
 import type { FailureData } from '../../base/failure.ts';
 import { classOf } from '../../errors/error-class.ts';
 import type { UpstreamRow } from '../../api/answers.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 
-/** Codes of failures to reach the host. A share link may lead to another host by now: an iroh host has a new endpoint id at each start. */
+/** Codes of failures to reach the host. After one of them a share link is resolved again, since an iroh host has a new endpoint id at each start. */
 export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
   'iroh_connect_timeout',
@@ -14,7 +14,7 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
   'tls_connect_timeout',
 ]);
 
-/** ms that the last error is shown after the server has answered again: a person who saw it asks for the reason. */
+/** ms for which the last error is shown after the server has answered again. */
 const ERROR_SHOWN_MS = 60_000;
 
 export class Health {
@@ -22,7 +22,7 @@ export class Health {
   #candidate: Candidate | undefined;
   #lastStreamMs: number | undefined;
   #lastError: UpstreamRow['lastError'];
-  /** The first of the failures in a row. */
+  /** When the first of the failures in a row was; undefined when the server is not failing. */
   #failingSinceMs: number | undefined;
   #roundTripMs: number | undefined;
 
@@ -34,17 +34,17 @@ export class Health {
     return this.#failingSinceMs !== undefined;
   }
 
-  /** True when a stream was opened, and none failed since. */
+  /** True when a stream was opened, and no attempt has failed since. */
   get hasAnswered(): boolean {
     return this.#lastStreamMs !== undefined && !this.isFailing;
   }
 
-  /** ms from Hello to answer, as it was measured last. */
+  /** ms from Hello to answer, as last measured. */
   get roundTripMs(): number | undefined {
     return this.#roundTripMs;
   }
 
-  /** A Hello was answered after so many ms. */
+  /** A Hello was answered after `roundTripMs`. */
   answered(roundTripMs: number): void {
     this.#roundTripMs = roundTripMs;
   }
@@ -63,7 +63,7 @@ export class Health {
     this.#failingSinceMs ??= atMs;
   }
 
-  /** The expected answer did not come. Whether the server fails is shown by the stream that is opened next. */
+  /** The expected answer did not come. That alone does not make the server failing: the next stream decides that. */
   optimisticOpenFailed(failure: FailureData): void {
     const failing = this.#failingSinceMs;
     this.failed(failure);
@@ -71,8 +71,8 @@ export class Health {
   }
 
   /**
-   * A spare or a reconnect was tried in the background. Only a server that cannot be reached is failing then: any other failure is for the
-   * request that meets it. True for the first failure in a row.
+   * Records the result of a spare or a reconnect. Only a failure to reach the server makes the server failing; any other failure is reported by
+   * the next request that gets it. Returns true for the first failure in a row.
    */
   triedInBackground(failure?: FailureData): boolean {
     if (failure === undefined) {
@@ -96,7 +96,7 @@ export class Health {
     };
   }
 
-  /** Forgets everything: nobody refers to the server any more. */
+  /** Back to the state of a new object, when the server has no reference any more. */
   reset(): void {
     this.#candidate = undefined;
     this.#lastStreamMs = undefined;

@@ -1,22 +1,22 @@
-// Who uses a server: the target sockets that lead there, the contexts whose requests came by it, and the streams that are being opened.
+// The references to one server: target sockets that lead to it, the latest target and its contexts, and the streams that are being opened.
 import { askedFor, type Destination, type Route } from '../../engine-protocol/plan.ts';
 
-/** Contexts of one server; the least recently used go first. */
+/** Contexts of one server; the least recently used are removed first. */
 const MAX_CONTEXTS = 16;
 
 export class References {
-  /** As a request or a warm-up named it last. Undefined until there was one. */
+  /** The target of the last request, warm-up or spare. Undefined until there was one. */
   #latest: { readonly target: string; readonly route: Route; readonly link: string | undefined } | undefined;
-  /** Contexts in which the latest target led here, the least recently used first. In another context it may lead to another server. */
+  /** Contexts in which the latest target leads here, the least recently used first. In another context it may lead to another server. */
   readonly #contexts = new Set<string>();
   /** Number of target sockets that lead here. */
   #targetSockets = 0;
   /** Streams that are being opened. */
   #opening = 0;
-  /** In no context the latest target leads here any more. The server is shown until its last connection is closed. */
+  /** True when the latest target leads here in no context any more. The status shows the server until its last connection is closed. */
   #abandoned = false;
 
-  /** What a person calls the server; undefined when no request has come by it. */
+  /** The name of the latest target; undefined when there was no request yet. */
   get target(): string | undefined {
     return this.#latest?.target;
   }
@@ -43,8 +43,8 @@ export class References {
   }
 
   /**
-   * A request, a warm-up or a spare comes by `destination`. When the server is abandoned, the request may have begun before that: only an
-   * answer shows that a target leads here (`confirm`).
+   * Records `destination` as the latest target. An abandoned server stays abandoned, since the request may have begun before the target moved:
+   * only a stream that was opened shows that a target leads here (`confirm`).
    */
   note(destination: Destination): void {
     const target = askedFor(destination);
@@ -57,7 +57,7 @@ export class References {
     if (this.#contexts.size > MAX_CONTEXTS && oldest !== undefined) this.#contexts.delete(oldest);
   }
 
-  /** As `note`, for a stream that is being opened until the returned function is called, once. */
+  /** As `note`, for a stream that is being opened. The returned function must be called once, when that is over. */
   open(destination: Destination): () => void {
     this.note(destination);
     this.#opening += 1;
@@ -66,7 +66,7 @@ export class References {
     };
   }
 
-  /** A target leads here. */
+  /** A target leads here: the server is no longer abandoned. */
   confirm(): void {
     this.#abandoned = false;
   }
@@ -75,29 +75,30 @@ export class References {
     this.#targetSockets += 1;
   }
 
-  /** True when it was the last one. */
+  /** Returns true when it was the last one. */
   removeTargetSocket(): boolean {
     this.#targetSockets = Math.max(0, this.#targetSockets - 1);
     return this.#targetSockets === 0;
   }
 
-  /** The target no longer leads here in this context. False when it did not, or when another target was the latest. */
+  /** The target no longer leads here in this context. Returns false when it is not the latest target, or did not lead here in the context. */
   remove(destination: Destination): boolean {
     return this.#latest?.target === askedFor(destination) && this.removeContext(destination.context);
   }
 
+  /** As `remove`, for the latest target. */
   removeContext(context: string): boolean {
     if (!this.#contexts.delete(context)) return false;
     if (this.#contexts.size === 0) this.#abandoned = true;
     return true;
   }
 
-  /** The context of a target has another name, since the config has changed. */
+  /** A context has another name, since the config has changed. */
   renameContext(before: string, now: string): void {
     if (this.#contexts.delete(before)) this.#contexts.add(now);
   }
 
-  /** Forgets everything but the target sockets. */
+  /** Back to the state of a new object, except for the number of target sockets. */
   reset(): void {
     this.#latest = undefined;
     this.#contexts.clear();

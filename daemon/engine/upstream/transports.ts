@@ -1,4 +1,4 @@
-// The engine's transports: how an authenticated byte stream is opened over each, and how all streams are ended.
+// The engine's transports: open an authenticated byte stream over each of them, and end all streams.
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
@@ -15,25 +15,25 @@ export interface TransportStream {
   readonly stream: Duplex;
   /** False when a connection had to be made first. */
   readonly warm: boolean;
-  /** True when the connection below receives nothing, so that a fresh one should be tried beside it. */
+  /** True when the connection below receives nothing, so that a second stream should be tried. */
   readonly doubtful?: () => boolean;
 }
 
-/** `host` is the upstream's, for its iroh connections. */
+/** `host`: the iroh host of the upstream. */
 type Open<R extends Route> = (route: R, wait: Wait, host: () => IrohHost) => Promise<TransportStream>;
 
-/** The graceful ends that are under way: the engine waits for them before it closes the connections below. */
+/** The graceful ends that are under way. The engine waits for them before it closes the connections below. */
 export class GracefulEnds {
   readonly #ends = new Set<Promise<void>>();
 
-  /** Ends `stream` gracefully. Resolves when that is over; never rejects. */
+  /** Ends `stream` gracefully, within LIMITS.endMs. Resolves when that is over; never rejects. */
   end(stream: Duplex): Promise<void> {
     const ending = endGracefully(stream, LIMITS.endMs);
     this.keep(ending);
     return ending;
   }
 
-  /** Work that may still end a stream: the engine waits for it as well. */
+  /** The engine also waits for `work`, which may still end a stream. */
   keep(work: Promise<void>): void {
     const over = work
       .catch(() => undefined)
@@ -43,14 +43,14 @@ export class GracefulEnds {
     this.#ends.add(over);
   }
 
-  /** Resolves when all ends are over, also those that begin meanwhile. Never rejects. */
+  /** Resolves when all ends are over, also those that begin during the wait. Never rejects. */
   async over(): Promise<void> {
     while (this.#ends.size > 0) await Promise.all(this.#ends);
   }
 }
 
 export class Transports {
-  /** Of all streams that were opened here. */
+  /** The graceful ends of all streams that were opened here. */
   readonly ends = new GracefulEnds();
   readonly #tls: TlsContexts;
   readonly #iroh: IrohPool;
@@ -77,7 +77,7 @@ export class Transports {
     };
   }
 
-  /** A stream over `route`, authenticated, on which nothing has been sent. */
+  /** Opens an authenticated stream over `route`, on which nothing has been sent. */
   open(route: Route, wait: Wait, host: () => IrohHost): Promise<TransportStream> {
     switch (route.transport) {
       case 'local':
@@ -89,12 +89,12 @@ export class Transports {
     }
   }
 
-  /** The iroh connections of one upstream. */
+  /** Makes the iroh host of one upstream. */
   irohHost(options: IrohHostOptions): IrohHost {
     return this.#iroh.host(options);
   }
 
-  /** What a gateway is verified against now, as a key. Rejects when it cannot be told. */
+  /** A key of what the gateway is verified against now: it changes with a certificate file. Rejects when a file cannot be read. */
   trustOf(route: TlsRoute, label: string): Promise<string> {
     return this.#tls.trustOf(route, label);
   }

@@ -1,4 +1,4 @@
-// The iroh connections of one upstream, which has none when its routes are local or TLS.
+// The iroh host of one upstream. It is made with the first use of an iroh route.
 import type { Failure } from '../../base/failure.ts';
 import type { Destination, IrohRoute, Route } from '../../engine-protocol/plan.ts';
 import type { Handover, IrohHost } from '../../iroh/host.ts';
@@ -6,7 +6,7 @@ import type { Transports } from './transports.ts';
 
 export interface UpstreamIrohOptions {
   readonly transports: Pick<Transports, 'irohHost'>;
-  /** Asks control where the share link that led to `route` leads now; false when nobody can tell. */
+  /** Asks control where the share link that led to `route` leads now. False when control cannot be asked. */
   readonly ask: (route: IrohRoute) => boolean;
   /** Called with the result of each reconnect. */
   readonly tried: (failure?: Failure) => void;
@@ -14,7 +14,6 @@ export interface UpstreamIrohOptions {
 
 export class UpstreamIroh {
   readonly #options: UpstreamIrohOptions;
-  /** Made with the first use of an iroh route. */
   #host: IrohHost | undefined;
   #retired = false;
 
@@ -69,7 +68,7 @@ export class UpstreamIroh {
     if (route.transport === 'iroh') this.host.drop(route);
   }
 
-  /** No connection is made again for this target: it was dropped. */
+  /** A target was dropped: there is no reconnect for it any more. */
   forget(destination: Destination): void {
     this.#host?.forget(destination);
   }

@@ -6,13 +6,13 @@ import type { UpstreamIroh } from './upstream-iroh.ts';
 
 export interface RowParts extends Pick<UpstreamParts, 'address' | 'references' | 'health' | 'spares'> {
   readonly iroh: UpstreamIroh;
-  /** Connections that are held. */
+  /** Number of connections that are held. */
   readonly connections: number;
-  /** Live streams. */
+  /** Number of live streams. */
   readonly streams: number;
 }
 
-/** Undefined while no request has come by the server. */
+/** Undefined when the server was not used yet. */
 export function rowOf(parts: RowParts): UpstreamRow | undefined {
   const { address, references, health, spares, iroh, connections, streams } = parts;
   const { target, route } = references;
@@ -34,7 +34,7 @@ export function rowOf(parts: RowParts): UpstreamRow | undefined {
   };
 }
 
-/** Since when the oldest iroh connection or spare has been kept, ms since the epoch. */
+/** When the oldest iroh connection or spare was made, ms since 1970; undefined when there is none. */
 export function warmSinceMs(
   { iroh, spares }: Pick<RowParts, 'iroh' | 'spares'>,
   route: Route | undefined,

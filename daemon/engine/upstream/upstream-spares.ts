@@ -1,4 +1,4 @@
-// The spares of one upstream: whether its targets are worth one, how one is made, and how its health is checked.
+// The spares of one upstream: which targets have them, how one is made, and how it is checked.
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/async/clock.ts';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
@@ -13,13 +13,13 @@ import { askedFor, type Destination, type Plan, type TlsRoute } from '../../engi
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
 import type { OpenedStream } from './dialler.ts';
 
-/** ms: below this round trip a spare saves less than a connection of the server is worth, as with most local networks. */
+/** Round trip in ms below which there are no spares by default. In a local network a spare saves too little for a connection of the server. */
 const WORTH_MS = 5;
 
 interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
-  /** ms, as its last check measured it; undefined before the first. */
+  /** ms, as the last check measured it; undefined before the first check. */
   readonly roundTripMs: () => number | undefined;
-  /** The Ping that was under way when it was handed out. */
+  /** The Ping that was under way when the spare was handed out. */
   readonly pending: () => PendingPing | undefined;
 }
 
@@ -31,27 +31,27 @@ export interface TakenSpare extends Omit<OpenedStream, 'warm'> {
 
 export interface UpstreamSparesOptions {
   readonly settings: () => Settings;
-  /** Connections of the server that are held, or that a dial under way will take. */
+  /** Number of connections of the server that are held, or that a dial under way will take. */
   readonly taken: () => number;
-  /** A stream whose Hello was really answered, opened in the background. */
+  /** Opens a stream whose Hello the server has answered. */
   readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<OpenedStream>;
-  /** What the server spoke last. */
+  /** The candidate in the protocol cache. */
   readonly candidate: () => Candidate | undefined;
-  /** What a TLS gateway is verified against now, as a key: it changes when a certificate file does. */
+  /** A key of what a TLS gateway is verified against now: it changes with a certificate file. */
   readonly trustOf: (route: TlsRoute, label: string) => Promise<string>;
   readonly end: (stream: Duplex) => void;
-  /** Called with the result of each try to make a spare. */
+  /** Called with the result of each attempt to make a spare. */
   readonly tried: (failure?: Failure) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
   /**
-   * By target that is kept warm: the key of its latest use, at whichever server that was. Of all its spares only those of this key are kept
-   * beyond `warmth.spare_ttl`. All upstreams share it.
+   * For each target that is kept warm, the key of its latest use at any server. Only its spares of this key are kept beyond `warmth.spare_ttl`.
+   * All upstreams share the map.
    */
   readonly keptKeys: LruMap<string, string>;
   readonly clock: Clock;
 }
 
-/** Spares exist only where a stream costs round trips before its Hello. Iroh streams are free on a warm connection, a local server is near. */
+/** There are spares for TLS only, where a stream takes round trips before its Hello. An iroh stream on a warm connection and a local one do not. */
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
@@ -70,7 +70,7 @@ export class UpstreamSpares {
     });
   }
 
-  /** A living spare for this Hello, waited for at most `patienceMs`. The call counts as a use, and another spare is made. */
+  /** A live spare for this Hello, after at most `patienceMs`; undefined without one. The call counts as a use, and another spare is made. */
   async take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<TakenSpare | undefined> {
     this.#taking += 1;
     try {
@@ -82,7 +82,7 @@ export class UpstreamSpares {
 
   async #take(plan: Plan, greeting: Greeting, patienceMs: number): Promise<TakenSpare | undefined> {
     const deadline = new Deadline(patienceMs);
-    // A certificate file may be on a disk that does not answer; the dial that follows reports that.
+    // A certificate file may be on a disk that does not answer. The dial that follows reports that.
     const trust = await inTime(this.#trustOf(plan), patienceMs, () => new Error('late')).catch(
       () => undefined,
     );
@@ -93,7 +93,7 @@ export class UpstreamSpares {
     return { stream, candidate, negotiated, roundTripMs: spare.roundTripMs(), pending: spare.pending() };
   }
 
-  /** A stream was opened without a spare. `openMs`, `roundTripMs`: the time for that in all, and for its Hello alone. */
+  /** A stream was opened without a spare: `openMs` is the time for that, `roundTripMs` the part of the Hello. */
   used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
     this.#trustOf(plan).then(
       (trust) => {
@@ -105,7 +105,7 @@ export class UpstreamSpares {
     );
   }
 
-  /** A target is kept warm: spares that were kept for another route to it, or with another trust, expire like any other. */
+  /** A target is kept warm: its spares by a former route, or with a former trust, expire from now on after `warmth.spare_ttl`. */
   review(plan: Plan): void {
     const { keptKeys, log } = this.#options;
     const target = askedFor(plan.destination);
@@ -121,7 +121,7 @@ export class UpstreamSpares {
     );
   }
 
-  /** True when nothing needs to be done for this target's spares: there are some, or none are wanted at this round trip (ms). */
+  /** True when there are spares, or none are wanted for this target at this round trip (ms). */
   areKept({ destination }: Plan, roundTripMs: number): boolean {
     const wanted =
       this.#options.settings()['warmth.spare_ttl'] > 0 && this.#maxFor(destination, roundTripMs) > 0;
@@ -145,7 +145,7 @@ export class UpstreamSpares {
     this.#spares.markStale();
   }
 
-  /** A stream of a caller is being dialled: spares beyond the bound are released before it arrives at the server. */
+  /** Releases spares when more connections are taken than `warmth.max_connections`. */
   makeRoom(): void {
     const beyond = this.#options.taken() - this.#options.settings()['warmth.max_connections'];
     if (beyond > 0) this.#spares.giveBack(beyond);
@@ -159,18 +159,18 @@ export class UpstreamSpares {
     this.#spares.close();
   }
 
-  /** After `close`: resolves when no spare is being made any more, and all are being ended. Never rejects. */
+  /** After `close`: resolves when no spare is being made any more. Never rejects. */
   over(): Promise<void> {
     return this.#spares.over();
   }
 
-  /** What the gateway is verified against now; undefined where nothing is, or when that cannot be told, which the dial reports. */
+  /** See `UpstreamSparesOptions.trustOf`. Undefined for another transport than TLS, and when a file cannot be read, which the dial reports. */
   async #trustOf({ destination }: Plan): Promise<string | undefined> {
     if (destination.route.transport !== 'tls') return undefined;
     return this.#options.trustOf(destination.route, destination.label).catch(() => undefined);
   }
 
-  /** Notes a use of the target, with this key. */
+  /** The spare factory of this use; its key is the latest of the target from now on. */
   #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
     const factory = this.#factory(plan, greeting, trust);
     if (this.#isKeptWarm(plan.destination))
@@ -240,8 +240,8 @@ function asSpare({ stream, candidate, negotiated }: Omit<OpenedStream, 'warm'>):
 }
 
 /**
- * The beginning of the keys of all spares by one route with one trust. A spare is never handed out across another server name, CA file or its
- * content, or principal.
+ * The beginning of the keys of all spares by one route with one trust. So a spare is never handed out for another server name, CA file or
+ * content of a CA file.
  */
 function trustKey(plan: Plan, trust: string): string {
   return `${JSON.stringify(plan.destination.route)}|${trust}|`;

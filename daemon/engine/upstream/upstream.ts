@@ -1,4 +1,4 @@
-// One server address: everything that the engine knows of it and holds for it, and the methods that open a stream to it.
+// One upstream: everything that the engine knows of a server address and keeps for it, and the methods that open a stream to it.
 import type { BrokerEvent, UpstreamRow } from '../../api/answers.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure, FailureData } from '../../base/failure.ts';
@@ -30,20 +30,20 @@ export interface UpstreamDeps {
   readonly settings: () => Settings;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** Asks control where the share link that led to `route` leads now; false when nobody can tell. */
+  /** Asks control where the share link that led to `route` leads now. False when control cannot be asked. */
   readonly ask: (route: IrohRoute) => boolean;
-  /** Connections that other engines hold at an address. */
+  /** Number of connections that other engines hold at an address. */
   readonly otherEngines: (address: string) => number;
-  /** A share link leads to `upstream` now, in this context: at other upstreams it is no reference any more. */
+  /** A share link leads to `upstream` now, in this context. It is removed as a reference of other upstreams. */
   readonly linkLeadsTo: (upstream: Upstream, link: string, context: string) => void;
   /** See `UpstreamSparesOptions`. */
   readonly keptKeys: LruMap<string, string>;
   readonly clock: Clock;
 }
 
-/** What an upstream hands to the one to which a target leads now. */
+/** What the former upstream of a target hands to its next upstream. */
 export interface MovedTarget {
-  /** The target was the last reference here. */
+  /** True when the target was the last reference of the former upstream. */
   readonly abandoned: boolean;
   readonly iroh: Handover | undefined;
 }
@@ -56,7 +56,7 @@ export class Upstream {
   readonly #parts: OptimisticParts;
   readonly #iroh: UpstreamIroh;
   readonly #warmUp: WarmUp;
-  /** Live streams between a client and the server. */
+  /** Number of live streams between a client and the server. */
   #streams = 0;
 
   constructor(address: string, deps: UpstreamDeps) {
@@ -108,12 +108,12 @@ export class Upstream {
     return this.#parts.protocol.candidate;
   }
 
-  /** Opens the stream of `plan` within its budget. Rejects with the failure that the user should read. */
+  /** See `openStream`. */
   open(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
     return openStream(this.#parts, plan, signal);
   }
 
-  /** The same without a spare and without a cached answer: the server answers before the stream is handed out. */
+  /** As `open`, without a spare and without a cached answer: the server answers before the stream is handed out. */
   openByDetection(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
     return openByDetection(this.#parts, plan, signal);
   }
@@ -123,7 +123,7 @@ export class Upstream {
     return openRaw(this.#parts, plan, epoch, signal);
   }
 
-  /** Opens a stream and ends it, so that the next one finds everything ready. Control calls this again and again: a warm upstream does nothing. */
+  /** Opens a stream and ends it, so that the next one is opened faster. Control calls this regularly; a warm upstream does nothing. */
   warm(plan: Plan): void {
     this.#parts.spares.review(plan);
     this.#warmUp.start(plan);
@@ -139,13 +139,13 @@ export class Upstream {
     if (link !== undefined) this.#deps.linkLeadsTo(this, link, context);
   }
 
-  /** A stream could not be opened for a caller. Not to be called for a failure that is the caller's own. */
+  /** A stream could not be opened for a caller. Not to be called for a failure that the caller has caused. */
   failed(destination: Destination, failure: FailureData): void {
     this.#parts.references.note(destination);
     this.#parts.health.failed(failure);
   }
 
-  /** A live stream: it is counted until `over` resolves. */
+  /** Counts a live stream until `over` settles. */
   countStream(over: Promise<unknown>): void {
     this.#streams += 1;
     const end = (): void => {
@@ -154,7 +154,7 @@ export class Upstream {
     over.then(end, end);
   }
 
-  /** A target socket leads here now. `from`: what the upstream hands over to which it led before. */
+  /** A target socket leads here now. `from`: what its former upstream hands over. */
   refer(destination: Destination, from?: MovedTarget): void {
     const { references } = this.#parts;
     references.addTargetSocket();
@@ -165,7 +165,7 @@ export class Upstream {
     this.#iroh.refer(destination, from?.iroh);
   }
 
-  /** A target socket no longer leads here, but to `now`, or nowhere. After the last one nothing is kept ready. */
+  /** A target socket no longer leads here, but to `now`, or nowhere. After the last target socket there are no spares. */
   unrefer(destination: Destination, now?: Destination): MovedTarget | undefined {
     const { references, spares } = this.#parts;
     const isLast = references.removeTargetSocket();
@@ -177,7 +177,7 @@ export class Upstream {
     return { abandoned: references.remove(destination), iroh };
   }
 
-  /** The destination of a target socket has changed, but not its address. */
+  /** The destination of a target socket has changed, with the same address. */
   rerefer(before: Destination, now: Destination): void {
     this.#parts.references.renameContext(before.context, now.context);
     this.#iroh.refer(now, this.#iroh.unrefer(before, now));
@@ -189,18 +189,18 @@ export class Upstream {
     if (references.link === link) references.removeContext(context);
   }
 
-  /** Releases what is ready for the target; live streams go on. */
+  /** Ends the spares, and retires the connections of the target. Live streams go on. */
   drop(destination: Destination): void {
     this.#parts.spares.drop();
     this.#iroh.drop(destination);
   }
 
-  /** No connection is made again for this target: it was dropped. */
+  /** A target was dropped: there is no reconnect for it any more. */
   forgetTarget(destination: Destination): void {
     this.#iroh.forget(destination);
   }
 
-  /** Releases spares when more connections are taken than may be. */
+  /** Releases spares when more connections are taken than `warmth.max_connections`. */
   makeRoom(): void {
     this.#parts.spares.makeRoom();
   }
@@ -220,7 +220,7 @@ export class Upstream {
     return this.isWarm(route) || this.#parts.spares.count > 0;
   }
 
-  /** True while something depends on this object: it must not be replaced by another one for the same address. */
+  /** True while something depends on this object, so that it must not be replaced by another one for the same address. */
   get inUse(): boolean {
     const { references, spares } = this.#parts;
     return references.hasTargetSockets || spares.isAwaited || this.#isBusy || this.#iroh.inUse;
@@ -241,7 +241,7 @@ export class Upstream {
     return rowOf({ ...this.#parts, iroh, connections: this.#connections.held, streams: this.#streams });
   }
 
-  /** The engine takes no more requests: spares and warm-ups end, and only connections with streams on them are kept. */
+  /** The engine takes no more requests: spares and warm-ups end, and only connections with streams are kept. */
   retire(): void {
     this.#parts.spares.close();
     this.#warmUp.abort();
@@ -253,7 +253,7 @@ export class Upstream {
     return this.#parts.spares.over();
   }
 
-  /** The upstream was evicted from the registry: it is not in use. */
+  /** The registry has removed this upstream, which is not in use. */
   close(): void {
     this.retire();
     this.#parts.ends.keep(this.#iroh.close());
@@ -265,7 +265,7 @@ export class Upstream {
     return isOpening || isDialling || held > 0 || this.#streams > 0;
   }
 
-  /** A spare or a reconnect was tried. That it begins to fail is an event; each result is shown in the status. */
+  /** Called with the result of each spare and reconnect. The first failure in a row is an event. */
   readonly #tried = (failure?: Failure): void => {
     const { references, health } = this.#parts;
     const { target } = references;

@@ -1,4 +1,4 @@
-// The registry of upstreams: one for each server address.
+// The registry of upstreams, one for each server address.
 import type { UpstreamRow } from '../../api/answers.ts';
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { LruMap } from '../../base/lru-map.ts';
@@ -13,9 +13,9 @@ export interface UpstreamsOptions extends Pick<UpstreamDeps, 'settings' | 'log' 
   readonly clock?: Clock;
 }
 
-/** Upstreams at once; the least recently used go first. One that is in use stays. */
+/** Upstreams at once; the least recently used are closed first. One that is in use is not closed. */
 const MAX_UPSTREAMS = 256;
-/** Targets that are kept warm. */
+/** Targets that are kept warm, at most. */
 const MAX_KEPT = 256;
 
 export class Upstreams {
@@ -28,7 +28,7 @@ export class Upstreams {
     },
     (upstream) => upstream.inUse,
   );
-  /** Connections that other engines hold, by address. */
+  /** Number of connections that other engines hold, by address. */
   #otherEngines: Readonly<Record<string, number>> = {};
   #retired = false;
 
@@ -46,7 +46,7 @@ export class Upstreams {
     };
   }
 
-  /** The upstream of a destination. Call it anew for each use: one that is not in use may be replaced. */
+  /** The upstream of a destination. To be called for each use, since an upstream that is not in use may be replaced. */
   for({ address }: Destination): Upstream {
     const known = this.#upstreams.get(address);
     if (known !== undefined) return known;
@@ -63,19 +63,19 @@ export class Upstreams {
     else upstream.refer(now, former.unrefer(before, now));
   }
 
-  /** A person drops a target: nothing is kept ready for it, at whichever servers it was used. Live streams go on. */
+  /** Drops a target: nothing is kept ready for it at any server. Live streams go on. */
   drop(destination: Destination): void {
     for (const upstream of this.#upstreams.values()) upstream.forgetTarget(destination);
     this.for(destination).drop(destination);
   }
 
-  /** What other engines of this user hold, by address, from now on. */
+  /** Sets the number of connections that other engines of this user hold, by address. */
   setOtherEngines(connections: Readonly<Record<string, number>>): void {
     this.#otherEngines = connections;
     for (const address of Object.keys(connections)) this.#upstreams.peek(address)?.makeRoom();
   }
 
-  /** The network has changed: everything that is warm is checked before its next use. */
+  /** The network has changed: connections and spares are checked before their next use. */
   markStale(): void {
     this.#options.transports.markStale();
     for (const upstream of this.#upstreams.values()) upstream.markStale();
@@ -85,13 +85,13 @@ export class Upstreams {
     return [...this.#upstreams.values()].flatMap((upstream) => upstream.status() ?? []);
   }
 
-  /** The engine takes no more requests: only connections with streams on them are kept. */
+  /** The engine takes no more requests: only connections with streams are kept. */
   retire(): void {
     this.#retired = true;
     for (const upstream of this.#upstreams.values()) upstream.retire();
   }
 
-  /** Ends everything that is kept ready, waits for the ends under way, and closes the connections. */
+  /** Ends all spares, waits for the graceful ends under way, and closes the connections. */
   async close(): Promise<void> {
     this.retire();
     await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.retired()));

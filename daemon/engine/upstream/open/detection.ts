@@ -29,8 +29,8 @@ export interface UpstreamParts {
 }
 
 /**
- * The cached candidate is tried first, all others beside it when that does not answer. `only`: a spare is made, for one candidate.
- * Rejects with the failure that the user should read.
+ * Tries the cached candidate first, and all others beside it when it does not answer. `only`: the candidates that are tried, for a spare.
+ * Rejects with the failure that the user reads.
  */
 export async function openByDetection(
   parts: UpstreamParts,
@@ -67,11 +67,11 @@ export async function openByDetection(
     }
     return { stream, candidate, negotiated, warm: dialler.warm };
   } catch (error) {
-    // Cached answers are no longer expected, unless the failure is the caller's own.
+    // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
     if (!own && only === undefined) {
       helloCache.clear();
-      // A full server closes the stream: spares must not hold the connections that the next try needs.
+      // A full server closes the stream. Spares must not hold the connections that the next attempt needs.
       if (asFailure(error).code === 'connection_lost') spares.drop();
     }
     throw error;

@@ -1,4 +1,4 @@
-// The Hello of a plan.
+// The Hello of a plan, and the time limit for its answer.
 import { LIMITS } from '../../../base/limits.ts';
 import type { Epoch } from '../../../bmux-ipc/epoch.ts';
 import { defaultContract } from '../../../bmux-ipc/ipc.ts';
@@ -13,19 +13,19 @@ export function greetingOf({ client }: Plan, epoch: Epoch): Greeting | undefined
   return greeting(client.name, client.principal.id, epoch, client.contract);
 }
 
-/** The Hello of this plan in each epoch, or why there is none. */
+/** The Hello of this plan in each epoch, or the failure when the client has no principal. */
 export function greetingsOf({ client }: Plan): Greetings {
   const { name, principal, contract } = client;
   if ('failure' in principal) return { failure: revive(principal.failure) };
   return { 3: greeting(name, principal.id, 3, contract), 4: greeting(name, principal.id, 4, contract) };
 }
 
-/** ms that an expected answer may take. The round trip decides, and it may take no longer than a Hello that a caller waits for. */
+/** ms that an expected answer may take: four round trips, at least LIMITS.hedgeMs, and at most the connect timeout of the destination. */
 export function answerMs({ destination }: Plan, roundTripMs: number): number {
   return Math.min(destination.connectTimeoutMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs));
 }
 
-/** A client's contract is for its own epoch. In the other one it has the default contract. */
+/** The contract of a client is for one epoch. In the other epoch its Hello has the default contract. */
 function greeting(
   clientName: string,
   principalId: string,

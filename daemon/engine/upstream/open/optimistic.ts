@@ -1,4 +1,4 @@
-// Opens a stream whose answer is expected: on a spare, or with a cached answer to the Hello (docs/decisions/optimistic-hello.md).
+// Opens a stream optimistically: on a spare, or with a cached answer to the Hello (docs/decisions/optimistic-hello.md).
 import type { BrokerEvent } from '../../../api/answers.ts';
 import { Deadline } from '../../../base/async/deadline.ts';
 import type { Failure } from '../../../base/failure.ts';
@@ -16,7 +16,7 @@ export interface OptimisticParts extends UpstreamParts {
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
 }
 
-/** A spare was checked seconds ago. Its first answer shows whether its server can still be reached. */
+/** A spare was checked at most some seconds ago. The answer to a Ping shows whether its server can still be reached. */
 export function openOnSpare(
   parts: OptimisticParts,
   plan: Plan,
@@ -45,7 +45,7 @@ export function openOnSpare(
   return { stream, candidate, negotiated, warm: true };
 }
 
-/** Hello and the first request are sent together; the server's answer is compared with the cached one. */
+/** The Hello and the first request are sent together. The server's answer is compared with the cached one. */
 export async function openWithCachedAnswer(
   parts: OptimisticParts,
   plan: Plan,
@@ -78,7 +78,7 @@ export async function openWithCachedAnswer(
   }
 }
 
-/** When the expected answer does not come, a fresh stream replaces this one where that is allowed. */
+/** When the expected answer does not come, a new stream replaces the inner one, if the sent requests may be repeated. */
 function optimisticStream(
   parts: OptimisticParts,
   plan: Plan,
@@ -91,7 +91,7 @@ function optimisticStream(
     onFailed: (failure) => {
       optimisticOpenFailed(parts, plan, failure);
     },
-    // The request itself is over by now: the replay has a budget of its own.
+    // The request for the stream is over at this time, so the replay has a new budget.
     reopen: (gone) => openByDetection(parts, { ...plan, budgetMs: destination.connectTimeoutMs }, gone),
     end: (ending) => {
       void parts.ends.end(ending);
