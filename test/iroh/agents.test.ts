@@ -1,4 +1,4 @@
-// Warm iroh connections that an SSH key has authenticated: whose they are, and when nobody is there to confirm.
+// Warm iroh connections with SSH auth: which callers may use them, and reconnects when a person would have to confirm the key.
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -9,31 +9,39 @@ import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { connectionsOf, folder, greet, poolFor, routeTo, serve, wait } from './rig.ts';
 
-t.test('who one is decides whose connection it is', { skip: !hasSshAgent() && 'no ssh-agent' }, async (t) => {
-  const [ann, bob, eve] = await Promise.all([startAgent(), startAgent(), startAgent()]);
-  t.teardown(() => Promise.all([ann, bob, eve].map((agent) => agent.stop())));
-  const keys = [await ann.addKey('ed25519', 'ann'), await bob.addKey('rsa', 'bob')];
-  await eve.addKey('ed25519', 'eve');
-  const server = await serve(t, keys);
-  const pool = poolFor(t);
-  const open = (agent: string | null | undefined): Promise<IrohStream> =>
-    pool.stream(routeTo(server, agent), wait());
-  await greet(await open(ann.socket));
-  t.equal((await open(ann.socket)).warm, true, 'the same key');
-  const bobs = await open(bob.socket);
-  t.equal(bobs.warm, false, 'another key: a connection of its own');
-  await greet(bobs);
-  t.equal((await open(bob.socket)).warm, true);
-  t.equal(await connectionsOf(server), 2);
-  t.equal((await failureOf(open(eve.socket))).code, 'ssh_auth_failed', 'a key that the host does not list');
-  t.equal((await failureOf(open(null))).code, 'ssh_auth_failed', 'no agent');
-  t.equal((await open(undefined)).warm, false, 'and who does not authenticate gets none of them');
-  await ann.stop();
-  t.equal((await failureOf(open(ann.socket))).code, 'ssh_auth_failed', 'an agent that is gone lists no key');
-});
+t.test(
+  'a connection is given only to callers with the key that authenticated it',
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const [ann, bob, eve] = await Promise.all([startAgent(), startAgent(), startAgent()]);
+    t.teardown(() => Promise.all([ann, bob, eve].map((agent) => agent.stop())));
+    const keys = [await ann.addKey('ed25519', 'ann'), await bob.addKey('rsa', 'bob')];
+    await eve.addKey('ed25519', 'eve');
+    const server = await serve(t, keys);
+    const pool = poolFor(t);
+    const open = (agent: string | null | undefined): Promise<IrohStream> =>
+      pool.stream(routeTo(server, agent), wait());
+    await greet(await open(ann.socket));
+    t.equal((await open(ann.socket)).warm, true, 'the same key');
+    const bobs = await open(bob.socket);
+    t.equal(bobs.warm, false, 'another key: another connection');
+    await greet(bobs);
+    t.equal((await open(bob.socket)).warm, true);
+    t.equal(await connectionsOf(server), 2);
+    t.equal((await failureOf(open(eve.socket))).code, 'ssh_auth_failed', 'a key that the host does not list');
+    t.equal((await failureOf(open(null))).code, 'ssh_auth_failed', 'no agent');
+    t.equal((await open(undefined)).warm, false, 'a caller without SSH auth gets none of them');
+    await ann.stop();
+    t.equal(
+      (await failureOf(open(ann.socket))).code,
+      'ssh_auth_failed',
+      'an agent that is gone lists no key',
+    );
+  },
+);
 
 t.test(
-  'a lost connection is made again where its key asks nobody',
+  'a reconnect happens only when the agent signs without asking a person',
   { skip: !hasSshAgent() && 'no ssh-agent' },
   async (t) => {
     const agent = await startAgent();
@@ -47,18 +55,20 @@ t.test(
     await asked.command({ do: 'drop-iroh-connections' });
     await waitFor('the loss to be known', () => !pool.isWarm(routeTo(asked, asking)));
     await silent.command({ do: 'drop-iroh-connections' });
-    await waitFor('a connection that nobody asked for', async () => (await connectionsOf(silent)) === 2);
-    t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody is there to confirm');
+    await waitFor('the reconnect', async () => (await connectionsOf(silent)) === 2);
+    t.equal(pool.isDialling(routeTo(asked, asking)), false, 'nobody can confirm the key in the background');
     t.equal(await connectionsOf(asked), 1);
-    t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'until somebody asks');
+    t.equal((await pool.stream(routeTo(asked, asking), wait())).warm, false, 'the next request dials');
 
-    const usage = await serve(t, keys);
-    pool.moved(routeTo(silent, agent.socket), routeTo(usage, agent.socket), { label: 'host' });
-    await waitFor('the same host, where it is now', () => pool.isWarm(routeTo(usage, agent.socket)));
+    const next = await serve(t, keys);
+    pool.moved(routeTo(silent, agent.socket), routeTo(next, agent.socket), { label: 'host' });
+    await waitFor('a connection to the host at its new route', () =>
+      pool.isWarm(routeTo(next, agent.socket)),
+    );
   },
 );
 
-/** An agent that takes its time to sign, as one does that asks a person: a relay before the real one. */
+/** An agent that signs after 1 s, like an agent that asks a person. It forwards to the agent at `real`. Returns the path of its socket. */
 async function askingAgent(t: Test, real: string): Promise<string> {
   const SIGN_REQUEST = 13;
   const path = join(folder, 'asking.sock');

@@ -1,11 +1,11 @@
-// Dials that callers share, over connections that a test makes come through or not.
+// Dials that callers share. The test decides when each dial reaches its host, succeeds or fails.
 import t from 'tap';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { Dials, type Connect } from '../../daemon/iroh/dials.ts';
 import { waitFor } from '../real/index.ts';
 
 interface Made {
-  /** Its host has answered; `through` alone leaves it authenticating. */
+  /** The host has answered; the dial is authenticating until `done`. */
   readonly through: () => void;
   readonly done: (value: string) => void;
   readonly fails: (error: Error) => void;
@@ -37,40 +37,43 @@ function rig() {
   return { made, dials, ask };
 }
 
-/** Until a dial is too old to be joined. */
+/** Waits until a dial is too old to be joined. */
 const age = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1100));
 
-t.test('who comes together shares one', async (t) => {
+t.test('callers at the same time share a dial', async (t) => {
   const { made, dials, ask } = rig();
   const both = [ask(), ask()];
   await waitFor('the dial', () => made.length === 1);
   t.strictSame(dials.keys(), ['host']);
   made[0]?.done('connection');
   t.strictSame(await Promise.all(both), ['connection', 'connection']);
-  t.strictSame(dials.keys(), [], 'nothing is left');
+  t.strictSame(dials.keys(), [], 'no dial is left');
 });
 
-t.test('an old one gets company, and the first that comes through counts', async (t) => {
-  const { made, ask } = rig();
-  const old = ask();
-  await age();
-  const fresh = ask();
-  await waitFor('a second dial', () => made.length === 2);
-  made[1]?.through();
-  t.ok(made[0]?.aborted(), 'nothing was said on the old one');
-  t.equal(await old, undefined, 'who waited for it looks again');
-  await age();
-  const third = ask();
-  made[1]?.done('connection');
-  t.strictSame(
-    [await fresh, await third],
-    ['connection', 'connection'],
-    'one that is through is joined at any age',
-  );
-  t.equal(made.length, 2);
-});
+t.test(
+  'a second dial is started beside an old one, and the first that reaches the host is used',
+  async (t) => {
+    const { made, ask } = rig();
+    const old = ask();
+    await age();
+    const fresh = ask();
+    await waitFor('a second dial', () => made.length === 2);
+    made[1]?.through();
+    t.ok(made[0]?.aborted(), 'the old dial is aborted');
+    t.equal(await old, undefined, 'its caller tries again');
+    await age();
+    const third = ask();
+    made[1]?.done('connection');
+    t.strictSame(
+      [await fresh, await third],
+      ['connection', 'connection'],
+      'a dial that has reached the host is joined at any age',
+    );
+    t.equal(made.length, 2);
+  },
+);
 
-t.test('each caller has its own time, and is told the step that was running', async (t) => {
+t.test('each caller has a separate deadline, and its error names the step that was running', async (t) => {
   const { made, ask } = rig();
   await t.rejects(ask(20), { message: 'late while connecting' });
   const waiting = ask();
@@ -81,7 +84,7 @@ t.test('each caller has its own time, and is told the step that was running', as
   await t.rejects(waiting, { message: 'no such key' });
 });
 
-t.test('there are never many, and close ends them all', async (t) => {
+t.test('there are at most four dials of a key, and close aborts them all', async (t) => {
   const { made, dials, ask } = rig();
   const all: Promise<unknown>[] = [];
   for (let turn = 0; turn < 6; turn += 1) {
@@ -92,19 +95,19 @@ t.test('there are never many, and close ends them all', async (t) => {
   await dials.close(new Error('stopping'));
   t.ok(made.every(({ aborted }) => aborted()));
   for (const end of await Promise.all(all)) t.match(end, { message: 'stopping' });
-  await t.rejects(ask(), { message: 'stopping' }, 'nor is another one begun');
+  await t.rejects(ask(), { message: 'stopping' }, 'no dial begins after close');
 });
 
-t.test('a dial that was passed is for those who wait already', async (t) => {
+t.test('a dial that was passed is only for callers that wait already', async (t) => {
   const { made, dials, ask } = rig();
   const first = ask();
   await waitFor('a dial', () => made.length === 1);
   dials.pass((key) => key === 'host');
   t.equal(made[0]?.aborted(), false);
   const second = ask();
-  await waitFor('another dial for who comes later', () => made.length === 2);
+  await waitFor('another dial for a later caller', () => made.length === 2);
   made[0]?.through();
-  t.equal(made[1]?.aborted(), false, 'it overtakes nobody');
+  t.equal(made[1]?.aborted(), false, 'a passed dial does not abort the others');
   made[0]?.done('former');
   made[1]?.done('new');
   t.same(await Promise.all([first, second]), ['former', 'new']);
@@ -112,9 +115,9 @@ t.test('a dial that was passed is for those who wait already', async (t) => {
   const late = t.rejects(ask(50), /late while connecting/);
   await waitFor('a dial', () => made.length === 3);
   await late;
-  t.equal(made[2]?.aborted(), false, 'it goes on without its caller');
+  t.equal(made[2]?.aborted(), false, 'it goes on without a caller');
   dials.pass(() => true);
-  t.equal(made[2]?.aborted(), true, 'until nobody will ever want it');
-  t.same(dials.keys(), ['host'], 'until it is over');
+  t.equal(made[2]?.aborted(), true, 'a passed dial without a caller is aborted');
+  t.same(dials.keys(), ['host'], 'its key is there until it is over');
   await waitFor('its end', () => dials.keys().length === 0);
 });

@@ -1,4 +1,4 @@
-// The endpoint follows the setting, and a former one is closed when nothing is left on it.
+// The endpoint follows the setting of the relays, and a former endpoint is closed after its last connection.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { Endpoints } from '../../daemon/iroh/endpoints.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 
-t.test('relays that change', async (t) => {
+t.test('a change of the relays makes a new endpoint', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-endpoints-'));
   const server = await launchEmbedded({
     socketPath: join(folder, 'server.sock'),
@@ -21,7 +21,7 @@ t.test('relays that change', async (t) => {
     await endpoints.close();
     await server.stop();
     await rm(folder, { recursive: true, force: true });
-    // The binding holds the process for 30 s after a peer that was stopped.
+    // Without this the binding keeps the process for 30 s when a peer was stopped.
     setTimeout(() => process.exit(), 500);
   });
   const first = await endpoints.current();
@@ -38,9 +38,9 @@ t.test('relays that change', async (t) => {
   t.not(second, first);
   relays = ['http://127.0.0.1:10'];
   const third = await endpoints.current();
-  await waitFor('one that nobody used to be closed', () => !second.isOpen());
-  t.equal(first.isOpen(), true, 'not under a connection');
+  await waitFor('an endpoint without a connection to be closed', () => !second.isOpen());
+  t.equal(first.isOpen(), true, 'an endpoint with a connection stays open');
   t.equal(third.isOpen(), true);
   await connection.close();
-  await waitFor('the last connection to be its end', () => !first.isOpen());
+  await waitFor('the first endpoint to be closed after its last connection', () => !first.isOpen());
 });

@@ -1,4 +1,4 @@
-// Warm iroh connections against an embedded gateway: shared dials, room, loss, black holes, idleness.
+// Warm iroh connections to an embedded gateway: shared dials, the room of a connection, losses, silent peers, and unused connections.
 import t from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Embedded } from '../embedded/launch.ts';
@@ -6,9 +6,11 @@ import { halt, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { connectionsOf, greet, nothingHeld, poolFor, routeTo, serve, wait } from './rig.ts';
 
+/** Numbers of live and of all connections of the iroh gateway. */
 const gateway = async (of: Embedded): Promise<{ live: number; connections: number }> =>
   (await of.status()).iroh ?? { live: 0, connections: 0 };
-t.test('one dial for all who come at once, and none for those who come later', async (t) => {
+
+t.test('requests at the same time share one dial, and later ones need none', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
   t.equal(pool.isWarm(routeTo(server)), false);
@@ -25,7 +27,7 @@ t.test('one dial for all who come at once, and none for those who come later', a
   await nothingHeld(server);
 });
 
-t.test('more streams than a connection has room for', async (t) => {
+t.test('more connections are made when there are more streams than one has room for', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
   const opened = await Promise.all(Array.from({ length: 200 }, () => pool.stream(routeTo(server), wait())));
@@ -44,50 +46,55 @@ t.test('a connection that was lost is replaced within the request', async (t) =>
   for (let round = 0; round < 5; round += 1) {
     await server.command({ do: 'drop-iroh-connections' });
     const one = await pool.stream(routeTo(server), wait());
-    // It may have been opened before the loss was known: then the next one is good.
+    // The stream may have been opened before the loss was noticed. Then the next one works.
     const client = await greet(one).catch(async () => greet(await pool.stream(routeTo(server), wait())));
     await client.ping();
   }
   await lost;
 });
 
-t.test('a host that hangs', async (t) => {
-  const server = await serve(t);
-  const pool = poolFor(t);
-  await greet(await pool.stream(routeTo(server), wait()));
-  await halt(server.pid);
-  t.teardown(() => process.kill(server.pid, 'SIGCONT'));
-  const since = performance.now();
-  const attempts = await Promise.allSettled([0, 1].map(async () => pool.stream(routeTo(server), wait(1500))));
-  t.ok(performance.now() - since < 6500, 'nobody waits beyond its budget');
-  for (const one of attempts) {
-    if (one.status === 'rejected') t.match(one.reason, { code: 'iroh_connect_timeout' });
-    else t.equal(one.value.stream.destroyed, false);
-  }
-  const later = pool.stream(routeTo(server), wait(8000));
-  setTimeout(() => process.kill(server.pid, 'SIGCONT'), 500);
-  const client = await greet(await later);
-  await client.ping();
-});
+t.test(
+  'a host that does not answer: requests fail at their deadline, and succeed when it answers again',
+  async (t) => {
+    const server = await serve(t);
+    const pool = poolFor(t);
+    await greet(await pool.stream(routeTo(server), wait()));
+    await halt(server.pid);
+    t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+    const since = performance.now();
+    const attempts = await Promise.allSettled(
+      [0, 1].map(async () => pool.stream(routeTo(server), wait(1500))),
+    );
+    t.ok(performance.now() - since < 6500, 'no request waits beyond its budget');
+    for (const one of attempts) {
+      if (one.status === 'rejected') t.match(one.reason, { code: 'iroh_connect_timeout' });
+      else t.equal(one.value.stream.destroyed, false);
+    }
+    const later = pool.stream(routeTo(server), wait(8000));
+    setTimeout(() => process.kill(server.pid, 'SIGCONT'), 500);
+    const client = await greet(await later);
+    await client.ping();
+  },
+);
 
-t.test('a caller that gives up leaves the dial to the others', async (t) => {
+t.test('an aborted request does not abort the dial that others wait for', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);
   await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   const abort = new AbortController();
-  const given = failureLike(pool.stream(routeTo(server), wait(8000, abort.signal)));
+  const aborted = failureLike(pool.stream(routeTo(server), wait(8000, abort.signal)));
   const short = failureOf(pool.stream(routeTo(server), wait(300)));
   const patient = pool.stream(routeTo(server), wait(8000));
   abort.abort(new Error('enough'));
-  t.match(await given, /enough/, 'at once');
-  t.equal((await short).code, 'iroh_connect_timeout', 'each has its own budget');
+  t.match(await aborted, /enough/, 'at once');
+  t.equal((await short).code, 'iroh_connect_timeout', 'each request has a separate budget');
   process.kill(server.pid, 'SIGCONT');
   await greet(await patient);
   t.equal(await connectionsOf(server), 1, 'one dial');
 });
 
-t.test('a connection that nobody uses is closed in time, one with a stream is not', async (t) => {
+t.test('an unused connection is closed after idleMs, one with a stream is not', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t, { idleMs: 200, reapMs: 50 });
   const opened = await pool.stream(routeTo(server), wait());
@@ -96,11 +103,14 @@ t.test('a connection that nobody uses is closed in time, one with a stream is no
   await client.ping();
   t.equal(pool.size, 1);
   await endGracefully(opened.stream);
-  await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
+  await waitFor(
+    'the connection to be closed',
+    async () => pool.size === 0 && (await server.status()).iroh?.live === 0,
+  );
   await nothingHeld(server);
 });
 
-t.test('a connection of a target that is not to be warm goes after its last stream', async (t) => {
+t.test('the connection of a target that is not kept warm is closed after its last stream', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t, { reapMs: 50, warmth: () => false });
   const opened = await pool.stream(routeTo(server), wait());
@@ -108,85 +118,104 @@ t.test('a connection of a target that is not to be warm goes after its last stre
   await new Promise((resolve) => setTimeout(resolve, 1500));
   await client.ping();
   await endGracefully(opened.stream);
-  await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
+  await waitFor(
+    'the connection to be closed',
+    async () => pool.size === 0 && (await server.status()).iroh?.live === 0,
+  );
   await nothingHeld(server);
 });
 
-t.test('one loss is told once, however many find it out', async (t) => {
+t.test('a loss is one event, even when several requests notice it', async (t) => {
   const server = await serve(t);
   const told: string[] = [];
   const pool = poolFor(t, { event: ({ type }) => told.push(type) });
   await greet(await pool.stream(routeTo(server), wait()));
   await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
-  // What it had sent before would be taken for a sign of life.
+  // A packet that the host sent before would count as an answer.
   await new Promise((resolve) => setTimeout(resolve, 500));
   pool.markStale();
   await Promise.all(Array.from({ length: 5 }, () => failureOf(pool.stream(routeTo(server), wait(4000)))));
   t.same(told, ['connection made', 'connection lost']);
 });
 
-t.test('after a sleep a connection is asked before its next use', async (t) => {
+t.test('after a sleep a connection is checked before its next use', async (t) => {
   const server = await serve(t);
   let sleptMs = 0;
   const pool = poolFor(t, { now: () => Date.now() + sleptMs });
   await greet(await pool.stream(routeTo(server), wait()));
   sleptMs += 60_000;
-  t.equal((await pool.stream(routeTo(server), wait())).warm, true, 'one that answers');
+  t.equal((await pool.stream(routeTo(server), wait())).warm, true, 'the host answers');
   await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
-  // What it had sent before would be taken for a sign of life.
+  // A packet that the host sent before would count as an answer.
   await new Promise((resolve) => setTimeout(resolve, 500));
   sleptMs += 60_000;
   t.equal((await failureOf(pool.stream(routeTo(server), wait(1500)))).code, 'iroh_connect_timeout');
 });
 
-t.test('a dial under way when its host is dropped, or nobody will ask any more', async (t) => {
-  for (const end of ['drop', 'retire'] as const) {
-    const server = await serve(t);
-    const pool = poolFor(t, { reapMs: 50 });
-    const stop = (): void => {
-      if (end === 'drop') pool.drop(routeTo(server));
-      else pool.retire();
-    };
-    await halt(server.pid);
-    t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+t.test(
+  'a dial that is under way at drop or retire: its connection is only for requests that wait already',
+  async (t) => {
+    for (const end of ['drop', 'retire'] as const) {
+      const server = await serve(t);
+      const pool = poolFor(t, { reapMs: 50 });
+      const stop = (): void => {
+        if (end === 'drop') pool.drop(routeTo(server));
+        else pool.retire();
+      };
+      await halt(server.pid);
+      t.teardown(() => process.kill(server.pid, 'SIGCONT'));
 
-    t.equal((await failureOf(pool.stream(routeTo(server), wait(300)))).code, 'iroh_connect_timeout');
-    t.equal(pool.isDialling(routeTo(server)), true, 'it goes on without its caller');
-    stop();
-    process.kill(server.pid, 'SIGCONT');
-    await waitFor('the end of the dial', () => !pool.isDialling(routeTo(server)));
-    t.equal(pool.size, 0, `${end}: what nobody waits for is not kept`);
+      t.equal((await failureOf(pool.stream(routeTo(server), wait(300)))).code, 'iroh_connect_timeout');
+      t.equal(pool.isDialling(routeTo(server)), true, 'it goes on without a caller');
+      stop();
+      process.kill(server.pid, 'SIGCONT');
+      await waitFor('the end of the dial', () => !pool.isDialling(routeTo(server)));
+      t.equal(pool.size, 0, `${end}: a connection without a waiting request is not kept`);
 
-    await halt(server.pid);
-    const awaited = pool.stream(routeTo(server), wait());
-    await waitFor('its dial', () => pool.isDialling(routeTo(server)));
-    stop();
-    process.kill(server.pid, 'SIGCONT');
-    const opened = await awaited;
-    await (await greet(opened)).ping();
-    t.equal(pool.isWarm(routeTo(server)), false, `${end}: whoever waits gets a stream, and nobody else`);
+      await halt(server.pid);
+      const awaited = pool.stream(routeTo(server), wait());
+      await waitFor('its dial', () => pool.isDialling(routeTo(server)));
+      stop();
+      process.kill(server.pid, 'SIGCONT');
+      const opened = await awaited;
+      await (await greet(opened)).ping();
+      t.equal(
+        pool.isWarm(routeTo(server)),
+        false,
+        `${end}: the waiting request gets a stream, and later ones do not`,
+      );
+      await endGracefully(opened.stream);
+      await waitFor(
+        'the connection to be closed',
+        async () => pool.size === 0 && (await server.status()).iroh?.live === 0,
+      );
+    }
+  },
+);
+
+t.test(
+  'when a target moves to another host, that is dialled, and the former connection is closed after its streams',
+  async (t) => {
+    const [former, next] = [await serve(t), await serve(t)];
+    const pool = poolFor(t, { reapMs: 50, warmth: () => true });
+    const opened = await pool.stream(routeTo(former), wait());
+    const client = await greet(opened);
+    pool.moved(routeTo(former), routeTo(next), { label: 'host' });
+    await waitFor('the other host to be warm', () => pool.isWarm(routeTo(next)));
+    t.equal(pool.isWarm(routeTo(former)), false);
+    await client.ping();
     await endGracefully(opened.stream);
-    await waitFor('it to be closed', async () => pool.size === 0 && (await server.status()).iroh?.live === 0);
-  }
-});
+    await waitFor(
+      'the connection to the former host to be closed',
+      async () => (await gateway(former)).live === 0,
+    );
+    t.equal((await gateway(next)).live, 1);
+  },
+);
 
-t.test('a host that a target has left', async (t) => {
-  const [former, next] = [await serve(t), await serve(t)];
-  const pool = poolFor(t, { reapMs: 50, warmth: () => true });
-  const opened = await pool.stream(routeTo(former), wait());
-  const client = await greet(opened);
-  pool.moved(routeTo(former), routeTo(next), { label: 'host' });
-  await waitFor('the other host to be warm', () => pool.isWarm(routeTo(next)));
-  t.equal(pool.isWarm(routeTo(former)), false);
-  await client.ping();
-  await endGracefully(opened.stream);
-  await waitFor('the former host to be let go', async () => (await gateway(former)).live === 0);
-  t.equal((await gateway(next)).live, 1);
-});
-
-t.test('other relays', async (t) => {
+t.test('after a change of the relays connections are made again', async (t) => {
   const host = await serve(t);
   let relays: 'disabled' | readonly string[] = 'disabled';
   const pool = poolFor(t, { reapMs: 50, relays: () => relays });
@@ -194,7 +223,7 @@ t.test('other relays', async (t) => {
   const client = await greet(opened);
   relays = ['http://127.0.0.1:9'];
   const later = await pool.stream(routeTo(host), wait());
-  t.equal(later.warm, false, 'nothing new on a connection of the former ones');
+  t.equal(later.warm, false, 'no new stream on a connection over the former relays');
   await greet(later);
   await client.ping();
   await endGracefully(opened.stream);
@@ -205,8 +234,11 @@ t.test('other relays', async (t) => {
 
   await Promise.all([later, last].map(({ stream }) => endGracefully(stream)));
   relays = 'disabled';
-  await waitFor('a connection that nobody asked for', async () => (await gateway(host)).connections === 3);
-  await waitFor('the former one to be closed', async () => (await gateway(host)).live === 1);
+  await waitFor('the reconnect', async () => (await gateway(host)).connections === 3);
+  await waitFor(
+    'the connection over the former relays to be closed',
+    async () => (await gateway(host)).live === 1,
+  );
 });
 
 t.test('close ends every stream gracefully', async (t) => {

@@ -1,4 +1,4 @@
-// Ways that are made warm again: how often a dead one is dialled and its link is asked for, and what a drop ends.
+// Reconnects: how often a dead host is dialled, how often control is asked for its link, and what a drop ends.
 import t, { type Test } from 'tap';
 import { Reconnect, type Named, type Warmth } from '../../daemon/iroh/reconnect.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
@@ -8,7 +8,7 @@ const routeTo = (host: string): IrohRoute => ({ transport: 'iroh', endpointId: h
 const OFFICE = { label: 'office', link: 'bmux://office' };
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** `dial` and `ask` are the edge: what the network and control would do. Called with a host's name. */
+/** `dial` and `ask` do what the network and control would do. They are called with the name of a host. */
 function reconnecting(
   t: Test,
   edge: {
@@ -37,7 +37,7 @@ function reconnecting(
   t.teardown(() => {
     made.close();
   });
-  /** As a target is unreferred at one upstream and referred at another; here both are routes of one host. */
+  /** Moves a target from one route to another. In the engine the routes may belong to two upstreams; here they belong to one host. */
   const move = (from: string, to: string, named: Named): void => {
     const state = made.unrefer(from, named);
     if (state !== undefined) made.refer(to, routeTo(to), named, state);
@@ -45,26 +45,29 @@ function reconnecting(
   return { made, dials, asks, move };
 }
 
-t.test('a link that leads to and fro between two hosts that refuse', async (t) => {
-  const { made, dials, asks, move } = reconnecting(t, {
-    dial: () => false,
-    ask: (host) => {
-      const other = host === 'a' ? 'b' : 'a';
-      setImmediate(() => {
-        move(host, other, OFFICE);
-      });
-      return true;
-    },
-  });
-  made.used('a', routeTo('a'), OFFICE);
-  made.lost('a');
-  await pause(2000);
-  await waitFor('a second dial', () => dials.length >= 2);
-  t.ok(dials.length <= 6, `${String(dials.length)} dials`);
-  t.equal(asks.length, 1, 'in 5 s');
-});
+t.test(
+  'a link that alternates between two hosts that refuse: few dials, and one question in 5 s',
+  async (t) => {
+    const { made, dials, asks, move } = reconnecting(t, {
+      dial: () => false,
+      ask: (host) => {
+        const other = host === 'a' ? 'b' : 'a';
+        setImmediate(() => {
+          move(host, other, OFFICE);
+        });
+        return true;
+      },
+    });
+    made.used('a', routeTo('a'), OFFICE);
+    made.lost('a');
+    await pause(2000);
+    await waitFor('a second dial', () => dials.length >= 2);
+    t.ok(dials.length <= 6, `${String(dials.length)} dials`);
+    t.equal(asks.length, 1, 'one question in 5 s');
+  },
+);
 
-t.test('a host that accepts and closes is dialled ever more seldom', async (t) => {
+t.test('a host that accepts and closes is dialled with growing pauses', async (t) => {
   const { made, dials, asks } = reconnecting(t, {
     dial: (host) => {
       setTimeout(() => {
@@ -81,7 +84,7 @@ t.test('a host that accepts and closes is dialled ever more seldom', async (t) =
   t.equal(asks.length, 1);
 });
 
-t.test('what was dropped is dialled nowhere, also not where its link leads by then', async (t) => {
+t.test('a dropped target is not dialled, also not at a new route of its link', async (t) => {
   const { made, dials, move } = reconnecting(t, { dial: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
@@ -92,31 +95,31 @@ t.test('what was dropped is dialled nowhere, also not where its link leads by th
   t.same(dials, []);
 });
 
-t.test('a host that moved and comes back, and another target on its way', async (t) => {
+t.test('a target that moves away is not dialled at its former route until that is used again', async (t) => {
   const { made, dials, move } = reconnecting(t, { dial: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.used('b', routeTo('b'), { label: 'home', link: undefined });
   move('a', 'b', OFFICE);
-  t.equal(made.namedOf('b')?.label, 'home', 'its name is that of who has used it');
+  t.equal(made.namedOf('b')?.label, 'home', 'its name is that of the target that has used it');
   t.same(dials, ['b']);
   made.lost('a');
   await pause(600);
-  t.notOk(dials.includes('a'), 'nobody wants the former way');
+  t.notOk(dials.includes('a'), 'the former route is not dialled');
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
-  await waitFor('a way that is used again', () => dials.includes('a'));
+  await waitFor('a dial of the route that is used again', () => dials.includes('a'));
 });
 
-t.test('a link that nobody can ask for is tried three times', async (t) => {
+t.test('the host of a link is dialled three times when control cannot be asked', async (t) => {
   const { made, dials } = reconnecting(t, { dial: () => false, ask: () => false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
-  await waitFor('all tries', () => dials.length === 3);
+  await waitFor('all attempts', () => dials.length === 3);
   await pause(2500);
   t.equal(dials.length, 3);
 });
 
-t.test('a target that is not to be warm is not dialled by itself', async (t) => {
+t.test('a target that is not kept warm is not dialled in the background', async (t) => {
   const { made, dials, move } = reconnecting(t, { dial: () => true, warmth: false });
   made.used('a', routeTo('a'), OFFICE);
   made.lost('a');
@@ -125,16 +128,16 @@ t.test('a target that is not to be warm is not dialled by itself', async (t) => 
   t.same(dials, []);
 });
 
-t.test('a way that its target has left is not made again until somebody uses it', async (t) => {
+t.test('there is no reconnect by a route that its target has left, until a request uses it', async (t) => {
   const { made, dials } = reconnecting(t, { dial: () => false, warmth: true });
   const home = { label: 'home', link: undefined };
   made.used('a', routeTo('a'), home);
-  t.equal(made.unrefer('a', OFFICE), undefined, 'that is for who has used it');
+  t.equal(made.unrefer('a', OFFICE), undefined, 'another target has used the route last');
   t.ok(made.unrefer('a', home));
   made.lost('a');
   await pause(600);
   t.same(dials, []);
   made.used('a', routeTo('a'), home);
   made.lost('a');
-  await waitFor('a way that is used again', () => dials.includes('a'));
+  await waitFor('a dial of the route that is used again', () => dials.includes('a'));
 });

@@ -1,4 +1,4 @@
-// What tests of the iroh pool share: embedded gateways, each in a process of its own, and pools that end with the test.
+// For tests of the iroh pool: embedded gateways, each in a separate process, and pools that are closed at the end of the test.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,11 +13,11 @@ import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 
-/** Of this test file; it goes with it. */
+/** The folder of this test file; it is removed at the end. */
 export const folder = await mkdtemp(join(tmpdir(), 'bmuxd-pool-'));
 t.teardown(async () => {
   await rm(folder, { recursive: true, force: true });
-  // The binding holds the process for 30 s after a peer that was stopped.
+  // Without this the binding keeps the process for 30 s when a peer was stopped.
   setTimeout(() => process.exit(), 500);
 });
 let servers = 0;
@@ -32,7 +32,7 @@ export async function serve(t: Test, allowedKeys?: readonly string[]): Promise<E
   return server;
 }
 
-/** A pool with a host for each endpoint id, as the upstreams of an engine have one each. */
+/** A pool with an `IrohHost` for each endpoint id, like the upstreams of an engine. */
 export class HostsOfPool {
   readonly pool: IrohPool;
   readonly #hosts = new Map<string, IrohHost>();
@@ -117,4 +117,4 @@ export async function greet({ stream }: IrohStream): Promise<TestClient> {
 export const connectionsOf = async (server: Embedded): Promise<number> =>
   (await server.status()).iroh?.connections ?? 0;
 export const nothingHeld = (server: Embedded): Promise<void> =>
-  waitFor('the connections to come back', async () => (await server.status()).connections === 0);
+  waitFor('all connections to be closed', async () => (await server.status()).connections === 0);
