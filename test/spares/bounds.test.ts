@@ -1,30 +1,27 @@
-// Spares in bad times and for long: failures, drops, bounds, and nothing left.
+// Spares with failures, drops and bounds, and after many cycles.
 import t from 'tap';
 import { settle } from '../base/async/fake-clock.ts';
 import { anyCourseEndsWell } from './properties.ts';
 import { SparesRig } from './rig.ts';
 
-t.test(
-  'failures are not repeated at the pace of the uses, but forgotten when the server is there',
-  async (t) => {
-    const rig = new SparesRig();
-    rig.max = 1;
-    rig.fails = true;
-    rig.spares.used(rig.factory(), 200, 50);
-    for (let turn = 0; turn < 500; turn += 1) {
-      await rig.clock.advance(200);
-      await rig.take();
-    }
-    t.ok(rig.made <= 9, `${String(rig.made)} in 100 s`);
-    const before = rig.made;
-    rig.fails = false;
-    rig.spares.used(rig.factory(), 200, 50);
-    t.equal(rig.made, before + 1);
-    rig.spares.close();
-  },
-);
+t.test('after failures there are pauses, which end when a stream is opened', async (t) => {
+  const rig = new SparesRig();
+  rig.max = 1;
+  rig.fails = true;
+  rig.spares.used(rig.factory(), 200, 50);
+  for (let turn = 0; turn < 500; turn += 1) {
+    await rig.clock.advance(200);
+    await rig.take();
+  }
+  t.ok(rig.made <= 9, `${String(rig.made)} in 100 s`);
+  const before = rig.made;
+  rig.fails = false;
+  rig.spares.used(rig.factory(), 200, 50);
+  t.equal(rig.made, before + 1);
+  rig.spares.close();
+});
 
-t.test('a server that does not want spares is not hammered with them', async (t) => {
+t.test('when the server closes each spare, there are pauses between spares', async (t) => {
   const rig = new SparesRig();
   rig.max = 1;
   await rig.warm();
@@ -37,7 +34,7 @@ t.test('a server that does not want spares is not hammered with them', async (t)
   rig.spares.close();
 });
 
-t.test('drop and close leave nothing, and what is being made is ended on arrival', async (t) => {
+t.test('drop and close end all spares, also those that are being made', async (t) => {
   const rig = new SparesRig();
   await rig.warm('a');
   void rig.take('a');
@@ -50,13 +47,13 @@ t.test('drop and close leave nothing, and what is being made is ended on arrival
   t.equal(rig.spares.count, 2);
   const taken = rig.spares.take(rig.factory('b'));
   rig.clock.jump(20_000);
-  const proving = rig.spares.take(rig.factory('b'));
+  const checking = rig.spares.take(rig.factory('b'));
   rig.spares.close();
   t.ok(await taken);
-  t.equal(await Promise.race([proving, rig.clock.advance(1000).then(() => 'late')]), undefined);
+  t.equal(await Promise.race([checking, rig.clock.advance(1000).then(() => 'late')]), undefined);
   rig.spares.used(rig.factory('c'), 200, 50);
   await rig.clock.advance(1000);
-  t.equal(rig.open, 2, 'those that were taken');
+  t.equal(rig.open, 2, 'the two that were handed out');
   t.equal(rig.clock.waiting, 0, 'no timer is left');
 });
 
@@ -85,7 +82,7 @@ t.test('a thousand cycles leave no listener, no timer and no stream', async (t) 
     await rig.clock.advance(101);
   }
   t.ok(rig.lines.length > 500);
-  // Proofs of one and the same stream.
+  // Many checks of the same stream.
   rig.ttlMs = Infinity;
   const made = rig.made;
   await rig.clock.advance(1_000_000);
@@ -99,6 +96,6 @@ t.test('a thousand cycles leave no listener, no timer and no stream', async (t) 
   t.strictSame(warnings, []);
 });
 
-t.test('in any course of events nobody gets a dead or a shared one, and nothing is left', () =>
+t.test('any course of events: each caller gets a live spare that no other has, and all are ended', () =>
   anyCourseEndsWell(150),
 );

@@ -1,9 +1,9 @@
-// Properties of spares. Tests run them a little, a soak as long as it likes: `runs` is the number of examples.
+// Properties of spares. `runs` is the number of examples: few in a test, many in a soak.
 import fc from 'fast-check';
 import { settle } from '../base/async/fake-clock.ts';
 import { SparesRig, type Line } from './rig.ts';
 
-/** In any course of events nobody gets a dead or a shared one, there are never too many, and nothing is left. */
+/** In any course of events each caller gets a live spare that no other caller has, there are never too many, and all are ended. */
 export function anyCourseEndsWell(runs: number): Promise<void> {
   const event = fc.oneof(
     fc.record({ type: fc.constant('take' as const) }),
@@ -61,5 +61,5 @@ export function anyCourseEndsWell(runs: number): Promise<void> {
   );
 }
 
-/** All of them by name, for whoever wants to run them longer. */
+/** All properties by name, for the soak. */
 export const PROPERTIES: Readonly<Record<string, (runs: number) => Promise<void>>> = { anyCourseEndsWell };

@@ -1,4 +1,4 @@
-// Spares over scripted streams, in a time of their own: a server that can be slow, full, dead or talkative.
+// Spares over scripted streams, with a fake clock. The server can be slow, full, silent, or send what is not expected.
 import { duplexPair, type Duplex } from 'node:stream';
 import { Spares, type ReadyStream, type SpareFactory } from '../../daemon/spares/spares.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
@@ -13,21 +13,23 @@ export class SparesRig {
   readonly clock = new FakeClock();
   readonly lines: Line[] = [];
   readonly ended: Duplex[] = [];
-  readonly proofs: number[] = [];
-  /** ms that making one takes. */
+  /** The numbers of the lines that were checked, in order. */
+  readonly checks: number[] = [];
+  /** ms that making a spare takes. */
   makeMs = 200;
   roundTripMs = 50;
   max = 4;
   ttlMs = 60_000;
   connections = 64;
-  /** Makings begun. */
+  /** Number of calls of `make`. */
   made = 0;
-  /** Makings that are under way, and the most that there were. */
+  /** Number of spares that are being made. */
   making = 0;
+  /** When true, making a spare fails. */
   fails = false;
-  /** The network is gone: no Pong comes any more. */
+  /** When true, no Pong comes any more. */
   silent = false;
-  /** A part of every Pong that is under way has come already. */
+  /** When true, a part of every Pong has been read already, so a check cannot be given up. */
   answering = false;
   readonly spares = new Spares<Line>({
     ttlMs: () => this.ttlMs,
@@ -41,7 +43,7 @@ export class SparesRig {
     clock: this.clock,
   });
 
-  /** Streams that are held: shelved or handed out. */
+  /** Number of streams that are open: in a pool or handed out. */
   get open(): number {
     return this.lines.filter(({ stream }) => !stream.destroyed).length;
   }
@@ -56,7 +58,7 @@ export class SparesRig {
         return new Promise((resolve, reject) => {
           this.clock.after(this.makeMs, () => {
             this.making -= 1;
-            if (this.fails) reject(new Error('no place'));
+            if (this.fails) reject(new Error('no connection'));
             else resolve(this.#line());
           });
         });
@@ -75,7 +77,7 @@ export class SparesRig {
       far,
       number,
       check: (timeoutMs) => {
-        this.proofs.push(number);
+        this.checks.push(number);
         return new Promise((resolve, reject) => {
           const dead = this.silent || far.destroyed;
           const cancel = this.clock.after(dead ? timeoutMs : this.roundTripMs, () => {
@@ -100,13 +102,13 @@ export class SparesRig {
     return line;
   }
 
-  /** A first use, and the time that its spares take. */
+  /** A first use; returns when its spares are made. */
   async warm(key = 'prod'): Promise<void> {
     this.spares.used(this.factory(key), this.makeMs, this.roundTripMs);
     await this.clock.advance(this.makeMs + 1);
   }
 
-  /** Takes one; time goes on until it is there or refused. `waitedMs`: how long that took. */
+  /** Takes a spare, and moves the clock until `take` resolves. `waitedMs`: the time that it took. */
   async take(key = 'prod'): Promise<{ readonly line: Line | undefined; readonly waitedMs: number }> {
     const since = this.clock.now();
     let result: { readonly line: Line | undefined } | undefined;

@@ -1,9 +1,9 @@
-// Spares: how many, for how long, and that nobody gets a dead or a shared one.
+// Spares: their number, how long they are kept, and how they are checked and handed out.
 import t from 'tap';
 import { settle } from '../base/async/fake-clock.ts';
 import { SparesRig, type Line } from './rig.ts';
 
-t.test('a row of commands finds one each, from the second on', async (t) => {
+t.test('commands in quick succession get a spare each, from the second on', async (t) => {
   const rig = new SparesRig();
   rig.spares.used(rig.factory(), rig.makeMs, rig.roundTripMs);
   const found: Promise<Line | undefined>[] = [];
@@ -19,26 +19,26 @@ t.test('a row of commands finds one each, from the second on', async (t) => {
   await rig.clock.advance(200);
   const lines = await Promise.all(found);
   t.equal(lines.filter((line) => line === undefined).length, 0);
-  t.equal(new Set(lines).size, 12, 'each its own');
+  t.equal(new Set(lines).size, 12, 'all are different');
   t.strictSame(waits, [135, 70, 70, 5, 5, 0, 0, 0, 0, 0, 0, 0], 'ms waited, where a new one takes 200');
   await rig.clock.advance(1000);
-  t.equal(rig.spares.count, 4, 'as many as the row asks for, and no more');
+  t.equal(rig.spares.count, 4, 'as many as recent use needs');
   await rig.clock.advance(15_000);
-  t.equal(rig.spares.count, 1, 'one, when the row is over');
+  t.equal(rig.spares.count, 1, 'one after that use');
   await rig.clock.advance(46_000);
-  t.equal(rig.spares.count, 0, 'none, a while after the last use');
+  t.equal(rig.spares.count, 0, 'none after the ttl');
   t.equal(rig.open, 12);
   rig.spares.close();
 });
 
-t.test('never more than the bound, and none where it is 0', async (t) => {
+t.test('there are not more spares than the bound, and none when it is 0', async (t) => {
   const rig = new SparesRig();
   rig.max = 1;
   await rig.warm();
   t.equal(rig.made, 1);
   rig.max = 0;
   await rig.clock.advance(1000);
-  t.equal(rig.spares.count, 0, 'turned off while one was there');
+  t.equal(rig.spares.count, 0, 'the bound was set to 0 while there was a spare');
   rig.spares.used(rig.factory('other'), 200, 50);
   rig.max = 4;
   rig.ttlMs = 0;
@@ -48,7 +48,7 @@ t.test('never more than the bound, and none where it is 0', async (t) => {
   rig.spares.close();
 });
 
-t.test('a taken one is replaced at once, as far as the connections of the server go', async (t) => {
+t.test('a spare that is handed out is replaced at once, within the bound of connections', async (t) => {
   const rig = new SparesRig();
   rig.connections = 3;
   await rig.warm();
@@ -64,11 +64,11 @@ t.test('a taken one is replaced at once, as far as the connections of the server
   t.equal(rig.open, 3);
   rig.lines[0]?.stream.destroy();
   await rig.clock.advance(1201);
-  t.equal(rig.spares.count, 1, 'a place that is free again is used');
+  t.equal(rig.spares.count, 1, 'a connection that is free again is used');
   rig.spares.close();
 });
 
-t.test('several that are made at once keep to the connections together', async (t) => {
+t.test('spares of several keys that are made at once share the bound of connections', async (t) => {
   const rig = new SparesRig();
   rig.connections = 3;
   for (const key of ['a', 'b']) rig.spares.used(rig.factory(key), 200, 50);
@@ -78,34 +78,37 @@ t.test('several that are made at once keep to the connections together', async (
   rig.spares.close();
 });
 
-t.test('a hand-out is silent, paused, and has no listeners of ours', async (t) => {
-  const rig = new SparesRig();
-  await rig.warm();
-  const [fresh] = rig.lines;
-  await rig.clock.advance(10_000);
-  const { line } = await rig.take();
-  t.ok(line);
-  if (line === undefined || fresh === undefined) return;
-  const { stream, far } = line;
-  t.ok(stream.isPaused());
-  t.equal(stream.readableLength, 0);
-  for (const name of ['data', 'end', 'close', 'drain', 'finish', 'readable'])
-    t.equal(stream.listenerCount(name), 0, name);
-  t.equal(stream.listenerCount('error'), 1, "the maker's own");
-  far.write('first');
-  await settle();
-  t.equal(String(stream.read()), 'first', 'nothing is read away from the client');
-  rig.spares.drop();
-  rig.spares.close();
-  t.notOk(rig.ended.includes(stream), 'it is no business of the pool any more');
-});
+t.test(
+  'a spare that is handed out is paused, without buffered bytes and without listeners of the pool',
+  async (t) => {
+    const rig = new SparesRig();
+    await rig.warm();
+    const [fresh] = rig.lines;
+    await rig.clock.advance(10_000);
+    const { line } = await rig.take();
+    t.ok(line);
+    if (line === undefined || fresh === undefined) return;
+    const { stream, far } = line;
+    t.ok(stream.isPaused());
+    t.equal(stream.readableLength, 0);
+    for (const name of ['data', 'end', 'close', 'drain', 'finish', 'readable'])
+      t.equal(stream.listenerCount(name), 0, name);
+    t.equal(stream.listenerCount('error'), 1, 'the one of the rig');
+    far.write('first');
+    await settle();
+    t.equal(String(stream.read()), 'first', 'the client gets all bytes');
+    rig.spares.drop();
+    rig.spares.close();
+    t.notOk(rig.ended.includes(stream), 'the pool does not end it');
+  },
+);
 
-t.test('one that ends, breaks, closes or speaks leaves the shelf at once', async (t) => {
+t.test('a spare that ends, fails, closes or sends something is removed from the pool at once', async (t) => {
   const ways: Readonly<Record<string, (line: Line) => void>> = {
     ends: ({ far }) => far.end(),
-    breaks: ({ stream }) => stream.destroy(new Error('ECONNRESET')),
+    fails: ({ stream }) => stream.destroy(new Error('ECONNRESET')),
     closes: ({ stream }) => stream.destroy(),
-    speaks: ({ far }) => far.write('what?'),
+    sends: ({ far }) => far.write('what?'),
   };
   for (const [way, go] of Object.entries(ways)) {
     const rig = new SparesRig();
@@ -125,7 +128,7 @@ t.test('one that ends, breaks, closes or speaks leaves the shelf at once', async
   }
 });
 
-t.test('no dead one is handed out: they are asked every few seconds', async (t) => {
+t.test('a dead spare is noticed by the regular checks and not handed out', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   rig.silent = true;
@@ -136,51 +139,54 @@ t.test('no dead one is handed out: they are asked every few seconds', async (t) 
   rig.spares.close();
 });
 
-t.test('a take while one is proven gets it at once, and with it the proof', async (t) => {
+t.test('take during a check gets the spare at once, and the check is given up', async (t) => {
   const rig = new SparesRig();
   rig.max = 1;
   await rig.warm();
   await rig.clock.advance(2799);
-  t.equal(rig.proofs.length, 1, 'the look is about to be over');
+  t.equal(rig.checks.length, 1, 'the first check has begun');
   await rig.clock.advance(11);
   const { line, waitedMs } = await rig.take();
   t.ok(line);
-  t.equal(waitedMs, 0, 'its former proof is seconds old');
-  t.equal(line?.release(), false, 'the pool has given the new one up');
+  t.equal(waitedMs, 0, 'the former check is still valid');
+  t.equal(line?.release(), false, 'the check under way was given up');
   await rig.clock.advance(100);
   t.notOk(
     rig.ended.some((stream) => stream === line?.stream),
-    'nor is it ended for that',
+    'the pool does not end it for that',
   );
   rig.spares.close();
 });
 
-t.test('one whose Pong has come in part is waited for: the client would read the rest', async (t) => {
-  const rig = new SparesRig();
-  rig.max = 1;
-  await rig.warm();
-  await rig.clock.advance(2810);
-  rig.answering = true;
-  const { line, waitedMs } = await rig.take();
-  t.ok(line);
-  t.equal(waitedMs, 39);
-  rig.spares.close();
-});
+t.test(
+  'take waits for a check whose Pong was read in part, since the client would read the rest',
+  async (t) => {
+    const rig = new SparesRig();
+    rig.max = 1;
+    await rig.warm();
+    await rig.clock.advance(2810);
+    rig.answering = true;
+    const { line, waitedMs } = await rig.take();
+    t.ok(line);
+    t.equal(waitedMs, 39);
+    rig.spares.close();
+  },
+);
 
-t.test('after a jump of the clock all are checked before use, in one round trip', async (t) => {
+t.test('after a jump of the clock all spares are checked before use, in one round trip', async (t) => {
   for (const jump of [30_000, -3_600_000]) {
     const rig = new SparesRig();
     for (let turn = 0; turn < 4; turn += 1) rig.spares.used(rig.factory(), 200, 50);
     for (let turn = 0; turn < 4; turn += 1) void rig.spares.take(rig.factory());
     await rig.clock.advance(1000);
-    const before = rig.proofs.length;
+    const before = rig.checks.length;
     const count = rig.spares.count;
     t.ok(count > 1);
     rig.clock.jump(jump);
     const { line, waitedMs } = await rig.take();
     t.ok(line);
     t.equal(waitedMs, 50, `${String(jump)}: one round trip`);
-    t.equal(new Set(rig.proofs.slice(before)).size, count, 'all at once');
+    t.equal(new Set(rig.checks.slice(before)).size, count, 'all at the same time');
 
     rig.clock.jump(jump);
     rig.silent = true;
@@ -198,7 +204,7 @@ t.test('after a jump of the clock all are checked before use, in one round trip'
   }
 });
 
-t.test('after a change of the network none is believed unasked', async (t) => {
+t.test('after markStale each spare is checked before it is handed out', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   t.ok(rig.spares.count > 0);
@@ -213,12 +219,12 @@ t.test('after a change of the network none is believed unasked', async (t) => {
   t.equal(
     (await rig.take()).line,
     undefined,
-    'a dead one is not handed out, however fresh its last proof is',
+    'a dead spare is not handed out, even when its last check was a moment ago',
   );
   rig.spares.close();
 });
 
-t.test('nobody waits longer than they have time', async (t) => {
+t.test('take waits at most for its patience', async (t) => {
   const rig = new SparesRig();
   rig.max = 1;
   rig.makeMs = 900;
@@ -233,7 +239,7 @@ t.test('nobody waits longer than they have time', async (t) => {
   rig.spares.close();
 });
 
-t.test('a long sleep is no recent use', async (t) => {
+t.test('after a long sleep former uses are not recent', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   rig.clock.jump(3_600_000);
@@ -243,7 +249,7 @@ t.test('a long sleep is no recent use', async (t) => {
   rig.spares.close();
 });
 
-t.test('a clock that was set back makes no old use a recent one', async (t) => {
+t.test('after the clock was set back former uses are not recent', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   for (let turn = 0; turn < 4; turn += 1) await rig.take();
@@ -255,16 +261,16 @@ t.test('a clock that was set back makes no old use a recent one', async (t) => {
   rig.spares.close();
 });
 
-t.test('one in the making is waited for where that is sooner than a new one', async (t) => {
+t.test('take waits for a spare that is being made when that is faster than opening a stream', async (t) => {
   const rig = new SparesRig();
   rig.spares.used(rig.factory(), 200, 50);
   await rig.clock.advance(20);
-  t.equal((await rig.take()).line, undefined, 'no sooner than dialling and asking in one flight');
+  t.equal((await rig.take()).line, undefined, 'it began too late to be faster than a new stream');
   await rig.clock.advance(100);
   const { line, waitedMs } = await rig.take();
   t.ok(line);
   t.equal(waitedMs, 80);
-  // A making that does not come to its end is not waited for for ever.
+  // The wait ends even when the spare is not made.
   rig.spares.drop();
   rig.makeMs = 100_000;
   rig.spares.used(rig.factory('slow'), 200, 50);
