@@ -1,4 +1,4 @@
-// Upstreams over scripted streams, in a time of their own: each server answers Hello and Ping, unless it is told not to.
+// Upstreams over scripted streams, with a fake clock. Each server answers Hello and Ping.
 import { duplexPair, type Duplex } from 'node:stream';
 import { pino } from 'pino';
 import type { Test } from 'tap';
@@ -17,7 +17,7 @@ import { FakeClock } from '../../base/async/fake-clock.ts';
 import { planFor } from '../../hello/opener.ts';
 import { waitFor } from '../../real/child.ts';
 
-/** A plan for a TLS target of that name at that host. */
+/** A plan for the TLS target `target` at `host`. */
 export function planTo(host: string, target = 'prod', context = 'c1'): Plan {
   const route: Route = { transport: 'tls', host, port: 443, serverName: host };
   return planFor(route, {
@@ -28,11 +28,11 @@ export function planTo(host: string, target = 'prod', context = 'c1'): Plan {
 export class UpstreamRig {
   readonly clock = new FakeClock();
   readonly events: string[] = [];
-  /** Hosts that were dialled, in their order. */
+  /** Hosts that were dialled, in order. */
   readonly dials: string[] = [];
   /** The server's ends of the streams that were opened. */
   readonly far: Duplex[] = [];
-  /** Dials of the transport fail. */
+  /** When true, dials of the transport fail. */
   fails = false;
   /** Revision that the servers negotiate. */
   revision = 1;
@@ -42,7 +42,7 @@ export class UpstreamRig {
   constructor(t: Test) {
     const iroh = new IrohPool({ relays: () => 'disabled' });
     const ends = new GracefulEnds();
-    // What all servers spoke last: a first contact takes one dial.
+    // The protocol of all servers is in the protocol cache, so a first contact takes one dial.
     const known: Candidate = { epoch: 4, compression: 'none' };
     const protocolCache = { get: () => known, record: () => undefined };
     this.upstreams = new Upstreams({
@@ -85,7 +85,7 @@ export class UpstreamRig {
     const reader = new FrameReader();
     far.on('error', () => undefined);
     far.on('end', () => far.end());
-    // Later than the write, as an answer that comes over a network.
+    // The answer comes later than the write, as over a network.
     const answer = (chunk: Buffer): void => {
       reader.push(chunk);
       for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
@@ -109,7 +109,7 @@ export class UpstreamRig {
     far.on('data', (chunk: Buffer) => setImmediate(answer, chunk));
   }
 
-  /** Opens the plan's stream as the engine's streams do; it is live until the returned function is called. */
+  /** Opens the stream of the plan as the engine does. It is live until `end` is called. */
   async open(plan: Plan): Promise<{ readonly stream: Duplex; readonly end: () => void }> {
     const { destination } = plan;
     const opened = await this.upstreams
@@ -138,7 +138,7 @@ export class UpstreamRig {
     return this.upstreams.rows().find(({ address }) => address === `tls:${host}:443`);
   }
 
-  /** Waits, with the real clock, until the row of `host` is as `isRight` wants it. */
+  /** Waits with the real clock until `isRight` is true for the row of `host`. */
   async until(host: string, what: string, isRight: (row: UpstreamRow | undefined) => boolean): Promise<void> {
     await waitFor(what, () => isRight(this.row(host)));
   }

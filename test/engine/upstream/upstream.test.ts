@@ -1,4 +1,4 @@
-// One upstream and its registry: references, failures, spares, warm-ups and eviction, without a network.
+// Upstreams and their registry without a network: references, failures, spares, warm-ups and eviction.
 import t from 'tap';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { settle } from '../../base/async/fake-clock.ts';
@@ -11,14 +11,14 @@ t.test('a target moves to another server: the former one is shown until its last
   const rig = new UpstreamRig(t);
   const [before, now] = [planTo('a').destination, planTo('b').destination];
   rig.upstreams.for(before).refer(before);
-  t.equal(rig.row('a'), undefined, 'no request has come by it');
+  t.equal(rig.row('a'), undefined, 'it was not used yet');
   const live = await rig.open(planTo('a'));
   await rig.until('a', 'spares', (row) => (row?.spares ?? 0) > 0);
   rig.upstreams.move(before, now);
   t.match(rig.row('a'), { target: 'prod', spares: 0, streams: 1 }, 'its spares end, its stream goes on');
   t.match(rig.row('b'), { target: 'prod', state: 'cold', streams: 0 });
   live.end();
-  await rig.until('a', 'the former server to be forgotten', (row) => row === undefined);
+  await rig.until('a', 'the row of the former server to disappear', (row) => row === undefined);
   t.match(rig.row('b'), { target: 'prod' });
 });
 
@@ -32,10 +32,10 @@ t.test('a server to which two target sockets lead keeps its spares when one is g
   t.ok((rig.row('a')?.spares ?? 0) > 0);
   rig.upstreams.for(one).unrefer(one);
   t.equal(rig.row('a')?.spares ?? 0, 0);
-  await rig.until('a', 'it to be forgotten', (row) => row === undefined);
+  await rig.until('a', 'the row to disappear', (row) => row === undefined);
 });
 
-t.test('a context that has another name now is the same reference', async (t) => {
+t.test('a context that has a new name is the same reference', async (t) => {
   const rig = new UpstreamRig(t);
   const [before, now] = [planTo('a').destination, planTo('a', 'prod', 'c2').destination];
   rig.upstreams.for(before).refer(before);
@@ -43,10 +43,10 @@ t.test('a context that has another name now is the same reference', async (t) =>
   rig.upstreams.move(before, now);
   t.match(rig.row('a'), { target: 'prod' });
   rig.upstreams.for(now).unrefer(now);
-  await rig.until('a', 'it to be forgotten', (row) => row === undefined);
+  await rig.until('a', 'the row to disappear', (row) => row === undefined);
 });
 
-t.test('a share link that leads to another server leaves no row where it led before', async (t) => {
+t.test('when a share link leads to another server, the row of the former server disappears', async (t) => {
   const rig = new UpstreamRig(t);
   rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
   const linked = (host: string) => {
@@ -56,7 +56,7 @@ t.test('a share link that leads to another server leaves no row where it led bef
   (await rig.open(linked('a'))).end();
   await rig.until('a', 'its stream to end', (row) => row?.streams === 0);
   (await rig.open(linked('b'))).end();
-  await rig.until('a', 'the former server to be forgotten', (row) => row === undefined);
+  await rig.until('a', 'the row of the former server to disappear', (row) => row === undefined);
   t.match(rig.row('b'), { target: 'bmux://home' });
 });
 
@@ -73,56 +73,62 @@ t.test('a drop ends the spares, and live streams go on', async (t) => {
   await rig.until('a', 'its stream to end', (row) => row?.streams === 0 && row.connections === 0);
 });
 
-t.test('failures in a row, and the last error for a minute after them', async (t) => {
-  const rig = new UpstreamRig(t);
-  rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
-  rig.fails = true;
-  const since = rig.clock.now();
-  t.equal((await failureOf(rig.open(planTo('a')))).code, 'tls_unreachable');
-  await rig.clock.advance(5000);
-  await failureOf(rig.open(planTo('a')));
-  const lastError = { code: 'tls_unreachable', atMs: since + 5000 };
-  t.match(rig.row('a'), { state: 'failing', failingSinceMs: since, lastError });
-  await rig.clock.advance(120_000);
-  t.match(rig.row('a'), { state: 'failing', lastError }, 'as long as it fails');
-  await failureOf(rig.open(planTo('a')));
-  rig.fails = false;
-  (await rig.open(planTo('a'))).end();
-  await rig.clock.advance(59_000);
-  const row = rig.row('a');
-  t.match(row, { state: 'cold', lastError: { atMs: since + 125_000 } });
-  t.equal(row?.failingSinceMs, undefined);
-  await rig.clock.advance(1000);
-  t.equal(rig.row('a')?.lastError, undefined);
-});
+t.test(
+  'the row shows since when a server is failing, and the last error for a minute after that',
+  async (t) => {
+    const rig = new UpstreamRig(t);
+    rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
+    rig.fails = true;
+    const since = rig.clock.now();
+    t.equal((await failureOf(rig.open(planTo('a')))).code, 'tls_unreachable');
+    await rig.clock.advance(5000);
+    await failureOf(rig.open(planTo('a')));
+    const lastError = { code: 'tls_unreachable', atMs: since + 5000 };
+    t.match(rig.row('a'), { state: 'failing', failingSinceMs: since, lastError });
+    await rig.clock.advance(120_000);
+    t.match(rig.row('a'), { state: 'failing', lastError }, 'while it is failing');
+    await failureOf(rig.open(planTo('a')));
+    rig.fails = false;
+    (await rig.open(planTo('a'))).end();
+    await rig.clock.advance(59_000);
+    const row = rig.row('a');
+    t.match(row, { state: 'cold', lastError: { atMs: since + 125_000 } });
+    t.equal(row?.failingSinceMs, undefined);
+    await rig.clock.advance(1000);
+    t.equal(rig.row('a')?.lastError, undefined);
+  },
+);
 
-t.test('a failure to make a spare is told once, and the next spare takes it back', async (t) => {
-  const rig = new UpstreamRig(t);
-  (await rig.open(planTo('a'))).end();
-  await rig.until('a', 'spares', (row) => row?.spares === 1);
-  rig.fails = true;
-  for (const far of rig.far) far.end();
-  await settle();
-  await rig.clock.advance(20_000);
-  t.match(rig.row('a'), { state: 'failing', lastError: { code: 'tls_unreachable' } });
-  t.same(rig.events, ['connection failed']);
-  rig.fails = false;
-  await rig.clock.advance(30_000);
-  await rig.until('a', 'a spare again', (row) => row?.spares === 1);
-  t.equal(rig.row('a')?.state, 'warm');
-});
+t.test(
+  'the first failure to make a spare is an event, and the next spare ends the failing state',
+  async (t) => {
+    const rig = new UpstreamRig(t);
+    (await rig.open(planTo('a'))).end();
+    await rig.until('a', 'spares', (row) => row?.spares === 1);
+    rig.fails = true;
+    for (const far of rig.far) far.end();
+    await settle();
+    await rig.clock.advance(20_000);
+    t.match(rig.row('a'), { state: 'failing', lastError: { code: 'tls_unreachable' } });
+    t.same(rig.events, ['connection failed']);
+    rig.fails = false;
+    await rig.clock.advance(30_000);
+    await rig.until('a', 'a spare again', (row) => row?.spares === 1);
+    t.equal(rig.row('a')?.state, 'warm');
+  },
+);
 
-t.test('a server that answers something else than expected is asked the next time', async (t) => {
+t.test('after an unexpected answer the next stream waits for the answer of the server', async (t) => {
   const rig = new UpstreamRig(t);
   rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
   (await rig.open(planTo('a'))).end();
   rig.revision = 2;
   const { stream } = await rig.open(planTo('a'));
-  // A part of a frame is not sent again: the stream ends instead.
+  // A part of a frame is not sent again, so the stream is destroyed.
   stream.write(Buffer.of(1));
   await new Promise((resolve) => stream.once('close', resolve));
   const row = rig.row('a');
-  t.match(row, { state: 'cold', lastError: { code: 'optimistic_open_failed' } }, 'that is no failing server');
+  t.match(row, { state: 'cold', lastError: { code: 'optimistic_open_failed' } }, 'the server is not failing');
   t.equal(row?.failingSinceMs, undefined);
   t.same(rig.events, ['optimistic open failed']);
   const { negotiated } = await rig.upstreams.for(planTo('a').destination).open(planTo('a'), never);
@@ -136,16 +142,16 @@ t.test('spares are bounded by the connections of all engines', async (t) => {
   const live = await rig.open(planTo('a'));
   await settle();
   await rig.clock.advance(2000);
-  t.match(rig.row('a'), { spares: 0, connections: 1 }, 'a stream is never refused for the bound');
+  t.match(rig.row('a'), { spares: 0, connections: 1 }, 'the bound does not refuse a stream');
   rig.upstreams.setOtherEngines({ 'tls:a:443': 1 });
   await rig.clock.advance(2000);
   await rig.until('a', 'one spare', (row) => row?.spares === 1);
   rig.upstreams.setOtherEngines({ 'tls:a:443': 2 });
-  t.match(rig.row('a'), { spares: 0, streams: 1 }, 'and it is released when others need it');
+  t.match(rig.row('a'), { spares: 0, streams: 1 }, 'the spare is released when other engines hold more');
   live.end();
 });
 
-t.test('a warm-up does nothing when the server is warm, and one runs at a time', async (t) => {
+t.test('a warm-up does nothing when the server is warm, and only one runs at a time', async (t) => {
   const rig = new UpstreamRig(t);
   const plan = planTo('a');
   const warm = (): void => {
@@ -161,20 +167,20 @@ t.test('a warm-up does nothing when the server is warm, and one runs at a time',
   rig.upstreams.for(plan.destination).failed(plan.destination, fail('tls_unreachable', {}).data);
   warm();
   await rig.until('a', 'another stream', (row) => row?.state === 'warm');
-  t.equal(rig.dials.length, 3, 'a server that has failed is tried again');
+  t.equal(rig.dials.length, 3, 'a failing server is warmed again');
 });
 
-t.test('a warm-up of a server to which no target leads any more says nothing about it', async (t) => {
+t.test('a warm-up is aborted when no target leads to the server any more', async (t) => {
   const rig = new UpstreamRig(t);
   const plan = planTo('a');
   const { destination } = plan;
   rig.upstreams.for(destination).refer(destination);
   rig.upstreams.for(destination).warm(plan);
   rig.upstreams.for(destination).unrefer(destination);
-  await rig.until('a', 'it to be forgotten', (row) => row === undefined);
+  await rig.until('a', 'the row to disappear', (row) => row === undefined);
 });
 
-t.test('an abort of the caller takes back nothing that is known', async (t) => {
+t.test('an aborted request does not clear the hello cache', async (t) => {
   const rig = new UpstreamRig(t);
   rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
   (await rig.open(planTo('a'))).end();
@@ -189,7 +195,7 @@ t.test('an abort of the caller takes back nothing that is known', async (t) => {
   t.equal(negotiated.revision, 1, 'the cached answer is still expected');
 });
 
-t.test('an upstream that is in use is never evicted', async (t) => {
+t.test('an upstream that is in use is not evicted', async (t) => {
   const rig = new UpstreamRig(t);
   rig.settings = { ...rig.settings, targets: { prod: { spares: 0 } } };
   const referred = planTo('referred').destination;
@@ -206,7 +212,7 @@ t.test('an upstream that is in use is never evicted', async (t) => {
   t.equal(rig.upstreams.for(planTo('live').destination), first);
   t.equal(rig.upstreams.for(referred), second);
   t.not(rig.upstreams.for(planTo('unused').destination), unused);
-  t.equal(rig.upstreams.for(planTo('waiting').destination), waiting, 'a request waits for a spare there');
+  t.equal(rig.upstreams.for(planTo('waiting').destination), waiting, 'a request waits for its spare');
   (await opening).end();
   rig.upstreams.for(referred).unrefer(referred);
   live.end();
@@ -216,7 +222,7 @@ t.test('an upstream that is in use is never evicted', async (t) => {
   t.not(rig.upstreams.for(referred), second);
 });
 
-t.test('an upstream that is made after the engine was retired keeps nothing ready', async (t) => {
+t.test('an upstream that is made after retire has no spares', async (t) => {
   const rig = new UpstreamRig(t);
   rig.upstreams.retire();
   (await rig.open(planTo('a'))).end();
