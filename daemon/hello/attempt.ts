@@ -24,9 +24,9 @@ export interface AttemptStream {
 export type Outcome =
   | HelloOutcome
   /** No stream could be opened: unreachable, not trusted, not authorised. */
-  | { readonly type: 'unopened'; readonly failure: Failure }
+  | { readonly type: 'no stream'; readonly failure: Failure }
   /** No Hello could be sent: the caller has no principal. */
-  | { readonly type: 'unsaid'; readonly failure: Failure };
+  | { readonly type: 'no hello'; readonly failure: Failure };
 
 /** The Hello of each epoch, or why there is none. As in bmux, that failure is reported only when a stream is open. */
 export type Greetings = Readonly<Record<Epoch, Greeting>> | { readonly failure: Failure };
@@ -116,7 +116,7 @@ export class Attempt {
       this.#opened = await opener.open(candidate, signal);
       this.openedAt = performance.now();
     } catch (error) {
-      if (!signal.aborted) this.#finish({ type: 'unopened', failure: asFailure(error) });
+      if (!signal.aborted) this.#finish({ type: 'no stream', failure: asFailure(error) });
     }
   }
 
@@ -128,7 +128,7 @@ export class Attempt {
       return;
     }
     if ('failure' in greetings) {
-      this.#finish({ type: 'unsaid', failure: greetings.failure });
+      this.#finish({ type: 'no hello', failure: greetings.failure });
       return;
     }
     const { epoch } = candidate;
@@ -137,7 +137,7 @@ export class Attempt {
       const hello = { epoch, ...greetings[epoch], timeoutMs: deadline.remaining() };
       this.#hello = handshake(this.#opened.stream, hello);
     } catch (error) {
-      this.#finish({ type: 'unsaid', failure: asFailure(error) });
+      this.#finish({ type: 'no hello', failure: asFailure(error) });
       return;
     }
     const outcome = await this.#hello.outcome;

@@ -76,7 +76,7 @@ export class ClientWrites {
     return sent;
   }
 
-  /** Sends `sent` on a fresh inner stream, then the write that was held. */
+  /** Sends `sent` on a new inner stream, then the write that was held. */
   replay(inner: Duplex, sent: Buffer): void {
     const held = this.#held;
     this.#held = undefined;

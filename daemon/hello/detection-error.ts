@@ -92,7 +92,7 @@ export function finalDetectionError(
     if (found !== undefined && 'failure' in found) return found.failure;
     if (found !== undefined && found.type !== 'negotiated') return detectionError(found, subject, elapsedMs);
   }
-  const unopened = outcomes.find((outcome) => outcome?.type === 'unopened');
-  if (unopened?.type === 'unopened') return unopened.failure;
+  const noStream = outcomes.find((outcome) => outcome?.type === 'no stream');
+  if (noStream?.type === 'no stream') return noStream.failure;
   return detectionError({ type: 'silent' }, subject, elapsedMs);
 }

@@ -19,7 +19,7 @@ import {
 
 export interface DetectionOptions extends Pick<AttemptOptions, 'opener' | 'greetings'> {
   readonly stages: readonly Stage[];
-  /** The only epoch that the caller speaks, if it says so. */
+  /** The only epoch that the caller speaks; undefined when both are possible. */
   readonly wanted: Epoch | undefined;
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
@@ -103,20 +103,20 @@ class ProtocolDetection {
     if (this.#attempts.length < 2) return undefined;
     const plain = this.#attempts.filter(({ candidate }) => candidate.compression === 'none');
     const order = unique(this.#attempts.map(({ candidate }) => candidate));
-    const sticky = plain.length > 0 && plain.length < this.#attempts.length;
+    const bothModes = plain.length > 0 && plain.length < this.#attempts.length;
     const silent = this.#attempts.some(({ outcome }) => outcome === undefined || outcome.type === 'silent');
-    if (!sticky || !silent) return this.#each(order);
-    const harmless = order.filter(({ compression }) => compression === 'zstd');
-    const others = order.filter(({ compression }) => compression === 'none');
+    if (!bothModes || !silent) return this.#each(order);
+    const withZstd = order.filter(({ compression }) => compression === 'zstd');
+    const withoutZstd = order.filter(({ compression }) => compression === 'none');
     const free = Math.max(...plain.map(({ openedAt }) => openedAt)) + LIMITS.serverHelloMs + FREE_MS;
     const { deadline, signal } = this.#options;
     const closed = this.#attempts.some((attempt) => attempt.outcome?.type === 'ended');
-    const won = closed ? await this.#each(harmless, order.length) : undefined;
+    const won = closed ? await this.#each(withZstd, order.length) : undefined;
     if (won !== undefined) return won;
     const wait = free - performance.now();
-    if (wait >= deadline.remaining()) return this.#each([...others, ...harmless]);
+    if (wait >= deadline.remaining()) return this.#each([...withoutZstd, ...withZstd]);
     await sleep(Math.max(0, wait), signal).catch(() => undefined);
-    return this.#each([...harmless, ...others]);
+    return this.#each([...withZstd, ...withoutZstd]);
   }
 
   /** Tries each candidate alone. `later`: the number of further tries for which time must be left. */
@@ -185,9 +185,9 @@ class ProtocolDetection {
       const right = (wanted ?? candidate.epoch) === candidate.epoch;
       const at = overAt + MOMENT_MS;
       switch (outcome?.type) {
-        case 'unsaid':
+        case 'no hello':
           return { failure: outcome.failure, at: 0 };
-        case 'unopened':
+        case 'no stream':
           // When no attempt has a stream, all fail for the same reason, since they dial the same address.
           if (!this.#attempts.some((attempt) => attempt.opened)) return { failure: outcome.failure, at: 0 };
           break;

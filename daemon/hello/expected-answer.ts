@@ -34,7 +34,7 @@ export function helloOpening(epoch: Epoch, greeting: Greeting, expected: Negotia
     bytes: encodeRequestFrame(epoch, HELLO_REQUEST_ID, { type: 'hello', ...greeting }),
     differenceOf: ({ kind, requestId, payload }) => {
       if (kind !== 'response' || requestId !== HELLO_REQUEST_ID)
-        return 'the server says something else before its answer';
+        return 'the server sends something else before its answer';
       const answer = decodeResponse(epoch, payload);
       if (answer.type !== 'hello_negotiated') return `the server answers ${answer.type}`;
       const { negotiated } = answer;
@@ -57,10 +57,10 @@ export function pingOpening(epoch: Epoch, pending?: PendingPing): Opening {
       const right = kind === 'response' && requestId === id;
       return right && decodeResponse(epoch, payload).type === 'pong'
         ? undefined
-        : 'the server says something else than a Pong';
+        : 'the server sends something else than a Pong';
     },
     late: (_label, ms) =>
-      fail('optimistic_open_failed', { why: `a spare stream gave no Pong within ${String(ms)} ms` }),
+      fail('optimistic_open_failed', { why: `no Pong on a spare stream within ${String(ms)} ms` }),
   };
 }
 
@@ -96,7 +96,7 @@ export class ExpectedAnswer {
       return { type: 'different', failure: fail('optimistic_open_failed', { why: textOf(error) }, error) };
     }
     this.#bytes += chunk.length;
-    if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is longer than any answer';
+    if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is too long';
     if (why !== undefined) return { type: 'different', failure: fail('optimistic_open_failed', { why }) };
     return frame === undefined ? { type: 'incomplete' } : { type: 'expected', rest: this.#reader.rest() };
   }

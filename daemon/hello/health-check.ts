@@ -85,9 +85,7 @@ export class HealthCheck {
           if (frame === undefined && !answered) return;
           const roundTripMs = performance.now() - since;
           if (answered || !this.#isPong(frame, id) || reader.rest().length > 0) {
-            finish(
-              fail('optimistic_open_failed', { why: 'a spare stream carried something else than a Pong' }),
-            );
+            finish(fail('optimistic_open_failed', { why: 'the server sends something else than a Pong' }));
             return;
           }
           answered = true;
@@ -103,7 +101,7 @@ export class HealthCheck {
       const answeredInTime = onSilence(timeoutMs, () => {
         finish(
           fail('optimistic_open_failed', {
-            why: `a spare stream gave no Pong within ${String(Math.round(timeoutMs))} ms`,
+            why: `no Pong on a spare stream within ${String(Math.round(timeoutMs))} ms`,
           }),
         );
       });

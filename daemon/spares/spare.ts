@@ -86,7 +86,7 @@ export class Spare<R extends ReadyStream> {
     this.#checkedAt = -Infinity;
   }
 
-  /** Checks the stream, one check at a time; the owner is told the result. Never rejects. */
+  /** Checks the stream, one check at a time; the result goes to the owner. Never rejects. */
   check(timeoutMs: number): Promise<void> {
     this.#check ??= this.ready.check(timeoutMs).then(
       (roundTripMs) => {

@@ -35,7 +35,7 @@ t.test(
     t.equal(
       (await failureOf(open(ann.socket))).code,
       'ssh_auth_failed',
-      'an agent that is gone lists no key',
+      'an agent that has ended lists no key',
     );
   },
 );

@@ -37,9 +37,9 @@ t.test('when the client has sent nothing yet, the stream is replaced without an 
   t.equal(rig.failures[0]?.code, 'hello_timeout');
   const { far } = rig.fresh();
   rig.write(STOP);
-  far.write('told');
+  far.write('answer');
   await turns();
-  t.equal(rig.heard.toString(), 'told');
+  t.equal(rig.heard.toString(), 'answer');
   t.strictSame(rig.now.heard, STOP);
   await rig.finish();
 });
@@ -99,7 +99,7 @@ t.test('an answer that is too long fails, and is not buffered', async (t) => {
   rig.write(STOP);
   rig.now.far.write(encodeFrame(new Uint8Array(100_000)).subarray(0, 70_000));
   await turns();
-  t.match(rig.error, { code: 'optimistic_open_failed', message: /longer than any answer/ });
+  t.match(rig.error, { code: 'optimistic_open_failed', message: /the answer is too long/ });
   await rig.finish();
 });
 
