@@ -1,5 +1,5 @@
 // The protocol cache: the epoch and compression that each server spoke last, by resolved address. A file that all engines of a user share.
-import { mkdir, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { Type, type Static } from 'typebox';
