@@ -1,13 +1,13 @@
-// The engine's end of the channel to control; `process` in the entry point.
+// The engine's end of the IPC channel to control. In production it is Node's `process` (daemon/bin/engine.ts); tests pass their own.
 import type { FromEngine } from '../engine-protocol/messages.ts';
 
 export interface Channel {
-  /** False when control is gone. */
+  /** False when the channel is closed, which means that control is gone. */
   isOpen(): boolean;
-  /** `sent` is called when the message has left, or with why it could not. */
+  /** Calls `sent` with null when the message has been written, or with the error when it could not be. */
   send(message: FromEngine, sent: (error: Error | null) => void): void;
   onMessage(listener: (message: unknown, handle: unknown) => void): void;
   onGone(listener: () => void): void;
-  /** Lets the process end. */
+  /** Ends the process with this exit status. */
   exit(status: number): void;
 }

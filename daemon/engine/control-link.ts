@@ -1,4 +1,4 @@
-// The engine's link to control: tells it what happens, and asks it where streams go.
+// The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
 import { onSilence } from '../base/async/deadline.ts';
 import { sleep } from '../base/async/sleep.ts';
@@ -13,7 +13,7 @@ import { httpRequest, NoAnswer } from '../sockets/http-request.ts';
 import type { Channel } from './channel.ts';
 import { Outbox } from './outbox.ts';
 
-/** ms between two looks for the next control process. */
+/** ms between two attempts to reach the next control process. */
 const LOOK_MS = 100;
 
 type Question = Extract<OneFromEngine, { readonly type: 'resolve' | 'resolve again' }>;
@@ -24,12 +24,12 @@ interface Pending {
   readonly gone: () => void;
 }
 
-/** Thrown when control went away before it had answered. */
+/** Thrown when control ended before it answered a question. */
 class ControlGone extends Error {}
 
 export interface ControlLinkOptions {
   readonly channel: Channel;
-  /** Of the daemon: the next control process answers there when this one is gone. */
+  /** Path of the daemon's control socket. When this control process is gone, the next one answers there. */
   readonly controlSocket: string;
 }
 
@@ -47,17 +47,17 @@ export class ControlLink {
     });
   }
 
-  /** Tells control; false when it is gone. `sent` is called when the message has left, or with why it could not. */
+  /** Sends a message to control. False when control is gone. `sent` gets null when the message has been written, else the error. */
   tell(message: OneFromEngine, sent?: (error: Error | null) => void): boolean {
     return this.#outbox.send(message, sent);
   }
 
-  /** What waits to be told leaves now. */
+  /** Sends at once all messages that wait to be sent in a batch. */
   flush(): void {
     this.#outbox.flush();
   }
 
-  /** Calls `listener` with every message of control but the answers to this link's own questions. `server` comes with `listen` alone. */
+  /** Calls `listener` with every message of control, except answers to this link's questions. `server` is set for `listen` only. */
   onMessage(
     listener: (message: Exclude<OneToEngine, { type: 'resolved' }>, server: Server | undefined) => void,
   ): void {
@@ -71,8 +71,9 @@ export class ControlLink {
   }
 
   /**
-   * The plan of a request for a stream: control decides, at each request. While control is away it waits for the next one, at most
-   * `budgetMs` in all. Rejects with control's own failure, with `control_unavailable`, or with the reason of `signal`.
+   * Asks control for the plan of one request; no plan is used for two requests. While control is away, waits for the next control
+   * process. The whole call takes at most `budgetMs`. Rejects with control's failure, `control_unavailable`, `out_of_time`,
+   * `daemon_not_answering`, or the reason of `signal`.
    */
   async plan(
     requestId: string,
@@ -91,7 +92,7 @@ export class ControlLink {
         if ('plan' in result) return result.plan;
         if (!('failure' in result))
           throw fail('internal', { why: 'control answered a request without a plan' });
-        // It is just leaving: the next control process may come.
+        // This control process is ending; another one may start.
         if (result.failure.code === 'stopping') throw new ControlGone('control is leaving');
         throw revive(result.failure);
       } catch (error) {
@@ -102,7 +103,7 @@ export class ControlLink {
     }
   }
 
-  /** Where the share link of a target socket leads now; undefined when control does not know, or is away. */
+  /** Asks control where the share link of a target socket leads now. Undefined when control does not know, or is away. */
   async destinationOf(targetSocket: string): Promise<Destination | undefined> {
     if (!this.#options.channel.isOpen()) return undefined;
     try {
@@ -113,7 +114,10 @@ export class ControlLink {
     }
   }
 
-  /** True when control accepts and says nothing. One that is gone is no silence: its channel closes. */
+  /**
+   * True when the control socket gives no answer within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is false:
+   * when control has ended, the channel closes and the link learns it from there.
+   */
   async #controlIsSilent(): Promise<boolean> {
     try {
       await httpRequest({
@@ -129,8 +133,9 @@ export class ControlLink {
   }
 
   /**
-   * One question and its answer. Rejects with `ControlGone`, `out_of_time`, or the reason of `signal`; with `daemon_not_answering` when control
-   * is silent on its socket as well: it does not wait for a lookup then, it hangs.
+   * Sends one question and resolves with its answer. Rejects with `ControlGone`, with `out_of_time` after `ms`, or with the reason of
+   * `signal`. While there is no answer, it checks the control socket every `LIMITS.silenceMs`. When two health requests in a row get
+   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`.
    */
   #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
     const id = this.#nextId++;
@@ -179,7 +184,7 @@ export class ControlLink {
     });
   }
 
-  /** Control is gone: the next one answers on the control socket. */
+  /** Asks the next control process over the control socket, since the channel to the former one is closed. */
   async #askNextControl(requestId: string, header: string | undefined, ms: number): Promise<Resolved> {
     let answer;
     try {
@@ -200,7 +205,7 @@ export class ControlLink {
     if (status === 200 && typeof body === 'object' && body !== null && 'plan' in body)
       return body as { readonly plan: Plan };
     const failure = failureIn(body, status);
-    // One that is just leaving: another one may come.
+    // This control process is ending; another one may start.
     if (failure === undefined || failure.code === 'stopping') throw new ControlGone('control is leaving');
     throw new Failure(failure);
   }

@@ -1,4 +1,4 @@
-// When an engine takes no more, when its streams end, and when its process leaves.
+// The lifecycle of an engine: when it stops accepting, when its streams end, and when its process exits.
 import { settledWithin } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -10,23 +10,23 @@ export interface LifecycleOptions {
   readonly log: Logger;
   /** Tells control that this engine takes no more streams. */
   readonly retiring: (why: string) => void;
-  /** Live streams, and requests that have no answer yet. */
+  /** True while there are live streams, or requests without an answer. */
   readonly busy: () => boolean;
   /** Ends all streams gracefully; resolves when the last one is over. */
   readonly endStreams: (who: string) => Promise<void>;
-  /** Sockets on which it accepts. */
+  /** The sockets on which the engine accepts. `refuseWaiting` refuses the requests that have no plan yet. */
   readonly sockets: { readonly hasTargetSockets: () => boolean; closeAll(): void; refuseWaiting(): void };
-  /** What is warm: `retire` gives up what nobody will ask for; `close` ends it and resolves when all has ended. */
+  /** Warm connections and spares. `retire` closes those that no stream uses; `close` ends all of them and resolves when they have ended. */
   readonly warm: { retire(): void; close(): Promise<void> };
   /** Closes the engine's own socket. */
   readonly closeApi: () => Promise<void>;
-  /** Ends the process, after what was logged and told has left it. */
+  /** Sends what is left of the log and the messages to control, then ends the process. */
   readonly exit: () => void;
 }
 
 /**
- * serving -> draining (control is gone, or another engine takes over) -> closed. While it drains, its streams go on; after the last one
- * it waits `engine.drain_grace`, or `engine.orphan_grace` where it still accepts on target sockets.
+ * serving -> draining (control is gone, or another engine takes over) -> closed. A draining engine keeps its live streams. After the
+ * last one it waits `engine.drain_grace` and exits; while it still accepts on target sockets, it waits `engine.orphan_grace` instead.
  */
 export class Lifecycle {
   readonly #options: LifecycleOptions;
@@ -50,7 +50,7 @@ export class Lifecycle {
     this.idle();
   }
 
-  /** Something unexpected was thrown: the streams are finished, and another engine takes the next ones. */
+  /** Called after an unexpected error. Live streams go on until they end, and control starts another engine for new ones. */
   retire(error: unknown): void {
     const { log, retiring } = this.#options;
     const stack = error instanceof Error ? error.stack : undefined;
@@ -59,11 +59,11 @@ export class Lifecycle {
     this.drain('an unexpected error');
   }
 
-  /** Another engine accepts on the sockets from now on. */
+  /** Another engine accepts on the sockets now: drains, and closes this engine's sockets after `LIMITS.takenOverMs`. */
   takenOver(): void {
     const { sockets, warm } = this.#options;
     this.drain('another engine takes over');
-    // A client that has just looked the path up may still be about to connect.
+    // A client may have resolved the path to this engine's socket just before it was replaced, and connect only now.
     setTimeout(() => {
       sockets.closeAll();
       warm.retire();
@@ -71,7 +71,7 @@ export class Lifecycle {
     }, LIMITS.takenOverMs);
   }
 
-  /** Ends every stream gracefully, bounded, and leaves. Safe to call twice. */
+  /** Ends every stream gracefully within `LIMITS.stopMs`, then exits. A second call does nothing. */
   async stop(): Promise<void> {
     if (this.#stopping) return;
     const { sockets, endStreams, retiring } = this.#options;
@@ -84,13 +84,13 @@ export class Lifecycle {
     await this.#leave();
   }
 
-  /** The last stream has ended, or something else has changed that may let it leave. */
+  /** Called when the last stream has ended, or when another condition for the exit may have changed. Starts the grace period again. */
   idle(): void {
     const { busy, sockets, settings } = this.#options;
     if (this.#state !== 'draining' || busy()) return;
     clearTimeout(this.#grace);
     const seconds = settings()[sockets.hasTargetSockets() ? 'engine.orphan_grace' : 'engine.drain_grace'];
-    // The client of the last stream may still ask how that ended.
+    // The client of the last stream may still ask this engine whether its stream was lost.
     const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
     this.#grace = setTimeout(() => {
       if (!busy()) void this.#leave();
@@ -104,7 +104,7 @@ export class Lifecycle {
     const { log, sockets, warm, closeApi, exit } = this.#options;
     sockets.closeAll();
     await settledWithin(warm.close(), LIMITS.stopMs);
-    // Last, since whoever waits for this engine looks for its socket.
+    // The socket is closed last: a process that waits for the end of this engine waits until its socket is gone.
     await closeApi().catch((error: unknown) => {
       log.warn({ err: textOf(error) }, 'closing the engine socket');
     });

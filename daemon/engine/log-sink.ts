@@ -1,33 +1,34 @@
-// Where an engine's log goes: through control while that lives, else to a bounded file. Its stdio belongs to nobody else.
+// Writes an engine's log. Lines are sent to control while it lives, else they are appended to a file of limited size. The engine
+// cannot log to its stdout: control starts it without one.
 import { appendFileSync, renameSync, statSync } from 'node:fs';
 import type { LogSink } from '../base/log.ts';
 import type { OneFromEngine } from '../engine-protocol/messages.ts';
 
-/** Beyond this the file becomes `.1` and a new one begins: an orphaned engine logs a line per ended stream. */
+/** Bytes after which the file is renamed to `.1` and a new one is started. An engine without control logs a line per ended stream. */
 const MAX_FILE_BYTES = 1024 * 1024;
-/** Beginnings of lines that need not leave at once: what comes before a crash must. */
+/** Lines of these levels may wait for others. Warnings and errors are sent at once, since a crash may follow them. */
 const ROUTINE = /^\{"level":"(trace|debug|info)"/;
-/** Characters under way to control; beyond that control does not read, and the file takes them. */
+/** Characters that may be on their way to control. Beyond that control does not read its channel, and lines go to the file. */
 const MAX_UNDER_WAY = 1024 * 1024;
-/** Routine lines leave together, since each message costs both processes more than its line: after so many ms, or so many characters. */
+/** Routine lines are sent together after this many ms, or after `MAX_WAITING` characters: a message costs more than the line in it. */
 const WAIT_MS = 20;
 const MAX_WAITING = 16 * 1024;
 
 export interface EngineSink extends LogSink {
-  /** Lines that wait leave now. */
+  /** Sends or writes the lines that wait. */
   flush(): void;
 }
 
 export function engineSink(options: {
   readonly file: string;
   readonly send: (message: OneFromEngine, sent: (error: Error | null) => void) => boolean;
-  /** What was sent leaves now. */
+  /** Makes the messages that `send` has taken leave at once. */
   readonly flush: () => void;
 }): EngineSink {
   let underWay = 0;
   let waiting = '';
   let timer: NodeJS.Timeout | undefined;
-  /** Nothing can be sent any more, and control does not come back: what is not written now may be lost with this process. */
+  /** True once `send` has failed. The channel does not open again, so every line is written at once: a waiting one could be lost. */
   let alone = false;
   const toFile = (line: string): void => {
     try {
@@ -35,7 +36,7 @@ export function engineSink(options: {
       if (size > MAX_FILE_BYTES) renameSync(options.file, `${options.file}.1`);
       appendFileSync(options.file, line, { mode: 0o600 });
     } catch {
-      // A log that cannot be written must not end streams.
+      // A failure to write the log must not end streams.
     }
   };
   const flush = (): void => {

@@ -1,4 +1,4 @@
-// The engine's composition: what there is, what it is made of, and who tells whom.
+// Creates the parts of the engine and connects them with each other.
 import { join } from 'node:path';
 import { ROUTINE_EVENTS, SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -20,9 +20,9 @@ import { Transports } from './upstream/transports.ts';
 import { Upstreams, type UpstreamsOptions } from './upstream/upstreams.ts';
 
 export interface Engine {
-  /** Something unexpected was thrown: takes no more streams, finishes those it has. */
+  /** For an unexpected error: the engine accepts no more streams, and exits after those that it has. */
   retire(error: unknown): void;
-  /** Ends every stream gracefully, bounded, and leaves. */
+  /** Ends every stream gracefully within `LIMITS.stopMs`, then exits. */
   stop(): void;
 }
 
@@ -49,7 +49,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
   await protocolCache.load();
   const event: UpstreamsOptions['event'] = (happened) => {
-    // What the log says of it must not come later: whoever was refused may look there in the next moment.
+    // The log lines about an event are sent before it: a user who was refused may read the log right away.
     if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
@@ -132,15 +132,51 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       channel.exit(0);
     },
   });
-  handleCommands({
-    control,
-    sockets,
-    upstreams,
-    lifecycle,
-    configure: (next) => {
-      settings = next;
-      log.level = settings['log.level'];
-    },
+  const status = (): EngineStatus => {
+    const { state } = lifecycle;
+    return {
+      schema: SCHEMA,
+      engine: { generation, pid: process.pid, version, sinceMs, state, streams: streams.size },
+      // A draining engine reports only upstreams to which it still holds connections.
+      upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
+    };
+  };
+  control.onMessage((message, socket) => {
+    switch (message.type) {
+      case 'start':
+        break;
+      case 'listen':
+        if (socket === undefined) break;
+        if (message.socket.kind === 'streams') streamsSocket.listen(socket);
+        else targetSockets.listen(message.socket.targetSocket, message.socket, socket);
+        control.tell({ type: 'listening', id: message.id });
+        break;
+      case 'target socket':
+        targetSockets.update(message.targetSocket, message);
+        break;
+      case 'close target socket':
+        targetSockets.close(message.targetSocket);
+        break;
+      case 'warm':
+        upstreams.for(message.plan.destination).warm(message.plan);
+        break;
+      case 'drop':
+        upstreams.drop(message.plan.destination);
+        break;
+      case 'other engines':
+        upstreams.setOtherEngines(message.connections);
+        break;
+      case 'settings':
+        settings = message.settings;
+        log.level = settings['log.level'];
+        break;
+      case 'drain':
+        lifecycle.takenOver();
+        break;
+      case 'stop':
+        void lifecycle.stop();
+        break;
+    }
   });
   channel.onGone(() => {
     lifecycle.drain('control is gone');

@@ -1,4 +1,4 @@
-// Notices that the network has changed: another address, another interface. What was warm before may lead nowhere by now.
+// Detects a change of the network: another address or another interface. Connections made before the change may be dead.
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
 
 /** As `os.networkInterfaces()` gives them. */
@@ -6,11 +6,11 @@ export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[]
 
 export interface NetworkWatchOptions {
   readonly onChange: () => void;
-  /** A test's own network. */
+  /** Replaces `os.networkInterfaces` in tests. */
   readonly read?: () => Interfaces;
 }
 
-/** ms between two looks; one takes some 0.1 ms. */
+/** ms between two checks; each takes about 0.1 ms. */
 const LOOK_MS = 1000;
 
 export class NetworkWatch {
@@ -27,6 +27,7 @@ export class NetworkWatch {
     this.#timer.unref();
   }
 
+  /** Compares the addresses with those of the last check, and calls `onChange` when they differ. */
   look(): void {
     const now = this.#fingerprint();
     if (now === this.#seen) return;
@@ -38,7 +39,10 @@ export class NetworkWatch {
     clearInterval(this.#timer);
   }
 
-  /** Addresses that lead to other machines. The temporary ones of IPv6 come and go while nothing changes: their network counts. */
+  /**
+   * All non-internal addresses as one text. Of an IPv6 address only the /64 network counts: temporary addresses (RFC 8981) change
+   * while the network stays the same.
+   */
   #fingerprint(): string {
     const all = Object.entries((this.#options.read ?? networkInterfaces)());
     const networks = all.flatMap(([name, addresses = []]) =>
@@ -50,7 +54,7 @@ export class NetworkWatch {
   }
 }
 
-/** The first half of an IPv6 address, a /64, as it is written. */
+/** The first four groups of an IPv6 address, its /64 network, as text. */
 function networkOf(address: string): string {
   const [head = ''] = address.split('::', 1);
   return head.split(':').slice(0, 4).join(':');

@@ -1,25 +1,31 @@
-// What the engine tells control. What can wait goes in one batch with the next message that cannot: each sending costs both processes a
-// system call and a wake-up, some 27 µs [measured].
+// The queue of messages from the engine to control. Messages that are not urgent are sent in one batch with the next urgent one:
+// each send costs both processes a system call and a wake-up, about 27 µs [measured].
 import type { Channel } from './channel.ts';
 import { ROUTINE_EVENTS } from '../api/answers.ts';
 import type { OneFromEngine } from '../engine-protocol/messages.ts';
 
-/** Called when the message has left, or with why it could not. */
+/** Called with null when the message has been written, or with the error when it could not be. */
 type Sent = (error: Error | null) => void;
 
-/** ms that a message waits for others. */
+/** ms that a message that is not urgent waits for others. */
 const WAIT_MS = 2;
 /** Messages of one batch at most. */
 const MAX_BATCH = 64;
-/** Sendings that control has not read yet, as one that is stopped does not: beyond them no event is told that can be left out. */
-const MAX_UNREAD = 1000;
+/**
+ * Batches that may be unwritten because control does not read, for example while it is stopped. Beyond that, routine events are
+ * dropped.
+ */
+const MAX_UNSENT = 1000;
 
-/** Nobody waits for these. */
+/** True for messages that are not urgent: log lines and routine events. */
 function canWait(message: OneFromEngine): boolean {
   return message.type === 'log' || (message.type === 'event' && ROUTINE_EVENTS.has(message.event.type));
 }
 
-/** A client waits for the answer: those of one turn of the event loop leave together at its end. A refusal leaves at once, before its client has it. */
+/**
+ * Questions of one turn of the event loop are sent together at its end. Other urgent messages are sent at once: the event about a
+ * refusal must leave before the client has its answer.
+ */
 function isQuestion({ type }: OneFromEngine): boolean {
   return type === 'resolve' || type === 'resolve again' || type === 'cancel';
 }
@@ -30,19 +36,20 @@ export class Outbox {
   #told: Sent[] = [];
   #timer: NodeJS.Timeout | undefined;
   #turn: NodeJS.Immediate | undefined;
-  #unread = 0;
+  /** Batches that were handed to the channel and are not written yet. */
+  #unsent = 0;
 
   constructor(channel: Channel) {
     this.#channel = channel;
   }
 
-  /** False when control is gone. The order is kept. */
+  /** Queues a message; messages are sent in the order of the calls. False when control is gone, and `sent` is not called then. */
   send(message: OneFromEngine, sent?: Sent): boolean {
     if (!this.#channel.isOpen()) {
       this.flush();
       return false;
     }
-    if (this.#unread >= MAX_UNREAD && message.type === 'event' && canWait(message)) return true;
+    if (this.#unsent >= MAX_UNSENT && message.type === 'event' && canWait(message)) return true;
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
     if (this.#waiting.length >= MAX_BATCH) this.flush();
@@ -59,7 +66,7 @@ export class Outbox {
     return true;
   }
 
-  /** What waits leaves now; whoever wants to know hears at once when it cannot. */
+  /** Sends all queued messages now. When control is gone, their `sent` callbacks get an error before this returns. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -70,9 +77,9 @@ export class Outbox {
     const told = this.#told;
     this.#waiting = [];
     this.#told = [];
-    this.#unread += 1;
+    this.#unsent += 1;
     const sent: Sent = (error) => {
-      this.#unread -= 1;
+      this.#unsent -= 1;
       for (const tell of told) tell(error);
     };
     if (!this.#channel.isOpen()) sent(new Error('control is gone'));

@@ -1,4 +1,4 @@
-// The engine's streams: one entry from the moment a socket is taken until both its sides are closed.
+// The engine's streams: one entry for each, from the accepted request until both sides are closed.
 import type { Duplex } from 'node:stream';
 import { asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
@@ -16,7 +16,7 @@ import type { Upstreams } from './upstream/upstreams.ts';
 
 interface Entry {
   readonly id: string;
-  /** The one that led to the server, in the end. */
+  /** The plan in use. It is replaced when a renewed share link leads elsewhere. */
   plan: Plan;
   readonly sinceMs: number;
   readonly abort: AbortController;
@@ -31,19 +31,22 @@ export interface StreamsOptions {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly generation: string;
-  /** Bytes kept for a client that does not read. */
+  /** Bytes that are buffered for a client that does not read. */
   readonly clientBufferLimit: () => number;
   /** Called when the last stream has gone. */
   readonly onIdle: () => void;
 }
 
-/** Broken streams that are remembered: a client asks in the moment that its own has ended. */
+/** Lost streams that are remembered. A few are enough: a client asks right after its stream has ended. */
 const MAX_LOST = 1024;
 
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #entries = new Map<string, Entry>();
-  /** Why streams broke, by id, the latest ones. On its own socket a client reads an ordinary end: a Unix socket has no other. */
+  /**
+   * Why streams were lost, by stream id, for the latest `MAX_LOST`. The client cannot see it on its socket: a Unix socket reports
+   * an ordinary end of stream only.
+   */
   readonly #lost = new LruMap<string, string>(MAX_LOST);
   #next = 1;
 
@@ -59,7 +62,7 @@ export class Streams {
     return [...this.#entries.values()].map((entry) => this.#row(entry));
   }
 
-  /** Why a stream broke; undefined when it did not, or too long ago. */
+  /** Why a stream was lost. Undefined when it was not, or when it has been forgotten. */
   lost(id: string): string | undefined {
     return this.#lost.peek(id);
   }
@@ -91,7 +94,7 @@ export class Streams {
       });
   }
 
-  /** Ends one stream gracefully. False when there is none of that id. */
+  /** Ends one stream gracefully. `who` asked for it, for the log. False when no stream has this id. */
   end(id: string, who: string): boolean {
     const entry = this.#entries.get(id);
     if (entry === undefined) return false;
@@ -121,7 +124,8 @@ export class Streams {
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo);
     } catch (error) {
       const failure = asFailure(error);
-      // A stream that somebody ended says nothing about its server, nor does a client that it does not understand.
+      // These failures are not the server's fault: the stream was ended on request, the client's contract is not supported, or the
+      // client has no principal.
       const own =
         (error instanceof Incompatible && plan.client.contract !== undefined) ||
         'failure' in plan.client.principal;
@@ -141,7 +145,7 @@ export class Streams {
     const { destination } = entry.plan;
     const upstream = upstreams.for(destination);
     upstream.succeeded(destination, opened.candidate);
-    // Before the answer, with which it leaves.
+    // Queued before the client has its answer, so that it precedes every event that the answer leads to.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     client.granted(infoOf(entry, opened));
     const spliced = this.#join(entry, client, opened.stream);
@@ -156,7 +160,7 @@ export class Streams {
   }
 
   #join(entry: Entry, { socket, head }: AcceptedClient, remote: Duplex): Splice['done'] {
-    // The first bytes came with the request; everything else follows them in order.
+    // These bytes came together with the request and precede everything that is read from now on.
     if (head.length > 0) socket.unshift(head);
     const onLost: SpliceOptions['onLost'] = (reason, why) => {
       this.#lost.set(
@@ -196,7 +200,7 @@ export class Streams {
   }
 }
 
-/** Outermost texts that `ifRunning` takes for "nothing there"; a time-out stays an error (docs/bmux-protocol.md, "Entry points"). */
+/** Failures that mean "no server there" for `ifRunning`. A time-out stays an error (docs/bmux-protocol.md, "Entry points"). */
 const NOTHING_THERE: ReadonlySet<string> = new Set([
   'server_not_running',
   'tls_unreachable',
@@ -217,5 +221,5 @@ function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
 }
 
 function ignore(): void {
-  // Until the splice listens, a client that is gone is noticed by its write.
+  // Before the splice handles errors, a client that is gone is detected when its answer is written.
 }
