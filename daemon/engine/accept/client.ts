@@ -1,4 +1,4 @@
-// Who a stream is for: how a client is told that it has its stream, or why not. One way for each kind of socket.
+// How a client is told that it has its stream, or why it has none. Each kind of socket has its own form of answer.
 import type { Socket } from 'node:net';
 import type { Failure } from '../../base/failure.ts';
 import { refuse, switching } from '../../sockets/http-answer.ts';
@@ -10,10 +10,10 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { warningsOf, type Plan } from '../../engine-protocol/plan.ts';
 
-/** One caller. Exactly one of `granted` and `refused` is called, once. */
+/** A client that waits for its stream. The engine calls exactly one of `granted` and `refused`, once. */
 export interface AcceptedClient {
   readonly socket: Socket;
-  /** What the caller has sent already, after the part that asked for the stream. */
+  /** Bytes that the client has sent after its request, already read from the socket. */
   readonly head: Buffer;
   readonly granted: (info: StreamInfo) => void;
   readonly refused: (failure: Failure) => void;
@@ -21,11 +21,11 @@ export interface AcceptedClient {
 
 export interface HttpClientOptions extends Pick<AcceptedClient, 'socket' | 'head'> {
   readonly plan: Plan;
-  /** Called right before the caller gets its answer. */
+  /** Called right before the answer is written. */
   readonly answered: () => void;
 }
 
-/** A client of `streams.sock`: HTTP, the 101 or a problem. */
+/** A client of `streams.sock`. It gets an HTTP answer: `101`, or problem details (RFC 9457). */
 export function httpClient({ plan, answered, ...base }: HttpClientOptions): AcceptedClient {
   const { socket } = base;
   return {
@@ -41,7 +41,7 @@ export function httpClient({ plan, answered, ...base }: HttpClientOptions): Acce
   };
 }
 
-/** A caller of a target socket: it said Hello itself, and reads the server's answer to it in its own epoch, under its own request id. */
+/** A client of a target socket that sent a Hello. It gets the server's answer to it, in its own epoch and with its own request id. */
 export function helloClient(
   socket: Socket,
   head: Buffer,
@@ -61,7 +61,7 @@ export function helloClient(
       );
     },
     refused: (failure) => {
-      // Only a refused contract has words in the protocol; every other refusal is an end, as a server that is not there would give it.
+      // The protocol has an answer for an incompatible contract only. In every other case the connection is closed without one.
       if (failure instanceof Incompatible) {
         socket.write(
           encodeResponseFrame(epoch, requestId, { type: 'hello_incompatible', reason: failure.reason }),
@@ -72,7 +72,7 @@ export function helloClient(
   };
 }
 
-/** A caller of a target socket that began with something else than a Hello: the server judges it. */
+/** A client of a target socket whose first frame is no Hello. Its bytes go to the server unchanged, and the server answers them. */
 export function rawClient(socket: Socket, head: Buffer): AcceptedClient {
   return {
     socket,
@@ -84,7 +84,10 @@ export function rawClient(socket: Socket, head: Buffer): AcceptedClient {
   };
 }
 
-/** Ends our side and reads what still comes: a socket that is closed with bytes unread gives its peer an error instead of the answer. */
+/**
+ * Ends our side of the socket, then reads and discards until the client has ended its side, for at most `LIMITS.lingerCloseMs`. A Unix
+ * socket that is closed with unread bytes gives its peer ECONNRESET instead of the answer.
+ */
 export function closeLingering(socket: Socket): void {
   const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
   socket.on('error', () => socket.destroy());

@@ -1,4 +1,4 @@
-// The first frame of a client at a target socket: a Hello of either epoch, or something else that a server must judge.
+// Reads the first frame of a client of a target socket: a Hello of epoch 3 or 4, or something else, which only a server can answer.
 import type { Socket } from 'node:net';
 import { onSilence } from '../../base/async/deadline.ts';
 import { startReading, stopReading } from '../../sockets/accepted-socket.ts';
@@ -7,7 +7,7 @@ import { decodeEnvelope, decodeRequest, type Contract } from '../../bmux-ipc/ipc
 import { LIMITS } from '../../base/limits.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 
-/** What the client began with. */
+/** What the client sent first. */
 export type FirstFrame =
   | {
       readonly type: 'hello';
@@ -16,17 +16,18 @@ export type FirstFrame =
       readonly contract: Contract;
       readonly clientName: string;
       readonly principalId: string;
-      /** What came after the Hello. */
+      /** Bytes that were read after the Hello. */
       readonly rest: Buffer;
     }
-  /** Whole frames or not, of an epoch that we know or not: everything that was read. */
+  /** Not a Hello. `bytes` is everything that was read; `epoch` is that of the first frame, or undefined when it is not 3 or 4. */
   | { readonly type: 'other'; readonly epoch: Epoch | undefined; readonly bytes: Buffer }
+  /** The client closed its side, sent nothing in time, or sent a frame that is too long. */
   | { readonly type: 'gone' };
 
 /**
- * Reads it, within the time that a real server gives (5 s, docs/bmux-protocol.md, "Handshake limit"). The socket does not read any more
- * then (`startReading`), nothing unread is lost; an error of it
- * that comes before its next owner listens does not end the process. Never rejects.
+ * Reads the first frame within `timeoutMs`, by default the 5 s of a real server (docs/bmux-protocol.md, "Handshake limit"). Afterwards
+ * the socket is not read until `startReading` is called, and no byte is lost. An 'error' handler stays on the socket: an error before
+ * the next owner adds its own handler does not end the process. Never rejects.
  */
 export function readFirstFrame(
   socket: Socket,
@@ -52,7 +53,7 @@ export function readFirstFrame(
         const frame = reader.next();
         if (frame !== undefined) finish(judge(frame, reader.rest()));
       } catch {
-        // Too long or no frame at all: a server would wait or close, and so do we (docs/bmux-protocol.md, "Framing").
+        // The frame is longer than allowed, or malformed. The connection is closed without an answer (docs/bmux-protocol.md, "Framing").
         finish({ type: 'gone' });
       }
     };
@@ -64,15 +65,15 @@ export function readFirstFrame(
     else startReading(socket);
   });
   return reading.then((first) => {
-    // Not only paused: an end that is read meanwhile would be told to nobody. And not before now: in the turn after a chunk a stream
-    // reads on for its buffer, paused or not.
+    // `pause()` is not enough: the stream goes on reading into its buffer, and an end that it reads would have no listener. This is
+    // done one turn later, since a stream reads once more in the turn after a chunk, even when it is paused.
     stopReading(socket);
     return first;
   });
 }
 
 function ignore(): void {
-  // 'close' follows it.
+  // A 'close' event follows each error and is handled.
 }
 
 function judge(frame: Uint8Array, rest: Buffer): FirstFrame {
@@ -87,7 +88,7 @@ function judge(frame: Uint8Array, rest: Buffer): FirstFrame {
     const request = decodeRequest(epoch, envelope.payload);
     if (request.type !== 'hello') return { type: 'other', epoch, bytes };
     const { contract, clientName, principalId } = request;
-    // A contract of another epoch than its envelope: only the server words that refusal right.
+    // The epoch of the contract is not that of the envelope. The server refuses that with its own text.
     if (contract.epoch !== epoch) return { type: 'other', epoch, bytes };
     return { type: 'hello', epoch, requestId: envelope.requestId, contract, clientName, principalId, rest };
   } catch {

@@ -1,4 +1,4 @@
-// Requests for streams: HTTP on `streams.sock`, one upgrade each. Control decides what becomes of them (docs/decisions/streams-socket.md).
+// Accepts requests for streams: one HTTP upgrade each on `streams.sock`. Control makes the plan for each (docs/decisions/streams-socket.md).
 import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { Socket, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -22,14 +22,14 @@ import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
 
 export interface StreamsSocketOptions {
-  /** Asks control for the plan of a request; aborted when its client leaves. */
+  /** Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. */
   readonly plan: (requestId: string, header: string | undefined, signal: AbortSignal) => Promise<Plan>;
-  /** Opens the stream of a plan for its client. `over` is called when the client has its answer. */
+  /** Opens the stream of a plan for its client. */
   readonly add: (accepted: Accepted) => void;
   readonly health: () => StreamsHealth;
-  /** Requests without an answer at once; further ones are refused. */
+  /** How many requests may wait for an answer at once. Further ones are refused with `engine_busy`. */
   readonly maxWaiting: () => number;
-  /** No request waits any more. */
+  /** Called when the last waiting request has its answer. */
   readonly onIdle: () => void;
   readonly log: Logger;
 }
@@ -38,9 +38,9 @@ export class StreamsSocket {
   readonly #options: StreamsSocketOptions;
   readonly #http: HttpServer;
   #servers: Server[] = [];
-  /** Requests that have no plan yet, by what gives them up. */
+  /** The requests that have no plan yet; each is given up with its controller. */
   readonly #planning = new Set<AbortController>();
-  /** Requests that have no answer yet. */
+  /** Number of requests without an answer. */
   #waiting = 0;
   #requests = 0;
   #closed = false;
@@ -70,13 +70,14 @@ export class StreamsSocket {
     });
   }
 
-  /** Accepts on a socket that control has bound. A newer one is accepted on beside those before it, which control closes in time. */
+  /** Accepts on a socket that control has bound. Replaces no earlier socket: the engine accepts on all of them until `close`. */
   listen(server: Server): void {
     this.#servers.push(server);
-    // Node gives a server that came from another process no options: without this one it would end a half-closed connection.
+    // A server that was received from another process has no options. Without `allowHalfOpen`, Node would end our side of a connection
+    // as soon as the client has ended its own.
     Reflect.set(server, 'allowHalfOpen', true);
     server.maxConnections = MAX_CONNECTIONS;
-    // It listens nowhere itself: without this event it would not look for requests that do not arrive.
+    // The HTTP server never listens itself. Node starts its check for incomplete requests at the 'listening' event.
     if (this.#servers.length === 1) this.#http.emit('listening');
     server.on('connection', (socket) => {
       this.#http.emit('connection', socket);
@@ -87,17 +88,17 @@ export class StreamsSocket {
     if (this.#closed) server.close();
   }
 
-  /** Requests that have no answer yet. */
+  /** Number of requests without an answer. */
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** Refuses the requests that have no plan yet: the daemon stops. */
+  /** Refuses the requests that have no plan yet with `stopping`. */
   refuseWaiting(): void {
     for (const planning of this.#planning) planning.abort(fail('stopping'));
   }
 
-  /** Accepts nothing more. Requests that have been accepted are answered. */
+  /** Stops accepting. Requests that have been accepted are still answered. */
   close(): void {
     this.#closed = true;
     for (const server of this.#servers) server.close();
@@ -108,7 +109,7 @@ export class StreamsSocket {
       accepted.destroy();
       return;
     }
-    // It is not read before its stream is there: what a client says waits in the kernel.
+    // The socket is not read until the stream is open. Until then the kernel holds what the client sends.
     const said = takeRead(accepted, head);
     const socket = adopt(accepted);
     if (socket === undefined) return;
@@ -161,7 +162,7 @@ export class StreamsSocket {
   }
 }
 
-/** Only `POST /v1/streams` upgrades, and only to our protocol: Node passes every Upgrade header on. */
+/** Throws `upgrade_unsupported` unless this is `POST /v1/streams` with our protocol: Node emits 'upgrade' for every Upgrade header. */
 function check(message: IncomingMessage): void {
   const method = message.method ?? '';
   const path = pathOf(message);

@@ -1,4 +1,4 @@
-// A client of a target socket: reads how it begins, and makes of it what a request on the control socket would be.
+// A client of a target socket: reads its first frame, and makes the same kind of accepted client of it as a request on `streams.sock`.
 import type { Socket } from 'node:net';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
@@ -12,14 +12,14 @@ import type { OpenedStream } from '../upstream/dialler.ts';
 import { UNREACHABLE } from '../upstream/health.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 
-/** A caller with the plan for it, and how its stream is opened where that is not the usual way. */
+/** A client and the plan for it. `open` replaces `openStream` where the stream is opened in another way. */
 export interface Accepted {
   readonly client: AcceptedClient;
   readonly plan: Plan;
   readonly open?: Open;
 }
 
-/** `leadsTo` is told of another plan that is followed instead: what becomes of it belongs to that one. */
+/** Opens the stream of a plan. Calls `leadsTo` when it uses another plan instead; later results and failures belong to that plan. */
 export type Open = (
   plan: Plan,
   upstreams: Upstreams,
@@ -30,7 +30,7 @@ export type Open = (
 export const openStream: Open = (plan, upstreams, signal) =>
   upstreams.for(plan.destination).open(plan, signal);
 
-/** Resolves with what the client asks for; undefined when it left, or said nothing in time. `head`: what was read of it already. */
+/** Resolves with the client and its plan; undefined when it left, or sent nothing in time. `head`: bytes already read from the socket. */
 export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Promise<Accepted | undefined> {
   if (head.length > 0) socket.unshift(head);
   const first = await readFirstFrame(socket);
@@ -66,8 +66,9 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
 }
 
 /**
- * The same, tried once more when control knows another way by then; all within one budget (docs/bmux-protocol.md, "Budget"). Where a share link leads is
- * asked before a dial (an iroh host is a new endpoint at each start), and not where none is needed.
+ * Adds the lookup of a share link to an accepted client, within the one budget of its plan (docs/bmux-protocol.md, "Budget"). Before a
+ * dial, control is asked where the link leads now, since an iroh host has a new endpoint at each start. When the server is unreachable,
+ * control is asked again, and another destination is tried once. Without a dial, nothing is asked.
  */
 function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefined>): Accepted {
   const { open = openStream } = asked;
@@ -81,9 +82,9 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
       const ready = upstream.isReady(route);
       const renewed = (ms: number): Promise<Destination | undefined> =>
         inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
-      // Half of the time at most: the way that is known may be the right one.
+      // The lookup gets at most half of the time, since the known destination may still be right.
       const known = link !== undefined && !ready ? await renewed(deadline.remaining() / 2) : undefined;
-      // A warm way may be gone: then there must be time for where the link leads by now.
+      // A warm connection may be dead. The first attempt gets half of the time, and the new destination of the link gets the rest.
       const halved = link !== undefined && isWarm;
       const budgetMs = Math.max(1, deadline.remaining() / (halved ? 2 : 1));
       const plan = { ...first, destination: known ?? first.destination, budgetMs };
@@ -94,7 +95,7 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
         if (!(error instanceof Failure) || signal.aborted) throw error;
         const cut = halved && classOf(error.data) === 'timeout';
         if (!cut && !UNREACHABLE.has(error.code)) throw error;
-        // Asked also when no time is left for it: the next client has the answer.
+        // Control is asked even when no time is left: the next client uses the result.
         const fresh = await renewed(deadline.remaining());
         const left = deadline.remaining();
         const leads = fresh !== undefined && fresh.address !== plan.destination.address;
@@ -107,7 +108,7 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
   };
 }
 
-/** Serves a client of a target socket: it speaks the server's protocol from its first byte, and nothing of it has been read. */
+/** Serves a client of a target socket. It speaks bmux's protocol from its first byte, and nothing has been read from it yet. */
 export function greet(
   socket: Socket,
   plan: Plan,

@@ -1,4 +1,4 @@
-// Target sockets, the engine's side: accepts on them from plans sent ahead, for as long as it lives, whether control does or not.
+// Target sockets, the engine's side. Control sends their plans in advance, so the engine also accepts on them while control is away.
 import type { Server, Socket } from 'node:net';
 import type { Logger } from '../../base/log.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
@@ -14,22 +14,22 @@ interface TargetSocket {
 }
 
 export interface TargetSocketsOptions {
-  /** `renew` asks control for a plan that leads somewhere; undefined when it has none in time. */
+  /** Serves one client. `renew` asks control where the target leads now; undefined when control does not know, or is away. */
   readonly serve: (plan: Plan, socket: Socket, renew: () => Promise<Destination | undefined>) => void;
-  /** Asks control where the share link of a target socket leads now; undefined when it does not know, or is away. */
+  /** Asks control where the share link of a target socket leads now; undefined when control does not know, or is away. */
   readonly destinationOf: (id: string) => Promise<Destination | undefined>;
   /** False when there is no control to ask. */
   readonly hasControl: () => boolean;
-  /** A new target socket leads there. */
+  /** Called when a new target socket leads to this destination. */
   readonly refer: (destination: Destination) => void;
-  /** The plan of a target socket was replaced. */
+  /** Called when a target socket leads to `now` instead of `before`. */
   readonly move: (before: Destination, now: Destination) => void;
-  /** A target socket is gone. */
+  /** Called when a target socket that led to this destination has been closed. */
   readonly unrefer: (destination: Destination) => void;
   readonly log: Logger;
 }
 
-/** The plan that counts is the one in force when a client connects. */
+/** The target sockets of an engine, by id. A client gets the plan that is in force when it connects. */
 export class TargetSockets {
   readonly #options: TargetSocketsOptions;
   readonly #targetSockets = new Map<string, TargetSocket>();
@@ -43,7 +43,7 @@ export class TargetSockets {
     return this.#targetSockets.size;
   }
 
-  /** Accepts on a new socket, or on one whose path was made anew. */
+  /** Accepts on the socket of a new id, or on a new socket for a known id. The former socket is closed after `LIMITS.takenOverMs`. */
   listen(id: string, plan: TargetSocketPlan, server: Server): void {
     const known = this.#targetSockets.get(id);
     if (known !== undefined) {
@@ -64,7 +64,7 @@ export class TargetSockets {
     });
   }
 
-  /** It leads there from now on. */
+  /** Replaces where a target socket leads. */
   update(id: string, { destination, principal }: TargetSocketPlan): void {
     const known = this.#targetSockets.get(id);
     if (known === undefined) return;
@@ -74,7 +74,10 @@ export class TargetSockets {
     this.#options.move(before, destination);
   }
 
-  /** A client of a target socket has checked slot and build itself, brings its own principal and contract, and has the whole time. */
+  /**
+   * The plan for one client. It has no policy warnings, since the client checks slot and build itself. Its principal and contract come
+   * from its Hello, and it has the whole connect timeout.
+   */
   #planFor({ destination, principal }: TargetSocket): Plan {
     return {
       destination,
@@ -89,12 +92,12 @@ export class TargetSockets {
     };
   }
 
-  /** Whom the kernel has queued for the old socket, or is just connecting, is accepted yet: a close would cut them. */
+  /** Closes the former socket of a path after a while. A close at once would cut clients in its queue and those just connecting. */
   #closeLater(server: Server): void {
     setTimeout(() => server.close(), LIMITS.takenOverMs).unref();
   }
 
-  /** Where it leads now, as control says; what control says counts from now on. */
+  /** Asks control where a target socket leads now, and uses the answer for later clients too. */
   async #renewed(id: string): Promise<Destination | undefined> {
     const destination = await this.#options.destinationOf(id);
     const known = this.#targetSockets.get(id);
@@ -102,7 +105,7 @@ export class TargetSockets {
     return destination;
   }
 
-  /** Asks anew where the share links lead that led to `route`; false when there is none, or no control to ask. */
+  /** Asks control again about all share links that lead to `route`. False when there are none, or control is away. */
   ask(route: Route): boolean {
     if (!this.#options.hasControl()) return false;
     const address = addressOf(route);
@@ -113,14 +116,14 @@ export class TargetSockets {
     return linked.length > 0;
   }
 
-  /** Its target is gone. */
+  /** Closes one target socket, whose target is gone. */
   close(id: string): void {
     const destination = this.#targetSockets.get(id)?.destination;
     this.#close(id);
     if (destination !== undefined) this.#options.unrefer(destination);
   }
 
-  /** Nobody is to come any more. */
+  /** Closes all target sockets, because this engine accepts no more clients. Their destinations stay referenced. */
   closeAll(): void {
     for (const id of this.#targetSockets.keys()) this.#close(id);
   }
