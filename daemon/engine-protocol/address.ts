@@ -1,7 +1,10 @@
-// The key of what is known about a server: its resolved address, never a target's name (docs/decisions/two-epochs.md).
+// The address of a server, the key of everything that is known about it. A target's name is never the key (docs/decisions/two-epochs.md).
 import type { Route } from './plan.ts';
 
-/** `local:PATH`, `tls:HOST:PORT`, `iroh:ENDPOINT_ID`. Behind one host and port several servers may be told apart by the name: `tls:HOST:PORT/NAME`. */
+/**
+ * The address that a route leads to: `local:PATH`, `tls:HOST:PORT` or `iroh:ENDPOINT_ID`. IPv6 hosts are in brackets. When the TLS server
+ * name is not the host, it is appended as `/NAME`: one host and port may lead to several servers.
+ */
 export function addressOf(route: Route): string {
   switch (route.transport) {
     case 'local':

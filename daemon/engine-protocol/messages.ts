@@ -1,17 +1,20 @@
-// The messages between control and engine on their channel. Fields are only ever added: after an upgrade of the package a control of one
-// version may start an engine of the next.
+// The messages between control and engine on their IPC channel. Fields may be added, but never removed or changed: after an upgrade of
+// the package, a running control process starts an engine of the new version.
 import type { BrokerEvent } from '../api/answers.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { FailureData } from '../base/failure.ts';
 import type { Destination, Plan, Principal } from './plan.ts';
 
-/** What an engine is told first. It comes as a message: arguments of a process can be read by every user, and their size is limited. */
+/**
+ * The content of the first message to an engine. It is no command-line argument, because every user can read the arguments of a process
+ * and their size is limited.
+ */
 export interface EngineStart {
   readonly generation: string;
   readonly version: string;
   readonly socketPath: string;
   readonly stateDir: string;
-  /** Where an engine whose control process is gone finds the next one. */
+  /** Path of the control socket. When the engine's control process is gone, the next one answers there. */
   readonly controlSocket: string;
   readonly settings: Settings;
 }
@@ -26,54 +29,54 @@ export type ListenFor =
 /** Where the clients of a target socket go. */
 export interface TargetSocketPlan {
   readonly destination: Destination;
-  /** Of the context: for what the engine asks the server by itself. */
+  /** Principal of the context, for requests that the engine itself sends to the server. */
   readonly principal: Principal;
 }
 
 /** Control to engine: one message. */
 export type OneToEngine =
   | { readonly type: 'start'; readonly start: EngineStart }
-  /** A socket to accept on; comes with the listening handle. Answered by `listening`. */
+  /** A socket to accept on. The message carries its handle. The answer is `listening`. */
   | { readonly type: 'listen'; readonly id: number; readonly socket: ListenFor }
-  /** A target socket leads there from now on. */
+  /** Replaces where a target socket leads. */
   | ({ readonly type: 'target socket'; readonly targetSocket: string } & TargetSocketPlan)
   | { readonly type: 'close target socket'; readonly targetSocket: string }
   /** The answer to `resolve` or `resolve again`. */
   | { readonly type: 'resolved'; readonly id: number; readonly result: Resolved }
-  /** Opens a stream and ends it, so that the next one finds everything warm. */
+  /** Asks for a stream that is opened and ended, so that the next one finds warm connections. */
   | { readonly type: 'warm'; readonly plan: Plan }
-  /** Closes what is warm for that target; live streams go on. */
+  /** Closes warm connections and spares of this target. Live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
-  /** Connections that other engines hold, by address; they count with its own. */
+  /** Connections that other engines hold, by address. They count toward the server's limit together with the engine's own. */
   | { readonly type: 'other engines'; readonly connections: Readonly<Record<string, number>> }
-  /** Another engine takes over: it accepts nothing more, and leaves after its last stream. */
+  /** Another engine takes over: the engine stops accepting, and exits after its last stream. */
   | { readonly type: 'drain' }
-  /** It ends its streams gracefully and leaves. */
+  /** The engine ends its streams gracefully and exits. */
   | { readonly type: 'stop' };
 
-/** Control to engine: one message, or several in their order. None of a batch comes with a handle. */
+/** Control to engine: one message, or several in their order. A message with a handle is never in a batch. */
 export type ToEngine = OneToEngine | { readonly type: 'batch'; readonly messages: readonly OneToEngine[] };
 
-/** What control has made of a request for a stream, or of a target socket whose destination is out of reach. */
+/** Control's answer: a plan to `resolve`, a destination to `resolve again`, or a failure to either. */
 export type Resolved =
   { readonly plan: Plan } | { readonly destination: Destination } | { readonly failure: FailureData };
 
 /** Engine to control: one message. */
 export type OneFromEngine =
   | { readonly type: 'ready'; readonly generation: string }
-  /** It accepts on the socket that came with that `listen`. */
+  /** The engine accepts on the socket of the `listen` with this id. */
   | { readonly type: 'listening'; readonly id: number }
-  /** A request for a stream: the text of its Bmux-Request header, undefined where it has none. Answered by `resolved` with a plan. */
+  /** A request for a stream. `header` is the text of its Bmux-Request header, if any. The answer is `resolved` with a plan. */
   | { readonly type: 'resolve'; readonly id: number; readonly requestId: string; readonly header?: string }
-  /** The destination of a target socket is out of reach: its share link may lead elsewhere by now. Answered by `resolved` with a destination. */
+  /** Asks where the share link of a target socket leads now. The answer is `resolved` with a destination. */
   | { readonly type: 'resolve again'; readonly id: number; readonly targetSocket: string }
-  /** Nobody waits for that answer any more. */
+  /** The answer to the question with this id is no longer needed. */
   | { readonly type: 'cancel'; readonly id: number }
-  /** It takes no more streams and finishes those it has. */
+  /** The engine accepts no more streams, and finishes those that it has. */
   | { readonly type: 'retiring'; readonly why: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
-  /** One line or several, each with its end. */
+  /** One or more log lines, each with its newline. */
   | { readonly type: 'log'; readonly line: string };
 
 /** Engine to control: one message, or several in their order. */
@@ -106,7 +109,7 @@ const FROM_ENGINE = new Set<FromEngine['type']>([
   'log',
 ]);
 
-/** True for a message of a type that this version knows. An unknown one comes from a later version and is left out. */
+/** True for a message of a type that this version knows. Messages of other types come from a later version and are ignored. */
 export function isToEngine(message: unknown): message is ToEngine {
   return isOneOf(message, TO_ENGINE);
 }

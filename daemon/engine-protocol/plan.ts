@@ -1,4 +1,4 @@
-// A plan: everything the engine needs to know to make a stream, as data. Control decides, the engine does.
+// A plan: everything that the engine needs to know to open a stream, as data. Control makes it, and the engine carries it out.
 import type { FailureData } from '../base/failure.ts';
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 import type { RequestContract } from '../api/request-types.ts';
@@ -10,51 +10,51 @@ export interface LocalRoute {
 
 export interface TlsRoute {
   readonly transport: 'tls';
-  /** Name or address, IPv6 without brackets. */
+  /** DNS name or IP address; IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
-  /** Name that the certificate must carry; checked after the TCP connect, as bmux does. */
+  /** Name that the certificate must have. It is checked after the TCP connect, in the same order as in bmux. */
   readonly serverName: string;
-  /** PEM file that is trusted beside the system roots. */
+  /** PEM file with roots that are trusted in addition to those of the system. */
   readonly caFile?: string;
 }
 
 export interface IrohRoute {
   readonly transport: 'iroh';
-  /** As written; parsed by the engine, after the bind, as bmux does. */
+  /** The id as written. The engine parses it after the bind, in the same order as bmux. */
   readonly endpointId: string;
   readonly relayUrl?: string;
   /** `IP:PORT` for a direct path without discovery (docs/bmux-protocol.md, "Named targets"). */
   readonly ipAddr?: string;
   readonly sshAuth: boolean;
-  /** SSH_AUTH_SOCK of the caller. */
+  /** SSH_AUTH_SOCK of the client. */
   readonly agentSocket?: string;
-  /** Those of earlier callers of a target socket, the latest first: a forwarded agent goes with its login. */
+  /** SSH_AUTH_SOCK of earlier clients of a target socket, the latest first. A forwarded agent ends with its login session. */
   readonly earlierAgents?: readonly string[];
 }
 
 /** How to reach a target. */
 export type Route = LocalRoute | TlsRoute | IrohRoute;
 
-/** What target resolution ends with: where to go and what the target itself says about the way. */
+/** The result of target resolution: a route, and what the target itself says about it. */
 export interface ResolvedTarget {
-  /** The name that texts show: the config's name, or the inline target as written. */
+  /** The name that error texts show: the name in the config, or the inline target as written. */
   readonly label: string;
   readonly route: Route;
-  /** Compression modes to try, likeliest first. Local: `['none']`. */
+  /** Compression modes to try, the likeliest first. For a local target: `['none']`. */
   readonly compression: readonly [Compression, ...Compression[]];
-  /** True when the target itself named its mode (`compression=zstd|none`): that one is tried alone first. */
+  /** True when the target names its mode (`compression=zstd|none`). That mode is tried alone first. */
   readonly compressionStated: boolean;
-  /** Epoch that server-meta.json's version hints at; local only. */
+  /** The likely epoch, from the version in server-meta.json. For local targets only. */
   readonly epochHint?: Epoch;
-  /** The whole budget from plan to answered Hello, ms (docs/bmux-protocol.md, "Budget"). */
+  /** ms from the start of planning to the answer to the Hello (docs/bmux-protocol.md, "Budget"). */
   readonly connectTimeoutMs: number;
-  /** The share link that led here, as it was asked for: it may lead elsewhere at the next dial. */
+  /** The share link that was resolved to this target, as written. It may lead elsewhere at the next dial. */
   readonly link?: string;
   readonly warnings: readonly string[];
 }
 
-/** A target as a person asked for it: what a share link leads to has the label of its end, which says nothing to anybody. */
+/** The target as the user asked for it: the share link where there is one. The label of its destination means nothing to the user. */
 export function askedFor({
   label,
   link,
@@ -65,30 +65,30 @@ export function askedFor({
   return link ?? label;
 }
 
-/** Where a stream goes: a resolved target, in the context in which its name was looked up. */
+/** Where a stream goes: a resolved target, with the context in which its name was looked up. */
 export interface Destination extends ResolvedTarget {
-  /** The resolved address (`addressOf`): the key of everything that is known about the server. */
+  /** The result of `addressOf`: the key of everything that is known about the server. */
   readonly address: string;
-  /** Name of the context: in another one the same target name may lead elsewhere. */
+  /** Name of the context. In another context the same target name may lead elsewhere. */
   readonly context: string;
-  /** The local runtime of the context: the text for a lost connection names it. */
+  /** The local runtime of the context. The error text for a lost connection names it. */
   readonly runtime: { readonly name: string; readonly socket: string };
 }
 
-/** The principal of a client, or why there is none: that is an error only for a stream that needs it. */
+/** The principal of a client, or why it could not be read. The failure matters only to a stream that needs the principal. */
 export type Principal = { readonly id: string } | { readonly failure: FailureData };
 
 /** For whom a stream is opened. */
 export interface Client {
   readonly requestId: string;
-  /** Free label for the server's log. */
+  /** Any text; the server writes it to its log. */
   readonly name: string;
   readonly principal: Principal;
-  /** What the client speaks. None: the server's own epoch, with the capabilities of a current client. */
+  /** The contract that the client speaks. Undefined: the server's own epoch, with the capabilities of a current client. */
   readonly contract?: RequestContract;
-  /** True: an absent server is an answer, not a failure. */
+  /** True when "nothing there" is a valid answer, not a failure (docs/bmux-protocol.md, "Entry points"). */
   readonly ifRunning: boolean;
-  /** What the client should read besides, as a stale build. */
+  /** Warnings for the client, for example about a stale build. */
   readonly warnings: readonly string[];
 }
 
@@ -96,11 +96,11 @@ export interface Client {
 export interface Plan {
   readonly destination: Destination;
   readonly client: Client;
-  /** ms of the destination's budget that planning has not used up. */
+  /** What planning has left of the destination's `connectTimeoutMs`, in ms. */
   readonly budgetMs: number;
 }
 
-/** Everything that the client should read besides. */
+/** All warnings for the client: its own and those of the destination. */
 export function warningsOf({ client, destination }: Pick<Plan, 'client' | 'destination'>): readonly string[] {
   return [...client.warnings, ...destination.warnings];
 }
