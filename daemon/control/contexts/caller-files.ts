@@ -1,4 +1,4 @@
-// The files of a caller that each of its requests needs: server-meta.json and the principal.
+// The files of a caller that each of its requests needs, cached: server-meta.json and the principal id.
 import { CachedFiles } from '../../config/files/cached-file.ts';
 import type { BmuxPaths } from '../../base/paths.ts';
 import type { ServerMeta } from '../../policy/meta-format.ts';
@@ -16,7 +16,7 @@ export class CallerFiles {
     return this.#metas.get(paths.serverMeta, () => metaForPolicy(paths));
   }
 
-  /** A principal that cannot be read is a failure only when the engine needs it, after all other checks. Never rejects. */
+  /** The principal, or why it cannot be read. The engine reports that only if it needs it, after all other checks. Never rejects. */
   async principal(paths: BmuxPaths): Promise<Principal> {
     try {
       return { id: await this.#principals.get(paths.principalId, () => loadPrincipalId({ paths })) };

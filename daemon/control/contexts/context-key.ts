@@ -1,5 +1,5 @@
-// What makes two callers one context: the paths that their environments resolve to (docs/decisions/contexts.md). Which other variables decide is
-// known when the files have been read (daemon/config/bmux/reads.ts).
+// The key of a context: the paths that a caller's environment resolves to (docs/decisions/contexts.md). Callers with one key share a context
+// if they also agree in the variables that its files read, which are known after a reading (daemon/config/bmux/reads.ts).
 import { createHash } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import { appended, bmuxPaths, type BmuxPaths } from '../../base/paths.ts';
@@ -8,16 +8,19 @@ import { manifestFile, slotNameOf } from '../../config/bmux/slots.ts';
 import type { CallerEnv } from '../../api/request.ts';
 
 export interface ContextInputs {
-  /** Names the set of files. */
+  /** Equal for callers whose environments resolve to the same files. */
   readonly key: string;
   readonly paths: BmuxPaths;
   readonly env: CallerEnv;
-  /** Where relative paths start. */
+  /** Absolute folder that relative paths are resolved against. */
   readonly cwd: string;
   readonly slot: string | undefined;
 }
 
-/** `callerCwd` is the caller's folder. Without one a relative path starts at the root, never at the daemon's own folder. */
+/**
+ * The key and the paths for a caller. `callerCwd` is its folder. Without an absolute one, relative paths are resolved against `/`, never
+ * against the daemon's own folder.
+ */
 export function contextInputs(
   env: CallerEnv,
   callerCwd: string | undefined,
@@ -28,7 +31,7 @@ export function contextInputs(
   return { key: keyOf(env, paths, cwd, slot), paths, env, cwd, slot };
 }
 
-/** Every path that is used, as text. The paths of the log are not used, and the roots only with a slot. */
+/** All paths that are used, as JSON. Paths of logs are left out, and the roots count only with a slot. */
 function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string | undefined): string {
   const { configDirs, runtimeDir, runtimeName, principalId, stateDir } = paths;
   const { configRoot, runtimeRoot, stateRoot, slotsRoot } = paths;
@@ -43,7 +46,7 @@ function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string |
   ]);
 }
 
-/** A short name for a context: always the same for the same key and the same values of what was read. */
+/** The name of a context, 8 hex digits. It is the same for the same key and the same variables read, with the same values. */
 export function contextName(key: string, reads: Reads): string {
   const named = [...reads].sort(([a], [b]) => (a < b ? -1 : 1));
   const text = JSON.stringify([key, named.map(([name, value]) => [name, value ?? null])]);

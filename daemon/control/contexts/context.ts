@@ -1,4 +1,4 @@
-// One context: the source of its config, its watchers, and what the status shows of it.
+// One context: its config, the watchers of its files, and its row and problems in the status.
 import { textOf, type Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
@@ -12,15 +12,15 @@ import { contextName, type ContextInputs } from './context-key.ts';
 export interface ContextOptions {
   readonly inputs: ContextInputs;
   readonly daemon: Env;
-  /** A context with the same files, for an environment that does not agree with this one. */
+  /** Another context with the same key, whose environment differs in a variable that the files read. */
   readonly beside: Context | undefined;
-  /** One of its files has changed. */
+  /** Called when one of the files has changed. */
   readonly onChange: (context: Context) => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
 
-/** Callers share it whose keys are equal, and whose environments agree in all variables that its files read. */
+/** Shared by all callers with the same key whose environments agree in all variables that the files read. */
 export class Context {
   readonly key: string;
   readonly env: CallerEnv;
@@ -28,13 +28,13 @@ export class Context {
   readonly source: ConfigSource;
   readonly #watch: FileWatch;
   readonly #options: ContextOptions;
-  /** Paths of the files that are watched, joined. */
+  /** Paths of the watched files, joined with NUL. */
   #watched = '';
   #slot: string | undefined;
   #targets = 0;
-  /** The name for what was read last. */
+  /** The last result of `nameFor`. */
   #name: { readonly reads: Reads; readonly text: string } | undefined;
-  /** The last problem of its files, kept for the status while the last good config (or none) is in force. */
+  /** The problem found by the last reading of the files; undefined when it found none. */
   #problem: Failure | undefined;
 
   constructor(options: ContextOptions) {
@@ -57,19 +57,20 @@ export class Context {
     });
   }
 
-  /** Kept for the last reading: most requests have the same. */
+  /** The name of this context for these variables. The last result is cached, since most requests have the same `reads`. */
   nameFor(reads: Reads): string {
     if (this.#name?.reads !== reads) this.#name = { reads, text: contextName(this.key, reads) };
     return this.#name.text;
   }
 
-  /** Keeps what the status shows. */
+  /** Keeps slot, number of targets and problem for the status. */
   noteAnswer({ problem, slot, config }: CurrentConfig): void {
     this.noteProblem(problem);
     this.#slot = slot?.name;
     this.#targets = config.connections.targets.size;
   }
 
+  /** Keeps the problem for the status. A problem that differs from the last one is logged and reported as an event. */
   noteProblem(problem: Failure | undefined): void {
     const { log, event } = this.#options;
     const { runtimeDir } = this.paths;
@@ -89,7 +90,7 @@ export class Context {
     event({ type: 'config broken', code, detail: [detail, ...causes].join('\n') });
   }
 
-  /** Watches the files of the last reading: they may be others than before. */
+  /** Watches the files of the last reading, which may differ from those before. */
   watchWhatIsRead(): void {
     const files = this.source.files().join('\0');
     if (files === this.#watched) return;
@@ -112,7 +113,7 @@ export class Context {
     return [{ where: this.paths.runtimeDir, failure: this.#problem.data }];
   }
 
-  /** Ends its watchers. Never rejects. */
+  /** Closes the watchers. Never rejects. */
   async close(): Promise<void> {
     await this.#watch.close().catch((error: unknown) => {
       this.#options.log.warn({ err: textOf(error) }, 'closing a watcher');

@@ -1,4 +1,4 @@
-// Contexts: what the environments of callers resolve to. Each has its own config in force and its own watchers. The least recently used are closed.
+// All contexts of the daemon. Each has its own config and its own watchers. Beyond `contexts.max` the least recently used ones are closed.
 import { Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
@@ -10,7 +10,7 @@ import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { Context } from './context.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
 
-/** What a request sees of its context, all of one moment. */
+/** A consistent snapshot of a context, for one request. */
 export interface View {
   readonly env: CallerEnv;
   readonly paths: BmuxPaths;
@@ -19,26 +19,26 @@ export interface View {
   readonly warnings: readonly string[];
   /** Name of the context (daemon/control/contexts/context-key.ts). */
   readonly context: string;
-  /** Variables that the files read of the environment, with their values. */
+  /** Variables of the environment that the files read, with their values. */
   readonly reads: Reads;
 }
 
 export interface ContextsOptions {
-  /** The daemon's own environment, for variables in config values that are not in the caller's whitelist. */
+  /** The daemon's own environment. It supplies variables in config values that clients do not send. */
   readonly env: Env;
-  /** Environment and folder of requests that name none. */
+  /** Environment and folder for requests that name none. */
   readonly own: CallerEnv;
   readonly cwd: string;
   readonly max: () => number;
-  /** True for a context that must stay watched: one of the environments with this key that agree with it has target sockets. */
+  /** True when a context must stay open, because clients with this key for whose environment `agrees` is true have target sockets. */
   readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
-  /** The files with this key (daemon/control/contexts/context-key.ts) have changed, or were read again. */
+  /** Called when the files of the contexts with this key (daemon/control/contexts/context-key.ts) were read again. */
   readonly onChange: (key: string) => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
 
-/** Failures that a misspelt variable or slot of one caller can cause. */
+/** Failures that can be caused by a wrong variable or slot of one caller. */
 const OF_THE_CALLER: ReadonlySet<string> = new Set([
   'slot_unknown',
   'slot_variable_unset',
@@ -52,7 +52,7 @@ export class Contexts {
   #contexts: Context[] = [];
   /** Key of the daemon's own context. */
   readonly ownKey: string;
-  /** By request: the same object comes again for the same header. */
+  /** Results of `inputsOf`, by request. Equal headers give the same request object (daemon/control/planning/request-planner.ts). */
   readonly #inputs = new WeakMap<object, ContextInputs>();
   #closed = false;
 
@@ -61,14 +61,14 @@ export class Contexts {
     this.ownKey = contextInputs(options.own, options.cwd, undefined).key;
   }
 
-  /** Reads and watches the daemon's own context, so that the status shows problems of its files at once. Never rejects. */
+  /** Reads and watches the files of the daemon's own context, so that the status shows their problems at once. Never rejects. */
   async openOwn(): Promise<void> {
     const { own, cwd } = this.#options;
     const known = this.#contexts.findLast((one) => one.key === this.ownKey && one.source.agrees(own));
     await this.#refresh(known ?? this.#open(contextInputs(own, cwd, undefined)));
   }
 
-  /** What decides the context of a request, and where its files are. */
+  /** The key and the paths that a request's environment resolves to. */
   inputsOf(request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): ContextInputs {
     const known = this.#inputs.get(request);
     if (known !== undefined) return known;
@@ -80,8 +80,8 @@ export class Contexts {
   }
 
   /**
-   * The view for a request. `inputs`: what `inputsOf` says of it, where the caller has that. Rejects with the failure of its slot or config when
-   * there is no good config to fall back to.
+   * The view for a request. `inputs`: the result of `inputsOf` for it, where it is known already. Rejects with the failure of the slot or
+   * the config when there is no last good config to use instead.
    */
   async view(
     request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>,
@@ -104,8 +104,9 @@ export class Contexts {
   }
 
   /**
-   * The context whose config is right for this environment. Which variables decide is known only after a reading, so contexts are tried: one that has
-   * begun to read a variable with another value here has no config for it, and the next is tried. A new context always has one.
+   * The context whose config is valid for this environment. Only a reading shows which variables the files use, so known contexts are
+   * tried in turn. When a reading uses a variable that has another value here, the context has no config for this environment, and the
+   * next one is tried. A new context always has one.
    */
   async #find(
     inputs: ContextInputs,
@@ -121,10 +122,10 @@ export class Contexts {
       const context = known ?? this.#open(inputs);
       tried.push(context);
       const current = await this.#current(context, context.source.currentFor(env, facts)).finally(() => {
-        // Also after a failure: the files may be corrected.
+        // The files are watched after a failure too, to notice when they are corrected.
         context.watchWhatIsRead();
       });
-      // Only now it is known what it has read, and so whether it is pinned.
+      // Whether a context is pinned depends on what it has read, so a new one can be judged only now.
       if (known === undefined) this.#evict();
       if (current !== undefined) return { context, current };
     }
@@ -143,7 +144,7 @@ export class Contexts {
     await Promise.all(this.#contexts.map((context) => this.#refresh(context)));
   }
 
-  /** Ends all watchers. */
+  /** Closes all contexts with their watchers. */
   async close(): Promise<void> {
     this.#closed = true;
     const contexts = this.#contexts;
@@ -176,8 +177,8 @@ export class Contexts {
   }
 
   /**
-   * The daemon's own context stays, since the status shows it, and so do pinned ones. Several contexts become equal when the files no longer read the
-   * variables in which they differ; then only the last one is used, and only that one stays.
+   * True for contexts that are never evicted: the daemon's own one, since the status shows it, and pinned ones. When the files no longer
+   * read the variables in which contexts differ, these become equal. Then only the last one is used, and only that one stays.
    */
   #stays({ key, env, source }: Context): boolean {
     const { isPinned, own } = this.#options;
@@ -192,7 +193,7 @@ export class Contexts {
     void context.close();
   }
 
-  /** Never rejects. */
+  /** Reads the files of a context again, and calls `onChange`. Never rejects. */
   async #refresh(context: Context): Promise<void> {
     try {
       await this.#current(context, context.source.current());
@@ -204,7 +205,7 @@ export class Contexts {
     if (!this.#closed) this.#options.onChange(context.key);
   }
 
-  /** What the source of a context answers; keeps what the status shows. */
+  /** Awaits what the source of a context answers, and keeps for the status what it shows. Rejects as `answer` does. */
   async #current<T extends CurrentConfig | undefined>(context: Context, answer: Promise<T>): Promise<T> {
     try {
       const current = await answer;
@@ -213,7 +214,7 @@ export class Contexts {
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       const cause = error.cause instanceof Failure ? error.cause.code : error.code;
-      // A mistake in this caller's environment is told to this caller. It is no problem of the daemon, and needs no watchers.
+      // A mistake in the caller's environment is reported to that caller only. It is no problem of the daemon and needs no watchers.
       if (OF_THE_CALLER.has(cause) && !this.#stays(context)) this.#forget(context);
       else context.noteProblem(error);
       throw error;
