@@ -1,24 +1,24 @@
-// What happened, kept for a while and told to whoever listens: `GET /v1/events`, server-sent events.
+// The latest events, and the clients that follow them with `GET /v1/events` (server-sent events).
 import type { ServerResponse } from 'node:http';
 import { withoutCredentials } from '../../base/redact.ts';
 import { ROUTINE_EVENTS, type BrokerEvent } from '../../api/answers.ts';
 
-/** Events kept for a listener that comes late: what led to the refusal that it asks about. */
+/** Events that are kept for new listeners, who often ask what led to a refusal. */
 const KEPT = 200;
-/** Of the routine ones, so many: a busy minute must not push out why a client was refused before it. */
+/** How many of the kept events may be routine ones, so that many streams do not displace an earlier refusal. */
 const KEPT_ROUTINE = 100;
-/** Characters of a text that an event has: what a peer sent may be part of it. */
+/** Longest target or detail of an event, characters. These texts may contain what a peer sent. */
 const MAX_TEXT = 1000;
-/** Listeners at once. */
+/** Most listeners at once. */
 const MAX_LISTENERS = 64;
-/** Bytes that may wait for a listener that does not read; then it is cut. */
+/** Bytes buffered for a listener that does not read. Beyond that its connection is destroyed. */
 const MAX_WAITING_BYTES = 1024 * 1024;
-/** ms between two comments that keep the connection alive and find a listener that is gone. */
+/** ms between two SSE comments. They keep a connection alive, and show when a listener is gone. */
 const KEEP_ALIVE_MS = 15_000;
 
 export class Events {
   readonly #kept: BrokerEvent[] = [];
-  /** Of those kept, how many are routine. */
+  /** Number of kept events that are routine. */
   #routine = 0;
   readonly #listeners = new Set<ServerResponse>();
   readonly #timer: NodeJS.Timeout;
@@ -30,6 +30,7 @@ export class Events {
     this.#timer.unref();
   }
 
+  /** Keeps an event and sends it to all listeners. `atMs` defaults to now. Credentials are removed from target and detail. */
   add(event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }): void {
     const { target, detail } = event;
     const full: BrokerEvent = {
@@ -42,12 +43,12 @@ export class Events {
     for (const listener of this.#listeners) this.#write(listener, rendered(full));
   }
 
-  /** How many follow. */
+  /** Number of listeners. */
   get listeners(): number {
     return this.#listeners.size;
   }
 
-  /** Turns `response` into a listener. False when there are too many. */
+  /** Makes `response` a listener, and sends the kept events first. False when there are `MAX_LISTENERS` already. */
   listen(response: ServerResponse): boolean {
     if (this.#listeners.size >= MAX_LISTENERS) return false;
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });

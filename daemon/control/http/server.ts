@@ -1,4 +1,4 @@
-// The control socket's HTTP: what there is, as a table; every refusal is a problem (RFC 9457).
+// The HTTP server of the control socket: its routes, each answered by one function. Refusals are problem details (RFC 9457).
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
@@ -28,23 +28,23 @@ import type { Plan } from '../../engine-protocol/plan.ts';
 import { refuse } from '../../sockets/http-answer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 
-/** What the routes do; one function each. */
+/** The functions behind the routes, one for each. */
 export interface Resources {
   readonly health: () => Health;
   readonly status: () => Promise<Status>;
-  /** For the caller's context, where the request says one. */
+  /** The targets of the request's context; without one, of the daemon's own. */
   readonly targets: (request: StreamRequest) => Promise<TargetList>;
   readonly streams: () => Promise<StreamList>;
   readonly endStream: (id: string) => Promise<boolean>;
-  /** The target socket of the request's target, made where it is not there yet. Stops when `signal` aborts. */
+  /** The target socket of the request's target. It is made if it does not exist. Rejects when `signal` aborts. */
   readonly targetSocket: (request: StreamRequest, signal: AbortSignal) => Promise<TargetSocketAnswer>;
-  /** Makes `response` follow what happens; false when too many do. */
+  /** Makes `response` follow the events. False when there are too many followers. */
   readonly follow: (response: ServerResponse) => boolean;
-  /** Lets go of what is warm for the request's target. */
+  /** Closes warm connections and spares of the request's target. */
   readonly drop: (request: StreamRequest) => Promise<void>;
-  /** The plan of a request that an engine holds whose own control process is gone. */
+  /** The plan of a request, for an engine whose own control process is gone. */
   readonly plan: (requestId: string, header: string | undefined) => Promise<Plan>;
-  /** What a Bmux-Request header asks for. */
+  /** Parses a Bmux-Request header. Throws the failure when it is invalid. */
   readonly parse: (header: string) => StreamRequest;
   /** Path of the socket for stream requests. */
   readonly streamsSocket: string;
@@ -52,12 +52,12 @@ export interface Resources {
   readonly stop: () => void;
 }
 
-/** Largest body that is read (and thrown away: no request has one), bytes. */
+/** Largest request body, bytes. Bodies are read and ignored, since no request needs one. */
 const MAX_BODY_BYTES = 4096;
 
-/** The HTTP server, ready to listen. */
+/** Makes the HTTP server. It is ready to listen, but does not listen yet. */
 export async function makeServer(resources: Resources): Promise<FastifyInstance> {
-  /** What the request says of its caller; an empty one where it says nothing. */
+  /** The content of the request's Bmux-Request header; an empty request when there is no header. */
   const requestIn = (message: IncomingMessage): StreamRequest => {
     const header = requestHeader(message);
     return header === undefined ? {} : resources.parse(header);
@@ -78,7 +78,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   refuseUnsupported(app.server);
-  // A body means nothing here, whatever its type.
+  // A body of any type is accepted and ignored.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
     done(null, undefined);
@@ -98,7 +98,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   app.post('/v1/streams', (_request, reply) =>
     send(reply, fail('wrong_socket', { socket: resources.streamsSocket })),
   );
-  // Node passes a request with an Upgrade header on as one event for all paths.
+  // Node emits one 'upgrade' event for requests with an Upgrade header, whatever their path.
   app.server.on('upgrade', (_message: IncomingMessage, socket: Duplex) => {
     if (socket instanceof Socket)
       refuse(socket, fail('wrong_socket', { socket: resources.streamsSocket }).data);
@@ -131,7 +131,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   });
   app.post('/v1/reload', async () => ({ schema: SCHEMA, ...(await resources.reload()) }));
   app.post('/v1/stop', (_request, reply) => {
-    // The answer leaves before the socket goes; `close` also comes when the client did not wait for it.
+    // The daemon stops after the answer has been sent. 'close' also comes when the client did not wait for the answer.
     reply.raw.once('close', resources.stop);
     return reply.code(202).send({ schema: SCHEMA });
   });
@@ -143,7 +143,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   return app;
 }
 
-/** Errors of the framework are about the request; everything else is ours. */
+/** Fastify's own errors below status 500 are about the request. Any other error is the daemon's. */
 function failureOf(error: FastifyError): Failure {
   if (error instanceof Failure) return error;
   if (error.statusCode === 413) return fail('request_body_too_large', { limit: MAX_BODY_BYTES });
@@ -153,7 +153,7 @@ function failureOf(error: FastifyError): Failure {
 }
 
 function send(reply: FastifyReply, failure: Failure): FastifyReply {
-  // As bytes: to an object's type the framework adds a charset, which JSON has none of (RFC 8259 §11).
+  // Sent as bytes: to the type of a text or object Fastify adds a charset, which JSON does not have (RFC 8259, section 11).
   const body = Buffer.from(JSON.stringify(problemOf(failure.data)));
   return reply.code(failure.data.status).type(PROBLEM_TYPE).send(body);
 }
