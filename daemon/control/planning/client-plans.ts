@@ -1,4 +1,4 @@
-// Where targets lead, seen from the environment of a client.
+// Plans that are made for target sockets and for the daemon itself, from the environment of a client.
 import { setMaxListeners } from 'node:events';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
@@ -14,7 +14,7 @@ import {
 } from '../target-sockets/clients.ts';
 
 export interface ClientPlansOptions extends PlanningDeps {
-  /** Environment of the daemon itself: that of a request without one. */
+  /** Environment and folder of the daemon itself, for requests without their own. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
 }
 
@@ -25,21 +25,25 @@ export class ClientPlans {
 
   constructor(options: ClientPlansOptions) {
     this.#options = options;
-    // One for each plan that is being made.
+    // Each plan in the making adds a listener, and there may be more than the 10 after which Node warns.
     setMaxListeners(0, this.#stop.signal);
   }
 
+  /** The environment of a request; the daemon's own where the request names none. */
   environmentOf({ env, cwd, slot }: StreamRequest): ClientEnvironment {
     const { own } = this.#options;
     return { env: env ?? own.env, cwd: cwd ?? (env === undefined ? own.cwd : undefined), slot };
   }
 
-  /** Rejects with the failure of the slot or the config when there is no good one to fall back to. */
+  /** The view for an environment. Rejects with the failure of its slot or config when there is no last good config to use instead. */
   view(environment: ClientEnvironment): Promise<View> {
     return this.#options.contexts.view(requestOf(environment));
   }
 
-  /** Where a target leads. A client of a target socket has checked slot and build itself, so no policy is applied. */
+  /**
+   * Where a target leads, for its target socket. No policy is applied, since a client of a target socket checks slot and build itself.
+   * Rejects with the failure of the target, or when `signal` aborts.
+   */
   async targetSocket(
     target: string,
     { environment, agents }: Pick<ContextClients, 'environment' | 'agents'>,
@@ -52,7 +56,7 @@ export class ClientPlans {
     return { destination: withAgents(destination, agents), principal: client.principal };
   }
 
-  /** The plan of a request, without policies: for what the daemon does by itself. */
+  /** The plan of a request, without policies. For streams and actions of the daemon itself, such as keep warm. */
   async planFor(request: StreamRequest): Promise<Plan> {
     const wanted: StreamRequest = {
       ...requestOf(this.environmentOf(request)),
@@ -62,7 +66,7 @@ export class ClientPlans {
     return planStream(wanted, 'bmuxd', this.#options, () => this.#stop.signal);
   }
 
-  /** Stops what `planFor` looks up. */
+  /** Aborts the lookups of `planFor` with `stopping`. */
   close(): void {
     this.#stop.abort(fail('stopping'));
   }

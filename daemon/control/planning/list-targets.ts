@@ -1,4 +1,4 @@
-// The targets of a context, as `bmuxd targets` lists them: every configured one, and the chosen one, resolved as a request would.
+// The targets of a context, as `bmuxd targets` lists them: all configured ones and the default one, resolved as for a request.
 import type { View } from '../contexts/contexts.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
@@ -7,13 +7,13 @@ import { selectTarget } from '../../target/select.ts';
 import { SCHEMA, type TargetList, type TargetRow } from '../../api/answers.ts';
 import { asFailure } from '../../errors/fail.ts';
 
-/** A list asks nobody: what only the control plane knows is shown as a failure to reach it. */
+/** A list never asks the control plane. A target that needs a lookup is listed with a failure. */
 const NO_LOOKUP = {
   timeoutMs: 1000,
   fetch: () => Promise.reject(new Error('a list does not ask it')),
 };
 
-/** Rows in the order of the config, local first. */
+/** Rows: `local` first, then the targets and the share links in the order of the config. A default target that is not configured is last. */
 export async function listTargets(view: View): Promise<TargetList> {
   const { connections } = view.config;
   const selected = selectTarget(undefined, view.env, view.config);

@@ -1,4 +1,5 @@
-// From a request to a plan: context, policy, target, principal, in the order of bmux (docs/bmux-protocol.md, "Order of checks"). All of it decides; nothing of it dials.
+// Makes the plan of a request from context, policy, target and principal. The checks are in the order of bmux (docs/bmux-protocol.md,
+// "Order of checks"). Nothing here connects to a server.
 import { Deadline } from '../../base/async/deadline.ts';
 import { applyPolicy } from '../../policy/policy.ts';
 import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts';
@@ -10,7 +11,7 @@ import type { Settings } from '../../config/settings/table.ts';
 import type { CallerFiles } from '../contexts/caller-files.ts';
 import type { Contexts } from '../contexts/contexts.ts';
 
-/** Name that a client has when it gives none. */
+/** Client name for requests that give none. */
 const DEFAULT_CLIENT_NAME = 'bmuxd';
 
 export interface PlanningDeps {
@@ -20,7 +21,7 @@ export interface PlanningDeps {
   readonly fetch: typeof globalThis.fetch;
 }
 
-/** The plan of a request. Rejects with the failure that the user should read. `signalOf` is asked where somebody else is asked. */
+/** The plan of a request. Rejects with the failure for the user. `signalOf` is called only for a lookup at the control plane. */
 export async function planStream(
   request: StreamRequest,
   requestId: string,
@@ -30,7 +31,7 @@ export async function planStream(
   const started = performance.now();
   const inputs = deps.contexts.inputsOf(request);
   const { paths } = inputs;
-  // Side by side: each is a few looks at the file system. Only the view can fail.
+  // Read in parallel, since each takes a few file system calls. Only the view can reject.
   const [view, meta, principal] = await Promise.all([
     deps.contexts.view(request, inputs),
     deps.files.meta(paths),
@@ -86,7 +87,7 @@ export async function planStream(
   };
 }
 
-/** bmuxd's own word on a target's compression (bmuxd.toml, `[targets.NAME]`). */
+/** The compression that bmuxd.toml sets for targets (`[targets.NAME]`), by target name. */
 function overridesOf({ targets }: Settings): ReadonlyMap<string, CompressionSetting> {
   const overrides = new Map<string, CompressionSetting>();
   for (const [name, { compression }] of Object.entries(targets)) {

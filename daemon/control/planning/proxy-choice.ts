@@ -1,25 +1,25 @@
-// Which proxy a request goes through: the rules of reqwest, the HTTP library of the real client.
+// Selects the proxy of an HTTP request, by the rules of reqwest, the HTTP library of bmux.
 import { BlockList, isIP } from 'node:net';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** The first of the two spellings that is set and not empty; upper case counts first. */
+/** A variable in upper case, else in lower case. Undefined when both are unset or empty. */
 function read(env: Env, name: string): string | undefined {
   const upper = env[name] ?? '';
   const value = (upper === '' ? (env[name.toLowerCase()] ?? '') : upper).trim();
   return value === '' ? undefined : value;
 }
 
-/** URL of the proxy for `url`, or undefined for none. HTTPS_PROXY and HTTP_PROXY count for their own scheme only, ALL_PROXY for both. */
+/** URL of the proxy for `url`; undefined for none. HTTPS_PROXY and HTTP_PROXY are for their own scheme, ALL_PROXY for both. */
 export function proxyFor(url: URL, env: Env): string | undefined {
   const named = read(env, url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY') ?? read(env, 'ALL_PROXY');
   if (named === undefined || isExempt(url.hostname, read(env, 'NO_PROXY') ?? '')) return undefined;
   const proxy = named.includes('://') ? named : `http://${named}`;
-  // A proxy that is no URL is not used, as there.
+  // reqwest ignores a proxy that is no valid URL, too.
   return URL.canParse(proxy) ? proxy : undefined;
 }
 
-/** NO_PROXY: `*`, domains with all that is below them, addresses, and networks as `10.0.0.0/8`. */
+/** True when NO_PROXY names the host. It may contain `*`, domains (with their subdomains), addresses, and networks such as `10.0.0.0/8`. */
 function isExempt(hostname: string, noProxy: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, '').toLowerCase();
   const entries = noProxy.split(',').map((entry) => entry.trim().toLowerCase());

@@ -1,4 +1,4 @@
-// From the text of a Bmux-Request header to a plan, for requests that an engine has accepted.
+// Makes plans from the text of a Bmux-Request header, for requests that an engine has accepted.
 import type { StreamRequest } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { fail } from '../../errors/fail.ts';
@@ -6,12 +6,12 @@ import type { Plan } from '../../engine-protocol/plan.ts';
 import { parseRequest } from '../../request/parse.ts';
 import { planStream, type PlanningDeps } from './plan-stream.ts';
 
-/** Parsed headers that are kept: those of as many shells. */
+/** Parsed headers that are cached. A shell usually sends the same header each time. */
 const MAX_PARSED = 16;
 
 export class RequestPlanner {
   readonly #deps: PlanningDeps;
-  /** A shell asks in the same words again and again, and the checks are a tenth of the work for a plan [measured]. */
+  /** Parsed requests by the text of their header. Parsing takes a tenth of the time that a plan takes [measured]. */
   readonly #parsed = new LruMap<string, StreamRequest>(MAX_PARSED);
   #closed = false;
 
@@ -19,7 +19,7 @@ export class RequestPlanner {
     this.#deps = deps;
   }
 
-  /** What a header asks for. Throws what `parseRequest` throws. */
+  /** Parses a header. Equal texts give the same object while they are cached. Throws what `parseRequest` throws. */
   request(header: string | undefined): StreamRequest {
     const known = header === undefined ? undefined : this.#parsed.get(header);
     if (known !== undefined) return known;
@@ -28,13 +28,13 @@ export class RequestPlanner {
     return request;
   }
 
-  /** The plan of a request. Rejects with the failure that the user should read. `signalOf` is called when somebody else has to be asked. */
+  /** The plan of a request. Rejects with the failure for the user. `signalOf` is called only for a lookup at the control plane. */
   async plan(requestId: string, header: string | undefined, signalOf: () => AbortSignal): Promise<Plan> {
     if (this.#closed) throw fail('stopping');
     return planStream(this.request(header), requestId, this.#deps, signalOf);
   }
 
-  /** From now on every request is refused with `stopping`. */
+  /** Makes `plan` reject every later request with `stopping`. */
   close(): void {
     this.#closed = true;
   }
