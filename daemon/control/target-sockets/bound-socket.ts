@@ -1,4 +1,4 @@
-// A target socket in the file system: the bound server in its folder, and who notices when somebody replaces it.
+// A target socket in the file system: the bound server in its folder, and a watcher that detects when it is replaced.
 import { watch, type FSWatcher } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { fail } from '../../errors/fail.ts';
@@ -9,13 +9,13 @@ export interface BoundSocketOptions {
   /** Folder of the context's target sockets: `{bmuxd dir}/targets` or `{bmuxd dir}/targets-{context}`. */
   readonly parent: string;
   readonly target: string;
-  /** Resolves when an engine listens on `server`, which is bound. */
+  /** Called with the bound server. Resolves when an engine listens on it. */
   readonly listen: (server: Server) => Promise<void>;
-  /** Something has changed in the folder. It is called for root only: the mode of the folder holds everybody else back. */
+  /** Called when something in the folder has changed, only when the daemon runs as root: mode 0500 stops every other user. */
   readonly onChange: () => void;
 }
 
-/** Control holds the server and never accepts: the socket lives on while no engine does. */
+/** Control holds the server but never accepts on it. So the socket stays while there is no engine. */
 export class BoundSocket {
   readonly server: Server;
   readonly folder: TargetSocketFolder;
@@ -27,7 +27,7 @@ export class BoundSocket {
     this.#watcher = watched(folder, onChange);
   }
 
-  /** The path leads to the new socket as soon as an engine listens on it. When that fails, nothing remains of it. */
+  /** Makes the socket. Its path leads to it once an engine listens. When that fails, everything is removed and the promise rejects. */
   static async make({ parent, target, listen, onChange }: BoundSocketOptions): Promise<BoundSocket> {
     const server = createServer();
     const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
@@ -44,7 +44,10 @@ export class BoundSocket {
   }
 }
 
-/** A bmux of root that starts a server in the folder must find ours again before it has connected. */
+/**
+ * Watches the folder when the daemon runs as root, else returns undefined. A bmux of root can replace the socket by a server of its own.
+ * The path must lead to our socket again before that bmux connects, so the regular check would be too late.
+ */
 function watched({ runtimeDir }: TargetSocketFolder, onChange: () => void): FSWatcher | undefined {
   if (process.getuid?.() !== 0) return undefined;
   try {
@@ -52,12 +55,12 @@ function watched({ runtimeDir }: TargetSocketFolder, onChange: () => void): FSWa
     watcher.on('error', () => undefined);
     return watcher;
   } catch {
-    // The system has no watches to give: the next regular look finds a change.
+    // The system's limit of watches is reached. The regular check finds a change later.
     return undefined;
   }
 }
 
-/** How many target sockets there may be at once: each is a listening socket in both processes. */
+/** Limits how many target sockets exist at once, since each is a listening socket in both processes. */
 export class SocketCount {
   readonly #max: number;
   #count = 0;
@@ -66,7 +69,7 @@ export class SocketCount {
     this.#max = max;
   }
 
-  /** Takes one; the returned function gives it back. Throws `target_sockets_full`. */
+  /** Counts one more; the returned function counts it off again, once. Throws `target_sockets_full` at the limit. */
   take(): () => void {
     if (this.#count >= this.#max) throw fail('target_sockets_full', { count: this.#count });
     this.#count += 1;

@@ -1,4 +1,4 @@
-// The store of all clients of target sockets, by the folder that they share.
+// Stores the clients of all target sockets, by the folder of target sockets that they share.
 import { basename, join } from 'node:path';
 import type { CallerEnv } from '../../api/request.ts';
 import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
@@ -17,11 +17,11 @@ import {
   type ContextClients,
 } from './clients.ts';
 
-/** What the files of an environment say of its context. */
+/** The context of an environment, as its files have determined it. */
 export interface ContextView {
   /** Name of the context. */
   readonly context: string;
-  /** What the files made read of the environment. */
+  /** Variables of the environment that the files read, with their values. */
   readonly reads: Reads;
 }
 
@@ -29,9 +29,9 @@ export interface ClientStoreOptions {
   /** The bmuxd dir. */
   readonly dir: string;
   readonly file: ClientFile;
-  /** Rejects when the files cannot be read. */
+  /** The context of an environment. Rejects when its files cannot be read. */
   readonly view: (environment: ClientEnvironment) => Promise<ContextView>;
-  /** Environment of the daemon itself: its context always has target sockets. */
+  /** Environment of the daemon itself, whose context always has target sockets. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
 }
 
@@ -46,12 +46,13 @@ export class ClientStore {
     this.#ownFolder = join(options.dir, 'targets');
   }
 
-  /** Adds what was remembered, once. Never rejects. */
+  /** Loads the saved clients at the first call; later calls wait for the same load. Never rejects. */
   load(): Promise<void> {
     this.#loaded ??= this.#load();
     return this.#loaded;
   }
 
+  /** The clients that share the target sockets in `folder`. */
   get(folder: string): ContextClients | undefined {
     return this.#clients.peek(folder);
   }
@@ -61,14 +62,15 @@ export class ClientStore {
     return [...this.#clients.keys()];
   }
 
-  /** True when a context with this key has clients whose environment agrees. */
+  /** True when there are clients with this key for whose environment `agrees` is true. */
   has(key: string, agrees: (env: CallerEnv) => boolean): boolean {
     return [...this.#clients.values()].some((one) => one.key === key && agrees(one.environment.env));
   }
 
   /**
-   * The folder of an environment: the one that it may share with others, else a new one. When the files begin to read what the clients of a folder
-   * have set differently, the folder stays the first client's. Each other client gets another folder when it asks again.
+   * The folder of target sockets for an environment: one that it may share with other clients, else a new one. When the files begin to
+   * read a variable that the clients of a folder have set differently, the first client keeps the folder. The others get another one
+   * at their next request.
    */
   folderOf(environment: ClientEnvironment, { reads, context }: ContextView): string {
     const shared = [...this.#clients].filter(([, one]) => mayShare(one, environment, reads));
@@ -76,7 +78,7 @@ export class ClientStore {
     return folder ?? join(this.#options.dir, `targets-${context}`);
   }
 
-  /** A client uses the target sockets in `folder`. True when other agents count for all of them since. */
+  /** Adds a client to those of `folder`. True when this has changed which SSH agents are used for its target sockets. */
   use(folder: string, environment: ClientEnvironment): boolean {
     const known = this.#clients.get(folder);
     if (known !== undefined) return addClient(known, environment);
@@ -84,7 +86,7 @@ export class ClientStore {
     return true;
   }
 
-  /** The clients in `folder` have a target socket, and are remembered from now on. True the first time. */
+  /** Called when a target socket has been made for the clients of `folder`; they are saved from now on. True the first time. */
   confirm(folder: string): boolean {
     const clients = this.#clients.peek(folder);
     if (clients === undefined || clients.isConfirmed) return false;
@@ -92,7 +94,7 @@ export class ClientStore {
     return true;
   }
 
-  /** An inline target keeps its target socket. Returns the one that loses its own for that, if any. */
+  /** Keeps the target socket of an inline target. Returns the inline target that was dropped for it, if any. */
   keepInline(folder: string, target: string): string | undefined {
     const inline = this.#clients.peek(folder)?.inline;
     const [oldest] = inline?.keys() ?? [];
@@ -100,12 +102,15 @@ export class ClientStore {
     return oldest === undefined || inline?.has(oldest) === true ? undefined : oldest;
   }
 
-  /** Forgets clients that never got a target socket. False when there are none such. */
+  /** Removes the clients of `folder` if they never got a target socket. True when they were removed. */
   forgetUnconfirmed(folder: string): boolean {
     return this.#clients.peek(folder)?.isConfirmed === false && this.#clients.delete(folder);
   }
 
-  /** Forgets the least recently used contexts beyond `max`, never the daemon's own and never one that `stays`. Returns their folders. */
+  /**
+   * Removes the least recently used contexts beyond `max`, and returns their folders. The daemon's own context is never removed, nor one
+   * for whose folder `stays` is true.
+   */
   forgetOldest(max: number, stays: (folder: string) => boolean): string[] {
     const forgotten: string[] = [];
     for (const folder of this.folders()) {
@@ -117,7 +122,7 @@ export class ClientStore {
     return forgotten;
   }
 
-  /** Never rejects. */
+  /** Saves all clients that have got a target socket. Never rejects. */
   save(): Promise<void> {
     const confirmed = [...this.#clients].filter(([, { isConfirmed }]) => isConfirmed);
     return this.#options.file.save(confirmed.map(([folder, one]) => toRemember(one, basename(folder))));
@@ -135,7 +140,7 @@ export class ClientStore {
     }
   }
 
-  /** Where the target sockets were, unless the daemon's own context is another one since. */
+  /** The folder in which these clients had their target sockets. It differs if the daemon's own context is another one than before. */
   async #formerFolderOf(remembered: RememberedClients): Promise<string> {
     const { env, cwd, slot, folder } = remembered;
     const { key } = contextInputs(env, cwd, slot);

@@ -1,4 +1,4 @@
-// The clients of one context's target sockets: whose environment counts for all of them, and which SSH agents may be asked.
+// The clients of the target sockets of one context: the environment that is used for all of them, and their SSH agents.
 import type { CallerEnv, EnvName, StreamRequest } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { agrees, type Reads } from '../../config/bmux/reads.ts';
@@ -6,30 +6,31 @@ import type { Destination } from '../../engine-protocol/plan.ts';
 import { contextInputs } from '../contexts/context-key.ts';
 import type { RememberedClients } from './client-file.ts';
 
-/** What picks a context. */
+/** The parts of a request that determine its context. */
 export type ClientEnvironment = Pick<RememberedClients, 'env' | 'cwd' | 'slot'>;
 
 /** All clients that share the target sockets of one context. */
 export interface ContextClients {
-  /** Names the files of the context (daemon/control/contexts/context-key.ts). */
+  /** Key of the context (daemon/control/contexts/context-key.ts). */
   readonly key: string;
-  /** As the first client had it, except for the variables that belong to each client: the last client's count there. */
+  /** The first client's environment, with the variables `OF_EACH_CLIENT` of the latest client. */
   environment: ClientEnvironment;
-  /** SSH_AUTH_SOCK of the latest clients, the last one's first. */
+  /** SSH_AUTH_SOCK of the latest clients, the latest first; at most `MAX_AGENTS`. */
   agents: readonly string[];
-  /** Targets outside the config that have a target socket. */
+  /** Targets outside the config that keep a target socket. */
   readonly inline: LruMap<string, true>;
-  /** False until a target socket has been made for one of them: nothing is remembered of a first client whose request fails. */
+  /** True once a target socket has been made for one of the clients. Before that they are not saved. */
   isConfirmed: boolean;
 }
 
-/** Variables that belong to each client, and decide nothing about its context. */
+/** Variables that may differ between clients of one context, because they do not determine it. */
 const OF_EACH_CLIENT: readonly EnvName[] = ['BMUX_TARGET', 'BMUX_CONTROL_PLANE_URL', 'TERM'];
-/** Agents that are kept for one context: the agent of a login goes when the login ends. */
+/** SSH agents that are kept for one context. Several are kept because an agent ends with its login session. */
 const MAX_AGENTS = 4;
-/** Inline targets of one context that keep a target socket; a further one replaces the least recently used. */
+/** Most inline targets of one context that keep a target socket. A further one replaces the least recently used. */
 const MAX_INLINE = 64;
 
+/** The clients of a context as they were saved. */
 export function clientsOf(remembered: RememberedClients): ContextClients {
   const { env, cwd, slot, earlierAgents, inline } = remembered;
   const agents = latest(env.SSH_AUTH_SOCK, earlierAgents);
@@ -44,19 +45,19 @@ export function clientsOf(remembered: RememberedClients): ContextClients {
   return clients;
 }
 
-/** The first client of a context. */
+/** The clients of a context that has its first client. */
 export function firstClient(environment: ClientEnvironment): ContextClients {
   const clients = clientsOf({ ...environment, inline: [], earlierAgents: [], folder: undefined });
   return { ...clients, isConfirmed: false };
 }
 
-/** True when a client with `environment` gets the same from the same files, and so may share the target sockets. */
+/** True when a client with `environment` may share these target sockets: its key is the same, and it agrees in the variables `reads`. */
 export function mayShare(clients: ContextClients, environment: ClientEnvironment, reads: Reads): boolean {
   const { env, cwd, slot } = environment;
   return clients.key === contextInputs(env, cwd, slot).key && agrees(clients.environment.env, reads);
 }
 
-/** Another client uses the target sockets. One without an agent, such as a cron job, takes nobody's agent away. True when the agents have changed. */
+/** Adds a client. One without an SSH agent, such as a cron job, leaves the agents as they are. True when the agents have changed. */
 export function addClient(clients: ContextClients, environment: ClientEnvironment): boolean {
   const agents = latest(environment.env.SSH_AUTH_SOCK, clients.agents);
   const isOther = agents.join() !== clients.agents.join();
@@ -67,7 +68,7 @@ export function addClient(clients: ContextClients, environment: ClientEnvironmen
     const own = environment.env[name];
     if (own !== undefined) env[name] = own;
   }
-  // In another folder a relative path of the first client's would lead to other files.
+  // Relative paths of the first client may lead to other files from the folder of this one. Its whole environment is used then.
   const isSame = contextInputs(env, environment.cwd, first.slot).key === clients.key;
   clients.environment = withAgent(
     isSame ? { env, cwd: environment.cwd, slot: first.slot } : environment,
@@ -77,7 +78,7 @@ export function addClient(clients: ContextClients, environment: ClientEnvironmen
   return isOther;
 }
 
-/** Adds what was remembered of a context that has clients already. */
+/** Adds saved clients to a context that has clients already. */
 export function addRemembered(clients: ContextClients, remembered: RememberedClients): void {
   const earlier = latest(remembered.env.SSH_AUTH_SOCK, remembered.earlierAgents);
   clients.agents = [...new Set([...clients.agents, ...earlier])].slice(0, MAX_AGENTS);
@@ -85,18 +86,20 @@ export function addRemembered(clients: ContextClients, remembered: RememberedCli
   for (const target of remembered.inline) clients.inline.set(target, true);
 }
 
+/** The clients in the form in which they are saved. */
 export function toRemember(clients: ContextClients, folder: string): RememberedClients {
   const { environment, agents, inline } = clients;
   return { ...environment, earlierAgents: agents.slice(1), inline: [...inline.keys()], folder };
 }
 
-/** The destination with every agent that may do: the engine takes the first that answers. */
+/** The destination with the agents of earlier clients. The engine uses the first agent that answers. */
 export function withAgents(target: Destination, [, ...earlier]: readonly string[]): Destination {
   const { route } = target;
   if (route.transport !== 'iroh' || route.agentSocket === undefined || earlier.length === 0) return target;
   return { ...target, route: { ...route, earlierAgents: earlier } };
 }
 
+/** A request that leads to the context of this environment. */
 export function requestOf({
   env,
   cwd,

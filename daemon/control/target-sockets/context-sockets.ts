@@ -1,4 +1,4 @@
-// The target sockets of one context: which there should be against which there are. Only the difference is touched.
+// The target sockets of one context. Compares those that should exist with those that do, and changes only the difference.
 import type { Logger } from '../../base/log.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { asFailure } from '../../errors/fail.ts';
@@ -7,20 +7,20 @@ import type { TargetSocket } from './target-socket.ts';
 export interface ContextSocketsOptions {
   /** Folder of the target sockets. */
   readonly parent: string;
-  /** Targets that the config names now. */
+  /** Targets that the config names now. Rejects when there is no config. */
   readonly configured: () => Promise<ReadonlySet<string>>;
-  /** True for a target outside the config whose target socket is kept. */
+  /** True for an inline target whose target socket is kept. */
   readonly isInline: (target: string) => boolean;
   readonly inline: () => readonly string[];
   readonly make: (target: string) => TargetSocket;
   readonly log: Logger;
 }
 
-/** The ends of one refresh. Neither promise rejects. */
+/** The progress of one refresh. Neither promise rejects. */
 export interface Refreshing {
-  /** The target sockets that the config names are up to date, or cannot be made just now; those that it no longer names are gone. */
+  /** Resolves when target sockets that the config no longer names are removed, and an update of each configured one was tried. */
   readonly configured: Promise<void>;
-  /** The same for all: a control plane may have to be asked for the others. */
+  /** The same for all target sockets. Inline targets may take longer, since they may need a lookup at the control plane. */
   readonly all: Promise<void>;
 }
 
@@ -28,9 +28,9 @@ export class ContextSockets {
   readonly #options: ContextSocketsOptions;
   /** By target. */
   readonly #sockets = new Map<string, TargetSocket>();
-  /** Requests that wait for a target socket, by target. */
+  /** Number of requests that wait for a target socket, by target. */
   readonly #claims = new Map<string, number>();
-  /** Removals that are under way. None rejects. */
+  /** Removals in progress. None rejects. */
   readonly #removals = new Set<Promise<unknown>>();
   readonly #comparison = new Refresh(() => this.#compare());
   #isClosed = false;
@@ -48,7 +48,10 @@ export class ContextSockets {
     return this.#claims.size > 0;
   }
 
-  /** Config, settings or clients have changed: makes what is new, removes what is gone, and looks all others up again. */
+  /**
+   * Called when config, settings or clients have changed. Makes new target sockets, removes those no longer wanted, and resolves all
+   * targets again. Never rejects.
+   */
   async refresh(): Promise<Refreshing> {
     await this.#comparison.request();
     const runs = [...this.#sockets.values()].map((socket) => ({
@@ -63,7 +66,7 @@ export class ContextSockets {
     return { configured: ended(configured), all: ended(runs) };
   }
 
-  /** The target socket of a target that a request waits for. It stays until `release`, wanted or not. */
+  /** The target socket of a target, for a request that waits for it. It is not removed before `release`. */
   claim(target: string, isConfigured: boolean): TargetSocket {
     this.#claims.set(target, (this.#claims.get(target) ?? 0) + 1);
     const socket = this.#get(target);
@@ -71,6 +74,7 @@ export class ContextSockets {
     return socket;
   }
 
+  /** Ends one `claim` of the target. */
   release(target: string): void {
     const others = (this.#claims.get(target) ?? 0) - 1;
     if (others > 0) this.#claims.set(target, others);
@@ -78,7 +82,7 @@ export class ContextSockets {
     this.removeUnwanted(target);
   }
 
-  /** Removes the target socket of a target when neither the config, nor a client, nor a request wants it. */
+  /** Removes the target socket of a target unless it is configured, kept for an inline target, or claimed by a request. */
   removeUnwanted(target: string): void {
     const socket = this.#sockets.get(target);
     if (socket === undefined || this.#isWanted(socket)) return;
@@ -87,13 +91,13 @@ export class ContextSockets {
     this.#removals.add(removal);
   }
 
-  /** No target socket is made or looked up any more. Those that there are stay. */
+  /** Stops making target sockets and resolving targets. Existing target sockets stay. */
   close(): void {
     this.#isClosed = true;
     for (const socket of this.#sockets.values()) socket.halt();
   }
 
-  /** The same; an engine may go on accepting on them, until another control has taken the paths over. */
+  /** Does the same, and closes control's handles. An engine may go on accepting until another control has replaced the paths. */
   leave(): void {
     this.close();
     for (const socket of this.#sockets.values()) socket.release();
@@ -107,7 +111,7 @@ export class ContextSockets {
     await Promise.all([...this.#removals, ...sockets.map((socket) => socket.remove())]);
   }
 
-  /** Never rejects: without a config to compare with, the target sockets stay as they are. */
+  /** Adds missing and removes unwanted target sockets. Never rejects: without a config, they stay as they are. */
   async #compare(): Promise<void> {
     const { parent, configured, inline, log } = this.#options;
     try {

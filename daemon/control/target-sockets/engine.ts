@@ -1,29 +1,29 @@
-// What the target sockets need of an engine, and which engine it is now.
+// The interface through which target sockets use an engine, and the engine that is current.
 import type { Server } from 'node:net';
 import { untilAborted } from '../../base/async/until-aborted.ts';
 import type { ListenFor, TargetSocketPlan } from '../../engine-protocol/messages.ts';
 
-/** An engine as the target sockets use it: an `EngineLink` is one (daemon/control/engines/engine-link.ts). */
+/** What target sockets need of an engine. `EngineLink` implements it (daemon/control/engines/engine-link.ts). */
 export interface TargetSocketEngine {
   /** Sends the handle of `server`. Resolves when the engine listens on it. Rejects when it cannot, or when `signal` aborts. */
   listen(socket: Extract<ListenFor, { kind: 'target' }>, server: Server, signal: AbortSignal): Promise<void>;
-  /** Replaces where a target socket leads that the engine has. There is no answer. */
+  /** Replaces where a target socket of the engine leads. The engine sends no answer. */
   update(id: string, plan: TargetSocketPlan): void;
   tell(message: { readonly type: 'close target socket'; readonly targetSocket: string }): void;
 }
 
 interface Attached {
   readonly engine: TargetSocketEngine;
-  /** Aborts when the engine is gone. */
+  /** Aborts when the engine is gone or has been replaced. */
   readonly gone: AbortController;
 }
 
-/** The engine that accepts on target sockets now. There is none while it starts, and while one that died is replaced. */
+/** Holds the engine that accepts on target sockets now. There is none while the first one starts, or after one has died. */
 export class CurrentEngine {
   #attached: Attached | undefined;
   readonly #waiting = new Set<(attached: Attached) => void>();
 
-  /** Undefined while there is none. */
+  /** The current engine; undefined while there is none. */
   get current(): TargetSocketEngine | undefined {
     return this.#attached?.engine;
   }
@@ -36,7 +36,7 @@ export class CurrentEngine {
     this.#waiting.clear();
   }
 
-  /** False when another engine is the current one already. */
+  /** Removes the engine if it is the current one. False when it is not. */
   detach(engine: TargetSocketEngine): boolean {
     if (this.#attached?.engine !== engine) return false;
     this.#attached.gone.abort();
@@ -45,8 +45,8 @@ export class CurrentEngine {
   }
 
   /**
-   * Makes the current engine listen, and resolves with it. Waits while there is none; when one dies meanwhile, the next one listens. Rejects when
-   * the engine cannot listen, or when `signal` aborts; the engine has no socket of this id then.
+   * Makes the current engine listen on `server`, and resolves with that engine. Waits while there is no engine; when one dies meanwhile,
+   * the next one is asked. Rejects when the engine cannot listen, or when `signal` aborts. The engine is then told to close the socket.
    */
   async listen(
     id: string,
@@ -62,7 +62,7 @@ export class CurrentEngine {
         return engine;
       } catch (error) {
         if (gone.signal.aborted && !signal.aborted) continue;
-        // It has been sent the socket, and may listen later.
+        // The engine has been sent the socket already, and could still begin to listen.
         engine.tell({ type: 'close target socket', targetSocket: id });
         throw error;
       }

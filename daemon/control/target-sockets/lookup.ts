@@ -1,11 +1,11 @@
-// Finding something out again and again, one lookup at a time: what an older lookup found never replaces what a newer one found.
+// Repeats a lookup, one run at a time. So an older result never replaces a newer one.
 import type { Clock } from '../../base/async/clock.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
 import type { Failure } from '../../base/failure.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 
-/** ms after which a lookup is given up when somebody asks again. It doubles with each one that is given up, so that a slow one ends at last. */
+/** ms after which a running lookup is given up when another one is requested. Doubles each time, so that a slow lookup can finish. */
 const PATIENCE_MS = 500;
 
 export class Lookup<T> {
@@ -14,8 +14,9 @@ export class Lookup<T> {
   readonly #refresh = new Refresh(() => this.#look());
   #running: { readonly since: number; readonly abort: AbortController } | undefined;
   #patience = PATIENCE_MS;
-  /** Lookups that have begun, and the number of the last one that was not given up. */
+  /** Number of lookups that have begun. */
   #begun = 0;
+  /** Number of the last lookup that ended without being given up. */
   #ended = 0;
   #isHalted = false;
   #found: T | undefined;
@@ -26,7 +27,7 @@ export class Lookup<T> {
     this.#find = find;
   }
 
-  /** What the last lookup found that did not fail. */
+  /** The result of the last successful lookup. */
   get found(): T | undefined {
     return this.#found;
   }
@@ -36,7 +37,7 @@ export class Lookup<T> {
     return this.#failure;
   }
 
-  /** Resolves when a lookup that began after this call has ended, well or not. Never rejects. */
+  /** Resolves when a lookup that began after this call has succeeded or failed, or after `halt`. Never rejects. */
   async run(): Promise<void> {
     const running = this.#running;
     if (running !== undefined && this.#clock.now() - running.since >= this.#patience) {
@@ -48,7 +49,7 @@ export class Lookup<T> {
     while (this.#ended <= before && !this.#isHalted);
   }
 
-  /** Ends the lookup that is under way; there is no further one. */
+  /** Aborts the running lookup with `stopping`. No further one begins. */
   halt(): void {
     this.#isHalted = true;
     this.#running?.abort.abort(fail('stopping'));
@@ -64,7 +65,7 @@ export class Lookup<T> {
       this.#found = await untilAborted(this.#find(abort.signal), abort.signal);
       this.#failure = undefined;
     } catch (error) {
-      // A lookup that was given up has found out nothing.
+      // A lookup that was given up has no result.
       if (abort.signal.aborted) return;
       this.#failure = asFailure(error);
     } finally {

@@ -1,4 +1,4 @@
-// What earlier daemons and forgotten contexts have put into the bmuxd dir: folders that nobody listens in, and links that lead nowhere.
+// Cleans the bmuxd dir: removes folders and dangling links that earlier daemons and forgotten contexts have left there.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
@@ -6,7 +6,7 @@ import type { Logger } from '../../base/log.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { clearFolders, removeFolders, sweepFolders } from './folder.ts';
 
-/** Folders that are kept of contexts which have no target sockets any more. */
+/** How many folders of contexts without target sockets are kept. */
 const MAX_OLD_FOLDERS = 64;
 
 export class OldFolders {
@@ -19,7 +19,7 @@ export class OldFolders {
     this.#log = options.log;
   }
 
-  /** Removes what a daemon that was killed has not removed, in contexts that are still in use and in others. Never rejects. */
+  /** Removes what a killed daemon has left, in the folders of all contexts. Never rejects. */
   async sweep(): Promise<void> {
     for (const parent of await this.#parents()) {
       await sweepFolders(parent).catch((error: unknown) => {
@@ -28,12 +28,12 @@ export class OldFolders {
     }
   }
 
-  /** Removes what any daemon has made here, for when no engine is there any more. Never rejects. */
+  /** Removes the target sockets of every daemon. May be called only when no engine is left. Never rejects. */
   async clear(): Promise<void> {
     for (const parent of await this.#parents()) await clearFolders(parent);
   }
 
-  /** The newest folders out of use are kept, with links that lead nowhere; the others are removed. */
+  /** Keeps the newest `MAX_OLD_FOLDERS` unused folders, with their dangling links, and removes older ones. */
   async removeOldest(isUsed: (parent: string) => boolean): Promise<void> {
     const unused = (await this.#parents()).filter((parent) => !isUsed(parent));
     const parents = await Promise.all(

@@ -1,5 +1,5 @@
-// Keeps the target sockets as they should be: one for every configured target of each context that has clients, and inline targets on demand.
-// The desired set is compared with the actual one, context by context; what has not changed is not touched.
+// Keeps the target sockets up to date: one for every configured target of each context with clients, and those of inline targets on request.
+// For each context the wanted set is compared with the existing one. Target sockets that have not changed are left alone.
 import type { BrokerEvent, TargetSocketAnswer } from '../../api/answers.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
@@ -18,7 +18,7 @@ import { clearFolders } from './folder.ts';
 import { OldFolders } from './old-folders.ts';
 import { TargetSocket } from './target-socket.ts';
 
-/** What the reconciler asks of config and planning (daemon/control/planning/client-plans.ts). */
+/** What the reconciler needs of config and planning. `ClientPlans` implements it (daemon/control/planning/client-plans.ts). */
 export interface Targets {
   environmentOf(request: StreamRequest): ClientEnvironment;
   view(environment: ClientEnvironment): Promise<ContextView & ConfiguredTargets>;
@@ -34,22 +34,22 @@ export interface ReconcilerOptions {
   readonly dir: string;
   readonly targets: Targets;
   readonly file: ClientFile;
-  /** Contexts that may have target sockets at once. */
+  /** How many contexts may have target sockets at once. */
   readonly maxContexts: () => number;
   /** Environment of the daemon itself. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly clock: Clock;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** False when the bmuxd dir belongs to another daemon by now. */
+  /** False when another daemon has taken over the bmuxd dir. Then its target sockets must not be replaced. */
   readonly mayTakeBack: () => Promise<boolean>;
 }
 
-/** ms between two looks whether the paths lead to our sockets. */
+/** ms between two checks whether the paths still lead to our sockets. */
 const LOOK_MS = 500;
-/** ms after a start when the engines of an earlier daemon have closed their sockets. */
+/** ms after a start at which the folders are swept again. By then the engines of an earlier daemon have closed their sockets. */
 const SWEEP_MS = 15_000;
-/** Target sockets of all contexts. */
+/** Most target sockets of all contexts together. */
 const MAX_TARGET_SOCKETS = 512;
 
 export class TargetSocketReconciler {
@@ -75,7 +75,7 @@ export class TargetSocketReconciler {
     });
   }
 
-  /** Makes the target sockets of the daemon's own context and of those that were remembered. Never rejects. */
+  /** Makes the target sockets of the daemon's own context and of the saved ones. Never rejects. */
   async open(): Promise<void> {
     await this.#store.load();
     this.#forgetOldest();
@@ -86,13 +86,13 @@ export class TargetSocketReconciler {
     this.#cancelSweep = this.#options.clock.after(SWEEP_MS, () => void this.#oldFolders.sweep());
   }
 
-  /** The target socket of one target, made when it is not there. Rejects with the failure of the target, or when `signal` aborts. */
+  /** The target socket of one target. It is made if it does not exist. Rejects with the target's failure, or when `signal` aborts. */
   async ensure(request: StreamRequest, signal: AbortSignal): Promise<TargetSocketAnswer> {
     const { targets } = this.#options;
     const target = request.target?.trim() ?? '';
     if (target === '')
       throw fail('request_field_invalid', { field: 'target', why: 'a target socket needs a target' });
-    // The first request may have started the daemon: what is remembered must not be overwritten.
+    // The daemon may have just started for this request. The saved clients must be loaded before the first save.
     await this.#store.load();
     const environment = targets.environmentOf(request);
     const view = await targets.view(environment);
@@ -122,51 +122,51 @@ export class TargetSocketReconciler {
     }
   }
 
-  /** True when one of the environments with this key that agree has target sockets: its files must stay watched. */
+  /** True when clients with this key for whose environment `agrees` is true have target sockets. Their files must stay watched. */
   isUsed(key: string, agrees: (env: CallerEnv) => boolean): boolean {
     return this.#store.has(key, agrees);
   }
 
-  /** Brings all contexts up to date. Never rejects. Does not wait for inline targets: a control plane may have to be asked for them. */
+  /** Brings all contexts up to date. Does not wait for inline targets, which may need a lookup at the control plane. Never rejects. */
   async refresh(): Promise<void> {
     const refreshing = await this.#refreshed(() => true);
     await Promise.all(refreshing.map(({ configured }) => configured));
   }
 
-  /** The same for the contexts whose files have this key: the files have changed. */
+  /** Does the same for the contexts with this key, after their files have changed. */
   async refreshContext(key: string): Promise<void> {
     const refreshing = await this.#refreshed((clients) => clients.key === key);
     await Promise.all(refreshing.map(({ configured }) => configured));
   }
 
   /**
-   * Where a target socket leads now: its destination is out of reach, and a share link may lead to another host by now. Undefined when there is no
-   * such target socket. Rejects with the failure of the target.
+   * Resolves the target of a target socket again, because its share link may lead to another host now. Undefined when there is no target
+   * socket with this id. Rejects with the failure of the target.
    */
   async resolveAgain(id: string): Promise<Destination | undefined> {
     for (const socket of this.#all()) if (socket.id === id) return socket.resolveAgain();
     return undefined;
   }
 
-  /** A new engine is ready: it accepts on every target socket from now on. */
+  /** Called when an engine is ready. It gets every target socket and accepts on all of them. */
   attach(engine: TargetSocketEngine): void {
     this.#engines.attach(engine);
     for (const socket of this.#all()) socket.attached();
   }
 
-  /** The engine is gone. Until the next one is ready, the kernel queues connections. */
+  /** Called when the engine is gone. Until the next one is ready, the kernel queues connections. */
   detach(engine: TargetSocketEngine): void {
     this.#engines.detach(engine);
   }
 
-  /** Nothing is looked up or made any more. The sockets stay. */
+  /** Stops making target sockets and resolving targets. Existing target sockets stay. */
   close(): void {
     this.#isClosed = true;
     this.#cancelSweep?.();
     for (const context of this.#contexts.values()) context.close();
   }
 
-  /** Gives up everything but the paths: an engine goes on accepting there until a new control has taken them over. */
+  /** Closes everything but keeps the paths. An engine goes on accepting there until a new control has replaced them. */
   leave(): void {
     this.close();
     this.#stopLooking();
@@ -174,14 +174,14 @@ export class TargetSocketReconciler {
     this.#contexts.clear();
   }
 
-  /** Takes every target socket away. Never rejects. */
+  /** Removes every target socket. Never rejects. */
   async removeAll(): Promise<void> {
     this.close();
     this.#stopLooking();
     await Promise.all([...this.#contexts.values()].map((context) => context.remove()));
   }
 
-  /** Removes what earlier daemons have made, too: for when no engine is there any more. Never rejects. */
+  /** Also removes the target sockets of earlier daemons. May be called only when no engine is left. Never rejects. */
   clear(): Promise<void> {
     return this.#oldFolders.clear();
   }
@@ -235,7 +235,10 @@ export class TargetSocketReconciler {
     for (const context of this.#contexts.values()) yield* context.all;
   }
 
-  /** As many contexts as the settings allow have target sockets. The daemon's own always has, and so has one that a request waits for. */
+  /**
+   * Removes the target sockets of the least recently used contexts beyond `maxContexts`. Those of the daemon's own context, of `latest`,
+   * and of contexts with a waiting request stay.
+   */
   #forgetOldest(latest?: string): void {
     const stays = (folder: string): boolean =>
       folder === latest || this.#contexts.get(folder)?.isClaimed === true;

@@ -1,5 +1,5 @@
-// One target socket: what it should be (where its target leads), what it is (a socket, and what the engine knows of it), and how the second follows the
-// first. Nothing here waits for another target socket.
+// One target socket. Its wanted state is where the target leads; its actual state is the socket, and the plan that the engine has.
+// `#apply` brings the actual state in line with the wanted one. No target socket waits for another one.
 import { isDeepStrictEqual } from 'node:util';
 import type { BrokerEvent } from '../../api/answers.ts';
 import type { Clock } from '../../base/async/clock.ts';
@@ -15,49 +15,49 @@ import type { CurrentEngine, TargetSocketEngine } from './engine.ts';
 import type { TargetSocketFolder } from './folder.ts';
 import { Lookup } from './lookup.ts';
 
-/** What all target sockets share. */
+/** The objects that all target sockets share. */
 export interface TargetSocketDeps {
   readonly engines: CurrentEngine;
   readonly count: SocketCount;
   readonly clock: Clock;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** False when the bmuxd dir belongs to another daemon by now: its target sockets are not to be replaced. */
+  /** False when another daemon has taken over the bmuxd dir. Then its target sockets must not be replaced. */
   readonly mayTakeBack: () => Promise<boolean>;
 }
 
 export interface TargetSocketOptions extends TargetSocketDeps {
-  /** Names it to the engine. No other target socket has it, before or after. */
+  /** The id that the engine knows it by. It is never used for another target socket. */
   readonly id: string;
-  /** The target as a person names it. */
+  /** The target as the user names it. */
   readonly target: string;
   /** Folder of the context's target sockets. */
   readonly parent: string;
-  /** Finds out where the target leads. It may ask the control plane. */
+  /** Resolves the target. This may need a lookup at the control plane. */
   readonly resolve: (signal: AbortSignal) => Promise<TargetSocketPlan>;
 }
 
-/** ms until a failed target socket is tried again: the first pause, which doubles up to the longest. */
+/** ms until a failed target socket is tried again. The pause starts here and doubles up to `LONGEST_PAUSE_MS`. */
 const FIRST_PAUSE_MS = 2000;
 const LONGEST_PAUSE_MS = 60_000;
-/** Failures that say nothing of the target: the next try may succeed. */
+/** Failures that are not caused by the target itself. The next attempt may succeed. */
 const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time']);
 
 export class TargetSocket {
   readonly id: string;
   readonly target: string;
-  /** True when the config names the target. It has no socket then while the config says wrongly where it leads; an inline target keeps its socket. */
+  /** True when the config names the target. A mistake in the config then removes its socket. An inline target keeps its socket. */
   isConfigured = false;
   readonly #options: TargetSocketOptions;
   readonly #lookup: Lookup<TargetSocketPlan>;
   readonly #application = new Refresh(() => this.#apply());
-  /** Aborts when the target socket is to go. */
+  /** Aborts when the target socket is removed or released. */
   readonly #stop = new AbortController();
   #state: 'active' | 'halted' | 'released' = 'active';
   #socket: BoundSocket | undefined;
-  /** What was sent last, and to whom. */
+  /** The plan that was sent last, and the engine that got it. */
   #sent: { readonly engine: TargetSocketEngine; readonly data: TargetSocketPlan } | undefined;
-  /** Why the socket could not be made, or sent, the last time. */
+  /** Why the last attempt to make the socket, or to send it to the engine, failed. */
   #unopened: Failure | undefined;
   #giveBack: (() => void) | undefined;
   #isLooking = false;
@@ -71,19 +71,19 @@ export class TargetSocket {
     this.#lookup = new Lookup(options.clock, options.resolve);
   }
 
-  /** Finds out where the target leads now, and brings socket and engine up to date with that. Never rejects. */
+  /** Resolves the target again, and updates socket and engine accordingly. Never rejects. */
   async refresh(): Promise<void> {
     this.#forgetRetry();
     await this.#lookup.run();
     await this.#applied();
   }
 
-  /** The same. Resolves with the folder when an engine accepts there. Rejects with what prevents that, or when `signal` aborts. */
+  /** Does the same, and resolves with the folder when an engine accepts there. Rejects with what prevents that, or when `signal` aborts. */
   get(signal: AbortSignal): Promise<TargetSocketFolder> {
     return untilAborted(this.#get(), signal);
   }
 
-  /** Where the target leads now; the engine is told when that has changed. Rejects with the failure of the target. */
+  /** Resolves the target again, and tells the engine when the destination has changed. Rejects with the failure of the target. */
   async resolveAgain(): Promise<Destination | undefined> {
     await this.#lookup.run();
     void this.#applied();
@@ -91,13 +91,13 @@ export class TargetSocket {
     return this.#wanted?.destination;
   }
 
-  /** There is another engine: it gets the socket, or the socket is made that could not be made without it. */
+  /** Called when another engine is ready. It gets the socket; a socket that could not be made without an engine is made now. */
   attached(): void {
     this.#forgetRetry();
     void this.#applied();
   }
 
-  /** Looks whether the path still leads to the socket, and takes it back when it does not. Never rejects. */
+  /** Checks that the path still leads to the socket, and takes the path back when it does not. Never rejects. */
   async look(): Promise<void> {
     if (this.#socket === undefined || this.#cancelRetry !== undefined || this.#isLooking) return;
     this.#isLooking = true;
@@ -106,14 +106,14 @@ export class TargetSocket {
     if (!isOurs) await this.#applied();
   }
 
-  /** Nothing is looked up or tried again any more. The socket stays. */
+  /** Stops lookups and retries. The socket stays. */
   halt(): void {
     if (this.#state === 'active') this.#state = 'halted';
     this.#forgetRetry();
     this.#lookup.halt();
   }
 
-  /** An engine may go on accepting, until another control has taken the path over. */
+  /** Closes control's handle and keeps the path. An engine may go on accepting until another control has replaced the path. */
   release(): void {
     this.halt();
     this.#state = 'released';
@@ -121,7 +121,7 @@ export class TargetSocket {
     this.#socket?.close();
   }
 
-  /** Takes the socket away, and stops what is under way. Never rejects. */
+  /** Removes the socket, and stops what is in progress. Never rejects. */
   async remove(): Promise<void> {
     this.halt();
     this.#stop.abort(fail('stopping'));
@@ -140,7 +140,7 @@ export class TargetSocket {
     return this.#socket.folder;
   }
 
-  /** Undefined when there is to be no socket. */
+  /** The plan that the socket should have; undefined when there should be no socket. */
   get #wanted(): TargetSocketPlan | undefined {
     const { found, failure } = this.#lookup;
     if (this.#stop.signal.aborted) return undefined;
@@ -152,12 +152,12 @@ export class TargetSocket {
     this.#planRetry();
   }
 
-  /** Never rejects. */
+  /** Makes, replaces or removes the socket, and tells the engine. Never rejects. */
   async #apply(): Promise<void> {
     if (this.#state === 'released') return;
     try {
       const data = this.#wanted;
-      // At once, whatever becomes of the folder.
+      // The engine is told first, so that an error with the folder does not delay a new destination.
       this.#tell();
       if (data === undefined) await this.#close();
       else if (this.#socket === undefined) this.#socket = await this.#open(data);
@@ -184,7 +184,7 @@ export class TargetSocket {
         onChange: () => void this.look(),
       });
       this.#warnOf(socket.folder.setAside);
-      // It was released meanwhile.
+      // The target socket was released while this one was made.
       if (this.#state === 'released') socket.close();
       return socket;
     } catch (error) {
@@ -194,7 +194,7 @@ export class TargetSocket {
     }
   }
 
-  /** Tells the engine what it does not know yet. */
+  /** Sends the engine the socket, or the new plan, unless it has it already. */
   #tell(): void {
     const data = this.#wanted;
     const { current: engine } = this.#options.engines;
@@ -214,7 +214,7 @@ export class TargetSocket {
     }
   }
 
-  /** Somebody else's socket, or none, is where ours should be: a new folder takes the path back. */
+  /** Called when the path leads to another socket or to none. Makes a new folder, and lets the path lead to it again. */
   async #takeBack(lost: BoundSocket, data: TargetSocketPlan): Promise<void> {
     const { log, event, mayTakeBack } = this.#options;
     if (!(await mayTakeBack())) return;
@@ -243,7 +243,7 @@ export class TargetSocket {
     this.#giveBack = undefined;
   }
 
-  /** Never rejects: what cannot be removed must not prevent a new socket, or the end of the daemon. */
+  /** Never rejects: a failed removal must prevent neither a new socket nor the end of the daemon. */
   async #removeFolder({ folder }: BoundSocket): Promise<void> {
     try {
       this.#warnOf(await folder.remove());
@@ -257,11 +257,11 @@ export class TargetSocket {
     if (setAside === undefined) return;
     this.#options.log.warn(
       { target: this.target, path: setAside },
-      'what somebody else has put in the place of the target socket is kept; a server in it is reached with this path as BMUX_RUNTIME_DIR',
+      'the folder that had replaced the target socket is kept; to reach a server in it, set BMUX_RUNTIME_DIR to this path',
     );
   }
 
-  /** Tries again later what may succeed then. Each target socket waits for itself. */
+  /** Plans a retry when the last failure may pass. Each target socket has its own pause. */
   #planRetry(): void {
     const failure = this.#unopened ?? this.#passingFailure();
     if (failure === undefined) this.#retries = 0;
@@ -276,7 +276,10 @@ export class TargetSocket {
     });
   }
 
-  /** A mistake in the config goes with a change of the config only. An inline target that has a socket is looked up when that leads nowhere. */
+  /**
+   * The failure of the last lookup, if a retry may help. For a configured target only a change of the config helps. An inline target with
+   * a socket needs no retry, since the engine asks again when its destination is unreachable.
+   */
   #passingFailure(): Failure | undefined {
     const { failure } = this.#lookup;
     if (failure === undefined || PASSING.has(failure.code)) return failure;
