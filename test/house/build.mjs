@@ -1,5 +1,5 @@
-// Builds dist/: TypeScript's own compiler for everything, then the hot path of the client as one CommonJS file. Does nothing when dist/ is
-// up to date, and leaves nothing in dist/ whose source is gone (a deleted test must not run on).
+// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` into one CommonJS file. Does nothing when dist/ is up to date.
+// Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -43,7 +43,7 @@ function sourcesOf(root) {
   );
 }
 
-/** What the outputs depend on, as one value: names, sizes and times, since reading every file would take longer than it saves. */
+/** A hash of what the outputs depend on: names, sizes and times. Reading every file would take longer than the build saves. */
 function fingerprintOf(root, sources) {
   const hash = createHash('sha256');
   for (const file of [...sources, ...ALSO_DECIDING]) {
@@ -79,7 +79,7 @@ function removeEmptyFolders(path) {
   if (readdirSync(path).length === 0) rmdirSync(path);
 }
 
-/** Runs the compiler; resolves with its report, empty when all is well. */
+/** Runs the compiler. Resolves with its errors; the text is empty when there are none. */
 function compile(root) {
   const compiler = join(root, 'node_modules/typescript/bin/tsc');
   return new Promise((resolve) => {
@@ -105,14 +105,14 @@ async function bundleShim(root) {
     platform: 'node',
     target: 'node20',
     format: 'cjs',
-    // The bundler keeps such a line of the source; two of them are a syntax error.
+    // The bundler keeps a `#!` line of the source, and a second one would be a syntax error.
     banner: readFileSync(entry, 'utf8').startsWith('#!') ? {} : { js: '#!/usr/bin/env node' },
     logLevel: 'warning',
   });
   chmodSync(outfile, 0o755);
 }
 
-/** Brings dist/ up to date. Resolves with what is wrong, empty when all is well. */
+/** Brings dist/ up to date. Resolves with the errors; the text is empty when there are none. */
 export async function build(root) {
   const sources = sourcesOf(root);
   const outputs = outputsOf(sources);
@@ -121,7 +121,7 @@ export async function build(root) {
   const complete = [...outputs].every((file) => existsSync(join(root, file)));
   if (complete && existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint) return '';
   rmSync(stamp, { force: true });
-  // The compiler believes its own notes about what it wrote: without them it writes everything again.
+  // tsc writes only what has changed since its build info. Without the build info it writes everything again.
   if (!complete) rmSync(join(root, BUILD_INFO), { force: true });
   removeStale(root, outputs);
   const errors = await compile(root);

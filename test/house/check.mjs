@@ -1,19 +1,21 @@
-// `npm test`: every check of the house, all tests beside them, and one plain closing line. `npm test -- PATTERN` runs the test files whose
-// path contains PATTERN, and nothing else but the build. A failed check does not keep the tests from running; a failed build does.
+// `npm test`: builds, runs all checks and tests at the same time, and prints the totals. `npm test -- PATTERN` builds and runs only the test
+// files whose path contains PATTERN. The tests run even when a check has failed, but not when the build has failed.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { build, filesUnder } from './build.mjs';
 import { checkLayers } from './layers.mjs';
-import { runTests } from './tests.mjs';
+import { checkReferences } from './references.mjs';
+import { runTests } from './runner/tests.mjs';
+import { checkWords } from './words.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = (name) => join(root, 'node_modules', name);
 const SLOWEST = 5;
 const CHECK_LIMIT_MS = 300_000;
 
-/** Checks by name; each resolves with what is wrong, as text, or with nothing. */
+/** Checks by name. Each resolves with the problems as text; the text is empty when there are none. */
 const CHECKS = {
   format: () => run(bin('prettier/bin/prettier.cjs'), ['--check', '--log-level=warn', '.']),
   lint: () =>
@@ -24,10 +26,12 @@ const CHECKS = {
       '--format=unix',
     ]),
   layers: async () => checkLayers(root).join('\n'),
+  words: async () => checkWords(root).join('\n'),
+  references: async () => checkReferences(root).join('\n'),
   'dead code': () => run(bin('knip/bin/knip.js'), ['--no-progress', '--no-config-hints']),
 };
 
-/** Runs a Node program; resolves with its whole output when it fails, else with ''. */
+/** Runs a Node program. Resolves with its whole output when it fails, otherwise with ''. */
 function run(program, args) {
   return new Promise((resolve) => {
     let output = '';
@@ -48,7 +52,7 @@ function run(program, args) {
 
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 
-/** Runs one named step and says how it went. Resolves with whether it was fine. */
+/** Runs one named step and prints its result. Resolves with true when there was no problem. */
 async function step(name, work) {
   const start = performance.now();
   const problem = await work();

@@ -1,4 +1,4 @@
-// The other tools of the house: what counts as a result, what counts as installed, and how the lock file is completed.
+// Tests the other tools in test/house: counting of test results, the check for installed packages, and completing the lock file.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,7 @@ type Packages = Record<string, Entry>;
 
 const root = new URL('../../../', import.meta.url);
 const tool = async (name: string): Promise<unknown> => import(new URL(`test/house/${name}.mjs`, root).href);
-const { runTests } = (await tool('tests')) as {
+const { runTests } = (await tool('runner/tests')) as {
   runTests: (
     files: readonly string[],
     options: { root: string; say: (line: string) => void; first: () => Promise<void> },
@@ -34,7 +34,7 @@ const { isInstalled, nodeProblem } = (await tool('setup')) as {
   nodeProblem: (version: string, range: string) => string | undefined;
 };
 
-/** A file with one of everything; what it says, and what a cut-off file says, is counted as in `npm test`. */
+/** A test file with each kind of result. Its results are counted as in `npm test`. */
 const SAMPLE = `
 import t from 'tap';
 t.test('outer', async (t) => {
@@ -48,7 +48,7 @@ t.test('one is # two', async (t) => {
 });
 `;
 
-t.test('assertions are counted, subtests are not, and a failure is told with its diagnosis', async (t) => {
+t.test('assertions are counted, subtests are not, and a failure is printed with its diagnosis', async (t) => {
   const folder = mkdtempSync(fileURLToPath(new URL('sample-', import.meta.url)));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const names = ['fine.js', 'cut.js', 'empty.js'];
@@ -70,7 +70,7 @@ t.test('assertions are counted, subtests are not, and a failure is told with its
   );
   t.equal(first, 1);
   t.equal(tally.passed, 3);
-  t.equal(tally.failed, 3, 'the wrong one, the test that was cut off, and the file that says nothing');
+  t.equal(tally.failed, 3, 'the failed assertion, the test that was cut off, and the file without a result');
   t.match(
     tally.skipped.map(({ reason }) => reason),
     ['no such program'],
@@ -83,7 +83,7 @@ t.test('assertions are counted, subtests are not, and a failure is told with its
   );
 });
 
-t.test('a lock file is completed from what it says itself', async (t) => {
+t.test('missing entries of a lock file are made from its other entries', async (t) => {
   const packages: Packages = {
     'node_modules/a': {
       version: '1.0.0',
@@ -105,10 +105,14 @@ t.test('a lock file is completed from what it says itself', async (t) => {
   };
   t.throws(() => missingEntries(unclear), /by hand/);
   const own = JSON.parse(readFileSync(new URL('package-lock.json', root), 'utf8')) as { packages: Packages };
-  t.strictSame(missingEntries(own.packages), {}, 'ours is complete: else `npm ci` refuses it (npm run lock)');
+  t.strictSame(
+    missingEntries(own.packages),
+    {},
+    'our lock file is complete; otherwise `npm ci` refuses it, and `npm run lock` completes it',
+  );
 });
 
-t.test('what is installed is told by content', async (t) => {
+t.test('installed packages are recognised by their versions', async (t) => {
   const lock = {
     packages: { '': { version: '1.0.0' }, a: { version: '1.0.0' }, b: { version: '2.0.0', optional: true } },
   };

@@ -1,5 +1,5 @@
-// The rule of the layers (docs/architecture.md): an import points only to an earlier layer, and what a layer must not know it cannot name. Every ban
-// says why. Run alone: `node test/house/layers.mjs`; it prints nothing when all is well.
+// Checks the rule of the layers (docs/architecture.md, "Layers"): an import points only to an earlier layer. Every ban has a reason. To run it
+// alone: `node test/house/layers.mjs`, which prints nothing when there are no problems.
 import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join, posix } from 'node:path';
@@ -9,7 +9,7 @@ import ts from 'typescript';
 
 import { filesUnder } from './build.mjs';
 
-/** In the order of the data's way; what stands on one line are siblings that do not know each other. */
+/** From the first layer to the last. Layers on the same line must not import each other. */
 export const LAYERS = [
   ['base'],
   ['errors'],
@@ -28,7 +28,7 @@ export const LAYERS = [
   ['bin'],
 ];
 
-/** Packages with native code: the only files that may name them, and why. */
+/** Packages with native code, the only files that may import them, and the reason. */
 const NATIVE = [
   {
     package: '@number0/iroh',
@@ -44,8 +44,8 @@ const NATIVE = [
 ];
 
 /**
- * Where the process's arguments and environment are read; everything else is given what it needs. The library's door is one of them: the
- * program that calls it is the caller whose environment counts.
+ * The only files that read the process's arguments and environment; all other code gets what it needs as parameters. The library's
+ * `index.ts` is one of them, because the environment of the program that calls the library is the caller's environment.
  */
 const ENTRY_POINTS = /^(daemon\/bin\/|client-shim\/(bmux-stream|index)\.ts$|test\/|bench\/)/;
 const VAGUE = /^(utils?|helpers?|common|misc|shared)$/;
@@ -64,7 +64,7 @@ function areaOf(file) {
   return top === 'daemon' && rest.length > 0 ? folder : top;
 }
 
-/** Every module that the source names: `{ name, typeOnly, line }`. `import { type X }` counts as a value: it still loads the module. */
+/** Every module that the source imports: `{ name, typeOnly, line }`. `import { type X }` counts as a value, because it still loads the module. */
 export function importsOf(source) {
   const found = [];
   const add = (node, typeOnly) => {
@@ -108,7 +108,7 @@ function localImportProblem(file, target, typeOnly) {
     if (typeOnly || SHIM_MAY_IMPORT.includes(to)) return undefined;
     return `the shim may import daemon/{${SHIM_MAY_IMPORT.join(',')}} only, not ${target}: it must start in milliseconds and never load the daemon`;
   }
-  if (rankOf(from) === -1) return undefined; // said once, by fileProblems
+  if (rankOf(from) === -1) return undefined; // reported once, by fileProblems
   if (to === 'client-shim') {
     if (from === 'cli' || from === 'bin') return undefined;
     return `only cli and bin are clients: ${from} must not import client-shim`;
@@ -122,7 +122,7 @@ function localImportProblem(file, target, typeOnly) {
   return `${from} comes before ${to}: an import points to an earlier layer only (move what is shared to the left, or pass it in)`;
 }
 
-/** What is wrong with one file: lines `file:line: reason`. */
+/** The problems of one file, as lines `file:line: reason`. */
 export function fileProblems(file, text) {
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
   const problems = [];
@@ -168,8 +168,8 @@ function lineOf(source, node) {
 }
 
 /**
- * Chains of value imports by which control or the CLI would load native code. `files` maps each path to its text.
- * A binding that aborts may take an engine with it, never the broker.
+ * Finds chains of value imports by which control or the CLI would load native code. `files` maps each path to its text.
+ * A binding that aborts ends its process: that may be an engine, but not control.
  */
 export function nativeReach(files) {
   const imports = new Map();
@@ -188,7 +188,7 @@ export function nativeReach(files) {
     const chain = chainTo(start, imports, native);
     if (chain !== undefined) {
       problems.push(
-        `${start}:1: loads native code (${chain.join(' -> ')}): a binding that aborts may take an engine with it, never the broker`,
+        `${start}:1: loads native code (${chain.join(' -> ')}): a binding that aborts may end an engine, but not control`,
       );
     }
   }
@@ -208,7 +208,7 @@ function chainTo(start, imports, wanted) {
   return undefined;
 }
 
-/** Everything that is wrong in the tree at `root`. */
+/** All problems in the tree at `root`. */
 export function checkLayers(root) {
   const files = ['daemon', 'client-shim', 'test', 'bench']
     .flatMap((folder) => filesUnder(root, folder))

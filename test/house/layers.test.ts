@@ -1,4 +1,4 @@
-// The rule of the layers, fed with what it must refuse and what it must let through: a check that finds nothing may also see nothing.
+// Tests the check of the layers with made-up files: some break the rule and must be found, the others must not.
 import t from 'tap';
 
 interface Layers {
@@ -6,7 +6,7 @@ interface Layers {
   nativeReach: (files: [file: string, text: string][]) => string[];
 }
 
-// The tools of the house are not built: they run from where they are written.
+// These tools are not compiled into dist/, so they are imported from the source folder.
 const tool = new URL('../../../test/house/layers.mjs', import.meta.url);
 const { fileProblems, nativeReach } = (await import(tool.href)) as Layers;
 
@@ -42,9 +42,14 @@ const refused: readonly [name: string, file: string, line: string, reason: RegEx
   ['a type among values in the shim', 'client-shim/x.ts', "import { type A } from 'pino';", /pays for every/],
   ['a required package in the shim', 'client-shim/x.ts', "const a = nodeRequire('pino');", /pays for every/],
   ['a bare builtin', 'daemon/base/x.ts', "import { join } from 'path';", /node:path/],
-  ['iroh elsewhere', 'daemon/transport/iroh/endpoint.ts', "import iroh from '@number0/iroh';", /one adapter/],
+  [
+    'iroh outside of its adapter',
+    'daemon/transport/iroh/endpoint.ts',
+    "import iroh from '@number0/iroh';",
+    /one adapter/,
+  ],
   ['a file of iroh', 'daemon/iroh/x.ts', "load('@number0/iroh/index.js');", /one adapter/],
-  ['zstd elsewhere', 'daemon/engine/x.ts', "import * as z from 'zstd-napi/binding';", /bounded/],
+  ['zstd outside of its adapter', 'daemon/engine/x.ts', "import * as z from 'zstd-napi/binding';", /bounded/],
   ['the environment', 'daemon/control/x.ts', 'const home = process.env.HOME;', /entry points/],
   ['the arguments', 'daemon/cli/x.ts', 'run(process.argv.slice(2));', /entry points/],
   ['a vague file', 'daemon/api/helpers.ts', '', /name the concept/],
@@ -53,16 +58,16 @@ const refused: readonly [name: string, file: string, line: string, reason: RegEx
   ['a file outside of the layers', 'daemon/x.ts', '', /folder of a layer/],
 ];
 
-t.test('what the rule refuses', async (t) => {
+t.test('each violation is reported once, with its reason', async (t) => {
   for (const [name, file, line, reason] of refused) {
     const problems = fileProblems(file, `${PURPOSE}${line}\n`);
     t.match(problems[0], reason, name);
-    t.equal(problems.length, 1, `${name}: said once`);
+    t.equal(problems.length, 1, `${name}: reported once`);
   }
   t.match(fileProblems('daemon/base/x.ts', 'export const a = 1;\n'), [/purpose/], 'no first comment');
 });
 
-t.test('what the rule lets through', async (t) => {
+t.test('imports that the rule allows are not reported', async (t) => {
   const allowed: readonly [file: string, line: string][] = [
     ['daemon/hello/x.ts', "import { a } from '../errors/a.ts';"],
     ['daemon/hello/x.ts', "import { a } from './a.ts';"],
@@ -83,11 +88,11 @@ t.test('what the rule lets through', async (t) => {
   t.same(
     fileProblems('daemon/bin/x.ts', `#!/usr/bin/env node\n${PURPOSE}`),
     [],
-    'a line for the shell comes first',
+    'a line for the shell may come before the comment',
   );
 });
 
-t.test('control does not load native code, however far away it is', async (t) => {
+t.test('control must not load native code, not even through other modules', async (t) => {
   const binding: [string, string] = ['daemon/transport/iroh/binding.ts', ''];
   const between: [string, string] = [
     'daemon/iroh/pool.ts',
@@ -97,6 +102,6 @@ t.test('control does not load native code, however far away it is', async (t) =>
   const typeOnly: [string, string] = ['daemon/control/x.ts', "import type { B } from '../iroh/pool.ts';"];
   const problems = nativeReach([value, between, binding]);
   t.match(problems, [/control\/x\.ts -> daemon\/iroh\/pool\.ts -> daemon\/transport\/iroh\/binding\.ts/]);
-  t.same(nativeReach([typeOnly, between, binding]), [], 'a type is not loaded');
-  t.same(nativeReach([['daemon/engine/x.ts', value[1]], between, binding]), [], 'the engine does load it');
+  t.same(nativeReach([typeOnly, between, binding]), [], 'a type import loads nothing');
+  t.same(nativeReach([['daemon/engine/x.ts', value[1]], between, binding]), [], 'the engine may load it');
 });

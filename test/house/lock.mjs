@@ -1,8 +1,8 @@
 // Completes package-lock.json after an update of the dependencies: `npm run lock`.
 //
-// npm writes only those platform packages (the native builds of iroh, oxlint and the like for other systems) that its registry offered
-// on that day, and `npm ci` then refuses the whole file, here and everywhere. Their versions are pinned by the package that wants them
-// and their platform is in their name, so the missing entries follow from what the file already says; only the checksums stay out.
+// npm writes only those platform packages (native builds of iroh, oxlint and others for other systems) that its registry offered at the
+// time. `npm ci` then refuses the whole file on every machine. The package that depends on them pins their versions, and their names
+// contain the platform. So the missing entries can be made from the file itself, except for their checksums.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -10,7 +10,7 @@ const PLATFORM =
   /(?:^|[-/])(aix|android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|win32)-(arm64|arm|ia32|loong64|mips64el|ppc64|riscv64|s390x|x64)(?:-(gnu|musl|msvc|eabi|gnueabihf|musleabihf))?$/;
 const LIBC = { gnu: 'glibc', musl: 'musl' };
 
-/** The entries of `packages` that are missing, by their key. Throws when a name does not tell the platform. */
+/** The missing entries of `packages`, by key. Throws when a name does not contain the platform. */
 export function missingEntries(packages) {
   const missing = {};
   for (const [parent, entry] of Object.entries(packages)) {

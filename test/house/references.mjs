@@ -1,5 +1,5 @@
-// What comments and pages refer to is there: pages, their headings, files, links. And the size of files and folders. Run alone:
-// `node test/house/references.mjs`; it prints nothing when all is well.
+// Checks that what comments and pages refer to exists: pages, their headings, files and links. Also checks the size of files and folders. To run
+// it alone: `node test/house/references.mjs`, which prints nothing when there are no problems.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url';
 import { filesUnder } from './build.mjs';
 
 const TOP = ['daemon', 'client-shim', 'test', 'bench', 'docs', 'systemd', 'launchd'];
-/** Lines of a file that a person reads in one sitting; a table of data is looked things up in. */
+/** Maximum lines of a file, so that a person can read it at once. Tables of data are exempt, because nobody reads them from start to end. */
 const MAX_LINES = 300;
 const DATA_TABLES = new Set(['daemon/errors/registry.ts']);
-/** Source files of one folder. */
+/** Maximum number of source files in one folder. */
 const MAX_FILES = 12;
-/** Paths there are made up. */
+/** Files that contain made-up paths. */
 const MADE_UP = /^test\/house\/(layers|references|words)\.(test\.ts|mjs)$/;
 
 /** Files of the repository, without those that are ignored; relative to `root`, sorted. */
@@ -31,7 +31,7 @@ function headingsOf(text) {
   return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading.replaceAll('`', '').trim());
 }
 
-/** A heading as the anchor of a link, as repository hosts make it. */
+/** The anchor that repository hosts make from a heading. */
 function anchorOf(heading) {
   return heading
     .toLowerCase()
@@ -39,7 +39,7 @@ function anchorOf(heading) {
     .replaceAll(' ', '-');
 }
 
-/** What one file refers to that is not there. `read` gives a file's text, undefined where there is none. */
+/** References of one file to what does not exist. `read` returns a file's text, or undefined when there is no such file. */
 export function referenceProblems(file, text, read) {
   const problems = [];
   const lineOf = (at) => text.slice(0, at).split('\n').length;
@@ -90,7 +90,7 @@ export function sizeProblems(files) {
   return problems;
 }
 
-/** Everything that is wrong in the tree at `root`. */
+/** All problems in the tree at `root`. */
 export function checkReferences(root) {
   const all = trackedFiles(root);
   const read = (file) => {

@@ -1,5 +1,5 @@
-// Makes a clean clone ready, and costs next to nothing when it is: `npm start`, `npm test`, `npm run bench`, `npm run soak` and `npm pack`
-// all begin with it. Plain Node without packages, since it runs before there are any. `--no-build` installs only.
+// Installs packages and builds, where that is needed. `npm start`, `npm test`, `npm run bench`, `npm run soak` and `npm pack` run it first, so it
+// is fast when there is nothing to do. It imports no packages, because none are installed yet. With `--no-build` it only installs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -26,7 +26,7 @@ const NATIVE = [
   },
 ];
 
-/** What is wrong with this Node, or undefined. The least version is said once, in package.json. */
+/** Says why this version of Node is too old; undefined when it is not. `range` comes from package.json. */
 export function nodeProblem(version, range) {
   const least = range.replace('>=', '').split('.').map(Number);
   const actual = version.split('.').map(Number);
@@ -39,7 +39,7 @@ export function nodeProblem(version, range) {
   return undefined;
 }
 
-/** Whether node_modules holds what the lock file says. Told by content: git and copying change times as they like. */
+/** Whether node_modules holds what the lock file says. Versions are compared, because git and copying change the times of files. */
 export function isInstalled(lock, installed) {
   const have = installed.packages ?? {};
   return Object.entries(lock.packages).every(([key, entry]) => {
@@ -57,10 +57,10 @@ function say(text) {
   process.stderr.write(`${text}\n`);
 }
 
-/** Installs exactly what the lock file names. What npm has to say is shown only when it fails. */
+/** Installs exactly what the lock file names. The output of npm is shown only when it fails. */
 function install() {
   say('setup: installing packages (npm ci; about a minute)');
-  // Under `npm pack --dry-run` the inner npm would inherit the wish to change nothing.
+  // Under `npm pack --dry-run` the inner npm would inherit that option and install nothing.
   const { npm_config_dry_run: _, ...env } = process.env;
   const options = ['ci', '--include=dev', '--include=optional', '--loglevel=error'];
   const result = spawnSync('npm', options, { cwd: root, encoding: 'utf8', env });
@@ -73,7 +73,7 @@ function install() {
   return false;
 }
 
-/** Makes tap's test class once for the plugins of .taprc; otherwise the first test run would, while its time limits tick. */
+/** Makes tap's test class for the plugins of .taprc. Otherwise the first test run would make it, within its own time limits. */
 function prepareTap() {
   spawnSync(process.execPath, [join(root, 'node_modules/tap/dist/esm/run.mjs'), 'build'], {
     cwd: root,

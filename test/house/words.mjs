@@ -1,5 +1,6 @@
-// One word for a thing (docs/architecture.md, "Words"): words of before the rename of 0.2 are found, with the word to use. Run alone:
-// `node test/house/words.mjs`; it prints nothing when all is well. To be removed when nobody remembers the old words.
+// Checks that one word is used for a thing (docs/architecture.md, "Words"): words of before the rename are found, with the word to use. A word
+// of before the rename that is also used in another sense is not searched for. To run it alone: `node test/house/words.mjs`, which prints
+// nothing when there are no problems. This check can be removed when the old words are no longer in use.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,16 +9,22 @@ import ts from 'typescript';
 
 import { trackedFiles } from './references.mjs';
 
-/** In comments, texts and pages. */
+/** Words in comments, strings, pages and paths of files. */
 const PROSE = [
   [/\bdoors?\b/i, 'target socket'],
   [/\bplaces\b/i, "connections (of the server's limit)"],
-  [/\bpromise broken\b|\bpromised\b|\bbroken promise\b/i, 'expected answer, optimistic open failed'],
+  [
+    /\bpromise broken\b|\bpromised\b|\bbroken promise\b|\bpromise\b[^.\n]{0,20}\b(?:broken|kept)\b/i,
+    'expected answer, optimistic open failed',
+  ],
   [/\blearnt\b/i, 'protocol cache'],
-  [/\bhello race\b|\bverdicts?\b/i, 'protocol detection, detection error'],
+  [/\bhello memory\b|\banswer(?:s|ed)? from memory\b/i, 'hello cache'],
+  [/\b(?:hello|the) race\b|\bverdicts?\b/i, 'protocol detection, detection error'],
   [/\bshel(?:f|ves)\b|\brecipes?\b/i, 'spare pool, spare factory'],
   [/\bremak(?:e|es|ing)\b/i, 'reconnect'],
   [/\bownership\b/i, 'instance lock'],
+  [/(?<!socket[ -])\bactivation\b/i, 'socket activation'],
+  [/\bpreparations?\b/i, 'pending request, plan'],
   [
     /\bunheard\b|\blast words\b|\boutlives? writes\b/i,
     'bind without listen, captured stderr, drain after a write error',
@@ -30,7 +37,7 @@ const PROSE = [
   [/\bnot well\b|\bspill\w*\b/i, 'degraded, client buffer limit'],
 ];
 
-/** Names in the code. */
+/** Identifiers in the code. */
 const NAMES = [
   [/door/i, 'targetSocket'],
   [/^#?places$|Places|PLACES|^Place$/, 'connections'],
@@ -42,9 +49,12 @@ const NAMES = [
     /^Rest$|^#?(?:shelf|shelves|recipe|remake)$|^(?:Shelf|Recipe|Remake)/,
     'backoff, sparePool, spareFactory, reconnect',
   ],
-  [/^Served|^Asking$|^Asked$|KnownContexts/, 'clients of a target socket'],
-  [/elsewhere|^Generations$/i, 'engineUsage, engineDirectory'],
-  [/^makeHome$|^BmuxdHome$|^#?ownership$|^Ownership/, 'runtimeDir, instanceLock'],
+  [/^Served|^Asking$|^Asked$|[kK](?:nown|ept)Contexts/, 'clients of a target socket'],
+  // `generations`, as a list of the ids of engines, is in the glossary.
+  [/[eE]lsewhere|^Generations$/, 'engineUsage, engineDirectory'],
+  [/^makeHome$|^(?:Bmuxd)?Home$|[oO]wnership/, 'runtimeDir, instanceLock'],
+  [/^#?activation$|^Activation/, 'socketActivation'],
+  [/^#?together$|^(?:Together|Settled|Left)$/, 'a word for what is done'],
   [/unheard|^#?unread$|outliveWrites|lastWords/i, 'bindWithoutListen, takeBuffered, capturedStderr'],
   [
     /^Preparations?$|^prepare$|^Ending$|^Report$|keptWarm/,
@@ -57,7 +67,7 @@ const NAMES = [
   [/spill/i, 'clientBufferLimit'],
 ];
 
-/** The old words stand here on purpose. */
+/** These files contain the old words on purpose. */
 const EXEMPT =
   /^(CHANGELOG\.md|test\/house\/words(\.test)?\.(mjs|ts)|package-lock\.json|bench\/RESULTS\.md)$/;
 const SUBJECT = /\.(ts|mjs|md|json|toml|service|socket|plist)$/;
@@ -70,11 +80,13 @@ function found(rules, text) {
   return undefined;
 }
 
-/** What is wrong with the words of one file: lines `file:line: reason`. */
+/** The old words in one file, as lines `file:line: reason`. */
 export function wordProblems(file, text) {
   const problems = [];
   const say = (line, { word, instead }) =>
     problems.push(`${file}:${line}: '${word}': the word is ${instead}`);
+  const inPath = found(PROSE, file.replace(/[/._-]/g, ' '));
+  if (inPath !== undefined) say(1, inPath);
   if (!/\.(ts|mjs)$/.test(file)) {
     for (const [at, line] of text.split('\n').entries()) {
       const hit = found(PROSE, line);
@@ -99,7 +111,7 @@ export function wordProblems(file, text) {
     ts.forEachChild(node, visit);
   };
   visit(source);
-  // Everything that is no name: comments and texts.
+  // The text without its identifiers: comments and strings.
   let prose = '';
   let at = 0;
   for (const [start, end] of names.sort(([a], [b]) => a - b)) {
@@ -116,7 +128,7 @@ export function wordProblems(file, text) {
   return problems;
 }
 
-/** Everything that is wrong in the tree at `root`. */
+/** All problems in the tree at `root`. */
 export function checkWords(root) {
   return trackedFiles(root)
     .filter((file) => SUBJECT.test(file) && !EXEMPT.test(file) && !file.includes('/vectors/'))

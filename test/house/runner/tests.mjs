@@ -1,17 +1,17 @@
-// Runs test files, each a TAP program of its own. Not by tap's own runner: that loads a module into every Node process that a test starts,
-// daemons and shims among them, which then start late and take signals differently.
+// Runs test files, each as a TAP program of its own. tap's own runner is not used: it loads a module into every Node process that a test starts.
+// Daemons and shims would then start later and handle signals differently.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
 import { Tally } from './tally.mjs';
 
-/** Jobs at once. A test file mostly waits, for a third of a core's work: three leave a machine of two cores time to spare. */
+/** Jobs at the same time. A test file mostly waits and uses a third of a core, so three jobs do not fill a machine of two cores. */
 const JOBS = 3;
-/** Per test file. Tests wait for conditions under their own deadlines; this one only ends a file that hangs. */
+/** Time limit for one test file. Tests have deadlines of their own; this limit only ends a file that hangs. */
 const FILE_LIMIT_MS = 180_000;
 const FILE_GRACE_MS = 5000;
 
-/** Runs `files` in `root`, beside the `first` of all jobs; what fails is said. Resolves with the tally when all is over. */
+/** Runs `files` in `root`; `first` is the first job. Failures are passed to `say`. Resolves with the tally when all jobs have ended. */
 export async function runTests(files, { root, say, first }) {
   const tally = new Tally(say);
   let number = 0;
@@ -31,21 +31,21 @@ export async function runTests(files, { root, say, first }) {
   return tally;
 }
 
-/** One test file: its TAP lines, how long it took, and what was wrong with its end. */
+/** Runs one test file. Resolves with its TAP lines, its duration, and the problem when it did not end properly. */
 function runFile(root, file) {
   const start = performance.now();
   return new Promise((resolve) => {
     const lines = [];
     const child = spawn(process.execPath, ['--enable-source-maps', file], {
       cwd: root,
-      // tap's own limit for the whole file, in seconds; 30 where nothing says otherwise.
+      // tap's own limit for the whole file, in seconds; the default is 30.
       env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT_MS / 1000) },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let late = false;
     const timer = setTimeout(() => {
       late = true;
-      // tap says which test it was in when it is asked to end.
+      // On SIGTERM tap says which test was running.
       child.kill('SIGTERM');
       setTimeout(() => child.kill('SIGKILL'), FILE_GRACE_MS).unref();
     }, FILE_LIMIT_MS);

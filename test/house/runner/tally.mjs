@@ -1,5 +1,5 @@
-// Counts what a TAP stream says (version 14, as tap's runner writes it), assertion by assertion, so that the closing line is neither the
-// number of files nor that of subtests. A point that sums up a subtest counts only when nothing inside it says why it failed.
+// Counts the assertions of a TAP stream (version 14, as tap's runner writes it), and not its files or subtests. The point of a failed subtest
+// counts only when no point inside it has failed.
 
 const POINT = /^( *)(not )?ok \d+(?: - ((?:\\.|[^\\#])*?))?\s*(?:# (.*))?$/;
 const SUBTEST = /^( *)# Subtest: (.*)$/;
@@ -8,19 +8,19 @@ const INDENT = 4;
 export class Tally {
   passed = 0;
   failed = 0;
-  /** `{ path, reason }`; a TODO counts as skipped. */
+  /** `{ path, reason }`. A TODO counts as skipped. */
   skipped = [];
   /** `{ name, ms }`, one per test file. */
   files = [];
   #path = [];
-  /** Failures per depth, since the last point of the depth above; no entry where there was no point. */
+  /** Failures per depth since the last point of the depth above. A depth without a point has no entry. */
   #failures = [];
   /** The indent of the diagnosis that is being read, or undefined. */
   #diagnosis;
   #lastFailed = false;
   #say;
 
-  /** `say(line)` is told every failure with its diagnosis, as it comes. */
+  /** `say(line)` is called at once for each line of a failure and its diagnosis. */
   constructor(say) {
     this.#say = say;
   }
@@ -43,7 +43,7 @@ export class Tally {
     const depth = indent.length / INDENT;
     const name = unescape(rawName);
     const path = [...this.#path.slice(0, depth), name].join(' > ');
-    // A subtest that was cut short has no point of its own: so everything deeper counts, not the next depth alone.
+    // A subtest that was cut short has no point of its own, so all deeper depths count, not only the next one.
     const deeper = this.#failures.slice(depth + 1);
     const inside = deeper.length === 0 ? undefined : deeper.reduce((sum, count) => sum + count, 0);
     this.#failures.length = depth + 1;
@@ -64,7 +64,7 @@ export class Tally {
     }
   }
 
-  /** YAML after a point: shown for a failure, and never read as points (it quotes source and output). */
+  /** YAML after a point. It is shown for a failure. It is never read as points, although it may quote some. */
   #isDiagnosis(line) {
     if (this.#diagnosis === undefined) {
       if (!/^ *---$/.test(line)) return false;
