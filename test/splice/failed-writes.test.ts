@@ -1,4 +1,4 @@
-// One side writes to another that has closed: data that the other had sent before still arrives.
+// One side writes to another that has closed. What the other had sent before still arrives.
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -20,22 +20,19 @@ async function fill(socket: Socket): Promise<number> {
   }
 }
 
-t.test(
-  'a server that has answered and closed: the client that goes on sending reads all of it',
-  async (t) => {
-    // The client's byte and the server's answer are both available in the same turn of the event loop.
-    const all = await pairs.spliced();
-    const got = readAll(all.client);
-    all.client.write('more');
-    all.server.write(Buffer.alloc(100_000));
-    all.server.destroySoon();
-    t.equal((await got).length, 100_000);
-    all.client.end();
-    t.match(await endOf(t, all), { reason: 'finished', why: 'the server ended first' });
-  },
-);
+t.test('the server answers and closes: a client that still sends reads the whole answer', async (t) => {
+  // The client's byte and the server's answer are both available in the same turn of the event loop.
+  const all = await pairs.spliced();
+  const got = readAll(all.client);
+  all.client.write('more');
+  all.server.write(Buffer.alloc(100_000));
+  all.server.destroySoon();
+  t.equal((await got).length, 100_000);
+  all.client.end();
+  t.match(await endOf(t, all), { reason: 'finished', why: 'the server ended first' });
+});
 
-t.test('the same when the client reads slowly, and has sent more than anybody takes', async (t) => {
+t.test('the same when the client reads slowly and has sent more than the buffers hold', async (t) => {
   const all = await pairs.spliced();
   const { client, server } = all;
   client.pause();
@@ -51,7 +48,7 @@ t.test('the same when the client reads slowly, and has sent more than anybody ta
   t.match(await endOf(t, all), { reason: 'finished' });
 });
 
-t.test('what a client has sent reaches the server, although it has left', async (t) => {
+t.test('what a client has sent before it closed reaches the server', async (t) => {
   const all = await pairs.spliced();
   const { client, server } = all;
   server.pause();
@@ -68,7 +65,7 @@ t.test('what a client has sent reaches the server, although it has left', async 
   t.match(await endOf(t, all), { reason: 'client lost' });
 });
 
-t.test('both sides leave while nothing moves any more in either direction', async (t) => {
+t.test('both sides close while the buffers in both directions are full', async (t) => {
   const all = await pairs.spliced({ endMs: 500 });
   const { client, server } = all;
   client.pause();
@@ -79,7 +76,7 @@ t.test('both sides leave while nothing moves any more in either direction', asyn
   t.match((await endOf(t, all)).reason, /lost|finished/);
 });
 
-t.test('a client that was killed while its server reads nothing of it', async (t) => {
+t.test('the loss of a killed client is noticed although its server reads nothing', async (t) => {
   const all = await pairs.spliced({ endMs: 500 });
   const { client, server } = all;
   server.pause();
@@ -87,16 +84,16 @@ t.test('a client that was killed while its server reads nothing of it', async (t
   client.destroy();
   await waitFor('the client to be gone', () => client.closed);
   server.write('answer');
-  // The server sends no byte that would show the loss, and the client is closed all the same.
+  // The server sends nothing, so no failed write shows the loss.
   t.match(await endOf(t, all), { reason: 'client lost', cut: 'remote' });
 });
 
-t.test('who is told: a stream is lost when something of it has not come', async (t) => {
+t.test('onLost is called only when bytes of the stream did not arrive', async (t) => {
   const told: string[] = [];
   const all = await pairs.spliced({ endMs: 100, onLost: (reason) => told.push(reason) });
   all.server.end('answer');
   t.equal((await readAll(all.client)).toString(), 'answer');
-  // The client has received everything, and stays too long.
+  // The client has received everything, but does not end in time.
   t.match(await endOf(t, all), { reason: 'out of time' });
   const cut = await pairs.spliced({ onLost: (reason) => told.push(reason) });
   cut.inner[1].destroy(new Error('read ECONNRESET'));

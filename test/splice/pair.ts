@@ -1,4 +1,4 @@
-// Connected pairs of real Unix sockets, read as the daemon reads its own: the test has one end, the splice the other.
+// Connected pairs of real Unix sockets, set up as in the daemon. The test has one end of a pair, the splice the other.
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
@@ -11,6 +11,7 @@ import { adopt } from '../../daemon/sockets/accepted-socket.ts';
 import { Splice, type SpliceEnd, type SpliceOptions } from '../../daemon/splice/splice.ts';
 import { connectReading } from '../../daemon/transport/read-buffers.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
+import { PatternCheck, patternPieces } from '../embedded/traffic.ts';
 
 export interface Spliced {
   /** The test's ends. */
@@ -24,7 +25,7 @@ export interface Spliced {
 export interface Pairs {
   /** `[near, far]`, both half-open. */
   pair(): Promise<readonly [Socket, Socket]>;
-  /** Two pairs whose inner ends are joined and reading. */
+  /** Two pairs whose inner ends are spliced and read. */
   spliced(
     options?: Partial<Pick<SpliceOptions, 'clientBufferLimit' | 'endMs' | 'lingerMs' | 'onLost'>>,
   ): Promise<Spliced>;
@@ -38,7 +39,7 @@ export async function startPairs(): Promise<Pairs> {
   server.listen(path);
   await once(server, 'listening');
   const all: Socket[] = [];
-  // Accepts come in the order of the connects: connecting one at a time matches them.
+  // Only one connect is made at a time, so that the accepted socket is known to belong to it.
   let last: Promise<unknown> = Promise.resolve();
   const make = async (): Promise<readonly [Socket, Socket]> => {
     const accepted = once(server, 'connection');
@@ -82,4 +83,19 @@ export async function endOf(t: Test, { splice, inner }: Spliced): Promise<Splice
   const end = await splice.done;
   t.ok(inner[0].closed && inner[1].closed, 'both sides are closed');
   return end;
+}
+
+/** Writes the numbered bytes with back-pressure; stops when the socket is destroyed. */
+export async function send(socket: Socket, bytes: number): Promise<void> {
+  for (const piece of patternPieces(bytes)) {
+    if (socket.destroyed) return;
+    await new Promise<void>((resolve) => socket.write(piece, () => resolve()));
+  }
+}
+
+/** Counts the numbered bytes that arrive, and notes the first wrong one. */
+export function check(socket: Socket): PatternCheck {
+  const checked = new PatternCheck();
+  socket.on('data', (chunk: Buffer) => checked.push(chunk));
+  return checked;
 }

@@ -1,4 +1,4 @@
-// A busy stream yields to the others and loses no data.
+// A busy stream lets other streams run, and loses no data by it.
 import { Duplex } from 'node:stream';
 import t from 'tap';
 import { Splice } from '../../daemon/splice/splice.ts';
@@ -9,7 +9,7 @@ import { startPairs } from './pair.ts';
 const pairs = await startPairs();
 t.teardown(() => pairs.close());
 
-t.test('a server that always has more leaves the other streams their turn', async (t) => {
+t.test('a server that always has more data does not keep other streams from running', async (t) => {
   const [, near] = await pairs.pair();
   const piece = Buffer.alloc(16_384);
   let given = 0;
@@ -46,7 +46,7 @@ t.test('a server that always has more leaves the other streams their turn', asyn
   t.ok(most <= 1024 * 1024, `${String(most)} bytes in one turn of the event loop`);
 });
 
-t.test("a server that breaks while its stream gives way: what had come is the client's", async (t) => {
+t.test('a server is lost while its stream lets others run: the client gets what had come', async (t) => {
   const [client, near] = await pairs.pair();
   const remote = new Duplex({
     allowHalfOpen: true,
