@@ -1,5 +1,5 @@
-// A remote that falls silent under what is warm: nobody hangs past the stated limits, everybody is told why, and as soon as the path is back the next
-// request is answered over a new connection.
+// Tests remotes that fall silent while connections to them are warm. Requests fail within their time limits and with a reason. When the path is
+// back, the next request is answered over a new connection.
 import t, { type Test } from 'tap';
 import { Failure } from '../../client-shim/index.ts';
 import { eventsOf } from '../target-sockets/target-socket.ts';
@@ -21,39 +21,39 @@ import { startFarWorld, type FarWorld } from './far-world.ts';
 
 const noBmux = realBmux() === undefined && 'real bmux not found';
 const CONNECT_TIMEOUT_MS = 3000;
-/** ms that a busy machine may add to what is promised. */
+/** ms that a busy machine may add to a time limit. */
 const BUSY_MS = 5000;
 
 type Reachable = Pick<FarWorld, 'bmuxd' | 'row'>;
 
-/** A request while the path is gone: it fails by name, within the target's own limit. */
+/** Makes a request while the path is gone. It must fail with an error code within the target's time limit. */
 async function refused(t: Test, { bmuxd }: Reachable, target: string): Promise<void> {
   const since = performance.now();
   const error: unknown = await bmuxd.open({ target }).then(
     ({ stream }) => stream.destroy(),
     (why: unknown) => why,
   );
-  t.ok(error instanceof Failure, `${target}: refused by name`);
+  t.ok(error instanceof Failure, `${target}: fails with an error code`);
   t.match(error instanceof Failure ? error.code : '', /timeout|out_of_time|unreachable/);
-  t.ok(performance.now() - since < CONNECT_TIMEOUT_MS + BUSY_MS, 'within its limit');
+  t.ok(performance.now() - since < CONNECT_TIMEOUT_MS + BUSY_MS, 'within its time limit');
 }
 
-/** A stream that was opened on what was warm, right after the path had died: nothing comes, and it ends. */
+/** Opens a stream on a warm connection right after the path was cut. Nothing comes from the server, and the stream must end. */
 async function ends(t: Test, { bmuxd }: Reachable, target: string): Promise<void> {
   const since = performance.now();
   try {
     const { stream, info } = await bmuxd.open({ target });
     const client = new TestClient(stream, { epoch: info.epoch, limitMs: 60_000 });
-    await t.rejects(client.ping(), `${target}: no answer comes`);
+    await t.rejects(client.ping(), `${target}: the Ping is not answered`);
     stream.destroy();
   } catch (error) {
-    t.ok(error instanceof Failure, `${target}: or it was refused by name`);
+    t.ok(error instanceof Failure, `${target}: or the request fails with an error code`);
   }
-  // The answer to the Hello may take 1 s, and whoever only looks is given a fresh stream, which may take the target's whole time.
-  t.ok(performance.now() - since < 1000 + CONNECT_TIMEOUT_MS + BUSY_MS, 'it does not hang');
+  // The answer to the Hello may take 1 s. A request that may be repeated is then tried on a new stream, for the target's whole time limit.
+  t.ok(performance.now() - since < 1000 + CONNECT_TIMEOUT_MS + BUSY_MS, 'the stream does not hang');
 }
 
-/** Whether a stream can still be had: one that was warm may be handed out until its silence is noticed. */
+/** Whether a request for a stream succeeds. On a warm connection it does until the silence is noticed. */
 async function isAnswered({ bmuxd }: Reachable, target: string): Promise<boolean> {
   try {
     const { stream } = await bmuxd.open({ target });
@@ -80,7 +80,7 @@ t.test('TLS', async (t) => {
   await world.ask('far');
   await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
   await tls.command({ do: 'blackhole' });
-  // A spare that was proven a moment ago is handed out: what comes of it is told.
+  // A spare that was checked a moment ago is still handed out, and the stream then fails.
   await ends(t, world, 'far');
   await waitFor('the dead spares to be noticed', async () => (await row('far'))?.spares === 0);
   await refused(t, world, 'far');
@@ -101,7 +101,7 @@ t.test('iroh', async (t) => {
   await ends(t, world, 'home');
   await waitFor('the loss to be noticed', async () => (await row('home'))?.warm === false);
   await refused(t, world, 'home');
-  await waitFor('the events to tell of the loss', async () =>
+  await waitFor('an event for the loss', async () =>
     (await eventsOf(bmuxd)).some(({ type }) => type === 'connection lost'),
   );
   process.kill(iroh.pid, 'SIGCONT');
@@ -109,17 +109,17 @@ t.test('iroh', async (t) => {
   t.ok(((await iroh.status()).iroh?.connections ?? 0) > connections, 'over a new connection');
 });
 
-t.test('what is being connected to is shown so', async (t) => {
+t.test('the status shows that a target is being connected to', async (t) => {
   const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const { row, tls } = world;
   await tls.command({ do: 'blackhole' });
   const asked = refused(t, world, 'far');
-  await waitFor('the status to say so', async () => (await row('far'))?.state === 'connecting');
+  await waitFor('the status to show it', async () => (await row('far'))?.state === 'connecting');
   await asked;
   t.match(await row('far'), { state: 'failing' });
 });
 
-/** Row of a target in the status, from a daemon that is not part of a world. */
+/** Row of a target in the status of a daemon that was not started by `startFarWorld`. */
 const rowOf = async (bmuxd: Bmuxd, target: string): Promise<UpstreamRow | undefined> =>
   (await bmuxd.upstreams()).find((row) => row.target === target);
 
@@ -176,7 +176,7 @@ t.test(
     });
     t.teardown(() => bmuxd.stop());
     const world = { bmuxd, row: (target: string) => rowOf(bmuxd, target) };
-    const falls = async (name: string, pid: number): Promise<void> => {
+    const fallsSilent = async (name: string, pid: number): Promise<void> => {
       await answeredAnew(t, world, name);
       await answeredAnew(t, world, name);
       await halt(pid);
@@ -184,12 +184,12 @@ t.test(
         await ends(t, world, name);
         await waitFor('a request to be refused', async () => !(await isAnswered(world, name)), 30_000);
         await refused(t, world, name);
-        t.match(await world.row(name), { state: 'failing' }, `${name}: the status says so`);
+        t.match(await world.row(name), { state: 'failing' }, `${name}: the status shows the failure`);
       } finally {
         process.kill(pid, 'SIGCONT');
       }
       await answeredAnew(t, world, name);
     };
-    await Promise.all(Object.entries(all).map(([name, { pid }]) => falls(name, pid)));
+    await Promise.all(Object.entries(all).map(([name, { pid }]) => fallsSilent(name, pid)));
   },
 );

@@ -1,4 +1,4 @@
-// Every way to a real server through the real daemon: Hello answered, a Ping and a ServerStatus on the stream answered, and every place given back.
+// Tests every transport to a real server through the real daemon: Hello, Ping and ServerStatus are answered, and all connections are freed.
 import { join } from 'node:path';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ const noRelay = realRelay() === undefined && 'real iroh-relay not found';
 const PING = Buffer.from('050000000402000101', 'hex');
 const PONG = Buffer.from('06000000040201020000', 'hex');
 
-/** Clients killed in the middle of a stream, per transport; a server has 64 connections. */
+/** Clients killed in the middle of a stream, per transport. Almost all of a server's 64 connections would be gone if each cost one. */
 const KILLED = 50;
 
 async function speaks(
@@ -40,18 +40,18 @@ async function speaks(
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
   const status = await client.serverStatus();
-  t.equal(status.running, true, `${target}: ServerStatus says that it runs`);
+  t.equal(status.running, true, `${target}: ServerStatus is answered`);
   stream.end();
   await client.ended();
   const ran = await bmuxd.shim([target], PING, env);
   t.same(
     { status: ran.status, pong: ran.stdout.equals(PONG) },
     { status: 0, pong: true },
-    `${target}: bmux-stream carries a Ping`,
+    `${target}: bmux-stream passes on a Ping and its answer`,
   );
 }
 
-/** Kills shims in the middle of their streams, and waits until the server's connections are back. */
+/** Kills shims in the middle of their streams, and waits until the server's connections are freed. */
 async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: string): Promise<void> {
   const before = await connectionsHeld(server);
   for (let round = 0; round < KILLED / 10; round += 1) {
@@ -70,14 +70,14 @@ async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: 
     );
     for (const shim of shims) shim.kill('SIGKILL');
   }
-  await waitFor('the connections to come back', async () => {
+  await waitFor('the connections to be freed', async () => {
     const spares = (await bmuxd.upstreams()).reduce((sum, row) => sum + row.connections, 0);
     return (await connectionsHeld(server)) - spares <= before;
   });
-  t.pass(`${target}: ${String(KILLED)} killed clients cost no place`);
+  t.pass(`${target}: ${String(KILLED)} killed clients hold no connection`);
 }
 
-t.test('a real server, every way', { skip: noBmux, timeout: 150_000 }, async (t) => {
+t.test('a real server is reached over every transport', { skip: noBmux, timeout: 150_000 }, async (t) => {
   const server = await startServer();
   t.teardown(() => server.stop());
   const compressed = await startTlsGateway(server);
@@ -97,7 +97,7 @@ t.test('a real server, every way', { skip: noBmux, timeout: 150_000 }, async (t)
   for (const target of ['local', 'compressed', 'plain', 'iroh']) await speaks(t, bmuxd, target);
   await speaks(t, bmuxd, iroh.url);
 
-  t.test('SSH auth', { skip: !hasSshAgent() && 'no ssh-agent here' }, async (t) => {
+  t.test('SSH auth', { skip: !hasSshAgent() && 'ssh-agent not found' }, async (t) => {
     for (const type of ['ed25519', 'rsa'] as const) {
       const agent = await startAgent();
       t.teardown(() => agent.stop());
@@ -114,20 +114,20 @@ t.test('a real server, every way', { skip: noBmux, timeout: 150_000 }, async (t)
         6,
         `${type}: a caller without the key does not get the warm connection of one that has it`,
       );
-      t.match(without.stderr, /^iroh SSH auth handshake failed/, 'and reads why');
+      t.match(without.stderr, /^iroh SSH auth handshake failed/, 'and the reason is printed');
     }
   });
 
   t.test(
-    'killed clients',
-    { skip: !canCountConnections() && 'no ss here to count connections with' },
+    'connections of killed clients are freed',
+    { skip: !canCountConnections() && 'ss not found: connections cannot be counted' },
     async (t) => {
       for (const target of ['compressed', 'iroh']) await survivesKills(t, bmuxd, server, target);
     },
   );
 });
 
-t.test('a relay', { skip: noRelay, timeout: 60_000 }, async (t) => {
+t.test('a server is reached through a relay', { skip: noRelay, timeout: 60_000 }, async (t) => {
   const relay = await startRelay();
   t.teardown(() => relay.stop());
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-embedded-'));

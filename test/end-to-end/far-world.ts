@@ -1,4 +1,4 @@
-// A daemon with two embedded servers that are a distance away: one behind TLS and a delaying proxy, one behind iroh in a process of its own.
+// Starts a daemon with two embedded servers: one behind a TLS gateway and a proxy that delays, and one behind iroh in a process of its own.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -8,28 +8,28 @@ import { targetToml } from '../target-sockets/ways.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 
-/** ms of the round trip to the TLS gateway: more than what a spare is worth. */
+/** ms of the round trip to the TLS gateway: so long that the daemon keeps spares for it. */
 const ROUND_TRIP_MS = 30;
 
 export interface FarWorld {
   readonly bmuxd: Bmuxd;
-  /** Behind the target `far`. */
+  /** The server behind the target `far`. */
   readonly tls: Embedded;
-  /** Whom `far` trusts, PEM. */
+  /** Path of the CA file of `far`, PEM. */
   readonly caFile: string;
-  /** Behind the target `home`. */
+  /** The server behind the target `home`. */
   readonly iroh: Embedded;
-  /** Another one like it. */
+  /** Starts another server behind iroh. */
   readonly startIroh: () => Promise<Embedded>;
-  /** Text of bmux.toml with `home` alone, behind such a one. */
+  /** Text of bmux.toml with only the target `home`, which leads to that server. */
   readonly tomlFor: (iroh: Embedded) => string;
-  /** What the status says of a target; undefined before it was spoken to. */
+  /** The row of a target in the status; undefined before its first use. */
   readonly row: (target: string) => Promise<UpstreamRow | undefined>;
   /** Opens a stream, waits for the answer to a Ping, and ends it. */
   readonly ask: (target: string) => Promise<{ readonly warm: boolean }>;
 }
 
-/** Ends with the test. `connectTimeoutMs`: of each target. */
+/** Everything is stopped after the test. `connectTimeoutMs` applies to each target. */
 export async function startFarWorld(
   t: Test,
   options: {
@@ -37,11 +37,11 @@ export async function startFarWorld(
     readonly connectTimeoutMs: number;
     /** ms of the round trip to the TLS gateway. */
     readonly roundTripMs?: number;
-    /** Of the server behind the TLS gateway; default 64. */
+    /** Maximum connections of the server behind the TLS gateway; default 64. */
     readonly connections?: number;
-    /** The server behind the TLS gateway answers nothing until it is released. */
+    /** The server behind the TLS gateway answers nothing until the command `release`. */
     readonly held?: boolean;
-    /** Of the daemon, over the fixture's own. */
+    /** Environment of the daemon; overrides that of the fixture. */
     readonly env?: Readonly<Record<string, string>>;
   },
 ): Promise<FarWorld> {
@@ -53,7 +53,7 @@ export async function startFarWorld(
     socketPath: join(bmuxd.folder, 'tls.sock'),
     server: {
       epoch: 4,
-      // A gateway that compresses keeps a Hello that does not until this limit: a short one gives connections back soon.
+      // During protocol detection a gateway that compresses holds an uncompressed Hello until this limit. A short limit frees its connection soon.
       handshakeTimeoutMs: 1500,
       ...(options.connections === undefined ? {} : { connections: options.connections }),
     },

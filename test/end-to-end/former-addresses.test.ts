@@ -1,4 +1,4 @@
-// What is left of a way that nobody goes any more: however long a target is kept warm, its spares end; and its row goes with its last request.
+// Tests that spares at a former address of a target end, also for a target that is kept warm, and that its status row goes with its last request.
 import { once } from 'node:events';
 import { appendFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
@@ -14,13 +14,13 @@ import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
 t.setTimeout(180_000);
-// They wait much, and work little.
+// These tests mostly wait, so they can run at the same time.
 t.jobs = 2;
-/** ms: a target with warm = true is looked after every 15 s. */
+/** Time limit, ms: the daemon checks a target with warm = true every 15 s. */
 const LOOKED_AFTER_MS = 45_000;
 const SETTINGS = '[warmth]\nspare_ttl = 2\n[targets.far]\nwarm = true\n';
 
-t.test('a target that leads elsewhere, and then nowhere', { buffered: true }, async (t) => {
+t.test('a target gets another address, and is then removed', { buffered: true }, async (t) => {
   const { bmuxd, tls, caFile } = await startFarWorld(t, { connectTimeoutMs: 8000, settings: SETTINGS });
   const next = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'next.sock'),
@@ -35,37 +35,44 @@ t.test('a target that leads elsewhere, and then nowhere', { buffered: true }, as
   const far = { transport: 'tls', host, port, server_name: 'localhost', ca_file: caFile };
   await bmuxd.configure('bmux.toml', targetToml('far', far));
   await waitFor('a spare at the next server', async () => (await held(next)) > 0, LOOKED_AFTER_MS);
-  await waitFor('none at the former one', async () => (await held(tls)) === 0, LOOKED_AFTER_MS);
+  await waitFor('no spare at the former server', async () => (await held(tls)) === 0, LOOKED_AFTER_MS);
   await bmuxd.configure('bmux.toml', '');
-  await waitFor('none for a target that is gone', async () => (await held(next)) === 0, LOOKED_AFTER_MS);
+  await waitFor('no spare of the removed target', async () => (await held(next)) === 0, LOOKED_AFTER_MS);
 });
 
-t.test('a CA file that is replaced, and a client that came once', { buffered: true }, async (t) => {
-  const { bmuxd, tls, caFile, row, ask } = await startFarWorld(t, {
-    connectTimeoutMs: 8000,
-    settings: SETTINGS,
-  });
-  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0, LOOKED_AFTER_MS);
-  const { revisions, capabilities } = defaultContract(4);
-  const other = { epoch: 4, revisions, capabilities: capabilities.slice(0, -1) } as const;
-  const { stream } = await bmuxd.open({ target: 'far', contract: other });
-  stream.on('error', () => undefined).resume();
-  stream.end();
-  await waitFor('a spare for it', async () => ((await row('far'))?.spares ?? 0) > 1);
-  for (let i = 0; i < 3; i += 1) {
-    await appendFile(caFile, '\n');
-    await ask('far');
-  }
-  const one = async (): Promise<boolean> => (await tls.status()).connections === 1;
-  await waitFor('one spare, for the CA file of now', one, LOOKED_AFTER_MS);
-  t.equal((await ask('far')).warm, true);
-  await writeFile(caFile, 'no certificate');
-  const failing = async (): Promise<boolean> => (await row('far'))?.state === 'failing';
-  await waitFor('nothing to be kept that nobody can trust', failing, LOOKED_AFTER_MS);
-  t.match(await row('far'), { spares: 0, connections: 0 });
-});
+t.test(
+  'spares end when the CA file is replaced, and when their kind of client does not come again',
+  { buffered: true },
+  async (t) => {
+    const { bmuxd, tls, caFile, row, ask } = await startFarWorld(t, {
+      connectTimeoutMs: 8000,
+      settings: SETTINGS,
+    });
+    await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0, LOOKED_AFTER_MS);
+    const { revisions, capabilities } = defaultContract(4);
+    const other = { epoch: 4, revisions, capabilities: capabilities.slice(0, -1) } as const;
+    const { stream } = await bmuxd.open({ target: 'far', contract: other });
+    stream.on('error', () => undefined).resume();
+    stream.end();
+    await waitFor(
+      'a spare for the client with another contract',
+      async () => ((await row('far'))?.spares ?? 0) > 1,
+    );
+    for (let i = 0; i < 3; i += 1) {
+      await appendFile(caFile, '\n');
+      await ask('far');
+    }
+    const one = async (): Promise<boolean> => (await tls.status()).connections === 1;
+    await waitFor('one spare, made with the current CA file', one, LOOKED_AFTER_MS);
+    t.equal((await ask('far')).warm, true);
+    await writeFile(caFile, 'no certificate');
+    const failing = async (): Promise<boolean> => (await row('far'))?.state === 'failing';
+    await waitFor('the target to fail without a usable CA file', failing, LOOKED_AFTER_MS);
+    t.match(await row('far'), { spares: 0, connections: 0 });
+  },
+);
 
-t.test('a request that began before its target led elsewhere, and fails after that', async (t) => {
+t.test('a request that fails after its target got another address leaves no status row', async (t) => {
   const { bmuxd, tls, caFile } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   const silent = createServer(() => undefined).listen(0, '127.0.0.1');
   t.teardown(() => silent.close());
@@ -80,10 +87,10 @@ t.test('a request that began before its target led elsewhere, and fails after th
   await leads((silent.address() as AddressInfo).port);
   await targetSocketIs(true, targetSocketPath(bmuxd, 'moves'));
   const waits = t.rejects(new TestClient(await connected(targetSocketPath(bmuxd, 'moves'))).hello());
-  await waitFor('it to be under way', async () => (await rows()).length === 1);
+  await waitFor('the request to be under way', async () => (await rows()).length === 1);
   await leads(tls.tls?.port);
-  await waitFor('the target to lead elsewhere', async () => (await rows()).length === 2);
+  await waitFor('the target to have another address', async () => (await rows()).length === 2);
   await waits;
-  await waitFor('the former way to be forgotten', async () => (await rows()).length === 1);
+  await waitFor('the row of the former address to be removed', async () => (await rows()).length === 1);
   t.match(await rows(), [{ address: new RegExp(`:${String(tls.tls?.port)}/`), state: 'cold' }]);
 });

@@ -1,4 +1,4 @@
-// A server has so many connections for everybody: no live stream is refused because spares hold them.
+// Tests that no stream is refused because spares hold the connections of the server's limit.
 import { connect } from 'node:net';
 import t from 'tap';
 import type { OpenStreamOptions } from '../../client-shim/index.ts';
@@ -14,7 +14,7 @@ t.setTimeout(180_000);
 const MAX_CONNECTIONS = 24;
 const OPTIONAL = defaultContract(4).capabilities.filter((one) => !/^core|control_catalog/.test(one));
 
-/** A client whose contract is another one than that of all others: spares are for one contract. */
+/** A client with a contract that no other client has. A spare is for clients with the same contract only. */
 function kind(index: number): OpenStreamOptions {
   const { revisions, capabilities } = defaultContract(4);
   const without = OPTIONAL[index];
@@ -24,7 +24,7 @@ function kind(index: number): OpenStreamOptions {
   };
 }
 
-/** A live stream that has had an answer to what is never asked twice. */
+/** Opens a stream and waits for the answer to a request that must not be repeated. Returns a function that ends it. */
 async function live(
   { bmuxd }: FarWorld,
   options: OpenStreamOptions = { target: 'far' },
@@ -36,15 +36,15 @@ async function live(
   return () => stream.end();
 }
 
-/** Only spares hold connections: the gateway keeps those of a first contact for a while. */
-async function settled({ row, tls }: FarWorld): Promise<void> {
+/** Waits until only spares hold connections. The gateway keeps the connections of protocol detection for a while. */
+async function onlySparesHold({ row, tls }: FarWorld): Promise<void> {
   await waitFor('no connections but those of spares', async () => {
     const { spares = 0, connections } = (await row('far')) ?? {};
     return spares > 0 && connections === spares && (await tls.status()).connections === connections;
   });
 }
 
-t.test('many at once', async (t) => {
+t.test('many streams at the same time get all connections', async (t) => {
   const world = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     roundTripMs: 100,
@@ -52,7 +52,7 @@ t.test('many at once', async (t) => {
   });
   const { ask, row } = world;
   await ask('far');
-  await settled(world);
+  await onlySparesHold(world);
   await ask('far');
   await waitFor('spares', async () => ((await row('far'))?.spares ?? 0) > 1);
   const count = MAX_CONNECTIONS - 2;
@@ -66,40 +66,40 @@ t.test('many at once', async (t) => {
   for (const one of opened) if (one.status === 'fulfilled') one.value();
 });
 
-t.test('idle spares of other clients', async (t) => {
+t.test('idle spares of other kinds of client are closed when connections are needed', async (t) => {
   const world = await startFarWorld(t, { connectTimeoutMs: 8000, connections: MAX_CONNECTIONS });
   const { bmuxd, row } = world;
   for (let i = 0; i < 3; i += 1) (await live(world, kind(i)))();
-  await settled(world);
-  await waitFor('one of each', async () => ((await row('far'))?.spares ?? 0) >= 3);
+  await onlySparesHold(world);
+  await waitFor('a spare for each kind of client', async () => ((await row('far'))?.spares ?? 0) >= 3);
   const ends = [];
   for (let i = 0; i < MAX_CONNECTIONS - 1; i += 1) ends.push(await live(world));
-  // The last place, and a kind of client that the server has not seen.
+  // The last connection, for a kind of client that is new to the server.
   ends.push(await live(world, kind(3)));
   t.match(await row('far'), { spares: 0, streams: MAX_CONNECTIONS });
   t.notMatch(bmuxd.log(), /optimistic open failed/);
   for (const end of ends) end();
 });
 
-t.test('a server that others have filled', async (t) => {
+t.test('other clients hold all connections of the server but that of a spare', async (t) => {
   const world = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: '[targets.far]\nspares = 1\n',
     connections: 8,
   });
   await world.ask('far');
-  await settled(world);
+  await onlySparesHold(world);
   for (let i = 0; i < 7; i += 1) {
     const socket = connect(world.tls.socketPath);
     t.teardown(() => socket.destroy());
     await new TestClient(socket).hello();
   }
   await t.rejects(live(world, kind(0)), { code: 'connection_lost' });
-  // The spare of the other kind has gone for it.
+  // The failed request made the broker close the spare of the other kind of client.
   (await live(world, kind(0)))();
 });
 
-t.test('streams that an engine is finishing count for the next one', async (t) => {
+t.test('live streams of a draining engine count in the limit of the next engine', async (t) => {
   const world = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: '[warmth]\nmax_connections = 3\n[targets.far]\nspares = 4\n',
@@ -116,12 +116,12 @@ t.test('streams that an engine is finishing count for the next one', async (t) =
   };
   const next = { ...world, bmuxd };
   for (let turn = 0; turn < 4; turn += 1) (await live(next))();
-  await waitFor('the last of them to be over', async () => (await held()).connections === 3);
-  t.equal((await held()).spares, 0, 'all connections that are ours for spares are held by live streams');
+  await waitFor('the streams of the next engine to be over', async () => (await held()).connections === 3);
+  t.equal((await held()).spares, 0, 'live streams hold all connections that max_connections allows');
   ends.pop()?.();
-  await waitFor('a spare in the place of the one that ended', async () => (await held()).spares === 1);
+  await waitFor('a spare instead of the stream that ended', async () => (await held()).spares === 1);
   for (let turn = 0; turn < 4; turn += 1) (await live(next))();
-  await waitFor('one spare, and no more', async () => {
+  await waitFor('one spare and no other', async () => {
     const { spares, connections } = await held();
     return spares === 1 && connections === 3;
   });

@@ -1,4 +1,4 @@
-// Two servers behind one host and port, told apart by the name in the TLS handshake: what one has answered is not promised for the other.
+// Tests two servers behind one host and port that differ by the server name in the TLS handshake: the cached Hello of one is not used for the other.
 import { writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { targetToml } from '../target-sockets/ways.ts';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 
-t.test('by turns', async (t) => {
+t.test('requests to both servers in turn get the answers of their own server', async (t) => {
   const bmuxd = await startBmuxd();
   const launch = (name: string, capabilities: readonly string[]) =>
     launchEmbedded({

@@ -1,4 +1,4 @@
-// A machine that comes to another network: what was warm is asked once before its next use, and what does not answer is handed out to nobody.
+// Tests a change of the network: warm connections and spares are checked before their next use, and those that do not answer are not used.
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { eventsOf } from '../target-sockets/target-socket.ts';
 import { halt, waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
-t.test('what was warm before', async (t) => {
+t.test('connections and spares of before the change are checked before their next use', async (t) => {
   const interfaces = await mkdtemp(join(tmpdir(), 'bmuxd-network-'));
   t.teardown(() => rm(interfaces, { recursive: true, force: true }));
   const { bmuxd, tls, iroh, row, ask } = await startFarWorld(t, {
@@ -29,19 +29,28 @@ t.test('what was warm before', async (t) => {
   for (const target of ['far', 'home']) await ask(target);
   await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
   await change();
-  for (const target of ['far', 'home']) t.equal((await ask(target)).warm, true, `${target} has answered`);
+  for (const target of ['far', 'home'])
+    t.equal((await ask(target)).warm, true, `${target} answered the health check`);
 
   await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
   await tls.command({ do: 'blackhole' });
   await halt(iroh.pid);
   t.teardown(() => process.kill(iroh.pid, 'SIGCONT'));
-  // What the host had sent before would be taken for a sign of life.
+  // What the host sent just before it was stopped would count as an answer to the health check.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await change();
   await Promise.all([
-    t.rejects(bmuxd.open({ target: 'far' }), { code: 'tls_handshake_timeout' }, 'no spare'),
-    t.rejects(bmuxd.open({ target: 'home' }), { code: 'iroh_connect_timeout' }, 'no warm connection'),
+    t.rejects(
+      bmuxd.open({ target: 'far' }),
+      { code: 'tls_handshake_timeout' },
+      'the silent spare is not used',
+    ),
+    t.rejects(
+      bmuxd.open({ target: 'home' }),
+      { code: 'iroh_connect_timeout' },
+      'the silent connection is not used',
+    ),
   ]);
-  // Nobody waits for ends that do not come.
+  // The proxy is stopped first, so that stopping the daemon does not wait for the ends of streams.
   await tls.stop();
 });

@@ -1,5 +1,5 @@
-// Processes that do not run for a while (SIGSTOP stands for a suspended machine or a blocked loop), and paths that vanish meanwhile: nobody is answered
-// twice, nothing that was answered is lost, and one engine serves in the end.
+// Tests processes that do not run for a while, and paths that are removed meanwhile. SIGSTOP simulates a suspended machine or a blocked event loop.
+// No request is answered twice, no answer is lost, and in the end one engine serves.
 import { rm, unlink, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -33,11 +33,11 @@ async function startServer(t: Test, bmuxd: Bmuxd, name = 'server.sock'): Promise
 
 const ready = (bmuxd: Bmuxd): number => bmuxd.log().match(/engine is ready/g)?.length ?? 0;
 
-t.test('control that was stopped while its engine answered a client', async (t) => {
+t.test('control is stopped while its engine answers a client', async (t) => {
   const bmuxd = await startHere(t);
   const socketPath = await startServer(t, bmuxd, 'real.sock');
   let goOn: (() => void) | undefined;
-  // Its first answer comes late: the hand-off is not settled when control stops.
+  // The server's first answer is delayed until control is stopped.
   const slow = createServer({ allowHalfOpen: true }, (near) => {
     const far = connect({ path: socketPath, allowHalfOpen: true });
     for (const socket of [near, far]) socket.on('error', () => undefined);
@@ -62,12 +62,12 @@ t.test('control that was stopped while its engine answered a client', async (t) 
   await client.ping();
   await sleep(8000 + LIMITS.engineGraceMs);
   bmuxd.signal('SIGCONT');
-  await waitFor('control to be back', async () => (await bmuxd.status()).state === 'ready');
+  await waitFor('control to answer again', async () => (await bmuxd.status()).state === 'ready');
   await client.ping();
   await client.close();
 });
 
-t.test('an engine that was stopped while a server answered', async (t) => {
+t.test('an engine is stopped while a server answers', async (t) => {
   const { bmuxd, row, ask } = await startFarWorld(t, { connectTimeoutMs: 8000 });
   await ask('far');
   await waitFor('spares', async () => ((await row('far'))?.spares ?? 0) > 0);
@@ -85,28 +85,27 @@ t.test('an engine that was stopped while a server answered', async (t) => {
   t.notMatch(bmuxd.log(), /optimistic open failed/);
 });
 
-t.test('a status that finds the engine late for a moment', async (t) => {
+t.test('the status does not wait for an engine that is late for a moment', async (t) => {
   const bmuxd = await startHere(t);
   const pid = await bmuxd.enginePid();
   t.teardown(() => {
     process.kill(pid, 'SIGCONT');
   });
-  // The last status is long ago; control has looked at its engine meanwhile. On a busy machine that look may be late, too.
-  await waitFor('a status that does not wait for it', async () => {
+  // Since the last status control has checked its engine. On a busy machine this check may be late, so the test tries again.
+  await waitFor('a status with the last answer of the engine', async () => {
     process.kill(pid, 'SIGCONT');
     await sleep(2 * LIMITS.heartbeatMs);
     process.kill(pid, 'SIGSTOP');
     const { state, engines } = (await bmuxd.http('GET', '/v1/status')).body as Status;
     return state === 'ready' && engines[0]?.pid === pid;
   });
-  // One that stays silent is told of.
-  await waitFor('the status to say so', async () => {
+  await waitFor('the status to show that the engine is silent', async () => {
     const status = (await bmuxd.http('GET', '/v1/status')).body as Status;
     return status.problems.some(({ failure }) => failure.code === 'engine_silent');
   });
 });
 
-t.test('an engine that was given up drains when it runs again', async (t) => {
+t.test('a retired engine drains when it runs again', async (t) => {
   const bmuxd = await startHere(t);
   await startServer(t, bmuxd);
   const pid = await bmuxd.enginePid();
@@ -115,17 +114,17 @@ t.test('an engine that was given up drains when it runs again', async (t) => {
   t.teardown(() => {
     if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   });
-  // It cannot be told over its socket.
+  // Without its socket the engine cannot be told to drain.
   await unlink(join(bmuxd.folder, 'd', 'engines', socket));
   await waitFor('another engine', () => ready(bmuxd) === 2, 40_000);
   process.kill(pid, 'SIGCONT');
-  await waitFor('the first one to leave', () => !isAlive(pid), 30_000);
+  await waitFor('the first engine to exit', () => !isAlive(pid), 30_000);
   const through = new TestClient(await connected(targetSocketPath(bmuxd, 'one')));
   await through.hello();
   await through.close();
 });
 
-t.test('a target that is new while the engine hangs for a moment', async (t) => {
+t.test('a target that is added while the engine hangs for a moment gets its socket', async (t) => {
   const bmuxd = await startHere(t);
   const pid = await bmuxd.enginePid();
   process.kill(pid, 'SIGSTOP');
@@ -136,27 +135,27 @@ t.test('a target that is new while the engine hangs for a moment', async (t) => 
   await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 15_000);
 });
 
-t.test('the folder of the engines vanishes alone', async (t) => {
+t.test('an engine makes its socket again when the folder of the engines is removed', async (t) => {
   const bmuxd = await startHere(t);
   await startServer(t, bmuxd);
   const { stream, info } = await bmuxd.open({ target: 'local' });
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
   await rm(join(bmuxd.folder, 'd', 'engines'), { recursive: true });
-  await waitFor('the engine to be back at its path', async () => (await bmuxd.engines()).length === 1);
+  await waitFor('the socket of the engine', async () => (await bmuxd.engines()).length === 1);
   const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as { streams: readonly unknown[] };
   t.equal(streams.length, 1);
-  t.equal(ready(bmuxd), 1, 'no other engine was needed');
+  t.equal(ready(bmuxd), 1, 'no other engine was started');
   await client.ping();
   await client.close();
 });
 
-t.test('reload while no engine can start', async (t) => {
+t.test('reload fails with the reason while no engine can start', async (t) => {
   const bmuxd = await startHere(t);
   const pid = await bmuxd.enginePid();
   const engines = join(bmuxd.folder, 'd', 'engines');
-  // Control makes the folder again when it is gone for a moment.
-  await waitFor('a file in its place', async () => {
+  // Control makes the folder again at once, so the test may have to try more than once.
+  await waitFor('a file instead of the folder', async () => {
     await rm(engines, { recursive: true, force: true });
     return writeFile(engines, '', { flag: 'wx' }).then(
       () => true,
@@ -165,18 +164,17 @@ t.test('reload while no engine can start', async (t) => {
   });
   process.kill(pid, 'SIGKILL');
   await bmuxd.configure('bmux.toml', TWO);
-  // It says what is wrong, and does not wait for it to pass.
   t.match(await bmuxd.bmuxd(['reload']), { status: 1, stderr: /engine/ });
   await rm(engines);
   await targetSocketIs(true, targetSocketPath(bmuxd, 'two'), 40_000);
 });
 
-t.test('stop finds an engine whose socket has just vanished', async (t) => {
+t.test('stop ends an engine whose socket has just been removed', async (t) => {
   const bmuxd = await startHere(t);
   const [socket = ''] = await bmuxd.engines();
   await unlink(join(bmuxd.folder, 'd', 'engines', socket));
   t.equal((await bmuxd.http('POST', '/v1/stop')).status, 202);
-  await waitFor('the engine to leave', () => bmuxd.log().includes('engine leaves'));
+  await waitFor('the engine to exit', () => bmuxd.log().includes('engine leaves'));
   t.notMatch(bmuxd.log(), /were killed/);
 });
 
@@ -196,7 +194,7 @@ t.test('stop waits for an engine that does not run for a moment', async (t) => {
   process.kill(pid, 'SIGCONT');
   stream.end();
   await client.ended();
-  await waitFor('control to leave', () => !isAlive(bmuxd.pid));
+  await waitFor('control to exit', () => !isAlive(bmuxd.pid));
   t.match(bmuxd.log(), /"reason":"(stopped|finished)".*"stream over"/);
   t.match(bmuxd.log(), /engine leaves/);
   t.notMatch(bmuxd.log(), /are not waited for/);

@@ -1,22 +1,22 @@
-// `bmuxd stop` while the daemon dials by itself: each stream that is cut costs the server behind a TLS gateway a place.
+// Tests `bmuxd stop` while the daemon makes spares. A stream without a proper end costs the server behind a TLS gateway a connection.
 import t, { type Test } from 'tap';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
 
 t.setTimeout(180_000);
 
-/** Ends the daemon while its server answers nothing. */
+/** Stops the daemon while its server answers nothing. */
 async function stopLosesNothing(t: Test, { bmuxd, tls }: FarWorld): Promise<void> {
   await bmuxd.stop();
   await tls.command({ do: 'release' });
-  await waitFor('every place to be given back, or one to be lost', async () => {
+  await waitFor('all connections to be freed, or one to be lost', async () => {
     const { connections, tls: gateway } = await tls.status();
     return connections === 0 || gateway?.truncated !== 0;
   });
-  t.equal((await tls.status()).tls?.truncated, 0, 'each stream had its close_notify');
+  t.equal((await tls.status()).tls?.truncated, 0, 'each stream ended with close_notify');
 }
 
-t.test('while spares are being made', async (t) => {
+t.test('stop while spares are being made loses no connection', async (t) => {
   const world = await startFarWorld(t, { connectTimeoutMs: 8000, roundTripMs: 300 });
   const { bmuxd, tls, row } = world;
   const { stream } = await bmuxd.open({ target: 'far' });
@@ -30,7 +30,7 @@ t.test('while spares are being made', async (t) => {
   await stopLosesNothing(t, world);
 });
 
-t.test('while a target is being warmed', async (t) => {
+t.test('stop while a target is being warmed loses no connection', async (t) => {
   const world = await startFarWorld(t, {
     connectTimeoutMs: 8000,
     settings: '[targets.far]\nwarm = true\n',
