@@ -1,4 +1,4 @@
-// However clients end, their server gets its connections back: also behind gateways that lose one for every stream that is cut.
+// Tests that a server's connections are freed however its clients end. A TLS gateway loses a connection for every stream that is cut.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
@@ -7,7 +7,7 @@ import { waitFor } from '../real/index.ts';
 import { rawModeFrame, requestHead } from '../streams/requests.ts';
 import { startWorld, Talk } from './world.ts';
 
-t.test('clients that are killed, close, or finish in the middle of bulk', async (t) => {
+t.test('clients that are killed, close or end in the middle of much data hold no connections', async (t) => {
   const world = await startWorld(t);
   const { bmuxd, server } = world;
   const before = await server.status();
@@ -36,21 +36,21 @@ t.test('clients that are killed, close, or finish in the middle of bulk', async 
       else talk.socket.end();
     }
     await world.nothingHeld();
-    t.pass(`${target}: every place is back`);
+    t.pass(`${target}: all connections are freed`);
   }
   t.equal(
     (await server.status()).tls?.truncated,
     before.tls?.truncated,
-    'no TLS stream without close_notify',
+    'each TLS stream ended with close_notify',
   );
-  await waitFor('bmuxd to know it', async () => {
+  await waitFor('the status to show no streams and connections', async () => {
     const { streams, upstreams } = await bmuxd.status();
     return streams === 0 && upstreams.every(({ connections }) => connections === 0);
   });
 });
 
 t.test(
-  'a client that does not read outlives the write limit of its server as long as the spill holds',
+  'a slow client gets all its data after the write limit of its server, up to the client buffer limit',
   async (t) => {
     const world = await startWorld(t, { settings: 'streams.client_buffer_limit = 1048576\n' });
     const { bmuxd, server } = world;
@@ -63,16 +63,16 @@ t.test(
     };
     const small = await open(800_000);
     const large = await open(12_000_000);
-    await waitFor('the server to give up on the one that asks for more', async () => {
+    await waitFor('the server to give up on the client that asks for more', async () => {
       return (await server.status()).server?.stalled === 1;
     });
-    t.equal((await bmuxd.status()).streams, 2, 'nobody is told before it reads');
+    t.equal((await bmuxd.status()).streams, 2, 'both streams stay open until their clients read');
     small.socket.resume();
-    t.equal((await small.incoming.bytes(800_000)).length, 800_000, 'the small one is whole');
+    t.equal((await small.incoming.bytes(800_000)).length, 800_000, 'the smaller answer arrives whole');
     await small.end();
     large.socket.resume();
-    await waitFor('the end', () => large.incoming.ended);
-    await waitFor('a word about it in the log', () => /"stalledMs":\d+.*"stream over"/.test(bmuxd.log()));
+    await waitFor('the other stream to end', () => large.incoming.ended);
+    await waitFor('the stall in the log', () => /"stalledMs":\d+.*"stream over"/.test(bmuxd.log()));
     await world.nothingHeld();
   },
 );

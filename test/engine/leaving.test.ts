@@ -1,4 +1,4 @@
-// How engines leave: after control, after their streams, when told to, and with what they had in their hands.
+// Tests how engines end: after control and their streams have ended, on SIGTERM, and with requests under way.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -7,7 +7,7 @@ import { isAlive, waitFor } from '../real/index.ts';
 import { startWorld, Talk } from './world.ts';
 
 t.test(
-  'control gets SIGTERM: its engine finishes its streams, then leaves, and says so in its file',
+  'control gets SIGTERM: its engine finishes its streams, exits, and logs that to its file',
   async (t) => {
     const world = await startWorld(t, { settings: 'engine.drain_grace = 0.2\nengine.orphan_grace = 0.2\n' });
     const { bmuxd } = world;
@@ -15,7 +15,7 @@ t.test(
     const talks = await Promise.all(['local', 'tls', 'iroh'].map((target) => Talk.open(bmuxd, target)));
     for (const talk of talks) talk.start();
     process.kill(bmuxd.pid, 'SIGTERM');
-    await waitFor('control to leave', () => !isAlive(bmuxd.pid));
+    await waitFor('control to exit', () => !isAlive(bmuxd.pid));
     const counts = talks.map(({ check }) => check.count);
     await waitFor('traffic to go on', () =>
       talks.every(({ check }, index) => check.count > (counts[index] ?? 0) + 100_000),
@@ -23,8 +23,8 @@ t.test(
     t.ok(isAlive(engine));
     for (const talk of talks) await talk.quiet();
     for (const talk of talks) await talk.end();
-    await waitFor('the engine to leave', () => !isAlive(engine));
-    t.strictSame(await bmuxd.engines(), [], 'its socket is gone');
+    await waitFor('the engine to exit', () => !isAlive(engine));
+    t.strictSame(await bmuxd.engines(), [], 'its socket is removed');
     await world.nothingHeld();
     const file = join(bmuxd.env['XDG_STATE_HOME'] ?? '', 'bmuxd', 'engine.log');
     const lines = (await readFile(file, 'utf8')).trim().split('\n');
@@ -35,7 +35,7 @@ t.test(
   },
 );
 
-t.test('an engine gets SIGTERM: its streams end gracefully, and another one serves', async (t) => {
+t.test('an engine gets SIGTERM: its streams end gracefully, and another engine serves', async (t) => {
   const world = await startWorld(t);
   const { bmuxd, server } = world;
   const engine = await bmuxd.enginePid();
@@ -45,15 +45,15 @@ t.test('an engine gets SIGTERM: its streams end gracefully, and another one serv
   await waitFor('traffic', () => talks.every(({ check }) => check.count > 20_000));
   process.kill(engine, 'SIGTERM');
   await waitFor('the streams to end', () => talks.every(({ incoming }) => incoming.ended));
-  await waitFor('the engine to leave', () => !isAlive(engine));
-  t.equal((await server.status()).tls?.truncated, truncated, 'with close_notify');
+  await waitFor('the engine to exit', () => !isAlive(engine));
+  t.equal((await server.status()).tls?.truncated, truncated, 'each TLS stream ended with close_notify');
   await world.nothingHeld();
   const again = await Talk.open(bmuxd, 'tls');
   again.start();
   await again.quiet();
   await again.end();
 
-  // Requests that come while an engine leaves go to the next one.
+  // Requests that come while an engine ends are served by the next one.
   for (let round = 0; round < 2; round += 1) {
     const engine = await bmuxd.enginePid();
     const opening = Array.from({ length: 10 }, () => Talk.open(bmuxd, 'local'));
@@ -63,7 +63,7 @@ t.test('an engine gets SIGTERM: its streams end gracefully, and another one serv
       Talk.open(bmuxd, 'local'),
       Talk.open(bmuxd, 'local'),
     ]);
-    // Those that were already with it may be told that it was ended; nobody waits in vain.
+    // Requests that the ending engine had accepted may fail. None of them may hang.
     for (const one of opened) {
       if (one.status === 'fulfilled') await one.value.end();
       else t.match(String(one.reason), /stream_ended|the end came instead/);
@@ -77,11 +77,11 @@ t.test('an engine gets SIGTERM: its streams end gracefully, and another one serv
   await world.nothingHeld();
 });
 
-t.test('an engine whose control is killed before it has a stream', async (t) => {
+t.test('an engine without streams exits when control is killed', async (t) => {
   const { bmuxd } = await startWorld(t, { settings: 'engine.drain_grace = 0\nengine.orphan_grace = 0\n' });
   const engine = await bmuxd.enginePid();
   await bmuxd.killControl();
-  await waitFor('it to leave', () => !isAlive(engine));
+  await waitFor('the engine to exit', () => !isAlive(engine));
   t.strictSame(await bmuxd.engines(), []);
   const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());

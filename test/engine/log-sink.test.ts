@@ -1,4 +1,4 @@
-// An engine's log lines on their way: routine ones together, others at once with all before them, and to the file when nobody takes them.
+// Tests where an engine's log lines go: routine lines are sent in batches, other lines at once, and to the file when control is gone.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { waitFor } from '../real/child.ts';
 const routine = (text: string): string => `{"level":"info","msg":"${text}"}\n`;
 const urgent = (text: string): string => `{"level":"error","msg":"${text}"}\n`;
 
-/** The edge of the process: what was sent, and whether control is there. */
+/** A log sink with a fake channel: `sent` is what control got, `open` says whether control is there. */
 function edge(folder: string) {
   const state = { open: true, sent: [] as string[], flushed: 0, fail: (_error: Error | null): void => {} };
   const file = join(folder, 'engine.log');
@@ -28,7 +28,7 @@ function edge(folder: string) {
   return { state, sink, inFile: () => readFileSync(file, 'utf8') };
 }
 
-t.test('log lines', async (t) => {
+t.test('log lines are sent in batches, at once, or written to the file', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'bmuxd-log-sink-'));
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true });
@@ -37,18 +37,26 @@ t.test('log lines', async (t) => {
   sink.write(routine('a'));
   sink.write(routine('b'));
   t.same(state.sent, []);
-  await waitFor('them to leave by themselves', () => state.sent.length > 0);
-  t.same(state.sent, [routine('a') + routine('b')], 'together');
+  await waitFor('the lines to be sent after a time', () => state.sent.length > 0);
+  t.same(state.sent, [routine('a') + routine('b')], 'in one batch');
   sink.write(routine('c'));
   sink.write(urgent('d'));
-  t.same(state.sent[1], routine('c') + urgent('d'), 'at once, in order');
+  t.same(
+    state.sent[1],
+    routine('c') + urgent('d'),
+    'an urgent line is sent at once, after the lines before it',
+  );
   t.equal(state.flushed, 1);
   for (let line = 0; state.sent.length < 3 && line < 2000; line += 1) sink.write(routine('many'));
-  t.ok((state.sent[2]?.length ?? 0) >= 16 * 1024, 'a flood does not wait for the time');
+  t.ok((state.sent[2]?.length ?? 0) >= 16 * 1024, 'a large batch is sent at once');
   state.fail(new Error('control is gone'));
   state.open = false;
   const many = inFile();
   sink.write(urgent('e'));
   sink.write(routine('f'));
-  t.equal(inFile(), many + urgent('e') + routine('f'), 'what could not be sent is kept, at once');
+  t.equal(
+    inFile(),
+    many + urgent('e') + routine('f'),
+    'lines that cannot be sent are written to the file at once',
+  );
 });

@@ -1,4 +1,4 @@
-// What an engine tells control: in its order, in batches, and said at once to be lost when control has gone.
+// Tests the messages of an engine to control: they are sent in order and in batches, and reported as lost when control is gone.
 import t from 'tap';
 import type { Channel } from '../../daemon/engine/channel.ts';
 import { Outbox } from '../../daemon/engine/outbox.ts';
@@ -8,15 +8,15 @@ import { waitFor } from '../real/child.ts';
 const line = (text: string): OneFromEngine => ({ type: 'log', line: text });
 const QUESTION: OneFromEngine = { type: 'resolve', id: 1, requestId: 'r1' };
 
-/** The edge of the process: what has left it, and whether somebody is there. */
+/** A fake channel to control: `sent` is what was sent, `open` says whether control is there. */
 class Edge {
-  readonly left: FromEngine[] = [];
+  readonly sent: FromEngine[] = [];
   open = true;
   readonly channel: Channel = {
     isOpen: () => this.open,
-    send: (message, sent) => {
-      this.left.push(message);
-      setImmediate(sent, null);
+    send: (message, whenSent) => {
+      this.sent.push(message);
+      setImmediate(whenSent, null);
     },
     onMessage: () => undefined,
     onGone: () => undefined,
@@ -24,26 +24,26 @@ class Edge {
   };
 }
 
-t.test('what can wait goes with what cannot, in order', async (t) => {
+t.test('messages that can wait are sent in one batch with a message that cannot, in order', async (t) => {
   const end = new Edge();
   const outbox = new Outbox(end.channel);
   outbox.send(line('a'));
   outbox.send(line('b'));
-  t.same(end.left, []);
+  t.same(end.sent, []);
   outbox.send(QUESTION);
   outbox.send(QUESTION);
-  t.same(end.left, [], 'those of one turn leave together');
-  await waitFor('them to leave', () => end.left.length === 1);
-  t.same(end.left, [{ type: 'batch', messages: [line('a'), line('b'), QUESTION, QUESTION] }]);
+  t.same(end.sent, [], 'messages of one turn of the event loop are sent at its end');
+  await waitFor('the batch to be sent', () => end.sent.length === 1);
+  t.same(end.sent, [{ type: 'batch', messages: [line('a'), line('b'), QUESTION, QUESTION] }]);
   outbox.send(line('c'));
-  await waitFor('the last one to leave by itself', () => end.left.length === 2);
-  t.same(end.left[1], line('c'));
+  await waitFor('a message that can wait to be sent after a time', () => end.sent.length === 2);
+  t.same(end.sent[1], line('c'));
   const refused: OneFromEngine = { type: 'event', event: { type: 'stream refused', atMs: 1 } };
   outbox.send(refused);
-  t.same(end.left[2], refused, 'whoever was refused may ask at once');
+  t.same(end.sent[2], refused, 'a refusal is sent at once');
 });
 
-t.test('control goes: what waited is told before what comes', (t) => {
+t.test('when control is gone, waiting messages are reported as lost before a new one is refused', (t) => {
   const end = new Edge();
   const outbox = new Outbox(end.channel);
   const lost: string[] = [];
@@ -51,6 +51,6 @@ t.test('control goes: what waited is told before what comes', (t) => {
   end.open = false;
   t.equal(outbox.send(line('c')), false);
   t.same(lost, ['a', 'b']);
-  t.same(end.left, []);
+  t.same(end.sent, []);
   t.end();
 });

@@ -1,4 +1,4 @@
-// Both ends of Unix sockets, as the engine gets them: accepted paused, half-open allowed.
+// Connected pairs of Unix sockets. The accepted end is paused and may be half-open, as in the engine.
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 export interface SocketPair {
   readonly client: Socket;
-  /** The accepted end, not yet reading. */
+  /** The accepted end, which does not read yet. */
   readonly accepted: Socket;
 }
 

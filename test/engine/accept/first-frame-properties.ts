@@ -1,4 +1,4 @@
-// Properties of reading a client's first frame. Tests run them a little, a soak as long as it likes: `runs` is the number of examples.
+// Properties of reading a client's first frame, for tests and soaks. `runs` is the number of examples.
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
@@ -9,7 +9,7 @@ import { encodeRequestFrame, type Request } from '../../../daemon/bmux-ipc/ipc.t
 import * as any from '../../bmux-ipc/arbitraries.ts';
 import { socketPairs, type SocketPair, type SocketPairs } from '../socket-pairs.ts';
 
-/** A server's patience that no example uses up, ms. */
+/** A time limit for the first frame that no example reaches, ms. */
 const LONG_MS = 30_000;
 
 async function withPairs(work: (pairs: SocketPairs) => Promise<void>): Promise<void> {
@@ -21,7 +21,7 @@ async function withPairs(work: (pairs: SocketPairs) => Promise<void>): Promise<v
   }
 }
 
-/** Sends `bytes` in these pieces and then the end; gives the first frame, and everything that is there after it. */
+/** Sends `bytes` in these pieces and then the end. Returns the first frame and everything after it. */
 async function begin(
   { client, accepted }: SocketPair,
   bytes: Uint8Array,
@@ -31,14 +31,14 @@ async function begin(
   const writing = (async () => {
     for (const chunk of any.cut(bytes, sizes)) {
       client.write(chunk);
-      // Another turn, so that the chunks do not arrive as one.
+      // Waits for a turn of the event loop, so that the chunks do not arrive as one.
       if (bytes.length < 2000) await new Promise((resolve) => setImmediate(resolve));
     }
     client.end();
   })();
   const before = listeners(accepted);
   const first = await readFirstFrame(accepted, LONG_MS);
-  ok(accepted.isPaused(), 'it is left paused');
+  ok(accepted.isPaused(), 'the socket is left paused');
   equal(listeners(accepted), before, 'no listener is left');
   await writing;
   const after = first.type === 'gone' ? Buffer.alloc(0) : await rest(accepted);
@@ -59,7 +59,7 @@ async function rest(socket: Socket): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** A Hello of either epoch is understood however it is cut, and what follows it comes once, whole, in order. */
+/** A Hello of either epoch is read in any chunking, and the bytes after it arrive once and in order. */
 export function firstFramesSurviveChunking(runs: number): Promise<void> {
   const begun = fc.oneof(
     any.request,
@@ -103,9 +103,9 @@ export function firstFramesSurviveChunking(runs: number): Promise<void> {
   );
 }
 
-/** Whatever comes, it is a frame whose bytes are all there, or nobody: never an error, never a loss. */
+/** For any bytes the result is a whole frame or `gone`. There is no error, and no byte is lost. */
 export function garbageIsNoHello(runs: number): Promise<void> {
-  // Random lengths are mostly far too long: some are short on purpose.
+  // Random lengths are mostly too large for a frame, so some are made small.
   const bytes = fc.oneof(
     any.bytes(),
     fc.tuple(fc.integer({ min: 0, max: 60 }), any.bytes(80)).map(([length, body]) => {
@@ -127,14 +127,14 @@ export function garbageIsNoHello(runs: number): Promise<void> {
   );
 }
 
-/** For comparison: what a parser made, without its prototypes. */
+/** A parsed value without its prototypes, for comparison. */
 function plain(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (_, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner)),
   );
 }
 
-/** All of them by name, for whoever wants to run them longer. */
+/** All properties by name, for the soak. */
 export const PROPERTIES: Readonly<Record<string, (runs: number) => Promise<void>>> = {
   firstFramesSurviveChunking,
   garbageIsNoHello,

@@ -1,4 +1,4 @@
-// How a client of a target socket begins: any chunking, both epochs, nonsense, silence.
+// Tests reading the first frame of a client of a target socket: any chunking, both epochs, random bytes, silence.
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import t from 'tap';
@@ -17,7 +17,7 @@ import { socketPairs } from '../socket-pairs.ts';
 const pairs = await socketPairs();
 t.teardown(() => pairs.close());
 
-/** A server's patience that no test uses up, ms. */
+/** A time limit for the first frame that no test reaches, ms. */
 const LONG_MS = 60_000;
 const hello = (epoch: Epoch) => ({
   type: 'hello' as const,
@@ -27,9 +27,9 @@ const hello = (epoch: Epoch) => ({
 });
 
 t.test('first frames survive chunking', () => firstFramesSurviveChunking(100));
-t.test('garbage is no Hello', () => garbageIsNoHello(100));
+t.test('random bytes are not taken for a Hello', () => garbageIsNoHello(100));
 
-t.test('a Hello in an envelope of the other version is for the server to judge', async (t) => {
+t.test('a Hello in an envelope of another version is passed on to the server', async (t) => {
   for (const [version, epoch] of [
     [3, 4],
     [4, 3],
@@ -45,14 +45,14 @@ t.test('a Hello in an envelope of the other version is for the server to judge',
   }
 });
 
-t.test('an answer is no request', async (t) => {
+t.test('an answer is not taken for a request', async (t) => {
   const { client, accepted } = await pairs.open();
   const payload = encodeRequest(4, hello(4));
   client.write(encodeFrame(encodeEnvelope({ version: 4, requestId: 1n, kind: 'response', payload })));
   t.match(await readFirstFrame(accepted, LONG_MS), { type: 'other', epoch: 4 });
 });
 
-t.test('the largest frame is a frame; one more is refused by its length alone', async (t) => {
+t.test('a frame of the maximum size is read; a longer one is refused by its length', async (t) => {
   const largest = await pairs.open();
   largest.client.write(encodeFrame(new Uint8Array(MAX_FRAME_BYTES)));
   const first = await readFirstFrame(largest.accepted, LONG_MS);
@@ -64,7 +64,7 @@ t.test('the largest frame is a frame; one more is refused by its length alone', 
   t.strictSame(await readFirstFrame(accepted, LONG_MS), { type: 'gone' });
 });
 
-t.test('silence, and half a frame, are over when the time is', async (t) => {
+t.test('a client that sends no whole frame within the time limit counts as gone', async (t) => {
   for (const bytes of [Buffer.alloc(0), encodeRequestFrame(4, 1n, hello(4)).subarray(0, -1)]) {
     const { client, accepted } = await pairs.open();
     client.write(bytes);
@@ -72,15 +72,15 @@ t.test('silence, and half a frame, are over when the time is', async (t) => {
     t.strictSame(await readFirstFrame(accepted, 50), { type: 'gone' });
     t.ok(performance.now() - since >= 49);
     t.ok(accepted.isPaused());
-    t.notOk(accepted.destroyed, 'its end is the business of the caller');
+    t.notOk(accepted.destroyed, 'the socket is left for the caller to close');
   }
 });
 
-t.test('a client that goes is gone, however it goes', async (t) => {
+t.test('a client that closes before its first frame counts as gone', async (t) => {
   const ways: Readonly<Record<string, (client: Socket, accepted: Socket) => void>> = {
-    'it ends its side': (client) => client.end(),
-    'half a frame and the end': (client) => client.end(Buffer.of(9, 0, 0, 0, 4)),
-    'it is cut': (client) => client.destroy(),
+    'the client ends its side': (client) => client.end(),
+    'the client ends its side within a frame': (client) => client.end(Buffer.of(9, 0, 0, 0, 4)),
+    'the client is destroyed': (client) => client.destroy(),
     'an error of the socket': (_, accepted) => accepted.destroy(new Error('ECONNRESET')),
   };
   for (const [way, go] of Object.entries(ways)) {
@@ -92,15 +92,22 @@ t.test('a client that goes is gone, however it goes', async (t) => {
   }
   const { accepted } = await pairs.open();
   accepted.destroy();
-  t.strictSame(await readFirstFrame(accepted, LONG_MS), { type: 'gone' }, 'before it was asked');
+  t.strictSame(
+    await readFirstFrame(accepted, LONG_MS),
+    { type: 'gone' },
+    'the socket was destroyed just before',
+  );
   await once(accepted, 'close');
-  t.strictSame(await readFirstFrame(accepted, LONG_MS), { type: 'gone' }, 'long before');
+  t.strictSame(await readFirstFrame(accepted, LONG_MS), { type: 'gone' }, 'the socket was closed before');
 });
 
-t.test('an error between the first frame and the next owner ends nothing but the socket', async (t) => {
-  const { client, accepted } = await pairs.open();
-  client.write(encodeRequestFrame(4, 1n, hello(4)));
-  t.match(await readFirstFrame(accepted, LONG_MS), { type: 'hello', epoch: 4, requestId: 1n });
-  accepted.destroy(new Error('ECONNRESET'));
-  await new Promise((resolve) => accepted.once('close', resolve));
-});
+t.test(
+  'an error after the first frame, while nobody listens on the socket, does not end the process',
+  async (t) => {
+    const { client, accepted } = await pairs.open();
+    client.write(encodeRequestFrame(4, 1n, hello(4)));
+    t.match(await readFirstFrame(accepted, LONG_MS), { type: 'hello', epoch: 4, requestId: 1n });
+    accepted.destroy(new Error('ECONNRESET'));
+    await new Promise((resolve) => accepted.once('close', resolve));
+  },
+);

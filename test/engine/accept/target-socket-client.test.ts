@@ -1,4 +1,4 @@
-// A client of a target socket is answered as by the server itself: the same bytes, the same ends, whatever it begins with.
+// Tests that a client of a target socket gets the same bytes and ends as from the server itself, whatever it sends first.
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -29,9 +29,9 @@ import { socketPairs } from '../socket-pairs.ts';
 const pairs = await socketPairs();
 t.teardown(() => pairs.close());
 
-/** An engine without its processes: what comes through the returned function is served by `plan`. */
+/** The parts of an engine that serve a client. Each client of the returned `connect` is served with `plan`. */
 async function targetSocket(t: Test, plan: Plan) {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target socket-client-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target-socket-client-'));
   const protocolCache = new ProtocolCache({
     path: join(folder, 'protocol-cache.json'),
     warn: () => undefined,
@@ -63,12 +63,12 @@ async function targetSocket(t: Test, plan: Plan) {
   return { connect, streams, protocolCache };
 }
 
-/** What control has read of a client before it hands it over. */
+/** Reads the first bytes of a client before it is accepted. */
 async function readHead(socket: Socket, length: number): Promise<Buffer> {
   socket.resume();
   const head = await new Promise<Buffer>((resolve) => socket.once('data', resolve));
   stopReading(socket);
-  if (head.length < length) throw new Error('less came than was wanted');
+  if (head.length < length) throw new Error('the client sent fewer bytes than expected');
   return head;
 }
 
@@ -83,29 +83,31 @@ const otherVersion = (version: number, epoch: Epoch): Buffer =>
     encodeEnvelope({ version, requestId: 5n, kind: 'request', payload: encodeRequest(epoch, hello(epoch)) }),
   );
 
-/** First bytes of clients; what they are sent in one piece, with their end. */
+/** Frames of clients. They are sent in one piece, followed by the end. */
 const BEGINNINGS: Readonly<Record<string, readonly Buffer[]>> = {
   'a Hello and a Ping': [
     encodeRequestFrame(4, 1n, hello(4)),
     encodeRequestFrame(4, 2n, { type: 'ping' }),
     encodeRequestFrame(4, 3n, { type: 'whoami' }),
   ],
-  'a Hello under an id of its own': [encodeRequestFrame(4, 77n, hello(4))],
-  'a contract of which the server has less': [
+  'a Hello with another request id': [encodeRequestFrame(4, 77n, hello(4))],
+  'a contract with a capability that the server does not have': [
     encodeRequestFrame(4, 1n, hello(4, { capabilities: [...defaultContract(4).capabilities, 'x.y'] })),
   ],
-  'revisions that nobody has': [encodeRequestFrame(4, 9n, hello(4, { revisions: { min: 7, max: 8 } }))],
+  'revisions that the server does not have': [
+    encodeRequestFrame(4, 9n, hello(4, { revisions: { min: 7, max: 8 } })),
+  ],
   'a core capability missing': [encodeRequestFrame(4, 9n, hello(4, { capabilities: ['core.control'] }))],
   'a contract of another epoch in its envelope': [encodeRequestFrame(4, 9n, hello(4, { epoch: 3 }))],
   'a Ping first': [encodeRequestFrame(4, 9n, { type: 'ping' })],
   'a Hello in the wrong envelope': [otherVersion(3, 4)],
-  'an envelope that nobody knows': [otherVersion(9, 4)],
-  'a frame without sense': [encodeFrame(Buffer.from('what?'))],
+  'an envelope of an unknown version': [otherVersion(9, 4)],
+  'a frame of random bytes': [encodeFrame(Buffer.from('what?'))],
   'half a frame': [encodeRequestFrame(4, 1n, hello(4)).subarray(0, 20)],
   nothing: [],
 };
 
-t.test('every beginning is answered as the server answers it, byte for byte', async (t) => {
+t.test('whatever the client sends first, the answer is byte for byte that of the server', async (t) => {
   const server = await start(t, { epoch: 4 });
   const { connect, streams } = await targetSocket(
     t,
@@ -123,29 +125,32 @@ t.test('every beginning is answered as the server answers it, byte for byte', as
   await waitFor('the streams to be over', () => streams.size === 0);
 });
 
-t.test('a client of the other epoch is told so, where the server just closes', async (t) => {
+t.test('a client of the other epoch gets a refusal, although the server only closes', async (t) => {
   const server = await start(t, { epoch: 4 });
   const { connect } = await targetSocket(t, planFor({ transport: 'local', socketPath: server.socketPath }));
   const client = new TestClient(await connect(), { epoch: 3 });
   await t.rejects(client.hello(), /epoch/);
 });
 
-t.test('a client that waits for each answer, with its first bytes read by somebody else', async (t) => {
-  const server = await start(t, { epoch: 'both' });
-  const { connect } = await targetSocket(t, planFor({ transport: 'local', socketPath: server.socketPath }));
-  for (const epoch of [3, 4] as const) {
-    for (const head of [0, 1]) {
-      const client = new TestClient(await connect(head), { epoch });
-      await client.hello();
-      t.match(await client.request({ type: 'ping' }), { type: 'pong' });
-      t.match(await client.request({ type: 'whoami' }), { type: 'principal_identity' });
-      client.stream.end();
+t.test(
+  'a client that waits for each answer is served, also when its first bytes were read before',
+  async (t) => {
+    const server = await start(t, { epoch: 'both' });
+    const { connect } = await targetSocket(t, planFor({ transport: 'local', socketPath: server.socketPath }));
+    for (const epoch of [3, 4] as const) {
+      for (const head of [0, 1]) {
+        const client = new TestClient(await connect(head), { epoch });
+        await client.hello();
+        t.match(await client.request({ type: 'ping' }), { type: 'pong' });
+        t.match(await client.request({ type: 'whoami' }), { type: 'principal_identity' });
+        client.stream.end();
+      }
     }
-  }
-  t.match(server.stats().lastHello, { clientName: 'test' }, 'under its own name');
-});
+    t.match(server.stats().lastHello, { clientName: 'test' }, 'the server gets the name of the client');
+  },
+);
 
-t.test('where there is no server the client reads an end, not an error', async (t) => {
+t.test('without a server the client reads an end and no error', async (t) => {
   const { connect, streams } = await targetSocket(
     t,
     planFor({ transport: 'local', socketPath: '/nonexistent/s.sock' }),
@@ -162,7 +167,7 @@ t.test('where there is no server the client reads an end, not an error', async (
   }
 });
 
-t.test('what a server speaks is found out for a client that does not say Hello', async (t) => {
+t.test('the epoch of the server is detected for a client that sends no Hello', async (t) => {
   const server = await start(t, { epoch: 3 });
   const plan = planFor({ transport: 'local', socketPath: server.socketPath });
   const { connect, protocolCache } = await targetSocket(t, plan);
