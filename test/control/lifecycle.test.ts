@@ -1,4 +1,4 @@
-// Tests how the real daemon comes, leaves and stops: who is the daemon, whose folder it is, what happens to live streams and engines.
+// Tests how the real daemon starts, exits and stops, and what happens to live streams and engines.
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,11 +13,11 @@ import { run } from '../real/server.ts';
 
 const serverOf = (sandbox: Sandbox): Promise<EmbeddedServer> =>
   EmbeddedServer.start({ socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'), epoch: 4 });
-/** Engines without streams leave soon. */
+/** Settings with which engines without streams exit soon. */
 const QUICK = '[engine]\ndrain_grace = 0.1\n';
 
 t.test(
-  'SIGTERM: control leaves at once, live streams go on, the next daemon finds and ends them',
+  'SIGTERM: control exits at once, live streams go on, and the next daemon finds and ends them',
   async (t) => {
     const bmuxd = await startBmuxd({ settings: QUICK });
     t.teardown(() => bmuxd.stop());
@@ -38,11 +38,11 @@ t.test(
     t.match(await next.bmuxd(['streams', 'end', info.id]), { status: 0 });
     await client.ended();
     stream.destroy();
-    await waitFor('the old engine to leave', () => !isAlive(engine));
+    await waitFor('the old engine to exit', () => !isAlive(engine));
   },
 );
 
-t.test('stop ends everything gracefully, whoever started it', async (t) => {
+t.test('stop ends all streams and processes gracefully, also those of a former daemon', async (t) => {
   const bmuxd = await startBmuxd({ settings: QUICK });
   t.teardown(() => bmuxd.stop());
   const server = await serverOf(bmuxd);
@@ -55,7 +55,7 @@ t.test('stop ends everything gracefully, whoever started it', async (t) => {
   const young = new TestClient((await next.open()).stream);
   const pids = (await next.status()).engines.map((row) => row.pid);
   t.ok(pids.includes(oldEngine));
-  // As any client, these two close their side when the server has closed its own.
+  // Like bmux, these two clients end their side when the server has ended its own.
   const over = [old, young].map((client) => client.ended().then(() => client.stream.destroy()));
   const started = performance.now();
   t.same(await next.bmuxd(['stop']), { status: 0, stdout: 'bmuxd has stopped\n', stderr: '' });
@@ -67,7 +67,7 @@ t.test('stop ends everything gracefully, whoever started it', async (t) => {
 });
 
 t.test(
-  'an engine that dies is replaced within a second; one that is stopped is shown, replaced, and no stop waits for it for ever',
+  'a killed engine is replaced; a suspended one is shown and replaced, and `bmuxd stop` kills it',
   async (t) => {
     const bmuxd = await startBmuxd({ settings: QUICK });
     t.teardown(() => bmuxd.stop());
@@ -75,7 +75,7 @@ t.test(
     t.teardown(() => server.stop());
     const first = await bmuxd.enginePid();
     process.kill(first, 'SIGKILL');
-    // Asked while there may be no engine: such a request waits for the next one.
+    // At this moment there may be no engine. The request then waits for the next one.
     const { stream } = await bmuxd.open();
     stream.destroy();
     await waitFor('the next engine', async () => (await bmuxd.status()).state === 'ready');
@@ -86,8 +86,8 @@ t.test(
     t.teardown(() => {
       if (isAlive(second)) process.kill(second, 'SIGKILL');
     });
-    // The last answer of an engine stands for a moment.
-    await waitFor('the status to tell, soon', async () => {
+    // For a moment the status still shows the last answer of the engine.
+    await waitFor('a quick status that shows the silent engine', async () => {
       const started = performance.now();
       const { problems } = (await bmuxd.http('GET', '/v1/status')).body as Status;
       const took = performance.now() - started;
@@ -101,11 +101,11 @@ t.test(
     (await bmuxd.open()).stream.destroy();
     const stop = await bmuxd.bmuxd(['stop']);
     t.equal(stop.status, 0);
-    await waitFor('the stopped engine to be gone', () => !isAlive(second));
+    await waitFor('the suspended engine to be gone', () => !isAlive(second));
   },
 );
 
-t.test('stop while the engine is still starting', async (t) => {
+t.test('stop works while the engine is still starting', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const child = await startChild({
@@ -118,10 +118,10 @@ t.test('stop while the engine is still starting', async (t) => {
   await exchange(sandbox.socketPath, 'POST /v1/stop HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
   await waitFor('control to be gone', () => !isAlive(child.pid));
   t.match(child.output(), /"bmuxd leaves/);
-  t.notMatch(child.output(), /did not end in time/, 'nobody was waited for');
+  t.notMatch(child.output(), /did not end in time/, 'no process was waited for in vain');
 });
 
-t.test('SIGHUP reads the settings anew', async (t) => {
+t.test('SIGHUP reads the settings again', async (t) => {
   const bmuxd = await startBmuxd({ settings: QUICK });
   t.teardown(() => bmuxd.stop());
   bmuxd.signal('SIGHUP');
@@ -129,7 +129,7 @@ t.test('SIGHUP reads the settings anew', async (t) => {
   t.match(await bmuxd.status(), { state: 'ready' });
 });
 
-t.test('a log that nobody reads any more ends nothing', async (t) => {
+t.test('the daemon goes on when the reader of its log is gone', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const child = spawn(process.execPath, [BMUXD, 'run', '--log-level', 'trace'], {
@@ -149,7 +149,7 @@ t.test('a log that nobody reads any more ends nothing', async (t) => {
 });
 
 t.test(
-  'a log that is never read does not hold the daemon',
+  'the daemon goes on when its log is never read and the pipe is full',
   { skip: process.platform !== 'linux' && 'Linux only' },
   async (t) => {
     const sandbox = await makeSandbox();
@@ -160,7 +160,7 @@ t.test(
     });
     t.teardown(() => child.kill('SIGKILL'));
     t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '10'], sandbox.env)).status, 0);
-    // More lines than a pipe holds.
+    // These requests make more log lines than a pipe holds.
     const asked = Array.from({ length: 1000 }, () => exchange(sandbox.streamsPath, upgradeText('{')));
     await Promise.all(asked);
     t.equal((await run(process.execPath, [BMUXD, 'stop'], sandbox.env)).status, 0);
@@ -168,8 +168,8 @@ t.test(
 );
 
 t.test(
-  'an engine has loaded its native code when it is ready: an upgrade removes the files under it',
-  { skip: process.platform !== 'linux' && 'no /proc here' },
+  'an engine that is ready has loaded its native code, because an upgrade removes the files',
+  { skip: process.platform !== 'linux' && 'Linux only' },
   async (t) => {
     const bmuxd = await startBmuxd();
     t.teardown(() => bmuxd.stop());
@@ -177,7 +177,7 @@ t.test(
     const engine = await mapped(await bmuxd.enginePid());
     for (const name of ['zstd-napi', '@number0']) {
       t.match(engine, name);
-      t.notMatch(await mapped(bmuxd.pid), name, 'and control has none of it');
+      t.notMatch(await mapped(bmuxd.pid), name, 'control has not loaded it');
     }
   },
 );

@@ -1,8 +1,8 @@
-// What must hold for every byte that a client sends to the control socket. Takes the number of runs, so that longer runs can be made elsewhere.
+// A property of the daemon's sockets for any bytes of a client. `runs` is the number of examples, so that a soak can use more.
 import fc from 'fast-check';
 import { exchange } from '../daemon/raw-http.ts';
 
-/** Pieces from which something like HTTP is made: random bytes alone are refused at their first one. */
+/** Pieces from which text like HTTP is made. Random bytes alone would be refused at the first byte. */
 const piece = fc.oneof(
   fc.constantFrom(
     'POST /v1/streams HTTP/1.1\r\n',
@@ -26,12 +26,12 @@ const piece = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }).map((value) => `Bmux-Request: ${JSON.stringify(value)}\r\n`),
 );
 
-/** An answer of the daemon: a success, or a problem with a code. */
+/** Whether it is an answer of the daemon: a success, or a problem with a code. */
 const ANSWER = /^HTTP\/1\.1 (?:[12]\d\d |[45]\d\d [^]*"code":"[a-z_]+")/;
 
 /**
- * Whatever is sent, what comes back (if anything: a client may just have said too little) is an answer of ours, and the daemon lives.
- * No target of the daemon may be reachable: a request that happens to be right is then refused like all others.
+ * Whatever is sent, the result is an answer of the daemon or nothing (when the request is not complete), and the daemon goes on.
+ * No target of the daemon may be reachable, so that a request that happens to be valid is refused too.
  */
 export async function anyBytesGetAnAnswer(socketPath: string, runs: number): Promise<void> {
   const bytes = fc.oneof(
@@ -43,7 +43,8 @@ export async function anyBytesGetAnAnswer(socketPath: string, runs: number): Pro
       const text = await exchange(socketPath, sent, { end: true, ms: 20_000 });
       if (text !== '' && !ANSWER.test(text)) throw new Error(`answered ${JSON.stringify(text)}`);
       const health = await exchange(socketPath, 'GET /v1/health HTTP/1.1\r\nConnection: close\r\n\r\n');
-      if (!health.startsWith('HTTP/1.1 200 ')) throw new Error(`then no health: ${JSON.stringify(health)}`);
+      if (!health.startsWith('HTTP/1.1 200 '))
+        throw new Error(`no health afterwards: ${JSON.stringify(health)}`);
     }),
     { numRuns: runs },
   );

@@ -1,4 +1,4 @@
-// Changes of files: the context whose files they are is told, and problems go when they are corrected.
+// Tests changes of config files: the context that uses the files is told, and a problem is removed from the status when it is corrected.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { Contexts } from '../../../daemon/control/contexts/contexts.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { waitFor } from '../../real/index.ts';
 
-t.test('a change of files names the context by its key', async (t) => {
+t.test('a change of files is reported with the key of their context', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'bmuxd-changes-'));
   t.teardown(() => rm(dir, { recursive: true, force: true }));
   const envOf = async (name: string): Promise<{ HOME: string; BMUX_CONFIG_DIR: string }> => {
@@ -35,20 +35,20 @@ t.test('a change of files names the context by its key', async (t) => {
   await contexts.view({ env: other });
   const { key } = contexts.inputsOf({ env: other });
   t.not(key, contexts.ownKey);
-  // Until the watchers have seen the files as they are.
+  // Time for the watchers to read the files as they are now.
   await sleep(300);
   changed.splice(0);
   await writeFile(join(other.BMUX_CONFIG_DIR, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
   await waitFor('the change to be noticed', () => changed.length > 0);
   await writeFile(join(own.BMUX_CONFIG_DIR, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
-  await waitFor('the change of the own files', () => changed.includes(contexts.ownKey));
+  await waitFor('the change of the files of the own context', () => changed.includes(contexts.ownKey));
   t.strictSame(
     changed.filter((one, at) => one !== changed[at - 1]),
     [key, contexts.ownKey],
   );
 });
 
-t.test('a broken config of one caller is forgotten when it is mended, whoever asks', async (t) => {
+t.test('a broken config of one caller is removed from the status when it is corrected', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   const config = join(bmuxd.folder, 'broken');
@@ -58,5 +58,5 @@ t.test('a broken config of one caller is forgotten when it is mended, whoever as
   const told = await bmuxd.bmuxd(['status']);
   t.match(told, { status: 1, stdout: /broken\/bmux\.toml:1: not TOML/ });
   await writeFile(join(config, 'bmux.toml'), '');
-  await waitFor('the status to be well', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+  await waitFor('the status to be ready', async () => (await bmuxd.bmuxd(['status'])).status === 0);
 });

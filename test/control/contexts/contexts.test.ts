@@ -1,4 +1,4 @@
-// Tests contexts on the real daemon: whose environment counts, what a change of a file does and when, and what bounds there are.
+// Tests contexts on the real daemon: which environment counts, what a change of a file does and when, and how many contexts there may be.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -25,17 +25,17 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure['data']> => {
     if (error instanceof Error && 'data' in error) return (error as Failure).data;
     throw error;
   }
-  throw new Error('it did not fail');
+  throw new Error('the request did not fail');
 };
 
-/** Another runtime dir of the same user, with the environment that names it. */
+/** Makes another runtime dir and config dir, and returns an environment that names them. */
 async function otherRuntimeDir(bmuxd: Bmuxd, name: string): Promise<Record<string, string>> {
   const folder = join(bmuxd.folder, name);
   for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
   return { ...bmuxd.env, BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
 }
 
-/** The folder of the target socket of its local server. */
+/** The folder of the target socket of the target `local` in the context of `env`. */
 async function folderOf(bmuxd: Bmuxd, env: Readonly<Record<string, string>>): Promise<string> {
   return (await targetSocketEnv(bmuxd, 'local', env))['BMUX_RUNTIME_DIR'] ?? '';
 }
@@ -43,7 +43,7 @@ async function folderOf(bmuxd: Bmuxd, env: Readonly<Record<string, string>>): Pr
 const names = (answer: { readonly stdout: string }): string[] =>
   (JSON.parse(answer.stdout) as TargetList).targets.map((row) => row.name);
 
-t.test('callers with different runtime dirs get different answers at the same moment', async (t) => {
+t.test('callers with different runtime dirs reach different servers at the same time', async (t) => {
   const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 3\n' });
   t.teardown(() => bmuxd.stop());
   const here = bmuxd.env;
@@ -64,12 +64,12 @@ t.test('callers with different runtime dirs get different answers at the same mo
   t.equal(third.code, 'server_not_running');
   for (const { stream } of [first, second]) stream.destroy();
 
-  await t.test('a request without an environment is in the context of the daemon', async (t) => {
+  await t.test('a request without an environment uses the context of the daemon', async (t) => {
     const own = (await bmuxd.http('GET', '/v1/targets')).body as TargetList;
     t.equal(own.targets[0]?.address, `local:${join(here['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')}`);
   });
 
-  await t.test('a relative folder starts at the folder of the caller', async (t) => {
+  await t.test('a relative path is resolved from the working dir of the caller', async (t) => {
     const env = { ...here, BMUX_RUNTIME_DIR: 'run' };
     const cwd = join(bmuxd.folder, 'there');
     const { stream, info } = await bmuxd.open({ env, cwd, socketPath: bmuxd.socketPath });
@@ -77,17 +77,20 @@ t.test('callers with different runtime dirs get different answers at the same mo
     stream.destroy();
   });
 
-  await t.test('the least recently used are forgotten, never the own one', async (t) => {
-    for (const name of ['a', 'b', 'c', 'd'])
-      t.equal((await failureOf(ask(await otherRuntimeDir(bmuxd, name)))).code, 'server_not_running');
-    const { contexts } = await bmuxd.status();
-    t.same(
-      new Set(contexts.map((row) => row.runtimeDir)),
-      new Set([here['BMUX_RUNTIME_DIR'], join(bmuxd.folder, 'c/run'), join(bmuxd.folder, 'd/run')]),
-    );
-  });
+  await t.test(
+    'above the maximum the least recently used contexts are removed, but not the own context',
+    async (t) => {
+      for (const name of ['a', 'b', 'c', 'd'])
+        t.equal((await failureOf(ask(await otherRuntimeDir(bmuxd, name)))).code, 'server_not_running');
+      const { contexts } = await bmuxd.status();
+      t.same(
+        new Set(contexts.map((row) => row.runtimeDir)),
+        new Set([here['BMUX_RUNTIME_DIR'], join(bmuxd.folder, 'c/run'), join(bmuxd.folder, 'd/run')]),
+      );
+    },
+  );
 
-  await t.test('a slot that a caller misspelt is no state of the daemon', async (t) => {
+  await t.test('an unknown slot of a caller is not a problem of the daemon', async (t) => {
     const failure = await failureOf(ask({ ...here, BMUX_SLOT_NAME: 'x' }));
     t.match(failure, { code: 'slot_unknown', exitStatus: 5 });
     t.match(await bmuxd.status(), { state: 'ready', problems: [] });
@@ -95,7 +98,7 @@ t.test('callers with different runtime dirs get different answers at the same mo
 });
 
 t.test(
-  'a config is in force at the next request; a broken one leaves the last good one in force',
+  'a new config is in force at the next request; a broken one leaves the last good one in force',
   async (t) => {
     const bmuxd = await startBmuxd({ config: '[connections]\ndefault_target = "local"\n' });
     t.teardown(() => bmuxd.stop());
@@ -112,14 +115,14 @@ t.test(
 
     for (const name of ['one', 'two', 'three']) {
       await bmuxd.configure('bmux.toml', target(name));
-      t.equal((await ask({ target: name })).code, 'tls_unreachable', `${name} is known at once`);
+      t.equal((await ask({ target: name })).code, 'tls_unreachable', `${name} is known at the next request`);
     }
 
     await bmuxd.configure('bmux.toml', `${target('four')}transport = "telnet"\n`);
     t.equal((await ask({ target: 'three' })).code, 'tls_unreachable', 'the last good config is in force');
     await bmuxd.configure('bmux.toml', `${target('four')}connect_timeout_ms = "soon"\n`);
-    // No request is made: the watchers have to notice.
-    await waitFor('the status to tell', async () =>
+    // No request is made, so the watchers have to notice the change.
+    await waitFor('the error in the status', async () =>
       JSON.stringify((await bmuxd.status()).problems).includes('connect_timeout_ms'),
     );
     const status = await bmuxd.bmuxd(['status']);
@@ -127,7 +130,7 @@ t.test(
     t.match(status.stdout, `${file}:5: `);
     t.match(status.stdout, 'connect_timeout_ms');
     t.match(status.stdout, ': degraded');
-    await waitFor('the log to tell', () => bmuxd.log().includes(`${file}:5: `));
+    await waitFor('the error in the log', () => bmuxd.log().includes(`${file}:5: `));
     const { stream, info } = await bmuxd.open({ target: 'local' });
     stream.destroy();
     t.match(info.warnings.join('\n'), /connect_timeout_ms.*the last good config is in force/);
@@ -141,7 +144,7 @@ t.test(
     t.same(await bmuxd.bmuxd(['reload']), { status: 0, stdout: 'reloaded\n', stderr: '' });
     await live.ping();
 
-    await t.test('targets are those of the caller', async (t) => {
+    await t.test('bmuxd targets shows the targets of the caller', async (t) => {
       const there = await otherRuntimeDir(bmuxd, 'there');
       await writeFile(join(there['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml'), target('other'));
       t.same(names(await bmuxd.bmuxd(['targets', '--json'], there)), ['local', 'other']);
@@ -156,7 +159,7 @@ t.test(
   },
 );
 
-t.test('a daemon that starts with a broken config says so', async (t) => {
+t.test('a daemon that starts with a broken config shows the errors in its status', async (t) => {
   const bmuxd = await startBmuxd({
     config: '[connections\n',
     settings: 'streams = { client_buffer_limit = "much" }\n',
@@ -176,28 +179,32 @@ t.test('a daemon that starts with a broken config says so', async (t) => {
   t.equal((await bmuxd.bmuxd(['status', '--wait', '10'])).status, 0);
 });
 
-t.test('a context with target sockets stays watched, however many others come', async (t) => {
-  const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
-  t.teardown(() => bmuxd.stop());
-  const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
-  const config = join(bmuxd.folder, 'target sockets');
-  await mkdir(config);
-  await writeFile(join(config, 'bmux.toml'), here('one'));
-  const env = { BMUX_CONFIG_DIR: config };
-  const server = await EmbeddedServer.start({
-    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
-    epoch: 4,
-  });
-  t.teardown(() => server.stop());
-  const { stdout } = await bmuxd.bmuxd(['env', 'one', '--shell', 'json'], env);
-  const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
-  for (const name of ['a', 'b', 'c', 'd']) await bmuxd.bmuxd(['targets'], { BMUX_DATA_DIR: join('/', name) });
-  await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
-  await targetSocketIs(true, join(folder, '..', 'two', 'server.sock'));
-  t.pass('a change of its config is in force');
-});
+t.test(
+  'the files of a context with target sockets stay watched, however many other contexts come',
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
+    t.teardown(() => bmuxd.stop());
+    const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
+    const config = join(bmuxd.folder, 'target sockets');
+    await mkdir(config);
+    await writeFile(join(config, 'bmux.toml'), here('one'));
+    const env = { BMUX_CONFIG_DIR: config };
+    const server = await EmbeddedServer.start({
+      socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+    const { stdout } = await bmuxd.bmuxd(['env', 'one', '--shell', 'json'], env);
+    const folder = (JSON.parse(stdout) as { BMUX_RUNTIME_DIR: string }).BMUX_RUNTIME_DIR;
+    for (const name of ['a', 'b', 'c', 'd'])
+      await bmuxd.bmuxd(['targets'], { BMUX_DATA_DIR: join('/', name) });
+    await writeFile(join(config, 'bmux.toml'), here('one') + here('two'));
+    await targetSocketIs(true, join(folder, '..', 'two', 'server.sock'));
+    t.pass('the change of its config is in force');
+  },
+);
 
-t.test('what decides nothing makes no context of its own', async (t) => {
+t.test('variables that change nothing in the config make no context of their own', async (t) => {
   const bmuxd = await startBmuxd({ settings: '[contexts]\nmax = 2\n' });
   t.teardown(() => bmuxd.stop());
   const there = await otherRuntimeDir(bmuxd, 'there');
@@ -223,7 +230,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
   t.equal(await folderOf(bmuxd, { HOST: 'b' }), own);
   await targetSocketIs(true, shell);
 
-  await t.test('until the config reads it', async (t) => {
+  await t.test('a variable that the config reads makes a context of its own', async (t) => {
     const two = '[connections.targets.two]\ntransport = "local"\n';
     await bmuxd.configure(
       'bmux.toml',
@@ -242,7 +249,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
     t.equal(await folderOf(bmuxd, {}), own);
     t.notOk(isThere(join(own, '..', 'two')));
 
-    // And when it no longer does.
+    // When the config no longer reads it, the callers share the own context again.
     await bmuxd.leave();
     await bmuxd.configure('bmux.toml', two);
     await madeAnew([join(folder, '..', 'two', 'server.sock'), join(own, 'server.sock')], async () => {
@@ -253,7 +260,7 @@ t.test('what decides nothing makes no context of its own', async (t) => {
   });
 });
 
-t.test('a name that leads to another server in another context hides nothing', async (t) => {
+t.test('targets of the same name in different contexts have a status row each', async (t) => {
   const local = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
   const link = '[connections.share_links]\nhost = "local"\n';
   const bmuxd = await startBmuxd({ config: local('one') + link });
@@ -272,7 +279,7 @@ t.test('a name that leads to another server in another context hides nothing', a
     const { stream } = await bmuxd.open({ env, target, socketPath: bmuxd.socketPath });
     stream.end();
     stream.resume();
-    await waitFor('it to be idle', async () =>
+    await waitFor('the stream to be over', async () =>
       (await bmuxd.upstreams()).every(({ streams }) => streams === 0),
     );
   };
@@ -286,6 +293,6 @@ t.test('a name that leads to another server in another context hides nothing', a
   await reach(bmuxd.env, 'one');
   await bmuxd.configure('bmux.toml', '');
   await targetSocketIs(false, targetSocketPath(bmuxd, 'one'));
-  await waitFor('the engine to hear of it', async () => (await bmuxd.bmuxd(['reload'])).status === 0);
+  await waitFor('the reload', async () => (await bmuxd.bmuxd(['reload'])).status === 0);
   t.same(new Set(await rows()), new Set(shown));
 });

@@ -1,4 +1,4 @@
-// The link to one engine: questions have answers, sockets are listened on, and nothing waits when it is gone.
+// Tests control's link to one engine: requests are answered, the engine listens on sockets, and nothing waits when the engine has ended.
 import { createServer } from 'node:net';
 import t from 'tap';
 import { EngineLink, type EngineHandlers } from '../../../daemon/control/engines/engine-link.ts';
@@ -57,7 +57,7 @@ function linked(over: Partial<EngineHandlers> = {}): {
   return { child, link, gone };
 }
 
-t.test('a request is answered with its plan, or with its failure', async (t) => {
+t.test('a request is answered with its plan or its failure', async (t) => {
   const headers: (string | undefined)[] = [];
   const { child } = linked({
     resolve: (_requestId, header) => {
@@ -82,7 +82,7 @@ t.test('a request is answered with its plan, or with its failure', async (t) => 
   t.match(answers.get(2), { failure: { code: 'slot_unknown' } });
 });
 
-t.test('a request that nobody waits for is given up, and not answered', async (t) => {
+t.test('a cancelled request is aborted and not answered', async (t) => {
   let signal: AbortSignal | undefined;
   const { child } = linked({
     resolve: (_requestId, _header, signalOf) =>
@@ -100,7 +100,7 @@ t.test('a request that nobody waits for is given up, and not answered', async (t
   t.same(child.told('resolved'), []);
 });
 
-t.test('a target socket is resolved again', async (t) => {
+t.test('the destination of a target socket is resolved again', async (t) => {
   const { child } = linked({
     resolveAgain: (id) => Promise.resolve(id === 'known' ? PLAN.destination : undefined),
   });
@@ -113,7 +113,7 @@ t.test('a target socket is resolved again', async (t) => {
 });
 
 t.test(
-  'listen resolves when the engine listens, and rejects when it ends, hangs or nobody wants it any more',
+  'listen resolves when the engine listens, and rejects when it ends, hangs or the call is aborted',
   async (t) => {
     const { child, link, gone } = linked();
     const server = createServer();
@@ -126,18 +126,26 @@ t.test(
     const aborted = link.listen({ kind: 'streams' }, server, abort.signal);
     abort.abort(fail('stopping'));
     await t.rejects(aborted, { code: 'stopping' });
-    await t.rejects(link.listen({ kind: 'streams' }, server), { code: 'engine_unavailable' }, 'it hangs');
+    await t.rejects(
+      link.listen({ kind: 'streams' }, server),
+      { code: 'engine_unavailable' },
+      'the engine does not answer',
+    );
     const cut = link.listen({ kind: 'streams' }, server);
     child.exits(1);
     await t.rejects(cut, { code: 'engine_unavailable' });
     t.same(gone, ['exit status 1']);
-    await t.rejects(link.listen({ kind: 'streams' }, server), { code: 'engine_unavailable' }, 'it is gone');
+    await t.rejects(
+      link.listen({ kind: 'streams' }, server),
+      { code: 'engine_unavailable' },
+      'the engine has ended',
+    );
     link.tell({ type: 'stop' });
-    t.same(child.told('stop'), [], 'nothing is sent to nobody');
+    t.same(child.told('stop'), [], 'nothing is sent to an engine that has ended');
   },
 );
 
-t.test('what an engine says last is heard before its end', (t) => {
+t.test('the last messages of an engine are handled before its end is reported', (t) => {
   const said: string[] = [];
   const { child, gone } = linked({
     onLog: (lines) => {
@@ -145,7 +153,7 @@ t.test('what an engine says last is heard before its end', (t) => {
     },
   });
   child.emit('exit', 1, null);
-  t.same(gone, [], 'its channel is still open');
+  t.same(gone, [], 'the end is not reported while the channel is open');
   child.says({ type: 'log', line: 'last\n' });
   child.connected = false;
   child.emit('disconnect');

@@ -1,4 +1,4 @@
-// An engine's process at the edge of the machine: what control sends it, and what it says.
+// A fake process of an engine. It records what control sends, and a test decides what it sends.
 import { EventEmitter } from 'node:events';
 import type { Serializable } from 'node:child_process';
 import type { EngineProcess } from '../../../daemon/control/engines/engine-link.ts';
@@ -39,26 +39,26 @@ export class FakeProcess extends EventEmitter {
     this.released = true;
   }
 
-  /** The engine says something. */
+  /** Sends a message of the engine to control. */
   says(message: FromEngine): void {
     this.emit('message', message);
   }
 
-  /** Its process ends; its channel closes after that. */
+  /** Ends the process, and then closes its channel. */
   exits(status: number | null, signal: NodeJS.Signals | null = null): void {
     this.emit('exit', status, signal);
     this.connected = false;
     this.emit('disconnect');
   }
 
-  /** Messages of one type that were sent to it. */
+  /** Messages of one type that control has sent. */
   told<T extends OneToEngine['type']>(type: T): Extract<OneToEngine, { readonly type: T }>[] {
     return this.sent
       .flatMap(({ message }) => (message.type === 'batch' ? message.messages : [message]))
       .filter((message): message is Extract<OneToEngine, { readonly type: T }> => message.type === type);
   }
 
-  /** For who wants a process. */
+  /** Typed as a real process. */
   get process(): EngineProcess {
     return this as unknown as EngineProcess;
   }

@@ -1,4 +1,4 @@
-// Targets with `warm = true`: what the engine is told of them, and when.
+// Tests which plans of targets with `warm = true` the engine gets, and when.
 import { pino } from 'pino';
 import t from 'tap';
 import { KeepWarm } from '../../../daemon/control/engines/keep-warm.ts';
@@ -53,7 +53,7 @@ function rigFor(targets: readonly string[]) {
   };
 }
 
-t.test('a plan that was made earlier is never told later', async (t) => {
+t.test('an older plan is not sent after a newer one', async (t) => {
   const { clock, keepWarm, told, planWith } = rigFor(['a']);
   const slow = gate<Plan>();
   let plans = 0;
@@ -64,14 +64,14 @@ t.test('a plan that was made earlier is never told later', async (t) => {
   keepWarm.open();
   for (let change = 0; change < 3; change += 1) keepWarm.refresh();
   await clock.advance(15_000);
-  t.equal(plans, 1, 'one run at a time');
+  t.equal(plans, 1, 'only one plan is made at a time');
   slow.open(planTo('a', 1));
   await settle();
-  t.strictSame(told(), ['tls:h:1', 'tls:h:2'], 'and one more for all that changed meanwhile');
+  t.strictSame(told(), ['tls:h:1', 'tls:h:2'], 'one more plan is made for all changes meanwhile');
   keepWarm.close();
 });
 
-t.test('one target that hangs delays no other', async (t) => {
+t.test('a target whose resolution hangs delays no other target', async (t) => {
   const { keepWarm, told, planWith } = rigFor(['hangs', 'b']);
   planWith((target) => (target === 'b' ? Promise.resolve(planTo('b', 2)) : new Promise(() => undefined)));
   keepWarm.open();
@@ -80,20 +80,23 @@ t.test('one target that hangs delays no other', async (t) => {
   keepWarm.close();
 });
 
-t.test('an agent that may ask a person is not asked every 15 s', async (t) => {
-  const { clock, keepWarm, told, planWith } = rigFor(['a', 'ssh']);
-  planWith((target) => Promise.resolve(planTo(target, 1, target === 'ssh')));
-  await clock.advance(15_000);
-  t.strictSame(told(), [], 'nothing before there are plans');
-  keepWarm.open();
-  await settle();
-  t.strictSame(told(), ['tls:h:1', 'iroh:e']);
-  await clock.advance(15_000);
-  t.strictSame(told(), ['tls:h:1']);
-  keepWarm.refresh();
-  await settle();
-  t.strictSame(told(), ['tls:h:1', 'iroh:e']);
-  keepWarm.close();
-  await clock.advance(60_000);
-  t.strictSame(told(), []);
-});
+t.test(
+  'a target that needs an SSH agent is not sent every 15 s, because the agent may ask a person',
+  async (t) => {
+    const { clock, keepWarm, told, planWith } = rigFor(['a', 'ssh']);
+    planWith((target) => Promise.resolve(planTo(target, 1, target === 'ssh')));
+    await clock.advance(15_000);
+    t.strictSame(told(), [], 'nothing is sent before open()');
+    keepWarm.open();
+    await settle();
+    t.strictSame(told(), ['tls:h:1', 'iroh:e']);
+    await clock.advance(15_000);
+    t.strictSame(told(), ['tls:h:1']);
+    keepWarm.refresh();
+    await settle();
+    t.strictSame(told(), ['tls:h:1', 'iroh:e']);
+    keepWarm.close();
+    await clock.advance(60_000);
+    t.strictSame(told(), []);
+  },
+);

@@ -1,4 +1,4 @@
-// The supervisor of engines with processes and time of the test's own: starts, ends, hangs, and processes that cannot be started.
+// Tests the supervisor of engines with fake processes and a fake clock: starts, ends, hangs, and processes that cannot be started.
 import { pino } from 'pino';
 import t from 'tap';
 import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
@@ -14,9 +14,9 @@ class Rig {
   readonly processes: FakeProcess[] = [];
   readonly ready: EngineLink[] = [];
   readonly gone: string[] = [];
-  /** What the next forks throw. */
+  /** Errors that the next forks throw. */
   readonly broken: Error[] = [];
-  /** What an engine says when it is asked. */
+  /** The answer of an engine to the health check. */
   ask: () => Promise<unknown> = () => Promise.resolve({});
   readonly supervisor = new EngineSupervisor({
     clock: this.clock,
@@ -60,7 +60,7 @@ class Rig {
   }
 }
 
-t.test('an engine is told its start first, and is current once it is ready', async (t) => {
+t.test('an engine gets its start data first, and is current when it is ready', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
   const child = rig.last();
@@ -75,7 +75,7 @@ t.test('an engine is told its start first, and is current once it is ready', asy
   t.equal(child.released, true);
 });
 
-t.test('one that ends is replaced, sooner when it had served', async (t) => {
+t.test('an engine that ends is replaced, at once when it had been ready', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
   rig.last().says({ type: 'ready', generation: 'x' });
@@ -83,10 +83,10 @@ t.test('one that ends is replaced, sooner when it had served', async (t) => {
   rig.last().exits(null, 'SIGKILL');
   t.same(rig.gone, ['SIGKILL']);
   t.match(rig.supervisor.problem?.message, /ended with SIGKILL/);
-  t.same(rig.supervisor.problem?.data.causes, ['out of luck'], 'what it wrote last');
+  t.same(rig.supervisor.problem?.data.causes, ['out of luck'], 'its last stderr output');
   await rig.clock.advance(0);
-  t.equal(rig.processes.length, 2, 'at once');
-  // It does not come to be ready, again and again.
+  t.equal(rig.processes.length, 2, 'the next one starts at once');
+  // The next ones end before they are ready, so the wait grows.
   for (const [index, wait] of [0, 200, 500, 900, 2000, 5000, 15_000, 30_000, 30_000].entries()) {
     rig.last().exits(1);
     await rig.clock.advance(wait - 1);
@@ -97,23 +97,23 @@ t.test('one that ends is replaced, sooner when it had served', async (t) => {
   rig.supervisor.close();
 });
 
-t.test('a process that cannot be started is a state with a reason, a remedy and a backoff', async (t) => {
+t.test('a process that cannot be started is a problem with reason, remedy and backoff', async (t) => {
   const rig = new Rig();
   rig.broken.push(new Error('spawn E2BIG'), new Error('spawn ENOMEM'));
   rig.supervisor.start();
   const problem = rig.supervisor.problem;
   t.match(problem?.data, { code: 'engine_unstartable', detail: /spawn E2BIG/, remedy: /\w/ });
   await rig.clock.advance(0);
-  t.match(rig.supervisor.problem?.message, /ENOMEM/, 'and again');
+  t.match(rig.supervisor.problem?.message, /ENOMEM/, 'the second start fails too');
   await rig.clock.advance(199);
   t.equal(rig.processes.length, 0);
   await rig.clock.advance(1);
   rig.last().says({ type: 'ready', generation: 'x' });
-  t.equal(rig.supervisor.ready, true, 'when it can be started, it is');
+  t.equal(rig.supervisor.ready, true, 'the third start succeeds');
   rig.supervisor.close();
 });
 
-t.test('a Node that is not there any more: the system says so later', async (t) => {
+t.test('a start that fails only later, because Node has been removed, is tried again', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
   const child = rig.last();
@@ -121,34 +121,37 @@ t.test('a Node that is not there any more: the system says so later', async (t) 
   child.emit('error', new Error('spawn /usr/bin/node ENOENT'));
   t.match(rig.supervisor.problem?.message, /ended with spawn|cannot be started/);
   await rig.clock.advance(0);
-  t.equal(rig.processes.length, 2, 'tried again');
+  t.equal(rig.processes.length, 2, 'started again');
   rig.supervisor.close();
 });
 
-t.test('one that does not answer twice is retired: it drains, and another one takes over', async (t) => {
-  const rig = new Rig();
-  rig.supervisor.start();
-  rig.last().says({ type: 'ready', generation: 'x' });
-  const first = rig.last();
-  rig.ask = () => Promise.reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
-  await rig.supervisor.look();
-  t.equal(rig.supervisor.ready, true, 'one answer may be late');
-  await rig.supervisor.look();
-  t.equal(rig.supervisor.ready, false);
-  t.equal(first.told('drain').length, 1);
-  t.equal(first.killed, false, 'its streams may go on');
-  await rig.clock.advance(0);
-  rig.last().says({ type: 'ready', generation: 'y' });
-  t.equal(rig.supervisor.current?.pid, 1001);
-  t.same(rig.supervisor.living.length, 2);
-  first.exits(0);
-  t.same(rig.supervisor.living.length, 1);
-  t.equal(rig.supervisor.current?.pid, 1001, 'its end starts nothing');
-  t.equal(rig.processes.length, 2);
-  rig.supervisor.close();
-});
+t.test(
+  'an engine that does not answer twice is retired: it drains, and another one takes over',
+  async (t) => {
+    const rig = new Rig();
+    rig.supervisor.start();
+    rig.last().says({ type: 'ready', generation: 'x' });
+    const first = rig.last();
+    rig.ask = () => Promise.reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
+    await rig.supervisor.look();
+    t.equal(rig.supervisor.ready, true, 'one missing answer is allowed');
+    await rig.supervisor.look();
+    t.equal(rig.supervisor.ready, false);
+    t.equal(first.told('drain').length, 1);
+    t.equal(first.killed, false, 'its streams go on');
+    await rig.clock.advance(0);
+    rig.last().says({ type: 'ready', generation: 'y' });
+    t.equal(rig.supervisor.current?.pid, 1001);
+    t.same(rig.supervisor.living.length, 2);
+    first.exits(0);
+    t.same(rig.supervisor.living.length, 1);
+    t.equal(rig.supervisor.current?.pid, 1001, 'the end of a retired engine starts no other one');
+    t.equal(rig.processes.length, 2);
+    rig.supervisor.close();
+  },
+);
 
-t.test('a missing socket is waited for longer, and an answer ends the count', async (t) => {
+t.test('a missing socket is allowed for longer, and an answer resets the count', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
   rig.last().says({ type: 'ready', generation: 'x' });
@@ -165,7 +168,7 @@ t.test('a missing socket is waited for longer, and an answer ends the count', as
   rig.supervisor.close();
 });
 
-t.test('halt: nothing is started any more', async (t) => {
+t.test('after halt no engine is started', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
   rig.last().says({ type: 'ready', generation: 'x' });

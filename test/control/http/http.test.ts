@@ -1,4 +1,4 @@
-// Tests the control socket's HTTP on the real daemon: what there is, the upgrade, and every refusal.
+// Tests HTTP on the control socket and the streams socket of the real daemon: routes, the upgrade, and all refusals.
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -24,7 +24,7 @@ const { socketPath, streamsPath } = bmuxd;
 const serverSocket = `${bmuxd.env['BMUX_RUNTIME_DIR'] ?? ''}/server.sock`;
 
 const raw = async (text: string): Promise<RawAnswer> => answerIn(await exchange(socketPath, text));
-/** The same on the streams socket. */
+/** Sends raw text to the streams socket. */
 const onStreams = async (text: string): Promise<RawAnswer> => answerIn(await exchange(streamsPath, text));
 const problem = (answer: RawAnswer): Record<string, unknown> => {
   if (answer.headers['content-type'] !== 'application/problem+json')
@@ -32,7 +32,7 @@ const problem = (answer: RawAnswer): Record<string, unknown> => {
   return JSON.parse(answer.body) as Record<string, unknown>;
 };
 
-t.test('status, health, targets and streams, to any HTTP client', async (t) => {
+t.test('status, health, targets and streams are plain HTTP', async (t) => {
   const health = (await bmuxd.http('GET', '/v1/health')).body as Health;
   t.match(health, { schema: 1, state: 'ready', pid: bmuxd.pid });
   const status = await bmuxd.status();
@@ -66,27 +66,30 @@ t.test('curl reads the status', { skip: onPath('curl') === undefined && 'curl no
   t.match(JSON.parse(out), { schema: 1, pid: bmuxd.pid });
 });
 
-t.test('a stream: 101, what it is, and the bytes that came with the request', async (t) => {
-  const server = await EmbeddedServer.start({ socketPath: serverSocket, epoch: 4 });
-  t.teardown(() => server.stop());
-  const ping = encodeRequestFrame(4, 77n, { type: 'ping' });
-  const { answer, socket } = await upgrade(streamsPath, '{"clientName":"\\u00fc"}', ping);
-  t.equal(answer.status, 101);
-  t.match(answer.headers, { upgrade: 'bmux-stream/1', connection: 'Upgrade' });
-  const info = JSON.parse(answer.headers['bmux-stream'] ?? '') as StreamInfo;
-  t.match(info, { target: 'local', transport: 'local', epoch: 4, warnings: [] });
-  const client = new TestClient(socket);
-  t.equal((await client.response(77n)).type, 'pong');
-  const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
-  t.match(streams, [{ id: info.id, clientName: 'ü', state: 'live', target: 'local' }]);
+t.test(
+  'a stream is answered with 101 and its data, and bytes sent with the request are not lost',
+  async (t) => {
+    const server = await EmbeddedServer.start({ socketPath: serverSocket, epoch: 4 });
+    t.teardown(() => server.stop());
+    const ping = encodeRequestFrame(4, 77n, { type: 'ping' });
+    const { answer, socket } = await upgrade(streamsPath, '{"clientName":"\\u00fc"}', ping);
+    t.equal(answer.status, 101);
+    t.match(answer.headers, { upgrade: 'bmux-stream/1', connection: 'Upgrade' });
+    const info = JSON.parse(answer.headers['bmux-stream'] ?? '') as StreamInfo;
+    t.match(info, { target: 'local', transport: 'local', epoch: 4, warnings: [] });
+    const client = new TestClient(socket);
+    t.equal((await client.response(77n)).type, 'pong');
+    const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+    t.match(streams, [{ id: info.id, clientName: 'ü', state: 'live', target: 'local' }]);
 
-  t.equal((await bmuxd.http('DELETE', `/v1/streams/${info.id}`)).status, 202);
-  await client.ended();
-  const unknown = await bmuxd.http('DELETE', `/v1/streams/${info.id}x`);
-  t.match(unknown, { status: 404, type: 'application/problem+json', body: { code: 'stream_unknown' } });
-});
+    t.equal((await bmuxd.http('DELETE', `/v1/streams/${info.id}`)).status, 202);
+    await client.ended();
+    const unknown = await bmuxd.http('DELETE', `/v1/streams/${info.id}x`);
+    t.match(unknown, { status: 404, type: 'application/problem+json', body: { code: 'stream_unknown' } });
+  },
+);
 
-t.test('ifRunning and nothing there: 204', async (t) => {
+t.test('ifRunning without a server is answered with 204', async (t) => {
   const answer = await onStreams(upgradeText('{"ifRunning":true}'));
   t.match(answer, { status: 204, body: '' });
 });
@@ -105,7 +108,7 @@ t.test('a refusal is a problem with the text, the remedy and the exit status', a
   });
 });
 
-t.test('a refusal carries what the user should know besides', async (t) => {
+t.test('a refusal contains warnings', async (t) => {
   const answer = await onStreams(upgradeText('{"target":"mispelt"}'));
   t.match(problem(answer), {
     code: 'server_not_running',
@@ -115,8 +118,8 @@ t.test('a refusal carries what the user should know besides', async (t) => {
   t.match(shim.stderr, /^bmux-stream: target 'mispelt' is not configured.*\nbmux server is not running/);
 });
 
-t.test('ifRunning: what is out of reach is nothing there, what takes too long is an error', async (t) => {
-  // A key that nobody has here (RFC 8032 §7.1, TEST 1).
+t.test('ifRunning: an unreachable server counts as not running, but a timeout is an error', async (t) => {
+  // The public key of RFC 8032 §7.1, TEST 1: no host here has it.
   const id = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a';
   await bmuxd.configure(
     'bmux.toml',
@@ -137,7 +140,7 @@ t.test('ifRunning: what is out of reach is nothing there, what takes too long is
 const get = (path: string, ...headers: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Connection: close', ...headers, '', ''].join('\r\n');
 
-/** On the streams socket. */
+/** Requests that the streams socket refuses. */
 const REFUSED_STREAMS: readonly [what: string, text: string, status: number, code: string][] = [
   ['no JSON', upgradeText('{"target":'), 400, 'request_json_invalid'],
   ['UTF-8', upgradeText('{"target":"\u00c3\u00bc"}'), 400, 'request_json_invalid'],
@@ -147,7 +150,7 @@ const REFUSED_STREAMS: readonly [what: string, text: string, status: number, cod
   ['no request', upgradeText('').replace(/Bmux-Request: \r\n/, ''), 400, 'request_header_missing'],
   ['a websocket', upgradeText('{}').replace('bmux-stream/1', 'websocket'), 400, 'upgrade_unsupported'],
   [
-    'an upgrade elsewhere',
+    'an upgrade on another path',
     upgradeText('{}').replace('/v1/streams', '/v1/status'),
     400,
     'upgrade_unsupported',
@@ -160,7 +163,7 @@ const REFUSED_STREAMS: readonly [what: string, text: string, status: number, cod
   ['no HTTP', 'hello\r\n\r\n', 400, 'request_malformed'],
   ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400, 'request_malformed'],
 ];
-/** On the control socket. */
+/** Requests that the control socket refuses. */
 const REFUSALS: typeof REFUSED_STREAMS = [
   ['a stream', upgradeText('{}'), 421, 'wrong_socket'],
   [
@@ -170,7 +173,7 @@ const REFUSALS: typeof REFUSED_STREAMS = [
     'wrong_socket',
   ],
   [
-    'a plan for nobody',
+    'a plan without a request header',
     'POST /v1/plans HTTP/1.1\r\nConnection: close\r\n\r\n',
     400,
     'request_header_missing',
@@ -196,7 +199,7 @@ const REFUSALS: typeof REFUSED_STREAMS = [
   ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400, 'request_malformed'],
   ['bad targets request', get('/v1/targets', 'Bmux-Request: []'), 400, 'request_json_invalid'],
 ];
-t.test('what is not right is refused by name, and the daemon lives', async (t) => {
+t.test('invalid requests are refused with a code, and the daemon goes on', async (t) => {
   const check = async (
     ask: typeof raw,
     [what, text, status, code]: (typeof REFUSALS)[number],
@@ -211,35 +214,32 @@ t.test('what is not right is refused by name, and the daemon lives', async (t) =
   t.equal((await bmuxd.status()).pid, bmuxd.pid);
 });
 
-t.test('a request of 64 KiB is taken', async (t) => {
+t.test('a request of 64 KiB is accepted, a longer one is not', async (t) => {
   const request = JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true });
   t.equal((await onStreams(upgradeText(request.padEnd(64 * 1024)))).status, 204);
   const larger = await onStreams(upgradeText(`${request.slice(0, -1).padEnd(64 * 1024)}}`));
   t.match(problem(larger), { status: 431, code: 'request_too_large' });
 });
 
-t.test(
-  'clients that do not come to an end are cut by name; those that do not read cost nothing',
-  async (t) => {
-    const never = connect(streamsPath);
-    t.teardown(() => never.destroy());
-    const silent = new Promise<void>((resolve) =>
-      never
-        .once('close', resolve)
-        .on('error', () => undefined)
-        .resume(),
-    );
-    // A client that sends a bad request and never reads its refusal.
-    const deaf = connect(streamsPath);
-    deaf.on('error', () => undefined).write(upgradeText('{'));
-    t.teardown(() => deaf.destroy());
-    const slow = await onStreams('POST /v1/streams HTTP/1.1\r\nBmux-Request: {');
-    t.match({ status: slow.status, ...problem(slow) }, { status: 408, code: 'request_timeout' });
-    await silent;
-  },
-);
+t.test('a request that is not finished in time is refused, and silent clients are closed', async (t) => {
+  const never = connect(streamsPath);
+  t.teardown(() => never.destroy());
+  const silent = new Promise<void>((resolve) =>
+    never
+      .once('close', resolve)
+      .on('error', () => undefined)
+      .resume(),
+  );
+  // A client that sends an invalid request and does not read the refusal.
+  const deaf = connect(streamsPath);
+  deaf.on('error', () => undefined).write(upgradeText('{'));
+  t.teardown(() => deaf.destroy());
+  const slow = await onStreams('POST /v1/streams HTTP/1.1\r\nBmux-Request: {');
+  t.match({ status: slow.status, ...problem(slow) }, { status: 408, code: 'request_timeout' });
+  await silent;
+});
 
-t.test('any bytes get an answer, and memory stays flat', async (t) => {
+t.test('any bytes are answered, and memory does not grow', async (t) => {
   const rss = (): number =>
     Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(bmuxd.pid)}/status`, 'utf8'))?.[1] ?? 0);
   await anyBytesGetAnAnswer(socketPath, 50);

@@ -1,4 +1,4 @@
-// Tests daemon/control/planning/proxy-choice.ts and proxy-fetch.ts: which proxy counts, and that a request goes through it.
+// Tests daemon/control/planning/proxy-choice.ts and proxy-fetch.ts: which proxy is chosen, and that a request goes through it.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
@@ -35,14 +35,14 @@ t.test('the proxy of a URL', async (t) => {
     t.equal(proxyFor(new URL(url), env), proxy, `${url} ${JSON.stringify(env)}`);
 });
 
-t.test('a request goes through the proxy, and past it where it is exempt', async (t) => {
+t.test('a request goes through the proxy, except for hosts in NO_PROXY', async (t) => {
   const seen: string[] = [];
   const serve = async (answer: string): Promise<string> => {
     const server = createServer((request, response) => {
       seen.push(`${answer} ${request.url ?? ''}`);
       response.end(answer);
     });
-    // A proxy of HTTP requests may also be asked for a tunnel.
+    // The client may ask the proxy for a tunnel or send the request to it.
     server.on('connect', (request, socket) => {
       seen.push(`${answer} CONNECT ${request.url ?? ''}`);
       socket.write('HTTP/1.1 200 OK\r\n\r\n');

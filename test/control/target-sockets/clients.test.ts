@@ -1,4 +1,4 @@
-// The clients of target sockets: which share a folder, whose environment and agents count for all of them, and what is remembered.
+// Tests the store of clients of target sockets: which clients share a folder, which environment and agents are used for them, and what is saved.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ async function storeFor(t: Test) {
   return { dir, path, warnings, view, open, client, own: join(dir, 'targets') };
 }
 
-t.test('the agents of all clients count, the latest first', async (t) => {
+t.test('the SSH agents of all clients are kept, the latest first', async (t) => {
   const { open, client, own, view } = await storeFor(t);
   const store = open();
   await store.load();
@@ -32,9 +32,9 @@ t.test('the agents of all clients count, the latest first', async (t) => {
     const environment = client(agent === undefined ? {} : { SSH_AUTH_SOCK: agent });
     return store.use(store.folderOf(environment, view), environment);
   };
-  t.equal(use('/old'), true, 'another agent changes what the targets are resolved with');
+  t.equal(use('/old'), true, 'another agent is a change');
   t.equal(use('/login'), true);
-  t.equal(use(), false, 'a job without an agent changes nothing');
+  t.equal(use(), false, 'a client without an agent changes nothing');
   t.strictSame(store.get(own)?.agents, ['/login', '/old']);
   t.equal(store.get(own)?.environment.env.SSH_AUTH_SOCK, '/login');
   t.equal(use('/old'), true);
@@ -43,7 +43,7 @@ t.test('the agents of all clients count, the latest first', async (t) => {
   t.strictSame(store.get(own)?.agents, ['/4', '/3', '/2', '/1'], 'at most 4');
 });
 
-t.test('clients share a folder while the files read nothing that differs', async (t) => {
+t.test('clients share a folder unless the config reads a variable that differs', async (t) => {
   const { dir, open, client, own } = await storeFor(t);
   const store = open();
   await store.load();
@@ -53,11 +53,11 @@ t.test('clients share a folder while the files read nothing that differs', async
   const folder = store.folderOf(client({ HOST: 'b' }), reads);
   t.equal(folder, join(dir, 'targets-0000000b'));
   store.use(folder, client({ HOST: 'b' }));
-  t.equal(store.folderOf(client({ HOST: 'b' }), reads), folder, 'the same folder again');
+  t.equal(store.folderOf(client({ HOST: 'b' }), reads), folder, 'the same client gets the same folder');
   t.equal(store.folderOf(client(), { ...reads, reads: new Map([['HOST', undefined]]) }), own);
 });
 
-t.test('contexts beyond the maximum are forgotten, the least recently used first', async (t) => {
+t.test('contexts above the maximum are removed, the least recently used first', async (t) => {
   const { dir, open, client, own } = await storeFor(t);
   const store = open();
   await store.load();
@@ -65,26 +65,30 @@ t.test('contexts beyond the maximum are forgotten, the least recently used first
   for (const folder of folders) store.use(folder, client());
   store.use(folders[0] ?? '', client());
   const stays = (folder: string): boolean => folder === folders[1];
-  t.strictSame(store.forgetOldest(2, stays), [folders[2], folders[0]], 'not the one that stays');
+  t.strictSame(
+    store.forgetOldest(2, stays),
+    [folders[2], folders[0]],
+    'a context that is in use is not removed',
+  );
   t.strictSame(
     store.forgetOldest(0, () => false),
     [folders[1]],
   );
-  t.ok(store.get(own) !== undefined, "never the daemon's own");
+  t.ok(store.get(own) !== undefined, "the daemon's own context is never removed");
 });
 
-t.test('inline targets: a further one replaces the least recently used', async (t) => {
+t.test('above the maximum a new inline target replaces the least recently used', async (t) => {
   const { open, own } = await storeFor(t);
   const store = open();
   await store.load();
   for (let port = 1; port <= 64; port += 1)
     t.equal(store.keepInline(own, `tls://h:${String(port)}`), undefined);
-  t.equal(store.keepInline(own, 'tls://h:1'), undefined, 'one that is there is used again');
+  t.equal(store.keepInline(own, 'tls://h:1'), undefined, 'a known inline target replaces none');
   t.equal(store.keepInline(own, 'tls://h:65'), 'tls://h:2');
   t.equal(store.get(own)?.inline.size, 64);
 });
 
-t.test('what is remembered comes back with its folder, and without secrets', async (t) => {
+t.test('saved contexts are loaded with their folders, and contain no secrets', async (t) => {
   const { dir, path, open, client, own, warnings } = await storeFor(t);
   const store = open();
   await store.load();
@@ -94,7 +98,7 @@ t.test('what is remembered comes back with its folder, and without secrets', asy
     client({ HOST: 'b', SSH_AUTH_SOCK: '/agent', BMUX_CONTROL_PLANE_URL: 'https://me:pw@x/' }),
   );
   t.equal(store.confirm(folder), true);
-  t.equal(store.confirm(folder), false, 'only the first time');
+  t.equal(store.confirm(folder), false, 'a folder is confirmed only once');
   store.use(other, client({ HOST: 'c' }));
   store.keepInline(folder, 'tls://h:1');
   store.keepInline(folder, 'iroh://id?relay=https://me:pw@x/');
@@ -103,7 +107,11 @@ t.test('what is remembered comes back with its folder, and without secrets', asy
   t.notMatch(text, /pw/);
   const again = open();
   await again.load();
-  t.same(new Set(again.folders()), new Set([own, folder]), 'not the client that got no target socket');
+  t.same(
+    new Set(again.folders()),
+    new Set([own, folder]),
+    'a context that got no target socket is not saved',
+  );
   t.strictSame([...(again.get(folder)?.inline.keys() ?? [])], ['tls://h:1']);
   t.strictSame(again.get(folder)?.agents, ['/agent']);
   t.equal(store.forgetUnconfirmed(folder), false);
@@ -115,5 +123,5 @@ t.test('what is remembered comes back with its folder, and without secrets', asy
     await without.load();
     t.strictSame(without.folders(), [own]);
   }
-  t.equal(warnings.length, 3, 'each is logged');
+  t.equal(warnings.length, 3, 'each broken file is logged');
 });

@@ -1,4 +1,4 @@
-// Names of target sockets: safe, short enough, each its own.
+// Tests the names of target sockets: safe, short enough, and different for each target.
 import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -8,7 +8,7 @@ import { maxSocketPath } from '../../../daemon/sockets/bind.ts';
 import { failureOf } from '../../transport/dialling.ts';
 import { answerAt, make, named, parentFor } from './folders.ts';
 
-t.test('safe ones are kept, others carry a hash', async (t) => {
+t.test('a safe name is kept, any other one gets a hash', async (t) => {
   for (const name of ['prod', 'a', 'eu-west.1_b', '0']) t.equal(folderName('/run/x', name), name);
   for (const name of [
     'Prod',
@@ -29,7 +29,7 @@ t.test('safe ones are kept, others carry a hash', async (t) => {
   t.match(folderName('/run/x', 'tls://example.com:7443'), /^example-com-7443-/);
 });
 
-t.test('whatever the name and the folder: one component, short enough, its own', async () => {
+t.test('for any name and folder the result is one path component, short enough and unique', async () => {
   const name = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 120 }),
     fc.stringMatching(/^[a-zA-Z0-9._/:-]{0,120}$/),
@@ -49,11 +49,11 @@ t.test('whatever the name and the folder: one component, short enough, its own',
   );
 });
 
-t.test('a folder that is too deep is refused before anything is made', async (t) => {
+t.test('a folder whose path is too long is refused before anything is made', async (t) => {
   const limit = maxSocketPath();
   const parent = await parentFor(t);
   const deep = join(parent, 'd'.repeat(limit - Buffer.byteLength(join(parent, 'x', 'x', 'server.sock')) + 1));
-  // A name of one character would fit, but not the one under which it is bound.
+  // A name of one character would fit, but not the longer name under which the socket is bound at first.
   for (const name of ['p', 'production', 'x'.repeat(200)]) {
     const failure = await failureOf(makeTargetSocketFolder(deep, name, named(t, name)));
     t.equal(failure.code, 'socket_path_too_long', name);
@@ -65,13 +65,13 @@ t.test('a folder that is too deep is refused before anything is made', async (t)
   t.strictSame(await readdir(parent), []);
 });
 
-t.test('a name that just fits', async (t) => {
+t.test('the longest name that fits', async (t) => {
   const parent = await parentFor(t);
   const room = maxSocketPath() - Buffer.byteLength(join(parent, 'x', 'server.sock')) + 1;
   const { folder } = await make(t, parent, 'x'.repeat(room), 'long');
   t.equal(Buffer.byteLength(folder.socketPath), maxSocketPath());
   t.equal(await answerAt(folder.socketPath), 'long');
-  // What the path leads to is the link, which may be moved by its owner and comes back.
+  // The path is a link. Its owner can move the link, and the daemon then makes it again.
   await rename(folder.runtimeDir, join(parent, 'aside'));
   t.notOk(await folder.isOurs());
 });

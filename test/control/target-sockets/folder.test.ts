@@ -1,4 +1,4 @@
-// Target sockets in the file system: names, swaps, who may remove what.
+// Tests target sockets in the file system: folders and links, how they are swapped, and what may be removed.
 import { once } from 'node:events';
 import { renameSync, unlinkSync } from 'node:fs';
 import {
@@ -26,10 +26,10 @@ import {
 } from '../../../daemon/control/target-sockets/folder.ts';
 import { answerAt, make, named, parentFor } from './folders.ts';
 
-/** The user that owns nothing, where the tests run as root. */
+/** The user `nobody`, used where the tests run as root. */
 const NOBODY = 65534;
 
-/** Makes a folder or link look as if it had been there for a minute. */
+/** Makes folders or links look a minute old. */
 async function age(...paths: string[]): Promise<void> {
   const then = new Date(Date.now() - 60_000);
   for (const path of paths) await utimes(path, then, then);
@@ -50,15 +50,15 @@ t.test('a target socket is a link to a folder in which nothing can be changed', 
   await folder.remove();
   t.strictSame(await readdir(join(parent, 'targets')), ['prod']);
   t.notOk(await folder.isOurs());
-  // What a bmux does whose shell still has the path: it makes the folder, with all above it.
+  // A bmux whose shell still has the path makes that folder and its parents. This must fail.
   await t.rejects(mkdir(runtimeDir, { recursive: true }), { code: 'ENOENT' });
   await t.rejects(mkdir(runtimeDir), { code: 'EEXIST' });
 });
 
-t.test('nobody but root can bind or unlink inside', async (t) => {
+t.test('only root can bind or unlink in the folder', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, parent, 'prod', 'one');
-  // Root is not held by a mode: then somebody else tries, to whom the folders belong as well.
+  // The mode does not stop root. Then another user tries, who is made the owner of the folders.
   const asRoot = process.getuid?.() === 0;
   if (asRoot) for (const path of [parent, await target(folder)]) await chown(path, NOBODY, NOBODY);
   const code = (work: () => void): string => {
@@ -95,22 +95,22 @@ async function target(folder: TargetSocketFolder): Promise<string> {
   return join(folder.runtimeDir, '..', await readlink(folder.runtimeDir));
 }
 
-t.test('a foreign socket in the path is noticed, and a fresh folder takes the path back', async (t) => {
+t.test('a foreign socket at the path is noticed, and a new folder takes the path back', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, parent, 'prod', 'ours');
   const inside = await target(folder);
   await chmod(inside, 0o700);
   await unlink(join(inside, 'server.sock'));
-  t.notOk(await folder.isOurs(), 'no socket');
+  t.notOk(await folder.isOurs(), 'the socket is removed');
   const foreign = named(t, 'foreign').listen(join(inside, 'server.sock'));
   await once(foreign, 'listening');
-  t.notOk(await folder.isOurs(), 'another socket');
+  t.notOk(await folder.isOurs(), 'another socket is at its path');
   const fresh = await make(t, parent, 'prod', 'fresh');
   t.equal(await answerAt(folder.socketPath), 'fresh');
   await folder.remove();
   t.ok(await fresh.folder.isOurs());
 
-  // A folder of its own, with a running server in it, where the link was.
+  // The link is replaced with a folder, as a bmux server would make it.
   await unlink(folder.runtimeDir);
   await mkdir(folder.runtimeDir);
   await writeFile(join(folder.runtimeDir, 'server-meta.json'), '{}');
@@ -120,7 +120,7 @@ t.test('a foreign socket in the path is noticed, and a fresh folder takes the pa
   t.ok(await last.folder.isOurs());
 });
 
-t.test('a server of somebody else keeps its folder, away from the path', async (t) => {
+t.test('the folder of a foreign server is moved away from the path and kept', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, parent, 'prod', 'ours');
   const inside = await target(folder);
@@ -145,15 +145,23 @@ t.test('a server of somebody else keeps its folder, away from the path', async (
   await last.folder.remove();
   await fresh.folder.remove();
   await clearFolders(parent);
-  t.equal(await answerAt(join(kept, 'server.sock')), 'swapped in', 'also when the daemon stops');
+  t.equal(
+    await answerAt(join(kept, 'server.sock')),
+    'swapped in',
+    'the foreign server is still there when the daemon stops',
+  );
   t.equal(await answerAt(folder.socketPath), 'ENOENT');
   swapped.close();
   await once(swapped, 'close');
   await clearFolders(parent);
-  t.equal((await readdir(parent)).filter((name) => name.startsWith('.')).length, 1, 'until it has gone');
+  t.equal(
+    (await readdir(parent)).filter((name) => name.startsWith('.')).length,
+    1,
+    'the folder is removed when the foreign server has ended',
+  );
 });
 
-t.test('links that lead nowhere are kept, as many as there may be', async (t) => {
+t.test('at most 256 links without a folder are kept', async (t) => {
   const parent = await parentFor(t);
   for (let index = 0; index < 300; index += 1)
     await symlink(`.d${String(100_000 + index)}`, join(parent, `target${String(index)}`));
@@ -165,22 +173,25 @@ t.test('links that lead nowhere are kept, as many as there may be', async (t) =>
   await mkdir(parent);
 });
 
-t.test('the newer of two wins, and nothing that the older does touches it', async (t) => {
-  const parent = await parentFor(t);
-  const older = await make(t, parent, 'prod', 'older');
-  const newer = await make(t, parent, 'prod', 'newer');
-  t.equal(await answerAt(newer.folder.socketPath), 'newer');
-  t.equal(await answerAt(join(await target(newer.folder), 'server.sock')), 'newer');
-  t.notOk(await older.folder.isOurs());
-  older.server.close();
-  await once(older.server, 'close');
-  t.equal(await answerAt(newer.folder.socketPath), 'newer', 'after the close of the older server');
-  await older.folder.remove();
-  t.equal(await answerAt(newer.folder.socketPath), 'newer', 'after the removal of the older folder');
-  t.equal((await readdir(parent)).length, 2);
-});
+t.test(
+  'of two target sockets at a path the newer is in force, and removing the older does not affect it',
+  async (t) => {
+    const parent = await parentFor(t);
+    const older = await make(t, parent, 'prod', 'older');
+    const newer = await make(t, parent, 'prod', 'newer');
+    t.equal(await answerAt(newer.folder.socketPath), 'newer');
+    t.equal(await answerAt(join(await target(newer.folder), 'server.sock')), 'newer');
+    t.notOk(await older.folder.isOurs());
+    older.server.close();
+    await once(older.server, 'close');
+    t.equal(await answerAt(newer.folder.socketPath), 'newer', 'after the close of the older server');
+    await older.folder.remove();
+    t.equal(await answerAt(newer.folder.socketPath), 'newer', 'after the removal of the older folder');
+    t.equal((await readdir(parent)).length, 2);
+  },
+);
 
-t.test('closing a server never removes a socket that somebody else listens on by then', async (t) => {
+t.test('closing a server does not remove a foreign socket at its path', async (t) => {
   const parent = await parentFor(t);
   const { server, folder } = await make(t, parent, 'prod', 'ours');
   const inside = await target(folder);
@@ -193,7 +204,7 @@ t.test('closing a server never removes a socket that somebody else listens on by
   t.equal(await answerAt(folder.socketPath), 'foreign');
 });
 
-t.test('nobody is refused while the folder is swapped', async (t) => {
+t.test('no client is refused while the folder is swapped', async (t) => {
   const parent = await parentFor(t);
   const first = await make(t, parent, 'prod', 'server 0');
   const made = [first];
@@ -202,7 +213,7 @@ t.test('nobody is refused while the folder is swapped', async (t) => {
   const swapping = (async () => {
     for (let turn = 1; connecting && turn < 20; turn += 1) {
       made.push(await make(t, parent, 'prod', `server ${String(turn)}`));
-      // The old server goes on accepting until it is closed, here at the end of the test: a close would cut whom the kernel has queued for it.
+      // The old server is closed only at the end of the test, because a close would cut the connections that the kernel has queued for it.
       await made[turn - 1]?.folder.remove();
     }
   })();
@@ -217,7 +228,7 @@ t.test('nobody is refused while the folder is swapped', async (t) => {
   t.ok(said.size > 2, `${String(said.size)} servers answered`);
 });
 
-t.test('what cannot be made leaves nothing behind', async (t) => {
+t.test('a target socket that cannot be made leaves no files', async (t) => {
   const parent = await parentFor(t);
   await writeFile(join(parent, 'file'), '');
   await t.rejects(makeTargetSocketFolder(join(parent, 'file'), 'prod', named(t, 'none')));
@@ -227,7 +238,7 @@ t.test('what cannot be made leaves nothing behind', async (t) => {
   t.strictSame(await readdir(join(parent, 'targets')), []);
 });
 
-t.test('a sweep takes what nobody listens on, and nothing else', async (t) => {
+t.test('a sweep removes old folders without a listener, and nothing else', async (t) => {
   const parent = await parentFor(t);
   const live = await make(t, parent, 'live', 'live');
   const old = await make(t, parent, 'swapped', 'old');
@@ -260,11 +271,11 @@ t.test('a sweep takes what nobody listens on, and nothing else', async (t) => {
   t.ok((await links()).includes('other engines'));
   t.equal(await answerAt(live.folder.socketPath), 'live');
   t.equal(await answerAt(now.folder.socketPath), 'now');
-  t.equal(await answerAt(join(oldFolder, 'server.sock')), 'old', 'an older one in use stays');
+  t.equal(await answerAt(join(oldFolder, 'server.sock')), 'old', 'a swapped folder with a listener is kept');
   await sweepFolders(join(parent, 'nothing'));
 });
 
-t.test('an old one that is in use is not swept for its age', async (t) => {
+t.test('an old folder with a listener is not swept', async (t) => {
   const parent = await parentFor(t);
   const { folder } = await make(t, parent, 'live', 'live');
   await sweepFolders(parent, 0);

@@ -1,4 +1,4 @@
-// Target sockets in folders of a test's own, and who answers on them.
+// Makes target sockets in temporary folders, with servers that say their name.
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import {
 } from '../../../daemon/control/target-sockets/folder.ts';
 
 export async function parentFor(t: Test): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target socket-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target-socket-'));
   t.teardown(async () => {
     for (const name of await readdir(folder)) await chmod(join(folder, name), 0o700).catch(() => undefined);
     await rm(folder, { recursive: true });
@@ -18,7 +18,7 @@ export async function parentFor(t: Test): Promise<string> {
   return folder;
 }
 
-/** A server that says its name to whoever connects. */
+/** A server that sends its name to each client. */
 export function named(t: Test, name: string): Server {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
@@ -38,7 +38,7 @@ export async function make(
   return { server, folder: await makeTargetSocketFolder(parent, target, server) };
 }
 
-/** What the server behind `path` says; its error code when nobody is there. */
+/** The name that the server at `path` sends, or the error code of the connect. */
 export function answerAt(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -1,4 +1,4 @@
-// A reconciler of target sockets with real folders, and everything else under the control of a test: targets, engines, time.
+// A reconciler of target sockets with real folders. The test controls the targets, the engines and the clock.
 import { chmod, lstat, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,13 +14,13 @@ import type { Failure } from '../../../daemon/base/failure.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { waitFor } from '../../real/index.ts';
 
-/** An engine that notes what it is sent. */
+/** An engine that records what it is sent. */
 export class FakeEngine implements TargetSocketEngine {
   /** `listen TARGET PORT`, `update TARGET PORT`, `close TARGET`. */
   readonly said: string[] = [];
-  /** Id of the target socket of each target. */
+  /** Id of the target socket by target. */
   readonly ids = new Map<string, string>();
-  /** Signals of all `listen`, in order. */
+  /** Abort signals of all calls of `listen`, in order. */
   readonly signals: AbortSignal[] = [];
   /** When set, `listen` waits for it. */
   gate: Promise<void> = Promise.resolve();
@@ -51,13 +51,13 @@ export class FakeEngine implements TargetSocketEngine {
     this.said.push(`close ${nameIn(targetSocket)}`);
   }
 
-  /** What was said since the last call, sorted: target sockets do not wait for one another. */
+  /** What was sent since the last call. It is sorted, because target sockets do not wait for each other. */
   news(): string[] {
     return this.said.splice(0).sort();
   }
 }
 
-/** The target in the id of a target socket. */
+/** The target that the id of a target socket contains. */
 function nameIn(id: string): string {
   return id.split('|')[1] ?? '';
 }
@@ -92,11 +92,11 @@ export interface Rig {
   readonly reconciler: TargetSocketReconciler;
   /** Targets of the config. */
   readonly configured: Set<string>;
-  /** Where each target leads: a port, a failure, or what finds it out. */
+  /** Result of resolving each target: a port, a failure, or a function that returns one. */
   readonly leads: Map<string, Answer>;
-  /** Targets that were looked up, in order. */
+  /** Targets that were resolved, in order. */
   readonly lookups: string[];
-  /** Waits until it is so. */
+  /** Waits until the condition is true. */
   readonly until: (what: string, so: () => boolean | Promise<boolean>) => Promise<void>;
   /** Whether the path of a target leads to a socket. */
   readonly isThere: (target: string, folder?: string) => Promise<boolean>;
@@ -109,7 +109,7 @@ export interface Rig {
 
 export interface RigOptions {
   readonly max?: number;
-  /** Of an earlier rig. */
+  /** The folder of an earlier rig. */
   readonly dir?: string;
 }
 

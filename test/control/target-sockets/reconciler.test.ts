@@ -1,4 +1,4 @@
-// Which target sockets there are, and what the engine is told of them: only what has changed, and none waits for another.
+// Tests which target sockets are made and what the engine is sent: only what has changed, and no target socket waits for another.
 import { join } from 'node:path';
 import { chmod, readdir, readlink, rename } from 'node:fs/promises';
 import t from 'tap';
@@ -27,19 +27,19 @@ t.test('only what has changed is sent', async (t) => {
     true,
   ]);
   await reconciler.refresh();
-  t.strictSame(engine.news(), [], 'nothing for a change of nothing');
+  t.strictSame(engine.news(), [], 'nothing is sent when nothing has changed');
   leads.set('a', fail('ssh_unsupported', { name: 'a' }));
   await reconciler.refresh();
-  t.strictSame(engine.news(), ['close a'], 'what the config says wrongly has no socket');
+  t.strictSame(engine.news(), ['close a'], 'a target with an invalid config has no socket');
   leads.set('a', 3);
   const before = lookups.length;
   await reconciler.refreshContext('another key');
-  t.equal(lookups.length, before, 'files of other contexts have changed');
+  t.equal(lookups.length, before, 'a change in another context resolves nothing here');
   await reconciler.refresh();
   t.strictSame(engine.news(), ['listen a 3']);
 });
 
-t.test('a failed target socket is tried again alone, later and later', async (t) => {
+t.test('a failed target socket is tried again with growing waits, without the others', async (t) => {
   const { reconciler, configured, leads, lookups, clock, until } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -53,18 +53,18 @@ t.test('a failed target socket is tried again alone, later and later', async (t)
   await clock.advance(200);
   t.strictSame(lookups, ['bad'], 'after 2 s');
   await clock.advance(3000);
-  t.strictSame(lookups, ['bad'], 'not yet');
+  t.strictSame(lookups, ['bad'], 'not again within 3 s');
   await clock.advance(1100);
   t.strictSame(lookups, ['bad', 'bad'], 'after 4 s more');
   leads.set('bad', 5);
   await clock.advance(8100);
-  await until('it to be made', () => engine.said.length > 0);
+  await until('the target socket to be made', () => engine.said.length > 0);
   t.strictSame(engine.news(), ['listen bad 5']);
   await clock.advance(120_000);
-  t.strictSame(lookups, ['bad', 'bad', 'bad'], 'and not again');
+  t.strictSame(lookups, ['bad', 'bad', 'bad'], 'no further attempt after a success');
 });
 
-t.test('one whose lookup or engine hangs holds up nobody', async (t) => {
+t.test('a target socket whose lookup or engine hangs delays no other', async (t) => {
   const { reconciler, configured, leads, until, ensure } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -73,23 +73,26 @@ t.test('one whose lookup or engine hangs holds up nobody', async (t) => {
   const slow = gate<number>();
   leads.set('slow', () => slow.promise);
   void reconciler.open();
-  await until('the other', () => engine.said.includes('listen quick 1'));
+  await until('the other target socket', () => engine.said.includes('listen quick 1'));
   const waiting = gate();
   engine.gate = waiting.promise;
   const inline = ensure('tls://h:7');
-  await until('it to be sent', () => engine.said.includes('listen tls://h:7 1'));
+  await until('the listen to be sent', () => engine.said.includes('listen tls://h:7 1'));
   leads.set('quick', 2);
   const id = engine.signals.length;
   await renew(reconciler, engine, 'quick');
   t.equal(engine.signals.length, id);
-  t.ok(engine.said.includes('update quick 2'), 'a renewal while another waits for the engine');
+  t.ok(
+    engine.said.includes('update quick 2'),
+    'a target socket is updated while another waits for the engine',
+  );
   waiting.open();
   t.match(await inline, { target: 'tls://h:7' });
   slow.open(9);
-  await until('the slow one', () => engine.said.includes('listen slow 9'));
+  await until('the slow target socket', () => engine.said.includes('listen slow 9'));
 });
 
-t.test('a request that is given up stops its work', async (t) => {
+t.test('an aborted request stops its work', async (t) => {
   const { dir, reconciler, leads, until, ensure } = await rigFor(t);
   await reconciler.open();
   const late = new AbortController();
@@ -97,23 +100,26 @@ t.test('a request that is given up stops its work', async (t) => {
 
   // There is no engine yet.
   const asked = ensure('tls://h:1', undefined, late.signal);
-  await until('it to be bound', async () => (await readdir(join(dir, 'targets')).catch(() => [])).length > 0);
+  await until(
+    'the socket to be bound',
+    async () => (await readdir(join(dir, 'targets')).catch(() => [])).length > 0,
+  );
   late.abort(failure);
   await t.rejects(asked, { code: 'engine_unavailable' });
   await until('its folder to be gone', async () => (await readdir(join(dir, 'targets'))).length === 0);
   const engine = new FakeEngine();
   reconciler.attach(engine);
   await settle();
-  t.strictSame(engine.news(), [], 'an engine that comes later is told nothing of it');
+  t.strictSame(engine.news(), [], 'a later engine is sent nothing of the aborted request');
 
   const never = gate();
   engine.gate = never.promise;
   const second = new AbortController();
   const sent = ensure('tls://h:2', undefined, second.signal);
-  await until('it to be sent', () => engine.signals.length > 0);
+  await until('the listen to be sent', () => engine.signals.length > 0);
   second.abort(failure);
   await t.rejects(sent, { code: 'engine_unavailable' });
-  await until('the engine to hear of it', () => engine.said.includes('close tls://h:2'));
+  await until('the close to be sent', () => engine.said.includes('close tls://h:2'));
   t.ok(engine.signals[0]?.aborted);
 
   const third = new AbortController();
@@ -126,17 +132,17 @@ t.test('a request that is given up stops its work', async (t) => {
   await until('the lookup', () => looking !== undefined);
   third.abort(failure);
   await t.rejects(lookup, { code: 'engine_unavailable' });
-  await until('it to end', () => looking?.aborted === true);
+  await until('the lookup to be aborted', () => looking?.aborted === true);
 });
 
-t.test('an engine that comes later gets everything', async (t) => {
+t.test('a later engine is sent all target sockets', async (t) => {
   const { reconciler, configured, until, isThere, ensure } = await rigFor(t);
   configured.add('a');
   configured.add('b');
   const opened = reconciler.open();
   const inline = ensure('tls://h:1');
   await settle();
-  t.notOk(await isThere('a'), 'nobody finds a path that refuses');
+  t.notOk(await isThere('a'), 'without an engine there is no path yet, because a connect would be refused');
   const first = new FakeEngine();
   reconciler.attach(first);
   await Promise.all([opened, inline]);
@@ -147,11 +153,11 @@ t.test('an engine that comes later gets everything', async (t) => {
   reconciler.attach(second);
   t.strictSame(second.news(), everything);
 
-  // One that dies while it is to listen: the next one does.
+  // When an engine ends before it listens, the next one listens.
   const never = gate();
   second.gate = never.promise;
   const asked = ensure('tls://h:2');
-  await until('it to be sent', () => second.said.length > 0);
+  await until('the listen to be sent', () => second.said.length > 0);
   reconciler.detach(second);
   const third = new FakeEngine();
   reconciler.attach(third);
@@ -160,7 +166,7 @@ t.test('an engine that comes later gets everything', async (t) => {
 });
 
 t.test(
-  'a target that goes away is removed, an inline target stays while its control plane is away',
+  'a removed target loses its socket, an inline target keeps it while its control plane is away',
   async (t) => {
     const { reconciler, configured, leads, isThere, ensure } = await rigFor(t);
     const engine = new FakeEngine();
@@ -173,9 +179,9 @@ t.test(
     leads.set('a', fail('out_of_time', { ms: 1, step: 'a test' }));
     await reconciler.refresh();
     t.ok(await isThere('x'));
-    t.ok(await isThere('a'), 'and so does one whose failure says nothing of it');
+    t.ok(await isThere('a'), 'a configured target keeps its socket when resolving times out');
     await t.rejects(ensure('x'), { code: 'control_plane_unreachable' });
-    t.ok(await isThere('x'), 'also when somebody asks');
+    t.ok(await isThere('x'), 'the socket stays after a failed request');
     t.strictSame(engine.news(), []);
     configured.delete('a');
     await reconciler.refresh();
@@ -185,7 +191,7 @@ t.test(
   },
 );
 
-t.test('a newer destination wins, however late an older one is found', async (t) => {
+t.test('a newer destination is kept when an older lookup ends later', async (t) => {
   const { reconciler, leads, lookups, clock, ensure, until } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -201,7 +207,7 @@ t.test('a newer destination wins, however late an older one is found', async (t)
   leads.set('x', 3);
   const soon = renew(reconciler, engine, 'x');
   await settle();
-  t.equal(lookups.length, count, 'a lookup that has just begun has its time');
+  t.equal(lookups.length, count, 'a lookup that has just begun is not given up');
   clock.jump(500);
   await renew(reconciler, engine, 'x');
   await Promise.all([first, soon]);
@@ -212,15 +218,15 @@ t.test('a newer destination wins, however late an older one is found', async (t)
 
   engine.news();
   await renew(reconciler, engine, 'x');
-  t.strictSame(engine.news(), [], 'nothing is sent when it leads to the same server');
+  t.strictSame(engine.news(), [], 'nothing is sent when the destination is the same');
   leads.set('x', fail('control_plane_unreachable', { url: 'u' }));
   await t.rejects(renew(reconciler, engine, 'x'), { code: 'control_plane_unreachable' });
   leads.set('x', 4);
   t.match(await renew(reconciler, engine, 'x'), { address: 'tls:h:4' });
-  await until('the engine to hear of it', () => engine.said.includes('update x 4'));
+  await until('the update to be sent', () => engine.said.includes('update x 4'));
 });
 
-t.test('a lookup that is given up again and again has more time each time', async (t) => {
+t.test('a lookup that is given up repeatedly gets more time each time', async (t) => {
   const { reconciler, leads, lookups, clock, ensure } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -234,13 +240,13 @@ t.test('a lookup that is given up again and again has more time each time', asyn
     await settle();
     clock.jump(500);
   }
-  // After 0.5, 1, 2, 4 and 8 s.
+  // Lookups start at once, and after 0.5, 1, 2, 4 and 8 s.
   t.equal(lookups.length, 6);
   reconciler.close();
   await Promise.all(renewals);
 });
 
-t.test('a path that somebody has taken is taken back', async (t) => {
+t.test('a path whose link was moved away is made again', async (t) => {
   const { dir, reconciler, configured, clock, until, isThere } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -252,13 +258,13 @@ t.test('a path that somebody has taken is taken back', async (t) => {
   await chmod(join(dir, 'targets'), 0o700);
   await rename(link, `${link}-aside`);
   await clock.advance(500);
-  await until('the path to lead to ours', () => isThere('a'));
+  await until('the path to lead to our socket', () => isThere('a'));
   t.not(await readlink(link), before);
-  await until('the engine to hear of it', () => engine.said.length > 0);
+  await until('the listen to be sent', () => engine.said.length > 0);
   t.strictSame(engine.news(), ['listen a 1']);
 });
 
-t.test('at most 512 target sockets', async (t) => {
+t.test('there are at most 512 target sockets', async (t) => {
   const { reconciler, configured, isThere, ensure } = await rigFor(t);
   const engine = new FakeEngine();
   reconciler.attach(engine);
@@ -272,7 +278,7 @@ t.test('at most 512 target sockets', async (t) => {
   t.match(await ensure('tls://h:1'), { target: 'tls://h:1' });
 });
 
-/** As the engine does: it names the target socket whose destination is out of reach by its id. */
+/** Asks as the engine does, with the id of the target socket whose destination is unreachable. */
 function renew(
   reconciler: TargetSocketReconciler,
   engine: FakeEngine,

@@ -1,11 +1,11 @@
-// POST /v1/target-sockets: a request that is answered for want of time stops its work.
+// Tests POST /v1/target-sockets: a request that runs out of time stops its work.
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { makeServer, type Resources } from '../../../daemon/control/http/server.ts';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 
-t.test('the work gets a signal, which aborts with the answer', async (t) => {
+t.test('the signal of the work is aborted when the request is answered', async (t) => {
   const signals: AbortSignal[] = [];
   const resources: Partial<Resources> = {
     targetSocket: (_request, signal) => {
