@@ -1,4 +1,4 @@
-// A client of the streams socket that writes its bytes by hand: which ones come with the request, and when the rest comes, is the test's choice.
+// A client of the streams socket that writes raw bytes. The test decides which bytes are sent with the request, and when the others are sent.
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { whitelisted } from '../../daemon/api/caller-env.ts';
@@ -17,7 +17,7 @@ export function requestHead(sandbox: Pick<Sandbox, 'env'>, more: object = {}): B
   );
 }
 
-/** The frame that turns a stream of the embedded server into raw bytes. */
+/** The frame with which a stream of the embedded server changes to raw bytes. */
 export function rawModeFrame(mode: RawMode): Buffer {
   return encodeRequestFrame(4, 7n, {
     type: 'other',
@@ -31,7 +31,7 @@ export interface Answered {
   readonly head: string;
 }
 
-/** Reads what comes on a socket, in pieces of the test's choice. Every wait ends after 40 s. */
+/** Reads from a socket in pieces that the test chooses. Each wait has a limit of 40 s. */
 export class Incoming {
   readonly socket: Duplex;
   readonly #held = new ByteQueue();
@@ -41,7 +41,7 @@ export class Incoming {
   #ended = false;
   #wake: () => void = () => undefined;
 
-  /** `to`: a path to connect to, or a stream that is open already. */
+  /** `to`: a path to connect to, or an open stream. */
   constructor(to: string | Duplex) {
     this.socket = typeof to === 'string' ? connect({ path: to, allowHalfOpen: true }) : to;
     this.socket.on('error', () => undefined);
@@ -57,7 +57,7 @@ export class Incoming {
     }
   }
 
-  /** Gives everything from now on to `take`, what is held already too. */
+  /** Passes everything from now on to `take`, including what is buffered. */
   takeAll(take: (chunk: Buffer) => void): void {
     take(this.#rest());
     this.#take = take;
@@ -101,19 +101,19 @@ export class Incoming {
     });
   }
 
-  /** Exactly so many bytes. */
+  /** Exactly this number of bytes. */
   bytes(length: number): Promise<Buffer> {
     return this.#until(`${length} bytes`, () =>
       this.#held.length < length ? undefined : this.#held.take(0, length),
     );
   }
 
-  /** One frame's payload. */
+  /** The payload of one frame. */
   async frame(): Promise<Buffer> {
     return this.bytes((await this.bytes(4)).readUInt32LE(0));
   }
 
-  /** What comes before the end. */
+  /** Everything before the end. */
   async toEnd(): Promise<Buffer> {
     const limit = performance.now() + 40_000;
     while (!this.#ended && performance.now() < limit) {

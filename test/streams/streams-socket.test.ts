@@ -1,4 +1,4 @@
-// Requests for streams through the real daemon: exactness, bounds, clients that leave, processes that are killed or stopped with requests.
+// Tests requests for streams on the real daemon: every byte arrives, reading is limited, clients may close, and processes may be killed or suspended.
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -9,7 +9,7 @@ import { isAlive, waitFor } from '../real/child.ts';
 import { Incoming, rawModeFrame, requestHead } from './requests.ts';
 import { upgradesLoseNothing } from './upgrades.ts';
 
-/** `timeoutMs`: what a request for a stream may take. */
+/** `timeoutMs`: time limit for a request for a stream. */
 async function start(
   t: Test,
   timeoutMs: number,
@@ -25,7 +25,7 @@ async function start(
 }
 
 const nothingHeld = (server: Embedded): Promise<void> =>
-  waitFor('the connections to come back', async () => (await server.status()).connections === 0);
+  waitFor('the connections to be freed', async () => (await server.status()).connections === 0);
 
 const shared = await start(t, 30_000);
 
@@ -36,19 +36,22 @@ t.test('1,000 upgrades lose no byte', async (t) => {
   t.pass();
 });
 
-t.test('bytes, ends and deaths while the dial is under way', async (t) => {
+t.test('clients that send, end or close while the server is dialled', async (t) => {
   const { bmuxd, server } = shared;
   await server.command({ do: 'hold' });
   const clients = Array.from({ length: 8 }, () => new Incoming(bmuxd.streamsPath));
   for (const { socket } of clients) socket.write(requestHead(bmuxd));
-  await waitFor('all to be with the engine', async () => (await bmuxd.status()).streams === clients.length);
+  await waitFor(
+    'the engine to have all requests',
+    async () => (await bmuxd.status()).streams === clients.length,
+  );
   const size = 200_000;
   for (const [index, { socket }] of clients.entries()) {
     socket.write(rawModeFrame({ type: 'echo' }));
     socket.write(pattern(0, size));
     if (index % 2 === 0) socket.end();
   }
-  // Two of them leave before there is an answer: one has ended its side before, one has not.
+  // Two of them are destroyed before there is an answer. One of the two has ended its side before.
   clients[0]?.socket.destroy();
   clients[1]?.socket.destroy();
   await server.command({ do: 'release' });
@@ -64,9 +67,9 @@ t.test('bytes, ends and deaths while the dial is under way', async (t) => {
   await waitFor('no stream to be left', async () => (await bmuxd.status()).streams === 0);
 });
 
-t.test('a client that writes without end is not read before its stream is there', async (t) => {
+t.test('a client that sends much data is not read before its stream is open', async (t) => {
   const { bmuxd, server } = shared;
-  // The engine takes nothing: the connection waits in the kernel's queue.
+  // The suspended engine does not accept, so the connection waits in the kernel's queue.
   const pid = await bmuxd.enginePid();
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => process.kill(pid, 'SIGCONT'));
@@ -76,55 +79,54 @@ t.test('a client that writes without end is not read before its stream is there'
   socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 100_000)]));
   socket.write(pattern(100_000, size - 100_000));
   const health = await bmuxd.http('GET', '/v1/health');
-  t.equal(health.status, 200, 'control has time for others');
+  t.equal(health.status, 200, 'control still answers');
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.ok(
     socket.writableLength > size - 2_000_000,
-    `${size - socket.writableLength} bytes have left the client`,
+    `${size - socket.writableLength} bytes were taken from the client`,
   );
   process.kill(pid, 'SIGCONT');
   t.equal((await client.answer()).status, 101);
   await client.frame();
-  t.ok((await client.bytes(size)).equals(pattern(0, size)), 'and all of it arrives');
+  t.ok((await client.bytes(size)).equals(pattern(0, size)), 'all data arrives');
   socket.end();
   await nothingHeld(server);
 });
 
-/** A stream that gives back what it gets, and its end. */
+/** Sends data on a stream to the embedded server, which sends it back, and then ends the stream. */
 async function echoes(t: Test, stream: Duplex, size: number): Promise<void> {
   const client = new Incoming(stream);
   stream.write(Buffer.concat([rawModeFrame({ type: 'echo' }), pattern(0, size)]));
   await client.frame();
-  t.ok((await client.bytes(size)).equals(pattern(0, size)), 'each byte once');
+  t.ok((await client.bytes(size)).equals(pattern(0, size)), 'each byte arrives once');
   stream.end();
   t.equal((await client.toEnd()).length, 0);
 }
 
-t.test('an engine that is killed with requests: who asks by the library is served by the next', async (t) => {
-  const { bmuxd, server } = shared;
-  await server.command({ do: 'hold' });
-  const pid = await bmuxd.enginePid();
-  const opening = Array.from({ length: 8 }, () => bmuxd.open());
-  const own = new Incoming(bmuxd.streamsPath);
-  own.socket.write(requestHead(bmuxd));
-  await waitFor('all to be with the engine', async () => (await bmuxd.status()).streams === 9);
-  process.kill(pid, 'SIGKILL');
-  const killed = performance.now();
-  t.equal(
-    (await own.toEnd()).length,
-    0,
-    'who speaks for itself gets an end without an answer, and may ask again',
-  );
-  await waitFor('another engine', async () => {
-    const { engines } = await bmuxd.status();
-    return engines.some((engine) => engine.pid !== pid && engine.state === 'serving');
-  });
-  // A second on a machine that has nothing else to do.
-  t.ok(performance.now() - killed < 20_000);
-  await server.command({ do: 'release' });
-  for (const { stream } of await Promise.all(opening)) await echoes(t, stream, 70_000);
-  await nothingHeld(server);
-});
+t.test(
+  'an engine is killed with requests: the library repeats them, and the next engine serves them',
+  async (t) => {
+    const { bmuxd, server } = shared;
+    await server.command({ do: 'hold' });
+    const pid = await bmuxd.enginePid();
+    const opening = Array.from({ length: 8 }, () => bmuxd.open());
+    const own = new Incoming(bmuxd.streamsPath);
+    own.socket.write(requestHead(bmuxd));
+    await waitFor('the engine to have all requests', async () => (await bmuxd.status()).streams === 9);
+    process.kill(pid, 'SIGKILL');
+    const killed = performance.now();
+    t.equal((await own.toEnd()).length, 0, 'a client without the library gets an end without an answer');
+    await waitFor('another engine', async () => {
+      const { engines } = await bmuxd.status();
+      return engines.some((engine) => engine.pid !== pid && engine.state === 'serving');
+    });
+    // It takes one second on an idle machine.
+    t.ok(performance.now() - killed < 20_000);
+    await server.command({ do: 'release' });
+    for (const { stream } of await Promise.all(opening)) await echoes(t, stream, 70_000);
+    await nothingHeld(server);
+  },
+);
 
 t.test('requests that come while no engine runs wait for the next one', async (t) => {
   const { bmuxd, server } = shared;
@@ -137,25 +139,25 @@ t.test('requests that come while no engine runs wait for the next one', async (t
   for (const client of clients) {
     t.equal((await client.answer()).status, 101);
     await client.frame();
-    t.ok((await client.bytes(70_000)).equals(pattern(0, 70_000)), 'each byte once');
+    t.ok((await client.bytes(70_000)).equals(pattern(0, 70_000)), 'each byte arrives once');
     client.socket.end();
     t.equal((await client.toEnd()).length, 0);
   }
   await nothingHeld(server);
 });
 
-t.test('an engine that is stopped, and wakes up again', async (t) => {
+t.test('an engine is suspended with a request, and runs again later', async (t) => {
   const { bmuxd, server } = await start(t, 15_000);
   await server.command({ do: 'hold' });
   const pid = await bmuxd.enginePid();
   const held = bmuxd.open();
-  await waitFor('it to be with the engine', async () => (await bmuxd.status()).streams === 1);
+  await waitFor('the engine to have the request', async () => (await bmuxd.status()).streams === 1);
   process.kill(pid, 'SIGSTOP');
   t.teardown(() => {
     try {
       process.kill(pid, 'SIGCONT');
     } catch {
-      // It has left.
+      // The engine has exited.
     }
   });
   await server.command({ do: 'release' });
@@ -167,27 +169,27 @@ t.test('an engine that is stopped, and wakes up again', async (t) => {
     const asked = performance.now();
     await bmuxd.http('GET', '/v1/health');
     slowest = Math.max(slowest, performance.now() - asked);
-    t.equal((await client.answer()).status, 101, 'served by another one');
+    t.equal((await client.answer()).status, 101, 'another engine serves the request');
     await client.frame();
     t.ok((await client.bytes(100)).equals(pattern(0, 100)));
   }
   t.ok(slowest < 5000, `control answered within ${Math.round(slowest)} ms`);
   await echoes(t, (await held).stream, 100);
-  t.pass('a request that the stopped engine had accepted was asked again');
+  t.pass('the library repeated the request that the suspended engine had accepted');
   process.kill(pid, 'SIGCONT');
-  await waitFor('the old one to leave', async () => (await bmuxd.engines()).length === 1, 30_000);
+  await waitFor('the old engine to exit', async () => (await bmuxd.engines()).length === 1, 30_000);
   for (const client of clients) {
     client.socket.end();
-    t.equal((await client.toEnd()).length, 0, 'no second answer');
+    t.equal((await client.toEnd()).length, 0, 'there is no second answer');
   }
   await nothingHeld(server);
 });
 
-t.test('control is killed under requests: they wait for the next one', async (t) => {
+t.test('control is killed with requests: they wait for the next control', async (t) => {
   const { bmuxd, server } = await start(t, 15_000);
   await server.command({ do: 'hold' });
   const before = bmuxd.open();
-  await waitFor('it to be with the engine', async () => (await bmuxd.status()).streams === 1);
+  await waitFor('the engine to have the request', async () => (await bmuxd.status()).streams === 1);
   await bmuxd.killControl();
   const own = new Incoming(bmuxd.streamsPath);
   own.socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 1000)]));
@@ -205,11 +207,14 @@ t.test('control is killed under requests: they wait for the next one', async (t)
   await nothingHeld(server);
 });
 
-t.test('control is killed, and nobody starts another one: that is said', async (t) => {
-  const { bmuxd } = await start(t, 15_000);
-  await bmuxd.killControl();
-  const client = new Incoming(bmuxd.streamsPath);
-  client.socket.write(requestHead(bmuxd));
-  t.equal((await client.answer()).status, 503);
-  t.match((await client.toEnd()).toString(), /"code":"control_unavailable"/);
-});
+t.test(
+  'control is killed and not started again: a request is refused with control_unavailable',
+  async (t) => {
+    const { bmuxd } = await start(t, 15_000);
+    await bmuxd.killControl();
+    const client = new Incoming(bmuxd.streamsPath);
+    client.socket.write(requestHead(bmuxd));
+    t.equal((await client.answer()).status, 503);
+    t.match((await client.toEnd()).toString(), /"code":"control_unavailable"/);
+  },
+);

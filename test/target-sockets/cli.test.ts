@@ -1,4 +1,4 @@
-// `bmuxd env` and `bmuxd exec`: what they print in each shell, how they fail, and that the command's own words and end come through.
+// Tests `bmuxd env` and `bmuxd exec`: what they print for each shell, how they fail, and that arguments and exit status of the command are kept.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -20,11 +20,11 @@ const NAMES = [
   'BMUXD_SOCKET',
   'BMUXD_ENV_BEFORE',
 ] as const;
-/** Prints those variables as JSON. */
+/** A program that prints these variables as JSON. */
 const SAY = `console.log(JSON.stringify(${JSON.stringify(NAMES)}.map((name) => process.env[name])))`;
 
 t.test('env and exec', async (t) => {
-  // Characters that shells make something of, in the path of everything.
+  // The path contains characters that have a meaning in shells.
   const folder = await mkdtemp(join(tmpdir(), 'h '));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const odd = join(folder, `it's $HOME "\\ \`x\` ü;`);
@@ -52,7 +52,7 @@ t.test('env and exec', async (t) => {
       const { stdout } = await bmuxd.bmuxd(['env', 'here', '--shell', kind]);
       const evaluate = shell === 'fish' ? 'echo $PRINTED | source' : 'eval "$PRINTED"';
       const line = `${evaluate}; '${process.execPath}' -e '${SAY.replaceAll("'", `'\\''`)}'`;
-      // In the C locale fish takes every byte for a character.
+      // In the C locale fish reads every byte as a character.
       const env = { ...bmuxd.env, LANG: 'C.UTF-8', BMUX_TARGET: 'other', PRINTED: stdout };
       const ran = await run(shell, ['-c', line], env);
       t.same(JSON.parse(ran.stdout || '""'), expected, ran.stderr);
@@ -82,7 +82,7 @@ t.test('env and exec', async (t) => {
     t.match(await exec(bmuxd.folder), { status: 126, stderr: /^cannot run .*EACCES/ });
   });
 
-  t.test('a signal to exec is one to its command', async (t) => {
+  t.test('a signal to exec is passed on to its command', async (t) => {
     for (const [signal, status] of [
       ['SIGTERM', 143],
       ['SIGINT', 130],
@@ -99,7 +99,7 @@ t.test('env and exec', async (t) => {
     }
   });
 
-  t.test('wrong usage', async (t) => {
+  t.test('wrong usage is refused', async (t) => {
     for (const args of [
       ['env'],
       ['env', 'here', '--shell', 'csh'],
@@ -110,7 +110,7 @@ t.test('env and exec', async (t) => {
       t.match(await bmuxd.bmuxd(args), { status: 2, stdout: '' }, args.join(' '));
   });
 
-  t.test('for a server that is gone nothing is answered from memory', async (t) => {
+  t.test('env and exec fail when the server is gone, although its Hello is cached', async (t) => {
     await targetSocketEnv(bmuxd, 'here');
     await server.stop();
     const env = await bmuxd.bmuxd(['env', 'here']);
@@ -125,7 +125,7 @@ t.test('env and exec', async (t) => {
   });
 });
 
-t.test('without a daemon', async (t) => {
+t.test('without a daemon the commands fail with exit status 3', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   for (const args of [['env', 'here'], ['exec', 'here', '--', 'true'], ['events']]) {
@@ -134,7 +134,7 @@ t.test('without a daemon', async (t) => {
   }
 });
 
-t.test('inside of an environment of bmuxd env', async (t) => {
+t.test('variables of bmuxd env are replaced with those of before it', async (t) => {
   const base = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h', BMUX_TARGET: 'local', BMUX_RUNTIME_NAME: '' };
   const plain = { BMUXD_RUNTIME_DIR: '/x/d', HOME: '/h' };
   t.same(withoutTargetSocket({ ...base, BMUX_RUNTIME_DIR: '/x/d/targets/prod' }), plain);
@@ -158,9 +158,9 @@ t.test('inside of an environment of bmuxd env', async (t) => {
   ]) {
     const env = { ...plain, ...own };
     const inside = targetSocket('b', targetSocket('a', env));
-    t.same(withoutTargetSocket(inside), { ...env, ...socket }, 'its own variables come back');
+    t.same(withoutTargetSocket(inside), { ...env, ...socket }, 'the variables of before bmuxd env');
     t.equal('BMUXD_ENV_BEFORE' in inside, Object.keys(own).length > 0);
-    // Taken back by hand, and another time with none: what was kept then is no more.
+    // BMUX_RUNTIME_DIR was reset by hand, so the saved variables of an earlier `bmuxd env` no longer count.
     const stale = { ...plain, BMUXD_ENV_BEFORE: '{"BMUX_RUNTIME_DIR":"/old"}' };
     t.same(withoutTargetSocket(targetSocket('a', { ...stale, ...own })), { ...env, ...socket });
   }
@@ -172,7 +172,7 @@ t.test('inside of an environment of bmuxd env', async (t) => {
     );
 });
 
-t.test('more targets than one', async (t) => {
+t.test('several targets have a target socket each', async (t) => {
   const bmuxd = await startBmuxd({
     config: '[connections.targets.a]\ntransport = "local"\n[connections.targets.b]\ntransport = "local"\n',
   });
@@ -186,17 +186,25 @@ t.test('more targets than one', async (t) => {
   t.same(
     envs.map((env) => join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock')),
     ['a', 'b', 'a', 'b'].map((target) => targetSocketPath(bmuxd, target)),
-    'asked for at once',
+    'asked for at the same time',
   );
 
-  const usage = join(bmuxd.folder, 'other engines');
-  await mkdir(usage);
-  const other = await EmbeddedServer.start({ socketPath: join(usage, 'server.sock'), epoch: 4 });
+  const otherDir = join(bmuxd.folder, 'other');
+  await mkdir(otherDir);
+  const other = await EmbeddedServer.start({ socketPath: join(otherDir, 'server.sock'), epoch: 4 });
   t.teardown(() => other.stop());
-  const inside = await targetSocketEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: usage });
+  const inside = await targetSocketEnv(bmuxd, 'a', { BMUX_RUNTIME_DIR: otherDir });
   const pings = (): readonly number[] => [server, other].map((at) => at.stats().requests.ping ?? 0);
   const [own = NaN, others = NaN] = pings();
   await targetSocketEnv(bmuxd, 'local', inside);
-  t.same(pings(), [own, others + 1], 'in such a shell `local` is the server that it was before');
-  await waitFor('the streams that asked to be over', async () => (await bmuxd.status()).streams === 0, 5000);
+  t.same(
+    pings(),
+    [own, others + 1],
+    'in a shell with the variables of bmuxd env, `local` is still the local server of before',
+  );
+  await waitFor(
+    'the streams of bmuxd env to be over',
+    async () => (await bmuxd.status()).streams === 0,
+    5000,
+  );
 });

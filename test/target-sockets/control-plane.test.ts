@@ -1,4 +1,4 @@
-// Target sockets of share links: a control plane that hangs holds up nobody else, a host with a new id is followed, and what was granted stays.
+// Tests target sockets of share links: a control plane that hangs delays nothing else, a new address of a link is used, and sockets stay.
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,12 +21,12 @@ import {
 } from './target-socket.ts';
 
 t.setTimeout(180_000);
-// Those that are buffered wait much, and work little.
+// The tests with `buffered` mostly wait, so they can run at the same time.
 t.jobs = 2;
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 
-t.test('a control plane that hangs', async (t) => {
+t.test('a control plane that hangs does not delay other targets', async (t) => {
   const { url, hang } = await controlPlane(t);
   const plane = `[connections]\ncontrol_plane_url = "${url}"\n`;
   const bmuxd = await startBmuxd({ config: plane + here('one') });
@@ -40,14 +40,14 @@ t.test('a control plane that hangs', async (t) => {
   for (const link of links)
     targetSockets.push((await targetSocketEnv(bmuxd, link))['BMUX_RUNTIME_DIR'] ?? '');
   hang();
-  t.match(await bmuxd.bmuxd(['reload']), { status: 0 }, 'a reload does not wait for it');
+  t.match(await bmuxd.bmuxd(['reload']), { status: 0 }, 'a reload does not wait for the lookups');
   await bmuxd.configure('bmux.toml', plane + here('two'));
-  // Four lookups of 5 s each would be 20.
+  // Four lookups of 5 s one after the other would take 20 s.
   await targetSocketIs(true, targetSocketPath(bmuxd, 'two'), 12_000);
   await targetSocketIs(false, targetSocketPath(bmuxd, 'one'), 12_000);
   t.ok(
     targetSockets.every((targetSocket) => isThere(join(targetSocket, 'server.sock'))),
-    'target sockets whose links cannot be looked up stay',
+    'target sockets whose links cannot be looked up are kept',
   );
 
   await bmuxd.leave();
@@ -57,7 +57,7 @@ t.test('a control plane that hangs', async (t) => {
   await targetSocketIs(true, targetSocketPath(next, 'three'), 15_000);
 });
 
-t.test('a target socket that was granted stays, whatever changes meanwhile', async (t) => {
+t.test('a target socket that a client got is kept while the config changes', async (t) => {
   const many = Array.from({ length: 60 }, (_, index) => here(`t${String(index)}`)).join('');
   const bmuxd = await startBmuxd({ config: many });
   t.teardown(() => bmuxd.stop());
@@ -85,7 +85,7 @@ async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> 
     iroh: { relays: 'disabled', compression: 'zstd' },
   });
   t.teardown(async () => {
-    // First: a daemon waits a while for hosts that are gone.
+    // The daemon is stopped first, because it would wait for a host that is gone.
     await bmuxd.stop();
     await embedded.stop();
   });
@@ -113,7 +113,7 @@ async function ask(folder: string, who: TestClientOptions = {}): Promise<boolean
   }
 }
 
-t.test('a share link is followed to where its host is now', { buffered: true }, async (t) => {
+t.test('a share link with a new address leads the next client there', { buffered: true }, async (t) => {
   const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
   t.teardown(() => bmuxd.stop());
   const first = await irohHost(t, bmuxd, 'first');
@@ -128,7 +128,7 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   const client = new TestClient(await connected(join(folder, 'server.sock')));
   await client.hello();
   await client.ping();
-  t.equal((await second.status()).server?.hellos, 1, 'the very next client');
+  t.equal((await second.status()).server?.hellos, 1, 'the next client reaches the new host');
   t.match(await bmuxd.upstreams(), [
     { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
   ]);
@@ -136,14 +136,14 @@ t.test('a share link is followed to where its host is now', { buffered: true }, 
   const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
   named.delete(undefined);
   for (const { target } of streams) named.add(target);
-  t.strictSame([...named], ['bmux://home'], 'one name for it everywhere');
+  t.strictSame([...named], ['bmux://home'], 'events and streams name the target by its link');
   await client.close();
-  t.equal((await bmuxd.upstreams()).length, 1, "the former host is nobody's");
+  t.equal((await bmuxd.upstreams()).length, 1, 'the former host has no status row');
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
 });
 
 t.test(
-  'a share link that nobody has a target socket for leaves no row where it led before',
+  'a share link without a target socket leaves no status row for its former address',
   { buffered: true },
   async (t) => {
     const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
@@ -164,10 +164,14 @@ t.test(
 );
 
 const isDialled = (host: Embedded): Promise<void> =>
-  waitFor('a connection without a client', async () => (await host.status()).iroh?.connections === 1, 40_000);
+  waitFor(
+    'a connection before the next client',
+    async () => (await host.status()).iroh?.connections === 1,
+    40_000,
+  );
 
 t.test(
-  'a host that was used is warm where its link leads now, before anybody asks',
+  'a used share link with a new address is warm there before the next client',
   { buffered: true },
   async (t) => {
     const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
@@ -176,7 +180,7 @@ t.test(
     for (const name of ['first', 'second', 'third']) hosts.push(await irohHost(t, bmuxd, name));
     const [first, second, third] = hosts as [Embedded, Embedded, Embedded];
 
-    await t.test('a link of the config, when that changes', async (t) => {
+    await t.test('a link of the config, when the config changes', async (t) => {
       const linkTo = (host: Embedded): Promise<void> =>
         bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
       await linkTo(first);
@@ -186,10 +190,10 @@ t.test(
       await isDialled(second);
       t.equal((await second.status()).server?.hellos, 0);
       t.ok(await ask(folder));
-      t.equal((await second.status()).iroh?.connections, 1, 'over the connection that was there');
+      t.equal((await second.status()).iroh?.connections, 1, 'the client uses the warm connection');
     });
 
-    await t.test('a link of the control plane, when the host is gone', async (t) => {
+    await t.test('a link of the control plane, when its host is gone', async (t) => {
       const plane = await controlPlane(t);
       plane.leadTo(addressOf(second));
       await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
@@ -201,13 +205,13 @@ t.test(
       await isDialled(third);
       t.equal((await third.status()).server?.hellos, 0);
       t.ok(await ask(folder));
-      t.equal((await third.status()).iroh?.connections, 1, 'over the connection that was there');
+      t.equal((await third.status()).iroh?.connections, 1, 'the client uses the warm connection');
     });
   },
 );
 
 t.test(
-  'a warm host that hangs has half of the time of a client, and what is known by then has the rest',
+  'when a warm host hangs, the link is looked up again after half of the time limit',
   { buffered: true },
   async (t) => {
     const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
@@ -234,59 +238,67 @@ t.test(
     t.teardown(() => process.kill(first.pid, 'SIGCONT'));
 
     const lookups = plane.lookups();
-    // A principal that is new to the host: its Hello is not answered from memory.
+    // For a new principal there is no cached Hello.
     const same = ask(folder, { principalId: randomUUID() });
     await waitFor('a lookup', () => plane.lookups() > lookups);
     process.kill(first.pid, 'SIGCONT');
-    t.ok(await same, 'the same host, when it runs again');
+    t.ok(await same, 'the same host answers when it runs again');
 
     await halt(first.pid);
     plane.leadTo('second');
-    t.ok(await ask(folder, { principalId: randomUUID() }), 'the host to which the link leads by now');
+    t.ok(await ask(folder, { principalId: randomUUID() }), 'the host that the link now leads to answers');
     t.equal((await second.status()).server?.hellos, 1);
   },
 );
 
-t.test('a lookup that hung takes back nothing that a later one found', { buffered: true }, async (t) => {
-  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
-  t.teardown(() => bmuxd.stop());
-  const hosts: Embedded[] = [];
-  for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
-  const plane = await controlPlane(t);
-  await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
-  await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+t.test(
+  'the result of a hanging lookup does not replace that of a later one',
+  { buffered: true },
+  async (t) => {
+    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
+    t.teardown(() => bmuxd.stop());
+    const hosts: Embedded[] = [];
+    for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
+    const plane = await controlPlane(t);
+    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+    await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
 
-  const moves = async (
-    name: string,
-    [from, to]: readonly [Embedded, Embedded],
-    later: (since: number) => Promise<void>,
-  ): Promise<void> => {
-    plane.answer();
-    plane.leadTo(addressOf(from));
-    const folder = (await targetSocketEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
-    t.ok(await ask(folder), name);
-    const { iroh } = await to.status();
-    plane.hang();
-    const before = plane.lookups();
-    await from.stop();
-    await waitFor('a lookup that nobody waits for', () => plane.lookups() > before);
-    const since = performance.now();
-    // Long enough for the lookup to be given up when somebody asks again.
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    plane.answer();
-    plane.leadTo(addressOf(to));
-    t.ok(await ask(folder), `${name}: a client that asks meanwhile`);
-    plane.hang();
-    await later(since);
-    t.ok(await ask(folder), `${name}: and one after that`);
-    t.equal((await to.status()).iroh?.connections, (iroh?.connections ?? 0) + 1, 'on the same connection');
-  };
-  const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
-  await moves('late', [first, second], async () => {
-    plane.answerLate(addressOf(first));
-    await new Promise((resolve) => setTimeout(resolve, 300));
-  });
-  await moves('failed', [third, fourth], async (since) => {
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
-  });
-});
+    const moves = async (
+      name: string,
+      [from, to]: readonly [Embedded, Embedded],
+      later: (since: number) => Promise<void>,
+    ): Promise<void> => {
+      plane.answer();
+      plane.leadTo(addressOf(from));
+      const folder = (await targetSocketEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
+      t.ok(await ask(folder), name);
+      const { iroh } = await to.status();
+      plane.hang();
+      const before = plane.lookups();
+      await from.stop();
+      await waitFor('a lookup before the next client', () => plane.lookups() > before);
+      const since = performance.now();
+      // After this time a new request gives up the hanging lookup.
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      plane.answer();
+      plane.leadTo(addressOf(to));
+      t.ok(await ask(folder), `${name}: a client during the lookup`);
+      plane.hang();
+      await later(since);
+      t.ok(await ask(folder), `${name}: a client after the lookup`);
+      t.equal(
+        (await to.status()).iroh?.connections,
+        (iroh?.connections ?? 0) + 1,
+        'both on the same connection',
+      );
+    };
+    const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
+    await moves('late', [first, second], async () => {
+      plane.answerLate(addressOf(first));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    });
+    await moves('failed', [third, fourth], async (since) => {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
+    });
+  },
+);

@@ -1,9 +1,9 @@
-// A control plane of a test, which answers, hangs, or answers late.
+// A control plane for tests, which answers, hangs, or answers late.
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Test } from 'tap';
 
-/** A control plane that knows every link as the same target, until it hangs. */
+/** A control plane that resolves every link to the same target, until it hangs. */
 export async function controlPlane(t: Test) {
   let hangs = false;
   let target = 'local';
@@ -28,7 +28,7 @@ export async function controlPlane(t: Test) {
     answer: () => {
       hangs = false;
     },
-    /** To those whose lookups hang, if they still listen. */
+    /** Answers the lookups that hang, if their clients still wait. */
     answerLate: (late: string) => {
       for (const response of held.splice(0)) response.end(JSON.stringify({ target: late }));
     },

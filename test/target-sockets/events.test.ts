@@ -1,4 +1,4 @@
-// What happens, told to whoever follows: what happened lately first, readable by any program, and bounded for one that does not read.
+// Tests events: recent ones come first, any HTTP client can read them, and the memory for a client that does not read is limited.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -14,7 +14,7 @@ t.setTimeout(60_000);
 
 const DEAD = '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n';
 
-t.test('followers of the real daemon', async (t) => {
+t.test('bmuxd events and curl show recent and new events', async (t) => {
   const bmuxd = await startBmuxd({ config: DEAD });
   t.teardown(() => bmuxd.stop());
   const path = targetSocketPath(bmuxd, 'dead');
@@ -39,7 +39,7 @@ t.test('followers of the real daemon', async (t) => {
       : follow('curl', ['-sN', '--unix-socket', bmuxd.socketPath, 'http://x/v1/events']);
   if (curl === undefined) t.comment('curl not found');
   const before = /tls_unreachable/;
-  await waitFor('what happened before', () =>
+  await waitFor('the recent events', () =>
     [readable, json, curl].every((one) => before.test(one?.said() ?? 'tls_unreachable')),
   );
   t.match(
@@ -58,26 +58,26 @@ t.test('followers of the real daemon', async (t) => {
     { target: 'dead', code: 'tls_unreachable', detail: 'TLS target unreachable: dead', atMs: Number },
   );
 
-  // A Hello of epoch 4 that is none: what comes is no frame that a client ever sends, and the target is dead anyway.
+  // An invalid frame. The target is unreachable, so the request is refused in any case.
   const socket = await connected(path);
   socket.on('error', () => undefined);
   socket.resume();
   socket.write(Buffer.from('0400000004000000', 'hex'));
-  await waitFor('what happens now', () => rows().length > count);
+  await waitFor('a new event', () => rows().length > count);
   t.match(rows().at(-1), { type: 'stream refused', target: 'dead' });
   if (curl !== undefined) {
     await waitFor(
-      'curl to show it, too',
+      'curl to show the new event',
       () => (curl.said().match(/event: stream-refused\ndata: \{/g)?.length ?? 0) >= 2,
     );
   }
 
   await bmuxd.leave();
-  t.same(await readable.over, [0, null], 'the end of the daemon is the end of the events');
+  t.same(await readable.over, [0, null], 'bmuxd events exits with 0 when the daemon exits');
   if (curl !== undefined) t.same(await curl.over, [0, null]);
 });
 
-t.test('nobody reads any more: bmuxd events ends', async (t) => {
+t.test('bmuxd events exits when nobody reads its output', async (t) => {
   const bmuxd = await startBmuxd({ config: DEAD });
   t.teardown(() => bmuxd.stop());
   const child = spawn(process.execPath, [BMUXD, 'events'], {
@@ -92,7 +92,7 @@ t.test('nobody reads any more: bmuxd events ends', async (t) => {
   t.same(await over, [0, null]);
 });
 
-t.test('a daemon that does not answer', async (t) => {
+t.test('bmuxd events fails when the daemon does not answer', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   bmuxd.signal('SIGSTOP');
@@ -104,7 +104,7 @@ t.test('a daemon that does not answer', async (t) => {
   t.match(ran, { status: 7, stdout: '', stderr: /^bmuxd does not answer/ });
 });
 
-t.test('bounds', async (t) => {
+t.test('recent events, followers and their memory are limited', async (t) => {
   const events = new Events();
   t.teardown(() => {
     events.close();
@@ -135,28 +135,35 @@ t.test('bounds', async (t) => {
   const attentive = await follower();
   let heard = '';
   attentive.on('data', (chunk: Buffer) => (heard = (heard + chunk.toString()).slice(-50_000)));
-  await waitFor('what is kept', () => heard.includes('\n:\n'));
+  await waitFor('the recent events', () => heard.includes('\n:\n'));
   const count = (type: string): number => heard.split(`event: ${type}\n`).length - 1;
-  t.equal(count('engine-ready') + count('stream-over') + count('stream-refused'), 200, 'so many are kept');
-  t.equal(count('stream-over'), 100, 'what comes with every stream does not push out what is rare');
+  t.equal(
+    count('engine-ready') + count('stream-over') + count('stream-refused'),
+    200,
+    '200 recent events are kept',
+  );
+  t.equal(count('stream-over'), 100, 'frequent events do not displace rare ones');
   t.notMatch(heard, /secret/);
   let added = 0;
-  await waitFor('the deaf one to be cut', () => {
+  await waitFor('the follower that does not read to be closed', () => {
     for (let index = 0; index < 100; index += 1) {
       events.add({ type: 'stream refused', detail: `${String(added)} ${'x'.repeat(10_000)}` });
       added += 1;
     }
     return events.listeners <= 1;
   });
-  t.ok(added < 20_000, `cut after ${String(added)} events`);
-  t.ok(heard.length < 50_001 && !heard.includes('x'.repeat(1001)), 'a text has its bounds');
+  t.ok(added < 20_000, `closed after ${String(added)} events`);
+  t.ok(
+    heard.length < 50_001 && !heard.includes('x'.repeat(1001)),
+    'the text of an event is cut to its maximum length',
+  );
   deaf.resume();
   await closed;
   events.add({ type: 'engine gone', detail: 'the last' });
-  await waitFor('the other one to hear on', () => heard.includes('the last'));
+  await waitFor('the other follower to get the last event', () => heard.includes('the last'));
 
   for (let index = 1; index < 64; index += 1) await follower();
   t.equal(answers.at(-1), true);
   await follower();
-  t.equal(answers.at(-1), false, 'no more than 64 at once');
+  t.equal(answers.at(-1), false, 'at most 64 followers at the same time');
 });

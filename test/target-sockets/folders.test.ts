@@ -1,4 +1,4 @@
-// Which target sockets there are: as the config says, in every context with clients, after a restart, and whoever else binds there.
+// Tests which target sockets there are: those of the config, in every context with clients, after a restart, and when another process binds there.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
@@ -26,7 +26,7 @@ const here = (name: string): string => `[connections.targets.${name}]\ntransport
 const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>
   EmbeddedServer.start({ socketPath: join(runtimeDir, 'server.sock'), epoch: 4 });
 
-/** A client of the target socket is answered. */
+/** Resolves when a client of the target socket is answered. */
 async function greeted(path: string): Promise<void> {
   const client = new TestClient(await connected(path));
   await client.hello();
@@ -34,7 +34,7 @@ async function greeted(path: string): Promise<void> {
   await client.close();
 }
 
-t.test('as the config says', async (t) => {
+t.test('there is a target socket for each target of the config', async (t) => {
   const bmuxd = await startBmuxd({
     config: here('one') + '[connections.targets.broken]\ntransport = "tls"\n',
   });
@@ -46,7 +46,10 @@ t.test('as the config says', async (t) => {
   t.equal((await stat(dirname(one))).mode & 0o777, 0o500);
   t.ok((await lstat(dirname(one))).isSymbolicLink());
   t.equal((await stat(dirname(dirname(one)))).mode & 0o777, 0o700);
-  t.notOk(isThere(targetSocketPath(bmuxd, 'broken')), 'a target that cannot be resolved has none');
+  t.notOk(
+    isThere(targetSocketPath(bmuxd, 'broken')),
+    'a target that cannot be resolved has no target socket',
+  );
   t.match(await bmuxd.bmuxd(['env', 'broken']), { status: 1, stderr: /^TLS target 'broken' requires host/ });
   await greeted(one);
 
@@ -65,9 +68,9 @@ t.test('as the config says', async (t) => {
   await waitFor('the broken config to be noticed', async () => (await bmuxd.status()).problems.length > 0);
   await greeted(targetSocketPath(bmuxd, 'two'));
 
-  t.test('an inline target on demand, and names that no folder can have', async (t) => {
+  t.test('inline targets and names that are not safe as file names', async (t) => {
     await bmuxd.configure('bmux.toml', `${here('"Prod / eu"')}${here('two')}`);
-    await waitFor('the config to be good', async () => (await bmuxd.status()).problems.length === 0);
+    await waitFor('the config to be valid', async () => (await bmuxd.status()).problems.length === 0);
     const env = await targetSocketEnv(bmuxd, 'Prod / eu');
     t.match(env['BMUX_RUNTIME_DIR'], /\/d\/targets\/Prod-eu-[0-9a-f]{10}$/);
     await greeted(join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'));
@@ -78,14 +81,18 @@ t.test('as the config says', async (t) => {
       stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/,
     });
     const misspelt = await bmuxd.bmuxd(['env', 'twoo', '--shell', 'json']);
-    t.match(misspelt, { status: 0, stderr: /twoo/ }, 'a word that is no target is local, and says so');
+    t.match(
+      misspelt,
+      { status: 0, stderr: /twoo/ },
+      'an unknown name leads to the local server, with a warning',
+    );
   });
 });
 
-t.test('contexts with clients are remembered', async (t) => {
+t.test('contexts with clients have target sockets again after a restart', async (t) => {
   const bmuxd = await startBmuxd({ config: here('one'), settings: '[contexts]\nmax = 2\n' });
   t.teardown(() => bmuxd.stop());
-  const usage = async (name: string): Promise<Record<string, string>> => {
+  const otherContext = async (name: string): Promise<Record<string, string>> => {
     const folder = join(bmuxd.folder, name);
     for (const part of ['run', 'config']) await mkdir(join(folder, part), { recursive: true });
     await writeFile(join(folder, 'config', 'bmux.toml'), here('one') + here('other'));
@@ -93,7 +100,7 @@ t.test('contexts with clients are remembered', async (t) => {
     t.teardown(() => server.stop());
     return { BMUX_RUNTIME_DIR: join(folder, 'run'), BMUX_CONFIG_DIR: join(folder, 'config') };
   };
-  const there = await usage('there');
+  const there = await otherContext('there');
   const env = await targetSocketEnv(bmuxd, 'one', there);
   const folder = env['BMUX_RUNTIME_DIR'] ?? '';
   t.match(folder, /\/d\/targets-[0-9a-f]{8}\/one$/);
@@ -101,11 +108,11 @@ t.test('contexts with clients are remembered', async (t) => {
   const other = join(dirname(folder), 'other', 'server.sock');
   await targetSocketIs(true, other);
   await greeted(other);
-  t.ok(isThere(targetSocketPath(bmuxd, 'one')), 'the own context has its own');
+  t.ok(isThere(targetSocketPath(bmuxd, 'one')), 'the own context has its own target socket');
 
   await bmuxd.leave();
   const remembered = join(bmuxd.folder, 'xdg-state', 'bmuxd', 'contexts.json');
-  // As it was written before the folder was in it.
+  // An older file does not contain the folder and the earlier agents.
   const kept = await readFile(remembered, 'utf8');
   t.match(kept, /"folder": "targets-/);
   await writeFile(
@@ -119,23 +126,23 @@ t.test('contexts with clients are remembered', async (t) => {
   t.match(kept, /"version": 1/);
   t.notMatch(kept, /PATH/);
 
-  await targetSocketEnv(next, 'one', await usage('third'));
+  await targetSocketEnv(next, 'one', await otherContext('third'));
   await targetSocketIs(false, other, 5000);
   const parents = (await readdir(join(bmuxd.folder, 'd'))).filter((name) => name.startsWith('targets-'));
   const served = parents.filter((name) => isThere(join(bmuxd.folder, 'd', name, 'one', 'server.sock')));
-  t.equal(served.length, 1, 'as many contexts as the settings allow');
-  t.ok(isThere(dirname(other)), 'a link that leads nowhere stays');
+  t.equal(served.length, 1, 'as many contexts as the setting allows');
+  t.ok(isThere(dirname(other)), 'the link without a folder is kept');
 
   await writeFile(join(next.folder, 'settings', 'bmuxd.toml'), '[contexts]\nmax = 1\n');
   t.match(await next.bmuxd(['reload']), { status: 0 });
   const fourth = dirname(
-    (await targetSocketEnv(next, 'one', await usage('fourth')))['BMUX_RUNTIME_DIR'] ?? '',
+    (await targetSocketEnv(next, 'one', await otherContext('fourth')))['BMUX_RUNTIME_DIR'] ?? '',
   );
   await targetSocketIs(true, join(fourth, 'other', 'server.sock'));
   await greeted(join(fourth, 'other', 'server.sock'));
 });
 
-t.test("a caller without an agent takes nobody else's away", async (t) => {
+t.test('a caller without an SSH agent does not remove the agent of other callers', async (t) => {
   const bmuxd = await startBmuxd({ config: here('one') });
   t.teardown(() => bmuxd.stop());
   const server = await serverIn(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '');
@@ -154,8 +161,8 @@ t.test("a caller without an agent takes nobody else's away", async (t) => {
 });
 
 t.test(
-  "when a login ends, another one's agent serves",
-  { skip: !hasSshAgent() && 'no ssh-agent' },
+  'when the SSH agent of a login ends, that of another login is used',
+  { skip: !hasSshAgent() && 'ssh-agent not found' },
   async (t) => {
     const logins = [await startAgent(), await startAgent()] as const;
     const sandbox = await makeSandbox();
@@ -196,7 +203,7 @@ t.test(
 );
 
 t.test(
-  'a foreign socket in a target socket',
+  'the path of a target socket is taken back from a foreign socket',
   { skip: process.getuid?.() !== 0 && 'only root can bind there' },
   async (t) => {
     const bmuxd = await startBmuxd({ config: here('one') });
@@ -205,7 +212,7 @@ t.test(
     t.teardown(() => server.stop());
     const path = targetSocketPath(bmuxd, 'one');
     await targetSocketIs(true, path);
-    // In one step: an unlink alone is noticed, and the path taken back, before anybody can bind.
+    // The socket is replaced in one step. After an unlink alone the daemon would make its socket again at once.
     const program = `const path = process.argv[1];
     require('node:net').createServer((socket) => socket.destroy()).listen(path + '~', () => {
       require('node:fs').renameSync(path + '~', path);
@@ -223,7 +230,7 @@ t.test(
       5000,
     );
     await waitFor(
-      'our own socket',
+      'our own socket at the path',
       () =>
         greeted(path).then(
           () => true,

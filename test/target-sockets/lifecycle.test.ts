@@ -1,4 +1,4 @@
-// Target sockets over the lives of both processes: nobody who connects is refused or lost while control or the engine is replaced.
+// Tests target sockets while control or the engine is replaced: no client is refused, and no client is lost without need.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -11,10 +11,10 @@ import { startLoad } from './load.ts';
 
 t.setTimeout(120_000);
 
-/** Clients at a time: enough for some to be between connect and answer at any moment. */
+/** Clients at the same time: so many that some are always between connect and answer. */
 const WORKERS = 12;
 
-/** A daemon with one target, `here`, and the server that it leads to. */
+/** Starts a daemon with one target, `here`, and its server. */
 async function start(t: Test): Promise<{ bmuxd: Bmuxd; server: EmbeddedServer; path: string }> {
   const bmuxd = await startBmuxd({
     config: '[connections.targets.here]\ntransport = "local"\n',
@@ -31,7 +31,7 @@ async function start(t: Test): Promise<{ bmuxd: Bmuxd; server: EmbeddedServer; p
   return { bmuxd, server, path };
 }
 
-t.test('control is killed, and another takes over, while clients connect', async (t) => {
+t.test('control is killed and replaced while clients connect', async (t) => {
   const { bmuxd, path, server } = await start(t);
   const load = startLoad(path, WORKERS);
   t.teardown(() => load.stop());
@@ -45,16 +45,16 @@ t.test('control is killed, and another takes over, while clients connect', async
     t.teardown(() => taken.stop());
     await load.more(100);
   }
-  await waitFor('the older engines to leave', async () => (await current.engines()).length === 1);
+  await waitFor('the older engines to exit', async () => (await current.engines()).length === 1);
   await load.more(20);
   await load.stop();
-  t.same(load.failures, [], `none of ${String(load.done)} clients refused or lost`);
+  t.same(load.failures, [], `none of ${String(load.done)} clients is refused or lost`);
   await waitFor('all connections to be free', () => server.connections() === 0);
   t.equal((await current.status()).streams, 0);
 
   const stopped = await current.bmuxd(['stop']);
   t.equal(stopped.status, 0);
-  t.same(await readdir(join(bmuxd.folder, 'd', 'targets')), ['here'], 'nothing but the link remains');
+  t.same(await readdir(join(bmuxd.folder, 'd', 'targets')), ['here'], 'only the link is left');
   await t.rejects(stat(path), { code: 'ENOENT' });
 });
 
@@ -70,18 +70,18 @@ t.test('the engine is killed while clients connect', async (t) => {
     const lost = load.failures.slice(before);
     t.ok(
       lost.length <= WORKERS,
-      `round ${String(round)}: at most those under way are lost (${String(lost.length)})`,
+      `round ${String(round)}: only clients under way are lost (${String(lost.length)})`,
     );
     t.same(
       lost.filter((text) => /ECONNREFUSED|ENOENT/.test(text)),
       [],
-      'none is refused',
+      'no client is refused',
     );
   }
   await load.stop();
 });
 
-t.test('control leaves in order: its engine goes on accepting, and the next one takes over', async (t) => {
+t.test('control exits on SIGTERM: its engine accepts clients until the next one takes over', async (t) => {
   const { bmuxd, path } = await start(t);
   const live = new TestClient(await connected(path));
   await live.hello();

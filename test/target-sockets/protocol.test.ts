@@ -1,4 +1,4 @@
-// What comes over a target socket, over every remote way of the embedded server: the client's own protocol, of either epoch, and nothing else.
+// Tests the protocol on target sockets, for each transport and both epochs: clients get what the embedded server itself would answer.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ interface Ways {
 
 /** A server with gateways of both kinds; the second return value is what bmux.toml says of them, under names that end in `suffix`. */
 async function launch(t: Test, suffix: string, options: Omit<EmbeddedOptions, 'socketPath'>): Promise<Ways> {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target sockets-'));
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target-sockets-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const embedded = await launchEmbedded({ ...options, socketPath: join(folder, 'server.sock') });
   t.teardown(() => embedded.stop());
@@ -66,7 +66,7 @@ async function noneLeft(bmuxd: Bmuxd, embedded: Embedded): Promise<void> {
   });
 }
 
-/** The same list for every way to a server of one epoch. */
+/** The tests for one target, which leads to a server of this epoch. */
 async function speaks(
   t: Test,
   bmuxd: Bmuxd,
@@ -78,7 +78,7 @@ async function speaks(
   await targetSocketIs(true, path);
   const other: Epoch = epoch === 4 ? 3 : 4;
 
-  await t.test('Hello, questions, bytes both ways, end', async (t) => {
+  await t.test('Hello, requests, data in both directions, and the end', async (t) => {
     for (const round of ['first contact', 'again', 'once more']) {
       const client = await clientAt(path, {
         epoch,
@@ -92,7 +92,7 @@ async function speaks(
       t.equal(
         (await client.whoAmI()).principalId,
         '5f0c6c1e-9d2b-4f8e-8a53-0c5d3a1f7e11',
-        "the client's own principal",
+        'the principal of the client',
       );
       t.equal((await client.serverStatus()).type, 'server_status');
       await client.close();
@@ -110,12 +110,12 @@ async function speaks(
     const hello = encodeRequestFrame(epoch, 77n, client.helloRequest());
     const status = encodeRequestFrame(epoch, 78n, { type: 'server_status' });
     client.stream.write(Buffer.concat([hello, status]));
-    t.equal((await client.response(77n)).type, 'hello_negotiated', 'under the request id of the client');
+    t.equal((await client.response(77n)).type, 'hello_negotiated', 'with the request id of the client');
     t.equal((await client.response(78n)).type, 'server_status');
     await client.close();
   });
 
-  await t.test('a Hello that comes in pieces', async (t) => {
+  await t.test('a Hello that is sent byte by byte', async (t) => {
     const client = await clientAt(path, { epoch });
     const hello = encodeRequestFrame(epoch, 5n, client.helloRequest());
     for (const byte of hello) {
@@ -126,7 +126,7 @@ async function speaks(
     await client.close();
   });
 
-  await t.test('a client of the other epoch reads so in its own', async (t) => {
+  await t.test('a client of the other epoch gets a refusal in its own epoch', async (t) => {
     const client = await clientAt(path, { epoch: other });
     const id = client.send(client.helloRequest());
     t.match(await client.response(id), {
@@ -138,7 +138,7 @@ async function speaks(
     t.match(refused, { target, code: 'wire_epoch_mismatch' });
   });
 
-  await t.test('something else than a Hello is for the server to judge', async (t) => {
+  await t.test('a first request other than Hello is answered as by the server', async (t) => {
     const client = await clientAt(path, { epoch });
     const answer = client.request({ type: 'ping' }).then(
       (response) => response.type,
@@ -153,7 +153,7 @@ async function speaks(
     for (const one of [client, direct]) one.stream.destroy();
   });
 
-  await t.test('clients that come and go, and some that are cut', async (t) => {
+  await t.test('many clients, some of which are destroyed, hold no connections', async (t) => {
     const load = startLoad(path, 6, { epoch });
     await load.more(60);
     await load.stop();
@@ -171,10 +171,10 @@ async function speaks(
   });
 }
 
-t.test('over every remote way', async (t) => {
+t.test('target sockets over TLS and iroh, with servers of both epochs', async (t) => {
   const agent: RealAgent | undefined = hasSshAgent() ? await startAgent() : undefined;
   if (agent !== undefined) t.teardown(() => agent.stop());
-  else t.comment('no ssh-agent: iroh with SSH auth is not tried');
+  else t.comment('ssh-agent not found: iroh with SSH auth is not tested');
   const allowedKeys = agent === undefined ? undefined : [await agent.addKey('ed25519', 'target sockets')];
   const v4 = await launch(t, 'v4', {
     server: { epoch: 4 },
@@ -201,28 +201,31 @@ t.test('over every remote way', async (t) => {
     }
   }
 
-  await t.test('a target that is gone is said to be, however warm it was', async (t) => {
-    // Its Hello is answered from memory, over a connection that lives: only an answer of the server counts.
-    await targetSocketEnv(bmuxd, 'iroh-v4');
-    await v4.embedded.command({ do: 'stop-server' });
-    const early = await bmuxd.bmuxd(['env', 'iroh-v4']);
-    t.match(early, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
-    await targetSocketEnv(bmuxd, 'iroh-v3');
-    await v4.embedded.kill();
-    for (const target of ['tls-v4', 'iroh-v4']) {
-      const client = await clientAt(targetSocketPath(bmuxd, target));
-      client.stream.on('error', () => undefined);
-      await t.rejects(
-        client.hello().then(() => client.ping()),
-        target,
-      );
-      client.stream.destroy();
-      const ran = await bmuxd.bmuxd(['env', target]);
-      t.not(ran.status, 0);
-      t.match(ran, { stdout: '', stderr: / (unreachable|connect timed out)|unreachable: / }, target);
-      const { upstreams } = await bmuxd.status();
-      const row = upstreams.find((one) => one.target === target);
-      t.match(row, { state: 'failing', lastError: { code: String, detail: String } });
-    }
-  });
+  await t.test(
+    'bmuxd env and clients fail when the server is gone, although the target was warm',
+    async (t) => {
+      // The connection to the gateway still works, and the Hello is cached. bmuxd env must wait for an answer of the server.
+      await targetSocketEnv(bmuxd, 'iroh-v4');
+      await v4.embedded.command({ do: 'stop-server' });
+      const early = await bmuxd.bmuxd(['env', 'iroh-v4']);
+      t.match(early, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
+      await targetSocketEnv(bmuxd, 'iroh-v3');
+      await v4.embedded.kill();
+      for (const target of ['tls-v4', 'iroh-v4']) {
+        const client = await clientAt(targetSocketPath(bmuxd, target));
+        client.stream.on('error', () => undefined);
+        await t.rejects(
+          client.hello().then(() => client.ping()),
+          target,
+        );
+        client.stream.destroy();
+        const ran = await bmuxd.bmuxd(['env', target]);
+        t.not(ran.status, 0);
+        t.match(ran, { stdout: '', stderr: / (unreachable|connect timed out)|unreachable: / }, target);
+        const { upstreams } = await bmuxd.status();
+        const row = upstreams.find((one) => one.target === target);
+        t.match(row, { state: 'failing', lastError: { code: String, detail: String } });
+      }
+    },
+  );
 });

@@ -1,4 +1,4 @@
-// The unmodified bmux through target sockets, over every remote way: what it prints, what a person sees, and that the server's connections come back.
+// Tests the unmodified bmux on target sockets, over each transport: its output, an attached terminal, and that the server's connections are freed.
 import { spawn } from 'node:child_process';
 import { readdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -21,7 +21,7 @@ import { startRealWays, targetToml } from './ways.ts';
 
 t.setTimeout(120_000);
 
-/** The key that ends an attach; the default one asks for a prefix. */
+/** A key that detaches without a prefix. */
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
@@ -34,7 +34,7 @@ function shellAt(bmuxd: Bmuxd, path: string): Record<string, string> {
   };
 }
 
-/** Pid of the server that a bmux has started, by what it says. */
+/** Pid of the server that a bmux has started, from its output. */
 function startedIn(said: string): number | undefined {
   const pid = /started in daemon mode \(pid (\d+)\)/.exec(said)?.[1];
   return pid === undefined ? undefined : Number(pid);
@@ -45,7 +45,7 @@ const bmux = (env: Env, ...args: string[]): Promise<Ran> => run(bmuxOrThrow(), a
 
 async function freed(t: Test, server: RealServer, bmuxd: Bmuxd): Promise<void> {
   await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
-  if (!canCountConnections()) return t.comment('ss not found: connections not counted');
+  if (!canCountConnections()) return t.comment('ss not found: connections are not counted');
   await waitFor('the server to hold no more than our spares', async () => {
     const held = await connectionsHeld(server);
     const { upstreams } = await bmuxd.status();
@@ -62,8 +62,8 @@ async function commands(t: Test, env: Env, session: string): Promise<void> {
 }
 
 /**
- * On a busy machine bmux does not hear a key that comes while it draws, or draws what it has only when the next key comes; without the
- * broker too (one attach of 200 to a server on the same machine). So the key is pressed until it shows.
+ * On a busy machine bmux sometimes ignores a key while it draws, or draws only at the next key. This also happens without the broker, in one
+ * attach of 200 on the same machine. So the key is pressed until the screen shows it.
  */
 async function pressedUntil(tmux: Tmux, window: string, key: string, pattern: RegExp): Promise<void> {
   await waitFor(`${key} to lead to ${String(pattern)}`, async () => {
@@ -78,121 +78,129 @@ async function pressedUntil(tmux: Tmux, window: string, key: string, pattern: Re
 }
 
 async function attached(t: Test, tmux: Tmux, env: Env, session: string): Promise<void> {
-  // The shell says how it ended: tmux itself may miss the status of a program in a busy moment.
+  // The shell prints the exit status, because tmux may miss it on a busy machine.
   const window = await tmux.open(`'${bmuxOrThrow()}' attach ${session}; echo "left with $?"; exec cat`, env);
   await tmux.shows(window, /[#$]/);
-  // What is echoed differs from what is typed: only a shell at the other end can have made it.
+  // The output differs from the typed text, so it must come from a shell at the other end.
   await tmux.type(window, `echo typed-i""nto-${session}`);
   await pressedUntil(tmux, window, 'Enter', new RegExp(`typed-into-${session}`));
   await pressedUntil(tmux, window, 'C-q', /left with 0/);
   t.pass(`${session}: attached, typed, detached`);
 }
 
-t.test('the real program', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
-  const ways = await startRealWays();
-  t.teardown(() => ways.stop());
-  const bmuxd = await startBmuxd({ config: `${KEYS}${ways.config}`, env: ways.env });
-  t.teardown(() => bmuxd.stop());
-  if (!ways.targets.includes('iroh-ssh')) t.comment('no ssh-agent: iroh with SSH auth is not tried');
+t.test(
+  'the real bmux over each transport',
+  { skip: realBmux() === undefined && 'real bmux not found' },
+  async (t) => {
+    const ways = await startRealWays();
+    t.teardown(() => ways.stop());
+    const bmuxd = await startBmuxd({ config: `${KEYS}${ways.config}`, env: ways.env });
+    t.teardown(() => bmuxd.stop());
+    if (!ways.targets.includes('iroh-ssh'))
+      t.comment('ssh-agent not found: iroh with SSH auth is not tested');
 
-  for (const target of ways.targets) {
-    await t.test(`commands over ${target}`, async (t) => {
-      const env = await targetSocketEnv(bmuxd, target);
-      await commands(t, env, `s-${target}`);
-      const killed = await bmux(env, 'kill-session', `s-${target}`);
-      t.match(killed, { status: 0, stdout: /^killed session: / });
-      const sessions = await bmux(env, 'list-sessions');
-      t.equal(sessions.status, 0);
-      t.notMatch(sessions.stdout, `s-${target}`);
-      const ran = await bmuxd.bmuxd(['exec', target, '--', bmuxOrThrow(), 'list-sessions']);
-      t.match(ran, { status: 0, stdout: sessions.stdout });
-    });
-  }
-
-  await t.test('attach', { skip: !hasTmux() && 'tmux not found' }, async (t) => {
-    const tmux = await startTmux();
-    t.teardown(() => tmux.stop());
-    // One after the other: clients that attach at the same moment may be put into one session by the real server.
     for (const target of ways.targets) {
-      const env = await targetSocketEnv(bmuxd, target);
-      const session = `a-${target}`;
-      t.match(await bmux(env, 'new-session', '-n', session), { status: 0 });
-      await attached(t, tmux, env, session);
+      await t.test(`commands over ${target}`, async (t) => {
+        const env = await targetSocketEnv(bmuxd, target);
+        await commands(t, env, `s-${target}`);
+        const killed = await bmux(env, 'kill-session', `s-${target}`);
+        t.match(killed, { status: 0, stdout: /^killed session: / });
+        const sessions = await bmux(env, 'list-sessions');
+        t.equal(sessions.status, 0);
+        t.notMatch(sessions.stdout, `s-${target}`);
+        const ran = await bmuxd.bmuxd(['exec', target, '--', bmuxOrThrow(), 'list-sessions']);
+        t.match(ran, { status: 0, stdout: sessions.stdout });
+      });
     }
-  });
 
-  await t.test('however a client ends, its connection ends', async (t) => {
-    await freed(t, ways.server, bmuxd);
-    for (const target of ways.targets) {
-      const env = await targetSocketEnv(bmuxd, target);
-      const clients = [1, 2, 3, 4].map(() =>
-        spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
+    await t.test('attach', { skip: !hasTmux() && 'tmux not found' }, async (t) => {
+      const tmux = await startTmux();
+      t.teardown(() => tmux.stop());
+      // One after the other, because the real server may put clients that attach at the same moment into one session.
+      for (const target of ways.targets) {
+        const env = await targetSocketEnv(bmuxd, target);
+        const session = `a-${target}`;
+        t.match(await bmux(env, 'new-session', '-n', session), { status: 0 });
+        await attached(t, tmux, env, session);
+      }
+    });
+
+    await t.test('connections are freed however their clients end', async (t) => {
+      await freed(t, ways.server, bmuxd);
+      for (const target of ways.targets) {
+        const env = await targetSocketEnv(bmuxd, target);
+        const clients = [1, 2, 3, 4].map(() =>
+          spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
+        );
+        const over = clients.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+        // bmux starts in 20 ms, so some are killed before they connect and some after that.
+        for (const [index, child] of clients.slice(1).entries())
+          setTimeout(() => child.kill('SIGKILL'), 15 + 10 * index);
+        await Promise.all(over);
+      }
+      await freed(t, ways.server, bmuxd);
+      t.pass('no connection is left');
+    });
+
+    await t.test(
+      'a failure behind a target socket: bmux fails, and the events contain the reason',
+      async (t) => {
+        const dead = targetToml('dead', { transport: 'tls', host: '127.0.0.1', port: 1 });
+        await bmuxd.configure('bmux.toml', `${KEYS}${ways.config}\n${dead}`);
+        await targetSocketIs(true, targetSocketPath(bmuxd, 'dead'));
+        const env = await targetSocketEnv(bmuxd, 'tls-none');
+        const ran = await bmux(
+          { ...env, BMUX_RUNTIME_DIR: dirname(targetSocketPath(bmuxd, 'dead')) },
+          'list-sessions',
+        );
+        t.match(ran, { status: 1, stderr: /server connection lost unexpectedly/ });
+        const code = 'tls_unreachable';
+        const refused = (await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').at(-1);
+        t.match(refused, { target: 'dead', code, detail: /^TLS target unreachable: dead/ });
+        const { upstreams } = await bmuxd.status();
+        t.match(
+          upstreams.find((row) => row.target === 'dead'),
+          { state: 'failing', lastError: { code } },
+        );
+        t.match(bmuxd.log(), /"code":"tls_unreachable"/);
+        t.match((await bmuxd.bmuxd(['status'])).stdout, /dead .*tls_unreachable/);
+        const asked = await bmuxd.bmuxd(['env', 'dead']);
+        t.match(asked, { status: 1, stdout: '', stderr: /^TLS target unreachable: dead\n/ });
+      },
+    );
+
+    await t.test('control is killed and replaced while bmux runs in a loop', async (t) => {
+      const env = await targetSocketEnv(bmuxd, 'tls-none');
+      const results: Ran[] = [];
+      let over = false;
+      const loops = [1, 2, 3].map(async () => {
+        while (!over) results.push(await bmux(env, 'list-sessions'));
+      });
+      const more = (count: number): Promise<void> => {
+        const until = results.length + count;
+        return waitFor('more commands', () => results.length >= until);
+      };
+      await more(5);
+      await bmuxd.killControl();
+      await more(5);
+      const next = await startBmuxd({ sandbox: bmuxd });
+      t.teardown(() => next.stop());
+      await more(5);
+      over = true;
+      await Promise.all(loops);
+      t.same(
+        results.filter(({ status }) => status !== 0),
+        [],
+        `all of ${String(results.length)} commands succeed`,
       );
-      const over = clients.map((child) => new Promise((resolve) => child.once('exit', resolve)));
-      // Their start takes 20 ms: some are killed before they connect, some in the middle.
-      for (const [index, child] of clients.slice(1).entries())
-        setTimeout(() => child.kill('SIGKILL'), 15 + 10 * index);
-      await Promise.all(over);
-    }
-    await freed(t, ways.server, bmuxd);
-    t.pass('no connection stays');
-  });
-
-  await t.test('a way that leads nowhere: bmux says little, the broker says why', async (t) => {
-    const dead = targetToml('dead', { transport: 'tls', host: '127.0.0.1', port: 1 });
-    await bmuxd.configure('bmux.toml', `${KEYS}${ways.config}\n${dead}`);
-    await targetSocketIs(true, targetSocketPath(bmuxd, 'dead'));
-    const env = await targetSocketEnv(bmuxd, 'tls-none');
-    const ran = await bmux(
-      { ...env, BMUX_RUNTIME_DIR: dirname(targetSocketPath(bmuxd, 'dead')) },
-      'list-sessions',
-    );
-    t.match(ran, { status: 1, stderr: /server connection lost unexpectedly/ });
-    const code = 'tls_unreachable';
-    const refused = (await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').at(-1);
-    t.match(refused, { target: 'dead', code, detail: /^TLS target unreachable: dead/ });
-    const { upstreams } = await bmuxd.status();
-    t.match(
-      upstreams.find((row) => row.target === 'dead'),
-      { state: 'failing', lastError: { code } },
-    );
-    t.match(bmuxd.log(), /"code":"tls_unreachable"/);
-    t.match((await bmuxd.bmuxd(['status'])).stdout, /dead .*tls_unreachable/);
-    const asked = await bmuxd.bmuxd(['env', 'dead']);
-    t.match(asked, { status: 1, stdout: '', stderr: /^TLS target unreachable: dead\n/ });
-  });
-
-  await t.test('control is killed and replaced while bmux runs in a loop', async (t) => {
-    const env = await targetSocketEnv(bmuxd, 'tls-none');
-    const results: Ran[] = [];
-    let over = false;
-    const loops = [1, 2, 3].map(async () => {
-      while (!over) results.push(await bmux(env, 'list-sessions'));
+      await freed(t, ways.server, next);
+      t.same((await next.bmuxd(['status', '--wait', '20'])).status, 0);
     });
-    const more = (count: number): Promise<void> => {
-      const until = results.length + count;
-      return waitFor('more commands', () => results.length >= until);
-    };
-    await more(5);
-    await bmuxd.killControl();
-    await more(5);
-    const next = await startBmuxd({ sandbox: bmuxd });
-    t.teardown(() => next.stop());
-    await more(5);
-    over = true;
-    await Promise.all(loops);
-    t.same(
-      results.filter(({ status }) => status !== 0),
-      [],
-      `all of ${String(results.length)} commands`,
-    );
-    await freed(t, ways.server, next);
-    t.same((await next.bmuxd(['status', '--wait', '20'])).status, 0);
-  });
-});
+  },
+);
 
 t.test(
-  'a bare bmux in a target socket of a dead target starts no server there',
+  'bmux without arguments starts no server in the folder of an unreachable target',
   { skip: realBmux() === undefined && 'real bmux not found' },
   async (t) => {
     const bmuxd = await startBmuxd({
@@ -206,7 +214,7 @@ t.test(
     const said = `${ran.stdout}${ran.stderr}`;
     t.not(ran.status, 0);
     t.comment(said);
-    // Root is not held back by the folder: the server that it gets started there is ended here.
+    // The mode of the folder does not stop root. A server that root starts there is stopped by this test.
     const pid = startedIn(said);
     if (pid !== undefined) {
       await waitFor('the path to be taken back', async () => {
@@ -215,7 +223,7 @@ t.test(
       });
       process.kill(pid, 'SIGTERM');
     }
-    await waitFor('the folder to be as it was', async () => {
+    await waitFor('the folder to be as before', async () => {
       const names = await readdir(dirname(path));
       return names.length === 1 && names[0] === 'server.sock';
     });
@@ -224,13 +232,13 @@ t.test(
     t.match(
       after,
       { status: 1, stderr: /server connection lost unexpectedly/ },
-      'the path leads to the target',
+      'the path leads to the target again',
     );
   },
 );
 
 t.test(
-  'a bmux whose target socket is gone starts no server at its path',
+  'bmux starts no server at the path of a removed target socket',
   { skip: realBmux() === undefined && 'real bmux not found' },
   async (t) => {
     const bmuxd = await startBmuxd({ config: here('one') });
@@ -249,11 +257,11 @@ t.test(
     };
     await bmuxd.configure('bmux.toml', here('two'));
     await targetSocketIs(false, path);
-    await starts('the config no longer names it');
+    await starts('after the target is removed from the config');
     await bmuxd.configure('bmux.toml', here('one'));
     await targetSocketIs(true, path);
-    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'and it is made again');
+    t.equal((await stat(dirname(path))).mode & 0o777, 0o500, 'the target socket is made again');
     t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
-    await starts('bmuxd has stopped');
+    await starts('after bmuxd has stopped');
   },
 );

@@ -1,4 +1,4 @@
-// What the tests of target sockets ask of a daemon: where a target socket is, what happened, and a client at it.
+// Functions for tests of target sockets: where a target socket is, recent events, and a client.
 import { lstatSync, readlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { waitFor } from '../real/index.ts';
 
 type Env = Readonly<Record<string, string>>;
 
-/** The environment of a program that `bmuxd env TARGET` was evaluated for. */
+/** The variables that `bmuxd env TARGET` sets. */
 export async function targetSocketEnv(
   bmuxd: Bmuxd,
   target: string,
@@ -19,7 +19,7 @@ export async function targetSocketEnv(
   return { ...bmuxd.env, ...env, ...(JSON.parse(stdout) as Record<string, string>) };
 }
 
-/** Where the socket of a configured target of the daemon's own context is. */
+/** Path of the target socket of a configured target in the daemon's own context. */
 export function targetSocketPath(home: { readonly folder: string }, target: string): string {
   return join(home.folder, 'd', 'targets', target, 'server.sock');
 }
@@ -28,12 +28,12 @@ export function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Waits for a target socket to be made or removed. An engine that is busy just then is told again 2 s later. */
+/** Waits for a target socket to be made or removed. When the engine is busy, the daemon tries again after 2 s. */
 export function targetSocketIs(there: boolean, path: string, ms = 20_000): Promise<void> {
   return waitFor(`${path} to be ${there ? 'made' : 'removed'}`, () => isThere(path) === there, ms);
 }
 
-/** Runs `work`, after which another daemon makes the target sockets again, and waits for them: the engine of the former one may still accept on the old ones. */
+/** Runs `work`, which starts another daemon, and waits for its target sockets. The engine of the former daemon may still accept on the old ones. */
 export async function madeAnew<T>(paths: readonly string[], work: () => Promise<T>): Promise<T> {
   const before = paths.map((path) => readlinkSync(dirname(path)));
   const done = await work();
@@ -53,7 +53,7 @@ export function connected(path: string): Promise<Socket> {
   });
 }
 
-/** What `GET /v1/events` tells at first: what happened lately. */
+/** The recent events, which `GET /v1/events` sends first. */
 export function eventsOf(bmuxd: { readonly socketPath: string }): Promise<BrokerEvent[]> {
   return new Promise((resolve, reject) => {
     const socket = connect(bmuxd.socketPath, () => {
@@ -65,7 +65,7 @@ export function eventsOf(bmuxd: { readonly socketPath: string }): Promise<Broker
     socket.on('error', reject);
     socket.on('data', (chunk: string) => {
       text += chunk;
-      // A comment follows what is kept.
+      // A comment follows the recent events.
       if (!/(^|\n):\r?\n/.test(text)) return;
       socket.destroy();
       const lines = text.split('\n').filter((line) => line.startsWith('data: '));

@@ -1,13 +1,13 @@
-// A terminal for programs that need one: a tmux server of the test's own, read with capture-pane.
+// A terminal for programs that need one: a tmux server of the test, whose screen is read with capture-pane.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onPath, run, waitFor } from '../real/index.ts';
 
 export interface Tmux {
-  /** Opens a window that runs `command` (for a shell) with `env`, and gives its id. */
+  /** Opens a window that runs the shell command `command` with `env`. Returns the id of the window. */
   open(command: string, env: Readonly<Record<string, string>>): Promise<string>;
-  /** Types `text` as it is, or with `key` one key by its name (`Enter`, `C-b`). */
+  /** Types `text`, or presses the key with the name `key` (`Enter`, `C-b`). */
   type(window: string, text: string): Promise<void>;
   key(window: string, key: string): Promise<void>;
   screen(window: string): Promise<string>;
@@ -28,7 +28,7 @@ export async function startTmux(): Promise<Tmux> {
     if (ran.status !== 0) throw new Error(`tmux ${args.join(' ')}: ${ran.stderr}`);
     return ran.stdout;
   };
-  // A window that stays, so that the server does.
+  // The tmux server exits with its last window, so one window stays open.
   await tmux('new-session', '-d', '-x', '100', '-y', '30', 'cat');
   const screen = (window: string): Promise<string> => tmux('capture-pane', '-p', '-t', window);
   return {

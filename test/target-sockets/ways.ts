@@ -1,4 +1,4 @@
-// One real server behind every remote way to it, as a bmux.toml with a target for each.
+// A real server behind gateways of each kind, and a bmux.toml with a target for each gateway.
 import {
   hasSshAgent,
   startAgent,
@@ -14,7 +14,7 @@ export interface RealWays {
   readonly config: string;
   /** Names of its targets. */
   readonly targets: readonly string[];
-  /** SSH_AUTH_SOCK of the agent whose key the target `iroh-ssh` asks for. */
+  /** SSH_AUTH_SOCK of the agent with the key that the target `iroh-ssh` needs. */
   readonly env: Readonly<Record<string, string>>;
   stop(): Promise<void>;
 }

@@ -253,7 +253,7 @@ t.test('a sweep removes old folders without a listener, and nothing else', async
   await mkdir(join(parent, '.n012345'));
   await mkdir(join(parent, 'somebody'));
   await writeFile(join(parent, '.d543210'), '');
-  await symlink('/nonexistent', join(parent, 'other engines'));
+  await symlink('/nonexistent', join(parent, 'foreign link'));
   const goneFolder = await target(gone.folder);
   await age(join(parent, '.n012345'), join(parent, 'somebody'), join(parent, '.d543210'));
   await age(oldFolder, goneFolder, await target(live.folder), await target(now.folder));
@@ -268,7 +268,7 @@ t.test('a sweep removes old folders without a listener, and nothing else', async
     await t.rejects(stat(folder.runtimeDir), { code: 'ENOENT' });
   }
   t.ok((await links()).includes('somebody'));
-  t.ok((await links()).includes('other engines'));
+  t.ok((await links()).includes('foreign link'));
   t.equal(await answerAt(live.folder.socketPath), 'live');
   t.equal(await answerAt(now.folder.socketPath), 'now');
   t.equal(await answerAt(join(oldFolder, 'server.sock')), 'old', 'a swapped folder with a listener is kept');
