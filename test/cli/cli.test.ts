@@ -6,7 +6,7 @@ import t from 'tap';
 import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { run } from '../real/server.ts';
 
-t.test('usage: what is wrong is named, with exit status 2', async (t) => {
+t.test('wrong usage is refused with its reason and exit status 2', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
@@ -42,7 +42,7 @@ t.test('usage: what is wrong is named, with exit status 2', async (t) => {
   t.same(await bmuxd('--version'), { status: 0, stdout: `bmuxd ${version}\n`, stderr: '' });
 });
 
-t.test('without a daemon every command says so, with exit status 3', async (t) => {
+t.test('without a daemon commands fail with exit status 3', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
@@ -58,7 +58,7 @@ t.test('without a daemon every command says so, with exit status 3', async (t) =
   t.match(JSON.parse(json.stdout), { schema: 1, state: 'not running', code: 'daemon_not_running' });
   const started = performance.now();
   t.equal((await bmuxd('status', '--wait', '0.5')).status, 3);
-  t.ok(performance.now() - started >= 500, 'it waited');
+  t.ok(performance.now() - started >= 500, '--wait waits');
 });
 
 t.test('meta write and remove', async (t) => {
@@ -79,10 +79,10 @@ t.test('meta write and remove', async (t) => {
   });
   t.equal((await bmuxd('meta', 'remove')).status, 0);
   await t.rejects(readFile(file), { code: 'ENOENT' });
-  t.equal((await bmuxd('meta', 'remove')).status, 0, 'what is not there is no error');
+  t.equal((await bmuxd('meta', 'remove')).status, 0, 'removing a missing file is not an error');
 });
 
-t.test('with a daemon', async (t) => {
+t.test('commands with a daemon', async (t) => {
   const bmuxd = await startBmuxd({
     config: `[connections.targets.far]
 transport = "tls"
@@ -93,7 +93,7 @@ port = 1
   t.teardown(() => bmuxd.stop());
   await t.rejects(bmuxd.open({ target: 'far' }));
 
-  await t.test('a dead remote does not turn the status down', async (t) => {
+  await t.test('an unreachable server does not degrade the status', async (t) => {
     const ran = await bmuxd.bmuxd(['status', '--wait', '20']);
     t.equal(ran.status, 0);
     t.match(
@@ -118,7 +118,7 @@ port = 1
     );
   });
 
-  await t.test('a reader that leaves early is no crash', async (t) => {
+  await t.test('a reader that closes the pipe early does not crash the command', async (t) => {
     const child = spawn(process.execPath, [BMUXD, 'status', '--json', '--wait', '20'], {
       env: bmuxd.env,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -133,8 +133,8 @@ port = 1
   });
 
   await t.test(
-    'a socket that may not be reached is named',
-    { skip: process.getuid?.() === 0 && 'root may reach everything' },
+    'a socket without permission is named in the error',
+    { skip: process.getuid?.() === 0 && 'root has all permissions' },
     async (t) => {
       const folder = join(bmuxd.folder, 'locked');
       await mkdir(folder, { mode: 0o000 });

@@ -1,8 +1,8 @@
-// Tests daemon/cli/table.ts: what a person reads at one glance.
+// Tests daemon/cli/table.ts: columns, ages, sizes and shortened names.
 import t from 'tap';
 import { ago, bytes, firstLine, shortened, table } from '../../daemon/cli/table.ts';
 
-t.test('long names keep both ends, and show no credentials', async (t) => {
+t.test('long names are shortened in the middle and show no credentials', async (t) => {
   const id = 'a'.repeat(60);
   const url = `iroh://${id}?relay=https://me:secret@relay.example.com/&addr=127.0.0.1:7444`;
   t.equal(shortened(url).length, 40);
@@ -15,7 +15,7 @@ t.test('long names keep both ends, and show no credentials', async (t) => {
   t.equal(firstLine('one\ntwo'), 'one');
 });
 
-t.test('columns, ages and sizes', async (t) => {
+t.test('columns, ages and sizes are formatted', async (t) => {
   t.same(
     table(
       ['A', 'BB'],

@@ -22,34 +22,37 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> => {
     if (error instanceof Failure) return error;
     throw error;
   }
-  throw new Error('it did not fail');
+  throw new Error('the request did not fail');
 };
 t.test('with the daemon', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   const socketPath = join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock');
 
-  await t.test('nothing there: the text and the exit status; with --if-running another', async (t) => {
-    const none = await bmuxd.shim([]);
-    t.equal(none.status, 1);
-    t.match(none.stderr, /^bmux server is not running \(IPC endpoint unavailable\)\.\n/);
-    t.equal((await bmuxd.shim(['--if-running'])).status, 4);
-    t.equal((await failureOf(bmuxd.open({ ifRunning: true }))).code, 'nothing_there');
-    const slot = await bmuxd.shim([], undefined, { BMUX_SLOT_NAME: 'x' });
-    t.match(slot, { status: 5, stderr: /^active slot "x" is not declared/ });
-  });
+  await t.test(
+    'without a server: text and exit status, and another exit status with --if-running',
+    async (t) => {
+      const none = await bmuxd.shim([]);
+      t.equal(none.status, 1);
+      t.match(none.stderr, /^bmux server is not running \(IPC endpoint unavailable\)\.\n/);
+      t.equal((await bmuxd.shim(['--if-running'])).status, 4);
+      t.equal((await failureOf(bmuxd.open({ ifRunning: true }))).code, 'nothing_there');
+      const slot = await bmuxd.shim([], undefined, { BMUX_SLOT_NAME: 'x' });
+      t.match(slot, { status: 5, stderr: /^active slot "x" is not declared/ });
+    },
+  );
 
   const server = await EmbeddedServer.start({ socketPath, epoch: 4, handshakeTimeoutMs: 60_000 });
   t.teardown(() => server.stop());
 
-  /** A connection alone may still be in its Hello, and one that is lost then is made anew. */
+  /** Waits for a live stream. A connection that is lost before, during the Hello, would be made again. */
   const isLive = (): Promise<void> =>
     waitFor('the stream', async () => {
       const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
       return streams.some((row) => row.state === 'live');
     });
 
-  /** A `bmux-stream` with its stream, and what it will have said. */
+  /** Starts a `bmux-stream` and waits for its stream. */
   const live = async (t: Test) => {
     const child = bmuxd.spawnShim([]);
     t.teardown(() => child.kill('SIGKILL'));
@@ -59,18 +62,18 @@ t.test('with the daemon', async (t) => {
     return { child, ended: once(child, 'close'), stderr: () => stderr };
   };
 
-  await t.test('bytes both ways, and the end of stdin is an end of half the stream', async (t) => {
+  await t.test('bytes go both ways, and the end of stdin ends only one direction', async (t) => {
     const pings = [1n, 2n, 3n].map((id) => encodeRequestFrame(4, id, { type: 'ping' }));
     const ran = await bmuxd.shim(['local', '--client-name', 'shim-test'], Buffer.concat(pings));
     t.equal(ran.status, 0);
     t.equal(ran.stderr, '');
-    // Three answers of one length: stdin had ended before the first of them came.
+    // All three answers arrive, although stdin had ended before the first of them.
     t.ok(ran.stdout.length > 0 && ran.stdout.length % 3 === 0, `${String(ran.stdout.length)} bytes`);
     t.equal(server.stats().requests.ping, 3);
-    await waitFor('the server to be left', () => server.connections() === 0);
+    await waitFor('the connection of the server to be freed', () => server.connections() === 0);
   });
 
-  await t.test('the end of the server is the end, whatever stdin does', async (t) => {
+  await t.test('bmux-stream exits when the server ends, also while stdin is open', async (t) => {
     const child = bmuxd.spawnShim([]);
     t.teardown(() => child.kill('SIGKILL'));
     await isLive();
@@ -80,10 +83,10 @@ t.test('with the daemon', async (t) => {
 
   for (const stdinEnds of [false, true])
     await t.test(
-      `a connection to the server that broke is no end, stdin ${stdinEnds ? 'had ended' : 'goes on'}`,
+      `a lost connection to the server is a failure, while stdin ${stdinEnds ? 'has ended' : 'is open'}`,
       async (t) => {
         const { child, ended, stderr } = await live(t);
-        // What is left unread makes the server's close a reset.
+        // The server does not read the pings, so its close resets the connection.
         server.hold();
         t.teardown(() => server.release());
         const pings = [1n, 2n, 3n].map((id) => encodeRequestFrame(4, id, { type: 'ping' }));
@@ -103,7 +106,7 @@ t.test('with the daemon', async (t) => {
       },
     );
 
-  await t.test('the end of an engine that was killed is none of the server', async (t) => {
+  await t.test('a killed engine is a failure, not an end of the server', async (t) => {
     const { ended, stderr } = await live(t);
     process.kill(await bmuxd.enginePid(), 'SIGKILL');
     t.same(await ended, [1, null]);
@@ -111,7 +114,7 @@ t.test('with the daemon', async (t) => {
     await bmuxd.enginePid();
   });
 
-  await t.test('nobody reads stdout any more: no crash', async (t) => {
+  await t.test('bmux-stream exits without a crash when nobody reads its stdout', async (t) => {
     const child = bmuxd.spawnShim([]);
     t.teardown(() => child.kill('SIGKILL'));
     let stderr = '';
@@ -124,15 +127,15 @@ t.test('with the daemon', async (t) => {
     child.stdin?.write(encodeRequestFrame(4, 1n, { type: 'ping' }));
     t.equal(await new Promise((resolve) => child.once('exit', resolve)), 1);
     t.equal(stderr, '');
-    await waitFor('the server to be left', () => server.connections() === 0);
+    await waitFor('the connection of the server to be freed', () => server.connections() === 0);
   });
 
-  await t.test('an unknown word connects to local, and says so', async (t) => {
+  await t.test('an unknown name connects to the local server, with a warning', async (t) => {
     const ran = await bmuxd.shim(['prd']);
     t.match(ran, { status: 0, stderr: /^bmux-stream: target 'prd' is not configured/ });
   });
 
-  await t.test('--epoch, --scope, --raw and --build-of reach the daemon', async (t) => {
+  await t.test('--epoch, --scope, --raw and --build-of are sent to the daemon', async (t) => {
     const epoch = await bmuxd.shim(['--epoch', '3']);
     t.match(epoch, { status: 1, stderr: /^bmux error: incompatible IPC wire epoch \(client=3, server=4\)/ });
     const meta = {
@@ -155,7 +158,7 @@ t.test('with the daemon', async (t) => {
     t.match(await bmuxd.shim(['--build-of', '/nowhere/x']), { status: 1, stderr: /\/nowhere\/x/ });
   });
 
-  await t.test('the way to a stream loads node:net and what it needs itself, and nothing else', async (t) => {
+  await t.test('bmux-stream loads no modules besides node:net and those that it needs itself', async (t) => {
     const hook = join(bmuxd.folder, 'loaded.cjs');
     await writeFile(
       hook,
@@ -164,14 +167,14 @@ t.test('with the daemon', async (t) => {
        process.on('exit', () => require('node:fs').writeFileSync(process.env.LOADED, process.moduleLoadList.filter((name) => !before.has(name)).join()));`,
     );
     const loaded = join(bmuxd.folder, 'loaded');
-    // By way of a shell: the test runner puts a loader of its own into the Node programs that a test starts.
+    // A shell unsets NODE_OPTIONS, because a test runner may load modules of its own with it.
     const plain = 'unset NODE_OPTIONS; exec "$0" "$@"';
     const child = spawn('sh', ['-c', plain, process.execPath, '--require', hook, SHIM], {
       env: { ...bmuxd.env, LOADED: loaded },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     t.match(await collect(child), { status: 0, stderr: '' });
-    // What Node loads of its own inside, and when, is its own affair.
+    // Internal modules of Node are not counted, because they depend on its version.
     const modules = (await readFile(loaded, 'utf8')).split(',');
     t.same(
       modules.filter((name) => name.startsWith('NativeModule ') && !name.includes(' internal/')),
@@ -179,7 +182,7 @@ t.test('with the daemon', async (t) => {
     );
   });
 
-  await t.test('an aborted request leaves nothing', async (t) => {
+  await t.test('an aborted request leaves no connection', async (t) => {
     server.hold();
     const abort = new AbortController();
     const asked = bmuxd.open({ signal: abort.signal });
@@ -188,11 +191,11 @@ t.test('with the daemon', async (t) => {
     const late = await failureOf(bmuxd.open({ timeoutMs: 100 }));
     t.match(late.data, { code: 'out_of_time', exitStatus: 7 });
     server.release();
-    await waitFor('the server to be left', () => server.connections() === 0);
+    await waitFor('the connection of the server to be freed', () => server.connections() === 0);
   });
 
-  await t.test('who wants to wait for ever is not refused at once', async () => {
-    // Longer than a timer can wait.
+  await t.test('a request with an infinite time limit is served', async () => {
+    // This time is longer than the maximum of a timer.
     await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 4294967295\n');
     const { stream, info } = await bmuxd.open({ timeoutMs: Infinity });
     const client = new TestClient(stream, { epoch: info.epoch });
@@ -200,33 +203,36 @@ t.test('with the daemon', async (t) => {
     await client.close();
   });
 
-  await t.test('a stopped daemon is named after a while; a long dial is not taken for one', async (t) => {
-    await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 30000\n');
-    server.hold();
-    t.teardown(() => {
+  await t.test(
+    'a suspended daemon is reported after a while, but a slow server is not mistaken for one',
+    async (t) => {
+      await bmuxd.configure('bmux.toml', '[general]\nserver_timeout = 30000\n');
+      server.hold();
+      t.teardown(() => {
+        server.release();
+      });
+      const dial = bmuxd.open();
+      await new Promise((resolve) => setTimeout(resolve, 2500));
       server.release();
-    });
-    const dial = bmuxd.open();
-    await new Promise((resolve) => setTimeout(resolve, 2500));
-    server.release();
-    const { stream } = await dial;
-    stream.destroy();
+      const { stream } = await dial;
+      stream.destroy();
 
-    bmuxd.signal('SIGSTOP');
-    t.teardown(() => {
-      bmuxd.signal('SIGCONT');
-    });
-    const started = performance.now();
-    const stopped = await failureOf(bmuxd.open());
-    t.match(stopped.data, { code: 'daemon_not_answering', exitStatus: 7, remedy: /\w/ });
-    t.ok(performance.now() - started < 10_000);
-    const status = await bmuxd.bmuxd(['status', '--json']);
-    t.equal(status.status, 1);
-    t.match(JSON.parse(status.stdout), { schema: 1, state: 'degraded', code: 'daemon_not_answering' });
-  });
+      bmuxd.signal('SIGSTOP');
+      t.teardown(() => {
+        bmuxd.signal('SIGCONT');
+      });
+      const started = performance.now();
+      const stopped = await failureOf(bmuxd.open());
+      t.match(stopped.data, { code: 'daemon_not_answering', exitStatus: 7, remedy: /\w/ });
+      t.ok(performance.now() - started < 10_000);
+      const status = await bmuxd.bmuxd(['status', '--json']);
+      t.equal(status.status, 1);
+      t.match(JSON.parse(status.stdout), { schema: 1, state: 'degraded', code: 'daemon_not_answering' });
+    },
+  );
 });
 
-t.test('wrong usage names what is wrong', async (t) => {
+t.test('wrong usage is refused with its reason', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const rows: readonly [args: string[], text: RegExp][] = [

@@ -1,4 +1,4 @@
-// The real daemon as a fixture: its two processes in folders of their own, its commands, its shim, its library.
+// The real daemon as a fixture: its two processes in temporary folders, its commands, its shim and its library.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
@@ -16,11 +16,11 @@ export interface BmuxdOptions {
   readonly config?: string;
   /** Text of bmuxd.toml. */
   readonly settings?: string;
-  /** Over the fixture's own environment. */
+  /** Overrides variables of the fixture's environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Folders of another fixture: a second daemon beside or after the first. */
+  /** Folders of another fixture, for a second daemon beside or after the first. */
   readonly sandbox?: Sandbox;
-  /** Logs what people have in their logs, and not everything: for the bench. */
+  /** Logs with the default level, not the debug level; for the bench. */
   readonly usualLog?: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface Sandbox {
   readonly folder: string;
   readonly env: Readonly<Record<string, string>>;
   readonly socketPath: string;
-  /** Where streams are asked for. */
+  /** Path of the streams socket. */
   readonly streamsPath: string;
   /** Replaces a file of the config dir (bmux.toml, slots.toml, base.toml). */
   configure(name: string, text: string): Promise<void>;
@@ -38,23 +38,23 @@ export interface Sandbox {
 
 export interface Bmuxd extends Sandbox {
   readonly pid: number;
-  /** stderr of control so far: JSON lines, those of its engines among them. */
+  /** stderr of control so far: JSON lines, including those of its engines. */
   log(): string;
-  /** Once every engine has answered: `GET /v1/status` itself leaves one out that is late for a moment. */
+  /** The status when all engines have answered. A single `GET /v1/status` does not wait for an engine that is late. */
   status(): Promise<Status>;
-  /** What the engines say of targets at this moment: a status may show what they said up to 3 s ago. */
+  /** The current rows of all engines. The rows of a status may be up to 3 s old. */
   upstreams(): Promise<UpstreamRow[]>;
-  /** The id of the engine that serves, once there is one. */
+  /** Waits for a serving engine and returns its pid. */
   enginePid(): Promise<number>;
-  /** Generations that have a socket. */
+  /** Names of the sockets of all engines, one for each generation. */
   engines(): Promise<string[]>;
   /** Runs `bmuxd` to its end. */
   bmuxd(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Ran>;
   /** Runs `bmux-stream` to its end, with `input` on stdin. */
   shim(args: readonly string[], input?: Uint8Array, env?: Readonly<Record<string, string>>): Promise<ShimRan>;
-  /** A `bmux-stream` that is left running. */
+  /** Starts `bmux-stream` without waiting for its end. */
   spawnShim(args: readonly string[], env?: Readonly<Record<string, string>>): ChildProcess;
-  /** A stream through the library. */
+  /** Opens a stream with the library. */
   open(options?: OpenStreamOptions): Promise<OpenedStream>;
   http(
     method: string,
@@ -63,11 +63,11 @@ export interface Bmuxd extends Sandbox {
   ): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }>;
   /** Sends a signal to control. */
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM, and waits until control has left; its engines may live on. */
+  /** Sends SIGTERM and waits until control has exited. Its engines may go on. */
   leave(): Promise<void>;
-  /** kill -9 of control only. */
+  /** Kills only control, with SIGKILL. */
   killControl(): Promise<void>;
-  /** `bmuxd stop`, then removes the folders (unless they are another fixture's). Safe to call twice. */
+  /** Runs `bmuxd stop`, then removes the folders unless another fixture owns them. Calling twice is safe. */
   stop(): Promise<void>;
 }
 
@@ -80,12 +80,12 @@ export interface ShimRan {
   readonly stderr: string;
 }
 
-/** Where this very test was built: `dist`, or another folder beside it. */
+/** The folder that this test was built into: `dist`, or another one beside it. */
 const dist = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 export const BMUXD = dist('daemon/bin/bmuxd.js');
 export const SHIM = dist('client-shim/bmux-stream.cjs');
 
-/** Folders for a daemon. The config may be written before and after it starts. */
+/** Makes folders for a daemon. Its config may be written before and after it starts. */
 export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   const bmux = await realEnv(folder);
@@ -122,7 +122,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const { env, socketPath, folder } = sandbox;
   const child: Child = await startChild({
     command: process.execPath,
-    // As the service units start it.
+    // The same option as in the service units.
     args: [
       '--max-semi-space-size=2',
       BMUXD,
@@ -186,10 +186,10 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
       stopped ??= (async () => {
         if (!child.exited()) await command(['stop']);
         await child.stop('SIGTERM', 10_000);
-        // Engines whose control has left or was killed serve on: nobody else tells them to end.
+        // Engines whose control has exited or was killed go on with their streams, so they are stopped here.
         for (const name of await engines())
           await httpOver(join(folder, 'd', 'engines', name), 'POST', '/v1/stop').catch(() => undefined);
-        await waitFor('all engines to leave', async () => (await engines()).length === 0).catch(
+        await waitFor('all engines to exit', async () => (await engines()).length === 0).catch(
           () => undefined,
         );
         if (options.sandbox === undefined) await sandbox.remove();
@@ -224,7 +224,7 @@ function httpOver(
   });
 }
 
-/** Everything a shim prints until it ends, at most 30 s. */
+/** Resolves with everything that a shim prints until it exits, within 30 s. */
 export function collect(child: ChildProcess, input?: Uint8Array): Promise<ShimRan> {
   return new Promise((resolve) => {
     const out: Buffer[] = [];

@@ -1,4 +1,4 @@
-// Loaded into a daemon before its own code: a machine whose network is a folder, each name in it an interface with an address.
+// Is loaded into a daemon before its own code. Replaces the network interfaces of the machine: each name in the folder TEST_NETWORK is one.
 import { readdirSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import os, { type NetworkInterfaceInfo } from 'node:os';

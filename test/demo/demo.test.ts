@@ -1,4 +1,4 @@
-// `npm start`: it shows times and status, every command that it prints works, and Ctrl-C leaves nothing behind.
+// Tests `npm start`: it shows times and the status, all commands that it prints work, and Ctrl-C ends it and removes its files.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { run, waitFor } from '../real/index.ts';
 const MAIN = fileURLToPath(new URL('main.js', import.meta.url));
 const PATH = { PATH: process.env['PATH'] ?? '' };
 
-/** Starts the demo; it is ended after the test in any case. */
+/** Starts the demo. It is killed after the test if it still runs. */
 function start(t: Test, args: readonly string[]) {
   const child = spawn(process.execPath, [MAIN, ...args], { env: PATH, stdio: ['ignore', 'pipe', 'pipe'] });
   t.teardown(() => child.kill('SIGTERM'));
@@ -33,10 +33,10 @@ t.test('once', async (t) => {
   t.notOk(existsSync(folder), `${folder} is removed`);
 });
 
-t.test('until Ctrl-C', async (t) => {
+t.test('the demo runs until Ctrl-C', async (t) => {
   const demo = start(t, []);
   await waitFor(
-    'the next steps',
+    'the printed commands',
     () => demo.out().includes('Ctrl-C ends') || demo.child.exitCode !== null,
     60_000,
   );
@@ -47,7 +47,7 @@ t.test('until Ctrl-C', async (t) => {
   const folder = source.slice(2).replace(/\/env$/, '');
   const said = new Map<string, string>();
   for (const command of rest) {
-    // A command that runs in the background or follows a file ends with the shell, or never.
+    // Commands that run in the background or follow a file are left out, because they do not end by themselves.
     if (command.endsWith('&') || command.startsWith('tail')) continue;
     const asked = command === 'bmuxd status' ? `${command} --wait 5` : command;
     const { status, stdout, stderr } = await run('sh', ['-c', `${source}\n${asked}`], PATH);
@@ -62,7 +62,7 @@ t.test('until Ctrl-C', async (t) => {
       stdout,
     );
   }
-  t.match(said.get('ping'), / 06 00 00 00 04 02 01 02 00 00/, 'a Pong came');
+  t.match(said.get('ping'), / 06 00 00 00 04 02 01 02 00 00/, 'the Pong of the server');
   t.match(said.get('bmuxd status'), /: ready/);
   t.match(said.get('bmuxd targets'), /demo-iroh/);
   t.match(said.get('bmuxd env'), /BMUX_RUNTIME_DIR=/);

@@ -34,7 +34,6 @@ export async function openStage(ended: AbortSignal): Promise<Stage> {
   try {
     const scene = await new Promise<Scene>((resolve, reject) => {
       child.once('message', (message) => {
-        // The sender runs our own code.
         const told = message as FromStage;
         if (told.type === 'ready') resolve(told.scene);
         else reject(new Error(told.why));

@@ -15,7 +15,7 @@ function keysOf(value: unknown): string[] {
   return Object.entries(value).flatMap(([key, inner]) => [key, ...keysOf(inner)]);
 }
 
-t.test('routes and fields', async (t) => {
+t.test('routes and fields are documented', async (t) => {
   const sandbox = await makeSandbox({
     config: '[connections.targets.gone]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
   });
@@ -35,7 +35,7 @@ t.test('routes and fields', async (t) => {
   const routes = [...table.matchAll(/^\| `(GET|POST|DELETE) (\S+)`/gm)].map(
     ([, method = '', path = '']) => [method, path] as const,
   );
-  // The routes of the source, each once: all must be documented.
+  // All routes in the source must be documented.
   const source = readFileSync(join(repositoryRoot(), 'daemon/control/http/server.ts'), 'utf8');
   const real = [...source.matchAll(/\bapp\.(get|post|delete)\b[^(]*\('([^']+)'/g)].map(
     ([, method = '', path = '']) => `${method.toUpperCase()} ${path.replace(':id', '{id}')}`,
@@ -44,7 +44,7 @@ t.test('routes and fields', async (t) => {
   const explained = (key: string): boolean => PAGE.includes(`\`${key}\``) || key === 'schema';
   for (const key of keysOf(info)) t.ok(explained(key), `Bmux-Stream: ${key}`);
   for (const [method, path] of routes) {
-    // A stream of events has no end, and a stopped daemon answers nothing more.
+    // These two are left out: events do not end, and a stopped daemon answers no further request.
     if (path === '/v1/events' || path === '/v1/stop') continue;
     const { body } = await daemon.http(method, path.replace('{id}', 'none-1'));
     t.notMatch(body, { code: 'route_unknown' }, `${method} ${path}`);

@@ -15,11 +15,11 @@ const ALL = [...PAGES, 'docs/architecture.md'];
 const codes = new Set(Object.keys(REGISTRY));
 const rows: readonly Row[] = Object.values(REGISTRY);
 
-t.test('the parts that are made from data are up to date', async (t) => {
+t.test('the generated parts of the pages are up to date', async (t) => {
   for (const page of PAGES) {
     const text = read(page);
     t.equal(text, regenerated(text), `${page}: npm run build && node dist/test/docs/generate.js`);
-    t.match(text, /<!-- made from data: /, `${page} has such parts`);
+    t.match(text, /<!-- made from data: /, `${page} has generated parts`);
   }
 });
 
@@ -36,11 +36,11 @@ function callsOf(program: string, line: string): string[][] {
   return [...line.matchAll(call)].map(([, rest = '']) => rest.trim().split(/\s+/).filter(Boolean));
 }
 
-t.test('every command and option that a page names exists', async (t) => {
+t.test('all commands and options in the pages exist', async (t) => {
   let seen = 0;
   for (const page of ALL) {
     for (const line of codeOf(read(page))) {
-      // The text of a failure is no command, even if it begins like one.
+      // The text of a failure may begin like a command, but is none.
       if (rows.some(({ text }) => text.includes(line))) continue;
       for (const [name, ...rest] of callsOf('bmuxd', line)) {
         if (name === undefined || name === 'COMMAND' || !/^[a-z]+$/.test(name)) continue;
@@ -61,38 +61,44 @@ t.test('every command and option that a page names exists', async (t) => {
       }
     }
   }
-  t.ok(seen > 2, `${String(seen)} options were looked at`);
+  t.ok(seen > 2, `${String(seen)} options were checked`);
 });
 
-t.test('exit statuses are the same in the README, in both helps and in the registry', async (t) => {
-  let help = '';
-  const sink = (text: string): void => {
-    help += text;
-  };
-  const context = {
-    env: {},
-    cwd: '/',
-    version: '0',
-    out: sink,
-    err: sink,
-    stdout: process.stdout,
-    stderr: process.stderr,
-  };
-  t.equal(await main(['--help'], context), 0);
-  const listed = (text: string): string[] =>
-    [...(/Exit status: ([\s\S]*?)\.\n/.exec(text)?.[1] ?? '').matchAll(/(?:^|,\s+)(\d) /g)].map(
-      ([, digit = '']) => digit,
-    );
-  const readme = [...read('README.md').matchAll(/^\| (\d)\s+\| /gm)].map(([, digit = '']) => digit);
-  t.strictSame(listed(help), readme);
-  t.strictSame(listed(HELP), readme);
-  // The statuses of a command that `exec` runs are that command's own, and are listed below the table.
-  const below = /`bmuxd exec` ends with .*/.exec(read('README.md'))?.[0] ?? '';
-  for (const { exit } of rows)
-    t.ok(readme.includes(String(exit)) || below.includes(` ${String(exit)} `), `exit status ${String(exit)}`);
-});
+t.test(
+  'exit statuses are the same in the README, in the help of both programs and in the registry',
+  async (t) => {
+    let help = '';
+    const sink = (text: string): void => {
+      help += text;
+    };
+    const context = {
+      env: {},
+      cwd: '/',
+      version: '0',
+      out: sink,
+      err: sink,
+      stdout: process.stdout,
+      stderr: process.stderr,
+    };
+    t.equal(await main(['--help'], context), 0);
+    const listed = (text: string): string[] =>
+      [...(/Exit status: ([\s\S]*?)\.\n/.exec(text)?.[1] ?? '').matchAll(/(?:^|,\s+)(\d) /g)].map(
+        ([, digit = '']) => digit,
+      );
+    const readme = [...read('README.md').matchAll(/^\| (\d)\s+\| /gm)].map(([, digit = '']) => digit);
+    t.strictSame(listed(help), readme);
+    t.strictSame(listed(HELP), readme);
+    // The statuses of a command that `exec` runs are that command's own, and are listed below the table.
+    const below = /`bmuxd exec` ends with .*/.exec(read('README.md'))?.[0] ?? '';
+    for (const { exit } of rows)
+      t.ok(
+        readme.includes(String(exit)) || below.includes(` ${String(exit)} `),
+        `exit status ${String(exit)}`,
+      );
+  },
+);
 
-t.test('every code that a page names is in the registry', async (t) => {
+t.test('all error codes in the pages are in the registry', async (t) => {
   const listed = [...read('docs/errors.md').matchAll(/^\| `(\w+)` \|/gm)].map(([, code = '']) => code);
   t.strictSame(listed, [...codes]);
   const table = /## When it fails([\s\S]*?)\n## /.exec(read('README.md'))?.[1] ?? '';
@@ -103,14 +109,14 @@ t.test('every code that a page names is in the registry', async (t) => {
   t.ok(named.length > 10);
 });
 
-t.test('the fields of a request are those of its schema', async (t) => {
+t.test('the documented fields of a request are those of its schema', async (t) => {
   const section =
     /`Bmux-Request` is one JSON object([\s\S]*?)<!--/.exec(read('docs/control-socket.md'))?.[1] ?? '';
   const listed = [...section.matchAll(/^\| `(\w+)`/gm)].map(([, field = '']) => field);
   t.strictSame(listed.sort(), Object.keys(RequestSchema.properties).sort());
 });
 
-t.test('links lead somewhere, and settings that are named exist', async (t) => {
+t.test('links lead to existing pages, and the settings in the pages exist', async (t) => {
   for (const page of ALL) {
     for (const [, target = ''] of read(page).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
       if (/^https?:/.test(target)) continue;

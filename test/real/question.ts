@@ -53,6 +53,6 @@ function requestsOf(bytes: Buffer): Question {
     const isHello = decodeRequest(4, envelope.payload).type === 'hello';
     if (envelope.kind === 'request' && !isHello) frames.push(encodeFrame(payload));
   }
-  if (frames.length === 0) throw new Error('nothing was asked');
+  if (frames.length === 0) throw new Error('bmux sent no request');
   return frames;
 }

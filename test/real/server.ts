@@ -100,7 +100,7 @@ export async function startServer(): Promise<RealServer> {
       await rm(folder, { recursive: true, force: true });
     },
   };
-  // The readiness probe above was a client too: its connection must be closed before a test counts.
+  // The readiness probe above was a client too. Its connection must be closed before a test counts connections.
   if (canCountConnections())
     await waitFor('the readiness probe to leave', async () => (await connectionsHeld(server)) === 0);
   return server;

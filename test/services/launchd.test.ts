@@ -9,7 +9,7 @@ import { rendered, temporaryFolder } from './render.ts';
 
 const FILE = 'launchd/dev.bmux.bmuxd.plist';
 
-t.test('the agent starts the daemon, keeps it, and leaves the engines alone', async (t) => {
+t.test('the agent starts the daemon, restarts it, and does not stop the engines', async (t) => {
   const folder = temporaryFolder(t);
   const value = parsePlist(readFileSync(rendered(FILE, folder), 'utf8'));
   t.match(value, {
@@ -22,7 +22,7 @@ t.test('the agent starts the daemon, keeps it, and leaves the engines alone', as
   });
 });
 
-t.test('what is no property list is noticed', async (t) => {
+t.test('text that is not a valid property list is refused', async (t) => {
   const start = '<?xml version="1.0"?><!DOCTYPE plist><plist version="1.0">';
   t.same(parsePlist(`${start}<dict><key>a</key><true/></dict></plist>`), { a: true });
   const broken = [
@@ -38,7 +38,7 @@ t.test('what is no property list is noticed', async (t) => {
 
 const absent = spawnSync('plutil', ['-help']).error !== undefined && 'plutil not found';
 
-t.test('macOS has nothing to say about it', { skip: absent }, async (t) => {
+t.test('plutil accepts it', { skip: absent }, async (t) => {
   const { status, stdout } = spawnSync('plutil', ['-lint', rendered(FILE, temporaryFolder(t))], {
     encoding: 'utf8',
     timeout: 60_000,

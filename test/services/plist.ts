@@ -16,7 +16,7 @@ export function parsePlist(text: string): Value {
 /** Tags and texts in order, without the prologue, comments and white space between them. */
 function tokensOf(text: string): string[] {
   const prologue = /^<\?xml [^?]*\?>\s*<!DOCTYPE [^>]*>/.exec(text);
-  if (prologue === null) throw new Error('no prologue');
+  if (prologue === null) throw new Error('the prologue is missing');
   const body = text.slice(prologue[0].length).replaceAll(/<!--([^]*?)-->/g, (_, inside: string) => {
     if (inside.includes('--')) throw new Error(`'--' in a comment: ${inside}`);
     return '';

@@ -13,7 +13,7 @@ function settings(text: string): Map<string, string> {
 
 const absent = spawnSync('systemd-analyze', ['--version']).status !== 0 && 'systemd-analyze not found';
 
-t.test('systemd has nothing to say about the rendered units', { skip: absent }, async (t) => {
+t.test('systemd-analyze finds no problem in the rendered units', { skip: absent }, async (t) => {
   const folder = temporaryFolder(t);
   const units = ['systemd/bmuxd.service', 'systemd/bmuxd.socket', 'systemd/bmuxd-streams.socket'].map(
     (file) => rendered(file, folder),
@@ -25,27 +25,27 @@ t.test('systemd has nothing to say about the rendered units', { skip: absent }, 
     timeout: 60_000,
   });
   t.equal(error, undefined);
-  t.equal(stderr, '', 'it ends with 0 even when it warns');
+  t.equal(stderr, '', 'no warnings; the exit status is 0 even with warnings');
   t.equal(status, 0);
 });
 
-t.test('the service leaves the engines and what they need alone', async (t) => {
+t.test('the service does not stop the engines or remove what they need', async (t) => {
   const service = settings(original('systemd/bmuxd.service'));
-  t.equal(service.get('KillMode'), 'process', 'live streams outlive a restart');
-  t.equal(service.get('OOMPolicy'), 'continue', 'control outlives an engine');
+  t.equal(service.get('KillMode'), 'process', 'live streams go on during a restart');
+  t.equal(service.get('OOMPolicy'), 'continue', 'control goes on when an engine is killed');
   t.equal(service.get('ExecStart'), '@NODE@ --max-semi-space-size=2 @BINDIR@/bmuxd run');
   const harmful = {
-    RuntimeDirectory: 'removed at stop, under draining engines',
-    MemoryDenyWriteExecute: 'breaks V8',
+    RuntimeDirectory: 'it would be removed at stop while engines drain',
+    MemoryDenyWriteExecute: 'V8 needs such memory',
     PrivateTmp: "hides bmux's sockets and the SSH agent's",
-    PrivateNetwork: 'there would be nothing to connect to',
+    PrivateNetwork: 'the network would be unreachable',
     ProtectHome: "hides the user's configuration and keys",
-    PrivateUsers: 'peer credentials would no longer tell who is there',
+    PrivateUsers: 'peer credentials would no longer identify the peer',
   };
   for (const [key, reason] of Object.entries(harmful)) t.notOk(service.has(key), `${key}: ${reason}`);
 });
 
-t.test('nobody but the user reaches the sockets, and the daemon can tell them apart', async (t) => {
+t.test('only the user may connect to the sockets, and the daemon knows them by their names', async (t) => {
   for (const [unit, name] of [
     ['bmuxd.socket', 'control'],
     ['bmuxd-streams.socket', 'streams'],
