@@ -132,51 +132,15 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       channel.exit(0);
     },
   });
-  const status = (): EngineStatus => {
-    const { state } = lifecycle;
-    return {
-      schema: SCHEMA,
-      engine: { generation, pid: process.pid, version, sinceMs, state, streams: streams.size },
-      // A draining engine reports only upstreams to which it still holds connections.
-      upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
-    };
-  };
-  control.onMessage((message, socket) => {
-    switch (message.type) {
-      case 'start':
-        break;
-      case 'listen':
-        if (socket === undefined) break;
-        if (message.socket.kind === 'streams') streamsSocket.listen(socket);
-        else targetSockets.listen(message.socket.targetSocket, message.socket, socket);
-        control.tell({ type: 'listening', id: message.id });
-        break;
-      case 'target socket':
-        targetSockets.update(message.targetSocket, message);
-        break;
-      case 'close target socket':
-        targetSockets.close(message.targetSocket);
-        break;
-      case 'warm':
-        upstreams.for(message.plan.destination).warm(message.plan);
-        break;
-      case 'drop':
-        upstreams.drop(message.plan.destination);
-        break;
-      case 'other engines':
-        upstreams.setOtherEngines(message.connections);
-        break;
-      case 'settings':
-        settings = message.settings;
-        log.level = settings['log.level'];
-        break;
-      case 'drain':
-        lifecycle.takenOver();
-        break;
-      case 'stop':
-        void lifecycle.stop();
-        break;
-    }
+  handleCommands({
+    control,
+    sockets,
+    upstreams,
+    lifecycle,
+    configure: (next) => {
+      settings = next;
+      log.level = settings['log.level'];
+    },
   });
   channel.onGone(() => {
     lifecycle.drain('control is gone');

@@ -1,4 +1,4 @@
-// The functions behind the routes of the control socket. Each calls the object that owns the resource.
+// What the routes of the control socket do: each calls the object that owns the thing.
 import { inTime } from '../../base/async/deadline.ts';
 import type { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -24,10 +24,6 @@ export interface ResourceOwners {
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
   readonly engines: Engines;
-  /** Path of the socket for stream requests. */
-  readonly streamsSocket: string;
-  /** ms that making the plan of one request may take. */
-  readonly planBudgetMs: () => number;
   readonly reload: () => Promise<void>;
   readonly stop: () => void;
 }
