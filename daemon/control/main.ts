@@ -1,4 +1,4 @@
-// Control's composition: what there is, what it is made of, and who tells whom.
+// Creates the parts of the control process and connects them with each other.
 import { join } from 'node:path';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
@@ -24,11 +24,11 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 export interface ControlOptions {
   readonly env: Env;
-  /** Working directory: relative paths in `env` start there. */
+  /** Working directory. Relative paths in `env` are resolved against it. */
   readonly cwd: string;
   readonly version: string;
   readonly sink: LogSink;
-  /** From the command line; wins over the settings. */
+  /** Level from the command line. It overrides the setting `log.level`. */
   readonly logLevel?: LogLevel | undefined;
   /** Ends a start that is under way: it rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
@@ -36,20 +36,20 @@ export interface ControlOptions {
 
 export interface Control {
   readonly socketPath: string;
-  /** Leaves: engines drain, live streams go on. Resolves when the sockets are gone. Calling twice is safe. */
+  /** Ends control; engines drain, and live streams go on. Resolves when the sockets are gone. May be called twice. */
   close(): Promise<void>;
   reload(): Promise<void>;
-  /** Resolves when a client has asked for everything to end, and everything has; or when another daemon has the runtime dir. */
+  /** Resolves when a client has asked the daemon to stop and all has ended, or when another daemon has taken over the runtime dir. */
   readonly stopped: Promise<void>;
 }
 
-/** Starts the broker. Rejects with the failure that the user should read; nothing is left behind then. */
+/** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
   const { env, cwd, version, sink } = options;
   const sinceMs = Date.now();
   const paths = bmuxdPaths(env);
   const passed = passedSockets(env, process.pid);
-  // A daemon that is started where `bmuxd env` was evaluated must not take its own target socket for a server.
+  // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
   const own = whitelisted(withoutTargetSocket(env));
   await makeRuntimeDir(paths);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel: options.logLevel });
@@ -123,12 +123,34 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     log,
   });
-  /** The target sockets that were remembered have been made. Until then older engines accept on their own. */
+  /** True when the saved target sockets have been made. Until then the engines of an earlier control go on accepting on theirs. */
   let isOpen = false;
 
-  const reload = new Reload({
-    settings: inForce,
-    path: paths.settings,
+  const sayBrokenSettings = (): void => {
+    const mistake = inForce.untold();
+    if (mistake === undefined) return;
+    const { code, detail } = mistake.data;
+    log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
+    event({ type: 'config broken', code, detail });
+  };
+  const reloadSettings = async (): Promise<void> => {
+    await inForce.reload();
+    sayBrokenSettings();
+    log.level = inForce.level;
+    engines.supervisor.current?.configure(settings());
+    // Destinations contain settings of their targets, so they are made again.
+    void reconciler.refresh();
+    keepWarm.refresh();
+  };
+  const reload = async (): Promise<void> => {
+    await reloadSettings();
+    await contexts.reload();
+    // Without an engine, target sockets cannot be made in this time. They are made when an engine is ready.
+    await settledWithin(reconciler.refresh(), LIMITS.targetSocketMs);
+    log.info('reloaded');
+  };
+  const status = new StatusReport({
+    ...engines,
     contexts,
     targetSockets: reconciler,
     keepWarm,
