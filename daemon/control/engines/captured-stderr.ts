@@ -1,9 +1,10 @@
-// What an engine says when it is past logging: a crash of native code, an error at its start. Its stderr is a file, never a pipe of ours.
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+// The stderr of an engine, for what it cannot log: a crash of native code, or an error at its start. It is a file and not a pipe, because
+// the engine outlives control.
+import { closeSync, constants, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeFolderSync } from '../../base/files/make-folder.ts';
 
-/** Characters that are kept of them for the log. */
+/** How many characters of the end of stderr are returned for the log. */
 const SHOWN = 2000;
 
 export class CapturedStderr {
@@ -13,7 +14,7 @@ export class CapturedStderr {
     this.#path = path;
   }
 
-  /** Starts the file anew and lends its descriptor to `use`. Without a file it is `ignore`. */
+  /** Empties the file and passes its descriptor to `use`, then closes it. Passes `ignore` when the file cannot be opened. */
   lend<T>(use: (stderr: number | 'ignore') => T): T {
     let fd: number;
     try {
@@ -21,7 +22,7 @@ export class CapturedStderr {
       const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
       fd = openSync(this.#path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
     } catch {
-      // An engine that cannot say why it dies is better than none.
+      // The engine is started without the file: its streams matter more than its stderr.
       return use('ignore');
     }
     try {
@@ -31,7 +32,7 @@ export class CapturedStderr {
     }
   }
 
-  /** The end of what was said; empty when nothing was. */
+  /** The end of the file; empty when nothing was written, or when it cannot be read. */
   read(): string {
     try {
       return readFileSync(this.#path, 'utf8').trim().slice(-SHOWN);

@@ -1,4 +1,4 @@
-// Control's link to one engine: its process, what it is told, what it asks, and when it is gone.
+// Control's link to one engine: sends messages to its process, answers its questions, and detects its end.
 import type { ChildProcess } from 'node:child_process';
 import type { Server } from 'node:net';
 import { onSilence } from '../../base/async/deadline.ts';
@@ -19,39 +19,39 @@ import {
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 
-/** What is used of the engine's process. */
+/** The part of `ChildProcess` that the link uses. */
 export type EngineProcess = Pick<
   ChildProcess,
   'pid' | 'connected' | 'send' | 'on' | 'once' | 'kill' | 'disconnect' | 'unref'
 >;
 
-/** What an engine says, and what it asks. */
+/** Called for the messages and questions of an engine. */
 export interface EngineHandlers {
   readonly onReady: () => void;
-  /** It takes no more streams, and finishes those it has. */
+  /** The engine accepts no more streams, and finishes those that it has. */
   readonly onRetiring: (why: string) => void;
-  /** Its process has ended, and everything that it said has been read. Called once. */
+  /** The process has ended, and all its messages have been read. Called once. */
   readonly onGone: (why: string) => void;
   readonly onEvent: (event: BrokerEvent) => void;
-  /** Log lines, as they are. */
+  /** Log lines, each with its newline. */
   readonly onLog: (lines: string) => void;
-  /** Something about its process that a log should have. */
+  /** An 'error' event of the process, for the log. */
   readonly onProcessError: (error: Error) => void;
-  /** The plan of a request for a stream. The signal that `signalOf` makes aborts when nobody waits for the plan any more. */
+  /** The plan of a request for a stream. The signal of `signalOf` aborts when the plan is no longer needed. */
   readonly resolve: (
     requestId: string,
     header: string | undefined,
     signalOf: () => AbortSignal,
   ) => Promise<Plan>;
-  /** Where a target socket leads whose destination is out of reach; undefined when it leads nowhere else. */
+  /** Where a target socket leads now; undefined when no destination is known. */
   readonly resolveAgain: (targetSocket: string) => Promise<Destination | undefined>;
 }
 
-/** A question of the engine that is being answered. */
+/** A question of the engine that has no answer yet. */
 interface Question {
-  /** Why nobody waits for the answer any more. */
+  /** Why the answer is no longer needed; undefined while it is. */
   over: Failure | undefined;
-  /** Made for who asks for it only: a signal costs as much as most plans (20 µs [measured]). */
+  /** Made at the first call of `signalOf`, because it takes as long as most plans: 20 µs [measured]. */
   abort: AbortController | undefined;
 }
 
@@ -60,7 +60,7 @@ interface Listening {
   readonly reject: (error: Error) => void;
 }
 
-/** starting -> ready -> gone. Whether it is the current engine is the supervisor's to say. */
+/** The states of the link: starting -> ready -> gone. Which engine is the current one is known to the supervisor only. */
 export class EngineLink {
   readonly generation: string;
   readonly pid: number | undefined;
@@ -84,40 +84,40 @@ export class EngineLink {
     });
     process.on('error', (error) => {
       handlers.onProcessError(error);
-      // Without a pid there never was a process: no exit will be told.
+      // Without a pid the process was never started, and no 'exit' follows.
       if (process.pid === undefined) this.#end(textOf(error));
     });
     process.once('exit', (status: number | null, signal: NodeJS.Signals | null) => {
       const why = signal ?? `exit status ${String(status)}`;
-      // What it said last is still in the channel.
+      // The channel may still hold the last messages of the engine. They have been read at 'disconnect'.
       if (process.connected) process.once('disconnect', () => this.#end(why));
       else this.#end(why);
     });
     this.tell({ type: 'start', start });
   }
 
-  /** It has started, and is still there. */
+  /** True when the engine has started and has not ended. */
   get ready(): boolean {
     return this.#ready && !this.#gone;
   }
 
-  /** It had started, whether it is still there or not. */
+  /** True when the engine has started, even if it has ended since. */
   get wasReady(): boolean {
     return this.#ready;
   }
 
-  /** Tells it something; nothing happens when it is gone. */
+  /** Sends a message. Does nothing when the engine is gone. */
   tell(message: OneToEngine): void {
     this.#flush();
     this.#send(message);
   }
 
   #send(message: ToEngine): void {
-    // Whether it has gone meanwhile, its exit says.
+    // A failure to send is ignored, since the 'exit' event follows it.
     if (this.#process.connected) this.#process.send(message, ignore);
   }
 
-  /** Answers of one turn of the event loop leave together: each sending costs both processes a system call and a wake-up. */
+  /** Answers of one turn of the event loop are sent together: each send costs both processes a system call and a wake-up. */
   #tellSoon(answer: OneToEngine): void {
     this.#answers.push(answer);
     this.#turn ??= setImmediate(() => {
@@ -138,7 +138,10 @@ export class EngineLink {
     this.tell({ type: 'settings', settings });
   }
 
-  /** Makes it accept on a socket that is bound here. Resolves when it does; rejects with `engine_unavailable`, or the reason of `signal`. */
+  /**
+   * Makes the engine accept on a socket that control has bound, and resolves when it does. Rejects with `engine_unavailable` when the
+   * engine has ended or does not answer within `LIMITS.engineAnswerMs`, or with the reason of `signal`.
+   */
   listen(socket: ListenFor, server: Server, signal?: AbortSignal): Promise<void> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
@@ -187,7 +190,7 @@ export class EngineLink {
     this.#process.kill('SIGKILL');
   }
 
-  /** Closes the channel: it drains, and lives as long as its streams. Nobody waits for it. */
+  /** Closes the channel: the engine drains, and exits after its last stream. Control's process does not wait for it. */
   release(): void {
     if (this.#process.connected) this.#process.disconnect();
     this.#process.unref();
@@ -269,5 +272,5 @@ export class EngineLink {
 }
 
 function ignore(): void {
-  // The other side is gone; its exit says so.
+  // The engine is gone, and its 'exit' event is handled.
 }

@@ -1,31 +1,34 @@
-// The process of an engine: what it is started with.
+// Starts the process of an engine with its flags and environment.
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { SMALL_HEAP_FLAGS } from '../../base/memory.ts';
 import type { Env } from '../../base/paths.ts';
 
-/** What an engine's environment has beside the daemon's, where that says nothing else. */
+/** Variables that are added to the environment of an engine, unless the daemon's own environment sets them. */
 const ENGINE_ENV = {
-  // Names are looked up on these threads, and files read: a few lookups that hang must not hold up the rest. Node's default is 4.
+  // DNS lookups and file operations run on these threads, so a few hanging lookups must not use all of them. Node's default is 4.
   UV_THREADPOOL_SIZE: '8',
-  // The binding's threads come and go with memory of their own each, which glibc keeps: mallopt(3), M_ARENA_MAX.
+  // The iroh binding starts and ends threads. glibc keeps the memory arena of each, unless their number is limited: mallopt(3), M_ARENA_MAX.
   MALLOC_ARENA_MAX: '2',
 } as const;
 
-/** MB of each half of the new space. With V8's own 16 a process takes 15 MB more for the same work; with 2 a hand-off takes 6 % more of the processor [measured]. */
-const ENGINE_FLAGS = ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS];
+/**
+ * MB of each half of V8's new space. With the default of 16, a process takes 15 MB more memory. With 2, handing a stream over takes 6 %
+ * more CPU time [measured].
+ */
+const ENGINE_FLAGS = ['--max-semi-space-size=8'];
 
 /**
- * Starts one; it waits for its `start` message. `env`: the daemon's own; `stderr`: a file for what V8 or the system says at a sudden end.
- * Throws, or emits 'error', when the system cannot start a process.
+ * Starts an engine process, which waits for its `start` message. `env`: the daemon's own environment. `stderr`: descriptor of a file for
+ * messages at a crash. When the process cannot be started, this throws or the returned process emits 'error'.
  */
 export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
   const program = fileURLToPath(new URL('../../bin/engine.js', import.meta.url));
   return fork(program, [], {
-    // A session of its own: a terminal's end or a Ctrl-C reaches control only, and the engine's streams live on.
+    // The engine runs in its own session. Ctrl-C and the end of the terminal reach control only, and streams go on.
     detached: true,
     stdio: ['ignore', 'ignore', stderr, 'ipc'],
-    // Of two that are the same the last one counts.
+    // When a flag is given twice, the last one counts.
     execArgv: [...process.execArgv, ...ENGINE_FLAGS],
     cwd: '/',
     env: { ...ENGINE_ENV, ...env },

@@ -1,4 +1,4 @@
-// Everything about engines that control has: their supervisor, the directory of all of them, and the socket on which they accept streams.
+// Makes what control needs for engines: the supervisor, the directory of all engines, and the socket for stream requests.
 import { join } from 'node:path';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Logger } from '../../base/log.ts';
@@ -18,11 +18,11 @@ import { EngineUsage } from './usage.ts';
 export interface EnginesOptions extends Pick<EngineHandlers, 'onLog' | 'resolve' | 'resolveAgain'> {
   readonly paths: BmuxdPaths;
   readonly version: string;
-  /** The daemon's own environment, for its engines. */
+  /** The daemon's own environment, which engines inherit. */
   readonly env: Env;
   readonly settings: () => Settings;
   readonly log: Logger;
-  /** Descriptor of a socket for streams that a service manager has passed. */
+  /** Descriptor of the streams socket, if a service manager has passed one. */
   readonly streamsFd: number | undefined;
   readonly isOurs: () => Promise<boolean>;
   readonly event: (event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }) => void;
@@ -36,7 +36,7 @@ export interface Engines {
   readonly streamsSocket: StreamsSocket;
 }
 
-/** Nothing is started yet. */
+/** Makes the objects. No engine is started and no socket is bound yet. */
 export function makeEngines(options: EnginesOptions): Engines {
   const { paths, version, env, settings, log, event, onReady, onLeave } = options;
   const directory = new EngineDirectory({ dir: paths.enginesDir });
@@ -88,7 +88,7 @@ export function makeEngines(options: EnginesOptions): Engines {
   return { supervisor, directory, streamsSocket };
 }
 
-/** Tells engines of an earlier control to accept no more: their paths lead to sockets of this one, on which `current` accepts. */
+/** Tells the engines of an earlier control to drain. The paths lead to sockets of this control now, on which the current engine accepts. */
 export function takeOver({ supervisor, directory }: Engines, log: Logger): void {
   const { current } = supervisor;
   if (current === undefined) return;

@@ -1,5 +1,5 @@
-// Targets with `warm = true` in bmuxd.toml. The engine is told of them again and again: one that was out of reach becomes warm when it is back, and a
-// share link is followed to where it leads now.
+// Keeps targets with `warm = true` in bmuxd.toml warm, by sending their plans to the engine every 15 s. So a target that was unreachable
+// becomes warm when it is back, and a share link is resolved again.
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import type { Logger } from '../../base/log.ts';
@@ -8,7 +8,7 @@ import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import { asFailure } from '../../errors/fail.ts';
 
-/** ms between two times. An engine does nothing for a target that is warm already. */
+/** ms between two runs. An engine does nothing for a target that is warm already. */
 const AGAIN_MS = 15_000;
 
 export interface KeepWarmOptions {
@@ -22,12 +22,12 @@ export interface KeepWarmOptions {
 export class KeepWarm {
   readonly #options: KeepWarmOptions;
   readonly #stopTimer: () => void;
-  /** One run at a time: a plan that was made earlier is never told later. */
+  /** Only one run at a time, so that an older plan is never sent after a newer one. */
   readonly #run = new Refresh(() => this.#tellAll());
   #isOpen = false;
-  /** The next run also tells of targets that may make an SSH agent ask a person. */
+  /** True when the next run includes targets whose SSH agent may ask the user for a confirmation. */
   #mayAsk = false;
-  /** What was logged last of a target: it is logged again when it is something else. */
+  /** The last logged problem of each target. The same problem is not logged again. */
   readonly #complaints = new Map<string, string>();
 
   constructor(options: KeepWarmOptions) {
@@ -36,13 +36,13 @@ export class KeepWarm {
     this.#stopTimer = clock.every(AGAIN_MS, () => void this.#run.request());
   }
 
-  /** From now on plans can be made. */
+  /** Called when plans can be made. Starts the first run. */
   open(): void {
     this.#isOpen = true;
     this.refresh();
   }
 
-  /** Settings, config or engine have changed. */
+  /** Called when settings, config or engine have changed. Starts a run. */
   refresh(): void {
     this.#mayAsk = true;
     void this.#run.request();
@@ -53,7 +53,7 @@ export class KeepWarm {
     this.#stopTimer();
   }
 
-  /** Never rejects. */
+  /** Makes and sends the plans of all targets that are to be kept warm. Never rejects. */
   async #tellAll(): Promise<void> {
     if (!this.#isOpen) return;
     const mayAsk = this.#mayAsk;
@@ -62,7 +62,7 @@ export class KeepWarm {
     for (const target of this.#complaints.keys())
       if (targets[target]?.warm !== true) this.#complaints.delete(target);
     const warm = Object.entries(targets).filter(([, settings]) => settings.warm === true);
-    // Side by side: one target whose control plane does not answer delays no other.
+    // In parallel: a control plane that does not answer for one target must not delay the others.
     await Promise.all(warm.map(([target]) => this.#tell(target, mayAsk)));
   }
 
@@ -71,7 +71,7 @@ export class KeepWarm {
       const plan = await this.#options.plan(target);
       const { route, warnings } = plan.destination;
       this.#complain(target, warnings);
-      // A name that is not configured leads to the local server, which needs no warmth. The warning says so.
+      // A local server needs no warm connection. A name that is not configured also leads there; its warning has been logged above.
       if (route.transport === 'local' || !this.#isOpen) return;
       if (mayAsk || !asksAgent(plan)) this.#options.tell({ type: 'warm', plan });
     } catch (error) {
@@ -90,7 +90,7 @@ export class KeepWarm {
   }
 }
 
-/** An SSH agent may ask a person to confirm the use of a key: that must not happen every 15 s. */
+/** True when the dial uses an SSH agent. The agent may ask the user to confirm the use of a key, which must not happen every 15 s. */
 function asksAgent({ destination: { route } }: Plan): boolean {
   return route.transport === 'iroh' && route.sshAuth;
 }

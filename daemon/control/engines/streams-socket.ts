@@ -1,4 +1,4 @@
-// The socket for stream requests, control's side: bound and kept here, accepted by the engine (docs/decisions/streams-socket.md).
+// The socket for stream requests, control's side. Control binds and keeps it, and the engine accepts on it (docs/decisions/streams-socket.md).
 import { lstat, rename, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -12,32 +12,35 @@ import type { EngineLink } from './engine-link.ts';
 
 export interface StreamsSocketOptions {
   readonly path: string;
-  /** Descriptor of a listening socket that a service manager has passed; it looks after the path. */
+  /** Descriptor of a listening socket from a service manager, which then owns the path. */
   readonly fd: number | undefined;
-  /** False when the folder is another daemon's by now: its socket is not to be replaced. */
+  /** False when another daemon has taken over the folder. Then its socket must not be replaced. */
   readonly isOurs: () => Promise<boolean>;
   readonly log: Logger;
 }
 
-/** ms between two looks whether the path still leads to our socket. */
+/** ms between two checks that the path still leads to our socket. */
 const LOOK_MS = 500;
 
 interface Bound {
   readonly server: Server;
-  /** Under which name it was bound; undefined once it has its path. */
+  /** The path at which it was bound; undefined after the rename to the public path. */
   privatePath: string | undefined;
   readonly ino: bigint;
   readonly dev: bigint;
 }
 
-/** bound without a listener -> an engine listens -> at its path -> (bound again when the path vanishes) -> closed. */
+/**
+ * The states of the socket: bound without listening -> an engine listens -> renamed to its path -> closed. It is bound again when its path
+ * no longer leads to it.
+ */
 export class StreamsSocket {
   readonly #options: StreamsSocketOptions;
   readonly #update: Refresh;
   #bound: Bound | undefined;
   #passed: Server | undefined;
   #engine: EngineLink | undefined;
-  /** The engine that listens on the socket of now. */
+  /** The engine that listens on the present socket. */
   #listener: EngineLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -47,7 +50,7 @@ export class StreamsSocket {
     this.#update = new Refresh(() => this.#bringUp());
   }
 
-  /** Takes the descriptor that was passed, and begins to look after the path. Throws `activation_invalid`. */
+  /** Opens the passed descriptor, if any, and starts the regular check. Throws `activation_invalid` or `socket_path_too_long`. */
   open(): void {
     const { fd, path } = this.#options;
     const length = Buffer.byteLength(path);
@@ -70,24 +73,24 @@ export class StreamsSocket {
     return this.#listener !== undefined && this.#bound?.privatePath === undefined;
   }
 
-  /** A new engine is ready: it accepts from now on. */
+  /** Called when an engine is ready. It accepts from now on. */
   attach(engine: EngineLink): void {
     this.#engine = engine;
     void this.#refresh();
   }
 
-  /** The engine is gone: who connects until the next one is ready waits in the kernel's queue. */
+  /** Called when the engine is gone. Until the next one is ready, the kernel queues connections. */
   detach(engine: EngineLink): void {
     if (this.#engine === engine) this.#engine = undefined;
     if (this.#listener === engine) this.#listener = undefined;
   }
 
-  /** Binds again what has vanished. Never rejects. */
+  /** Checks that the path leads to our socket, and binds it again when it does not. Never rejects. */
   look(): Promise<void> {
     return this.#refresh();
   }
 
-  /** Removes the path, if it is ours: nobody finds this daemon any more. Requests that the engine has accepted are answered. */
+  /** Removes the path if it leads to our socket, and closes the socket. Requests that the engine has accepted are still answered. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
@@ -121,7 +124,7 @@ export class StreamsSocket {
     }
     let bound = this.#bound;
     if (bound !== undefined && !(await this.#isThere(bound))) {
-      // Whoever has the folder now has a socket of its own there.
+      // Another daemon has the folder now, and the path leads to its socket.
       if (!(await isOurs())) return;
       log.warn({ socket: path }, 'the socket is gone; it is bound again');
       bound.server.close();
@@ -132,7 +135,7 @@ export class StreamsSocket {
     this.#bound = bound;
     if (this.#listener !== engine) {
       await engine.listen({ kind: 'streams' }, bound.server);
-      // Only now: a socket on which nobody listens refuses connections.
+      // The rename comes after an engine listens, because a bound socket without a listener refuses connections.
       if (bound.privatePath !== undefined && !this.#closed) {
         await rename(bound.privatePath, path);
         bound.privatePath = undefined;

@@ -1,4 +1,4 @@
-// The supervisor of engines: one current engine, others that finish their streams, a new one when the current one ends or hangs.
+// Supervises the engines: one is current, others finish their streams. When the current one ends or hangs, a new one is started.
 import type { Clock } from '../../base/async/clock.ts';
 import { onSilence } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
@@ -12,51 +12,51 @@ import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-li
 
 export interface EngineSupervisorOptions {
   readonly clock: Clock;
-  /** Starts a process. Throws what the system says when it cannot (E2BIG, EAGAIN, ENOMEM, a Node that is not there any more). */
+  /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */
   readonly fork: () => EngineProcess;
-  /** What the last process wrote to stderr before it ended; empty when nothing. */
+  /** What the last process wrote to stderr; empty when nothing. */
   readonly stderr: () => string;
   readonly start: (generation: string) => EngineStart;
   /** Asks an engine for its status over its own socket. Rejects as `engineRequest` does. */
   readonly ask: (generation: string) => Promise<unknown>;
   readonly log: Logger;
   readonly handlers: Pick<EngineHandlers, 'onEvent' | 'onLog' | 'resolve' | 'resolveAgain'>;
-  /** An engine takes streams from now on; it is the current one. */
+  /** Called when the current engine is ready. */
   readonly onReady: (engine: EngineLink) => void;
-  /** The engine gets nothing more: it has ended, or another one takes over. */
+  /** Called when an engine has ended, or when another one takes over from it. It must not be used any more. */
   readonly onLeave: (engine: EngineLink, why: string) => void;
-  /** What the current engine says of itself at each look. */
+  /** Called with the current engine's status after each check that it has answered. */
   readonly onStatus: (generation: string, status: unknown) => void;
 }
 
 interface Engine {
   readonly link: EngineLink;
-  /** As the clock said at its start, ms. */
+  /** Time of the start by the clock of the supervisor, ms. */
   readonly startedAt: number;
-  /** Looks that got no answer, since the last one that did. */
+  /** Checks without an answer since the last one with an answer. */
   missed: number;
-  /** The same for looks that did not even find its socket. */
+  /** Checks that could not connect to the engine's socket, since the last one with an answer. */
   unfound: number;
-  /** Ends the wait for its start. */
+  /** Cancels the time limit for the start. */
   readonly started: () => void;
 }
 
-/** Looks without an answer after which another engine takes over: one may be lost to a busy machine. */
+/** Checks without an answer after which another engine takes over. One alone may only mean that the machine is busy. */
 const MISSES = 2;
-/** The same when its socket has vanished: the engine binds it again, and only one that hangs leaves it so. */
+/** The same for checks that found no socket. A working engine binds a removed socket again, so this takes longer to tell. */
 const MISSES_UNFOUND = 5;
-/** ms before a further start when engines end soon; the first restart is immediate, and one that has served is replaced within a second. */
+/** ms before each further start when ready engines end soon after their start. The first restart is immediate; none waits longer than a second. */
 const BACKOFF_MS = [0, 200, 500, 900] as const;
-/** The same when they do not even become ready: what keeps them from it needs a person, and each try costs a whole process. */
+/** The same for engines that do not become ready. The cause usually needs the user, and each attempt costs a process start. */
 const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
-/** ms after which an engine did not end because of its start. */
+/** ms after its start from which the end of an engine no longer counts as a failed start. */
 const HEALTHY_MS = 10_000;
 
-/** One engine: starting -> ready (current) -> retired (lives, gets nothing more) -> gone. */
+/** The states of an engine: starting -> ready (current) -> retired (finishes its streams and gets no more) -> gone. */
 export class EngineSupervisor {
   readonly #options: EngineSupervisorOptions;
   #current: Engine | undefined;
-  /** Every engine that this control started and that lives, retired ones included. */
+  /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
   #failures = 0;
   #cancelRestart: () => void = () => undefined;
@@ -69,12 +69,12 @@ export class EngineSupervisor {
     this.#options = options;
   }
 
-  /** True when an engine takes streams. */
+  /** True when an engine accepts streams. */
   get ready(): boolean {
     return this.#current?.link.ready === true;
   }
 
-  /** The engine that takes streams; undefined while there is none. */
+  /** The engine that accepts streams; undefined while there is none. */
   get current(): EngineLink | undefined {
     return this.ready ? this.#current?.link : undefined;
   }
@@ -84,7 +84,7 @@ export class EngineSupervisor {
     return this.ready ? undefined : this.#problem;
   }
 
-  /** Starts the first engine. */
+  /** Starts the first engine, and the regular check. */
   start(): void {
     if (this.#closing) return;
     this.#startEngine();
@@ -93,19 +93,19 @@ export class EngineSupervisor {
     });
   }
 
-  /** Tells every engine of ours to end its streams gracefully and leave, also those whose sockets have vanished. */
+  /** Tells every engine of this control to end its streams gracefully and exit. Their sockets are not needed for that. */
   stop(): void {
     for (const { link } of this.#living) link.tell({ type: 'stop' });
   }
 
-  /** No engine is started any more. Those that live stay as they are. */
+  /** Stops starting and checking engines. Those that live are left alone. */
   halt(): void {
     this.#closing = true;
     this.#cancelLooks();
     this.#cancelRestart();
   }
 
-  /** Releases all engines: they drain, and live as long as their streams. */
+  /** Closes the channels of all engines: they drain, and exit after their last stream. */
   close(): void {
     this.halt();
     this.#current = undefined;
@@ -115,24 +115,24 @@ export class EngineSupervisor {
     }
   }
 
-  /** Generations of the engines of ours whose process is still there. */
+  /** Generations of the engines of this control whose processes have not ended. */
   get living(): string[] {
     return [...this.#living].map(({ link }) => link.generation);
   }
 
-  /** Ends those that are not ready yet: they hold no stream, and nobody could tell them to stop. */
+  /** Kills the engines that are not ready. They hold no stream, and cannot handle a `stop` message yet. */
   killStarting(): void {
     for (const { link } of this.#living) if (!link.ready) link.kill();
   }
 
-  /** Ends engines of ours that are still there (all, or those in `only`). Returns their generations. */
+  /** Kills living engines of this control: all, or those whose generation is in `only`. Returns their generations. */
   kill(only?: readonly string[]): string[] {
     const doomed = [...this.#living].filter(({ link }) => only?.includes(link.generation) ?? true);
     for (const { link } of doomed) link.kill();
     return doomed.map(({ link }) => link.generation);
   }
 
-  /** Asks the current engine whether it lives. Never rejects. */
+  /** Checks that the current engine answers, and replaces it after too many checks without an answer. Never rejects. */
   async look(): Promise<void> {
     const engine = this.#current;
     if (engine?.link.ready !== true) return;
@@ -154,7 +154,7 @@ export class EngineSupervisor {
 
   #startEngine(): void {
     const { clock, fork, start, log, onReady, handlers } = this.#options;
-    // Sorts by age, unique on one machine: two starts are more than 1 ms apart.
+    // The time in ms, so that generations sort by age. It is unique on one machine, since starts are more than 1 ms apart.
     const generation = clock.now().toString(36);
     let process: EngineProcess;
     try {
@@ -202,7 +202,7 @@ export class EngineSupervisor {
     log.info({ generation, pid: process.pid }, 'engine starts');
   }
 
-  /** The engine lives, but gets no more streams: another one takes over, and this one finishes what it has. */
+  /** Replaces the current engine. It gets no more streams and finishes those that it has, while another one is started. */
   #retire(engine: Engine, why: string): void {
     if (this.#current !== engine) return;
     const { log, onLeave } = this.#options;
@@ -211,7 +211,7 @@ export class EngineSupervisor {
     onLeave(link, why);
     engine.started();
     this.#current = undefined;
-    // It drains when it can read this; what is in the channel already stays readable. Its socket may be what is wrong with it.
+    // Sent over the channel, since the engine's socket may be the problem. An engine that hangs reads it when it goes on.
     link.tell({ type: 'drain' });
     this.#restartLater(engine, fail('engine_unavailable', { why }));
   }
@@ -238,7 +238,7 @@ export class EngineSupervisor {
     this.#restartLater(engine, problem);
   }
 
-  /** `last`: the engine that has ended or hangs; undefined when not even its process could be started. */
+  /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
   #restartLater(last: Engine | undefined, problem: Failure): void {
     if (this.#closing) return;
     this.#problem = problem;

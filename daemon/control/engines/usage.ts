@@ -1,4 +1,4 @@
-// Connections that engines hold which only finish their streams: the current one counts them, since a server's limit is for all of them.
+// Tells the current engine how many connections the other engines hold. It counts them, because a server's limit applies to all together.
 import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
@@ -7,14 +7,14 @@ import type { EngineLink } from './engine-link.ts';
 
 export interface EngineUsageOptions {
   readonly directory: EngineDirectory;
-  /** The engine that takes streams. */
+  /** The engine that accepts streams. */
   readonly current: () => EngineLink | undefined;
   readonly log: Logger;
 }
 
 export class EngineUsage {
   readonly #options: EngineUsageOptions;
-  /** What was told last, and to which engine; one that was told nothing counts none. */
+  /** The last counts sent, as JSON, and the engine that got them. An engine that has got none assumes `{}`. */
   #told: { readonly engine: EngineLink | undefined; readonly connections: string } = {
     engine: undefined,
     connections: '{}',
@@ -26,7 +26,7 @@ export class EngineUsage {
     this.#refresh = new Refresh(() => this.#look());
   }
 
-  /** Asks the other engines and tells the current one, when that is news to it. Never rejects. */
+  /** Asks the other engines, and sends their counts to the current one when they have changed. Never rejects. */
   async look(): Promise<void> {
     await this.#refresh.request().catch((error: unknown) => {
       this.#options.log.debug({ err: textOf(error) }, 'connections of other engines');
@@ -38,7 +38,7 @@ export class EngineUsage {
     const engine = current();
     if (engine === undefined) return;
     const connections = await directory.connectionsBeside(engine.generation);
-    // Another engine may serve by now: for that one it is not the answer.
+    // If another engine is current now, these counts are wrong for it: they leave out the former one.
     if (current() !== engine) return;
     const text = JSON.stringify(connections);
     if (text === (this.#told.engine === engine ? this.#told.connections : '{}')) return;
