@@ -1,4 +1,5 @@
-// Binding a Unix socket so that an older server can never remove a newer one's: a private name, renamed into place.
+// Binds a Unix socket under a private name and renames it into place. Node unlinks the path that it has bound when a server is closed:
+// with the final path, an older server would remove the socket of a newer one.
 import { lstat, rename, unlink } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server } from 'node:net';
@@ -6,27 +7,30 @@ import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 
-/** Longest socket path, bytes: sun_path less its final zero (unix(7): 108 on Linux, 104 on macOS). Node cuts a longer one silently. */
+/**
+ * Longest socket path in bytes: the size of `sun_path` without the final zero (unix(7)). It is 107 on Linux and 103 on macOS. Node
+ * truncates a longer path silently.
+ */
 export function maxSocketPath(platform: NodeJS.Platform = process.platform): number {
   return platform === 'linux' ? 107 : 103;
 }
 
 /** A socket that was bound at a path. */
 export interface Bound {
-  /** False when somebody has removed it, or put something else in its place. */
+  /** False when the socket has been removed or replaced. Never rejects. */
   readonly isThere: () => Promise<boolean>;
-  /** Removes the socket again if it is still ours. */
+  /** Removes the path if it still leads to this socket. */
   readonly unbind: () => Promise<void>;
 }
 
-/** Accepts for `server`, which may listen elsewhere: a server of HTTP has one listening socket only. */
+/** A server whose connections are passed to `server`. An HTTP server can listen on one socket only, and this adds another. */
 export function forwardTo(server: HttpServer): Server {
   const forwarder = createServer({ allowHalfOpen: true }, (socket) => server.emit('connection', socket));
   forwarder.maxConnections = server.maxConnections;
   return forwarder;
 }
 
-/** Longest name that `bindSocket` makes in a folder for a while. */
+/** The longest private name. Used to check whether a path fits. */
 export const PRIVATE_NAME = '.4194304.abcdef';
 
 /** A name under which a socket is bound before it is renamed into place. */
@@ -34,7 +38,7 @@ export function privateName(): string {
   return `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`;
 }
 
-/** Listens on `path`, replacing whatever is there. */
+/** Listens on `path`, and replaces what is there. Rejects with `socket_path_too_long`, or with the system's error. */
 export async function bindSocket(server: Server, path: string): Promise<Bound> {
   const private_ = join(dirname(path), privateName());
   for (const name of [path, private_]) {
@@ -53,7 +57,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
   try {
     await rename(private_, path);
   } catch (error) {
-    // Nobody would reach it; closing it removes the private name.
+    // The socket cannot be reached without its path. Closing the server removes the private name.
     server.close();
     throw error;
   }
@@ -71,7 +75,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
   return { isThere, unbind };
 }
 
-/** True when somebody accepts connections on `path`. A socket file without a listener is stale. */
+/** True when a process listens on `path`; also when a connect gets no answer within `timeoutMs`. Never rejects. */
 export function isListening(path: string, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -80,7 +84,7 @@ export function isListening(path: string, timeoutMs: number): Promise<boolean> {
       socket.destroy();
       resolve(listening);
     };
-    // No answer to a connect is a full backlog: somebody is there.
+    // A connect without an answer, or EAGAIN, means that the backlog is full, so a process listens.
     const timer = setTimeout(() => {
       done(true);
     }, timeoutMs);

@@ -1,4 +1,4 @@
-// The raw HTTP answers of an upgrade: control writes refusals, the engine the 101. One writer for both.
+// Raw HTTP answers to an upgrade request: the `101`, and refusals. Node leaves both to the owner of the socket.
 import type { Socket } from 'node:net';
 import type { FailureData } from '../base/failure.ts';
 import type { StreamInfo } from '../api/answers.ts';
@@ -8,7 +8,7 @@ import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
 import { STREAM_PROTOCOL } from '../api/request.ts';
 import { LIMITS } from '../base/limits.ts';
 
-/** The head of a `101 Switching Protocols`; the stream follows. */
+/** The head of a `101 Switching Protocols`. The bytes of the stream follow it. */
 export function switching(info: StreamInfo): string {
   return `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Stream: ${asciiJson(info)}\r\n\r\n`;
 }
@@ -30,7 +30,7 @@ const REASONS: Readonly<Record<number, string>> = {
   504: 'Gateway Timeout',
 };
 
-/** A whole refusal: RFC 9457 problem details, after which the connection ends. 204 carries no body (RFC 9110 §15.3.5). */
+/** A complete refusal with `Connection: close`, its body problem details (RFC 9457). A 204 has no body (RFC 9110, section 15.3.5). */
 function refusal(failure: FailureData, requestId?: string): string {
   if (failure.status === 204) return 'HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n';
   const body = JSON.stringify(problemOf(failure, requestId));
@@ -46,8 +46,8 @@ function refusal(failure: FailureData, requestId?: string): string {
 }
 
 /**
- * Writes a last answer and lets go of the socket. What the client still sends is read and thrown away:
- * a Unix socket that is closed with bytes unread gives its peer ECONNRESET instead of the answer.
+ * Writes a refusal and closes the socket, at the latest after `LIMITS.lingerCloseMs`. What the client still sends is read and discarded:
+ * a Unix socket that is closed with unread bytes gives its peer ECONNRESET instead of the answer.
  */
 export function refuse(socket: Socket, failure: FailureData, requestId?: string): void {
   const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);

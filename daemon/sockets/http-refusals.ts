@@ -1,4 +1,4 @@
-// What both HTTP servers of the daemon refuse before it is a request: broken HTTP, oversized headers, a request that does not arrive.
+// Limits of the daemon's HTTP servers, and their refusals of invalid, oversized and incomplete requests.
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { MAX_HEADER_BYTES } from '../api/upgrade.ts';
@@ -8,9 +8,9 @@ import { fail } from '../errors/fail.ts';
 import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
 import { refuse } from './http-answer.ts';
 
-/** ms between two looks for requests that do not arrive. Node's default is 30 s. */
+/** ms between two checks for incomplete requests. Node's default is 30 s. */
 const CHECK_MS = 1000;
-/** Connections of one server at once. A client that says nothing loses its own after `LIMITS.requestMs`. */
+/** Most connections of one server at once. A client that sends no request is disconnected after `LIMITS.requestMs`. */
 export const MAX_CONNECTIONS = 4096;
 
 /** Limits of an HTTP server on a Unix socket. */
@@ -20,11 +20,11 @@ export const HTTP_LIMITS = {
   headersTimeout: LIMITS.requestMs,
   requestTimeout: LIMITS.requestMs,
   connectionsCheckingInterval: CHECK_MS,
-  // A Host says nothing on a Unix socket.
+  // A Host header has no meaning on a Unix socket.
   requireHostHeader: false,
 } as const satisfies ServerOptions;
 
-/** Answers what Node would answer without a body, or not at all. */
+/** Adds answers with problem details to CONNECT and unsupported Expect headers. Node answers these without a body, or not at all. */
 export function refuseUnsupported(server: Server): void {
   server.on('connect', (message: IncomingMessage, socket) => {
     const failure = fail('route_unknown', { method: 'CONNECT', path: (message.url ?? '').slice(0, 200) });
@@ -32,11 +32,11 @@ export function refuseUnsupported(server: Server): void {
     else socket.destroy();
   });
   server.on('checkExpectation', (_message: IncomingMessage, response: ServerResponse) => {
-    answerProblem(response, fail('request_malformed', { why: 'it expects what bmuxd does not do' }));
+    answerProblem(response, fail('request_malformed', { why: 'its Expect header is not supported' }));
   });
 }
 
-/** Ends a response with a problem document, and the connection with it. */
+/** Answers with problem details, then closes the connection. */
 export function answerProblem(
   response: ServerResponse,
   { data }: Failure,
@@ -52,7 +52,7 @@ export function answerProblem(
   response.end(body);
 }
 
-/** For the `clientError` event of a server. */
+/** Handler for the 'clientError' event of a server. */
 export function onClientError(error: Error & { readonly code?: string }, socket: Socket): void {
   if (socket.destroyed || !socket.writable) {
     socket.destroy();
