@@ -97,7 +97,7 @@ export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> 
     XDG_STATE_HOME: join(folder, 'xdg-state'),
     ...options.env,
   };
-  /** In one step: a daemon that looks in between would take an empty file for the config. */
+  /** Replaces the file in one step, so that the daemon never reads an incomplete one. */
   const configure = async (name: string, text: string): Promise<void> => {
     const path = join(bmux['BMUX_CONFIG_DIR'] ?? folder, name);
     await writeFile(`${path}.new`, text);

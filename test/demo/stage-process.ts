@@ -34,6 +34,7 @@ export async function openStage(ended: AbortSignal): Promise<Stage> {
   try {
     const scene = await new Promise<Scene>((resolve, reject) => {
       child.once('message', (message) => {
+        // Only our own stage process sends messages.
         const told = message as FromStage;
         if (told.type === 'ready') resolve(told.scene);
         else reject(new Error(told.why));

@@ -142,26 +142,22 @@ t.test('a share link with a new address leads the next client there', { buffered
   await waitFor('streams to be over', async () => (await bmuxd.status()).streams === 0);
 });
 
-t.test(
-  'a share link without a target socket leaves no status row for its former address',
-  { buffered: true },
-  async (t) => {
-    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
-    t.teardown(() => bmuxd.stop());
-    for (const name of ['first', 'second', 'third']) {
-      const host = await irohHost(t, bmuxd, name);
-      await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
-      const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
-      const client = new TestClient(stream, { epoch: info.epoch });
-      await client.ping();
-      const rows = await bmuxd.upstreams();
-      t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
-      t.equal(rows.length, 1);
-      await client.close();
-      await host.stop();
-    }
-  },
-);
+t.test('a share link leaves no status row for its former address', { buffered: true }, async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\n' });
+  t.teardown(() => bmuxd.stop());
+  for (const name of ['first', 'second', 'third']) {
+    const host = await irohHost(t, bmuxd, name);
+    await bmuxd.configure('bmux.toml', `[connections.share_links]\nhome = "${addressOf(host)}"\n`);
+    const { stream, info } = await bmuxd.open({ target: 'bmux://home' });
+    const client = new TestClient(stream, { epoch: info.epoch });
+    await client.ping();
+    const rows = await bmuxd.upstreams();
+    t.match(rows, [{ target: 'bmux://home', streams: 1, failingSinceMs: undefined }], name);
+    t.equal(rows.length, 1);
+    await client.close();
+    await host.stop();
+  }
+});
 
 const isDialled = (host: Embedded): Promise<void> =>
   waitFor(
@@ -251,54 +247,50 @@ t.test(
   },
 );
 
-t.test(
-  'the result of a hanging lookup does not replace that of a later one',
-  { buffered: true },
-  async (t) => {
-    const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
-    t.teardown(() => bmuxd.stop());
-    const hosts: Embedded[] = [];
-    for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
-    const plane = await controlPlane(t);
-    await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
-    await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
+t.test('the result of a slow lookup does not replace a later one', { buffered: true }, async (t) => {
+  const bmuxd = await startBmuxd({ settings: 'iroh.relays = "disabled"\ncontrol_plane.timeout = 2500\n' });
+  t.teardown(() => bmuxd.stop());
+  const hosts: Embedded[] = [];
+  for (const name of ['first', 'second', 'third', 'fourth']) hosts.push(await irohHost(t, bmuxd, name));
+  const plane = await controlPlane(t);
+  await writeFile(join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json'), '{"access_token":"t"}');
+  await bmuxd.configure('bmux.toml', `[connections]\ncontrol_plane_url = "${plane.url}"\n`);
 
-    const moves = async (
-      name: string,
-      [from, to]: readonly [Embedded, Embedded],
-      later: (since: number) => Promise<void>,
-    ): Promise<void> => {
-      plane.answer();
-      plane.leadTo(addressOf(from));
-      const folder = (await targetSocketEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
-      t.ok(await ask(folder), name);
-      const { iroh } = await to.status();
-      plane.hang();
-      const before = plane.lookups();
-      await from.stop();
-      await waitFor('a lookup before the next client', () => plane.lookups() > before);
-      const since = performance.now();
-      // After this time a new request gives up the hanging lookup.
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      plane.answer();
-      plane.leadTo(addressOf(to));
-      t.ok(await ask(folder), `${name}: a client during the lookup`);
-      plane.hang();
-      await later(since);
-      t.ok(await ask(folder), `${name}: a client after the lookup`);
-      t.equal(
-        (await to.status()).iroh?.connections,
-        (iroh?.connections ?? 0) + 1,
-        'both on the same connection',
-      );
-    };
-    const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
-    await moves('late', [first, second], async () => {
-      plane.answerLate(addressOf(first));
-      await new Promise((resolve) => setTimeout(resolve, 300));
-    });
-    await moves('failed', [third, fourth], async (since) => {
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
-    });
-  },
-);
+  const moves = async (
+    name: string,
+    [from, to]: readonly [Embedded, Embedded],
+    later: (since: number) => Promise<void>,
+  ): Promise<void> => {
+    plane.answer();
+    plane.leadTo(addressOf(from));
+    const folder = (await targetSocketEnv(bmuxd, `bmux://${name}`))['BMUX_RUNTIME_DIR'] ?? '';
+    t.ok(await ask(folder), name);
+    const { iroh } = await to.status();
+    plane.hang();
+    const before = plane.lookups();
+    await from.stop();
+    await waitFor('a lookup before the next client', () => plane.lookups() > before);
+    const since = performance.now();
+    // After this time a new request gives up the hanging lookup.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    plane.answer();
+    plane.leadTo(addressOf(to));
+    t.ok(await ask(folder), `${name}: a client during the lookup`);
+    plane.hang();
+    await later(since);
+    t.ok(await ask(folder), `${name}: a client after the lookup`);
+    t.equal(
+      (await to.status()).iroh?.connections,
+      (iroh?.connections ?? 0) + 1,
+      'both on the same connection',
+    );
+  };
+  const [first, second, third, fourth] = hosts as [Embedded, Embedded, Embedded, Embedded];
+  await moves('late', [first, second], async () => {
+    plane.answerLate(addressOf(first));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  });
+  await moves('failed', [third, fourth], async (since) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, since + 3500 - performance.now())));
+  });
+});
