@@ -126,31 +126,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   /** True when the saved target sockets have been made. Until then the engines of an earlier control go on accepting on theirs. */
   let isOpen = false;
 
-  const sayBrokenSettings = (): void => {
-    const mistake = inForce.untold();
-    if (mistake === undefined) return;
-    const { code, detail } = mistake.data;
-    log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
-    event({ type: 'config broken', code, detail });
-  };
-  const reloadSettings = async (): Promise<void> => {
-    await inForce.reload();
-    sayBrokenSettings();
-    log.level = inForce.level;
-    engines.supervisor.current?.configure(settings());
-    // Destinations contain settings of their targets, so they are made again.
-    void reconciler.refresh();
-    keepWarm.refresh();
-  };
-  const reload = async (): Promise<void> => {
-    await reloadSettings();
-    await contexts.reload();
-    // Without an engine, target sockets cannot be made in this time. They are made when an engine is ready.
-    await settledWithin(reconciler.refresh(), LIMITS.targetSocketMs);
-    log.info('reloaded');
-  };
-  const status = new StatusReport({
-    ...engines,
+  const reload = new Reload({
+    settings: inForce,
+    path: paths.settings,
     contexts,
     targetSockets: reconciler,
     keepWarm,

@@ -1,6 +1,6 @@
 // The stderr of an engine, for what it cannot log: a crash of native code, or an error at its start. It is a file and not a pipe, because
 // the engine outlives control.
-import { closeSync, constants, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeFolderSync } from '../../base/files/make-folder.ts';
 

@@ -16,7 +16,7 @@ const ENGINE_ENV = {
  * MB of each half of V8's new space. With the default of 16, a process takes 15 MB more memory. With 2, handing a stream over takes 6 %
  * more CPU time [measured].
  */
-const ENGINE_FLAGS = ['--max-semi-space-size=8'];
+const ENGINE_FLAGS = ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS];
 
 /**
  * Starts an engine process, which waits for its `start` message. `env`: the daemon's own environment. `stderr`: descriptor of a file for
