@@ -3,13 +3,13 @@ import { ByteQueue } from './byte-queue.ts';
 import { fail } from '../errors/fail.ts';
 
 /** Largest payload of a frame, bytes: docs/bmux-protocol.md, "Framing". */
-export const MAX_FRAME_BYTES = 8 * 1024 * 1024;
+export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 /** Bytes of the length before the payload. */
 export const FRAME_HEADER_BYTES = 4;
 
 /** A frame: the length, then the payload. Throws `frame_too_large`. */
 export function encodeFrame(payload: Uint8Array): Buffer {
-  if (payload.length > MAX_FRAME_BYTES) throw tooLarge(payload.length);
+  if (payload.length > MAX_PAYLOAD_BYTES) throw tooLarge(payload.length);
   const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + payload.length);
   frame.writeUInt32LE(payload.length, 0);
   frame.set(payload, FRAME_HEADER_BYTES);
@@ -17,7 +17,7 @@ export function encodeFrame(payload: Uint8Array): Buffer {
 }
 
 function tooLarge(length: number): Error {
-  return fail('frame_too_large', { length, limit: MAX_FRAME_BYTES });
+  return fail('frame_too_large', { length, limit: MAX_PAYLOAD_BYTES });
 }
 
 /**
@@ -35,7 +35,7 @@ export class FrameReader {
 
   #length(): number | undefined {
     const length = this.#queue.u32(0);
-    if (length !== undefined && length > MAX_FRAME_BYTES) throw tooLarge(length);
+    if (length !== undefined && length > MAX_PAYLOAD_BYTES) throw tooLarge(length);
     return length;
   }
 

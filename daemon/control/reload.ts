@@ -13,7 +13,7 @@ export interface ReloadOptions {
   /** bmuxd.toml. */
   readonly path: string;
   readonly contexts: { reload(): Promise<void> };
-  /** The settings of a target are part of its destination. */
+  /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
   /** Tells the engine that serves. */

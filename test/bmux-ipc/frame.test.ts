@@ -1,6 +1,6 @@
 // Tests frames: chunking, limits, cost.
 import t from 'tap';
-import { encodeFrame, FrameReader, MAX_FRAME_BYTES } from '../../daemon/bmux-ipc/frame.ts';
+import { encodeFrame, FrameReader, MAX_PAYLOAD_BYTES } from '../../daemon/bmux-ipc/frame.ts';
 import { framesSurviveChunking } from './properties.ts';
 
 t.test('frames survive chunking', async () => {
@@ -8,13 +8,13 @@ t.test('frames survive chunking', async () => {
 });
 
 t.test('the limit is a legal length, one more is refused by its four bytes alone', async (t) => {
-  const largest = new Uint8Array(MAX_FRAME_BYTES);
+  const largest = new Uint8Array(MAX_PAYLOAD_BYTES);
   const reader = new FrameReader();
   reader.push(encodeFrame(largest));
-  t.equal(reader.next()?.length, MAX_FRAME_BYTES);
-  t.throws(() => encodeFrame(new Uint8Array(MAX_FRAME_BYTES + 1)), { code: 'frame_too_large' });
+  t.equal(reader.next()?.length, MAX_PAYLOAD_BYTES);
+  t.throws(() => encodeFrame(new Uint8Array(MAX_PAYLOAD_BYTES + 1)), { code: 'frame_too_large' });
   const claim = Buffer.alloc(4);
-  claim.writeUInt32LE(MAX_FRAME_BYTES + 1);
+  claim.writeUInt32LE(MAX_PAYLOAD_BYTES + 1);
   t.throws(() => reader.push(claim), { code: 'frame_too_large' });
   t.throws(() => new FrameReader().push(Buffer.from('GET / HTTP/1.1')), { code: 'frame_too_large' });
 });

@@ -30,7 +30,7 @@ const UNKNOWN_SLOT =
 const lost = { runtime: 'default', socket: '/r/server.sock' };
 
 const ROWS: readonly Row[] = [
-  // §2
+  // Slots and builds.
   ['cross_slot_refused', { client: '"dev"', server: 'stable', serverQuoted: '"stable"' }, OTHER_SLOT],
   ['cross_slot_unrecorded', { client: '"dev"' }, NO_SLOT],
   [
@@ -48,7 +48,7 @@ const ROWS: readonly Row[] = [
   ['server_meta_unremovable', { path: '/m' }, 'failed removing server metadata file /m'],
   ['runtime_dir_uncreatable', { path: '/r' }, 'failed creating runtime dir /r'],
   ['executable_unreadable', { path: '/e' }, 'failed reading executable metadata /e'],
-  // §3
+  // Share links and addresses.
   ['share_lookup_unparsable', {}, 'failed parsing share lookup response'],
   ['control_plane_unreachable', { url: 'http://c' }, 'failed contacting http://c'],
   ['share_link_unknown', { name: 'n' }, "share link not found: bmux://n; run 'bmux share' or 'bmux hosts'"],
@@ -65,7 +65,7 @@ const ROWS: readonly Row[] = [
   ],
   ['iroh_inline_endpoint_missing', {}, 'iroh target must include an endpoint id'],
   ['iroh_addr_invalid', {}, 'addr must be a socket address'],
-  // §4
+  // Connections and the Hello.
   ['server_not_running', {}, NOT_RUNNING],
   ['tls_unreachable', { label: 'l' }, 'TLS target unreachable: l'],
   ['tls_connect_timeout', { label: 'l' }, "TLS target 'l' connect timed out"],
@@ -113,7 +113,7 @@ const ROWS: readonly Row[] = [
   ],
   ['connection_lost', lost, LOST],
   ['hello_closed_auth', lost, LOST],
-  // §5, §7, §9
+  // Principals and what follows the Hello.
   ['principal_invalid', { path: '/p', content: 'c' }, 'invalid principal id in /p: c'],
   ['principal_dir_uncreatable', { path: '/p' }, 'failed creating principal id dir /p'],
   ['principal_unreadable', { path: '/p' }, 'failed reading principal id file /p'],

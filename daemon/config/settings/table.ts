@@ -22,6 +22,7 @@ export interface SettingRow {
   readonly takes: SettingKind;
   /** Missing for a value without a unit. */
   readonly unit?: 's' | 'ms' | 'bytes';
+  /** In `TARGET_SETTINGS` for the documentation only: the reader of the setting supplies the value. */
   readonly default: string | number | boolean;
   /** One sentence or two for the documentation. */
   readonly doc: string;

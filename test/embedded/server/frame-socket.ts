@@ -2,7 +2,7 @@
 // this, and unread bytes have effects. Closing then resets the peer, and gateways send nothing more (docs/bmux-protocol.md, "How a refusal
 // arrives").
 import { Socket, type OnReadOpts, type SocketConstructorOpts } from 'node:net';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../../../daemon/bmux-ipc/frame.ts';
+import { FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES } from '../../../daemon/bmux-ipc/frame.ts';
 
 const RAW_BYTES = 64 * 1024;
 
@@ -116,7 +116,7 @@ export class FrameSocket {
       if (this.#have < FRAME_HEADER_BYTES) return true;
       const length = this.#header.readUInt32LE(0);
       this.#have = 0;
-      if (length > MAX_FRAME_BYTES) this.#excess = length;
+      if (length > MAX_PAYLOAD_BYTES) this.#excess = length;
       else if (length > 0) this.#payload = Buffer.allocUnsafe(length);
       else return this.#deliver(() => this.#handlers.onFrame(Buffer.alloc(0)));
       return true;

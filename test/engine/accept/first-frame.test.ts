@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import t from 'tap';
 import { readFirstFrame } from '../../../daemon/engine/accept/first-frame.ts';
-import { encodeFrame, MAX_FRAME_BYTES } from '../../../daemon/bmux-ipc/frame.ts';
+import { encodeFrame, MAX_PAYLOAD_BYTES } from '../../../daemon/bmux-ipc/frame.ts';
 import {
   defaultContract,
   encodeEnvelope,
@@ -54,12 +54,12 @@ t.test('an answer is not taken for a request', async (t) => {
 
 t.test('a frame of the maximum size is read; a longer one is refused by its length', async (t) => {
   const largest = await pairs.open();
-  largest.client.write(encodeFrame(new Uint8Array(MAX_FRAME_BYTES)));
+  largest.client.write(encodeFrame(new Uint8Array(MAX_PAYLOAD_BYTES)));
   const first = await readFirstFrame(largest.accepted, LONG_MS);
-  t.equal(first.type === 'other' ? first.bytes.length : 0, MAX_FRAME_BYTES + 4);
+  t.equal(first.type === 'other' ? first.bytes.length : 0, MAX_PAYLOAD_BYTES + 4);
   const { client, accepted } = await pairs.open();
   const length = Buffer.alloc(4);
-  length.writeUInt32LE(MAX_FRAME_BYTES + 1);
+  length.writeUInt32LE(MAX_PAYLOAD_BYTES + 1);
   client.write(length);
   t.strictSame(await readFirstFrame(accepted, LONG_MS), { type: 'gone' });
 });
