@@ -104,7 +104,7 @@ export class Contexts {
   }
 
   /**
-   * The context whose config is valid for this environment. Only a reading shows which variables the files use, so known contexts are
+   * The context whose config is valid for this environment. Only a reading shows which variables the files use, so existing contexts are
    * tried in turn. When a reading uses a variable that has another value here, the context has no config for this environment, and the
    * next one is tried. A new context always has one.
    */
