@@ -6,11 +6,11 @@ import { packageVersion } from '../base/version.ts';
 import { main } from '../cli/main.ts';
 import { rememberTerminal } from '../cli/terminal.ts';
 
-// A daemon may outlive its terminal.
+// The terminal may be closed while the daemon runs.
 process.on('exit', rememberTerminal());
 
 let unwritten = false;
-// A reader that went away (`bmuxd streams | head`) is no error; an output that is lost is (a full disk).
+// EPIPE is no error: the reader has exited, as in `bmuxd streams | head`. Any other failed write is one, for example on a full disk.
 process.stdout.on('error', (error: Error) => {
   if (errnoOf(error) === 'EPIPE') return;
   process.stderr.write(`bmuxd: cannot write the output: ${error.message}\n`);
@@ -19,7 +19,7 @@ process.stdout.on('error', (error: Error) => {
 });
 process.stderr.on('error', () => undefined);
 
-/** ms that a refused client may still take to read its answer. */
+/** ms after the end of the daemon in which refused clients may still read their answers. */
 const LAST_MS = 250;
 
 const status = await main(process.argv.slice(2), {
@@ -33,6 +33,6 @@ const status = await main(process.argv.slice(2), {
 });
 if (!unwritten) process.exitCode = status;
 
-// The daemon has left its socket: what still holds the process (clients that were refused, timers of packages) has a moment, and no
-// more. The other commands end by themselves, however slowly their output is read.
+// The daemon has removed its sockets. Refused clients and timers of packages may still keep the process running, so it exits after
+// `LAST_MS`. The other commands have no such timeout: they end when their output has been read.
 if (process.argv[2] === 'run') setTimeout(() => process.exit(), LAST_MS).unref();

@@ -1,4 +1,4 @@
-// Entry point of the engine process; started by control only.
+// Entry point of the engine process, which control starts.
 import { textOf } from '../base/failure.ts';
 import { giveBackAtRest } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
@@ -9,7 +9,7 @@ import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
 
 giveBackAtRest();
 
-/** Messages that come before somebody listens: the channel delivers them as soon as there is one listener. */
+/** Messages that arrived before a listener was set. They are delivered when one is set. */
 const early: [message: unknown, handle: unknown][] = [];
 let deliver = (message: unknown, handle: unknown): void => {
   early.push([message, handle]);
@@ -35,10 +35,10 @@ const channel: Channel = {
   },
 };
 
-// A terminal's signals are for control: an engine outlives it. These two must not end it before it is set up either.
+// An engine keeps running when its terminal is closed or Ctrl-C is pressed; control handles these signals. Ignored from the very start.
 for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
-/** What control tells first. */
+/** Resolves with the content of control's first message, `start`. */
 function started(): Promise<EngineStart> {
   return new Promise((resolve, reject) => {
     channel.onGone(() => {
@@ -62,16 +62,16 @@ async function startEngine(): Promise<Engine> {
 }
 
 const engine = await startEngine().catch((error: unknown) => {
-  // Its stdio is nobody's: control says why there is no engine.
+  // Nobody reads the stdio of an engine, so the reason is sent to control, which logs it.
   if (!channel.isOpen()) process.exit(1);
   channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
   throw error;
 });
-// The machine goes down, or somebody means this engine: streams still get their proper end.
+// SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first.
 process.once('SIGTERM', () => {
   engine.stop();
 });
-// Live streams are worth more than a clean slate: this engine takes no more, finishes what it has, and another one takes over.
+// After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
 process.on('uncaughtException', (error) => {
   afterThrow();
   engine.retire(error);

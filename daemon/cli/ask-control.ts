@@ -1,4 +1,4 @@
-// How a command asks the daemon: one bounded request, and the failures that a person should read when nobody answers.
+// Sends one request of a command to the daemon, with a time limit, and turns errors of the connection into failures with a remedy.
 import { errnoOf, Failure, textOf } from '../base/failure.ts';
 import { controlSocketOf } from '../../client-shim/control-socket.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
@@ -12,8 +12,8 @@ import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 
 /**
- * The JSON body of a 2xx answer, whose form `shape` says. Rejects with `daemon_not_running`, `daemon_not_answering`, `daemon_lost`,
- * `version_mismatch`, or the failure that the daemon sent.
+ * Resolves with the JSON body of a 2xx answer, after `shape` has accepted it. Rejects with `daemon_not_running`, `daemon_not_answering`,
+ * `daemon_lost`, `version_mismatch`, or the failure that the daemon sent.
  */
 export async function askControl<T>(
   env: Env,
@@ -33,7 +33,7 @@ export async function askControl<T>(
   return body;
 }
 
-/** Why an answer of success has not the form that this version knows. */
+/** The failure for a 2xx answer that does not have the form that this version knows. It names the version of the daemon if that is known. */
 export async function otherForm(body: unknown, socket: string): Promise<Failure> {
   const version = versionIn(body) ?? versionIn(await healthOf(socket));
   return fail('version_mismatch', {
@@ -42,7 +42,7 @@ export async function otherForm(body: unknown, socket: string): Promise<Failure>
   });
 }
 
-/** Undefined when it does not say so. */
+/** The answer to a health request; undefined when there is none. */
 async function healthOf(socketPath: string): Promise<unknown> {
   const question = { socketPath, method: 'GET', path: '/v1/health', timeoutMs: LIMITS.healthMs } as const;
   return httpRequest(question).then(
@@ -57,7 +57,7 @@ function versionIn(body: unknown): string | undefined {
   return VERSIONED(body) ? body.version : undefined;
 }
 
-/** Waits for `answer`; after a while of silence the daemon is asked on a second socket whether it lives. */
+/** Waits for `answer`. If none comes in `LIMITS.silenceMs`, a health request on a second connection decides whether to wait on. */
 async function answerOf(answer: Promise<Answer>, socketPath: string): Promise<Answer> {
   const silent = new NoAnswer(LIMITS.silenceMs);
   try {
@@ -68,20 +68,20 @@ async function answerOf(answer: Promise<Answer>, socketPath: string): Promise<An
   }
 }
 
-/** What a person should read when the daemon could not be asked. */
+/** The failure for an error of the request itself. */
 export function unasked(error: unknown, socket: string): Failure {
   const errno = errnoOf(error);
   if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ECONNREFUSED')
     return fail('daemon_not_running', { socket }, error);
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
-  // A full queue of connections: somebody is there who does not accept them.
+  // EAGAIN: the queue of connections is full, because a process listens but does not accept.
   if (error instanceof NoAnswer || errno === 'EAGAIN') return fail('daemon_not_answering', { socket }, error);
-  // Killed before it had answered.
+  // The daemon was killed before it answered.
   if (errno === 'ECONNRESET' || errno === 'EPIPE') return fail('daemon_lost', {}, error);
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);
 }
 
-/** The failure in an answer that is none of success. */
+/** The failure in an answer whose status is not 2xx. */
 export function refused(body: unknown, status: number, socket: string): Failure {
   const problem = failureIn(body, status);
   if (problem !== undefined) return new Failure(problem);

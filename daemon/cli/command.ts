@@ -1,4 +1,4 @@
-// What every command is given: its arguments, its environment, and where it writes.
+// Types of the command table: what a command is, and what it gets when it runs.
 import type { Env } from '../base/paths.ts';
 
 export interface CommandContext {

@@ -1,4 +1,4 @@
-// The command line: one table of commands, from which arguments, help and dispatch are made.
+// The command line. Argument parsing, help and dispatch all use one table of commands.
 import { parseArgs } from 'node:util';
 import { asText } from '../../client-shim/failure-text.ts';
 import { textOf, type Failure } from '../base/failure.ts';

@@ -1,4 +1,4 @@
-// Whether a target answers, found out over a stream of one's own that is ended again: it leaves behind what was learnt, and what is warm.
+// Tests whether a target answers, over a stream that is closed afterwards. The protocol cache entry and the warm connection stay in the engine.
 import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
 import { fail } from '../errors/fail.ts';
@@ -7,7 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { CommandContext } from './command.ts';
 
-/** Resolves when the server itself has answered; rejects with the broker's text. Warnings about the target go to `err`. */
+/** Resolves when the server itself has answered; rejects with the broker's failure. Warnings about the target go to `err`. */
 export async function reach(
   target: string,
   { env, cwd, err }: Pick<CommandContext, 'env' | 'cwd' | 'err'>,
@@ -21,12 +21,12 @@ export async function reach(
       for (const warning of info.warnings) err(`bmuxd: ${warning}\n`);
       return;
     }
-    // The Hello may have been answered from memory. That memory is gone now: the next answer is the server's own.
+    // The Hello may have been answered from the hello cache. The entry is removed now, so the second attempt gets the server's own answer.
     if (last) throw fail('stream_lost', { why });
   }
 }
 
-/** Sends a Ping; resolves with why there is no answer to it, or with nothing. */
+/** Sends a Ping. Resolves with undefined when an answer comes, else with the reason why none came. */
 function unanswered(stream: Duplex, epoch: Epoch): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {

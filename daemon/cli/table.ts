@@ -1,10 +1,13 @@
-// Plain columns for people.
+// Formats tables, times and sizes for the terminal.
 import { withoutCredentials } from '../base/redact.ts';
 
-/** Longest name or address in a table, characters: an iroh URL with its relay is three times that. */
+/** Longest name or address in a table, characters. An iroh URL with its relay is about three times as long. */
 const SHOWN = 40;
 
-/** `text` without credentials and control characters, its middle left out when it is long: both ends of a URL tell it from others. */
+/**
+ * `text` without credentials and control characters. The middle of a long text is left out, because URLs differ at their beginning or their
+ * end.
+ */
 export function shortened(text: string, limit: number = SHOWN): string {
   const plain = withoutCredentials(text).replace(/\p{Cc}/gu, '?');
   const characters = Array.from(plain);
@@ -30,7 +33,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
   );
 }
 
-/** How long ago, in one unit: `12 s`, `3 min`, `5 h`, `2 d`. */
+/** The time since `atMs` in one unit: `12 s`, `3 min`, `5 h`, `2 d`. */
 export function ago(atMs: number, nowMs: number = Date.now()): string {
   const seconds = Math.max(0, Math.round((nowMs - atMs) / 1000));
   if (seconds < 120) return `${String(seconds)} s`;
@@ -39,7 +42,7 @@ export function ago(atMs: number, nowMs: number = Date.now()): string {
   return `${String(Math.round(seconds / 86_400))} d`;
 }
 
-/** Bytes in one unit: `512 B`, `3.4 MB`. */
+/** A number of bytes in one unit: `512 B`, `3.4 MB`. */
 export function bytes(count: number): string {
   if (count < 1000) return `${String(count)} B`;
   const units = ['kB', 'MB', 'GB', 'TB'];

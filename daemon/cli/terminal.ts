@@ -1,8 +1,11 @@
-// Node sets the terminal back to how it was when the process exits, and aborts (SIGABRT) where that terminal is gone by then.
+// Works around an abort of Node: at exit Node restores the terminal settings, and aborts with SIGABRT when the terminal no longer exists.
 import { closeSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 
-/** Notes which of the standard descriptors are terminals; the returned function lets go of those that are none any more. Call it last. */
+/**
+ * Records which of the descriptors 0 to 2 are terminals. The returned function replaces those that have ceased to be terminals by /dev/null.
+ * Call it at exit.
+ */
 export function rememberTerminal(): () => void {
   const terminals = [0, 1, 2].filter((fd) => isatty(fd));
   return () => {
@@ -10,10 +13,10 @@ export function rememberTerminal(): () => void {
       if (isatty(fd)) continue;
       try {
         closeSync(fd);
-        // The lowest free descriptor: the one that was just closed. What is no longer the terminal is not set back.
+        // open(2) returns the lowest free descriptor, which is the one just closed. Node restores only the terminal it had there before.
         openSync('/dev/null', 'r+');
       } catch {
-        // It was closed already: nothing is set back either.
+        // The descriptor is closed, so Node restores nothing on it.
       }
     }
   };

@@ -1,22 +1,22 @@
-// A daemon ends on SIGTERM and SIGINT, also in the middle of its start: a start may wait for seconds, and in a system call for ever.
+// Ends the daemon on SIGTERM and SIGINT, also during its start. A start may wait for seconds, or hang in a system call.
 import { settledWithin } from '../base/async/deadline.ts';
 
 const ENDING = ['SIGTERM', 'SIGINT'] as const;
-/** ms that a start which was told to end may still take: its longest wait of its own is that for an engine that does not answer. */
+/** ms that a start may still take after a signal. Its longest own wait is the one for an engine that does not answer. */
 const START_ENDS_MS = 2000;
 
 export interface Started {
   /** Closes what was started. */
   close(): Promise<void>;
-  /** Resolves when it has ended by itself. */
+  /** Resolves when it has ended without a signal. */
   readonly stopped: Promise<void>;
 }
 
 /**
- * Starts something, and resolves when a signal, or it itself, has ended it. Rejects as `start` does.
+ * Calls `start`, waits for a signal or for `stopped`, and closes what was started. Rejects when `start` rejects.
  *
- * A signal during the start aborts the `signal` that `start` is given. A start that takes no notice for `startEndsMs` hangs in a system call.
- * Node's own exit waits for that call, so this process then ends by the signal, as a program without handlers does.
+ * A signal during the start aborts the AbortSignal that `start` is given. A start that does not end within `startEndsMs` hangs in a system
+ * call. `process.exit` would wait for that call, so the handlers are removed and the process sends the signal to itself.
  */
 export async function untilSignal(
   start: (signal: AbortSignal) => Promise<Started>,

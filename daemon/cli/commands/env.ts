@@ -15,7 +15,7 @@ import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { reach } from '../reach.ts';
 
-/** Waits until the target answers, or fails with the broker's text; then gives what to set. */
+/** Waits until the target answers, and resolves with the variables to set. Rejects with the broker's failure. */
 async function variablesFor(target: string, context: CommandContext): Promise<Variables> {
   const { cwd } = context;
   const env = withoutTargetSocket(context.env);
@@ -78,10 +78,10 @@ export const exec: Command = {
   },
 };
 
-/** What ends a command; a terminal sends them to its whole group. */
+/** Signals that are passed to the command. */
 const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The command's own exit status; 128 and the number of the signal that ended it, as shells have it. */
+/** Resolves with the command's exit status. A command that a signal ended has status 128 plus the signal's number, as in shells. */
 function runCommand(
   command: string,
   args: readonly string[],
@@ -91,7 +91,7 @@ function runCommand(
     const child = spawn(command, args, { env: childEnv, stdio: 'inherit' });
     const onTerminal = isatty(0) || isatty(1) || isatty(2);
     const pass = (signal: NodeJS.Signals): void => {
-      // What a terminal's keys send has reached the command, too: twice would be once too often.
+      // A terminal sends the signals of its keys to the whole process group, so the command has got them already.
       if (onTerminal && (signal === 'SIGINT' || signal === 'SIGQUIT')) return;
       child.kill(signal);
     };
@@ -100,7 +100,7 @@ function runCommand(
       for (const signal of SIGNALS) process.off(signal, pass);
     };
     child.once('error', (error) => {
-      // Also said of a signal that could not be sent; then the command lives, and its own end counts.
+      // Node emits 'error' also when a signal cannot be sent. The command is running then, and its 'exit' event follows.
       if (child.pid !== undefined) return;
       done();
       reject(

@@ -1,4 +1,4 @@
-// `bmuxd events`: what happens, as it happens; what happened lately first.
+// `bmuxd events`: prints the latest events, then each new one.
 import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
 import { controlSocketOf } from '../../../client-shim/control-socket.ts';
@@ -10,7 +10,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { otherForm, refused, unasked } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
 
-/** A line longer than this is none of ours. */
+/** bmuxd sends no line longer than this, characters. */
 const MAX_LINE = 1024 * 1024;
 
 export const events: Command = {
@@ -22,7 +22,7 @@ export const events: Command = {
   run: (context) => follow(context),
 };
 
-/** Ends with 0 when the daemon leaves, or when nobody reads what is printed; a signal ends it like any other program. */
+/** Resolves with 0 when the daemon exits or stdout is closed. */
 function follow({ env, out, options, stdout }: CommandContext): Promise<number> {
   const socket = controlSocketOf(env);
   const json = options['json'] === true;
@@ -74,7 +74,7 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
           out(json ? `${data}\n` : readable(event));
         }
         if (!stdout.writableNeedDrain) return;
-        // Whoever reads what is printed takes their time: the daemon cuts a follower that takes too much of it.
+        // The reader of stdout is slow. No timeout applies meanwhile; the daemon closes the connection when too much is buffered.
         clearTimeout(timer);
         response.pause();
         stdout.once('drain', () => response.resume());
@@ -89,7 +89,7 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
   });
 }
 
-/** Why the daemon does not let this program follow. */
+/** The failure in an answer whose status is not 200. */
 async function refusal(response: IncomingMessage, socket: string): Promise<Failure> {
   let text = '';
   response.setEncoding('utf8');

@@ -1,4 +1,4 @@
-// `bmuxd streams` and `bmuxd targets`: what is open, and where one can go.
+// `bmuxd streams` and `bmuxd targets`: list the live streams and the targets.
 import { isStreamList, isTargetList } from '../../api/answer-shapes.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { whitelisted } from '../../api/caller-env.ts';

@@ -1,4 +1,4 @@
-// `bmuxd meta write|remove`: server-meta.json for a server launcher (docs/bmux-protocol.md, "Server metadata").
+// `bmuxd meta write|remove`: writes or removes server-meta.json for a server launcher (docs/bmux-protocol.md, "Server metadata").
 import { resolve } from 'node:path';
 import { bmuxPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';

@@ -1,4 +1,4 @@
-// `bmuxd run`: the daemon in the foreground, until a signal or a stop.
+// `bmuxd run`: runs the daemon in the foreground until a signal or `bmuxd stop` ends it.
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Command } from '../command.ts';
@@ -36,11 +36,11 @@ export const run: Command = {
       reload();
     };
     process.on('SIGHUP', onHup);
-    // Whatever the shell's mask is: folders, sockets and files of the daemon are the user's alone.
+    // Only the user may access the daemon's folders, sockets and files, whatever the umask of the shell is.
     process.umask(0o077);
     try {
       await untilSignal(async (signal) => {
-        // Loaded here only: the other commands are short-lived and must not pay for the daemon's packages.
+        // Loaded here because loading the daemon's packages would slow down the other commands.
         const { runControl } = await import('../../control/main.ts');
         const { checkNodeInternals } = await import('../../sockets/check-node.ts');
         checkNodeInternals();

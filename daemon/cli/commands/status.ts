@@ -1,4 +1,4 @@
-// `bmuxd status`: the health check. Exit 0 ready, 1 degraded, 3 not running.
+// `bmuxd status`: shows the state of the daemon. Exit status 0 ready, 1 degraded, 3 not running.
 import { asText } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
@@ -10,13 +10,13 @@ import type { Command, CommandContext } from '../command.ts';
 import { ago, shortened, table } from '../table.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
-/** ms between two looks of `--wait`. */
+/** ms between two status requests of `--wait`. */
 const LOOK_MS = 50;
 
 export const status: Command = {
   name: 'status',
   args: '',
-  about: 'say whether the daemon is well: exit status 0 ready, 1 degraded, 3 not running',
+  about: 'show the state of the daemon: exit status 0 ready, 1 degraded, 3 not running',
   options: {
     json: { type: 'boolean', about: 'print the answer as JSON' },
     wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },

@@ -1,4 +1,4 @@
-// `bmuxd stop` and `bmuxd reload`: what the daemon is told to do.
+// `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
 import { readFileSync } from 'node:fs';
 import { errnoOf } from '../../base/failure.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
@@ -11,7 +11,7 @@ import { askControl } from '../ask-control.ts';
 import type { Command } from '../command.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
-/** ms between two looks whether the daemon is gone. */
+/** ms between two checks whether the daemon has exited. */
 const LOOK_MS = 20;
 
 export const stop: Command = {
@@ -23,12 +23,12 @@ export const stop: Command = {
   run: async ({ env, out }) => {
     const socket = bmuxdPaths(env).controlSocket;
     const timeoutMs = LIMITS.engineAnswerMs;
-    // Taken in any form: a daemon of another version must be stopped, too.
+    // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
     const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
     const pid = hasPid(health) ? health.pid : 0;
     await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
     const until = performance.now() + 2 * LIMITS.stopMs;
-    // The process, not the socket: one that a service manager keeps goes on listening, and a connect would start the next daemon.
+    // The process is checked, not the socket: a socket of a service manager keeps listening, and a connect would start the next daemon.
     while (pid > 0 ? isAlive(pid) : await isListening(socket, LIMITS.engineAnswerMs)) {
       if (performance.now() > until) throw fail('daemon_not_answering', { socket });
       await sleep(LOOK_MS);
@@ -40,7 +40,7 @@ export const stop: Command = {
 
 const hasPid = object<{ pid: number }>({ pid: number });
 
-/** A process that has ended but that its parent has not noticed yet (a zombie) is not alive. */
+/** Whether the process runs. A zombie, which has exited but whose parent has not called wait(2) yet, does not. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -52,7 +52,7 @@ function isAlive(pid: number): boolean {
 
 function isZombie(pid: number): boolean {
   try {
-    // `pid (name) state …`, proc(5). Elsewhere there is no such file.
+    // The format is `pid (name) state …`, see proc(5). The file exists on Linux only.
     return / Z /.test(readFileSync(`/proc/${String(pid)}/stat`, 'latin1').replace(/^.*\)/s, ''));
   } catch {
     return false;

@@ -1,4 +1,4 @@
-// `bmuxd warm` and `bmuxd drop`: make a target warm before it is needed, let go of what is warm.
+// `bmuxd warm` and `bmuxd drop`: open a warm connection to a target before it is needed, or close the warm connections.
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { asciiJson } from '../../api/header.ts';
 import { fail } from '../../errors/fail.ts';
@@ -36,7 +36,7 @@ export const warm: Command = {
 export const drop: Command = {
   name: 'drop',
   args: 'TARGET',
-  about: 'let go of the warm connections and spares of a target; live streams go on',
+  about: 'close the warm connections and spares of a target; live streams go on',
   options: {},
   maxArgs: 1,
   run: async (context) => {
@@ -44,7 +44,7 @@ export const drop: Command = {
     const env = withoutTargetSocket(context.env);
     const request: StreamRequest = { target: targetOf('drop', context), cwd, env: whitelisted(env) };
     const headers = { 'bmux-request': asciiJson(request) };
-    // Longer than control itself takes at most: its own words say more.
+    // Longer than control's own time limit, because control's failure says more than a timeout here.
     const timeoutMs = LIMITS.prepareMs + 2 * LIMITS.silenceMs;
     await askControl(env, { method: 'POST', path: '/v1/drop', headers, timeoutMs }, anything);
     return 0;
