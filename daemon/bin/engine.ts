@@ -62,7 +62,7 @@ async function startEngine(): Promise<Engine> {
 }
 
 const engine = await startEngine().catch((error: unknown) => {
-  // Nobody reads the stdio of an engine, so the reason is sent to control, which logs it.
+  // The reason is sent to control, which reports why there is no engine. An engine logs nothing to its own stdio.
   if (!channel.isOpen()) process.exit(1);
   channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
   throw error;

@@ -1,27 +1,27 @@
-// How control leaves (engines finish their streams) and how everything stops. The reverse of the start, each step bounded.
+// Two ways to end: control exits and the engines finish their streams, or control and all engines stop. Each step has a time limit.
 import type { Server } from 'node:http';
 import type { Logger } from '../base/log.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
 
-/** ms between two looks whether all engines have gone. */
+/** ms between two checks whether all engines have exited. */
 const LOOK_MS = 20;
 
 export interface ShutdownOptions {
   readonly log: Logger;
   readonly server: Server;
-  /** What takes requests: closed in this order, perhaps twice, it refuses what waits and what comes. */
+  /** Whatever takes requests. Closed in this order, perhaps twice. After that, waiting and new requests are refused. */
   readonly refuse: readonly { close(): void }[];
-  /** Removes the control socket, if it is ours. */
+  /** Removes the control socket, unless another process has replaced it. */
   readonly unbind: () => Promise<void>;
   readonly targetSockets: {
-    /** Keeps the paths: the engine goes on accepting there. */
+    /** Keeps the socket files, because the engine continues to accept there. */
     leave(): void;
-    /** Takes every target socket away. */
+    /** Removes every target socket. */
     close(): Promise<void>;
   };
-  /** Takes away what engines have left that are gone. */
+  /** Removes the target sockets of engines that no longer run. */
   readonly clearTargetSockets: () => Promise<void>;
   readonly engines: {
     readonly living: readonly string[];
@@ -32,7 +32,7 @@ export interface ShutdownOptions {
     kill(only?: readonly string[]): string[];
   };
   readonly directory: { stopAll(): Promise<string[]>; empty(except: readonly string[]): Promise<boolean> };
-  /** What watches files. */
+  /** Watchers of files. */
   readonly watchers: readonly { close(): Promise<void> }[];
 }
 
@@ -51,19 +51,19 @@ export class Shutdown {
     });
   }
 
-  /** Leaves: live streams go on. Calling twice is safe. */
+  /** Ends control only; live streams continue in the engines. Safe to call twice. */
   close(): Promise<void> {
     if (this.#closing === undefined) this.#options.log.info('bmuxd leaves; live streams go on');
     return this.abandon();
   }
 
-  /** The start has failed: removes what it has made, without a word. Calling twice is safe. */
+  /** Removes what a failed start has made, and logs nothing. Safe to call twice. */
   abandon(): Promise<void> {
     this.#closing ??= this.#leave();
     return this.#closing;
   }
 
-  /** Ends every stream of every engine, gracefully and bounded, and then leaves. Never rejects; calling twice is safe. */
+  /** Ends every stream of every engine gracefully within a time limit, and then control. Never rejects. Safe to call twice. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stopAll()
       .catch((error: unknown) => {
@@ -80,7 +80,7 @@ export class Shutdown {
     await this.#takeNoMore();
     targetSockets.leave();
     engines.close();
-    // Never wait for `server.close()`: it does not end while a passed socket lives.
+    // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
     server.close();
     server.closeAllConnections();
     await Promise.all(watchers.map((watcher) => watcher.close()));
@@ -93,23 +93,23 @@ export class Shutdown {
     engines.killStarting();
     await this.#takeNoMore();
     await targetSockets.close();
-    // One that does not even answer will not end its streams: those of ours are killed, others are left (and named) as they are.
+    // An engine that does not answer will not end its streams. If this control started it, it is killed; any other is only logged.
     const silent = await directory.stopAll();
-    // And those of ours whose socket is not at its path just now.
+    // `stopAll` misses an engine whose socket file is missing at the moment. Engines of this control are also told on their channels.
     engines.stop();
-    if (silent.length > 0) log.warn({ generations: silent }, 'engines that do not answer are not waited for');
+    if (silent.length > 0) log.warn({ engines: silent }, 'engines that do not answer are not waited for');
     engines.kill(silent);
     await this.#allGone(LIMITS.stopMs + LIMITS.engineAnswerMs, silent);
     const late = engines.kill();
     if (late.length > 0) {
-      log.warn({ generations: late }, 'engines that did not end in time were killed');
+      log.warn({ engines: late }, 'engines that did not end in time were killed');
       await this.#allGone(LIMITS.engineAnswerMs, []);
     }
     await this.#options.clearTargetSockets();
     await this.close();
   }
 
-  /** No more requests: the socket is gone, what waits is refused (clients look for the next daemon). */
+  /** Removes the control socket and refuses waiting requests. Their clients connect to the next daemon. */
   async #takeNoMore(): Promise<void> {
     for (const taker of this.#options.refuse) taker.close();
     await this.#options.unbind().catch((error: unknown) => {
@@ -117,7 +117,7 @@ export class Shutdown {
     });
   }
 
-  /** Of an engine the socket goes first, then the process. */
+  /** Waits until all engines have exited. Both are checked, because an engine removes its socket before its process exits. */
   async #allGone(ms: number, except: readonly string[]): Promise<void> {
     const { directory, engines } = this.#options;
     const until = performance.now() + ms;

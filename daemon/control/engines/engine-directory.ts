@@ -1,4 +1,4 @@
-// All engines of this user, whoever started them: found by their sockets, asked side by side, each call bounded.
+// Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
 import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
@@ -24,8 +24,8 @@ export interface Survey {
 }
 
 /**
- * Engines whose last answer is kept; more than live side by side. The one that was heard longest ago goes first: without a status nobody
- * looks which engines are still there.
+ * Engines whose last answer is kept; fewer run at the same time. The least recently heard one is dropped first. A bound is needed because
+ * only a survey removes the answers of engines that have exited.
  */
 const MAX_HEARD = 64;
 
@@ -42,11 +42,11 @@ export class EngineDirectory {
   readonly #dir: string;
   /** The last answer of each engine and when it came, performance.now(). */
   readonly #last = new LruMap<string, { readonly status: EngineStatus; readonly at: number }>(MAX_HEARD);
-  /** What is known of engines that answer in another form: they are of another version. */
+  /** Rows of engines that answer in another form, because they are of another version. */
   readonly #foreign = new LruMap<string, EngineRow>(MAX_HEARD);
-  /** Engines that did not answer the last survey: nobody waits for them until they do. */
+  /** Engines that did not answer the last survey. Until they answer, a survey waits for them only briefly. */
   readonly #silent = new Set<string>();
-  /** Questions of surveys that are under way. */
+  /** Pending requests of surveys. */
   readonly #asked = new SingleFlight<string, boolean>();
 
   constructor(options: { readonly dir: string }) {
@@ -54,12 +54,12 @@ export class EngineDirectory {
   }
 
   async survey(): Promise<Survey> {
-    const generations = await this.#list();
-    const there = await Promise.all(generations.map((generation) => this.#glance(generation)));
+    const found = await this.#list();
+    const there = await Promise.all(found.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
     const upstreams: UpstreamRow[] = [];
     const now = performance.now();
-    for (const [index, generation] of generations.entries()) {
+    for (const [index, generation] of found.entries()) {
       if (there[index] !== true) continue;
       const foreign = this.#foreign.peek(generation);
       if (foreign !== undefined && !this.#silent.has(generation)) {
@@ -68,18 +68,18 @@ export class EngineDirectory {
       }
       const last = this.#last.peek(generation);
       const row = last?.status.engine ?? { ...NOTHING_KNOWN, generation };
-      // An engine that is busy for a moment is late; one that has been silent for long is not answering.
+      // The last answer counts for `LIMITS.surveyKeptMs`, so that an engine that is busy for a moment is not shown as not answering.
       const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
       engines.push(fresh ? row : { ...row, state: 'not answering' });
       if (fresh) upstreams.push(...last.status.upstreams);
     }
     for (const known of [this.#last, this.#foreign, this.#silent]) {
-      for (const generation of known.keys()) if (!generations.includes(generation)) known.delete(generation);
+      for (const generation of known.keys()) if (!found.includes(generation)) known.delete(generation);
     }
     return { engines, upstreams };
   }
 
-  /** What an engine has said of itself, asked by whomever: a survey counts it for a while when the engine is late. */
+  /** Records an engine's status, or with undefined that it did not answer. A survey uses it for a while when the engine answers late. */
   heard(generation: string, status: unknown): void {
     if (status === undefined) {
       this.#silent.add(generation);
@@ -90,7 +90,7 @@ export class EngineDirectory {
     else this.#foreign.set(generation, foreignRow(generation, status));
   }
 
-  /** Asks one engine, and waits a moment for its answer; a late one counts for the next survey. False when nobody is there. */
+  /** Asks one engine and waits briefly. A late answer is used by the next survey. Resolves with false when no process listens. */
   async #glance(generation: string): Promise<boolean> {
     const asked = this.#asked.run(generation, async () => {
       const answer = await this.#ask(generation, '/v1/engine', LIMITS.engineAnswerMs);
@@ -105,7 +105,7 @@ export class EngineDirectory {
     });
   }
 
-  /** Places at servers that engines other than `current` hold, by address. One that is silent holds what it held before. */
+  /** Connections that engines other than `current` hold, by server address. For a silent engine its last answer counts. */
   async connectionsBeside(current: string): Promise<Readonly<Record<string, number>>> {
     const others = (await this.#list()).filter((generation) => generation !== current);
     const connections: Record<string, number> = {};
@@ -114,7 +114,8 @@ export class EngineDirectory {
         const { body } = await engineRequest(this.#path(generation), 'GET', '/v1/engine');
         this.heard(generation, body);
       } catch (error) {
-        // What a dead one has left lies there for whoever wants to know that it died (client-shim/probe.ts).
+        // A dead engine holds nothing. Its socket file is kept here: a refused connect tells a client that the engine died
+        // (client-shim/probe.ts).
         if (!isSilence(error)) return;
       }
       for (const row of this.#last.peek(generation)?.status.upstreams ?? [])
@@ -137,7 +138,7 @@ export class EngineDirectory {
     return { schema: SCHEMA, streams, silent, ...(otherVersion.length === 0 ? {} : { otherVersion }) };
   }
 
-  /** Ends one stream, wherever it lives. False when no engine has it. */
+  /** Ends one stream, in whichever engine it is. Resolves with false when no engine has it. */
   async end(id: string): Promise<boolean> {
     const generation = id.slice(0, id.lastIndexOf('-'));
     if (!/^[a-z0-9]+$/.test(generation) || !(await this.#list()).includes(generation)) return false;
@@ -149,7 +150,7 @@ export class EngineDirectory {
     return answer.status === 202;
   }
 
-  /** Tells engines of an earlier control to accept no more on their target sockets: `current` has taken the paths over. */
+  /** Tells engines of an earlier control to stop accepting on their target sockets, because `current` has taken the paths over. */
   async drainOthers(current: string): Promise<void> {
     const others = (await this.#list()).filter((generation) => generation !== current);
     await Promise.allSettled(
@@ -157,7 +158,7 @@ export class EngineDirectory {
     );
   }
 
-  /** Tells every engine to end its streams gracefully and leave. Resolves with those that did not answer in time. */
+  /** Tells every engine to end its streams gracefully and exit. Resolves with those that did not answer in time. */
   async stopAll(): Promise<string[]> {
     const told = (await this.#list()).map(async (generation) => {
       try {
@@ -170,7 +171,7 @@ export class EngineDirectory {
     return (await Promise.all(told)).filter((generation) => generation !== undefined);
   }
 
-  /** One that is busy for a moment is told once more: whoever is taken for silent is killed, with all its streams. */
+  /** Asks twice, because an engine that counts as silent is killed with all its streams, and one that is busy answers late. */
   async #tellToStop(generation: string): Promise<void> {
     const tell = (): Promise<unknown> => engineRequest(this.#path(generation), 'POST', '/v1/stop');
     await tell().catch((error: unknown) => {
@@ -179,13 +180,13 @@ export class EngineDirectory {
     });
   }
 
-  /** True when no engine is left but those in `except`. */
+  /** True when no engine other than those in `except` is left. */
   async empty(except: readonly string[]): Promise<boolean> {
     await this.sweep();
     return (await this.#list()).every((generation) => except.includes(generation));
   }
 
-  /** Removes sockets that nobody listens on: an engine that was killed leaves its own behind. */
+  /** Removes the socket files on which no process listens. A killed engine leaves its file behind. */
   async sweep(): Promise<void> {
     await Promise.all(
       (await this.#list()).map(async (generation) => {
@@ -206,7 +207,7 @@ export class EngineDirectory {
     return answers.filter((answer) => answer !== undefined);
   }
 
-  /** Undefined when nobody is there; no body when somebody is, and silent. */
+  /** Undefined when no process listens; `body` is undefined when one listens but does not answer. */
   async #ask(
     generation: string,
     path: string,
@@ -216,7 +217,7 @@ export class EngineDirectory {
       const { body } = await engineRequest(this.#path(generation), 'GET', path, timeoutMs);
       return { generation, body };
     } catch {
-      // A socket without a listener is what a killed engine leaves; only a listener that is silent is worth showing.
+      // An engine that listens but is silent is reported. The socket file of a killed engine is removed.
       if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
       await unlink(this.#path(generation)).catch(() => undefined);
       return undefined;
@@ -240,7 +241,7 @@ const hasStreams = object<{ readonly streams: readonly StreamRow[] }>({ streams:
 const hasPid = object({ engine: object({ pid: number }) });
 const hasVersion = object({ engine: object({ version: text }) });
 
-/** What can be read of an answer in another form. */
+/** A row with those fields of an answer in another form that can be read. */
 function foreignRow(generation: string, status: unknown): EngineRow {
   return {
     ...NOTHING_KNOWN,

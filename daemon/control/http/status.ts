@@ -1,4 +1,4 @@
-// What the daemon says of itself: health and status. Made from what is known already; no target is asked, no dead remote counts.
+// Health and status of the daemon, made from data that is already known. No target is contacted; an unreachable server is no problem of the daemon.
 import { withoutCredentials } from '../../base/redact.ts';
 import type { Failure, FailureData } from '../../base/failure.ts';
 import { SCHEMA, type EngineRow, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
@@ -13,7 +13,7 @@ export interface StatusReportOptions {
   readonly streamsSocket: StreamsSocket;
   readonly directory: EngineDirectory;
   readonly contexts: Contexts;
-  /** What is wrong with bmuxd.toml. */
+  /** The error in bmuxd.toml, if there is one. */
   readonly settingsProblem: () => Failure | undefined;
   readonly settingsPath: string;
   readonly socketPath: string;
@@ -21,7 +21,7 @@ export interface StatusReportOptions {
   readonly sinceMs: number;
 }
 
-/** An engine is there, and does not accept streams yet. */
+/** The problem while an engine runs but does not accept streams yet. */
 const STARTING = fail('engine_unavailable', { why: 'it is starting' });
 
 export class StatusReport {
@@ -31,7 +31,7 @@ export class StatusReport {
     this.#options = options;
   }
 
-  /** Everything that keeps the daemon from being well. */
+  /** The reasons why the daemon is degraded, except those that only a survey of the engines finds. */
   problems(): StatusProblem[] {
     const { supervisor, streamsSocket, contexts, settingsProblem, settingsPath } = this.#options;
     const problem = supervisor.problem ?? (streamsSocket.isAccepted ? undefined : STARTING);

@@ -1,5 +1,5 @@
-// Who is the daemon of a bmuxd dir: whoever answers on its owner socket, for as long as it lives. The control socket may be elsewhere, or be passed by
-// a service manager; target sockets and engines belong to the dir. A lock guards only the moments of asking and binding.
+// Makes sure that a runtime dir has one daemon: the process that answers on its `instance.sock`. The control socket cannot serve for this,
+// because it may be in another folder or be passed by a service manager. A lock file is held only while a process checks the socket and binds.
 import { stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
@@ -14,34 +14,34 @@ import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makeRuntimeDir } from './runtime-dir.ts';
 
-/** What a connect says when nobody is there: no file, a stale one, a file that is no socket. */
+/** Errors of a connect when no process listens: no file, a stale socket, or a file that is not a socket. */
 const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
-/** ms after which the lock of a process that was killed counts for nothing. */
+/** ms after which the lock file of a killed process is ignored. */
 const STALE_MS = 5000;
-/** Tries for the lock, and ms between two of them: longer than STALE_MS in all. */
+/** Attempts to get the lock, and ms between two of them. Together they take longer than STALE_MS. */
 const TRIES = 50;
 const RETRY_MS = 150;
 
 export interface InstanceLockOptions {
   readonly paths: BmuxdPaths;
-  /** Serves what comes on either socket. */
+  /** Serves the requests on both sockets. */
   readonly server: Server;
-  /** The control socket was passed by a service manager, which looks after it. */
+  /** True when a service manager passed the control socket. It keeps the socket file then. */
   readonly activated: boolean;
-  /** The dir is another daemon's now: this one must leave, and take nothing back. */
+  /** Called when another daemon has taken the runtime dir. This one must exit and leave the sockets as they are. */
   readonly onLost: (to: Failure) => void;
   readonly log: Logger;
-  /** Ends a claim that still waits: for the lock, or for the answer of whoever listens. */
+  /** Ends a claim that still waits for the lock or for the answer of another daemon. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Lifecycle: claimed -> (looked after, bound again when a path vanishes) -> released | lost. */
+/** Lifecycle: claimed -> (checked regularly, bound again when a path vanishes) -> released | lost. */
 export class InstanceLock {
   readonly #options: InstanceLockOptions;
   #instance: KeptSocket | undefined;
   #control: KeptSocket | undefined;
   #over = false;
-  /** A foreign socket is told of once. */
+  /** True when it was logged that another process has the control socket; that is logged once. */
   #told = false;
 
   private constructor(options: InstanceLockOptions) {
@@ -49,8 +49,8 @@ export class InstanceLock {
   }
 
   /**
-   * Takes the dir and binds the sockets unless a daemon answers there. Rejects with `daemon_already_running` (or `daemon_not_answering`,
-   * `daemon_foreign`), and leaves that one alone; stale sockets are taken over. Rejects with the reason of `signal` when that aborts.
+   * Binds the sockets unless another process answers on them. Stale sockets are replaced. Rejects with `daemon_already_running`,
+   * `daemon_not_answering` or `daemon_foreign` and changes nothing then. Rejects with the reason of `signal` when that aborts.
    */
   static async claim(options: InstanceLockOptions): Promise<InstanceLock> {
     const instanceLock = new InstanceLock(options);
@@ -73,18 +73,18 @@ export class InstanceLock {
     return instanceLock;
   }
 
-  /** True while nobody else has the dir. */
+  /** True while the instance socket is the one that this process has bound. */
   async isOurs(): Promise<boolean> {
     return !this.#over && (await this.#instance?.isThere()) === true;
   }
 
-  /** Binds again what has vanished; gives up what another daemon has. Never rejects. */
+  /** Checks the sockets now: binds those that have vanished, and gives up those that another daemon has bound. Never rejects. */
   async look(): Promise<void> {
     await this.#instance?.look();
     await this.#control?.look();
   }
 
-  /** Removes the sockets that are still ours. Safe to call twice. */
+  /** Removes the sockets, except those that another process has replaced. Safe to call twice. */
   async release(): Promise<void> {
     this.#over = true;
     await this.#instance?.close();
@@ -98,7 +98,7 @@ export class InstanceLock {
       path,
       direct: false,
       onLook: async () => {
-        // Engines bind in a folder of their own, which control makes.
+        // Engines bind their sockets in this folder but do not make it.
         if (!(await isThere(paths.enginesDir))) await makeRuntimeDir(paths);
       },
       whenGone: (bindAgain) =>
@@ -122,7 +122,7 @@ export class InstanceLock {
       path,
       direct: true,
       whenGone: async (bindAgain) => {
-        // Whoever has the dir has both.
+        // The instance socket decides: if another daemon has bound it, the control socket belongs to that daemon, too.
         await this.#instance?.look();
         await this.#unlessTaken(
           path,
@@ -133,7 +133,7 @@ export class InstanceLock {
             this.#told = true;
             this.#options.log.error(
               { socket: path, err: running.data },
-              'the control socket is somebody else’s',
+              'another process has the control socket',
             );
           },
         );
@@ -148,7 +148,7 @@ export class InstanceLock {
         ...options,
         server,
         onError: (error) => {
-          log.warn({ err: asFailure(error).data }, 'looking after the control socket');
+          log.warn({ err: asFailure(error).data }, 'checking the sockets failed');
         },
       });
     } catch (error) {
@@ -156,7 +156,7 @@ export class InstanceLock {
     }
   }
 
-  /** Binds the socket again, unless somebody answers there: `taken` is told of that one. */
+  /** Binds the socket again. When another process answers there, calls `taken` with the failure instead. */
   async #unlessTaken(
     socket: string,
     kept: () => KeptSocket | undefined,
@@ -204,12 +204,12 @@ async function underLock<T>(
   try {
     return await work(() => lost);
   } finally {
-    // A lock that is gone already guards nothing any more.
+    // Releasing fails when the lock is lost already. Nothing remains to be done then.
     await release().catch(() => undefined);
   }
 }
 
-/** Waits for whoever has the lock, and for nothing else: a dir that has just vanished does not come back while it is waited for. */
+/** Tries again only while another process has the lock. Any other error, for example of a removed dir, is thrown at once. */
 async function lock(
   dir: string,
   onLost: () => void,
@@ -221,7 +221,7 @@ async function lock(
     return await lockfile.lock(dir, {
       lockfilePath: join(dir, 'start.lock'),
       stale: STALE_MS,
-      // The default throws from a timer. A lock is lost when this process was stopped for seconds in the middle.
+      // The default handler throws from a timer. A lock is lost when this process is stopped for some seconds while it holds it.
       onCompromised: onLost,
     });
   } catch (error) {
@@ -238,7 +238,7 @@ function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** Why the socket cannot be had; undefined when nobody listens on it. `again`: it was asked before. */
+/** The failure that says which process listens on the socket; undefined when none does. `again`: this is the second request. */
 async function whoRuns(
   socketPath: string,
   signal?: AbortSignal,
@@ -269,16 +269,16 @@ async function whoRuns(
   } catch (error) {
     signal?.throwIfAborted();
     if (NOBODY.has(errnoOf(error))) return undefined;
-    // Killed in the middle of its answer: whether it is gone shows now.
+    // The process was killed or has closed the connection while it answered. A second request shows whether it is gone.
     if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, signal, true);
-    // A full queue of connections: somebody is there who does not accept them.
+    // EAGAIN: the queue of connections is full, because a process listens but does not accept.
     if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN')
       return fail('daemon_not_answering', { socket: socketPath }, error);
     return fail('daemon_foreign', { socket: socketPath, why: textOf(error) }, error);
   }
 }
 
-/** What another program says is not taken for a time before it is one: `toISOString` throws. */
+/** Formats a time that another program sent. `toISOString` throws for an invalid one. */
 function timeOf(ms: unknown): string {
   const date = new Date(Number(ms));
   return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();

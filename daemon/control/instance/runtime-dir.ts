@@ -1,4 +1,4 @@
-// The bmuxd dir: made with mode 0700, and refused when somebody else could get in.
+// Makes the runtime dir with mode 0700, and refuses one that other users could access.
 import { lstat, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { textOf } from '../../base/failure.ts';
@@ -7,21 +7,21 @@ import type { BmuxdPaths } from '../../base/paths.ts';
 import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 
-/** Makes the folders and checks that they are ours alone. Rejects with `runtime_dir_uncreatable` or `runtime_dir_insecure`. */
+/** Makes the folders and checks that only this user can access them. Rejects with `runtime_dir_uncreatable` or `runtime_dir_insecure`. */
 export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
     try {
       await makeFolder(dir);
     } catch (error) {
-      // When something else has the name, the check below says what it is.
+      // When another kind of file has the name, the check below names it.
       if (!(await isTaken(dir))) throw fail('runtime_dir_uncreatable', { path: dir }, error);
     }
     await checkPrivate(dir, dir === paths.dir);
   }
 }
 
-/** Whether there is something at `path`, if only a link that leads nowhere. */
+/** Whether `path` exists, if only as a dangling symlink. */
 function isTaken(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
@@ -29,7 +29,7 @@ function isTaken(path: string): Promise<boolean> {
   );
 }
 
-/** Engines run elsewhere, and their sockets have the longest names. */
+/** Checks the path of an engine's socket, which is the longest one. It must be absolute, because engines run in another working directory. */
 function checkPath({ dir, enginesDir }: BmuxdPaths): void {
   if (!isAbsolute(dir)) throw fail('runtime_dir_insecure', { path: dir, why: 'is not an absolute path' });
   const path = join(enginesDir, PRIVATE_NAME);
@@ -37,10 +37,10 @@ function checkPath({ dir, enginesDir }: BmuxdPaths): void {
   if (length > maxSocketPath()) throw fail('socket_path_too_long', { path, length, limit: maxSocketPath() });
 }
 
-/** The bmuxd dir must be a folder itself, not a link that somebody planted in a shared temp folder. */
+/** Checks owner and mode. `itself`: a symlink is refused, because another user could have made it in a shared temp folder. */
 async function checkPrivate(dir: string, itself: boolean): Promise<void> {
   const info = await (itself ? lstat(dir) : stat(dir)).catch((error: unknown) => {
-    throw fail('runtime_dir_insecure', { path: dir, why: `cannot be looked at: ${textOf(error)}` }, error);
+    throw fail('runtime_dir_insecure', { path: dir, why: `cannot be examined: ${textOf(error)}` }, error);
   });
   const uid = process.getuid?.();
   if (info.isSymbolicLink()) throw fail('runtime_dir_insecure', { path: dir, why: 'is a symbolic link' });

@@ -1,4 +1,4 @@
-// The settings that are in force: those of the last good bmuxd.toml, and what is wrong with the one of now.
+// Holds the settings in force, which are those of the last valid bmuxd.toml, and the error of the current file if it is invalid.
 import type { Failure } from '../../base/failure.ts';
 import type { LogLevel } from '../../base/log.ts';
 import { loadSettings, type LoadedSettings } from '../../config/settings/load.ts';
@@ -6,7 +6,7 @@ import type { Settings } from '../../config/settings/table.ts';
 
 export interface SettingsInForceOptions {
   readonly path: string;
-  /** From the command line; wins over the file. */
+  /** From the command line; overrides the file. */
   readonly logLevel: LogLevel | undefined;
 }
 
@@ -14,7 +14,7 @@ export class SettingsInForce {
   readonly #options: SettingsInForceOptions;
   #loaded: LoadedSettings;
   #now: Settings;
-  /** The mistake that was told last. */
+  /** Text of the error that `untold` returned last. */
   #toldOf: string | undefined;
 
   private constructor(options: SettingsInForceOptions, loaded: LoadedSettings) {
@@ -39,7 +39,7 @@ export class SettingsInForce {
     return this.#loaded.problem;
   }
 
-  /** Reads the file anew; a broken one leaves the last good settings in force. */
+  /** Reads the file again. With an invalid file the last valid settings stay in force. */
   async reload(): Promise<void> {
     const next = await loadSettings(this.#options.path);
     this.#loaded =
@@ -51,7 +51,7 @@ export class SettingsInForce {
     return { ...this.#loaded.settings, 'log.level': this.level };
   }
 
-  /** The mistake of now, once until it is another one. */
+  /** The current error; undefined when the last call returned the same one. */
   untold(): Failure | undefined {
     const detail = this.problem?.data.detail;
     if (detail === this.#toldOf) return undefined;

@@ -1,4 +1,4 @@
-// Socket activation: the service manager listens before bmuxd runs, and passes the sockets as descriptors from 3 on (sd_listen_fds(3)).
+// Socket activation: a service manager listens before bmuxd runs, and passes the sockets as descriptors from 3 on, see sd_listen_fds(3).
 import type { Server } from 'node:net';
 import { textOf } from '../../base/failure.ts';
 import type { Env } from '../../base/paths.ts';
@@ -7,16 +7,16 @@ import { fail } from '../../errors/fail.ts';
 /** SD_LISTEN_FDS_START. */
 const FIRST_FD = 3;
 
-/** Descriptors of listening sockets that were passed to this very process, by their names (`FileDescriptorName=`). */
+/** Descriptors of the listening sockets that were passed to this process, by their names (`FileDescriptorName=`). */
 export interface PassedSockets {
   readonly control?: number;
   readonly streams?: number;
 }
 
-/** What was passed; nothing where nothing was. A single socket of any name is the control socket. Throws `activation_invalid`. */
+/** The passed sockets. A single socket whose name is not `streams` is the control socket. Throws `activation_invalid`. */
 export function passedSockets(env: Env, pid: number): PassedSockets {
   const { LISTEN_FDS: count, LISTEN_PID: meant, LISTEN_FDNAMES: text = '' } = env;
-  // Variables that were inherited from a parent are not meant for us.
+  // With another LISTEN_PID the variables were inherited and were meant for a parent process.
   if (count === undefined || meant !== String(pid)) return {};
   const names = text === '' ? [] : text.split(':');
   if (count === '1') return names[0] === 'streams' ? { streams: FIRST_FD } : { control: FIRST_FD };
@@ -29,7 +29,7 @@ export function passedSockets(env: Env, pid: number): PassedSockets {
   return { control: FIRST_FD + control, streams: FIRST_FD + streams };
 }
 
-/** Listens on a passed socket. Its path belongs to the service manager: nothing is unlinked, now or later. */
+/** Listens on a passed socket. The socket file belongs to the service manager, so it is never unlinked. */
 export function listenOn(server: Server, fd: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (error: Error): void => {

@@ -1,13 +1,13 @@
-// Where control's log goes: stderr, JSON lines; readable when a terminal looks on. Nothing that happens to stderr may end or hold the broker.
+// Writes control's log to stderr: JSON lines, or readable lines on a terminal. A failing or blocked stderr must not stop or delay the daemon.
 import pretty from 'pino-pretty';
 import type { LogSink } from '../../base/log.ts';
 
-/** Bytes kept for a reader that does not read. Beyond that lines are dropped: a log is not worth the broker's memory. */
+/** Bytes buffered while nobody reads stderr. Beyond that lines are dropped, which bounds the memory of the daemon. */
 const MAX_KEPT_BYTES = 1024 * 1024;
 
 export function stderrSink(stderr: NodeJS.WriteStream): LogSink {
   let gone = false;
-  // EIO when the terminal is gone, EPIPE when the reader is: the daemon goes on without a log.
+  // EIO when the terminal is closed, EPIPE when the reader has exited. The daemon continues without a log.
   stderr.on('error', () => {
     gone = true;
   });

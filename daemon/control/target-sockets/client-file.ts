@@ -1,4 +1,4 @@
-// The clients of target sockets, remembered over restarts. Of their environments the file holds the variables of the whitelist, so no secrets.
+// Stores the clients of target sockets in a file, so that a restart keeps them. Only whitelisted environment variables are stored, no secrets.
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { ENV_WHITELIST, type CallerEnv } from '../../api/request.ts';
@@ -9,14 +9,14 @@ import { readBounded } from '../../base/files/read-bounded.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 
 const VERSION = 1;
-/** A file larger than this was not written by bmuxd: 32 contexts take about 50 KB. */
+/** bmuxd writes no file larger than this: 32 contexts take about 50 KB. */
 const MAX_BYTES = 1024 * 1024;
 
 const ContextSchema = Type.Object({
   env: Type.Object(Object.fromEntries(ENV_WHITELIST.map((name) => [name, Type.Optional(Type.String())]))),
   cwd: Type.Optional(Type.String()),
   slot: Type.Optional(Type.String()),
-  /** Targets outside the config that a client has a target socket for. */
+  /** Targets that are not in the config but for which a client has a target socket. */
   inline: Type.Array(Type.String(), { maxItems: 256 }),
   /** Added in a later version: a file without these two is valid. */
   earlierAgents: Type.Optional(Type.Array(Type.String(), { maxItems: 16 })),
@@ -24,15 +24,15 @@ const ContextSchema = Type.Object({
 });
 const FileSchema = Type.Object({ version: Type.Literal(VERSION), contexts: Type.Array(ContextSchema) });
 
-/** What is remembered of the clients of one context. */
+/** The stored data of the clients of one context. */
 export interface RememberedClients {
   readonly env: CallerEnv;
   readonly cwd: string | undefined;
   readonly slot: string | undefined;
   readonly inline: readonly string[];
-  /** SSH_AUTH_SOCK of clients before the one whose environment this is, the latest first. */
+  /** SSH_AUTH_SOCK of earlier clients, the latest first. `env` is the environment of the last client. */
   readonly earlierAgents: readonly string[];
-  /** Name of the folder of the target sockets: shells hold paths into it, whatever the files of the context say by now. */
+  /** Name of the folder of the target sockets. Kept because shells have paths into it, even when the files of the context have changed. */
   readonly folder: string | undefined;
 }
 
@@ -47,11 +47,11 @@ export class ClientFile {
     this.#warn = options.warn;
   }
 
-  /** What was saved. Nothing when there is no file; when it cannot be read that is logged. Never rejects. */
+  /** The saved clients; none when there is no file. A file that cannot be read is logged and ignored. Never rejects. */
   async load(): Promise<RememberedClients[]> {
     try {
       const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
-      if (!Value.Check(FileSchema, parsed)) throw new Error('it does not hold what it should');
+      if (!Value.Check(FileSchema, parsed)) throw new Error('it does not have the expected form');
       return parsed.contexts.map((context: Static<typeof ContextSchema>) => ({
         env: context.env,
         cwd: context.cwd,
@@ -62,12 +62,12 @@ export class ClientFile {
       }));
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT')
-        this.#warn(`the contexts in ${this.#path} are forgotten: ${textOf(error)}`);
+        this.#warn(`the contexts in ${this.#path} are ignored: ${textOf(error)}`);
       return [];
     }
   }
 
-  /** Replaces the file in one step. The last call wins. Never rejects: a failure is logged. */
+  /** Replaces the file in one step. Of concurrent calls the last one takes effect. Never rejects: a failure is logged. */
   save(clients: readonly RememberedClients[]): Promise<void> {
     this.#clients = clients;
     return this.#writing.request();
@@ -78,12 +78,15 @@ export class ClientFile {
     try {
       await writeAtomic(this.#path, `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`);
     } catch (error) {
-      this.#warn(`cannot remember the contexts in ${this.#path}: ${textOf(error)}`);
+      this.#warn(`cannot save the contexts in ${this.#path}: ${textOf(error)}`);
     }
   }
 }
 
-/** URLs may hold a user and a password. Lookups never send those of the control plane; an inline target with them is not remembered. */
+/**
+ * Removes credentials, because URLs may contain a user and a password. Lookups never send those of the control plane URL. An inline target
+ * with credentials is not stored.
+ */
 function withoutSecrets(clients: RememberedClients): RememberedClients {
   const { BMUX_CONTROL_PLANE_URL: url, ...env } = clients.env;
   return {

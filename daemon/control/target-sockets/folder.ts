@@ -1,6 +1,6 @@
-// The folder of a target socket. Its mode is 0500, so that nothing can be bound or unlinked in it. It is reached through a symlink, which is replaced in
-// one step (docs/decisions/target-socket-folders.md). The symlink stays when the folder goes. A bmux in a shell that still has the path then fails with
-// EEXIST, also for root. Without the symlink it would make the folder, and start a server of its own in it.
+// The folder of a target socket. Its mode is 0500, so that nothing can be bound or unlinked in it. It is reached through a symlink, which
+// is replaced in one step (docs/decisions/target-socket-folders.md). The symlink stays when the folder is removed. A bmux in a shell that
+// still has the path then fails with EEXIST, also for root. Without the symlink it would make the folder and start its own server in it.
 import { createHash, randomBytes } from 'node:crypto';
 import { readlinkSync, unlinkSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, symlink, unlink } from 'node:fs/promises';
@@ -12,36 +12,39 @@ import { isListening, maxSocketPath } from '../../sockets/bind.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 
-/** Name of the socket: bmux looks for it in its runtime dir (docs/bmux-protocol.md). */
+/** Name of the socket for which bmux looks in its runtime dir (docs/bmux-protocol.md, "Paths"). */
 const SOCKET = 'server.sock';
-/** Names that can be a folder's as they are. Those with capitals cannot: the file system of macOS may take two of them for one. */
+/** Target names that are used as folder names unchanged. No capitals, because the file system of macOS may ignore case. */
 const SAFE = /^[a-z0-9_][a-z0-9._-]*$/;
-/** Names that no target's folder has: of a folder before an engine listens in it (n), while it does (d), and before it is removed (g); of a new symlink (l). */
+/**
+ * Internal names, which no target's folder has. n: a folder before an engine listens in it; d: while it does; g: before it is removed.
+ * l: a new symlink.
+ */
 const OURS = /^\.[ndlg][0-9a-f]{6}$/;
-/** ms for which a folder or link without a listener may be one that another daemon is just making. */
+/** A folder or link without a listener that is younger than this, ms, may be one that another daemon is just making. */
 const YOUNG_MS = 10_000;
-/** Links that lead nowhere and are kept in one folder of target sockets. Beyond that the oldest go. */
+/** Dangling links that are kept in one folder of target sockets. Beyond that the oldest are removed. */
 const MAX_DEAD_LINKS = 256;
 
 /** One target socket in the file system. */
 export interface TargetSocketFolder {
-  /** What BMUX_RUNTIME_DIR is set to: the symlink. */
+  /** The symlink, to which BMUX_RUNTIME_DIR is set. */
   readonly runtimeDir: string;
   readonly socketPath: string;
-  /** True while the path leads to our own socket. Root can replace it, whatever the mode. */
+  /** True while the path leads to the socket made here. Root can replace it in spite of the mode. */
   isOurs(): Promise<boolean>;
   /**
-   * Removes the folder; the path leads nowhere then, unless somebody else has replaced it. The caller closes the socket itself. Safe to call twice.
-   * When somebody else has a server or files in the folder it is kept, and the promise resolves with its path.
+   * Removes the folder; the symlink dangles then, unless another process has replaced it. The caller closes the socket. Safe to call twice.
+   * When another process has a server or files in the folder it is kept, and the promise resolves with its path.
    */
   remove(): Promise<string | undefined>;
-  /** The folder that somebody else had put at the path before, when it is kept. */
+  /** New path of a folder that another process had made at the path, if it was kept. */
   readonly setAside: string | undefined;
 }
 
 const hashed = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10);
 
-/** A folder name for a target's name: itself where it is safe and short enough, else its beginning and a hash. Throws `socket_path_too_long`. */
+/** The folder name for a target's name: the name itself if it is safe and short, else its beginning and a hash. Throws `socket_path_too_long`. */
 export function folderName(parent: string, name: string, limit: number = maxSocketPath()): string {
   const room = limit - Buffer.byteLength(join(parent, 'x', SOCKET)) + 1;
   if (SAFE.test(name) && Buffer.byteLength(name) <= room) return name;
@@ -61,8 +64,8 @@ function checked(parent: string, folder: string, limit: number): string {
 }
 
 /**
- * Makes `{parent}/{folder name}/server.sock` lead to a new socket, by replacing the symlink in one step. When it fails, nothing remains of it.
- * `listen` binds the server to a path, and resolves when somebody accepts there.
+ * Makes `{parent}/{folder name}/server.sock` lead to a new socket, by replacing the symlink in one step. After a failure nothing is left.
+ * `listen` binds the server to a path, and resolves when a process accepts there.
  */
 export async function makeTargetSocketFolder(
   parent: string,
@@ -72,7 +75,7 @@ export async function makeTargetSocketFolder(
 ): Promise<TargetSocketFolder> {
   const link = join(parent, folderName(parent, name));
   const nonce = randomBytes(3).toString('hex');
-  // The folder is renamed after the bind: Node unlinks the path that it has bound when a server is closed, whoever has a socket there by then.
+  // The folder is renamed after the bind. A closed server of Node unlinks the path that it has bound, even if another socket is there then.
   const bound = join(parent, checked(parent, `.n${nonce}`, maxSocketPath()));
   const target = `.d${nonce}`;
   const folder = join(parent, target);
@@ -118,7 +121,10 @@ function listenHere(server: Server, path: string): Promise<void> {
   });
 }
 
-/** A rename replaces a link, but not a folder that somebody has put there. Resolves with the path to which that folder was moved, when it is kept. */
+/**
+ * Moves the new link to its path. A rename replaces a link but not a folder, so a folder there is moved aside first. Resolves with the new
+ * path of that folder if it is kept.
+ */
 async function replaceLink(fresh: string, link: string): Promise<string | undefined> {
   const there = await lstat(link).catch(() => undefined);
   const going = there?.isDirectory() === true ? await moveAside(link) : undefined;
@@ -139,8 +145,8 @@ async function moveAside(folder: string): Promise<string | undefined> {
 }
 
 /**
- * Removes a folder, unless somebody else's server listens in it: nobody could reach the sessions of that server any more. What the user may not
- * remove stays, too. `ours`: inode of our own socket. Resolves with the folder when it is kept. Never rejects.
+ * Removes a folder, unless another server listens in it, whose sessions would become unreachable. A folder that the user may not remove
+ * stays, too. `ours`: inode of the socket made here. Resolves with the folder if it is kept. Never rejects.
  */
 async function removeUnlessUsed(folder: string, ours: bigint | undefined): Promise<string | undefined> {
   const socket = await lstat(join(folder, SOCKET), { bigint: true }).catch(() => undefined);
@@ -160,7 +166,7 @@ function unlinkIf(link: string, target: string): void {
   try {
     if (readlinkSync(link) === target) unlinkSync(link);
   } catch {
-    // It is gone, or no link.
+    // It has been removed, or is not a link.
   }
 }
 
@@ -170,14 +176,14 @@ async function removeFolder(folder: string): Promise<void> {
 }
 
 /**
- * Removes our folders in which nobody listens: those of engines that are gone. What another daemon may just be making stays, and so do links, up to
- * their maximum. Never rejects: what cannot be removed does no harm.
+ * Removes the folders in which no process listens, because their engines have exited. Folders younger than `youngMs` stay, and so do up to
+ * `MAX_DEAD_LINKS` dangling links. Never rejects: a folder that cannot be removed does no harm.
  */
 export async function sweepFolders(parent: string, youngMs: number = YOUNG_MS): Promise<void> {
   await sweepAll(parent, () => youngMs);
 }
 
-/** The same for when a daemon stops or a context is forgotten. Only what another daemon may be making stays for some seconds. */
+/** The same for a daemon that stops or a context that is dropped. Only unfinished folders and links stay while they are young. */
 export async function clearFolders(parent: string): Promise<void> {
   await sweepAll(parent, youthOf);
 }
@@ -186,7 +192,7 @@ function youthOf(name: string): number {
   return /^\.[nl]/.test(name) ? YOUNG_MS : 0;
 }
 
-/** `kept`: how many of the links that lead nowhere stay, the newest. */
+/** `kept`: how many of the newest dangling links stay. */
 async function sweepAll(
   parent: string,
   youngMs: (name: string) => number,
@@ -206,7 +212,7 @@ interface DeadLink {
   readonly mtimeMs: number;
 }
 
-/** Looks at one entry. Resolves with it when it is a link of ours that leads nowhere. */
+/** Removes one entry if it is unused. Resolves with the entry if it is a dangling link to an internal name. */
 async function sweep(parent: string, name: string, youngMs: number): Promise<DeadLink | undefined> {
   const path = join(parent, name);
   const info = await lstat(path).catch(() => undefined);
@@ -214,7 +220,7 @@ async function sweep(parent: string, name: string, youngMs: number): Promise<Dea
   const { mtimeMs } = info;
   if (info.isSymbolicLink()) {
     const target = targetOf(path);
-    // A new link that never came to its path is of no use.
+    // A new link that was never renamed to its path is not used.
     if (target !== undefined && OURS.test(name)) unlinkIf(path, target);
     else if (target !== undefined && OURS.test(target) && !(await isThere(path)))
       return { path, target, mtimeMs };
@@ -231,7 +237,7 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** Removes a folder of target sockets with its links that lead nowhere. What is not ours, or is in use, stays, and so does the folder then. Never rejects. */
+/** Removes a folder of target sockets with its dangling links. The folder stays if it has other entries or entries in use. Never rejects. */
 export async function removeFolders(parent: string): Promise<void> {
   await clearFolders(parent);
   await sweepAll(parent, youthOf, 0);
