@@ -1,4 +1,4 @@
-// The forms of the answers in answers.ts, for whoever asks another process: the CLI asks control, control asks engines.
+// Checks for the answers in answers.ts. The CLI uses them for answers of control, and control for answers of engines.
 import type { FailureData } from '../base/failure.ts';
 import type { ErrorClass } from '../errors/error-class.ts';
 import type {
@@ -17,7 +17,7 @@ import type {
 } from './answers.ts';
 import { exactly, list, number, object, oneOf, optional, text, truth, word, type Shape } from './shape.ts';
 
-/** ms since the epoch. Beyond these `Date` throws (ECMA-262, time values). */
+/** ms since the Unix epoch, in the range of time values of ECMA-262. `toISOString` throws for a `Date` outside it. */
 const time = (value: unknown): value is number => number(value) && Math.abs(value) <= 8.64e15;
 const schema = exactly(1);
 const epoch = oneOf(3, 4);

@@ -1,14 +1,14 @@
-// Checks of what another process says, which may be of another version. No package: a validator takes 250 to 400 ms to load [measured], twice the
-// time in which `bmuxd status` has to answer, and the shim loads none at all.
+// Checks the form of data from another process, which may be of another version. No validator package is used: loading one takes 250 to
+// 400 ms [measured], twice the time in which `bmuxd status` has to answer.
 
-/** Says whether a value has a form. */
+/** A function that tells whether a value has the form `T`. */
 export type Shape<T> = (value: unknown) => value is T;
 
 interface Optional<T> {
   readonly optional: Shape<T>;
 }
 
-/** A check for every field of `T`: the compiler refuses a list in which one is missing or of another type. */
+/** A check for every field of `T`. The compiler rejects an object that lacks one or has one of another type. */
 type Fields<T> = {
   readonly [K in keyof T]-?: object extends Pick<T, K> ? Optional<Exclude<T[K], undefined>> : Shape<T[K]>;
 };
@@ -28,7 +28,7 @@ export function oneOf<const T extends string | number>(...wanted: readonly T[]):
   return (value): value is T => wanted.some((one) => one === value);
 }
 
-/** A word of a list to which a later version may add: it is shown, and nothing depends on it. */
+/** A word of a list that a later version may extend. Unknown words are accepted, because they are only shown. */
 export function word<T extends string>(): Shape<T> {
   return (value): value is T => typeof value === 'string';
 }
@@ -42,7 +42,7 @@ export function optional<T>(shape: Shape<T>): Optional<T> {
   return { optional: shape };
 }
 
-/** An object with these fields. It may have others: fields are only ever added. */
+/** An object with these fields. Further fields are accepted, because a later version may add some. */
 export function object<T extends object>(fields: Fields<T>): Shape<T> {
   const checks = Object.entries<Shape<unknown> | Optional<unknown>>(fields);
   return (value): value is T => {

@@ -1,5 +1,5 @@
-// Everything that reaches into Node, past what it documents. A release of Node may change each of these: `checkNodeInternals` tries them at the start
-// of each process, so that such a release is refused by name and loses no bytes. Nothing is imported but node:net, which the shim has loaded anyway.
+// All uses of undocumented properties of Node. A release of Node may change them, so `checkNodeInternals` tests for them at the start of
+// each process and names the missing ones. This file imports only node:net, which the shim needs in any case.
 import net, { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
 
@@ -17,12 +17,12 @@ function handleOf(socket: Socket): Handle | undefined {
   return isHandle(handle) ? handle : undefined;
 }
 
-/** Whether a value that came from another process, or from Node's own servers, is such a handle. */
+/** Whether a value that came from another process or from a server of Node is such a handle. */
 export function isHandle(value: unknown): value is Handle {
   return typeof value === 'object' && value !== null && 'readStart' in value;
 }
 
-/** Takes the handle away from `socket`, which is then destroyed without it. */
+/** Removes the handle from `socket` and returns it. The socket is destroyed; the connection stays open. */
 export function takeHandle(socket: Socket): Handle | undefined {
   const handle = handleOf(socket);
   if (handle === undefined) return undefined;
@@ -31,14 +31,14 @@ export function takeHandle(socket: Socket): Handle | undefined {
   return handle;
 }
 
-/** A socket of a handle that no other socket reads. It does not read yet, and half-close works. */
+/** Makes a socket of a handle that no other socket uses. It does not read yet, and half-close works. */
 export function socketOf(handle: Handle, onread: OnReadOpts): Socket {
-  // `handle` and `manualStart` are what Node's own servers make their sockets with.
+  // Servers of Node make their sockets with the undocumented options `handle` and `manualStart`.
   const options = { handle, manualStart: true, allowHalfOpen: true, onread };
   return new Socket(options);
 }
 
-/** Stops reading from the kernel now, not at the next turn as `pause` does. */
+/** Stops reading from the kernel at once; `pause` stops at the next turn of the event loop. */
 export function stopHandle(socket: Socket): void {
   const handle = handleOf(socket);
   if (handle?.readStop === undefined) return;
@@ -46,7 +46,7 @@ export function stopHandle(socket: Socket): void {
   handle.reading = false;
 }
 
-/** Takes `stopHandle` back. The stream believes that it has been reading all along, so its own `resume` would not ask the kernel. */
+/** Undoes `stopHandle`. `resume` alone would not start the handle, because the stream does not know that the handle was stopped. */
 export function startHandle(socket: Socket): void {
   const handle = handleOf(socket);
   if (handle?.readStart === undefined || handle.reading !== false) return;
@@ -54,14 +54,14 @@ export function startHandle(socket: Socket): void {
   handle.readStart();
 }
 
-/** Where the next read of a socket with `onread` goes. */
+/** Sets the buffer for the next read of a socket with `onread`. */
 export function readInto(socket: Socket, buffer: Buffer): void {
   handleOf(socket)?.useUserBuffer?.(buffer);
 }
 
 /**
- * Gives `server` a handle that does not listen: bound to `path`, or a bound socket that was passed as `fd`. Node's cluster module has done the
- * same with the same function since Node 0.12.
+ * Gives `server` a handle that does not listen: bound to `path`, or a bound socket that was passed as `fd`. The cluster module has used the
+ * same function for this since Node 0.12.
  */
 export function bindHandle(server: Server, to: { readonly path: string } | { readonly fd: number }): void {
   const create: unknown = Reflect.get(net, '_createServerHandle');
@@ -76,10 +76,10 @@ export function bindHandle(server: Server, to: { readonly path: string } | { rea
 
 export type Done = (error?: Error | null) => void;
 
-/** What a stream does with a write and with its end: `pass` does it as before, and says in `done` how that went. */
+/** Replaces a write or the end of a stream. `pass` does the original operation and calls its `done` with the result. */
 export type WriteFilter = (pass: (done: Done) => void, done: Done) => void;
 
-/** Puts `filter` before the writes of a stream that is made already: the methods are for classes, Node calls those of the object. */
+/** Puts `filter` before the writes of an existing stream. It overrides `_write`, `_writev` and `_final` on the object. */
 export function filterWrites(stream: Duplex, filter: WriteFilter): void {
   const write = stream._write.bind(stream);
   const writev = stream._writev?.bind(stream);
@@ -103,7 +103,7 @@ export function filterWrites(stream: Duplex, filter: WriteFilter): void {
   };
 }
 
-/** What of Node is missing here; empty when all is there. Takes less than a millisecond. */
+/** Names of the needed properties that this version of Node lacks. Takes less than a millisecond. */
 export function missingInternals(): string[] {
   const missing: string[] = [];
   const need = (there: boolean, what: string): void => {
@@ -115,7 +115,7 @@ export function missingInternals(): string[] {
     need(typeof Reflect.get(prototype, name) === 'function', `net.Socket.prototype.${name}`);
   const socket = new Socket();
   try {
-    // Node makes the handle at the connect; this one would fail at its next turn.
+    // Node makes the handle at the connect. This connect cannot succeed, and the socket is destroyed before it fails.
     socket.on('error', () => undefined).connect({ path: '/dev/null/none' });
     const handle = handleOf(socket);
     need(handle !== undefined, 'net.Socket._handle');

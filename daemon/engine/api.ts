@@ -1,5 +1,5 @@
-// The engine's own socket, `engines/{generation}.sock`: how a later control sees, lists and ends the streams of this one. The engine itself looks after
-// it: control may be another one by now, or none.
+// Serves the engine's socket, `engines/{generation}.sock`. A later control uses it to list and end the streams of this engine. The engine
+// itself keeps the socket file in place, because the control that started it may no longer run.
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -26,7 +26,7 @@ export interface EngineServer {
   close(): Promise<void>;
 }
 
-/** A folder that somebody else made, in a temp folder of all users, is none to bind in. */
+/** Whether the folder belongs to this user. Another user may have made it in a shared temp folder; the engine must not bind there. */
 async function isOurs(folder: string): Promise<boolean> {
   const found = await lstat(folder).catch(() => undefined);
   return found?.isDirectory() === true && found.uid === process.getuid?.();
@@ -54,7 +54,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     return reply.code(202).send({ schema: SCHEMA });
   });
   app.post('/v1/stop', async (_request, reply) => {
-    // The answer leaves before the socket goes; whoever asked need not wait for it.
+    // The engine stops after the answer has been sent, because stopping closes this connection.
     reply.raw.once('close', () => void lifecycle.stop());
     return reply.code(202).send({ schema: SCHEMA });
   });
@@ -63,7 +63,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     server: app.server,
     path: options.socketPath,
     direct: true,
-    // Control makes the folder again, and checks whose it is; until then there is nothing to bind in.
+    // Control makes a missing folder again and checks its owner. Until then the engine cannot bind.
     whenGone: async (bindAgain) => {
       if (await isOurs(dirname(options.socketPath))) await bindAgain();
     },

@@ -1,8 +1,8 @@
-// Refuses a Node that lacks what bmuxd uses beyond Node's documentation, before it can cost anybody a byte.
+// Refuses a version of Node that lacks an undocumented function that bmuxd needs. Streams could lose bytes on such a version.
 import { missingInternals } from '../base/node-internals.ts';
 import { fail } from '../errors/fail.ts';
 
-/** Throws `node_unsupported`, which names what is missing. */
+/** Throws `node_unsupported`, which names the missing functions. */
 export function checkNodeInternals(): void {
   const missing = missingInternals();
   if (missing.length > 0)

@@ -1,11 +1,11 @@
-// One HTTP request over a Unix socket, bounded in time and size: control asks engines with it, commands ask control.
+// Sends one HTTP request over a Unix socket, with limits for time and size. Control asks engines with it, and commands ask control.
 import { request } from 'node:http';
 import { onSilence } from '../base/async/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 
-/** An answer larger than this is nobody's of ours: 10,000 stream rows take about 4 MB. */
+/** bmuxd sends no answer larger than this: 10,000 stream rows take about 4 MB. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 export interface Question {
@@ -21,11 +21,11 @@ export interface Question {
 
 export interface Answer {
   readonly status: number;
-  /** Parsed JSON; undefined when the answer is something else. */
+  /** Parsed JSON; undefined when the answer is not JSON. */
   readonly body: unknown;
 }
 
-/** Thrown by `ask` when no answer came in time. */
+/** Thrown by `httpRequest` when no answer came in time. */
 export class NoAnswer extends Error {
   constructor(ms: number) {
     super(`no answer within ${String(ms)} ms`);
@@ -33,7 +33,10 @@ export class NoAnswer extends Error {
   }
 }
 
-/** Rejects with the system's error (ENOENT, ECONNREFUSED: nobody there), with `NoAnswer`, or with an error of its own when `signal` aborts. */
+/**
+ * Rejects with the system's error (ENOENT or ECONNREFUSED when no process listens), with `NoAnswer`, or with an AbortError when `signal`
+ * aborts.
+ */
 export function httpRequest({
   socketPath,
   method,
@@ -79,12 +82,12 @@ function parsed(text: string): unknown {
   }
 }
 
-/** Whether `askEngine` failed since nothing was said: somebody is there, and busy, stopped or hung. */
+/** Whether `engineRequest` failed because no answer came. The engine is there, but busy, stopped or hung. */
 export function isSilence(error: unknown): boolean {
   return error instanceof Error && error.cause instanceof NoAnswer;
 }
 
-/** One request to an engine. Rejects with `engine_unavailable`. */
+/** Sends one request to an engine. Rejects with `engine_unavailable`. */
 export async function engineRequest(
   socketPath: string,
   method: Question['method'],

@@ -1,27 +1,30 @@
-// A socket file that is kept in its place: cleaners of temp folders remove it, and nobody could connect any more.
+// Binds a socket again when its file is removed. Cleaners of temp folders remove such files, and no client could connect afterwards.
 import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
 import { SingleFlight } from '../base/async/single-flight.ts';
 import { bindSocket, forwardTo, type Bound } from './bind.ts';
 
-/** ms between two looks: a few of them between two looks of control at an engine. */
+/** ms between two checks; shorter than the interval at which control checks its engine. */
 const LOOK_MS = 500;
 
 export interface KeptSocketOptions {
-  /** Serves what comes on the socket. */
+  /** Serves the requests on the socket. */
   readonly server: HttpServer;
   readonly path: string;
-  /** The server itself listens there at first. An HTTP server listens once: else, and later, another one forwards to it. */
+  /**
+   * True: `server` itself listens on the first socket. False, and for later sockets: a second server forwards connections to it, because a
+   * server of Node can listen on one socket only.
+   */
   readonly direct: boolean;
-  /** Called at every look, before it. */
+  /** Called before every check. */
   readonly onLook?: () => Promise<void>;
-  /** Called when the path does not lead here any more. Whether the socket is bound again is up to it. */
+  /** Called when the path no longer leads to this socket. It decides whether to bind again. */
   readonly whenGone: (bindAgain: () => Promise<void>) => Promise<void>;
-  /** A look that failed; the next one comes all the same. */
+  /** Called with the error of a failed check. Checks continue. */
   readonly onError: (error: unknown) => void;
 }
 
-/** Lifecycle: bound -> (gone -> bound again)* -> closed. */
+/** Lifecycle: bound -> (file removed -> bound again)* -> closed. */
 export class KeptSocket {
   readonly #options: KeptSocketOptions;
   readonly #looks = new SingleFlight<'look', void>();
@@ -35,7 +38,7 @@ export class KeptSocket {
     this.#options = options;
   }
 
-  /** Binds, replacing whatever is at the path. Rejects as `bindSocket` does. */
+  /** Binds, replacing any file at the path. Rejects as `bindSocket` does. */
   static async bind(options: KeptSocketOptions): Promise<KeptSocket> {
     const kept = new KeptSocket(options);
     if (options.direct) kept.#bound = await bindSocket(options.server, options.path);
@@ -45,12 +48,12 @@ export class KeptSocket {
     return kept;
   }
 
-  /** False when the path leads elsewhere, or nowhere. */
+  /** True while the path leads to this socket. */
   async isThere(): Promise<boolean> {
     return !this.#closed && (await this.#bound?.isThere()) === true;
   }
 
-  /** Looks now. Never rejects. */
+  /** Checks now. Never rejects. */
   look(): Promise<void> {
     return this.#looks.run('look', () =>
       this.#look().catch((error: unknown) => {
@@ -59,16 +62,16 @@ export class KeptSocket {
     );
   }
 
-  /** Looks no more, and changes nothing at the path. */
+  /** Stops checking, and leaves the file at the path as it is. */
   giveUp(): void {
     this.#closed = true;
     clearInterval(this.#timer);
   }
 
-  /** Removes the socket if it is still ours. The server is its owner's to close. Safe to call twice. */
+  /** Removes the socket, unless another process has replaced it. The caller closes the server. Safe to call twice. */
   async close(): Promise<void> {
     this.giveUp();
-    // A bind that is under way would leave its file.
+    // A pending bind would make its file after the removal.
     await this.#binding?.catch(() => undefined);
     await this.#bound?.unbind();
     this.#bound = undefined;

@@ -1,16 +1,16 @@
-// Makes a folder with its parents, one level at a time. Node's own `mkdir` with `recursive` never ends in a folder whose file system says ENOENT
-// to every new name, as /proc does: it loops in native code, on a thread that no signal stops and that `process.exit` waits for.
+// Makes a folder with its parents, one level at a time. Node's `mkdir` with `recursive` never returns in a file system that answers ENOENT
+// to every new name, as /proc does. It loops in native code on a thread that no signal stops and for which `process.exit` waits.
 import { mkdirSync, statSync } from 'node:fs';
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../failure.ts';
 
-/** Only the user may enter what is made here. */
+/** Only the user may access the folders that are made here. */
 const MODE = 0o700;
 
 /**
- * Makes `path` and those of its parents that are missing, each with mode 0700. A folder that is there stays as it is. Rejects with the
- * system's error for the level that cannot be made. Each level is tried twice at most, and the system bounds the length of a path.
+ * Makes `path` and its missing parents, each with mode 0700. An existing folder is not changed. Rejects with the system's error for the
+ * level that cannot be made. Always ends: each level is tried at most twice, and the system limits the length of a path.
  */
 export async function makeFolder(path: string): Promise<void> {
   const parent = dirname(path);
@@ -22,7 +22,7 @@ export async function makeFolder(path: string): Promise<void> {
   if (error !== undefined) throw error;
 }
 
-/** The same for callers that cannot wait. */
+/** The same, synchronously. */
 export function makeFolderSync(path: string): void {
   const parent = dirname(path);
   let error = levelErrorSync(path);
@@ -33,7 +33,10 @@ export function makeFolderSync(path: string): void {
   if (error !== undefined) throw error;
 }
 
-/** Makes one level; gives why it is not there then. For a folder that is there some systems say EROFS or EACCES, not EEXIST. */
+/**
+ * Makes one level. Resolves with the error, or with undefined when the folder exists. For an existing folder the error may be EROFS or
+ * EACCES instead of EEXIST, so the path is examined.
+ */
 async function levelError(path: string): Promise<Error | undefined> {
   try {
     await mkdir(path, MODE);

@@ -1,13 +1,13 @@
-// Reads small files of other programs (metadata, auth state, principal id): with a size limit, and without waiting on a pipe.
+// Reads small files of other programs (metadata, auth state, principal id) with a size limit. A named pipe is refused, not waited for.
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 /** Default size limit, bytes. */
 const MAX_SMALL_FILE = 64 * 1024;
 
-/** Reads a regular file of at most `limit` bytes. Rejects with Node's own error, or one that says which rule the file breaks. */
+/** Reads a regular file of at most `limit` bytes. Rejects with Node's error, or when the file is too large or not a regular file. */
 export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise<Buffer> {
-  // O_NONBLOCK: opening a named pipe would wait for a writer.
+  // Without O_NONBLOCK, opening a named pipe waits for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     if (!(await file.stat()).isFile()) throw new Error('it is not a regular file');
@@ -24,7 +24,7 @@ export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise
   }
 }
 
-/** Decodes UTF-8; throws if `bytes` is not UTF-8. A byte order mark stays in the text, as in Rust. */
+/** Decodes UTF-8; throws if `bytes` is not UTF-8. A byte order mark stays in the text, as in Rust, in which bmux is written. */
 export function strictUtf8(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
