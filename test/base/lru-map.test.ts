@@ -2,15 +2,15 @@
 import t from 'tap';
 import { LruMap } from '../../daemon/base/lru-map.ts';
 
-t.test('the least recently used entry goes first', async (t) => {
+t.test('the least recently used entry is evicted first', async (t) => {
   const gone: [string, number][] = [];
   const map = new LruMap<string, number>(2, (value, key) => gone.push([key, value]));
   map.set('a', 1);
   map.set('b', 2);
-  t.equal(map.get('a'), 1, 'a use');
+  t.equal(map.get('a'), 1, 'get counts as a use');
   map.set('c', 3);
   t.same(gone, [['b', 2]]);
-  t.equal(map.peek('a'), 1, 'no use');
+  t.equal(map.peek('a'), 1, 'peek does not count as a use');
   map.set('d', 4);
   t.same(gone, [
     ['b', 2],
@@ -30,7 +30,7 @@ t.test('the least recently used entry goes first', async (t) => {
   t.same([...map.keys()], ['c']);
   map.clear();
   t.equal(map.has('c'), false);
-  t.equal(gone.length, 2, 'what is deleted is not evicted');
+  t.equal(gone.length, 2, 'a deleted entry is not reported as evicted');
 });
 
 t.test('an entry that is in use is never evicted', async (t) => {
@@ -42,7 +42,7 @@ t.test('an entry that is in use is never evicted', async (t) => {
     (_value, key) => inUse.has(key),
   );
   for (const [index, key] of ['a', 'b', 'c', 'd'].entries()) map.set(key, index);
-  t.strictSame([...map.keys()], ['a', 'b', 'c', 'd'], 'more than the bound while they are in use');
+  t.strictSame([...map.keys()], ['a', 'b', 'c', 'd'], 'entries in use may exceed the bound');
   inUse.delete('b');
   inUse.delete('c');
   map.set('e', 4);

@@ -1,4 +1,4 @@
-// Memory is returned: after work, an idle process becomes small again.
+// Tests that an idle process returns the memory that earlier work has allocated.
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { SMALL_HEAP_FLAGS } from '../../daemon/base/memory.ts';
@@ -8,7 +8,7 @@ t.setTimeout(120_000);
 
 const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.url));
 
-/** Works until the new space has its full size, then waits until it was returned. */
+/** Allocates until the new space has its full size, then waits until V8 has shrunk it. */
 const PROGRAM = `
 import { getHeapSpaceStatistics } from 'node:v8';
 import { giveBackAtRest } from ${JSON.stringify(HEAP)};
@@ -24,18 +24,18 @@ kept = [];
 const until = performance.now() + 60_000;
 const look = setInterval(() => {
   if (newSpace() > 4 * MB && performance.now() < until) return;
-  console.log(newSpace() > 4 * MB ? 'kept' : 'given back');
+  console.log(newSpace() > 4 * MB ? 'kept' : 'returned');
   clearInterval(look);
 }, 200);
 `;
 
-t.test('the new space after a burst', async (t) => {
+t.test('the new space shrinks after a burst of work', async (t) => {
   const { status, stdout, stderr } = await run(
     process.execPath,
     ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS, '--input-type=module', '-e', PROGRAM],
     {},
   );
   t.equal(stderr, '');
-  t.equal(stdout, 'given back\n', 'it does not keep the process either');
+  t.equal(stdout, 'returned\n', 'the timer does not keep the process alive');
   t.equal(status, 0);
 });

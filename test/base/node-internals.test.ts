@@ -1,4 +1,4 @@
-// Tests that what bmuxd uses of Node beyond its documentation is there, and that a Node without it is refused by name.
+// Tests the check for the undocumented properties of Node that bmuxd needs. A missing property must be named.
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -8,11 +8,11 @@ import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
 import { repositoryRoot } from '../real/index.ts';
 import { run } from '../real/server.ts';
 
-t.test('this Node has all of it', async (t) => {
+t.test('this version of Node has all of them', async (t) => {
   t.same(missingInternals(), []);
 });
 
-t.test('a Node without it', async (t) => {
+t.test('missing properties are named', async (t) => {
   const create: unknown = Reflect.get(net, '_createServerHandle');
   const write: unknown = Reflect.get(net.Socket.prototype, '_writev');
   t.teardown(() => {
@@ -24,10 +24,10 @@ t.test('a Node without it', async (t) => {
   t.same(missingInternals(), ['net._createServerHandle', 'net.Socket.prototype._writev']);
 });
 
-t.test('control refuses to start on one', async (t) => {
+t.test('control refuses to start without them', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
-  // Stands for such a release of Node.
+  // Simulates a release of Node that lacks the property.
   const without = 'data:text/javascript,import net from "node:net"; net._createServerHandle = undefined;';
   const ran = await run(process.execPath, ['--import', without, BMUXD, 'run'], sandbox.env);
   t.match(ran, {
@@ -36,7 +36,7 @@ t.test('control refuses to start on one', async (t) => {
   });
 });
 
-t.test('nothing else of the daemon reaches into Node', async (t) => {
+t.test('these properties are used in node-internals.ts only', async (t) => {
   const FILES = ['transport/read-buffers', 'sockets/accepted-socket', 'sockets/bind-without-listen'];
   for (const file of [...FILES, 'base/streams/drain-after-write-error', 'base/memory']) {
     const text = await readFile(join(repositoryRoot(), `daemon/${file}.ts`), 'utf8');

@@ -1,4 +1,4 @@
-// docs/bmux-protocol.md, "Paths", row by row, and whether the real bmux uses the same paths.
+// Tests every row of docs/bmux-protocol.md, "Paths", and that the real bmux uses the same paths.
 import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
@@ -12,7 +12,7 @@ const H: Env = { HOME: '/h' };
 
 const LINUX: readonly [title: string, env: Env, expected: Partial<BmuxPaths>][] = [
   [
-    'nothing but HOME',
+    'only HOME is set',
     H,
     {
       configDirs: ['/h/.config/bmux'],
@@ -44,7 +44,7 @@ const LINUX: readonly [title: string, env: Env, expected: Partial<BmuxPaths>][] 
     },
   ],
   [
-    'BMUX folders win, and do not move the roots of slots',
+    'BMUX folders take precedence, and do not change the roots of slots',
     {
       ...H,
       XDG_RUNTIME_DIR: '/r',
@@ -67,7 +67,7 @@ const LINUX: readonly [title: string, env: Env, expected: Partial<BmuxPaths>][] 
       slotsRoot: '/sr',
     },
   ],
-  ['logs go with BMUX_STATE_DIR', { ...H, BMUX_STATE_DIR: '/bs' }, { logDir: '/bs/logs' }],
+  ['the log folder is in BMUX_STATE_DIR', { ...H, BMUX_STATE_DIR: '/bs' }, { logDir: '/bs/logs' }],
   ['the temp folder', { ...H, TMPDIR: '/t/' }, { runtimeDir: '/t/bmux' }],
   [
     'a runtime name, trimmed',
@@ -81,20 +81,16 @@ const LINUX: readonly [title: string, env: Env, expected: Partial<BmuxPaths>][] 
   ],
   ['the default runtime name', { ...H, BMUX_RUNTIME_NAME: 'default' }, { runtimeDir: '/tmp/bmux' }],
   [
-    'a slot moves nothing',
+    'a slot changes no path',
     { ...H, BMUX_SLOT_NAME: 'dev' },
     { runtimeDir: '/tmp/bmux', stateDir: '/h/.local/state/bmux' },
   ],
   [
-    'relative: XDG_CONFIG_HOME does not count',
+    'relative: XDG_CONFIG_HOME is ignored',
     { ...H, XDG_CONFIG_HOME: 'c' },
     { configDirs: ['/h/.config/bmux'] },
   ],
-  [
-    'relative: XDG_DATA_HOME does not count',
-    { ...H, XDG_DATA_HOME: 'd' },
-    { dataDir: '/h/.local/share/bmux' },
-  ],
+  ['relative: XDG_DATA_HOME is ignored', { ...H, XDG_DATA_HOME: 'd' }, { dataDir: '/h/.local/share/bmux' }],
   ['relative: XDG_STATE_HOME is below cwd', { ...H, XDG_STATE_HOME: 's' }, { stateDir: '/w/s/bmux' }],
   ['relative: XDG_RUNTIME_DIR is below cwd', { ...H, XDG_RUNTIME_DIR: 'r' }, { runtimeDir: '/w/r/bmux' }],
   [
@@ -105,7 +101,7 @@ const LINUX: readonly [title: string, env: Env, expected: Partial<BmuxPaths>][] 
   ['empty: BMUX_RUNTIME_DIR is cwd', { ...H, BMUX_RUNTIME_DIR: '' }, { serverSocket: '/w/server.sock' }],
   ['empty: XDG_RUNTIME_DIR is cwd', { ...H, XDG_RUNTIME_DIR: '' }, { runtimeDir: '/w/bmux' }],
   ['empty: BMUX_CONFIG_DIR is cwd', { ...H, BMUX_CONFIG_DIR: '' }, { configDirs: ['/w'] }],
-  ['empty: HOME is none', { HOME: '' }, { configDirs: [join(userInfo().homedir, '.config/bmux')] }],
+  ['empty: HOME counts as not set', { HOME: '' }, { configDirs: [join(userInfo().homedir, '.config/bmux')] }],
 ];
 
 t.test('Linux', (t) => {
@@ -113,7 +109,7 @@ t.test('Linux', (t) => {
   t.equal(
     bmuxPaths({ ...H, BMUX_RUNTIME_DIR: 'r' }, 'linux').serverSocket,
     'r/server.sock',
-    'no cwd: stays relative',
+    'no cwd: the path stays relative',
   );
   t.equal(bmuxPaths({ ...H, BMUX_RUNTIME_DIR: '' }, 'linux').serverSocket, 'server.sock', 'no cwd, empty');
   t.end();
@@ -154,12 +150,12 @@ t.test('bmuxd', (t) => {
   t.equal(
     bmuxdPaths({ ...own, BMUX_RUNTIME_DIR: '/x', BMUX_RUNTIME_NAME: 'x' }, 'linux').dir,
     '/b',
-    'BMUX_* moves nothing',
+    'BMUX_* variables change no path of bmuxd',
   );
   t.equal(
     bmuxdPaths({ ...H, XDG_RUNTIME_DIR: 'r' }, 'linux').dir,
     `/tmp/bmuxd-${uid}`,
-    'relative: one daemon for all',
+    'relative: XDG_RUNTIME_DIR is ignored, so that all working directories share a daemon',
   );
   t.end();
 });

@@ -1,8 +1,8 @@
-// Log lines contain no token of a logged object, at any depth.
+// Tests that log lines contain no token of a logged object, at any depth.
 import t from 'tap';
 import { makeLogger } from '../../daemon/base/log.ts';
 
-t.test('tokens that somebody logs are hidden', (t) => {
+t.test('tokens in logged objects are hidden', (t) => {
   let written = '';
   const sink = {
     write: (lines: string) => {

@@ -1,4 +1,4 @@
-// Tests the CLI, the shim and control with daemons and engines of another version: what answers in another form is a named failure.
+// Tests the CLI, the shim and control with daemons and engines of another version. An answer in another form fails with `version_mismatch`.
 import { mkdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,7 @@ import { run } from '../real/server.ts';
 
 type Answers = Readonly<Record<string, unknown>>;
 
-/** A program on a Unix socket that answers each path with the given JSON; a text is sent as it is. */
+/** Starts a server on a Unix socket that answers each path with the given JSON. A string is sent unchanged. */
 async function answering(t: Test, socketPath: string, answers: Answers): Promise<Server> {
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
   const server: Server = createServer((request, response) => {
@@ -49,7 +49,7 @@ const STATUS = {
   problems: [],
 };
 
-t.test('answers of another form', async (t) => {
+t.test('answers in another form are reported with the version of the daemon', async (t) => {
   const rows: readonly [args: string[], path: string, foreign: readonly unknown[]][] = [
     [
       ['status'],
@@ -58,7 +58,7 @@ t.test('answers of another form', async (t) => {
         HEALTH,
         { ...STATUS, schema: 2 },
         { ...STATUS, problems: [{ where: 'x', text: 'y' }] },
-        { ...STATUS, upstreams: undefined, reached: [] },
+        { ...STATUS, upstreams: undefined, connections: [] },
         [],
         'no JSON',
       ],
@@ -103,7 +103,7 @@ t.test('answers of another form', async (t) => {
   }
 });
 
-t.test('fields and words that were added are no other form', async (t) => {
+t.test('answers with additional fields and unknown words are accepted', async (t) => {
   const made = await sandbox(t);
   const added = { ...STATUS, later: { x: 1 }, state: 'ready' };
   const engine = {
@@ -124,7 +124,7 @@ t.test('fields and words that were added are no other form', async (t) => {
   t.match(events, { status: 0, stdout: /^1970-01-01T\S+ {2}something new\n$/ });
 });
 
-t.test('the answer to an upgrade', async (t) => {
+t.test('the answer to an upgrade in another form is reported', async (t) => {
   const old = 'HTTP/1.1 101 Switching Protocols\r\nBmux-Stream: {"id":"x-1","warnings":[]}\r\n\r\n';
   const made = await sandbox(t);
   await answering(t, made.streamsPath, { upgrade: old });
@@ -137,9 +137,9 @@ t.test('the answer to an upgrade', async (t) => {
   });
 });
 
-t.test('env: the answer about its target socket', async (t) => {
+t.test('env: an answer about the target socket in another form is reported', async (t) => {
   const made = await sandbox(t);
-  // What comes after the 101 is taken for the answer to a Ping.
+  // `bmuxd env` takes the bytes after the 101 for the answer to its Ping.
   await answering(t, made.streamsPath, { upgrade: `${granted('x-1')}pong` });
   await answering(t, made.socketPath, {
     'GET /v1/health': HEALTH,
@@ -159,12 +159,16 @@ t.test('a daemon of another version can be stopped', async (t) => {
   t.match(await run(process.execPath, [BMUXD, 'stop'], made.env), { status: 0, stdout: /has stopped/ });
 });
 
-t.test('an engine of another version is shown with its version, as a problem', async (t) => {
+t.test('an engine of another version is listed with its version and as a problem', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   const socket = join(bmuxd.folder, 'd', 'engines', 'old1.sock');
   await answering(t, socket, {
-    'GET /v1/engine': { schema: 1, engine: { generation: 'old1', pid: 42, version: '0.0.9' }, reached: [] },
+    'GET /v1/engine': {
+      schema: 1,
+      engine: { generation: 'old1', pid: 42, version: '0.0.9' },
+      connections: [],
+    },
     'GET /v1/streams': { schema: 1, streams: [ROW] },
     'POST /v1/drain': {},
     'POST /v1/stop': {},

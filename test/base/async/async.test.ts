@@ -1,4 +1,4 @@
-// The basic waits: sleep, single flight, refresh, serial queue, and a bounded wait.
+// Tests sleep, single flight, refresh, serial queue and waits with a limit.
 import t from 'tap';
 import { settledWithin } from '../../../daemon/base/async/deadline.ts';
 import { SerialQueue } from '../../../daemon/base/async/serial-queue.ts';
@@ -21,16 +21,16 @@ function deferred<T>(): {
   return { promise, resolve, reject };
 }
 
-t.test('sleep ends with its signal', async (t) => {
+t.test('an aborted signal ends a sleep', async (t) => {
   await sleep(1);
   const abort = new AbortController();
   const sleeping = sleep(60_000, abort.signal);
   abort.abort(new Error('enough'));
   await t.rejects(sleeping, { message: 'enough' });
-  await t.rejects(sleep(60_000, abort.signal), { message: 'enough' }, 'one that has aborted before');
+  await t.rejects(sleep(60_000, abort.signal), { message: 'enough' }, 'a signal that was aborted before');
 });
 
-t.test('a single flight is shared by key, and gone when it has landed', async (t) => {
+t.test('concurrent calls with one key share a run, and its result is not kept', async (t) => {
   const flights = new SingleFlight<string, number>();
   const first = deferred<number>();
   let runs = 0;
@@ -50,7 +50,7 @@ t.test('a single flight is shared by key, and gone when it has landed', async (t
   t.equal(await flights.run('a', () => Promise.resolve(8)), 8, 'a failure is not kept');
 });
 
-t.test('a refresh runs once more for all who ask during a run', async (t) => {
+t.test('all requests during a run of a refresh share one further run', async (t) => {
   const runs: ReturnType<typeof deferred<void>>[] = [];
   const refresh = new Refresh(() => {
     const run = deferred<void>();
@@ -64,7 +64,7 @@ t.test('a refresh runs once more for all who ask during a run', async (t) => {
   runs[0]?.reject(new Error('broken'));
   await t.rejects(first, { message: 'broken' });
   await sleep(1);
-  t.equal(runs.length, 2, 'one for both');
+  t.equal(runs.length, 2, 'one run for both requests');
   runs[1]?.resolve();
   await Promise.all([second, third]);
   const fourth = refresh.request();
@@ -73,7 +73,7 @@ t.test('a refresh runs once more for all who ask during a run', async (t) => {
   await fourth;
 });
 
-t.test('a refresh that is requested at the very end of a run is the next run', async (t) => {
+t.test('a refresh that is requested when a run has just ended joins the next run', async (t) => {
   const runs: ReturnType<typeof deferred<void>>[] = [];
   const refresh = new Refresh(() => {
     const run = deferred<void>();
@@ -90,19 +90,23 @@ t.test('a refresh that is requested at the very end of a run is the next run', a
   t.equal(runs.length, 2);
 });
 
-t.test('a wait ends with its signal', async (t) => {
+t.test('an aborted signal ends a wait', async (t) => {
   const never = new Promise<void>(() => undefined);
   const abort = new AbortController();
   const waiting = untilAborted(never, abort.signal);
   abort.abort(new Error('enough'));
   await t.rejects(waiting, { message: 'enough' });
-  await t.rejects(untilAborted(never, abort.signal), { message: 'enough' }, 'one that has aborted before');
+  await t.rejects(
+    untilAborted(never, abort.signal),
+    { message: 'enough' },
+    'a signal that was aborted before',
+  );
   const { signal } = new AbortController();
   t.equal(await untilAborted(Promise.resolve(3), signal), 3);
   await t.rejects(untilAborted(Promise.reject(new Error('broken')), signal), { message: 'broken' });
 });
 
-t.test('a serial queue keeps the order, also after a failure', async (t) => {
+t.test('a serial queue runs its work in order, also after a failure', async (t) => {
   const queue = new SerialQueue();
   const done: string[] = [];
   const first = deferred<void>();
@@ -123,8 +127,8 @@ t.test('a serial queue keeps the order, also after a failure', async (t) => {
   t.same(done, ['a', 'b']);
 });
 
-t.test('whether something settles in time', async (t) => {
+t.test('settledWithin tells whether a promise settles in time', async (t) => {
   t.equal(await settledWithin(Promise.resolve(), 1000), true);
-  t.equal(await settledWithin(Promise.reject(new Error('broken')), 1000), true, 'a failure is an end, too');
+  t.equal(await settledWithin(Promise.reject(new Error('broken')), 1000), true, 'a rejection counts, too');
   t.equal(await settledWithin(new Promise(() => undefined), 1), false);
 });

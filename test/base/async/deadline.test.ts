@@ -4,7 +4,7 @@ import t from 'tap';
 import { inTime } from '../../../daemon/base/async/deadline.ts';
 import { startPairs } from '../../splice/pair.ts';
 
-t.test('what came while the process stood still is in time', async (t) => {
+t.test('an answer that arrived while the event loop was blocked is in time', async (t) => {
   const pairs = await startPairs();
   t.teardown(() => pairs.close());
   const [far, near] = await pairs.pair();

@@ -1,4 +1,4 @@
-// Tests that folders are made with their parents, and that one which cannot be made is an error, not an endless wait.
+// Tests that folders are made with their parents, and that a folder that cannot be made causes an error, not an endless wait.
 import { chmod, mkdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -12,7 +12,7 @@ const WAYS = {
 };
 
 for (const [name, make] of Object.entries(WAYS)) {
-  t.test(`${name}: missing levels get mode 0700, others stay as they are`, async (t) => {
+  t.test(`${name}: missing levels get mode 0700, existing ones are not changed`, async (t) => {
     const dir = t.testdir({});
     await chmod(dir, 0o755);
     await make(join(dir, 'a', 'b', 'c'));
@@ -27,7 +27,7 @@ for (const [name, make] of Object.entries(WAYS)) {
     await make('/');
   });
 
-  t.test(`${name}: a level that cannot be made is the system's error`, async (t) => {
+  t.test(`${name}: the system's error is thrown for a level that cannot be made`, async (t) => {
     const dir = t.testdir({ file: '' });
     await symlink(join(dir, 'nowhere'), join(dir, 'dangling'));
     const rows: [path: string, code: RegExp][] = [
@@ -45,7 +45,7 @@ for (const [name, make] of Object.entries(WAYS)) {
   });
 }
 
-t.test('many at once make the same folder', async (t) => {
+t.test('concurrent calls can make the same folder', async (t) => {
   const path = join(t.testdir({}), 'a', 'b', 'c');
   await Promise.all(Array.from({ length: 20 }, () => makeFolder(path)));
   t.ok((await stat(path)).isDirectory());

@@ -23,14 +23,14 @@ function peer(code: string, patienceMs: number): { stream: Duplex; errors: strin
   return { stream, errors };
 }
 
-t.test('a peer that takes nothing more and does not end: the write fails after the given time', async (t) => {
+t.test('the write error is emitted after the given time when the peer does not end', async (t) => {
   const { stream, errors } = peer('EPIPE', 50);
   stream.resume().write('x');
   await waitFor('the stream to be closed', () => stream.closed);
   t.same(errors, ['write EPIPE']);
 });
 
-t.test('what comes begins that time anew', async (t) => {
+t.test('received data restarts that time', async (t) => {
   const { stream, errors } = peer('EPIPE', 400);
   stream.resume().write('x');
   for (let count = 0; count < 12; count += 1) {
@@ -43,18 +43,18 @@ t.test('what comes begins that time anew', async (t) => {
   t.same(errors, []);
 });
 
-t.test('a connection that was reset: what had come, and then the error instead of an end', async (t) => {
+t.test('after a reset, received data is still read, then the error follows instead of the end', async (t) => {
   const { stream, errors } = peer('ECONNRESET', 60_000);
   let ended = false;
   stream.on('end', () => (ended = true)).pause();
   stream.write('x');
-  stream.push('the last word');
+  stream.push('last bytes');
   stream.push(null);
   await waitFor('the error', () => errors.length > 0);
-  t.same([String(stream.read()), ended, errors], ['the last word', false, ['write ECONNRESET']]);
+  t.same([String(stream.read()), ended, errors], ['last bytes', false, ['write ECONNRESET']]);
 });
 
-t.test('whoever writes is not held back, and hears of the end of it', async (t) => {
+t.test('callbacks of writes and of the end are still called', async (t) => {
   const { stream } = peer('EPIPE', 60_000);
   stream.resume();
   await new Promise((resolve) => stream.write('x', resolve));
@@ -65,14 +65,14 @@ t.test('whoever writes is not held back, and hears of the end of it', async (t) 
   await waitFor('the stream to be closed', () => stream.closed);
 });
 
-t.test('every other error is one at once', async (t) => {
+t.test('any other error is emitted at once', async (t) => {
   const { stream, errors } = peer('ETIMEDOUT', 60_000);
   stream.resume().write('x');
   await waitFor('the stream to be closed', () => stream.closed);
   t.same(errors, ['write ETIMEDOUT']);
 });
 
-t.test('nothing is left to be read: no error either', async (t) => {
+t.test('a write error after the end of reading is not emitted', async (t) => {
   const { stream, errors } = peer('EPIPE', 60_000);
   stream.resume().push(null);
   await waitFor('the end', () => stream.readableEnded);
