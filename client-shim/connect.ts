@@ -109,11 +109,11 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
     };
     const notThere = (error: NodeJS.ErrnoException): void => {
       const why = unreachable(socketPath, controlSocket, error, again);
-      if (again || !NOBODY.has(error.code)) {
+      if (!NOBODY.has(error.code)) {
         failed(why);
         return;
       }
-      // A daemon that starts opens its control socket before the streams socket.
+      // A daemon that starts opens its control socket before the streams socket. A service manager may hold it even before that.
       accepts(controlSocket).then(
         (isThere) => {
           failed(isThere ? starting(error) : why);

@@ -60,10 +60,12 @@ function health(socketPath: string): Promise<Health> {
       socket.destroy();
       resolve(answer);
     };
+    let connected = false;
     const timer = setTimeout(() => {
       done('silent');
     }, LIMITS.healthMs);
     socket.on('connect', () => {
+      connected = true;
       socket.write('GET /v1/health HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
     });
     socket.on('data', (chunk) => {
@@ -72,8 +74,10 @@ function health(socketPath: string): Promise<Health> {
       if (answer?.complete === true) done(fieldsIn(answer));
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
+      // A process that exits may reset the connection; until then it was there.
+      if (connected) done({});
       // EAGAIN: the queue of connections is full, since the process accepts none; the timeout decides, as for any other.
-      if (error.code !== 'EAGAIN') done('nobody');
+      else if (error.code !== 'EAGAIN') done('nobody');
     });
     socket.on('end', () => {
       done({});
