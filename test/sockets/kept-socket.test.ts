@@ -1,4 +1,4 @@
-// Tests that a socket file is kept in its place: bound again when it has vanished and its owner agrees, removed at the end only while it is ours.
+// Tests that a removed socket file is bound again if the owner agrees, and that `close` removes the file only if it has not been replaced.
 import { lstat, rename, unlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -52,7 +52,7 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-t.test('what vanishes is bound again, more than once, and is gone after the close', async (t) => {
+t.test('a removed socket is bound again each time, and `close` removes it', async (t) => {
   for (const direct of [true, false]) {
     const { server, path, options, errors } = await rig(t, { direct });
     const kept = await KeptSocket.bind(options);
@@ -72,7 +72,7 @@ t.test('what vanishes is bound again, more than once, and is gone after the clos
   }
 });
 
-t.test('its owner decides, is asked at every look, and hears of what fails', async (t) => {
+t.test('the owner decides at every check whether to bind, and gets the errors', async (t) => {
   let mayBind = false;
   let asked = 0;
   let looked = 0;
@@ -100,7 +100,7 @@ t.test('its owner decides, is asked at every look, and hears of what fails', asy
   await kept.close();
 });
 
-t.test('what somebody else has put there is left alone at the end', async (t) => {
+t.test('`close` does not remove a file that has replaced the socket', async (t) => {
   const { path, options } = await rig(t, { whenGone: async () => undefined });
   const kept = await KeptSocket.bind(options);
   await writeFile(`${path}.new`, '');
@@ -111,7 +111,7 @@ t.test('what somebody else has put there is left alone at the end', async (t) =>
   t.ok((await lstat(path)).isFile());
 });
 
-t.test('a close during a bind leaves nothing', async (t) => {
+t.test('`close` during a bind leaves no socket file', async (t) => {
   const { path, options } = await rig(t);
   const kept = await KeptSocket.bind(options);
   await unlink(path);

@@ -1,4 +1,4 @@
-// Tests who becomes the daemon: one at a time, in a folder of its own, on its own socket or on one that a service manager passed.
+// Tests that a runtime dir has one daemon at a time, that the dir must be private, and that a service manager can pass the sockets.
 import { spawn } from 'node:child_process';
 import { chmod, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
@@ -12,7 +12,7 @@ import { run } from '../../real/server.ts';
 const runAt = (sandbox: Sandbox, env: Readonly<Record<string, string>> = {}) =>
   run(process.execPath, [BMUXD, 'run'], { ...sandbox.env, ...env });
 
-t.test('one daemon at a time', async (t) => {
+t.test('only one daemon runs at a time', async (t) => {
   const bmuxd = await startBmuxd({ settings: '[engine]\ndrain_grace = 0.1\n' });
   t.teardown(() => bmuxd.stop());
   const second = await runAt(bmuxd);
@@ -24,7 +24,7 @@ t.test('one daemon at a time', async (t) => {
   t.match(await bmuxd.status(), { pid: bmuxd.pid, state: 'ready' });
 
   await bmuxd.killControl();
-  t.equal((await bmuxd.bmuxd(['status'])).status, 3, 'nobody answers on a stale socket');
+  t.equal((await bmuxd.bmuxd(['status'])).status, 3, 'no daemon answers on a stale socket');
   const starts = [1, 2, 3].map(() =>
     startChild({
       command: process.execPath,
@@ -34,16 +34,16 @@ t.test('one daemon at a time', async (t) => {
     }),
   );
   const results = await Promise.allSettled(starts);
-  const winners = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-  for (const winner of winners) t.teardown(() => winner.stop());
-  t.equal(winners.length, 1, 'of those that take a stale socket over at once, exactly one wins');
+  const running = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  for (const daemon of running) t.teardown(() => daemon.stop());
+  t.equal(running.length, 1, 'of several daemons that start on a stale socket at the same time, one runs');
   for (const result of results) {
     if (result.status === 'rejected') t.match(String(result.reason), 'bmuxd is already running: pid');
   }
-  t.equal((await bmuxd.status()).pid, winners[0]?.pid);
+  t.equal((await bmuxd.status()).pid, running[0]?.pid);
 });
 
-t.test('something else on the control socket is left alone', async (t) => {
+t.test('a start fails when another program listens on the control socket', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   await mkdir(join(sandbox.folder, 'd'), { mode: 0o700 });
@@ -55,7 +55,7 @@ t.test('something else on the control socket is left alone', async (t) => {
   t.match(refused.stderr, `what listens on ${sandbox.socketPath} is not bmuxd`);
 });
 
-t.test('a folder that others can reach is refused: what, why, and what to do', async (t) => {
+t.test('a runtime dir that other users can access is refused with reason and remedy', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const folder = join(sandbox.folder, 'x');
@@ -82,7 +82,7 @@ t.test('a folder that others can reach is refused: what, why, and what to do', a
   t.match(file, { status: 6, stderr: 'file is not a folder\n' });
 });
 
-t.test('the mask of the shell does not matter', async (t) => {
+t.test('the umask of the shell does not change the modes of folders and sockets', async (t) => {
   for (const mask of [0o000, 0o777]) {
     const before = process.umask(mask);
     const starting = makeSandbox().then((sandbox) => ({
@@ -94,7 +94,7 @@ t.test('the mask of the shell does not matter', async (t) => {
         ready: (output) => output.includes('"engine is ready"'),
       }),
     }));
-    // Folders of the test itself are made with the usual mask; only the program is started with the odd one.
+    // Only the program is started with the changed umask. The folders of the test itself are made with the usual one.
     process.umask(before);
     const { sandbox, child: started } = await starting;
     t.teardown(() => sandbox.remove());
@@ -111,7 +111,7 @@ t.test('the mask of the shell does not matter', async (t) => {
   }
 });
 
-/** Node has no public name for it. */
+/** The descriptor of a server, for which Node has no public property. */
 function fdOf(server: Server): number {
   const handle: unknown = Reflect.get(server, '_handle');
   if (typeof handle !== 'object' || handle === null || !('fd' in handle)) throw new Error('no handle');
@@ -120,11 +120,11 @@ function fdOf(server: Server): number {
 
 const PASSED: readonly (readonly string[])[] = [['control'], ['streams', 'control']];
 for (const names of PASSED)
-  t.test(`what was passed is served, and its path is left alone: ${names.join(', ')}`, async (t) => {
+  t.test(`passed sockets are served, and their files are not removed: ${names.join(', ')}`, async (t) => {
     const sandbox = await makeSandbox();
     t.teardown(() => sandbox.remove());
     await mkdir(join(sandbox.folder, 'd'), { mode: 0o700 });
-    // Bound here and kept by a shell, as a service manager would: the daemons come and go on it.
+    // The sockets are bound here and kept open by a shell, as by a service manager. The shell starts one daemon after the other.
     const paths = names.map((name) => (name === 'control' ? sandbox.socketPath : sandbox.streamsPath));
     const holders: Server[] = [];
     for (const path of paths) {
@@ -147,7 +147,7 @@ for (const names of PASSED)
     });
     const over = new Promise<void>((resolve) => shell.once('exit', () => resolve()));
     const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
-    // The requests of a client meanwhile: a daemon that is being replaced is no failure of any of them.
+    // Clients send requests meanwhile. None may fail while a daemon is replaced.
     let going = true;
     let asked = 0;
     const ask = async (): Promise<void> => {
@@ -156,7 +156,7 @@ for (const names of PASSED)
           () => ({ code: 'a stream' }),
           (error: Failure) => error,
         );
-        // On a busy machine a start may take longer than a client waits in silence: that is said by name, and is no lost request.
+        // On a busy machine a start may take longer than a client waits for any answer. It then fails with `daemon_not_answering`.
         if (code !== 'nothing_there' && code !== 'daemon_not_answering') throw new Error(code);
         if (code === 'nothing_there') asked += 1;
       }
@@ -184,7 +184,7 @@ for (const names of PASSED)
     for (const path of paths) t.ok((await stat(path)).isSocket(), 'the path is still there');
   });
 
-t.test('what is passed must be one listening socket', async (t) => {
+t.test('passed descriptors that are not the expected sockets are refused', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const activated = (fds: string) =>

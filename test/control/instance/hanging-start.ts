@@ -1,4 +1,4 @@
-// A start that hangs where no JavaScript can end it: opening a FIFO that nobody writes to. Its path is the argument.
+// A start that hangs in a system call, which JavaScript cannot interrupt: it opens a FIFO without a writer. The argument is the path.
 import { execFileSync } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { untilSignal } from '../../../daemon/cli/until-signal.ts';
@@ -8,5 +8,5 @@ execFileSync('mkfifo', [fifo]);
 process.stderr.write('starting\n');
 await untilSignal(async () => {
   await open(fifo);
-  throw new Error('somebody writes to the FIFO');
+  throw new Error('the FIFO has a writer');
 }, 300);

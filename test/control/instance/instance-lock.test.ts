@@ -1,4 +1,4 @@
-// One daemon per bmuxd dir, whatever happens to its sockets: what vanishes is bound again, and nobody takes what another daemon has.
+// Tests that a runtime dir has one daemon even when its sockets are removed. They are bound again, unless another daemon has bound them.
 import { chown, mkdir, rm, stat, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ async function live(bmuxd: Bmuxd): Promise<TestClient> {
   return client;
 }
 
-t.test('what somebody removes is bound again', async (t) => {
+t.test('removed sockets are bound again', async (t) => {
   const bmuxd = await startBmuxd({ config: HERE });
   t.teardown(() => bmuxd.stop());
   const { env, folder, socketPath } = bmuxd;
@@ -39,7 +39,7 @@ t.test('what somebody removes is bound again', async (t) => {
   t.match(
     second,
     { status: 1, stderr: /^bmuxd is already running: pid / },
-    'the dir has its daemon all the same',
+    'a second daemon is refused although the control socket is missing',
   );
   await waitFor('the control socket', () =>
     stat(socketPath).then(
@@ -50,19 +50,19 @@ t.test('what somebody removes is bound again', async (t) => {
   t.match(await bmuxd.bmuxd(['status', '--wait', '20']), { status: 0 });
   await (await live(bmuxd)).close();
 
-  // For longer than two looks at the engine are apart: whenever it is told to bind, its folder has just gone.
+  // The folder is removed again and again for longer than a heartbeat of the engine, so that binding fails as well.
   const until = performance.now() + LIMITS.heartbeatMs + 500;
   while (performance.now() < until) {
     await rm(join(folder, 'd'), { recursive: true, force: true, maxRetries: 5, retryDelay: 5 });
     await sleep(5);
   }
-  await waitFor('everything to be there again', async () => {
+  await waitFor('the daemon and its engine to answer again', async () => {
     const { status } = await bmuxd.bmuxd(['status']);
     return status === 0 && (await bmuxd.status()).engines.length === 1;
   });
   const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
-  t.equal(streams.length, 1, 'the live stream is listed by the engine that has it');
-  t.equal(bmuxd.log().match(/engine starts/g)?.length, 1, 'and no other one was needed');
+  t.equal(streams.length, 1, 'the engine lists its live stream');
+  t.equal(bmuxd.log().match(/engine starts/g)?.length, 1, 'no other engine was started');
   await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 10_000);
   const through = new TestClient(await connected(targetSocketPath(bmuxd, 'one')));
   await through.hello();
@@ -72,7 +72,7 @@ t.test('what somebody removes is bound again', async (t) => {
   t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
 });
 
-t.test('a daemon that finds its dir taken leaves it, and its streams live on', async (t) => {
+t.test('a daemon whose runtime dir another daemon has taken exits, and its streams continue', async (t) => {
   const bmuxd = await startBmuxd({ config: HERE });
   t.teardown(() => bmuxd.stop());
   const server = await EmbeddedServer.start({
@@ -82,16 +82,20 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
   t.teardown(() => server.stop());
   await targetSocketIs(true, targetSocketPath(bmuxd, 'one'));
   const client = await live(bmuxd);
-  // Stopped, so that it cannot look after its sockets.
+  // While stopped, the first daemon cannot bind its sockets again.
   bmuxd.signal('SIGSTOP');
   await unlink(join(bmuxd.folder, 'd', 'instance.sock'));
   await unlink(bmuxd.socketPath);
   const next = await startBmuxd({ sandbox: bmuxd });
   t.teardown(() => next.stop());
   bmuxd.signal('SIGCONT');
-  await waitFor('the first one to leave', () => !isAlive(bmuxd.pid));
+  await waitFor('the first daemon to exit', () => !isAlive(bmuxd.pid));
   t.match(bmuxd.log(), /another bmuxd has this folder now/);
-  t.notMatch(next.log(), /taking the path back/, 'nobody took target sockets back and forth');
+  t.notMatch(
+    next.log(),
+    /taking the path back/,
+    'the second daemon has not had to take the target sockets again',
+  );
   t.match(await next.bmuxd(['status', '--wait', '20']), { status: 0 });
   await client.ping();
   const { streams } = (await next.http('GET', '/v1/streams')).body as StreamList;
@@ -99,7 +103,7 @@ t.test('a daemon that finds its dir taken leaves it, and its streams live on', a
   await client.close();
 });
 
-t.test('another control socket, or one that is passed, makes no second daemon of a dir', async (t) => {
+t.test('a second daemon with another control socket is refused', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   const usage = { ...bmuxd.env, BMUXD_SOCKET: join(bmuxd.folder, 'other.sock') };
@@ -110,7 +114,7 @@ t.test('another control socket, or one that is passed, makes no second daemon of
   t.match(await bmuxd.status(), { pid: bmuxd.pid, state: 'ready' });
 });
 
-t.test('a dir whose sockets no system can take is refused at the start', async (t) => {
+t.test('a runtime dir with a relative or too long path is refused at the start', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const at = (dir: string) =>
@@ -125,8 +129,8 @@ t.test('a dir whose sockets no system can take is refused at the start', async (
 });
 
 t.test(
-  'commands trust no folder of somebody else',
-  { skip: process.getuid?.() !== 0 && 'only root can make one' },
+  'commands refuse a runtime dir of another user',
+  { skip: process.getuid?.() !== 0 && 'only root can change the owner of a folder' },
   async (t) => {
     const sandbox = await makeSandbox();
     t.teardown(() => sandbox.remove());
@@ -154,6 +158,6 @@ t.test(
         { status: args[0] === 'status' ? 1 : 6, stderr: /belongs to user 65534, not to you/ },
         args.join(' '),
       );
-    t.equal(heard, 0, 'nothing was said to it');
+    t.equal(heard, 0, 'no command has connected');
   },
 );

@@ -1,4 +1,4 @@
-// Tests starts of the real daemon that cannot succeed, or not soon: each ends with a named failure, or on a signal, and leaves nothing behind.
+// Tests starts of the real daemon that fail or wait. Each ends with a named failure or on a signal, and leaves no files.
 import { spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -18,11 +18,11 @@ interface Ended {
 
 interface Starting {
   readonly stderr: () => string;
-  /** Sends `signal`, and resolves when the program has ended. After 8 s it is killed. */
+  /** Sends `signal` and resolves when the program has ended. After 8 s the program is killed. */
   end(signal?: NodeJS.Signals): Promise<Ended>;
 }
 
-/** A program that is just starting. */
+/** Starts a program with Node. */
 function starting(args: readonly string[], env: Readonly<Record<string, string>>): Starting {
   const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let stderr = '';
@@ -54,7 +54,7 @@ async function sandbox(t: Test): Promise<Sandbox> {
   return made;
 }
 
-/** A folder of a file system that is mounted read-only, or undefined. */
+/** The root folder of a file system that is mounted read-only; undefined when there is none. */
 async function readOnlyFolder(): Promise<string | undefined> {
   const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '');
   const rows = mounts.split('\n').map((line) => line.split(' '));
@@ -63,7 +63,7 @@ async function readOnlyFolder(): Promise<string | undefined> {
   )?.[1];
 }
 
-t.test('a folder that cannot be made is a named failure', async (t) => {
+t.test('a start fails with the path when the runtime dir cannot be made', async (t) => {
   const made = await sandbox(t);
   const path = (name: string): string => join(made.folder, name);
   await writeFile(path('file'), '');
@@ -91,7 +91,7 @@ t.test('a folder that cannot be made is a named failure', async (t) => {
 });
 
 t.test(
-  'a state folder that cannot be made does not hold the daemon',
+  'a state folder that cannot be made does not prevent the start',
   { skip: process.platform !== 'linux' && 'no /proc here' },
   async (t) => {
     const made = await sandbox(t);
@@ -115,11 +115,15 @@ t.test('a signal ends a start that waits for the lock of another start', async (
     const ended = await child.end(signal);
     t.match(ended, { status: 0, signal: null, stderr: '' });
     t.ok(ended.took < 1500, `${String(ended.took)} ms`);
-    t.same((await readdir(dir)).sort(), ['engines', 'start.lock'], 'the lock is that of the other one');
+    t.same(
+      (await readdir(dir)).sort(),
+      ['engines', 'start.lock'],
+      'the lock of the other start is not removed',
+    );
   }
 });
 
-t.test('a signal ends a start that waits for whoever listens, and nothing is left', async (t) => {
+t.test('a signal ends a start that waits for an answer on the instance socket', async (t) => {
   const made = await sandbox(t);
   const dir = join(made.folder, 'd');
   await mkdir(dir, { mode: 0o700 });
@@ -137,7 +141,7 @@ t.test('a signal ends a start that waits for whoever listens, and nothing is lef
   t.same((await readdir(dir)).sort(), ['engines', 'instance.sock']);
 });
 
-t.test('a start that hangs in a system call ends by the signal', async (t) => {
+t.test('a signal ends a start that hangs in a system call', async (t) => {
   const child = starting(
     [fileURLToPath(new URL('hanging-start.js', import.meta.url)), join(t.testdir({}), 'fifo')],
     {},
