@@ -8,8 +8,8 @@ export const HELP = `Usage: bmux-stream [TARGET] [OPTIONS]
 Bridges stdin and stdout to a stream of a bmux server, through bmuxd. The Hello has been answered on it.
 
   --scope SCOPE        normal (default) or recovery_inspection, which skips the policies
-  --raw                look at no policy at all
-  --if-running         exit with status 4 when nothing runs there
+  --raw                check no policy
+  --if-running         exit with status 4 when no server runs there
   --client-name NAME   label for the server's debug log
   --epoch 3|4          the wire epoch that this client speaks (default: the server's own)
   --build-of PATH      executable whose build the stale-build policy compares

@@ -53,7 +53,7 @@ export class Shutdown {
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */
   close(): Promise<void> {
-    if (this.#closing === undefined) this.#options.log.info('bmuxd leaves; live streams go on');
+    if (this.#closing === undefined) this.#options.log.info('bmuxd exits; live streams continue');
     return this.abandon();
   }
 
@@ -67,7 +67,7 @@ export class Shutdown {
   stop(): Promise<void> {
     this.#stopping ??= this.#stopAll()
       .catch((error: unknown) => {
-        this.#options.log.error({ err: asFailure(error).data }, 'stopping');
+        this.#options.log.error({ err: asFailure(error).data }, 'stopping failed');
       })
       .finally(() => {
         this.#resolveStopped();
@@ -88,7 +88,7 @@ export class Shutdown {
 
   async #stopAll(): Promise<void> {
     const { log, targetSockets, engines, directory } = this.#options;
-    log.info('bmuxd stops: every stream is ended');
+    log.info('bmuxd stops and ends all streams');
     engines.halt();
     engines.killStarting();
     await this.#takeNoMore();
@@ -113,7 +113,7 @@ export class Shutdown {
   async #takeNoMore(): Promise<void> {
     for (const taker of this.#options.refuse) taker.close();
     await this.#options.unbind().catch((error: unknown) => {
-      this.#options.log.warn({ err: asFailure(error).data }, 'removing the control socket');
+      this.#options.log.warn({ err: asFailure(error).data }, 'removing the control socket failed');
     });
   }
 

@@ -68,7 +68,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       if (await isOurs(dirname(options.socketPath))) await bindAgain();
     },
     onError: (error) => {
-      options.log.debug({ err: textOf(error) }, 'binding the engine socket again');
+      options.log.debug({ err: textOf(error) }, 'binding the engine socket again failed');
     },
   });
   return {

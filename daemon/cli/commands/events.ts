@@ -16,7 +16,7 @@ const MAX_LINE = 1024 * 1024;
 export const events: Command = {
   name: 'events',
   args: '',
-  about: 'follow what happens: streams, refusals with their reasons, connections, config',
+  about: 'print events as they happen: streams, refusals with their reasons, connections, config',
   options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
   maxArgs: 0,
   run: (context) => follow(context),

@@ -62,7 +62,7 @@ function isZombie(pid: number): boolean {
 export const reload: Command = {
   name: 'reload',
   args: '',
-  about: 'read settings and config anew; live streams are not touched',
+  about: 'read settings and config again; live streams continue',
   options: {},
   maxArgs: 0,
   run: async ({ env, out, err }) => {

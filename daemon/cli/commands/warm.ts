@@ -20,7 +20,7 @@ function targetOf(command: string, { args }: CommandContext): string {
 export const warm: Command = {
   name: 'warm',
   args: 'TARGET',
-  about: 'make a target warm now; fails with its text when it cannot be reached',
+  about: 'open a warm connection to a target now; fails with the reason when it cannot be reached',
   options: {},
   maxArgs: 1,
   run: async (context) => {
@@ -36,7 +36,7 @@ export const warm: Command = {
 export const drop: Command = {
   name: 'drop',
   args: 'TARGET',
-  about: 'close the warm connections and spares of a target; live streams go on',
+  about: 'close the warm connections and spares of a target; live streams continue',
   options: {},
   maxArgs: 1,
   run: async (context) => {

@@ -84,7 +84,7 @@ t.test('a refresh that is requested when a run has just ended joins the next run
   const other = refresh.request();
   runs[0]?.resolve();
   await sleep(1);
-  t.equal(runs.length, 2, 'one run for both');
+  t.equal(runs.length, 2, 'one run for both requests');
   runs[1]?.resolve();
   await Promise.all([twice, other]);
   t.equal(runs.length, 2);
