@@ -61,10 +61,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
     server.close();
     throw error;
   }
-  const isThere = async (): Promise<boolean> => {
-    const now = await lstat(path, { bigint: true }).catch(() => undefined);
-    return now?.ino === ino && now.dev === dev;
-  };
+  const isThere = (): Promise<boolean> => leadsTo(path, { ino, dev });
   const unbind = async (): Promise<void> => {
     try {
       if (await isThere()) await unlink(path);
@@ -73,6 +70,15 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
     }
   };
   return { isThere, unbind };
+}
+
+/** True when `path` is the file with these numbers, as `lstat` gives them. Never rejects. */
+export async function leadsTo(
+  path: string,
+  { ino, dev }: { readonly ino: bigint; readonly dev: bigint },
+): Promise<boolean> {
+  const now = await lstat(path, { bigint: true }).catch(() => undefined);
+  return now?.ino === ino && now.dev === dev;
 }
 
 /** True when a process listens on `path`; also when a connect gets no answer within `timeoutMs`. Never rejects. */

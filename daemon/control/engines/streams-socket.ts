@@ -6,7 +6,7 @@ import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { maxSocketPath, privateName } from '../../sockets/bind.ts';
+import { leadsTo, maxSocketPath, privateName } from '../../sockets/bind.ts';
 import { bindWithoutListen, openWithoutListen } from '../../sockets/bind-without-listen.ts';
 import type { EngineLink } from './engine-link.ts';
 
@@ -159,8 +159,7 @@ export class StreamsSocket {
     return { server, privatePath, ino, dev };
   }
 
-  async #isThere({ privatePath, ino, dev }: Bound): Promise<boolean> {
-    const now = await lstat(privatePath ?? this.#options.path, { bigint: true }).catch(() => undefined);
-    return now?.ino === ino && now.dev === dev;
+  #isThere(bound: Bound): Promise<boolean> {
+    return leadsTo(bound.privatePath ?? this.#options.path, bound);
   }
 }
