@@ -221,7 +221,9 @@ t.test('target sockets over TLS and iroh, with servers of both epochs', async (t
         client.stream.destroy();
         const ran = await bmuxd.bmuxd(['env', target]);
         t.not(ran.status, 0);
-        t.match(ran, { stdout: '', stderr: / (unreachable|connect timed out)|unreachable: / }, target);
+        // iroh tells a lost peer late: a Hello on the warm connection may run out of time first.
+        const failed = / (unreachable|connect timed out)|unreachable: |no answer to the Hello/;
+        t.match(ran, { stdout: '', stderr: failed }, target);
         const { upstreams } = await bmuxd.status();
         const row = upstreams.find((one) => one.target === target);
         t.match(row, { state: 'failing', lastError: { code: String, detail: String } });
