@@ -8,7 +8,7 @@ const START_ENDS_MS = 2000;
 export interface Started {
   /** Closes what was started. */
   close(): Promise<void>;
-  /** Resolves when it has ended without a signal. */
+  /** Resolves when it has ended without a signal; rejects with the reason why it must end. */
   readonly stopped: Promise<void>;
 }
 
@@ -45,7 +45,13 @@ export async function untilSignal(
   const starting = start(ending.signal);
   try {
     const started = await starting;
-    await Promise.race([signalled, started.stopped]);
+    try {
+      await Promise.race([signalled, started.stopped]);
+    } catch (error) {
+      // What is broken may also keep it from closing.
+      await settledWithin(started.close(), startEndsMs);
+      throw error;
+    }
     await started.close();
   } catch (error) {
     if (!ending.signal.aborted || error !== ending.signal.reason) throw error;

@@ -2,10 +2,12 @@
 import { join } from 'node:path';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import type { StatusProblem } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { makeLogger, type LogLevel, type LogSink } from '../base/log.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
+import type { Failure } from '../base/failure.ts';
 import { asFailure } from '../errors/fail.ts';
 import { makeEngines, takeOver, type Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
@@ -14,6 +16,7 @@ import { resources } from './http/resources.ts';
 import { makeServer } from './http/server.ts';
 import { InstanceLock } from './instance/instance-lock.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
+import { StrayErrors } from './instance/stray-errors.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { listenOn, passedSockets } from './instance/socket-activation.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
@@ -39,7 +42,10 @@ export interface Control {
   /** Ends control; engines drain, and live streams go on. Resolves when the sockets are gone. May be called twice. */
   close(): Promise<void>;
   reload(): Promise<void>;
-  /** Resolves when a client has asked the daemon to stop and all has ended, or when another daemon has taken over the runtime dir. */
+  /**
+   * Resolves when a client has asked the daemon to stop and all has ended, or when another daemon has taken over the runtime dir. Rejects
+   * when control must exit because of unexpected errors.
+   */
   readonly stopped: Promise<void>;
 }
 
@@ -60,6 +66,20 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     events.add(happened);
   };
   let instance: InstanceLock | undefined;
+  let giveUp = (_why: Failure): void => {};
+  const broken = new Promise<never>((_resolve, reject) => {
+    giveUp = reject;
+  });
+  const strayErrors = new StrayErrors({
+    source: process,
+    clock: SYSTEM_CLOCK,
+    log,
+    isAnswering: async () => (await instance?.isAnswering()) ?? true,
+    giveUp: (why) => {
+      log.fatal({ code: why.code, why: why.message }, 'control gives up');
+      giveUp(why);
+    },
+  });
   const isOurs = async (): Promise<boolean> => (await instance?.isOurs()) ?? false;
 
   const planning: Planning = makePlanning({
@@ -148,6 +168,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       reconciler,
       events,
       engines,
+      problems: () => problemsOf({ control: strayErrors }),
       reload: () => reload.all(),
       stop: () => {
         void shutdown.stop();
@@ -215,6 +236,15 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     socketPath: paths.controlSocket,
     close: () => shutdown.close(),
     reload: () => reload.all(),
-    stopped: Promise.race([shutdown.stopped, lost]),
+    stopped: Promise.race([shutdown.stopped, lost, broken]),
   };
+}
+
+/** The causes of `degraded` that these parts of control have now, by the name of the part. */
+function problemsOf(
+  parts: Readonly<Record<string, { readonly problem: Failure | undefined }>>,
+): StatusProblem[] {
+  return Object.entries(parts).flatMap(([where, { problem }]) =>
+    problem === undefined ? [] : [{ where, failure: problem.data }],
+  );
 }

@@ -602,6 +602,18 @@ export const REGISTRY = {
     'no engine process of bmuxd is ready: {why}',
     'Try again in a second; if it stays, look at the log of bmuxd.',
   ),
+  control_error: row(
+    500,
+    1,
+    'unexpected errors in the control process of bmuxd: {count} so far, the last one: {why}',
+    'bmuxd goes on. Look at its log; under a limit of address space (`ulimit -v`, `LimitAS=`) raise that limit.',
+  ),
+  control_broken: row(
+    500,
+    1,
+    'the control process of bmuxd ends after {count} unexpected errors, the last one: {why}',
+    'Start bmuxd again, if its service does not do that; live streams go on. Please report it with the log of bmuxd.',
+  ),
   control_unavailable: row(
     503,
     3,

@@ -6,6 +6,7 @@ import type { BmuxdPaths } from '../../base/paths.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { fail } from '../../errors/fail.ts';
+import type { StatusProblem } from '../../api/answers.ts';
 import type { Engines } from '../engines/engines.ts';
 import { listTargets } from '../planning/list-targets.ts';
 import type { Planning } from '../planning/planning.ts';
@@ -24,6 +25,8 @@ export interface ResourceOwners {
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
   readonly engines: Engines;
+  /** Further causes of `degraded`. */
+  readonly problems: () => readonly StatusProblem[];
   readonly reload: () => Promise<void>;
   readonly stop: () => void;
 }
@@ -36,6 +39,7 @@ export function resources(owners: ResourceOwners): Resources {
     contexts,
     settingsProblem: () => settings.problem,
     settingsPath: paths.settings,
+    more: owners.problems,
     socketPath: paths.controlSocket,
     version,
     sinceMs,

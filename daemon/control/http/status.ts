@@ -16,6 +16,8 @@ export interface StatusReportOptions {
   /** The error in bmuxd.toml, if there is one. */
   readonly settingsProblem: () => Failure | undefined;
   readonly settingsPath: string;
+  /** Causes of `degraded` in the parts of control that have no part in requests. */
+  readonly more: () => readonly StatusProblem[];
   readonly socketPath: string;
   readonly version: string;
   readonly sinceMs: number;
@@ -40,6 +42,7 @@ export class StatusReport {
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
       ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
       ...contexts.problems(),
+      ...this.#options.more(),
     ];
   }
 

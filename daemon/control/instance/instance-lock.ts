@@ -78,6 +78,20 @@ export class InstanceLock {
     return !this.#over && (await this.#instance?.isThere()) === true;
   }
 
+  /** False when a health request on our own instance socket gets no answer. True when its file is missing: it is bound again. */
+  async isAnswering(): Promise<boolean> {
+    if (!(await this.isOurs())) return true;
+    return httpRequest({
+      socketPath: this.#options.paths.instanceSocket,
+      method: 'GET',
+      path: '/v1/health',
+      timeoutMs: LIMITS.silenceMs,
+    }).then(
+      () => true,
+      (error: unknown) => !(error instanceof NoAnswer),
+    );
+  }
+
   /** Checks the sockets now: binds those that have vanished, and gives up those that another daemon has bound. Never rejects. */
   async look(): Promise<void> {
     await this.#instance?.look();
