@@ -2,7 +2,8 @@
 import { textOf } from '../base/failure.ts';
 import { giveBackAtRest } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
-import { runEngine, type Engine } from '../engine/main.ts';
+import type { Lifecycle } from '../engine/lifecycle.ts';
+import { runEngine } from '../engine/main.ts';
 import { checkNodeInternals } from '../sockets/check-node.ts';
 import { afterThrow } from '../transport/read-buffers.ts';
 import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
@@ -55,13 +56,13 @@ function started(): Promise<EngineStart> {
   });
 }
 
-async function startEngine(): Promise<Engine> {
+async function startEngine(): Promise<Lifecycle> {
   const start = await started();
   checkNodeInternals();
   return runEngine(start, channel, process.env);
 }
 
-const engine = await startEngine().catch((error: unknown) => {
+const lifecycle = await startEngine().catch((error: unknown) => {
   // The reason is sent to control, which reports why there is no engine. An engine logs nothing to its own stdio.
   if (!channel.isOpen()) process.exit(1);
   channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
@@ -69,13 +70,13 @@ const engine = await startEngine().catch((error: unknown) => {
 });
 // SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first.
 process.once('SIGTERM', () => {
-  engine.stop();
+  void lifecycle.stop();
 });
 // After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
 process.on('uncaughtException', (error) => {
   afterThrow();
-  engine.retire(error);
+  lifecycle.retire(error);
 });
 process.on('unhandledRejection', (error) => {
-  engine.retire(error);
+  lifecycle.retire(error);
 });

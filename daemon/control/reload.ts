@@ -16,8 +16,7 @@ export interface ReloadOptions {
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
-  /** Tells the engine that serves. */
-  readonly configureEngine: (settings: Settings) => void;
+  readonly engines: { configure(settings: Settings): void };
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
@@ -63,11 +62,11 @@ export class Reload {
   }
 
   async #settings(): Promise<void> {
-    const { settings, log, targetSockets, keepWarm, configureEngine } = this.#options;
+    const { settings, log, targetSockets, keepWarm, engines } = this.#options;
     await settings.reload();
     this.reportMistake();
     log.level = settings.level;
-    configureEngine(settings.now);
+    engines.configure(settings.now);
     void targetSockets.refresh();
     keepWarm.refresh();
   }

@@ -4,6 +4,9 @@ import type { Logger } from '../base/log.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
+import type { Engines } from './engines/engines.ts';
+import type { Instance } from './instance/instance.ts';
+import type { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** ms between two checks whether all engines have exited. */
 const LOOK_MS = 20;
@@ -13,25 +16,9 @@ export interface ShutdownOptions {
   readonly server: Server;
   /** Whatever takes requests. Closed in this order, perhaps twice. After that, waiting and new requests are refused. */
   readonly refuse: readonly { close(): void }[];
-  /** Removes the control socket, unless another process has replaced it. */
-  readonly unbind: () => Promise<void>;
-  readonly targetSockets: {
-    /** Keeps the socket files, because the engine continues to accept there. */
-    leave(): void;
-    /** Removes every target socket. */
-    close(): Promise<void>;
-  };
-  /** Removes the target sockets of engines that no longer run. */
-  readonly clearTargetSockets: () => Promise<void>;
-  readonly engines: {
-    readonly living: readonly string[];
-    halt(): void;
-    killStarting(): void;
-    stop(): void;
-    close(): void;
-    kill(only?: readonly string[]): string[];
-  };
-  readonly directory: { stopAll(): Promise<string[]>; empty(except: readonly string[]): Promise<boolean> };
+  readonly instance: Instance;
+  readonly engines: Engines;
+  readonly targetSockets: TargetSocketReconciler;
   /** Watchers of files. */
   readonly watchers: readonly { close(): Promise<void> }[];
 }
@@ -79,7 +66,7 @@ export class Shutdown {
     const { targetSockets, engines, server, watchers } = this.#options;
     await this.#takeNoMore();
     targetSockets.leave();
-    engines.close();
+    engines.supervisor.close();
     // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
     server.close();
     server.closeAllConnections();
@@ -87,42 +74,47 @@ export class Shutdown {
   }
 
   async #stopAll(): Promise<void> {
-    const { log, targetSockets, engines, directory } = this.#options;
+    const { log, targetSockets, engines } = this.#options;
+    const { supervisor, directory } = engines;
     log.info('bmuxd stops and ends all streams');
-    engines.halt();
-    engines.killStarting();
+    supervisor.halt();
+    supervisor.killStarting();
     await this.#takeNoMore();
-    await targetSockets.close();
+    await targetSockets.removeAll();
     // An engine that does not answer will not end its streams. If this control started it, it is killed; any other is only logged.
     const silent = await directory.stopAll();
     // `stopAll` misses an engine whose socket file is missing at the moment. Engines of this control are also told on their channels.
-    engines.stop();
+    supervisor.stop();
     if (silent.length > 0) log.warn({ engines: silent }, 'engines that do not answer are not waited for');
-    engines.kill(silent);
+    supervisor.kill(silent);
     await this.#allGone(LIMITS.stopMs + LIMITS.engineAnswerMs, silent);
-    const late = engines.kill();
+    const late = supervisor.kill();
     if (late.length > 0) {
       log.warn({ engines: late }, 'engines that did not end in time were killed');
       await this.#allGone(LIMITS.engineAnswerMs, []);
     }
-    await this.#options.clearTargetSockets();
+    await targetSockets.clear();
     await this.close();
   }
 
-  /** Removes the control socket and refuses waiting requests. Their clients connect to the next daemon. */
+  /** Removes the sockets and refuses waiting requests. Their clients connect to the next daemon. */
   async #takeNoMore(): Promise<void> {
-    for (const taker of this.#options.refuse) taker.close();
-    await this.#options.unbind().catch((error: unknown) => {
-      this.#options.log.warn({ err: asFailure(error).data }, 'removing the control socket failed');
-    });
+    const { log, refuse, engines, instance } = this.#options;
+    for (const taker of refuse) taker.close();
+    try {
+      await engines.streamsSocket.close();
+      await instance.release();
+    } catch (error) {
+      log.warn({ err: asFailure(error).data }, 'removing the control socket failed');
+    }
   }
 
   /** Waits until all engines have exited. Both are checked, because an engine removes its socket before its process exits. */
   async #allGone(ms: number, except: readonly string[]): Promise<void> {
-    const { directory, engines } = this.#options;
+    const { supervisor, directory } = this.#options.engines;
     const until = performance.now() + ms;
     const gone = async (): Promise<boolean> =>
-      (await directory.empty(except)) && engines.living.every((generation) => except.includes(generation));
+      (await directory.empty(except)) && supervisor.living.every((generation) => except.includes(generation));
     while (!(await gone()) && performance.now() < until) await sleep(LOOK_MS);
   }
 }

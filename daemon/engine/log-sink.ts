@@ -2,7 +2,7 @@
 // cannot log to its stdout: control starts it without one.
 import { appendFileSync, renameSync, statSync } from 'node:fs';
 import type { LogSink } from '../base/log.ts';
-import type { OneFromEngine } from '../engine-protocol/messages.ts';
+import type { ControlLink } from './control-link.ts';
 
 /** Bytes after which the file is renamed to `.1` and a new one is started. An engine without control logs a line per ended stream. */
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -21,14 +21,12 @@ export interface EngineSink extends LogSink {
 
 export function engineSink(options: {
   readonly file: string;
-  readonly send: (message: OneFromEngine, sent: (error: Error | null) => void) => boolean;
-  /** Makes the messages that `send` has taken leave at once. */
-  readonly flush: () => void;
+  readonly control: Pick<ControlLink, 'tell' | 'flush'>;
 }): EngineSink {
   let underWay = 0;
   let waiting = '';
   let timer: NodeJS.Timeout | undefined;
-  /** True once `send` has failed. The channel does not open again, so every line is written at once: a waiting one could be lost. */
+  /** True once control was gone. The channel does not open again, so every line is written at once: a waiting one could be lost. */
   let alone = false;
   const toFile = (line: string): void => {
     try {
@@ -51,7 +49,7 @@ export function engineSink(options: {
         underWay -= lines.length;
         if (error !== null) toFile(lines);
       };
-      if (options.send({ type: 'log', line: lines }, sent)) return;
+      if (options.control.tell({ type: 'log', line: lines }, sent)) return;
       underWay -= lines.length;
       alone = true;
     }
@@ -63,7 +61,7 @@ export function engineSink(options: {
       waiting += line;
       if (!ROUTINE.test(line)) {
         flush();
-        options.flush();
+        options.control.flush();
       } else if (alone || waiting.length >= MAX_WAITING) flush();
       else timer ??= setTimeout(flush, WAIT_MS);
     },

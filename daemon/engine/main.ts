@@ -19,49 +19,29 @@ import { Streams } from './streams.ts';
 import { Transports } from './upstream/transports.ts';
 import { Upstreams, type UpstreamsOptions } from './upstream/upstreams.ts';
 
-export interface Engine {
-  /** For an unexpected error: the engine accepts no more streams, and exits after those that it has. */
-  retire(error: unknown): void;
-  /** Ends every stream gracefully within `LIMITS.stopMs`, then exits. */
-  stop(): void;
-}
-
-/** Starts the engine; resolves when control knows that it is ready. Rejects when its own socket cannot be bound. */
-export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Engine> {
+/** Starts the engine; resolves with its lifecycle when control knows that it is ready. Rejects when its own socket cannot be bound. */
+export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Lifecycle> {
   const sinceMs = Date.now();
   const { generation, version } = start;
   let settings: Settings = start.settings;
   let api: EngineServer | undefined = undefined;
   const control = new ControlLink({ channel, controlSocket: start.controlSocket });
-  const sink = engineSink({
-    file: join(start.stateDir, 'engine.log'),
-    send: (message, sent) => control.tell(message, sent),
-    flush: () => {
-      control.flush();
-    },
-  });
+  const sink = engineSink({ file: join(start.stateDir, 'engine.log'), control });
   const log = makeLogger({ level: settings['log.level'], process: `engine ${generation}`, sink });
-  const protocolCache = new ProtocolCache({
-    path: join(start.stateDir, 'protocol-cache.json'),
-    warn: (message) => {
-      log.warn(message);
-    },
-  });
+  const flushAll = (): void => {
+    sink.flush();
+    control.flush();
+  };
+  const protocolCache = new ProtocolCache({ path: join(start.stateDir, 'protocol-cache.json'), log });
   await protocolCache.load();
   const event: UpstreamsOptions['event'] = (happened) => {
+    const { type, target, detail } = happened;
+    if (type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
     // The log lines about an event are sent before it: a user who was refused may read the log right away.
-    if (!ROUTINE_EVENTS.has(happened.type)) sink.flush();
+    if (!ROUTINE_EVENTS.has(type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
-  const transports = new Transports({
-    settings: () => settings,
-    env,
-    event: (happened) => {
-      const { target, detail } = happened;
-      if (happened.type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
-      event(happened);
-    },
-  });
+  const transports = new Transports({ settings: () => settings, env, event });
   const upstreams: Upstreams = new Upstreams({
     transports,
     protocolCache,
@@ -110,25 +90,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const lifecycle: Lifecycle = new Lifecycle({
     settings: () => settings,
     log,
-    retiring: (why) => {
-      control.tell({ type: 'retiring', why });
-    },
-    busy: () => streams.size > 0 || sockets.waiting > 0,
-    endStreams: (who) => streams.endAll(who),
+    control,
+    streams,
     sockets,
-    warm: {
-      retire: () => {
-        upstreams.retire();
-      },
-      close: async () => {
-        network.close();
-        await upstreams.close();
-      },
-    },
+    upstreams,
+    network,
     closeApi: async () => api?.close(),
     exit: () => {
-      sink.flush();
-      control.flush();
+      flushAll();
       channel.exit(0);
     },
   });
@@ -153,17 +122,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     lifecycle,
     log,
   }).catch((error: unknown) => {
-    sink.flush();
-    control.flush();
+    flushAll();
     throw error;
   });
   control.tell({ type: 'ready', generation });
-  return {
-    retire: (error) => {
-      lifecycle.retire(error);
-    },
-    stop: () => {
-      void lifecycle.stop();
-    },
-  };
+  return lifecycle;
 }

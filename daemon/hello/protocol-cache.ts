@@ -37,14 +37,14 @@ type Fact = Static<typeof FactSchema>;
 export interface ProtocolCacheOptions {
   /** `{state dir}/protocol-cache.json`. */
   readonly path: string;
-  /** Called when a corrupt file was renamed, and when the file could not be read or written. The cache works on in memory. */
-  readonly warn: (message: string) => void;
+  /** Says when a corrupt file was renamed, and when the file could not be read or written. The cache works on in memory. */
+  readonly log: { warn(message: string): void };
 }
 
 /** Facts by resolved address, not by the name of a target. `get` reads from memory; `record` is merged into the file later. */
 export class ProtocolCache {
   readonly #path: string;
-  readonly #warn: (message: string) => void;
+  readonly #log: ProtocolCacheOptions['log'];
   readonly #facts = new LruMap<string, Fact>(MAX_FACTS);
   /** Facts that are not in the file yet. */
   readonly #dirty = new LruMap<string, Fact>(MAX_FACTS);
@@ -54,7 +54,7 @@ export class ProtocolCache {
 
   constructor(options: ProtocolCacheOptions) {
     this.#path = options.path;
-    this.#warn = options.warn;
+    this.#log = options.log;
   }
 
   /** Reads the file once. A missing file is an empty cache; a corrupt file is renamed. Never rejects. */
@@ -64,7 +64,7 @@ export class ProtocolCache {
       const facts = (await this.#read()) ?? (await this.#locked(() => this.#readOrSetAside()));
       for (const [address, fact] of Object.entries(facts)) this.#facts.set(address, fact);
     } catch (error) {
-      this.#warn(`cannot read the protocol cache ${this.#path}: ${textOf(error)}`);
+      this.#log.warn(`cannot read the protocol cache ${this.#path}: ${textOf(error)}`);
     }
   }
 
@@ -81,7 +81,7 @@ export class ProtocolCache {
     this.#dirty.set(address, fact);
     this.#written = this.#writes.request().catch((error: unknown) => {
       // The fact stays in #dirty and is written with the next one.
-      this.#warn(`cannot write the protocol cache ${this.#path}: ${textOf(error)}`);
+      this.#log.warn(`cannot write the protocol cache ${this.#path}: ${textOf(error)}`);
     });
   }
 
@@ -121,14 +121,14 @@ export class ProtocolCache {
       // The retries take longer than STALE_MS.
       retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
       onCompromised: (error) => {
-        this.#warn(`the lock of ${this.#path} was lost: ${error.message}`);
+        this.#log.warn(`the lock of ${this.#path} was lost: ${error.message}`);
       },
     });
     try {
       return await work();
     } finally {
       await release().catch((error: unknown) => {
-        this.#warn(`the lock of ${this.#path}: ${textOf(error)}`);
+        this.#log.warn(`the lock of ${this.#path}: ${textOf(error)}`);
       });
     }
   }
@@ -138,7 +138,7 @@ export class ProtocolCache {
     if (facts !== undefined) return facts;
     const aside = `${this.#path}.corrupt-${String(Date.now())}`;
     await rename(this.#path, aside);
-    this.#warn(`${this.#path} was not readable and has been set aside as ${aside}`);
+    this.#log.warn(`${this.#path} was not readable and has been set aside as ${aside}`);
     return {};
   }
 

@@ -15,14 +15,16 @@ function edge(folder: string) {
   const file = join(folder, 'engine.log');
   const sink = engineSink({
     file,
-    send: (message, sent) => {
-      if (!state.open) return false;
-      if (message.type === 'log') state.sent.push(message.line);
-      state.fail = sent;
-      return true;
-    },
-    flush: () => {
-      state.flushed += 1;
+    control: {
+      tell: (message, sent) => {
+        if (!state.open) return false;
+        if (message.type === 'log') state.sent.push(message.line);
+        if (sent !== undefined) state.fail = sent;
+        return true;
+      },
+      flush: () => {
+        state.flushed += 1;
+      },
     },
   });
   return { state, sink, inFile: () => readFileSync(file, 'utf8') };

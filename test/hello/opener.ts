@@ -31,7 +31,10 @@ export async function startOpener(options: { cachePath?: string; env?: Env } = {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-opener-'));
   const cachePath = options.cachePath ?? join(folder, 'protocol-cache.json');
   const warnings: string[] = [];
-  const protocolCache = new ProtocolCache({ path: cachePath, warn: (message) => warnings.push(message) });
+  const protocolCache = new ProtocolCache({
+    path: cachePath,
+    log: { warn: (message) => warnings.push(message) },
+  });
   await protocolCache.load();
   const { upstreams, transports } = coldUpstreams(protocolCache, options.env);
   return {

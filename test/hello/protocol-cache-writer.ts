@@ -4,9 +4,11 @@ import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
 const [path = '', name = '', count = '0'] = process.argv.slice(2);
 const cache = new ProtocolCache({
   path,
-  warn: (message) => {
-    process.stderr.write(`${message}\n`);
-    process.exitCode = 1;
+  log: {
+    warn: (message) => {
+      process.stderr.write(`${message}\n`);
+      process.exitCode = 1;
+    },
   },
 });
 await cache.load();

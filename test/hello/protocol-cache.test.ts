@@ -16,7 +16,7 @@ async function folderOf(t: Test): Promise<string> {
 
 async function load(path: string): Promise<{ readonly cache: ProtocolCache; readonly warnings: string[] }> {
   const warnings: string[] = [];
-  const cache = new ProtocolCache({ path, warn: (message) => warnings.push(message) });
+  const cache = new ProtocolCache({ path, log: { warn: (message) => warnings.push(message) } });
   await cache.load();
   return { cache, warnings };
 }

@@ -27,8 +27,7 @@ export interface ContextsOptions {
   /** The daemon's own environment. It supplies variables in config values that clients do not send. */
   readonly env: Env;
   /** Environment and folder for requests that name none. */
-  readonly own: CallerEnv;
-  readonly cwd: string;
+  readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly max: () => number;
   /** True when a context must stay open, because clients with this key for whose environment `agrees` is true have target sockets. */
   readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
@@ -58,23 +57,23 @@ export class Contexts {
 
   constructor(options: ContextsOptions) {
     this.#options = options;
-    this.ownKey = contextInputs(options.own, options.cwd, undefined).key;
+    this.ownKey = contextInputs(options.own.env, options.own.cwd, undefined).key;
   }
 
   /** Reads and watches the files of the daemon's own context, so that the status shows their problems at once. Never rejects. */
   async openOwn(): Promise<void> {
-    const { own, cwd } = this.#options;
-    const known = this.#contexts.findLast((one) => one.key === this.ownKey && one.source.agrees(own));
-    await this.#refresh(known ?? this.#open(contextInputs(own, cwd, undefined)));
+    const { env, cwd } = this.#options.own;
+    const known = this.#contexts.findLast((one) => one.key === this.ownKey && one.source.agrees(env));
+    await this.#refresh(known ?? this.#open(contextInputs(env, cwd, undefined)));
   }
 
   /** The key and the paths that a request's environment resolves to. */
   inputsOf(request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>): ContextInputs {
     const known = this.#inputs.get(request);
     if (known !== undefined) return known;
-    const { own, cwd: ownCwd } = this.#options;
+    const { own } = this.#options;
     const { env, cwd, slot } = request;
-    const inputs = contextInputs(env ?? own, cwd ?? (env === undefined ? ownCwd : undefined), slot);
+    const inputs = contextInputs(env ?? own.env, cwd ?? (env === undefined ? own.cwd : undefined), slot);
     this.#inputs.set(request, inputs);
     return inputs;
   }
@@ -87,8 +86,9 @@ export class Contexts {
     request: Pick<StreamRequest, 'env' | 'slot' | 'cwd'>,
     inputs = this.inputsOf(request),
   ): Promise<View> {
-    const env = request.env ?? this.#options.own;
-    const cwd = request.cwd ?? (request.env === undefined ? this.#options.cwd : undefined);
+    const { own } = this.#options;
+    const env = request.env ?? own.env;
+    const cwd = request.cwd ?? (request.env === undefined ? own.cwd : undefined);
     const { context, current } = await this.#find(inputs, { cwd, term: env.TERM });
     const held =
       current.problem === undefined ? [] : [`${current.problem.message}; the last good config is in force`];
@@ -185,7 +185,7 @@ export class Contexts {
     const known = this.#contexts.filter((one) => one.key === key && one.source.reads !== undefined);
     const used = known.findLast((one) => one.source.agrees(env));
     if (used !== undefined && used.source !== source) return false;
-    return (key === this.ownKey && source.agrees(own)) || isPinned(key, (other) => source.agrees(other));
+    return (key === this.ownKey && source.agrees(own.env)) || isPinned(key, (other) => source.agrees(other));
   }
 
   #forget(context: Context): void {

@@ -1,98 +1,137 @@
-// Makes what control needs for engines: the supervisor, the directory of all engines, and the socket for stream requests.
+// The engines of this user, as control has them: the supervisor, the directory of all engines, and the socket for stream requests.
 import { join } from 'node:path';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
-import type { Logger } from '../../base/log.ts';
+import type { Logger, LogSink } from '../../base/log.ts';
 import type { BmuxdPaths, Env } from '../../base/paths.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import type { Settings } from '../../config/settings/table.ts';
+import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { engineRequest } from '../../sockets/http-request.ts';
+import type { Instance } from '../instance/instance.ts';
+import type { RequestPlanner } from '../planning/request-planner.ts';
+import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { CapturedStderr } from './captured-stderr.ts';
 import { EngineDirectory } from './engine-directory.ts';
-import type { EngineHandlers, EngineLink } from './engine-link.ts';
 import { forkEngine } from './engine-process.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { EngineUsage } from './usage.ts';
 
-export interface EnginesOptions extends Pick<EngineHandlers, 'onLog' | 'resolve' | 'resolveAgain'> {
+export interface EnginesOptions {
   readonly paths: BmuxdPaths;
   readonly version: string;
   /** The daemon's own environment, which engines inherit. */
   readonly env: Env;
   readonly settings: () => Settings;
+  readonly instance: Pick<Instance, 'isOurs'>;
   readonly log: Logger;
   /** Descriptor of the streams socket, if a service manager has passed one. */
   readonly streamsFd: number | undefined;
-  readonly isOurs: () => Promise<boolean>;
   readonly event: (event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }) => void;
-  readonly onReady: (engine: EngineLink) => void;
-  readonly onLeave: (engine: EngineLink) => void;
+  /** Gets the log lines of engines. */
+  readonly sink: LogSink;
+  readonly planner: Pick<RequestPlanner, 'plan'>;
+  readonly targetSockets: Pick<TargetSocketReconciler, 'attach' | 'detach' | 'resolveAgain'>;
+  /** Called when an engine is ready and has got the target sockets. */
+  readonly onReady: () => void;
 }
 
-export interface Engines {
+/** Starts no engine and binds no socket before `start`. */
+export class Engines {
   readonly supervisor: EngineSupervisor;
   readonly directory: EngineDirectory;
   readonly streamsSocket: StreamsSocket;
-}
+  readonly #log: Logger;
+  readonly #usage: EngineUsage;
+  #hasTakenOver = false;
 
-/** Makes the objects. No engine is started and no socket is bound yet. */
-export function makeEngines(options: EnginesOptions): Engines {
-  const { paths, version, env, settings, log, event, onReady, onLeave } = options;
-  const directory = new EngineDirectory({ dir: paths.enginesDir });
-  const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
-  const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
-  const streamsSocket = new StreamsSocket({
-    path: paths.streamsSocket,
-    fd: options.streamsFd,
-    isOurs: options.isOurs,
-    log,
-  });
-  const supervisor: EngineSupervisor = new EngineSupervisor({
-    clock: SYSTEM_CLOCK,
-    log,
-    fork: () => captured.lend((stderr) => forkEngine(env, stderr)),
-    stderr: () => captured.read(),
-    start: (generation) => ({
-      generation,
-      version,
-      socketPath: socketOf(generation),
-      stateDir: paths.stateDir,
-      controlSocket: paths.controlSocket,
-      settings: settings(),
-    }),
-    ask: async (generation) => (await engineRequest(socketOf(generation), 'GET', '/v1/engine')).body,
-    handlers: {
-      onEvent: event,
-      onLog: options.onLog,
-      resolve: options.resolve,
-      resolveAgain: options.resolveAgain,
-    },
-    onReady: (engine) => {
-      streamsSocket.attach(engine);
-      event({ type: 'engine ready' });
-      void usage.look();
-      onReady(engine);
-    },
-    onLeave: (engine, why) => {
-      streamsSocket.detach(engine);
-      event({ type: 'engine gone', detail: why });
-      onLeave(engine);
-    },
-    onStatus: (generation, status) => {
-      directory.heard(generation, status);
-      void usage.look();
-    },
-  });
-  const usage = new EngineUsage({ directory, current: () => supervisor.current, log });
-  return { supervisor, directory, streamsSocket };
-}
+  constructor(options: EnginesOptions) {
+    const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
+    this.#log = log;
+    this.directory = new EngineDirectory({ dir: paths.enginesDir });
+    const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
+    const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
+    this.streamsSocket = new StreamsSocket({
+      path: paths.streamsSocket,
+      fd: options.streamsFd,
+      isOurs: () => instance.isOurs(),
+      log,
+    });
+    this.supervisor = new EngineSupervisor({
+      clock: SYSTEM_CLOCK,
+      log,
+      fork: () => captured.lend((stderr) => forkEngine(env, stderr)),
+      stderr: () => captured.read(),
+      start: (generation) => ({
+        generation,
+        version,
+        socketPath: socketOf(generation),
+        stateDir: paths.stateDir,
+        controlSocket: paths.controlSocket,
+        settings: settings(),
+      }),
+      ask: async (generation) => (await engineRequest(socketOf(generation), 'GET', '/v1/engine')).body,
+      handlers: {
+        onEvent: event,
+        onLog: (lines) => {
+          sink.write(lines);
+        },
+        resolve: (requestId, header, signalOf) => planner.plan(requestId, header, signalOf),
+        resolveAgain: (targetSocket) => targetSockets.resolveAgain(targetSocket),
+      },
+      onReady: (engine) => {
+        this.streamsSocket.attach(engine);
+        event({ type: 'engine ready' });
+        void this.#usage.look();
+        targetSockets.attach(engine);
+        options.onReady();
+        if (this.#hasTakenOver) this.#drainOthers();
+      },
+      onLeave: (engine, why) => {
+        this.streamsSocket.detach(engine);
+        event({ type: 'engine gone', detail: why });
+        targetSockets.detach(engine);
+      },
+      onStatus: (generation, status) => {
+        this.directory.heard(generation, status);
+        void this.#usage.look();
+      },
+    });
+    this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
+  }
 
-/** Tells the engines of an earlier control to drain. The paths lead to sockets of this control now, on which the current engine accepts. */
-export function takeOver({ supervisor, directory }: Engines, log: Logger): void {
-  const { current } = supervisor;
-  if (current === undefined) return;
-  directory.drainOthers(current.generation).catch((error: unknown) => {
-    log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
-  });
+  /** Binds the socket for stream requests and starts the first engine. */
+  async start(): Promise<void> {
+    this.streamsSocket.open();
+    await this.directory.sweep();
+    this.supervisor.start();
+  }
+
+  /** Sends a message to the current engine, if there is one. */
+  tell(message: OneToEngine): void {
+    this.supervisor.current?.tell(message);
+  }
+
+  /** Sends the settings to the current engine, if there is one. */
+  configure(settings: Settings): void {
+    this.supervisor.current?.configure(settings);
+  }
+
+  /**
+   * Called when the saved target sockets have been made: all paths lead to sockets of this control now. Until then the engines of an earlier
+   * control go on accepting on theirs. From now on they are told to drain.
+   */
+  takeOver(): void {
+    this.#hasTakenOver = true;
+    this.#drainOthers();
+  }
+
+  #drainOthers(): void {
+    const { current } = this.supervisor;
+    if (current === undefined) return;
+    this.directory.drainOthers(current.generation).catch((error: unknown) => {
+      this.#log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
+    });
+  }
 }

@@ -1,5 +1,6 @@
 // Keeps targets with `warm = true` in bmuxd.toml warm, by sending their plans to the engine every 15 s. So a target that was unreachable
 // becomes warm when it is back, and a share link is resolved again.
+import type { StreamRequest } from '../../api/request.ts';
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import type { Logger } from '../../base/log.ts';
@@ -13,8 +14,8 @@ const AGAIN_MS = 15_000;
 
 export interface KeepWarmOptions {
   readonly settings: () => Settings;
-  readonly plan: (target: string) => Promise<Plan>;
-  readonly tell: (message: OneToEngine) => void;
+  readonly plans: { planFor(request: StreamRequest): Promise<Plan> };
+  readonly engines: { tell(message: OneToEngine): void };
   readonly log: Logger;
   readonly clock?: Clock;
 }
@@ -68,12 +69,12 @@ export class KeepWarm {
 
   async #tell(target: string, mayAsk: boolean): Promise<void> {
     try {
-      const plan = await this.#options.plan(target);
+      const plan = await this.#options.plans.planFor({ target });
       const { route, warnings } = plan.destination;
       this.#complain(target, warnings);
       // A local server needs no warm connection. A name that is not configured also leads there; its warning has been logged above.
       if (route.transport === 'local' || !this.#isOpen) return;
-      if (mayAsk || !asksAgent(plan)) this.#options.tell({ type: 'warm', plan });
+      if (mayAsk || !asksAgent(plan)) this.#options.engines.tell({ type: 'warm', plan });
     } catch (error) {
       this.#complain(target, [asFailure(error).message]);
     }

@@ -31,7 +31,7 @@ export class Events {
   }
 
   /** Keeps an event and sends it to all listeners. `atMs` defaults to now. Credentials are removed from target and detail. */
-  add(event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }): void {
+  readonly add = (event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }): void => {
     const { target, detail } = event;
     const full: BrokerEvent = {
       ...event,
@@ -41,7 +41,7 @@ export class Events {
     };
     this.#keep(full);
     for (const listener of this.#listeners) this.#write(listener, rendered(full));
-  }
+  };
 
   /** Number of listeners. */
   get listeners(): number {

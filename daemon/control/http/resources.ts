@@ -6,14 +6,14 @@ import type { BmuxdPaths } from '../../base/paths.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { fail } from '../../errors/fail.ts';
-import type { StatusProblem } from '../../api/answers.ts';
 import type { Engines } from '../engines/engines.ts';
 import { listTargets } from '../planning/list-targets.ts';
 import type { Planning } from '../planning/planning.ts';
+import type { Reload } from '../reload.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import type { Events } from './events.ts';
 import type { Resources } from './server.ts';
-import { StatusReport } from './status.ts';
+import { StatusReport, type StatusReportOptions } from './status.ts';
 
 export interface ResourceOwners {
   readonly paths: BmuxdPaths;
@@ -25,9 +25,8 @@ export interface ResourceOwners {
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
   readonly engines: Engines;
-  /** Further causes of `degraded`. */
-  readonly problems: () => readonly StatusProblem[];
-  readonly reload: () => Promise<void>;
+  readonly parts: StatusReportOptions['parts'];
+  readonly reload: Reload;
   readonly stop: () => void;
 }
 
@@ -35,11 +34,11 @@ export function resources(owners: ResourceOwners): Resources {
   const { paths, version, sinceMs, settings, reconciler, events, engines } = owners;
   const { contexts, planner, plans } = owners.planning;
   const status = new StatusReport({
-    ...engines,
+    engines,
     contexts,
     settingsProblem: () => settings.problem,
     settingsPath: paths.settings,
-    more: owners.problems,
+    parts: owners.parts,
     socketPath: paths.controlSocket,
     version,
     sinceMs,
@@ -58,7 +57,7 @@ export function resources(owners: ResourceOwners): Resources {
     follow: (response) => events.listen(response),
     drop: async (request) => {
       const plan = await plans.planFor(request);
-      engines.supervisor.current?.tell({ type: 'drop', plan });
+      engines.tell({ type: 'drop', plan });
     },
     parse: (header) => planner.request(header),
     plan: (requestId, header) => {
@@ -76,7 +75,7 @@ export function resources(owners: ResourceOwners): Resources {
     },
     streamsSocket: paths.streamsSocket,
     reload: async () => {
-      await owners.reload();
+      await owners.reload.all();
       return { problems: status.problems() };
     },
     stop: owners.stop,

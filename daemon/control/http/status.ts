@@ -4,20 +4,16 @@ import type { Failure, FailureData } from '../../base/failure.ts';
 import { SCHEMA, type EngineRow, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
-import type { StreamsSocket } from '../engines/streams-socket.ts';
-import type { EngineSupervisor } from '../engines/supervisor.ts';
-import type { EngineDirectory } from '../engines/engine-directory.ts';
+import type { Engines } from '../engines/engines.ts';
 
 export interface StatusReportOptions {
-  readonly supervisor: EngineSupervisor;
-  readonly streamsSocket: StreamsSocket;
-  readonly directory: EngineDirectory;
+  readonly engines: Engines;
   readonly contexts: Contexts;
   /** The error in bmuxd.toml, if there is one. */
   readonly settingsProblem: () => Failure | undefined;
   readonly settingsPath: string;
-  /** Causes of `degraded` in the parts of control that have no part in requests. */
-  readonly more: () => readonly StatusProblem[];
+  /** Further parts of control that may be a cause of `degraded`, by their names in the status. */
+  readonly parts: Readonly<Record<string, { readonly problem: Failure | undefined }>>;
   readonly socketPath: string;
   readonly version: string;
   readonly sinceMs: number;
@@ -35,14 +31,17 @@ export class StatusReport {
 
   /** The reasons why the daemon is degraded, except those that only a survey of the engines finds. */
   problems(): StatusProblem[] {
-    const { supervisor, streamsSocket, contexts, settingsProblem, settingsPath } = this.#options;
+    const { engines, contexts, settingsProblem, settingsPath } = this.#options;
+    const { supervisor, streamsSocket } = engines;
     const problem = supervisor.problem ?? (streamsSocket.isAccepted ? undefined : STARTING);
     const settings = settingsProblem();
     return [
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
       ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
       ...contexts.problems(),
-      ...this.#options.more(),
+      ...Object.entries(this.#options.parts).flatMap(([where, part]) =>
+        part.problem === undefined ? [] : [{ where, failure: part.problem.data }],
+      ),
     ];
   }
 
@@ -59,8 +58,8 @@ export class StatusReport {
 
   /** Waits for engines at most `LIMITS.surveyMs`. */
   async status(): Promise<Status> {
-    const { directory, contexts, socketPath } = this.#options;
-    const { engines, upstreams } = await directory.survey();
+    const { contexts, socketPath } = this.#options;
+    const { engines, upstreams } = await this.#options.engines.directory.survey();
     const problems = [
       ...this.problems(),
       ...engines.flatMap((engine) => {

@@ -20,14 +20,15 @@ export interface StrayErrorsOptions {
   readonly source: Source;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Whether control answers on its instance socket. Asked after each exception. */
-  readonly isAnswering: () => Promise<boolean>;
-  /** Called once with the reason why control must exit. */
-  readonly giveUp: (why: Failure) => void;
+  /** Asked after each exception whether control answers on its instance socket. */
+  readonly instance: { isAnswering(): Promise<boolean> };
 }
 
 export class StrayErrors {
+  /** Rejects with the reason why control must exit. */
+  readonly broken: Promise<never>;
   readonly #options: StrayErrorsOptions;
+  #rejectBroken: (why: Failure) => void = () => {};
   /** Times of the latest exceptions and of the latest logged errors, oldest first. */
   #exceptions: number[] = [];
   #logged: number[] = [];
@@ -39,6 +40,11 @@ export class StrayErrors {
   /** Listens as long as the process lives: an error while control closes must not cut that short. */
   constructor(options: StrayErrorsOptions) {
     this.#options = options;
+    this.broken = new Promise((_resolve, reject) => {
+      this.#rejectBroken = reject;
+    });
+    // The start may still be under way, and nothing waits yet.
+    this.broken.catch(() => undefined);
     options.source.on('unhandledRejection', this.#onRejection);
     options.source.on('uncaughtException', this.#onException);
   }
@@ -79,7 +85,7 @@ export class StrayErrors {
   async #ask(): Promise<void> {
     if (this.#asking) return;
     this.#asking = true;
-    const answers = await this.#options.isAnswering().catch(() => false);
+    const answers = await this.#options.instance.isAnswering().catch(() => false);
     this.#asking = false;
     if (!answers) this.#giveUp();
   }
@@ -87,7 +93,9 @@ export class StrayErrors {
   #giveUp(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#options.giveUp(fail('control_broken', { count: this.#count, why: this.#last?.why ?? '' }));
+    const why = fail('control_broken', { count: this.#count, why: this.#last?.why ?? '' });
+    this.#options.log.fatal({ code: why.code, why: why.message }, 'control gives up');
+    this.#rejectBroken(why);
   }
 }
 

@@ -10,11 +10,10 @@ import { proxyFetch } from './proxy-fetch.ts';
 import { RequestPlanner } from './request-planner.ts';
 
 export interface PlanningOptions extends Pick<ContextsOptions, 'isPinned' | 'onChange' | 'event' | 'log'> {
-  /** The daemon's own environment and folder. */
+  /** The daemon's own environment. */
   readonly env: Env;
-  readonly cwd: string;
-  /** The same environment for requests that bring none. */
-  readonly own: CallerEnv;
+  /** Environment and folder for requests that bring none. */
+  readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly settings: () => Settings;
 }
 
@@ -25,12 +24,12 @@ export interface Planning {
 }
 
 export function makePlanning(options: PlanningOptions): Planning {
-  const { env, cwd, own, settings } = options;
+  const { env, own, settings } = options;
   const contexts = new Contexts({ ...options, max: () => settings()['contexts.max'] });
   const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, fetch: proxyFetch(env) };
   return {
     contexts,
     planner: new RequestPlanner(deps),
-    plans: new ClientPlans({ ...deps, own: { env: own, cwd } }),
+    plans: new ClientPlans({ ...deps, own }),
   };
 }

@@ -36,15 +36,20 @@ export interface RememberedClients {
   readonly folder: string | undefined;
 }
 
+export interface ClientFileOptions {
+  readonly path: string;
+  readonly log: { warn(message: string): void };
+}
+
 export class ClientFile {
   readonly #path: string;
-  readonly #warn: (message: string) => void;
+  readonly #log: ClientFileOptions['log'];
   readonly #writing = new Refresh(() => this.#write());
   #clients: readonly RememberedClients[] = [];
 
-  constructor(options: { readonly path: string; readonly warn: (message: string) => void }) {
+  constructor(options: ClientFileOptions) {
     this.#path = options.path;
-    this.#warn = options.warn;
+    this.#log = options.log;
   }
 
   /** The saved clients; none when there is no file. A file that cannot be read is logged and ignored. Never rejects. */
@@ -62,7 +67,7 @@ export class ClientFile {
       }));
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT')
-        this.#warn(`the contexts in ${this.#path} are ignored: ${textOf(error)}`);
+        this.#log.warn(`the contexts in ${this.#path} are ignored: ${textOf(error)}`);
       return [];
     }
   }
@@ -78,7 +83,7 @@ export class ClientFile {
     try {
       await writeAtomic(this.#path, `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`);
     } catch (error) {
-      this.#warn(`cannot save the contexts in ${this.#path}: ${textOf(error)}`);
+      this.#log.warn(`cannot save the contexts in ${this.#path}: ${textOf(error)}`);
     }
   }
 }

@@ -8,6 +8,7 @@ import type { Logger } from '../../base/log.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
+import type { Instance } from '../instance/instance.ts';
 import { SocketCount } from './bound-socket.ts';
 import type { ClientFile } from './client-file.ts';
 import { ClientStore, type ContextView } from './client-store.ts';
@@ -41,8 +42,8 @@ export interface ReconcilerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** False when another daemon has taken over the bmuxd dir. Then its target sockets must not be replaced. */
-  readonly mayTakeBack: () => Promise<boolean>;
+  /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
+  readonly instance: Pick<Instance, 'isOurs'>;
 }
 
 /** ms between two checks whether the paths still lead to our sockets. */

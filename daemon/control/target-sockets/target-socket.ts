@@ -10,6 +10,7 @@ import type { Logger } from '../../base/log.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
+import type { Instance } from '../instance/instance.ts';
 import { BoundSocket, type SocketCount } from './bound-socket.ts';
 import type { CurrentEngine, TargetSocketEngine } from './engine.ts';
 import type { TargetSocketFolder } from './folder.ts';
@@ -22,8 +23,8 @@ export interface TargetSocketDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** False when another daemon has taken over the bmuxd dir. Then its target sockets must not be replaced. */
-  readonly mayTakeBack: () => Promise<boolean>;
+  /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
+  readonly instance: Pick<Instance, 'isOurs'>;
 }
 
 export interface TargetSocketOptions extends TargetSocketDeps {
@@ -216,8 +217,8 @@ export class TargetSocket {
 
   /** Called when the path leads to another socket or to none. Makes a new folder, and lets the path lead to it again. */
   async #takeBack(lost: BoundSocket, data: TargetSocketPlan): Promise<void> {
-    const { log, event, mayTakeBack } = this.#options;
-    if (!(await mayTakeBack())) return;
+    const { log, event, instance } = this.#options;
+    if (!(await instance.isOurs())) return;
     const { target } = this;
     const path = lost.folder.socketPath;
     log.warn({ target, path }, 'the target socket was replaced by somebody; taking the path back');

@@ -22,8 +22,7 @@ t.test('a change of files is reported with the key of their context', async (t) 
   const changed: string[] = [];
   const contexts = new Contexts({
     env: {},
-    own,
-    cwd: dir,
+    own: { env: own, cwd: dir },
     max: () => 4,
     isPinned: () => false,
     onChange: (key) => changed.push(key),

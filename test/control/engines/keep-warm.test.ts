@@ -38,9 +38,11 @@ function rigFor(targets: readonly string[]) {
       ...defaultSettings(),
       targets: Object.fromEntries(targets.map((name) => [name, { warm: true as const }])),
     }),
-    plan: (target) => plan(target),
-    tell: (message) => {
-      if (message.type === 'warm') told.push(message.plan.destination.address);
+    plans: { planFor: ({ target = '' }) => plan(target) },
+    engines: {
+      tell: (message) => {
+        if (message.type === 'warm') told.push(message.plan.destination.address);
+      },
     },
   });
   return {

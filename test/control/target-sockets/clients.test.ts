@@ -12,7 +12,7 @@ async function storeFor(t: Test) {
   t.teardown(() => rm(dir, { recursive: true, force: true }));
   const path = join(dir, 'state', 'contexts.json');
   const warnings: string[] = [];
-  const file = new ClientFile({ path, warn: (text) => warnings.push(text) });
+  const file = new ClientFile({ path, log: { warn: (text) => warnings.push(text) } });
   const view = { context: '00000000', reads: new Map<string, string | undefined>() };
   const open = (): ClientStore =>
     new ClientStore({ dir, file, view: () => Promise.resolve(view), own: { env: { HOME: dir }, cwd: dir } });

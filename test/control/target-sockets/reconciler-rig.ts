@@ -126,9 +126,9 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
     own,
     log: pino({ level: 'silent' }),
     event: () => undefined,
-    mayTakeBack: () => Promise.resolve(true),
+    instance: { isOurs: () => Promise.resolve(true) },
     maxContexts: () => max,
-    file: new ClientFile({ path: join(dir, 'contexts.json'), warn: (text) => t.fail(text) }),
+    file: new ClientFile({ path: join(dir, 'contexts.json'), log: { warn: (text) => t.fail(text) } }),
     targets: {
       environmentOf: ({ env, cwd, slot }: StreamRequest) => ({ env: env ?? own.env, cwd: cwd ?? dir, slot }),
       view: ({ env }) =>

@@ -34,7 +34,7 @@ async function targetSocket(t: Test, plan: Plan) {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-target-socket-client-'));
   const protocolCache = new ProtocolCache({
     path: join(folder, 'protocol-cache.json'),
-    warn: () => undefined,
+    log: { warn: () => undefined },
   });
   const { upstreams, transports } = coldUpstreams(protocolCache);
   const streams = new Streams({

@@ -1,0 +1,27 @@
+// What a start of control takes and gives.
+import type { LogLevel, LogSink } from '../base/log.ts';
+import type { Env } from '../base/paths.ts';
+
+export interface ControlOptions {
+  readonly env: Env;
+  /** Working directory. Relative paths in `env` are resolved against it. */
+  readonly cwd: string;
+  readonly version: string;
+  readonly sink: LogSink;
+  /** Level from the command line. It overrides the setting `log.level`. */
+  readonly logLevel?: LogLevel | undefined;
+  /** Ends a start that is under way: it rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Control {
+  readonly socketPath: string;
+  /** Ends control; engines drain, and live streams go on. Resolves when the sockets are gone. May be called twice. */
+  close(): Promise<void>;
+  reload(): Promise<void>;
+  /**
+   * Resolves when a client has asked the daemon to stop and all has ended, or when another daemon has taken over the runtime dir. Rejects
+   * when control must exit because of unexpected errors.
+   */
+  readonly stopped: Promise<void>;
+}

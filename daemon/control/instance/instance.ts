@@ -1,0 +1,60 @@
+// This daemon as the only one of its runtime dir: its sockets, and the moment when another daemon takes over.
+import type { Server } from 'node:http';
+import type { Logger } from '../../base/log.ts';
+import type { BmuxdPaths } from '../../base/paths.ts';
+import { InstanceLock } from './instance-lock.ts';
+import { listenOn } from './socket-activation.ts';
+
+export interface InstanceOptions {
+  readonly paths: BmuxdPaths;
+  /** Descriptor of the control socket, if a service manager has passed one. */
+  readonly controlFd: number | undefined;
+  readonly log: Logger;
+}
+
+export class Instance {
+  /** Resolves when another daemon has taken the runtime dir. This one must exit and leave the sockets as they are. */
+  readonly lost: Promise<void>;
+  readonly #options: InstanceOptions;
+  #resolveLost: () => void = () => {};
+  #lock: InstanceLock | undefined;
+
+  constructor(options: InstanceOptions) {
+    this.#options = options;
+    this.lost = new Promise((resolve) => {
+      this.#resolveLost = resolve;
+    });
+  }
+
+  /** Claims the runtime dir, and makes `server` listen on its sockets. Rejects as `InstanceLock.claim` does. */
+  async claim(server: Server, signal: AbortSignal | undefined): Promise<void> {
+    const { paths, controlFd, log } = this.#options;
+    this.#lock = await InstanceLock.claim({
+      paths,
+      server,
+      activated: controlFd !== undefined,
+      log,
+      signal,
+      onLost: ({ data: { code, detail } }) => {
+        log.error({ code, detail }, 'another bmuxd has this folder now; leaving it to that one');
+        this.#resolveLost();
+      },
+    });
+    if (controlFd !== undefined) await listenOn(server, controlFd);
+  }
+
+  /** True while this daemon has the runtime dir. */
+  async isOurs(): Promise<boolean> {
+    return (await this.#lock?.isOurs()) ?? false;
+  }
+
+  /** False when a health request on our own instance socket gets no answer. */
+  async isAnswering(): Promise<boolean> {
+    return (await this.#lock?.isAnswering()) ?? true;
+  }
+
+  /** Removes the sockets, except those that another process has replaced. Safe to call twice. */
+  async release(): Promise<void> {
+    await this.#lock?.release();
+  }
+}
