@@ -85,6 +85,7 @@ export const isEngineStatus: Shape<EngineStatus> = object<EngineStatus>({
   schema,
   engine: engineRow,
   upstreams: list(upstreamRow),
+  problems: optional(list(failure)),
 });
 
 const problem: Shape<StatusProblem> = object<StatusProblem>({ where: text, failure });

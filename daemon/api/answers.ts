@@ -98,6 +98,8 @@ export interface EngineStatus {
   readonly schema: typeof SCHEMA;
   readonly engine: EngineRow;
   readonly upstreams: readonly UpstreamRow[];
+  /** What keeps the engine from a part of its work; missing when there is nothing. */
+  readonly problems?: readonly FailureData[];
 }
 
 /** One cause of `degraded` in `GET /v1/status`: where it is, and the failure for the user. */

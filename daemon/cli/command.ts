@@ -8,7 +8,7 @@ export interface CommandContext {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly stdout: NodeJS.WriteStream;
-  readonly stderr: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream & { readonly fd: number };
   /** Values of the command's options, by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
   readonly args: readonly string[];

@@ -1,13 +1,14 @@
 // What a start of control takes and gives.
-import type { LogLevel, LogSink } from '../base/log.ts';
+import type { LogLevel } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
+import type { ControlSink } from './instance/stderr-sink.ts';
 
 export interface ControlOptions {
   readonly env: Env;
   /** Working directory. Relative paths in `env` are resolved against it. */
   readonly cwd: string;
   readonly version: string;
-  readonly sink: LogSink;
+  readonly sink: ControlSink;
   /** Level from the command line. It overrides the setting `log.level`. */
   readonly logLevel?: LogLevel | undefined;
   /** Ends a start that is under way: it rejects with the reason of the signal. */

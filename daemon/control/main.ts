@@ -54,6 +54,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     event,
   });
   const { contexts, planner, plans } = planning;
+  const clientFile = new ClientFile({ path: join(paths.stateDir, 'contexts.json'), log });
   const reconciler: TargetSocketReconciler = new TargetSocketReconciler({
     dir: paths.dir,
     targets: plans,
@@ -63,7 +64,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     event,
     instance,
     own,
-    file: new ClientFile({ path: join(paths.stateDir, 'contexts.json'), log }),
+    file: clientFile,
   });
   const engines: Engines = new Engines({
     paths,
@@ -102,7 +103,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       reconciler,
       events,
       engines,
-      parts: { control: strayErrors },
+      parts: { control: strayErrors, log: sink, state: clientFile },
       reload,
       stop: () => {
         void shutdown.stop();
@@ -112,7 +113,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const shutdown = new Shutdown({
     log,
     server: app.server,
-    refuse: [planner, plans, reconciler, keepWarm, events],
+    refuse: [planner, plans, reconciler, clientFile, keepWarm, events],
     instance,
     engines,
     targetSockets: reconciler,

@@ -3,7 +3,7 @@
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { textOf } from '../base/failure.ts';
+import { textOf, type FailureData } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
@@ -20,6 +20,8 @@ export interface EngineServerOptions {
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
   readonly log: Logger;
+  /** What keeps the engine from a part of its work. */
+  readonly problems: () => readonly FailureData[];
 }
 
 export interface EngineServer {
@@ -79,12 +81,15 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   };
 }
 
-function statusOf({ identity, streams, upstreams, lifecycle }: EngineServerOptions): EngineStatus {
+function statusOf(options: EngineServerOptions): EngineStatus {
+  const { identity, streams, upstreams, lifecycle } = options;
   const { state } = lifecycle;
+  const problems = options.problems();
   return {
     schema: SCHEMA,
     engine: { ...identity, pid: process.pid, state, streams: streams.size },
     // A draining engine reports only upstreams to which it still holds connections.
     upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
+    ...(problems.length === 0 ? {} : { problems }),
   };
 }

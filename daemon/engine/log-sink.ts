@@ -1,7 +1,12 @@
 // Writes an engine's log. Lines are sent to control while it lives, else they are appended to a file of limited size. The engine
 // cannot log to its stdout: control starts it without one.
-import { appendFileSync, renameSync, statSync } from 'node:fs';
+import { closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf } from '../base/failure.ts';
+import { makeFolderSync } from '../base/files/make-folder.ts';
+import { WholeLines } from '../base/files/write-whole.ts';
 import type { LogSink } from '../base/log.ts';
+import { LossyLog } from '../base/lossy-log.ts';
 import type { ControlLink } from './control-link.ts';
 
 /** Bytes after which the file is renamed to `.1` and a new one is started. An engine without control logs a line per ended stream. */
@@ -17,10 +22,14 @@ const MAX_WAITING = 16 * 1024;
 export interface EngineSink extends LogSink {
   /** Sends or writes the lines that wait. */
   flush(): void;
+  /** Why lines cannot be written to the file now, and how many are lost. */
+  readonly loss: LossyLog['loss'];
 }
 
 export function engineSink(options: {
   readonly file: string;
+  /** As in `makeLogger`. */
+  readonly process: string;
   readonly control: Pick<ControlLink, 'tell' | 'flush'>;
 }): EngineSink {
   let underWay = 0;
@@ -28,14 +37,26 @@ export function engineSink(options: {
   let timer: NodeJS.Timeout | undefined;
   /** True once control was gone. The channel does not open again, so every line is written at once: a waiting one could be lost. */
   let alone = false;
-  const toFile = (line: string): void => {
-    try {
-      const size = statSync(options.file, { throwIfNoEntry: false })?.size ?? 0;
-      if (size > MAX_FILE_BYTES) renameSync(options.file, `${options.file}.1`);
-      appendFileSync(options.file, line, { mode: 0o600 });
-    } catch {
-      // A failure to write the log must not end streams.
-    }
+  const whole = new WholeLines();
+  const file = new LossyLog({
+    process: options.process,
+    output: {
+      final: new Set(),
+      write: (lines, done) => {
+        try {
+          append(options.file, (fd) => {
+            whole.write(fd, lines);
+          });
+        } catch (error) {
+          done(error instanceof Error ? error : new Error(String(error)));
+          return;
+        }
+        done();
+      },
+    },
+  });
+  const toFile = (lines: string): void => {
+    file.write(lines);
   };
   const flush = (): void => {
     clearTimeout(timer);
@@ -57,6 +78,9 @@ export function engineSink(options: {
   };
   return {
     flush,
+    get loss() {
+      return file.loss;
+    },
     write: (line) => {
       waiting += line;
       if (!ROUTINE.test(line)) {
@@ -66,4 +90,26 @@ export function engineSink(options: {
       else timer ??= setTimeout(flush, WAIT_MS);
     },
   };
+}
+
+/** Appends to the file. Makes its folder when that is missing, and starts a new file when it is too large. */
+function append(path: string, write: (fd: number) => void): void {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > MAX_FILE_BYTES) renameSync(path, `${path}.1`);
+  const fd = openAppend(path);
+  try {
+    write(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openAppend(path: string): number {
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    makeFolderSync(dirname(path));
+    return openSync(path, 'a', 0o600);
+  }
 }

@@ -6,6 +6,7 @@ import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
+import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
 import { serveEngine, type EngineServer } from './api.ts';
@@ -25,9 +26,10 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const { generation, version } = start;
   let settings: Settings = start.settings;
   let api: EngineServer | undefined = undefined;
+  const name = `engine ${generation}`;
   const control = new ControlLink({ channel, controlSocket: start.controlSocket });
-  const sink = engineSink({ file: join(start.stateDir, 'engine.log'), control });
-  const log = makeLogger({ level: settings['log.level'], process: `engine ${generation}`, sink });
+  const sink = engineSink({ file: join(start.stateDir, 'engine.log'), process: name, control });
+  const log = makeLogger({ level: settings['log.level'], process: name, sink });
   const flushAll = (): void => {
     sink.flush();
     control.flush();
@@ -97,6 +99,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     network,
     closeApi: async () => api?.close(),
     exit: () => {
+      protocolCache.close();
       flushAll();
       channel.exit(0);
     },
@@ -121,6 +124,10 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     upstreams,
     lifecycle,
     log,
+    problems: () =>
+      [sink.loss && fail('log_unwritable', sink.loss), protocolCache.problem].flatMap(
+        (failure) => failure?.data ?? [],
+      ),
   }).catch((error: unknown) => {
     flushAll();
     throw error;

@@ -602,6 +602,18 @@ export const REGISTRY = {
     'no engine process of bmuxd is ready: {why}',
     'Try again in a second; if it stays, look at the log of bmuxd.',
   ),
+  log_unwritable: row(
+    500,
+    1,
+    'the log cannot be written: {why}; lines lost so far: {count}',
+    'Make room on its disk, or look at what reads it. bmuxd tries again by itself.',
+  ),
+  state_unwritable: row(
+    500,
+    1,
+    '{path} cannot be written: {why}',
+    'Make room on its disk, or check who may write there. bmuxd goes on without it and tries again by itself.',
+  ),
   control_error: row(
     500,
     1,

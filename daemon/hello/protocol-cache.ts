@@ -4,12 +4,13 @@ import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
-import { Refresh } from '../base/async/single-flight.ts';
-import { errnoOf, textOf } from '../base/failure.ts';
+import { errnoOf, textOf, type Failure } from '../base/failure.ts';
 import { writeAtomic } from '../base/files/atomic-file.ts';
 import { makeFolder } from '../base/files/make-folder.ts';
+import { RetriedWrite } from '../base/files/retried-write.ts';
 import { readBounded } from '../base/files/read-bounded.ts';
 import { LruMap } from '../base/lru-map.ts';
+import { fail } from '../errors/fail.ts';
 import type { Candidate } from './candidates.ts';
 
 /**
@@ -48,13 +49,19 @@ export class ProtocolCache {
   readonly #facts = new LruMap<string, Fact>(MAX_FACTS);
   /** Facts that are not in the file yet. */
   readonly #dirty = new LruMap<string, Fact>(MAX_FACTS);
-  readonly #writes = new Refresh(() => this.#write());
+  readonly #writes: RetriedWrite;
   /** Resolves when the latest write is over. Never rejects. */
   #written: Promise<void> = Promise.resolve();
 
   constructor(options: ProtocolCacheOptions) {
     this.#path = options.path;
     this.#log = options.log;
+    this.#writes = new RetriedWrite({
+      write: () => this.#write(),
+      onFailure: (why) => {
+        this.#log.warn(`cannot write the protocol cache ${this.#path}: ${why}`);
+      },
+    });
   }
 
   /** Reads the file once. A missing file is an empty cache; a corrupt file is renamed. Never rejects. */
@@ -79,10 +86,19 @@ export class ProtocolCache {
     const fact: Fact = { epoch, compression, atMs: Date.now() };
     this.#facts.set(address, fact);
     this.#dirty.set(address, fact);
-    this.#written = this.#writes.request().catch((error: unknown) => {
-      // The fact stays in #dirty and is written with the next one.
-      this.#log.warn(`cannot write the protocol cache ${this.#path}: ${textOf(error)}`);
-    });
+    // When it cannot be written, the fact stays in #dirty for the next attempt.
+    this.#written = this.#writes.request();
+  }
+
+  /** The file could not be written. */
+  get problem(): Failure | undefined {
+    const { why } = this.#writes;
+    return why === undefined ? undefined : fail('state_unwritable', { path: this.#path, why });
+  }
+
+  /** Ends the attempts to write after a failure. */
+  close(): void {
+    this.#writes.close();
   }
 
   /** The entry of one address. */

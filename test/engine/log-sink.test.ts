@@ -15,6 +15,7 @@ function edge(folder: string) {
   const file = join(folder, 'engine.log');
   const sink = engineSink({
     file,
+    process: 'engine a',
     control: {
       tell: (message, sent) => {
         if (!state.open) return false;
@@ -61,4 +62,16 @@ t.test('log lines are sent in batches, at once, or written to the file', async (
     many + urgent('e') + routine('f'),
     'lines that cannot be sent are written to the file at once',
   );
+});
+
+t.test('a full disk is a loss that is counted', { skip: process.platform !== 'linux' }, (t) => {
+  const sink = engineSink({
+    file: '/dev/full',
+    process: 'engine a',
+    control: { tell: () => false, flush: () => {} },
+  });
+  sink.write(urgent('a'));
+  sink.write(urgent('b'));
+  t.match(sink.loss, { count: 2, why: /^ENOSPC/ });
+  t.end();
 });

@@ -13,6 +13,7 @@ import {
   type UpstreamRow,
   type StreamList,
   type StreamRow,
+  type StatusProblem,
 } from '../../api/answers.ts';
 import { isEngineStatus, isStreamRow } from '../../api/answer-shapes.ts';
 import { list, number, object, text } from '../../api/shape.ts';
@@ -21,6 +22,8 @@ import { SingleFlight } from '../../base/async/single-flight.ts';
 export interface Survey {
   readonly engines: readonly EngineRow[];
   readonly upstreams: readonly UpstreamRow[];
+  /** What engines report, by the name of the engine. */
+  readonly problems: readonly StatusProblem[];
 }
 
 /**
@@ -58,6 +61,7 @@ export class EngineDirectory {
     const there = await Promise.all(found.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
     const upstreams: UpstreamRow[] = [];
+    const problems: StatusProblem[] = [];
     const now = performance.now();
     for (const [index, generation] of found.entries()) {
       if (there[index] !== true) continue;
@@ -71,12 +75,15 @@ export class EngineDirectory {
       // The last answer counts for `LIMITS.surveyKeptMs`, so that an engine that is busy for a moment is not shown as not answering.
       const fresh = last !== undefined && now - last.at < LIMITS.surveyKeptMs;
       engines.push(fresh ? row : { ...row, state: 'not answering' });
-      if (fresh) upstreams.push(...last.status.upstreams);
+      if (!fresh) continue;
+      upstreams.push(...last.status.upstreams);
+      for (const failure of last.status.problems ?? [])
+        problems.push({ where: `engine ${generation}`, failure });
     }
     for (const known of [this.#last, this.#foreign, this.#silent]) {
       for (const generation of known.keys()) if (!found.includes(generation)) known.delete(generation);
     }
-    return { engines, upstreams };
+    return { engines, upstreams, problems };
   }
 
   /** Records an engine's status, or with undefined that it did not answer. A survey uses it for a while when the engine answers late. */

@@ -59,13 +59,14 @@ export class StatusReport {
   /** Waits for engines at most `LIMITS.surveyMs`. */
   async status(): Promise<Status> {
     const { contexts, socketPath } = this.#options;
-    const { engines, upstreams } = await this.#options.engines.directory.survey();
+    const { engines, upstreams, problems: reported } = await this.#options.engines.directory.survey();
     const problems = [
       ...this.problems(),
       ...engines.flatMap((engine) => {
         const failure = this.#problemOf(engine);
         return failure === undefined ? [] : [{ where: `engine ${engine.generation}`, failure }];
       }),
+      ...reported,
     ];
     return {
       ...this.health(),

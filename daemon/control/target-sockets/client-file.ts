@@ -2,11 +2,12 @@
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { ENV_WHITELIST, type CallerEnv } from '../../api/request.ts';
-import { Refresh } from '../../base/async/single-flight.ts';
-import { errnoOf, textOf } from '../../base/failure.ts';
+import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
+import { RetriedWrite } from '../../base/files/retried-write.ts';
 import { readBounded } from '../../base/files/read-bounded.ts';
 import { withoutCredentials } from '../../base/redact.ts';
+import { fail } from '../../errors/fail.ts';
 
 const VERSION = 1;
 /** bmuxd writes no file larger than this: 32 contexts take about 50 KB. */
@@ -44,12 +45,18 @@ export interface ClientFileOptions {
 export class ClientFile {
   readonly #path: string;
   readonly #log: ClientFileOptions['log'];
-  readonly #writing = new Refresh(() => this.#write());
+  readonly #writing: RetriedWrite;
   #clients: readonly RememberedClients[] = [];
 
   constructor(options: ClientFileOptions) {
     this.#path = options.path;
     this.#log = options.log;
+    this.#writing = new RetriedWrite({
+      write: () => this.#write(),
+      onFailure: (why) => {
+        this.#log.warn(`cannot save the contexts in ${this.#path}: ${why}`);
+      },
+    });
   }
 
   /** The saved clients; none when there is no file. A file that cannot be read is logged and ignored. Never rejects. */
@@ -72,19 +79,29 @@ export class ClientFile {
     }
   }
 
-  /** Replaces the file in one step. Of concurrent calls the last one takes effect. Never rejects: a failure is logged. */
+  /** A cause of `degraded`: the file could not be written. */
+  get problem(): Failure | undefined {
+    const { why } = this.#writing;
+    return why === undefined ? undefined : fail('state_unwritable', { path: this.#path, why });
+  }
+
+  /**
+   * Replaces the file in one step. Of concurrent calls the last one takes effect. Never rejects: a failure is logged, and the file is
+   * written later.
+   */
   save(clients: readonly RememberedClients[]): Promise<void> {
     this.#clients = clients;
     return this.#writing.request();
   }
 
+  /** Ends the attempts to write after a failure. */
+  close(): void {
+    this.#writing.close();
+  }
+
   async #write(): Promise<void> {
     const contexts = this.#clients.map(withoutSecrets);
-    try {
-      await writeAtomic(this.#path, `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`);
-    } catch (error) {
-      this.#log.warn(`cannot save the contexts in ${this.#path}: ${textOf(error)}`);
-    }
+    await writeAtomic(this.#path, `${JSON.stringify({ version: VERSION, contexts }, null, 1)}\n`);
   }
 }
 

@@ -1,0 +1,85 @@
+// Tests that the daemon goes on while the disk with its log and its state is full, says so, and writes both again when there is room.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Status } from '../../daemon/api/answers.ts';
+import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
+import { exchange } from '../daemon/raw-http.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
+import { startChild, waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
+
+/** A file system of 64 KiB can be mounted in a mount namespace, by root only. */
+const skip =
+  spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', '/mnt']).status === 0
+    ? false
+    : 'a small file system cannot be mounted here';
+
+t.test('a full disk loses log lines, but neither the log nor the state files', { skip }, async (t) => {
+  const sandbox = await makeSandbox({ settings: '[engine]\ndrain_grace = 0.1\n' });
+  t.teardown(() => sandbox.remove());
+  const disk = join(sandbox.folder, 'disk');
+  mkdirSync(disk, { mode: 0o700 });
+  const env: Readonly<Record<string, string>> = { ...sandbox.env, XDG_STATE_HOME: join(disk, 'state') };
+  const server = await EmbeddedServer.start({
+    socketPath: join(env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const child = await startChild({
+    command: 'unshare',
+    args: [
+      '-m',
+      '/bin/sh',
+      '-c',
+      'mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" && exec 2>>"$1/log" && exec "$2" "$3" run',
+      'sh',
+      disk,
+      process.execPath,
+      BMUXD,
+    ],
+    env,
+    ready: async () => (await run(process.execPath, [BMUXD, 'status'], env)).status === 0,
+  });
+  t.teardown(() => child.stop());
+  const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], env);
+  const codes = async (): Promise<string[]> =>
+    (JSON.parse((await bmuxd('status', '--json')).stdout) as Status).problems.map(
+      ({ failure }) => failure.code,
+    );
+  const reload = () =>
+    exchange(sandbox.socketPath, 'POST /v1/reload HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+  /** The disk is seen through the mount namespace of the daemon. */
+  const path = (name: string): string => join('/proc', String(child.pid), 'root', disk, name);
+  const contexts = (): string => readFileSync(path('state/bmuxd/contexts.json'), 'utf8');
+
+  t.match(await bmuxd('env', 'local'), { status: 0 });
+  await waitFor('the state file', () => statSync(path('state/bmuxd/contexts.json')).size > 0);
+  const before = contexts();
+  try {
+    writeFileSync(path('filler'), Buffer.alloc(128 * 1024));
+  } catch {
+    // It takes all room that there is.
+  }
+  const other = { ...env, SSH_AUTH_SOCK: join(sandbox.folder, 'agent') };
+  t.match(await run(process.execPath, [BMUXD, 'env', 'local'], other), { status: 0 });
+  await waitFor('both in the status', async () => {
+    for (let n = 0; n < 20; n += 1) await reload();
+    const found = await codes();
+    return found.includes('log_unwritable') && found.includes('state_unwritable');
+  });
+  t.equal(contexts(), before, 'the file is as it was');
+  t.notOk(child.exited());
+
+  rmSync(path('filler'));
+  await waitFor('a ready daemon', async () => (await codes()).length === 0);
+  t.not(contexts(), before);
+  t.ok(JSON.parse(contexts()));
+  const lines = readFileSync(path('log'), 'utf8').trimEnd().split('\n');
+  const told = lines.find((line) => line.includes('of the log were lost')) ?? '';
+  t.match(JSON.parse(told), { level: 'warn', process: 'control', lost: Number });
+  await reload();
+  t.match(readFileSync(path('log'), 'utf8').slice(lines.join('\n').length), /"reloaded"/);
+  await bmuxd('stop');
+});
