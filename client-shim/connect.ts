@@ -1,5 +1,5 @@
 // The client's side of the streams socket: one HTTP upgrade written by hand, because every module that a CLI loads costs time at its start.
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
@@ -7,6 +7,7 @@ import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
 import { infoIn, readAnswer, refusalIn } from './answer.ts';
+import { connectTo } from './control-socket.ts';
 import { accepts, Liveness } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
@@ -74,7 +75,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
 function once(question: StreamQuestion, ms: number, again: boolean): Promise<Granted> {
   const { socketPath, controlSocket, request, signal } = question;
   return new Promise((resolve, reject) => {
-    const socket = connect({ path: socketPath, allowHalfOpen: true });
+    const socket = connectTo(socketPath);
     let bytes: Buffer = Buffer.alloc(0);
     let connected = false;
     let over = false;
@@ -196,6 +197,7 @@ function unreachable(
   error: NodeJS.ErrnoException,
   again: boolean,
 ): Error {
+  if (error instanceof Failure) return error;
   switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR':

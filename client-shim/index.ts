@@ -3,15 +3,14 @@ import { statSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
 import { drainAfterWriteError } from '../daemon/base/streams/drain-after-write-error.ts';
-import type { Env } from '../daemon/base/paths.ts';
+import { bmuxdPaths, streamsSocketBeside, type Env } from '../daemon/base/paths.ts';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { whitelisted } from '../daemon/api/caller-env.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { asciiJson } from '../daemon/api/header.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/api/request-types.ts';
 import { askForStream } from './connect.ts';
-import { streamsSocketBeside } from '../daemon/base/paths.ts';
-import { controlSocketOf, workingDirectory } from './control-socket.ts';
+import { workingDirectory } from './control-socket.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
 export type { StreamInfo } from '../daemon/api/answers.ts';
@@ -85,7 +84,7 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     cwd: options.cwd ?? workingDirectory(),
     env: whitelisted(env),
   };
-  const controlSocket = options.socketPath ?? controlSocketOf(env);
+  const controlSocket = options.socketPath ?? bmuxdPaths(env).controlSocket;
   const { socket, info } = await askForStream({
     socketPath: streamsSocketBeside(controlSocket),
     controlSocket,

@@ -1,5 +1,4 @@
 // Asks on another connection whether the daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
-import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
 import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
@@ -7,6 +6,7 @@ import type { StreamEnd } from '../daemon/api/answers.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { endIn, fieldsIn, readAnswer } from './answer.ts';
+import { connectTo } from './control-socket.ts';
 
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
 type Health = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
@@ -53,7 +53,7 @@ export async function accepts(socketPath: string): Promise<boolean> {
 
 function health(socketPath: string): Promise<Health> {
   return new Promise((resolve) => {
-    const socket = connect(socketPath);
+    const socket = connectTo(socketPath);
     let bytes: Buffer = Buffer.alloc(0);
     const done = (answer: Health): void => {
       clearTimeout(timer);
@@ -116,7 +116,7 @@ async function pollForEnd(path: string, streamId: string): Promise<Pick<StreamEn
 /** Undefined when the engine accepted and closed without an answer, because it is exiting. */
 function askForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'> | undefined> {
   return new Promise((resolve) => {
-    const socket = connect(path);
+    const socket = connectTo(path);
     let bytes: Buffer = Buffer.alloc(0);
     let connected = false;
     const done = (end: Pick<StreamEnd, 'lost'> | undefined): void => {

@@ -1,4 +1,5 @@
 // Where bmux and bmuxd keep their files: docs/bmux-protocol.md, "Paths", and docs/settings.md.
+import { lstatSync } from 'node:fs';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
@@ -144,19 +145,46 @@ export function streamsSocketBeside(controlSocket: string): string {
   return join(dirname(controlSocket), 'streams.sock');
 }
 
+/** Whether `path` is a folder of this user that nobody else can enter. */
+function isPrivateFolder(path: string): boolean {
+  try {
+    const info = lstatSync(path);
+    return info.isDirectory() && info.uid === process.getuid?.() && (info.mode & 0o077) === 0;
+  } catch {
+    return false;
+  }
+}
+
+/** The folder that the system gives to this user alone for sockets, if there is one: named by a variable, or found at its usual place. */
+function systemRuntimeDir(
+  env: Env,
+  platform: NodeJS.Platform,
+  isPrivate: (path: string) => boolean,
+): string | undefined {
+  const named = absolute(env, 'XDG_RUNTIME_DIR');
+  if (named !== undefined) return named;
+  const usual =
+    platform === 'darwin'
+      ? (absolute(env, 'TMPDIR') ?? tmpdir())
+      : `/run/user/${String(process.getuid?.() ?? userInfo().uid)}`;
+  return isPrivate(usual) ? usual : undefined;
+}
+
 /**
  * bmuxd's paths for `env`. A relative XDG_* or TMPDIR counts as unset, because the daemon and every client must get the same
- * socket path, whatever their working directories are.
+ * socket path, whatever their working directories are. The runtime dir is never in a folder where other users can make files: an
+ * unmodified bmux would use what they make there.
  */
-export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platform): BmuxdPaths {
+export function bmuxdPaths(
+  env: Env,
+  platform: NodeJS.Platform = process.platform,
+  isPrivate: (path: string) => boolean = isPrivateFolder,
+): BmuxdPaths {
   const home = homeOf(env);
-  const runtime = absolute(env, 'XDG_RUNTIME_DIR');
-  const temp = absolute(env, 'TMPDIR') ?? (platform === 'darwin' ? tmpdir() : '/tmp');
+  const stateDir = join(absolute(env, 'XDG_STATE_HOME') ?? join(home, '.local', 'state'), 'bmuxd');
+  const system = systemRuntimeDir(env, platform, isPrivate);
   const dir =
-    set(env, 'BMUXD_RUNTIME_DIR') ??
-    (runtime !== undefined
-      ? join(runtime, 'bmuxd')
-      : join(temp, `bmuxd-${String(process.getuid?.() ?? userInfo().uid)}`));
+    set(env, 'BMUXD_RUNTIME_DIR') ?? (system === undefined ? join(stateDir, 'run') : join(system, 'bmuxd'));
   const controlSocket = set(env, 'BMUXD_SOCKET') ?? join(dir, 'control.sock');
   return {
     dir,
@@ -167,6 +195,6 @@ export function bmuxdPaths(env: Env, platform: NodeJS.Platform = process.platfor
     settings:
       set(env, 'BMUXD_CONFIG') ??
       join(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmuxd', 'bmuxd.toml'),
-    stateDir: join(absolute(env, 'XDG_STATE_HOME') ?? join(home, '.local', 'state'), 'bmuxd'),
+    stateDir,
   };
 }

@@ -1,9 +1,8 @@
 // Sends one request of a command to the daemon, with a time limit, and turns errors of the connection into failures with a remedy.
 import { errnoOf, Failure, textOf } from '../base/failure.ts';
-import { controlSocketOf } from '../../client-shim/control-socket.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { inTime } from '../base/async/deadline.ts';
-import type { Env } from '../base/paths.ts';
+import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { httpRequest, NoAnswer, type Answer, type Question } from '../sockets/http-request.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -20,7 +19,7 @@ export async function askControl<T>(
   question: Omit<Question, 'socketPath'>,
   shape: Shape<T>,
 ): Promise<T> {
-  const socketPath = controlSocketOf(env);
+  const socketPath = bmuxdPaths(env).controlSocket;
   let answer;
   try {
     answer = await answerOf(httpRequest({ ...question, socketPath }), socketPath);
@@ -70,6 +69,7 @@ async function answerOf(answer: Promise<Answer>, socketPath: string): Promise<An
 
 /** The failure for an error of the request itself. */
 export function unasked(error: unknown, socket: string): Failure {
+  if (error instanceof Failure) return error;
   const errno = errnoOf(error);
   if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ECONNREFUSED')
     return fail('daemon_not_running', { socket }, error);

@@ -14,7 +14,7 @@ import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
-import { makeRuntimeDir } from './instance/runtime-dir.ts';
+import { makeRuntimeDir, warnWhenShared } from './instance/runtime-dir.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { passedSockets } from './instance/socket-activation.ts';
@@ -128,6 +128,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     await app.close();
     throw error;
   }
+  warnWhenShared(paths.dir, log);
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
   reload.reportMistake();
   const openTargetSockets = async (): Promise<void> => {

@@ -1,7 +1,5 @@
 // Serves the engine's socket, `engines/{generation}.sock`. A later control uses it to list and end the streams of this engine. The engine
 // itself keeps the socket file in place, because the control that started it may no longer run.
-import { lstat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { textOf, type FailureData } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -26,12 +24,6 @@ export interface EngineServerOptions {
 
 export interface EngineServer {
   close(): Promise<void>;
-}
-
-/** Whether the folder belongs to this user. Another user may have made it in a shared temp folder; the engine must not bind there. */
-async function isOurs(folder: string): Promise<boolean> {
-  const found = await lstat(folder).catch(() => undefined);
-  return found?.isDirectory() === true && found.uid === process.getuid?.();
 }
 
 /** Listens; rejects when the socket cannot be bound. */
@@ -65,10 +57,8 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     server: app.server,
     path: options.socketPath,
     direct: true,
-    // Control makes a missing folder again and checks its owner. Until then the engine cannot bind.
-    whenGone: async (bindAgain) => {
-      if (await isOurs(dirname(options.socketPath))) await bindAgain();
-    },
+    // Control makes a missing folder again. Until then the engine cannot bind.
+    whenGone: (bindAgain) => bindAgain(),
     onError: (error) => {
       options.log.debug({ err: textOf(error) }, 'binding the engine socket again failed');
     },

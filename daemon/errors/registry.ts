@@ -566,6 +566,12 @@ export const REGISTRY = {
     '{own} talks to {other}, which answers in another form',
     'Restart the daemon (`bmuxd stop`, then start it again) so that both are of one version.',
   ),
+  path_insecure: row(
+    500,
+    6,
+    'other users could take the place of bmuxd: {part} {why}',
+    'If it is yours, run `chmod go-w` on it; else set BMUXD_RUNTIME_DIR to a folder that only you can replace.',
+  ),
   runtime_dir_insecure: row(
     500,
     6,

@@ -5,6 +5,7 @@ import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
+import { refuseInsecure } from '../api/socket-path.ts';
 import { fail } from '../errors/fail.ts';
 
 /**
@@ -38,7 +39,7 @@ export function privateName(): string {
   return `.${String(process.pid)}.${Math.random().toString(36).slice(2, 8)}`;
 }
 
-/** Listens on `path`, and replaces what is there. Rejects with `socket_path_too_long`, or with the system's error. */
+/** Listens on `path`, and replaces what is there. Rejects with `socket_path_too_long`, `path_insecure`, or with the system's error. */
 export async function bindSocket(server: Server, path: string): Promise<Bound> {
   const private_ = join(dirname(path), privateName());
   for (const name of [path, private_]) {
@@ -46,6 +47,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
     if (length > maxSocketPath())
       throw fail('socket_path_too_long', { path: name, length, limit: maxSocketPath() });
   }
+  refuseInsecure(dirname(path));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(private_, () => {

@@ -1,5 +1,6 @@
 // Sends one HTTP request over a Unix socket, with limits for time and size. Control asks engines with it, and commands ask control.
 import { request } from 'node:http';
+import { socketProblem } from '../api/socket-path.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
@@ -34,8 +35,8 @@ export class NoAnswer extends Error {
 }
 
 /**
- * Rejects with the system's error (ENOENT or ECONNREFUSED when no process listens), with `NoAnswer`, or with an AbortError when `signal`
- * aborts.
+ * Rejects with the system's error (ENOENT or ECONNREFUSED when no process listens), with `path_insecure`, with `NoAnswer`, or with an
+ * AbortError when `signal` aborts.
  */
 export function httpRequest({
   socketPath,
@@ -45,6 +46,8 @@ export function httpRequest({
   timeoutMs,
   signal,
 }: Question): Promise<Answer> {
+  const problem = socketProblem(socketPath);
+  if (problem !== undefined) return Promise.reject(problem);
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
       answered();

@@ -1,5 +1,6 @@
 // Tests every row of docs/bmux-protocol.md, "Paths", and that the real bmux uses the same paths.
-import { mkdir } from 'node:fs/promises';
+import { chmodSync } from 'node:fs';
+import { chown, mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -132,10 +133,11 @@ t.test('macOS', (t) => {
 
 t.test('bmuxd', (t) => {
   const uid = String(process.getuid?.());
-  t.match(bmuxdPaths(H, 'linux'), {
-    dir: `/tmp/bmuxd-${uid}`,
-    controlSocket: `/tmp/bmuxd-${uid}/control.sock`,
-    enginesDir: `/tmp/bmuxd-${uid}/engines`,
+  const none = (): boolean => false;
+  t.match(bmuxdPaths(H, 'linux', none), {
+    dir: '/h/.local/state/bmuxd/run',
+    controlSocket: '/h/.local/state/bmuxd/run/control.sock',
+    enginesDir: '/h/.local/state/bmuxd/run/engines',
     settings: '/h/.config/bmuxd/bmuxd.toml',
     stateDir: '/h/.local/state/bmuxd',
   });
@@ -153,12 +155,46 @@ t.test('bmuxd', (t) => {
     'BMUX_* variables change no path of bmuxd',
   );
   t.equal(
-    bmuxdPaths({ ...H, XDG_RUNTIME_DIR: 'r' }, 'linux').dir,
-    `/tmp/bmuxd-${uid}`,
+    bmuxdPaths({ ...H, XDG_RUNTIME_DIR: 'r' }, 'linux', none).dir,
+    '/h/.local/state/bmuxd/run',
     'relative: XDG_RUNTIME_DIR is ignored, so that all working directories share a daemon',
   );
+  t.equal(
+    bmuxdPaths({ ...H, TMPDIR: '/t', XDG_STATE_HOME: '/s' }, 'linux', none).dir,
+    '/s/bmuxd/run',
+    'never in a temp folder that others may write',
+  );
+  t.equal(
+    bmuxdPaths(H, 'linux', (path) => path === `/run/user/${uid}`).dir,
+    `/run/user/${uid}/bmuxd`,
+    "the user's runtime folder also when no variable names it",
+  );
+  const mac = { ...H, TMPDIR: '/var/folders/x/T/' };
+  t.equal(
+    bmuxdPaths(mac, 'darwin', (path) => path === mac.TMPDIR).dir,
+    '/var/folders/x/T/bmuxd',
+    'macOS: a temp folder of the user alone',
+  );
+  t.equal(bmuxdPaths(mac, 'darwin', none).dir, '/h/.local/state/bmuxd/run', 'macOS: any other temp folder');
   t.end();
 });
+
+t.test(
+  'only a folder of this user that nobody else can enter serves as the usual runtime folder',
+  async (t) => {
+    const folder = await folderFor(t);
+    const dirAt = (mode: number): string => {
+      chmodSync(folder, mode);
+      return bmuxdPaths({ ...H, TMPDIR: folder }, 'darwin').dir;
+    };
+    t.equal(dirAt(0o700), join(folder, 'bmuxd'));
+    t.equal(dirAt(0o755), '/h/.local/state/bmuxd/run');
+    if (process.getuid?.() === 0) {
+      await chown(folder, 65_534, 65_534);
+      t.equal(dirAt(0o700), '/h/.local/state/bmuxd/run');
+    }
+  },
+);
 
 const bmux = realBmux();
 t.test(

@@ -1,10 +1,11 @@
 // `bmuxd events`: prints the latest events, then each new one.
 import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
-import { controlSocketOf } from '../../../client-shim/control-socket.ts';
 import { printable } from '../../../client-shim/failure-text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';
+import { socketProblem } from '../../api/socket-path.ts';
+import { bmuxdPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { otherForm, refused, unasked } from '../ask-control.ts';
@@ -24,7 +25,9 @@ export const events: Command = {
 
 /** Resolves with 0 when the daemon exits or stdout is closed. */
 function follow({ env, out, options, stdout }: CommandContext): Promise<number> {
-  const socket = controlSocketOf(env);
+  const socket = bmuxdPaths(env).controlSocket;
+  const problem = socketProblem(socket);
+  if (problem !== undefined) return Promise.reject(unasked(problem, socket));
   const json = options['json'] === true;
   return new Promise((resolve, reject) => {
     const call = request({ socketPath: socket, path: '/v1/events', agent: false });

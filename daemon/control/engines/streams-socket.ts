@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
+import { refuseInsecure } from '../../api/socket-path.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { leadsTo, maxSocketPath, privateName } from '../../sockets/bind.ts';
 import { bindWithoutListen, openWithoutListen } from '../../sockets/bind-without-listen.ts';
@@ -153,6 +154,7 @@ export class StreamsSocket {
 
   async #bind(): Promise<Bound> {
     const privatePath = join(dirname(this.#options.path), privateName());
+    refuseInsecure(dirname(privatePath));
     const server = createServer();
     bindWithoutListen(server, privatePath);
     const { ino, dev } = await lstat(privatePath, { bigint: true });

@@ -3,11 +3,17 @@ import { lstat, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { textOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
+import { octal, ownedBy, sharedAbove } from '../../base/files/path-problem.ts';
+import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
+import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 
-/** Makes the folders and checks that only this user can access them. Rejects with `runtime_dir_uncreatable` or `runtime_dir_insecure`. */
+/**
+ * Makes the folders and checks that only this user can access them, and that no other user can replace them. Rejects with
+ * `runtime_dir_uncreatable`, `runtime_dir_insecure` or `path_insecure`.
+ */
 export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
@@ -18,6 +24,7 @@ export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
       if (!(await isTaken(dir))) throw fail('runtime_dir_uncreatable', { path: dir }, error);
     }
     await checkPrivate(dir, dir === paths.dir);
+    refuseInsecure(dir);
   }
 }
 
@@ -46,13 +53,18 @@ async function checkPrivate(dir: string, itself: boolean): Promise<void> {
   if (info.isSymbolicLink()) throw fail('runtime_dir_insecure', { path: dir, why: 'is a symbolic link' });
   if (!info.isDirectory()) throw fail('runtime_dir_insecure', { path: dir, why: 'is not a folder' });
   if (uid !== undefined && info.uid !== uid) {
-    throw fail('runtime_dir_insecure', {
-      path: dir,
-      why: `belongs to user ${String(info.uid)}, not to you (${String(uid)})`,
-    });
+    throw fail('runtime_dir_insecure', { path: dir, why: ownedBy(info.uid, uid) });
   }
   if ((info.mode & 0o077) !== 0) {
-    const mode = (info.mode & 0o777).toString(8).padStart(4, '0');
-    throw fail('runtime_dir_insecure', { path: dir, why: `is open to others (mode ${mode})` });
+    throw fail('runtime_dir_insecure', { path: dir, why: `is open to others (mode ${octal(info.mode)})` });
   }
+}
+
+/** Warns when other users could make the runtime dir again after it has vanished: an unmodified bmux does not check whose it is. */
+export function warnWhenShared(dir: string, log: Logger): void {
+  const shared = sharedAbove(dir);
+  if (shared === undefined) return;
+  const text =
+    'other users could make the runtime dir again if it vanishes, and an unmodified bmux would use it';
+  log.warn({ dir, shared }, text);
 }

@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { errnoOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { isListening, maxSocketPath } from '../../sockets/bind.ts';
+import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 
@@ -81,6 +82,7 @@ export async function makeTargetSocketFolder(
   const folder = join(parent, target);
   const fresh = join(parent, `.l${nonce}`);
   await makeFolder(parent);
+  refuseInsecure(parent);
   await mkdir(bound, { mode: 0o700 });
   try {
     await listen(server, join(bound, SOCKET));

@@ -1,6 +1,5 @@
 // Tests that a runtime dir has one daemon even when its sockets are removed. They are bound again, unless another daemon has bound them.
-import { chown, mkdir, rm, stat, unlink } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -127,37 +126,3 @@ t.test('a runtime dir with a relative or too long path is refused at the start',
   });
   t.match(await at('relative'), { status: 6, stderr: /^the folder relative is not an absolute path\n/ });
 });
-
-t.test(
-  'commands refuse a runtime dir of another user',
-  { skip: process.getuid?.() !== 0 && 'only root can change the owner of a folder' },
-  async (t) => {
-    const sandbox = await makeSandbox();
-    t.teardown(() => sandbox.remove());
-    const dir = join(sandbox.folder, 'd');
-    await mkdir(dir, { mode: 0o755 });
-    let heard = 0;
-    const planted = createServer((socket) => {
-      heard += 1;
-      socket.end();
-    });
-    await new Promise<void>((resolve) => planted.listen(sandbox.socketPath, resolve));
-    t.teardown(() => planted.close());
-    await chown(dir, 65_534, 65_534);
-    for (const args of [
-      ['status'],
-      ['targets'],
-      ['drop', 'x'],
-      ['reload'],
-      ['events'],
-      ['stop'],
-      ['env', 'x'],
-    ])
-      t.match(
-        await run(process.execPath, [BMUXD, ...args], sandbox.env),
-        { status: args[0] === 'status' ? 1 : 6, stderr: /belongs to user 65534, not to you/ },
-        args.join(' '),
-      );
-    t.equal(heard, 0, 'no command has connected');
-  },
-);

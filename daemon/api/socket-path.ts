@@ -1,0 +1,32 @@
+// Checks that no other user can be behind a socket of the daemon, before anything is sent to it or a socket is bound beside it.
+import { resolve } from 'node:path';
+import { pathProblem } from '../base/files/path-problem.ts';
+import type { Failure } from '../base/failure.ts';
+import { fail } from '../errors/fail.ts';
+
+/**
+ * Why nothing may be sent to the socket at `path`; undefined when only this user or root can have made it. A missing socket gives the error
+ * of a connect, code ENOENT: another user could make it between this check and a connect.
+ */
+export function socketProblem(path: string): Error | undefined {
+  try {
+    return insecurePath(resolve(path));
+  } catch (error) {
+    return error instanceof Error && 'code' in error
+      ? Object.assign(new Error(`connect ${String(error.code)} ${path}`), { code: error.code })
+      : fail('file_unreadable', { path }, error);
+  }
+}
+
+/** The failure for an absolute path that another user can replace; undefined when there is none. Throws the system's error. */
+function insecurePath(path: string): Failure | undefined {
+  const me = process.getuid?.();
+  const problem = me === undefined ? undefined : pathProblem(path, me);
+  return problem === undefined ? undefined : fail('path_insecure', { part: problem.path, why: problem.why });
+}
+
+/** Throws the failure for a folder that another user can replace. */
+export function refuseInsecure(folder: string): void {
+  const failure = insecurePath(folder);
+  if (failure !== undefined) throw failure;
+}
