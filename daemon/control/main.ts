@@ -53,7 +53,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
     event,
   });
-  const { contexts, planner, plans } = planning;
+  const { contexts, http, planner, plans } = planning;
   const clientFile = new ClientFile({ path: join(paths.stateDir, 'contexts.json'), log });
   const reconciler: TargetSocketReconciler = new TargetSocketReconciler({
     dir: paths.dir,
@@ -113,7 +113,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const shutdown = new Shutdown({
     log,
     server: app.server,
-    refuse: [planner, plans, reconciler, clientFile, keepWarm, events],
+    refuse: [planner, plans, reconciler, clientFile, keepWarm, events, http],
     instance,
     engines,
     targetSockets: reconciler,

@@ -3,6 +3,7 @@ import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { CallerEnv } from '../api/request.ts';
+import type { HttpAnswer, HttpGet } from './http/client.ts';
 import type { LookupLimits } from './inputs.ts';
 
 const DEFAULT_URL = 'https://api.bmux.run';
@@ -18,22 +19,26 @@ export function controlPlaneUrl(env: Pick<CallerEnv, 'BMUX_CONTROL_PLANE_URL'>, 
   return fromEnv.trim() !== '' ? fromEnv : (config.connections.controlPlaneUrl ?? DEFAULT_URL);
 }
 
+/** What the control plane says of a share link: its target, or why it names none. */
+export type ShareLinkAnswer = { readonly target: string } | { readonly why: string };
+
 /**
- * Asks the control plane at `url` for the target of share link `name`. Undefined when it knows none (any status but 2xx, or an answer without
- * `target`). A timeout is `control_plane_unreachable`. An answer that is not JSON or too large is `share_lookup_unparsable`.
+ * Asks the control plane at `url` for the target of share link `name`. It names none with any status but 2xx and with an answer without
+ * `target`. A timeout is `control_plane_unreachable`. An answer that is not JSON or too large is `share_lookup_unparsable`.
  */
 export async function lookUpShareLink(
   name: string,
   url: string,
   token: string,
   limits: LookupLimits,
-): Promise<string | undefined> {
+): Promise<ShareLinkAnswer> {
   // These names cannot be requested: a URL parser resolves them as path steps, percent-encoded or not.
-  if (name === '' || name === '.' || name === '..') return undefined;
+  if (name === '' || name === '.' || name === '..')
+    return { why: 'the control plane cannot be asked for this name' };
   const shown = withoutCredentials(url);
   const late = (why: string) => fail('control_plane_unreachable', { url: shown }, new Error(why));
   const abort = new AbortController();
-  const work = ask(name, url, token, limits.fetch ?? fetch, abort.signal, late);
+  const work = ask(name, url, token, limits.get, abort.signal, late);
   try {
     return await inTime(
       work,
@@ -50,85 +55,70 @@ async function ask(
   name: string,
   base: string,
   token: string,
-  send: typeof fetch,
+  get: HttpGet,
   signal: AbortSignal,
   unreachable: (why: string) => Error,
-): Promise<string | undefined> {
-  // Checked here, because the error of fetch would quote the header and with it the token.
+): Promise<ShareLinkAnswer> {
+  // Checked here, because the error of the platform would quote the header and with it the token.
   if (/[^\t\x20-\x7e]/.test(token))
     throw unreachable('the access token holds characters that no header can carry');
-  let response: Response;
+  let answer: HttpAnswer;
   try {
-    response = await get(name, base, token, send, signal);
+    answer = await follow(name, base, token, get, signal);
   } catch (error) {
     throw fail('control_plane_unreachable', { url: withoutCredentials(base) }, error);
   }
-  if (!response.ok) {
-    await drop(response);
-    return undefined;
+  const { status } = answer;
+  const plane = `the control plane ${withoutCredentials(base)}`;
+  if (status < 200 || status > 299) {
+    answer.drop();
+    return { why: `${plane} answered ${String(status)}: ${meaningOf(status)}` };
   }
-  let answer: unknown;
+  let data: unknown;
   try {
-    answer = JSON.parse(await boundedText(response));
+    data = JSON.parse(await answer.text(MAX_ANSWER));
   } catch (error) {
     throw fail('share_lookup_unparsable', {}, error);
   }
-  if (typeof answer !== 'object' || answer === null || !('target' in answer)) return undefined;
-  return typeof answer.target === 'string' ? answer.target : undefined;
+  const target = typeof data === 'object' && data !== null && 'target' in data ? data.target : undefined;
+  return typeof target === 'string' ? { target } : { why: `${plane} answered without a target` };
+}
+
+/** What a status other than 2xx says of the link. */
+function meaningOf(status: number): string {
+  if (status === 401) return 'it does not accept the access token; run `bmux auth login`';
+  if (status === 403) return 'this account may not use the link';
+  if (status === 404 || status === 410) return 'it knows no such link';
+  if (status === 407) return 'the proxy demands credentials';
+  if (status === 429) return 'it was asked too often; try again later';
+  if (status >= 500) return 'it failed or is overloaded; try again later';
+  return 'it did not answer the question';
 }
 
 /** Follows redirects and returns the answer. The token is sent until the first redirect to another origin, and never after it. */
-async function get(
+async function follow(
   name: string,
   base: string,
   token: string,
-  send: typeof fetch,
+  get: HttpGet,
   signal: AbortSignal,
-): Promise<Response> {
+): Promise<HttpAnswer> {
   // Converted through bytes, because encodeURIComponent throws on a lone surrogate.
   const encoded = encodeURIComponent(Buffer.from(name).toString());
   let url = new URL(`${base.replace(/\/$/, '')}/v1/share-links/${encoded}`);
   const { origin } = url;
   let trusted = true;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
-    // fetch refuses a URL with credentials in it; only the bearer token is needed.
-    url.username = '';
-    url.password = '';
+    if (!/^https?:$/.test(url.protocol)) throw new Error(`${url.protocol} is not HTTP`);
     trusted = trusted && url.origin === origin;
     const headers: Record<string, string> = { accept: 'application/json' };
     if (trusted) headers['authorization'] = `Bearer ${token}`;
-    const response = await send(url, { headers, redirect: 'manual', signal });
-    const location = response.headers.get('location');
-    if (!REDIRECTS.has(response.status) || location === null) return response;
-    await drop(response);
-    url = new URL(location, url);
-    if (!/^https?:$/.test(url.protocol)) throw new Error(`redirected to ${url.protocol}, which is not HTTP`);
+    const answer = await get(url, headers, signal);
+    if (!REDIRECTS.has(answer.status) || answer.location === undefined) return answer;
+    answer.drop();
+    url = new URL(answer.location, url);
   }
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
-}
-
-/** Cancels a body that is not read; a failed body does not matter. */
-async function drop(response: Response): Promise<void> {
-  await response.body?.cancel().catch(() => undefined);
-}
-
-async function boundedText(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  if (response.body !== null) {
-    const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      length += value.length;
-      if (length > MAX_ANSWER) {
-        await reader.cancel();
-        throw new Error(`the answer is larger than ${String(MAX_ANSWER)} bytes`);
-      }
-      chunks.push(value);
-    }
-  }
-  return Buffer.concat(chunks).toString();
 }
 
 /** Removes user and password from a URL, for texts. */

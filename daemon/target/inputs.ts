@@ -2,6 +2,7 @@
 import type { BmuxPaths } from '../base/paths.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import type { CallerEnv } from '../api/request.ts';
+import type { HttpGet } from './http/client.ts';
 
 /** Compression of a stream to a target; `auto` follows behavior.compression of the config. */
 export type CompressionSetting = 'auto' | 'zstd' | 'none';
@@ -12,8 +13,8 @@ export interface LookupLimits {
   readonly timeoutMs: number;
   /** Aborted when the request ends; the lookup then rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
-  /** Default: Node's own, which ignores the usual proxy variables. Inject one that follows them if needed. */
-  readonly fetch?: typeof fetch | undefined;
+  /** Sends the request, by a proxy where the environment names one. */
+  readonly get: HttpGet;
 }
 
 /** Inputs from which a route is made, once the target is known. */

@@ -1,5 +1,5 @@
 // bmux://NAME: short names for targets, from the config or from the control plane (docs/bmux-protocol.md, "Share links").
-import { fail } from '../errors/fail.ts';
+import { fail, warned } from '../errors/fail.ts';
 import { readAccessToken } from './auth-state.ts';
 import { controlPlaneUrl, lookUpShareLink } from './control-plane.ts';
 import type { LookupLimits, RouteInputs } from './inputs.ts';
@@ -10,24 +10,38 @@ function linkName(reference: string): string | undefined {
   return reference.startsWith(SCHEME) ? reference.slice(SCHEME.length) : undefined;
 }
 
+/** A reference after the control plane was asked. */
+export interface AskedReference {
+  readonly reference: string;
+  /** Why the control plane named no target for the link; undefined when it did, or was not asked. */
+  readonly why?: string | undefined;
+}
+
 /**
  * Asks the control plane for a share link that the config does not define. Any other reference is returned unchanged. So is the link itself
- * when the user is not signed in or the control plane does not know it.
+ * when the user is not signed in or the control plane names no target for it.
  */
 export async function askForShareLink(
   reference: string,
   { env, config, paths }: Pick<RouteInputs, 'env' | 'config' | 'paths'>,
   limits: LookupLimits,
-): Promise<string> {
+): Promise<AskedReference> {
   const name = linkName(reference);
-  if (name === undefined || config.connections.shareLinks.has(name)) return reference;
+  if (name === undefined || config.connections.shareLinks.has(name)) return { reference };
   const token = await readAccessToken(paths.authState);
-  if (token === undefined) return reference;
-  return (await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits)) ?? reference;
+  if (token === undefined) return { reference };
+  const answer = await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits);
+  return 'target' in answer ? { reference: answer.target } : { reference, why: answer.why };
 }
 
-/** Follows all share links of the config; the result is never a bmux:// reference. Fails with `share_link_unknown` or `share_link_loop`. */
-export function followShareLinks(reference: string, shareLinks: ReadonlyMap<string, string>): string {
+/**
+ * Follows all share links of the config; the result is never a bmux:// reference. Fails with `share_link_unknown` or `share_link_loop`. What the
+ * control plane said instead of a target is the cause and a warning of the first.
+ */
+export function followShareLinks(
+  { reference, why }: AskedReference,
+  shareLinks: ReadonlyMap<string, string>,
+): string {
   const way: string[] = [];
   let current = reference;
   for (;;) {
@@ -37,7 +51,10 @@ export function followShareLinks(reference: string, shareLinks: ReadonlyMap<stri
     way.push(current);
     if (repeated) throw fail('share_link_loop', { name, way: way.join(' -> ') });
     const next = shareLinks.get(name);
-    if (next === undefined) throw fail('share_link_unknown', { name });
+    if (next === undefined) {
+      if (why === undefined) throw fail('share_link_unknown', { name });
+      throw warned(fail('share_link_unknown', { name }, new Error(why)), [why]);
+    }
     current = next;
   }
 }

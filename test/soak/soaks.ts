@@ -13,6 +13,7 @@ import * as optimistic from '../hello/optimistic/properties.ts';
 import * as spares from '../spares/properties.ts';
 import * as request from '../request/properties.ts';
 import * as target from '../target/properties.ts';
+import { aHostilePeerGetsFewAttempts } from '../target/http/properties.ts';
 import * as transport from '../transport/properties.ts';
 import * as wire from '../bmux-ipc/properties.ts';
 
@@ -91,6 +92,7 @@ export const SOAKS: readonly Soak[] = [
   pure('transport.anyLineGivesResultOrFailure', transport.anyLineGivesResultOrFailure),
   // These use streams, so an input takes milliseconds.
   pure('hello.raceReachesWhatCanBeReached', detectionFindsWhatAnswers, 20_000),
+  pure('target.aHostilePeerGetsFewAttempts', aHostilePeerGetsFewAttempts, 5000),
   ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
   ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
   ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),

@@ -9,7 +9,7 @@ import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.t
 import { fail } from '../../daemon/errors/fail.ts';
 import type { ResolvedTarget } from '../../daemon/engine-protocol/plan.ts';
 import { failureOf } from '../policy/failure-of.ts';
-import { config, inputs, ownFolder } from './sample.ts';
+import { config, http, inputs, ownFolder } from './sample.ts';
 
 interface Server {
   readonly url: string;
@@ -101,25 +101,32 @@ t.test('when the control plane is not asked', async (t) => {
 });
 
 t.test('answers without a target leave the link unknown; others are used as they are', async (t) => {
-  const unknown: RequestListener[] = [
-    json({ target: 'tls://gw' }, 404),
-    json({ target: 'tls://gw' }, 500),
-    json({ target: 'tls://gw' }, 401),
-    json({ target: 'tls://gw' }, 302),
-    json({ other: 1 }),
-    json({ target: 5 }),
-    json(null),
-    json(['target']),
-    json({ target: 'bmux://demo' }),
+  const unknown: [answer: RequestListener, why: RegExp][] = [
+    [
+      json({ target: 'tls://gw' }, 401),
+      /answered 401: it does not accept the access token; run `bmux auth login`/,
+    ],
+    [json({ target: 'tls://gw' }, 403), /answered 403: this account may not use the link/],
+    [json({ target: 'tls://gw' }, 404), /answered 404: it knows no such link/],
+    [json({ target: 'tls://gw' }, 407), /answered 407: the proxy demands credentials/],
+    [json({ target: 'tls://gw' }, 429), /answered 429: it was asked too often/],
+    [json({ target: 'tls://gw' }, 500), /answered 500: it failed or is overloaded/],
+    [json({ target: 'tls://gw' }, 302), /answered 302: it did not answer the question/],
+    [json({ other: 1 }), /answered without a target/],
+    [json({ target: 5 }), /answered without a target/],
+    [json(null), /answered without a target/],
+    [json(['target']), /answered without a target/],
   ];
-  for (const answer of unknown) {
+  for (const [answer, why] of unknown) {
     const { url } = await serve(t, answer);
-    const given = await signedIn(t, url);
-    t.equal(
-      (await failureOf(() => resolveTarget(given))).detail,
-      `share link not found: bmux://demo; run 'bmux share' or 'bmux hosts'`,
-    );
+    const failure = await failureOf(() => signedIn(t, url).then(resolveTarget));
+    t.equal(failure.detail, `share link not found: bmux://demo; run 'bmux share' or 'bmux hosts'`);
+    t.match(failure.causes, [why]);
+    t.match(failure.warnings, [why]);
   }
+  const itself = await serve(t, json({ target: 'bmux://demo' }));
+  const { code, causes } = await failureOf(() => signedIn(t, itself.url).then(resolveTarget));
+  t.strictSame([code, causes], ['share_link_unknown', []]);
   const { url } = await serve(t, json({ target: 'bmux://mine' }));
   const settings = config({
     shareLinks: { mine: 'prod' },
@@ -183,7 +190,7 @@ t.test('no answer', async (t) => {
     ['not HTTP', 'ftp://127.0.0.1', 5000, /./],
   ];
   for (const [name, url, timeoutMs, cause] of rows) {
-    const given = await signedIn(t, url, { lookup: { timeoutMs } });
+    const given = await signedIn(t, url, { lookup: { timeoutMs, get: http.get } });
     const failure = await failureOf(() => resolveTarget(given));
     t.hasStrict(failure, { code: 'control_plane_unreachable', detail: `failed contacting ${url}` }, name);
     t.match(failure.causes.join('\n'), cause, name);
@@ -199,7 +206,9 @@ t.test('the end of the request ends the lookup', async (t) => {
     closed = once(request.socket, 'close');
     abort.abort(fail('stopping'));
   });
-  const given = await signedIn(t, url, { lookup: { timeoutMs: 60_000, signal: abort.signal } });
+  const given = await signedIn(t, url, {
+    lookup: { timeoutMs: 60_000, get: http.get, signal: abort.signal },
+  });
   t.equal((await failureOf(() => resolveTarget(given))).code, 'stopping');
   await closed;
 });
@@ -278,18 +287,4 @@ t.test('auth-state.json', async (t) => {
     (await failureOf(() => resolveTarget(second))).detail,
     `failed reading ${join(folder, 'auth-state.json')}`,
   );
-});
-
-t.test('an injected fetch is the one that asks', async (t) => {
-  const given = await signedIn(t, 'http://plane.invalid', {
-    lookup: {
-      timeoutMs: 5000,
-      fetch: (url, options) => {
-        t.equal(String(url instanceof Request ? url.url : url), 'http://plane.invalid/v1/share-links/demo');
-        t.equal(options?.redirect, 'manual');
-        return Promise.resolve(Response.json({ target: 'tls://gw' }));
-      },
-    },
-  });
-  t.equal((await resolveTarget(given)).label, 'tls://gw');
 });

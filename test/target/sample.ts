@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { HttpClient } from '../../daemon/target/http/client.ts';
 import type { ResolveInputs } from '../../daemon/target/resolve.ts';
 import type { BmuxConfig, TargetConfig } from '../../daemon/config/bmux/types.ts';
 
@@ -48,6 +49,9 @@ export function config(parts: ConfigParts = {}): BmuxConfig {
   };
 }
 
+/** Sends lookups directly. */
+export const http = new HttpClient({ env: {} });
+
 /** Inputs for `resolveTarget` in a runtime dir that need not exist. */
 export function inputs(parts: Partial<ResolveInputs> & { readonly runtimeDir?: string } = {}): ResolveInputs {
   const { runtimeDir = '/nonexistent/run', ...rest } = parts;
@@ -55,7 +59,7 @@ export function inputs(parts: Partial<ResolveInputs> & { readonly runtimeDir?: s
     env: {},
     config: config(),
     paths: { serverSocket: join(runtimeDir, 'server.sock'), authState: join(runtimeDir, 'auth-state.json') },
-    lookup: { timeoutMs: 5000 },
+    lookup: { timeoutMs: 5000, get: http.get },
     ...rest,
   };
 }

@@ -10,7 +10,7 @@ import { asFailure } from '../../errors/fail.ts';
 /** A list never asks the control plane. A target that needs a lookup is listed with a failure. */
 const NO_LOOKUP = {
   timeoutMs: 1000,
-  fetch: () => Promise.reject(new Error('a list makes no lookup at the control plane')),
+  get: () => Promise.reject(new Error('a list makes no lookup at the control plane')),
 };
 
 /** Rows: `local` first, then the targets and the share links in the order of the config. A default target that is not configured is last. */

@@ -3,6 +3,7 @@
 import { Deadline } from '../../base/async/deadline.ts';
 import { applyPolicy } from '../../policy/policy.ts';
 import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts';
+import type { HttpGet } from '../../target/http/client.ts';
 import { asFailure, fail, warned } from '../../errors/fail.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
@@ -18,7 +19,8 @@ export interface PlanningDeps {
   readonly contexts: Contexts;
   readonly files: CallerFiles;
   readonly settings: () => Settings;
-  readonly fetch: typeof globalThis.fetch;
+  /** Sends lookups to the control plane. */
+  readonly get: HttpGet;
 }
 
 /** The plan of a request. Rejects with the failure for the user. `signalOf` is called only for a lookup at the control plane. */
@@ -57,13 +59,14 @@ export async function planStream(
     serverVersionHint: meta?.version,
     lookup: {
       timeoutMs: settings['control_plane.timeout'],
-      fetch: deps.fetch,
+      get: deps.get,
       get signal() {
         return signalOf();
       },
     },
   }).catch((error: unknown) => {
-    throw warned(asFailure(error), warnings);
+    const failure = asFailure(error);
+    throw warned(failure, [...warnings, ...(failure.data.warnings ?? [])]);
   });
   const deadline = new Deadline(target.connectTimeoutMs - (performance.now() - started));
   if (deadline.remaining() <= 0)

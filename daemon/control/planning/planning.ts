@@ -1,12 +1,12 @@
 // What plans streams: the contexts with their configs, and the plans for requests and for target sockets.
 import type { CallerEnv } from '../../api/request.ts';
 import type { Env } from '../../base/paths.ts';
+import { HttpClient } from '../../target/http/client.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { CallerFiles } from '../contexts/caller-files.ts';
 import { Contexts, type ContextsOptions } from '../contexts/contexts.ts';
 import { ClientPlans } from './client-plans.ts';
 import type { PlanningDeps } from './plan-stream.ts';
-import { proxyFetch } from './proxy-fetch.ts';
 import { RequestPlanner } from './request-planner.ts';
 
 export interface PlanningOptions extends Pick<ContextsOptions, 'isPinned' | 'onChange' | 'event' | 'log'> {
@@ -21,14 +21,18 @@ export interface Planning {
   readonly contexts: Contexts;
   readonly planner: RequestPlanner;
   readonly plans: ClientPlans;
+  /** Sends lookups to the control plane. */
+  readonly http: HttpClient;
 }
 
 export function makePlanning(options: PlanningOptions): Planning {
   const { env, own, settings } = options;
+  const http = new HttpClient({ env });
   const contexts = new Contexts({ ...options, max: () => settings()['contexts.max'] });
-  const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, fetch: proxyFetch(env) };
+  const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, get: http.get };
   return {
     contexts,
+    http,
     planner: new RequestPlanner(deps),
     plans: new ClientPlans({ ...deps, own }),
   };

@@ -1,0 +1,26 @@
+// Host, port and server name of an HTTP URL, as the functions of `node:net` and `node:tls` take them.
+import { isIP } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
+
+/** What is trusted of a server's certificate; the platform's own trust where it is empty. */
+export type TlsTrust = Pick<ConnectionOptions, 'ca' | 'secureContext' | 'checkServerIdentity'>;
+
+/** ms that each address of a name gets while another one is left. The default of 250 ms is shorter than some round trips. */
+const ADDRESS_MS = 1000;
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+  readonly autoSelectFamilyAttemptTimeout: number;
+}
+
+export function addressOf(url: URL): Address {
+  const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port, autoSelectFamilyAttemptTimeout: ADDRESS_MS };
+}
+
+/** The name for SNI; empty for an IP address. */
+export function serverNameOf(url: URL): string {
+  const { host } = addressOf(url);
+  return isIP(host) === 0 ? host : '';
+}

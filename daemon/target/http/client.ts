@@ -1,0 +1,205 @@
+// HTTP for lookups at the control plane: GET alone, directly or through a proxy, with the rules of reqwest, the HTTP library of bmux. It is
+// built on `node:http`: `fetch` refuses some ports, and repeats a tunnel that a proxy closes without an end.
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { addressOf, serverNameOf, type TlsTrust } from './address.ts';
+import { proxyFor, type Proxy } from './proxy.ts';
+import { openTunnel } from './tunnel.ts';
+
+/** ms that an unused connection is kept; reqwest has the same limit. */
+const IDLE_MS = 90_000;
+/** Unused connections that are kept for one server. */
+const MAX_IDLE = 4;
+
+export interface HttpAnswer {
+  readonly status: number;
+  /** The header of a redirect. */
+  readonly location: string | undefined;
+  /** Reads the body. Rejects when it is larger than `limit` bytes or breaks off. */
+  readonly text: (limit: number) => Promise<string>;
+  /** Ends the answer without reading the body. */
+  readonly drop: () => void;
+}
+
+/** One GET. `signal` ends it, the body included. */
+export type HttpGet = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+) => Promise<HttpAnswer>;
+
+export interface HttpClientOptions {
+  /** The proxy variables are read from it. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Trust for the certificates of servers and of proxies with https. It is asked for each TLS request. Default: the platform's. */
+  readonly trust?: (() => Promise<TlsTrust>) | undefined;
+}
+
+/** What a request needs besides URL and headers. */
+interface Route {
+  readonly agent: HttpAgent;
+  readonly proxy: Proxy | undefined;
+  readonly trust: TlsTrust;
+}
+
+export class HttpClient {
+  readonly #options: HttpClientOptions;
+  /** By kind of connection and URL of the proxy. There are few, because the proxies are those of one environment. */
+  readonly #agents = new Map<string, HttpAgent>();
+
+  constructor(options: HttpClientOptions) {
+    this.#options = options;
+  }
+
+  /** Sends one GET, and a second one only when a kept connection turns out to be closed: the server may have closed it meanwhile. */
+  readonly get: HttpGet = async (url, headers, signal) => {
+    const proxy = proxyFor(url, this.#options.env);
+    if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
+      throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
+    const isTls = url.protocol === 'https:' || proxy?.url.protocol === 'https:';
+    const trust = isTls ? ((await this.#options.trust?.()) ?? {}) : {};
+    const kept = this.#agentOf(url, proxy);
+    try {
+      return answerOf(await send(url, headers, signal, { agent: kept, proxy, trust }));
+    } catch (error) {
+      if (!(error instanceof StaleConnection) || signal.aborted) throw error;
+      const agent = newAgent(url, proxy, false);
+      return answerOf(await send(url, headers, signal, { agent, proxy, trust }));
+    }
+  };
+
+  /** Closes the connections that are kept. */
+  close(): void {
+    for (const agent of this.#agents.values()) agent.destroy();
+    this.#agents.clear();
+  }
+
+  #agentOf(url: URL, proxy: Proxy | undefined): HttpAgent {
+    const key = `${url.protocol} ${proxy?.authorization ?? ''} ${proxy?.url.href ?? ''}`;
+    const agent = this.#agents.get(key) ?? newAgent(url, proxy, true);
+    this.#agents.set(key, agent);
+    return agent;
+  }
+}
+
+/** A kept connection ended before it brought an answer. */
+class StaleConnection extends Error {}
+
+function newAgent(url: URL, proxy: Proxy | undefined, keepAlive: boolean): HttpAgent {
+  const options = { keepAlive, maxFreeSockets: MAX_IDLE, timeout: IDLE_MS };
+  // A resumed session skips the check of the server's name, so no session is kept.
+  const tlsOptions = { ...options, maxCachedSessions: 0 };
+  if (proxy === undefined)
+    return url.protocol === 'https:' ? new HttpsAgent(tlsOptions) : new HttpAgent(options);
+  if (url.protocol === 'https:') return new TunnelAgent(tlsOptions, proxy);
+  return proxy.url.protocol === 'https:' ? new HttpsAgent(tlsOptions) : new HttpAgent(options);
+}
+
+/** Keeps tunnels through a proxy as connections to the servers behind it. */
+class TunnelAgent extends HttpsAgent {
+  readonly #proxy: Proxy;
+
+  constructor(options: ConstructorParameters<typeof HttpsAgent>[0], proxy: Proxy) {
+    super(options);
+    this.#proxy = proxy;
+  }
+
+  override createConnection(
+    options: Parameters<HttpsAgent['createConnection']>[0] & { readonly tunnel?: Tunnel },
+    settle?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    const { tunnel } = options;
+    if (tunnel === undefined || settle === undefined) throw new Error('a tunnel needs its URL');
+    // Node takes no stream where there is an error, which its type does not know.
+    const failed = settle as (error: Error) => void;
+    openTunnel(tunnel.url, this.#proxy, tunnel.trust, tunnel.signal).then(
+      (stream) => settle(null, stream),
+      (error: unknown) => failed(error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+}
+
+/** What a new tunnel needs of the request for which it is opened. */
+interface Tunnel {
+  readonly url: URL;
+  readonly trust: TlsTrust;
+  readonly signal: AbortSignal;
+}
+
+function send(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+  route: Route,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = begin(url, { ...headers, host: url.host }, signal, route);
+    const failed = (error: Error): void =>
+      reject(request.reusedSocket ? new StaleConnection(error.message, { cause: error }) : error);
+    request.on('response', resolve);
+    request.on('error', failed);
+    // Comes alone when the server switches to another protocol.
+    request.on('close', () => failed(new Error('the connection closed without an answer')));
+    request.end();
+  });
+}
+
+function begin(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+  { agent, proxy, trust }: Route,
+): ClientRequest {
+  const path = `${url.pathname}${url.search}`;
+  if (url.protocol === 'https:') {
+    const tunnel: Tunnel = { url, trust, signal };
+    const options = {
+      ...trust,
+      ...addressOf(url),
+      servername: serverNameOf(url),
+      path,
+      headers,
+      agent,
+      signal,
+    };
+    // Only the agent reads `tunnel`: Node hands it all options of the request.
+    return httpsRequest(proxy === undefined ? options : Object.assign(options, { tunnel }));
+  }
+  if (proxy === undefined) return httpRequest({ ...addressOf(url), path, headers, agent, signal });
+  const { authorization } = proxy;
+  const options = {
+    ...addressOf(proxy.url),
+    path: `${url.origin}${path}`,
+    headers: { ...headers, ...(authorization === undefined ? {} : { 'proxy-authorization': authorization }) },
+    agent,
+    signal,
+  };
+  if (proxy.url.protocol === 'http:') return httpRequest(options);
+  return httpsRequest({ ...trust, ...options, servername: serverNameOf(proxy.url) });
+}
+
+function answerOf(message: IncomingMessage): HttpAnswer {
+  return {
+    status: message.statusCode ?? 0,
+    location: message.headers.location,
+    text: (limit) => textOf(message, limit),
+    drop: () => void message.on('error', () => undefined).destroy(),
+  };
+}
+
+async function textOf(message: IncomingMessage, limit: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > limit) throw new Error(`the answer is larger than ${String(limit)} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
