@@ -2,6 +2,7 @@
 // each process and names the missing ones. This file imports only node:net, which the shim needs in any case.
 import net, { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { SecureContext, TLSSocket } from 'node:tls';
 
 /** The libuv handle under a socket. */
 export interface Handle {
@@ -72,6 +73,28 @@ export function bindHandle(server: Server, to: { readonly path: string } | { rea
   if (typeof handle !== 'object' || handle === null)
     throw Object.assign(new Error(`cannot bind ${what} (errno ${String(handle)})`), { errno: handle });
   Reflect.set(server, '_handle', handle);
+}
+
+/** Adds a certificate (PEM) to those that `context` trusts. `tls.createSecureContext` would add all of them in one turn of the event loop. */
+export function addCertificate(context: SecureContext, pem: string): void {
+  const native: unknown = Reflect.get(context, 'context');
+  const add: unknown = isObject(native) ? Reflect.get(native, 'addCACert') : undefined;
+  if (typeof add !== 'function')
+    throw new Error('this version of Node cannot add a certificate to a context');
+  Reflect.apply(add, native, [pem]);
+}
+
+/** Why OpenSSL did not verify the certificate of the peer; undefined when it did. `authorizationError` has no text of it. */
+export function verifyErrorOf(socket: TLSSocket): Error | undefined {
+  const handle: unknown = handleOf(socket);
+  const verify: unknown = isObject(handle) ? Reflect.get(handle, 'verifyError') : undefined;
+  const error: unknown = typeof verify === 'function' ? Reflect.apply(verify, handle, []) : undefined;
+  if (error instanceof Error) return error;
+  return socket.authorized ? undefined : new Error(String(socket.authorizationError));
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 export type Done = (error?: Error | null) => void;

@@ -43,7 +43,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     if (!ROUTINE_EVENTS.has(type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
-  const transports = new Transports({ settings: () => settings, env, event });
+  const transports = new Transports({ settings: () => settings, env, event, log });
   const upstreams: Upstreams = new Upstreams({
     transports,
     protocolCache,

@@ -38,6 +38,11 @@ export function warned(failure: Failure, warnings: readonly string[]): Failure {
   return warnings.length === 0 ? failure : new Failure({ ...failure.data, warnings }, failure.cause);
 }
 
+/** The same failure with another remedy, which fits the case better. */
+export function advised(failure: Failure, remedy: string): Failure {
+  return new Failure({ ...failure.data, remedy }, failure.cause);
+}
+
 /** Converts failure data of another process to a `Failure`. */
 export function revive(data: FailureData): Failure {
   return new Failure(data);

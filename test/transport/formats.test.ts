@@ -2,10 +2,15 @@
 import fc from 'fast-check';
 import { checkServerIdentity } from 'node:tls';
 import t from 'tap';
-import { pemCertificates, PemError } from '../../daemon/transport/tls/pem.ts';
+import { pemSections, type Section } from '../../daemon/transport/tls/certificates/pem.ts';
 import { isServerName, sniOf } from '../../daemon/transport/tls/server-name.ts';
 import { parseChallenge } from '../../daemon/transport/ssh-auth/messages.ts';
 import { anyLineGivesResultOrFailure } from './properties.ts';
+
+const certificatesIn = (text: string): Buffer[] =>
+  [...pemSections(text)].flatMap((one: Section) =>
+    'der' in one && one.label === 'CERTIFICATE' ? [one.der] : [],
+  );
 
 const pem = (der: Uint8Array, eol: string): string => {
   const lines =
@@ -29,20 +34,38 @@ t.test('PEM: every certificate is found, whatever lies between', (t) => {
   fc.assert(
     fc.property(fc.array(entry, { maxLength: 5 }), (entries) => {
       const text = entries.map(({ der, noise, eol }) => noise + pem(der, eol)).join('');
-      const found = pemCertificates(text);
+      const found = certificatesIn(text);
       t.equal(found.length, entries.length);
       return entries.every(({ der }, i) => found[i]?.equals(Buffer.from(der)) === true);
     }),
   );
   fc.assert(
     fc.property(fc.string(), fc.nat(200), (text, cut) => {
-      try {
-        pemCertificates(pem(Buffer.from(text), '\n').slice(0, cut) + text);
-      } catch (error) {
-        if (!(error instanceof PemError)) throw error;
-      }
+      // Never throws.
+      certificatesIn(pem(Buffer.from(text), '\n').slice(0, cut) + text);
     }),
   );
+  const good = pem(Buffer.from('good'), '\n');
+  const cut = good.slice(0, 35);
+  for (const [text, problems] of [
+    [`${cut}\n${good}`, ['the section CERTIFICATE has no end']],
+    [good + cut, ['the section CERTIFICATE has no end']],
+    [`-----BEGIN CERTIFICATE---\n${good}`, ['a BEGIN line is not valid']],
+    [
+      `-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n${good}`,
+      ['the section CERTIFICATE is not valid base64'],
+    ],
+    [good.replaceAll('\n', ' \n'), []],
+    [good.trimEnd(), []],
+    [good.replace('E-----\n', 'E-----\n  '), []],
+  ] as const) {
+    t.strictSame(certificatesIn(text), [Buffer.from('good')], JSON.stringify(text));
+    t.strictSame(
+      [...pemSections(text)].flatMap((one) => ('problem' in one ? [one.problem] : [])),
+      problems,
+    );
+  }
+  t.strictSame(certificatesIn(good.replaceAll(/^/gm, ' ')), [], 'lines that are indented begin no section');
   t.end();
 });
 

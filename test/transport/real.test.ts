@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { IrohEndpoint, type IrohConnection } from '../../daemon/transport/iroh/endpoint.ts';
 import { openLocal } from '../../daemon/transport/local.ts';
-import { SystemRoots } from '../../daemon/transport/tls/roots.ts';
+import { SystemRoots } from '../../daemon/transport/tls/certificates/roots.ts';
 import { authenticate } from '../../daemon/transport/ssh-auth/authenticate.ts';
 import { TlsContexts } from '../../daemon/transport/tls/tls.ts';
 import {

@@ -1,12 +1,14 @@
 // The engine's transports: open an authenticated byte stream over each of them, and end all streams.
 import type { Duplex } from 'node:stream';
+import { textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
+import type { Logger } from '../../base/log.ts';
 import type { Env } from '../../base/paths.ts';
 import type { ConnectionEvent, IrohHost, IrohHostOptions, Wait } from '../../iroh/host.ts';
 import { IrohPool } from '../../iroh/pool.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { openLocal } from '../../transport/local.ts';
-import { SystemRoots } from '../../transport/tls/roots.ts';
+import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../transport/tls/tls.ts';
 import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../../engine-protocol/plan.ts';
 import { targetSettings, type Settings } from '../../config/settings/table.ts';
@@ -49,6 +51,9 @@ export class GracefulEnds {
   }
 }
 
+/** Logged for each source of roots with something broken in it. */
+const LEFT_OUT = 'left out of the trusted certificates';
+
 export class Transports {
   /** The graceful ends of all streams that were opened here. */
   readonly ends = new GracefulEnds();
@@ -60,8 +65,15 @@ export class Transports {
     readonly settings: () => Settings;
     readonly env: Env;
     readonly event: (event: ConnectionEvent) => void;
+    readonly log?: Logger;
   }) {
-    this.#tls = new TlsContexts({ roots: new SystemRoots({ env: options.env }) });
+    const roots = new SystemRoots({
+      env: options.env,
+      log: ({ path, problems }) => options.log?.warn({ path, problems: problems.slice(0, 10) }, LEFT_OUT),
+    });
+    // Read ahead of the first stream, which would wait for it.
+    roots.current().catch((error: unknown) => options.log?.warn({ err: textOf(error) }, 'reading the roots'));
+    this.#tls = new TlsContexts({ roots });
     this.#iroh = new IrohPool({
       relays: () => options.settings()['iroh.relays'],
       event: options.event,

@@ -1,6 +1,7 @@
 // Checks the name of a certificate by the rules of rustls: no fall-back to the common name, IP addresses by their SAN.
+import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { checkServerIdentity } from 'node:tls';
 
 /** True for a name that rustls accepts as server name: a DNS name (RFC 5890 labels and `_`; a trailing dot is allowed) or an IP address. */
 export function isServerName(name: string): boolean {
@@ -18,6 +19,15 @@ export function sniOf(name: string): string {
 }
 
 /** Why `certificate` is not valid for `name`, or undefined. Its common name never counts. */
-export function identityError(name: string, certificate: PeerCertificate): Error | undefined {
-  return checkServerIdentity(name, { ...certificate, subject: { ...certificate.subject, CN: '' } });
+export function identityError(name: string, certificate: X509Certificate): Error | undefined {
+  const names = certificate.subjectAltName ?? 'none';
+  if (isIP(name) !== 0) {
+    // `checkServerIdentity` knows no IPv6 address in several releases of Node (22.23, 24.17).
+    if (certificate.checkIP(name) !== undefined) return undefined;
+    return new Error(`the certificate is not valid for ${name}; its names: ${names}`);
+  }
+  const legacy = certificate.toLegacyObject();
+  if (checkServerIdentity(name, { ...legacy, subject: { ...legacy.subject, CN: '' } }) === undefined)
+    return undefined;
+  return new Error(`the certificate is not valid for ${name}; its names: ${names}`);
 }

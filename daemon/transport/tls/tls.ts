@@ -1,44 +1,53 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
 import { connect as connectTcp, type Socket } from 'node:net';
-import type { SecureContext } from 'node:tls';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
-import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
-import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { TlsRoute } from '../../engine-protocol/plan.ts';
-import { established, type Dialling, type DialledStream } from '../dialling.ts';
-import { connectTlsReading } from '../read-buffers.ts';
-import { identityError, isServerName, sniOf } from './server-name.ts';
-import type { SystemRoots } from './roots.ts';
-import { CaFiles, trustOf } from './trust.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
+import type { TlsRoute } from '../../engine-protocol/plan.ts';
+import { advised, fail } from '../../errors/fail.ts';
+import { established, type Dialling, type DialledStream } from '../dialling.ts';
+import { endGracefully } from '../end.ts';
+import { connectTlsReading } from '../read-buffers.ts';
+import type { SystemRoots } from './certificates/roots.ts';
+import { isServerName, sniOf } from './server-name.ts';
+import { Tickets, type KeptTickets } from './tickets.ts';
+import { Trusts, type Selection, type Trust } from './trust.ts';
+import { otherAnchors, refusalOf, type Refusal } from './verify.ts';
 
-/** Maximum number of cached contexts: each contains the whole system bundle, about a megabyte. */
-const CONTEXTS_MAX = 32;
-/** Maximum number of tickets per context. A TLS 1.3 ticket is used once; a rustls gateway sends a few with each handshake. */
-const TICKETS_MAX = 4;
-/** Oldest ticket that is used, ms: a resumed session is not verified again. */
-const TICKET_AGE_MS = 600_000;
+/** Maximum number of addresses, server names and trusts whose tickets are kept. */
+const KEPT_MAX = 32;
 const KEEP_ALIVE_MS = 15_000;
 /** Minimum time for one of several addresses of a name, ms: Node's own default. */
 const ATTEMPT_MIN_MS = 250;
 
-/** The cache entry for one address, server name and trust. */
+/** What is kept for one address, server name and trust. */
 interface Kept {
-  readonly context: SecureContext;
-  readonly tickets: { readonly session: Buffer; readonly at: number }[];
+  readonly tickets: KeptTickets;
+  /** The anchors that have verified the gateway, when it was not the usual selection. */
+  selection?: Selection;
+  /** Hash of a chain for which no other anchors have helped. */
+  hopeless?: string;
+}
+
+/** A finished handshake. */
+interface Shaken {
+  readonly socket: TLSSocket;
+  readonly tickets: Tickets;
+  readonly connectMs: number;
+  readonly handshakeMs: number;
 }
 
 /** All TLS that this process opens to targets. */
 export class TlsContexts {
-  readonly #roots: SystemRoots;
-  readonly #caFiles = new CaFiles(CONTEXTS_MAX);
+  readonly #trusts: Trusts;
   /** By key, least recently used first. */
-  readonly #kept = new LruMap<string, Kept>(CONTEXTS_MAX);
+  readonly #kept = new LruMap<string, Kept>(KEPT_MAX);
 
   constructor(options: { readonly roots: SystemRoots }) {
-    this.#roots = options.roots;
+    this.#trusts = new Trusts(options.roots);
   }
 
   /**
@@ -49,76 +58,135 @@ export class TlsContexts {
   async open(route: TlsRoute, label: string, dialling: Dialling): Promise<DialledStream> {
     const { deadline, signal } = dialling;
     const late = (): Failure => fail('tls_connect_timeout', { label });
-    const kept = await inTime(this.#keptFor(route, label), deadline.remaining(), late, { signal });
-    const start = performance.now();
-    const tcp = {
-      host: route.host,
-      port: route.port,
-      allowHalfOpen: true,
-      autoSelectFamily: true,
-      // An unreachable first address must leave time for the others; a distant one needs more than Node's 250 ms.
-      autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(deadline.remaining() / 4)),
-    };
-    if (!isServerName(route.serverName)) {
-      const socket = connectTcp(tcp);
-      await connected(socket, label, dialling);
-      socket.destroy();
-      throw fail('tls_server_name_invalid', { serverName: route.serverName });
-    }
-    const tickets = new Tickets(kept);
-    const socket = connectTlsReading({
-      ...tcp,
-      secureContext: kept.context,
-      servername: sniOf(route.serverName),
-      checkServerIdentity: (_name, certificate) => identityError(route.serverName, certificate),
-      rejectUnauthorized: true,
-      ...tickets.offered,
-    });
-    try {
-      await connected(socket, label, dialling);
-    } catch (error) {
-      tickets.unused();
-      throw error;
-    }
-    const connectedAt = performance.now();
-    // Set only after connecting: each of several addresses gets a new handle, without the settings of the last. The options of `tls.connect`
-    // do not reach it either (Node 20 and 22).
-    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
-    socket.on('session', tickets.onSession);
-    try {
-      await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
-    } catch (error) {
+    const bounded = <T>(work: Promise<T>): Promise<T> => inTime(work, deadline.remaining(), late, { signal });
+    const trust = await bounded(this.#trusts.current(route, label));
+    const kept = this.#keptFor(route, trust);
+    const left: Selection[] = [];
+    let selection = kept.selection ?? trust.first;
+    let first: Refusal | undefined;
+    for (;;) {
+      const context = await bounded(trust.context(selection));
+      const shaken = await handshake(route, label, dialling, context, kept);
+      const { socket, tickets, connectMs, handshakeMs } = shaken;
+      const refusal = refusalOf(socket, route.serverName, trust);
+      if (refusal === undefined) {
+        tickets.verified();
+        if (selection.key !== trust.first.key) kept.selection = selection;
+        drainAfterWriteError(socket, LIMITS.lingerMs);
+        return { stream: socket, connectMs, handshakeMs };
+      }
       tickets.refused();
-      if (error instanceof Failure || signal.aborted) throw error;
-      throw fail('tls_handshake_failed', { label }, error);
+      // Not destroyed: the gateway has connected to its server already, and that connection would be lost.
+      void endGracefully(socket, LIMITS.endMs);
+      const chain = refusal.chain.map(({ certificate }) => certificate.fingerprint256).join();
+      if (first === undefined) {
+        first = refusal;
+        if (kept.hopeless !== chain) left.push(...(await bounded(otherAnchors(refusal, trust, selection))));
+        delete kept.selection;
+      }
+      const next = left.shift();
+      if (next === undefined) {
+        kept.hopeless = chain;
+        throw refused(label, trust, first);
+      }
+      selection = next;
     }
-    tickets.verified();
-    drainAfterWriteError(socket, LIMITS.lingerMs);
-    return {
-      stream: socket,
-      connectMs: connectedAt - start,
-      handshakeMs: performance.now() - connectedAt,
-    };
   }
 
   /** Returns the key of the current trust of `route`. Rejects as `open` would. */
   async trustOf(route: TlsRoute, label: string): Promise<string> {
-    return (await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles })).key;
+    return (await this.#trusts.current(route, label)).key;
   }
 
-  async #keptFor(route: TlsRoute, label: string): Promise<Kept> {
-    const trust = await trustOf(route, label, { roots: this.#roots, caFiles: this.#caFiles });
+  #keptFor(route: TlsRoute, trust: Trust): Kept {
     const place = JSON.stringify([route.host, route.port, route.serverName, route.caFile ?? null]);
     const key = `${place} ${trust.key}`;
     const known = this.#kept.get(key);
-    if (known === undefined) {
-      // The trust of this address has changed: its old tickets were made under certificates that may not be trusted any more.
-      for (const old of this.#kept.keys()) if (old.startsWith(`${place} `)) this.#kept.delete(old);
-    }
-    const kept = known ?? { context: trust.make(), tickets: [] };
+    if (known !== undefined) return known;
+    // The trust of this address has changed: its old tickets were made under certificates that may not be trusted any more.
+    for (const old of this.#kept.keys()) if (old.startsWith(`${place} `)) this.#kept.delete(old);
+    const kept: Kept = { tickets: [] };
     this.#kept.set(key, kept);
     return kept;
   }
+}
+
+/** Connects and completes the handshake. The certificate is not verified yet. */
+async function handshake(
+  route: TlsRoute,
+  label: string,
+  dialling: Dialling,
+  secureContext: SecureContext,
+  kept: Kept,
+): Promise<Shaken> {
+  const { deadline, signal } = dialling;
+  const start = performance.now();
+  const tcp = {
+    host: route.host,
+    port: route.port,
+    allowHalfOpen: true,
+    autoSelectFamily: true,
+    // An unreachable first address must leave time for the others; a distant one needs more than Node's 250 ms.
+    autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MIN_MS, Math.floor(deadline.remaining() / 4)),
+  };
+  if (!isServerName(route.serverName)) {
+    const socket = connectTcp(tcp);
+    await connected(socket, label, dialling);
+    socket.destroy();
+    throw fail('tls_server_name_invalid', { serverName: route.serverName });
+  }
+  const tickets = new Tickets(kept.tickets);
+  const socket = connectTlsReading({
+    ...tcp,
+    secureContext,
+    servername: sniOf(route.serverName),
+    // OpenSSL has verified the chain when the handshake is complete. `refusalOf` reads the result, so that a refused connection can be ended.
+    rejectUnauthorized: false,
+    checkServerIdentity: () => undefined,
+    ...tickets.offered,
+  });
+  try {
+    await connected(socket, label, dialling);
+  } catch (error) {
+    tickets.unused();
+    throw error;
+  }
+  const connectedAt = performance.now();
+  // Set only after connecting: each of several addresses gets a new handle, without the settings of the last. The options of `tls.connect`
+  // do not reach it either (Node 20 and 22).
+  socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
+  socket.on('session', tickets.onSession);
+  try {
+    await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
+  } catch (error) {
+    tickets.refused();
+    if (error instanceof Failure || signal.aborted) throw error;
+    throw fail('tls_handshake_failed', { label }, error);
+  }
+  return {
+    socket,
+    tickets,
+    connectMs: connectedAt - start,
+    handshakeMs: performance.now() - connectedAt,
+  };
+}
+
+/** The failure for a certificate that was not accepted, with what to do about it. */
+function refused(label: string, { caFile }: Trust, { why, kind, chain }: Refusal): Failure {
+  const failure = fail('tls_handshake_failed', { label }, why);
+  if (kind === 'name') {
+    const names = chain[0]?.certificate.subjectAltName;
+    return names === undefined
+      ? failure
+      : advised(failure, `Set server_name to one of the names of the certificate: ${names}.`);
+  }
+  if (caFile === undefined) return failure;
+  if (caFile.holds !== undefined)
+    return advised(failure, `ca_file ${caFile.path} holds ${caFile.holds}. It must hold PEM certificates.`);
+  return advised(
+    failure,
+    `Let ca_file ${caFile.path} hold the certificate of the gateway, or of the CA that has issued it.`,
+  );
 }
 
 /** Waits for the TCP connection. */
@@ -128,50 +196,5 @@ async function connected(socket: Socket, label: string, dialling: Dialling): Pro
   } catch (error) {
     if (error instanceof Failure || dialling.signal.aborted) throw error;
     throw fail('tls_unreachable', { label }, error);
-  }
-}
-
-/** The tickets of one handshake: the one that it offers, and those that it receives. */
-class Tickets {
-  /** For `tls.connect`. */
-  readonly offered: { readonly session?: Buffer };
-  readonly #ticket: Kept['tickets'][number] | undefined;
-  readonly #kept: Kept;
-  /** Tickets received before the certificate is verified. They may come from anyone, and are kept only after the verification. */
-  #early: Buffer[] | undefined = [];
-
-  constructor(kept: Kept) {
-    this.#kept = kept;
-    const oldest = Date.now() - TICKET_AGE_MS;
-    const fresh = kept.tickets.splice(0).filter(({ at }) => at > oldest);
-    this.#ticket = fresh.pop();
-    kept.tickets.push(...fresh);
-    this.offered = this.#ticket === undefined ? {} : { session: this.#ticket.session };
-  }
-
-  /** Keeps the offered ticket, because no server has seen it. */
-  unused(): void {
-    if (this.#ticket !== undefined && this.#kept.tickets.length < TICKETS_MAX)
-      this.#kept.tickets.push(this.#ticket);
-  }
-
-  readonly onSession = (session: Buffer): void => {
-    if (this.#early === undefined) this.#keep(session);
-    else this.#early.push(session);
-  };
-
-  verified(): void {
-    for (const session of this.#early ?? []) this.#keep(session);
-    this.#early = undefined;
-  }
-
-  refused(): void {
-    this.#kept.tickets.length = 0;
-  }
-
-  #keep(session: Buffer): void {
-    const { tickets } = this.#kept;
-    if (tickets.length >= TICKETS_MAX) tickets.shift();
-    tickets.push({ session, at: Date.now() });
   }
 }

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createServer, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { endGracefully } from '../../../daemon/transport/end.ts';
-import { SystemRoots } from '../../../daemon/transport/tls/roots.ts';
+import { SystemRoots } from '../../../daemon/transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../../daemon/transport/tls/tls.ts';
 import type { TlsRoute } from '../../../daemon/engine-protocol/plan.ts';
 import { freePort, waitFor } from '../../real/index.ts';
@@ -240,21 +240,34 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     );
     const roots = new SystemRoots({ env: { SSL_CERT_FILE: bundle }, platform: 'linux' });
     const first = await roots.current();
-    t.equal(first.pem.length, 1, 'a broken certificate is left out');
+    t.equal(first.anchors.length, 1, 'a broken certificate is left out');
     t.equal(await roots.current(), first, 'the same object: nothing was read');
     const other = await made.selfSigned('other', 'DNS:one.test');
     await writeFile(bundle, both.cert + other.cert);
     await utimes(bundle, 1, 1);
     const second = await roots.current();
-    t.equal(second.pem.length, 2);
+    t.equal(second.anchors.length, 2);
     t.not(second.version, first.version);
 
-    const folder = join(made.folder, 'hashed');
+    const folder = join(made.folder, 'roots');
     await mkdir(folder);
     await symlink(both.file, join(folder, '0a1b2c3d.0'));
-    await symlink(other.file, join(folder, 'not-a-hash.pem'));
-    const hashed = new SystemRoots({ env: { SSL_CERT_DIR: folder }, platform: 'linux' });
-    t.equal((await hashed.current()).pem.length, 1, 'only hash-named links count');
+    await copyFile(other.file, join(folder, 'any name.txt'));
+    const inFolder = new SystemRoots({ env: { SSL_CERT_DIR: folder }, platform: 'linux' });
+    t.equal((await inFolder.current()).anchors.length, 2, 'files with any name count');
+    const third = await made.selfSigned('third', 'DNS:three.test');
+    await copyFile(third.file, join(folder, 'any name.txt'));
+    const shown = (): Promise<boolean> =>
+      inFolder.current().then(({ anchors }) => anchors.some(({ original }) => original === third.cert));
+    await waitFor('a file that was rewritten in place', shown);
+    const combined = new SystemRoots({ env: { SSL_CERT_FILE: both.file, SSL_CERT_DIR: folder } });
+    t.equal((await combined.current()).anchors.length, 2, 'both variables count, a certificate once');
+    t.match((await combined.current()).sources, [
+      { kind: 'file', path: both.file, certificates: 1 },
+      { kind: 'directory', path: folder, certificates: 1 },
+    ]);
+    const empty = new SystemRoots({ env: { SSL_CERT_FILE: '' } });
+    t.equal((await empty.current()).anchors.length, 0, 'a variable that is set replaces the own store');
 
     const { port } = await gateway(t, both);
     t.equal(

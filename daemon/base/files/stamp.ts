@@ -1,0 +1,21 @@
+// The stamp of a file, which changes with its content.
+import { stat } from 'node:fs/promises';
+
+/** Empty for a missing file. The change time shows a replacement that keeps size and modification time. */
+export async function stampOf(path: string): Promise<string> {
+  try {
+    return stampFrom(await stat(path, { bigint: true }));
+  } catch {
+    return '';
+  }
+}
+
+export function stampFrom(found: {
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly size: bigint;
+  readonly dev: bigint;
+  readonly ino: bigint;
+}): string {
+  return [found.mtimeNs, found.ctimeNs, found.size, found.dev, found.ino].map(String).join('-');
+}

@@ -1,0 +1,102 @@
+// The CA files of targets, parsed once for each content.
+import { readFile, stat } from 'node:fs/promises';
+import { SingleFlight } from '../../../base/async/single-flight.ts';
+import { Slices } from '../../../base/async/slices.ts';
+import { LruMap } from '../../../base/lru-map.ts';
+import { fail } from '../../../errors/fail.ts';
+import { Anchor, AnchorIndex } from './anchors.ts';
+import { pemSections } from './pem.ts';
+import { stampFrom } from '../../../base/files/stamp.ts';
+
+/** Largest CA file, bytes: a CA bundle of bmux has a few certificates; the largest system bundle has about 250 KiB. */
+const CA_FILE_MAX = 4 << 20;
+
+export interface CaFile {
+  readonly path: string;
+  readonly stamp: string;
+  readonly anchors: readonly Anchor[];
+  readonly index: AnchorIndex;
+  /** What a file without certificates holds instead. */
+  readonly holds?: string;
+}
+
+/** Caches the CA files by path; a file is read again when its stamp changes. Concurrent callers share one read. */
+export class CaFiles {
+  readonly #known: LruMap<string, CaFile>;
+  readonly #reading = new SingleFlight<string, CaFile>();
+
+  constructor(max: number) {
+    this.#known = new LruMap(max);
+  }
+
+  /** Returns the file as it is now. Rejects with ca_unreadable, ca_unparsable, ca_unaddable. */
+  async current(path: string): Promise<CaFile> {
+    const stamp = await stampOfCaFile(path);
+    const known = this.#known.get(path);
+    if (known !== undefined && known.stamp === stamp) return known;
+    return this.#reading.run(`${stamp} ${path}`, async () => {
+      const fresh = await readCaFile(path, stamp);
+      this.#known.set(path, fresh);
+      return fresh;
+    });
+  }
+}
+
+async function stampOfCaFile(path: string): Promise<string> {
+  try {
+    const found = await stat(path, { bigint: true });
+    // Reading a pipe would block for ever.
+    if (!found.isFile()) throw new Error('not a regular file');
+    if (found.size > CA_FILE_MAX) throw new Error(`larger than ${String(CA_FILE_MAX)} bytes`);
+    return stampFrom(found);
+  } catch (cause) {
+    throw fail('ca_unreadable', { path }, cause);
+  }
+}
+
+async function readCaFile(path: string, stamp: string): Promise<CaFile> {
+  const text = await readFile(path, 'latin1').catch((cause: unknown) => {
+    throw fail('ca_unreadable', { path }, cause);
+  });
+  const slices = new Slices();
+  const labels = new Set<string>();
+  const ders = new Map<string, Buffer>();
+  for (const section of pemSections(text)) {
+    await slices.next();
+    if ('problem' in section) throw fail('ca_unparsable', { path }, new Error(section.problem));
+    labels.add(section.label);
+    if (section.label === 'CERTIFICATE') ders.set(section.der.toString('latin1'), section.der);
+  }
+  const anchors: Anchor[] = [];
+  const index = new AnchorIndex();
+  for (const der of ders.values()) {
+    await slices.next();
+    try {
+      const anchor = new Anchor(der, path);
+      if (!anchor.isUsable) continue;
+      anchors.push(anchor);
+      index.add(anchor);
+    } catch (cause) {
+      throw fail('ca_unaddable', { path }, cause);
+    }
+  }
+  const file = { path, stamp, anchors, index };
+  return anchors.length > 0 ? file : { ...file, holds: contentOf(text, labels) };
+}
+
+/** What a file without usable certificates holds, for the error. */
+function contentOf(text: string, labels: ReadonlySet<string>): string {
+  if (text === '') return 'nothing: it is empty';
+  if (labels.has('CERTIFICATE')) return 'only certificates with keys that bmux does not support';
+  if (labels.has('TRUSTED CERTIFICATE'))
+    return 'an OpenSSL TRUSTED CERTIFICATE; convert it with `openssl x509 -in FILE -out NEW.pem`';
+  if (labels.has('PKCS7') || labels.has('CMS'))
+    return 'PKCS #7; convert it with `openssl pkcs7 -print_certs -in FILE -out NEW.pem`';
+  if (labels.size > 0) return `no CERTIFICATE section, only ${[...labels].join(', ')}`;
+  // A DER certificate is one ASN.1 sequence with a long length.
+  if (text.startsWith('\x30\x82'))
+    return 'DER; convert it with `openssl x509 -inform DER -in FILE -out NEW.pem`';
+  if (text.startsWith('\xef\xbb\xbf')) return 'a byte order mark before its first line; remove it';
+  if (/^[ \t]+-----BEGIN /m.test(text)) return 'PEM that is indented; remove the spaces before its lines';
+  return 'no PEM section';
+}

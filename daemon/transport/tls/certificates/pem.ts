@@ -1,0 +1,62 @@
+// Reads PEM as bmux does (docs/bmux-protocol.md, "Certificates").
+
+/** A section with its content, or why it has none. */
+export type Section =
+  { readonly label: string; readonly der: Buffer } | { readonly label: string; readonly problem: string };
+
+const BEGIN = '-----BEGIN ';
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+
+/**
+ * The sections of a text, one at a time, since a large text takes long. One character of the text is one byte of the file (latin1): a file
+ * with other text around its sections need not be UTF-8.
+ */
+export function* pemSections(text: string): Generator<Section, void> {
+  let open: { readonly label: string; readonly body: string[] } | undefined;
+  for (let at = 0; at < text.length;) {
+    const end = lineEnd(text, at);
+    const line = text.slice(at, end);
+    at = end + 1;
+    if (line.startsWith(BEGIN)) {
+      if (open !== undefined) yield { label: open.label, problem: `the section ${open.label} has no end` };
+      open = undefined;
+      const label = /^-----BEGIN (.*[^-]|)-----[ ]*$/s.exec(line)?.[1];
+      if (label === undefined) yield { label: '', problem: 'a BEGIN line is not valid' };
+      else open = { label, body: [] };
+    } else if (open === undefined) {
+      // Text between sections may be long.
+      const next = text.indexOf(BEGIN, at);
+      if (next < 0) return;
+      at = Math.max(at, lineStart(text, next));
+    } else if (line.startsWith(`-----END ${open.label}-----`)) {
+      yield section(open.label, open.body.join('').replace(/[ \t\v\f]/g, ''));
+      open = undefined;
+    } else {
+      open.body.push(line);
+    }
+  }
+  if (open !== undefined) yield { label: open.label, problem: `the section ${open.label} has no end` };
+}
+
+function section(label: string, body: string): Section {
+  if (!BASE64.test(body) || body.replace(/=+$/, '').length % 4 === 1)
+    return { label, problem: `the section ${label} is not valid base64` };
+  return { label, der: Buffer.from(body, 'base64') };
+}
+
+function lineEnd(text: string, at: number): number {
+  for (let end = at; ; end += 1) {
+    const code = text.charCodeAt(end);
+    if (code === 0x0a || code === 0x0d || Number.isNaN(code)) return end;
+  }
+}
+
+function lineStart(text: string, at: number): number {
+  return Math.max(text.lastIndexOf('\n', at), text.lastIndexOf('\r', at)) + 1;
+}
+
+/** One certificate as PEM. */
+export function pemOf(der: Buffer): string {
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n');
+}

@@ -1,0 +1,285 @@
+// The certificates that this system trusts, found as rustls-native-certs finds them. They are read again only when they change.
+import { execFile } from 'node:child_process';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import * as tls from 'node:tls';
+import { SingleFlight } from '../../../base/async/single-flight.ts';
+import { Slices } from '../../../base/async/slices.ts';
+import { errnoOf, textOf } from '../../../base/failure.ts';
+import { LIMITS } from '../../../base/limits.ts';
+import type { Env } from '../../../base/paths.ts';
+import { Anchor, AnchorIndex } from './anchors.ts';
+import { pemSections } from './pem.ts';
+import { stampOf } from '../../../base/files/stamp.ts';
+
+/** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). The first one counts. */
+const BUNDLES: readonly string[] = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/pki/tls/cacert.pem',
+  '/etc/ssl/cert.pem',
+  '/opt/etc/ssl/certs/ca-certificates.crt',
+  '/etc/ssl/certs/cacert.pem',
+];
+/** Where they keep one file for each certificate. All of these count, beside the bundle. */
+const DIRECTORIES: readonly string[] = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
+
+/** Maximum size of a bundle, bytes: a system bundle has about 200 KiB. */
+const BUNDLE_MAX = 16 << 20;
+const DIRECTORY_FILES_MAX = 2000;
+/** Files of a directory that are read at the same time. */
+const READS_AT_ONCE = 16;
+/** Minimum time between two reads of the keychain, ms: it has no time stamp to compare. */
+const KEYCHAIN_AGE_MS = 3_600_000;
+/** Minimum time between two checks of the files in a directory, ms: a directory may hold hundreds. */
+const FILES_AGE_MS = 1000;
+
+/** Where roots came from, for the log and for the doctor. */
+export interface RootSource {
+  readonly kind: 'file' | 'directory' | 'store';
+  readonly path: string;
+  /** Number of certificates that count. */
+  readonly certificates: number;
+  /** What was left out, and why. */
+  readonly problems: readonly string[];
+}
+
+/** The system's roots at one time. */
+export interface Roots {
+  readonly anchors: readonly Anchor[];
+  readonly index: AnchorIndex;
+  readonly sources: readonly RootSource[];
+  /** Increases each time the certificates were read again. */
+  readonly version: number;
+}
+
+export interface SystemRootsOptions {
+  /** SSL_CERT_FILE and SSL_CERT_DIR replace the system's own store. Both count when both are set. */
+  readonly env: Env;
+  readonly platform?: NodeJS.Platform;
+  /** Reports a source of which something was left out. */
+  readonly log?: ((source: RootSource) => void) | undefined;
+}
+
+interface Origin {
+  readonly kind: 'file' | 'directory';
+  readonly path: string;
+}
+
+interface Known {
+  readonly roots: Roots;
+  readonly stamp: string;
+  /** Stamps of the files in directories, and when (performance.now()) they were taken. */
+  readonly files: string;
+  checkedAt: number;
+  changed: boolean;
+}
+
+/** Reads the system's roots; `current()` compares the stamps of the sources and reads them again only when one has changed. */
+export class SystemRoots {
+  readonly #options: SystemRootsOptions;
+  #known: Known | undefined;
+  readonly #reading = new SingleFlight<'roots' | 'files', Roots | undefined>();
+
+  constructor(options: SystemRootsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Returns the current roots. A missing source is no error: without roots the list is empty. Concurrent calls share one read. A file in a
+   * directory that was rewritten in place is seen one call later, since checking hundreds of files takes milliseconds.
+   */
+  async current(): Promise<Roots> {
+    return (await this.#reading.run('roots', () => this.#read())) ?? NO_ROOTS;
+  }
+
+  async #read(): Promise<Roots> {
+    const origins = await this.#origins();
+    const stamps = await Promise.all(origins.map(({ path }) => stampOf(path)));
+    const stamp = origins.length > 0 ? stamps.join('|') : storeStamp();
+    const known = this.#known;
+    if (known !== undefined && known.stamp === stamp && !known.changed) {
+      this.#checkFiles(known, origins);
+      return known.roots;
+    }
+    // The stamps are taken before the read, so that a change during the read is seen at the next check.
+    const files = await fileStamps(origins);
+    const version = (known?.roots.version ?? 0) + 1;
+    const found = origins.length > 0 ? await readOrigins(origins) : [await readStore(this.#options.platform)];
+    const roots = rootsOf(found, version);
+    for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
+    this.#known = { roots, stamp, files, checkedAt: performance.now(), changed: false };
+    return roots;
+  }
+
+  /** Checks in the background whether a file in a directory has changed. */
+  #checkFiles(known: Known, origins: readonly Origin[]): void {
+    if (performance.now() - known.checkedAt < FILES_AGE_MS) return;
+    void this.#reading.run('files', async () => {
+      const files = await fileStamps(origins);
+      known.checkedAt = performance.now();
+      known.changed = files !== known.files;
+      return undefined;
+    });
+  }
+
+  async #origins(): Promise<readonly Origin[]> {
+    const { env, platform = process.platform } = this.#options;
+    const [file, folders] = [env['SSL_CERT_FILE'], env['SSL_CERT_DIR']];
+    if (file !== undefined || folders !== undefined) {
+      const paths = (folders ?? '').split(delimiter).filter((path) => path !== '');
+      return [
+        ...(file === undefined ? [] : [{ kind: 'file' as const, path: file }]),
+        ...paths.map((path) => ({ kind: 'directory' as const, path })),
+      ];
+    }
+    if (platform === 'darwin') return [];
+    const isThere = async (path: string): Promise<boolean> => (await stampOf(path)) !== '';
+    const origins: Origin[] = [];
+    for (const path of BUNDLES) {
+      if (!(await isThere(path))) continue;
+      origins.push({ kind: 'file', path });
+      break;
+    }
+    for (const path of DIRECTORIES) if (await isThere(path)) origins.push({ kind: 'directory', path });
+    return origins;
+  }
+}
+
+const NO_ROOTS: Roots = { anchors: [], index: new AnchorIndex(), sources: [], version: 0 };
+
+interface Found {
+  readonly kind: RootSource['kind'];
+  readonly path: string;
+  readonly anchors: readonly Anchor[];
+  readonly problems: readonly string[];
+}
+
+/** All of them, each certificate once. */
+function rootsOf(found: readonly Found[], version: number): Roots {
+  const known = new Map<string, Anchor>();
+  const index = new AnchorIndex();
+  for (const { anchors } of found) {
+    for (const anchor of anchors) {
+      const key = anchor.der.toString('latin1');
+      if (known.has(key)) continue;
+      known.set(key, anchor);
+      index.add(anchor);
+    }
+  }
+  const sources = found.map(({ kind, path, anchors, problems }) => ({
+    kind,
+    path,
+    certificates: anchors.length,
+    problems,
+  }));
+  return { anchors: [...known.values()], index, sources, version };
+}
+
+async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
+  const slices = new Slices();
+  const found: Found[] = [];
+  const read = new Set<string>();
+  for (const { kind, path } of origins) {
+    const anchors: Anchor[] = [];
+    const problems: string[] = [];
+    try {
+      const files = kind === 'file' ? [path] : await filesIn(path);
+      for (let at = 0; at < files.length; at += READS_AT_ONCE) {
+        const some = files.slice(at, at + READS_AT_ONCE);
+        const texts = await Promise.all(some.map((file) => textOfFile(file, read, problems)));
+        for (const [index, text] of texts.entries())
+          await collect(text, some[index] ?? path, { anchors, problems }, slices);
+      }
+    } catch (error) {
+      problems.push(textOf(error));
+    }
+    found.push({ kind, path, anchors, problems });
+  }
+  return found;
+}
+
+/** Adds the usable certificates of `text`; what is broken is left out, as in rustls-native-certs. */
+async function collect(
+  text: string,
+  file: string,
+  to: { readonly anchors: Anchor[]; readonly problems: string[] },
+  slices: Slices,
+): Promise<void> {
+  for (const section of pemSections(text)) {
+    await slices.next();
+    if ('problem' in section) {
+      to.problems.push(`${file}: ${section.problem}`);
+    } else if (section.label === 'CERTIFICATE') {
+      try {
+        const anchor = new Anchor(section.der, file);
+        if (anchor.isUsable) to.anchors.push(anchor);
+      } catch {
+        to.problems.push(`${file}: a section CERTIFICATE is not an X.509 certificate`);
+      }
+    }
+  }
+}
+
+/** The files in a directory with any name, also through symlinks. */
+async function filesIn(directory: string): Promise<string[]> {
+  const names = (await readdir(directory)).sort();
+  return names.slice(0, DIRECTORY_FILES_MAX).map((name) => join(directory, name));
+}
+
+/** Empty for what is no file, for a file that cannot be read, and for one that is in `read` under another name. */
+async function textOfFile(path: string, read: Set<string>, problems: string[]): Promise<string> {
+  try {
+    const found = await stat(path);
+    const id = `${String(found.dev)}-${String(found.ino)}`;
+    if (!found.isFile() || read.has(id)) return '';
+    if (found.size > BUNDLE_MAX) throw new Error(`larger than ${String(BUNDLE_MAX)} bytes`);
+    read.add(id);
+    return await readFile(path, 'latin1');
+  } catch (error) {
+    // A link to nothing is usual in a folder of certificates.
+    if (errnoOf(error) !== 'ENOENT' || read.size === 0) problems.push(`${path}: ${textOf(error)}`);
+    return '';
+  }
+}
+
+async function fileStamps(origins: readonly Origin[]): Promise<string> {
+  const directories = origins.filter(({ kind }) => kind === 'directory');
+  const files = await Promise.all(directories.map(({ path }) => filesIn(path).catch(() => [])));
+  return (await Promise.all(files.flat().map((path) => stampOf(path)))).join('|');
+}
+
+function storeStamp(): string {
+  return `store-${String(Math.floor(performance.now() / KEYCHAIN_AGE_MS))}`;
+}
+
+/** Node's own copy of the system store if available (22.15 and later), else the macOS keychain. */
+async function readStore(platform: NodeJS.Platform = process.platform): Promise<Found> {
+  const read = (tls as { getCACertificates?: (type: 'system') => string[] }).getCACertificates;
+  const list = read?.('system') ?? [];
+  const text = list.length > 0 || platform !== 'darwin' ? list.join('\n') : await keychain();
+  const found = { kind: 'store' as const, path: 'keychain', anchors: [], problems: [] };
+  await collect(text, 'keychain', found, new Slices());
+  return found;
+}
+
+function keychain(): Promise<string> {
+  return new Promise((resolve) => {
+    const args = [
+      'find-certificate',
+      '-a',
+      '-p',
+      '/System/Library/Keychains/SystemRootCertificates.keychain',
+    ];
+    execFile(
+      '/usr/bin/security',
+      [...args, '/Library/Keychains/System.keychain'],
+      { timeout: LIMITS.keychainMs, maxBuffer: BUNDLE_MAX },
+      (error, stdout) => {
+        resolve(error === null ? stdout : '');
+      },
+    );
+  });
+}

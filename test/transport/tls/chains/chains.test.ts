@@ -1,0 +1,125 @@
+// Verification of chains of certificates: bmuxd accepts what bmux accepts, and nothing else. `compare.ts` beside this file asks the real bmux.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { SystemRoots } from '../../../../daemon/transport/tls/certificates/roots.ts';
+import { TlsContexts } from '../../../../daemon/transport/tls/tls.ts';
+import { chainCases, STRICTER } from './cases.ts';
+import { gatewayOf, ownOutcome } from './gateway.ts';
+import { issue, pemBlock, type Issued } from './issue.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'bmuxd-chains-'));
+t.teardown(() => rm(folder, { recursive: true, force: true }));
+let files = 0;
+const file = async (text: string | Buffer): Promise<string> => {
+  const path = join(folder, `${String((files += 1))}.pem`);
+  await writeFile(path, text);
+  return path;
+};
+const pemOf = (all: readonly Issued[]): string => all.map(({ pem }) => pem).join('');
+const without = await file('');
+const contexts = (roots = without): TlsContexts =>
+  new TlsContexts({ roots: new SystemRoots({ env: { SSL_CERT_FILE: roots } }) });
+
+t.test('each chain is judged as by bmux', async (t) => {
+  const all = contexts();
+  for (const one of chainCases()) {
+    const gateway = await gatewayOf(one);
+    const outcome = await ownOutcome(all, one, gateway, await file(pemOf(one.anchors)));
+    gateway.close();
+    t.equal(outcome.accepted, one.accepted && !STRICTER.has(one.name), `${one.name} ${outcome.text}`);
+  }
+});
+
+const root = issue({ subject: 'Root', ca: true, keyUsage: 0x06 });
+const leaf = issue({ subject: 'gateway', names: ['gateway.test'] }, root);
+const others = (count: number): readonly Issued[] => {
+  const { keys } = issue({ subject: 'Others' });
+  return Array.from({ length: count }, (_, at) => issue({ subject: `Other ${String(at)}`, ca: true, keys }));
+};
+
+t.test('the anchor that has verified a gateway is used again', async (t) => {
+  const all = contexts();
+  const [old, now] = [issue({ subject: 'Root', ca: true }), root];
+  const gateway = await gatewayOf({ chain: [leaf] });
+  t.teardown(() => gateway.close());
+  const caFile = await file(pemOf([old, now]));
+  t.equal((await ownOutcome(all, {}, gateway, caFile)).accepted, true);
+  t.equal(gateway.accepted(), 2, 'a connection for each of the two anchors');
+  t.equal((await ownOutcome(all, {}, gateway, caFile)).accepted, true);
+  t.equal(gateway.accepted(), 3, 'and one from then on');
+  await writeFile(caFile, pemOf([old]));
+  t.match(await ownOutcome(all, {}, gateway, caFile), { accepted: false, text: /Let ca_file .* hold/ });
+  const before = gateway.accepted();
+  await ownOutcome(all, {}, gateway, caFile);
+  t.equal(gateway.accepted(), before + 1, 'nothing else can verify it: one connection');
+});
+
+t.test('a CA file with thousands of anchors holds up nothing', async (t) => {
+  const caFile = await file(pemOf([...others(3000), root]));
+  const gateway = await gatewayOf({ chain: [leaf] });
+  t.teardown(() => gateway.close());
+  const all = contexts();
+  let turns = 0;
+  let opening = true;
+  const turn = (): void => {
+    turns += 1;
+    if (opening) setImmediate(turn);
+  };
+  turn();
+  const opened = await Promise.all([1, 2, 3].map(() => ownOutcome(all, {}, gateway, caFile)));
+  opening = false;
+  t.strictSame(
+    opened.map(({ accepted }) => accepted),
+    [true, true, true],
+  );
+  t.ok(turns > 20, `${String(turns)} turns of the event loop`);
+});
+
+t.test('the system roots verify a gateway that the CA file does not', async (t) => {
+  const gateway = await gatewayOf({ chain: [leaf] });
+  t.teardown(() => gateway.close());
+  const all = contexts(await file(root.pem));
+  t.equal((await ownOutcome(all, {}, gateway, await file(pemOf(others(1))))).accepted, true);
+});
+
+t.test('what a CA file without certificates holds is said', async (t) => {
+  const gateway = await gatewayOf({ chain: [leaf] });
+  t.teardown(() => gateway.close());
+  const all = contexts(await file(pemOf(others(1))));
+  for (const [content, text] of [
+    ['', /holds nothing: it is empty/],
+    [root.der, /holds DER; convert it with/],
+    [pemBlock(root.der, 'TRUSTED CERTIFICATE'), /holds an OpenSSL TRUSTED CERTIFICATE/],
+    [pemBlock(root.der, 'PKCS7'), /holds PKCS #7/],
+    [pemBlock(root.der, 'PRIVATE KEY'), /holds no CERTIFICATE section, only PRIVATE KEY/],
+    ['hello', /holds no PEM section/],
+    [`\ufeff${root.pem}`, /holds a byte order mark/],
+    [root.pem.replaceAll(/^/gm, '  '), /holds PEM that is indented/],
+  ] as const) {
+    t.match(await ownOutcome(all, {}, gateway, await file(content)), { accepted: false, text });
+  }
+});
+
+t.test('a refusal names the certificate, the check and the remedy', async (t) => {
+  const all = contexts();
+  const refuse = async (chain: readonly Issued[], name: string, text: RegExp): Promise<void> => {
+    const gateway = await gatewayOf({ chain });
+    const outcome = await ownOutcome(all, { serverName: name }, gateway, await file(root.pem));
+    gateway.close();
+    t.match(outcome, { accepted: false, text });
+  };
+  const names = { names: ['gateway.test'] };
+  const expired = issue({ subject: 'gateway', ...names, from: -20, until: -10 }, root);
+  await refuse([expired], 'gateway.test', /certificate has expired: "CN=gateway", valid from .* to /);
+  const middle = issue({ subject: 'Middle', ca: true, from: -20, until: -10 }, root);
+  const below = issue({ subject: 'gateway', ...names }, middle);
+  await refuse([below, middle], 'gateway.test', /certificate has expired: "CN=Middle"/);
+  await refuse(
+    [leaf],
+    'else.test',
+    /Set server_name to one of the names of the certificate: DNS:gateway\.test/,
+  );
+  await refuse([below], 'gateway.test', /"CN=gateway" of issuer "CN=Middle" \(a name that is not trusted\)/);
+});
