@@ -292,6 +292,12 @@ export const REGISTRY = {
     "TLS handshake failed for target '{label}'",
     'Set ca_file to the certificate of the gateway, and server_name to a name in it.',
   ),
+  tls_alert: row(
+    502,
+    6,
+    "TLS gateway of target '{label}' refused the connection: received fatal alert: {name}",
+    'The log of the gateway says why. bmux presents no client certificate, and speaks TLS 1.2 and 1.3.',
+  ),
   tls_handshake_timeout: row(
     504,
     7,

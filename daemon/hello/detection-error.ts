@@ -70,6 +70,8 @@ export function detectionError(
         runtime: subject.runtime.name,
         socket: subject.runtime.socket,
       });
+    case 'alert':
+      return fail('tls_alert', { label: subject.label, name: outcome.name });
     case 'silent':
       return fail(subject.mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
         label: subject.label,

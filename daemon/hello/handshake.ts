@@ -11,6 +11,7 @@ import {
   type IncompatibilityReason,
 } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import { alertIn } from '../transport/tls/alert.ts';
 
 /** What the server answered to a Hello. */
 export interface Negotiated {
@@ -27,6 +28,8 @@ export type HelloOutcome =
   | { readonly type: 'malformed'; readonly why: string }
   /** `broken`: the stream failed, or the connection below it was closed. Otherwise the server ended the stream. */
   | { readonly type: 'ended'; readonly broken?: true }
+  /** The gateway has refused the connection with a TLS alert, after the handshake. */
+  | { readonly type: 'alert'; readonly name: string }
   | { readonly type: 'silent' };
 
 export interface HelloOptions {
@@ -82,6 +85,11 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       outcome({ type: 'ended' });
     };
     const onError = (error: unknown): void => {
+      const alert = alertIn(error);
+      if (alert !== undefined) {
+        outcome({ type: 'alert', name: alert });
+        return;
+      }
       // A stream that ends inside a compressed block counts as closed, not as malformed.
       const lost = !(error instanceof Failure) || error.code === 'block_truncated';
       outcome(lost ? { type: 'ended', broken: true } : { type: 'malformed', why: textOf(error) });

@@ -12,6 +12,7 @@ import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
 import type { SystemRoots } from './certificates/roots.ts';
+import { alertIn } from './alert.ts';
 import { isServerName, sniOf } from './server-name.ts';
 import { Tickets, type KeptTickets } from './tickets.ts';
 import { Trusts, type Selection, type Trust } from './trust.ts';
@@ -22,6 +23,10 @@ const KEPT_MAX = 32;
 const KEEP_ALIVE_MS = 15_000;
 /** Minimum time for one of several addresses of a name, ms: Node's own default. */
 const ATTEMPT_MIN_MS = 250;
+
+/** The remedy for a handshake that has failed before the certificate was verified. */
+const NOT_ABOUT_TRUST =
+  'Is it a TLS gateway of bmux that listens there? It must speak TLS 1.2 or 1.3, without client certificates.';
 
 /** What is kept for one address, server name and trust. */
 interface Kept {
@@ -161,7 +166,9 @@ async function handshake(
   } catch (error) {
     tickets.refused();
     if (error instanceof Failure || signal.aborted) throw error;
-    throw fail('tls_handshake_failed', { label }, error);
+    const alert = alertIn(error);
+    const why = alert === undefined ? error : new Error(`received fatal alert: ${alert}`);
+    throw advised(fail('tls_handshake_failed', { label }, why), NOT_ABOUT_TRUST);
   }
   return {
     socket,
