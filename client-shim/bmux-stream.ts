@@ -1,6 +1,7 @@
 // Entry point of `bmux-stream`, bundled to one CommonJS file. Until the first byte it loads no module but `node:net`.
 import { readFileSync } from 'node:fs';
 import { Failure, textOf } from '../daemon/base/failure.ts';
+import { openNoDebugger } from '../daemon/base/process/signals.ts';
 import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
 import { asText } from './failure-text.ts';
@@ -20,6 +21,7 @@ function say(text: string): void {
 }
 
 async function main(): Promise<number> {
+  openNoDebugger();
   const parsed = parse(process.argv.slice(2));
   switch (parsed.type) {
     case 'help':

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Entry point of `bmuxd`.
+import './bmuxd-signals.ts';
 import { workingDirectory } from '../../client-shim/control-socket.ts';
 import { errnoOf } from '../base/failure.ts';
 import { packageVersion } from '../base/version.ts';

@@ -1,4 +1,5 @@
 // Entry point of the engine process, which control starts.
+import './engine-signals.ts';
 import { textOf } from '../base/failure.ts';
 import { giveBackAtRest } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
@@ -36,9 +37,6 @@ const channel: Channel = {
   },
 };
 
-// An engine keeps running when its terminal is closed or Ctrl-C is pressed; control handles these signals. Ignored from the very start.
-for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
-
 /** Resolves with the content of control's first message, `start`. */
 function started(): Promise<EngineStart> {
   return new Promise((resolve, reject) => {
@@ -68,10 +66,11 @@ const lifecycle = await startEngine().catch((error: unknown) => {
   channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
   throw error;
 });
-// SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first.
-process.once('SIGTERM', () => {
-  void lifecycle.stop();
-});
+// SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first. The same signal again ends the engine at once.
+for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGXCPU'] as const)
+  process.once(signal, () => {
+    void lifecycle.stop();
+  });
 // After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
 process.on('uncaughtException', (error) => {
   afterThrow();

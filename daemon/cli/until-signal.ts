@@ -1,7 +1,7 @@
-// Ends the daemon on SIGTERM and SIGINT, also during its start. A start may wait for seconds, or hang in a system call.
+// Ends the daemon on a signal, also during its start. A start may wait for seconds, or hang in a system call.
 import { settledWithin } from '../base/async/deadline.ts';
+import { ENDING } from '../base/process/signals.ts';
 
-const ENDING = ['SIGTERM', 'SIGINT'] as const;
 /** ms that a start may still take after a signal. Its longest own wait is the one for an engine that does not answer. */
 const START_ENDS_MS = 2000;
 

@@ -79,7 +79,7 @@ export const exec: Command = {
 };
 
 /** Signals that are passed to the command. */
-const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 
 /** Resolves with the command's exit status. A command that a signal ended has status 128 plus the signal's number, as in shells. */
 function runCommand(

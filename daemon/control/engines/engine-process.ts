@@ -18,18 +18,22 @@ const ENGINE_ENV = {
  */
 const ENGINE_FLAGS = ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS];
 
+/** Newer versions of Node have it. It closes the time before the engine's own handler, in which SIGUSR1 would open a debugger. */
+const NO_DEBUGGER = '--disable-sigusr1';
+
 /**
  * Starts an engine process, which waits for its `start` message. `env`: the daemon's own environment. `stderr`: descriptor of a file for
  * messages at a crash. When the process cannot be started, this throws or the returned process emits 'error'.
  */
 export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
   const program = fileURLToPath(new URL('../../bin/engine.js', import.meta.url));
+  const noDebugger = process.allowedNodeEnvironmentFlags.has(NO_DEBUGGER) ? [NO_DEBUGGER] : [];
   return fork(program, [], {
     // The engine runs in its own session. Ctrl-C and the end of the terminal reach control only, and streams go on.
     detached: true,
     stdio: ['ignore', 'ignore', stderr, 'ipc'],
     // When a flag is given twice, the last one counts.
-    execArgv: [...process.execArgv, ...ENGINE_FLAGS],
+    execArgv: [...process.execArgv, ...ENGINE_FLAGS, ...noDebugger],
     cwd: '/',
     env: { ...ENGINE_ENV, ...env },
   });
