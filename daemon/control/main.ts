@@ -85,7 +85,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const keepWarm = new KeepWarm({ settings, plans, engines, log });
   const reload = new Reload({
     settings: inForce,
-    path: paths.settings,
     contexts,
     targetSockets: reconciler,
     keepWarm,

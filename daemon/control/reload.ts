@@ -10,8 +10,6 @@ import type { SettingsInForce } from './instance/settings-in-force.ts';
 
 export interface ReloadOptions {
   readonly settings: SettingsInForce;
-  /** bmuxd.toml. */
-  readonly path: string;
   readonly contexts: { reload(): Promise<void> };
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
@@ -29,7 +27,8 @@ export class Reload {
   constructor(options: ReloadOptions) {
     this.#options = options;
     this.#watch = watchFiles({
-      files: () => [options.path],
+      files: () => [options.settings.path],
+      through: options.settings.files,
       onChange: () => {
         this.#settings().catch((error: unknown) => {
           options.log.error({ err: asFailure(error).data }, 'reload failed');

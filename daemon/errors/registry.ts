@@ -231,6 +231,12 @@ export const REGISTRY = {
     "iroh target '{name}' requires endpoint_id",
     'Set connections.targets.{name}.endpoint_id.',
   ),
+  target_gone: row(
+    404,
+    1,
+    "target '{name}' was configured and is gone from the config",
+    'Put it back into bmux.toml, or choose one of `bmuxd targets`. Until bmuxd is restarted, this name never means the local server.',
+  ),
   ssh_unsupported: row(
     501,
     1,

@@ -24,6 +24,8 @@ export interface RouteInputs {
   readonly paths: Pick<BmuxPaths, 'serverSocket' | 'authState'>;
   /** bmuxd's own compression settings, by the target's name (an inline target: as written). They override the target's. */
   readonly overrides?: ReadonlyMap<string, CompressionSetting> | undefined;
+  /** True when the config has had a target with this name, which it does not have now. */
+  readonly hasHad?: ((name: string) => boolean) | undefined;
   /** `version` of server-meta.json, from which the local server's epoch can be found. */
   readonly serverVersionHint?: string | undefined;
 }

@@ -41,6 +41,7 @@ function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): 
   const inline = inlineTarget(reference, inputs);
   if (inline !== undefined) return inline;
   if (SSH.test(reference)) throw fail('ssh_unsupported', { name: reference });
+  if (inputs.hasHad?.(reference) === true) throw fail('target_gone', { name: reference });
   const word = quoted(reference).slice(1, -1).replaceAll('\\"', '"');
   return localTarget(inputs, [`target '${word}' is not configured: connecting to the local server`]);
 }

@@ -86,6 +86,15 @@ t.test('unknown words are local, with a warning', async (t) => {
   t.same(warnings, [`target 'a\\u{1b}[2J"b' is not configured: connecting to the local server`]);
 });
 
+t.test('a name that was configured never means the local server', async (t) => {
+  const hasHad = (name: string) => name === 'prod';
+  t.match(await failureOf(() => resolveTarget({ ...inputs({ target: 'prod' }), hasHad })), {
+    code: 'target_gone',
+    detail: "target 'prod' was configured and is gone from the config",
+  });
+  t.equal((await resolveTarget({ ...inputs({ target: 'prdo' }), hasHad })).label, 'local');
+});
+
 t.test('SSH is refused with the text of bmux', async (t) => {
   const settings = config({
     targets: { box: { transport: 'ssh' }, 'me@home': { transport: 'tls', host: 'h' } },

@@ -1,7 +1,7 @@
 // Finds and reads the files of bmux's config, lowest layer first (docs/bmux-protocol.md, "Config layers").
 import { appended, type BmuxPaths, type Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
-import type { Marks } from '../files/file.ts';
+import type { Marks, ReadFile } from '../files/file.ts';
 import type { Slot } from './slots.ts';
 import { readToml, type Doc } from '../files/toml.ts';
 
@@ -24,6 +24,7 @@ export interface LayerInputs {
   readonly cwd?: string | undefined;
   /** Collects the marks of the files that were checked, also when reading fails. */
   readonly marks?: Marks | undefined;
+  readonly read?: ReadFile | undefined;
 }
 
 /** The overlay that `bmux remote init` writes (docs/bmux-protocol.md, "Config layers"). */
@@ -46,7 +47,7 @@ export async function readLayers(inputs: LayerInputs): Promise<Layers> {
   const docs: Doc[] = [];
   const look = async (file: string): Promise<boolean> => {
     files.push(file);
-    const doc = await readToml(file, marks);
+    const doc = await readToml(file, marks, inputs.read);
     if (doc !== undefined) docs.push(doc);
     return doc !== undefined;
   };

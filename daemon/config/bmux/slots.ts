@@ -5,7 +5,7 @@ import { appended, type BmuxPaths, type Env } from '../../base/paths.ts';
 import { quoted } from '../../base/quote.ts';
 import { fail } from '../../errors/fail.ts';
 import { expandSlotPath, type Variables } from './expand.ts';
-import { readSmallFile, type Marks } from '../files/file.ts';
+import { readSmallFile, type Marks, type ReadFile } from '../files/file.ts';
 import { checked, keyOf, ManifestSchema, type ManifestTable } from './schema.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
 
@@ -57,14 +57,18 @@ export function parseManifest(file: string, bytes: Uint8Array): ManifestFile {
   throw fail('slots_invalid', { file, line, key: keyOf(result), why: result.why });
 }
 
-async function readOne(file: string, marks: Marks): Promise<ManifestFile | undefined> {
-  const bytes = await readSmallFile(file, marks);
-  return bytes === undefined ? undefined : parseManifest(file, bytes);
-}
-
 /** Reads the manifest and all files that it extends to, lowest first; empty when there is no manifest. */
-async function readFiles(first: string, variables: Variables, marks: Marks): Promise<ManifestFile[]> {
-  const primary = await readOne(first, marks);
+async function readFiles(
+  first: string,
+  variables: Variables,
+  marks: Marks,
+  read: ReadFile = readSmallFile,
+): Promise<ManifestFile[]> {
+  const readOne = async (file: string): Promise<ManifestFile | undefined> => {
+    const bytes = await read(file, marks);
+    return bytes === undefined ? undefined : parseManifest(file, bytes);
+  };
+  const primary = await readOne(first);
   if (primary === undefined) return [];
   const files = [primary];
   const seen = new Set([resolve(first)]);
@@ -83,7 +87,7 @@ async function readFiles(first: string, variables: Variables, marks: Marks): Pro
         throw fail('slots_invalid', { file, line: lineOf(from.text, ['extend']), key: 'extend', why });
       }
       seen.add(resolve(path));
-      const next = await readOne(path, marks);
+      const next = await readOne(path);
       if (next === undefined) continue;
       files.push(next);
       waiting.push(next);
@@ -167,6 +171,7 @@ export interface SlotInputs {
   readonly daemon?: Env | undefined;
   readonly cwd?: string | undefined;
   readonly marks?: Marks | undefined;
+  readonly read?: ReadFile | undefined;
 }
 
 export interface ActiveSlot {
@@ -202,7 +207,8 @@ export async function activeSlot(inputs: SlotInputs): Promise<ActiveSlot> {
   const ownMarks: Marks = new Map();
   let slots: ReadonlyMap<string, Slot>;
   try {
-    slots = slotsOf(await readFiles(manifestFile(env, paths, cwd), variables, ownMarks), variables, paths);
+    const files = await readFiles(manifestFile(env, paths, cwd), variables, ownMarks, inputs.read);
+    slots = slotsOf(files, variables, paths);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const why = [error.data.detail, ...error.data.causes].join(': ');

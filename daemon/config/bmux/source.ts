@@ -5,7 +5,8 @@ import type { BmuxConfig } from './types.ts';
 import { fail } from '../../errors/fail.ts';
 import { composeConfig, type Composed } from './compose.ts';
 import { dependsOnCaller } from './composition.ts';
-import { anyChanged, type Marks } from '../files/file.ts';
+import type { Marks } from '../files/file.ts';
+import type { SteadyFiles } from '../files/steady-files.ts';
 import { readLayers, type Layers } from './layers.ts';
 import { agrees, noted, type Reads } from './reads.ts';
 import { activeSlot, type ActiveSlot, type Slot } from './slots.ts';
@@ -15,6 +16,8 @@ export interface ConfigSourceOptions {
   /** The caller's environment. */
   readonly env: Env;
   readonly paths: BmuxPaths;
+  /** Reads the files. */
+  readonly files: SteadyFiles;
   /** The `slot` field of the requests of this context. */
   readonly slot?: string | undefined;
   readonly programName?: string | undefined;
@@ -42,6 +45,13 @@ export interface CurrentConfig {
   readonly problem?: Failure;
   /** Environment variables on which the result depends. */
   readonly reads: Reads;
+  /** `factsKey` of the caller when the result depends on its facts, else empty. */
+  readonly facts: string;
+}
+
+/** Equal for callers with the same facts. */
+export function factsKey({ cwd, term }: CallerFacts): string {
+  return JSON.stringify([cwd, term]);
 }
 
 /** The result of reading all files once. */
@@ -58,12 +68,12 @@ type Good = Reading & { readonly layers: Layers };
 /** A composed config and all environment variables that were read for it, also those read to find its files. */
 interface Made extends Composed {
   readonly reads: Reads;
+  readonly facts: string;
 }
 
-/** The last composed config. `key` identifies the facts of the caller on which it depends. */
+/** The last composed config. */
 interface Memo {
   readonly layers: Layers;
-  readonly key: string;
   readonly made: Made;
 }
 
@@ -142,9 +152,10 @@ export class ConfigSource {
     if (layers !== undefined) {
       const now = { ...reading, layers };
       try {
-        const { config, warnings, reads: all } = this.#composed(now, caller, reads);
+        const { config, warnings, reads: all, facts } = this.#composed(now, caller, reads);
         this.#good = now;
-        return { reads: all, outcome: { config, ...active, warnings: [...warned, ...warnings], reads: all } };
+        const outcome = { config, ...active, warnings: [...warned, ...warnings], reads: all, facts };
+        return { reads: all, outcome };
       } catch (error) {
         bad = asBad(error);
       }
@@ -166,6 +177,7 @@ export class ConfigSource {
       warnings: [...warned, ...last.warnings],
       ...(bad === undefined ? {} : { problem: bad }),
       reads,
+      facts: last.facts,
     };
     return { reads, outcome };
   }
@@ -182,18 +194,20 @@ export class ConfigSource {
 
   async #look(): Promise<void> {
     const before = this.#reading;
-    if (before === undefined || (await anyChanged(before.marks))) this.#reading = await this.#read();
+    if (before === undefined || (await this.#options.files.anyChanged(before.marks)))
+      this.#reading = await this.#read();
   }
 
   async #read(): Promise<Reading> {
-    const { paths, explicitFile, programName, cwd, daemon } = this.#options;
+    const { paths, explicitFile, programName, cwd, daemon, files, slot: explicit } = this.#options;
+    const { read } = files;
     const marks: Marks = new Map();
     const reads = new Map<string, string | undefined>();
     const env = noted(this.#options.env, reads);
     let slot: ActiveSlot | undefined;
     try {
-      slot = await activeSlot({ env, paths, programName, explicit: this.#options.slot, daemon, cwd, marks });
-      const layers = await readLayers({ env, paths, slot: slot.slot, explicitFile, cwd, marks });
+      slot = await activeSlot({ env, paths, programName, explicit, daemon, cwd, marks, read });
+      const layers = await readLayers({ env, paths, slot: slot.slot, explicitFile, cwd, marks, read });
       return { marks, reads, slot, layers };
     } catch (error) {
       return { marks, reads, ...(slot === undefined ? {} : { slot }), problem: asBad(error) };
@@ -201,9 +215,10 @@ export class ConfigSource {
   }
 
   /** Records variables in `reads`, also when it fails. */
-  #composed({ layers }: Good, { cwd, term }: CallerFacts, reads: Map<string, string | undefined>): Made {
-    const key = dependsOnCaller(layers.docs) ? JSON.stringify([cwd, term]) : '';
-    if (this.#memo?.layers === layers && this.#memo.key === key) return this.#memo.made;
+  #composed({ layers }: Good, caller: CallerFacts, reads: Map<string, string | undefined>): Made {
+    const { cwd, term } = caller;
+    const facts = dependsOnCaller(layers.docs) ? factsKey(caller) : '';
+    if (this.#memo?.layers === layers && this.#memo.made.facts === facts) return this.#memo.made;
     const { daemon, platform = process.platform } = this.#options;
     const env = noted(this.#options.env, reads);
     const known = (name: string): string | undefined => env[name] ?? daemon?.[name];
@@ -221,8 +236,8 @@ export class ConfigSource {
       env,
       ...(daemon === undefined ? {} : { daemon }),
     });
-    const made = { ...composed, reads };
-    this.#memo = { layers, key, made };
+    const made = { ...composed, reads, facts };
+    this.#memo = { layers, made };
     return made;
   }
 }

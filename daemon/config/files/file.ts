@@ -17,7 +17,7 @@ export type Mark = string;
 /** Marks of all files that were checked, by path; existing or not. */
 export type Marks = Map<string, Mark>;
 
-const MISSING: Mark = 'missing';
+export const MISSING: Mark = 'missing';
 const FAILED = 'error:';
 
 function markOf(stat: BigIntStats): Mark {
@@ -58,12 +58,6 @@ export function markNowSync(path: string): Mark {
   }
 }
 
-/** Whether one of the files has changed since its mark was taken. */
-export async function anyChanged(marks: ReadonlyMap<string, Mark>): Promise<boolean> {
-  const now = await Promise.all([...marks].map(async ([path, mark]) => (await markNow(path)) !== mark));
-  return now.includes(true);
-}
-
 async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
   // O_NONBLOCK, because opening a FIFO must not block; anything but a regular file is refused below.
   const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -86,6 +80,9 @@ async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
     await file.close();
   }
 }
+
+/** `readSmallFile`, or a function that reads through something. */
+export type ReadFile = typeof readSmallFile;
 
 /** Returns the bytes of `path`, undefined when there is no such file. Fails with `file_unreadable`. Records the file's mark in `marks`. */
 export async function readSmallFile(path: string, marks: Marks): Promise<Uint8Array | undefined> {

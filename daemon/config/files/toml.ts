@@ -2,7 +2,7 @@
 import { parse, TomlError } from 'smol-toml';
 import { textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
-import { readSmallFile, type Marks } from './file.ts';
+import { readSmallFile, type Marks, type ReadFile } from './file.ts';
 import { valueAt, type Table } from './table.ts';
 
 /** One TOML file after parsing. */
@@ -57,8 +57,12 @@ export function parseToml(bytes: Uint8Array): { text: string; table: Table } | S
 }
 
 /** Reads the file at `path`; undefined when missing. Fails with `config_syntax` or `file_unreadable`. `marks` collects the marks of checked files. */
-export async function readToml(path: string, marks: Marks = new Map()): Promise<Doc | undefined> {
-  const bytes = await readSmallFile(path, marks);
+export async function readToml(
+  path: string,
+  marks: Marks = new Map(),
+  read: ReadFile = readSmallFile,
+): Promise<Doc | undefined> {
+  const bytes = await read(path, marks);
   if (bytes === undefined) return undefined;
   const parsed = parseToml(bytes);
   if ('why' in parsed) throw fail('config_syntax', { file: path, ...parsed });

@@ -5,7 +5,8 @@ import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { inTime } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
-import { markNow, markNowSync, type Mark } from './file.ts';
+import { markNowSync, type Mark } from './file.ts';
+import type { SteadyFiles } from './steady-files.ts';
 
 /** A write counts as finished when the size is unchanged for this long, ms. */
 const STABLE_MS = 100;
@@ -18,6 +19,8 @@ const CLOSE_MS = 1000;
 export interface WatchOptions {
   /** The files to watch, existing or not; called again at every `refresh()`. */
   readonly files: () => readonly string[];
+  /** Reads them. It is closed with the watch. */
+  readonly through: SteadyFiles;
   /** Called after one or more of them were changed, created or removed. */
   readonly onChange: () => void;
   /** Reports an error of a folder watcher; the check every second goes on. */
@@ -64,7 +67,7 @@ function attachment(folders: readonly string[]): string {
 class Watch implements FileWatch {
   readonly #options: WatchOptions;
   #files: readonly string[] = [];
-  #marks = new Map<string, Mark>();
+  readonly #marks = new Map<string, Mark>();
   #watcher: FSWatcher | undefined;
   #attached = '';
   #closed = false;
@@ -79,6 +82,9 @@ class Watch implements FileWatch {
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    options.through.onGone(() => {
+      this.#look();
+    });
     this.refresh();
   }
 
@@ -86,7 +92,11 @@ class Watch implements FileWatch {
     if (this.#closed) return;
     const files = [...new Set(this.#options.files().map((file) => resolve(file)))].sort();
     const wanted = new Set(files);
-    for (const file of this.#files) if (!wanted.has(file)) unwatchFile(file, this.#onNet);
+    for (const file of this.#files) {
+      if (wanted.has(file)) continue;
+      unwatchFile(file, this.#onNet);
+      this.#marks.delete(file);
+    }
     const known = new Set(this.#files);
     for (const file of files) {
       if (known.has(file)) continue;
@@ -104,6 +114,7 @@ class Watch implements FileWatch {
     this.#closed = true;
     for (const file of this.#files) unwatchFile(file, this.#onNet);
     this.#files = [];
+    this.#options.through.close();
     this.#detach();
     await Promise.all([...this.#ending, this.#looking ?? Promise.resolve()]);
   }
@@ -162,17 +173,17 @@ class Watch implements FileWatch {
   /** Never fails, because taking a mark never fails. */
   async #compare(): Promise<void> {
     const files = this.#files;
-    const marks = await Promise.all(files.map(markNow));
+    const marks = await Promise.all(files.map((file) => this.#options.through.mark(file)));
     if (this.#closed) return;
     let changed = false;
-    const now = new Map<string, Mark>();
     for (const [index, file] of files.entries()) {
-      const mark = marks[index] ?? '';
+      const mark = marks[index];
       const before = this.#marks.get(file);
-      if (before !== undefined && before !== mark) changed = true;
-      now.set(file, mark);
+      // A file that is no longer watched has no mark, and one that was added meanwhile keeps the mark of that moment.
+      if (mark === undefined || before === undefined || before === mark) continue;
+      changed = true;
+      this.#marks.set(file, mark);
     }
-    this.#marks = now;
     this.#attach(false);
     if (!changed) return;
     try {

@@ -12,7 +12,7 @@ import {
   type Settings,
   type TargetSettings,
 } from './table.ts';
-import { readSmallFile, type Marks } from '../files/file.ts';
+import { readSmallFile, type ReadFile } from '../files/file.ts';
 import { shown } from '../bmux/schema.ts';
 import { dotted, isTable, type Table } from '../files/table.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
@@ -139,9 +139,9 @@ export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
 }
 
 /** Reads the settings in `path`; all defaults when there is no such file. Never fails. */
-export async function loadSettings(path: string, marks: Marks = new Map()): Promise<LoadedSettings> {
+export async function loadSettings(path: string, read: ReadFile = readSmallFile): Promise<LoadedSettings> {
   try {
-    const bytes = await readSmallFile(path, marks);
+    const bytes = await read(path, new Map());
     return bytes === undefined ? { settings: defaultSettings() } : parseSettings(path, bytes);
   } catch (error) {
     return { settings: defaultSettings(), problem: asFailure(error) };

@@ -1,17 +1,22 @@
 // One context: its config, the watchers of its files, and its row and problems in the status.
+import type { Clock } from '../../base/async/clock.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
 import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
+import { SteadyFiles } from '../../config/files/steady-files.ts';
 import { watchFiles, type FileWatch } from '../../config/files/watch.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
 import type { CallerEnv } from '../../api/request.ts';
 import { contextName, type ContextInputs } from './context-key.ts';
+import type { KnownTargets } from './known-targets.ts';
 
 export interface ContextOptions {
   readonly inputs: ContextInputs;
   readonly daemon: Env;
+  readonly clock: Clock;
+  readonly known: KnownTargets;
   /** Another context with the same key, whose environment differs in a variable that the files read. */
   readonly beside: Context | undefined;
   /** Called when one of the files has changed. */
@@ -38,15 +43,17 @@ export class Context {
   #problem: Failure | undefined;
 
   constructor(options: ContextOptions) {
-    const { inputs, daemon, beside, onChange, event, log } = options;
+    const { inputs, daemon, clock, beside, onChange, event, log } = options;
     const { key, paths, env, cwd, slot } = inputs;
     this.#options = options;
     this.key = key;
     this.env = env;
     this.paths = paths;
-    this.source = new ConfigSource({ env, paths, slot, cwd, daemon, beside: beside?.source });
+    const files = new SteadyFiles(clock);
+    this.source = new ConfigSource({ env, paths, files, slot, cwd, daemon, beside: beside?.source });
     this.#watch = watchFiles({
       files: () => [...this.source.files(), paths.serverMeta, paths.authState],
+      through: files,
       onChange: () => {
         event({ type: 'config changed', detail: paths.runtimeDir });
         onChange(this);
@@ -63,8 +70,10 @@ export class Context {
     return this.#name.text;
   }
 
-  /** Keeps slot, number of targets and problem for the status. */
-  noteAnswer({ problem, slot, config }: CurrentConfig): void {
+  /** Keeps slot, number of targets and problem for the status, and the names of the targets. */
+  noteAnswer(current: CurrentConfig): void {
+    const { problem, slot, config } = current;
+    this.#options.known.add(this.key, current);
     this.noteProblem(problem);
     this.#slot = slot?.name;
     this.#targets = config.connections.targets.size;

@@ -1,14 +1,16 @@
 // All contexts of the daemon. Each has its own config and its own watchers. Beyond `contexts.max` the least recently used ones are closed.
+import type { Clock } from '../../base/async/clock.ts';
 import { Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
-import type { CallerFacts, CurrentConfig } from '../../config/bmux/source.ts';
+import { factsKey, type CallerFacts, type CurrentConfig } from '../../config/bmux/source.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
 import type { BmuxConfig } from '../../config/bmux/types.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { Context } from './context.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
+import { KnownTargets } from './known-targets.ts';
 
 /** A consistent snapshot of a context, for one request. */
 export interface View {
@@ -21,6 +23,8 @@ export interface View {
   readonly context: string;
   /** Variables of the environment that the files read, with their values. */
   readonly reads: Reads;
+  /** True when the config has had a target with this name while this daemon runs. */
+  readonly hasHad: (name: string) => boolean;
 }
 
 export interface ContextsOptions {
@@ -29,6 +33,7 @@ export interface ContextsOptions {
   /** Environment and folder for requests that name none. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly max: () => number;
+  readonly clock: Clock;
   /** True when a context must stay open, because clients with this key for whose environment `agrees` is true have target sockets. */
   readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
   /** Called when the files of the contexts with this key (daemon/control/contexts/context-key.ts) were read again. */
@@ -53,6 +58,7 @@ export class Contexts {
   readonly ownKey: string;
   /** Results of `inputsOf`, by request. Equal headers give the same request object (daemon/control/planning/request-planner.ts). */
   readonly #inputs = new WeakMap<object, ContextInputs>();
+  readonly #known = new KnownTargets();
   #closed = false;
 
   constructor(options: ContextsOptions) {
@@ -89,7 +95,8 @@ export class Contexts {
     const { own } = this.#options;
     const env = request.env ?? own.env;
     const cwd = request.cwd ?? (request.env === undefined ? own.cwd : undefined);
-    const { context, current } = await this.#find(inputs, { cwd, term: env.TERM });
+    const facts = { cwd, term: env.TERM };
+    const { context, current } = await this.#find(inputs, facts);
     const held =
       current.problem === undefined ? [] : [`${current.problem.message}; the last good config is in force`];
     return {
@@ -100,6 +107,7 @@ export class Contexts {
       warnings: [...current.warnings, ...held],
       context: context.nameFor(current.reads),
       reads: current.reads,
+      hasHad: (name) => this.#known.has(name, { key: inputs.key, env, facts: factsKey(facts) }),
     };
   }
 
@@ -159,11 +167,11 @@ export class Contexts {
 
   #open(inputs: ContextInputs): Context {
     const beside = this.#contexts.findLast(({ key }) => key === inputs.key);
-    const { env: daemon, event, log } = this.#options;
+    const { env: daemon, clock, event, log } = this.#options;
     const onChange = (context: Context): void => {
       void this.#refresh(context);
     };
-    const context = new Context({ inputs, daemon, beside, onChange, event, log });
+    const context = new Context({ inputs, daemon, clock, known: this.#known, beside, onChange, event, log });
     if (this.#closed) this.#forget(context);
     else this.#contexts.push(context);
     this.#evict();

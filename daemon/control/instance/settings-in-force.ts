@@ -1,6 +1,8 @@
 // Holds the settings in force, which are those of the last valid bmuxd.toml, and the error of the current file if it is invalid.
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { LogLevel } from '../../base/log.ts';
+import { SteadyFiles } from '../../config/files/steady-files.ts';
 import { loadSettings, type LoadedSettings } from '../../config/settings/load.ts';
 import type { Settings } from '../../config/settings/table.ts';
 
@@ -11,20 +13,28 @@ export interface SettingsInForceOptions {
 }
 
 export class SettingsInForce {
+  /** What reads the file. It is closed by who watches the file. */
+  readonly files: SteadyFiles;
   readonly #options: SettingsInForceOptions;
   #loaded: LoadedSettings;
   #now: Settings;
   /** Text of the error that `untold` returned last. */
   #toldOf: string | undefined;
 
-  private constructor(options: SettingsInForceOptions, loaded: LoadedSettings) {
+  private constructor(options: SettingsInForceOptions, files: SteadyFiles, loaded: LoadedSettings) {
     this.#options = options;
+    this.files = files;
     this.#loaded = loaded;
     this.#now = this.#settled();
   }
 
   static async load(options: SettingsInForceOptions): Promise<SettingsInForce> {
-    return new SettingsInForce(options, await loadSettings(options.path));
+    const files = new SteadyFiles(SYSTEM_CLOCK);
+    return new SettingsInForce(options, files, await loadSettings(options.path, files.read));
+  }
+
+  get path(): string {
+    return this.#options.path;
   }
 
   get now(): Settings {
@@ -41,7 +51,7 @@ export class SettingsInForce {
 
   /** Reads the file again. With an invalid file the last valid settings stay in force. */
   async reload(): Promise<void> {
-    const next = await loadSettings(this.#options.path);
+    const next = await loadSettings(this.path, this.files.read);
     this.#loaded =
       next.problem === undefined ? next : { settings: this.#loaded.settings, problem: next.problem };
     this.#now = this.#settled();

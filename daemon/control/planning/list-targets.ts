@@ -29,10 +29,10 @@ export async function listTargets(view: View): Promise<TargetList> {
 }
 
 async function rowOf(name: string, chosen: string, view: View): Promise<TargetRow> {
-  const { env, config, paths } = view;
+  const { env, config, paths, hasHad } = view;
   const shown = { name: withoutCredentials(name), isDefault: name === chosen };
   try {
-    const { route } = await resolveTarget({ target: name, env, config, paths, lookup: NO_LOOKUP });
+    const { route } = await resolveTarget({ target: name, env, config, paths, hasHad, lookup: NO_LOOKUP });
     return { ...shown, transport: route.transport, address: addressOf(route) };
   } catch (error) {
     const transport = config.connections.targets.get(name)?.transport ?? '';

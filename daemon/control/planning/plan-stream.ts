@@ -56,6 +56,7 @@ export async function planStream(
     config,
     paths,
     overrides: overridesOf(settings),
+    hasHad: view.hasHad,
     serverVersionHint: meta?.version,
     lookup: {
       timeoutMs: settings['control_plane.timeout'],

@@ -1,5 +1,6 @@
 // What plans streams: the contexts with their configs, and the plans for requests and for target sockets.
 import type { CallerEnv } from '../../api/request.ts';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Env } from '../../base/paths.ts';
 import { HttpClient } from '../../target/http/client.ts';
 import type { Settings } from '../../config/settings/table.ts';
@@ -28,7 +29,7 @@ export interface Planning {
 export function makePlanning(options: PlanningOptions): Planning {
   const { env, own, settings } = options;
   const http = new HttpClient({ env });
-  const contexts = new Contexts({ ...options, max: () => settings()['contexts.max'] });
+  const contexts = new Contexts({ ...options, clock: SYSTEM_CLOCK, max: () => settings()['contexts.max'] });
   const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, get: http.get };
   return {
     contexts,

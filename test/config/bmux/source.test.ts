@@ -5,12 +5,17 @@ import { join } from 'node:path';
 import t from 'tap';
 import { bmuxPaths } from '../../../daemon/base/paths.ts';
 import { ConfigSource, type ConfigSourceOptions } from '../../../daemon/config/bmux/source.ts';
+import { SteadyFiles } from '../../../daemon/config/files/steady-files.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
 import { failureOf } from '../../policy/failure-of.ts';
-import { folderFor, put } from '../files.ts';
+import { folderFor, passed, put } from '../files.ts';
 
 function sourceIn(folder: string, options: Partial<ConfigSourceOptions> = {}) {
   const env = { HOME: folder, BMUX_CONFIG_DIR: join(folder, 'c'), ...options.env };
-  return new ConfigSource({ paths: bmuxPaths(env, 'linux', folder), cwd: folder, ...options, env });
+  const clock = new FakeClock();
+  const files = new SteadyFiles(clock);
+  const paths = bmuxPaths(env, 'linux', folder);
+  return Object.assign(new ConfigSource({ paths, files, cwd: folder, ...options, env }), { clock });
 }
 
 const timeout = (ms: number) => `general.server_timeout = ${String(ms)}\n`;
@@ -38,7 +43,8 @@ t.test('every way to change a file', async (t) => {
   await rename(join(folder, 'c.new'), join(folder, 'c'));
   t.equal(await now(), 55, 'that was swapped');
   await unlink(join(folder, 'c'));
-  t.equal(await now(), 5000, 'removed');
+  t.equal(await now(), 55, 'removed, perhaps for an instant');
+  await passed(source.clock, 'the removal', async () => (await now()) === 5000);
   await put(join(folder, '.local/state/bmux/config-overlay.toml'), timeout(66));
   t.equal(await now(), 66, 'another file');
 });
@@ -105,6 +111,8 @@ t.test('BMUX_CONFIG that comes and goes', async (t) => {
   await put(file, timeout(1));
   t.equal((await source.current()).problem, undefined);
   await unlink(file);
+  t.equal((await source.current()).problem, undefined, 'perhaps for an instant');
+  await passed(source.clock, 'the removal', async () => (await source.current()).problem !== undefined);
   const { config, problem } = await source.current();
   t.equal(config.general.serverTimeoutMs, 1);
   t.equal(problem?.code, 'config_missing');

@@ -3,9 +3,13 @@ import { writeFileSync } from 'node:fs';
 import { mkdir, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { SYSTEM_CLOCK } from '../../../daemon/base/async/clock.ts';
+import { SteadyFiles } from '../../../daemon/config/files/steady-files.ts';
 import { watchFiles } from '../../../daemon/config/files/watch.ts';
 import { waitFor } from '../../real/index.ts';
 import { folderFor, put } from '../files.ts';
+
+const through = () => new SteadyFiles(SYSTEM_CLOCK);
 
 /** A change that was noticed within this time, ms, was reported by an event. */
 const EVENT_MS = 600;
@@ -13,7 +17,12 @@ const EVENT_MS = 600;
 /** Watches a file, and measures how long each change took to be noticed. */
 function watching(t: Test, files: () => readonly string[]) {
   let changes = 0;
-  const watch = watchFiles({ files, onChange: () => (changes += 1), log: (message) => t.comment(message) });
+  const watch = watchFiles({
+    files,
+    through: through(),
+    onChange: () => (changes += 1),
+    log: (message) => t.comment(message),
+  });
   t.teardown(() => watch.close());
   const noticed = async (what: string, change: () => Promise<unknown>): Promise<number> => {
     const before = changes;
@@ -93,6 +102,21 @@ t.test('refresh', async (t) => {
   t.equal(changes(), 2, 'a file that is no longer named is of no interest');
 });
 
+t.test('a file that is added while the files are compared keeps its mark', async (t) => {
+  const folder = await folderFor(t);
+  for (let n = 0; n < 20; n += 1) {
+    const [one, two] = [join(folder, `one-${String(n)}`), join(folder, `two-${String(n)}`)];
+    let files = [one];
+    const { watch, noticed } = watching(t, () => files);
+    // A comparison is under way: it began with the watch.
+    files = [one, two];
+    watch.refresh();
+    writeFileSync(two, '2');
+    await noticed('the added file', () => Promise.resolve());
+    await watch.close();
+  }
+});
+
 t.test('changes while it starts are not missed', async (t) => {
   const folder = await folderFor(t);
   for (let i = 0; i < 10; i += 1) {
@@ -115,7 +139,11 @@ t.test('close() leaves nothing', async (t) => {
   const file = join(folder, 'c/x');
   await mkdir(join(folder, 'c'));
   let changes = 0;
-  const watch = watchFiles({ files: () => [file, join(folder, 'y')], onChange: () => (changes += 1) });
+  const watch = watchFiles({
+    files: () => [file, join(folder, 'y')],
+    through: through(),
+    onChange: () => (changes += 1),
+  });
   await put(file, '1');
   await waitFor('the change', () => changes > 0);
   await Promise.all([watch.close(), watch.close()]);
@@ -128,7 +156,7 @@ t.test('close() leaves nothing', async (t) => {
   watch.refresh();
   await watch.close();
   t.equal(changes, last);
-  const early = watchFiles({ files: () => [file], onChange: () => (changes += 1) });
+  const early = watchFiles({ files: () => [file], through: through(), onChange: () => (changes += 1) });
   await early.close();
   await waitFor(
     'one closed before it was ready',

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t from 'tap';
+import { SYSTEM_CLOCK } from '../../../daemon/base/async/clock.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { Contexts } from '../../../daemon/control/contexts/contexts.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
@@ -23,6 +24,7 @@ t.test('a change of files is reported with the key of their context', async (t) 
   const contexts = new Contexts({
     env: {},
     own: { env: own, cwd: dir },
+    clock: SYSTEM_CLOCK,
     max: () => 4,
     isPinned: () => false,
     onChange: (key) => changed.push(key),

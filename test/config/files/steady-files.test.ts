@@ -1,0 +1,87 @@
+// A file that vanishes stays in force for a while, with its content and its mark, and then it is gone.
+import { rename, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
+import { SteadyFiles } from '../../../daemon/config/files/steady-files.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
+import { folderFor, passed, put } from '../files.ts';
+
+async function rig(t: Test) {
+  const folder = await folderFor(t);
+  const path = join(folder, 'x.toml');
+  const clock = new FakeClock();
+  const files = new SteadyFiles(clock);
+  t.teardown(() => {
+    files.close();
+  });
+  let gone = 0;
+  files.onGone(() => (gone += 1));
+  const text = async (): Promise<string | undefined> => {
+    const bytes = await files.read(path, new Map());
+    return bytes === undefined ? undefined : Buffer.from(bytes).toString();
+  };
+  await put(path, 'one');
+  t.equal(await text(), 'one');
+  return { path, clock, files, text, gone: () => gone };
+}
+
+t.test('a file that is away for an instant has not changed', async (t) => {
+  const { path, clock, files, text, gone } = await rig(t);
+  const mark = await files.mark(path);
+  // Each absence is short, and all of them together are long.
+  for (let n = 0; n < 20; n += 1) {
+    await rename(path, `${path}~`);
+    t.equal(await files.mark(path), mark);
+    t.equal(await text(), 'one');
+    t.notOk(await files.anyChanged(new Map([[path, mark]])));
+    await clock.advance(LIMITS.absenceMs - 600);
+    t.equal(await text(), 'one');
+    await rename(`${path}~`, path);
+    t.equal(await files.mark(path), mark);
+  }
+  await passed(clock, 'the checks to end', () => Promise.resolve(clock.waiting === 0));
+  t.equal(gone(), 0);
+});
+
+t.test('a file that is removed is gone after a while, without anybody asking', async (t) => {
+  const { path, clock, files, text, gone } = await rig(t);
+  const mark = await files.mark(path);
+  await unlink(path);
+  t.equal(await files.mark(path), mark);
+  await passed(clock, 'the absence to be believed', () => Promise.resolve(gone() === 1));
+  t.ok(await files.anyChanged(new Map([[path, mark]])));
+  t.equal(await text(), undefined);
+  t.equal(clock.waiting, 0, 'it is no longer checked');
+  await put(path, 'two');
+  t.equal(await text(), 'two', 'it may come back');
+});
+
+t.test('a machine that slept has not seen that the file was there meanwhile', async (t) => {
+  const { path, clock, text } = await rig(t);
+  await unlink(path);
+  t.equal(await text(), 'one');
+  clock.jump(60 * 60_000);
+  t.equal(await text(), 'one');
+});
+
+t.test('another file in its place is in force at once', async (t) => {
+  const { path, files, text } = await rig(t);
+  const mark = await files.mark(path);
+  await unlink(path);
+  await files.mark(path);
+  await put(path, 'three');
+  t.ok(await files.anyChanged(new Map([[path, mark]])));
+  t.equal(await text(), 'three');
+});
+
+t.test('close() ends the checks', async (t) => {
+  const { path, clock, files } = await rig(t);
+  await unlink(path);
+  await files.mark(path);
+  t.equal(clock.waiting, 1);
+  files.close();
+  t.equal(clock.waiting, 0);
+  await files.mark(path);
+  t.equal(clock.waiting, 0);
+});
