@@ -50,8 +50,12 @@ export const LIMITS = {
   irohCloseMs: 3000,
   /** ms to wait until a connection reports that it is closed. */
   irohConnectionCloseMs: 1000,
-  /** ms that an SSH agent may take to list its keys; no user has to confirm that. */
-  agentListMs: 3000,
+  /** ms that an SSH agent may take to list its keys. A vault may ask a person to unlock it first. */
+  agentListMs: 30_000,
+  /** ms that a dial waits for one of several SSH agents to list its keys. */
+  agentChoiceMs: 3000,
+  /** ms for which the last list of an SSH agent counts while the agent cannot be asked: it is slow or locked. */
+  agentVouchedMs: 5 * 60_000,
   /** ms that the macOS keychain may take to return its certificates. */
   keychainMs: 5000,
   /** ms that reading a config file may take: it may be on a network file system. */

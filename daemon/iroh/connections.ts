@@ -1,13 +1,19 @@
 // The iroh connections that one upstream keeps: which of them a caller may use, and when they are closed.
 import type { Dialling } from '../transport/dialling.ts';
-import { answeringAgent } from '../transport/ssh-auth/authenticate.ts';
+import { fail } from '../errors/fail.ts';
 import type { IrohRoute } from '../engine-protocol/plan.ts';
+import type { Agents } from './agents.ts';
 import { agentsOf, connectionKey } from './dialler.ts';
 import type { WarmConnection } from './warm-connection.ts';
 
 /** The connections of all routes to one host. Routes differ in relay and direct address. */
 export class Connections implements Iterable<WarmConnection> {
   readonly #warm = new Set<WarmConnection>();
+  readonly #agents: Pick<Agents, 'vouching'>;
+
+  constructor(agents: Pick<Agents, 'vouching'>) {
+    this.#agents = agents;
+  }
 
   [Symbol.iterator](): Iterator<WarmConnection> {
     return this.#warm.values();
@@ -54,7 +60,7 @@ export class Connections implements Iterable<WarmConnection> {
 
   /**
    * A connection for `route` with room for one more stream. One that an SSH key has authenticated is found only when the caller's own agent
-   * lists that key (docs/decisions/iroh-connections.md).
+   * vouches for that key (docs/decisions/iroh-connections.md). Rejects with ssh_auth_timeout when the agent takes all of the caller's time.
    */
   async find(
     route: IrohRoute,
@@ -63,7 +69,9 @@ export class Connections implements Iterable<WarmConnection> {
     const candidates = (): WarmConnection[] => this.usable(route).filter((warm) => warm.connection.hasRoom());
     if (!route.sshAuth) return candidates().find((warm) => warm.fingerprint === undefined);
     if (candidates().length === 0 || route.agentSocket === undefined) return undefined;
-    const agent = await answeringAgent(agentsOf(route), wait);
+    const agent = await this.#agents.vouching(agentsOf(route), wait);
+    if (agent === undefined && wait.deadline.remaining() <= 0)
+      throw fail('ssh_auth_timeout', { label: wait.label });
     const listed = agent?.fingerprints ?? [];
     // The connections are looked up again, since they may have changed while the agent was asked.
     return candidates().find((warm) => warm.fingerprint !== undefined && listed.includes(warm.fingerprint));

@@ -1,9 +1,12 @@
 // Makes authenticated iroh connections, and remembers which SSH agents sign without asking a person.
+import { Agents } from './agents.ts';
 import { Endpoints } from './endpoints.ts';
+import { Deadline } from '../base/async/deadline.ts';
+import { LIMITS } from '../base/limits.ts';
 import { LruMap } from '../base/lru-map.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import type { IrohConnection } from '../transport/iroh/endpoint.ts';
-import { answeringAgent, authenticate } from '../transport/ssh-auth/authenticate.ts';
+import { authenticate } from '../transport/ssh-auth/authenticate.ts';
 import type { IrohRoute } from '../engine-protocol/plan.ts';
 import type { Settings } from '../config/settings/table.ts';
 
@@ -19,6 +22,8 @@ type Wait = Dialling & { readonly label: string };
 const MAX_REMEMBERED = 64;
 
 export class IrohDialler {
+  /** What the SSH agents of callers say of their keys. */
+  readonly agents = new Agents();
   readonly #endpoints: Endpoints;
   /** By `connectionKey`: the path of the agent that signed the last time, when it did so without asking a person. */
   readonly #unattended = new LruMap<string, string>(MAX_REMEMBERED);
@@ -66,9 +71,10 @@ export class IrohDialler {
     try {
       // The first stream of a connection is the auth stream (docs/bmux-protocol.md).
       const stream = await connection.openStream(wait);
-      agentSocket = await agentFor(route, wait);
+      agentSocket = await this.#agentFor(route, wait);
       const identity = await authenticate(stream, { agentSocket, onSign, ...wait });
       this.#remember(route, agentSocket, identity.unattended);
+      if (agentSocket !== undefined) this.agents.signed(agentSocket, identity.fingerprint);
       return { connection, fingerprint: identity.fingerprint };
     } catch (error) {
       if (signs && !wait.signal.aborted) this.#remember(route, agentSocket, false);
@@ -79,7 +85,16 @@ export class IrohDialler {
 
   /** Closes the endpoints. To be called when all connections are closed. */
   close(): Promise<void> {
+    this.agents.close();
     return this.#endpoints.close();
+  }
+
+  /** The first agent that answers. When only one may be used, or none answers, it is the caller's own, whose failure is reported then. */
+  async #agentFor(route: IrohRoute, { deadline, signal }: Wait): Promise<string | undefined> {
+    const agents = agentsOf(route);
+    if (agents.length < 2) return route.agentSocket;
+    const limits = { deadline: new Deadline(deadline.within(LIMITS.agentChoiceMs)), signal };
+    return (await this.agents.answering(agents, limits))?.agentSocket ?? route.agentSocket;
   }
 
   #remember(route: IrohRoute, agentSocket: string | undefined, unattended: boolean): void {
@@ -102,13 +117,6 @@ export function dialKey(route: IrohRoute): string {
 /** The agents whose keys may be used, the caller's own agent first. */
 export function agentsOf({ agentSocket, earlierAgents = [] }: IrohRoute): string[] {
   return agentSocket === undefined ? [] : [agentSocket, ...earlierAgents];
-}
-
-/** The first agent that answers. When only one may be used, or none answers, it is the caller's own, whose failure is reported then. */
-async function agentFor(route: IrohRoute, wait: Wait): Promise<string | undefined> {
-  const agents = agentsOf(route);
-  const answering = agents.length > 1 ? await answeringAgent(agents, wait) : undefined;
-  return answering?.agentSocket ?? route.agentSocket;
 }
 
 function ignore(): void {

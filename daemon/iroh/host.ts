@@ -66,7 +66,7 @@ const NOT_KEPT_MS = 1000;
 
 /** One host may have several routes, which differ in relay and direct address. Each route has separate connections. */
 export class IrohHost {
-  readonly connections = new Connections();
+  readonly connections: Connections;
   readonly #shared: SharedIroh;
   readonly #dials = new Dials<WarmConnection>();
   readonly #reconnect: Reconnect;
@@ -74,6 +74,7 @@ export class IrohHost {
   constructor(shared: SharedIroh, { tried = ignore, ask = () => false }: IrohHostOptions) {
     this.#shared = shared;
     const { dialler } = shared;
+    this.connections = new Connections(dialler.agents);
     this.#reconnect = new Reconnect({
       isWarm: (route) => this.connections.isWarm(route),
       isUnattended: (route) => dialler.unattended(route) !== undefined,

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import type { IrohStream } from '../../daemon/iroh/host.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
+import { sshString } from '../../daemon/transport/ssh-auth/agent.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { connectionsOf, folder, greet, poolFor, routeTo, serve, wait } from './rig.ts';
 
@@ -68,17 +69,47 @@ t.test(
   },
 );
 
-/** An agent that signs after 1 s, like an agent that asks a person. It forwards to the agent at `real`. Returns the path of its socket. */
-async function askingAgent(t: Test, real: string): Promise<string> {
-  const SIGN_REQUEST = 13;
-  const path = join(folder, 'asking.sock');
+t.test(
+  'a warm connection serves its caller while the agent is slow or locked',
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const server = await serve(t, [await agent.addKey('ed25519', 'ann')]);
+    const slow = await askingAgent(t, agent.socket, REQUEST_IDENTITIES);
+    const pool = poolFor(t);
+    await greet(await pool.stream(routeTo(server, slow), wait(20_000)));
+    t.equal((await pool.stream(routeTo(server, slow), wait(20_000))).warm, true, 'slow');
+    await greet(await pool.stream(routeTo(server, agent.socket), wait(20_000)));
+    await lock(agent.socket);
+    t.equal((await pool.stream(routeTo(server, agent.socket), wait(20_000))).warm, true, 'locked');
+    t.equal(await connectionsOf(server), 1);
+  },
+);
+
+/** Locks an agent, as `ssh-add -x` does. */
+async function lock(agentSocket: string): Promise<void> {
+  const LOCK = 22;
+  const socket = connect(agentSocket);
+  socket.write(sshString(Buffer.concat([Buffer.from([LOCK]), sshString('secret')])));
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  if (answer[4] !== 6) throw new Error('the agent cannot be locked');
+  socket.destroy();
+}
+
+const REQUEST_IDENTITIES = 11;
+const SIGN_REQUEST = 13;
+
+/** An agent that takes 1 s for one kind of request, like an agent that asks a person. It forwards to the agent at `real`. Returns its socket. */
+async function askingAgent(t: Test, real: string, slow = SIGN_REQUEST): Promise<string> {
+  const path = join(folder, `asking-${String(slow)}.sock`);
   const server = createServer((socket) => {
     const upstream = connect(real);
     upstream.pipe(socket);
     for (const one of [socket, upstream]) one.on('error', () => undefined);
     socket.on('close', () => upstream.destroy());
     socket.once('data', (request: Buffer) => {
-      setTimeout(() => upstream.write(request), request[4] === SIGN_REQUEST ? 1000 : 0);
+      setTimeout(() => upstream.write(request), request[4] === slow ? 1000 : 0);
     });
   });
   server.listen(path);

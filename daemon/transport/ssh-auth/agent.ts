@@ -14,6 +14,8 @@ const RSA_SHA2_512 = 4;
 /** OpenSSH's own limits: bytes of a message, and keys in an agent. */
 const MESSAGE_MAX = 262_144;
 const KEYS_MAX = 2048;
+/** Longest comment that is kept, bytes. It is part of a line to the host, which has a limit. */
+const COMMENT_MAX = 256;
 
 /** A key that an agent holds and that a bmux host may accept: Ed25519 or RSA, no certificate. */
 export interface AgentKey {
@@ -32,6 +34,12 @@ export class AgentError extends Error {
     this.name = 'AgentError';
   }
 }
+
+/** Nobody listens on the agent's socket. */
+export class AgentGone extends AgentError {}
+
+/** The agent answered that it does not sign with a key. */
+export class AgentRefusal extends AgentError {}
 
 /** Encodes a string of SSH: 4 bytes of length, then the bytes. */
 export function sshString(bytes: Buffer | string): Buffer {
@@ -96,13 +104,21 @@ export async function agentKeys(
   if (count > KEYS_MAX) throw new AgentError(`the SSH agent claims ${String(count)} keys`);
   const keys: AgentKey[] = [];
   for (let i = 0; i < count; i++) {
-    const blob = Buffer.from(reader.string());
-    const comment = reader.string().toString('utf8');
-    const type = new SshReader(blob).string().toString('latin1');
+    const blob = reader.string();
+    const comment = reader.string().subarray(0, COMMENT_MAX);
+    const type = typeOf(blob);
     if (type !== 'ssh-ed25519' && type !== 'ssh-rsa') continue;
-    keys.push({ type, blob, comment, fingerprint: keyFingerprint(type, blob) });
+    // Copied, because a slice keeps the whole answer in memory.
+    const own = Buffer.from(blob);
+    keys.push({ type, blob: own, comment: comment.toString('utf8'), fingerprint: keyFingerprint(type, own) });
   }
   return keys;
+}
+
+/** The type of a key; undefined when the blob names none. Such an entry is skipped, as one of an unknown type is. */
+function typeOf(blob: Buffer): string | undefined {
+  if (blob.length < 4 || blob.readUInt32BE() > blob.length - 4) return undefined;
+  return new SshReader(blob).string().toString('latin1');
 }
 
 /**
@@ -135,7 +151,7 @@ export async function agentSign(
     if (made === algorithm) return signature;
     refusal = `the SSH agent signed with ${JSON.stringify(made.slice(0, 40))} instead of ${algorithm}`;
   }
-  throw new AgentError(refusal);
+  throw new AgentRefusal(refusal);
 }
 
 /** Sends one request on its own connection. */
@@ -145,27 +161,27 @@ function ask(
   { deadline, signal }: Dialling,
   late: () => Error,
 ): Promise<Buffer> {
-  const socket = connect(agentSocket);
+  // As an option, because a path of digits alone would be taken for a TCP port.
+  const socket = connect({ path: agentSocket });
   const answered = new Promise<Buffer>((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let got = 0;
+    let isConnected = false;
+    socket.once('connect', () => {
+      isConnected = true;
+    });
     socket.once('error', (cause) => {
-      reject(new AgentError(`cannot talk to the SSH agent: ${cause.message}`, cause));
+      const Kind = isConnected ? AgentError : AgentGone;
+      reject(new Kind(`cannot talk to the SSH agent: ${cause.message}`, cause));
     });
     socket.once('close', () => {
       reject(new AgentError('the SSH agent closed the connection without an answer'));
     });
+    const message = new Message();
     socket.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
-      got += chunk.length;
-      if (got < 4) return;
-      const all = chunks.length === 1 ? chunk : Buffer.concat(chunks.splice(0));
-      if (chunks.length === 0) chunks.push(all);
-      const length = all.readUInt32BE();
-      if (length === 0 || length > MESSAGE_MAX) {
-        reject(new AgentError(`the SSH agent sent a message of ${String(length)} bytes`));
-      } else if (got >= 4 + length) {
-        resolve(all.subarray(4, 4 + length));
+      try {
+        const whole = message.take(chunk);
+        if (whole !== undefined) resolve(whole);
+      } catch (error) {
+        reject(error instanceof Error ? error : new Error(String(error)));
       }
     });
     socket.write(sshString(request));
@@ -174,4 +190,25 @@ function ask(
     socket.on('error', () => undefined);
     socket.destroy();
   });
+}
+
+/** Puts one message of an agent together. Each byte is copied once, in however small pieces the agent sends it. */
+class Message {
+  readonly #head = Buffer.alloc(4);
+  #headLength = 0;
+  #body: Buffer | undefined;
+  #bodyLength = 0;
+
+  /** Returns the message when it is complete. Throws when it is empty or too long. */
+  take(chunk: Buffer): Buffer | undefined {
+    const inHead = chunk.copy(this.#head, this.#headLength);
+    this.#headLength += inHead;
+    if (this.#headLength < 4) return undefined;
+    const length = this.#head.readUInt32BE();
+    if (length === 0 || length > MESSAGE_MAX)
+      throw new AgentError(`the SSH agent sent a message of ${String(length)} bytes`);
+    this.#body ??= Buffer.alloc(length);
+    this.#bodyLength += chunk.copy(this.#body, this.#bodyLength, inHead);
+    return this.#bodyLength === length ? this.#body : undefined;
+  }
 }

@@ -1,14 +1,13 @@
 // SSH auth on the first stream of an iroh connection: proves that the caller's SSH agent holds a key that the host lists
 // (docs/bmux-protocol.md, "SSH auth").
 import type { Duplex } from 'node:stream';
-import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure, textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Dialling } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { LineStream } from './json-lines.ts';
-import { agentKeys, agentSign, AgentError, publicKeyLine, type AgentKey } from './agent.ts';
+import { agentKeys, agentSign, AgentError, AgentRefusal, publicKeyLine, type AgentKey } from './agent.ts';
 import { parseChallenge, parseResult, type Challenge } from './messages.ts';
 import { armoredSignature, signedBytes } from './sshsig.ts';
 
@@ -71,13 +70,17 @@ async function exchange(
   const [first, keys] = await Promise.all([lines.next(), agentKeys(agentSocket, options, late)]);
   if (first === undefined) throw refused('the host closed the connection before its challenge');
   const challenge = parseChallenge(first);
-  const key = firstAllowed(challenge, keys);
-  if (key === undefined)
+  const usable = allowedKeys(challenge, keys);
+  if (usable.length === 0)
     throw fail('ssh_auth_no_key', {}, new AgentError(`the host lists ${listed(challenge)}`));
   options.onSign?.();
-  const since = performance.now();
-  const signature = await agentSign(agentSocket, key, signedBytes(challenge.challenge), options, late);
-  const unattended = performance.now() - since < UNATTENDED_MS;
+  const { key, signature, unattended } = await firstSignature(
+    agentSocket,
+    usable,
+    signedBytes(challenge.challenge),
+    options,
+    late,
+  );
   lines.send({
     type: 'proof',
     proof: {
@@ -87,7 +90,7 @@ async function exchange(
     },
   });
   const second = await lines.next();
-  const offered = `key ${key.fingerprint} (${printable(key.comment)}) was offered; the host lists ${listed(challenge)}`;
+  const offered = `${named(key)} was offered; the host lists ${listed(challenge)}`;
   if (second === undefined) throw refused(`the host closed the connection: ${offered}`);
   const result = parseResult(second);
   if (!result.ok) throw refused(`${printable(result.error ?? 'no reason given')}: ${offered}`);
@@ -98,10 +101,43 @@ function refused(why: string): Failure {
   return fail('ssh_auth_rejected', { why });
 }
 
-function firstAllowed(challenge: Challenge, keys: readonly AgentKey[]): AgentKey | undefined {
+/** The keys that the host lists and the agent holds, in the order of the host. */
+function allowedKeys(challenge: Challenge, keys: readonly AgentKey[]): AgentKey[] {
   const held = new Map(keys.map((key) => [key.fingerprint, key]));
-  const allowed = challenge.allowedFingerprints.find((fingerprint) => held.has(fingerprint));
-  return allowed === undefined ? undefined : held.get(allowed);
+  return [...new Set(challenge.allowedFingerprints)].flatMap((fingerprint) => held.get(fingerprint) ?? []);
+}
+
+interface Signature {
+  readonly key: AgentKey;
+  readonly signature: Buffer;
+  readonly unattended: boolean;
+}
+
+/** Signs with the first key for which the agent does. A key that it refuses is told when it refuses all of them. */
+async function firstSignature(
+  agentSocket: string,
+  keys: readonly AgentKey[],
+  data: Buffer,
+  dialling: Dialling,
+  late: () => Failure,
+): Promise<Signature> {
+  const refusals: string[] = [];
+  for (const key of keys) {
+    const since = performance.now();
+    try {
+      const signature = await agentSign(agentSocket, key, data, dialling, late);
+      return { key, signature, unattended: performance.now() - since < UNATTENDED_MS };
+    } catch (error) {
+      if (!(error instanceof AgentRefusal)) throw error;
+      if (refusals.length < SHOWN) refusals.push(`${error.message} with ${named(key)}`);
+    }
+  }
+  throw new AgentError(refusals.join('; '));
+}
+
+/** A key for texts: fingerprint and comment. */
+function named({ fingerprint, comment }: AgentKey): string {
+  return `key ${fingerprint} (${printable(comment)})`;
 }
 
 function listed({ allowedFingerprints: all }: Challenge): string {
@@ -112,56 +148,5 @@ function listed({ allowedFingerprints: all }: Challenge): string {
 
 /** Shortens a peer's text for a terminal and removes control characters. */
 function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ').slice(0, 200);
-}
-
-/**
- * Returns the fingerprints of the usable keys that an agent holds now. A warm connection is shared only with a caller whose own agent lists
- * its key. Rejects with ssh_auth_failed or ssh_auth_timeout.
- */
-export async function agentFingerprints(
-  agentSocket: string,
-  options: Dialling & { readonly label: string },
-): Promise<string[]> {
-  const late = (): Failure => fail('ssh_auth_timeout', { label: options.label });
-  try {
-    const limits = {
-      deadline: new Deadline(options.deadline.within(LIMITS.agentListMs)),
-      signal: options.signal,
-    };
-    return (await agentKeys(agentSocket, limits, late)).map((key) => key.fingerprint);
-  } catch (error) {
-    if (error instanceof Failure || options.signal.aborted) throw error;
-    throw fail('ssh_auth_failed', {}, fail('ssh_auth_error', { why: textOf(error) }, error));
-  }
-}
-
-/** An agent that answers, and the keys that it lists. */
-export interface AnsweringAgent {
-  readonly agentSocket: string;
-  readonly fingerprints: readonly string[];
-}
-
-/** How long only the caller's own agent is waited for, ms: the agent of a login that has ended is gone or does not answer. */
-const OWN_FIRST_MS = 250;
-
-/**
- * Returns the first of `agentSockets` if it lists its keys soon, else the first other one that does. A forwarded agent ends with its login, so
- * others are needed. All are asked at once. Undefined when none answers. Rejects with the signal's reason.
- */
-export async function answeringAgent(
-  agentSockets: readonly string[],
-  options: Dialling & { readonly label: string },
-): Promise<AnsweringAgent | undefined> {
-  const asked = agentSockets.map(async (agentSocket): Promise<AnsweringAgent> => {
-    return { agentSocket, fingerprints: await agentFingerprints(agentSocket, options) };
-  });
-  const any = Promise.any(asked).catch(() => undefined);
-  const [own] = asked;
-  if (own === undefined) return undefined;
-  const late = (): Error => new Error('late');
-  const first = await inTime(own, OWN_FIRST_MS, late, { signal: options.signal }).catch(() => undefined);
-  const answering = first ?? (await any);
-  options.signal.throwIfAborted();
-  return answering;
+  return text.slice(0, 200).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
 }
