@@ -28,6 +28,8 @@ export const LIMITS = {
   engineGraceMs: 1500,
   /** ms that a graceful end of a stream may take: close_notify or finish, then reading to the peer's end (docs/bmux-protocol.md, "Stream ends"). */
   endMs: 5000,
+  /** ms for which a TCP peer may acknowledge nothing, although bytes are sent to it again and again. */
+  tcpUnansweredMs: 10_000,
   /** ms without a byte from the server after which the stream of a client that has closed its side is ended. */
   lingerMs: 60_000,
   /** ms that all streams together may take to end when bmuxd stops. */

@@ -342,6 +342,12 @@ export const REGISTRY = {
     "iroh target '{label}' connect timed out",
     'Is the host up? An endpoint id changes when the host restarts; else raise connect_timeout_ms.',
   ),
+  iroh_silent: row(
+    504,
+    7,
+    'iroh target unreachable: {label}',
+    'The host has answered on this connection before and does not now. Is it still running? An endpoint id changes when the host restarts.',
+  ),
   iroh_endpoint_invalid: row(
     400,
     1,

@@ -12,12 +12,19 @@ import type { Greeting } from './hello-cache.ts';
 /** An end after so many ms comes from the handshake limit of the server, so it counts as silence (docs/bmux-protocol.md, Handshake limit). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
 
+/** A connection that carries several streams. */
+export interface ConnectionBelow {
+  /** True when it has received nothing for so long since a stream was opened that a second stream should be tried. */
+  readonly doubtful: boolean;
+  /** True when a Hello was answered on it. Set here. */
+  helloAnswered: boolean;
+}
+
 /** The stream of an attempt, as a transport has opened it. */
 export interface AttemptStream {
   /** Authenticated, in the candidate's compression. */
   readonly stream: Duplex;
-  /** True when the connection below has received nothing for so long that a second stream should be tried. */
-  readonly doubtful?: () => boolean;
+  readonly below?: ConnectionBelow;
 }
 
 /** The result of one candidate. */
@@ -89,7 +96,7 @@ export class Attempt {
 
   /** True while it waits for an answer on a connection that may be dead. */
   get doubtful(): boolean {
-    return this.pending && this.#opened?.doubtful?.() === true;
+    return this.pending && this.#opened?.below?.doubtful === true;
   }
 
   /** The stream of a negotiated Hello. The caller owns it from now on. */
@@ -148,7 +155,21 @@ export class Attempt {
     }
     this.elapsedMs = performance.now() - since;
     const late = outcome.type === 'ended' && this.elapsedMs > LATE_MS;
-    this.#finish(late ? { type: 'silent' } : outcome);
+    this.#finish(this.#seenBelow(late ? { type: 'silent' } : outcome));
+  }
+
+  /** Adds what is known of the connection below. */
+  #seenBelow(outcome: HelloOutcome): HelloOutcome {
+    const below = this.#opened?.below;
+    if (below === undefined) return outcome;
+    if (outcome.type === 'silent' || outcome.type === 'ended') {
+      if (!below.helloAnswered) return outcome;
+      return outcome.type === 'silent'
+        ? { ...outcome, answeredBefore: true, doubtful: below.doubtful }
+        : { ...outcome, answeredBefore: true };
+    }
+    below.helloAnswered ||= outcome.type === 'negotiated';
+    return outcome;
   }
 
   #finish(outcome: Outcome): void {

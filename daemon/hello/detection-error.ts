@@ -53,6 +53,8 @@ export function detectionError(
   subject: DetectionSubject,
   elapsedMs: number,
 ): Failure {
+  // A host that wants SSH auth answers no Hello before.
+  const mayWantAuth = subject.mayWantAuth && !('answeredBefore' in outcome);
   switch (outcome.type) {
     case 'incompatible':
       return new Incompatible(outcome.reason);
@@ -66,14 +68,15 @@ export function detectionError(
       return fail('peer_malformed', { label: subject.label, why: outcome.why });
     case 'ended':
       // A host that demands SSH auth takes the first stream for the auth stream, and closes the connection on a Hello.
-      return fail(outcome.broken === true && subject.mayWantAuth ? 'hello_closed_auth' : 'connection_lost', {
+      return fail(outcome.broken === true && mayWantAuth ? 'hello_closed_auth' : 'connection_lost', {
         runtime: subject.runtime.name,
         socket: subject.runtime.socket,
       });
     case 'alert':
       return fail('tls_alert', { label: subject.label, name: outcome.name });
     case 'silent':
-      return fail(subject.mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
+      if (outcome.doubtful === true) return fail('iroh_silent', { label: subject.label });
+      return fail(mayWantAuth ? 'hello_silent_auth' : 'hello_timeout', {
         label: subject.label,
         ms: Math.round(elapsedMs),
       });

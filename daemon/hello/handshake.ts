@@ -26,11 +26,14 @@ export type HelloOutcome =
   | { readonly type: 'refused'; readonly code: string; readonly message: string }
   | { readonly type: 'other version'; readonly version: number }
   | { readonly type: 'malformed'; readonly why: string }
-  /** `broken`: the stream failed, or the connection below it was closed. Otherwise the server ended the stream. */
-  | { readonly type: 'ended'; readonly broken?: true }
+  /**
+   * `broken`: the stream failed, or the connection below it was closed. Otherwise the server ended the stream. `answeredBefore`: an earlier Hello was
+   * answered on the connection below. `doubtful`: nothing at all comes on that connection.
+   */
+  | { readonly type: 'ended'; readonly broken?: true; readonly answeredBefore?: true }
   /** The gateway has refused the connection with a TLS alert, after the handshake. */
   | { readonly type: 'alert'; readonly name: string }
-  | { readonly type: 'silent' };
+  | { readonly type: 'silent'; readonly answeredBefore?: true; readonly doubtful?: boolean };
 
 export interface HelloOptions {
   readonly epoch: Epoch;

@@ -22,8 +22,8 @@ export interface IrohStream {
   readonly stream: Duplex;
   /** False when this request had to wait for a dial. */
   readonly warm: boolean;
-  /** True when the connection has received nothing for a while since the stream was opened, although an acknowledgement was due. */
-  readonly doubtful: () => boolean;
+  /** The connection of the stream. */
+  readonly below: Pick<WarmConnection, 'doubtful' | 'helloAnswered'>;
 }
 
 /** The names of the target of a request, and the deadline and signal of the request. */
@@ -123,7 +123,7 @@ export class IrohHost {
       const dialled = await this.#dialled(route, wait);
       if (dialled === undefined) continue;
       // More callers than it has room for may have waited: those that find none dial the next one.
-      if (dialled.connection.hasRoom()) return { ...(await dialled.open(wait)), warm };
+      if (dialled.connection.hasRoom()) return { stream: await dialled.open(wait), below: dialled, warm };
       if (!dialled.connection.isAlive())
         throw fail('iroh_stream_failed', {}, new Error(await dialled.connection.closed));
     }
@@ -178,13 +178,20 @@ export class IrohHost {
   }
 
   /**
-   * The peer did not answer a health check. The connection is not used until the peer is heard again. Its streams are not cut, since the
-   * network may come back before QUIC gives up (30 s). A connection without streams is closed. A reconnect begins.
+   * The peer did not answer a health check. The connection is not used until the peer is heard again. Its streams go on, since the
+   * network may come back, until `lose`. A connection without streams is closed. A reconnect begins.
    */
   markDead(warm: WarmConnection): void {
     if (!this.connections.has(warm)) return;
     this.connections.closeDead(warm);
     this.#lost(warm, 'the host does not answer');
+  }
+
+  /** The streams of a connection cannot go on: they fail at once. */
+  lose(warm: WarmConnection, why: string): void {
+    this.connections.delete(warm);
+    this.#lost(warm, why);
+    warm.connection.lose(why);
   }
 
   /** Closes connections that have been unused for too long, and retired ones without a stream. */
@@ -207,7 +214,7 @@ export class IrohHost {
   /** A stream on `warm`; undefined when the connection turns out to be dead or full, so that another one is needed. */
   async #tryOn(warm: WarmConnection, wait: Wait): Promise<Omit<IrohStream, 'warm'> | undefined> {
     try {
-      return await warm.open(wait);
+      return { stream: await warm.open(wait), below: warm };
     } catch (error) {
       if (wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
       // Other callers have taken the room: the connection is full, not dead.

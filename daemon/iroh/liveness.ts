@@ -6,10 +6,14 @@ interface Watched {
   readonly connections: Iterable<WarmConnection>;
   /** Called with a connection whose peer did not answer a health check. */
   markDead(warm: WarmConnection): void;
+  /** Called with a connection that is lost for good. */
+  lose(warm: WarmConnection, why: string): void;
 }
 
 export interface LivenessOptions {
   readonly hosts: () => Iterable<Watched>;
+  /** ms without a packet after which the streams of a connection are given up. */
+  readonly silenceMs: () => number;
   /** Wall clock, ms. When it has moved much more than the timer's interval, the machine has slept. */
   readonly now?: () => number;
 }
@@ -55,13 +59,24 @@ export class Liveness {
     for (const host of this.#options.hosts()) {
       for (const warm of host.connections) {
         if (warm.checking || warm.sinceHeardMs() < CHECK_MS) continue;
-        const known = warm.silent;
-        // Never rejects.
-        void warm.healthCheck().then((alive) => {
-          if (!alive && !known) host.markDead(warm);
-        });
+        this.#check(host, warm);
       }
     }
+  }
+
+  /** While the peer is silent under live streams, a check follows at once on the one before. */
+  #check(host: Watched, warm: WarmConnection): void {
+    const known = warm.silent;
+    const since = performance.now();
+    // Never rejects.
+    void warm.healthCheck().then((alive) => {
+      if (alive) return;
+      if (!known) host.markDead(warm);
+      const why = warm.lostBecause(this.#options.silenceMs());
+      if (why !== undefined) host.lose(warm, why);
+      else if (performance.now() - since > LOOK_MS / 2 && warm.connection.streams > 0 && !warm.checking)
+        this.#check(host, warm);
+    });
   }
 
   close(): void {

@@ -8,6 +8,8 @@ import type { Named, Warmth } from './reconnect.ts';
 
 export interface IrohPoolOptions {
   readonly relays: () => Settings['iroh.relays'];
+  /** See `LivenessOptions.silenceMs`. */
+  readonly silenceMs?: () => number;
   /** ms for which an unused connection is kept. */
   readonly idleMs?: number;
   /** ms between two searches for unused connections. */
@@ -40,6 +42,7 @@ export class IrohPool {
     this.#dialler = new IrohDialler(options.relays);
     this.#liveness = new Liveness({
       hosts: () => this.#hosts,
+      silenceMs: options.silenceMs ?? (() => Infinity),
       ...(options.now === undefined ? {} : { now: options.now }),
     });
     this.#shared = {

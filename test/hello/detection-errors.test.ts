@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { encodeResponseFrame } from '../../daemon/bmux-ipc/ipc.ts';
+import { detectionError } from '../../daemon/hello/detection-error.ts';
 import type { Route } from '../../daemon/engine-protocol/plan.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/child.ts';
@@ -68,6 +69,37 @@ t.test('a host that demands SSH auth: the error names the setting iroh_ssh_auth'
     /^bmux error: (no answer to the Hello from target 'prod' within \d{4,5} ms\.$|server connection lost)/,
   );
   t.match(failure.data.remedy, /iroh_ssh_auth/);
+});
+
+t.test('silence on a connection on which Hellos were answered is not for want of SSH auth', async (t) => {
+  const host = await launchEmbedded({
+    socketPath: join(folder, 'silent.sock'),
+    server: { epoch: 4 },
+    iroh: { relays: 'disabled', compression: 'zstd' },
+  });
+  t.teardown(() => host.stop());
+  const one = await openerFor(t);
+  const { endpointId = '', address = '' } = host.iroh ?? {};
+  const plan = planFor(
+    { transport: 'iroh', endpointId, ipAddr: address, sshAuth: false },
+    { budgetMs: 2000 },
+  );
+  await one.end(await one.open(plan));
+  await host.kill();
+  const gone = await failureOf(one.open(plan));
+  t.match([gone.code, gone.message], ['iroh_silent', 'iroh target unreachable: prod']);
+
+  const subject = { label: 'prod', runtime: { name: 'default', socket: '/s' }, mayWantAuth: true };
+  const codeOf = (outcome: Parameters<typeof detectionError>[0]): string =>
+    detectionError(outcome, subject, 100).code;
+  t.equal(codeOf({ type: 'silent' }), 'hello_silent_auth');
+  t.equal(
+    codeOf({ type: 'silent', answeredBefore: true, doubtful: false }),
+    'hello_timeout',
+    'the gateway is heard',
+  );
+  t.equal(codeOf({ type: 'ended', broken: true }), 'hello_closed_auth');
+  t.equal(codeOf({ type: 'ended', broken: true, answeredBefore: true }), 'connection_lost');
 });
 
 function errorFrame(code: 'invalid_request' | 'version_mismatch'): Buffer {

@@ -42,7 +42,7 @@ t.test('a connection that was lost is replaced within the request', async (t) =>
   const pool = poolFor(t);
   const { stream } = await pool.stream(routeTo(server), wait());
   const lost = new Promise((resolve) => stream.once('close', resolve));
-  await greet({ stream, warm: false, doubtful: () => false });
+  await greet({ stream, warm: false, below: { doubtful: false, helloAnswered: false } });
   for (let round = 0; round < 5; round += 1) {
     await server.command({ do: 'drop-iroh-connections' });
     const one = await pool.stream(routeTo(server), wait());

@@ -50,6 +50,13 @@ export const SETTINGS = [
     doc: 'Relay servers that the iroh endpoint may use. "default": those of the iroh library. "disabled": none, so a target behind a relay cannot be reached. A list of URLs: these servers.',
   },
   {
+    name: 'iroh.silence_limit',
+    takes: { kind: 'integer', min: 5, max: 30 },
+    unit: 's',
+    default: 30,
+    doc: 'Time without a packet from an iroh host after which its streams are ended. With 30, the default, QUIC decides, as without bmuxd: a host that is stopped, or a broken network, may come back until then. A host whose process has ended is noticed within 10 s in any case when its system says so, which a relay does not.',
+  },
+  {
     name: 'streams.max_waiting',
     takes: { kind: 'integer', min: 1, max: 65_536 },
     default: 256,

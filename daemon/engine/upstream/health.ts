@@ -9,6 +9,7 @@ import type { Candidate } from '../../hello/candidates.ts';
 export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
   'iroh_connect_timeout',
+  'iroh_silent',
   'iroh_stream_failed',
   'tls_unreachable',
   'tls_connect_timeout',

@@ -5,6 +5,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Env } from '../../base/paths.ts';
 import type { ConnectionEvent, IrohHost, IrohHostOptions, Wait } from '../../iroh/host.ts';
+import type { ConnectionBelow } from '../../hello/attempt.ts';
 import { IrohPool } from '../../iroh/pool.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { openLocal } from '../../transport/local.ts';
@@ -17,8 +18,7 @@ export interface TransportStream {
   readonly stream: Duplex;
   /** False when a connection had to be made first. */
   readonly warm: boolean;
-  /** True when the connection below receives nothing, so that a second stream should be tried. */
-  readonly doubtful?: () => boolean;
+  readonly below?: ConnectionBelow;
 }
 
 /** `host`: the iroh host of the upstream. */
@@ -76,6 +76,7 @@ export class Transports {
     this.#tls = new TlsContexts({ roots });
     this.#iroh = new IrohPool({
       relays: () => options.settings()['iroh.relays'],
+      silenceMs: () => options.settings()['iroh.silence_limit'] * 1000,
       event: options.event,
       warmth: (named) => targetSettings(options.settings(), named).warm ?? 'auto',
     });

@@ -8,6 +8,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Dialling } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { ByteArrays, closeRaw, irohError, type RawConnection } from './binding.ts';
+import { isRefused } from './refused.ts';
 import { IrohStream } from './stream.ts';
 
 /**
@@ -119,6 +120,35 @@ export class IrohConnection {
       if (now !== undefined && now !== before) return true;
     }
     return false;
+  }
+
+  /**
+   * True when the system of the peer says that nobody listens any more at an address that this connection uses: the peer's process has ended.
+   * False when it says nothing. A relay says nothing.
+   */
+  async isRefused(ms: number): Promise<boolean> {
+    const addresses = this.#directAddresses();
+    const refused = await Promise.all(addresses.map((address) => isRefused(address, ms)));
+    return refused.includes(true);
+  }
+
+  /** Addresses of the open direct paths, `IP:PORT`. */
+  #directAddresses(): string[] {
+    try {
+      return this.#raw
+        .paths()
+        .filter(({ isIp }) => isIp)
+        .map(({ remoteAddr }) => remoteAddr);
+    } catch {
+      return [];
+    }
+  }
+
+  /** The peer is gone: its streams fail with `why` at once. Then the connection is closed, which waits for their ends as `close` does. */
+  lose(why: string): void {
+    const error = Object.assign(new Error(why), { code: 'ETIMEDOUT' });
+    for (const stream of this.#streams) stream.destroy(error);
+    this.close().catch(() => undefined);
   }
 
   /** Opens a stream. The peer learns of it with the first byte. Rejects with iroh_stream_failed, also at the limit of streams. */

@@ -11,6 +11,7 @@ import { advised, fail } from '../../errors/fail.ts';
 import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
+import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';
 import { isServerName, sniOf } from './server-name.ts';
@@ -48,6 +49,7 @@ interface Shaken {
 /** All TLS that this process opens to targets. */
 export class TlsContexts {
   readonly #trusts: Trusts;
+  readonly #watch = new TcpWatch();
   /** By key, least recently used first. */
   readonly #kept = new LruMap<string, Kept>(KEPT_MAX);
 
@@ -78,6 +80,7 @@ export class TlsContexts {
         tickets.verified();
         if (selection.key !== trust.first.key) kept.selection = selection;
         drainAfterWriteError(socket, LIMITS.lingerMs);
+        this.#watch.add(socket);
         return { stream: socket, connectMs, handshakeMs };
       }
       tickets.refused();

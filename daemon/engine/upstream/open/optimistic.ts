@@ -58,7 +58,7 @@ export async function openWithCachedAnswer(
   const since = performance.now();
   try {
     const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs));
-    const { stream: inner, warm } = await dialler.open(candidate, signal);
+    const { stream: inner, warm, below } = await dialler.open(candidate, signal);
     const dialMs = performance.now() - since;
     const stream = optimisticStream(parts, plan, {
       inner,
@@ -67,6 +67,7 @@ export async function openWithCachedAnswer(
       expected: negotiated,
       answerMs: answerMs(plan, roundTripMs),
       onConfirmed: (elapsedMs) => {
+        if (below !== undefined) below.helloAnswered = true;
         helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
         health.answered(elapsedMs);
         spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);

@@ -1,0 +1,99 @@
+// What the kernel says of TCP connections: how often it has sent again what the peer does not acknowledge. Linux only, from /proc/net/tcp.
+import { readFile } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
+import { endianness } from 'node:os';
+
+/** Both ends of a connection, as on a `Socket`. */
+export interface Ends {
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+}
+
+/**
+ * The connections with bytes that the peer has not acknowledged, by `keyOf`: how often the oldest of them, or a question to a full window, were
+ * sent again without an answer.
+ */
+export type Unanswered = ReadonlyMap<string, number>;
+
+const FILES = { 4: '/proc/self/net/tcp', 6: '/proc/self/net/tcp6' } as const;
+/** Timers of a connection in the table: sending again, and asking a full window. An acknowledgement ends each count. */
+const SENDS_AGAIN = '01';
+const ASKS_WINDOW = '04';
+
+/** The connections of this machine with unanswered bytes; undefined where the system has no such table. */
+export async function readUnanswered(
+  families: ReadonlySet<4 | 6>,
+  signal: AbortSignal,
+): Promise<Unanswered | undefined> {
+  const all = new Map<string, number>();
+  for (const family of families) {
+    const text = await readFile(FILES[family], { encoding: 'latin1', signal }).catch(() => undefined);
+    if (text === undefined) return undefined;
+    for (const [key, count] of parseTable(text)) all.set(key, count);
+  }
+  return all;
+}
+
+/** Reads one table (proc_net_tcp in the documentation of Linux). */
+export function parseTable(text: string): Unanswered {
+  const all = new Map<string, number>();
+  for (const line of text.split('\n').slice(1)) {
+    const [, local, remote, , queues, timer, retransmits, , probes] = line.trim().split(/\s+/);
+    if (local === undefined || remote === undefined || queues === undefined) continue;
+    if (/^0+:/.test(queues)) continue;
+    const kind = timer?.slice(0, 2);
+    const count =
+      kind === SENDS_AGAIN
+        ? Number.parseInt(retransmits ?? '', 16)
+        : kind === ASKS_WINDOW
+          ? Number.parseInt(probes ?? '', 10)
+          : 0;
+    all.set(`${local} ${remote}`, count);
+  }
+  return all;
+}
+
+/** The key of a connection in the table; undefined when it is not connected. */
+export function keyOf({ localAddress, localPort, remoteAddress, remotePort }: Ends): string | undefined {
+  if (localAddress === undefined || localPort === undefined) return undefined;
+  if (remoteAddress === undefined || remotePort === undefined) return undefined;
+  return `${place(localAddress, localPort)} ${place(remoteAddress, remotePort)}`;
+}
+
+export function familyOf({ remoteAddress }: Ends): 4 | 6 {
+  return isIPv6(remoteAddress ?? '') ? 6 : 4;
+}
+
+function place(address: string, port: number): string {
+  const hexPort = port.toString(16).padStart(4, '0');
+  return `${wordsOf(address).map(hexWord).join('')}:${hexPort}`.toUpperCase();
+}
+
+/** The table shows each 32 bits of an address as a number in the byte order of the machine. */
+function hexWord(bytes: readonly number[]): string {
+  const inOrder = endianness() === 'LE' ? bytes.toReversed() : bytes;
+  return inOrder.map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** The bytes of an address, four by four. */
+function wordsOf(address: string): number[][] {
+  const bytes = isIPv6(address) ? bytesOfIPv6(address) : address.split('.').map(Number);
+  return Array.from({ length: bytes.length / 4 }, (_, word) => bytes.slice(4 * word, 4 * word + 4));
+}
+
+function bytesOfIPv6(address: string): number[] {
+  const [plain = ''] = address.split('%', 1);
+  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(plain);
+  const [a = 0, b = 0, c = 0, d = 0] = (dotted ?? []).slice(2).map(Number);
+  const hex =
+    dotted === null ? plain : `${dotted[1] ?? ''}${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
+  const [head = '', tail] = hex.split('::');
+  const groups = (text: string): number[] =>
+    text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16));
+  const first = groups(head);
+  const last = groups(tail ?? '');
+  const zeros = Array.from({ length: 8 - first.length - last.length }, () => 0);
+  return [...first, ...zeros, ...last].flatMap((group) => [group >> 8, group & 255]);
+}

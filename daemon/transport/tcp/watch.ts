@@ -1,0 +1,148 @@
+// Notices that a peer no longer acknowledges what is sent to it. The kernel alone gives such a connection up after about 15 min, and Node cannot
+// set TCP_USER_TIMEOUT.
+import type { Socket } from 'node:net';
+import { inTime } from '../../base/async/deadline.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { familyOf, keyOf, readUnanswered, type Unanswered } from './table.ts';
+
+export interface TcpWatchOptions {
+  /** What the kernel says; undefined where it says nothing. Default: `readUnanswered`. */
+  readonly read?: typeof readUnanswered;
+  /** Monotonic time, ms. */
+  readonly now?: () => number;
+}
+
+/** The state of one connection. */
+interface Watched {
+  readonly socket: Socket;
+  /** Bytes read at the last look, and when that number was last seen to grow. */
+  heard: number;
+  heardAt: number;
+  /** Bytes written of which is known that the peer has acknowledged them, or has answered. */
+  written: number;
+  /** Since when, at every look, the kernel has sent again without an answer. */
+  unansweredSince: number | undefined;
+}
+
+/** ms between two looks. */
+const LOOK_MS = 1000;
+/** A look that comes later than this was not made for a while: the machine slept, or this process did not run. */
+const LATE_MS = 5000;
+/**
+ * Times that the kernel must have sent again, at least. With a long round trip the pauses between them are long too, and the limit is
+ * reached later.
+ */
+const SENT_AGAIN = 4;
+/** ms for the end of our side to reach the kernel, which goes on sending it: a gateway that comes back should see a proper end. */
+const END_MS = 1000;
+
+export class TcpWatch {
+  readonly #read: typeof readUnanswered;
+  readonly #now: () => number;
+  readonly #watched = new Set<Watched>();
+  #timer: NodeJS.Timeout | undefined;
+  #lookedAt: number;
+  #looking = false;
+
+  constructor({ read = readUnanswered, now = () => performance.now() }: TcpWatchOptions = {}) {
+    this.#read = read;
+    this.#now = now;
+    this.#lookedAt = now();
+  }
+
+  /** Watches a connected socket until it is closed. A socket that is given up gets an error with the code ETIMEDOUT. */
+  add(socket: Socket): void {
+    const watched: Watched = {
+      socket,
+      heard: socket.bytesRead,
+      heardAt: this.#now(),
+      written: socket.bytesWritten,
+      unansweredSince: undefined,
+    };
+    this.#watched.add(watched);
+    socket.once('close', () => {
+      this.#watched.delete(watched);
+      if (this.#watched.size > 0) return;
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    });
+    if (this.#timer !== undefined) return;
+    this.#lookedAt = this.#now();
+    this.#timer = setInterval(() => {
+      void this.look();
+    }, LOOK_MS);
+    this.#timer.unref();
+  }
+
+  /** Asks the kernel about the connections that wait for an answer. Never rejects. */
+  async look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    try {
+      await this.#look();
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  async #look(): Promise<void> {
+    const now = this.#now();
+    const isLate = now - this.#lookedAt > LATE_MS;
+    this.#lookedAt = now;
+    for (const watched of this.#watched) if (isLate) watched.unansweredSince = undefined;
+    const waiting = [...this.#watched].filter((watched) => waits(watched, now));
+    if (waiting.length === 0) return;
+    const written = waiting.map(({ socket }) => socket.bytesWritten);
+    const unanswered = await this.#unanswered(waiting);
+    if (unanswered === undefined) return;
+    for (const [index, watched] of waiting.entries()) {
+      const count = unanswered.get(keyOf(watched.socket) ?? '');
+      if (count === undefined) watched.written = written[index] ?? watched.written;
+      if (count === undefined || count === 0) {
+        watched.unansweredSince = undefined;
+        continue;
+      }
+      // The first of the bytes was sent before the kernel sent it again, at most one look ago.
+      watched.unansweredSince ??= Math.max(watched.heardAt, now - LOOK_MS);
+      const ms = now - watched.unansweredSince;
+      if (count >= SENT_AGAIN && ms >= LIMITS.tcpUnansweredMs) this.#giveUp(watched.socket, ms);
+    }
+  }
+
+  async #unanswered(waiting: readonly Watched[]): Promise<Unanswered | undefined> {
+    const families = new Set(waiting.map(({ socket }) => familyOf(socket)));
+    const signal = AbortSignal.timeout(LIMITS.fileReadMs);
+    const late = (): Error => new Error('late');
+    return inTime(this.#read(families, signal), LIMITS.fileReadMs, late).catch(() => undefined);
+  }
+
+  #giveUp(socket: Socket, ms: number): void {
+    for (const watched of this.#watched) if (watched.socket === socket) this.#watched.delete(watched);
+    const error = Object.assign(
+      new Error(`the peer has acknowledged nothing for ${String(Math.round(ms / 1000))} s`),
+      { code: 'ETIMEDOUT' },
+    );
+    if (socket.writableEnded || socket.writableLength > 0) {
+      socket.destroy(error);
+      return;
+    }
+    const cut = setTimeout(() => socket.destroy(error), END_MS);
+    socket.end(() => {
+      clearTimeout(cut);
+      socket.destroy(error);
+    });
+  }
+}
+
+/** True when the peer may not have taken everything that was written. */
+function waits(watched: Watched, now: number): boolean {
+  const { socket } = watched;
+  if (socket.bytesRead !== watched.heard) {
+    watched.heard = socket.bytesRead;
+    watched.heardAt = now;
+    watched.written = socket.bytesWritten;
+    watched.unansweredSince = undefined;
+    return false;
+  }
+  return !socket.destroyed && socket.bytesWritten > watched.written;
+}

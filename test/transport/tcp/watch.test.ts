@@ -1,0 +1,221 @@
+// Tests when a TCP connection is given up whose peer acknowledges nothing.
+import { execFile, spawn } from 'node:child_process';
+import { createConnection, createServer, type Socket } from 'node:net';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { keyOf, parseTable, readUnanswered, type Unanswered } from '../../../daemon/transport/tcp/table.ts';
+import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
+import { halt, waitFor } from '../../real/index.ts';
+
+const run = promisify(execFile);
+const never = new AbortController().signal;
+
+interface Pair {
+  readonly client: Socket;
+  readonly server: Socket;
+}
+
+/** A connection to a server in this process. */
+async function pair(t: Test, host = '127.0.0.1'): Promise<Pair> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, host, resolve));
+  const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const client = createConnection((server.address() as { port: number }).port, host);
+  const other = await accepted;
+  await waitFor('the connection', () => !client.connecting);
+  for (const socket of [client, other]) socket.on('error', () => undefined);
+  t.teardown(() => {
+    client.destroy();
+    other.destroy();
+    server.close();
+  });
+  return { client, server: other };
+}
+
+t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux only' }, async (t) => {
+  for (const [host, family] of [
+    ['127.0.0.1', 4],
+    ['::1', 6],
+  ] as const) {
+    const made = await pair(t, host).catch(() => undefined);
+    if (made === undefined) {
+      t.comment(`no ${host} here`);
+      continue;
+    }
+    const { client, server } = made;
+    const isThere = async (): Promise<boolean> =>
+      (await readUnanswered(new Set([family]), never))?.has(keyOf(client) ?? '') === true;
+    t.equal(await isThere(), false, `${host}: nothing was written`);
+    client.write(Buffer.alloc(20_000_000));
+    await waitFor('the bytes that nobody reads', isThere);
+    server.resume();
+    await waitFor('the peer to take them', async () => !(await isThere()));
+  }
+  const row = (rest: string): string => `head\n  7: 0100007F:1F90 0200000A:01BB 01 ${rest} 0 0 1 2`;
+  const key = keyOf({
+    localAddress: '127.0.0.1',
+    localPort: 8080,
+    remoteAddress: '10.0.0.2',
+    remotePort: 443,
+  });
+  const count = (rest: string): number | undefined => parseTable(row(rest)).get(key ?? '');
+  t.equal(count('00000001:00000000 01:00000042 0000000A     0        0'), 10, 'sent again');
+  t.equal(
+    count('00000001:00000000 04:00000042 00000000     0        12'),
+    12,
+    'a full window that was asked for',
+  );
+  t.equal(
+    count('00000001:00000000 04:00000042 00000000     0        0'),
+    0,
+    'a full window of a peer that answers',
+  );
+  t.equal(count('00000000:00000000 02:00000042 00000000     0        3'), undefined, 'nothing is under way');
+});
+
+t.test('when a connection is given up', async (t) => {
+  let now = 0;
+  let counts: Unanswered = new Map();
+  const watch = new TcpWatch({ now: () => now, read: () => Promise.resolve(counts) });
+  /** A look each second, in which the kernel says these numbers; undefined: everything is acknowledged. */
+  const seconds = async (client: Socket, said: readonly (number | undefined)[]): Promise<void> => {
+    for (const count of said) {
+      now += 1000;
+      counts = new Map(count === undefined ? [] : [[keyOf(client) ?? '', count]]);
+      await watch.look();
+    }
+  };
+  const begin = async (): Promise<Pair & { readonly error: () => string | undefined }> => {
+    const made = await pair(t);
+    let error: string | undefined;
+    made.client.on('error', (why: NodeJS.ErrnoException) => (error = why.code));
+    watch.add(made.client);
+    made.client.write('x');
+    return { ...made, error: () => error };
+  };
+  const silent = [1, 2, 3, 3, 4, 4, 4, 4, 5, 5];
+
+  const dead = await begin();
+  await seconds(dead.client, silent.slice(0, 8));
+  t.equal(dead.client.writableEnded, false, 'not before the limit');
+  let ended = false;
+  dead.server.on('end', () => (ended = true)).resume();
+  await seconds(dead.client, silent.slice(8));
+  await waitFor('the error', () => dead.error() === 'ETIMEDOUT');
+  await waitFor('the end of our side, which the kernel sends when it can', () => ended);
+
+  const far = await begin();
+  await seconds(far.client, [...silent.map((count) => Math.min(count, 3)), 3, 3, 3]);
+  t.equal(far.client.writableEnded, false, 'not while the kernel has sent few times, as on a long way');
+
+  const lossy = await begin();
+  await seconds(lossy.client, [
+    ...silent.slice(0, 8),
+    0,
+    ...silent.slice(0, 8),
+    undefined,
+    ...silent.slice(0, 8),
+  ]);
+  t.equal(lossy.client.writableEnded, false, 'each acknowledgement begins anew');
+
+  const talks = await begin();
+  await seconds(talks.client, silent.slice(0, 8));
+  talks.server.write('y');
+  talks.client.resume();
+  await waitFor('what the peer says', () => talks.client.bytesRead > 0);
+  await seconds(talks.client, [5, 5, 5]);
+  t.equal(talks.client.writableEnded, false, 'a peer that is heard');
+
+  const slept = await begin();
+  await seconds(slept.client, silent.slice(0, 8));
+  now += 60_000;
+  await seconds(slept.client, [5, 5, 5]);
+  t.equal(slept.client.writableEnded, false, 'the time in which the machine slept does not count');
+});
+
+interface Far {
+  readonly host: string;
+  readonly port: number;
+  readonly cut: () => Promise<unknown>;
+}
+
+/** A namespace with an echo server, and the way to it; undefined where this user may not make one. */
+async function far(t: Test): Promise<Far | undefined> {
+  const name = `bmuxd-${String(process.pid)}`;
+  // A network for measurements (RFC 2544), which no machine uses.
+  const net = `198.18.${String(process.pid % 256)}`;
+  const ip = (...args: string[]): Promise<unknown> => run('ip', args);
+  const inside = (...args: string[]): Promise<unknown> => ip('-n', name, ...args);
+  try {
+    await ip('netns', 'add', name);
+    t.teardown(() => ip('netns', 'del', name));
+    const [near, there] = [`bn${String(process.pid)}`, `bf${String(process.pid)}`];
+    await ip('link', 'add', near, 'type', 'veth', 'peer', 'name', there, 'netns', name);
+    await ip('addr', 'add', `${net}.1/30`, 'dev', near);
+    await ip('link', 'set', near, 'up');
+    await inside('addr', 'add', `${net}.2/30`, 'dev', there);
+    await inside('link', 'set', there, 'up');
+    const host = `${net}.2`;
+    const { port } = await echo(t, ['ip', 'netns', 'exec', name], host);
+    // Without its address the other side answers nothing, and the way still looks open here.
+    return { host, port, cut: () => inside('addr', 'flush', 'dev', there) };
+  } catch (error) {
+    t.comment(String(error));
+    return undefined;
+  }
+}
+
+/** An echo server in a process of its own. */
+async function echo(
+  t: Test,
+  before: readonly string[],
+  host: string,
+): Promise<{ readonly port: number; readonly pid: number }> {
+  const text = `const s = require('net').createServer((c) => c.on('error', () => {}).pipe(c));
+    s.listen(0, '${host}', () => console.log(process.pid, s.address().port));`;
+  const [command, ...args] = [...before, process.execPath, '-e', text];
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  const said = await new Promise<string>((resolve, reject) => {
+    child.once('error', reject).once('exit', () => reject(new Error('the echo server has ended')));
+    child.stdout.once('data', (bytes: Buffer) => resolve(bytes.toString()));
+  });
+  const [pid = 0, port = 0] = said.trim().split(' ').map(Number);
+  return { pid, port };
+}
+
+t.test(
+  'a broken way, and a peer that is stopped',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const broken = await far(t);
+    if (broken === undefined) {
+      t.pass('# SKIP: a network namespace cannot be made here');
+      return;
+    }
+    const stopped = await echo(t, [], '127.0.0.1');
+    const watch = new TcpWatch();
+    const connect = async (host: string, port: number): Promise<Socket> => {
+      const socket = createConnection(port, host).on('error', () => undefined);
+      t.teardown(() => socket.destroy());
+      await new Promise<unknown>((resolve) => socket.write('x', resolve));
+      await new Promise<unknown>((resolve) => socket.once('data', resolve));
+      watch.add(socket);
+      return socket;
+    };
+    const lost = await connect(broken.host, broken.port);
+    const waiting = await connect('127.0.0.1', stopped.port);
+    await broken.cut();
+    await halt(stopped.pid);
+    t.teardown(() => process.kill(stopped.pid, 'SIGCONT'));
+    const since = performance.now();
+    const told = new Promise<string | undefined>((resolve) =>
+      lost.once('error', (error: NodeJS.ErrnoException) => resolve(error.code)),
+    );
+    lost.write('y');
+    waiting.write(Buffer.alloc(20_000_000));
+    t.equal(await told, 'ETIMEDOUT');
+    t.comment(`told after ${String(Math.round(performance.now() - since))} ms`);
+    t.equal(waiting.writableEnded, false, 'the kernel of a stopped peer acknowledges');
+  },
+);
