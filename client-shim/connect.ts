@@ -5,6 +5,7 @@ import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
+import { notAnswering } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
 import { infoIn, readAnswer, refusalIn } from './answer.ts';
 import { connectTo } from './control-socket.ts';
@@ -159,7 +160,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
           if (over) return;
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
-          else failed(fail('daemon_not_answering', { socket: controlSocket }));
+          else failed(notAnswering(controlSocket));
         },
         () => undefined,
       );
@@ -207,7 +208,7 @@ function unreachable(
     }
     case 'EAGAIN':
       // The queue of connections is full: too many clients, or a daemon that accepts none.
-      return new Lost(fail('daemon_not_answering', { socket }, error));
+      return new Lost(notAnswering(controlSocket, error));
     case 'ECONNRESET':
       // The daemon was killed between connect and accept.
       return new Lost(fail('daemon_lost', {}, error));

@@ -7,6 +7,7 @@ import { httpRequest, NoAnswer, type Answer, type Question } from '../sockets/ht
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
+import { notAnswering } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 
@@ -20,10 +21,13 @@ export async function askControl<T>(
   shape: Shape<T>,
 ): Promise<T> {
   const socketPath = bmuxdPaths(env).controlSocket;
+  const abort = new AbortController();
   let answer;
   try {
-    answer = await answerOf(httpRequest({ ...question, socketPath }), socketPath);
+    answer = await answerOf(httpRequest({ ...question, socketPath, signal: abort.signal }), socketPath);
   } catch (error) {
+    // The request would keep the process waiting for its own time limit.
+    abort.abort();
     throw unasked(error, socketPath);
   }
   const { status, body } = answer;
@@ -75,7 +79,7 @@ export function unasked(error: unknown, socket: string): Failure {
     return fail('daemon_not_running', { socket }, error);
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
   // EAGAIN: the queue of connections is full, because a process listens but does not accept.
-  if (error instanceof NoAnswer || errno === 'EAGAIN') return fail('daemon_not_answering', { socket }, error);
+  if (error instanceof NoAnswer || errno === 'EAGAIN') return notAnswering(socket, error);
   // The daemon was killed before it answered.
   if (errno === 'ECONNRESET' || errno === 'EPIPE') return fail('daemon_lost', {}, error);
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);

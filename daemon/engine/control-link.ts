@@ -1,5 +1,6 @@
 // The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
+import { notAnswering } from '../api/instance-file.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { sleep } from '../base/async/sleep.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
@@ -159,7 +160,7 @@ export class ControlLink {
       const watch = async (): Promise<void> => {
         const silent = (await this.#controlIsSilent()) && (await this.#controlIsSilent());
         if (isOver) return;
-        if (silent) giveUp(fail('daemon_not_answering', { socket: this.#options.controlSocket }));
+        if (silent) giveUp(notAnswering(this.#options.controlSocket));
         else look = setTimeout(() => void watch(), LIMITS.silenceMs);
       };
       let look = setTimeout(() => void watch(), LIMITS.silenceMs);

@@ -532,8 +532,8 @@ export const REGISTRY = {
   daemon_not_answering: row(
     504,
     7,
-    'bmuxd does not answer on {socket}.',
-    'Look at its process (`bmuxd status`); restart it if it is stuck.',
+    'bmuxd{who} does not answer on {socket}{since}.',
+    'Continue its process if it was stopped (`kill -CONT {pid}`), or end it with `kill -9 {pid}` and start it again; live streams go on.',
   ),
   daemon_lost: row(
     503,

@@ -3,6 +3,7 @@ import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
 import { printable } from '../../../client-shim/failure-text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
+import { notAnswering } from '../../api/instance-file.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';
 import { socketProblem } from '../../api/socket-path.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
@@ -33,7 +34,7 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
     const call = request({ socketPath: socket, path: '/v1/events', agent: false });
     const silent = (): void => {
       call.destroy();
-      reject(fail('daemon_not_answering', { socket }));
+      reject(notAnswering(socket));
     };
     let timer = setTimeout(silent, LIMITS.engineAnswerMs);
     let foreign = false;

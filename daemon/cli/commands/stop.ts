@@ -1,9 +1,8 @@
 // `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
-import { readFileSync } from 'node:fs';
-import { errnoOf } from '../../base/failure.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
+import { isRunning } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { fail } from '../../errors/fail.ts';
+import { notAnswering } from '../../api/instance-file.ts';
 import { isReloaded } from '../../api/answer-shapes.ts';
 import { anything, number, object } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -29,8 +28,8 @@ export const stop: Command = {
     await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
     const until = performance.now() + 2 * LIMITS.stopMs;
     // The process is checked, not the socket: a socket of a service manager keeps listening, and a connect would start the next daemon.
-    while (pid > 0 ? isAlive(pid) : await isListening(socket, LIMITS.engineAnswerMs)) {
-      if (performance.now() > until) throw fail('daemon_not_answering', { socket });
+    while (pid > 0 ? isRunning({ pid }) : await isListening(socket, LIMITS.engineAnswerMs)) {
+      if (performance.now() > until) throw notAnswering(socket);
       await sleep(LOOK_MS);
     }
     out('bmuxd has stopped\n');
@@ -39,25 +38,6 @@ export const stop: Command = {
 };
 
 const hasPid = object<{ pid: number }>({ pid: number });
-
-/** Whether the process runs. A zombie, which has exited but whose parent has not called wait(2) yet, does not. */
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return !isZombie(pid);
-  } catch (error) {
-    return errnoOf(error) === 'EPERM';
-  }
-}
-
-function isZombie(pid: number): boolean {
-  try {
-    // The format is `pid (name) state …`, see proc(5). The file exists on Linux only.
-    return / Z /.test(readFileSync(`/proc/${String(pid)}/stat`, 'latin1').replace(/^.*\)/s, ''));
-  } catch {
-    return false;
-  }
-}
 
 export const reload: Command = {
   name: 'reload',

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import lockfile from 'proper-lockfile';
-import { errnoOf, Failure, textOf } from '../../base/failure.ts';
+import { errnoOf, Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
@@ -13,9 +13,9 @@ import { sleep } from '../../base/async/sleep.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makeRuntimeDir } from './runtime-dir.ts';
+import { InstanceFiles } from './instance-files.ts';
+import { whoRuns } from './who-runs.ts';
 
-/** Errors of a connect when no process listens: no file, a stale socket, or a file that is not a socket. */
-const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
 /** ms after which the lock file of a killed process is ignored. */
 const STALE_MS = 5000;
 /** Attempts to get the lock, and ms between two of them. Together they take longer than STALE_MS. */
@@ -40,12 +40,15 @@ export class InstanceLock {
   readonly #options: InstanceLockOptions;
   #instance: KeptSocket | undefined;
   #control: KeptSocket | undefined;
+  readonly #files: InstanceFiles;
   #over = false;
   /** True when it was logged that another process has the control socket; that is logged once. */
   #told = false;
 
   private constructor(options: InstanceLockOptions) {
     this.#options = options;
+    const { instanceSocket, controlSocket } = options.paths;
+    this.#files = new InstanceFiles([instanceSocket, controlSocket]);
   }
 
   /**
@@ -65,6 +68,7 @@ export class InstanceLock {
         if (isLost()) throw fail('daemon_starting', { dir: paths.dir });
         instanceLock.#instance = await instanceLock.#keepInstance();
         if (!activated) instanceLock.#control = await instanceLock.#keepControl();
+        await instanceLock.#files.begin();
       });
     } catch (error) {
       await instanceLock.release();
@@ -103,6 +107,7 @@ export class InstanceLock {
     this.#over = true;
     await this.#instance?.close();
     await this.#control?.close();
+    await this.#files.end();
   }
 
   #keepInstance(): Promise<KeptSocket> {
@@ -114,6 +119,7 @@ export class InstanceLock {
       onLook: async () => {
         // Engines bind their sockets in this folder but do not make it.
         if (!(await isThere(paths.enginesDir))) await makeRuntimeDir(paths);
+        if (await this.isOurs()) await this.#files.renew();
       },
       whenGone: (bindAgain) =>
         this.#unlessTaken(
@@ -250,50 +256,4 @@ function isThere(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** The failure that says which process listens on the socket; undefined when none does. `again`: this is the second request. */
-async function whoRuns(
-  socketPath: string,
-  signal?: AbortSignal,
-  again = false,
-): Promise<Failure | undefined> {
-  try {
-    const { body } = await httpRequest({
-      socketPath,
-      method: 'GET',
-      path: '/v1/health',
-      timeoutMs: LIMITS.silenceMs,
-      signal,
-    });
-    if (
-      typeof body === 'object' &&
-      body !== null &&
-      'pid' in body &&
-      'version' in body &&
-      'sinceMs' in body
-    ) {
-      return fail('daemon_already_running', {
-        pid: Number(body.pid),
-        version: String(body.version),
-        since: timeOf(body.sinceMs),
-      });
-    }
-    return fail('daemon_foreign', { socket: socketPath, why: 'it answers something else' });
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (NOBODY.has(errnoOf(error))) return undefined;
-    // The process was killed or has closed the connection while it answered. A second request shows whether it is gone.
-    if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, signal, true);
-    // EAGAIN: the queue of connections is full, because a process listens but does not accept.
-    if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN')
-      return fail('daemon_not_answering', { socket: socketPath }, error);
-    return fail('daemon_foreign', { socket: socketPath, why: textOf(error) }, error);
-  }
-}
-
-/** Formats a time that another program sent. `toISOString` throws for an invalid one. */
-function timeOf(ms: unknown): string {
-  const date = new Date(Number(ms));
-  return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();
 }

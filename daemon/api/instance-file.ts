@@ -1,0 +1,48 @@
+// The file `instance.json` beside the sockets of a daemon: which process it is, for clients to which it does not answer.
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Failure } from '../base/failure.ts';
+import { isRunning, type ProcessIdentity } from '../base/process/identity.ts';
+import { fail } from '../errors/fail.ts';
+import { list, number, object, optional, text } from './shape.ts';
+
+export interface InstanceFile extends ProcessIdentity {
+  /** Paths of the sockets on which it answers. */
+  readonly sockets: readonly string[];
+}
+
+const isInstanceFile = object<InstanceFile>({
+  pid: number,
+  start: optional(text),
+  namespace: optional(text),
+  sockets: list(text),
+});
+
+/** Path of the file for a socket. */
+export function instanceFileOf(socket: string): string {
+  return join(dirname(socket), 'instance.json');
+}
+
+/** `daemon_not_answering` for the daemon of `socket`. Names its process and when it last worked, if they are known. */
+export function notAnswering(socket: string, cause?: unknown): Failure {
+  const known = instanceOf(socket);
+  const values =
+    known === undefined
+      ? { who: '', since: '', pid: 'PID' }
+      : { who: ` with pid ${String(known.pid)}`, since: ` since ${known.aliveAt}`, pid: known.pid };
+  return fail('daemon_not_answering', { socket, ...values }, cause);
+}
+
+/** The daemon of `socket`. A working daemon renews the time of its file every few seconds. */
+function instanceOf(socket: string): { readonly pid: number; readonly aliveAt: string } | undefined {
+  try {
+    const path = instanceFileOf(socket);
+    const found: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (!isInstanceFile(found) || !found.sockets.includes(socket)) return undefined;
+    return isRunning(found) === true
+      ? { pid: found.pid, aliveAt: statSync(path).mtime.toISOString() }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

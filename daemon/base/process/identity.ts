@@ -1,0 +1,58 @@
+// Which process wrote a file, and whether it still runs. An id alone may belong to a later process, or to one of another pid namespace.
+import { readFileSync, readlinkSync } from 'node:fs';
+import { errnoOf } from '../failure.ts';
+
+/** Without /proc only the id is known. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Ticks from the start of the system to that of the process. */
+  readonly start?: string;
+  /** The pid namespace in which the id counts. */
+  readonly namespace?: string;
+}
+
+export function ownIdentity(): ProcessIdentity {
+  const start = statOf(process.pid)?.start;
+  const namespace = ownNamespace();
+  return {
+    pid: process.pid,
+    ...(start === undefined ? {} : { start }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
+}
+
+/** Whether the process runs; undefined when it is in another pid namespace, where this process cannot see it. */
+export function isRunning({ pid, start, namespace }: ProcessIdentity): boolean | undefined {
+  if (namespace !== undefined && namespace !== ownNamespace()) return undefined;
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  const now = statOf(pid);
+  // A zombie has ended, but its parent has not called wait(2) yet.
+  if (now !== undefined) return now.state !== 'Z' && (start === undefined || start === now.start);
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
+  }
+}
+
+/** State and start of a process, fields 3 and 22 of proc(5); undefined where there is no such file. */
+function statOf(
+  pid: number,
+): { readonly state: string | undefined; readonly start: string | undefined } | undefined {
+  try {
+    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
+    // The name in field 2 may contain spaces and brackets.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0], start: fields[19] };
+  } catch {
+    return undefined;
+  }
+}
+
+function ownNamespace(): string | undefined {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return undefined;
+  }
+}

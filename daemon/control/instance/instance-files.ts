@@ -1,0 +1,47 @@
+// Keeps the files `instance.json`, which name the process of this daemon, and renews their time. A client to which the daemon does not answer
+// tells the user from them which process hangs, and since when.
+import { readFile, unlink, utimes } from 'node:fs/promises';
+import { instanceFileOf, type InstanceFile } from '../../api/instance-file.ts';
+import { writeAtomic } from '../../base/files/atomic-file.ts';
+import { ownIdentity } from '../../base/process/identity.ts';
+
+/** ms between two renewals. */
+const RENEW_MS = 5000;
+
+export class InstanceFiles {
+  readonly #text: string;
+  readonly #paths: ReadonlySet<string>;
+  #renewedAt = -Infinity;
+
+  /** `sockets`: on which this daemon answers. */
+  constructor(sockets: readonly string[]) {
+    this.#text = `${JSON.stringify({ ...ownIdentity(), sockets } satisfies InstanceFile)}\n`;
+    this.#paths = new Set(sockets.map(instanceFileOf));
+  }
+
+  /** Writes the files when they are missing, else renews their time. Does nothing before `RENEW_MS` are over. Never rejects. */
+  async renew(): Promise<void> {
+    if (performance.now() - this.#renewedAt < RENEW_MS) return;
+    this.#renewedAt = performance.now();
+    const now = new Date();
+    for (const path of this.#paths)
+      await utimes(path, now, now)
+        .catch(() => writeAtomic(path, this.#text))
+        // Without the file, clients only cannot name the process.
+        .catch(() => undefined);
+  }
+
+  /** Writes the files. Never rejects. */
+  async begin(): Promise<void> {
+    for (const path of this.#paths) await writeAtomic(path, this.#text).catch(() => undefined);
+    this.#renewedAt = performance.now();
+  }
+
+  /** Removes the files, unless another daemon has replaced them. Never rejects. */
+  async end(): Promise<void> {
+    for (const path of this.#paths) {
+      const found = await readFile(path, 'utf8').catch(() => undefined);
+      if (found === this.#text) await unlink(path).catch(() => undefined);
+    }
+  }
+}

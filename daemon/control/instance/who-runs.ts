@@ -1,0 +1,54 @@
+// Finds out which daemon answers on a socket.
+import { notAnswering } from '../../api/instance-file.ts';
+import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { fail } from '../../errors/fail.ts';
+import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
+
+/** Errors of a connect when no process listens: no file, a stale socket, or a file that is not a socket. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
+
+/** The failure that says which process listens on the socket; undefined when none does. `again`: this is the second request. */
+export async function whoRuns(
+  socketPath: string,
+  signal?: AbortSignal,
+  again = false,
+): Promise<Failure | undefined> {
+  try {
+    const { body } = await httpRequest({
+      socketPath,
+      method: 'GET',
+      path: '/v1/health',
+      timeoutMs: LIMITS.silenceMs,
+      signal,
+    });
+    if (
+      typeof body === 'object' &&
+      body !== null &&
+      'pid' in body &&
+      'version' in body &&
+      'sinceMs' in body
+    ) {
+      return fail('daemon_already_running', {
+        pid: Number(body.pid),
+        version: String(body.version),
+        since: timeOf(body.sinceMs),
+      });
+    }
+    return fail('daemon_foreign', { socket: socketPath, why: 'it answers something else' });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (NOBODY.has(errnoOf(error))) return undefined;
+    // The process was killed or has closed the connection while it answered. A second request shows whether it is gone.
+    if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, signal, true);
+    // EAGAIN: the queue of connections is full, because a process listens but does not accept.
+    if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN') return notAnswering(socketPath, error);
+    return fail('daemon_foreign', { socket: socketPath, why: textOf(error) }, error);
+  }
+}
+
+/** Formats a time that another program sent. `toISOString` throws for an invalid one. */
+function timeOf(ms: unknown): string {
+  const date = new Date(Number(ms));
+  return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();
+}

@@ -1,0 +1,71 @@
+// Tests what commands say about a control process that hangs: which process it is, and the command that ends it. Live streams go on.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { instanceFileOf, notAnswering } from '../../daemon/api/instance-file.ts';
+import { ownIdentity } from '../../daemon/base/process/identity.ts';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { TestClient } from '../embedded/client.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
+import { halt, waitFor } from '../real/child.ts';
+
+t.test('every command names the hung process within a few seconds', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const { stream, info } = await bmuxd.open();
+  const client = new TestClient(stream, { epoch: info.epoch });
+  await halt(bmuxd.pid);
+  t.teardown(() => {
+    bmuxd.signal('SIGCONT');
+  });
+  const commands = ['run', 'stop', 'status', 'env local', 'exec local -- true'];
+  const pid = String(bmuxd.pid);
+  await Promise.all(
+    [...commands, 'reload', 'events'].map(async (command) => {
+      const { status, stderr } = await bmuxd.bmuxd(command.split(' '));
+      t.equal(status, command === 'status' ? 1 : 7, command);
+      t.match(
+        stderr,
+        new RegExp(`^bmuxd with pid ${pid} does not answer on .*\\.sock since 20\\S*Z\\.\n`),
+        command,
+      );
+      t.match(stderr, `\`kill -9 ${pid}\``, command);
+    }),
+  );
+  const shim = await bmuxd.shim(['local']);
+  t.match(shim.stderr, `kill -9 ${pid}`);
+  await client.ping();
+  bmuxd.signal('SIGCONT');
+  await waitFor('an answer', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+});
+
+t.test('a process is named only when it is certain that it is the daemon of the socket', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bmuxd-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const socket = join(folder, 'control.sock');
+  const self = ownIdentity();
+  const named = (file: unknown): string => {
+    writeFileSync(instanceFileOf(socket), typeof file === 'string' ? file : JSON.stringify(file));
+    const { detail, remedy } = notAnswering(socket).data;
+    t.notMatch(detail + remedy, /[{}]/);
+    return detail;
+  };
+  const pid = `with pid ${String(process.pid)}`;
+  t.match(named({ ...self, sockets: [socket] }), pid);
+  t.notMatch(named({ ...self, sockets: ['/another.sock'] }), pid, 'the daemon of another socket');
+  t.notMatch(named('no JSON'), pid);
+  if (self.start !== undefined) {
+    t.notMatch(named({ ...self, start: '1', sockets: [socket] }), pid, 'a later process with the same id');
+    t.notMatch(named({ ...self, namespace: 'pid:[1]', sockets: [socket] }), pid, 'of another container');
+  }
+  t.equal(notAnswering(join(folder, 'none', 'x.sock')).data.detail.includes('pid'), false);
+  t.end();
+});
