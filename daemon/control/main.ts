@@ -86,6 +86,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const reload = new Reload({
     settings: inForce,
     contexts,
+    files: planning.files,
     targetSockets: reconciler,
     keepWarm,
     engines,

@@ -11,6 +11,8 @@ import type { SettingsInForce } from './instance/settings-in-force.ts';
 export interface ReloadOptions {
   readonly settings: SettingsInForce;
   readonly contexts: { reload(): Promise<void> };
+  /** Cached files of callers. */
+  readonly files: { forget(): void };
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
@@ -37,9 +39,10 @@ export class Reload {
     });
   }
 
-  /** Reads bmuxd.toml and the files of all contexts again. Target sockets that cannot be made now are made later. */
+  /** Reads bmuxd.toml and the files of all contexts again, whether they look changed or not. Target sockets that cannot be made now are made later. */
   async all(): Promise<void> {
-    const { contexts, targetSockets, log } = this.#options;
+    const { contexts, files, targetSockets, log } = this.#options;
+    files.forget();
     await this.#settings();
     await contexts.reload();
     await settledWithin(targetSockets.refresh(), LIMITS.targetSocketMs);

@@ -92,6 +92,8 @@ function asBad(error: unknown): Failure {
 export class ConfigSource {
   readonly #options: ConfigSourceOptions;
   #reading: Reading | undefined;
+  /** See `renew`. */
+  #isStale = false;
   readonly #looks = new Refresh(() => this.#look());
   /** The newest layers from which a config could be composed. */
   #good: Good | undefined;
@@ -192,9 +194,16 @@ export class ConfigSource {
     return this.#reading ?? this.#read();
   }
 
+  /** The next answer is made from files that are read after this call, whatever their marks say. */
+  renew(): void {
+    this.#isStale = true;
+  }
+
   async #look(): Promise<void> {
     const before = this.#reading;
-    if (before === undefined || (await this.#options.files.anyChanged(before.marks)))
+    const isStale = this.#isStale;
+    this.#isStale = false;
+    if (isStale || before === undefined || (await this.#options.files.anyChanged(before.marks)))
       this.#reading = await this.#read();
   }
 

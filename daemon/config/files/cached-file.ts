@@ -18,4 +18,9 @@ export class CachedFiles<T> {
     this.#kept.set(path, entry);
     return entry.value;
   }
+
+  /** The next `get` of every path reads. */
+  forget(): void {
+    this.#kept.clear();
+  }
 }

@@ -2,6 +2,7 @@
 import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
 import { inTime } from '../../base/async/deadline.ts';
 import { errnoOf } from '../../base/failure.ts';
+import { stampFrom } from '../../base/files/stamp.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { findDisk, isOnLocalDisk } from './local-disk.ts';
@@ -12,7 +13,7 @@ import { findDisk, isOnLocalDisk } from './local-disk.ts';
  */
 export const MAX_FILE_BYTES = 256 * 1024;
 
-/** State of a file: mtime, size and inode, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
+/** State of a file: its stamp, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
 export type Mark = string;
 /** Marks of all files that were checked, by path; existing or not. */
 export type Marks = Map<string, Mark>;
@@ -20,8 +21,16 @@ export type Marks = Map<string, Mark>;
 export const MISSING: Mark = 'missing';
 const FAILED = 'error:';
 
-function markOf(stat: BigIntStats): Mark {
-  return `${String(stat.dev)}:${String(stat.ino)}:${String(stat.size)}:${String(stat.mtimeNs)}`;
+/**
+ * ms for which a file that has just been changed may change again without another stamp: the kernel's clock of files moves in steps of up to
+ * 10 ms.
+ */
+const YOUNG_MS = 20;
+
+/** The mark of a file that is about to be read. That of a young file equals no later mark, so the file is read again. */
+function readingMark(stat: BigIntStats): Mark {
+  const isYoung = Math.abs(Date.now() - Number(stat.ctimeMs)) < YOUNG_MS;
+  return isYoung ? `${stampFrom(stat)}~` : stampFrom(stat);
 }
 
 function failedMark(error: unknown): Mark {
@@ -42,7 +51,7 @@ function bounded<T>(work: Promise<T>, path: string): Promise<T> {
 /** The mark of `path` now; never fails. */
 export async function markNow(path: string): Promise<Mark> {
   if (isOnLocalDisk(path)) return markNowSync(path);
-  const mark = await bounded(fs.stat(path, { bigint: true }), path).then(markOf, failedMark);
+  const mark = await bounded(fs.stat(path, { bigint: true }), path).then(stampFrom, failedMark);
   // Only after the mark, so that a file system that does not answer blocks one thread and not two.
   if (!mark.startsWith(FAILED)) await bounded(findDisk(path), path).catch(() => undefined);
   return mark;
@@ -52,7 +61,7 @@ export async function markNow(path: string): Promise<Mark> {
 export function markNowSync(path: string): Mark {
   try {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? MISSING : markOf(stat);
+    return stat === undefined ? MISSING : stampFrom(stat);
   } catch (error) {
     return failedMark(error);
   }
@@ -64,7 +73,7 @@ async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
   try {
     const stat = await file.stat({ bigint: true });
     // The mark of the open file, taken before reading, so that a later write is seen as a change.
-    marks.set(path, markOf(stat));
+    marks.set(path, readingMark(stat));
     if (!stat.isFile()) throw new Error('not a regular file');
     // Reads to the end and not to the size, because the file may be growing.
     const buffer = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);

@@ -24,4 +24,10 @@ export class CallerFiles {
       return { failure: asFailure(error).data };
     }
   }
+
+  /** Both are read again for the next request. */
+  forget(): void {
+    this.#metas.forget();
+    this.#principals.forget();
+  }
 }

@@ -149,6 +149,7 @@ export class Contexts {
 
   /** Reads the files of every context again. A broken config leaves the last good one in force. */
   async reload(): Promise<void> {
+    for (const { source } of this.#contexts) source.renew();
     await Promise.all(this.#contexts.map((context) => this.#refresh(context)));
   }
 

@@ -20,6 +20,7 @@ export interface PlanningOptions extends Pick<ContextsOptions, 'isPinned' | 'onC
 
 export interface Planning {
   readonly contexts: Contexts;
+  readonly files: CallerFiles;
   readonly planner: RequestPlanner;
   readonly plans: ClientPlans;
   /** Sends lookups to the control plane. */
@@ -30,9 +31,11 @@ export function makePlanning(options: PlanningOptions): Planning {
   const { env, own, settings } = options;
   const http = new HttpClient({ env });
   const contexts = new Contexts({ ...options, clock: SYSTEM_CLOCK, max: () => settings()['contexts.max'] });
-  const deps: PlanningDeps = { contexts, files: new CallerFiles(), settings, get: http.get };
+  const files = new CallerFiles();
+  const deps: PlanningDeps = { contexts, files, settings, get: http.get };
   return {
     contexts,
+    files,
     http,
     planner: new RequestPlanner(deps),
     plans: new ClientPlans({ ...deps, own }),

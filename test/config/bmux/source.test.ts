@@ -1,6 +1,6 @@
 // The config of a context follows its files, and keeps the last valid config while they are invalid.
-import { writeFileSync } from 'node:fs';
-import { rename, rm, symlink, unlink } from 'node:fs/promises';
+import { utimesSync, writeFileSync } from 'node:fs';
+import { rename, rm, symlink, unlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { bmuxPaths } from '../../../daemon/base/paths.ts';
@@ -48,6 +48,36 @@ t.test('every way to change a file', async (t) => {
   await put(join(folder, '.local/state/bmux/config-overlay.toml'), timeout(66));
   t.equal(await now(), 66, 'another file');
 });
+
+t.test(
+  'a change that keeps size and modification time is seen, and a reload reads whatever the stamps say',
+  async (t) => {
+    const folder = await folderFor(t);
+    const source = sourceIn(folder);
+    const now = async () => (await source.current()).config.general.serverTimeoutMs;
+    const file = join(folder, 'c/bmux.toml');
+    const time = new Date(1_700_000_000_000);
+    await put(file, timeout(10));
+    await utimes(file, time, time);
+    t.equal(await now(), 10);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    t.equal(await now(), 10);
+    await put(file, timeout(11));
+    await utimes(file, time, time);
+    t.equal(await now(), 11, 'written in place, as `cp -p` does');
+    for (let i = 12; i < 40; i += 1) {
+      // Without a pause: several of these writes have one change time.
+      writeFileSync(file, timeout(i));
+      utimesSync(file, time, time);
+      t.equal(await now(), i, 'at once');
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const { config } = await source.current();
+    t.equal((await source.current()).config, config, 'no change: nothing is read');
+    source.renew();
+    t.not((await source.current()).config, config, 'read again');
+  },
+);
 
 t.test('a change is seen by everybody who asks after it', async (t) => {
   const folder = await folderFor(t);
