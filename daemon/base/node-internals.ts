@@ -126,6 +126,19 @@ export function filterWrites(stream: Duplex, filter: WriteFilter): void {
   };
 }
 
+/**
+ * Makes `stream` end in a later turn of the event loop. A TLS socket that ends in its own 'data' event stops decrypting, and the ciphertext
+ * that its peer goes on sending is kept without a bound (Node 20, measured: 2 GB).
+ */
+export function endLater(stream: Duplex): void {
+  const final = stream._final.bind(stream);
+  stream._final = (done) => {
+    setImmediate(() => {
+      final(done);
+    });
+  };
+}
+
 /** Names of the needed properties that this version of Node lacks. Takes less than a millisecond. */
 export function missingInternals(): string[] {
   const missing: string[] = [];

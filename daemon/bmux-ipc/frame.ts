@@ -16,8 +16,8 @@ export function encodeFrame(payload: Uint8Array): Buffer {
   return frame;
 }
 
-function tooLarge(length: number): Error {
-  return fail('frame_too_large', { length, limit: MAX_PAYLOAD_BYTES });
+function tooLarge(length: number, limit = MAX_PAYLOAD_BYTES): Error {
+  return fail('frame_too_large', { length, limit });
 }
 
 /**
@@ -26,6 +26,12 @@ function tooLarge(length: number): Error {
  */
 export class FrameReader {
   readonly #queue = new ByteQueue();
+  readonly #limit: number;
+
+  /** `limit`: largest payload, bytes; less than the protocol allows where only a short frame can be right. */
+  constructor(limit: number = MAX_PAYLOAD_BYTES) {
+    this.#limit = limit;
+  }
 
   /** Adds a chunk, which must not be changed afterwards. Throws `frame_too_large`. */
   push(chunk: Uint8Array): void {
@@ -35,7 +41,7 @@ export class FrameReader {
 
   #length(): number | undefined {
     const length = this.#queue.u32(0);
-    if (length !== undefined && length > MAX_PAYLOAD_BYTES) throw tooLarge(length);
+    if (length !== undefined && length > this.#limit) throw tooLarge(length, this.#limit);
     return length;
   }
 

@@ -5,9 +5,14 @@ import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
-import { decodeBlock, encodeBlock } from './zstd.ts';
+import { BlockDecoder, encodeBlock } from './zstd.ts';
 
 type Done = (error?: Error | null) => void;
+
+/** Plain bytes that are decoded before other streams get a turn. */
+const TURN_BYTES = 128 * 1024;
+/** Bytes that the smallest block counts for: a flood of one-byte blocks takes as much time as large ones. */
+const MIN_COST = 1024;
 
 /**
  * Cuts queued chunks into the contents of blocks. Small chunks share a block, large ones are split; a chunk that makes a
@@ -38,6 +43,8 @@ function* portions(chunks: readonly Buffer[]): Generator<Buffer, void, void> {
 class CompressedStream extends Duplex {
   readonly #inner: Duplex;
   readonly #blocks = new BlockReader();
+  /** The block of which the reader has not got everything. */
+  #decoder: BlockDecoder | undefined;
   #innerEnded = false;
   /** Error of the inner stream, kept until the reader has received the data that arrived before it. */
   #failed: Error | undefined;
@@ -46,6 +53,10 @@ class CompressedStream extends Duplex {
   /** The reader wants more: `_read` was called, and `push` has not returned false since. */
   #wanted = false;
   #pumping = false;
+  /** Cost of the blocks that were decoded since other streams last got a turn. */
+  #sinceTurn = 0;
+  /** Set while decoding waits, so that other streams get a turn. */
+  #turn: NodeJS.Immediate | undefined;
   /** Continues writing when `inner` drains, or fails the write when this stream ends. */
   #waiting: Done | undefined;
 
@@ -107,6 +118,8 @@ class CompressedStream extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     this.#stopTimeout();
+    clearImmediate(this.#turn);
+    this.#decoder?.close();
     this.#inner.destroy(error ?? undefined);
     this.#resumeWriting(error ?? cancelled());
     done(error);
@@ -141,30 +154,51 @@ class CompressedStream extends Duplex {
   }
 
   #next(): Buffer | undefined {
-    const block = this.#blocks.next();
-    if (block !== undefined) return decodeBlock(block);
+    const block = this.#decoder === undefined ? this.#blocks.next() : undefined;
+    if (block !== undefined) this.#decoder = new BlockDecoder(block);
+    const decoder = this.#decoder;
+    if (decoder !== undefined) {
+      const piece = decoder.next();
+      if (decoder.over) this.#decoder = undefined;
+      return piece;
+    }
     if (this.#innerEnded && !this.#blocks.empty) throw fail('block_truncated');
     return undefined;
   }
 
-  /** Pushes complete blocks while the reader wants more, and not all at once: a chunk may hold many, and each may be large. */
+  /** Pushes decoded pieces while the reader wants more, and not all at once: a chunk may hold many blocks, and each may be large. */
   #pump(): void {
-    if (this.#pumping) return;
+    if (this.#pumping || this.#turn !== undefined) return;
     this.#pumping = true;
     try {
       while (this.#wanted && !this.destroyed) {
+        if (this.#sinceTurn >= TURN_BYTES) {
+          this.#giveTurn();
+          return;
+        }
         const plain = this.#attempt(() => this.#next());
         if (plain === undefined) break;
+        this.#sinceTurn += Math.max(MIN_COST, plain.length);
         // Set before the push, because the reader may call `_read` during it.
         this.#wanted = false;
         if (this.push(plain)) this.#wanted = true;
       }
       if (this.destroyed) return;
       if (this.#failed === undefined) this.#regulate();
-      else if (!this.#blocks.ready) this.destroy(this.#failed);
+      else if (this.#decoder === undefined && !this.#blocks.ready) this.destroy(this.#failed);
     } finally {
       this.#pumping = false;
     }
+  }
+
+  /** Goes on with the next turn of the event loop. */
+  #giveTurn(): void {
+    if (!this.#innerEnded && this.#failed === undefined) this.#inner.pause();
+    this.#turn = setImmediate(() => {
+      this.#turn = undefined;
+      this.#sinceTurn = 0;
+      this.#pump();
+    });
   }
 
   #regulate(): void {

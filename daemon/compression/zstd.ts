@@ -1,6 +1,7 @@
 // Compresses plain bytes to blocks and decompresses them. The only file that calls zstd.
 import binding from 'zstd-napi/binding.js';
 import { textOf } from '../base/failure.ts';
+import { BLOCK_BYTES, chunkOf } from '../base/streams/blocks.ts';
 import { fail } from '../errors/fail.ts';
 import {
   BLOCK_HEADER_BYTES,
@@ -11,6 +12,12 @@ import {
 } from './block.ts';
 
 const LEVEL = 1;
+/** Most plain bytes that one call decodes: a larger block is decoded in pieces, each when the reader wants it. */
+const PIECE_BYTES = BLOCK_BYTES;
+/** Contexts for blocks in pieces. Further large blocks are decoded whole. */
+const MAX_PIECE_CONTEXTS = 16;
+/** Largest window of a frame that is decoded in pieces: 2 MiB, which zstd allocates. Frames of level 1 have 512 KiB. */
+const MAX_WINDOW_LOG = 21;
 
 // One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
 // per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
@@ -28,20 +35,98 @@ export function encodeBlock(plain: Uint8Array): Buffer {
   return Buffer.from(scratch.subarray(0, BLOCK_HEADER_BYTES + length));
 }
 
+/** The contexts for blocks in pieces that no block uses. */
+const freeContexts: InstanceType<typeof binding.DCtx>[] = [];
+let contexts = 0;
+
+function takeContext(): InstanceType<typeof binding.DCtx> | undefined {
+  const free = freeContexts.pop();
+  if (free !== undefined || contexts === MAX_PIECE_CONTEXTS) return free;
+  contexts += 1;
+  const made = new binding.DCtx();
+  made.setParameter(binding.DParameter.windowLogMax, MAX_WINDOW_LOG);
+  return made;
+}
+
 /**
- * The plain bytes of a block: exactly as many as it claims, else it throws `block_invalid`. The size in zstd's header is
- * compared before anything is allocated, and zstd never writes past the buffer, so a decompression bomb allocates nothing.
+ * The plain bytes of one block, piece by piece. Together they must be exactly as many as the block claims, else `next` throws
+ * `block_invalid`. The size in zstd's header is compared first, and a claim allocates nothing. Lifecycle: decoding -> over (all
+ * pieces taken, an error, or `close`).
  */
-export function decodeBlock(block: Block): Buffer {
-  const claimed = block.uncompressedLength;
-  const stated = zstd(() => binding.getFrameContentSize(block.compressed));
-  if (stated !== null && stated !== claimed)
-    throw fail('block_invalid', { why: `it claims ${claimed} bytes, zstd's header ${stated}` });
-  const plain = Buffer.allocUnsafe(claimed);
-  const length = zstd(() => decompressor.decompress(plain, block.compressed));
-  if (length !== claimed)
-    throw fail('block_invalid', { why: `it claims ${claimed} bytes and holds ${length}` });
-  return plain;
+export class BlockDecoder {
+  readonly #claimed: number;
+  #context: InstanceType<typeof binding.DCtx> | undefined;
+  #compressed: Uint8Array;
+  #produced = 0;
+  #frameOver = false;
+
+  constructor({ compressed, uncompressedLength }: Block) {
+    this.#compressed = compressed;
+    this.#claimed = uncompressedLength;
+    const stated = zstd(() => binding.getFrameContentSize(compressed));
+    if (stated !== null && stated !== uncompressedLength)
+      throw fail('block_invalid', { why: `it claims ${uncompressedLength} bytes, zstd's header ${stated}` });
+    if (uncompressedLength > PIECE_BYTES) this.#context = takeContext();
+  }
+
+  /** True when all bytes have been returned. */
+  get over(): boolean {
+    return this.#produced === this.#claimed;
+  }
+
+  /** The next piece; not to be called when all bytes have been returned. */
+  next(): Buffer {
+    try {
+      const context = this.#context;
+      const plain = context === undefined ? this.#whole() : this.#piece(context);
+      if (this.over) this.close();
+      return plain;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Gives the context back. The remaining pieces cannot be decoded then. */
+  close(): void {
+    const context = this.#context;
+    this.#context = undefined;
+    if (context === undefined) return;
+    context.reset(binding.ResetDirective.sessionOnly);
+    freeContexts.push(context);
+  }
+
+  #whole(): Buffer {
+    const plain = this.#claimed > PIECE_BYTES ? Buffer.allocUnsafe(this.#claimed) : chunkOf(this.#claimed);
+    const length = zstd(() => decompressor.decompress(plain, this.#compressed));
+    if (length !== this.#claimed) throw this.#wrongLength(length);
+    this.#produced = length;
+    return plain;
+  }
+
+  #piece(context: InstanceType<typeof binding.DCtx>): Buffer {
+    const plain = chunkOf(Math.min(PIECE_BYTES, this.#claimed - this.#produced));
+    let filled = 0;
+    while (filled < plain.length) filled += this.#step(context, plain.subarray(filled));
+    this.#produced += filled;
+    // The frame may end in bytes that give nothing: a checksum, or an empty block.
+    while (this.over && !(this.#frameOver && this.#compressed.length === 0))
+      if (this.#step(context, Buffer.alloc(1)) > 0) throw this.#wrongLength(this.#produced + 1);
+    return plain;
+  }
+
+  /** Decodes into `target` and returns how many bytes. Throws when it comes to the end of the frame, or cannot go on. */
+  #step(context: InstanceType<typeof binding.DCtx>, target: Uint8Array): number {
+    const [left, produced, consumed] = zstd(() => context.decompressStream(target, this.#compressed));
+    this.#compressed = this.#compressed.subarray(consumed);
+    this.#frameOver = left === 0;
+    if (produced === 0 && consumed === 0) throw this.#wrongLength(this.#produced);
+    return produced;
+  }
+
+  #wrongLength(length: number): Error {
+    return fail('block_invalid', { why: `it claims ${this.#claimed} bytes and holds ${length}` });
+  }
 }
 
 function zstd<T>(call: () => T): T {

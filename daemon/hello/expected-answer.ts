@@ -4,7 +4,7 @@ import { fail } from '../errors/fail.ts';
 import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeResponse, encodeRequestFrame, type Envelope } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
-import { HELLO_REQUEST_ID, type Negotiated } from './handshake.ts';
+import { HELLO_REQUEST_ID, MAX_ANSWER_BYTES, type Negotiated } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
 import type { PendingPing } from './health-check.ts';
 
@@ -14,8 +14,6 @@ export type AnswerCheck =
   | { readonly type: 'expected'; readonly rest: Buffer }
   | { readonly type: 'different'; readonly failure: Failure };
 
-/** Bytes of an answer at most. The answer to a Hello, with all capabilities, takes a few hundred bytes. */
-const MAX_ANSWER_BYTES = 64 * 1024;
 /** Request id of the Ping on a spare that is handed out. Clients count from 1, and the health checks of spares from 2^63. */
 const HANDED_OUT_ID = 2n ** 63n - 1n;
 
@@ -76,8 +74,7 @@ export function sameAnswer(a: Negotiated, b: Negotiated): boolean {
 export class ExpectedAnswer {
   readonly #epoch: Epoch;
   readonly #opening: Opening;
-  readonly #reader = new FrameReader();
-  #bytes = 0;
+  readonly #reader = new FrameReader(MAX_ANSWER_BYTES);
 
   constructor(epoch: Epoch, opening: Opening) {
     this.#epoch = epoch;
@@ -95,8 +92,6 @@ export class ExpectedAnswer {
     } catch (error) {
       return { type: 'different', failure: fail('optimistic_open_failed', { why: textOf(error) }, error) };
     }
-    this.#bytes += chunk.length;
-    if (frame === undefined && this.#bytes > MAX_ANSWER_BYTES) why = 'the answer is too long';
     if (why !== undefined) return { type: 'different', failure: fail('optimistic_open_failed', { why }) };
     return frame === undefined ? { type: 'incomplete' } : { type: 'expected', rest: this.#reader.rest() };
   }

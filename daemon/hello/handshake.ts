@@ -56,6 +56,9 @@ export interface Handshake {
 /** Request id of the broker's Hello: the same id that a client uses for its Hello. */
 export const HELLO_REQUEST_ID = 1n;
 
+/** Longest answer that is read, bytes. The answer to a Hello, with all capabilities, takes a few hundred. */
+export const MAX_ANSWER_BYTES = 64 * 1024;
+
 /**
  * Sends the Hello and reads one answer. No byte is sent after the Hello, since the protocol of the server is not known yet. The stream is then
  * paused, and the bytes after the answer can be read from it. Throws `frame_invalid` for a Hello that cannot be encoded.
@@ -68,7 +71,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
     clientName,
     principalId,
   });
-  const reader = new FrameReader();
+  const reader = new FrameReader(MAX_ANSWER_BYTES);
   let giveUp = (): void => {};
   const said = new Promise<HelloOutcome | undefined>((resolve) => {
     const outcome = (value: HelloOutcome | undefined): void => {

@@ -6,6 +6,7 @@ import { fail } from '../errors/fail.ts';
 import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeResponse, encodeRequestFrame } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import { MAX_ANSWER_BYTES } from './handshake.ts';
 
 /** First request id of the Pings. Clients count from 1, so their ids are different. */
 const FIRST_ID = 2n ** 63n;
@@ -57,7 +58,7 @@ export class HealthCheck {
   check(timeoutMs: number): Promise<number> {
     const id = this.#next++;
     const since = performance.now();
-    const reader = new FrameReader();
+    const reader = new FrameReader(MAX_ANSWER_BYTES);
     const stream = this.#stream;
     return new Promise((resolve, reject) => {
       let answered = false;

@@ -1,7 +1,7 @@
 // One direction of a splice: passes bytes and the end from a readable side to a writable side, with a bounded buffer between them.
 import type { Duplex } from 'node:stream';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
-import { giveBack } from '../transport/read-buffers.ts';
+import { giveBack } from '../base/streams/blocks.ts';
 
 export interface FlowOptions {
   readonly from: Duplex;
@@ -105,7 +105,7 @@ export class Flow {
       if (this.#limit > 0 && chunk.length >= BULK_BYTES && this.#queued < BATCH_BYTES)
         this.#batch ??= setImmediate(this.#onDrain);
       else this.#pump();
-    }
+    } else giveBack(chunk);
     this.#regulate();
   };
 
@@ -156,7 +156,7 @@ export class Flow {
 
   /** Counts bytes read. After `TURN_BYTES`, `#regulate` keeps `from` paused until the end of this turn of the event loop. */
   #count(bytes: number): void {
-    this.#sinceTurn += bytes;
+    this.#sinceTurn += Math.max(MIN_COST, bytes);
     if (this.#sinceTurn < TURN_BYTES) return;
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined;

@@ -1,10 +1,19 @@
 // Ends a stream so that the peer can free its resources: docs/bmux-protocol.md, "Stream ends".
 import type { Duplex } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
+import { giveBack } from '../base/streams/blocks.ts';
+
+/** Bytes that are discarded before other streams get a turn, and ms until this one goes on. */
+const TURN_BYTES = 64 * 1024;
+const TURN_MS = 5;
+/** Bytes that the smallest chunk counts for: each takes time. */
+const MIN_COST = 1024;
+/** Most bytes that are discarded. A server that ends may still have some buffers full; one that sends more does not end. */
+const MAX_DISCARDED_BYTES = 4 * 1024 * 1024;
 
 /**
  * Ends `stream` as its transport requires (FIN, close_notify, finished send side). Then reads and discards until the peer's end, and destroys
- * it. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
+ * it. It is also destroyed after `MAX_DISCARDED_BYTES`. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
  * of 64 is lost). This function takes over the stream: remove your own listeners first. Never rejects; settles within `boundMs`.
  */
 export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {
@@ -12,8 +21,29 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
   stream.on('error', () => undefined);
   if (stream.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
+    let discarded = 0;
+    let sinceTurn = 0;
+    let turn: NodeJS.Timeout | undefined;
+    const discard = (chunk: Buffer): void => {
+      discarded += chunk.length;
+      sinceTurn += Math.max(MIN_COST, chunk.length);
+      giveBack(chunk);
+      if (discarded > MAX_DISCARDED_BYTES) {
+        leave();
+        return;
+      }
+      if (sinceTurn < TURN_BYTES || turn !== undefined) return;
+      stream.pause();
+      turn = setTimeout(() => {
+        turn = undefined;
+        sinceTurn = 0;
+        stream.resume();
+      }, TURN_MS);
+    };
     const leave = (): void => {
       clearTimeout(timer);
+      clearTimeout(turn);
+      stream.removeListener('data', discard);
       stream.removeListener('end', both);
       stream.removeListener('finish', both);
       stream.removeListener('close', leave);
@@ -31,6 +61,7 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
     stream.unpipe();
     stream.removeAllListeners('data');
     if (!stream.writableEnded) stream.end();
+    stream.on('data', discard);
     stream.resume();
     both();
   });

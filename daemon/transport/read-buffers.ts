@@ -2,57 +2,15 @@
 // (measured: bench, `TLS bulk up`), and most memory of a busy engine waits for garbage collection.
 import { connect, type NetConnectOpts, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
-import { readInto, socketOf, type Handle } from '../base/node-internals.ts';
+import { BLOCK_BYTES, reuse, takeBlock, type Block } from '../base/streams/blocks.ts';
+import { endLater, readInto, socketOf, type Handle } from '../base/node-internals.ts';
 
-/** Most bytes that libuv reads at once. */
-const BLOCK_BYTES = 64 * 1024;
 /** Plaintext of a full TLS record, bytes (RFC 8446 §5.1): the most that one read returns. */
 const RECORD_BYTES = 16 * 1024;
 /** A shorter read means that the bulk transfer is over, bytes. */
 const SMALL_BYTES = 2 * 1024;
-/** Maximum number of free blocks of all streams together: 1 MiB. */
-const FREE_MAX = 16;
-
 /** Shared read buffer of all sockets with little data: each read is copied out before the next one begins. */
 const SHARED = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-
-/** Holds consecutive reads of one socket until it is full. */
-interface Block {
-  readonly bytes: Buffer;
-  /** Number of chunks that have not been given back. */
-  lent: number;
-  /** True when no more reads go into it. */
-  full: boolean;
-}
-
-const free: Block[] = [];
-const blocks = new WeakMap<ArrayBufferLike, Block>();
-
-function takeBlock(): Block {
-  const known = free.pop();
-  if (known !== undefined) {
-    known.full = false;
-    return known;
-  }
-  const block: Block = { bytes: Buffer.allocUnsafeSlow(BLOCK_BYTES), lent: 0, full: false };
-  blocks.set(block.bytes.buffer, block);
-  return block;
-}
-
-function reuse(block: Block): void {
-  if (block.full && block.lent === 0 && free.length < FREE_MAX) free.push(block);
-}
-
-/**
- * Gives the memory of `chunk` back for other reads, if it came from here. Call it once, as the last reader: for example in the write callback.
- * A chunk that is not given back is garbage-collected as usual.
- */
-export function giveBack(chunk: Uint8Array): void {
-  const block = blocks.get(chunk.buffer);
-  if (block === undefined) return;
-  block.lent -= 1;
-  reuse(block);
-}
 
 /**
  * Call this after an uncaught exception. When one was thrown during a read, Node does not learn where the next read goes. It would overwrite
@@ -134,6 +92,7 @@ export function connectTlsReading(options: ConnectionOptions): TLSSocket {
   const onread = { onread: reading };
   const socket = connectTls({ ...options, ...onread });
   reading.socket = socket;
+  endLater(socket);
   return socket;
 }
 

@@ -4,11 +4,13 @@ import binding from 'zstd-napi/binding.js';
 import {
   BlockReader,
   compressBound,
+  type Block,
   MAX_COMPRESSED_BYTES,
   MAX_UNCOMPRESSED_BYTES,
   MAX_WRITTEN_BYTES,
 } from '../../daemon/compression/block.ts';
-import { decodeBlock, encodeBlock } from '../../daemon/compression/zstd.ts';
+import { BlockDecoder, encodeBlock } from '../../daemon/compression/zstd.ts';
+import { decodeBlock } from './decode-block.ts';
 import { blocksSurviveChunking, damagedBlocksAreRefused } from '../bmux-ipc/properties.ts';
 import { vectors } from '../errors/root.ts';
 
@@ -118,4 +120,55 @@ t.test('a frame that does not state its size is decoded within the claim', async
   t.strictSame(decode(block(frame, 9)), [Buffer.from('some text')]);
   t.throws(() => decode(block(frame, 8)), { code: 'block_invalid' }, 'more than claimed');
   t.throws(() => decode(block(frame, 10)), { code: 'block_invalid' }, 'less than claimed');
+});
+
+/** Blocks of 1 MiB each, at this level of zstd. */
+function large(level: number, length = 1024 * 1024): Block {
+  const out = Buffer.alloc(length);
+  const used = new binding.CCtx().compress(out, Buffer.alloc(length), level);
+  return { compressed: out.subarray(0, used), uncompressedLength: length };
+}
+
+t.test('a large block is decoded in pieces', async (t) => {
+  const decoder = new BlockDecoder(large(1));
+  let got = 0;
+  while (!decoder.over) {
+    const piece = decoder.next();
+    t.ok(piece.length <= 64 * 1024 && piece.every((byte) => byte === 0));
+    got += piece.length;
+  }
+  t.equal(got, 1024 * 1024);
+});
+
+t.test('many large blocks at once are all decoded', async (t) => {
+  const decoders = Array.from({ length: 40 }, () => new BlockDecoder(large(1)));
+  const got = decoders.map(() => 0);
+  while (decoders.some(({ over }) => !over)) {
+    decoders.forEach((decoder, at) => {
+      if (!decoder.over) got[at] = (got[at] ?? 0) + decoder.next().length;
+    });
+  }
+  t.ok(got.every((bytes) => bytes === 1024 * 1024));
+});
+
+t.test('a large block that is not what it claims is refused', async (t) => {
+  const { compressed } = large(1);
+  const sizeless = new binding.CCtx();
+  const out = Buffer.alloc(4096);
+  const [, first, taken] = sizeless.compressStream2(
+    out,
+    Buffer.alloc(1024 * 1024),
+    binding.EndDirective.continue,
+  );
+  t.equal(taken, 1024 * 1024);
+  const [, last] = sizeless.compressStream2(out.subarray(first), new Uint8Array(), binding.EndDirective.end);
+  const stream = out.subarray(0, first + last);
+  const cases: [string, Block][] = [
+    ['cut', { compressed: compressed.subarray(0, 40), uncompressedLength: 1024 * 1024 }],
+    ['more than claimed', { compressed: stream, uncompressedLength: 1024 * 1024 - 1 }],
+    ['less than claimed', { compressed: stream, uncompressedLength: 1024 * 1024 + 1 }],
+    ['a window for 16 MiB', large(19, 16 * 1024 * 1024)],
+  ];
+  for (const [what, block] of cases) t.throws(() => decodeBlock(block), { code: 'block_invalid' }, what);
+  t.equal(decodeBlock({ compressed: stream, uncompressedLength: 1024 * 1024 }).length, 1024 * 1024);
 });

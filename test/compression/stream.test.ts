@@ -12,7 +12,8 @@ import t, { type Test } from 'tap';
 import binding from 'zstd-napi/binding.js';
 import { BlockReader, MAX_WRITTEN_BYTES } from '../../daemon/compression/block.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
-import { decodeBlock, encodeBlock } from '../../daemon/compression/zstd.ts';
+import { encodeBlock } from '../../daemon/compression/zstd.ts';
+import { decodeBlock } from './decode-block.ts';
 import { contents, cut, cuts } from '../bmux-ipc/arbitraries.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bmuxd-zs-'));
@@ -255,7 +256,7 @@ t.test('blocks are decompressed only as the reader takes them', async (t) => {
   const here = compressed(near);
   const honest = Buffer.alloc(2048);
   const size = 16 * 1024 * 1024;
-  const length = new binding.CCtx().compress(honest, Buffer.alloc(size), 19);
+  const length = new binding.CCtx().compress(honest, Buffer.alloc(size), 1);
   const header = Buffer.alloc(8);
   header.writeUInt32LE(length, 0);
   header.writeUInt32LE(size, 4);
@@ -264,8 +265,8 @@ t.test('blocks are decompressed only as the reader takes them', async (t) => {
   far.end(Buffer.concat(Array.from({ length: 20 }, () => block)));
   here.read(0);
   await until(() => here.readableLength > 0);
-  t.equal(await settled(() => here.readableLength), size, 'one of twenty');
-  t.ok(process.memoryUsage().arrayBuffers - before < 2.5 * size);
+  t.ok((await settled(() => here.readableLength)) < size / 64, 'a part of one of twenty');
+  t.ok(process.memoryUsage().arrayBuffers - before < size / 4);
   let read = 0;
   for await (const chunk of here) read += (chunk as Buffer).length;
   t.equal(read, 20 * size, 'and none is lost when the inner stream has ended meanwhile');

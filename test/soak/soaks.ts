@@ -5,6 +5,7 @@ import * as control from '../control/properties.ts';
 import { makeSandbox, startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/accept/first-frame-properties.ts';
+import { startHostile } from './hostile/hostile.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
 import { upgradesLoseNothing } from '../streams/upgrades.ts';
@@ -107,6 +108,13 @@ export const SOAKS: readonly Soak[] = [
     inputs: 1800,
     grain: 5,
     start: (rounds) => startEndurance(rounds),
+  },
+  {
+    // An input takes a second: a minute in all.
+    name: 'hostile.serversDoNoHarm',
+    inputs: 60,
+    grain: 5,
+    start: startHostile,
   },
   {
     name: 'handoff.upgradesLoseNothing',

@@ -99,7 +99,10 @@ t.test('an answer that is too long fails, and is not buffered', async (t) => {
   rig.write(STOP);
   rig.now.far.write(encodeFrame(new Uint8Array(100_000)).subarray(0, 70_000));
   await turns();
-  t.match(rig.error, { code: 'optimistic_open_failed', message: /the answer is too long/ });
+  t.match(rig.error, {
+    code: 'optimistic_open_failed',
+    message: /a frame of 100000 bytes is over the limit of 65536/,
+  });
   await rig.finish();
 });
 

@@ -1,0 +1,46 @@
+// Property: hostile servers, all at once, do no harm to the engine. It stays in place, and its memory stays within `ROOM_MB` of what it has at rest.
+import { pidsOf } from '../growth.ts';
+import type { Started } from '../soaks.ts';
+import { startAttack, type AttackResult } from './attack.ts';
+
+/** MB that the engine may take beyond what it has at rest, at any time. */
+const ROOM_MB = 64;
+/** The same in a short run, whose time at rest is before the engine has loaded all its code. */
+const SHORT_ROOM_MB = 128;
+/** Seconds of a short run. */
+const SHORT_S = 5;
+
+/** Error: an engine took more memory than it may. */
+class TookTooMuch extends Error {
+  override readonly name = 'took_too_much';
+}
+
+function quantile(sorted: readonly number[], share: number): string {
+  return (sorted[Math.floor(sorted.length * share)] ?? NaN).toFixed(1);
+}
+
+/** What `bmuxd` did during the attack, in one line. */
+function textOf({ requests, restMb, peakMb, echoMs }: AttackResult): string {
+  const echo = `${quantile(echoMs, 0.5)} ms, p99 ${quantile(echoMs, 0.99)} ms`;
+  return `${String(requests)} requests, ${restMb.toFixed(0)} -> ${peakMb.toFixed(0)} MB, echo ${echo}`;
+}
+
+/** `seconds`: how long the whole soak attacks. */
+export async function startHostile(seconds: number): Promise<Started> {
+  const attack = await startAttack();
+  const room = seconds > SHORT_S ? ROOM_MB : SHORT_ROOM_MB;
+  let restMb: number | undefined;
+  return {
+    run: async (more) => {
+      // The first seconds of a long soak only load what an engine needs that is attacked.
+      if (seconds > SHORT_S && restMb === undefined) await attack.run(1000 * SHORT_S);
+      const report = await attack.run(1000 * more);
+      restMb ??= report.restMb;
+      if (seconds > SHORT_S) process.stderr.write(`${textOf(report)}\n`);
+      if (report.requests === 0) throw new Error('no server was asked');
+      if (report.peakMb > restMb + room) throw new TookTooMuch(textOf(report));
+    },
+    pids: () => pidsOf(attack.bmuxd),
+    stop: () => attack.stop(),
+  };
+}

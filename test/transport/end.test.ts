@@ -1,0 +1,82 @@
+// A graceful end reads to the peer's end, but neither for ever nor without turns for others.
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { Duplex } from 'node:stream';
+import { createServer } from 'node:tls';
+import t from 'tap';
+import { endGracefully } from '../../daemon/transport/end.ts';
+import { connectTlsReading } from '../../daemon/transport/read-buffers.ts';
+import { selfSigned } from '../embedded/certificate.ts';
+import { waitFor } from '../real/child.ts';
+
+const CHUNK = Buffer.alloc(16 * 1024);
+
+/** A stream whose peer sends `total` bytes and then ends, as fast as they are taken. */
+function sending(total: number): Duplex & { sent: number } {
+  const stream = new Duplex({
+    read() {
+      if (sender.sent >= total) this.push(null);
+      else {
+        sender.sent += CHUNK.length;
+        this.push(CHUNK);
+      }
+    },
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+  const sender = Object.assign(stream, { sent: 0 });
+  return sender;
+}
+
+t.test('what a peer still sends is read to its end', async (t) => {
+  const stream = sending(1024 * 1024);
+  await endGracefully(stream);
+  t.equal(stream.sent, 1024 * 1024);
+  t.ok(stream.readableEnded);
+  t.ok(stream.writableFinished);
+});
+
+t.test('a peer that sends for ever is cut', async (t) => {
+  const stream = sending(Infinity);
+  await endGracefully(stream, 60_000);
+  t.ok(stream.destroyed);
+  t.ok(stream.sent < 5 * 1024 * 1024, `${stream.sent} bytes were read`);
+});
+
+t.test('others get turns while a peer sends', async (t) => {
+  const stream = sending(Infinity);
+  const over = endGracefully(stream, 60_000);
+  let most = 0;
+  let before = 0;
+  const turns = setInterval(() => {
+    most = Math.max(most, stream.sent - before);
+    before = stream.sent;
+  }, 1);
+  await over;
+  clearInterval(turns);
+  t.ok(most <= 1024 * 1024, `${most} bytes between two turns`);
+});
+
+t.test('a TLS socket that ends in its own data event is read on', async (t) => {
+  const { certPem, keyPem } = selfSigned();
+  const server = createServer({ cert: certPem, key: keyPem }, (socket) => {
+    const send = (): void => {
+      while (!socket.destroyed && socket.write(CHUNK));
+    };
+    socket.on('drain', send).on('error', () => undefined);
+    send();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const socket = connectTlsReading({ port, host: '127.0.0.1', servername: 'localhost', ca: certPem });
+  let afterEnd = 0;
+  socket.once('data', () => {
+    socket.end();
+    socket.on('data', (chunk: Buffer) => (afterEnd += chunk.length));
+  });
+  await waitFor('data after the end', () => afterEnd > 2 * 1024 * 1024);
+  socket.destroy();
+});
