@@ -12,6 +12,7 @@ import { meta } from './commands/meta.ts';
 import { reload, stop } from './commands/stop.ts';
 import { run } from './commands/run.ts';
 import { status } from './commands/status.ts';
+import { trust } from './commands/trust.ts';
 
 export const COMMANDS: readonly Command[] = [
   run,
@@ -20,6 +21,7 @@ export const COMMANDS: readonly Command[] = [
   exec,
   warm,
   drop,
+  trust,
   targets,
   streams,
   events,

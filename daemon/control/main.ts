@@ -51,6 +51,9 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       void reconciler.refreshContext(key);
       if (key === contexts.ownKey) keepWarm.refresh();
     },
+    onTrustChange: () => {
+      engines.tell({ type: 'trust changed' });
+    },
     event,
   });
   const { contexts, http, planner, plans } = planning;

@@ -48,6 +48,8 @@ export type OneToEngine =
   /** Closes warm connections and spares of this target. Live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
+  /** Pins of gateways, or what counts without one, have changed: spares of TLS targets are ended. */
+  | { readonly type: 'trust changed' }
   /** Connections that other engines hold, by address. They count toward the server's limit together with the engine's own. */
   | { readonly type: 'other engines'; readonly connections: Readonly<Record<string, number>> }
   /** Another engine takes over: the engine stops accepting, and exits after its last stream. */
@@ -93,6 +95,7 @@ const TO_ENGINE = new Set<ToEngine['type']>([
   'warm',
   'drop',
   'settings',
+  'trust changed',
   'other engines',
   'drain',
   'stop',

@@ -17,6 +17,21 @@ export interface TlsRoute {
   readonly serverName: string;
   /** PEM file with roots that are trusted in addition to those of the system. */
   readonly caFile?: string;
+  /** How a gateway is trusted that no certificate authority verifies. Missing: not at all. */
+  readonly trust?: GatewayTrust;
+}
+
+/** Trust in one gateway (docs/bmux-protocol.md, "Certificate pins"). */
+export interface GatewayTrust {
+  readonly mode: 'prompt' | 'require_known' | 'trust_new';
+  readonly pin?: {
+    readonly fingerprint: string;
+    readonly from: 'declarative config' | 'local known-gateways store';
+  };
+  /** The store of pins. */
+  readonly store: string;
+  /** Why the store cannot be read, where it may hold the pin. */
+  readonly problem?: FailureData;
 }
 
 export interface IrohRoute {

@@ -36,6 +36,9 @@ export function handleCommands({ control, sockets, upstreams, lifecycle, configu
       case 'other engines':
         upstreams.setOtherEngines(message.connections);
         break;
+      case 'trust changed':
+        upstreams.trustChanged();
+        break;
       case 'settings':
         configure(message.settings);
         break;

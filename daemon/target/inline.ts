@@ -4,6 +4,7 @@ import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
+import { tlsTrustOf } from './tls-trust.ts';
 
 /** Budget of an inline target, ms; its URL has no field for it. */
 const INLINE_TIMEOUT_MS = 8_000;
@@ -36,7 +37,7 @@ function tls(target: string, address: string, hostMissing: Code, inputs: RouteIn
   if (host.trim() === '') throw fail(hostMissing);
   return {
     label: target,
-    route: { transport: 'tls', host, port, serverName: host },
+    route: { transport: 'tls', host, port, serverName: host, ...tlsTrustOf(host, port, inputs.config) },
     ...compressionFor(target, 'auto', inputs),
     connectTimeoutMs: INLINE_TIMEOUT_MS,
     warnings: [],

@@ -6,6 +6,7 @@ import { withoutBrackets } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { RouteInputs } from './inputs.ts';
 import { localTarget } from './local.ts';
+import { tlsTrustOf } from './tls-trust.ts';
 
 type NamedMaker = (name: string, target: TargetConfig, inputs: RouteInputs) => ResolvedTarget;
 
@@ -20,6 +21,7 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
       port: target.port ?? 443,
       serverName: target.serverName ?? host,
       ...(target.caFile === undefined ? {} : { caFile: target.caFile }),
+      ...tlsTrustOf(host, target.port ?? 443, inputs.config),
     });
   },
   iroh: (name, target, inputs) => {

@@ -1,10 +1,12 @@
 // Tests inline targets: tls://, https:// and iroh:// (docs/bmux-protocol.md, "Inline targets").
 import t from 'tap';
+import type { TlsTrust } from '../../daemon/config/bmux/types.ts';
+import { tlsTrustOf } from '../../daemon/target/tls-trust.ts';
 import { resolveTarget } from '../../daemon/target/resolve.ts';
 import type { Route } from '../../daemon/engine-protocol/plan.ts';
 import { failureOf } from '../policy/failure-of.ts';
 import { hostAndPortComeBack } from './properties.ts';
-import { inputs } from './sample.ts';
+import { config, inputs } from './sample.ts';
 
 t.test('inline TLS', async (t) => {
   const rows: [target: string, host: string, port: number][] = [
@@ -90,3 +92,25 @@ t.test('inline iroh', async (t) => {
 });
 
 t.test('host and port come back from every form', () => hostAndPortComeBack(200));
+
+t.test('the pin of a gateway and the mode are in its route, the pin of the config first', (t) => {
+  const store = { path: '/known-gateways.toml', pins: new Map([['h:1', { fingerprint: 'SHA256:aa' }]]) };
+  const declared = new Map([['h:2', { fingerprint: 'SHA256:bb' }]]);
+  const trusts = (port: number, tlsTrust: TlsTrust) => {
+    const { connections, ...more } = config();
+    return tlsTrustOf('h', port, { ...more, connections: { ...connections, tlsTrust } }).trust;
+  };
+  t.match(trusts(1, { mode: 'prompt', declared, store }), {
+    mode: 'prompt',
+    pin: { fingerprint: 'SHA256:aa', from: 'local known-gateways store' },
+    store: store.path,
+  });
+  t.match(trusts(2, { mode: 'prompt', declared, store }), {
+    pin: { fingerprint: 'SHA256:bb', from: 'declarative config' },
+  });
+  const both = { ...store, pins: new Map([['h:2', { fingerprint: 'SHA256:cc' }]]) };
+  t.match(trusts(2, { mode: 'prompt', declared, store: both }), { pin: { fingerprint: 'SHA256:bb' } });
+  t.equal(trusts(3, { mode: 'prompt', declared, store }), undefined);
+  t.match(trusts(3, { mode: 'trust_new', declared, store }), { mode: 'trust_new', pin: undefined });
+  t.end();
+});

@@ -1,11 +1,20 @@
 // Composes the resolved config: applies the layers in order, checks them, and fills in every default (docs/bmux-protocol.md, "Config layers").
 import { isIPv4, isIPv6 } from 'node:net';
 import { fail } from '../../errors/fail.ts';
-import type { BmuxConfig, TargetConfig } from './types.ts';
+import type { KnownGateways } from './known-gateways.ts';
+import type { BmuxConfig, TargetConfig, TlsTrust } from './types.ts';
 import { appliedOrder, tableOf, type Applied, type Facts } from './composition.ts';
 import { expandConfigPath, type Variables } from './expand.ts';
 import type { Layers } from './layers.ts';
-import { BmuxSchema, checked, keyOf, shown, type Misfit, type TargetTable } from './schema.ts';
+import {
+  BmuxSchema,
+  checked,
+  keyOf,
+  shown,
+  type Misfit,
+  type TargetTable,
+  type TlsTrustTable,
+} from './schema.ts';
 import { merged, valueAt } from '../files/table.ts';
 import { lineOf } from '../files/toml.ts';
 
@@ -71,11 +80,21 @@ function targetOf(
   };
 }
 
+function tlsTrustOf(table: TlsTrustTable | undefined, store: KnownGateways): TlsTrust {
+  const declared = new Map<string, { fingerprint: string; label?: string }>();
+  for (const [key, { fingerprint_sha256: written, label }] of Object.entries(table?.known_gateways ?? {})) {
+    const fingerprint = written.trim();
+    // A blank pin counts as none.
+    if (fingerprint !== '') declared.set(key, { fingerprint, ...(label === undefined ? {} : { label }) });
+  }
+  return { mode: table?.mode ?? 'prompt', declared, store };
+}
+
 /**
  * Composes the config of a caller from `layers`. Fails with `composition_invalid`, or with `config_value`, which names file, line and key of
  * the first invalid value of a used key. Warnings name variables in paths that are not set.
  */
-export function composeConfig(layers: Layers, facts: ComposeFacts): Composed {
+export function composeConfig(layers: Layers, facts: ComposeFacts, store?: KnownGateways): Composed {
   const applied = appliedOrder(layers.docs, facts);
   let root: unknown = {};
   for (const piece of applied) root = merged(root, tableOf(piece));
@@ -127,6 +146,7 @@ export function composeConfig(layers: Layers, facts: ComposeFacts): Composed {
         : { controlPlaneUrl: connections.control_plane_url }),
       targets,
       shareLinks: new Map(Object.entries(connections?.share_links ?? {})),
+      ...(store === undefined ? {} : { tlsTrust: tlsTrustOf(connections?.tls_trust, store) }),
     },
     behavior: {
       staleBuildAction: behavior?.stale_build_action ?? 'ignore',

@@ -54,6 +54,21 @@ export const BmuxSchema = Type.Object(
           default_target: Type.Optional(text()),
           control_plane_url: Type.Optional(text()),
           targets: Type.Optional(Type.Record(Type.String(), TargetSchema, table)),
+          tls_trust: Type.Optional(
+            Type.Object(
+              {
+                mode: Type.Optional(oneOf('prompt', 'require_known', 'trust_new')),
+                known_gateways: Type.Optional(
+                  Type.Record(
+                    Type.String(),
+                    Type.Object({ fingerprint_sha256: text(), label: Type.Optional(text()) }, table),
+                    table,
+                  ),
+                ),
+              },
+              table,
+            ),
+          ),
           share_links: Type.Optional(Type.Record(Type.String(), text(), table)),
         },
         table,
@@ -146,6 +161,7 @@ export const ManifestSchema = Type.Object(
 );
 
 export type TargetTable = Static<typeof TargetSchema>;
+export type TlsTrustTable = NonNullable<NonNullable<Static<typeof BmuxSchema>['connections']>['tls_trust']>;
 export type CompositionTable = Static<typeof CompositionSchema>;
 export type ManifestTable = Static<typeof ManifestSchema>;
 

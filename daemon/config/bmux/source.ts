@@ -7,6 +7,7 @@ import { composeConfig, type Composed } from './compose.ts';
 import { dependsOnCaller } from './composition.ts';
 import type { Marks } from '../files/file.ts';
 import type { SteadyFiles } from '../files/steady-files.ts';
+import { knownGatewaysFile, readKnownGateways, type KnownGateways } from './known-gateways.ts';
 import { readLayers, type Layers } from './layers.ts';
 import { agrees, noted, type Reads } from './reads.ts';
 import { activeSlot, type ActiveSlot, type Slot } from './slots.ts';
@@ -59,6 +60,7 @@ interface Reading {
   readonly marks: Marks;
   readonly reads: Reads;
   readonly layers?: Layers;
+  readonly knownGateways: KnownGateways;
   readonly slot?: ActiveSlot;
   readonly problem?: Failure;
 }
@@ -74,6 +76,7 @@ interface Made extends Composed {
 /** The last composed config. */
 interface Memo {
   readonly layers: Layers;
+  readonly knownGateways: KnownGateways;
   readonly made: Made;
 }
 
@@ -167,7 +170,7 @@ export class ConfigSource {
     for (const [name, value] of this.#good.reads) reads.set(name, value);
     let last: Made;
     try {
-      last = this.#composed(this.#good, caller, reads);
+      last = this.#composed({ ...this.#good, knownGateways: reading.knownGateways }, caller, reads);
     } catch (error) {
       asBad(error);
       return unloadable;
@@ -213,40 +216,53 @@ export class ConfigSource {
     const marks: Marks = new Map();
     const reads = new Map<string, string | undefined>();
     const env = noted(this.#options.env, reads);
+    // Also with a broken config, and without keeping a vanished file: a pin that was removed must not count any more.
+    const knownGateways = await readKnownGateways(knownGatewaysFile(paths), marks);
     let slot: ActiveSlot | undefined;
     try {
       slot = await activeSlot({ env, paths, programName, explicit, daemon, cwd, marks, read });
       const layers = await readLayers({ env, paths, slot: slot.slot, explicitFile, cwd, marks, read });
-      return { marks, reads, slot, layers };
+      return { marks, reads, slot, layers, knownGateways };
     } catch (error) {
-      return { marks, reads, ...(slot === undefined ? {} : { slot }), problem: asBad(error) };
+      const problem = asBad(error);
+      return { marks, reads, knownGateways, ...(slot === undefined ? {} : { slot }), problem };
     }
   }
 
   /** Records variables in `reads`, also when it fails. */
-  #composed({ layers }: Good, caller: CallerFacts, reads: Map<string, string | undefined>): Made {
+  #composed(
+    { layers, knownGateways }: Good,
+    caller: CallerFacts,
+    reads: Map<string, string | undefined>,
+  ): Made {
     const { cwd, term } = caller;
     const facts = dependsOnCaller(layers.docs) ? factsKey(caller) : '';
-    if (this.#memo?.layers === layers && this.#memo.made.facts === facts) return this.#memo.made;
+    const memo = this.#memo;
+    const isSame = memo?.layers === layers && memo.knownGateways === knownGateways;
+    if (isSame && memo.made.facts === facts) return memo.made;
     const { daemon, platform = process.platform } = this.#options;
     const env = noted(this.#options.env, reads);
     const known = (name: string): string | undefined => env[name] ?? daemon?.[name];
     // These are getters, so that a variable is recorded only when a rule uses it.
-    const composed = composeConfig(layers, {
-      cwd,
-      term,
-      get host() {
-        return known('HOSTNAME') ?? known('HOST') ?? '';
+    const composed = composeConfig(
+      layers,
+      {
+        cwd,
+        term,
+        get host() {
+          return known('HOSTNAME') ?? known('HOST') ?? '';
+        },
+        os: platform === 'darwin' ? 'macos' : platform,
+        get runtimeName() {
+          return env['BMUX_RUNTIME'] ?? '';
+        },
+        env,
+        ...(daemon === undefined ? {} : { daemon }),
       },
-      os: platform === 'darwin' ? 'macos' : platform,
-      get runtimeName() {
-        return env['BMUX_RUNTIME'] ?? '';
-      },
-      env,
-      ...(daemon === undefined ? {} : { daemon }),
-    });
+      knownGateways,
+    );
     const made = { ...composed, reads, facts };
-    this.#memo = { layers, made };
+    this.#memo = { layers, knownGateways, made };
     return made;
   }
 }

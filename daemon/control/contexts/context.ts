@@ -3,6 +3,7 @@ import type { Clock } from '../../base/async/clock.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
+import type { TlsTrust } from '../../config/bmux/types.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
 import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
 import { SteadyFiles } from '../../config/files/steady-files.ts';
@@ -21,6 +22,8 @@ export interface ContextOptions {
   readonly beside: Context | undefined;
   /** Called when one of the files has changed. */
   readonly onChange: (context: Context) => void;
+  /** Called when the trust in gateways has changed: `connections.tls_trust`, or the store of known gateways. */
+  readonly onTrustChange: () => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
@@ -37,6 +40,8 @@ export class Context {
   #watched = '';
   #slot: string | undefined;
   #targets = 0;
+  /** The trust in gateways of the last answer, and its text for comparison. */
+  #trust: { readonly trust: TlsTrust | undefined; readonly text: string } | undefined;
   /** The last result of `nameFor`. */
   #name: { readonly reads: Reads; readonly text: string } | undefined;
   /** The problem found by the last reading of the files; undefined when it found none. */
@@ -77,6 +82,16 @@ export class Context {
     this.noteProblem(problem);
     this.#slot = slot?.name;
     this.#targets = config.connections.targets.size;
+    this.#noteTrust(config.connections.tlsTrust);
+  }
+
+  #noteTrust(trust: TlsTrust | undefined): void {
+    const before = this.#trust;
+    if (before !== undefined && before.trust === trust) return;
+    const { mode, declared, store } = trust ?? {};
+    const text = JSON.stringify([mode, [...(declared ?? [])], [...(store?.pins ?? [])]]);
+    this.#trust = { trust, text };
+    if (before !== undefined && before.text !== text) this.#options.onTrustChange();
   }
 
   /** Keeps the problem for the status. A problem that differs from the last one is logged and reported as an event. */

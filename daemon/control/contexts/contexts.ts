@@ -38,6 +38,8 @@ export interface ContextsOptions {
   readonly isPinned: (key: string, agrees: (env: CallerEnv) => boolean) => boolean;
   /** Called when the files of the contexts with this key (daemon/control/contexts/context-key.ts) were read again. */
   readonly onChange: (key: string) => void;
+  /** See `ContextOptions`. */
+  readonly onTrustChange?: () => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
@@ -168,11 +170,13 @@ export class Contexts {
 
   #open(inputs: ContextInputs): Context {
     const beside = this.#contexts.findLast(({ key }) => key === inputs.key);
-    const { env: daemon, clock, event, log } = this.#options;
+    const { env: daemon, clock, event, log, onTrustChange = () => undefined } = this.#options;
     const onChange = (context: Context): void => {
       void this.#refresh(context);
     };
-    const context = new Context({ inputs, daemon, clock, known: this.#known, beside, onChange, event, log });
+    const known = this.#known;
+    const told = { onChange, onTrustChange, event, log };
+    const context = new Context({ inputs, daemon, clock, known, beside, ...told });
     if (this.#closed) this.#forget(context);
     else this.#contexts.push(context);
     this.#evict();

@@ -2,6 +2,8 @@
 import type { CallerEnv } from '../../api/request.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Env } from '../../base/paths.ts';
+import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
+import { SystemTrust } from '../../transport/tls/trust.ts';
 import { HttpClient } from '../../target/http/client.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { CallerFiles } from '../contexts/caller-files.ts';
@@ -10,7 +12,10 @@ import { ClientPlans } from './client-plans.ts';
 import type { PlanningDeps } from './plan-stream.ts';
 import { RequestPlanner } from './request-planner.ts';
 
-export interface PlanningOptions extends Pick<ContextsOptions, 'isPinned' | 'onChange' | 'event' | 'log'> {
+export interface PlanningOptions extends Pick<
+  ContextsOptions,
+  'isPinned' | 'onChange' | 'onTrustChange' | 'event' | 'log'
+> {
   /** The daemon's own environment. */
   readonly env: Env;
   /** Environment and folder for requests that bring none. */
@@ -29,7 +34,9 @@ export interface Planning {
 
 export function makePlanning(options: PlanningOptions): Planning {
   const { env, own, settings } = options;
-  const http = new HttpClient({ env });
+  // The same roots as for gateways, found in the daemon's environment.
+  const trust = new SystemTrust(new SystemRoots({ env }));
+  const http = new HttpClient({ env, trust: async () => ({ secureContext: await trust.context() }) });
   const contexts = new Contexts({ ...options, clock: SYSTEM_CLOCK, max: () => settings()['contexts.max'] });
   const files = new CallerFiles();
   const deps: PlanningDeps = { contexts, files, settings, get: http.get };

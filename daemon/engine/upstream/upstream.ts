@@ -205,6 +205,11 @@ export class Upstream {
     this.#parts.spares.makeRoom();
   }
 
+  /** Ends the spares; the next use makes others. */
+  dropSpares(): void {
+    this.#parts.spares.drop();
+  }
+
   /** The network has changed: spares are checked before their next use. */
   markStale(): void {
     this.#parts.spares.markStale();

@@ -75,6 +75,11 @@ export class Upstreams {
     for (const address of Object.keys(connections)) this.#upstreams.peek(address)?.makeRoom();
   }
 
+  /** Spares may be of a gateway that is not trusted any more. */
+  trustChanged(): void {
+    for (const upstream of this.#upstreams.values()) upstream.dropSpares();
+  }
+
   /** The network has changed: connections and spares are checked before their next use. */
   markStale(): void {
     this.#options.transports.markStale();

@@ -35,11 +35,13 @@ export class Tickets {
     else this.#early.push(session);
   };
 
+  /** The certificate was accepted: the tickets are kept. */
   verified(): void {
     for (const session of this.#early ?? []) this.#keep(session);
     this.#early = undefined;
   }
 
+  /** No ticket is kept, also not of those that still come. */
   refused(): void {
     this.#kept.length = 0;
   }

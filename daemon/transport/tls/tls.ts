@@ -15,6 +15,7 @@ import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';
 import { isServerName, sniOf } from './server-name.ts';
+import { hasPin, trustOrRefuse } from './pins.ts';
 import { Tickets, type KeptTickets } from './tickets.ts';
 import { Trusts, type Selection, type Trust } from './trust.ts';
 import { otherAnchors, refusalOf, type Refusal } from './verify.ts';
@@ -76,28 +77,40 @@ export class TlsContexts {
       const shaken = await handshake(route, label, dialling, context, kept);
       const { socket, tickets, connectMs, handshakeMs } = shaken;
       const refusal = refusalOf(socket, route.serverName, trust);
-      if (refusal === undefined) {
-        tickets.verified();
-        if (selection.key !== trust.first.key) kept.selection = selection;
+      const accept = (): DialledStream => {
+        // Without a pin in the route, the next connection must be compared with the store again.
+        if (refusal === undefined || route.trust?.pin !== undefined) tickets.verified();
+        else tickets.refused();
+        if (refusal === undefined && selection.key !== trust.first.key) kept.selection = selection;
         drainAfterWriteError(socket, LIMITS.lingerMs);
         this.#watch.add(socket);
         return { stream: socket, connectMs, handshakeMs };
+      };
+      // Other anchors would only show once more that the gateway is trusted.
+      if (refusal === undefined || hasPin(route, refusal)) return accept();
+      try {
+        const chain = refusal.chain.map(({ certificate }) => certificate.fingerprint256).join();
+        if (first === undefined) {
+          first = refusal;
+          if (kept.hopeless !== chain) left.push(...(await bounded(otherAnchors(refusal, trust, selection))));
+          delete kept.selection;
+        }
+        const next = left.shift();
+        if (next === undefined) {
+          kept.hopeless = chain;
+          // This connection's certificate is judged, with the first reason.
+          await bounded(trustOrRefuse(route, label, trust, { ...refusal, why: first.why }));
+          return accept();
+        }
+        tickets.refused();
+        selection = next;
+      } catch (error) {
+        tickets.refused();
+        void endGracefully(socket, LIMITS.endMs);
+        throw error;
       }
-      tickets.refused();
       // Not destroyed: the gateway has connected to its server already, and that connection would be lost.
       void endGracefully(socket, LIMITS.endMs);
-      const chain = refusal.chain.map(({ certificate }) => certificate.fingerprint256).join();
-      if (first === undefined) {
-        first = refusal;
-        if (kept.hopeless !== chain) left.push(...(await bounded(otherAnchors(refusal, trust, selection))));
-        delete kept.selection;
-      }
-      const next = left.shift();
-      if (next === undefined) {
-        kept.hopeless = chain;
-        throw refused(label, trust, first);
-      }
-      selection = next;
     }
   }
 
@@ -107,7 +120,13 @@ export class TlsContexts {
   }
 
   #keptFor(route: TlsRoute, trust: Trust): Kept {
-    const place = JSON.stringify([route.host, route.port, route.serverName, route.caFile ?? null]);
+    const place = JSON.stringify([
+      route.host,
+      route.port,
+      route.serverName,
+      route.caFile ?? null,
+      route.trust ?? null,
+    ]);
     const key = `${place} ${trust.key}`;
     const known = this.#kept.get(key);
     if (known !== undefined) return known;
@@ -179,24 +198,6 @@ async function handshake(
     connectMs: connectedAt - start,
     handshakeMs: performance.now() - connectedAt,
   };
-}
-
-/** The failure for a certificate that was not accepted, with what to do about it. */
-function refused(label: string, { caFile }: Trust, { why, kind, chain }: Refusal): Failure {
-  const failure = fail('tls_handshake_failed', { label }, why);
-  if (kind === 'name') {
-    const names = chain[0]?.certificate.subjectAltName;
-    return names === undefined
-      ? failure
-      : advised(failure, `Set server_name to one of the names of the certificate: ${names}.`);
-  }
-  if (caFile === undefined) return failure;
-  if (caFile.holds !== undefined)
-    return advised(failure, `ca_file ${caFile.path} holds ${caFile.holds}. It must hold PEM certificates.`);
-  return advised(
-    failure,
-    `Let ca_file ${caFile.path} hold the certificate of the gateway, or of the CA that has issued it.`,
-  );
 }
 
 /** Waits for the TCP connection. */

@@ -54,9 +54,9 @@ function presentedBy(socket: TLSSocket): Presented[] {
 
 /** Judges the finished handshake of `socket`, which was made with `selection`. Undefined: accepted. */
 export function refusalOf(socket: TLSSocket, serverName: string, trust: Trust): Refusal | undefined {
+  // A session is resumed only by tickets of connections that were accepted under the same trust. It presents no certificate.
+  if (socket.isSessionReused()) return undefined;
   const error = verifyErrorOf(socket);
-  // A session is resumed only by tickets of connections that were accepted under the same trust.
-  if (error === undefined && socket.isSessionReused()) return undefined;
   const chain = presentedBy(socket);
   const [own] = chain;
   if (error !== undefined) return { kind: 'chain', why: explained(error, chain, trust), chain };

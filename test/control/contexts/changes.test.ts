@@ -49,6 +49,42 @@ t.test('a change of files is reported with the key of their context', async (t) 
   );
 });
 
+t.test('a change of the trust in gateways is told, and of nothing else', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-changes-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, 'bmux.toml'), '');
+  const store = join(dir, 'known-gateways.toml');
+  let told = 0;
+  const contexts = new Contexts({
+    env: {},
+    own: { env: { HOME: dir, BMUX_CONFIG_DIR: dir, BMUX_STATE_DIR: dir }, cwd: dir },
+    max: () => 4,
+    isPinned: () => false,
+    onChange: () => undefined,
+    clock: SYSTEM_CLOCK,
+    onTrustChange: () => (told += 1),
+    event: () => undefined,
+    log: pino({ level: 'silent' }),
+  });
+  t.teardown(() => contexts.close());
+  await contexts.openOwn();
+  await writeFile(store, '[gateways."a:1"]\nfingerprint_sha256 = "SHA256:aa"\n');
+  await waitFor('the new pin', () => told === 1);
+  await writeFile(join(dir, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
+  const targetOf = async () => (await contexts.view({})).config.connections.defaultTarget;
+  await waitFor('the other change', async () => (await targetOf()) === 'local');
+  t.equal(told, 1);
+  await writeFile(join(dir, 'bmux.toml'), 'this is no TOML');
+  await rm(store);
+  await waitFor('the removed pin', () => told === 2);
+  const { config } = await contexts.view({});
+  t.equal(
+    config.connections.tlsTrust?.store.pins.size,
+    0,
+    'it does not count any more, also with a broken config',
+  );
+});
+
 t.test('a broken config of one caller is removed from the status when it is corrected', async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());

@@ -60,6 +60,16 @@ t.test('when a share link leads to another server, the row of the former server 
   t.match(rig.row('b'), { target: 'bmux://home' });
 });
 
+t.test('a change of the trust in gateways ends the spares, and live streams go on', async (t) => {
+  const rig = new UpstreamRig(t);
+  const live = await rig.open(planTo('a'));
+  await rig.until('a', 'spares', (row) => (row?.spares ?? 0) > 0);
+  rig.upstreams.trustChanged();
+  t.match(rig.row('a'), { spares: 0, streams: 1 });
+  t.equal(live.stream.writable, true);
+  live.end();
+});
+
 t.test('a drop ends the spares, and live streams go on', async (t) => {
   const rig = new UpstreamRig(t);
   const { destination } = planTo('a');

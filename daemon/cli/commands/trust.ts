@@ -1,0 +1,174 @@
+// `bmuxd trust`: the pins of TLS gateways that no certificate authority verifies (docs/bmux-protocol.md, "Certificate pins").
+import { createInterface } from 'node:readline/promises';
+import type { X509Certificate } from 'node:crypto';
+import { whitelisted } from '../../api/caller-env.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { bmuxPaths } from '../../base/paths.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { fail } from '../../errors/fail.ts';
+import { gatewayKey } from '../../target/tls-trust.ts';
+import type { Command, CommandContext } from '../command.ts';
+import { table } from '../table.ts';
+
+export const trust: Command = {
+  name: 'trust',
+  args: 'list | add HOST:PORT | remove HOST:PORT',
+  about:
+    'list, add or remove the certificates of TLS gateways that are trusted without a certificate authority',
+  options: {
+    fingerprint: {
+      type: 'string',
+      value: 'SHA256:HEX',
+      about: 'trust the gateway only if its certificate has this fingerprint (add)',
+    },
+    yes: { type: 'boolean', about: 'trust the certificate that is presented without a question (add)' },
+  },
+  maxArgs: 2,
+  run: async (context) => {
+    const [action, gateway] = context.args;
+    if (action === 'list' && gateway === undefined) return list(context);
+    if (action === 'add' && gateway !== undefined) return add(context, gatewayIn(gateway));
+    if (action === 'remove' && gateway !== undefined) return remove(context, gatewayIn(gateway));
+    throw usage('write `bmuxd trust list`, `bmuxd trust add HOST:PORT` or `bmuxd trust remove HOST:PORT`');
+  },
+};
+
+interface Gateway {
+  readonly host: string;
+  readonly port: number;
+  readonly key: string;
+}
+
+/** `[tls://]HOST[:PORT]`, as `bmux remote trust add` takes it. */
+function gatewayIn(text: string): Gateway {
+  const written = text.replace(/^(?:tls|https):\/\//, '').replace(/\/$/, '');
+  const [, v6, name, digits] = /^(?:\[([^\]]+)\]|(.+?))(?::(\d{1,5}))?$/.exec(written) ?? [];
+  const host = (v6 ?? name ?? '').trim();
+  const port = digits === undefined ? 443 : Number(digits);
+  if (host === '' || port > 0xffff) throw usage(`'${text}' is not HOST:PORT`);
+  return { host, port, key: gatewayKey(host, port) };
+}
+
+/** The config of this environment, with its store of known gateways. */
+async function trustOf({ env, cwd }: CommandContext) {
+  const { ConfigSource } = await import('../../config/bmux/source.ts');
+  const caller = whitelisted(withoutTargetSocket(env));
+  const paths = bmuxPaths(caller, process.platform, cwd);
+  const { knownGatewaysFile } = await import('../../config/bmux/known-gateways.ts');
+  const { SteadyFiles } = await import('../../config/files/steady-files.ts');
+  const files = new SteadyFiles(SYSTEM_CLOCK);
+  try {
+    const { config } = await new ConfigSource({ env: caller, paths, files, cwd, daemon: env }).current();
+    return { store: knownGatewaysFile(paths), trust: config.connections.tlsTrust };
+  } finally {
+    files.close();
+  }
+}
+
+async function list(context: CommandContext): Promise<number> {
+  const { trust: known } = await trustOf(context);
+  if (known?.store.problem !== undefined) throw known.store.problem;
+  const declared = [...(known?.declared ?? [])];
+  const stored = [...(known?.store.pins ?? [])];
+  const rows = [
+    ...declared.map(([key, pin]) => [key, pin.fingerprint, 'config', pin.label ?? '']),
+    ...stored
+      .filter(([key]) => known?.declared.has(key) !== true)
+      .map(([key, pin]) => [key, pin.fingerprint, 'store', pin.label ?? '']),
+  ].sort(([a = ''], [b = '']) => (a < b ? -1 : 1));
+  context.out(`mode: ${known?.mode ?? 'prompt'}\n`);
+  context.out(
+    rows.length === 0
+      ? 'no gateways are trusted\n'
+      : `${table(['GATEWAY', 'FINGERPRINT', 'FROM', 'LABEL'], rows).join('\n')}\n`,
+  );
+  return 0;
+}
+
+async function add(context: CommandContext, gateway: Gateway): Promise<number> {
+  const { options, out } = context;
+  const { addKnownGateway, comparable } = await import('../../config/bmux/known-gateways.ts');
+  const { fingerprintOf } = await import('../../transport/tls/pins.ts');
+  const { store, trust: known } = await trustOf(context);
+  const { key } = gateway;
+  const certificate = await presentedBy(gateway);
+  const fingerprint = fingerprintOf(certificate);
+  const names = certificate.subjectAltName ?? 'none';
+  out(`The TLS gateway at ${key} presents:\n`);
+  out(`  subject      ${certificate.subject.replaceAll('\n', ', ')}\n  names        ${names}\n`);
+  out(
+    `  valid        from ${certificate.validFrom} to ${certificate.validTo}\n  fingerprint  ${fingerprint}\n`,
+  );
+  const wanted = options['fingerprint'];
+  if (typeof wanted === 'string' && comparable(wanted) !== comparable(fingerprint))
+    throw fail('fingerprint_differs', { key, expected: wanted.trim(), received: fingerprint });
+  const declared = known?.declared.get(key);
+  if (declared !== undefined && comparable(declared.fingerprint) !== comparable(fingerprint))
+    throw fail('pin_declared', { key, pin: declared.fingerprint });
+  if (wanted === undefined && options['yes'] !== true) await confirm(context, key);
+  await addKnownGateway(
+    store,
+    key,
+    { fingerprint, serverName: gateway.host, label: `tls://${key}`, trustedAtMs: Date.now() },
+    true,
+  );
+  out(`trusted TLS gateway ${key}: ${fingerprint}\n`);
+  return 0;
+}
+
+async function remove(context: CommandContext, { key }: Gateway): Promise<number> {
+  const { removeKnownGateway } = await import('../../config/bmux/known-gateways.ts');
+  const { store } = await trustOf(context);
+  if (!(await removeKnownGateway(store, key))) throw fail('pin_unknown', { key });
+  context.out(`removed local TLS trust pin for ${key}\n`);
+  return 0;
+}
+
+/** Asks on the terminal, and fails for any answer but yes. */
+async function confirm({ stderr }: CommandContext, key: string): Promise<void> {
+  if (!process.stdin.isTTY || !stderr.isTTY) throw fail('trust_unasked', { key });
+  const terminal = createInterface({ input: process.stdin, output: stderr });
+  try {
+    const answer = await terminal.question('Trust this gateway and remember it? [y/N] ');
+    if (!['y', 'yes'].includes(answer.trim().toLowerCase())) throw fail('trust_declined', { key });
+  } finally {
+    terminal.close();
+  }
+}
+
+/** The certificate that the gateway presents, verified or not. */
+async function presentedBy({ host, port, key }: Gateway): Promise<X509Certificate> {
+  const { connect } = await import('node:tls');
+  const { Deadline } = await import('../../base/async/deadline.ts');
+  const { established } = await import('../../transport/dialling.ts');
+  const { endGracefully } = await import('../../transport/end.ts');
+  const { sniOf } = await import('../../transport/tls/server-name.ts');
+  const label = `tls://${key}`;
+  const socket = connect({
+    host,
+    port,
+    servername: sniOf(host),
+    rejectUnauthorized: false,
+    checkServerIdentity: () => undefined,
+    minVersion: 'TLSv1.2',
+  });
+  const limits = { deadline: new Deadline(LIMITS.prepareMs), signal: new AbortController().signal };
+  let isConnected = false;
+  socket.once('connect', () => (isConnected = true));
+  try {
+    await established(socket, 'secureConnect', limits, () => fail('tls_handshake_timeout', { label }));
+  } catch (error) {
+    throw isConnected
+      ? fail('tls_handshake_failed', { label }, error)
+      : fail('tls_unreachable', { label }, error);
+  }
+  const certificate = socket.getPeerX509Certificate();
+  await endGracefully(socket, LIMITS.silenceMs);
+  if (certificate === undefined) throw fail('tls_handshake_failed', { label });
+  return certificate;
+}
+
+function usage(why: string) {
+  return fail('usage', { why: `bmuxd trust: ${why}`, command: 'bmuxd trust' });
+}

@@ -1,0 +1,148 @@
+// bmux's store of trusted gateways, `known-gateways.toml` in its state dir (docs/bmux-protocol.md, "Certificate pins").
+import { lstat, realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import lockfile from 'proper-lockfile';
+import { stringify } from 'smol-toml';
+import { Failure } from '../../base/failure.ts';
+import { writeAtomic } from '../../base/files/atomic-file.ts';
+import { makeFolder } from '../../base/files/make-folder.ts';
+import { appended, type BmuxPaths } from '../../base/paths.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Marks } from '../files/file.ts';
+import { isTable, tableAt, type Table } from '../files/table.ts';
+import { readToml } from '../files/toml.ts';
+
+/** ms after which the lock of a killed process is ignored. */
+const STALE_MS = 5000;
+
+export interface StoredPin {
+  readonly fingerprint: string;
+  readonly label?: string;
+  readonly serverName?: string;
+  readonly trustedAtMs?: number;
+}
+
+/** The content of the store. */
+export interface KnownGateways {
+  readonly path: string;
+  /** By `HOST:PORT`. */
+  readonly pins: ReadonlyMap<string, StoredPin>;
+  /** Why the file cannot be used; there are no pins then. */
+  readonly problem?: Failure;
+}
+
+export function knownGatewaysFile({ stateDir }: Pick<BmuxPaths, 'stateDir'>): string {
+  return appended(stateDir, 'known-gateways.toml');
+}
+
+/** The fingerprint in the form in which it is compared. */
+export function comparable(fingerprint: string): string {
+  return fingerprint.trim().toLowerCase();
+}
+
+/** Reads the store; a missing one is empty. Never rejects. `marks` collects the mark of the file. */
+export async function readKnownGateways(path: string, marks?: Marks): Promise<KnownGateways> {
+  try {
+    const doc = await readToml(path, marks);
+    return { path, pins: doc === undefined ? new Map() : pinsIn(doc.table) };
+  } catch (error) {
+    const reading = error instanceof Failure && error.code === 'file_unreadable';
+    const code = reading ? 'known_gateways_unreadable' : 'known_gateways_unparsable';
+    return { path, pins: new Map(), problem: fail(code, { path }, error) };
+  }
+}
+
+function pinsIn(table: Table): Map<string, StoredPin> {
+  const pins = new Map<string, StoredPin>();
+  for (const [key, value] of Object.entries(tableAt(table, ['gateways']))) {
+    const fingerprint = isTable(value) ? value['fingerprint_sha256'] : undefined;
+    if (!isTable(value) || typeof fingerprint !== 'string')
+      throw new Error(`gateways.${JSON.stringify(key)} has no fingerprint_sha256`);
+    // A blank pin counts as none.
+    if (fingerprint.trim() === '') continue;
+    const { label, server_name: serverName, trusted_at_unix_ms: at } = value;
+    pins.set(key, {
+      fingerprint: fingerprint.trim(),
+      ...(typeof label === 'string' ? { label } : {}),
+      ...(typeof serverName === 'string' ? { serverName } : {}),
+      ...(typeof at === 'number' ? { trustedAtMs: at } : {}),
+    });
+  }
+  return pins;
+}
+
+/**
+ * Adds a pin unless the gateway has one, and returns the one that is in the store then. With `replace` the new one counts. Rejects with
+ * known_gateways_*.
+ */
+export async function addKnownGateway(
+  path: string,
+  key: string,
+  pin: StoredPin,
+  replace = false,
+): Promise<StoredPin> {
+  return changed(path, (gateways) => {
+    const known = gateways[key];
+    if (!replace && isTable(known) && typeof known['fingerprint_sha256'] === 'string') {
+      const fingerprint = known['fingerprint_sha256'].trim();
+      if (fingerprint !== '') return { result: { fingerprint } };
+    }
+    const entry = {
+      ...(isTable(known) ? known : {}),
+      fingerprint_sha256: pin.fingerprint,
+      trusted_at_unix_ms: pin.trustedAtMs ?? Date.now(),
+      ...(pin.serverName === undefined ? {} : { server_name: pin.serverName }),
+      ...(pin.label === undefined ? {} : { label: pin.label }),
+    };
+    return { result: pin, gateways: { ...gateways, [key]: entry } };
+  });
+}
+
+/** Removes a pin. False when there was none. Rejects with known_gateways_*. */
+export async function removeKnownGateway(path: string, key: string): Promise<boolean> {
+  return changed(path, (gateways) => {
+    if (!Object.hasOwn(gateways, key)) return { result: false };
+    return {
+      result: true,
+      gateways: Object.fromEntries(Object.entries(gateways).filter(([name]) => name !== key)),
+    };
+  });
+}
+
+/** Changes the table `gateways` under a lock, and keeps everything else of the file. */
+async function changed<T>(
+  path: string,
+  change: (gateways: Table) => { readonly result: T; readonly gateways?: Table },
+): Promise<T> {
+  try {
+    await makeFolder(dirname(path));
+    const release = await lockfile.lock(path, {
+      realpath: false,
+      stale: STALE_MS,
+      // The retries take longer than STALE_MS.
+      retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
+    });
+    try {
+      const doc = await readToml(path);
+      const table = doc?.table ?? {};
+      const { result, gateways } = change(tableAt(table, ['gateways']));
+      if (gateways !== undefined)
+        await writeAtomic(await behindLink(path), stringify({ ...table, gateways }));
+      return result;
+    } finally {
+      await release().catch(() => undefined);
+    }
+  } catch (error) {
+    const unparsable = error instanceof Failure && error.code === 'config_syntax';
+    throw fail(unparsable ? 'known_gateways_unparsable' : 'known_gateways_unwritable', { path }, error);
+  }
+}
+
+/** The file behind a symbolic link, so that a rename does not replace the link. */
+async function behindLink(path: string): Promise<string> {
+  const link = await lstat(path).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
+  return link ? realpath(path) : path;
+}

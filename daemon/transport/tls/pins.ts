@@ -1,0 +1,86 @@
+// Trust in a gateway that no certificate authority verifies: by its pin, else by the mode (docs/bmux-protocol.md, "Certificate pins").
+import { createHash, type X509Certificate } from 'node:crypto';
+import { addKnownGateway, comparable } from '../../config/bmux/known-gateways.ts';
+import { Failure } from '../../base/failure.ts';
+import type { TlsRoute } from '../../engine-protocol/plan.ts';
+import { gatewayKey } from '../../target/tls-trust.ts';
+import { advised, fail } from '../../errors/fail.ts';
+import type { Trust } from './trust.ts';
+import type { Refusal } from './verify.ts';
+
+/** The fingerprint of a certificate, as bmux writes it. */
+export function fingerprintOf(certificate: X509Certificate): string {
+  return `SHA256:${createHash('sha256').update(certificate.raw).digest('hex')}`;
+}
+
+/** Whether the gateway has presented the certificate of its pin. */
+export function hasPin({ trust }: TlsRoute, { chain: [own] }: Refusal): boolean {
+  if (trust?.pin === undefined || own === undefined) return false;
+  return comparable(trust.pin.fingerprint) === comparable(fingerprintOf(own.certificate));
+}
+
+/**
+ * Decides about a gateway that is refused and does not have its pin. Resolves when it is trusted nevertheless: a new gateway in the mode
+ * `trust_new`, which is in the store then. Rejects with the failure for the user.
+ */
+export async function trustOrRefuse(
+  route: TlsRoute,
+  label: string,
+  trusted: Trust,
+  refusal: Refusal,
+): Promise<void> {
+  const { trust } = route;
+  const key = gatewayKey(route.host, route.port);
+  const own = refusal.chain[0]?.certificate;
+  if (own === undefined) throw fail('tls_handshake_failed', { label }, refusal.why);
+  const fingerprint = fingerprintOf(own);
+  const failed = (text: string): Failure =>
+    fail('tls_handshake_failed', { label }, new Error(text, { cause: refusal.why }));
+  const changed = (pin: string, from: string): Failure => {
+    const expected = `expected ${pin} from ${from}, received ${fingerprint}`;
+    const text = `bmux TLS gateway identity changed for ${key}; ${expected}`;
+    return fail('tls_identity_changed', { label, key }, new Error(text, { cause: refusal.why }));
+  };
+  if (trust?.problem !== undefined) throw new Failure(trust.problem, refusal.why);
+  if (trust?.pin !== undefined) {
+    const failure = changed(trust.pin.fingerprint, trust.pin.from);
+    throw trust.pin.from === 'declarative config'
+      ? advised(
+          failure,
+          `If that is right, change connections.tls_trust.known_gateways."${key}" in bmux.toml.`,
+        )
+      : failure;
+  }
+  // A CA file says who may vouch for the gateway. Its answer was no.
+  if (trust?.mode === 'trust_new' && route.caFile === undefined) {
+    const now = await addKnownGateway(trust.store, key, {
+      fingerprint,
+      serverName: route.serverName,
+      label,
+    });
+    if (comparable(now.fingerprint) === comparable(fingerprint)) return;
+    throw changed(now.fingerprint, 'local known-gateways store');
+  }
+  const how = `bmuxd trust add ${key} --fingerprint ${fingerprint}`;
+  const remedy = `${remedyFor(trusted, refusal)} Or trust this certificate alone: \`${how}\`, when the gateway shows that fingerprint.`;
+  throw advised(
+    failed(
+      trust?.mode === 'require_known'
+        ? `bmux TLS gateway ${key} is unknown; add a declarative pin or run 'bmux remote trust add tls://${key}'`
+        : `bmux TLS gateway ${key} is unknown; fingerprint ${fingerprint}; trust prompt required`,
+    ),
+    remedy,
+  );
+}
+
+/** What to do so that the certificate is verified. */
+function remedyFor({ caFile }: Trust, { kind, chain }: Refusal): string {
+  const names = chain[0]?.certificate.subjectAltName;
+  if (kind === 'name' && names !== undefined)
+    return `Set server_name to one of the names of the certificate: ${names}.`;
+  if (caFile === undefined)
+    return 'Set ca_file to the certificate of the gateway, or of the CA that has issued it.';
+  if (caFile.holds !== undefined)
+    return `ca_file ${caFile.path} holds ${caFile.holds}. It must hold PEM certificates.`;
+  return `Let ca_file ${caFile.path} hold the certificate of the gateway, or of the CA that has issued it.`;
+}

@@ -1,0 +1,84 @@
+// `bmuxd trust`, beside the daemon that uses the pins and the real program that reads the same store.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import { realBmux } from '../real/index.ts';
+import { run } from '../real/server.ts';
+
+t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const server = await launchEmbedded({
+    socketPath: join(bmuxd.folder, 'server.sock'),
+    server: { epoch: 4 },
+    tls: { compression: 'zstd' },
+  });
+  t.teardown(() => server.stop());
+  const { port } = server.tls ?? { port: 0 };
+  const key = `127.0.0.1:${String(port)}`;
+  const target = `tls://${key}`;
+  const store = join(bmuxd.env['BMUX_STATE_DIR'] ?? '', 'known-gateways.toml');
+  const trust = (...args: string[]) => bmuxd.bmuxd(['trust', ...args]);
+
+  const refused = await bmuxd.bmuxd(['warm', target]);
+  t.equal(refused.status, 6);
+  const [, fingerprint = ''] =
+    /fingerprint (SHA256:[0-9a-f]{64}); trust prompt required/.exec(refused.stderr) ?? [];
+  const command = `bmuxd trust add ${key} --fingerprint ${fingerprint}`;
+  t.ok(refused.stderr.includes(command), refused.stderr);
+
+  t.match(await trust('add', key), {
+    status: 6,
+    stderr: /refusing to prompt without an interactive terminal/,
+  });
+  t.match(await trust('add', key, '--fingerprint', 'SHA256:00'), {
+    status: 6,
+    stderr: /does not have the fingerprint SHA256:00, but SHA256:/,
+  });
+  await t.rejects(readFile(store), 'nothing was written');
+
+  await writeFile(
+    store,
+    'other = 1\n[gateways."a:1"]\nfingerprint_sha256 = "SHA256:aa"\ntrusted_at_unix_ms = 1\nmore = "x"\n',
+  );
+  const added = await trust('add', target, '--fingerprint', fingerprint.toUpperCase());
+  t.match(added, { status: 0, stdout: `trusted TLS gateway ${key}: ${fingerprint}\n` });
+  t.match(added.stdout, /subject .*\n {2}names .*DNS:localhost.*\n {2}valid .*\n {2}fingerprint {2}SHA256:/);
+  const text = await readFile(store, 'utf8');
+  t.match(text, /^other = 1\n/m, 'other fields are kept');
+  t.match(text, /^more = "x"\n/m);
+  t.match(text, /^trusted_at_unix_ms = \d{13}\n/m);
+  t.match(await trust('list'), { status: 0, stdout: new RegExp(`${key} +${fingerprint} +store +${target}`) });
+
+  t.match(await bmuxd.bmuxd(['warm', target]), { status: 0 });
+
+  const program = realBmux();
+  if (program === undefined) t.comment('real bmux not found: its list not compared');
+  else {
+    const real = await run(program, ['remote', 'trust', 'list'], bmuxd.env);
+    t.match(real, { status: 0, stdout: `${key}\t${fingerprint}\tsource=local\tlabel=${target}` });
+  }
+
+  t.match(await trust('remove', key), { status: 0, stdout: `removed local TLS trust pin for ${key}\n` });
+  t.match(await trust('remove', key), { status: 1, stderr: /pin not found/ });
+  t.match(await bmuxd.bmuxd(['warm', target]), { status: 6, stderr: /is unknown; fingerprint/ });
+
+  t.match(await trust('add', key, '--yes'), { status: 0 });
+  const own = fingerprint.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+  await writeFile(store, (await readFile(store, 'utf8')).replace(fingerprint, own));
+  const changed = await bmuxd.bmuxd(['warm', target]);
+  t.match(changed, {
+    status: 6,
+    stderr: `expected ${own} from local known-gateways store, received ${fingerprint}`,
+  });
+  await bmuxd.configure(
+    'bmux.toml',
+    `[connections.tls_trust]\nmode = "require_known"\n[connections.tls_trust.known_gateways."${key}"]\nfingerprint_sha256 = "${fingerprint}"\n`,
+  );
+  t.match(await bmuxd.bmuxd(['warm', target]), { status: 0 }, 'the pin of the config comes first');
+  t.match(await trust('list'), { stdout: /mode: require_known\n[^]* config\s/ });
+  await writeFile(store, 'junk =');
+  t.match(await trust('list'), { status: 6, stderr: /failed parsing known gateways store/ });
+});
