@@ -1,14 +1,17 @@
 // Checks that no other user can be behind a socket of the daemon, before anything is sent to it or a socket is bound beside it.
 import { resolve } from 'node:path';
+import { excessOf } from '../base/files/socket-path.ts';
 import { pathProblem } from '../base/files/path-problem.ts';
 import type { Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 
 /**
- * Why nothing may be sent to the socket at `path`; undefined when only this user or root can have made it. A missing socket gives the error
+ * Why nothing may be sent to the socket at `path`; undefined when only this user or root can have made it, and its path fits. A missing socket gives the error
  * of a connect, code ENOENT: another user could make it between this check and a connect.
  */
 export function socketProblem(path: string): Error | undefined {
+  const excess = excessOf(path);
+  if (excess !== undefined) return fail('socket_path_too_long', excess);
   try {
     return insecurePath(resolve(path));
   } catch (error) {

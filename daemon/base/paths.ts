@@ -126,6 +126,12 @@ export function bmuxPaths(env: Env, platform: NodeJS.Platform = process.platform
   };
 }
 
+/** The absolute path of the SSH agent's socket for a caller in `cwd`; undefined when SSH_AUTH_SOCK is unset or empty. `~` has no meaning. */
+export function agentSocketOf(env: Env, cwd: string): string | undefined {
+  const written = set(env, 'SSH_AUTH_SOCK');
+  return written === undefined ? undefined : appended(cwd, written);
+}
+
 /** Paths of bmuxd's own sockets and files. No BMUX_* variable changes them. */
 export interface BmuxdPaths {
   /** bmuxd's runtime dir, mode 0700. */

@@ -5,16 +5,9 @@ import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
+import { excessOf } from '../base/files/socket-path.ts';
 import { refuseInsecure } from '../api/socket-path.ts';
 import { fail } from '../errors/fail.ts';
-
-/**
- * Longest socket path in bytes: the size of `sun_path` without the final zero (unix(7)). It is 107 on Linux and 103 on macOS. Node
- * truncates a longer path silently.
- */
-export function maxSocketPath(platform: NodeJS.Platform = process.platform): number {
-  return platform === 'linux' ? 107 : 103;
-}
 
 /** A socket that was bound at a path. */
 export interface Bound {
@@ -43,9 +36,8 @@ export function privateName(): string {
 export async function bindSocket(server: Server, path: string): Promise<Bound> {
   const private_ = join(dirname(path), privateName());
   for (const name of [path, private_]) {
-    const length = Buffer.byteLength(name);
-    if (length > maxSocketPath())
-      throw fail('socket_path_too_long', { path: name, length, limit: maxSocketPath() });
+    const excess = excessOf(name);
+    if (excess !== undefined) throw fail('socket_path_too_long', excess);
   }
   refuseInsecure(dirname(path));
   await new Promise<void>((resolve, reject) => {

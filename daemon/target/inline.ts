@@ -1,4 +1,5 @@
 // Parses targets that are written as an address: tls://, https://, iroh:// (docs/bmux-protocol.md, "Inline targets").
+import { agentSocketOf } from '../base/paths.ts';
 import { fail, type Code } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
@@ -52,7 +53,7 @@ function iroh(target: string, inputs: RouteInputs): ResolvedTarget {
   const { relayUrl, ipAddr, sshAuth, compression } = irohQuery(
     question < 0 ? '' : written.slice(question + 1),
   );
-  const agentSocket = inputs.env.SSH_AUTH_SOCK;
+  const agentSocket = agentSocketOf(inputs.env, inputs.cwd);
   return {
     label: target,
     route: {

@@ -20,6 +20,8 @@ export interface LookupLimits {
 /** Inputs from which a route is made, once the target is known. */
 export interface RouteInputs {
   readonly env: CallerEnv;
+  /** Absolute folder against which the caller's relative paths are resolved. */
+  readonly cwd: string;
   readonly config: BmuxConfig;
   readonly paths: Pick<BmuxPaths, 'serverSocket' | 'authState'>;
   /** bmuxd's own compression settings, by the target's name (an inline target: as written). They override the target's. */

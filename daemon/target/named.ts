@@ -1,4 +1,5 @@
 // Resolves targets of `[connections.targets.NAME]`, with one function per transport (docs/bmux-protocol.md, "Named targets").
+import { agentSocketOf, appended } from '../base/paths.ts';
 import type { TargetConfig, TargetTransport } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
@@ -20,7 +21,7 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
       host,
       port: target.port ?? 443,
       serverName: target.serverName ?? host,
-      ...(target.caFile === undefined ? {} : { caFile: target.caFile }),
+      ...(target.caFile === undefined ? {} : { caFile: appended(inputs.cwd, target.caFile) }),
       ...tlsTrustOf(host, target.port ?? 443, inputs.config),
     });
   },
@@ -28,7 +29,7 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
     // `host` is used only when endpoint_id is absent, not when it is blank.
     const endpointId = target.endpointId ?? target.host ?? '';
     if (endpointId.trim() === '') throw fail('iroh_endpoint_missing', { name });
-    const agentSocket = inputs.env.SSH_AUTH_SOCK;
+    const agentSocket = agentSocketOf(inputs.env, inputs.cwd);
     return remote(name, target, inputs, {
       transport: 'iroh',
       endpointId,

@@ -1,6 +1,7 @@
 // Opens the socket of a local bmux server.
 import type { Duplex } from 'node:stream';
 import { errnoOf, Failure } from '../base/failure.ts';
+import { excessOf } from '../base/files/socket-path.ts';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -8,20 +9,12 @@ import type { LocalRoute } from '../engine-protocol/plan.ts';
 import { established, type Dialling } from './dialling.ts';
 import { connectReading } from './read-buffers.ts';
 
-/** Longest path of a Unix socket, bytes. The system truncates a longer one without an error and connects to another socket. */
-const PATH_LIMIT = process.platform === 'darwin' ? 103 : 107;
-
 /** Connects to `route.socketPath`. Half-open is allowed, because the server may go on answering after our end. */
 export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<Duplex> {
   const path = route.socketPath;
-  const length = Buffer.byteLength(path);
-  if (length > PATH_LIMIT) {
-    throw fail(
-      'server_socket_failed',
-      { path },
-      fail('socket_path_too_long', { path, length, limit: PATH_LIMIT }),
-    );
-  }
+  const excess = excessOf(path);
+  if (excess !== undefined)
+    throw fail('server_socket_failed', { path }, fail('socket_path_too_long', excess));
   const socket = connectReading({ path, allowHalfOpen: true });
   try {
     await established(socket, 'connect', dialling, () =>

@@ -132,6 +132,11 @@ port = 1
     t.equal(stderr, '');
   });
 
+  await t.test('a socket whose path the system would cut is named in the error', async (t) => {
+    const ran = await bmuxd.bmuxd(['status'], { BMUXD_SOCKET: `/tmp/${'x'.repeat(120)}` });
+    t.match(ran, { status: 1, stderr: /^the socket path \/tmp\/x+ is 125 bytes long; the system takes/ });
+  });
+
   await t.test(
     'a socket without permission is named in the error',
     { skip: process.getuid?.() === 0 && 'root has all permissions' },

@@ -260,3 +260,28 @@ t.test('share links of the config', async (t) => {
 });
 
 t.test('any reference gives a target or a failure', () => anyReferenceGivesTargetOrFailure(400));
+
+t.test('relative paths are those of the caller', async (t) => {
+  const rows: [written: string, path: string | undefined][] = [
+    ['gw.pem', '/home/me/gw.pem'],
+    ['../gw.pem', '/home/me/../gw.pem'],
+    ['8080', '/home/me/8080'],
+    ['~/agent', '/home/me/~/agent'],
+    ['/a', '/a'],
+    ['', undefined],
+  ];
+  for (const [written, path] of rows) {
+    const targets = {
+      gw: { transport: 'tls' as const, host: 'h', caFile: written },
+      far: { transport: 'iroh' as const, endpointId: 'ID', irohSshAuth: true },
+    };
+    const routeOf = async (target: string) =>
+      (await resolveTarget(inputs({ target, env: { SSH_AUTH_SOCK: written }, config: config({ targets }) })))
+        .route;
+    if (path !== undefined) t.match(await routeOf('gw'), { caFile: path });
+    for (const target of ['far', 'iroh://ID?auth=ssh']) {
+      const route = await routeOf(target);
+      t.equal('agentSocket' in route ? route.agentSocket : undefined, path, `${target} ${written}`);
+    }
+  }
+});

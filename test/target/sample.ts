@@ -57,6 +57,7 @@ export function inputs(parts: Partial<ResolveInputs> & { readonly runtimeDir?: s
   const { runtimeDir = '/nonexistent/run', ...rest } = parts;
   return {
     env: {},
+    cwd: '/home/me',
     config: config(),
     paths: { serverSocket: join(runtimeDir, 'server.sock'), authState: join(runtimeDir, 'auth-state.json') },
     lookup: { timeoutMs: 5000, get: http.get },

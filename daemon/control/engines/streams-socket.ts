@@ -4,10 +4,11 @@ import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
+import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { leadsTo, maxSocketPath, privateName } from '../../sockets/bind.ts';
+import { leadsTo, privateName } from '../../sockets/bind.ts';
 import { bindWithoutListen, openWithoutListen } from '../../sockets/bind-without-listen.ts';
 import type { EngineLink } from './engine-link.ts';
 
@@ -54,9 +55,8 @@ export class StreamsSocket {
   /** Opens the passed descriptor, if any, and starts the regular check. Throws `activation_invalid` or `socket_path_too_long`. */
   open(): void {
     const { fd, path } = this.#options;
-    const length = Buffer.byteLength(path);
-    if (length > maxSocketPath())
-      throw fail('socket_path_too_long', { path, length, limit: maxSocketPath() });
+    const excess = excessOf(path);
+    if (excess !== undefined) throw fail('socket_path_too_long', excess);
     if (fd !== undefined) {
       this.#passed = createServer();
       try {

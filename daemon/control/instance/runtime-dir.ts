@@ -4,9 +4,10 @@ import { dirname, isAbsolute, join } from 'node:path';
 import { textOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { octal, ownedBy, sharedAbove } from '../../base/files/path-problem.ts';
+import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
-import { maxSocketPath, PRIVATE_NAME } from '../../sockets/bind.ts';
+import { PRIVATE_NAME } from '../../sockets/bind.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 
@@ -39,9 +40,8 @@ function isTaken(path: string): Promise<boolean> {
 /** Checks the path of an engine's socket, which is the longest one. It must be absolute, because engines run in another working directory. */
 function checkPath({ dir, enginesDir }: BmuxdPaths): void {
   if (!isAbsolute(dir)) throw fail('runtime_dir_insecure', { path: dir, why: 'is not an absolute path' });
-  const path = join(enginesDir, PRIVATE_NAME);
-  const length = Buffer.byteLength(path);
-  if (length > maxSocketPath()) throw fail('socket_path_too_long', { path, length, limit: maxSocketPath() });
+  const excess = excessOf(join(enginesDir, PRIVATE_NAME));
+  if (excess !== undefined) throw fail('socket_path_too_long', excess);
 }
 
 /** Checks owner and mode. `itself`: a symlink is refused, because another user could have made it in a shared temp folder. */

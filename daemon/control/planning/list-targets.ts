@@ -32,7 +32,15 @@ async function rowOf(name: string, chosen: string, view: View): Promise<TargetRo
   const { env, config, paths, hasHad } = view;
   const shown = { name: withoutCredentials(name), isDefault: name === chosen };
   try {
-    const { route } = await resolveTarget({ target: name, env, config, paths, hasHad, lookup: NO_LOOKUP });
+    const { route } = await resolveTarget({
+      target: name,
+      env,
+      cwd: '/',
+      config,
+      paths,
+      hasHad,
+      lookup: NO_LOOKUP,
+    });
     return { ...shown, transport: route.transport, address: addressOf(route) };
   } catch (error) {
     const transport = config.connections.targets.get(name)?.transport ?? '';

@@ -53,6 +53,7 @@ export async function planStream(
   const target = await resolveTarget({
     target: request.target,
     env,
+    cwd: inputs.cwd,
     config,
     paths,
     overrides: overridesOf(settings),

@@ -1,6 +1,7 @@
 // The clients of the target sockets of one context: the environment that is used for all of them, and their SSH agents.
 import type { CallerEnv, EnvName, StreamRequest } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import { agentSocketOf } from '../../base/paths.ts';
 import { agrees, type Reads } from '../../config/bmux/reads.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { contextInputs } from '../contexts/context-key.ts';
@@ -33,7 +34,7 @@ const MAX_INLINE = 64;
 /** The clients of a context as they were saved. */
 export function clientsOf(remembered: RememberedClients): ContextClients {
   const { env, cwd, slot, earlierAgents, inline } = remembered;
-  const agents = latest(env.SSH_AUTH_SOCK, earlierAgents);
+  const agents = latest(agentOf({ env, cwd }), earlierAgents);
   const clients: ContextClients = {
     key: contextInputs(env, cwd, slot).key,
     environment: withAgent({ env, cwd, slot }, agents),
@@ -59,7 +60,7 @@ export function mayShare(clients: ContextClients, environment: ClientEnvironment
 
 /** Adds a client. One without an SSH agent, such as a cron job, leaves the agents as they are. True when the agents have changed. */
 export function addClient(clients: ContextClients, environment: ClientEnvironment): boolean {
-  const agents = latest(environment.env.SSH_AUTH_SOCK, clients.agents);
+  const agents = latest(agentOf(environment), clients.agents);
   const isOther = agents.join() !== clients.agents.join();
   const first = clients.environment;
   const env: Partial<Record<EnvName, string>> = { ...first.env };
@@ -80,7 +81,7 @@ export function addClient(clients: ContextClients, environment: ClientEnvironmen
 
 /** Adds saved clients to a context that has clients already. */
 export function addRemembered(clients: ContextClients, remembered: RememberedClients): void {
-  const earlier = latest(remembered.env.SSH_AUTH_SOCK, remembered.earlierAgents);
+  const earlier = latest(agentOf(remembered), remembered.earlierAgents);
   clients.agents = [...new Set([...clients.agents, ...earlier])].slice(0, MAX_AGENTS);
   clients.environment = withAgent(clients.environment, clients.agents);
   for (const target of remembered.inline) clients.inline.set(target, true);
@@ -106,6 +107,11 @@ export function requestOf({
   slot,
 }: ClientEnvironment): Pick<StreamRequest, 'env' | 'slot' | 'cwd'> {
   return { env, ...(cwd === undefined ? {} : { cwd }), ...(slot === undefined ? {} : { slot }) };
+}
+
+/** The socket of a client's SSH agent. A relative path is below the folder of that client, and others may be in another one. */
+function agentOf({ env, cwd }: Pick<ClientEnvironment, 'env' | 'cwd'>): string | undefined {
+  return agentSocketOf(env, contextInputs(env, cwd, undefined).cwd);
 }
 
 function latest(agent: string | undefined, earlier: readonly string[]): string[] {

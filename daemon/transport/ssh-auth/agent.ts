@@ -1,6 +1,8 @@
 // A client of the SSH agent protocol (draft-miller-ssh-agent): lists keys, and signs with one. All data from the agent is bounded.
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
+import { excessOf } from '../../base/files/socket-path.ts';
+import { fail } from '../../errors/fail.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import type { Dialling } from '../dialling.ts';
 
@@ -161,6 +163,9 @@ function ask(
   { deadline, signal }: Dialling,
   late: () => Error,
 ): Promise<Buffer> {
+  const excess = excessOf(agentSocket);
+  if (excess !== undefined)
+    return Promise.reject(new AgentGone(fail('socket_path_too_long', excess).message));
   // As an option, because a path of digits alone would be taken for a TCP port.
   const socket = connect({ path: agentSocket });
   const answered = new Promise<Buffer>((resolve, reject) => {

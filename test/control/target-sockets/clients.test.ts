@@ -25,7 +25,7 @@ async function storeFor(t: Test) {
 }
 
 t.test('the SSH agents of all clients are kept, the latest first', async (t) => {
-  const { open, client, own, view } = await storeFor(t);
+  const { dir, open, client, own, view } = await storeFor(t);
   const store = open();
   await store.load();
   const use = (agent?: string): boolean => {
@@ -41,6 +41,8 @@ t.test('the SSH agents of all clients are kept, the latest first', async (t) => 
   t.strictSame(store.get(own)?.agents, ['/old', '/login']);
   for (const agent of ['/1', '/2', '/3', '/4']) use(agent);
   t.strictSame(store.get(own)?.agents, ['/4', '/3', '/2', '/1'], 'at most 4');
+  use('8080');
+  t.equal(store.get(own)?.agents[0], join(dir, '8080'), 'a relative path is below the folder of that client');
 });
 
 t.test('clients share a folder unless the config reads a variable that differs', async (t) => {

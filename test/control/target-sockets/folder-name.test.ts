@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { folderName, makeTargetSocketFolder } from '../../../daemon/control/target-sockets/folder.ts';
-import { maxSocketPath } from '../../../daemon/sockets/bind.ts';
+import { maxSocketPath } from '../../../daemon/base/files/socket-path.ts';
 import { failureOf } from '../../transport/dialling.ts';
 import { answerAt, make, named, parentFor } from './folders.ts';
 

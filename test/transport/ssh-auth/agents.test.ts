@@ -107,5 +107,10 @@ t.test('agents that misbehave', async (t) => {
       t.equal(failure.code, 'ssh_auth_failed');
       t.match(failure.data.causes[0], /^iroh SSH auth failed: /);
     }
+    const long = `/${'x'.repeat(107)}`;
+    const failure = await failureOf(
+      authenticate(dial(), { ...within(2000), agentSocket: long, label: 'prod' }),
+    );
+    t.match(failure.data.causes[0], `the socket path ${long} is 108 bytes long`, 'it is not cut');
   });
 });
