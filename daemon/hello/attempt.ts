@@ -25,6 +25,8 @@ export interface AttemptStream {
   /** Authenticated, in the candidate's compression. */
   readonly stream: Duplex;
   readonly below?: ConnectionBelow;
+  /** See `TransportStream`. */
+  readonly hasMoved?: () => boolean;
 }
 
 /** The result of one candidate. */
@@ -100,10 +102,10 @@ export class Attempt {
   }
 
   /** The stream of a negotiated Hello. The caller owns it from now on. */
-  take(): Duplex {
+  take(): AttemptStream {
     if (this.#opened === undefined) throw asFailure(new Error('there is no stream to take'));
     this.#taken = true;
-    return this.#opened.stream;
+    return this.#opened;
   }
 
   /** The result is no longer needed. Resolves when the stream has been ended, also one that the dial still gives. */

@@ -36,6 +36,8 @@ export interface Detected {
   readonly negotiated: Negotiated;
   /** ms from Hello to answer. */
   readonly elapsedMs: number;
+  /** See `TransportStream`. */
+  readonly hasMoved?: (() => boolean) | undefined;
 }
 
 /** ms in which the server can free the connections of ended streams, before the next candidate is tried alone. */
@@ -176,9 +178,9 @@ class ProtocolDetection {
     const { wanted, subject } = this.#options;
     const answered = this.#attempts.filter((attempt) => attempt.outcome !== undefined);
     for (const attempt of answered) {
-      const { candidate, outcome, elapsedMs } = attempt;
+      const { candidate, outcome } = attempt;
       if (outcome?.type === 'negotiated' && (wanted ?? candidate.epoch) === candidate.epoch)
-        return { won: { stream: attempt.take(), candidate, negotiated: outcome.negotiated, elapsedMs } };
+        return { won: wonBy(attempt, outcome.negotiated) };
     }
     let later: Judgement | undefined;
     for (const { candidate, outcome, overAt } of answered) {
@@ -218,6 +220,12 @@ class ProtocolDetection {
   #elapsed(): number {
     return performance.now() - this.#since;
   }
+}
+
+function wonBy(attempt: Attempt, negotiated: Negotiated): Detected {
+  const { candidate, elapsedMs } = attempt;
+  const { stream, hasMoved } = attempt.take();
+  return { stream, candidate, negotiated, elapsedMs, hasMoved };
 }
 
 function unique(candidates: readonly Candidate[]): Candidate[] {

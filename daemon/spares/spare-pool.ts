@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
-import { Spare, type ReadyStream, type SpareOwner } from './spare.ts';
+import { isUsable, Spare, type ReadyStream, type SpareOwner } from './spare.ts';
 
 /** How the spares of one key are made. */
 export interface SpareFactory<R extends ReadyStream> {
@@ -138,8 +138,9 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     }
   }
 
-  /** Checks spares whose last check is old, ends spares that are too many, and makes missing ones. */
+  /** Checks spares whose last check is old, ends spares whose server has moved and spares that are too many, and makes missing ones. */
   look(): void {
+    for (const spare of this.#spares.filter(({ ready }) => ready.hasMoved?.() === true)) this.#end(spare);
     const surplus = this.#spares.length - this.#wanted();
     for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
     for (const spare of this.#spares) {
@@ -232,7 +233,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     const good = this.#spares.filter(({ isChecked }) => isChecked).sort(byCheck);
     for (const spare of good) {
       const { ready } = spare;
-      if (!ready.stream.readable || !ready.stream.writable) {
+      if (!spare.isUsable) {
         this.#end(spare);
         continue;
       }
@@ -258,7 +259,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   #keep(ready: R): void {
     const { clock, end } = this.#options;
     const { stream } = ready;
-    if (!stream.readable || !stream.writable) {
+    if (!isUsable(ready)) {
       end(stream);
       this.#backoff.failed();
       return;

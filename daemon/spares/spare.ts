@@ -12,6 +12,8 @@ export interface ReadyStream {
    * the answer has been read already: the stream cannot be handed out then.
    */
   readonly release: () => boolean;
+  /** True when the name of the server leads to another address by now. Such a stream is not handed out. */
+  readonly hasMoved?: (() => boolean) | undefined;
 }
 
 /** The pool of a spare. */
@@ -26,6 +28,10 @@ export interface SpareOwner<R extends ReadyStream> {
 const CHECK_VALID_MS = 5000;
 /** A spare that is lost within so many ms counts as a failure to make one: the server may close idle streams. */
 const YOUNG_MS = 5000;
+
+export function isUsable({ stream, hasMoved }: ReadyStream): boolean {
+  return stream.readable && stream.writable && hasMoved?.() !== true;
+}
 
 export class Spare<R extends ReadyStream> {
   readonly ready: R;
@@ -51,6 +57,11 @@ export class Spare<R extends ReadyStream> {
     stream.on('close', this.#onGone);
     stream.on('error', this.#onGone);
     stream.resume();
+  }
+
+  /** True when the stream can be handed out, apart from its checks. */
+  get isUsable(): boolean {
+    return isUsable(this.ready);
   }
 
   get checkedAt(): number {

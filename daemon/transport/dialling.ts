@@ -54,4 +54,6 @@ export interface DialledStream {
   readonly connectMs: number;
   /** TLS handshake; 0 where there is none. */
   readonly handshakeMs: number;
+  /** True when the name of the host does not lead to the address of this stream any more. */
+  readonly hasMoved: () => boolean;
 }

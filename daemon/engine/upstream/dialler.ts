@@ -15,6 +15,8 @@ export interface OpenedStream {
   readonly negotiated: Negotiated;
   /** False when a connection had to be made first. */
   readonly warm: boolean;
+  /** See `TransportStream`. */
+  readonly hasMoved?: (() => boolean) | undefined;
 }
 
 /** Counts the connections of one server that are taken. A server has 64 for all clients (docs/bmux-protocol.md, Connection limit). */

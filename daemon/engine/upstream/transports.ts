@@ -19,6 +19,8 @@ export interface TransportStream {
   /** False when a connection had to be made first. */
   readonly warm: boolean;
   readonly below?: ConnectionBelow;
+  /** True when the name of the host leads to another address by now. */
+  readonly hasMoved?: () => boolean;
 }
 
 /** `host`: the iroh host of the upstream. */
@@ -82,10 +84,10 @@ export class Transports {
     });
     this.#table = {
       local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),
-      tls: async (route: TlsRoute, wait) => ({
-        stream: (await this.#tls.open(route, wait.label, wait)).stream,
-        warm: false,
-      }),
+      tls: async (route: TlsRoute, wait) => {
+        const { stream, hasMoved } = await this.#tls.open(route, wait.label, wait);
+        return { stream, hasMoved, warm: false };
+      },
       iroh: (route: IrohRoute, wait, host) => host().stream(route, wait),
     };
   }

@@ -206,13 +206,13 @@ export class UpstreamSpares {
       client: { ...plan.client, contract },
       budgetMs: plan.destination.connectTimeoutMs,
     };
-    const { stream, negotiated } = await open(own, candidate, signal).catch((error: unknown) => {
+    const { stream, negotiated, hasMoved } = await open(own, candidate, signal).catch((error: unknown) => {
       const failure = asFailure(error);
       if (!signal.aborted) tried(failure);
       throw failure;
     });
     tried();
-    return asSpare({ stream, candidate, negotiated });
+    return asSpare({ stream, candidate, negotiated, hasMoved });
   }
 
   #maxFor(destination: Destination, roundTripMs: number): number {
@@ -222,13 +222,14 @@ export class UpstreamSpares {
   }
 }
 
-function asSpare({ stream, candidate, negotiated }: Omit<OpenedStream, 'warm'>): Spare {
+function asSpare({ stream, candidate, negotiated, hasMoved }: Omit<OpenedStream, 'warm'>): Spare {
   const health = new HealthCheck(stream, candidate.epoch);
   let pending: PendingPing | undefined;
   return {
     stream,
     candidate,
     negotiated,
+    hasMoved,
     check: (timeoutMs) => health.check(timeoutMs),
     release: () => {
       pending = health.release();

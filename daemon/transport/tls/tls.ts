@@ -1,5 +1,5 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
@@ -11,6 +11,7 @@ import { advised, fail } from '../../errors/fail.ts';
 import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
+import { HostNames } from '../tcp/host-names.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';
@@ -51,6 +52,7 @@ interface Shaken {
 export class TlsContexts {
   readonly #trusts: Trusts;
   readonly #watch = new TcpWatch();
+  readonly #names = new HostNames();
   /** By key, least recently used first. */
   readonly #kept = new LruMap<string, Kept>(KEPT_MAX);
 
@@ -74,7 +76,7 @@ export class TlsContexts {
     let first: Refusal | undefined;
     for (;;) {
       const context = await bounded(trust.context(selection));
-      const shaken = await handshake(route, label, dialling, context, kept);
+      const shaken = await handshake(route, label, dialling, context, kept, this.#names.lookup);
       const { socket, tickets, connectMs, handshakeMs } = shaken;
       const refusal = refusalOf(socket, route.serverName, trust);
       const accept = (): DialledStream => {
@@ -84,7 +86,9 @@ export class TlsContexts {
         if (refusal === undefined && selection.key !== trust.first.key) kept.selection = selection;
         drainAfterWriteError(socket, LIMITS.lingerMs);
         this.#watch.add(socket);
-        return { stream: socket, connectMs, handshakeMs };
+        const { remoteAddress } = socket;
+        const hasMoved = (): boolean => this.#names.hasLeft(route.host, remoteAddress);
+        return { stream: socket, connectMs, handshakeMs, hasMoved };
       };
       // Other anchors would only show once more that the gateway is trusted.
       if (refusal === undefined || hasPin(route, refusal)) return accept();
@@ -145,12 +149,14 @@ async function handshake(
   dialling: Dialling,
   secureContext: SecureContext,
   kept: Kept,
+  lookup: LookupFunction,
 ): Promise<Shaken> {
   const { deadline, signal } = dialling;
   const start = performance.now();
   const tcp = {
     host: route.host,
     port: route.port,
+    lookup,
     allowHalfOpen: true,
     autoSelectFamily: true,
     // An unreachable first address must leave time for the others; a distant one needs more than Node's 250 ms.

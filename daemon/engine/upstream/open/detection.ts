@@ -46,7 +46,7 @@ export async function openByDetection(
   const wanted = plan.client.contract?.epoch;
   const dialler = parts.dialler.for(destination, deadline);
   try {
-    const { stream, candidate, negotiated, elapsedMs } = await detectProtocol({
+    const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages: only === undefined ? stagesFor(destination, protocol.candidate, wanted) : [only],
       wanted,
       deadline,
@@ -65,7 +65,7 @@ export async function openByDetection(
       helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
       if (only === undefined) spares.used(plan, greeting, performance.now() - since, elapsedMs);
     }
-    return { stream, candidate, negotiated, warm: dialler.warm };
+    return { stream, candidate, negotiated, warm: dialler.warm, hasMoved };
   } catch (error) {
     // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;

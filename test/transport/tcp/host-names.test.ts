@@ -1,0 +1,48 @@
+// Tests what is known of the addresses of host names.
+import t from 'tap';
+import { HostNames } from '../../../daemon/transport/tcp/host-names.ts';
+
+t.test('an address that a name has left', async (t) => {
+  let now = 0;
+  let asked = 0;
+  let answer: () => Promise<readonly string[]> = () => Promise.resolve(['10.0.0.1', '10.0.0.2']);
+  const names = new HostNames({
+    now: () => now,
+    addressesOf: () => {
+      asked += 1;
+      return answer();
+    },
+  });
+  /** Asks, waits for a lookup in the background, and asks again. */
+  const hasLeft = async (address: string | undefined, host = 'gateway.test'): Promise<boolean> => {
+    names.hasLeft(host, address);
+    await new Promise((resolve) => setImmediate(resolve));
+    return names.hasLeft(host, address);
+  };
+  t.equal(names.hasLeft('gateway.test', '10.0.0.9'), false, 'nothing is known yet');
+  t.equal(await hasLeft('10.0.0.1'), false);
+  t.equal(await hasLeft('10.0.0.9'), true);
+  t.equal(asked, 1, 'an answer is used for a while');
+  answer = () => Promise.resolve(['10.0.0.3']);
+  now += 10_000;
+  t.equal(await hasLeft('10.0.0.1'), true, 'and is renewed');
+  answer = () => Promise.reject(new Error('no network'));
+  now += 10_000;
+  t.equal(await hasLeft('10.0.0.3'), false, 'a name that cannot be looked up leads where it has led');
+  answer = () => Promise.resolve([]);
+  t.equal(await hasLeft('10.0.0.3'), false);
+
+  let done: (addresses: string[]) => void = () => undefined;
+  answer = () => new Promise((resolve) => (done = resolve));
+  asked = 0;
+  await hasLeft('10.0.0.3');
+  await hasLeft('10.0.0.3', 'other.test');
+  t.equal(asked, 1, 'one lookup at a time');
+  done(['10.0.0.4']);
+  t.equal(await hasLeft('10.0.0.3'), true);
+
+  asked = 0;
+  t.equal(await hasLeft('10.0.0.1', '10.0.0.1'), false);
+  t.equal(await hasLeft(undefined, 'more.test'), false);
+  t.equal(asked, 0, 'an address is no name');
+});
