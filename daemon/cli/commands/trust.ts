@@ -57,12 +57,14 @@ async function trustOf({ env, cwd }: CommandContext) {
   const paths = bmuxPaths(caller, process.platform, cwd);
   const { knownGatewaysFile } = await import('../../config/bmux/known-gateways.ts');
   const { SteadyFiles } = await import('../../config/files/steady-files.ts');
-  const files = new SteadyFiles(SYSTEM_CLOCK);
+  const { ConfigFiles } = await import('../../config/bmux/config-files.ts');
+  const steady = new SteadyFiles(SYSTEM_CLOCK);
+  const files = new ConfigFiles(steady);
   try {
     const { config } = await new ConfigSource({ env: caller, paths, files, cwd, daemon: env }).current();
     return { store: knownGatewaysFile(paths), trust: config.connections.tlsTrust };
   } finally {
-    files.close();
+    steady.close();
   }
 }
 

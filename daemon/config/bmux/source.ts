@@ -1,32 +1,19 @@
-// The config of one context. Re-reads its files when one has changed, and keeps the last valid config while they are invalid.
+// The config of one context: composed for its environment from the files as they are now, or the last valid one while they are invalid.
 import { Failure } from '../../base/failure.ts';
-import type { BmuxPaths, Env } from '../../base/paths.ts';
+import type { Env } from '../../base/paths.ts';
 import type { BmuxConfig } from './types.ts';
 import { fail } from '../../errors/fail.ts';
 import { composeConfig, type Composed } from './compose.ts';
 import { dependsOnCaller } from './composition.ts';
-import type { Marks } from '../files/file.ts';
-import type { SteadyFiles } from '../files/steady-files.ts';
-import { knownGatewaysFile, readKnownGateways, type KnownGateways } from './known-gateways.ts';
-import { readLayers, type Layers } from './layers.ts';
+import type { ConfigFiles, FileInputs, Reading } from './config-files.ts';
+import type { KnownGateways } from './known-gateways.ts';
+import type { Layers } from './layers.ts';
 import { agrees, noted, type Reads } from './reads.ts';
-import { activeSlot, type ActiveSlot, type Slot } from './slots.ts';
-import { Refresh } from '../../base/async/single-flight.ts';
+import type { Slot } from './slots.ts';
 
-export interface ConfigSourceOptions {
-  /** The caller's environment. */
-  readonly env: Env;
-  readonly paths: BmuxPaths;
-  /** Reads the files. */
-  readonly files: SteadyFiles;
-  /** The `slot` field of the requests of this context. */
-  readonly slot?: string | undefined;
-  readonly programName?: string | undefined;
-  readonly explicitFile?: string | undefined;
-  /** The caller's working directory, against which relative paths in the environment are resolved. */
-  readonly cwd?: string | undefined;
-  /** The environment of bmuxd, used for variables that the caller's lacks. */
-  readonly daemon?: Env | undefined;
+export interface ConfigSourceOptions extends FileInputs {
+  /** Reads the files, for all sources of the same files. */
+  readonly files: ConfigFiles;
   readonly platform?: NodeJS.Platform | undefined;
   /** A source of the same files for another environment. Its last valid config is the initial one here if the environments agree. */
   readonly beside?: ConfigSource | undefined;
@@ -53,16 +40,6 @@ export interface CurrentConfig {
 /** Equal for callers with the same facts. */
 export function factsKey({ cwd, term }: CallerFacts): string {
   return JSON.stringify([cwd, term]);
-}
-
-/** The result of reading all files once. */
-interface Reading {
-  readonly marks: Marks;
-  readonly reads: Reads;
-  readonly layers?: Layers;
-  readonly knownGateways: KnownGateways;
-  readonly slot?: ActiveSlot;
-  readonly problem?: Failure;
 }
 
 type Good = Reading & { readonly layers: Layers };
@@ -93,11 +70,10 @@ function asBad(error: unknown): Failure {
 
 /** See the header of this file. Holds no handle and needs no closing. */
 export class ConfigSource {
-  readonly #options: ConfigSourceOptions;
+  /** Without `beside`, which must not keep sources in memory that are no longer used. */
+  readonly #options: Omit<ConfigSourceOptions, 'beside'>;
+  /** The reading of the last answer. */
   #reading: Reading | undefined;
-  /** See `renew`. */
-  #isStale = false;
-  readonly #looks = new Refresh(() => this.#look());
   /** The newest layers from which a config could be composed. */
   #good: Good | undefined;
   /** One entry is enough, because most callers of a context get the same config. */
@@ -106,10 +82,10 @@ export class ConfigSource {
   #reads: Reads | undefined;
 
   constructor(options: ConfigSourceOptions) {
-    this.#options = options;
-    const { beside, env } = options;
+    const { beside, ...others } = options;
+    this.#options = others;
     const good = beside === undefined ? undefined : beside.#good;
-    if (good !== undefined && agrees(env, good.reads)) this.#good = good;
+    if (good !== undefined && agrees(options.env, good.reads)) this.#good = good;
   }
 
   /** Every file on which the config depends, existing or not; empty before the first `current()`. */
@@ -142,7 +118,9 @@ export class ConfigSource {
   }
 
   async #answer(caller: CallerFacts): Promise<Answer> {
-    const answer = this.#answered(await this.#fresh(), caller);
+    const reading = await this.#options.files.current(this.#options);
+    this.#reading = reading;
+    const answer = this.#answered(reading, caller);
     this.#reads = answer.reads;
     return answer;
   }
@@ -185,48 +163,6 @@ export class ConfigSource {
       facts: last.facts,
     };
     return { reads, outcome };
-  }
-
-  /**
-   * Returns the current content of the files. A check already under way may have missed a change that the caller knows of. So this call waits
-   * for its end and shares the next check with all other waiting calls.
-   */
-  async #fresh(): Promise<Reading> {
-    await this.#looks.request();
-    // Every look leaves one.
-    return this.#reading ?? this.#read();
-  }
-
-  /** The next answer is made from files that are read after this call, whatever their marks say. */
-  renew(): void {
-    this.#isStale = true;
-  }
-
-  async #look(): Promise<void> {
-    const before = this.#reading;
-    const isStale = this.#isStale;
-    this.#isStale = false;
-    if (isStale || before === undefined || (await this.#options.files.anyChanged(before.marks)))
-      this.#reading = await this.#read();
-  }
-
-  async #read(): Promise<Reading> {
-    const { paths, explicitFile, programName, cwd, daemon, files, slot: explicit } = this.#options;
-    const { read } = files;
-    const marks: Marks = new Map();
-    const reads = new Map<string, string | undefined>();
-    const env = noted(this.#options.env, reads);
-    // Also with a broken config, and without keeping a vanished file: a pin that was removed must not count any more.
-    const knownGateways = await readKnownGateways(knownGatewaysFile(paths), marks);
-    let slot: ActiveSlot | undefined;
-    try {
-      slot = await activeSlot({ env, paths, programName, explicit, daemon, cwd, marks, read });
-      const layers = await readLayers({ env, paths, slot: slot.slot, explicitFile, cwd, marks, read });
-      return { marks, reads, slot, layers, knownGateways };
-    } catch (error) {
-      const problem = asBad(error);
-      return { marks, reads, knownGateways, ...(slot === undefined ? {} : { slot }), problem };
-    }
   }
 
   /** Records variables in `reads`, also when it fails. */

@@ -1,27 +1,24 @@
-// One context: its config, the watchers of its files, and its row and problems in the status.
-import type { Clock } from '../../base/async/clock.ts';
-import { textOf, type Failure } from '../../base/failure.ts';
+// One context: its config, and its row and problems in the status.
+import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { TlsTrust } from '../../config/bmux/types.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
 import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
-import { SteadyFiles } from '../../config/files/steady-files.ts';
-import { watchFiles, type FileWatch } from '../../config/files/watch.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
 import type { CallerEnv } from '../../api/request.ts';
+import type { ContextFiles } from './context-files.ts';
 import { contextName, type ContextInputs } from './context-key.ts';
 import type { KnownTargets } from './known-targets.ts';
 
 export interface ContextOptions {
   readonly inputs: ContextInputs;
   readonly daemon: Env;
-  readonly clock: Clock;
+  /** The files of all contexts with this key. */
+  readonly files: ContextFiles;
   readonly known: KnownTargets;
   /** Another context with the same key, whose environment differs in a variable that the files read. */
   readonly beside: Context | undefined;
-  /** Called when one of the files has changed. */
-  readonly onChange: (context: Context) => void;
   /** Called when the trust in gateways has changed: `connections.tls_trust`, or the store of known gateways. */
   readonly onTrustChange: () => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
@@ -34,8 +31,7 @@ export class Context {
   readonly env: CallerEnv;
   readonly paths: BmuxPaths;
   readonly source: ConfigSource;
-  readonly #watch: FileWatch;
-  readonly #options: ContextOptions;
+  readonly #options: Omit<ContextOptions, 'inputs' | 'beside'>;
   /** Paths of the watched files, joined with NUL. */
   #watched = '';
   #slot: string | undefined;
@@ -48,24 +44,21 @@ export class Context {
   #problem: Failure | undefined;
 
   constructor(options: ContextOptions) {
-    const { inputs, daemon, clock, beside, onChange, event, log } = options;
+    const { inputs, beside, ...others } = options;
+    const { daemon, files } = others;
     const { key, paths, env, cwd, slot } = inputs;
-    this.#options = options;
+    this.#options = others;
     this.key = key;
     this.env = env;
     this.paths = paths;
-    const files = new SteadyFiles(clock);
-    this.source = new ConfigSource({ env, paths, files, slot, cwd, daemon, beside: beside?.source });
-    this.#watch = watchFiles({
-      files: () => [...this.source.files(), paths.serverMeta, paths.authState],
-      through: files,
-      onChange: () => {
-        event({ type: 'config changed', detail: paths.runtimeDir });
-        onChange(this);
-      },
-      log: (message) => {
-        log.warn({ runtimeDir: paths.runtimeDir }, message);
-      },
+    this.source = new ConfigSource({
+      env,
+      paths,
+      files: files.config,
+      slot,
+      cwd,
+      daemon,
+      beside: beside?.source,
     });
   }
 
@@ -119,7 +112,7 @@ export class Context {
     const files = this.source.files().join('\0');
     if (files === this.#watched) return;
     this.#watched = files;
-    this.#watch.refresh();
+    this.#options.files.refresh();
   }
 
   row(): ContextRow {
@@ -135,12 +128,5 @@ export class Context {
   problems(): StatusProblem[] {
     if (this.#problem === undefined) return [];
     return [{ where: this.paths.runtimeDir, failure: this.#problem.data }];
-  }
-
-  /** Closes the watchers. Never rejects. */
-  async close(): Promise<void> {
-    await this.#watch.close().catch((error: unknown) => {
-      this.#options.log.warn({ err: textOf(error) }, 'closing a watcher');
-    });
   }
 }

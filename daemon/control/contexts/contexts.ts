@@ -1,4 +1,4 @@
-// All contexts of the daemon. Each has its own config and its own watchers. Beyond `contexts.max` the least recently used ones are closed.
+// All contexts of the daemon, each with its own config, and their files. Beyond `contexts.max` the least recently used ones are forgotten.
 import type { Clock } from '../../base/async/clock.ts';
 import { Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
@@ -9,6 +9,7 @@ import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.t
 import type { BmuxConfig } from '../../config/bmux/types.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { Context } from './context.ts';
+import { ContextFiles } from './context-files.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
 import { KnownTargets } from './known-targets.ts';
 
@@ -56,6 +57,8 @@ export class Contexts {
   readonly #options: ContextsOptions;
   /** The least recently used first. */
   #contexts: Context[] = [];
+  /** The files of the contexts with one key, by key. */
+  readonly #files = new Map<string, ContextFiles>();
   /** Key of the daemon's own context. */
   readonly ownKey: string;
   /** Results of `inputsOf`, by request. Equal headers give the same request object (daemon/control/planning/request-planner.ts). */
@@ -72,7 +75,7 @@ export class Contexts {
   async openOwn(): Promise<void> {
     const { env, cwd } = this.#options.own;
     const known = this.#contexts.findLast((one) => one.key === this.ownKey && one.source.agrees(env));
-    await this.#refresh(known ?? this.#open(contextInputs(env, cwd, undefined)));
+    await this.#refresh([known ?? this.#open(contextInputs(env, cwd, undefined))]);
   }
 
   /** The key and the paths that a request's environment resolves to. */
@@ -151,16 +154,17 @@ export class Contexts {
 
   /** Reads the files of every context again. A broken config leaves the last good one in force. */
   async reload(): Promise<void> {
-    for (const { source } of this.#contexts) source.renew();
-    await Promise.all(this.#contexts.map((context) => this.#refresh(context)));
+    for (const { config } of this.#files.values()) config.renew();
+    await this.#refresh(this.#contexts);
   }
 
   /** Closes all contexts with their watchers. */
   async close(): Promise<void> {
     this.#closed = true;
-    const contexts = this.#contexts;
+    const files = [...this.#files.values()];
     this.#contexts = [];
-    await Promise.all(contexts.map((context) => context.close()));
+    this.#files.clear();
+    await Promise.all(files.map((one) => one.close()));
   }
 
   #used(context: Context): void {
@@ -170,13 +174,10 @@ export class Contexts {
 
   #open(inputs: ContextInputs): Context {
     const beside = this.#contexts.findLast(({ key }) => key === inputs.key);
-    const { env: daemon, clock, event, log, onTrustChange = () => undefined } = this.#options;
-    const onChange = (context: Context): void => {
-      void this.#refresh(context);
-    };
+    const { env: daemon, event, log, onTrustChange = () => undefined } = this.#options;
+    const files = this.#filesOf(inputs);
     const known = this.#known;
-    const told = { onChange, onTrustChange, event, log };
-    const context = new Context({ inputs, daemon, clock, known, beside, ...told });
+    const context = new Context({ inputs, daemon, files, known, beside, onTrustChange, event, log });
     if (this.#closed) this.#forget(context);
     else this.#contexts.push(context);
     this.#evict();
@@ -202,12 +203,43 @@ export class Contexts {
   }
 
   #forget(context: Context): void {
+    const { key } = context;
     this.#contexts = this.#contexts.filter((one) => one !== context);
-    void context.close();
+    const files = this.#files.get(key);
+    if (this.#withKey(key).length > 0) files?.refresh();
+    else {
+      this.#files.delete(key);
+      void files?.close();
+    }
   }
 
-  /** Reads the files of a context again, and calls `onChange`. Never rejects. */
-  async #refresh(context: Context): Promise<void> {
+  #withKey(key: string): Context[] {
+    return this.#contexts.filter((context) => context.key === key);
+  }
+
+  #filesOf({ key, paths }: ContextInputs): ContextFiles {
+    const known = this.#files.get(key);
+    if (known !== undefined) return known;
+    const files = new ContextFiles({
+      ...this.#options,
+      paths,
+      files: () => this.#withKey(key).flatMap(({ source }) => source.files()),
+      onChange: () => {
+        void this.#refresh(this.#withKey(key));
+      },
+    });
+    this.#files.set(key, files);
+    return files;
+  }
+
+  /** Reads the files of these contexts again, and calls `onChange` with their keys. Never rejects. */
+  async #refresh(contexts: readonly Context[]): Promise<void> {
+    await Promise.all(contexts.map((context) => this.#readAgain(context)));
+    if (this.#closed) return;
+    for (const key of new Set(contexts.map((context) => context.key))) this.#options.onChange(key);
+  }
+
+  async #readAgain(context: Context): Promise<void> {
     try {
       await this.#current(context, context.source.current());
     } catch (error) {
@@ -215,7 +247,6 @@ export class Contexts {
         this.#options.log.error({ runtimeDir: context.paths.runtimeDir, err: textOf(error) }, 'config');
     }
     context.watchWhatIsRead();
-    if (!this.#closed) this.#options.onChange(context.key);
   }
 
   /** Awaits what the source of a context answers, and keeps for the status what it shows. Rejects as `answer` does. */

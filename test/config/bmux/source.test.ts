@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { bmuxPaths } from '../../../daemon/base/paths.ts';
 import { ConfigSource, type ConfigSourceOptions } from '../../../daemon/config/bmux/source.ts';
+import { ConfigFiles } from '../../../daemon/config/bmux/config-files.ts';
 import { SteadyFiles } from '../../../daemon/config/files/steady-files.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { failureOf } from '../../policy/failure-of.ts';
@@ -13,9 +14,12 @@ import { folderFor, passed, put } from '../files.ts';
 function sourceIn(folder: string, options: Partial<ConfigSourceOptions> = {}) {
   const env = { HOME: folder, BMUX_CONFIG_DIR: join(folder, 'c'), ...options.env };
   const clock = new FakeClock();
-  const files = new SteadyFiles(clock);
+  const files = new ConfigFiles(new SteadyFiles(clock));
   const paths = bmuxPaths(env, 'linux', folder);
-  return Object.assign(new ConfigSource({ paths, files, cwd: folder, ...options, env }), { clock });
+  const renew = (): void => {
+    files.renew();
+  };
+  return Object.assign(new ConfigSource({ paths, files, cwd: folder, ...options, env }), { clock, renew });
 }
 
 const timeout = (ms: number) => `general.server_timeout = ${String(ms)}\n`;

@@ -1,5 +1,5 @@
 // Tests changes of config files: the context that uses the files is told, and a problem is removed from the status when it is corrected.
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -7,6 +7,7 @@ import t from 'tap';
 import { SYSTEM_CLOCK } from '../../../daemon/base/async/clock.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { Contexts } from '../../../daemon/control/contexts/contexts.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { waitFor } from '../../real/index.ts';
 
@@ -83,6 +84,57 @@ t.test('a change of the trust in gateways is told, and of nothing else', async (
     0,
     'it does not count any more, also with a broken config',
   );
+});
+
+t.test('callers that differ in a variable that the config reads share its files', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-shared-files-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  const file = join(dir, 'bmux.toml');
+  const config = (name: string): string =>
+    `[connections.targets.${name}]\ntransport = "local"\nca_file = "$HOST"\n`;
+  const put = async (name: string): Promise<void> => {
+    await writeFile(`${file}~`, config(name));
+    await rename(`${file}~`, file);
+  };
+  await put('one');
+  const events: string[] = [];
+  const changed: string[] = [];
+  const contexts = new Contexts({
+    env: {},
+    own: { env: { HOME: dir }, cwd: dir },
+    clock: new FakeClock(),
+    max: () => 8,
+    isPinned: () => false,
+    onChange: (key) => changed.push(key),
+    event: ({ type }) => events.push(type),
+    log: pino({ level: 'silent' }),
+  });
+  t.teardown(() => contexts.close());
+  const seenBy = async (HOST: string) => {
+    const { config, context } = await contexts.view({ env: { HOME: dir, BMUX_CONFIG_DIR: dir, HOST } });
+    const [[name, target] = []] = config.connections.targets;
+    return { name, caFile: target?.caFile, context };
+  };
+  const [a, b] = [await seenBy('/a'), await seenBy('/b')];
+  t.match(
+    [a, b],
+    [
+      { name: 'one', caFile: '/a' },
+      { name: 'one', caFile: '/b' },
+    ],
+  );
+  t.not(a.context, b.context);
+  t.equal(contexts.rows().length, 2);
+
+  // Time for the watchers to read the files as they are now.
+  await sleep(300);
+  await put('two');
+  await waitFor('the change to be noticed', () => changed.length > 0);
+  t.match([await seenBy('/a'), await seenBy('/b')], [{ name: 'two' }, { name: 'two' }]);
+  t.strictSame([events.length, changed.length], [1, 1], 'one watch for both');
+
+  await rename(file, `${file}~`);
+  t.match(await seenBy('/c'), { name: 'two', caFile: '/c' }, 'the first request while the file is away');
 });
 
 t.test('a broken config of one caller is removed from the status when it is corrected', async (t) => {
