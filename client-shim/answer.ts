@@ -1,6 +1,7 @@
 // Parses the daemon's HTTP answers: the head, and the meaning of status, headers and body.
 import { Failure } from '../daemon/base/failure.ts';
 import type { StreamEnd, StreamInfo } from '../daemon/api/answers.ts';
+import { isStreamEnd } from '../daemon/api/stream-end.ts';
 import { list, number, object, oneOf, text, truth, word } from '../daemon/api/shape.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { failureIn } from '../daemon/errors/problem.ts';
@@ -50,11 +51,10 @@ export function infoIn(answer: Answer, socketPath: string): StreamInfo | Failure
   return fail('version_mismatch', { own: 'this program', other: 'a bmuxd of another version' });
 }
 
-/** An engine's answer about the end of a stream; empty when it is malformed. */
-export function endIn({ rest }: Answer): Pick<StreamEnd, 'lost'> {
-  const end = parsed(rest);
-  const lost = typeof end === 'object' && end !== null && 'lost' in end ? end.lost : undefined;
-  return typeof lost === 'string' ? { lost } : {};
+/** The answer about the end of a stream; undefined when it is another one. */
+export function endIn(answer: Answer): StreamEnd | undefined {
+  const end = parsed(answer.rest);
+  return answer.status === 200 && isStreamEnd(end) ? end : undefined;
 }
 
 /** The fields of a JSON body; none when it is not an object. */

@@ -16,7 +16,7 @@ Bridges stdin and stdout to a stream of a bmux server, through bmuxd. The Hello 
   --help, --version
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 nothing there, 5 refused by policy,
-6 not authorised or not trusted, 7 out of time.
+6 not authorised or not trusted, 7 out of time, 8 the stream was lost.
 `;
 
 /** The parsed command line. */

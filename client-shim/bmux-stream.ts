@@ -6,7 +6,6 @@ import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
 import { asText } from './failure-text.ts';
 import { openStream } from './index.ts';
-import { whyLost } from './probe.ts';
 
 /** `version` of package.json, two folders above the bundle. */
 function version(): string {
@@ -33,8 +32,8 @@ async function main(): Promise<number> {
     case 'stream': {
       const { stream, info } = await openStream(parsed.options);
       for (const warning of info.warnings) say(`bmux-stream: ${warning}\n`);
-      const { stdin, stdout, env } = process;
-      const status = await bridge({ stream, stdin, stdout, whyLost: () => whyLost(info.id, env) });
+      const { stdin, stdout } = process;
+      const status = await bridge({ stream, stdin, stdout });
       // Without warnings no output is pending, and `process.exit` saves 1 ms of Node's regular shutdown.
       if (info.warnings.length === 0) process.exit(status);
       return status;

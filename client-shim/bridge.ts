@@ -1,5 +1,6 @@
 // Bridges stdin and stdout to a stream, as `ssh -W` does: half-close in both directions, done when the server has ended.
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { Failure } from '../daemon/base/failure.ts';
 import { takeBuffered } from '../daemon/base/streams/take-buffered.ts';
 import { fail } from '../daemon/errors/fail.ts';
 
@@ -7,15 +8,13 @@ export interface BridgeOptions {
   readonly stream: Duplex;
   readonly stdin: Readable;
   readonly stdout: Writable;
-  /** Called at the end of the stream; resolves with the reason if the stream broke. */
-  readonly whyLost: () => Promise<string | undefined>;
 }
 
 /**
  * Resolves with the exit status: 0 when the stream ended, 1 when stdout was closed. Rejects with `stream_lost`. The end of stdin ends
  * only the client's half of the stream. The server's end ends everything, because a bmux server that has ended reads no more.
  */
-export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promise<number> {
+export function bridge({ stream, stdin, stdout }: BridgeOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     const leave = (): void => {
       stdin.unpipe(stream);
@@ -34,7 +33,9 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
       for (const chunk of takeBuffered(stream)) stdout.write(chunk);
       stdout.write('', () => {
         leave();
-        reject(fail('stream_lost', { why: error.code ?? error.message }, error));
+        const lost =
+          error instanceof Failure ? error : fail('stream_lost', { why: error.code ?? error.message }, error);
+        reject(lost);
       });
     });
     stdout.on('error', () => {
@@ -48,14 +49,10 @@ export function bridge({ stream, stdin, stdout, whyLost }: BridgeOptions): Promi
     stdout.on('drain', () => stream.resume());
     stream.on('end', () => {
       ended = true;
-      const asked = whyLost();
       // When the callback runs, all earlier writes have left this process.
       stdout.write('', () => {
         leave();
-        asked.then((why) => {
-          if (why === undefined) resolve(0);
-          else reject(fail('stream_lost', { why }));
-        }, reject);
+        resolve(0);
       });
     });
   });

@@ -11,6 +11,8 @@ import { asciiJson } from '../daemon/api/header.ts';
 import type { RequestContract, Scope, StreamRequest } from '../daemon/api/request-types.ts';
 import { askForStream } from './connect.ts';
 import { workingDirectory } from './control-socket.ts';
+import { tellWhenLost } from './lost-stream.ts';
+import { whyLost } from './probe.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
 export type { StreamInfo } from '../daemon/api/answers.ts';
@@ -50,7 +52,10 @@ export interface OpenStreamOptions {
 
 /** A stream on which the Hello has been answered, and the broker's information about it. */
 export interface OpenedStream {
-  /** Half-close works both ways. Paused until it is read. */
+  /**
+   * The client may half-close. The server's end closes it both ways. Paused until it is read. When the stream was lost, it emits an error
+   * with code `stream_lost` after its data, and no end.
+   */
   readonly stream: Duplex;
   readonly info: StreamInfo;
 }
@@ -92,6 +97,7 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,
   });
+  tellWhenLost(socket, () => whyLost(info.id, { controlSocket, env }));
   drainAfterWriteError(socket);
   return { stream: socket, info };
 }

@@ -1,8 +1,11 @@
 // Asks on another connection whether the daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
+import { readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
-import { bmuxdPaths, type Env } from '../daemon/base/paths.ts';
-import type { StreamEnd } from '../daemon/api/answers.ts';
+import { bmuxdPaths, keptEndsBeside, type Env } from '../daemon/base/paths.ts';
+import { SCHEMA, type StreamEnd } from '../daemon/api/answers.ts';
+import { socketProblem } from '../daemon/api/socket-path.ts';
+import { keptEnd } from '../daemon/api/stream-end.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { endIn, fieldsIn, readAnswer } from './answer.ts';
@@ -89,44 +92,70 @@ function health(socketPath: string): Promise<Health> {
 const AGAIN_MS = 2;
 
 /**
- * Why the stream broke; undefined when it ended normally or nothing is known. On a Unix socket a break and an end look the same, so the engine is
- * asked. The socket of an engine that died refuses connections; an engine that exited properly has removed its socket.
+ * Why the stream was lost; undefined after a proper end. On a Unix socket every end looks the same, so the engine is asked, then the file that
+ * it has left at a proper exit, then control. Without a proof of a proper end the stream is lost (docs/stream-ends.md).
  */
-export async function whyLost(streamId: string, env: Env): Promise<string | undefined> {
-  const name = `${streamId.slice(0, streamId.lastIndexOf('-'))}.sock`;
-  const { controlSocket, enginesDir } = bmuxdPaths(env);
+export async function whyLost(
+  streamId: string,
+  where: { readonly controlSocket: string; readonly env: Env },
+): Promise<string | undefined> {
+  const { controlSocket, env } = where;
+  const { enginesDir } = bmuxdPaths(env);
+  const generation = streamId.slice(0, streamId.lastIndexOf('-'));
   // A client that has only the path of the control socket may have another runtime dir.
-  const folders = new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir]);
-  for (const folder of folders) {
-    const { lost } = await pollForEnd(join(folder, name), streamId);
-    if (lost !== undefined) return lost;
+  for (const folder of new Set([join(dirname(controlSocket), basename(enginesDir)), enginesDir])) {
+    const path = join(folder, `${generation}.sock`);
+    const end = await pollForEnd(path, streamId);
+    const known = typeof end === 'object' ? end : leftBy(path, streamId);
+    if (known !== undefined) return reasonIn(known);
+    if (end === 'refused') return 'its engine has died';
   }
-  return undefined;
+  const end = await pollForEnd(controlSocket, streamId);
+  return typeof end === 'object' ? reasonIn(end) : UNKNOWN;
 }
 
-async function pollForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'>> {
+function reasonIn({ known, lost }: StreamEnd): string | undefined {
+  return known === false ? UNKNOWN : lost;
+}
+
+const UNKNOWN = 'nothing is known of its end';
+
+/** What the engine has left when it exited; undefined when there is no file. */
+function leftBy(engineSocket: string, streamId: string): StreamEnd | undefined {
+  if (socketProblem(engineSocket) !== undefined) return undefined;
+  try {
+    return keptEnd(readFileSync(keptEndsBeside(engineSocket), 'utf8'), streamId);
+  } catch {
+    return undefined;
+  }
+}
+
+/** An answer, or why there is none: `refused` by a socket on which nobody listens, `gone` without a socket. */
+type Reply = StreamEnd | 'refused' | 'gone';
+
+async function pollForEnd(path: string, streamId: string): Promise<Reply> {
   let end = await askForEnd(path, streamId);
-  for (let waited = 0; end === undefined && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
+  for (let waited = 0; end === 'again' && waited < LIMITS.endAskedMs; waited += AGAIN_MS) {
     await sleep(AGAIN_MS);
     end = await askForEnd(path, streamId);
   }
-  return end ?? {};
+  return end === 'again' ? 'gone' : end;
 }
 
-/** Undefined when the engine accepted and closed without an answer, because it is exiting. */
-function askForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'lost'> | undefined> {
+/** `again` when the process accepted and closed without an answer, because it is exiting. */
+function askForEnd(path: string, streamId: string): Promise<Reply | 'again'> {
   return new Promise((resolve) => {
     const socket = connectTo(path);
     let bytes: Buffer = Buffer.alloc(0);
     let connected = false;
-    const done = (end: Pick<StreamEnd, 'lost'> | undefined): void => {
+    const done = (end: Reply | 'again'): void => {
       clearTimeout(timer);
       socket.destroy();
       resolve(end);
     };
     const timer = setTimeout(() => {
-      done({});
-    }, LIMITS.endAskedMs);
+      done({ schema: SCHEMA, known: true, lost: 'its engine does not answer' });
+    }, LIMITS.endAnsweredMs);
     socket.on('connect', () => {
       connected = true;
       socket.write(`GET /v1/streams/${streamId}/end HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n`);
@@ -134,13 +163,14 @@ function askForEnd(path: string, streamId: string): Promise<Pick<StreamEnd, 'los
     socket.on('data', (chunk) => {
       bytes = Buffer.concat([bytes, chunk]);
       const answer = readAnswer(bytes);
-      if (answer?.complete === true) done(endIn(answer));
+      if (answer?.complete === true) done(endIn(answer) ?? 'gone');
     });
     socket.on('end', () => {
-      done(undefined);
+      done('again');
     });
     socket.on('error', (error) => {
-      done(connected ? undefined : errnoOf(error) === 'ECONNREFUSED' ? { lost: 'its engine has died' } : {});
+      if (connected || errnoOf(error) === 'EAGAIN') done('again');
+      else done(errnoOf(error) === 'ECONNREFUSED' ? 'refused' : 'gone');
     });
   });
 }

@@ -36,11 +36,20 @@ export interface StreamRow {
   readonly bytesDown: number;
 }
 
-/** `GET /v1/streams/ID/end` on an engine's own socket. */
+/** `GET /v1/streams/ID/end` on an engine's own socket and on the control socket. */
 export interface StreamEnd {
   readonly schema: typeof SCHEMA;
-  /** Why the stream broke; missing when it did not break, or when the engine no longer knows it. */
+  /** False when the stream is not over, or is forgotten. An older engine does not send it. */
+  readonly known?: boolean;
+  /** Why the client cannot rely on having everything; missing after a proper end. */
   readonly lost?: string;
+}
+
+/** `engines/GENERATION.ends`: how the last streams of an engine that has exited ended. */
+export interface KeptEnds {
+  readonly schema: typeof SCHEMA;
+  /** By stream id; null after a proper end. */
+  readonly ends: Readonly<Record<string, string | null>>;
 }
 
 export interface StreamList {

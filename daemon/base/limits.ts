@@ -6,8 +6,12 @@ export const LIMITS = {
   silenceMs: 1500,
   /** ms that this health request may take; a control process answers it in about 1 ms. */
   healthMs: 500,
-  /** ms that a client may ask at the end of its stream whether it was lost; an answer takes about 1 ms, more from a busy engine. */
+  /** ms that a client asks an exiting engine again how its stream ended, and that an engine stays after its last stream for such questions. */
   endAskedMs: 500,
+  /** ms that the answer may take; about 1 ms, more from a busy engine. */
+  endAnsweredMs: 5000,
+  /** ms that the ends of streams are kept after their engine has exited. */
+  endsKeptMs: 600_000,
   /** ms that a client retries while the daemon is being replaced; a start takes 182 to 315 ms (measured). */
   replacedMs: 5000,
   /** ms between two of these retries. */
@@ -32,6 +36,15 @@ export const LIMITS = {
   tcpUnansweredMs: 10_000,
   /** ms without a byte from the server after which the stream of a client that has closed its side is ended. */
   lingerMs: 60_000,
+  /**
+   * ms of not reading from a server after which it may have given up its client. A real server waits 5 s (docs/bmux-protocol.md, "Blocked
+   * writer"); in the first of them the splice still finds out whether the client keeps up.
+   */
+  serverPatienceMs: 3500,
+  /** ms after a client has caught up in which an end of its server counts as a consequence of its silence. */
+  blameMs: 10_000,
+  /** ms that a look may take whether a local server still listens; a connect to a Unix socket takes no time. */
+  serverLookMs: 500,
   /** ms that all streams together may take to end when bmuxd stops. */
   stopMs: 8000,
   /** ms a real server waits for a Hello before it closes without an answer (docs/bmux-protocol.md, "Handshake limit"). */

@@ -1,6 +1,7 @@
 // All uses of undocumented properties of Node. A release of Node may change them, so `checkNodeInternals` tests for them at the start of
-// each process and names the missing ones. This file imports only node:net, which the shim needs in any case.
+// each process and names the missing ones. This file imports only modules that the shim needs in any case.
 import net, { Socket, type OnReadOpts, type Server } from 'node:net';
+import { constants } from 'node:os';
 import type { Duplex } from 'node:stream';
 import type { SecureContext, TLSSocket } from 'node:tls';
 
@@ -47,6 +48,12 @@ export function stopHandle(socket: Socket): void {
   handle.reading = false;
 }
 
+/** Reads once more after an end; false when that is not possible. */
+export function readAgain(socket: Socket): boolean {
+  const result: unknown = handleOf(socket)?.readStart?.();
+  return result === 0;
+}
+
 /** Undoes `stopHandle`. `resume` alone would not start the handle, because the stream does not know that the handle was stopped. */
 export function startHandle(socket: Socket): void {
   const handle = handleOf(socket);
@@ -59,6 +66,24 @@ export function startHandle(socket: Socket): void {
 export function readInto(socket: Socket, buffer: Buffer): void {
   handleOf(socket)?.useUserBuffer?.(buffer);
 }
+
+/**
+ * Whether the TLS peer has sent close_notify. Call it when Node reports the end, in the same turn: Node reports a bare FIN in the same way. At a
+ * close_notify the TCP handle below still reads, or the reader has stopped it. A FIN ends its reading, so that it can be started again.
+ */
+export function sawCloseNotify(socket: Socket): boolean {
+  const handle = handleOf(socket);
+  const below: unknown = handle === undefined ? undefined : Reflect.get(handle, '_parent');
+  if (handle === undefined || !isHandle(below)) return false;
+  if (handle.reading === false) return true;
+  const result: unknown = below.readStart?.();
+  if (result === ALREADY_READING) return true;
+  below.readStop?.();
+  return false;
+}
+
+/** Result of `readStart` of a handle that reads already. */
+const ALREADY_READING = -constants.errno.EALREADY;
 
 /**
  * Gives `server` a handle that does not listen: bound to `path`, or a bound socket that was passed as `fd`. The cluster module has used the
@@ -160,5 +185,10 @@ export function missingInternals(): string[] {
   } finally {
     socket.destroy();
   }
+  // Only processes that open TLS streams call this function, so it may load the module.
+  const secure = new (process.getBuiltinModule('node:tls').TLSSocket)(new Socket());
+  const below: unknown = Reflect.get(handleOf(secure) ?? {}, '_parent');
+  need(isHandle(below), 'tls.TLSSocket._handle._parent');
+  secure.destroy();
   return missing;
 }

@@ -151,6 +151,11 @@ export function streamsSocketBeside(controlSocket: string): string {
   return join(dirname(controlSocket), 'streams.sock');
 }
 
+/** Where an engine leaves the ends of its last streams when it exits: beside its socket. */
+export function keptEndsBeside(engineSocket: string): string {
+  return engineSocket.replace(/\.sock$/, '.ends');
+}
+
 /** Whether `path` is a folder of this user that nobody else can enter. */
 function isPrivateFolder(path: string): boolean {
   try {

@@ -31,7 +31,7 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 const EXITS =
-  '0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 --if-running found nothing, 5 refused by policy, 6 not authorised, 7 out of time';
+  '0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 --if-running found nothing, 5 refused by policy, 6 not authorised, 7 out of time, 8 stream lost';
 
 /** Runs one command line; resolves to the exit status (docs/bmux-protocol.md, "Exit statuses"). Never rejects. */
 export async function main(

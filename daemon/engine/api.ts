@@ -5,9 +5,11 @@ import { textOf, type FailureData } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
-import { SCHEMA, type EngineRow, type EngineStatus, type StreamEnd } from '../api/answers.ts';
+import { SCHEMA, type EngineRow, type EngineStatus } from '../api/answers.ts';
+import { keptEndsBeside } from '../base/paths.ts';
 import { KeptSocket } from '../sockets/kept-socket.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import type { StreamEnds } from './stream-ends.ts';
 import type { Streams } from './streams.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
@@ -15,6 +17,7 @@ export interface EngineServerOptions {
   readonly socketPath: string;
   readonly identity: Pick<EngineRow, 'generation' | 'version' | 'sinceMs'>;
   readonly streams: Streams;
+  readonly ends: StreamEnds;
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
   readonly log: Logger;
@@ -32,10 +35,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   const { streams, lifecycle } = options;
   app.get('/v1/engine', () => statusOf(options));
   app.get('/v1/streams', () => ({ schema: SCHEMA, streams: streams.rows() }));
-  app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }): StreamEnd => {
-    const lost = streams.lost(params.id);
-    return { schema: SCHEMA, ...(lost === undefined ? {} : { lost }) };
-  });
+  app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }) => options.ends.end(params.id));
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (streams.end(request.params.id, 'bmuxd streams')) return reply.code(202).send({ schema: SCHEMA });
     return reply
@@ -65,6 +65,10 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   });
   return {
     close: async () => {
+      // Before the socket is gone: from then on clients read the file.
+      await options.ends.keep(keptEndsBeside(options.socketPath)).catch((error: unknown) => {
+        options.log.debug({ err: textOf(error) }, 'keeping the ends of streams failed');
+      });
       await socket.close();
       await app.close();
     },

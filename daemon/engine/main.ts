@@ -8,6 +8,7 @@ import type { Settings } from '../config/settings/table.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
 import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
+import { BufferBudget } from '../splice/buffer-budget.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
 import { serveEngine, type EngineServer } from './api.ts';
 import type { Channel } from './channel.ts';
@@ -16,6 +17,7 @@ import { ControlLink } from './control-link.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { engineSink } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
+import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
 import { Transports } from './upstream/transports.ts';
 import { Upstreams, type UpstreamsOptions } from './upstream/upstreams.ts';
@@ -60,13 +62,16 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     },
   });
 
+  const ends = new StreamEnds();
   const streams = new Streams({
     upstreams,
     ends: transports.ends,
+    told: ends,
     log,
     event,
     generation,
     clientBufferLimit: () => settings['streams.client_buffer_limit'],
+    budget: new BufferBudget(() => settings['streams.client_buffer_total']),
     onIdle: () => {
       lifecycle.idle();
     },
@@ -121,6 +126,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     socketPath: start.socketPath,
     identity: { generation, version, sinceMs },
     streams,
+    ends,
     upstreams,
     lifecycle,
     log,

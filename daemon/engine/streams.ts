@@ -2,14 +2,16 @@
 import type { Duplex } from 'node:stream';
 import { asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
+import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
-import { LruMap } from '../base/lru-map.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
 import { Incompatible } from '../hello/detection-error.ts';
-import { Splice, type SpliceOptions } from '../splice/splice.ts';
+import type { BufferBudget } from '../splice/buffer-budget.ts';
+import { Splice } from '../splice/splice.ts';
 import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import { openStream, type Accepted } from './accept/target-socket-client.ts';
+import type { StreamEnds } from './stream-ends.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
 import type { GracefulEnds } from './upstream/transports.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
@@ -28,26 +30,22 @@ interface Entry {
 export interface StreamsOptions {
   readonly upstreams: Upstreams;
   readonly ends: GracefulEnds;
+  /** Where the clients learn how their streams ended. */
+  readonly told: StreamEnds;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly generation: string;
   /** Bytes that are buffered for a client that does not read. */
   readonly clientBufferLimit: () => number;
+  /** What all streams together may buffer for such clients. */
+  readonly budget: BufferBudget;
   /** Called when the last stream has gone. */
   readonly onIdle: () => void;
 }
 
-/** Lost streams that are remembered. A few are enough: a client asks right after its stream has ended. */
-const MAX_LOST = 1024;
-
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #entries = new Map<string, Entry>();
-  /**
-   * Why streams were lost, by stream id, for the latest `MAX_LOST`. The client cannot see it on its socket: a Unix socket reports
-   * an ordinary end of stream only.
-   */
-  readonly #lost = new LruMap<string, string>(MAX_LOST);
   #next = 1;
 
   constructor(options: StreamsOptions) {
@@ -60,11 +58,6 @@ export class Streams {
 
   rows(): StreamRow[] {
     return [...this.#entries.values()].map((entry) => this.#row(entry));
-  }
-
-  /** Why a stream was lost. Undefined when it was not, or when it has been forgotten. */
-  lost(id: string): string | undefined {
-    return this.#lost.peek(id);
   }
 
   /** Opens the plan's stream, answers the client, and joins the two. */
@@ -81,6 +74,7 @@ export class Streams {
     this.#entries.set(entry.id, entry);
     entry.over = this.#serve(entry, asked)
       .catch((error: unknown) => {
+        this.#options.told.add(entry.id, textOf(error));
         asked.client.socket.destroy();
         if (entry.opened !== undefined && entry.splice === undefined) this.#endUnused(entry.opened);
         this.#options.log.error(
@@ -152,7 +146,14 @@ export class Streams {
     upstream.countStream(spliced);
     const end = await spliced;
     log.info({ ...context, ...end }, 'stream over');
-    event({ type: 'stream over', target, requestId, streamId: entry.id, detail: end.why ?? end.reason });
+    event({
+      type: 'stream over',
+      target,
+      requestId,
+      streamId: entry.id,
+      ...(end.lost === undefined ? {} : { code: 'stream_lost' }),
+      detail: end.lost ?? end.why ?? end.reason,
+    });
   }
 
   #endUnused({ stream }: OpenedStream): void {
@@ -162,17 +163,14 @@ export class Streams {
   #join(entry: Entry, { socket, head }: AcceptedClient, remote: Duplex): Splice['done'] {
     // These bytes came together with the request and precede everything that is read from now on.
     if (head.length > 0) socket.unshift(head);
-    const onLost: SpliceOptions['onLost'] = (reason, why) => {
-      this.#lost.set(
-        entry.id,
-        reason === 'remote lost' ? `the connection to its server was lost: ${why}` : why,
-      );
-    };
     const splice = new Splice({
       client: socket,
       remote,
       clientBufferLimit: this.#options.clientBufferLimit(),
-      onLost,
+      budget: this.#options.budget,
+      onEnd: (lost) => {
+        this.#options.told.add(entry.id, lost);
+      },
     });
     entry.splice = splice;
     startReading(socket);

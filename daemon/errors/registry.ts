@@ -722,7 +722,7 @@ export const REGISTRY = {
   stream_unknown: row(404, 1, 'no stream {id}', 'Run `bmuxd streams`.'),
   stream_lost: row(
     502,
-    1,
+    8,
     'the stream through bmuxd broke: {why}',
     'Open a new stream; the log of bmuxd says more.',
   ),

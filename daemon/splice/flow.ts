@@ -2,18 +2,22 @@
 import type { Duplex } from 'node:stream';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { giveBack } from '../base/streams/blocks.ts';
+import type { BufferBudget } from './buffer-budget.ts';
+import { ChunkQueue } from './chunk-queue.ts';
+import { Hold } from './hold.ts';
 
 export interface FlowOptions {
   readonly from: Duplex;
   readonly to: Duplex;
   /** Bytes that may be buffered here for `to` before `from` is paused. 0: only the streams' own buffers are used. */
   readonly bufferLimit: number;
+  /** What all streams together may buffer; none: no limit. */
+  readonly budget?: BufferBudget | undefined;
+  /** Called before the end is passed to `to`. */
+  readonly beforeEnd?: () => void;
   /** `from` has ended, and `to` has flushed everything and its own end. */
   readonly onEnd: () => void;
 }
-
-/** Bytes that the smallest chunk counts for in the buffer: a flood of single bytes must not use a hundred times the limit. */
-const MIN_COST = 256;
 
 /**
  * Bytes read before other streams get a turn. While more is available, libuv reads a socket 32 times in a row, 2 MiB. With decryption, that
@@ -50,11 +54,13 @@ export class Flow {
   readonly #to: Duplex;
   readonly #limit: number;
   readonly #onEnd: () => void;
-  readonly #queue: Buffer[] = [];
-  #cost = 0;
-  #queued = 0;
-  /** performance.now() since when `from` is paused because enough is buffered here. */
-  #heldSince: number | undefined;
+  readonly #beforeEnd: () => void;
+  readonly #budget: BufferBudget | undefined;
+  readonly #queue = new ChunkQueue();
+  /** What the budget was told of the queue. */
+  #counted = 0;
+  /** `from` is paused because enough is buffered here. */
+  readonly #hold = new Hold();
   /** performance.now() since when bytes are buffered and `to` takes none. */
   #stuckSince: number | undefined;
   #stalledMs = 0;
@@ -70,11 +76,13 @@ export class Flow {
   #discards = false;
   #told = false;
 
-  constructor({ from, to, bufferLimit, onEnd }: FlowOptions) {
+  constructor({ from, to, bufferLimit, budget, beforeEnd, onEnd }: FlowOptions) {
     this.#from = from;
     this.#to = to;
     this.#limit = bufferLimit;
     this.#onEnd = onEnd;
+    this.#beforeEnd = beforeEnd ?? nothing;
+    this.#budget = budget;
     from.on('data', this.#onData);
     from.on('end', this.#onSourceEnd);
     to.on('drain', this.#onDrain);
@@ -83,7 +91,12 @@ export class Flow {
 
   /** Bytes buffered for `to`, here and in `to` itself. */
   get waiting(): number {
-    return this.#queue.reduce((sum, chunk) => sum + chunk.length, this.#to.writableLength);
+    return this.#queue.bytes + this.#to.writableLength;
+  }
+
+  /** How long `to` did not read, ms, when an end of `from` at this moment may come from that. */
+  get blame(): number | undefined {
+    return this.#hold.blame(this.bytes);
   }
 
   /** The longest time, ms, that `to` took nothing although bytes were buffered for it. */
@@ -100,9 +113,7 @@ export class Flow {
     this.#count(chunk.length);
     if (!this.#discards && !this.#to.destroyed && !this.#to.writableEnded) {
       this.#queue.push(chunk);
-      this.#queued += chunk.length;
-      this.#cost += Math.max(MIN_COST, chunk.length);
-      if (this.#limit > 0 && chunk.length >= BULK_BYTES && this.#queued < BATCH_BYTES)
+      if (this.#limit > 0 && chunk.length >= BULK_BYTES && this.#queue.bytes < BATCH_BYTES)
         this.#batch ??= setImmediate(this.#onDrain);
       else this.#pump();
     } else giveBack(chunk);
@@ -120,22 +131,13 @@ export class Flow {
   #pump(): void {
     clearImmediate(this.#batch);
     this.#batch = undefined;
-    while (this.#queue.length > 0 && !this.#to.writableNeedDrain) {
-      let bytes = 0;
-      let count = 0;
-      for (const chunk of this.#queue) {
-        if (bytes >= BATCH_BYTES) break;
-        bytes += chunk.length;
-        this.#cost -= Math.max(MIN_COST, chunk.length);
-        count += 1;
-      }
-      this.#queued -= bytes;
+    while (!this.#queue.empty && !this.#to.writableNeedDrain) {
       this.takenAt = performance.now();
       this.#stalledMs = this.stalledMs;
       this.#stuckSince = undefined;
-      this.#write(this.#queue.splice(0, count));
+      this.#write(this.#queue.take(BATCH_BYTES));
     }
-    if (this.#queue.length > 0) this.#stuckSince ??= performance.now();
+    if (!this.#queue.empty) this.#stuckSince ??= performance.now();
   }
 
   #write(chunks: readonly Buffer[]): void {
@@ -166,30 +168,48 @@ export class Flow {
   }
 
   #regulate(): void {
-    const full = this.#cost > 0 ? this.#cost >= this.#limit : this.#limit === 0 && this.#to.writableNeedDrain;
-    if (!this.#discards && (full || this.#isAhead())) {
-      this.#heldSince ??= performance.now();
-    } else {
-      this.#heldSince = undefined;
-    }
-    if (this.#heldSince !== undefined || this.#turn !== undefined) this.#from.pause();
+    const { cost } = this.#queue;
+    this.#account(cost);
+    if (!this.#discards && (this.#isFull(cost) || this.#isAhead(cost))) this.#hold.begin();
+    else if (this.#hold.since !== undefined) this.#hold.end(this.bytes);
+    if (cost === 0 && !this.#to.writableNeedDrain) this.#hold.caughtUp();
+    if (this.#hold.since !== undefined || this.#turn !== undefined) this.#from.pause();
     else if (this.#from.isPaused()) this.#from.resume();
   }
 
+  /** Tells the budget how much memory the queue holds now. */
+  #account(cost: number): void {
+    if (cost !== this.#counted) this.#budget?.change(cost - this.#counted);
+    this.#counted = cost;
+  }
+
+  #isFull(cost: number): boolean {
+    const budget = this.#budget;
+    const lacks = budget !== undefined && cost > 0 && cost < this.#limit && cost >= budget.free;
+    if (lacks) budget.whenFree(this.#onFree);
+    else budget?.forget(this.#onFree);
+    return lacks || (cost > 0 ? cost >= this.#limit : this.#limit === 0 && this.#to.writableNeedDrain);
+  }
+
+  readonly #onFree = (): void => {
+    this.#regulate();
+  };
+
   /** True while enough is buffered for a reader that keeps up: then `from` stays paused until half of it is written. */
-  #isAhead(): boolean {
+  #isAhead(cost: number): boolean {
     const ahead = Math.min(AHEAD_BYTES, this.#limit);
-    if (this.#cost <= ahead / 2) this.#slow = false;
-    if (this.#slow || this.#cost <= ahead / 2) return false;
-    if (this.#heldSince === undefined && this.#cost < ahead) return false;
+    if (cost <= ahead / 2) this.#slow = false;
+    if (this.#slow || cost <= ahead / 2) return false;
+    if (this.#hold.since === undefined && cost < ahead) return false;
     this.#slowTimer ??= setTimeout(this.#onSlow, KEEPS_UP_MS);
     return true;
   }
 
   readonly #onSlow = (): void => {
     this.#slowTimer = undefined;
-    if (this.#heldSince === undefined) return;
-    const left = this.#heldSince + KEEPS_UP_MS - performance.now();
+    const { since } = this.#hold;
+    if (since === undefined) return;
+    const left = since + KEEPS_UP_MS - performance.now();
     this.#slow = left <= 0;
     if (this.#slow) this.#regulate();
     else this.#slowTimer = setTimeout(this.#onSlow, left);
@@ -201,8 +221,9 @@ export class Flow {
   };
 
   #finish(): void {
-    if (!this.sourceEnded || this.#told || this.#queue.length > 0) return;
+    if (!this.sourceEnded || this.#told || !this.#queue.empty) return;
     this.#told = true;
+    this.#beforeEnd();
     const done = (): void => {
       if (this.ended) return;
       this.ended = true;
@@ -226,9 +247,8 @@ export class Flow {
     this.#stalledMs = this.stalledMs;
     this.#stuckSince = undefined;
     clearTimeout(this.#slowTimer);
-    this.#queue.length = 0;
-    this.#queued = 0;
-    this.#cost = 0;
+    this.#queue.clear();
+    this.#account(0);
     if (!this.#from.destroyed) this.#regulate();
     this.#finish();
   }
@@ -238,10 +258,16 @@ export class Flow {
     clearImmediate(this.#turn);
     clearImmediate(this.#batch);
     clearTimeout(this.#slowTimer);
+    this.#account(0);
+    this.#budget?.forget(this.#onFree);
     this.#from.off('data', this.#onData);
     this.#from.off('end', this.#onSourceEnd);
     this.#to.off('drain', this.#onDrain);
   }
+}
+
+function nothing(): void {
+  // The default of `beforeEnd`.
 }
 
 /** One view of all `chunks` if they are adjacent in the same memory. */

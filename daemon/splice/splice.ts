@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { BufferBudget } from './buffer-budget.ts';
 import { Flow } from './flow.ts';
 
 /** How a splice ended. `finished`: both sides ended. */
@@ -10,6 +11,8 @@ export interface SpliceEnd {
   readonly reason: 'finished' | 'client lost' | 'remote lost' | 'stopped' | 'out of time';
   /** Who requested the end, the first line of the error, or that the server ended first, as a server does that stops. */
   readonly why?: string;
+  /** Why the client cannot rely on having everything: the stream broke, was stopped or given up (docs/stream-ends.md). Missing after a proper end. */
+  readonly lost?: string;
   /** The longest time, ms, that the client did not read buffered bytes; missing below 1 s. */
   readonly stalledMs?: number;
   /** Sides that did not end in time and were destroyed; for a remote, the server behind a gateway may lose a connection of its limit. */
@@ -23,18 +26,23 @@ export interface SpliceOptions {
   readonly remote: Duplex;
   /** Bytes buffered for a client that does not read, before back-pressure reaches the server. */
   readonly clientBufferLimit: number;
+  /** What all streams together may buffer for their clients. */
+  readonly budget?: BufferBudget;
   /** ms for a graceful end. */
   readonly endMs?: number;
   /** ms that a client that has closed its side may wait without a byte from the server, and that it may take to read the remaining bytes. */
   readonly lingerMs?: number;
-  /** Called with the reason when the stream broke instead of ending, before the client receives the end. At most once. */
-  readonly onLost?: (reason: 'remote lost' | 'out of time', why: string) => void;
+  /** Called before the client receives the end, with `SpliceEnd.lost`; again when it does not get what was left to deliver. */
+  readonly onEnd?: (lost: string | undefined) => void;
 }
 
 /** Stalls below this are ordinary back-pressure, ms. */
 const STALL_MS = 1000;
 
 /**
+ * A bmux server never half-closes: when it has ended and the client has got its last byte, the client's socket is closed both ways, as the
+ * kernel does for a server that is gone. A client may half-close.
+ *
  * Lifecycle: live -> (one side ended: half) -> ending -> done. A lost client, a lost remote and a stop all go through `#finish`,
  * so that the remote always receives an end (close_notify, finish) and is read to its own end (docs/bmux-protocol.md, "Stream ends").
  */
@@ -47,25 +55,26 @@ export class Splice {
   readonly #down: Flow;
   readonly #endMs: number;
   readonly #lingerMs: number;
-  readonly #onLost: SpliceOptions['onLost'];
+  readonly #onEnd: SpliceOptions['onEnd'];
   #resolve: (end: SpliceEnd) => void = () => {};
   #reason: SpliceEnd['reason'] = 'finished';
   #why: string | undefined;
+  #lost: string | undefined;
   #cut: SpliceEnd['cut'];
   /** Stops the current timeout. */
   #stopTimeout: () => void = () => {};
-  /** performance.now() when the client had received everything and the end. */
-  #toldAt: number | undefined;
+  /** Set when the client has received everything and the end, until its socket is closed. */
+  #closing: NodeJS.Immediate | undefined;
   #ending = false;
   #over = false;
 
   constructor(options: SpliceOptions) {
-    const { client, remote, clientBufferLimit, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs } = options;
+    const { client, remote, endMs = LIMITS.endMs, lingerMs = LIMITS.lingerMs } = options;
     this.#client = client;
     this.#remote = remote;
     this.#endMs = endMs;
     this.#lingerMs = lingerMs;
-    this.#onLost = options.onLost;
+    this.#onEnd = options.onEnd;
     this.done = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -74,7 +83,14 @@ export class Splice {
     client.on('close', this.#onClose);
     remote.on('close', this.#onClose);
     this.#up = new Flow({ from: client, to: remote, bufferLimit: 0, onEnd: this.#onHalf });
-    this.#down = new Flow({ from: remote, to: client, bufferLimit: clientBufferLimit, onEnd: this.#onHalf });
+    this.#down = new Flow({
+      from: remote,
+      to: client,
+      bufferLimit: options.clientBufferLimit,
+      budget: options.budget,
+      beforeEnd: this.#beforeEnd,
+      onEnd: this.#onHalf,
+    });
     client.on('end', this.#onHalf);
     remote.on('end', this.#onHalf);
     if (client.destroyed || remote.destroyed) queueMicrotask(this.#onClose);
@@ -101,9 +117,31 @@ export class Splice {
   readonly #onHalf = (): void => {
     if (this.#down.sourceEnded && !this.#up.sourceEnded && !this.#ending)
       this.#why ??= 'the server ended first';
+    if (this.#down.ended) this.#closeClient();
     if (this.#up.ended && this.#down.ended) this.#bound();
     else this.#watch();
   };
+
+  /** The last byte for the client is delivered or dropped, and its end follows. */
+  readonly #beforeEnd = (): void => {
+    const silentMs = this.#down.blame;
+    if (silentMs !== undefined && this.#reason !== 'stopped' && this.#reason !== 'client lost') {
+      const blamed = `its client had not read for ${String(Math.round(silentMs / 1000))} s`;
+      this.#lost =
+        this.#lost === undefined ? `the server ended it after ${blamed}` : `${this.#lost}; ${blamed}`;
+    }
+    this.#onEnd?.(this.#lost);
+  };
+
+  /** What the client has sent by now is still read and passed on: bytes that nobody reads would turn its end into ECONNRESET. */
+  #closeClient(): void {
+    if (this.#client.destroyed) return;
+    this.#closing ??= setImmediate(() => {
+      this.#up.cut();
+      this.#bound();
+      this.#client.destroy();
+    });
+  }
 
   readonly #onClientError = (error: unknown): void => {
     this.#finish('client lost', textOf(error));
@@ -129,6 +167,7 @@ export class Splice {
   #settle(): void {
     this.#over = true;
     this.#stopTimeout();
+    clearImmediate(this.#closing);
     this.#up.detach();
     this.#down.detach();
     this.#client.off('end', this.#onHalf);
@@ -137,6 +176,7 @@ export class Splice {
     this.#resolve({
       reason: this.#reason,
       ...(this.#why === undefined ? {} : { why: this.#why }),
+      ...(this.#lost === undefined ? {} : { lost: this.#lost }),
       ...(stalledMs < STALL_MS ? {} : { stalledMs }),
       ...(this.#cut === undefined ? {} : { cut: this.#cut }),
       bytesUp: this.bytesUp,
@@ -146,7 +186,7 @@ export class Splice {
 
   /** Limits silence after one side has ended. The other may continue, but a dead client looks the same as one that still reads. */
   #watch(): void {
-    if (this.#ending || this.#over) return;
+    if (this.#ending || this.#over || this.#closing !== undefined) return;
     this.#stopTimeout();
     const { until, silence } = this.#patience();
     const left = until - performance.now();
@@ -158,11 +198,6 @@ export class Splice {
   #patience(): { readonly until: number; readonly silence: string } {
     const up = this.#up;
     const down = this.#down;
-    if (down.ended) {
-      this.#toldAt ??= performance.now();
-      const until = Math.max(up.readAt, this.#toldAt) + this.#endMs;
-      return { until, silence: 'the server had ended, and the client neither ended nor said more' };
-    }
     if (down.sourceEnded) {
       const until = down.takenAt + this.#lingerMs;
       return {
@@ -181,6 +216,7 @@ export class Splice {
     this.#stopTimeout();
     this.#stopTimeout = onSilence(this.#endMs, () => {
       this.#cut = this.#client.closed ? 'remote' : this.#remote.closed ? 'client' : 'both';
+      if (!this.#down.ended) this.#onEnd?.((this.#lost ??= 'it did not end in time'));
       this.#remote.destroy();
       this.#client.destroy();
     });
@@ -191,9 +227,9 @@ export class Splice {
     if (this.#reason === 'finished') {
       this.#reason = reason;
       this.#why = why;
-      // A client that has received everything and the end has lost nothing.
-      const whole = reason === 'remote lost' ? this.#down.sourceEnded : this.#down.ended;
-      if ((reason === 'remote lost' || reason === 'out of time') && !whole) this.#onLost?.(reason, why);
+      // A client that gets all that the server sent before its end has lost nothing.
+      const whole = reason === 'out of time' ? this.#down.ended : this.#down.sourceEnded;
+      if (!whole) this.#lost ??= LOST[reason]?.(why);
     }
     switch (reason) {
       case 'remote lost':
@@ -210,6 +246,7 @@ export class Splice {
       case 'out of time':
         this.#up.cut();
         this.#bound();
+        if (reason === 'out of time' && !this.#down.ended) this.#onEnd?.(this.#lost);
         this.#client.destroy();
         this.#down.discard();
         break;
@@ -217,3 +254,10 @@ export class Splice {
     if (reason === 'stopped' && !this.#remote.destroyed && !this.#remote.writableEnded) this.#remote.end();
   }
 }
+
+/** The text of `SpliceEnd.lost` for each reason. */
+const LOST: Readonly<Partial<Record<SpliceEnd['reason'], (why: string) => string>>> = {
+  'remote lost': (why) => `the connection to its server was lost: ${why}`,
+  stopped: (who) => `it was ended by ${who}`,
+  'out of time': (why) => why,
+};

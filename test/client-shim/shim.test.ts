@@ -98,7 +98,7 @@ t.test('with the daemon', async (t) => {
           return streams[0]?.bytesUp === sent.length;
         });
         server.dropAll();
-        t.same(await ended, [1, null]);
+        t.same(await ended, [8, null]);
         t.match(
           stderr(),
           /^the stream through bmuxd broke: the connection to its server was lost: read ECONNRESET\n/,
@@ -109,7 +109,7 @@ t.test('with the daemon', async (t) => {
   await t.test('a killed engine is a failure, not an end of the server', async (t) => {
     const { ended, stderr } = await live(t);
     process.kill(await bmuxd.enginePid(), 'SIGKILL');
-    t.same(await ended, [1, null]);
+    t.same(await ended, [8, null]);
     t.match(stderr(), /^the stream through bmuxd broke: its engine has died\n/);
     await bmuxd.enginePid();
   });

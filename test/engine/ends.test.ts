@@ -54,7 +54,7 @@ t.test(
   async (t) => {
     const world = await startWorld(t, { settings: 'streams.client_buffer_limit = 1048576\n' });
     const { bmuxd, server } = world;
-    await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 4000 } });
+    await server.command({ do: 'start-server', server: { epoch: 4, writeLimitMs: 5000 } });
     const open = async (bytes: number): Promise<Talk> => {
       const talk = await Talk.open(bmuxd, 'tls');
       talk.socket.pause();
@@ -70,8 +70,12 @@ t.test(
     small.socket.resume();
     t.equal((await small.incoming.bytes(800_000)).length, 800_000, 'the smaller answer arrives whole');
     await small.end();
+    const endOf = async ({ id }: Talk): Promise<unknown> =>
+      (await bmuxd.http('GET', `/v1/streams/${id}/end`)).body;
+    t.strictSame(await endOf(small), { schema: 1, known: true });
     large.socket.resume();
     await waitFor('the other stream to end', () => large.incoming.ended);
+    t.match(await endOf(large), { known: true, lost: /its client had not read for \d+ s$/ });
     await waitFor('the stall in the log', () => /"stalledMs":\d+.*"stream over"/.test(bmuxd.log()));
     await world.nothingHeld();
   },

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
+import type { StreamInfo } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern, PatternCheck } from '../embedded/traffic.ts';
@@ -82,6 +83,7 @@ export async function startWorld(
 /** A stream on which the server gives back what it gets. */
 export class Talk {
   readonly target: string;
+  readonly id: string;
   readonly incoming: Incoming;
   readonly check = new PatternCheck();
   sent = 0;
@@ -95,11 +97,13 @@ export class Talk {
     const { status, head } = await incoming.answer();
     if (status !== 101) throw new Error(`${target}: ${head} ${(await incoming.toEnd()).toString()}`);
     await incoming.frame();
-    return new Talk(target, incoming);
+    const info: unknown = JSON.parse(/^bmux-stream: (.*)$/im.exec(head)?.[1] ?? '{}');
+    return new Talk(target, incoming, (info as StreamInfo).id);
   }
 
-  private constructor(target: string, incoming: Incoming) {
+  private constructor(target: string, incoming: Incoming, id: string) {
     this.target = target;
+    this.id = id;
     this.incoming = incoming;
     // As every client of bmux does.
     incoming.socket.once('end', () => incoming.socket.end());

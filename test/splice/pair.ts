@@ -27,7 +27,7 @@ export interface Pairs {
   pair(): Promise<readonly [Socket, Socket]>;
   /** Two pairs whose inner ends are spliced and read. */
   spliced(
-    options?: Partial<Pick<SpliceOptions, 'clientBufferLimit' | 'endMs' | 'lingerMs' | 'onLost'>>,
+    options?: Partial<Pick<SpliceOptions, 'clientBufferLimit' | 'endMs' | 'lingerMs' | 'onEnd' | 'budget'>>,
   ): Promise<Spliced>;
   close(): Promise<void>;
 }

@@ -70,6 +70,13 @@ export const SETTINGS = [
     doc: 'How much the engine buffers for a client that does not read. A server ends a stream that it cannot write to for 5 s, so the engine keeps reading until this much is buffered.',
   },
   {
+    name: 'streams.client_buffer_total',
+    takes: { kind: 'integer', min: 1_048_576, max: 68_719_476_736 },
+    unit: 'bytes',
+    default: 33_554_432,
+    doc: 'How much the engine buffers for all clients together that do not read. Each stream may buffer as much as is free at that moment, up to streams.client_buffer_limit.',
+  },
+  {
     name: 'contexts.max',
     takes: { kind: 'integer', min: 1, max: 1024 },
     default: 32,

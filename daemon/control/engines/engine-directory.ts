@@ -1,8 +1,9 @@
 // Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
-import { readdir, unlink } from 'node:fs/promises';
+import { readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import { keptEndsBeside } from '../../base/paths.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -10,12 +11,14 @@ import {
   SCHEMA,
   type EngineRow,
   type EngineStatus,
+  type StreamEnd,
   type UpstreamRow,
   type StreamList,
   type StreamRow,
   type StatusProblem,
 } from '../../api/answers.ts';
 import { isEngineStatus, isStreamRow } from '../../api/answer-shapes.ts';
+import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
 import { list, number, object, text } from '../../api/shape.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
 
@@ -157,6 +160,22 @@ export class EngineDirectory {
     return answer.status === 202;
   }
 
+  /** How a stream ended: its engine says it, or the file that the engine has left. Without either, the engine has died. */
+  async endOf(id: string): Promise<StreamEnd> {
+    const generation = id.slice(0, id.lastIndexOf('-'));
+    if (!/^[a-z0-9]+$/.test(generation)) return { schema: SCHEMA, known: false };
+    const path = this.#path(generation);
+    try {
+      const { body } = await engineRequest(path, 'GET', `/v1/streams/${encodeURIComponent(id)}/end`);
+      if (isStreamEnd(body)) return body;
+    } catch (error) {
+      if (isSilence(error)) return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
+    }
+    const kept = await readFile(keptEndsBeside(path), 'utf8').catch(() => undefined);
+    if (kept === undefined) return { schema: SCHEMA, known: true, lost: 'its engine has died' };
+    return keptEnd(kept, id);
+  }
+
   /** Tells engines of an earlier control to stop accepting on their target sockets, because `current` has taken the paths over. */
   async drainOthers(current: string): Promise<void> {
     const others = (await this.#list()).filter((generation) => generation !== current);
@@ -193,8 +212,15 @@ export class EngineDirectory {
     return (await this.#list()).every((generation) => except.includes(generation));
   }
 
-  /** Removes the socket files on which no process listens. A killed engine leaves its file behind. */
+  /** Removes the socket files on which no process listens, since a killed engine leaves its own, and what engines have left long ago. */
   async sweep(): Promise<void> {
+    for (const name of await readdir(this.#dir).catch((): string[] => [])) {
+      const path = join(this.#dir, name);
+      if (!name.endsWith('.ends')) continue;
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined && Date.now() - found.mtimeMs > LIMITS.endsKeptMs)
+        await unlink(path).catch(() => undefined);
+    }
     await Promise.all(
       (await this.#list()).map(async (generation) => {
         if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {

@@ -52,6 +52,7 @@ export function resources(owners: ResourceOwners): Resources {
       const streams = list.streams.map((row) => ({ ...row, target: withoutCredentials(row.target) }));
       return { ...list, streams };
     },
+    streamEnd: (id) => engines.directory.endOf(id),
     endStream: (id) => engines.directory.end(id),
     targetSocket: (request, signal) => reconciler.ensure(request, signal),
     follow: (response) => events.listen(response),

@@ -17,6 +17,7 @@ import {
   type Health,
   type Status,
   type StatusProblem,
+  type StreamEnd,
   type StreamList,
   type TargetList,
 } from '../../api/answers.ts';
@@ -35,6 +36,8 @@ export interface Resources {
   /** The targets of the request's context; without one, of the daemon's own. */
   readonly targets: (request: StreamRequest) => Promise<TargetList>;
   readonly streams: () => Promise<StreamList>;
+  /** How a stream ended. */
+  readonly streamEnd: (id: string) => Promise<StreamEnd>;
   readonly endStream: (id: string) => Promise<boolean>;
   /** The target socket of the request's target. It is made if it does not exist. Rejects when `signal` aborts. */
   readonly targetSocket: (request: StreamRequest, signal: AbortSignal) => Promise<TargetSocketAnswer>;
@@ -91,6 +94,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     ),
   );
   app.get('/v1/streams', () => resources.streams());
+  app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }) => resources.streamEnd(params.id));
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (await resources.endStream(request.params.id)) return reply.code(202).send({ schema: SCHEMA });
     return send(reply, fail('stream_unknown', { id: request.params.id }));

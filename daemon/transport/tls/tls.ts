@@ -5,7 +5,9 @@ import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import { sawCloseNotify } from '../../base/node-internals.ts';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
+import { judgeEnd } from '../../base/streams/judge-end.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
 import { advised, fail } from '../../errors/fail.ts';
 import { established, type Dialling, type DialledStream } from '../dialling.ts';
@@ -84,6 +86,7 @@ export class TlsContexts {
         if (refusal === undefined || route.trust?.pin !== undefined) tickets.verified();
         else tickets.refused();
         if (refusal === undefined && selection.key !== trust.first.key) kept.selection = selection;
+        judgeEnd(socket, () => (sawCloseNotify(socket) ? undefined : truncated()));
         drainAfterWriteError(socket, LIMITS.lingerMs);
         this.#watch.add(socket);
         const { remoteAddress } = socket;
@@ -204,6 +207,11 @@ async function handshake(
     connectMs: connectedAt - start,
     handshakeMs: performance.now() - connectedAt,
   };
+}
+
+/** Anybody on the path can make such an end, so it does not prove that the peer has ended (docs/stream-ends.md). */
+function truncated(): Error {
+  return Object.assign(new Error('the connection ended without close_notify'), { code: 'ECONNRESET' });
 }
 
 /** Waits for the TCP connection. */

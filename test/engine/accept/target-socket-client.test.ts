@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
+import { StreamEnds } from '../../../daemon/engine/stream-ends.ts';
+import { BufferBudget } from '../../../daemon/splice/buffer-budget.ts';
 import { Streams } from '../../../daemon/engine/streams.ts';
 import { stopReading } from '../../../daemon/sockets/accepted-socket.ts';
 import { ProtocolCache } from '../../../daemon/hello/protocol-cache.ts';
@@ -43,6 +45,8 @@ async function targetSocket(t: Test, plan: Plan) {
     log: pino({ level: 'silent' }),
     event: () => undefined,
     generation: 'g',
+    told: new StreamEnds(),
+    budget: new BufferBudget(() => Infinity),
     clientBufferLimit: () => 0,
     onIdle: () => undefined,
   });
