@@ -12,6 +12,7 @@ import { upgradesLoseNothing } from '../streams/upgrades.ts';
 import { detectionFindsWhatAnswers } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic/properties.ts';
 import * as spares from '../spares/properties.ts';
+import { spliceIsTransparent } from '../splice/properties.ts';
 import * as request from '../request/properties.ts';
 import * as target from '../target/properties.ts';
 import { aHostilePeerGetsFewAttempts } from '../target/http/properties.ts';
@@ -95,6 +96,7 @@ export const SOAKS: readonly Soak[] = [
   pure('hello.raceReachesWhatCanBeReached', detectionFindsWhatAnswers, 20_000),
   pure('target.aHostilePeerGetsFewAttempts', aHostilePeerGetsFewAttempts, 5000),
   ...Object.entries(optimistic.PROPERTIES).map(([name, run]) => pure(`optimistic.${name}`, run, 20_000)),
+  pure('splice.isTransparent', spliceIsTransparent, 10_000),
   ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
   ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),
   {
