@@ -122,9 +122,10 @@ const UNKNOWN = 'nothing is known of its end';
 
 /** What the engine has left when it exited; undefined when there is no file. */
 function leftBy(engineSocket: string, streamId: string): StreamEnd | undefined {
-  if (socketProblem(engineSocket) !== undefined) return undefined;
+  const path = keptEndsBeside(engineSocket);
+  if (socketProblem(path) !== undefined) return undefined;
   try {
-    return keptEnd(readFileSync(keptEndsBeside(engineSocket), 'utf8'), streamId);
+    return keptEnd(readFileSync(path, 'utf8'), streamId);
   } catch {
     return undefined;
   }
