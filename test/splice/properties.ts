@@ -120,12 +120,12 @@ export async function spliceIsTransparent(runs: number): Promise<void> {
           client: new Side(connect({ path: serverPath, allowHalfOpen: true })),
           server: new Side(await accepted),
         };
-        const [arrived, reached] = [clients.next(), servers.next()];
+        const [arrived, taken] = [clients.next(), servers.next()];
         const client = new Side(connect({ path: clientPath, allowHalfOpen: true }));
         const near = adopt(await arrived);
         ok(near !== undefined);
         const remote = await openLocal({ transport: 'local', socketPath: serverPath }, within(10_000));
-        const spliced = { client, server: new Side(await reached) };
+        const spliced = { client, server: new Side(await taken) };
         let lost: string | undefined;
         const splice = new Splice({
           client: near,
