@@ -24,6 +24,8 @@ export interface FlowOptions {
  * takes 5 ms, in which no other stream moves.
  */
 const TURN_BYTES = 128 * 1024;
+/** What the smallest chunk counts for in a turn: handling it costs more time than its bytes. */
+const MIN_TURN_BYTES = 256;
 
 /** Bytes of chunks that one write combines: four TLS records, each of which would cost a system call alone. */
 const BATCH_BYTES = 64 * 1024;
@@ -158,7 +160,7 @@ export class Flow {
 
   /** Counts bytes read. After `TURN_BYTES`, `#regulate` keeps `from` paused until the end of this turn of the event loop. */
   #count(bytes: number): void {
-    this.#sinceTurn += Math.max(MIN_COST, bytes);
+    this.#sinceTurn += Math.max(MIN_TURN_BYTES, bytes);
     if (this.#sinceTurn < TURN_BYTES) return;
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined;
