@@ -1,6 +1,7 @@
 // The engine's streams: one entry for each, from the accepted request until both sides are closed.
 import type { Duplex } from 'node:stream';
-import { asFailure, fail } from '../errors/fail.ts';
+import type { Failure } from '../base/failure.ts';
+import { advised, asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -117,7 +118,7 @@ export class Streams {
     try {
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo);
     } catch (error) {
-      const failure = asFailure(error);
+      const failure = withOtherRoots(asFailure(error), plan);
       // These failures are not the server's fault: the stream was ended on request, the client's contract is not supported, or the
       // client has no principal.
       const own =
@@ -217,6 +218,15 @@ function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
     warnings: warningsOf(plan),
   };
 }
+
+/** A gateway that is not trusted here may be trusted by roots that the caller's environment names. */
+function withOtherRoots(failure: Failure, { client: { otherRoots } }: Plan): Failure {
+  if (otherRoots === undefined || !UNTRUSTED.has(failure.code)) return failure;
+  const what = `${otherRoots.join(' and ')} of this command does not count: bmuxd reads its own environment.`;
+  return advised(failure, `${failure.data.remedy} ${what} Start bmuxd with it, or set ca_file.`);
+}
+
+const UNTRUSTED: ReadonlySet<string> = new Set(['tls_handshake_failed', 'tls_roots_missing']);
 
 function ignore(): void {
   // Before the splice handles errors, a client that is gone is detected when its answer is written.

@@ -29,6 +29,12 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   const command = `bmuxd trust add ${key} --fingerprint ${fingerprint}`;
   t.ok(refused.stderr.includes(command), refused.stderr);
 
+  const bundle = join(bmuxd.folder, 'own-roots.pem');
+  t.match(await bmuxd.bmuxd(['warm', target], { SSL_CERT_FILE: bundle }), {
+    status: 6,
+    stderr: `SSL_CERT_FILE=${bundle} of this command does not count: bmuxd reads its own environment.`,
+  });
+
   t.match(await trust('add', key), {
     status: 6,
     stderr: /refusing to prompt without an interactive terminal/,

@@ -6,8 +6,8 @@ import { resolveTarget, type CompressionSetting } from '../../target/resolve.ts'
 import type { HttpGet } from '../../target/http/client.ts';
 import { asFailure, fail, warned } from '../../errors/fail.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
-import type { Plan } from '../../engine-protocol/plan.ts';
-import type { StreamRequest } from '../../api/request.ts';
+import type { Client, Plan, ResolvedTarget } from '../../engine-protocol/plan.ts';
+import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import type { CallerFiles } from '../contexts/caller-files.ts';
 import type { Contexts } from '../contexts/contexts.ts';
@@ -19,6 +19,8 @@ export interface PlanningDeps {
   readonly contexts: Contexts;
   readonly files: CallerFiles;
   readonly settings: () => Settings;
+  /** Environment of the daemon itself. */
+  readonly own: { readonly env: CallerEnv };
   /** Sends lookups to the control plane. */
   readonly get: HttpGet;
 }
@@ -86,10 +88,20 @@ export async function planStream(
       principal,
       ...(request.contract === undefined ? {} : { contract: request.contract }),
       ifRunning: request.ifRunning ?? false,
+      ...otherRoots(target, env, deps.own.env),
       warnings,
     },
     budgetMs: deadline.remaining(),
   };
+}
+
+/** The variables with which bmux would find other system roots than the daemon. Contexts do not have roots of their own. */
+function otherRoots(target: ResolvedTarget, env: CallerEnv, own: CallerEnv): Pick<Client, 'otherRoots'> {
+  if (target.route.transport !== 'tls') return {};
+  const names = (['SSL_CERT_FILE', 'SSL_CERT_DIR'] as const).filter(
+    (name) => env[name] !== undefined && env[name] !== own[name],
+  );
+  return names.length === 0 ? {} : { otherRoots: names.map((name) => `${name}=${env[name] ?? ''}`) };
 }
 
 /** The compression that bmuxd.toml sets for targets (`[targets.NAME]`), by target name. */

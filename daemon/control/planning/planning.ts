@@ -39,7 +39,7 @@ export function makePlanning(options: PlanningOptions): Planning {
   const http = new HttpClient({ env, trust: async () => ({ secureContext: await trust.context() }) });
   const contexts = new Contexts({ ...options, clock: SYSTEM_CLOCK, max: () => settings()['contexts.max'] });
   const files = new CallerFiles();
-  const deps: PlanningDeps = { contexts, files, settings, get: http.get };
+  const deps: PlanningDeps = { contexts, files, settings, get: http.get, own };
   return {
     contexts,
     files,
