@@ -30,7 +30,7 @@ t.test('env and exec', async (t) => {
   const odd = join(folder, `it's $HOME "\\ \`x\` ü;`);
   await mkdir(odd, { mode: 0o700 });
   const bmuxd = await startBmuxd({
-    config: '[connections.targets.here]\ntransport = "local"\n',
+    config: '[connections.targets.here]\ntransport = "local"\n[connections.targets.-dash]\n',
     env: { BMUXD_RUNTIME_DIR: odd, BMUXD_SOCKET: join(odd, 'c.sock') },
   });
   t.teardown(() => bmuxd.stop());
@@ -58,6 +58,16 @@ t.test('env and exec', async (t) => {
       t.same(JSON.parse(ran.stdout || '""'), expected, ran.stderr);
     });
   }
+
+  t.test('a target that begins with a dash', async (t) => {
+    const exec = ['exec', '--', '-dash', '--', process.execPath, '-e', 'console.log("ran")'];
+    t.match(await bmuxd.bmuxd(exec), { status: 0, stdout: 'ran\n' });
+    t.match(await bmuxd.bmuxd(['warm', '--', '-dash']), { status: 0 });
+    t.match(await bmuxd.bmuxd(['env', '--shell', 'json', '--', '-dash']), {
+      status: 0,
+      stdout: /BMUX_RUNTIME_DIR/,
+    });
+  });
 
   t.test('exec: arguments, environment, ends', async (t) => {
     const exec = (...args: string[]) => bmuxd.bmuxd(['exec', 'here', '--', ...args]);

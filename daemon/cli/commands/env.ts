@@ -70,7 +70,9 @@ export const exec: Command = {
   options: {},
   maxArgs: Infinity,
   run: async (context) => {
-    const [target, command, ...args] = context.args;
+    const [target, ...rest] = context.args;
+    // A target that begins with `-` stands behind a `--` of its own: bmuxd exec -- TARGET -- COMMAND.
+    const [command, ...args] = rest[0] === '--' ? rest.slice(1) : rest;
     if (target === undefined || command === undefined)
       throw usage('exec', 'write bmuxd exec TARGET -- COMMAND');
     const variables = await variablesFor(target, context);

@@ -15,6 +15,7 @@ import {
   type TargetTable,
   type TlsTrustTable,
 } from './schema.ts';
+import { LARGE } from '../files/large-file.ts';
 import { merged, valueAt } from '../files/table.ts';
 import { lineOf } from '../files/toml.ts';
 
@@ -98,7 +99,11 @@ export function composeConfig(layers: Layers, facts: ComposeFacts, store?: Known
   const applied = appliedOrder(layers.docs, facts);
   let root: unknown = {};
   for (const piece of applied) root = merged(root, tableOf(piece));
-  const result = checked(BmuxSchema, plain(root));
+  const result = checked(
+    BmuxSchema,
+    plain(root),
+    layers.docs.some(({ text }) => text.length > LARGE),
+  );
   if (!('value' in result)) throw misfitFailure(applied, result);
   const { general, connections, behavior } = result.value;
 

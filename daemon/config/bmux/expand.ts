@@ -17,6 +17,8 @@ export interface Expanded {
 }
 
 const NAME = '[A-Za-z_][A-Za-z0-9_]*';
+const WHOLE_NAME = new RegExp(`^${NAME}$`, 'u');
+const VARIABLE = new RegExp(`\\$(?:(\\$)|\\{([^}]*)\\}|(${NAME}))`, 'gu');
 
 /** Expands `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (docs/bmux-protocol.md, "Config layers"). Any other `$` stays as written. */
 export function expandConfigPath(written: string, { env, daemon }: Variables): Expanded {
@@ -25,11 +27,11 @@ export function expandConfigPath(written: string, { env, daemon }: Variables): E
   // As in bmux, `~` is expanded before variables: a `$` in the name of the home folder is expanded too.
   const withHome = written.replace(/^~(?=$|[/\\])/u, () => homeOf(env));
   const path = withHome.replace(
-    new RegExp(`\\$(?:(\\$)|\\{([^}]*)\\}|(${NAME}))`, 'gu'),
+    VARIABLE,
     (whole: string, dollar?: string, braced?: string, bare?: string) => {
       if (dollar !== undefined) return '$';
       const name = braced ?? bare ?? '';
-      if (!new RegExp(`^${NAME}$`, 'u').test(name)) return whole;
+      if (!WHOLE_NAME.test(name)) return whole;
       const own = env[name];
       if (own !== undefined) return own;
       const other = daemon?.[name];
@@ -52,7 +54,7 @@ export function expandSlotPath(
   const filled = written.replace(/\$\{([^}]*)\}/gu, (whole: string, inner: string) => {
     const split = inner.indexOf(':-');
     const name = split === -1 ? inner : inner.slice(0, split);
-    if (!new RegExp(`^${NAME}$`, 'u').test(name)) return whole;
+    if (!WHOLE_NAME.test(name)) return whole;
     return env[name] ?? daemon?.[name] ?? (split === -1 ? unset(name) : inner.slice(split + 2));
   });
   return filled.replace(/^~(?=$|\/)/u, () => homeOf(env));

@@ -8,10 +8,12 @@ import { LIMITS } from '../../base/limits.ts';
 import { findDisk, isOnLocalDisk } from './local-disk.ts';
 
 /**
- * Largest file that is read, bytes. A config into which bmux wrote every default is about 30 KiB. Parsing is synchronous: 50 ms for a quarter
- * of a megabyte, and a second to find the line of a wrong key in it. The daemon must not block for longer.
+ * Largest file that is read, bytes. bmux has no limit. A config into which it wrote every default is about 30 KiB, and one of 10,000 targets
+ * 1.8 MiB.
  */
-export const MAX_FILE_BYTES = 256 * 1024;
+export const MAX_FILE_BYTES = 4 * 1024 * 1024;
+/** Bytes of one read. */
+const PIECE = 64 * 1024;
 
 /** State of a file: its stamp, `missing`, or `error:CODE`. Equal marks mean an unchanged file. */
 export type Mark = string;
@@ -76,15 +78,14 @@ async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
     marks.set(path, readingMark(stat));
     if (!stat.isFile()) throw new Error('not a regular file');
     // Reads to the end and not to the size, because the file may be growing.
-    const buffer = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
-    let length = 0;
-    while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-      if (bytesRead === 0) break;
+    const pieces: Buffer[] = [];
+    for (let length = 0; ;) {
+      const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(PIECE), 0, PIECE, length);
+      if (bytesRead === 0) return Buffer.concat(pieces);
       length += bytesRead;
+      if (length > MAX_FILE_BYTES) throw new Error(`larger than ${String(MAX_FILE_BYTES)} bytes`);
+      pieces.push(buffer.subarray(0, bytesRead));
     }
-    if (length > MAX_FILE_BYTES) throw new Error(`larger than ${String(MAX_FILE_BYTES)} bytes`);
-    return buffer.subarray(0, length);
   } finally {
     await file.close();
   }

@@ -3,6 +3,7 @@ import { parse, TomlError } from 'smol-toml';
 import { textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { readSmallFile, type Marks, type ReadFile } from './file.ts';
+import { LARGE, lineInLarge } from './large-file.ts';
 import { valueAt, type Table } from './table.ts';
 
 /** One TOML file after parsing. */
@@ -99,9 +100,10 @@ function statementStarts(lines: readonly string[]): number[] {
 
 /**
  * Returns the 1-based line on which the statement that sets `keyPath` starts, in a valid document. Array elements are keys by their index. It
- * parses prefixes of the text, so that every notation of a key is found. 1 when the key is not there.
+ * parses prefixes of the text, so that every notation of a key is found. 1 when the key is not there. In a large file it looks at line starts.
  */
 export function lineOf(text: string, keyPath: readonly string[]): number {
+  if (text.length > LARGE) return lineInLarge(text, keyPath);
   const lines = text.split('\n');
   const starts = statementStarts(lines);
   /** Whether the first `count` statements hold the key. */

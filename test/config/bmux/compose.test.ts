@@ -191,3 +191,25 @@ t.test('variables in paths', (t) => {
   );
   t.end();
 });
+
+t.test(
+  'a config of 10,000 targets is as good as a small one, and a mistake in it has its line',
+  async (t) => {
+    const lines: string[] = [];
+    for (let i = 0; i < 10_000; i += 1) {
+      const n = String(i);
+      lines.push(
+        `[connections.targets.t${n}]\ntransport = "tls"\nhost = "gateway-${n}.example.com"\nca_file = "~/${n}.pem"\n`,
+      );
+    }
+    const text = lines.join('\n');
+    const { config } = compose(text);
+    t.equal(config.connections.targets.size, 10_000);
+    t.match(config.connections.targets.get('t9999'), { host: 'gateway-9999.example.com' });
+    const failure = await failureOf(() => compose(`${text}port = "x"\n[other]\n`));
+    t.match(failure, {
+      code: 'config_value',
+      detail: /:50000: connections\.targets\.t9999\.port: "x" is not a whole number from 0 to 65535$/,
+    });
+  },
+);

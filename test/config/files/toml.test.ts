@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { MAX_FILE_BYTES } from '../../../daemon/config/files/file.ts';
+import { LARGE } from '../../../daemon/config/files/large-file.ts';
 import { lineOf, readToml } from '../../../daemon/config/files/toml.ts';
 import { failureOf } from '../../policy/failure-of.ts';
 import { folderFor, put } from '../files.ts';
@@ -54,6 +55,12 @@ t.test('lineOf', (t) => {
     ['plain/x', 1],
   ];
   for (const [path, line] of expected) t.equal(lineOf(text, path.split('/')), line, path);
+  const large = `${text}${'# \n'.repeat(LARGE / 3)}`;
+  for (const [path, line] of expected) {
+    // What is not there is on the line of the nearest table.
+    if (!path.startsWith('fake') && path !== 'plain/x')
+      t.equal(lineOf(large, path.split('/')), line, `${path} in a large file`);
+  }
   t.end();
 });
 
