@@ -2,6 +2,7 @@
 // thread: 20 µs for each file and a wait for all [measured]. A request checks at least four files.
 import { lstat, realpath, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { SingleFlight } from '../../base/async/single-flight.ts';
 import { errnoOf } from '../../base/failure.ts';
 import { LruMap } from '../../base/lru-map.ts';
 
@@ -22,6 +23,8 @@ const HOLDS_MS = 5000;
 /** Maximum number of remembered paths; the oldest are dropped first. */
 const MAX_PATHS = 1024;
 
+/** Requests that need a result at once share one search. */
+const searches = new SingleFlight<string, void>();
 const known = new LruMap<string, { readonly local: boolean; readonly until: number }>(MAX_PATHS);
 
 /** True when `path` (which need not exist) and all folders above it were recently found on local disks. */
@@ -39,8 +42,10 @@ function lately(path: string): boolean | undefined {
 export async function findDisk(path: string): Promise<void> {
   // The numbers in `LOCAL` are specific to Linux.
   if (process.platform !== 'linux' || lately(path) !== undefined) return;
-  const local = await isLocal(path).catch(() => false);
-  known.set(path, { local, until: performance.now() + HOLDS_MS });
+  await searches.run(path, async () => {
+    const local = await isLocal(path).catch(() => false);
+    known.set(path, { local, until: performance.now() + HOLDS_MS });
+  });
 }
 
 /** True when the path contains no symlink and only local folders: accessing a path touches every folder above it and follows symlinks. */
