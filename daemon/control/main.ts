@@ -32,10 +32,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const passed = passedSockets(env, process.pid);
   // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
   const own = { env: whitelisted(withoutTargetSocket(env)), cwd };
-  await makeRuntimeDir(paths);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
   const settings = (): Settings => inForce.now;
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
+  await makeRuntimeDir(paths, log);
   const events = new Events();
   const event = events.add;
   const instance = new Instance({ paths, controlFd: passed.control, log });

@@ -1,4 +1,6 @@
 // `bmuxd run`: runs the daemon in the foreground until a signal or `bmuxd stop` ends it.
+import { resolve } from 'node:path';
+import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Command } from '../command.ts';
@@ -16,6 +18,15 @@ function levelFrom(value: string | undefined, source: string): LogLevel | undefi
     });
   }
   return level;
+}
+
+/** `env` with paths that lead to the same files from every working directory. */
+function withAbsolutePaths(env: Env, cwd: string): Env {
+  const absolute = (name: string): Env => {
+    const value = env[name] ?? '';
+    return value === '' ? {} : { [name]: resolve(cwd, value) };
+  };
+  return { ...env, ...absolute('BMUXD_SOCKET'), ...absolute('BMUXD_CONFIG') };
 }
 
 export const run: Command = {
@@ -46,7 +57,16 @@ export const run: Command = {
         checkNodeInternals();
         const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
         const sink = stderrSink(stderr);
-        const control = await runControl({ env, cwd, version, sink, logLevel, signal });
+        // The daemon must not keep the file system of this folder from being unmounted.
+        process.chdir('/');
+        const control = await runControl({
+          env: withAbsolutePaths(env, cwd),
+          cwd,
+          version,
+          sink,
+          logLevel,
+          signal,
+        });
         reload = () => {
           control.reload().catch((error: unknown) => {
             stderr.write(`${asFailure(error).message}\n`);

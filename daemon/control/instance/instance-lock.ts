@@ -2,25 +2,17 @@
 // because it may be in another folder or be passed by a service manager. A lock file is held only while a process checks the socket and binds.
 import { stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
-import { join } from 'node:path';
-import lockfile from 'proper-lockfile';
-import { errnoOf, Failure } from '../../base/failure.ts';
+import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
 import { KeptSocket, type KeptSocketOptions } from '../../sockets/kept-socket.ts';
-import { sleep } from '../../base/async/sleep.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makeRuntimeDir } from './runtime-dir.ts';
 import { InstanceFiles } from './instance-files.ts';
+import { underLock } from './start-lock.ts';
 import { whoRuns } from './who-runs.ts';
-
-/** ms after which the lock file of a killed process is ignored. */
-const STALE_MS = 5000;
-/** Attempts to get the lock, and ms between two of them. Together they take longer than STALE_MS. */
-const TRIES = 50;
-const RETRY_MS = 150;
 
 export interface InstanceLockOptions {
   readonly paths: BmuxdPaths;
@@ -65,7 +57,7 @@ export class InstanceLock {
           (activated ? undefined : await whoRuns(paths.controlSocket, signal));
         if (running !== undefined) throw running;
         signal?.throwIfAborted();
-        if (isLost()) throw fail('daemon_starting', { dir: paths.dir });
+        if (await isLost()) throw fail('daemon_starting', { dir: paths.dir });
         instanceLock.#instance = await instanceLock.#keepInstance();
         if (!activated) instanceLock.#control = await instanceLock.#keepControl();
         await instanceLock.#files.begin();
@@ -205,50 +197,6 @@ export class InstanceLock {
 
 function unbindable(socket: string, error: unknown): Failure {
   return error instanceof Failure ? error : fail('control_socket_unbindable', { socket }, error);
-}
-
-async function underLock<T>(
-  dir: string,
-  signal: AbortSignal | undefined,
-  work: (isLost: () => boolean) => Promise<T>,
-): Promise<T> {
-  let lost = false;
-  const onLost = (): void => {
-    lost = true;
-  };
-  const release = await lock(dir, onLost, signal).catch((error: unknown) => {
-    signal?.throwIfAborted();
-    if (errnoOf(error) === 'ELOCKED') throw fail('daemon_starting', { dir }, error);
-    throw fail('control_socket_unbindable', { socket: join(dir, 'start.lock') }, error);
-  });
-  try {
-    return await work(() => lost);
-  } finally {
-    // Releasing fails when the lock is lost already. Nothing remains to be done then.
-    await release().catch(() => undefined);
-  }
-}
-
-/** Tries again only while another process has the lock. Any other error, for example of a removed dir, is thrown at once. */
-async function lock(
-  dir: string,
-  onLost: () => void,
-  signal: AbortSignal | undefined,
-  tries = TRIES,
-): Promise<() => Promise<void>> {
-  signal?.throwIfAborted();
-  try {
-    return await lockfile.lock(dir, {
-      lockfilePath: join(dir, 'start.lock'),
-      stale: STALE_MS,
-      // The default handler throws from a timer. A lock is lost when this process is stopped for some seconds while it holds it.
-      onCompromised: onLost,
-    });
-  } catch (error) {
-    if (errnoOf(error) !== 'ELOCKED' || tries <= 1) throw error;
-    await sleep(RETRY_MS, signal);
-    return lock(dir, onLost, signal, tries - 1);
-  }
 }
 
 function isThere(path: string): Promise<boolean> {

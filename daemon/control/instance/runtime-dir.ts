@@ -1,5 +1,5 @@
 // Makes the runtime dir with mode 0700, and refuses one that other users could access.
-import { lstat, stat } from 'node:fs/promises';
+import { chmod, lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { textOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
@@ -11,11 +11,14 @@ import { PRIVATE_NAME } from '../../sockets/bind.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 
+/** Names of what is in a runtime dir and its folder of engines. */
+const OURS = /^(\.\d.*|.*\.sock|instance\.json.*|start\.lock.*|engines|targets.*)$/;
+
 /**
  * Makes the folders and checks that only this user can access them, and that no other user can replace them. Rejects with
  * `runtime_dir_uncreatable`, `runtime_dir_insecure` or `path_insecure`.
  */
-export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
+export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn'>): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
     try {
@@ -24,9 +27,28 @@ export async function makeRuntimeDir(paths: BmuxdPaths): Promise<void> {
       // When another kind of file has the name, the check below names it.
       if (!(await isTaken(dir))) throw fail('runtime_dir_uncreatable', { path: dir }, error);
     }
+    if (dir === paths.dir || dir === paths.enginesDir) await tighten(dir, log);
     await checkPrivate(dir, dir === paths.dir);
     refuseInsecure(dir);
   }
+}
+
+/**
+ * Takes the rights of others to read away from a folder of this user. An unmodified bmux that was started with a path below makes the folder
+ * with mode 0755. A folder in which others can write is left as it is, for the check to refuse: they may have made files there. So is one with
+ * other things in it, such as a home. Never rejects.
+ */
+async function tighten(dir: string, log: Pick<Logger, 'warn'> | undefined): Promise<void> {
+  const info = await lstat(dir).catch(() => undefined);
+  if (info?.isDirectory() !== true || info.uid !== process.getuid?.()) return;
+  if ((info.mode & 0o077) === 0 || (info.mode & 0o022) !== 0) return;
+  const names = await readdir(dir).catch(() => undefined);
+  if (names?.every((name) => OURS.test(name)) !== true) return;
+  const done = await chmod(dir, 0o700).then(
+    () => true,
+    () => false,
+  );
+  if (done) log?.warn({ dir, mode: octal(info.mode) }, 'the folder was open to others; its mode is 0700 now');
 }
 
 /** Whether `path` exists, if only as a dangling symlink. */

@@ -1,11 +1,26 @@
 // Tests starts of the real daemon that fail or wait. Each ends with a named failure or on a signal, and leaves no files.
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { BMUXD, makeSandbox, type Sandbox } from '../../daemon/bmuxd.ts';
+import type { Status } from '../../../daemon/api/answers.ts';
+import { ownIdentity } from '../../../daemon/base/process/identity.ts';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
+import { underLock } from '../../../daemon/control/instance/start-lock.ts';
+import { run } from '../../real/server.ts';
 import { waitFor } from '../../real/child.ts';
 
 interface Ended {
@@ -18,7 +33,7 @@ interface Ended {
 
 interface Starting {
   readonly stderr: () => string;
-  /** Sends `signal` and resolves when the program has ended. After 8 s the program is killed. */
+  /** Sends `signal` and resolves when the program has ended. After 30 s the program is killed. */
   end(signal?: NodeJS.Signals): Promise<Ended>;
 }
 
@@ -37,7 +52,7 @@ function starting(args: readonly string[], env: Readonly<Record<string, string>>
     end: async (signal) => {
       const from = performance.now();
       if (signal !== undefined) child.kill(signal);
-      const timer = setTimeout(() => child.kill('SIGKILL'), 8000);
+      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
       const [status, by] = await closed;
       clearTimeout(timer);
       return { status, signal: by, stderr, took: performance.now() - from };
@@ -121,6 +136,81 @@ t.test('a signal ends a start that waits for the lock of another start', async (
       'the lock of the other start is not removed',
     );
   }
+});
+
+t.test('the lock of a start that was killed is taken over at once', async (t) => {
+  const made = await sandbox(t);
+  const dir = join(made.folder, 'd');
+  await mkdir(dir, { mode: 0o700 });
+  const dead = spawn(process.execPath, ['-e', '']);
+  await new Promise((resolve) => dead.once('exit', resolve));
+  const lock = join(dir, 'start.lock');
+  await writeFile(lock, JSON.stringify({ ...ownIdentity(), pid: dead.pid }));
+  // Its age must not decide: the lock would be fresh for a minute.
+  const later = new Date(Date.now() + 60_000);
+  await utimes(lock, later, later);
+  const child = daemon(made);
+  await waitFor('the start', () => child.stderr().includes('"bmuxd is up"'));
+  t.match(await child.end('SIGTERM'), { status: 0 });
+  t.notOk((await readdir(dir)).some((name) => name.startsWith('start.lock')));
+});
+
+t.test('starts wait for each other', async (t) => {
+  const dir = t.testdir({});
+  const order: string[] = [];
+  const start = (name: string): Promise<void> =>
+    underLock(dir, undefined, async (isLost) => {
+      order.push(`${name} begins`);
+      await sleep(100);
+      t.notOk(await isLost());
+      order.push(`${name} ends`);
+    });
+  await Promise.all(['a', 'b', 'c'].map(start));
+  for (let at = 0; at < order.length; at += 2) t.equal(order[at + 1], order[at]?.replace('begins', 'ends'));
+  t.equal(order.length, 6);
+  t.same(await readdir(dir), []);
+});
+
+t.test('a runtime dir that others can only read is made private; the log says so', async (t) => {
+  const made = await sandbox(t);
+  const dir = join(made.folder, 'd');
+  await mkdir(join(dir, 'targets'), { recursive: true });
+  await chmod(dir, 0o755);
+  const child = daemon(made);
+  await waitFor('the start', () => child.stderr().includes('"bmuxd is up"'));
+  t.equal((await stat(dir)).mode & 0o777, 0o700);
+  t.match((await child.end('SIGTERM')).stderr, /"mode":"0755","msg":"the folder was open to others/);
+  // A folder with other things in it is not the daemon's alone.
+  await writeFile(join(dir, 'notes'), '');
+  await chmod(dir, 0o755);
+  t.match(await daemon(made).end(), { status: 6, stderr: /is open to others \(mode 0755\)/ });
+  t.equal((await stat(dir)).mode & 0o777, 0o755);
+});
+
+const linux = process.platform !== 'linux' && 'no /proc here';
+t.test('no process of the daemon stays in the folder of the start', { skip: linux }, async (t) => {
+  const made = await sandbox(t);
+  const socket = join(made.folder, 'd', 'control.sock');
+  await mkdir(join(made.folder, 'start'), { mode: 0o700 });
+  const child = spawn(process.execPath, [BMUXD, 'run'], {
+    cwd: join(made.folder, 'start'),
+    env: { ...made.env, BMUXD_SOCKET: '../d/control.sock', BMUXD_CONFIG: 'bmuxd.toml' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr.on('data', (text: Buffer) => {
+    stderr += text.toString();
+  });
+  await waitFor('the engine', () => stderr.includes('"streams are accepted"'));
+  const shown = await run(process.execPath, [BMUXD, 'status', '--json'], {
+    ...made.env,
+    BMUXD_SOCKET: socket,
+  });
+  const { pid, engines } = JSON.parse(shown.stdout) as Status;
+  t.equal(await readlink(`/proc/${String(pid)}/cwd`), '/');
+  for (const engine of engines) t.equal(await readlink(`/proc/${String(engine.pid)}/cwd`), '/');
+  t.equal((await run(process.execPath, [BMUXD, 'stop'], { ...made.env, BMUXD_SOCKET: socket })).status, 0);
 });
 
 t.test('a signal ends a start that waits for an answer on the instance socket', async (t) => {
