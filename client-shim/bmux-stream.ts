@@ -1,6 +1,6 @@
 // Entry point of `bmux-stream`, bundled to one CommonJS file. Until the first byte it loads no module but `node:net`.
 import { readFileSync } from 'node:fs';
-import { Failure, textOf } from '../daemon/base/failure.ts';
+import { asFailure } from '../daemon/errors/fail.ts';
 import { openNoDebugger } from '../daemon/base/process/signals.ts';
 import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
@@ -46,12 +46,8 @@ main().then(
     process.exitCode = status;
   },
   (error: unknown) => {
-    if (error instanceof Failure) {
-      say(asText(error, 'bmux-stream'));
-      process.exitCode = error.data.exitStatus;
-    } else {
-      say(`bmux-stream: ${textOf(error)}\n`);
-      process.exitCode = 1;
-    }
+    const failure = asFailure(error);
+    say(asText(failure, 'bmux-stream'));
+    process.exitCode = failure.data.exitStatus;
   },
 );

@@ -1,5 +1,5 @@
 // Creates failures from the registry, so that every error text is defined only there.
-import { causeTexts, Failure, textOf, type FailureData } from '../base/failure.ts';
+import { causeTexts, errnoOf, Failure, textOf, type FailureData } from '../base/failure.ts';
 import { REGISTRY, type Code } from './registry.ts';
 
 export type { Code } from './registry.ts';
@@ -28,9 +28,20 @@ export function fail(code: Code, values: Values = {}, cause?: unknown): Failure 
   return new Failure(data, cause);
 }
 
-/** Converts any thrown value: a `Failure` stays as it is, anything else becomes `internal`. */
+/** Converts any thrown value: a `Failure` stays as it is, a lack in the environment is named, anything else becomes `internal`. */
 export function asFailure(error: unknown): Failure {
-  return error instanceof Failure ? error : fail('internal', { why: textOf(error) }, error);
+  if (error instanceof Failure) return error;
+  const errno = errnoOf(error);
+  if (errno === 'EMFILE' || errno === 'ENFILE') return fail('files_exhausted', { why: textOf(error) });
+  if (errno === 'ERR_SYSTEM_ERROR' && isAboutHome(error)) return fail('home_unknown');
+  return fail('internal', { why: textOf(error) }, error);
+}
+
+/** Whether the error is that of `homedir()` or `userInfo()` of node:os. */
+function isAboutHome(error: unknown): boolean {
+  return (
+    error instanceof Error && 'syscall' in error && /^uv_os_(homedir|get_passwd)$/.test(String(error.syscall))
+  );
 }
 
 /** The same failure with these warnings for the user. */

@@ -670,6 +670,18 @@ export const REGISTRY = {
     'no engine process of bmuxd is ready: {why}',
     'Try again in a second; if it stays, look at the log of bmuxd.',
   ),
+  home_unknown: row(
+    500,
+    2,
+    'the home folder is not known: HOME is not set, and this user has no entry in the password database',
+    'Set HOME.',
+  ),
+  files_exhausted: row(
+    503,
+    1,
+    'no more files can be opened: {why}',
+    'Raise the limit (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.',
+  ),
   log_unwritable: row(
     500,
     1,

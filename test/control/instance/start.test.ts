@@ -213,6 +213,21 @@ t.test('no process of the daemon stays in the folder of the start', { skip: linu
   t.equal((await run(process.execPath, [BMUXD, 'stop'], { ...made.env, BMUXD_SOCKET: socket })).status, 0);
 });
 
+t.test('a lack in the environment is a named failure', async (t) => {
+  const made = await sandbox(t);
+  const under = (before: string): ReturnType<typeof run> =>
+    run('/bin/sh', ['-c', `${before} "$0" "$@"`, process.execPath, BMUXD, 'run'], made.env);
+  const few = await under('ulimit -n 128; exec');
+  t.equal(few.status, 1, few.stderr);
+  t.match(few.stderr, /^no more files can be opened: EMFILE.*\nRaise the limit/s);
+  const nobody = await under(
+    'command -v setpriv >&2 || exit 77; unset HOME; exec setpriv --reuid=54321 --clear-groups',
+  );
+  if (nobody.status === 77 || nobody.stderr.includes('setpriv:'))
+    t.comment('no other user can be taken here');
+  else t.match(nobody, { status: 2, stderr: /the home folder is not known.*\nSet HOME\.\n$/s });
+});
+
 t.test('a signal ends a start that waits for an answer on the instance socket', async (t) => {
   const made = await sandbox(t);
   const dir = join(made.folder, 'd');
