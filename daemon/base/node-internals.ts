@@ -122,6 +122,17 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }
 
+/**
+ * Sets how many connections the kernel queues for `server`, which listens. A server that came from another process listens with Node's default
+ * of 511, and has no option for it. The kernel takes the number of the last call.
+ */
+export function setBacklog(server: Server, backlog: number): void {
+  const handle: unknown = Reflect.get(server, '_handle');
+  const listen: unknown =
+    typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'listen') : null;
+  if (typeof listen === 'function') Reflect.apply(listen, handle, [backlog]);
+}
+
 export type Done = (error?: Error | null) => void;
 
 /** Replaces a write or the end of a stream. `pass` does the original operation and calls its `done` with the result. */

@@ -9,7 +9,9 @@ import type { EngineStart } from '../engine-protocol/messages.ts';
 import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { BufferBudget } from '../splice/buffer-budget.ts';
+import { MAX_CONNECTIONS } from '../sockets/http-refusals.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
+import { FairBound } from './accept/fair-bound.ts';
 import { serveEngine, type EngineServer } from './api.ts';
 import type { Channel } from './channel.ts';
 import { handleCommands } from './commands.ts';
@@ -63,7 +65,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
 
   const ends = new StreamEnds();
+  const maxWaiting = (): number => settings['streams.max_waiting'];
   const streams = new Streams({
+    opening: new FairBound({ perKey: maxWaiting, total: MAX_CONNECTIONS }),
     upstreams,
     ends: transports.ends,
     told: ends,
@@ -85,7 +89,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       streams.add(accepted);
     },
     health: () => ({ schema: SCHEMA, generation, pid: process.pid, version, sinceMs }),
-    maxWaiting: () => settings['streams.max_waiting'],
+    planning: new FairBound({ perKey: maxWaiting, total: MAX_CONNECTIONS }),
     onIdle: () => {
       lifecycle.idle();
     },

@@ -11,6 +11,7 @@ import type { BufferBudget } from '../splice/buffer-budget.ts';
 import { Splice } from '../splice/splice.ts';
 import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
 import type { AcceptedClient } from './accept/client.ts';
+import type { FairBound } from './accept/fair-bound.ts';
 import { openStream, type Accepted } from './accept/target-socket-client.ts';
 import type { StreamEnds } from './stream-ends.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
@@ -36,6 +37,8 @@ export interface StreamsOptions {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly generation: string;
+  /** Limits how many streams of one server address are being opened. */
+  readonly opening: FairBound;
   /** Bytes that are buffered for a client that does not read. */
   readonly clientBufferLimit: () => number;
   /** What all streams together may buffer for such clients. */
@@ -106,7 +109,7 @@ export class Streams {
   }
 
   async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
-    const { log, upstreams, event } = this.#options;
+    const { log, upstreams, event, opening } = this.#options;
     const { requestId } = plan.client;
     const target = askedFor(plan.destination);
     const leadsTo = (other: Plan): void => {
@@ -114,6 +117,15 @@ export class Streams {
     };
     const context = { streamId: entry.id, requestId, target };
     client.socket.on('error', ignore);
+    const { address, label } = plan.destination;
+    const isOpened = opening.take(address);
+    if (isOpened === undefined) {
+      const failure = fail('target_busy', { count: opening.count(address), label });
+      log.info({ ...context, code: failure.code }, 'refused');
+      event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
+      client.refused(failure);
+      return;
+    }
     let opened: OpenedStream;
     try {
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo);
@@ -135,6 +147,8 @@ export class Streams {
         event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
       client.refused(absent ? fail('nothing_there') : failure);
       return;
+    } finally {
+      isOpened();
     }
     entry.opened = opened;
     const { destination } = entry.plan;

@@ -721,8 +721,14 @@ export const REGISTRY = {
   engine_busy: row(
     503,
     1,
-    'bmuxd has {count} requests waiting for its engine; it takes no more.',
-    'Try again in a second.',
+    'bmuxd is working out where {count} requests like this one lead; it takes no more of them.',
+    'Try again in a second, or raise streams.max_waiting.',
+  ),
+  target_busy: row(
+    503,
+    1,
+    "{count} requests wait for target '{label}' already; bmuxd lets no more wait for its server.",
+    'Try again when the server answers, or raise streams.max_waiting.',
   ),
   target_sockets_full: row(
     503,

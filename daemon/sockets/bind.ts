@@ -9,6 +9,12 @@ import { excessOf } from '../base/files/socket-path.ts';
 import { refuseInsecure } from '../api/socket-path.ts';
 import { fail } from '../errors/fail.ts';
 
+/**
+ * Connections that the kernel queues for a socket while its process is busy, as a bmux server has it. Further connects fail with EAGAIN. The
+ * kernel takes no more than its own limit (net.core.somaxconn).
+ */
+export const BACKLOG = 4096;
+
 /** A socket that was bound at a path. */
 export interface Bound {
   /** False when the socket has been removed or replaced. Never rejects. */
@@ -42,7 +48,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
   refuseInsecure(dirname(path));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(private_, () => {
+    server.listen({ path: private_, backlog: BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });

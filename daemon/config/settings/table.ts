@@ -60,7 +60,7 @@ export const SETTINGS = [
     name: 'streams.max_waiting',
     takes: { kind: 'integer', min: 1, max: 65_536 },
     default: 256,
-    doc: 'How many requests for streams may wait for an answer at the same time. Further requests are refused at once.',
+    doc: 'How many requests for streams to one server may wait for an answer at the same time. Further ones are refused at once (`target_busy`); requests to other servers are not.',
   },
   {
     name: 'streams.client_buffer_limit',

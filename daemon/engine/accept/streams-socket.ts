@@ -5,10 +5,12 @@ import type { Duplex } from 'node:stream';
 import type { StreamsHealth } from '../../api/answers.ts';
 import { STREAM_PROTOCOL } from '../../api/upgrade.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { setBacklog } from '../../base/node-internals.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
+import { BACKLOG } from '../../sockets/bind.ts';
 import { refuse } from '../../sockets/http-answer.ts';
 import {
   answerProblem,
@@ -20,6 +22,7 @@ import {
 import { requestHeader } from '../../sockets/request-header.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
+import type { FairBound } from './fair-bound.ts';
 
 export interface StreamsSocketOptions {
   /** Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. */
@@ -27,8 +30,8 @@ export interface StreamsSocketOptions {
   /** Opens the stream of a plan for its client. */
   readonly add: (accepted: Accepted) => void;
   readonly health: () => StreamsHealth;
-  /** How many requests may wait for an answer at once. Further ones are refused with `engine_busy`. */
-  readonly maxWaiting: () => number;
+  /** Limits how many requests of the same content wait for a plan at once. Further ones are refused with `engine_busy`. */
+  readonly planning: FairBound;
   /** Called when the last waiting request has its answer. */
   readonly onIdle: () => void;
   readonly log: Logger;
@@ -76,6 +79,7 @@ export class StreamsSocket {
     // A server that was received from another process has no options. Without `allowHalfOpen`, Node would end our side of a connection
     // as soon as the client has ended its own.
     Reflect.set(server, 'allowHalfOpen', true);
+    setBacklog(server, BACKLOG);
     server.maxConnections = MAX_CONNECTIONS;
     // The HTTP server never listens itself. Node starts its check for incomplete requests at the 'listening' event.
     if (this.#servers.length === 1) this.#http.emit('listening');
@@ -154,11 +158,17 @@ export class StreamsSocket {
   }
 
   async #plan(requestId: string, message: IncomingMessage, signal: AbortSignal): Promise<Plan> {
-    const { plan, maxWaiting } = this.#options;
-    const waiting = this.#waiting - 1;
-    if (waiting >= maxWaiting()) throw fail('engine_busy', { count: waiting });
     check(message);
-    return plan(requestId, requestHeader(message), signal);
+    const header = requestHeader(message);
+    const { plan, planning } = this.#options;
+    const key = header ?? '';
+    const isPlanned = planning.take(key);
+    if (isPlanned === undefined) throw fail('engine_busy', { count: planning.count(key) });
+    try {
+      return await plan(requestId, header, signal);
+    } finally {
+      isPlanned();
+    }
   }
 }
 

@@ -1,7 +1,9 @@
 // Target sockets, the engine's side. Control sends their plans in advance, so the engine also accepts on them while control is away.
 import type { Server, Socket } from 'node:net';
 import type { Logger } from '../../base/log.ts';
+import { setBacklog } from '../../base/node-internals.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
+import { BACKLOG } from '../../sockets/bind.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
@@ -53,6 +55,7 @@ export class TargetSockets {
     const targetSocket: TargetSocket = known ?? { ...plan, server };
     targetSocket.server = server;
     this.#targetSockets.set(id, targetSocket);
+    setBacklog(server, BACKLOG);
     server.on('connection', (socket) => {
       const adopted = adopt(socket);
       if (adopted === undefined) return;

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { FairBound } from '../../../daemon/engine/accept/fair-bound.ts';
 import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
 import { StreamEnds } from '../../../daemon/engine/stream-ends.ts';
 import { BufferBudget } from '../../../daemon/splice/buffer-budget.ts';
@@ -40,6 +41,7 @@ async function targetSocket(t: Test, plan: Plan) {
   });
   const { upstreams, transports } = coldUpstreams(protocolCache);
   const streams = new Streams({
+    opening: new FairBound({ perKey: () => 256, total: 4096 }),
     upstreams,
     ends: transports.ends,
     log: pino({ level: 'silent' }),

@@ -1,0 +1,45 @@
+// Limits how many requests wait at the same time, so that those for one key leave room for those of all others.
+
+export interface FairBoundOptions {
+  /** Most requests of one key. */
+  readonly perKey: () => number;
+  /** Most requests of all keys together. */
+  readonly total: number;
+}
+
+/**
+ * A key may have as many requests as `perKey` allows, and not more than others could still come. So there is always room for a key that has
+ * none: many keys at their limit share `total`, and none of them fills it.
+ */
+export class FairBound {
+  readonly #options: FairBoundOptions;
+  readonly #counts = new Map<string, number>();
+  #taken = 0;
+
+  constructor(options: FairBoundOptions) {
+    this.#options = options;
+  }
+
+  /** Number of requests of `key`. */
+  count(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+
+  /** Counts a request of `key`; undefined when `key` may have no further one. The returned function ends it; more calls do nothing. */
+  take(key: string): (() => void) | undefined {
+    const { perKey, total } = this.#options;
+    const count = this.count(key);
+    if (count >= Math.min(perKey(), total - this.#taken)) return undefined;
+    this.#counts.set(key, count + 1);
+    this.#taken += 1;
+    let over = false;
+    return () => {
+      if (over) return;
+      over = true;
+      this.#taken -= 1;
+      const left = this.count(key) - 1;
+      if (left === 0) this.#counts.delete(key);
+      else this.#counts.set(key, left);
+    };
+  }
+}

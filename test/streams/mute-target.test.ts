@@ -1,0 +1,66 @@
+// A target that never answers holds up no request to another one.
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { startBmuxd } from '../daemon/bmuxd.ts';
+import { launchEmbedded } from '../embedded/launch.ts';
+import { waitFor } from '../real/child.ts';
+import { Incoming, requestHead } from './requests.ts';
+
+const REQUESTS = 1000;
+const LIMIT = 256;
+
+t.test('1,000 requests to a mute target, and a healthy one beside it', async (t) => {
+  const held = new Set<Socket>();
+  const mute = createServer((socket) => {
+    held.add(socket);
+    socket.on('error', () => undefined).on('close', () => held.delete(socket));
+  });
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  const { port } = mute.address() as AddressInfo;
+  const bmuxd = await startBmuxd({
+    config: `[connections.targets.mute]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${port}\nconnect_timeout_ms = 30000\n`,
+  });
+  const server = await launchEmbedded({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    server: { epoch: 4 },
+  });
+  t.teardown(async () => {
+    for (const socket of held) socket.destroy();
+    mute.close();
+    await bmuxd.stop();
+    await server.stop();
+  });
+  const refused: Promise<string>[] = [];
+  const clients: Incoming[] = [];
+  let answered = 0;
+  for (let at = 0; at < REQUESTS; at += 1) {
+    const client = new Incoming(bmuxd.streamsPath);
+    client.socket.write(requestHead(bmuxd, { target: 'mute' }));
+    clients.push(client);
+    refused.push(
+      client.toEnd().then((bytes) => {
+        answered += 1;
+        return bytes.toString();
+      }),
+    );
+  }
+  const expected = REQUESTS - LIMIT;
+  await waitFor('the refusals', () => answered >= expected);
+  t.equal(answered, expected, `${LIMIT} requests wait`);
+  for (let at = 0; at < 50; at += 1) {
+    const client = new Incoming(bmuxd.streamsPath);
+    client.socket.write(requestHead(bmuxd));
+    const { status, head } = await client.answer();
+    if (status !== 101) t.equal(head, '', 'a request to the healthy server was refused');
+    client.socket.destroy();
+  }
+  t.equal(answered, expected, 'and went on waiting');
+  for (const socket of held) socket.destroy();
+  const texts = await Promise.all(refused);
+  const busy = texts.filter((text) => /"code":"(target|engine)_busy"/.test(text));
+  t.equal(busy.length, expected);
+  t.match(busy[0], /streams\.max_waiting/);
+});
