@@ -7,6 +7,7 @@ import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
 import { SCHEMA, type EngineRow, type EngineStatus } from '../api/answers.ts';
 import { keptEndsBeside } from '../base/paths.ts';
+import { IdleConnections } from '../sockets/idle-connections.ts';
 import { KeptSocket } from '../sockets/kept-socket.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { StreamEnds } from './stream-ends.ts';
@@ -32,6 +33,7 @@ export interface EngineServer {
 /** Listens; rejects when the socket cannot be bound. */
 export async function serveEngine(options: EngineServerOptions): Promise<EngineServer> {
   const app: FastifyInstance = Fastify({ logger: false, forceCloseConnections: true });
+  new IdleConnections().watch(app.server);
   const { streams, lifecycle } = options;
   app.get('/v1/engine', () => statusOf(options));
   app.get('/v1/streams', () => ({ schema: SCHEMA, streams: streams.rows() }));

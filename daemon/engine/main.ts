@@ -9,9 +9,8 @@ import type { EngineStart } from '../engine-protocol/messages.ts';
 import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { BufferBudget } from '../splice/buffer-budget.ts';
-import { MAX_CONNECTIONS } from '../sockets/http-refusals.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
-import { FairBound } from './accept/fair-bound.ts';
+import { FairBound, MAX_WAITING } from './accept/fair-bound.ts';
 import { serveEngine, type EngineServer } from './api.ts';
 import type { Channel } from './channel.ts';
 import { handleCommands } from './commands.ts';
@@ -67,7 +66,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const ends = new StreamEnds();
   const maxWaiting = (): number => settings['streams.max_waiting'];
   const streams = new Streams({
-    opening: new FairBound({ perKey: maxWaiting, total: MAX_CONNECTIONS }),
+    opening: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
     upstreams,
     ends: transports.ends,
     told: ends,
@@ -89,7 +88,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       streams.add(accepted);
     },
     health: () => ({ schema: SCHEMA, generation, pid: process.pid, version, sinceMs }),
-    planning: new FairBound({ perKey: maxWaiting, total: MAX_CONNECTIONS }),
+    planning: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
     onIdle: () => {
       lifecycle.idle();
     },

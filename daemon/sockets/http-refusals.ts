@@ -10,8 +10,6 @@ import { refuse } from './http-answer.ts';
 
 /** ms between two checks for incomplete requests. Node's default is 30 s. */
 const CHECK_MS = 1000;
-/** Most connections of one server at once. A client that sends no request is disconnected after `LIMITS.requestMs`. */
-export const MAX_CONNECTIONS = 4096;
 
 /** Limits of an HTTP server on a Unix socket. */
 export const HTTP_LIMITS = {

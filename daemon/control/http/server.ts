@@ -5,12 +5,8 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
-import {
-  HTTP_LIMITS,
-  MAX_CONNECTIONS,
-  onClientError,
-  refuseUnsupported,
-} from '../../sockets/http-refusals.ts';
+import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
+import { HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
 import {
   SCHEMA,
   type TargetSocketAnswer,
@@ -80,6 +76,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
     bodyLimit: MAX_BODY_BYTES,
   });
   app.server.maxConnections = MAX_CONNECTIONS;
+  new IdleConnections().watch(app.server);
   refuseUnsupported(app.server);
   // A body of any type is accepted and ignored.
   app.removeAllContentTypeParsers();

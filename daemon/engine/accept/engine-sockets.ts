@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts';
 import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
+import { IdleConnections } from '../../sockets/idle-connections.ts';
 import { StreamsSocket, type StreamsSocketOptions } from './streams-socket.ts';
 import { greet } from './target-socket-client.ts';
 import { TargetSockets, type TargetSocketsOptions } from './target-sockets.ts';
@@ -27,11 +28,12 @@ export class EngineSockets {
 
   constructor(options: EngineSocketsOptions) {
     const { upstreams, add, log } = options;
+    const idle = new IdleConnections();
     this.#streams = new StreamsSocket(options);
     this.#targets = new TargetSockets({
       ...options,
       serve: (plan, socket, renew) => {
-        greet(socket, plan, { renew, add, log });
+        greet(socket, plan, { renew, add, log, idle });
       },
       refer: (destination) => {
         upstreams.for(destination).refer(destination);

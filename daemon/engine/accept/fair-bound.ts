@@ -1,5 +1,8 @@
 // Limits how many requests wait at the same time, so that those for one key leave room for those of all others.
 
+/** Most waiting requests of all servers together. */
+export const MAX_WAITING = 4096;
+
 export interface FairBoundOptions {
   /** Most requests of one key. */
   readonly perKey: () => number;

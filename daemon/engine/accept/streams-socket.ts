@@ -12,13 +12,8 @@ import type { Plan } from '../../engine-protocol/plan.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
 import { refuse } from '../../sockets/http-answer.ts';
-import {
-  answerProblem,
-  HTTP_LIMITS,
-  MAX_CONNECTIONS,
-  onClientError,
-  refuseUnsupported,
-} from '../../sockets/http-refusals.ts';
+import { answerProblem, HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
+import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
@@ -52,6 +47,7 @@ export class StreamsSocket {
     this.#options = options;
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
     refuseUnsupported(this.#http);
+    new IdleConnections().watch(this.#http);
     this.#http.on('clientError', (error, socket) => {
       if (socket instanceof Socket) onClientError(error, socket);
       else socket.destroy();

@@ -5,6 +5,7 @@ import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure } from '../../errors/fail.ts';
 import { classOf } from '../../errors/error-class.ts';
+import type { IdleConnections } from '../../sockets/idle-connections.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
 import { readFirstFrame } from './first-frame.ts';
@@ -116,15 +117,20 @@ export function greet(
     readonly renew: () => Promise<Destination | undefined>;
     readonly add: (accepted: Accepted) => void;
     readonly log: Logger;
+    /** The clients that have sent no first frame. */
+    readonly idle: IdleConnections;
   },
 ): void {
-  acceptedFrom(socket, plan, Buffer.alloc(0)).then(
-    (accepted) => {
-      if (accepted !== undefined) options.add(withRenewal(accepted, options.renew));
-    },
-    (error: unknown) => {
-      options.log.error({ err: asFailure(error).data }, 'target socket');
-      socket.destroy();
-    },
-  );
+  const isHeard = options.idle.add(socket);
+  acceptedFrom(socket, plan, Buffer.alloc(0))
+    .finally(isHeard)
+    .then(
+      (accepted) => {
+        if (accepted !== undefined) options.add(withRenewal(accepted, options.renew));
+      },
+      (error: unknown) => {
+        options.log.error({ err: asFailure(error).data }, 'target socket');
+        socket.destroy();
+      },
+    );
 }
