@@ -11,7 +11,7 @@ import { repositoryRoot } from '../real/index.ts';
 import { PAGES, regenerated } from './pages.ts';
 
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
-const ALL = [...PAGES, 'docs/architecture.md'];
+const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md'];
 const codes = new Set(Object.keys(REGISTRY));
 const rows: readonly Row[] = Object.values(REGISTRY);
 
@@ -114,6 +114,16 @@ t.test('the documented fields of a request are those of its schema', async (t) =
     /`Bmux-Request` is one JSON object([\s\S]*?)<!--/.exec(read('docs/control-socket.md'))?.[1] ?? '';
   const listed = [...section.matchAll(/^\| `(\w+)`/gm)].map(([, field = '']) => field);
   t.strictSame(listed.sort(), Object.keys(RequestSchema.properties).sort());
+});
+
+t.test('the limits are those of the code', async (t) => {
+  const rows = read('docs/limits.md').matchAll(/\| `(daemon\/[\w./-]+)`: `([^`]+?) *` *\|$/gm);
+  let count = 0;
+  for (const [, path = '', code = ''] of rows) {
+    count += 1;
+    t.ok(read(path).includes(code), `${path}: ${code}`);
+  }
+  t.equal(count, (read('docs/limits.md').match(/^\| (?!what|-)/gm) ?? []).length, 'every row names its code');
 });
 
 t.test('links lead to existing pages, and the settings in the pages exist', async (t) => {
