@@ -75,6 +75,10 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   const own = fingerprint.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
   await writeFile(store, (await readFile(store, 'utf8')).replace(fingerprint, own));
   const changed = await bmuxd.bmuxd(['warm', target]);
+  t.match(await trust('add', key), {
+    status: 6,
+    stdout: `ANOTHER certificate is trusted for this gateway until now: ${own}`,
+  });
   t.match(changed, {
     status: 6,
     stderr: `expected ${own} from local known-gateways store, received ${fingerprint}`,

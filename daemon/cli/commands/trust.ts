@@ -102,6 +102,9 @@ async function add(context: CommandContext, gateway: Gateway): Promise<number> {
   out(
     `  valid        from ${certificate.validFrom} to ${certificate.validTo}\n  fingerprint  ${fingerprint}\n`,
   );
+  const before = known?.store.pins.get(key)?.fingerprint;
+  if (before !== undefined && comparable(before) !== comparable(fingerprint))
+    out(`  ANOTHER certificate is trusted for this gateway until now: ${before}\n`);
   const wanted = options['fingerprint'];
   if (typeof wanted === 'string' && comparable(wanted) !== comparable(fingerprint))
     throw fail('fingerprint_differs', { key, expected: wanted.trim(), received: fingerprint });
@@ -131,8 +134,14 @@ async function remove(context: CommandContext, { key }: Gateway): Promise<number
 async function confirm({ stderr }: CommandContext, key: string): Promise<void> {
   if (!process.stdin.isTTY || !stderr.isTTY) throw fail('trust_unasked', { key });
   const terminal = createInterface({ input: process.stdin, output: stderr });
+  const ended = new AbortController();
+  terminal.once('close', () => ended.abort());
   try {
-    const answer = await terminal.question('Trust this gateway and remember it? [y/N] ');
+    const question = terminal.question('Trust this gateway and remember it? [y/N] ', {
+      signal: ended.signal,
+    });
+    // The end of the input is no answer, and so a no.
+    const answer = await question.catch(() => '');
     if (!['y', 'yes'].includes(answer.trim().toLowerCase())) throw fail('trust_declined', { key });
   } finally {
     terminal.close();
