@@ -40,6 +40,7 @@ export const isStreamRow: Shape<StreamRow> = object<StreamRow>({
   transport: word(),
   state: word(),
   clientName: text,
+  clientPid: optional(number),
   sinceMs: time,
   epoch: optional(epoch),
   compression: optional(word()),

@@ -29,6 +29,8 @@ export interface StreamRow {
   readonly transport: Transport;
   readonly state: 'opening' | 'live' | 'ending';
   readonly clientName: string;
+  /** Process that has connected; missing where the system does not tell. */
+  readonly clientPid?: number;
   readonly sinceMs: number;
   readonly epoch?: Epoch;
   readonly compression?: Compression;

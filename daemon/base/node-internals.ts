@@ -11,12 +11,19 @@ export interface Handle {
   readStop?: () => void;
   reading?: boolean;
   useUserBuffer?: (buffer: Buffer) => void;
+  readonly fd?: number;
 }
 
 /** The handle under `socket`; undefined when it is closed. */
 function handleOf(socket: Socket): Handle | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   return isHandle(handle) ? handle : undefined;
+}
+
+/** The file descriptor of `socket`; undefined when it is closed. */
+export function descriptorOf(socket: Socket): number | undefined {
+  const descriptor = handleOf(socket)?.fd;
+  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
 }
 
 /** Whether a value that came from another process or from a server of Node is such a handle. */

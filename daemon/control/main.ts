@@ -12,6 +12,8 @@ import { Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
 import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
+import { OwnClients } from '../sockets/own-clients.ts';
+import { loadPeerCheck, peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
 import { makeRuntimeDir, warnWhenShared } from './instance/runtime-dir.ts';
@@ -106,12 +108,13 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       reconciler,
       events,
       engines,
-      parts: { control: strayErrors, log: sink, state: clientFile },
+      parts: { control: strayErrors, log: sink, state: clientFile, sockets: peerCheck },
       reload,
       stop: () => {
         void shutdown.stop();
       },
     }),
+    new OwnClients(log),
   );
   const shutdown = new Shutdown({
     log,
@@ -131,6 +134,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     await app.close();
     throw error;
   }
+  // While the engine starts.
+  loadPeerCheck();
   warnWhenShared(paths.dir, log);
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
   reload.reportMistake();

@@ -8,6 +8,7 @@ import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
 import { SCHEMA, type EngineRow, type EngineStatus } from '../api/answers.ts';
 import { keptEndsBeside } from '../base/paths.ts';
 import { IdleConnections } from '../sockets/idle-connections.ts';
+import type { OwnClients } from '../sockets/own-clients.ts';
 import { KeptSocket } from '../sockets/kept-socket.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { StreamEnds } from './stream-ends.ts';
@@ -21,6 +22,7 @@ export interface EngineServerOptions {
   readonly ends: StreamEnds;
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
+  readonly clients: OwnClients;
   readonly log: Logger;
   /** What keeps the engine from a part of its work. */
   readonly problems: () => readonly FailureData[];
@@ -54,6 +56,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     reply.raw.once('close', () => void lifecycle.stop());
     return reply.code(202).send({ schema: SCHEMA });
   });
+  options.clients.guard(app.server);
   await app.ready();
   const socket = await KeptSocket.bind({
     server: app.server,

@@ -9,6 +9,8 @@ import type { EngineStart } from '../engine-protocol/messages.ts';
 import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { BufferBudget } from '../splice/buffer-budget.ts';
+import { OwnClients } from '../sockets/own-clients.ts';
+import { loadPeerCheck } from '../sockets/peer.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
 import { FairBound, MAX_WAITING } from './accept/fair-bound.ts';
 import { serveEngine, type EngineServer } from './api.ts';
@@ -79,6 +81,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       lifecycle.idle();
     },
   });
+  const clients = new OwnClients(log);
   const sockets: EngineSockets = new EngineSockets({
     plan: (requestId, header, signal) => {
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
@@ -95,6 +98,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     destinationOf: (id) => control.destinationOf(id),
     hasControl: () => channel.isOpen(),
     upstreams,
+    clients,
     log,
   });
   const lifecycle: Lifecycle = new Lifecycle({
@@ -132,6 +136,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     ends,
     upstreams,
     lifecycle,
+    clients,
     log,
     problems: () =>
       [sink.loss && fail('log_unwritable', sink.loss), protocolCache.problem].flatMap(
@@ -142,5 +147,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     throw error;
   });
   control.tell({ type: 'ready', generation });
+  // Before the first client comes.
+  loadPeerCheck();
   return lifecycle;
 }

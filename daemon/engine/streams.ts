@@ -6,6 +6,7 @@ import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
+import { peerOf } from '../sockets/peer.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
 import { Splice } from '../splice/splice.ts';
@@ -23,6 +24,7 @@ interface Entry {
   /** The plan in use. It is replaced when a renewed share link leads elsewhere. */
   plan: Plan;
   readonly sinceMs: number;
+  readonly clientPid: number | undefined;
   readonly abort: AbortController;
   opened: OpenedStream | undefined;
   splice: Splice | undefined;
@@ -66,10 +68,12 @@ export class Streams {
 
   /** Opens the plan's stream, answers the client, and joins the two. */
   add(asked: Accepted): void {
+    const peer = peerOf(asked.client.socket);
     const entry: Entry = {
       id: `${this.#options.generation}-${String(this.#next++)}`,
       plan: asked.plan,
       sinceMs: Date.now(),
+      clientPid: typeof peer === 'string' ? undefined : peer.pid,
       abort: new AbortController(),
       opened: undefined,
       splice: undefined,
@@ -196,7 +200,7 @@ export class Streams {
   }
 
   #row(entry: Entry): StreamRow {
-    const { plan, opened, splice } = entry;
+    const { plan, opened, splice, clientPid } = entry;
     return {
       id: entry.id,
       generation: this.#options.generation,
@@ -205,6 +209,7 @@ export class Streams {
       transport: plan.destination.route.transport,
       state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
       clientName: plan.client.name,
+      ...(clientPid === undefined ? {} : { clientPid }),
       sinceMs: entry.sinceMs,
       ...(opened === undefined ? {} : opened.candidate),
       bytesUp: splice?.bytesUp ?? 0,

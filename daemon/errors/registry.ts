@@ -628,6 +628,12 @@ export const REGISTRY = {
     '{own} talks to {other}, which answers in another form',
     'Restart the daemon (`bmuxd stop`, then start it again) so that both are of one version.',
   ),
+  peers_unchecked: row(
+    500,
+    1,
+    'peers are not checked: the kernel cannot be asked who connects ({why}).',
+    'Install bmuxd with all its packages (`npm install --include=optional`). Until then the modes of its folders alone keep others out.',
+  ),
   path_insecure: row(
     500,
     6,

@@ -33,7 +33,7 @@ t.test(
     const next = await startBmuxd({ sandbox: bmuxd });
     t.teardown(() => next.stop());
     const list = await next.bmuxd(['streams']);
-    t.match(list.stdout, new RegExp(`^${info.id} +local +local +live `, 'm'));
+    t.match(list.stdout, new RegExp(`^${info.id} +local +local +live .* ${String(process.pid)} `, 'm'));
     t.match((await next.status()).engines.map((row) => row.state).sort(), ['draining', 'serving']);
     t.match(await next.bmuxd(['streams', 'end', info.id]), { status: 0 });
     await client.ended();

@@ -42,6 +42,7 @@ export const streams: Command = {
       row.transport,
       row.state,
       shortened(row.clientName),
+      String(row.clientPid ?? '-'),
       ago(row.sinceMs),
       bytes(row.bytesUp),
       bytes(row.bytesDown),
@@ -49,7 +50,7 @@ export const streams: Command = {
     out(
       rows.length === 0
         ? 'no streams\n'
-        : `${table(['ID', 'TARGET', 'TRANSPORT', 'STATE', 'CLIENT', 'AGE', 'UP', 'DOWN'], rows).join('\n')}\n`,
+        : `${table(['ID', 'TARGET', 'TRANSPORT', 'STATE', 'CLIENT', 'PID', 'AGE', 'UP', 'DOWN'], rows).join('\n')}\n`,
     );
     for (const generation of list.silent)
       err(`engine ${generation} does not answer: its streams are not in the list\n`);

@@ -22,6 +22,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { problemOf, PROBLEM_TYPE } from '../../errors/problem.ts';
 import type { StreamRequest } from '../../api/request.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
+import type { OwnClients } from '../../sockets/own-clients.ts';
 import { refuse } from '../../sockets/http-answer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 
@@ -55,7 +56,7 @@ export interface Resources {
 const MAX_BODY_BYTES = 4096;
 
 /** Makes the HTTP server. It is ready to listen, but does not listen yet. */
-export async function makeServer(resources: Resources): Promise<FastifyInstance> {
+export async function makeServer(resources: Resources, clients: OwnClients): Promise<FastifyInstance> {
   /** The content of the request's Bmux-Request header; an empty request when there is no header. */
   const requestIn = (message: IncomingMessage): StreamRequest => {
     const header = requestHeader(message);
@@ -77,6 +78,7 @@ export async function makeServer(resources: Resources): Promise<FastifyInstance>
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   new IdleConnections().watch(app.server);
+  clients.guard(app.server);
   refuseUnsupported(app.server);
   // A body of any type is accepted and ignored.
   app.removeAllContentTypeParsers();

@@ -9,6 +9,7 @@ import { setBacklog } from '../../base/node-internals.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
+import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
 import { refuse } from '../../sockets/http-answer.ts';
@@ -29,6 +30,7 @@ export interface StreamsSocketOptions {
   readonly planning: FairBound;
   /** Called when the last waiting request has its answer. */
   readonly onIdle: () => void;
+  readonly clients: OwnClients;
   readonly log: Logger;
 }
 
@@ -46,6 +48,7 @@ export class StreamsSocket {
   constructor(options: StreamsSocketOptions) {
     this.#options = options;
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
+    options.clients.guard(this.#http);
     refuseUnsupported(this.#http);
     new IdleConnections().watch(this.#http);
     this.#http.on('clientError', (error, socket) => {

@@ -2,6 +2,7 @@
 import type { Server, Socket } from 'node:net';
 import type { Logger } from '../../base/log.ts';
 import { setBacklog } from '../../base/node-internals.ts';
+import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
@@ -28,6 +29,7 @@ export interface TargetSocketsOptions {
   readonly move: (before: Destination, now: Destination) => void;
   /** Called when a target socket that led to this destination has been closed. */
   readonly unrefer: (destination: Destination) => void;
+  readonly clients: OwnClients;
   readonly log: Logger;
 }
 
@@ -57,7 +59,7 @@ export class TargetSockets {
     this.#targetSockets.set(id, targetSocket);
     setBacklog(server, BACKLOG);
     server.on('connection', (socket) => {
-      const adopted = adopt(socket);
+      const adopted = this.#options.clients.admits(socket) ? adopt(socket) : undefined;
       if (adopted === undefined) return;
       this.#accepted += 1;
       this.#options.serve(this.#planFor(targetSocket), adopted, () => this.#renewed(id));

@@ -1,13 +1,17 @@
 // Tests that another user gets neither requests nor streams: not by a folder or socket of theirs, and not by replacing ours.
-import { chmod, chown, mkdir } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { chmod, chown, mkdir, readdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { openStream } from '../../../client-shim/index.ts';
+import type { StreamList } from '../../../daemon/api/answers.ts';
 import { makeTargetSocketFolder } from '../../../daemon/control/target-sockets/folder.ts';
 import { bindSocket } from '../../../daemon/sockets/bind.ts';
 import { httpRequest } from '../../../daemon/sockets/http-request.ts';
-import { BMUXD, makeSandbox, SHIM } from '../../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, SHIM, startBmuxd } from '../../daemon/bmuxd.ts';
+import { waitFor } from '../../real/child.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { run } from '../../real/server.ts';
 
 t.test(
@@ -84,4 +88,104 @@ t.test('the daemon does not start in a folder that another user can replace', as
   };
   t.match(await start({ BMUXD_RUNTIME_DIR: join(parent, 'd') }), refusal);
   t.match(await start({ BMUXD_SOCKET: join(parent, 'd', 'control.sock') }), refusal);
+});
+
+/** Makes the package seem to be missing. */
+const NO_LIBRARY = `
+const Module = require('node:module');
+const load = Module._load;
+Module._load = (name, ...rest) => {
+  if (name === 'koffi') throw new Error('not installed here');
+  return load(name, ...rest);
+};
+`;
+
+/** Connects to each path, sends a request or the Ping of bmux, and prints how many bytes came until the end, or the error. */
+const ASK = `
+const PING = Buffer.from([5, 0, 0, 0, 4, 2, 0, 1, 1]);
+const GET = 'GET /v1/health HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n';
+const ask = (path) => new Promise((done) => {
+  let bytes = 0;
+  const socket = require('node:net').connect(path);
+  socket.on('connect', () => path.endsWith('server.sock') ? socket.end(PING) : socket.write(GET));
+  socket.on('data', (data) => { bytes += data.length; });
+  socket.on('error', (error) => done(error.code === 'ECONNRESET' || error.code === 'EPIPE' ? bytes : error.code));
+  socket.on('close', () => done(bytes));
+});
+Promise.all(process.argv.slice(1).map(ask)).then((answers) => console.log(JSON.stringify(answers)));
+`;
+
+/** The answers that a process of this user gets at the paths: bytes, or an error code. */
+function answersTo(uid: number, paths: readonly string[]): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ['-e', ASK, ...paths], { uid, gid: uid, cwd: '/', env: {} });
+    let text = '';
+    child.stdout.on('data', (data: Buffer) => (text += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (text += data.toString()));
+    child.once('error', reject);
+    child.once('close', () => {
+      try {
+        resolve(JSON.parse(text));
+      } catch {
+        reject(new Error(text));
+      }
+    });
+  });
+}
+
+t.test(
+  'the daemon answers no other user, whatever the modes of its folders and sockets are',
+  { skip: process.getuid?.() !== 0 && 'only root can start a process of another user' },
+  async (t) => {
+    const bmuxd = await startBmuxd({ config: '[connections.targets.one]\ntransport = "local"\n' });
+    t.teardown(() => bmuxd.stop());
+    const server = await EmbeddedServer.start({
+      socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+      epoch: 4,
+    });
+    t.teardown(() => server.stop());
+    t.same((await bmuxd.status()).problems, [], 'peers are checked');
+    const dir = join(bmuxd.folder, 'd');
+    const targetFolder = join(dir, 'targets', 'one');
+    await waitFor('the target socket', async () => (await readdir(targetFolder).catch(() => [])).length > 0);
+    const [engine = ''] = await bmuxd.engines();
+    const paths = [
+      bmuxd.socketPath,
+      join(dir, 'instance.sock'),
+      bmuxd.streamsPath,
+      join(dir, 'engines', engine),
+      join(targetFolder, 'server.sock'),
+    ];
+    for (const folder of [bmuxd.folder, dir, join(dir, 'engines'), join(dir, 'targets'), targetFolder])
+      await chmod(folder, 0o755);
+    for (const path of paths) await chmod(path, 0o777);
+    t.same(await answersTo(65_534, paths), [0, 0, 0, 0, 0], 'closed without a byte');
+    await waitFor('both lines in the log', () =>
+      ['control', 'engine'].every((name) =>
+        new RegExp(`"process":"${name}.*"uid":65534.*a connection of another user was refused`).test(
+          bmuxd.log(),
+        ),
+      ),
+    );
+    const own = await answersTo(0, paths);
+    t.ok(Array.isArray(own) && own.every((bytes) => typeof bytes === 'number' && bytes > 0), String(own));
+  },
+);
+
+t.test('without the library that asks the kernel, the daemon works and says so', async (t) => {
+  const preload = join(t.testdir({ 'preload.cjs': NO_LIBRARY }), 'preload.cjs');
+  const bmuxd = await startBmuxd({ env: { NODE_OPTIONS: `--require ${preload}` } });
+  t.teardown(() => bmuxd.stop());
+  const { problems } = await bmuxd.status();
+  t.match(problems, [
+    { where: 'sockets', failure: { code: 'peers_unchecked', detail: /\(not installed here\)/ } },
+  ]);
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const { stream } = await bmuxd.open({ target: 'local' });
+  t.notHas(((await bmuxd.http('GET', '/v1/streams')).body as StreamList).streams[0], { clientPid: Number });
+  stream.destroy();
 });

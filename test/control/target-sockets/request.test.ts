@@ -1,7 +1,10 @@
 // Tests POST /v1/target-sockets: a request that runs out of time stops its work.
 import { request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import t from 'tap';
+import { makeLogger } from '../../../daemon/base/log.ts';
+import { OwnClients } from '../../../daemon/sockets/own-clients.ts';
+import { folderFor } from '../../config/files.ts';
 import { makeServer, type Resources } from '../../../daemon/control/http/server.ts';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 
@@ -13,13 +16,16 @@ t.test('the signal of the work is aborted when the request is answered', async (
       return new Promise(() => undefined);
     },
   };
-  const app = await makeServer(resources as Resources);
+  const app = await makeServer(
+    resources as Resources,
+    new OwnClients(makeLogger({ level: 'error', process: 'test', sink: { write: () => undefined } })),
+  );
   t.teardown(() => app.close());
-  await new Promise<void>((resolve) => app.server.listen(0, '127.0.0.1', resolve));
-  const { port } = app.server.address() as AddressInfo;
+  const socketPath = join(await folderFor(t), 'c.sock');
+  await new Promise<void>((resolve) => app.server.listen(socketPath, resolve));
   const since = performance.now();
   const status = await new Promise<number | undefined>((resolve, reject) => {
-    request({ port, host: '127.0.0.1', method: 'POST', path: '/v1/target-sockets' }, (response) => {
+    request({ socketPath, method: 'POST', path: '/v1/target-sockets' }, (response) => {
       response.resume();
       resolve(response.statusCode);
     })

@@ -1,0 +1,88 @@
+// Asks the kernel who is at the other end of an accepted Unix socket. Node has no function for that. The only file that calls koffi.
+import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
+import { textOf, type Failure } from '../base/failure.ts';
+import { descriptorOf } from '../base/node-internals.ts';
+import { fail } from '../errors/fail.ts';
+
+/** The process that has connected. */
+export interface Peer {
+  readonly uid: number;
+  readonly pid?: number;
+}
+
+/** Returns undefined when the kernel does not tell, as macOS for a peer that has closed already. */
+type Ask = (descriptor: number) => Peer | undefined;
+
+/** What is used of koffi. */
+interface Koffi {
+  load(library: null): { func(signature: string): (...args: unknown[]) => unknown };
+}
+
+/** Signatures as koffi takes them. */
+const GETSOCKOPT =
+  'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)';
+const GETPEEREID = 'int getpeereid(int fd, _Out_ uint32_t *uid, _Out_ uint32_t *gid)';
+
+/** Loaded at the first use or by `loadPeerCheck`; a failure is remembered. */
+let loaded: { readonly ask: Ask } | { readonly problem: Failure } | undefined;
+
+/** Loads the library, which takes about 10 ms. The first accept would wait for that. */
+export function loadPeerCheck(): void {
+  loaded ??= load();
+}
+
+/** Why connections are accepted without asking who has connected; undefined while they are not. For the status. */
+export const peerCheck = {
+  get problem(): Failure | undefined {
+    loaded ??= load();
+    return 'problem' in loaded ? loaded.problem : undefined;
+  },
+};
+
+/** Who has connected. `unchecked` when this system has no library for the question; `unknown` when the kernel does not tell. */
+export function peerOf(socket: Socket): Peer | 'unchecked' | 'unknown' {
+  loaded ??= load();
+  const descriptor = descriptorOf(socket);
+  if ('problem' in loaded) return 'unchecked';
+  return (descriptor === undefined ? undefined : loaded.ask(descriptor)) ?? 'unknown';
+}
+
+function load(): NonNullable<typeof loaded> {
+  try {
+    const require = createRequire(import.meta.url);
+    const koffi = require('koffi') as Koffi;
+    return { ask: process.platform === 'darwin' ? onMac(koffi) : onLinux(koffi) };
+  } catch (error) {
+    return { problem: fail('peers_unchecked', { why: textOf(error) }, error) };
+  }
+}
+
+/** SO_PEERCRED of socket(7): the ids of the process at the time of its connect. */
+function onLinux(koffi: Koffi): Ask {
+  // On other architectures the numbers are different ones.
+  if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch))
+    throw new Error(`not known for ${process.platform} on ${process.arch}`);
+  const getsockopt = koffi.load(null).func(GETSOCKOPT);
+  const [SOL_SOCKET, SO_PEERCRED, UCRED_BYTES] = [1, 17, 12];
+  return (descriptor) => {
+    const ucred = Buffer.alloc(UCRED_BYTES);
+    const failed = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, ucred, [UCRED_BYTES]) !== 0;
+    return failed ? undefined : { pid: ucred.readInt32LE(0), uid: ucred.readUInt32LE(4) };
+  };
+}
+
+/** getpeereid(3), and LOCAL_PEERPID of sys/un.h. */
+function onMac(koffi: Koffi): Ask {
+  const library = koffi.load(null);
+  const getpeereid = library.func(GETPEEREID);
+  const getsockopt = library.func(GETSOCKOPT);
+  const [SOL_LOCAL, LOCAL_PEERPID, PID_BYTES] = [0, 2, 4];
+  return (descriptor) => {
+    const uid = [0];
+    if (getpeereid(descriptor, uid, [0]) !== 0 || uid[0] === undefined) return undefined;
+    const pid = Buffer.alloc(PID_BYTES);
+    const failed = getsockopt(descriptor, SOL_LOCAL, LOCAL_PEERPID, pid, [PID_BYTES]) !== 0;
+    return { uid: uid[0], ...(failed ? {} : { pid: pid.readInt32LE(0) }) };
+  };
+}
