@@ -62,8 +62,12 @@ t.test('signals', async (t) => {
   await client.ping();
   t.pass('live streams go on');
   process.kill(engine, 'SIGQUIT');
-  await client.ended();
-  t.same(await ended, [0, null], 'the engine ends its streams');
+  await t.rejects(
+    client.ended(),
+    { code: 'stream_lost', message: /ended by/ },
+    'the engine ends its streams',
+  );
+  t.same(await ended, [8, null], 'and the shim says so');
   client.stream.destroy();
   await waitFor('the end of the engine', () => !isAlive(engine));
 });
