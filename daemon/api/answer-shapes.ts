@@ -1,6 +1,6 @@
 // Checks for the answers in answers.ts. The CLI uses them for answers of control, and control for answers of engines.
 import type { FailureData } from '../base/failure.ts';
-import type { ErrorClass } from '../errors/error-class.ts';
+import type { ErrorClass } from '../base/failure.ts';
 import type {
   BrokerEvent,
   ContextRow,
@@ -24,6 +24,7 @@ const epoch = oneOf(3, 4);
 
 const failure: Shape<FailureData> = object<FailureData>({
   code: text,
+  class: optional(word<ErrorClass>()),
   detail: text,
   remedy: text,
   exitStatus: number,
@@ -143,5 +144,6 @@ export const isBrokerEvent: Shape<BrokerEvent> = object<BrokerEvent>({
   requestId: optional(text),
   streamId: optional(text),
   code: optional(text),
+  class: optional(word<ErrorClass>()),
   detail: optional(text),
 });

@@ -1,6 +1,5 @@
 // JSON answers of the control socket and the engine sockets. `schema` is their version; fields are only added.
-import type { FailureData } from '../base/failure.ts';
-import type { ErrorClass } from '../errors/error-class.ts';
+import type { ErrorClass, FailureData } from '../base/failure.ts';
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 
 export const SCHEMA = 1;
@@ -204,6 +203,8 @@ export interface BrokerEvent {
   readonly requestId?: string;
   readonly streamId?: string;
   readonly code?: string;
+  /** The class of the failure with this code. */
+  readonly class?: ErrorClass;
   /** Text for the user. */
   readonly detail?: string;
 }

@@ -1,9 +1,30 @@
 // The type of every failure that a user sees: a code of the registry (daemon/errors/registry.ts) and its texts.
 
+/** The classes of failures, and what each means. Every failure has one. */
+export const ERROR_CLASSES = {
+  offline: 'this machine has no network',
+  relay: 'the relay of an iroh host cannot be used',
+  dns: 'a host name leads nowhere',
+  refused: 'nobody listens at the address',
+  timeout: 'no answer in time',
+  tls_trust: 'the certificate of a gateway, or what it is verified against',
+  auth: 'a key, a sign-in or a permission',
+  epoch: 'the server speaks another generation of the protocol, or another protocol',
+  policy: "bmux's policies forbid it",
+  full: 'a limit of connections or requests is reached',
+  server_gone: 'the server, or the connection to it, does not work',
+  engine: 'bmuxd itself',
+  request: 'the request, the configuration or a file of the user',
+} as const;
+
+export type ErrorClass = keyof typeof ERROR_CLASSES;
+
 /** A failure as plain data, for passing between processes. `detail` is the user-visible text, word for word. */
 export interface FailureData {
   /** Stable code from the registry; never reused for another meaning. */
   readonly code: string;
+  /** Missing in what a bmuxd of an older version says. */
+  readonly class?: ErrorClass;
   /** What happened, with its values. The texts of its causes are in `causes`. */
   readonly detail: string;
   /** What to do about it, one sentence or command. */

@@ -1,4 +1,5 @@
 // Follows bmuxd.toml: reads it again when it changes or when a person asks, and tells those whose work depends on it.
+import { classOf } from '../errors/error-class.ts';
 import type { BrokerEvent } from '../api/answers.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -56,7 +57,7 @@ export class Reload {
     if (mistake === undefined) return;
     const { code, detail } = mistake.data;
     log.warn({ code, detail }, 'settings are broken; the last good ones stay in force');
-    event({ type: 'config broken', code, detail });
+    event({ type: 'config broken', code, class: classOf(mistake.data), detail });
   }
 
   close(): Promise<void> {

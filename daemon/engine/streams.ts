@@ -7,6 +7,7 @@ import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
 import { peerOf } from '../sockets/peer.ts';
+import { classOf } from '../errors/error-class.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
 import { Splice } from '../splice/splice.ts';
@@ -148,7 +149,14 @@ export class Streams {
         absent ? 'nothing there' : 'refused',
       );
       if (!absent)
-        event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
+        event({
+          type: 'stream refused',
+          target,
+          requestId,
+          code: failure.code,
+          class: classOf(failure.data),
+          detail: failure.message,
+        });
       client.refused(absent ? fail('nothing_there') : failure);
       return;
     } finally {

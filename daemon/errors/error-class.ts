@@ -1,16 +1,34 @@
-// Error classes: a category of the failure in one word, for tables that have no room for its text.
-import type { FailureData } from '../base/failure.ts';
+// Error classes: what kind of failure it is, in one word. A row of the registry has one; the cause of a failure may tell more.
+import { isOffline } from '../base/process/network.ts';
+import { errnoOf, type ErrorClass, type FailureData } from '../base/failure.ts';
 
-/** `remote`: the server or the connection to it failed. `request`: the request or its configuration is wrong. */
-export type ErrorClass = 'policy' | 'auth' | 'timeout' | 'incompatible' | 'remote' | 'request' | 'internal';
+/** Errors of a lookup by name. */
+const BY_NAME: ReadonlySet<string | undefined> = new Set([
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EAI_NODATA',
+  'EAI_NONAME',
+  'EAI_FAIL',
+]);
+/** Errors of a connect that does not reach its host. */
+const NO_WAY: ReadonlySet<string | undefined> = new Set([
+  'ENETUNREACH',
+  'ENETDOWN',
+  'EHOSTUNREACH',
+  'EADDRNOTAVAIL',
+]);
 
-const BY_EXIT: Readonly<Record<number, ErrorClass>> = { 5: 'policy', 6: 'auth', 7: 'timeout' };
+/** The class of a failure to reach a server, as its cause tells it; undefined when the cause tells nothing. */
+export function classOfCause(cause: unknown): ErrorClass | undefined {
+  const errno = errnoOf(cause);
+  if (errno === 'ECONNREFUSED') return 'refused';
+  if (errno === 'ETIMEDOUT') return 'timeout';
+  const isByName = BY_NAME.has(errno);
+  if ((isByName || NO_WAY.has(errno)) && isOffline()) return 'offline';
+  return isByName ? 'dns' : undefined;
+}
 
-/** Derives the class from the exit status (docs/bmux-protocol.md, "Exit statuses"), else from the HTTP status. */
-export function classOf({ exitStatus, status }: Pick<FailureData, 'exitStatus' | 'status'>): ErrorClass {
-  const byExit = BY_EXIT[exitStatus];
-  if (byExit !== undefined) return byExit;
-  if (status === 502 || status === 503) return 'remote';
-  if (status === 409) return 'incompatible';
-  return status < 500 ? 'request' : 'internal';
+/** The class of a failure, also of one that another version of bmuxd reports. */
+export function classOf({ class: known, exitStatus }: Pick<FailureData, 'class' | 'exitStatus'>): ErrorClass {
+  return known ?? (exitStatus === 7 ? 'timeout' : 'engine');
 }

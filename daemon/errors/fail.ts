@@ -1,5 +1,6 @@
 // Creates failures from the registry, so that every error text is defined only there.
 import { causeTexts, errnoOf, Failure, textOf, type FailureData } from '../base/failure.ts';
+import { classOfCause } from './error-class.ts';
 import { REGISTRY, type Code } from './registry.ts';
 
 export type { Code } from './registry.ts';
@@ -19,6 +20,7 @@ export function fail(code: Code, values: Values = {}, cause?: unknown): Failure 
   const row = REGISTRY[code];
   const data: FailureData = {
     code,
+    class: (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class,
     detail: fill(row.text, values),
     remedy: fill(row.remedy, values),
     exitStatus: row.exit,

@@ -1,5 +1,6 @@
 // RFC 9457 problem details: the JSON form of a failure in an HTTP answer.
-import type { FailureData } from '../base/failure.ts';
+import { ERROR_CLASSES, type ErrorClass, type FailureData } from '../base/failure.ts';
+import { classOf } from './error-class.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -9,6 +10,8 @@ export interface Problem {
   readonly title: string;
   readonly status: number;
   readonly code: string;
+  /** One of `ERROR_CLASSES`. */
+  readonly class: ErrorClass;
   readonly detail: string;
   readonly remedy: string;
   readonly exitStatus: number;
@@ -25,6 +28,7 @@ export function problemOf(data: FailureData, requestId?: string): Problem {
     title: data.code.replaceAll('_', ' '),
     status: data.status,
     code: data.code,
+    class: classOf(data),
     detail: data.detail,
     remedy: data.remedy,
     exitStatus: data.exitStatus,
@@ -49,8 +53,10 @@ export function failureIn(body: unknown, status: number): FailureData | undefine
     return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
   };
   if (code === '' || typeof exitStatus !== 'number') return undefined;
+  const kind = text('class');
   return {
     code,
+    ...(isErrorClass(kind) ? { class: kind } : {}),
     detail: text('detail'),
     remedy: text('remedy'),
     exitStatus,
@@ -58,4 +64,8 @@ export function failureIn(body: unknown, status: number): FailureData | undefine
     causes: texts('causes'),
     warnings: texts('warnings'),
   };
+}
+
+function isErrorClass(text: string): text is ErrorClass {
+  return Object.hasOwn(ERROR_CLASSES, text);
 }

@@ -9,7 +9,7 @@ import { LIMITS } from '../base/limits.ts';
  */
 export type Connect<T> = (dialling: Dialling, through: () => void, isPassed: () => boolean) => Promise<T>;
 
-type Step = 'connecting' | 'authenticating';
+export type Step = 'connecting' | 'authenticating';
 
 /** A dial has a separate deadline (LIMITS.irohDialMs), and goes on when all callers have stopped waiting for it. */
 interface Dial<T> {

@@ -5,8 +5,9 @@ import type { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import { fail } from '../errors/fail.ts';
 import { askedFor, type IrohRoute, type Route } from '../engine-protocol/plan.ts';
+import { checkRelay } from '../transport/iroh/relay-check.ts';
 import { Connections } from './connections.ts';
-import { Dials, type Connect } from './dials.ts';
+import { Dials, type Connect, type Step } from './dials.ts';
 import { connectionKey, dialKey, type IrohDialler } from './dialler.ts';
 import { Reconnect, type Named, type Unreferred, type Warmth } from './reconnect.ts';
 import { WarmConnection } from './warm-connection.ts';
@@ -234,9 +235,15 @@ export class IrohHost {
   /** Waits for a dial that this caller may share. Undefined when another dial of the route has reached the host first. */
   #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
     const { label } = wait;
-    return this.#dials.wait(dialKey(route), this.#dialOf(route, wait), wait, (step) =>
-      fail(step === 'connecting' ? 'iroh_connect_timeout' : 'ssh_auth_timeout', { label }),
-    );
+    const relay = checkRelay(route.relayUrl);
+    const late = (step: Step): Failure => {
+      if (step === 'authenticating') return fail('ssh_auth_timeout', { label });
+      const problem = relay.problem();
+      return problem === undefined
+        ? fail('iroh_connect_timeout', { label })
+        : fail('iroh_relay_unreachable', { label, url: route.relayUrl ?? '' }, problem);
+    };
+    return this.#dials.wait(dialKey(route), this.#dialOf(route, wait), wait, late).finally(relay.stop);
   }
 
   /** A connection whose dial was passed (`Dials.pass`) is retired from the beginning: only the callers that waited for it open streams on it. */

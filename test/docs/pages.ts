@@ -3,12 +3,20 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMANDS } from '../../daemon/cli/main.ts';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
+import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 /** A generated part of a page: the text between its two marks is never edited by hand. */
-type Section = 'commands' | 'settings' | 'target settings' | 'errors' | 'environment whitelist' | 'events';
+type Section =
+  | 'error classes'
+  | 'commands'
+  | 'settings'
+  | 'target settings'
+  | 'errors'
+  | 'environment whitelist'
+  | 'events';
 
 /** The text of each section. */
 function sections(): Readonly<Record<Section, string>> {
@@ -29,10 +37,15 @@ function sections(): Readonly<Record<Section, string>> {
       `Of the environment these are read, and nothing else: ${ENV_WHITELIST.map(code).join(', ')}.`,
     ),
     events: unformatted(`${eventTypes().map(code).join(', ')}.`),
+    'error classes': table(
+      ['class', 'what it means'],
+      Object.entries(ERROR_CLASSES).map(([name, meaning]) => [code(name), text(meaning)]),
+    ),
     errors: table(
-      ['code', 'HTTP', 'exit', 'what happened', 'what to do'],
-      errors.map(([name, { status, exit, text: detail, remedy }]) => [
+      ['code', 'class', 'HTTP', 'exit', 'what happened', 'what to do'],
+      errors.map(([name, { class: kind, status, exit, text: detail, remedy }]) => [
         code(name),
+        code(kind),
         String(status),
         String(exit),
         text(detail),

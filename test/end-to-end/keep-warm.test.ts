@@ -34,7 +34,7 @@ t.test(
       async () => (await row('far'))?.state === 'failing',
       LOOKED_AFTER_MS,
     );
-    t.match(await row('far'), { spares: 0, lastError: { code: 'tls_unreachable', class: 'remote' } });
+    t.match(await row('far'), { spares: 0, lastError: { code: 'tls_unreachable', class: 'refused' } });
     await waitFor('a line in the log', () => bmuxd.log().includes('cannot be kept warm just now'));
   },
 );

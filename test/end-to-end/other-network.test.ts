@@ -17,6 +17,14 @@ t.test('connections and spares of before the change are checked before their nex
       NODE_OPTIONS: `--import=${new URL('../daemon/network.js', import.meta.url).href}`,
     },
   });
+  // No interface has an address yet: this machine is offline, and what is on the machine itself works all the same.
+  const { endpointId = '' } = iroh.iroh ?? {};
+  await t.rejects(
+    bmuxd.open({ target: `iroh://${endpointId}?addr=192.0.2.9:4433` }),
+    { code: 'iroh_unreachable', data: { class: 'offline' } },
+    'a host on another machine is not dialled',
+  );
+
   let changes = 0;
   const change = async (): Promise<void> => {
     changes += 1;

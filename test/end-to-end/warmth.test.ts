@@ -69,7 +69,7 @@ t.test('spares and warm connections of a target', async (t) => {
     t.match(gone, { status: 1, stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/ });
     t.match(await row('tls://127.0.0.1:1'), {
       state: 'failing',
-      lastError: { code: 'tls_unreachable', class: 'remote' },
+      lastError: { code: 'tls_unreachable', class: 'refused' },
     });
   });
 });

@@ -241,6 +241,19 @@ t.test('after a change of the relays connections are made again', async (t) => {
   );
 });
 
+t.test('a relay that cannot be reached is named', async (t) => {
+  const server = await serve(t);
+  const pool = poolFor(t);
+  const { ipAddr: _, ...route } = routeTo(server);
+  const failure = await failureOf(pool.stream({ ...route, relayUrl: 'http://127.0.0.1:9' }, wait(2000)));
+  t.match(failure.data, {
+    code: 'iroh_relay_unreachable',
+    class: 'relay',
+    detail: "iroh target 'host' connect timed out",
+    causes: [/ECONNREFUSED/],
+  });
+});
+
 t.test('close ends every stream gracefully', async (t) => {
   const server = await serve(t);
   const pool = poolFor(t);

@@ -1,5 +1,6 @@
 // One context: its config, and its row and problems in the status.
 import type { Failure } from '../../base/failure.ts';
+import { classOf } from '../../errors/error-class.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { TlsTrust } from '../../config/bmux/types.ts';
@@ -104,7 +105,12 @@ export class Context {
     )
       return;
     log.warn({ runtimeDir, code, detail, causes }, 'config is broken; the last good one stays in force');
-    event({ type: 'config broken', code, detail: [detail, ...causes].join('\n') });
+    event({
+      type: 'config broken',
+      code,
+      class: classOf(problem.data),
+      detail: [detail, ...causes].join('\n'),
+    });
   }
 
   /** Watches the files of the last reading, which may differ from those before. */

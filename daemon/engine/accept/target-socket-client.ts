@@ -4,7 +4,6 @@ import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure } from '../../errors/fail.ts';
-import { classOf } from '../../errors/error-class.ts';
 import type { IdleConnections } from '../../sockets/idle-connections.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
@@ -30,6 +29,9 @@ export type Open = (
 
 export const openStream: Open = (plan, upstreams, signal) =>
   upstreams.for(plan.destination).open(plan, signal);
+
+/** The exit status of all failures whose time was over. */
+const OUT_OF_TIME = 7;
 
 /** Resolves with the client and its plan; undefined when it left, or sent nothing in time. `head`: bytes already read from the socket. */
 export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Promise<Accepted | undefined> {
@@ -94,7 +96,7 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
         return await open(plan, upstreams, signal, leadsTo);
       } catch (error) {
         if (!(error instanceof Failure) || signal.aborted) throw error;
-        const cut = halved && classOf(error.data) === 'timeout';
+        const cut = halved && error.data.exitStatus === OUT_OF_TIME;
         if (!cut && !UNREACHABLE.has(error.code)) throw error;
         // Control is asked even when no time is left: the next client uses the result.
         const fresh = await renewed(deadline.remaining());

@@ -10,6 +10,7 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
   'iroh_connect_timeout',
   'iroh_silent',
+  'iroh_relay_unreachable',
   'iroh_stream_failed',
   'tls_unreachable',
   'tls_connect_timeout',

@@ -8,6 +8,7 @@ import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { type Destination, type IrohRoute, type Plan, type Route } from '../../engine-protocol/plan.ts';
 import type { Candidate } from '../../hello/candidates.ts';
+import { classOf } from '../../errors/error-class.ts';
 import { HelloCache } from '../../hello/hello-cache.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
 import type { Handover } from '../../iroh/host.ts';
@@ -279,6 +280,6 @@ export class Upstream {
     const { code, message } = failure;
     const { log, event } = this.#deps;
     log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
-    event({ type: 'connection failed', target, code, detail: message });
+    event({ type: 'connection failed', target, code, class: classOf(failure.data), detail: message });
   };
 }

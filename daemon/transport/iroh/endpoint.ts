@@ -4,6 +4,7 @@ import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import type { IrohRoute } from '../../engine-protocol/plan.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { isLoopback, isOffline } from '../../base/process/network.ts';
 import type { Dialling } from '../dialling.ts';
 import {
   bindRaw,
@@ -68,6 +69,7 @@ export class IrohEndpoint {
     const { endpointId, relayUrl, ipAddr } = route;
     const id = endpointIdOf(endpointId);
     if (relayUrl !== undefined) checkRelay(relayUrl);
+    if (isOffline() && !(await staysHere(route))) throw fail('iroh_unreachable', { label }, noNetwork());
     this.#dialling += 1;
     try {
       const raw = await inTime(
@@ -133,4 +135,18 @@ function endpointIdOf(id: string): string {
   } catch (error) {
     throw fail('iroh_endpoint_invalid', { id }, irohError(error));
   }
+}
+
+/** True when the direct address or the relay of a route is on this machine: it works without a network. */
+async function staysHere({ ipAddr, relayUrl }: IrohRoute): Promise<boolean> {
+  if (ipAddr !== undefined && (await isLoopback(hostOf(`udp://${ipAddr}`)))) return true;
+  return relayUrl !== undefined && (await isLoopback(hostOf(relayUrl)));
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : '';
+}
+
+function noNetwork(): Error {
+  return Object.assign(new Error('this machine has no network'), { code: 'ENETUNREACH' });
 }

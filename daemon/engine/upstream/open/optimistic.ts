@@ -3,6 +3,7 @@ import type { BrokerEvent } from '../../../api/answers.ts';
 import { Deadline } from '../../../base/async/deadline.ts';
 import type { Failure } from '../../../base/failure.ts';
 import { askedFor, type Plan } from '../../../engine-protocol/plan.ts';
+import { classOf } from '../../../errors/error-class.ts';
 import { asFailure } from '../../../errors/fail.ts';
 import { helloOpening, pingOpening } from '../../../hello/expected-answer.ts';
 import type { Greeting, HelloAnswer } from '../../../hello/hello-cache.ts';
@@ -111,6 +112,7 @@ function optimisticOpenFailed(parts: OptimisticParts, plan: Plan, failure: Failu
     target: askedFor(plan.destination),
     requestId,
     code: failure.code,
+    class: classOf(failure.data),
     detail: failure.message,
   };
   log.warn({ ...told, address }, 'optimistic open failed');
