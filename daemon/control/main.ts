@@ -1,11 +1,6 @@
 // Creates the parts of the control process and connects them with each other.
 import { join } from 'node:path';
-import { whitelisted } from '../api/caller-env.ts';
-import { withoutTargetSocket } from '../api/target-socket-env.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-import { makeLogger } from '../base/log.ts';
-import { bmuxdPaths } from '../base/paths.ts';
-import type { Settings } from '../config/settings/table.ts';
 import { asFailure } from '../errors/fail.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
@@ -13,33 +8,24 @@ import { KeepWarm } from './engines/keep-warm.ts';
 import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
 import { OwnClients } from '../sockets/own-clients.ts';
-import { loadPeerCheck, peerCheck } from '../sockets/peer.ts';
+import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
-import { makeRuntimeDir, warnWhenShared } from './instance/runtime-dir.ts';
-import { SettingsInForce } from './instance/settings-in-force.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
-import { passedSockets } from './instance/socket-activation.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
 import { Reload } from './reload.ts';
 import { Shutdown } from './shutdown.ts';
+import { lookAround } from './surroundings.ts';
 import { ClientFile } from './target-sockets/client-file.ts';
 import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
-  const { env, cwd, version, sink, logLevel } = options;
+  const { env, version, sink } = options;
   const sinceMs = Date.now();
-  const paths = bmuxdPaths(env);
-  const passed = passedSockets(env, process.pid);
-  // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
-  const own = { env: whitelisted(withoutTargetSocket(env)), cwd };
-  const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
-  const settings = (): Settings => inForce.now;
-  const log = makeLogger({ level: inForce.level, sink, process: 'control' });
-  await makeRuntimeDir(paths, log);
+  const { paths, passed, own, inForce, log } = await lookAround(options);
+  const settings = inForce.current;
   const events = new Events();
-  const event = events.add;
   const instance = new Instance({ paths, controlFd: passed.control, log });
   const strayErrors = new StrayErrors({ source: process, clock: SYSTEM_CLOCK, log, instance });
 
@@ -56,7 +42,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     onTrustChange: () => {
       engines.tell({ type: 'trust changed' });
     },
-    event,
+    event: events.add,
   });
   const { contexts, http, planner, plans } = planning;
   const clientFile = new ClientFile({ path: join(paths.stateDir, 'contexts.json'), log });
@@ -66,7 +52,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     maxContexts: () => settings()['contexts.max'],
     clock: SYSTEM_CLOCK,
     log,
-    event,
+    event: events.add,
     instance,
     own,
     file: clientFile,
@@ -79,7 +65,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     log,
     streamsFd: passed.streams,
     instance,
-    event,
+    event: events.add,
     sink,
     planner,
     targetSockets: reconciler,
@@ -95,7 +81,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     targetSockets: reconciler,
     keepWarm,
     engines,
-    event,
+    event: events.add,
     log,
   });
   const app = await makeServer(
@@ -134,9 +120,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     await app.close();
     throw error;
   }
-  // While the engine starts.
-  loadPeerCheck();
-  warnWhenShared(paths.dir, log);
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
   reload.reportMistake();
   const openTargetSockets = async (): Promise<void> => {

@@ -69,7 +69,7 @@ export class Reload {
     await settings.reload();
     this.reportMistake();
     log.level = settings.level;
-    engines.configure(settings.now);
+    engines.configure(settings.current());
     void targetSockets.refresh();
     keepWarm.refresh();
   }

@@ -1,7 +1,7 @@
 // Serves the engine's socket, `engines/{generation}.sock`. A later control uses it to list and end the streams of this engine. The engine
 // itself keeps the socket file in place, because the control that started it may no longer run.
 import Fastify, { type FastifyInstance } from 'fastify';
-import { textOf, type FailureData } from '../base/failure.ts';
+import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
@@ -25,7 +25,7 @@ export interface EngineServerOptions {
   readonly clients: OwnClients;
   readonly log: Logger;
   /** What keeps the engine from a part of its work. */
-  readonly problems: () => readonly FailureData[];
+  readonly problems: () => readonly (Failure | undefined)[];
 }
 
 export interface EngineServer {
@@ -83,7 +83,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
 function statusOf(options: EngineServerOptions): EngineStatus {
   const { identity, streams, upstreams, lifecycle } = options;
   const { state } = lifecycle;
-  const problems = options.problems();
+  const problems = options.problems().flatMap((failure) => failure?.data ?? []);
   return {
     schema: SCHEMA,
     engine: { ...identity, pid: process.pid, state, streams: streams.size },

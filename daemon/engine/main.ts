@@ -10,7 +10,6 @@ import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { BufferBudget } from '../splice/buffer-budget.ts';
 import { OwnClients } from '../sockets/own-clients.ts';
-import { loadPeerCheck } from '../sockets/peer.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
 import { FairBound, MAX_WAITING } from './accept/fair-bound.ts';
 import { serveEngine, type EngineServer } from './api.ts';
@@ -138,16 +137,11 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     lifecycle,
     clients,
     log,
-    problems: () =>
-      [sink.loss && fail('log_unwritable', sink.loss), protocolCache.problem].flatMap(
-        (failure) => failure?.data ?? [],
-      ),
+    problems: () => [sink.loss && fail('log_unwritable', sink.loss), protocolCache.problem],
   }).catch((error: unknown) => {
     flushAll();
     throw error;
   });
   control.tell({ type: 'ready', generation });
-  // Before the first client comes.
-  loadPeerCheck();
   return lifecycle;
 }

@@ -2,7 +2,7 @@
 import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
-import { peerOf } from './peer.ts';
+import { loadPeerCheck, peerOf } from './peer.ts';
 
 /** ms between two lines about refused connections, so that another user cannot fill the log. */
 const LOG_MS = 10_000;
@@ -38,6 +38,7 @@ export class OwnClients {
 
   /** Checks every connection of `server`, also those that other servers pass to it. */
   guard(server: HttpServer): void {
+    loadPeerCheck();
     server.prependListener('connection', (socket: Socket) => {
       this.admits(socket);
     });

@@ -24,7 +24,7 @@ const GETSOCKOPT =
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)';
 const GETPEEREID = 'int getpeereid(int fd, _Out_ uint32_t *uid, _Out_ uint32_t *gid)';
 
-/** Loaded at the first use or by `loadPeerCheck`; a failure is remembered. */
+/** A failure is remembered. */
 let loaded: { readonly ask: Ask } | { readonly problem: Failure } | undefined;
 
 /** Loads the library, which takes about 10 ms. The first accept would wait for that. */

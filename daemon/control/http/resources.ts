@@ -20,7 +20,7 @@ export interface ResourceOwners {
   readonly version: string;
   /** Date.now() of the start. */
   readonly sinceMs: number;
-  readonly settings: { readonly now: Settings; readonly problem: Failure | undefined };
+  readonly settings: { readonly current: () => Settings; readonly problem: Failure | undefined };
   readonly planning: Planning;
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
@@ -62,7 +62,7 @@ export function resources(owners: ResourceOwners): Resources {
     },
     parse: (header) => planner.request(header),
     plan: (requestId, header) => {
-      const ms = settings.now['control_plane.timeout'] + LIMITS.prepareMs;
+      const ms = settings.current()['control_plane.timeout'] + LIMITS.prepareMs;
       const abort = new AbortController();
       const late = fail('out_of_time', { ms, step: 'bmuxd made the plan' });
       return inTime(

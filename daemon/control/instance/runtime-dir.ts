@@ -31,6 +31,7 @@ export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn
     await checkPrivate(dir, dir === paths.dir);
     refuseInsecure(dir);
   }
+  warnWhenShared(paths.dir, log);
 }
 
 /**
@@ -83,10 +84,10 @@ async function checkPrivate(dir: string, itself: boolean): Promise<void> {
 }
 
 /** Warns when other users could make the runtime dir again after it has vanished: an unmodified bmux does not check whose it is. */
-export function warnWhenShared(dir: string, log: Logger): void {
+function warnWhenShared(dir: string, log: Pick<Logger, 'warn'> | undefined): void {
   const shared = sharedAbove(dir);
   if (shared === undefined) return;
   const text =
     'other users could make the runtime dir again if it vanishes, and an unmodified bmux would use it';
-  log.warn({ dir, shared }, text);
+  log?.warn({ dir, shared }, text);
 }

@@ -37,9 +37,7 @@ export class SettingsInForce {
     return this.#options.path;
   }
 
-  get now(): Settings {
-    return this.#now;
-  }
+  readonly current = (): Settings => this.#now;
 
   get level(): LogLevel {
     return this.#options.logLevel ?? this.#loaded.settings['log.level'];

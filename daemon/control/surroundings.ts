@@ -1,0 +1,35 @@
+// What control finds at its start: its paths and passed sockets, the settings, and the environment for requests that bring none.
+import type { CallerEnv } from '../api/request.ts';
+import { whitelisted } from '../api/caller-env.ts';
+import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import { makeLogger, type Logger } from '../base/log.ts';
+import { bmuxdPaths, type BmuxdPaths } from '../base/paths.ts';
+import type { ControlOptions } from './control.ts';
+import { makeRuntimeDir } from './instance/runtime-dir.ts';
+import { SettingsInForce } from './instance/settings-in-force.ts';
+import { passedSockets, type PassedSockets } from './instance/socket-activation.ts';
+
+export interface Surroundings {
+  readonly paths: BmuxdPaths;
+  readonly passed: PassedSockets;
+  /** Environment and folder for requests that bring none. */
+  readonly own: { readonly env: CallerEnv; readonly cwd: string };
+  readonly inForce: SettingsInForce;
+  readonly log: Logger;
+}
+
+/** Reads the settings and makes the runtime dir. Rejects with the failure of the runtime dir. */
+export async function lookAround({ env, cwd, sink, logLevel }: ControlOptions): Promise<Surroundings> {
+  const paths = bmuxdPaths(env);
+  const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
+  const log = makeLogger({ level: inForce.level, sink, process: 'control' });
+  await makeRuntimeDir(paths, log);
+  return {
+    paths,
+    passed: passedSockets(env, process.pid),
+    // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
+    own: { env: whitelisted(withoutTargetSocket(env)), cwd },
+    inForce,
+    log,
+  };
+}
