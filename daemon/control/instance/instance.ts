@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { InstanceLock } from './instance-lock.ts';
+import { warnWhenShared } from './runtime-dir.ts';
 import { listenOn } from './socket-activation.ts';
 
 export interface InstanceOptions {
@@ -41,6 +42,7 @@ export class Instance {
       },
     });
     if (controlFd !== undefined) await listenOn(server, controlFd);
+    warnWhenShared(paths.dir, log);
   }
 
   /** True while this daemon has the runtime dir. */

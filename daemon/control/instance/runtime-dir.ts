@@ -31,7 +31,6 @@ export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn
     await checkPrivate(dir, dir === paths.dir);
     refuseInsecure(dir);
   }
-  warnWhenShared(paths.dir, log);
 }
 
 /**
@@ -84,10 +83,10 @@ async function checkPrivate(dir: string, itself: boolean): Promise<void> {
 }
 
 /** Warns when other users could make the runtime dir again after it has vanished: an unmodified bmux does not check whose it is. */
-function warnWhenShared(dir: string, log: Pick<Logger, 'warn'> | undefined): void {
+export function warnWhenShared(dir: string, log: Logger): void {
   const shared = sharedAbove(dir);
   if (shared === undefined) return;
   const text =
     'other users could make the runtime dir again if it vanishes, and an unmodified bmux would use it';
-  log?.warn({ dir, shared }, text);
+  log.warn({ dir, shared }, text);
 }

