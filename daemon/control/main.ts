@@ -94,7 +94,13 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       reconciler,
       events,
       engines,
-      parts: { control: strayErrors, log: sink, state: clientFile, sockets: peerCheck },
+      parts: {
+        control: strayErrors,
+        log: sink,
+        state: clientFile,
+        sockets: peerCheck,
+        'target sockets': reconciler,
+      },
       reload,
       stop: () => {
         void shutdown.stop();

@@ -698,6 +698,11 @@ export const REGISTRY = {
     'there are {count} target sockets already; no further one is made.',
     'Remove targets from the config, or use `bmux-stream`, which needs none.',
   ),
+  target_sockets_missing: row(
+    [503, 1, 'full'],
+    '{missing} targets have no target socket: there may be {max} target sockets at once.',
+    'Remove targets from the config, lower contexts.max, or use `bmux-stream`, which needs none.',
+  ),
   followers_full: row([503, 1, 'full'], 'too many follow the events already', 'End one of the others.'),
   stream_unknown: row([404, 1, 'request'], 'no stream {id}', 'Run `bmuxd streams`.'),
   stream_lost: row(

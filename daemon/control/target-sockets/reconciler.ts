@@ -4,6 +4,7 @@ import type { BrokerEvent, TargetSocketAnswer } from '../../api/answers.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Clock } from '../../base/async/clock.ts';
+import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
@@ -74,6 +75,13 @@ export class TargetSocketReconciler {
     this.#stopLooking = clock.every(LOOK_MS, () => {
       for (const socket of this.#all()) void socket.look();
     });
+  }
+
+  /** A cause of `degraded`: targets have no socket, because the limit is reached. */
+  get problem(): Failure | undefined {
+    let missing = 0;
+    for (const socket of this.#all()) if (socket.isOneTooMany) missing += 1;
+    return missing === 0 ? undefined : fail('target_sockets_missing', { missing, max: MAX_TARGET_SOCKETS });
   }
 
   /** Makes the target sockets of the daemon's own context and of the saved ones. Never rejects. */

@@ -72,6 +72,11 @@ export class TargetSocket {
     this.#lookup = new Lookup(options.clock, options.resolve);
   }
 
+  /** True when the last attempt has failed because there are too many target sockets. */
+  get isOneTooMany(): boolean {
+    return this.#unopened?.code === 'target_sockets_full';
+  }
+
   /** Resolves the target again, and updates socket and engine accordingly. Never rejects. */
   async refresh(): Promise<void> {
     this.#forgetRetry();
