@@ -1,5 +1,5 @@
 // Time limits of waits for other processes, files and the network, as data: those that a user may notice. Intervals of polling and the like
-// are defined where they are used.
+// are defined where they are used. docs/timeouts.md tells each row's owner, and what happens at the limit.
 
 export const LIMITS = {
   /** ms without an answer after which a client asks `/v1/health` on a second socket. */
@@ -28,8 +28,6 @@ export const LIMITS = {
   glanceMs: 10,
   /** ms that the last answer of an engine is used when a newer one is late: `heartbeatMs` and `engineAnswerMs`. */
   surveyKeptMs: 3000,
-  /** ms that an engine gets beyond the time limit of a request before it counts as not answering. */
-  engineGraceMs: 1500,
   /** ms that a graceful end of a stream may take: close_notify or finish, then reading to the peer's end (docs/bmux-protocol.md, "Stream ends"). */
   endMs: 5000,
   /** ms for which a TCP peer may acknowledge nothing, although bytes are sent to it again and again. */

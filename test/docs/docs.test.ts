@@ -1,9 +1,10 @@
 // Checks README.md and docs/ against the code: generated parts, commands, options, exit statuses, codes, links, routes.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
 import { COMMANDS, main } from '../../daemon/cli/main.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { RequestSchema } from '../../daemon/api/request.ts';
 import { SETTINGS } from '../../daemon/config/settings/table.ts';
@@ -11,7 +12,7 @@ import { repositoryRoot } from '../real/index.ts';
 import { PAGES, regenerated } from './pages.ts';
 
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
-const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md'];
+const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md', 'docs/timeouts.md'];
 const codes = new Set(Object.keys(REGISTRY));
 const rows: readonly Row[] = Object.values(REGISTRY);
 
@@ -118,14 +119,29 @@ t.test('the documented fields of a request are those of its schema', async (t) =
   t.strictSame(listed.sort(), Object.keys(RequestSchema.properties).sort());
 });
 
+/** Checks the tables whose last column is a file and code in it. Returns their number of rows. */
+function checkCode(t: Test, page: string): number {
+  const rows = [...page.matchAll(/\| `((?:daemon|client-shim)\/[\w./-]+)`: `([^`]+?) *` *\|$/gm)];
+  for (const [, path = '', code = ''] of rows) t.ok(read(path).includes(code), `${path}: ${code}`);
+  return rows.length;
+}
+
 t.test('the limits are those of the code', async (t) => {
-  const rows = read('docs/limits.md').matchAll(/\| `(daemon\/[\w./-]+)`: `([^`]+?) *` *\|$/gm);
-  let count = 0;
-  for (const [, path = '', code = ''] of rows) {
-    count += 1;
-    t.ok(read(path).includes(code), `${path}: ${code}`);
-  }
-  t.equal(count, (read('docs/limits.md').match(/^\| (?!what|-)/gm) ?? []).length, 'every row names its code');
+  const page = read('docs/limits.md');
+  t.equal(checkCode(t, page), (page.match(/^\| (?!what|-)/gm) ?? []).length, 'every row names its code');
+});
+
+t.test('the time limits are those of the code', async (t) => {
+  const page = read('docs/timeouts.md');
+  const rows = [
+    ...page.matchAll(/^\| [^|]+ \| `(\w+)` *\| ([\d,]+) ms *\| `([\w./-]+)` *\| [^|]*\w[^|]* \|$/gm),
+  ];
+  const told = rows.map(([, name = '', ms = '']) => [name, Number(ms.replaceAll(',', ''))] as const);
+  t.strictSame(Object.fromEntries(told), LIMITS, 'each row of LIMITS, with its value');
+  t.equal(told.length, Object.keys(LIMITS).length, 'once');
+  for (const [, name = '', , path = ''] of rows)
+    t.match(read(path), new RegExp(`\\bLIMITS\\.${name}\\b`), `${path} owns ${name}`);
+  t.ok(checkCode(t, page) > 10);
 });
 
 t.test('links lead to existing pages, and the settings in the pages exist', async (t) => {

@@ -60,7 +60,7 @@ t.test('control is stopped while its engine answers a client', async (t) => {
   const { stream, info } = await opening;
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
-  await sleep(8000 + LIMITS.engineGraceMs);
+  await sleep(9500);
   bmuxd.signal('SIGCONT');
   await waitFor('control to answer again', async () => (await bmuxd.status()).state === 'ready');
   await client.ping();
