@@ -1,6 +1,7 @@
 // Compresses plain bytes to blocks and decompresses them. The only file that calls zstd.
-import binding from 'zstd-napi/binding.js';
-import { textOf } from '../base/failure.ts';
+import { createRequire } from 'node:module';
+import type * as Binding from 'zstd-napi/binding.js';
+import { textOf, type Failure } from '../base/failure.ts';
 import { BLOCK_BYTES, chunkOf } from '../base/streams/blocks.ts';
 import { fail } from '../errors/fail.ts';
 import {
@@ -19,10 +20,34 @@ const MAX_PIECE_CONTEXTS = 16;
 /** Largest window of a frame that is decoded in pieces: 2 MiB, which zstd allocates. Frames of level 1 have 512 KiB. */
 const MAX_WINDOW_LOG = 21;
 
-// One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
-// per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
-const compressor = new binding.CCtx();
-const decompressor = new binding.DCtx();
+interface Zstd {
+  readonly binding: typeof Binding;
+  // One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
+  // per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
+  readonly compressor: Binding.CCtx;
+  readonly decompressor: Binding.DCtx;
+}
+
+// Loaded at once, because an upgrade of the package removes its files while an engine runs.
+const loaded = load();
+
+function load(): Zstd | { readonly problem: Failure } {
+  try {
+    const binding = createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding;
+    return { binding, compressor: new binding.CCtx(), decompressor: new binding.DCtx() };
+  } catch (error) {
+    return { problem: fail('zstd_unavailable', { why: textOf(error) }) };
+  }
+}
+
+/** Why nothing can be compressed or decompressed; undefined when the package has been loaded. */
+export const zstdProblem: Failure | undefined = 'problem' in loaded ? loaded.problem : undefined;
+
+function zstdPackage(): Zstd {
+  if ('problem' in loaded) throw loaded.problem;
+  return loaded;
+}
+
 const scratch = Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + compressBound(MAX_WRITTEN_BYTES));
 const scratchBody = scratch.subarray(BLOCK_HEADER_BYTES);
 
@@ -30,16 +55,17 @@ const scratchBody = scratch.subarray(BLOCK_HEADER_BYTES);
 export function encodeBlock(plain: Uint8Array): Buffer {
   if (plain.length === 0 || plain.length > MAX_WRITTEN_BYTES)
     throw fail('internal', { why: `a block of ${plain.length} bytes` });
-  const length = compressor.compress(scratchBody, plain, LEVEL);
+  const length = zstdPackage().compressor.compress(scratchBody, plain, LEVEL);
   writeBlockHeader(scratch, length, plain.length);
   return Buffer.from(scratch.subarray(0, BLOCK_HEADER_BYTES + length));
 }
 
 /** The contexts for blocks in pieces that no block uses. */
-const freeContexts: InstanceType<typeof binding.DCtx>[] = [];
+const freeContexts: Binding.DCtx[] = [];
 let contexts = 0;
 
-function takeContext(): InstanceType<typeof binding.DCtx> | undefined {
+function takeContext(): Binding.DCtx | undefined {
+  const { binding } = zstdPackage();
   const free = freeContexts.pop();
   if (free !== undefined || contexts === MAX_PIECE_CONTEXTS) return free;
   contexts += 1;
@@ -55,7 +81,7 @@ function takeContext(): InstanceType<typeof binding.DCtx> | undefined {
  */
 export class BlockDecoder {
   readonly #claimed: number;
-  #context: InstanceType<typeof binding.DCtx> | undefined;
+  #context: Binding.DCtx | undefined;
   #compressed: Uint8Array;
   #produced = 0;
   #frameOver = false;
@@ -63,7 +89,7 @@ export class BlockDecoder {
   constructor({ compressed, uncompressedLength }: Block) {
     this.#compressed = compressed;
     this.#claimed = uncompressedLength;
-    const stated = zstd(() => binding.getFrameContentSize(compressed));
+    const stated = zstd(() => zstdPackage().binding.getFrameContentSize(compressed));
     if (stated !== null && stated !== uncompressedLength)
       throw fail('block_invalid', { why: `it claims ${uncompressedLength} bytes, zstd's header ${stated}` });
     if (uncompressedLength > PIECE_BYTES) this.#context = takeContext();
@@ -92,19 +118,19 @@ export class BlockDecoder {
     const context = this.#context;
     this.#context = undefined;
     if (context === undefined) return;
-    context.reset(binding.ResetDirective.sessionOnly);
+    context.reset(zstdPackage().binding.ResetDirective.sessionOnly);
     freeContexts.push(context);
   }
 
   #whole(): Buffer {
     const plain = this.#claimed > PIECE_BYTES ? Buffer.allocUnsafe(this.#claimed) : chunkOf(this.#claimed);
-    const length = zstd(() => decompressor.decompress(plain, this.#compressed));
+    const length = zstd(() => zstdPackage().decompressor.decompress(plain, this.#compressed));
     if (length !== this.#claimed) throw this.#wrongLength(length);
     this.#produced = length;
     return plain;
   }
 
-  #piece(context: InstanceType<typeof binding.DCtx>): Buffer {
+  #piece(context: Binding.DCtx): Buffer {
     const plain = chunkOf(Math.min(PIECE_BYTES, this.#claimed - this.#produced));
     let filled = 0;
     while (filled < plain.length) filled += this.#step(context, plain.subarray(filled));
@@ -116,7 +142,7 @@ export class BlockDecoder {
   }
 
   /** Decodes into `target` and returns how many bytes. Throws when it comes to the end of the frame, or cannot go on. */
-  #step(context: InstanceType<typeof binding.DCtx>, target: Uint8Array): number {
+  #step(context: Binding.DCtx, target: Uint8Array): number {
     const [left, produced, consumed] = zstd(() => context.decompressStream(target, this.#compressed));
     this.#compressed = this.#compressed.subarray(consumed);
     this.#frameOver = left === 0;

@@ -100,6 +100,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
         state: clientFile,
         sockets: peerCheck,
         'target sockets': reconciler,
+        NODE_OPTIONS: engines.nodeOptions,
       },
       reload,
       stop: () => {

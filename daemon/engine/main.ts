@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { ROUTINE_EVENTS, SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
+import { zstdProblem } from '../compression/zstd.ts';
+import { irohProblem } from '../transport/iroh/endpoint.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
@@ -137,7 +139,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     lifecycle,
     clients,
     log,
-    problems: () => [sink.loss && fail('log_unwritable', sink.loss), protocolCache.problem],
+    problems: () => [
+      sink.loss && fail('log_unwritable', sink.loss),
+      protocolCache.problem,
+      zstdProblem,
+      irohProblem,
+    ],
   }).catch((error: unknown) => {
     flushAll();
     throw error;

@@ -608,6 +608,21 @@ export const REGISTRY = {
     'peers are not checked: the kernel cannot be asked who connects ({why}).',
     'Install bmuxd with all its packages (`npm install --include=optional`). Until then the modes of its folders alone keep others out.',
   ),
+  zstd_unavailable: row(
+    [500, 1, 'engine'],
+    'compressed streams cannot be opened: the package zstd-napi does not load ({why})',
+    'Install bmuxd again with all its packages, in a folder whose file system lets programs run (no noexec). Targets without compression work.',
+  ),
+  iroh_unavailable: row(
+    [500, 1, 'engine'],
+    'iroh hosts cannot be reached: the package @number0/iroh does not load ({why})',
+    'Install bmuxd again with all its packages, in a folder whose file system lets programs run (no noexec). Other targets work.',
+  ),
+  node_options_unusable: row(
+    [500, 1, 'engine'],
+    'the engine runs without NODE_OPTIONS: no engine can be started with them ({why})',
+    'Mend NODE_OPTIONS, or take it out of the environment of bmuxd, and start bmuxd again.',
+  ),
   path_insecure: row(
     [500, 6, 'auth'],
     'other users could take the place of bmuxd: {part} {why}',

@@ -14,6 +14,7 @@ import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { CapturedStderr } from './captured-stderr.ts';
 import { EngineDirectory } from './engine-directory.ts';
 import { forkEngine } from './engine-process.ts';
+import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { EngineUsage } from './usage.ts';
@@ -42,6 +43,7 @@ export class Engines {
   readonly supervisor: EngineSupervisor;
   readonly directory: EngineDirectory;
   readonly streamsSocket: StreamsSocket;
+  readonly nodeOptions: NodeOptions;
   readonly #log: Logger;
   readonly #usage: EngineUsage;
   #hasTakenOver = false;
@@ -50,6 +52,7 @@ export class Engines {
     const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
     this.#log = log;
     this.directory = new EngineDirectory({ dir: paths.enginesDir });
+    this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
     const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
     this.streamsSocket = new StreamsSocket({
@@ -61,8 +64,11 @@ export class Engines {
     this.supervisor = new EngineSupervisor({
       clock: SYSTEM_CLOCK,
       log,
-      fork: () => captured.lend((stderr) => forkEngine(env, stderr)),
+      fork: () => captured.lend((stderr) => forkEngine(this.nodeOptions.env, stderr)),
       stderr: () => captured.read(),
+      onFailedStart: (stderr) => {
+        this.nodeOptions.failed(stderr);
+      },
       start: (generation) => ({
         generation,
         version,
@@ -81,6 +87,7 @@ export class Engines {
         resolveAgain: (targetSocket) => targetSockets.resolveAgain(targetSocket),
       },
       onReady: (engine) => {
+        this.nodeOptions.worked();
         this.streamsSocket.attach(engine);
         event({ type: 'engine ready' });
         void this.#usage.look();

@@ -8,6 +8,7 @@ import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Failure } from '../../base/failure.ts';
 import { isSilence } from '../../sockets/http-request.ts';
+import { endedFailure } from './start-failure.ts';
 import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
 
 export interface EngineSupervisorOptions {
@@ -16,6 +17,8 @@ export interface EngineSupervisorOptions {
   readonly fork: () => EngineProcess;
   /** What the last process wrote to stderr; empty when nothing. */
   readonly stderr: () => string;
+  /** Called with that when an engine has ended before it was ready. The next one may be started in another way. */
+  readonly onFailedStart: (stderr: string) => void;
   readonly start: (generation: string) => EngineStart;
   /** Asks an engine for its status over its own socket. Rejects as `engineRequest` does. */
   readonly ask: (generation: string) => Promise<unknown>;
@@ -219,7 +222,7 @@ export class EngineSupervisor {
   #gone(engine: Engine, why: string): void {
     if (!this.#living.delete(engine)) return;
     engine.started();
-    const { log, stderr, onLeave } = this.#options;
+    const { log, stderr, onLeave, onFailedStart } = this.#options;
     const { generation, pid } = engine.link;
     const wasCurrent = this.#current === engine;
     const captured = wasCurrent ? stderr() : '';
@@ -227,14 +230,8 @@ export class EngineSupervisor {
     onLeave(engine.link, why);
     if (!wasCurrent) return;
     this.#current = undefined;
-    const problem =
-      pid === undefined
-        ? fail('engine_unstartable', { why })
-        : fail(
-            'engine_unavailable',
-            { why: `the last one ended with ${why}` },
-            captured === '' ? undefined : new Error(captured),
-          );
+    if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
+    const problem = pid === undefined ? fail('engine_unstartable', { why }) : endedFailure(why, captured);
     this.#restartLater(engine, problem);
   }
 

@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import type { Deadline } from '../../base/async/deadline.ts';
 import { compressed } from '../../compression/stream.ts';
+import { zstdProblem } from '../../compression/zstd.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import type { Negotiated } from '../../hello/handshake.ts';
@@ -100,6 +101,7 @@ export class RequestDialler {
   async open({ compression }: Candidate, signal: AbortSignal): Promise<TransportStream> {
     const { transports, host, connections, makeRoom } = this.#options;
     const { route, label, link } = this.#destination;
+    if (compression === 'zstd' && zstdProblem !== undefined) throw zstdProblem;
     const dialled = connections.dial();
     makeRoom();
     try {

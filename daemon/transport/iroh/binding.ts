@@ -2,6 +2,8 @@
 // test/transport/iroh/iroh.test.ts checks the behaviour that is needed here against a real gateway.
 import { createRequire } from 'node:module';
 import type * as Binding from '@number0/iroh/index.js';
+import { causeTexts, textOf, type Failure } from '../../base/failure.ts';
+import { fail } from '../../errors/fail.ts';
 
 export type RawEndpoint = Binding.Endpoint;
 export type RawConnection = Binding.Connection;
@@ -19,13 +21,38 @@ const ALPN = 'bmux/gateway/iroh/1';
 
 // Loaded at once, because an upgrade of the package removes its files while an engine runs. The package's `main` names a missing folder;
 // requiring that warns DEP0128.
-const iroh = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding;
+const loaded = load();
+
+function load(): { readonly iroh: typeof Binding } | { readonly problem: Failure } {
+  try {
+    return { iroh: createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding };
+  } catch (error) {
+    return { problem: fail('iroh_unavailable', { why: whyNotLoaded(error) }) };
+  }
+}
+
+/** The package tries several files. Its own message is about a bug of npm, and its causes say what the system said. */
+function whyNotLoaded(error: unknown): string {
+  const text = causeTexts(error).find(
+    (one) => one.includes(`${process.platform}-${process.arch}`) && one.includes('.node'),
+  );
+  return text ?? textOf(error);
+}
+
+/** Why no iroh host can be reached; undefined when the package has been loaded. */
+export const irohProblem: Failure | undefined = 'problem' in loaded ? loaded.problem : undefined;
+
+function irohPackage(): typeof Binding {
+  if ('problem' in loaded) throw loaded.problem;
+  return loaded.iroh;
+}
 
 /** Binds an endpoint. With `accept` it also accepts the gateway protocol, as a peer in tests. */
 export async function bindRaw(
   relays: Relays,
   options: { readonly accept?: boolean; readonly bindAddr?: string } = {},
 ): Promise<RawEndpoint> {
+  const iroh = irohPackage();
   const builder = iroh.Endpoint.builder();
   if (relays === 'disabled') iroh.presetN0DisableRelay(builder);
   else iroh.presetN0(builder);
@@ -37,12 +64,12 @@ export async function bindRaw(
 
 /** Parses an endpoint id (hex or base32) to its usual form; throws when invalid. */
 export function normalEndpointId(id: string): string {
-  return iroh.EndpointId.fromString(id).toString();
+  return irohPackage().EndpointId.fromString(id).toString();
 }
 
 /** Throws when `url` is no relay URL. The address would accept it, and connecting would fail without a reason. */
 export function checkRelayUrl(url: string): void {
-  iroh.RelayMode.customFromUrls([url]);
+  irohPackage().RelayMode.customFromUrls([url]);
 }
 
 /** Dials a gateway. This can take 30 s, so callers set a time limit. */
@@ -50,6 +77,7 @@ export function connectRaw(
   endpoint: RawEndpoint,
   to: { readonly id: string; readonly relayUrl?: string | undefined; readonly ipAddr?: string | undefined },
 ): Promise<RawConnection> {
+  const iroh = irohPackage();
   const id = iroh.EndpointId.fromString(to.id);
   const address = new iroh.EndpointAddr(id, to.relayUrl ?? null, to.ipAddr === undefined ? [] : [to.ipAddr]);
   return endpoint.connect(address, numbers(ALPN));

@@ -12,6 +12,7 @@ import {
   closeRaw,
   connectRaw,
   irohError,
+  irohProblem,
   normalEndpointId,
   type RawEndpoint,
   type Relays,
@@ -19,7 +20,7 @@ import {
 import { IrohConnection } from './connection.ts';
 
 export { IrohConnection, STREAMS_MAX } from './connection.ts';
-export type { Relays } from './binding.ts';
+export { irohProblem, type Relays } from './binding.ts';
 
 /** An endpoint with its own key. Keep a reference to it while a connection of it is used: garbage collection closes its connections. */
 export class IrohEndpoint {
@@ -35,8 +36,9 @@ export class IrohEndpoint {
     this.#raw = raw;
   }
 
-  /** Binds. Needs no internet. `online()` is never awaited: it hangs without a relay. Rejects with iroh_bind_failed or iroh_relay_invalid. */
+  /** Binds. Needs no internet. `online()` is never awaited: it hangs without a relay. Rejects with iroh_bind_failed, iroh_relay_invalid or iroh_unavailable. */
   static async bind(options: { readonly relays: Relays }): Promise<IrohEndpoint> {
+    if (irohProblem !== undefined) throw irohProblem;
     try {
       for (const url of typeof options.relays === 'object' ? options.relays : []) checkRelay(url);
       const raw = await inTime(

@@ -14,6 +14,9 @@ class Rig {
   readonly processes: FakeProcess[] = [];
   readonly ready: EngineLink[] = [];
   readonly gone: string[] = [];
+  /** What the processes write to stderr. */
+  stderr = 'out of luck';
+  readonly failedStarts: string[] = [];
   /** Errors that the next forks throw. */
   readonly broken: Error[] = [];
   /** The answer of an engine to the health check. */
@@ -28,7 +31,10 @@ class Rig {
       this.processes.push(child);
       return child.process;
     },
-    stderr: () => 'out of luck',
+    stderr: () => this.stderr,
+    onFailedStart: (stderr) => {
+      this.failedStarts.push(stderr);
+    },
     start: (generation) => ({
       generation,
       version: '1',
@@ -86,6 +92,7 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
   t.same(rig.supervisor.problem?.data.causes, ['out of luck'], 'its last stderr output');
   await rig.clock.advance(0);
   t.equal(rig.processes.length, 2, 'the next one starts at once');
+  t.same(rig.failedStarts, [], 'that one had started');
   // The next ones end before they are ready, so the wait grows.
   for (const [index, wait] of [0, 200, 500, 900, 2000, 5000, 15_000, 30_000, 30_000].entries()) {
     rig.last().exits(1);
@@ -94,6 +101,19 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
     await rig.clock.advance(1);
     t.equal(rig.processes.length, index + 3);
   }
+  rig.supervisor.close();
+});
+
+t.test('what an engine says before it ends reaches the status with a remedy', async (t) => {
+  const rig = new Rig();
+  rig.stderr =
+    "node:internal/modules/cjs/loader:1210\n  throw err;\n  ^\n\nError: Cannot find module 'zod'\n    at x\n\nNode.js v20.0.0";
+  rig.supervisor.start();
+  rig.last().exits(1);
+  t.same(rig.failedStarts, [rig.stderr]);
+  const { causes, remedy } = rig.supervisor.problem?.data ?? {};
+  t.same(causes, ["Error: Cannot find module 'zod'"], 'the line with the reason');
+  t.match(remedy, /Install bmuxd again/);
   rig.supervisor.close();
 });
 

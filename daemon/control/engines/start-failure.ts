@@ -1,0 +1,52 @@
+// Reads what an engine has written to stderr before it ended: which line tells the reason, and what a user can do about it.
+import { textOf, type Failure } from '../../base/failure.ts';
+import { advised, fail } from '../../errors/fail.ts';
+
+/** Lines that name the reason, the most telling first. Node prints source and a stack around them. */
+const TELLING = [
+  /^(?:\w*Error|Error)(?: \[\w+\])?: ./,
+  /NODE_OPTIONS|bad option/,
+  /^(?:FATAL|fatal|#) .*\w/i,
+];
+
+/** Reasons that a user can mend. */
+const REMEDIES: readonly (readonly [RegExp, string])[] = [
+  [/NODE_OPTIONS|internal\/preload|--require|--import/, 'Mend NODE_OPTIONS, and start bmuxd again.'],
+  [
+    /EMFILE|ENFILE/,
+    'Raise the limit of open files (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.',
+  ],
+  [
+    /EAGAIN|ENOMEM|uv_thread_create|pthread_create|out of memory|Resource temporarily unavailable/i,
+    'Raise the limits of memory and processes (`ulimit -v`, `ulimit -u`, `TasksMax=` of the service). bmuxd tries again by itself.',
+  ],
+  [
+    /Cannot find (?:module|package)|MODULE_NOT_FOUND|ERR_DLOPEN_FAILED|EACCES/,
+    'Install bmuxd again with all its packages, and start it again.',
+  ],
+];
+
+/** The line with the reason; empty when `stderr` is. */
+export function reasonIn(stderr: string): string {
+  const lines = stderr
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('Node.js v'));
+  for (const telling of TELLING) {
+    const found = lines.find((line) => telling.test(line));
+    if (found !== undefined) return found;
+  }
+  return lines.at(-1) ?? '';
+}
+
+/** The failure of an engine that has ended. `stderr`: what it wrote; `why`: its exit status or signal. */
+export function endedFailure(why: string, stderr: string): Failure {
+  const reason = reasonIn(stderr);
+  const failure = fail(
+    'engine_unavailable',
+    { why: `the last one ended with ${why}` },
+    reason === '' ? undefined : new Error(textOf(reason)),
+  );
+  const remedy = REMEDIES.find(([pattern]) => pattern.test(stderr))?.[1];
+  return remedy === undefined ? failure : advised(failure, remedy);
+}
