@@ -1,16 +1,23 @@
-// Removes secrets from texts: user and password of URLs, and tokens in lines of the log.
+// Removes secrets from texts: user and password of URLs, values in the query of a URL, and tokens in lines of the log.
 
-/** In a URL, also percent-encoded in a query: all before the @. Elsewhere: `user:password@`. Never across a quote, so that a line stays JSON. */
-const CREDENTIALS = /(\/\/|%2F%2F)[^\s/?#&@"'\\]+(@|%40)|[^\s/?#&@"'\\:]+:[^\s/?#&@"'\\]+(@)/gi;
+/**
+ * User info: in a URL all before the last @ of the authority, also percent-encoded in a query; elsewhere `user:password@` at the start of a
+ * word. Never across a double quote, so that a line stays JSON. Each part of a text is tried once, because a peer may have sent it.
+ */
+const CREDENTIALS =
+  /(\/\/)[^\s/?#"\\]+(@|%40)|(%2F%2F)(?:(?!%2F)[^\s/?#&"'\\])+(@|%40)|(?<![^\s/?#&@"'\\])[^\s/?#&@"'\\:]+:[^\s/?#&@"'\\]+(@)/gi;
 
-/** `text` with every user info in it replaced by `…`. */
+/** Values in a query or fragment, also percent-encoded. Those that bmux knows in a target are shown; each other one may be a secret. */
+const QUERY_VALUES =
+  /([?&#]|%3F|%26|%23)(?!(?:relay|addr|compression)(?:=|%3D)|auth(?:=|%3D)ssh(?![\w%]))([\w.~-]+(?:=|%3D))[^\s&#"\\]*[^\s&#"\\'),.:;]/gi;
+
+/** `text` with every user info and every unknown value of a query in it replaced by `…`. */
 export function withoutCredentials(text: string): string {
-  // Fast path: most texts have no @, and the expression is tried at every start of a word.
-  if (!text.includes('@') && !text.includes('%40')) return text;
-  return text.replace(
-    CREDENTIALS,
-    (_all, slashes: string | undefined, at: string | undefined) => `${slashes ?? ''}…${at ?? '@'}`,
-  );
+  // Fast paths: most texts have neither, and the expressions are tried at every start of a word.
+  const hasUser = text.includes('@') || text.includes('%40');
+  const shown = hasUser ? text.replace(CREDENTIALS, '$1$3…$2$4$5') : text;
+  if (!shown.includes('=') && !/%3D/i.test(shown)) return shown;
+  return shown.replace(QUERY_VALUES, '$1$2…');
 }
 
 /** Fields that hold a token, at any depth of what is logged. */

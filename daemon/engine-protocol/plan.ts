@@ -1,5 +1,6 @@
 // A plan: everything that the engine needs to know to open a stream, as data. Control makes it, and the engine carries it out.
 import type { FailureData } from '../base/failure.ts';
+import { withoutCredentials } from '../base/redact.ts';
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 import type { RequestContract } from '../api/request-types.ts';
 
@@ -117,7 +118,7 @@ export interface Plan {
   readonly budgetMs: number;
 }
 
-/** All warnings for the client: its own and those of the destination. */
+/** All warnings for the client: its own and those of the destination. They quote targets, so credentials are removed. */
 export function warningsOf({ client, destination }: Pick<Plan, 'client' | 'destination'>): readonly string[] {
-  return [...client.warnings, ...destination.warnings];
+  return [...client.warnings, ...destination.warnings].map(withoutCredentials);
 }

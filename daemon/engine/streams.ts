@@ -5,6 +5,7 @@ import { advised, asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
+import { withoutCredentials } from '../base/redact.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
 import { peerOf } from '../sockets/peer.ts';
 import { classOf } from '../errors/error-class.ts';
@@ -237,7 +238,7 @@ function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
   const { plan } = entry;
   return {
     id: entry.id,
-    target: plan.destination.label,
+    target: withoutCredentials(plan.destination.label),
     transport: plan.destination.route.transport,
     epoch: opened.candidate.epoch,
     negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },

@@ -1,5 +1,6 @@
 // Creates failures from the registry, so that every error text is defined only there.
 import { causeTexts, errnoOf, Failure, textOf, type FailureData } from '../base/failure.ts';
+import { withoutCredentials } from '../base/redact.ts';
 import { classOfCause } from './error-class.ts';
 import { REGISTRY, type Code } from './registry.ts';
 
@@ -15,17 +16,20 @@ function fill(text: string, values: Values): string {
   });
 }
 
-/** Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. */
+/**
+ * Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. No text shows credentials: a target
+ * or a relay URL may contain them.
+ */
 export function fail(code: Code, values: Values = {}, cause?: unknown): Failure {
   const row = REGISTRY[code];
   const data: FailureData = {
     code,
     class: (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class,
-    detail: fill(row.text, values),
-    remedy: fill(row.remedy, values),
+    detail: withoutCredentials(fill(row.text, values)),
+    remedy: withoutCredentials(fill(row.remedy, values)),
     exitStatus: row.exit,
     status: row.status,
-    causes: cause === undefined ? [] : causeTexts(cause),
+    causes: cause === undefined ? [] : causeTexts(cause).map(withoutCredentials),
   };
   return new Failure(data, cause);
 }
@@ -48,7 +52,8 @@ function isAboutHome(error: unknown): boolean {
 
 /** The same failure with these warnings for the user. */
 export function warned(failure: Failure, warnings: readonly string[]): Failure {
-  return warnings.length === 0 ? failure : new Failure({ ...failure.data, warnings }, failure.cause);
+  if (warnings.length === 0) return failure;
+  return new Failure({ ...failure.data, warnings: warnings.map(withoutCredentials) }, failure.cause);
 }
 
 /** The same failure with another remedy, which fits the case better. */

@@ -8,6 +8,7 @@ import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
+import { withoutCredentials } from '../../base/redact.ts';
 import { maxSocketPath } from '../../base/files/socket-path.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
@@ -50,7 +51,7 @@ const hashed = (name: string): string => createHash('sha256').update(name).diges
 export function folderName(parent: string, name: string, limit: number = maxSocketPath()): string {
   const room = limit - Buffer.byteLength(join(parent, 'x', SOCKET)) + 1;
   if (SAFE.test(name) && Buffer.byteLength(name) <= room) return name;
-  const start = name
+  const start = withoutCredentials(name)
     .replace(/^[a-z]+:\/\//, '')
     .replace(/[^A-Za-z0-9_-]+/g, '-')
     .replace(/^-+/, '');

@@ -6,6 +6,7 @@ import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
+import { withoutCredentials } from '../../base/redact.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
@@ -124,7 +125,7 @@ export class TargetSocketReconciler {
       this.#forgetOldest(parent);
       await this.#store.save();
       if (isFirst) void context.refresh();
-      return { schema: SCHEMA, target, runtimeDir, socketPath };
+      return { schema: SCHEMA, target: withoutCredentials(target), runtimeDir, socketPath };
     } finally {
       context.release(target);
       if (!context.isClaimed && this.#store.forgetUnconfirmed(parent)) this.#forget(parent);
