@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { StreamInfo } from '../daemon/api/answers.ts';
 import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
+import { jittered } from '../daemon/base/async/backoff.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { notAnswering } from '../daemon/api/instance-file.ts';
@@ -67,7 +68,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
       const at = now();
       lostAt ??= at;
       if (at - lostAt > error.patienceMs || at > until) throw error.last;
-      await sleep(LIMITS.retryMs, question.signal);
+      await sleep(jittered(LIMITS.retryMs), question.signal);
     }
   }
 }

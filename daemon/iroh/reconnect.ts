@@ -1,4 +1,5 @@
 // Reconnects in the background: a lost connection is made again while its last use is recent, with growing pauses between attempts.
+import { pauseAfter, type Random } from '../base/async/backoff.ts';
 import type { Failure } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
 import { asFailure } from '../errors/fail.ts';
@@ -25,6 +26,8 @@ export interface ReconnectOptions {
   readonly warmth: (named: Named) => Warmth;
   /** Asks control where the share link that led to `route` leads now. False when control cannot be asked; otherwise `unrefer` may follow. */
   readonly ask: (route: IrohRoute) => boolean;
+  /** Spreads the pauses between attempts. Default: Math.random. */
+  readonly random?: Random;
 }
 
 /** The state of one route to the host. */
@@ -47,10 +50,9 @@ interface RouteState {
 /** The state that a route hands to the next route of its target. */
 export type Unreferred = Pick<RouteState, 'named' | 'usedAt' | 'tries' | 'lookup'>;
 
-/** ms before the first attempt. The pause doubles after each attempt, up to LAST_MS. */
-const FIRST_MS = 250;
-const LAST_MS = 30_000;
-/** ms after which a connection has lasted. After its loss the pauses begin with FIRST_MS again. */
+/** The pauses before each attempt. */
+const PAUSES = { firstMs: 250, lastMs: 30_000 } as const;
+/** ms after which a connection has lasted. After its loss the pauses begin with the first one again. */
 const LASTED_MS = 10_000;
 /** ms between two questions where a link leads, since each is a lookup at bmux's control plane. */
 const LOOKUP_MS = 5000;
@@ -187,7 +189,7 @@ export class Reconnect {
       () => {
         this.#try(key, state);
       },
-      Math.min(LAST_MS, FIRST_MS * 2 ** state.tries),
+      pauseAfter(state.tries, PAUSES, this.#options.random),
     );
     state.timer.unref();
   }

@@ -1,5 +1,6 @@
 // The spare pool of one key: makes spares, checks them, and hands each out once.
 import type { Duplex } from 'node:stream';
+import type { Random } from '../base/async/backoff.ts';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
@@ -18,6 +19,8 @@ export interface SpareFactory<R extends ReadyStream> {
 
 export interface SparePoolOptions {
   readonly clock: Clock;
+  /** Spreads the pauses after failures. Default: Math.random. */
+  readonly random?: Random | undefined;
   /** True when one more connection to the server may be held. A spare that is being made counts as held. */
   readonly mayHold: () => boolean;
   /** Ends a stream gracefully, in the background. */
@@ -60,7 +63,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     this.factory = factory;
     this.#options = options;
     this.#usedAt = options.clock.now();
-    this.#backoff = new Backoff(options.clock);
+    this.#backoff = new Backoff(options.clock, options.random);
   }
 
   get size(): number {

@@ -1,5 +1,6 @@
 // The spares of one upstream: a pool for each key, with as many spares as recent use needs (docs/decisions/spares.md).
 import type { Duplex } from 'node:stream';
+import type { Random } from '../base/async/backoff.ts';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
@@ -18,6 +19,8 @@ export interface SparesOptions {
   readonly end: (stream: Duplex) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
   readonly clock?: Clock;
+  /** Spreads the pauses after failures. Default: Math.random. */
+  readonly random?: Random;
 }
 
 /** ms between two rounds over all spares. */
@@ -114,9 +117,10 @@ export class Spares<R extends ReadyStream> {
   }
 
   #add(factory: SpareFactory<R>): SparePool<R> {
-    const { mayHold, end, log } = this.#options;
+    const { mayHold, end, log, random } = this.#options;
     const pool = new SparePool(factory, {
       clock: this.#clock,
+      random,
       mayHold,
       end,
       log: (what, error) => {

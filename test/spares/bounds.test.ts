@@ -99,3 +99,25 @@ t.test('a thousand cycles leave no listener, no timer and no stream', async (t) 
 t.test('any course of events: each caller gets a live spare that no other has, and all are ended', () =>
   anyCourseEndsWell(150),
 );
+
+t.test('pools that have lost the same server come back at different times', async (t) => {
+  for (const [random, ms] of [
+    [0, 1600],
+    [1, 2400],
+  ] as const) {
+    const rig = new SparesRig();
+    rig.random = random;
+    rig.max = 1;
+    rig.makeMs = 0;
+    rig.fails = true;
+    rig.spares.used(rig.factory(), 200, 50);
+    await rig.clock.advance(1);
+    t.equal(rig.made, 1);
+    rig.makeMs = 200;
+    let waited = 0;
+    for (; rig.made === 1 && waited < 10_000; waited += 100) await rig.clock.advance(100);
+    // The pool looks once a second.
+    t.equal(Math.ceil(ms / 1000) * 1000, Math.round(waited / 1000) * 1000, `${String(waited)} ms`);
+    rig.spares.close();
+  }
+});

@@ -18,6 +18,8 @@ export class SparesRig {
   /** ms that making a spare takes. */
   makeMs = 200;
   roundTripMs = 50;
+  /** The random number of each pause: 0.5 leaves it as it is. */
+  random = 0.5;
   max = 4;
   ttlMs = 60_000;
   connections = 64;
@@ -41,6 +43,7 @@ export class SparesRig {
     },
     log: () => undefined,
     clock: this.clock,
+    random: () => this.random,
   });
 
   /** Number of streams that are open: in a pool or handed out. */

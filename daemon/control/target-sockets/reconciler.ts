@@ -3,6 +3,7 @@
 import type { BrokerEvent, TargetSocketAnswer } from '../../api/answers.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
+import type { Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
@@ -42,6 +43,8 @@ export interface ReconcilerOptions {
   /** Environment of the daemon itself. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly clock: Clock;
+  /** Spreads the pauses between attempts. Default: Math.random. */
+  readonly random?: Random;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */

@@ -2,6 +2,7 @@
 // `#apply` brings the actual state in line with the wanted one. No target socket waits for another one.
 import { isDeepStrictEqual } from 'node:util';
 import type { BrokerEvent } from '../../api/answers.ts';
+import { pauseAfter, type Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
@@ -21,6 +22,7 @@ export interface TargetSocketDeps {
   readonly engines: CurrentEngine;
   readonly count: SocketCount;
   readonly clock: Clock;
+  readonly random?: Random;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
@@ -38,9 +40,8 @@ export interface TargetSocketOptions extends TargetSocketDeps {
   readonly resolve: (signal: AbortSignal) => Promise<TargetSocketPlan>;
 }
 
-/** ms until a failed target socket is tried again. The pause starts here and doubles up to `LONGEST_PAUSE_MS`. */
-const FIRST_PAUSE_MS = 2000;
-const LONGEST_PAUSE_MS = 60_000;
+/** The pauses until a failed target socket is tried again. */
+const PAUSES = { firstMs: 2000, lastMs: 60_000 } as const;
 /** Failures that are not caused by the target itself. The next attempt may succeed. */
 const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time']);
 
@@ -272,9 +273,8 @@ export class TargetSocket {
     const failure = this.#unopened ?? this.#passingFailure();
     if (failure === undefined) this.#retries = 0;
     if (failure === undefined || this.#state !== 'active' || this.#cancelRetry !== undefined) return;
-    const { clock, log } = this.#options;
-    const ms = Math.min(FIRST_PAUSE_MS * 2 ** this.#retries, LONGEST_PAUSE_MS);
-    this.#retries += 1;
+    const { clock, log, random } = this.#options;
+    const ms = pauseAfter(this.#retries++, PAUSES, random);
     log.debug({ target: this.target, err: failure.data, ms }, 'the target socket is tried again later');
     this.#cancelRetry = clock.after(ms, () => {
       this.#cancelRetry = undefined;

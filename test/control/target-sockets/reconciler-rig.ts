@@ -123,6 +123,7 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
   const reconciler = new TargetSocketReconciler({
     dir,
     clock,
+    random: () => 0.5,
     own,
     log: pino({ level: 'silent' }),
     event: () => undefined,
