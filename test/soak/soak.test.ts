@@ -1,19 +1,11 @@
-// A short soak, so that it keeps working between the long runs, and a test that growth is detected.
+// The soaks without a daemon, with few inputs, and how a soak tells a failure or growth.
 import t from 'tap';
 import { Growth, MemoryGrew, residentMb } from './growth.ts';
 import { runSoak } from './run.ts';
-import { SOAKS } from './soaks.ts';
+import { PURE_SOAKS } from './soaks.ts';
+import { everySoakRuns } from './short.ts';
 
-t.test('every soak runs', async (t) => {
-  for (const soak of SOAKS) {
-    const said: string[] = [];
-    const { grain = 20 } = soak;
-    const { inputs, memory } = await runSoak(soak, grain, (text) => said.push(text));
-    t.equal(inputs, grain, soak.name);
-    t.match(said.at(-1), `${soak.name}: ${grain} of ${grain}`);
-    t.ok((memory[0]?.after ?? 0) > 0, 'with its memory');
-  }
-});
+t.test('every soak without a daemon runs', (t) => everySoakRuns(t, PURE_SOAKS));
 
 t.test('a failing input is told, and what was started is ended', async (t) => {
   let stopped = false;

@@ -83,7 +83,8 @@ async function withServer(run: (bmuxd: Bmuxd, inputs: number) => Promise<void>):
   }
 }
 
-export const SOAKS: readonly Soak[] = [
+/** Properties that need no daemon. */
+export const PURE_SOAKS: readonly Soak[] = [
   ...Object.entries(wire.PROPERTIES).map(([name, run]) => pure(`wire.${name}`, run)),
   pure('config.anyBytesGiveResultOrFailure', config.anyBytesGiveResultOrFailure),
   pure('config.linesAreWithinTheFile', config.linesAreWithinTheFile),
@@ -99,6 +100,10 @@ export const SOAKS: readonly Soak[] = [
   pure('splice.isTransparent', spliceIsTransparent, 10_000),
   ...Object.entries(spares.PROPERTIES).map(([name, run]) => pure(`spares.${name}`, run, 20_000)),
   ...Object.entries(firstFrame.PROPERTIES).map(([name, run]) => pure(`first-frame.${name}`, run, 20_000)),
+];
+
+/** Properties of a daemon. */
+export const DAEMON_SOAKS: readonly Soak[] = [
   {
     name: 'control.anyBytesGetAnAnswer',
     inputs: MILLION,
@@ -124,3 +129,5 @@ export const SOAKS: readonly Soak[] = [
     start: () => withServer((bmuxd, inputs) => upgradesLoseNothing(bmuxd, inputs)),
   },
 ];
+
+export const SOAKS: readonly Soak[] = [...PURE_SOAKS, ...DAEMON_SOAKS];
