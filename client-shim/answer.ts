@@ -1,8 +1,9 @@
 // Parses the daemon's HTTP answers: the head, and the meaning of status, headers and body.
 import { Failure } from '../daemon/base/failure.ts';
-import type { StreamEnd, StreamInfo } from '../daemon/api/answers.ts';
+import type { StreamEnd, StreamInfo, Waiting } from '../daemon/api/answers.ts';
 import { isStreamEnd } from '../daemon/api/stream-end.ts';
-import { list, number, object, oneOf, text, truth, word } from '../daemon/api/shape.ts';
+import { list, number, object, oneOf, optional, text, truth, word } from '../daemon/api/shape.ts';
+import { WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { failureIn } from '../daemon/errors/problem.ts';
 
@@ -41,6 +42,24 @@ const isStreamInfo = object<StreamInfo>({
   warm: truth,
   warnings: list(text),
 });
+
+const isWaiting = object<Waiting>({
+  step: word(),
+  sinceMs: number,
+  target: optional(text),
+  transport: optional(word()),
+});
+
+/** An interim answer precedes the answer on the same connection. */
+export function isInterim({ status }: Answer): boolean {
+  return status >= 100 && status < 200 && status !== 101;
+}
+
+/** What an interim answer says; undefined when it says nothing that is known here. */
+export function waitingIn({ headers }: Answer): Waiting | undefined {
+  const waiting = parsed(headers[WAITING_HEADER.toLowerCase()] ?? '');
+  return isWaiting(waiting) ? waiting : undefined;
+}
 
 /** What a 101 says about its stream; `daemon_foreign` when it says nothing, `version_mismatch` when it says it in another form. */
 export function infoIn(answer: Answer, socketPath: string): StreamInfo | Failure {

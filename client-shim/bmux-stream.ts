@@ -6,6 +6,7 @@ import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
 import { asText } from './failure-text.ts';
 import { openStream } from './index.ts';
+import { WaitingLine } from './waiting-line.ts';
 
 /** `version` of package.json, two folders above the bundle. */
 function version(): string {
@@ -16,7 +17,11 @@ function version(): string {
 /** Writes a text to stderr. A stream without warnings never touches stderr, because creating it takes time. */
 function say(text: string): void {
   // A closed stderr must not crash the process.
-  process.stderr.once('error', () => undefined).write(text);
+  stderr().write(text);
+}
+
+function stderr(): NodeJS.WriteStream {
+  return process.stderr.once('error', () => undefined);
 }
 
 async function main(): Promise<number> {
@@ -30,7 +35,11 @@ async function main(): Promise<number> {
       process.stdout.write(`bmux-stream ${version()}\n`);
       return 0;
     case 'stream': {
-      const { stream, info } = await openStream(parsed.options);
+      const { options } = parsed;
+      const line = new WaitingLine({ terminal: stderr, target: options.target });
+      const { stream, info } = await openStream({ ...options, onWaiting: line.show }).finally(() => {
+        line.end();
+      });
       for (const warning of info.warnings) say(`bmux-stream: ${warning}\n`);
       const { stdin, stdout } = process;
       const status = await bridge({ stream, stdin, stdout });

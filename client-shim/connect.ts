@@ -1,14 +1,14 @@
 // The client's side of the streams socket: one HTTP upgrade written by hand, because every module that a CLI loads costs time at its start.
 import type { Socket } from 'node:net';
-import type { StreamInfo } from '../daemon/api/answers.ts';
+import type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
 import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { jittered } from '../daemon/base/async/backoff.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { notAnswering } from '../daemon/api/instance-file.ts';
-import { STREAM_PROTOCOL } from '../daemon/api/upgrade.ts';
-import { infoIn, readAnswer, refusalIn } from './answer.ts';
+import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
+import { infoIn, isInterim, readAnswer, refusalIn, waitingIn } from './answer.ts';
 import { connectTo } from './control-socket.ts';
 import { accepts, Liveness } from './probe.ts';
 
@@ -28,6 +28,8 @@ export interface StreamQuestion {
   /** ms for everything, retries included. The daemon's own limits are shorter; this one ends the wait for a daemon that never answers. */
   readonly budgetMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** See `OpenStreamOptions`. */
+  readonly onWaiting?: ((waiting: Waiting) => void) | undefined;
 }
 
 export interface Granted {
@@ -75,7 +77,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
 
 /** One attempt. `again`: an earlier attempt found a daemon, so that a missing one is worth a retry. */
 function once(question: StreamQuestion, ms: number, again: boolean): Promise<Granted> {
-  const { socketPath, controlSocket, request, signal } = question;
+  const { socketPath, controlSocket, request, signal, onWaiting } = question;
   return new Promise((resolve, reject) => {
     const socket = connectTo(socketPath);
     let bytes: Buffer = Buffer.alloc(0);
@@ -101,8 +103,9 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
     };
     const onConnect = (): void => {
       connected = true;
+      const news = onWaiting === undefined ? '' : `${WAITING_HEADER}: ?1\r\n`;
       socket.write(
-        `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Request: ${request}\r\n\r\n`,
+        `POST /v1/streams HTTP/1.1\r\nHost: bmuxd\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\n${news}Bmux-Request: ${request}\r\n\r\n`,
       );
     };
     const onError = (error: NodeJS.ErrnoException): void => {
@@ -135,7 +138,13 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
     };
     const onData = (chunk: Buffer): void => {
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-      const answer = readAnswer(bytes);
+      let answer = readAnswer(bytes);
+      while (answer !== undefined && isInterim(answer)) {
+        const waiting = waitingIn(answer);
+        if (waiting !== undefined) onWaiting?.(waiting);
+        bytes = answer.rest;
+        answer = readAnswer(bytes);
+      }
       if (answer !== undefined && answer.status !== 101 && answer.complete) {
         failed(refused(answer));
       } else if (answer?.status === 101) {

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { buildIdFrom } from '../daemon/base/build-id.ts';
 import { drainAfterWriteError } from '../daemon/base/streams/drain-after-write-error.ts';
 import { bmuxdPaths, streamsSocketBeside, type Env } from '../daemon/base/paths.ts';
-import type { StreamInfo } from '../daemon/api/answers.ts';
+import type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
 import { whitelisted } from '../daemon/api/caller-env.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { asciiJson } from '../daemon/api/header.ts';
@@ -15,7 +15,7 @@ import { tellWhenLost } from './lost-stream.ts';
 import { whyLost } from './probe.ts';
 
 export { Failure, type FailureData } from '../daemon/base/failure.ts';
-export type { StreamInfo } from '../daemon/api/answers.ts';
+export type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
 
 /** Default of `timeoutMs`, ms; longer than a target's connect_timeout_ms (8 s). */
 export const DEFAULT_BUDGET_MS = 120_000;
@@ -48,6 +48,8 @@ export interface OpenStreamOptions {
   /** ms for everything, retries included. Default 120 s. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Called when the request has waited for 1 s, and at each further step: what it waits for. It must not throw. */
+  readonly onWaiting?: (waiting: Waiting) => void;
 }
 
 /** A stream on which the Hello has been answered, and the broker's information about it. */
@@ -96,6 +98,7 @@ export async function openStream(options: OpenStreamOptions = {}): Promise<Opene
     request: asciiJson(request),
     budgetMs: options.timeoutMs ?? DEFAULT_BUDGET_MS,
     signal: options.signal,
+    onWaiting: options.onWaiting,
   });
   tellWhenLost(socket, () => whyLost(info.id, { controlSocket, env }));
   drainAfterWriteError(socket);

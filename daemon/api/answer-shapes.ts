@@ -6,6 +6,7 @@ import type {
   ContextRow,
   EngineRow,
   EngineStatus,
+  PlanningRow,
   Status,
   StatusProblem,
   StreamList,
@@ -14,6 +15,7 @@ import type {
   TargetRow,
   TargetSocketAnswer,
   UpstreamRow,
+  Wait,
 } from './answers.ts';
 import { exactly, list, number, object, oneOf, optional, text, truth, word, type Shape } from './shape.ts';
 
@@ -43,15 +45,24 @@ export const isStreamRow: Shape<StreamRow> = object<StreamRow>({
   clientName: text,
   clientPid: optional(number),
   sinceMs: time,
+  waiting: optional(object<Wait>({ step: word(), sinceMs: time })),
   epoch: optional(epoch),
   compression: optional(word()),
   bytesUp: number,
   bytesDown: number,
 });
 
+export const isPlanningRow: Shape<PlanningRow> = object<PlanningRow>({
+  generation: text,
+  requestId: text,
+  clientPid: optional(number),
+  sinceMs: time,
+});
+
 export const isStreamList: Shape<StreamList> = object<StreamList>({
   schema,
   streams: list(isStreamRow),
+  planning: optional(list(isPlanningRow)),
   silent: list(text),
   otherVersion: optional(list(text)),
 });

@@ -19,6 +19,29 @@ export interface StreamInfo {
   readonly warnings: readonly string[];
 }
 
+/** What a request for a stream is doing before its stream is open. */
+export type WaitStep = 'planning' | 'taking a spare' | 'connecting' | 'protocol detection';
+
+/** The step of a waiting request, and since when, ms since 1970. */
+export interface Wait {
+  readonly step: WaitStep;
+  readonly sinceMs: number;
+}
+
+/** The Bmux-Waiting header of a 102. Target and transport are missing until the request is planned. */
+export interface Waiting extends Wait {
+  readonly target?: string;
+  readonly transport?: Transport;
+}
+
+/** A request for a stream that has no plan yet, in `GET /v1/streams`. */
+export interface PlanningRow {
+  readonly generation: string;
+  readonly requestId: string;
+  readonly clientPid?: number;
+  readonly sinceMs: number;
+}
+
 /** One row of `GET /v1/streams`. Times are ms since 1970, counts are bytes after the Hello. */
 export interface StreamRow {
   readonly id: string;
@@ -31,6 +54,8 @@ export interface StreamRow {
   /** Process that has connected; missing where the system does not tell. */
   readonly clientPid?: number;
   readonly sinceMs: number;
+  /** What it waits for while it is `opening`. An older engine does not send it. */
+  readonly waiting?: Wait;
   readonly epoch?: Epoch;
   readonly compression?: Compression;
   readonly bytesUp: number;
@@ -56,6 +81,8 @@ export interface KeptEnds {
 export interface StreamList {
   readonly schema: typeof SCHEMA;
   readonly streams: readonly StreamRow[];
+  /** Requests that have no plan yet; missing where there are none. */
+  readonly planning?: readonly PlanningRow[];
   /** Engines that did not answer: their streams are not in the list. */
   readonly silent: readonly string[];
   /** Engines of another version, whose answer has another form: their streams are not in the list. */

@@ -6,3 +6,5 @@ export const MAX_REQUEST_BYTES = 64 * 1024;
 export const MAX_HEADER_BYTES = MAX_REQUEST_BYTES + 16 * 1024;
 /** Name of the protocol in the Upgrade header. */
 export const STREAM_PROTOCOL = 'bmux-stream/1';
+/** A request header: its client takes interim answers (102) that say what it waits for. It names the header of those, too. */
+export const WAITING_HEADER = 'Bmux-Waiting';

@@ -2,6 +2,8 @@
 // are defined where they are used. docs/timeouts.md tells each row's owner, and what happens at the limit.
 
 export const LIMITS = {
+  /** ms after which a waiting request is told what it waits for, if its client takes that. */
+  waitToldMs: 1000,
   /** ms without an answer after which a client asks `/v1/health` on a second socket. */
   silenceMs: 1500,
   /** ms that this health request may take; a control process answers it in about 1 ms. */

@@ -1,6 +1,7 @@
 // Tests whether a target answers, over a stream that is closed afterwards. The protocol cache entry and the warm connection stay in the engine.
 import type { Duplex } from 'node:stream';
 import { openStream } from '../../client-shim/index.ts';
+import { WaitingLine } from '../../client-shim/waiting-line.ts';
 import { fail } from '../errors/fail.ts';
 import { encodeRequestFrame } from '../bmux-ipc/ipc.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -10,11 +11,21 @@ import type { CommandContext } from './command.ts';
 /** Resolves when the server itself has answered; rejects with the broker's failure. Warnings about the target go to `err`. */
 export async function reach(
   target: string,
-  { env, cwd, err }: Pick<CommandContext, 'env' | 'cwd' | 'err'>,
+  { env, cwd, err, stderr }: Pick<CommandContext, 'env' | 'cwd' | 'err' | 'stderr'>,
   clientName: string,
 ): Promise<void> {
   for (let last = false; ; last = true) {
-    const { stream, info } = await openStream({ target, env, cwd, clientName, scope: 'recovery_inspection' });
+    const line = new WaitingLine({ terminal: () => stderr, target });
+    const { stream, info } = await openStream({
+      target,
+      env,
+      cwd,
+      clientName,
+      scope: 'recovery_inspection',
+      onWaiting: line.show,
+    }).finally(() => {
+      line.end();
+    });
     const why = await unanswered(stream, info.epoch);
     stream.destroy();
     if (why === undefined) {

@@ -5,7 +5,7 @@ import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
-import { SCHEMA, type EngineRow, type EngineStatus } from '../api/answers.ts';
+import { SCHEMA, type EngineRow, type EngineStatus, type PlanningRow } from '../api/answers.ts';
 import { keptEndsBeside } from '../base/paths.ts';
 import { IdleConnections } from '../sockets/idle-connections.ts';
 import type { OwnClients } from '../sockets/own-clients.ts';
@@ -20,6 +20,7 @@ export interface EngineServerOptions {
   readonly identity: Pick<EngineRow, 'generation' | 'version' | 'sinceMs'>;
   readonly streams: Streams;
   readonly ends: StreamEnds;
+  readonly sockets: { planningRows(): PlanningRow[] };
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
   readonly clients: OwnClients;
@@ -36,9 +37,12 @@ export interface EngineServer {
 export async function serveEngine(options: EngineServerOptions): Promise<EngineServer> {
   const app: FastifyInstance = Fastify({ logger: false, forceCloseConnections: true });
   new IdleConnections().watch(app.server);
-  const { streams, lifecycle } = options;
+  const { streams, sockets, lifecycle } = options;
   app.get('/v1/engine', () => statusOf(options));
-  app.get('/v1/streams', () => ({ schema: SCHEMA, streams: streams.rows() }));
+  app.get('/v1/streams', () => {
+    const planning = sockets.planningRows();
+    return { schema: SCHEMA, streams: streams.rows(), ...(planning.length === 0 ? {} : { planning }) };
+  });
   app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }) => options.ends.end(params.id));
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (streams.end(request.params.id, 'bmuxd streams')) return reply.code(202).send({ schema: SCHEMA });

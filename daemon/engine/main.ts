@@ -135,6 +135,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     identity: { generation, version, sinceMs },
     streams,
     ends,
+    sockets,
     upstreams,
     lifecycle,
     clients,

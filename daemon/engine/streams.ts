@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Failure } from '../base/failure.ts';
 import { advised, asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { withoutCredentials } from '../base/redact.ts';
@@ -15,6 +16,7 @@ import { Splice } from '../splice/splice.ts';
 import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import type { FairBound } from './accept/fair-bound.ts';
+import { RequestWait } from './accept/request-wait.ts';
 import { openStream, type Accepted } from './accept/target-socket-client.ts';
 import type { StreamEnds } from './stream-ends.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
@@ -28,6 +30,8 @@ interface Entry {
   readonly sinceMs: number;
   readonly clientPid: number | undefined;
   readonly abort: AbortController;
+  /** What the client waits for until its stream is open. */
+  readonly wait: RequestWait;
   opened: OpenedStream | undefined;
   splice: Splice | undefined;
   over: Promise<void>;
@@ -77,6 +81,7 @@ export class Streams {
       sinceMs: Date.now(),
       clientPid: typeof peer === 'string' ? undefined : peer.pid,
       abort: new AbortController(),
+      wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
       opened: undefined,
       splice: undefined,
       over: Promise.resolve(),
@@ -134,7 +139,9 @@ export class Streams {
     }
     let opened: OpenedStream;
     try {
-      opened = await open(plan, upstreams, entry.abort.signal, leadsTo);
+      opened = await open(plan, upstreams, entry.abort.signal, leadsTo, (step) => {
+        entry.wait.enter(step, entry.plan.destination);
+      });
     } catch (error) {
       const failure = withOtherRoots(asFailure(error), plan);
       // These failures are not the server's fault: the stream was ended on request, the client's contract is not supported, or the
@@ -220,6 +227,7 @@ export class Streams {
       clientName: plan.client.name,
       ...(clientPid === undefined ? {} : { clientPid }),
       sinceMs: entry.sinceMs,
+      ...(splice === undefined ? { waiting: entry.wait.current } : {}),
       ...(opened === undefined ? {} : opened.candidate),
       bytesUp: splice?.bytesUp ?? 0,
       bytesDown: splice?.bytesDown ?? 0,

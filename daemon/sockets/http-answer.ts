@@ -1,16 +1,22 @@
 // Raw HTTP answers to an upgrade request: the `101`, and refusals. Node leaves both to the owner of the socket.
 import type { Socket } from 'node:net';
 import type { FailureData } from '../base/failure.ts';
-import type { StreamInfo } from '../api/answers.ts';
+import type { StreamInfo, Waiting } from '../api/answers.ts';
 import { asciiJson } from '../api/header.ts';
 import { startReading } from './accepted-socket.ts';
 import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
 import { STREAM_PROTOCOL } from '../api/request.ts';
+import { WAITING_HEADER } from '../api/upgrade.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /** The head of a `101 Switching Protocols`. The bytes of the stream follow it. */
 export function switching(info: StreamInfo): string {
   return `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\nBmux-Stream: ${asciiJson(info)}\r\n\r\n`;
+}
+
+/** An interim answer to a client that takes those: what its request waits for. */
+export function processing(waiting: Waiting): string {
+  return `HTTP/1.1 102 Processing\r\n${WAITING_HEADER}: ${asciiJson(waiting)}\r\n\r\n`;
 }
 
 const REASONS: Readonly<Record<number, string>> = {

@@ -1,8 +1,10 @@
 // A target that never answers holds up no request to another one.
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import type { StreamList, Waiting } from '../../daemon/api/answers.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/child.ts';
@@ -33,6 +35,51 @@ t.test('1,000 requests to a mute target, and a healthy one beside it', async (t)
     await bmuxd.stop();
     await server.stop();
   });
+  await t.test('a request that waits is told so, and the list shows it', async (t) => {
+    // It does not ask to be told.
+    const silent = new Incoming(bmuxd.streamsPath);
+    let heard = '';
+    silent.takeAll((chunk) => (heard += chunk.toString()));
+    silent.socket.write(requestHead(bmuxd, { target: 'mute' }));
+    const stop = new AbortController();
+    const told: Waiting[] = [];
+    const onWaiting = (waiting: Waiting): void => void told.push(waiting);
+    const opening = bmuxd.open({ target: 'mute', signal: stop.signal, onWaiting });
+    await waitFor('the news', () => told.length > 0);
+    t.match(told, [{ step: 'connecting', target: 'mute', transport: 'tls' }]);
+    t.equal(heard, '');
+    const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+    t.match(streams, [{ state: 'opening', waiting: { step: 'connecting' } }, { state: 'opening' }]);
+    t.match((await bmuxd.bmuxd(['streams'])).stdout, / connecting \d+ s /);
+    stop.abort(new Error('enough'));
+    await t.rejects(opening, /enough/);
+    silent.socket.destroy();
+    await waitFor('both to be gone', async () => {
+      for (const socket of held) socket.destroy();
+      return ((await bmuxd.http('GET', '/v1/streams')).body as StreamList).streams.length === 0;
+    });
+  });
+
+  await t.test('a request without a plan is told and listed, too', async (t) => {
+    const state = join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'auth-state.json');
+    await writeFile(state, JSON.stringify({ access_token: 'x', account_id: 1 }), { mode: 0o600 });
+    const stop = new AbortController();
+    const told: Waiting[] = [];
+    const opening = bmuxd.open({
+      target: 'bmux://demo',
+      env: { ...bmuxd.env, BMUX_CONTROL_PLANE_URL: `http://127.0.0.1:${port}` },
+      signal: stop.signal,
+      onWaiting: (waiting) => void told.push(waiting),
+    });
+    await waitFor('the news', () => told.length > 0);
+    t.match(told, [{ step: 'planning' }]);
+    const { planning } = (await bmuxd.http('GET', '/v1/streams')).body as StreamList;
+    t.match(planning, [{ requestId: String, sinceMs: Number }]);
+    t.match((await bmuxd.bmuxd(['streams'])).stdout, / planning \d+ s /);
+    stop.abort(new Error('enough'));
+    await t.rejects(opening, /enough/);
+  });
+
   const refused: Promise<string>[] = [];
   const clients: Incoming[] = [];
   let answered = 0;

@@ -36,17 +36,30 @@ export const streams: Command = {
       out(`${JSON.stringify(list, null, 2)}\n`);
       return 0;
     }
+    // Of a request without a plan, no target is known.
+    const planning = (list.planning ?? []).map(({ clientPid, sinceMs }) => [
+      '-',
+      '-',
+      '-',
+      `planning ${ago(sinceMs)}`,
+      '-',
+      String(clientPid ?? '-'),
+      ago(sinceMs),
+      '-',
+      '-',
+    ]);
     const rows = list.streams.map((row) => [
       row.id,
       shortened(row.target),
       row.transport,
-      row.state,
+      row.waiting === undefined ? row.state : `${row.waiting.step} ${ago(row.waiting.sinceMs)}`,
       shortened(row.clientName),
       String(row.clientPid ?? '-'),
       ago(row.sinceMs),
       bytes(row.bytesUp),
       bytes(row.bytesDown),
     ]);
+    rows.push(...planning);
     out(
       rows.length === 0
         ? 'no streams\n'

@@ -11,15 +11,16 @@ import {
   SCHEMA,
   type EngineRow,
   type EngineStatus,
+  type PlanningRow,
   type StreamEnd,
   type UpstreamRow,
   type StreamList,
   type StreamRow,
   type StatusProblem,
 } from '../../api/answers.ts';
-import { isEngineStatus, isStreamRow } from '../../api/answer-shapes.ts';
+import { isEngineStatus, isPlanningRow, isStreamRow } from '../../api/answer-shapes.ts';
 import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
-import { list, number, object, text } from '../../api/shape.ts';
+import { list, number, object, optional, text } from '../../api/shape.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
 
 export interface Survey {
@@ -138,14 +139,23 @@ export class EngineDirectory {
   async streams(): Promise<StreamList> {
     const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
     const streams: StreamRow[] = [];
+    const planning: PlanningRow[] = [];
     const silent: string[] = [];
     const otherVersion: string[] = [];
     for (const { generation, body } of answers) {
-      if (hasStreams(body)) streams.push(...body.streams);
-      else if (body === undefined) silent.push(generation);
+      if (hasStreams(body)) {
+        streams.push(...body.streams);
+        planning.push(...(body.planning ?? []));
+      } else if (body === undefined) silent.push(generation);
       else otherVersion.push(generation);
     }
-    return { schema: SCHEMA, streams, silent, ...(otherVersion.length === 0 ? {} : { otherVersion }) };
+    return {
+      schema: SCHEMA,
+      streams,
+      ...(planning.length === 0 ? {} : { planning }),
+      silent,
+      ...(otherVersion.length === 0 ? {} : { otherVersion }),
+    };
   }
 
   /** Ends one stream, in whichever engine it is. Resolves with false when no engine has it. */
@@ -270,7 +280,10 @@ export class EngineDirectory {
   }
 }
 
-const hasStreams = object<{ readonly streams: readonly StreamRow[] }>({ streams: list(isStreamRow) });
+const hasStreams = object<Pick<StreamList, 'streams' | 'planning'>>({
+  streams: list(isStreamRow),
+  planning: optional(list(isPlanningRow)),
+});
 const hasPid = object({ engine: object({ pid: number }) });
 const hasVersion = object({ engine: object({ version: text }) });
 

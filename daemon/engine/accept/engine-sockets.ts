@@ -1,6 +1,7 @@
 // Everything on which the engine accepts streams: the socket for stream requests and the target sockets.
 import type { Server } from 'node:net';
 import type { Logger } from '../../base/log.ts';
+import type { PlanningRow } from '../../api/answers.ts';
 import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
@@ -50,6 +51,11 @@ export class EngineSockets {
   /** Requests for streams that have no answer yet. */
   get waiting(): number {
     return this.#streams.waiting;
+  }
+
+  /** Requests for streams that have no plan yet. */
+  planningRows(): PlanningRow[] {
+    return this.#streams.planningRows();
   }
 
   hasTargetSockets(): boolean {

@@ -2,8 +2,9 @@
 import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { Socket, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { StreamsHealth } from '../../api/answers.ts';
-import { STREAM_PROTOCOL } from '../../api/upgrade.ts';
+import type { PlanningRow, StreamsHealth } from '../../api/answers.ts';
+import { STREAM_PROTOCOL, WAITING_HEADER } from '../../api/upgrade.ts';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { setBacklog } from '../../base/node-internals.ts';
 import type { Logger } from '../../base/log.ts';
@@ -12,13 +13,15 @@ import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
-import { refuse } from '../../sockets/http-answer.ts';
+import { processing, refuse } from '../../sockets/http-answer.ts';
 import { answerProblem, HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
+import { peerOf } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
 import type { FairBound } from './fair-bound.ts';
+import { RequestWait } from './request-wait.ts';
 
 export interface StreamsSocketOptions {
   /** Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. */
@@ -34,12 +37,19 @@ export interface StreamsSocketOptions {
   readonly log: Logger;
 }
 
+/** A request that has no plan yet. */
+interface Unplanned {
+  readonly requestId: string;
+  readonly socket: Socket;
+  readonly wait: RequestWait;
+}
+
 export class StreamsSocket {
   readonly #options: StreamsSocketOptions;
   readonly #http: HttpServer;
   #servers: Server[] = [];
   /** The requests that have no plan yet; each is given up with its controller. */
-  readonly #planning = new Set<AbortController>();
+  readonly #planning = new Map<AbortController, Unplanned>();
   /** Number of requests without an answer. */
   #waiting = 0;
   #requests = 0;
@@ -96,9 +106,19 @@ export class StreamsSocket {
     return this.#waiting;
   }
 
+  /** The requests that have no plan yet. */
+  planningRows(): PlanningRow[] {
+    const { generation } = this.#options.health();
+    return [...this.#planning.values()].map(({ requestId, socket, wait }) => {
+      const peer = peerOf(socket);
+      const { sinceMs } = wait.current;
+      return { generation, requestId, ...(typeof peer === 'string' ? {} : { clientPid: peer.pid }), sinceMs };
+    });
+  }
+
   /** Refuses the requests that have no plan yet with `stopping`. */
   refuseWaiting(): void {
-    for (const planning of this.#planning) planning.abort(fail('stopping'));
+    for (const planning of this.#planning.keys()) planning.abort(fail('stopping'));
   }
 
   /** Stops accepting. Requests that have been accepted are still answered. */
@@ -129,9 +149,15 @@ export class StreamsSocket {
     const onGone = (): void => {
       planning.abort(fail('stream_ended', { id: requestId, who: 'its client' }));
     };
+    const takesNews = message.headers[WAITING_HEADER.toLowerCase()] !== undefined;
+    const wait = new RequestWait({
+      clock: SYSTEM_CLOCK,
+      tell: takesNews ? (waiting) => socket.write(processing(waiting)) : undefined,
+    });
     let answered = false;
     const done = (): void => {
       if (answered) return;
+      wait.end();
       answered = true;
       this.#waiting -= 1;
       if (this.#waiting === 0) onIdle();
@@ -139,13 +165,14 @@ export class StreamsSocket {
     socket.on('error', () => undefined);
     socket.once('close', onGone);
     this.#waiting += 1;
-    this.#planning.add(planning);
+    this.#planning.set(planning, { requestId, socket, wait });
     try {
       const plan = await this.#plan(requestId, message, planning.signal);
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
-      add({ plan, client: httpClient({ socket, head, plan, answered: done }) });
+      add({ plan, client: httpClient({ socket, head, plan, answered: done }), wait });
     } catch (error) {
+      wait.end();
       const failure = asFailure(error);
       log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
       if (!socket.destroyed) refuse(socket, failure.data, requestId);

@@ -7,8 +7,9 @@ import { asFailure } from '../../errors/fail.ts';
 import type { IdleConnections } from '../../sockets/idle-connections.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { helloClient, closeLingering, rawClient, type AcceptedClient } from './client.ts';
+import type { RequestWait } from './request-wait.ts';
 import { readFirstFrame } from './first-frame.ts';
-import type { OpenedStream } from '../upstream/dialler.ts';
+import type { OpenedStream, Progress } from '../upstream/dialler.ts';
 import { UNREACHABLE } from '../upstream/health.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 
@@ -17,6 +18,8 @@ export interface Accepted {
   readonly client: AcceptedClient;
   readonly plan: Plan;
   readonly open?: Open;
+  /** The wait of a request; that of another client begins with its stream. */
+  readonly wait?: RequestWait;
 }
 
 /** Opens the stream of a plan. Calls `leadsTo` when it uses another plan instead; later results and failures belong to that plan. */
@@ -25,10 +28,11 @@ export type Open = (
   upstreams: Upstreams,
   signal: AbortSignal,
   leadsTo: (plan: Plan) => void,
+  progress: Progress,
 ) => Promise<OpenedStream>;
 
-export const openStream: Open = (plan, upstreams, signal) =>
-  upstreams.for(plan.destination).open(plan, signal);
+export const openStream: Open = (plan, upstreams, signal, _, progress) =>
+  upstreams.for(plan.destination).open(plan, signal, progress);
 
 /** The exit status of all failures whose time was over. */
 const OUT_OF_TIME = 7;
@@ -62,7 +66,8 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
       return {
         client: rawClient(socket, bytes),
         plan,
-        open: (asked, upstreams, signal) => upstreams.for(asked.destination).openRaw(asked, epoch, signal),
+        open: (asked, upstreams, signal, _, progress) =>
+          upstreams.for(asked.destination).openRaw(asked, epoch, { signal, progress }),
       };
     }
   }
@@ -77,14 +82,16 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
   const { open = openStream } = asked;
   return {
     ...asked,
-    open: async (first, upstreams, signal, leadsTo) => {
+    open: async (first, upstreams, signal, leadsTo, progress) => {
       const deadline = new Deadline(first.budgetMs);
       const { link, route } = first.destination;
       const upstream = upstreams.for(first.destination);
       const isWarm = upstream.isWarm(route);
       const ready = upstream.isReady(route);
-      const renewed = (ms: number): Promise<Destination | undefined> =>
-        inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
+      const renewed = (ms: number): Promise<Destination | undefined> => {
+        progress('planning');
+        return inTime(renew(), ms, () => new Error('late')).catch(() => undefined);
+      };
       // The lookup gets at most half of the time, since the known destination may still be right.
       const known = link !== undefined && !ready ? await renewed(deadline.remaining() / 2) : undefined;
       // A warm connection may be dead. The first attempt gets half of the time, and the new destination of the link gets the rest.
@@ -93,7 +100,7 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
       const plan = { ...first, destination: known ?? first.destination, budgetMs };
       if (known !== undefined) leadsTo(plan);
       try {
-        return await open(plan, upstreams, signal, leadsTo);
+        return await open(plan, upstreams, signal, leadsTo, progress);
       } catch (error) {
         if (!(error instanceof Failure) || signal.aborted) throw error;
         const cut = halved && error.data.exitStatus === OUT_OF_TIME;
@@ -105,7 +112,7 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
         if (left === 0 || !(leads || cut)) throw error;
         const other = { ...plan, destination: leads ? fresh : plan.destination, budgetMs: left };
         leadsTo(other);
-        return open(other, upstreams, signal, leadsTo);
+        return open(other, upstreams, signal, leadsTo, progress);
       }
     },
   };

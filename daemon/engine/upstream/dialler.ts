@@ -1,5 +1,6 @@
 // Opens the transport streams of one upstream. Each stream is counted from the beginning of its dial, and spares are released for it.
 import type { Duplex } from 'node:stream';
+import type { WaitStep } from '../../api/answers.ts';
 import type { Deadline } from '../../base/async/deadline.ts';
 import { compressed } from '../../compression/stream.ts';
 import { zstdProblem } from '../../compression/zstd.ts';
@@ -8,6 +9,9 @@ import type { Candidate } from '../../hello/candidates.ts';
 import type { Negotiated } from '../../hello/handshake.ts';
 import type { IrohHost } from '../../iroh/host.ts';
 import type { Transports, TransportStream } from './transports.ts';
+
+/** Called at each step of opening a stream for a request. */
+export type Progress = (step: WaitStep) => void;
 
 /** A stream on which the Hello was answered, or will be with the expected answer. Everything that can be read is for the client. */
 export interface OpenedStream {
@@ -79,34 +83,43 @@ export class UpstreamDialler {
   }
 
   /** The dials of one request. */
-  for(destination: Destination, deadline: Deadline): RequestDialler {
-    return new RequestDialler(this.#options, destination, deadline);
+  for(destination: Destination, deadline: Deadline, progress?: Progress): RequestDialler {
+    return new RequestDialler(this.#options, { destination, deadline, progress });
   }
+}
+
+interface DialledRequest {
+  readonly destination: Destination;
+  readonly deadline: Deadline;
+  readonly progress: Progress | undefined;
 }
 
 export class RequestDialler {
   readonly #options: UpstreamDiallerOptions;
-  readonly #destination: Destination;
-  readonly #deadline: Deadline;
+  readonly #request: DialledRequest;
+  #isConnected = false;
   /** False when a connection had to be made for one of the streams. */
   warm = true;
 
-  constructor(options: UpstreamDiallerOptions, destination: Destination, deadline: Deadline) {
+  constructor(options: UpstreamDiallerOptions, request: DialledRequest) {
     this.#options = options;
-    this.#destination = destination;
-    this.#deadline = deadline;
+    this.#request = request;
   }
 
   /** Opens an authenticated stream in the candidate's compression. */
   async open({ compression }: Candidate, signal: AbortSignal): Promise<TransportStream> {
     const { transports, host, connections, makeRoom } = this.#options;
-    const { route, label, link } = this.#destination;
+    const { destination, deadline, progress } = this.#request;
+    const { route, label, link } = destination;
     if (compression === 'zstd' && zstdProblem !== undefined) throw zstdProblem;
+    if (!this.#isConnected) progress?.('connecting');
     const dialled = connections.dial();
     makeRoom();
     try {
-      const opened = await transports.open(route, { label, link, deadline: this.#deadline, signal }, host);
+      const opened = await transports.open(route, { label, link, deadline, signal }, host);
       connections.hold(opened.stream);
+      this.#isConnected = true;
+      progress?.('protocol detection');
       this.warm &&= opened.warm;
       return compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
     } finally {

@@ -12,11 +12,11 @@ import { classOf } from '../../errors/error-class.ts';
 import { HelloCache } from '../../hello/hello-cache.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
 import type { Handover } from '../../iroh/host.ts';
-import { ConnectionCount, UpstreamDialler, type OpenedStream } from './dialler.ts';
+import { ConnectionCount, UpstreamDialler, type OpenedStream, type Progress } from './dialler.ts';
 import { Health } from './health.ts';
 import { openByDetection } from './open/detection.ts';
 import type { OptimisticParts } from './open/optimistic.ts';
-import { openRaw, openStream } from './open/stream.ts';
+import { openRaw, openStream, type OpenedFor } from './open/stream.ts';
 import { References } from './references.ts';
 import type { Transports } from './transports.ts';
 import { UpstreamIroh } from './upstream-iroh.ts';
@@ -70,7 +70,7 @@ export class Upstream {
       settings: deps.settings,
       taken: () => this.#connections.taken,
       candidate: () => this.candidate,
-      open: (plan, candidate, signal) => openByDetection(this.#parts, plan, signal, [candidate]),
+      open: (plan, candidate, signal) => openByDetection(this.#parts, plan, signal, { only: [candidate] }),
       trustOf: (route, label) => transports.trustOf(route, label),
       end: (stream) => {
         void transports.ends.end(stream);
@@ -110,8 +110,8 @@ export class Upstream {
   }
 
   /** See `openStream`. */
-  open(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
-    return openStream(this.#parts, plan, signal);
+  open(plan: Plan, signal: AbortSignal, progress?: Progress): Promise<OpenedStream> {
+    return openStream(this.#parts, plan, { signal, progress });
   }
 
   /** As `open`, without a spare and without a cached answer: the server answers before the stream is handed out. */
@@ -120,8 +120,8 @@ export class Upstream {
   }
 
   /** See `openRaw`. */
-  openRaw(plan: Plan, epoch: Epoch | undefined, signal: AbortSignal): Promise<OpenedStream> {
-    return openRaw(this.#parts, plan, epoch, signal);
+  openRaw(plan: Plan, epoch: Epoch | undefined, request: OpenedFor): Promise<OpenedStream> {
+    return openRaw(this.#parts, plan, epoch, request);
   }
 
   /** Opens a stream and ends it, so that the next one is opened faster. Control calls this regularly; a warm upstream does nothing. */

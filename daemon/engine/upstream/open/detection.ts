@@ -9,7 +9,7 @@ import { Incompatible, type DetectionSubject } from '../../../hello/detection-er
 import { detectProtocol } from '../../../hello/detection.ts';
 import type { HelloCache } from '../../../hello/hello-cache.ts';
 import type { ProtocolEntry } from '../../../hello/protocol-cache.ts';
-import type { OpenedStream, UpstreamDialler } from '../dialler.ts';
+import type { OpenedStream, Progress, UpstreamDialler } from '../dialler.ts';
 import type { GracefulEnds } from '../transports.ts';
 import { greetingOf, greetingsOf } from './greeting.ts';
 import type { Health } from '../health.ts';
@@ -37,7 +37,7 @@ export async function openByDetection(
   parts: UpstreamParts,
   plan: Plan,
   signal: AbortSignal,
-  only?: Stage,
+  { only, progress }: { readonly only?: Stage; readonly progress?: Progress | undefined } = {},
 ): Promise<OpenedStream> {
   const { destination } = plan;
   const { address, protocol, helloCache, health, spares, ends } = parts;
@@ -45,7 +45,7 @@ export async function openByDetection(
   const since = performance.now();
   const deadline = new Deadline(plan.budgetMs);
   const wanted = plan.client.contract?.epoch;
-  const dialler = parts.dialler.for(destination, deadline);
+  const dialler = parts.dialler.for(destination, deadline, progress);
   const all = only === undefined ? stagesFor(destination, protocol.candidate, wanted) : [only];
   const stages = withoutZstd(all);
   try {

@@ -10,6 +10,7 @@ import type { Greeting, HelloAnswer } from '../../../hello/hello-cache.ts';
 import { OptimisticStream, type OptimisticOptions } from '../../../hello/optimistic.ts';
 import type { OpenedStream } from '../dialler.ts';
 import { answerMs } from './greeting.ts';
+import type { OpenedFor } from './stream.ts';
 import { openByDetection, type UpstreamParts } from './detection.ts';
 import type { TakenSpare } from '../upstream-spares.ts';
 
@@ -50,15 +51,15 @@ export function openOnSpare(
 export async function openWithCachedAnswer(
   parts: OptimisticParts,
   plan: Plan,
-  greeting: Greeting,
-  { candidate, negotiated, roundTripMs }: HelloAnswer,
-  signal: AbortSignal,
+  options: OpenedFor & { readonly greeting: Greeting; readonly answer: HelloAnswer },
 ): Promise<OpenedStream> {
+  const { greeting, answer, signal, progress } = options;
+  const { candidate, negotiated, roundTripMs } = answer;
   const { helloCache, health, spares } = parts;
   const over = parts.references.open(plan.destination);
   const since = performance.now();
   try {
-    const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs));
+    const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs), progress);
     const { stream: inner, warm, below } = await dialler.open(candidate, signal);
     const dialMs = performance.now() - since;
     const stream = optimisticStream(parts, plan, {
