@@ -101,6 +101,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
         sockets: peerCheck,
         'target sockets': reconciler,
         NODE_OPTIONS: engines.nodeOptions,
+        'runtime dir': instance.runtimeDir,
       },
       reload,
       stop: () => {

@@ -628,6 +628,11 @@ export const REGISTRY = {
     'other users could take the place of bmuxd: {part} {why}',
     'If it is yours, run `chmod go-w` on it; else set BMUXD_RUNTIME_DIR to a folder that only you can replace.',
   ),
+  runtime_dir_gone: row(
+    [503, 1, 'engine'],
+    'the runtime dir {path} is gone, and cannot be made again: {why}',
+    'Log in again, or make the folder above it again. bmuxd goes on by itself then; live streams go on meanwhile.',
+  ),
   runtime_dir_insecure: row(
     [500, 6, 'auth'],
     'the folder {path} {why}',

@@ -25,7 +25,7 @@ export interface EnginesOptions {
   /** The daemon's own environment, which engines inherit. */
   readonly env: Env;
   readonly settings: () => Settings;
-  readonly instance: Pick<Instance, 'isOurs'>;
+  readonly instance: Pick<Instance, 'isOurs' | 'runtimeDir'>;
   readonly log: Logger;
   /** Descriptor of the streams socket, if a service manager has passed one. */
   readonly streamsFd: number | undefined;
@@ -59,11 +59,13 @@ export class Engines {
       path: paths.streamsSocket,
       fd: options.streamsFd,
       isOurs: () => instance.isOurs(),
+      runtimeDir: instance.runtimeDir,
       log,
     });
     this.supervisor = new EngineSupervisor({
       clock: SYSTEM_CLOCK,
       log,
+      runtimeDir: instance.runtimeDir,
       fork: () => captured.lend((stderr) => forkEngine(this.nodeOptions.env, stderr)),
       stderr: () => captured.read(),
       onFailedStart: (stderr) => {

@@ -10,6 +10,7 @@ import { refuseInsecure } from '../../api/socket-path.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { leadsTo, privateName } from '../../sockets/bind.ts';
 import { bindWithoutListen, openWithoutListen } from '../../sockets/bind-without-listen.ts';
+import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import type { EngineLink } from './engine-link.ts';
 
 export interface StreamsSocketOptions {
@@ -18,6 +19,7 @@ export interface StreamsSocketOptions {
   readonly fd: number | undefined;
   /** False when another daemon has taken over the folder. Then its socket must not be replaced. */
   readonly isOurs: () => Promise<boolean>;
+  readonly runtimeDir: Pick<KeptRuntimeDir, 'lossLevel'>;
   readonly log: Logger;
 }
 
@@ -114,7 +116,7 @@ export class StreamsSocket {
   }
 
   async #bringUp(): Promise<void> {
-    const { path, log, isOurs } = this.#options;
+    const { path, log, isOurs, runtimeDir } = this.#options;
     const engine = this.#engine;
     if (this.#closed || engine === undefined) return;
     if (this.#passed !== undefined) {
@@ -125,9 +127,9 @@ export class StreamsSocket {
     }
     let bound = this.#bound;
     if (bound !== undefined && !(await this.#isThere(bound))) {
-      // Another daemon has the folder now, and the path leads to its socket.
+      // Another daemon has the folder now, and the path leads to its socket. Or the folder is gone.
       if (!(await isOurs())) return;
-      log.warn({ socket: path }, 'the socket is gone; it is bound again');
+      log[runtimeDir.lossLevel]({ socket: path }, 'the socket is gone; it is bound again');
       bound.server.close();
       bound = undefined;
       this.#listener = undefined;

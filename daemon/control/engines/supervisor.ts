@@ -7,12 +7,15 @@ import type { Logger } from '../../base/log.ts';
 import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Failure } from '../../base/failure.ts';
+import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
 import { endedFailure } from './start-failure.ts';
 import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
 
 export interface EngineSupervisorOptions {
   readonly clock: Clock;
+  /** Without it no engine can bind its socket: none is started or asked. */
+  readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
   /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */
   readonly fork: () => EngineProcess;
   /** What the last process wrote to stderr; empty when nothing. */
@@ -54,6 +57,8 @@ const BACKOFF_MS = [0, 200, 500, 900] as const;
 const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
 /** ms after its start from which the end of an engine no longer counts as a failed start. */
 const HEALTHY_MS = 10_000;
+/** ms between two looks whether the runtime dir is back. */
+const RETURN_LOOK_MS = 250;
 
 /** The states of an engine: starting -> ready (current) -> retired (finishes its streams and gets no more) -> gone. */
 export class EngineSupervisor {
@@ -138,8 +143,8 @@ export class EngineSupervisor {
   /** Checks that the current engine answers, and replaces it after too many checks without an answer. Never rejects. */
   async look(): Promise<void> {
     const engine = this.#current;
-    if (engine?.link.ready !== true) return;
-    const { ask, log, onStatus } = this.#options;
+    const { ask, log, onStatus, runtimeDir } = this.#options;
+    if (engine?.link.ready !== true || runtimeDir.isAway) return;
     const { generation } = engine.link;
     try {
       const status = await ask(generation);
@@ -150,7 +155,8 @@ export class EngineSupervisor {
       if (isSilence(error)) engine.missed += 1;
       else engine.unfound += 1;
       const { missed, unfound } = engine;
-      log.warn({ generation, missed, unfound, why: textOf(error) }, 'engine does not answer');
+      const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
+      log[level]({ generation, missed, unfound, why: textOf(error) }, 'engine does not answer');
       if (missed >= MISSES || unfound >= MISSES_UNFOUND) this.#retire(engine, 'it does not answer');
     }
   }
@@ -244,9 +250,15 @@ export class EngineSupervisor {
     this.#failures = healthy ? 0 : this.#failures + 1;
     const steps = wasReady ? BACKOFF_MS : FAILING_BACKOFF_MS;
     const wait = steps[Math.min(healthy ? 0 : this.#failures - 1, steps.length - 1)] ?? 0;
+    this.#startAfter(wait);
+  }
+
+  #startAfter(ms: number): void {
     this.#cancelRestart();
-    this.#cancelRestart = this.#options.clock.after(wait, () => {
-      if (!this.#closing) this.#startEngine();
+    this.#cancelRestart = this.#options.clock.after(ms, () => {
+      if (this.#closing) return;
+      if (this.#options.runtimeDir.isAway) this.#startAfter(RETURN_LOOK_MS);
+      else this.#startEngine();
     });
   }
 }

@@ -1,6 +1,5 @@
 // Makes sure that a runtime dir has one daemon: the process that answers on its `instance.sock`. The control socket cannot serve for this,
 // because it may be in another folder or be passed by a service manager. A lock file is held only while a process checks the socket and binds.
-import { stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
@@ -9,13 +8,14 @@ import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
 import { KeptSocket, type KeptSocketOptions } from '../../sockets/kept-socket.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { makeRuntimeDir } from './runtime-dir.ts';
+import type { KeptRuntimeDir } from './kept-runtime-dir.ts';
 import { InstanceFiles } from './instance-files.ts';
 import { underLock } from './start-lock.ts';
 import { whoRuns } from './who-runs.ts';
 
 export interface InstanceLockOptions {
   readonly paths: BmuxdPaths;
+  readonly runtimeDir: KeptRuntimeDir;
   /** Serves the requests on both sockets. */
   readonly server: Server;
   /** True when a service manager passed the control socket. It keeps the socket file then. */
@@ -103,14 +103,13 @@ export class InstanceLock {
   }
 
   #keepInstance(): Promise<KeptSocket> {
-    const { paths, onLost } = this.#options;
+    const { paths, runtimeDir, onLost } = this.#options;
     const path = paths.instanceSocket;
     return this.#keep({
       path,
       direct: false,
       onLook: async () => {
-        // Engines bind their sockets in this folder but do not make it.
-        if (!(await isThere(paths.enginesDir))) await makeRuntimeDir(paths);
+        await runtimeDir.check();
         if (await this.isOurs()) await this.#files.renew();
       },
       whenGone: (bindAgain) =>
@@ -175,9 +174,8 @@ export class InstanceLock {
     bindAgain: () => Promise<void>,
     taken: (by: Failure) => void,
   ): Promise<void> {
-    const { paths, log } = this.#options;
-    if (this.#over) return;
-    await makeRuntimeDir(paths);
+    const { paths, runtimeDir, log } = this.#options;
+    if (this.#over || !(await runtimeDir.check())) return;
     await underLock(paths.dir, undefined, async () => {
       // Our own answer must not count as that of another daemon.
       if (this.#over || (await kept()?.isThere()) === true) return;
@@ -187,21 +185,15 @@ export class InstanceLock {
         taken(running);
         return;
       }
-      log.warn({ socket }, 'the socket is gone; it is bound again');
+      log[runtimeDir.lossLevel]({ socket }, 'the socket is gone; it is bound again');
       await bindAgain().catch((error: unknown) => {
         throw unbindable(socket, error);
       });
+      await this.#files.begin();
     });
   }
 }
 
 function unbindable(socket: string, error: unknown): Failure {
   return error instanceof Failure ? error : fail('control_socket_unbindable', { socket }, error);
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,8 +1,10 @@
 // This daemon as the only one of its runtime dir: its sockets, and the moment when another daemon takes over.
 import type { Server } from 'node:http';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { InstanceLock } from './instance-lock.ts';
+import { KeptRuntimeDir } from './kept-runtime-dir.ts';
 import { warnWhenShared } from './runtime-dir.ts';
 import { listenOn } from './socket-activation.ts';
 
@@ -13,15 +15,22 @@ export interface InstanceOptions {
   readonly log: Logger;
 }
 
+/** How a lost socket is logged. */
+export interface Losses {
+  readonly runtimeDir: Pick<KeptRuntimeDir, 'lossLevel'>;
+}
+
 export class Instance {
   /** Resolves when another daemon has taken the runtime dir. This one must exit and leave the sockets as they are. */
   readonly lost: Promise<void>;
+  readonly runtimeDir: KeptRuntimeDir;
   readonly #options: InstanceOptions;
   #resolveLost: () => void = () => {};
   #lock: InstanceLock | undefined;
 
   constructor(options: InstanceOptions) {
     this.#options = options;
+    this.runtimeDir = new KeptRuntimeDir({ ...options, clock: SYSTEM_CLOCK });
     this.lost = new Promise((resolve) => {
       this.#resolveLost = resolve;
     });
@@ -32,6 +41,7 @@ export class Instance {
     const { paths, controlFd, log } = this.#options;
     this.#lock = await InstanceLock.claim({
       paths,
+      runtimeDir: this.runtimeDir,
       server,
       activated: controlFd !== undefined,
       log,

@@ -11,7 +11,7 @@ import { withoutCredentials } from '../../base/redact.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import type { Instance } from '../instance/instance.ts';
+import type { Instance, Losses } from '../instance/instance.ts';
 import { SocketCount } from './bound-socket.ts';
 import type { ClientFile } from './client-file.ts';
 import { ClientStore, type ContextView } from './client-store.ts';
@@ -48,7 +48,7 @@ export interface ReconcilerOptions {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
-  readonly instance: Pick<Instance, 'isOurs'>;
+  readonly instance: Pick<Instance, 'isOurs'> & Losses;
 }
 
 /** ms between two checks whether the paths still lead to our sockets. */

@@ -11,7 +11,7 @@ import type { Logger } from '../../base/log.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import type { Instance } from '../instance/instance.ts';
+import type { Instance, Losses } from '../instance/instance.ts';
 import { BoundSocket, type SocketCount } from './bound-socket.ts';
 import type { CurrentEngine, TargetSocketEngine } from './engine.ts';
 import type { TargetSocketFolder } from './folder.ts';
@@ -26,7 +26,7 @@ export interface TargetSocketDeps {
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
-  readonly instance: Pick<Instance, 'isOurs'>;
+  readonly instance: Pick<Instance, 'isOurs'> & Losses;
 }
 
 export interface TargetSocketOptions extends TargetSocketDeps {
@@ -227,7 +227,8 @@ export class TargetSocket {
     if (!(await instance.isOurs())) return;
     const { target } = this;
     const path = lost.folder.socketPath;
-    log.warn({ target, path }, 'the target socket was replaced by somebody; taking the path back');
+    const text = 'the target socket was replaced by somebody; taking the path back';
+    log[instance.runtimeDir.lossLevel]({ target, path }, text);
     event({ type: 'target socket taken back', target, detail: path });
     this.#socket = await this.#open(data);
     lost.close();

@@ -14,6 +14,7 @@ class Rig {
   readonly processes: FakeProcess[] = [];
   readonly ready: EngineLink[] = [];
   readonly gone: string[] = [];
+  readonly runtimeDir: { isAway: boolean; lossLevel: 'warn' } = { isAway: false, lossLevel: 'warn' };
   /** What the processes write to stderr. */
   stderr = 'out of luck';
   readonly failedStarts: string[] = [];
@@ -23,6 +24,7 @@ class Rig {
   ask: () => Promise<unknown> = () => Promise.resolve({});
   readonly supervisor = new EngineSupervisor({
     clock: this.clock,
+    runtimeDir: this.runtimeDir,
     log: pino({ level: 'silent' }),
     fork: () => {
       const error = this.broken.shift();
@@ -101,6 +103,23 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
     await rig.clock.advance(1);
     t.equal(rig.processes.length, index + 3);
   }
+  rig.supervisor.close();
+});
+
+t.test('while the runtime dir is away no engine is asked or started', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  rig.runtimeDir.isAway = true;
+  rig.ask = () => Promise.reject(new Error('ENOENT'));
+  for (let look = 0; look < 10; look += 1) await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, true, 'an engine that nobody can ask is no broken one');
+  rig.last().exits(null, 'SIGKILL');
+  await rig.clock.advance(60_000);
+  t.equal(rig.processes.length, 1);
+  rig.runtimeDir.isAway = false;
+  await rig.clock.advance(250);
+  t.equal(rig.processes.length, 2, 'soon after its return');
   rig.supervisor.close();
 });
 

@@ -1,5 +1,5 @@
 // Tests that a runtime dir has one daemon even when its sockets are removed. They are bound again, unless another daemon has bound them.
-import { rm, stat, unlink } from 'node:fs/promises';
+import { mkdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -69,6 +69,62 @@ t.test('removed sockets are bound again', async (t) => {
   await client.ping();
   await client.close();
   t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+});
+
+t.test('a runtime dir that is gone and cannot be made again is waited for', async (t) => {
+  const sandbox = await makeSandbox({ config: HERE });
+  t.teardown(() => sandbox.remove());
+  // The control socket is in another folder, so that the status can be asked.
+  const beside = join(sandbox.folder, 'c');
+  await mkdir(beside, { mode: 0o700 });
+  const socketPath = join(beside, 'control.sock');
+  const env = { ...sandbox.env, BMUXD_SOCKET: socketPath };
+  const bmuxd = await startBmuxd({
+    sandbox: { ...sandbox, env, socketPath, streamsPath: join(beside, 'streams.sock') },
+  });
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'));
+  const client = await live(bmuxd);
+  const pid = await bmuxd.enginePid();
+
+  const dir = join(sandbox.folder, 'd');
+  await writeFile(join(sandbox.folder, 'file'), '');
+  await rename(dir, join(sandbox.folder, 'gone'));
+  await rename(join(sandbox.folder, 'file'), dir);
+  await rm(join(sandbox.folder, 'gone'), { recursive: true });
+  await waitFor('the status to say so', async () => {
+    const { problems } = await bmuxd.status();
+    return problems.some(
+      ({ where, failure }) => where === 'runtime dir' && failure.code === 'runtime_dir_gone',
+    );
+  });
+  await sleep(LIMITS.heartbeatMs);
+  await client.ping();
+  const second = await live(bmuxd);
+
+  await unlink(dir);
+  await waitFor('the daemon to be ready', async () => {
+    const { state, engines } = await bmuxd.status();
+    return state === 'ready' && engines.some((engine) => engine.pid === pid && engine.state === 'serving');
+  });
+  await targetSocketIs(true, targetSocketPath(bmuxd, 'one'), 10_000);
+  for (const one of [client, second]) {
+    await one.ping();
+    await one.close();
+  }
+  const told = bmuxd
+    .log()
+    .split('\n')
+    .filter((line) => /"level":"(warn|error)"/.test(line) && !line.includes('other users could'));
+  t.match(told, [/the runtime dir is gone/], 'one line');
+  t.equal(told.length, 1);
+  t.equal(bmuxd.log().match(/the runtime dir is back/g)?.length, 1);
+  t.equal(bmuxd.log().match(/engine starts/g)?.length, 1, 'no other engine was started');
 });
 
 t.test('a daemon whose runtime dir another daemon has taken exits, and its streams continue', async (t) => {
