@@ -9,6 +9,10 @@ const TELLING = [
   /^(?:FATAL|fatal|#) .*\w/i,
 ];
 
+/** What a lack of memory, processes or files looks like. It may pass. */
+const SCARCE =
+  /EAGAIN|ENOMEM|EMFILE|ENFILE|uv_thread_create|pthread_create|out of memory|temporarily unavailable/i;
+
 /** Reasons that a user can mend. */
 const REMEDIES: readonly (readonly [RegExp, string])[] = [
   [/NODE_OPTIONS|internal\/preload|--require|--import/, 'Mend NODE_OPTIONS, and start bmuxd again.'],
@@ -17,7 +21,7 @@ const REMEDIES: readonly (readonly [RegExp, string])[] = [
     'Raise the limit of open files (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.',
   ],
   [
-    /EAGAIN|ENOMEM|uv_thread_create|pthread_create|out of memory|Resource temporarily unavailable/i,
+    SCARCE,
     'Raise the limits of memory and processes (`ulimit -v`, `ulimit -u`, `TasksMax=` of the service). bmuxd tries again by itself.',
   ],
   [
@@ -37,6 +41,11 @@ export function reasonIn(stderr: string): string {
     if (found !== undefined) return found;
   }
   return lines.at(-1) ?? '';
+}
+
+/** Whether the machine or a limit is the reason, not what the engine was started with. */
+export function isScarcity(stderr: string): boolean {
+  return SCARCE.test(stderr);
 }
 
 /** The failure of an engine that has ended. `stderr`: what it wrote; `why`: its exit status or signal. */

@@ -31,6 +31,12 @@ t.test('when an engine without them fails as well, they are kept', async (t) => 
   t.equal(options.problem, undefined);
 });
 
+t.test('an engine for which there is no room says nothing about them', async (t) => {
+  const options = new NodeOptions(GIVEN, log);
+  options.failed('node[12]: pthread_create: Resource temporarily unavailable');
+  t.same(options.env, GIVEN);
+});
+
 t.test('without NODE_OPTIONS nothing changes', async (t) => {
   const options = new NodeOptions({ HOME: '/h' }, log);
   options.failed(STDERR);
