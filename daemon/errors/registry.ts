@@ -191,6 +191,11 @@ export const REGISTRY = {
     'failed parsing auth state {path}',
     'Remove the file and sign in again.',
   ),
+  auth_state_insecure: row(
+    [500, 6, 'auth'],
+    'the access token in {path} is not used: {part} {why}',
+    'If it is yours, run `chmod 600 {path}` and `chmod go-w` on its folder; else remove it and sign in again.',
+  ),
 
   // Targets
   share_link_unknown: row(
@@ -266,6 +271,11 @@ export const REGISTRY = {
     [503, 6, 'auth'],
     'permission denied on the server socket {path}',
     'Check the owner and the mode of the socket and its folder.',
+  ),
+  server_socket_insecure: row(
+    [503, 6, 'auth'],
+    'other users could take the place of the server at {path}: {part} {why}',
+    'If it is yours, run `chmod go-w` on it; else set BMUX_RUNTIME_DIR to a folder of yours and start the server there.',
   ),
   server_socket_failed: row(
     [503, 1, 'server_gone'],

@@ -7,6 +7,7 @@ import { Value } from 'typebox/value';
 import { errnoOf, textOf, type Failure } from '../base/failure.ts';
 import { writeAtomic } from '../base/files/atomic-file.ts';
 import { makeFolder } from '../base/files/make-folder.ts';
+import { refuseForeignFile } from '../base/files/path-problem.ts';
 import { RetriedWrite } from '../base/files/retried-write.ts';
 import { readBounded } from '../base/files/read-bounded.ts';
 import { LruMap } from '../base/lru-map.ts';
@@ -64,7 +65,7 @@ export class ProtocolCache {
     });
   }
 
-  /** Reads the file once. A missing file is an empty cache; a corrupt file is renamed. Never rejects. */
+  /** Reads the file once. A missing file is an empty cache; a corrupt file is renamed, and so is one that another user can have written. Never rejects. */
   async load(): Promise<void> {
     try {
       // A corrupt file is read again under the lock: another engine may have renamed it and written a new one in the meantime.
@@ -161,11 +162,13 @@ export class ProtocolCache {
   /** The facts of the file; undefined for a corrupt file. Rejects with an error of the system other than ENOENT. */
   async #read(): Promise<Record<string, Fact> | undefined> {
     try {
-      const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
+      const parsed: unknown = JSON.parse(
+        (await readBounded(this.#path, MAX_BYTES, refuseForeignFile)).toString('utf8'),
+      );
       return Value.Check(FileSchema, parsed) ? parsed.facts : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return {};
-      // The file is too large, or not JSON.
+      // The file is too large, not JSON, or another user's.
       if (errnoOf(error) === undefined) return undefined;
       throw error;
     }

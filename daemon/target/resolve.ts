@@ -25,7 +25,8 @@ export async function resolveTarget(inputs: ResolveInputs): Promise<ResolvedTarg
   if (reference === selected) return routeOf(reference, false, inputs);
   const own = inputs.overrides?.get(selected);
   const overrides = own === undefined ? inputs.overrides : new Map(inputs.overrides).set(reference, own);
-  return { ...routeOf(reference, true, { ...inputs, overrides }), link: selected };
+  const resolved = routeOf(reference, true, { ...inputs, overrides });
+  return { ...resolved, warnings: [...(answered.warnings ?? []), ...resolved.warnings], link: selected };
 }
 
 function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): ResolvedTarget {

@@ -1,6 +1,6 @@
 // bmux://NAME: short names for targets, from the config or from the control plane (docs/bmux-protocol.md, "Share links").
 import { fail, warned } from '../errors/fail.ts';
-import { readAccessToken } from './auth-state.ts';
+import { readAuthState } from './auth-state.ts';
 import { controlPlaneUrl, lookUpShareLink } from './control-plane.ts';
 import type { LookupLimits, RouteInputs } from './inputs.ts';
 
@@ -15,6 +15,8 @@ export interface AskedReference {
   readonly reference: string;
   /** Why the control plane named no target for the link; undefined when it did, or was not asked. */
   readonly why?: string | undefined;
+  /** For the user: that others can read the access token. */
+  readonly warnings?: readonly string[];
 }
 
 /**
@@ -28,10 +30,11 @@ export async function askForShareLink(
 ): Promise<AskedReference> {
   const name = linkName(reference);
   if (name === undefined || config.connections.shareLinks.has(name)) return { reference };
-  const token = await readAccessToken(paths.authState);
-  if (token === undefined) return { reference };
+  const signedIn = await readAuthState(paths.authState);
+  if (signedIn === undefined) return { reference };
+  const { token, warnings } = signedIn;
   const answer = await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits);
-  return 'target' in answer ? { reference: answer.target } : { reference, why: answer.why };
+  return 'target' in answer ? { reference: answer.target, warnings } : { reference, why: answer.why };
 }
 
 /**

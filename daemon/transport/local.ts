@@ -1,8 +1,10 @@
 // Opens the socket of a local bmux server.
 import { connect } from 'node:net';
+import { resolve as absolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { SingleFlight } from '../base/async/single-flight.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
+import { pathProblem, type PathProblem } from '../base/files/path-problem.ts';
 import { excessOf } from '../base/files/socket-path.ts';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
 import { confirmEnd, judgeEnd, type Unproven } from '../base/streams/judge-end.ts';
@@ -12,12 +14,19 @@ import type { LocalRoute } from '../engine-protocol/plan.ts';
 import { established, type Dialling } from './dialling.ts';
 import { connectReading } from './read-buffers.ts';
 
-/** Connects to `route.socketPath`. Half-open is allowed, because the server may go on answering after our end. */
+/**
+ * Connects to `route.socketPath`, unless another user can have made what is there. Half-open is allowed, because the server may go on
+ * answering after our end.
+ */
 export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<Duplex> {
   const path = route.socketPath;
   const excess = excessOf(path);
   if (excess !== undefined)
     throw fail('server_socket_failed', { path }, fail('socket_path_too_long', excess));
+  dialling.signal.throwIfAborted();
+  const problem = problemOf(path);
+  if (problem !== undefined)
+    throw fail('server_socket_insecure', { path, part: problem.path, why: problem.why });
   const socket = connectReading({ path, allowHalfOpen: true });
   try {
     await established(socket, 'connect', dialling, () =>
@@ -25,15 +34,37 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
     );
   } catch (error) {
     if (error instanceof Failure || dialling.signal.aborted) throw error;
-    const code = errnoOf(error);
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') throw fail('server_not_running', {}, error);
-    if (code === 'EACCES' || code === 'EPERM') throw fail('server_socket_denied', { path }, error);
-    throw fail('server_socket_failed', { path }, error);
+    throw failureOf(error, path);
   }
   judgeEnd(socket, () => (socket.writableEnded ? undefined : looks.run(path, () => look(path))));
   confirmEnd(socket);
   drainAfterWriteError(socket, LIMITS.lingerMs);
   return socket;
+}
+
+/**
+ * The part of the path that another user controls. A missing socket is a failure already: another user could make it before the connect.
+ * bmux makes its folder with the umask, so the user's own group may change it.
+ */
+function problemOf(path: string): PathProblem | undefined {
+  const me = process.getuid?.();
+  try {
+    return me === undefined ? undefined : pathProblem(absolute(path), me, process.getegid?.());
+  } catch (error) {
+    const code = errnoOf(error);
+    // The same text as that of a connect.
+    throw failureOf(
+      code === undefined ? error : Object.assign(new Error(`connect ${code} ${path}`), { code }),
+      path,
+    );
+  }
+}
+
+function failureOf(error: unknown, path: string): Failure {
+  const code = errnoOf(error);
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') return fail('server_not_running', {}, error);
+  if (code === 'EACCES' || code === 'EPERM') return fail('server_socket_denied', { path }, error);
+  return fail('server_socket_failed', { path }, error);
 }
 
 /** One look at a time for each server: many streams may end at once, and each look is a connection of the server. */

@@ -1,7 +1,7 @@
 // The file of the protocol cache: several writers, corrupt files, bounds.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,20 @@ t.test('facts are kept over a restart, in a file that only its owner can read', 
   t.equal((await stat(path)).mode & 0o777, 0o600);
   t.match(JSON.parse(await readFile(path, 'utf8')), { version: 1 });
   t.strictSame([...warnings, ...again.warnings], []);
+});
+
+t.test('a file that another user can have written is not used', async (t) => {
+  const path = join(await folderOf(t), 'protocol-cache.json');
+  const { cache } = await load(path);
+  cache.record('tls:a:443', zstd4);
+  await cache.flushed();
+  await chmod(path, 0o666);
+  const again = await load(path);
+  t.equal(again.cache.get('tls:a:443'), undefined);
+  t.match(again.warnings, [/set aside as/]);
+  again.cache.record('tls:b:443', zstd4);
+  await again.cache.flushed();
+  t.match((await load(path)).cache.get('tls:b:443'), zstd4);
 });
 
 t.test('a corrupt file is renamed once, and its content is kept', async (t) => {

@@ -1,6 +1,6 @@
 // Tests the lookup of share links against a real HTTP server: the request, where the token is sent, and every error.
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -245,46 +245,4 @@ t.test('redirects: followed, bounded, and no other origin sees the token', async
   t.match(failure.causes[0], /more than 10 redirects/);
   t.equal(home.requests.length, 11);
   t.match((await failureOf(() => resolve('file:///etc/passwd'))).causes, [/not HTTP/]);
-});
-
-t.test('auth-state.json', async (t) => {
-  const runtimeDir = await ownFolder(t);
-  const path = join(runtimeDir, 'auth-state.json');
-  const { url, requests } = await serve(t, json({ target: 'tls://gw' }));
-  const given = inputs({ target: 'bmux://demo', env: { BMUX_CONTROL_PLANE_URL: url }, runtimeDir });
-  for (const content of [
-    '',
-    '{',
-    '[]',
-    'null',
-    '{"access_token":5}',
-    '{"token":"x"}',
-    '{"access_token":"secret" oops',
-  ]) {
-    await writeFile(path, content);
-    const failure = await failureOf(() => resolveTarget(given));
-    t.hasStrict(
-      failure,
-      { code: 'auth_state_unparsable', detail: `failed parsing auth state ${path}` },
-      content,
-    );
-    t.notMatch(JSON.stringify(failure), 'secret', 'the content stays out of every text');
-  }
-  await writeFile(path, Buffer.from('{"access_token":"\xe9"}', 'latin1'));
-  t.hasStrict(await failureOf(() => resolveTarget(given)), {
-    code: 'file_unreadable',
-    detail: `failed reading ${path}`,
-  });
-  await writeFile(path, JSON.stringify({ access_token: 'sec\nret' }));
-  const failure = await failureOf(() => resolveTarget(given));
-  t.equal(failure.code, 'control_plane_unreachable');
-  t.notMatch(JSON.stringify(failure), 'ret"');
-  t.equal(requests.length, 0);
-  const folder = join(runtimeDir, 'r2');
-  await mkdir(join(folder, 'auth-state.json'), { recursive: true });
-  const second = inputs({ target: 'bmux://demo', runtimeDir: folder });
-  t.equal(
-    (await failureOf(() => resolveTarget(second))).detail,
-    `failed reading ${join(folder, 'auth-state.json')}`,
-  );
 });

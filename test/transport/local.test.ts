@@ -1,5 +1,5 @@
 // The local transport: the errors for a missing socket and for one without access.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +24,32 @@ t.test('local sockets', async (t) => {
     const failure = await failureOf(open('x'.repeat(120)));
     t.equal(failure.code, 'server_socket_failed');
     t.match(failure.data.causes[0], /bytes long; the system takes/);
+  });
+
+  t.test('nothing is sent where another user can replace the socket', async (t) => {
+    const shared = join(folder, 'shared');
+    await mkdir(shared);
+    let heard = 0;
+    const server = createServer((socket) => {
+      heard += 1;
+      socket.end();
+    });
+    await new Promise<void>((resolve) => server.listen(join(shared, 'server.sock'), resolve));
+    t.teardown(() => server.close());
+    await chmod(shared, 0o777);
+    const failure = await failureOf(open('shared/server.sock'));
+    t.equal(failure.code, 'server_socket_insecure');
+    t.match(failure.message, `${shared} can be changed by others (mode 0777)`);
+    await chmod(shared, 0o755);
+    if (process.getuid?.() === 0) {
+      await chown(join(shared, 'server.sock'), 65_534, 65_534);
+      t.match((await failureOf(open('shared/server.sock'))).message, /server\.sock belongs to user 65534/);
+      await chown(join(shared, 'server.sock'), 0, 0);
+    }
+    t.equal(heard, 0);
+    // bmux makes its folder so with umask 002.
+    await chmod(shared, 0o775);
+    (await open('shared/server.sock')).destroy();
   });
 
   t.test('answers after our end still arrive', async (t) => {

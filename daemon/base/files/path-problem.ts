@@ -17,22 +17,24 @@ const MAX_LINKS = 40;
  * error, for example ENOENT. After a success no other user can replace any part. So what is at the path later is what was checked, or
  * something that `me` or root has made.
  *
+ * `group`: a group that may change the folders, as with umask 002, where each user has a group of their own.
+ *
  * In a user namespace that does not map root, the folders of root seem to belong to the owner of `/`, who is accepted above `path`.
  */
-export function pathProblem(path: string, me: number): PathProblem | undefined {
+export function pathProblem(path: string, me: number, group?: number): PathProblem | undefined {
   if (!isAbsolute(path)) return { path, why: 'is not an absolute path' };
   const parts = path.split('/').filter(isName);
   const root = lstatSync('/');
   let at = '/';
-  let shared = isShared(root);
+  let shared = isShared(root, group);
   let links = 0;
-  const ofRoot = writable('/', root);
+  const ofRoot = writable('/', root, group);
   if (ofRoot !== undefined) return ofRoot;
   for (let name = parts.shift(); name !== undefined; name = parts.shift()) {
     const here = join(at, name);
     if (name === '..') {
       at = here;
-      shared = isShared(lstatSync(at));
+      shared = isShared(lstatSync(at), group);
       continue;
     }
     const info = lstatSync(here);
@@ -46,15 +48,39 @@ export function pathProblem(path: string, me: number): PathProblem | undefined {
       parts.unshift(...to.split('/').filter(isName));
       if (!isAbsolute(to)) continue;
       at = '/';
-      shared = isShared(root);
+      shared = isShared(root, group);
     } else {
-      const problem = info.isDirectory() ? writable(here, info) : undefined;
+      const problem = info.isDirectory() ? writable(here, info, group) : undefined;
       if (problem !== undefined) return problem;
       at = here;
-      shared = info.isDirectory() && isShared(info);
+      shared = info.isDirectory() && isShared(info, group);
     }
   }
   return undefined;
+}
+
+/**
+ * Why a file is not one of `me` or root alone; undefined when no other user has made it or can change it. `group`: as for `pathProblem`.
+ */
+export function fileProblem(info: Stats, me: number, group?: number): string | undefined {
+  if (info.uid !== me && info.uid !== 0) return ownedBy(info.uid, me);
+  return isShared(info, group) ? `can be changed by others (mode ${octal(info.mode)})` : undefined;
+}
+
+/** Throws when another user has made the file or can change it. */
+export function refuseForeignFile(info: Stats): void {
+  const me = process.getuid?.();
+  const why = me === undefined ? undefined : fileProblem(info, me);
+  if (why !== undefined) throw new Error(`the file ${why}`);
+}
+
+/** Whether other users can come to the file at `path`: by their rights to it, and to each folder above. Throws the system's error. */
+export function isReadByOthers(path: string, { mode }: Stats): boolean {
+  if ((mode & 0o044) === 0) return false;
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o011) === 0) return false;
+    if (folder === dirname(folder)) return true;
+  }
 }
 
 /** The nearest folder above `path` in which other users can make files; undefined when there is none. Throws the system's error. */
@@ -76,10 +102,11 @@ export function octal(mode: number): string {
 
 const isName = (part: string): boolean => part !== '' && part !== '.';
 
-const isShared = ({ mode }: Stats): boolean => (mode & 0o022) !== 0;
+const isShared = ({ mode, gid }: Stats, group?: number): boolean =>
+  (mode & (gid === group ? 0o002 : 0o022)) !== 0;
 
 /** In a sticky folder only the owner of an entry can replace it, so others may write there. */
-function writable(path: string, info: Stats): PathProblem | undefined {
-  if (!isShared(info) || (info.mode & 0o1000) !== 0) return undefined;
+function writable(path: string, info: Stats, group?: number): PathProblem | undefined {
+  if (!isShared(info, group) || (info.mode & 0o1000) !== 0) return undefined;
   return { path, why: `can be changed by others (mode ${octal(info.mode)})` };
 }

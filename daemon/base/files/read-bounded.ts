@@ -1,16 +1,25 @@
 // Reads small files of other programs (metadata, auth state, principal id) with a size limit. A named pipe is refused, not waited for.
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 /** Default size limit, bytes. */
 const MAX_SMALL_FILE = 64 * 1024;
 
-/** Reads a regular file of at most `limit` bytes. Rejects with Node's error, or when the file is too large or not a regular file. */
-export async function readBounded(path: string, limit = MAX_SMALL_FILE): Promise<Buffer> {
+/**
+ * Reads a regular file of at most `limit` bytes. Rejects with Node's error, when the file is too large or not a regular file, or with what
+ * `check` throws for the opened file.
+ */
+export async function readBounded(
+  path: string,
+  limit: number = MAX_SMALL_FILE,
+  check?: (info: Stats) => void,
+): Promise<Buffer> {
   // Without O_NONBLOCK, opening a named pipe waits for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    if (!(await file.stat()).isFile()) throw new Error('it is not a regular file');
+    const info = await file.stat();
+    if (!info.isFile()) throw new Error('it is not a regular file');
+    check?.(info);
     const buffer = Buffer.alloc(limit + 1);
     let length = 0;
     while (length <= limit) {

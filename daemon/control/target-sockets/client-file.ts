@@ -4,6 +4,7 @@ import { Value } from 'typebox/value';
 import { ENV_WHITELIST, type CallerEnv } from '../../api/request.ts';
 import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
+import { refuseForeignFile } from '../../base/files/path-problem.ts';
 import { RetriedWrite } from '../../base/files/retried-write.ts';
 import { readBounded } from '../../base/files/read-bounded.ts';
 import { withoutCredentials } from '../../base/redact.ts';
@@ -62,7 +63,9 @@ export class ClientFile {
   /** The saved clients; none when there is no file. A file that cannot be read is logged and ignored. Never rejects. */
   async load(): Promise<RememberedClients[]> {
     try {
-      const parsed: unknown = JSON.parse((await readBounded(this.#path, MAX_BYTES)).toString('utf8'));
+      const parsed: unknown = JSON.parse(
+        (await readBounded(this.#path, MAX_BYTES, refuseForeignFile)).toString('utf8'),
+      );
       if (!Value.Check(FileSchema, parsed)) throw new Error('it does not have the expected form');
       return parsed.contexts.map((context: Static<typeof ContextSchema>) => ({
         env: context.env,

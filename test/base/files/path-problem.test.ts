@@ -40,6 +40,9 @@ t.test('a folder that others can write', async (t) => {
       why: `can be changed by others (mode ${text})`,
     });
   }
+  await chmod(join(folder, 'a'), 0o775);
+  t.equal(pathProblem(path, ME, process.getegid?.()), undefined, "the user's own group may change it");
+  t.match(pathProblem(path, ME, 4711), { why: /0775/ }, 'no other group may');
   await chmod(join(folder, 'a'), 0o1777);
   t.equal(pathProblem(path, ME), undefined, 'the sticky bit keeps what belongs to this user');
 });

@@ -1,5 +1,5 @@
 // Tests the store of clients of target sockets: which clients share a folder, which environment and agents are used for them, and what is saved.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -23,6 +23,18 @@ async function storeFor(t: Test) {
   });
   return { dir, path, warnings, view, open, client, own: join(dir, 'targets') };
 }
+
+t.test('a file that another user can have written is not used', async (t) => {
+  const dir = t.testdir({ 'contexts.json': '{"version":1,"contexts":[{"env":{},"inline":[]}]}' });
+  const path = join(dir, 'contexts.json');
+  const warnings: string[] = [];
+  const file = new ClientFile({ path, log: { warn: (text) => warnings.push(text) } });
+  await chmod(path, 0o600);
+  t.equal((await file.load()).length, 1);
+  await chmod(path, 0o602);
+  t.same(await file.load(), []);
+  t.same(warnings, [`the contexts in ${path} are ignored: the file can be changed by others (mode 0602)`]);
+});
 
 t.test('the SSH agents of all clients are kept, the latest first', async (t) => {
   const { dir, open, client, own, view } = await storeFor(t);
