@@ -29,6 +29,25 @@ t.test('systemd-analyze finds no problem in the rendered units', { skip: absent 
   t.equal(status, 0);
 });
 
+t.test('the service is as closed as SECURITY.md says', { skip: absent }, async (t) => {
+  const folder = temporaryFolder(t);
+  const unit = rendered('systemd/bmuxd.service', folder);
+  for (const file of ['systemd/bmuxd.socket', 'systemd/bmuxd-streams.socket']) rendered(file, folder);
+  const { stdout, stderr } = spawnSync(
+    'systemd-analyze',
+    ['security', '--user', '--offline=true', '--no-pager', unit],
+    {
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'], HOME: folder, XDG_RUNTIME_DIR: folder },
+      timeout: 60_000,
+    },
+  );
+  if (/unrecognized option '--offline/.test(stderr)) return;
+  const score = /Overall exposure level for bmuxd\.service: ([\d.]+)/.exec(stdout)?.[1];
+  const stated = /rates it at\s+most ([\d.]+)/.exec(original('SECURITY.md'))?.[1];
+  t.ok(Number(score) <= Number(stated), `${String(score)}, at most ${String(stated)}: ${stderr}`);
+});
+
 t.test('the service does not stop the engines or remove what they need', async (t) => {
   const service = settings(original('systemd/bmuxd.service'));
   t.equal(service.get('KillMode'), 'process', 'live streams go on during a restart');
