@@ -84,9 +84,8 @@ export class EngineDirectory {
       for (const failure of last.status.problems ?? [])
         problems.push({ where: `engine ${generation}`, failure });
     }
-    for (const known of [this.#last, this.#foreign, this.#silent]) {
+    for (const known of [this.#last, this.#foreign, this.#silent])
       for (const generation of known.keys()) if (!found.includes(generation)) known.delete(generation);
-    }
     return { engines, upstreams, problems };
   }
 
@@ -182,8 +181,10 @@ export class EngineDirectory {
       if (isSilence(error)) return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
     }
     const kept = await readFile(keptEndsBeside(path), 'utf8').catch(() => undefined);
-    if (kept === undefined) return { schema: SCHEMA, known: true, lost: 'its engine has died' };
-    return keptEnd(kept, id);
+    if (kept !== undefined) return keptEnd(kept, id);
+    const dir = await stat(this.#dir).catch(() => undefined);
+    const lost = dir === undefined ? 'the runtime dir is gone' : 'its engine has died';
+    return { schema: SCHEMA, known: true, lost };
   }
 
   /** Tells engines of an earlier control to stop accepting on their target sockets, because `current` has taken the paths over. */

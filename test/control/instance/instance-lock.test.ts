@@ -106,6 +106,8 @@ t.test('a runtime dir that is gone and cannot be made again is waited for', asyn
   await sleep(LIMITS.heartbeatMs);
   await client.ping();
   const second = await live(bmuxd);
+  const third = await live(bmuxd);
+  await t.rejects(third.close(), { code: 'stream_lost', message: /the runtime dir is gone/ });
 
   await unlink(dir);
   await waitFor('the daemon to be ready', async () => {
