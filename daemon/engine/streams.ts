@@ -8,6 +8,7 @@ import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
+import { onHangUp } from './accept/hang-up.ts';
 import { peerOf } from '../sockets/peer.ts';
 import { classOf } from '../errors/error-class.ts';
 import { Incompatible } from '../hello/detection-error.ts';
@@ -138,6 +139,11 @@ export class Streams {
       return;
     }
     let opened: OpenedStream;
+    const stopLooking = client.mayHangUp
+      ? onHangUp(client.socket, () => {
+          entry.abort.abort(fail('stream_ended', { id: entry.id, who: 'its client' }));
+        })
+      : undefined;
     try {
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo, (step) => {
         entry.wait.enter(step, entry.plan.destination);
@@ -168,6 +174,7 @@ export class Streams {
       client.refused(absent ? fail('nothing_there') : failure);
       return;
     } finally {
+      stopLooking?.();
       isOpened();
     }
     entry.opened = opened;

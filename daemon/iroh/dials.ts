@@ -11,7 +11,10 @@ export type Connect<T> = (dialling: Dialling, through: () => void, isPassed: () 
 
 export type Step = 'connecting' | 'authenticating';
 
-/** A dial has a separate deadline (LIMITS.irohDialMs), and goes on when all callers have stopped waiting for it. */
+/**
+ * A dial has a separate deadline (LIMITS.irohDialMs), and goes on when the time of all callers is over. When the last caller has hung up before the
+ * host has answered, it ends.
+ */
 interface Dial<T> {
   readonly done: Promise<T>;
   readonly abort: AbortController;
@@ -22,12 +25,14 @@ interface Dial<T> {
   waiting: number;
   /** See `pass`. */
   passed: boolean;
+  /** True when it is wanted without a caller. */
+  wanted: boolean;
 }
 
 /** The error of a dial that is aborted because another dial has reached the same host. */
 class Overtaken extends Error {}
 
-/** The error of a dial that is aborted because it was passed and has no caller. */
+/** The error of a dial that is aborted because nobody waits for it: it was passed, or its callers have hung up. */
 class Passed extends Error {}
 
 /**
@@ -48,14 +53,16 @@ export class Dials<T> {
     return [...this.#dials.keys()];
   }
 
-  /** Waits for a dial as `join` gives it; undefined when another dial has reached the host. `late` makes the failure at the caller's deadline. */
+  /** Waits for a dial as `join` gives it; undefined when another dial has reached the host. `late` makes the failure at the caller's deadline. `wanted`: the dial goes on when all callers have hung up. */
   async wait(
     key: string,
     connect: Connect<T>,
     { deadline, signal }: Dialling,
     late: (step: Step) => Error,
+    wanted = false,
   ): Promise<T | undefined> {
-    const dial = this.join(key, connect);
+    const dial = this.#join(key, connect);
+    dial.wanted ||= wanted;
     dial.waiting += 1;
     try {
       return await inTime(dial.done, deadline.remaining(), () => late(dial.step), { signal });
@@ -64,7 +71,7 @@ export class Dials<T> {
       throw error;
     } finally {
       dial.waiting -= 1;
-      giveUp(dial);
+      giveUp(dial, signal.aborted);
     }
   }
 
@@ -74,13 +81,20 @@ export class Dials<T> {
       if (!isMeant(key)) continue;
       for (const dial of dials) {
         dial.passed = true;
-        giveUp(dial);
+        giveUp(dial, false);
       }
     }
   }
 
+  /** The same dial as for a caller, but it goes on without one. */
+  join(key: string, connect: Connect<T>): Promise<T> {
+    const dial = this.#join(key, connect);
+    dial.wanted = true;
+    return dial.done;
+  }
+
   /** The dial that is under way, when it has reached the host or began a short time ago; otherwise a new one beside it. */
-  join(key: string, connect: Connect<T>): Dial<T> {
+  #join(key: string, connect: Connect<T>): Dial<T> {
     const under = [...(this.#dials.get(key) ?? [])].filter(({ passed }) => !passed);
     const through = under.find(({ step }) => step === 'authenticating');
     if (through !== undefined) return through;
@@ -123,14 +137,17 @@ export class Dials<T> {
       step: 'connecting',
       waiting: 0,
       passed: false,
+      wanted: false,
     };
     dials.add(dial);
     return dial;
   }
 }
 
-function giveUp({ passed, waiting, abort }: Dial<unknown>): void {
-  if (passed && waiting === 0) abort.abort(new Passed());
+/** `hungUp`: the last caller has left before its time was over. A signature that a person may be asked for is not wasted. */
+function giveUp({ passed, waiting, wanted, step, abort }: Dial<unknown>, hungUp: boolean): void {
+  const unwanted = passed || (hungUp && !wanted && step === 'connecting');
+  if (unwanted && waiting === 0) abort.abort(new Passed());
 }
 
 function ignore(): void {

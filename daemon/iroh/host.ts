@@ -86,7 +86,7 @@ export class IrohHost {
       dial: (route, named) => {
         shared.followRelays();
         const alone = dialler.unattended(route) ?? route;
-        return this.#dials.join(dialKey(alone), this.#dialOf(alone, named)).done;
+        return this.#dials.join(dialKey(alone), this.#dialOf(alone, named));
       },
     });
   }
@@ -243,7 +243,10 @@ export class IrohHost {
         ? fail('iroh_connect_timeout', { label })
         : fail('iroh_relay_unreachable', { label, url: route.relayUrl ?? '' }, problem);
     };
-    return this.#dials.wait(dialKey(route), this.#dialOf(route, wait), wait, late).finally(relay.stop);
+    const wanted = this.#shared.warmth(wait) === true;
+    return this.#dials
+      .wait(dialKey(route), this.#dialOf(route, wait), wait, late, wanted)
+      .finally(relay.stop);
   }
 
   /** A connection whose dial was passed (`Dials.pass`) is retired from the beginning: only the callers that waited for it open streams on it. */

@@ -1,4 +1,5 @@
-// Asks the kernel who is at the other end of an accepted Unix socket. Node has no function for that. The only file that calls koffi.
+// Asks the kernel who is at the other end of an accepted Unix socket, and whether it is still there. Node has no functions for that. The only file
+// that calls koffi.
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { textOf, type Failure } from '../base/failure.ts';
@@ -14,6 +15,9 @@ export interface Peer {
 /** Returns undefined when the kernel does not tell, as macOS for a peer that has closed already. */
 type Ask = (descriptor: number) => Peer | undefined;
 
+/** True when the peer has closed the connection, not only its own side of it. */
+type AskClosed = (descriptor: number) => boolean;
+
 /** What is used of koffi. */
 interface Koffi {
   load(library: null): { func(signature: string): (...args: unknown[]) => unknown };
@@ -22,10 +26,11 @@ interface Koffi {
 /** Signatures as koffi takes them. */
 const GETSOCKOPT =
   'int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)';
+const POLL = 'int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)';
 const GETPEEREID = 'int getpeereid(int fd, _Out_ uint32_t *uid, _Out_ uint32_t *gid)';
 
 /** A failure is remembered. */
-let loaded: { readonly ask: Ask } | { readonly problem: Failure } | undefined;
+let loaded: { readonly ask: Ask; readonly isClosed: AskClosed } | { readonly problem: Failure } | undefined;
 
 /** Loads the library, which takes about 10 ms. The first accept would wait for that. */
 export function loadPeerCheck(): void {
@@ -48,11 +53,18 @@ export function peerOf(socket: Socket): Peer | 'unchecked' | 'unknown' {
   return (descriptor === undefined ? undefined : loaded.ask(descriptor)) ?? 'unknown';
 }
 
+/** True when the client has closed the connection. False when it has ended its own side alone, and where this system cannot be asked. */
+export function isClosedByPeer(socket: Socket): boolean {
+  loaded ??= load();
+  const descriptor = descriptorOf(socket);
+  return 'ask' in loaded && descriptor !== undefined && loaded.isClosed(descriptor);
+}
+
 function load(): NonNullable<typeof loaded> {
   try {
     const require = createRequire(import.meta.url);
     const koffi = require('koffi') as Koffi;
-    return { ask: process.platform === 'darwin' ? onMac(koffi) : onLinux(koffi) };
+    return { ask: process.platform === 'darwin' ? onMac(koffi) : onLinux(koffi), isClosed: polled(koffi) };
   } catch (error) {
     return { problem: fail('peers_unchecked', { why: textOf(error) }, error) };
   }
@@ -84,5 +96,17 @@ function onMac(koffi: Koffi): Ask {
     const pid = Buffer.alloc(PID_BYTES);
     const failed = getsockopt(descriptor, SOL_LOCAL, LOCAL_PEERPID, pid, [PID_BYTES]) !== 0;
     return { uid: uid[0], ...(failed ? {} : { pid: pid.readInt32LE(0) }) };
+  };
+}
+
+/** poll(2). POLLHUP of a socket that is asked for writing says that nothing can be written any more. */
+function polled(koffi: Koffi): AskClosed {
+  const poll = koffi.load(null).func(POLL);
+  const [POLLOUT, POLLHUP] = [4, 16];
+  return (descriptor) => {
+    const pollfd = Buffer.alloc(8);
+    pollfd.writeInt32LE(descriptor, 0);
+    pollfd.writeInt16LE(POLLOUT, 4);
+    return poll(pollfd, 1, 0) === 1 && (pollfd.readInt16LE(6) & POLLHUP) !== 0;
   };
 }

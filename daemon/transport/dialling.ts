@@ -10,7 +10,8 @@ export interface Dialling {
 }
 
 /**
- * Waits until `socket` emits `event`. On timeout, error or abort the socket is destroyed, because nothing was sent on it yet. An error
+ * Waits until `socket` emits `event`. On timeout, error or abort the socket is destroyed, because nothing was sent on it yet. After an abort
+ * `abandon` is called instead, if given, with what is still awaited. An error
  * listener stays on the socket: an error before the next owner listens must not end the process. 'close' follows it.
  */
 export function established(
@@ -18,6 +19,7 @@ export function established(
   event: 'connect' | 'secureConnect',
   { deadline, signal }: Dialling,
   late: () => Error,
+  abandon?: (awaited: Promise<void>) => void,
 ): Promise<void> {
   socket.on('error', () => undefined);
   const work = new Promise<void>((resolve, reject) => {
@@ -43,7 +45,8 @@ export function established(
     socket.once('close', onClose);
   });
   return inTime(work, deadline.remaining(), late, { signal }).catch((error: unknown) => {
-    socket.destroy();
+    if (signal.aborted && abandon !== undefined) abandon(work);
+    else socket.destroy();
     throw error;
   });
 }

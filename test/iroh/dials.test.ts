@@ -27,14 +27,19 @@ function rig() {
     });
   };
   const dials = new Dials<string>();
-  const ask = (ms = 20_000): Promise<string | undefined> =>
+  const ask = (
+    ms = 20_000,
+    { signal }: AbortController = new AbortController(),
+    wanted = false,
+  ): Promise<string | undefined> =>
     dials.wait(
       'host',
       connect,
-      { deadline: new Deadline(ms), signal: new AbortController().signal },
+      { deadline: new Deadline(ms), signal },
       (step) => new Error(`late while ${step}`),
+      wanted,
     );
-  return { made, dials, ask };
+  return { made, dials, connect, ask };
 }
 
 /** Waits until a dial is too old to be joined. */
@@ -121,3 +126,45 @@ t.test('a dial that was passed is only for callers that wait already', async (t)
   t.same(dials.keys(), ['host'], 'its key is there until it is over');
   await waitFor('its end', () => dials.keys().length === 0);
 });
+
+t.test(
+  'a dial ends with the last caller that hangs up, unless it is wanted or a person may be asked',
+  async (t) => {
+    const hangUp = async (one: AbortController, asked: Promise<unknown>): Promise<void> => {
+      one.abort(new Error('enough'));
+      await t.rejects(asked, { message: 'enough' });
+    };
+    await t.test('nobody else waits', async (t) => {
+      const { made, ask } = rig();
+      const callers = [new AbortController(), new AbortController()] as const;
+      const asked = [ask(20_000, callers[0]), ask(20_000, callers[1])] as const;
+      await waitFor('the dial', () => made.length === 1);
+      await hangUp(callers[0], asked[0]);
+      t.equal(made[0]?.aborted(), false, 'another caller waits');
+      await hangUp(callers[1], asked[1]);
+      t.equal(made[0]?.aborted(), true);
+    });
+    await t.test('the agent may be asking a person', async (t) => {
+      const { made, ask } = rig();
+      const caller = new AbortController();
+      const asked = ask(20_000, caller);
+      await waitFor('the dial', () => made.length === 1);
+      made[0]?.through();
+      await hangUp(caller, asked);
+      t.equal(made[0]?.aborted(), false);
+      made[0]?.done('connection');
+    });
+    await t.test('the target is kept warm, or the host is reconnected to', async (t) => {
+      for (const wanted of [true, false]) {
+        const { made, dials, connect, ask } = rig();
+        const caller = new AbortController();
+        const asked = ask(20_000, caller, wanted);
+        if (!wanted) void dials.join('host', connect);
+        await waitFor('the dial', () => made.length === 1);
+        await hangUp(caller, asked);
+        t.equal(made[0]?.aborted(), false);
+        made[0]?.done('connection');
+      }
+    });
+  },
+);

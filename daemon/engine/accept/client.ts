@@ -15,6 +15,8 @@ export interface AcceptedClient {
   readonly socket: Socket;
   /** Bytes that the client has sent after its request, already read from the socket. */
   readonly head: Buffer;
+  /** True when a client that closes its socket before it is answered wants nothing any more. */
+  readonly mayHangUp: boolean;
   readonly granted: (info: StreamInfo) => void;
   readonly refused: (failure: Failure) => void;
 }
@@ -30,6 +32,7 @@ export function httpClient({ plan, answered, ...base }: HttpClientOptions): Acce
   const { socket } = base;
   return {
     ...base,
+    mayHangUp: true,
     granted: (info) => {
       answered();
       socket.write(switching(info));
@@ -51,6 +54,7 @@ export function helloClient(
   return {
     socket,
     head,
+    mayHangUp: true,
     granted: ({ negotiated }) => {
       const { revision, capabilities } = negotiated;
       socket.write(
@@ -77,6 +81,8 @@ export function rawClient(socket: Socket, head: Buffer): AcceptedClient {
   return {
     socket,
     head,
+    // As with a server itself, what it has sent counts although it does not wait for an answer.
+    mayHangUp: false,
     granted: () => undefined,
     refused: () => {
       closeLingering(socket);

@@ -1,7 +1,7 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
 import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
-import { inTime } from '../../base/async/deadline.ts';
+import { inTime, settledWithin } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
@@ -26,6 +26,8 @@ import { otherAnchors, refusalOf, type Refusal } from './verify.ts';
 /** Maximum number of addresses, server names and trusts whose tickets are kept. */
 const KEPT_MAX = 32;
 const KEEP_ALIVE_MS = 15_000;
+/** ms that a handshake may still take when nobody wants its stream any more. */
+const HANDSHAKE_ENDS_MS = 2000;
 /** Minimum time for one of several addresses of a name, ms: Node's own default. */
 const ATTEMPT_MIN_MS = 250;
 
@@ -193,7 +195,10 @@ async function handshake(
   socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
   socket.on('session', tickets.onSession);
   try {
-    await established(socket, 'secureConnect', dialling, () => fail('tls_handshake_timeout', { label }));
+    const late = (): Failure => fail('tls_handshake_timeout', { label });
+    await established(socket, 'secureConnect', dialling, late, (shaken) => {
+      void endAfter(shaken, socket);
+    });
   } catch (error) {
     tickets.refused();
     if (error instanceof Failure || signal.aborted) throw error;
@@ -207,6 +212,12 @@ async function handshake(
     connectMs: connectedAt - start,
     handshakeMs: performance.now() - connectedAt,
   };
+}
+
+/** Nobody wants the stream any more. A handshake that is cut costs the server of the gateway a connection, so it gets a little time. */
+async function endAfter(shaken: Promise<void>, socket: Socket): Promise<void> {
+  if (await settledWithin(shaken, HANDSHAKE_ENDS_MS)) await endGracefully(socket, LIMITS.endMs);
+  else socket.destroy();
 }
 
 /** Anybody on the path can make such an end, so it does not prove that the peer has ended (docs/stream-ends.md). */
