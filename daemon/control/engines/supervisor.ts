@@ -119,6 +119,8 @@ export class EngineSupervisor {
     this.#current = undefined;
     for (const { link, started } of this.#living) {
       started();
+      // It holds no stream. Node may hang before any code of the engine runs, and nothing else would end it then.
+      if (!link.wasReady) link.kill();
       link.release();
     }
   }

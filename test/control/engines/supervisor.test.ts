@@ -81,6 +81,14 @@ t.test('an engine gets its start data first, and is current when it is ready', a
   t.equal(rig.ready.length, 1);
   rig.supervisor.close();
   t.equal(child.released, true);
+  t.equal(child.killed, false);
+});
+
+t.test('an engine that is not ready when control leaves is killed: it may hang', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.supervisor.close();
+  t.equal(rig.last().killed, true);
 });
 
 t.test('an engine that ends is replaced, at once when it had been ready', async (t) => {
