@@ -2,11 +2,12 @@
 // cannot log to its stdout: control starts it without one.
 import { closeSync, openSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoOf } from '../base/failure.ts';
+import { errnoOf, type Failure } from '../base/failure.ts';
 import { makeFolderSync } from '../base/files/make-folder.ts';
 import { WholeLines } from '../base/files/write-whole.ts';
 import type { LogSink } from '../base/log.ts';
 import { LossyLog } from '../base/lossy-log.ts';
+import { fail } from '../errors/fail.ts';
 import type { ControlLink } from './control-link.ts';
 
 /** Bytes after which the file is renamed to `.1` and a new one is started. An engine without control logs a line per ended stream. */
@@ -23,7 +24,7 @@ export interface EngineSink extends LogSink {
   /** Sends or writes the lines that wait. */
   flush(): void;
   /** Why lines cannot be written to the file now, and how many are lost. */
-  readonly loss: LossyLog['loss'];
+  readonly problem: Failure | undefined;
 }
 
 export function engineSink(options: {
@@ -78,8 +79,8 @@ export function engineSink(options: {
   };
   return {
     flush,
-    get loss() {
-      return file.loss;
+    get problem() {
+      return file.loss && fail('log_unwritable', file.loss);
     },
     write: (line) => {
       waiting += line;

@@ -1,6 +1,6 @@
 // Creates the parts of the engine and connects them with each other.
 import { join } from 'node:path';
-import { ROUTINE_EVENTS, SCHEMA } from '../api/answers.ts';
+import { SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
 import { zstdProblem } from '../compression/zstd.ts';
 import { irohProblem } from '../transport/iroh/endpoint.ts';
@@ -8,7 +8,6 @@ import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
-import { fail } from '../errors/fail.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
 import { BufferBudget } from '../splice/buffer-budget.ts';
 import { OwnClients } from '../sockets/own-clients.ts';
@@ -23,8 +22,9 @@ import { engineSink } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
 import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
+import { tellEvents } from './tell-events.ts';
 import { Transports } from './upstream/transports.ts';
-import { Upstreams, type UpstreamsOptions } from './upstream/upstreams.ts';
+import { Upstreams } from './upstream/upstreams.ts';
 
 /** Starts the engine; resolves with its lifecycle when control knows that it is ready. Rejects when its own socket cannot be bound. */
 export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Lifecycle> {
@@ -42,13 +42,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   };
   const protocolCache = new ProtocolCache({ path: join(start.stateDir, 'protocol-cache.json'), log });
   await protocolCache.load();
-  const event: UpstreamsOptions['event'] = (happened) => {
-    const { type, target, detail } = happened;
-    if (type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
-    // The log lines about an event are sent before it: a user who was refused may read the log right away.
-    if (!ROUTINE_EVENTS.has(type)) sink.flush();
-    control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
-  };
+  const event = tellEvents({ log, sink, control });
   const transports = new Transports({ settings: () => settings, env, event, log });
   const upstreams: Upstreams = new Upstreams({
     transports,
@@ -140,12 +134,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     lifecycle,
     clients,
     log,
-    problems: () => [
-      sink.loss && fail('log_unwritable', sink.loss),
-      protocolCache.problem,
-      zstdProblem,
-      irohProblem,
-    ],
+    problems: () => [sink.problem, protocolCache.problem, zstdProblem, irohProblem],
   }).catch((error: unknown) => {
     flushAll();
     throw error;
