@@ -8,6 +8,9 @@ t.test('credentials and unknown values of queries are hidden, and nothing else',
   for (const [text, shown] of [
     ['tls://me:secret@host:1', 'tls://…@host:1'],
     ['tls://me:se@cret@host:1', 'tls://…@host:1'],
+    ['tls://token@host:1', 'tls://…@host:1'],
+    ['ssh://me:secret@host:22', 'ssh://…@host:22'],
+    ['ssh://me@sec:ret@host:22', 'ssh://…@host:22'],
     ["http://me:se&cr=e't@proxy", 'http://…@proxy'],
     ['http://me:se%2Fcret@proxy', 'http://…@proxy'],
     ['HTTPS_PROXY=me:secret@proxy', '…@proxy'],
@@ -27,6 +30,7 @@ t.test('credentials and unknown values of queries are hidden, and nothing else',
     'iroh://ab?relay=https://relay/&addr=127.0.0.1:1&auth=ssh&compression=none',
     'the key a@b of me@host is not accepted',
     'set iroh_ssh_auth = true',
+    'run command with --target ssh://me@host:22',
     '/run/user/1000/bmuxd/control.sock',
   ])
     t.equal(withoutCredentials(text), text);
@@ -34,7 +38,7 @@ t.test('credentials and unknown values of queries are hidden, and nothing else',
 });
 
 t.test('a long text of a peer takes no long time', (t) => {
-  const pieces = ['a', 'a:', '//', '%2F%2F', '%2F%2Fa', '?a', '&a=', 'a@', '//a@'];
+  const pieces = ['a', 'a:', '//', '%2F%2F', '%2F%2Fa', '?a', '&a=', 'a@', '//a@', 'ssh://a@'];
   for (const piece of pieces) {
     const text = `@=${piece.repeat(100_000)} `;
     const { user } = process.cpuUsage();

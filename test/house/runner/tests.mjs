@@ -5,8 +5,8 @@ import { createInterface } from 'node:readline';
 
 import { Tally } from './tally.mjs';
 
-/** Jobs at the same time. A test file mostly waits and uses a third of a core, so three jobs do not fill a machine of two cores. */
-const JOBS = 3;
+/** Jobs at the same time. A test file mostly waits and uses a third of a core, so four jobs fill a machine of two cores at most for a while. */
+const JOBS = 4;
 /** Time limit for one test file. Tests have deadlines of their own; this limit only ends a file that hangs. */
 const FILE_LIMIT_MS = 180_000;
 const FILE_GRACE_MS = 5000;
