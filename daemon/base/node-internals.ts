@@ -109,11 +109,15 @@ export function bindHandle(server: Server, to: { readonly path: string } | { rea
 
 /** Adds a certificate (PEM) to those that `context` trusts. `tls.createSecureContext` would add all of them in one turn of the event loop. */
 export function addCertificate(context: SecureContext, pem: string): void {
+  const add = adderOf(context);
+  if (add === undefined) throw new Error('this version of Node cannot add a certificate to a context');
+  add(pem);
+}
+
+function adderOf(context: SecureContext): ((pem: string) => unknown) | undefined {
   const native: unknown = Reflect.get(context, 'context');
   const add: unknown = isObject(native) ? Reflect.get(native, 'addCACert') : undefined;
-  if (typeof add !== 'function')
-    throw new Error('this version of Node cannot add a certificate to a context');
-  Reflect.apply(add, native, [pem]);
+  return typeof add === 'function' ? (pem): unknown => Reflect.apply(add, native, [pem]) : undefined;
 }
 
 /** Why OpenSSL did not verify the certificate of the peer; undefined when it did. `authorizationError` has no text of it. */
@@ -182,7 +186,7 @@ export function endLater(stream: Duplex): void {
   };
 }
 
-/** Names of the needed properties that this version of Node lacks. Takes less than a millisecond. */
+/** Names of the needed properties that this version of Node lacks. Loads `node:tls`, which takes most of its time. */
 export function missingInternals(): string[] {
   const missing: string[] = [];
   const need = (there: boolean, what: string): void => {
@@ -204,7 +208,11 @@ export function missingInternals(): string[] {
     socket.destroy();
   }
   // Only processes that open TLS streams call this function, so it may load the module.
-  const secure = new (process.getBuiltinModule('node:tls').TLSSocket)(new Socket());
+  const tls = process.getBuiltinModule('node:tls');
+  // Without `ca` Node would read all of its own root certificates.
+  const secureContext = tls.createSecureContext({ ca: [] });
+  need(adderOf(secureContext) !== undefined, 'tls.SecureContext.context.addCACert');
+  const secure = new tls.TLSSocket(new Socket(), { secureContext });
   const below: unknown = Reflect.get(handleOf(secure) ?? {}, '_parent');
   need(isHandle(below), 'tls.TLSSocket._handle._parent');
   secure.destroy();
