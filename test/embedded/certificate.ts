@@ -2,6 +2,7 @@
 // rustls accept it as its own trust anchor.
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { isIP } from 'node:net';
+import { encoded as der } from '../../daemon/transport/tls/certificates/der.ts';
 
 export interface Certificate {
   /** PEM; can be used as `ca_file` too. */
@@ -14,16 +15,6 @@ export interface Certificate {
 
 const SEQUENCE = 0x30;
 const SET = 0x31;
-
-/** Encodes one DER element: tag, length, concatenated contents. */
-function der(tag: number, ...contents: readonly Buffer[]): Buffer {
-  const body = Buffer.concat(contents);
-  if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(body.length);
-  const short = length.subarray(length.findIndex((byte) => byte !== 0));
-  return Buffer.concat([Buffer.from([tag, 0x80 | short.length]), short, body]);
-}
 
 const oid = (...bytes: readonly number[]): Buffer => der(0x06, Buffer.from(bytes));
 const ECDSA_WITH_SHA256 = der(SEQUENCE, oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));

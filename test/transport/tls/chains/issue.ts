@@ -1,6 +1,7 @@
 // Makes certificates of any form, also forms that tools refuse to make, so that verification can be compared between programs.
 import { generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
+import { encoded as der } from '../../../../daemon/transport/tls/certificates/der.ts';
 
 /** A key pair with the DER of its algorithm in signatures. */
 export interface Keys {
@@ -43,15 +44,6 @@ export interface Issued extends Certificate {
   readonly keys: Keys;
   readonly der: Buffer;
   readonly pem: string;
-}
-
-function der(tag: number, ...contents: readonly Buffer[]): Buffer {
-  const body = Buffer.concat(contents);
-  if (body.length < 0x80) return Buffer.concat([Buffer.from([tag, body.length]), body]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(body.length);
-  const short = length.subarray(length.findIndex((byte) => byte !== 0));
-  return Buffer.concat([Buffer.from([tag, 0x80 | short.length]), short, body]);
 }
 
 const oid = (...bytes: readonly number[]): Buffer => der(0x06, Buffer.from(bytes));
