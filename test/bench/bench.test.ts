@@ -9,7 +9,7 @@ import { markdown, type Result } from '../../bench/report.ts';
 import { compare } from '../../bench/statistics.ts';
 import { run } from '../real/server.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 const MAIN = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
 
@@ -61,7 +61,7 @@ t.test('a quick run', async (t) => {
   const json = join(folder, 'result.json');
   const env = { PATH: process.env['PATH'] ?? '' };
   const args = [MAIN, '--quick', '--runs', '1', '--only', 'stream-requests', '--json', json];
-  const { status, stderr, stdout } = await run(process.execPath, args, env);
+  const { status, stderr, stdout } = await run(process.execPath, args, env, 200_000);
   t.equal(status, 0, stderr);
   const result = JSON.parse(await readFile(json, 'utf8')) as Result;
   t.strictSame(result.gaps, []);

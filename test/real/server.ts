@@ -49,14 +49,15 @@ export async function realEnv(folder: string): Promise<Record<string, string>> {
   };
 }
 
-/** Runs a program until it exits, at most 20 s. */
+/** Runs a program until it exits, at most `limitMs`: it gets a SIGTERM then. */
 export function run(
   command: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
+  limitMs = 60_000,
 ): Promise<Ran> {
   return new Promise((resolve) => {
-    execFile(command, args, { env, timeout: 20_000, maxBuffer: 8 << 20 }, (error, stdout, stderr) => {
+    execFile(command, args, { env, timeout: limitMs, maxBuffer: 8 << 20 }, (error, stdout, stderr) => {
       const status = error === null ? 0 : typeof error.code === 'number' ? error.code : 1;
       resolve({ status, stdout, stderr });
     });
