@@ -8,7 +8,7 @@ import type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
 import { whitelisted } from '../daemon/api/caller-env.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { asciiJson } from '../daemon/api/header.ts';
-import type { RequestContract, Scope, StreamRequest } from '../daemon/api/request-types.ts';
+import type { RequestContract, Scope, StreamRequest, UnknownTarget } from '../daemon/api/request-types.ts';
 import { askForStream } from './connect.ts';
 import { workingDirectory } from './control-socket.ts';
 import { tellWhenLost } from './lost-stream.ts';
@@ -27,6 +27,8 @@ export interface OpenStreamOptions {
   readonly scope?: Scope;
   /** False: no policy is checked (bmux's connect_raw). Default true. */
   readonly policy?: boolean;
+  /** `refuse`: a target that is no address and not configured rejects with code `target_unknown`. Default: the setting `target_unknown`. */
+  readonly unknownTarget?: UnknownTarget;
   /** Rejects with code `nothing_there` when no server runs there. Default false. */
   readonly ifRunning?: boolean;
   /** Free label for the server's debug log. */
@@ -78,11 +80,12 @@ export function buildIdOf(path: string): string {
 export async function openStream(options: OpenStreamOptions = {}): Promise<OpenedStream> {
   const env = options.env ?? process.env;
   const buildId = options.buildOf === undefined ? options.buildId : buildIdOf(options.buildOf);
-  const { target, scope, policy, ifRunning, clientName, contract, slot } = options;
+  const { target, scope, policy, unknownTarget, ifRunning, clientName, contract, slot } = options;
   const request: StreamRequest = {
     ...(target === undefined ? {} : { target }),
     ...(scope === undefined ? {} : { scope }),
     ...(policy === undefined ? {} : { policy }),
+    ...(unknownTarget === undefined ? {} : { unknownTarget }),
     ...(ifRunning === undefined ? {} : { ifRunning }),
     ...(clientName === undefined ? {} : { clientName }),
     ...(contract === undefined ? {} : { contract }),

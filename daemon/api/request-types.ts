@@ -11,11 +11,15 @@ export interface RequestContract {
 /** Scopes (docs/bmux-protocol.md, "Entry points"). */
 export type Scope = 'normal' | 'recovery_inspection';
 
+export type UnknownTarget = 'local' | 'refuse';
+
 /** Every field is optional. `policy: false` is bmux's connect_raw. Without `env`, the daemon uses its own context. */
 export interface StreamRequest {
   readonly target?: string;
   readonly scope?: Scope;
   readonly policy?: boolean;
+  /** What a target that is no address and not configured means: the local server, as for bmux, or a failure. */
+  readonly unknownTarget?: UnknownTarget;
   readonly ifRunning?: boolean;
   readonly clientName?: string;
   readonly contract?: RequestContract;

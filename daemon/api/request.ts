@@ -24,6 +24,7 @@ export const RequestSchema = Type.Object(
     target: Type.Optional(text()),
     scope: Type.Optional(Type.Union([Type.Literal('normal'), Type.Literal('recovery_inspection')])),
     policy: Type.Optional(Type.Boolean()),
+    unknownTarget: Type.Optional(Type.Union([Type.Literal('local'), Type.Literal('refuse')])),
     ifRunning: Type.Optional(Type.Boolean()),
     clientName: Type.Optional(text(256)),
     contract: Type.Optional(ContractSchema),

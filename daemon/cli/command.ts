@@ -12,6 +12,8 @@ export interface CommandContext {
   /** Values of the command's options, by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
   readonly args: readonly string[];
+  /** How many of `args` stand before the first `--`. */
+  readonly argsBeforeDashes: number;
 }
 
 /** A row of the command table. `run` resolves to the exit status. */

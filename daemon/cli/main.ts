@@ -33,11 +33,11 @@ export const COMMANDS: readonly Command[] = [
 const EXITS =
   '0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 --if-running found nothing, 5 refused by policy, 6 not authorised, 7 out of time, 8 stream lost';
 
+/** What the command line does not say. */
+type Outside = Omit<CommandContext, 'options' | 'args' | 'argsBeforeDashes'>;
+
 /** Runs one command line; resolves to the exit status (docs/bmux-protocol.md, "Exit statuses"). Never rejects. */
-export async function main(
-  argv: readonly string[],
-  context: Omit<CommandContext, 'options' | 'args'>,
-): Promise<number> {
+export async function main(argv: readonly string[], context: Outside): Promise<number> {
   try {
     return await dispatch(argv, context);
   } catch (error) {
@@ -47,10 +47,7 @@ export async function main(
   }
 }
 
-async function dispatch(
-  argv: readonly string[],
-  context: Omit<CommandContext, 'options' | 'args'>,
-): Promise<number> {
+async function dispatch(argv: readonly string[], context: Outside): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined) {
     context.err(help());
@@ -73,7 +70,12 @@ async function dispatch(
     context.out(helpOf(command));
     return 0;
   }
-  return command.run({ ...context, options: parsed.values, args: parsed.positionals });
+  return command.run({
+    ...context,
+    options: parsed.values,
+    args: parsed.positionals,
+    argsBeforeDashes: parsed.before,
+  });
 }
 
 function parse(command: Command, args: readonly string[]) {
@@ -85,7 +87,7 @@ function parse(command: Command, args: readonly string[]) {
   for (const [name, { type }] of Object.entries(command.options)) options[name] = { type };
   let parsed;
   try {
-    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true, tokens: true });
   } catch (error) {
     throw usage(textOf(error));
   }
@@ -95,7 +97,10 @@ function parse(command: Command, args: readonly string[]) {
   for (const [name, value] of Object.entries(parsed.values)) {
     if (typeof value === 'string' || typeof value === 'boolean') values[name] = value;
   }
-  return { values, positionals: parsed.positionals };
+  const dashes = parsed.tokens.findIndex(({ kind }) => kind === 'option-terminator');
+  const tokens = dashes < 0 ? parsed.tokens : parsed.tokens.slice(0, dashes);
+  const before = tokens.filter(({ kind }) => kind === 'positional').length;
+  return { values, positionals: parsed.positionals, before };
 }
 
 function help(): string {

@@ -18,6 +18,7 @@ export async function reach(
     const line = new WaitingLine({ terminal: () => stderr, target });
     const { stream, info } = await openStream({
       target,
+      unknownTarget: 'refuse',
       env,
       cwd,
       clientName,

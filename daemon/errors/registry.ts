@@ -228,8 +228,13 @@ export const REGISTRY = {
     "iroh target '{name}' requires endpoint_id",
     'Set connections.targets.{name}.endpoint_id.',
   ),
+  target_unknown: row(
+    [404, 2, 'request'],
+    "target '{name}' is not configured{near}",
+    '`bmuxd targets` lists the targets of this environment.',
+  ),
   target_gone: row(
-    [404, 1, 'request'],
+    [404, 2, 'request'],
     "target '{name}' was configured and is gone from the config",
     'Put it back into bmux.toml, or choose one of `bmuxd targets`. Until bmuxd is restarted, this name never means the local server.',
   ),
@@ -333,9 +338,9 @@ export const REGISTRY = {
     'Change connections.tls_trust.known_gateways in bmux.toml: it comes before the store.',
   ),
   pin_unknown: row(
-    [404, 1, 'request'],
+    [404, 2, 'request'],
     'local TLS trust pin not found for {key}',
-    '`bmuxd trust list` shows the pins.',
+    '`bmuxd trust list` shows the pins{near}.',
   ),
   trust_declined: row([409, 1, 'tls_trust'], 'TLS gateway trust declined for {key}', 'Nothing was changed.'),
   trust_unasked: row(

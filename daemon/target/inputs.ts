@@ -28,6 +28,8 @@ export interface RouteInputs {
   readonly overrides?: ReadonlyMap<string, CompressionSetting> | undefined;
   /** True when the config has had a target with this name, which it does not have now. */
   readonly hasHad?: ((name: string) => boolean) | undefined;
+  /** True when a word that is not configured is a failure and not the local server. Default false. */
+  readonly refusesUnknown?: boolean | undefined;
   /** `version` of server-meta.json, from which the local server's epoch can be found. */
   readonly serverVersionHint?: string | undefined;
 }

@@ -1,4 +1,5 @@
 // Target resolution: turns what the user wrote into a route, as data (docs/bmux-protocol.md, "Targets").
+import { meant } from '../errors/nearest.ts';
 import { quoted } from '../base/quote.ts';
 import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
@@ -44,5 +45,14 @@ function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): 
   if (SSH.test(reference)) throw fail('ssh_unsupported', { name: reference });
   if (inputs.hasHad?.(reference) === true) throw fail('target_gone', { name: reference });
   const word = quoted(reference).slice(1, -1).replaceAll('\\"', '"');
+  if (inputs.refusesUnknown === true) {
+    throw fail('target_unknown', { name: word, near: meant(reference, namesOf(inputs)) });
+  }
   return localTarget(inputs, [`target '${word}' is not configured: connecting to the local server`]);
+}
+
+/** What a misspelt word may mean. */
+function namesOf({ config: { connections } }: RouteInputs): string[] {
+  const links = [...connections.shareLinks.keys()].map((name) => `bmux://${name}`);
+  return ['local', ...connections.targets.keys(), ...links];
 }

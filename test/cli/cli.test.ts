@@ -4,6 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { failureOf } from '../policy/failure-of.ts';
 import { run } from '../real/server.ts';
 
 t.test('wrong usage is refused with its reason and exit status 2', async (t) => {
@@ -89,6 +90,7 @@ transport = "tls"
 host = "127.0.0.1"
 port = 1
 `,
+    settings: 'target_unknown = "refuse"\n',
   });
   t.teardown(() => bmuxd.stop());
   await t.rejects(bmuxd.open({ target: 'far' }));
@@ -106,6 +108,26 @@ port = 1
     const started = performance.now();
     await bmuxd.http('GET', '/v1/status');
     t.ok(performance.now() - started < 5000);
+  });
+
+  await t.test('the setting target_unknown refuses streams to targets that are not configured', async (t) => {
+    t.match(await failureOf(() => bmuxd.open({ target: 'fra' })), {
+      code: 'target_unknown',
+      detail: "target 'fra' is not configured; did you mean far?",
+    });
+    t.match(await failureOf(() => bmuxd.open({ target: 'fra', unknownTarget: 'local' })), {
+      code: 'server_not_running',
+      warnings: ["target 'fra' is not configured: connecting to the local server"],
+    });
+  });
+
+  await t.test('no target socket is made for a target that is not configured', async (t) => {
+    const header = { 'bmux-request': '{"target":"fra","unknownTarget":"local"}' };
+    t.match(await bmuxd.http('POST', '/v1/target-sockets', header), {
+      status: 404,
+      body: { code: 'target_unknown' },
+    });
+    t.match(await bmuxd.http('POST', '/v1/drop', header), { status: 404, body: { code: 'target_unknown' } });
   });
 
   await t.test('lists', async (t) => {

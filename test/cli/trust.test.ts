@@ -19,6 +19,10 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   const { port } = server.tls ?? { port: 0 };
   const key = `127.0.0.1:${String(port)}`;
   const target = `tls://${key}`;
+  await bmuxd.configure(
+    'bmux.toml',
+    `[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
+  );
   const store = join(bmuxd.env['BMUX_STATE_DIR'] ?? '', 'known-gateways.toml');
   const trust = (...args: string[]) => bmuxd.bmuxd(['trust', ...args]);
 
@@ -35,6 +39,12 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
     stderr: `SSL_CERT_FILE=${bundle} of this command does not count: bmuxd reads its own environment.`,
   });
 
+  t.match(await trust('add', 'gatwy'), {
+    status: 2,
+    stdout: '',
+    stderr: "target 'gatwy' is not configured; did you mean gateway?",
+  });
+  t.match(await trust('add', 'gateway'), { status: 6, stdout: `The TLS gateway at ${key} presents:` });
   t.match(await trust('add', key), {
     status: 6,
     stderr: /refusing to prompt without an interactive terminal/,
@@ -68,7 +78,7 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   }
 
   t.match(await trust('remove', key), { status: 0, stdout: `removed local TLS trust pin for ${key}\n` });
-  t.match(await trust('remove', key), { status: 1, stderr: /pin not found/ });
+  t.match(await trust('remove', key), { status: 2, stderr: /pin not found/ });
   t.match(await bmuxd.bmuxd(['warm', target]), { status: 6, stderr: /is unknown; fingerprint/ });
 
   t.match(await trust('add', key, '--yes'), { status: 0 });

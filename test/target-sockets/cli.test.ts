@@ -1,7 +1,7 @@
 // Tests `bmuxd env` and `bmuxd exec`: what they print for each shell, how they fail, and that arguments and exit status of the command are kept.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -107,6 +107,30 @@ t.test('env and exec', async (t) => {
       child.kill(signal);
       t.same(await once(child, 'exit'), [status, null]);
     }
+  });
+
+  t.test('a target that is not configured is refused and remembered nowhere', async (t) => {
+    const ran = { status: 2, stdout: '', stderr: /^target 'hree' is not configured; did you mean here\?\n/ };
+    for (const args of [
+      ['env', 'hree'],
+      ['exec', 'hree', '--', 'echo', 'ran'],
+      ['warm', 'hree'],
+      ['drop', 'hree'],
+    ])
+      t.match(await bmuxd.bmuxd(args), ran, args.join(' '));
+    t.notOk((await readdir(join(odd, 'targets'))).includes('hree'));
+    const state = join(bmuxd.env['XDG_STATE_HOME'] ?? '', 'bmuxd');
+    for (const file of await readdir(state))
+      t.notMatch(await readFile(join(state, file), 'utf8'), /hree/, file);
+    for (const args of [
+      ['--', 'echo'],
+      ['--', 'echo', 'ran'],
+    ])
+      t.match(await bmuxd.bmuxd(['exec', ...args]), {
+        status: 2,
+        stdout: '',
+        stderr: /^bmuxd exec: a target is missing: /,
+      });
   });
 
   t.test('wrong usage is refused', async (t) => {

@@ -71,6 +71,8 @@ export const exec: Command = {
   maxArgs: Infinity,
   run: async (context) => {
     const [target, ...rest] = context.args;
+    if (target !== undefined && context.argsBeforeDashes === 0 && rest[0] !== '--')
+      throw usage('exec', 'a target is missing: write bmuxd exec TARGET -- COMMAND');
     // A target that begins with `-` stands behind a `--` of its own: bmuxd exec -- TARGET -- COMMAND.
     const [command, ...args] = rest[0] === '--' ? rest.slice(1) : rest;
     if (target === undefined || command === undefined)

@@ -2,11 +2,14 @@
 import { createInterface } from 'node:readline/promises';
 import type { X509Certificate } from 'node:crypto';
 import { whitelisted } from '../../api/caller-env.ts';
+import { meant } from '../../errors/nearest.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { bmuxPaths } from '../../base/paths.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { fail } from '../../errors/fail.ts';
+import type { BmuxConfig } from '../../config/bmux/types.ts';
+import { advised, fail } from '../../errors/fail.ts';
+import { withoutBrackets } from '../../target/addresses.ts';
 import { gatewayKey } from '../../target/tls-trust.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { table } from '../table.ts';
@@ -28,8 +31,8 @@ export const trust: Command = {
   run: async (context) => {
     const [action, gateway] = context.args;
     if (action === 'list' && gateway === undefined) return list(context);
-    if (action === 'add' && gateway !== undefined) return add(context, gatewayIn(gateway));
-    if (action === 'remove' && gateway !== undefined) return remove(context, gatewayIn(gateway));
+    if (action === 'add' && gateway !== undefined) return add(context, gateway);
+    if (action === 'remove' && gateway !== undefined) return remove(context, gateway);
     throw usage('write `bmuxd trust list`, `bmuxd trust add HOST:PORT` or `bmuxd trust remove HOST:PORT`');
   },
 };
@@ -40,8 +43,19 @@ interface Gateway {
   readonly key: string;
 }
 
-/** `[tls://]HOST[:PORT]`, as `bmux remote trust add` takes it. */
-function gatewayIn(text: string): Gateway {
+/** A TLS target's name, or `[tls://]HOST[:PORT]` as `bmux remote trust add` takes it. A host of one word needs its port. */
+function gatewayIn(text: string, { targets }: BmuxConfig['connections']): Gateway {
+  const target = targets.get(text);
+  if (target?.transport === 'tls' && target.host !== undefined) {
+    const host = withoutBrackets(target.host);
+    const port = target.port ?? 443;
+    return { host, port, key: gatewayKey(host, port) };
+  }
+  if (/^[\w-]+$/.test(text) && text !== 'localhost') {
+    const names = [...targets].flatMap(([name, { transport }]) => (transport === 'tls' ? [name] : []));
+    const unknown = fail('target_unknown', { name: text, near: meant(text, names) });
+    throw advised(unknown, 'Write HOST:PORT, or the name of a TLS target of `bmuxd targets`.');
+  }
   const written = text.replace(/^(?:tls|https):\/\//, '').replace(/\/$/, '');
   const [, v6, name, digits] = /^(?:\[([^\]]+)\]|(.+?))(?::(\d{1,5}))?$/.exec(written) ?? [];
   const host = (v6 ?? name ?? '').trim();
@@ -62,7 +76,8 @@ async function trustOf({ env, cwd }: CommandContext) {
   const files = new ConfigFiles(steady);
   try {
     const { config } = await new ConfigSource({ env: caller, paths, files, cwd, daemon: env }).current();
-    return { store: knownGatewaysFile(paths), trust: config.connections.tlsTrust };
+    const { connections } = config;
+    return { store: knownGatewaysFile(paths), trust: connections.tlsTrust, connections };
   } finally {
     steady.close();
   }
@@ -88,11 +103,12 @@ async function list(context: CommandContext): Promise<number> {
   return 0;
 }
 
-async function add(context: CommandContext, gateway: Gateway): Promise<number> {
+async function add(context: CommandContext, written: string): Promise<number> {
   const { options, out } = context;
   const { addKnownGateway, comparable } = await import('../../config/bmux/known-gateways.ts');
   const { fingerprintOf } = await import('../../transport/tls/pins.ts');
-  const { store, trust: known } = await trustOf(context);
+  const { store, trust: known, connections } = await trustOf(context);
+  const gateway = gatewayIn(written, connections);
   const { key } = gateway;
   const certificate = await presentedBy(gateway);
   const fingerprint = fingerprintOf(certificate);
@@ -122,10 +138,12 @@ async function add(context: CommandContext, gateway: Gateway): Promise<number> {
   return 0;
 }
 
-async function remove(context: CommandContext, { key }: Gateway): Promise<number> {
+async function remove(context: CommandContext, written: string): Promise<number> {
   const { removeKnownGateway } = await import('../../config/bmux/known-gateways.ts');
-  const { store } = await trustOf(context);
-  if (!(await removeKnownGateway(store, key))) throw fail('pin_unknown', { key });
+  const { store, trust: known, connections } = await trustOf(context);
+  const { key } = gatewayIn(written, connections);
+  if (!(await removeKnownGateway(store, key)))
+    throw fail('pin_unknown', { key, near: meant(key, known?.store.pins.keys() ?? []) });
   context.out(`removed local TLS trust pin for ${key}\n`);
   return 0;
 }

@@ -1,6 +1,7 @@
 // Reads bmuxd.toml by the table in daemon/config/settings/table.ts. A wrong key is reported as a problem and never stops the daemon.
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Failure } from '../../base/failure.ts';
+import { meant } from '../../errors/nearest.ts';
 import {
   accepts,
   defaultSettings,
@@ -26,30 +27,6 @@ export interface LoadedSettings {
 
 const ROWS: readonly SettingRow[] = SETTINGS;
 const TARGET_ROWS: readonly SettingRow[] = TARGET_SETTINGS;
-
-/** Edit distance of two words: letters to insert, remove or replace. */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= from.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j += 1) {
-      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
-}
-
-/** Suggests the most similar name, as the end of a sentence; empty when none is similar. */
-function meant(written: string, names: readonly string[]): string {
-  if (written.length > 64) return '';
-  const near = names
-    .map((name) => ({ name, away: distance(written, name) }))
-    .filter(({ name, away }) => away <= Math.max(2, Math.floor(name.length / 4)))
-    .sort((left, right) => left.away - right.away)[0];
-  return near === undefined ? '' : `; did you mean ${near.name}?`;
-}
 
 /** Reports a mistake: its key path, and the reason for people. */
 type Complain = (path: readonly string[], why: string) => void;

@@ -77,6 +77,12 @@ export const SETTINGS = [
     doc: 'How much the engine buffers for all clients together that do not read. Each stream may buffer as much as is free at that moment, up to streams.client_buffer_limit.',
   },
   {
+    name: 'target_unknown',
+    takes: { kind: 'choice', values: ['local', 'refuse'] },
+    default: 'local',
+    doc: 'What a stream gets that is asked for by a word that is no address and not configured. "local": the local server and a warning, as with bmux. "refuse": the failure `target_unknown`. The commands of bmuxd that take a target always refuse.',
+  },
+  {
     name: 'contexts.max',
     takes: { kind: 'integer', min: 1, max: 1024 },
     default: 32,

@@ -72,7 +72,7 @@ export class KeepWarm {
       const plan = await this.#options.plans.planFor({ target });
       const { route, warnings } = plan.destination;
       this.#complain(target, warnings);
-      // A local server needs no warm connection. A name that is not configured also leads there; its warning has been logged above.
+      // A local server needs no warm connection.
       if (route.transport === 'local' || !this.#isOpen) return;
       if (mayAsk || !asksAgent(plan)) this.#options.engines.tell({ type: 'warm', plan });
     } catch (error) {

@@ -42,7 +42,7 @@ export class ClientPlans {
 
   /**
    * Where a target leads, for its target socket. No policy is applied, since a client of a target socket checks slot and build itself.
-   * Rejects with the failure of the target, or when `signal` aborts.
+   * Rejects with the failure of the target, also of one that is not configured, or when `signal` aborts.
    */
   async targetSocket(
     target: string,
@@ -50,18 +50,24 @@ export class ClientPlans {
     signal: AbortSignal,
   ): Promise<TargetSocketPlan> {
     this.#made += 1;
-    const request: StreamRequest = { ...requestOf(environment), target, policy: false };
+    const request: StreamRequest = {
+      ...requestOf(environment),
+      target,
+      policy: false,
+      unknownTarget: 'refuse',
+    };
     const id = `target-socket-${this.#made.toString(36)}`;
     const { destination, client } = await planStream(request, id, this.#options, () => signal);
     return { destination: withAgents(destination, agents), principal: client.principal };
   }
 
-  /** The plan of a request, without policies. For streams and actions of the daemon itself, such as keep warm. */
+  /** The plan of a request, without policies, for what is not a stream: keep warm, drop. A target that is not configured is refused. */
   async planFor(request: StreamRequest): Promise<Plan> {
     const wanted: StreamRequest = {
       ...requestOf(this.environmentOf(request)),
       target: request.target ?? '',
       policy: false,
+      unknownTarget: 'refuse',
     };
     return planStream(wanted, 'bmuxd', this.#options, () => this.#stop.signal);
   }

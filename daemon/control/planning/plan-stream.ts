@@ -60,6 +60,7 @@ export async function planStream(
     paths,
     overrides: overridesOf(settings),
     hasHad: view.hasHad,
+    refusesUnknown: (request.unknownTarget ?? settings.target_unknown) === 'refuse',
     serverVersionHint: meta?.version,
     lookup: {
       timeoutMs: settings['control_plane.timeout'],
