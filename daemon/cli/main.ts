@@ -1,34 +1,10 @@
-// The command line. Argument parsing, help and dispatch all use one table of commands.
+// The command line. Argument parsing, help and dispatch all use one table of commands (commands.ts).
 import { parseArgs } from 'node:util';
 import { asText } from '../../client-shim/failure-text.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { asFailure, fail } from '../errors/fail.ts';
 import type { Command, CommandContext, OptionRow } from './command.ts';
-import { env, exec } from './commands/env.ts';
-import { events } from './commands/events.ts';
-import { streams, targets } from './commands/lists.ts';
-import { drop, warm } from './commands/warm.ts';
-import { meta } from './commands/meta.ts';
-import { reload, stop } from './commands/stop.ts';
-import { run } from './commands/run.ts';
-import { status } from './commands/status.ts';
-import { trust } from './commands/trust.ts';
-
-export const COMMANDS: readonly Command[] = [
-  run,
-  status,
-  env,
-  exec,
-  warm,
-  drop,
-  trust,
-  targets,
-  streams,
-  events,
-  reload,
-  stop,
-  meta,
-];
+import { allCommands, commandNamed } from './commands.ts';
 
 const EXITS =
   '0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 --if-running found nothing, 5 refused by policy, 6 not authorised, 7 out of time, 8 stream lost';
@@ -50,18 +26,18 @@ export async function main(argv: readonly string[], context: Outside): Promise<n
 async function dispatch(argv: readonly string[], context: Outside): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined) {
-    context.err(help());
+    context.err(await help());
     return 2;
   }
   if (name === '--help' || name === '-h' || name === 'help') {
-    context.out(help());
+    context.out(await help());
     return 0;
   }
   if (name === '--version' || name === '-V') {
     context.out(`bmuxd ${context.version}\n`);
     return 0;
   }
-  const command = COMMANDS.find((row) => row.name === name);
+  const command = await commandNamed(name);
   if (command === undefined) {
     throw fail('usage', { why: `bmuxd: there is no command '${name}'`, command: 'bmuxd' });
   }
@@ -103,9 +79,10 @@ function parse(command: Command, args: readonly string[]) {
   return { values, positionals: parsed.positionals, before };
 }
 
-function help(): string {
-  const width = Math.max(...COMMANDS.map((command) => `${command.name} ${command.args}`.length));
-  const rows = COMMANDS.map(
+async function help(): Promise<string> {
+  const commands = await allCommands();
+  const width = Math.max(...commands.map((command) => `${command.name} ${command.args}`.length));
+  const rows = commands.map(
     (command) => `  ${`${command.name} ${command.args}`.padEnd(width)}  ${command.about}`,
   );
   return [

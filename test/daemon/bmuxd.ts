@@ -82,7 +82,7 @@ export interface ShimRan {
 
 /** The folder that this test was built into: `dist`, or another one beside it. */
 const dist = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-export const BMUXD = dist('daemon/bin/bmuxd.js');
+export const BMUXD = dist('daemon/bin/bmuxd.cjs');
 export const SHIM = dist('client-shim/bmux-stream.cjs');
 
 /** Makes folders for a daemon. Its config may be written before and after it starts. */

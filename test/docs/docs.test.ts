@@ -3,7 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
-import { COMMANDS, main } from '../../daemon/cli/main.ts';
+import { allCommands } from '../../daemon/cli/commands.ts';
+import { main } from '../../daemon/cli/main.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { RequestSchema } from '../../daemon/api/request.ts';
@@ -11,6 +12,7 @@ import { SETTINGS } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
 import { PAGES, regenerated } from './pages.ts';
 
+const COMMANDS = await allCommands();
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
 const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md', 'docs/timeouts.md'];
 const codes = new Set(Object.keys(REGISTRY));

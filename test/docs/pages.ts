@@ -1,12 +1,14 @@
 // Documentation that is generated from data: settings, errors, commands, exit statuses. The text around it is written by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { COMMANDS } from '../../daemon/cli/main.ts';
+import { allCommands } from '../../daemon/cli/commands.ts';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
+
+const COMMANDS = await allCommands();
 
 /** A generated part of a page: the text between its two marks is never edited by hand. */
 type Section =

@@ -1,4 +1,5 @@
-// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` into one CommonJS file. Does nothing when dist/ is up to date.
+// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into one CommonJS file each, which Node
+// loads faster than modules. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -12,12 +13,16 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
 const ALSO_DECIDING = ['tsconfig.json', 'package.json', 'package-lock.json', 'test/house/build.mjs'];
-const SHIM = 'client-shim/bmux-stream';
+/** The bundled programs: the source without its ending, and the file in dist/ without its ending. */
+const BUNDLES = [
+  { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream' },
+  { entry: 'daemon/bin/bmuxd-front', output: 'daemon/bin/bmuxd' },
+];
 const STAMP = 'dist/.built';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 
@@ -59,8 +64,13 @@ function outputsOf(sources) {
     const stem = `dist/${source.slice(0, -'.ts'.length)}`;
     for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
   }
-  if (sources.includes(`${SHIM}.ts`)) outputs.add(`dist/${SHIM}.cjs`);
+  for (const { output } of bundlesOf(sources))
+    for (const ending of ['.cjs', '.cjs.map']) outputs.add(`dist/${output}${ending}`);
   return outputs;
+}
+
+function bundlesOf(sources) {
+  return BUNDLES.filter(({ entry }) => sources.includes(`${entry}.ts`));
 }
 
 function removeStale(root, outputs) {
@@ -94,19 +104,44 @@ function compile(root) {
   });
 }
 
-async function bundleShim(root) {
+/** Modules that stay outside of the bundles, as files of their own in dist/: those of the daemon. */
+const DAEMON = /^daemon\/(bin\/bmuxd|control\/.*|sockets\/check-node)\.ts$/;
+
+/** Lets the bundle in `dist/<folder of output>` import the modules of the daemon from dist/. */
+function outside(root, output) {
+  return {
+    name: 'outside',
+    setup: ({ onResolve }) => {
+      onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
+        const source = relative(root, join(resolveDir, path));
+        if (kind !== 'dynamic-import' || !DAEMON.test(source)) return undefined;
+        const there = relative(dirname(output), source.replace(/\.ts$/, '.js'));
+        return { path: there.startsWith('.') ? there : `./${there}`, external: true };
+      });
+    },
+  };
+}
+
+async function bundle(root, { entry, output }) {
   const { build } = await import('esbuild');
-  const entry = join(root, `${SHIM}.ts`);
-  const outfile = join(root, `dist/${SHIM}.cjs`);
+  const outfile = join(root, `dist/${output}.cjs`);
+  const source = join(root, `${entry}.ts`);
+  // The bundler keeps a `#!` line of the source, and a second one would be a syntax error.
+  const first = readFileSync(source, 'utf8').startsWith('#!') ? '' : '#!/usr/bin/env node\n';
   await build({
-    entryPoints: [entry],
+    entryPoints: [source],
     outfile,
     bundle: true,
     platform: 'node',
     target: 'node20',
     format: 'cjs',
-    // The bundler keeps a `#!` line of the source, and a second one would be a syntax error.
-    banner: readFileSync(entry, 'utf8').startsWith('#!') ? {} : { js: '#!/usr/bin/env node' },
+    sourcemap: 'linked',
+    packages: 'external',
+    define: { 'import.meta.url': 'moduleUrl' },
+    banner: {
+      js: `${first}"use strict";\nconst moduleUrl = require('node:url').pathToFileURL(__filename).href;`,
+    },
+    plugins: [outside(root, output)],
     logLevel: 'warning',
   });
   chmodSync(outfile, 0o755);
@@ -126,7 +161,7 @@ export async function build(root) {
   removeStale(root, outputs);
   const errors = await compile(root);
   if (errors !== '') return errors;
-  if (sources.includes(`${SHIM}.ts`)) await bundleShim(root);
+  for (const one of bundlesOf(sources)) await bundle(root, one);
   const programs = [...outputs].filter((file) => /^dist\/daemon\/bin\/[^/]+\.js$/.test(file));
   for (const program of programs) chmodSync(join(root, program), 0o755);
   writeFileSync(stamp, fingerprint);
