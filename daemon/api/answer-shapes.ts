@@ -17,6 +17,7 @@ import type {
   UpstreamRow,
   Wait,
 } from './answers.ts';
+import { isTally } from './metrics/tally.ts';
 import { exactly, list, number, object, oneOf, optional, text, truth, word, type Shape } from './shape.ts';
 
 /** ms since the Unix epoch, in the range of time values of ECMA-262. `toISOString` throws for a `Date` outside it. */
@@ -98,6 +99,7 @@ export const isEngineStatus: Shape<EngineStatus> = object<EngineStatus>({
   schema,
   engine: engineRow,
   upstreams: list(upstreamRow),
+  tally: optional(isTally),
   problems: optional(list(failure)),
 });
 

@@ -1,5 +1,6 @@
 // JSON answers of the control socket and the engine sockets. `schema` is their version; fields are only added.
 import type { ErrorClass, FailureData } from '../base/failure.ts';
+import type { Tally } from './metrics/tally.ts';
 import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 
 export const SCHEMA = 1;
@@ -135,6 +136,8 @@ export interface EngineStatus {
   readonly schema: typeof SCHEMA;
   readonly engine: EngineRow;
   readonly upstreams: readonly UpstreamRow[];
+  /** What it has counted for the metrics. An older engine does not send it. */
+  readonly tally?: Tally;
   /** What keeps the engine from a part of its work; missing when there is nothing. */
   readonly problems?: readonly FailureData[];
 }

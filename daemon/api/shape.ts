@@ -37,6 +37,12 @@ export function list<T>(item: Shape<T>): Shape<readonly T[]> {
   return (value): value is readonly T[] => Array.isArray(value) && value.every((one) => item(one));
 }
 
+/** An object whose fields have any names and this form. */
+export function record<T>(item: Shape<T>): Shape<Readonly<Record<string, T>>> {
+  return (value): value is Readonly<Record<string, T>> =>
+    typeof value === 'object' && value !== null && Object.values(value).every((one) => item(one));
+}
+
 /** A field that may be missing. */
 export function optional<T>(shape: Shape<T>): Optional<T> {
   return { optional: shape };

@@ -12,6 +12,7 @@ import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
+import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
 import { Reload } from './reload.ts';
 import { Shutdown } from './shutdown.ts';
@@ -22,7 +23,6 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
   const { env, version, sink } = options;
-  const sinceMs = Date.now();
   const { paths, passed, own, inForce, log } = await lookAround(options);
   const settings = inForce.current;
   const events = new Events();
@@ -74,46 +74,47 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     },
   });
   const keepWarm = new KeepWarm({ settings, plans, engines, log });
+  const metrics = new MetricsListener({ port: () => settings()['metrics.port'], log });
   const reload = new Reload({
     settings: inForce,
     contexts,
     files: planning.files,
     targetSockets: reconciler,
     keepWarm,
+    metrics,
     engines,
     event: events.add,
     log,
   });
-  const app = await makeServer(
-    resources({
-      paths,
-      version,
-      sinceMs,
-      settings: inForce,
-      planning,
-      reconciler,
-      events,
-      engines,
-      parts: {
-        control: strayErrors,
-        log: sink,
-        state: clientFile,
-        sockets: peerCheck,
-        'target sockets': reconciler,
-        NODE_OPTIONS: engines.nodeOptions,
-        'runtime dir': instance.runtimeDir,
-      },
-      reload,
-      stop: () => {
-        void shutdown.stop();
-      },
-    }),
-    new OwnClients(log),
-  );
+  const answers = resources({
+    paths,
+    version,
+    sinceMs: Date.now(),
+    settings: inForce,
+    planning,
+    reconciler,
+    events,
+    engines,
+    parts: {
+      control: strayErrors,
+      log: sink,
+      state: clientFile,
+      sockets: peerCheck,
+      'target sockets': reconciler,
+      NODE_OPTIONS: engines.nodeOptions,
+      'runtime dir': instance.runtimeDir,
+      'metrics.port': metrics,
+    },
+    reload,
+    stop: () => {
+      void shutdown.stop();
+    },
+  });
+  const app = await makeServer(answers, new OwnClients(log));
   const shutdown = new Shutdown({
     log,
     server: app.server,
-    refuse: [planner, plans, reconciler, clientFile, keepWarm, events, http],
+    refuse: [planner, plans, reconciler, clientFile, keepWarm, events, http, metrics],
     instance,
     engines,
     targetSockets: reconciler,
@@ -123,6 +124,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   try {
     await instance.claim(app.server, options.signal);
     await engines.start();
+    metrics.open(answers.metrics);
   } catch (error) {
     await shutdown.abandon();
     await app.close();

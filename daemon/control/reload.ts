@@ -18,6 +18,8 @@ export interface ReloadOptions {
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
   readonly engines: { configure(settings: Settings): void };
+  /** Its port is a setting. */
+  readonly metrics: { refresh(): void };
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
@@ -65,11 +67,12 @@ export class Reload {
   }
 
   async #settings(): Promise<void> {
-    const { settings, log, targetSockets, keepWarm, engines } = this.#options;
+    const { settings, log, targetSockets, keepWarm, engines, metrics } = this.#options;
     await settings.reload();
     this.reportMistake();
     log.level = settings.level;
     engines.configure(settings.current());
+    metrics.refresh();
     void targetSockets.refresh();
     keepWarm.refresh();
   }

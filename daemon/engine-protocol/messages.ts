@@ -1,6 +1,7 @@
 // The messages between control and engine on their IPC channel. Fields may be added, but never removed or changed: after an upgrade of
 // the package, a running control process starts an engine of the new version.
 import type { BrokerEvent } from '../api/answers.ts';
+import type { Tally } from '../api/metrics/tally.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { FailureData } from '../base/failure.ts';
 import type { Destination, Plan, Principal } from './plan.ts';
@@ -78,6 +79,8 @@ export type OneFromEngine =
   /** The engine accepts no more streams, and finishes those that it has. */
   | { readonly type: 'retiring'; readonly why: string }
   | { readonly type: 'event'; readonly event: BrokerEvent }
+  /** What the engine has counted until its end. */
+  | { readonly type: 'tally'; readonly tally: Tally }
   /** One or more log lines, each with its newline. */
   | { readonly type: 'log'; readonly line: string };
 
@@ -109,6 +112,7 @@ const FROM_ENGINE = new Set<FromEngine['type']>([
   'cancel',
   'retiring',
   'event',
+  'tally',
   'log',
 ]);
 

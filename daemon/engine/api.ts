@@ -13,6 +13,7 @@ import { KeptSocket } from '../sockets/kept-socket.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { StreamEnds } from './stream-ends.ts';
 import type { Streams } from './streams.ts';
+import type { Tally } from './metrics/tally.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
 export interface EngineServerOptions {
@@ -21,6 +22,7 @@ export interface EngineServerOptions {
   readonly streams: Streams;
   readonly ends: StreamEnds;
   readonly sockets: { planningRows(): PlanningRow[] };
+  readonly tally: Tally;
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
   readonly clients: OwnClients;
@@ -85,7 +87,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
 }
 
 function statusOf(options: EngineServerOptions): EngineStatus {
-  const { identity, streams, upstreams, lifecycle } = options;
+  const { identity, streams, sockets, upstreams, lifecycle, tally } = options;
   const { state } = lifecycle;
   const problems = options.problems().flatMap((failure) => failure?.data ?? []);
   return {
@@ -93,6 +95,7 @@ function statusOf(options: EngineServerOptions): EngineStatus {
     engine: { ...identity, pid: process.pid, state, streams: streams.size },
     // A draining engine reports only upstreams to which it still holds connections.
     upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
+    tally: tally.counted(streams, sockets),
     ...(problems.length === 0 ? {} : { problems }),
   };
 }

@@ -22,6 +22,7 @@ import { engineSink } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
 import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
+import { Tally } from './metrics/tally.ts';
 import { tellEvents } from './tell-events.ts';
 import { Transports } from './upstream/transports.ts';
 import { Upstreams } from './upstream/upstreams.ts';
@@ -61,12 +62,14 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   });
 
   const ends = new StreamEnds();
+  const tally = new Tally(generation);
   const maxWaiting = (): number => settings['streams.max_waiting'];
-  const streams = new Streams({
+  const streams: Streams = new Streams({
     opening: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
     upstreams,
     ends: transports.ends,
     told: ends,
+    tally,
     log,
     event,
     generation,
@@ -94,6 +97,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     hasControl: () => channel.isOpen(),
     upstreams,
     clients,
+    tally,
     log,
   });
   const lifecycle: Lifecycle = new Lifecycle({
@@ -107,6 +111,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     closeApi: async () => api?.close(),
     exit: () => {
       protocolCache.close();
+      control.tell({ type: 'tally', tally: tally.counted(streams, sockets) });
       flushAll();
       channel.exit(0);
     },
@@ -130,6 +135,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     streams,
     ends,
     sockets,
+    tally,
     upstreams,
     lifecycle,
     clients,

@@ -1,8 +1,7 @@
 // The engine's streams: one entry for each, from the accepted request until both sides are closed.
-import type { Duplex } from 'node:stream';
 import type { Failure } from '../base/failure.ts';
 import { advised, asFailure, fail } from '../errors/fail.ts';
-import type { BrokerEvent, StreamInfo, StreamRow } from '../api/answers.ts';
+import type { BrokerEvent, StreamInfo, StreamRow, Transport } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -20,6 +19,7 @@ import type { FairBound } from './accept/fair-bound.ts';
 import { RequestWait } from './accept/request-wait.ts';
 import { openStream, type Accepted } from './accept/target-socket-client.ts';
 import type { StreamEnds } from './stream-ends.ts';
+import type { Tally } from './metrics/tally.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
 import type { GracefulEnds } from './upstream/transports.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
@@ -35,6 +35,8 @@ interface Entry {
   readonly wait: RequestWait;
   opened: OpenedStream | undefined;
   splice: Splice | undefined;
+  /** Why its client cannot rely on having everything. */
+  lost: string | undefined;
   over: Promise<void>;
 }
 
@@ -43,6 +45,7 @@ export interface StreamsOptions {
   readonly ends: GracefulEnds;
   /** Where the clients learn how their streams ended. */
   readonly told: StreamEnds;
+  readonly tally: Pick<Tally, 'refused' | 'nothingThere' | 'opened' | 'answered' | 'over'>;
   readonly log: Logger;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly generation: string;
@@ -85,6 +88,7 @@ export class Streams {
       wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
       opened: undefined,
       splice: undefined,
+      lost: undefined,
       over: Promise.resolve(),
     };
     this.#entries.set(entry.id, entry);
@@ -99,6 +103,8 @@ export class Streams {
         );
       })
       .finally(() => {
+        if (entry.splice !== undefined)
+          this.#options.tally.over(transportOf(entry.plan), entry.splice, entry.lost);
         this.#entries.delete(entry.id);
         if (this.#entries.size === 0) this.#options.onIdle();
       });
@@ -121,7 +127,7 @@ export class Streams {
   }
 
   async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
-    const { log, upstreams, event, opening } = this.#options;
+    const { log, upstreams, event, opening, tally } = this.#options;
     const { requestId } = plan.client;
     const target = askedFor(plan.destination);
     const leadsTo = (other: Plan): void => {
@@ -134,6 +140,7 @@ export class Streams {
     if (isOpened === undefined) {
       const failure = fail('target_busy', { count: opening.count(address), label });
       log.info({ ...context, code: failure.code }, 'refused');
+      tally.refused(classOf(failure.data));
       event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
       client.refused(failure);
       return;
@@ -162,15 +169,13 @@ export class Streams {
         { ...context, code: failure.code, causes: failure.data.causes },
         absent ? 'nothing there' : 'refused',
       );
-      if (!absent)
-        event({
-          type: 'stream refused',
-          target,
-          requestId,
-          code: failure.code,
-          class: classOf(failure.data),
-          detail: failure.message,
-        });
+      if (absent) tally.nothingThere();
+      else {
+        const kind = classOf(failure.data);
+        const { code, message: detail } = failure;
+        tally.refused(kind);
+        event({ type: 'stream refused', target, requestId, code, class: kind, detail });
+      }
       client.refused(absent ? fail('nothing_there') : failure);
       return;
     } finally {
@@ -184,9 +189,11 @@ export class Streams {
     // Queued before the client has its answer, so that it precedes every event that the answer leads to.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     client.granted(infoOf(entry, opened));
-    const spliced = this.#join(entry, client, opened.stream);
+    tally.opened(transportOf(entry.plan), opened.warm, performance.now() - entry.wait.acceptedAt);
+    const spliced = this.#join(entry, client, opened);
     upstream.countStream(spliced);
     const end = await spliced;
+    entry.lost = end.lost;
     log.info({ ...context, ...end }, 'stream over');
     event({
       type: 'stream over',
@@ -202,7 +209,8 @@ export class Streams {
     void this.#options.ends.end(stream);
   }
 
-  #join(entry: Entry, { socket, head }: AcceptedClient, remote: Duplex): Splice['done'] {
+  #join(entry: Entry, { socket, head }: AcceptedClient, opened: OpenedStream): Splice['done'] {
+    const { stream: remote, warm } = opened;
     // These bytes came together with the request and precede everything that is read from now on.
     if (head.length > 0) socket.unshift(head);
     const splice = new Splice({
@@ -215,6 +223,10 @@ export class Streams {
       },
     });
     entry.splice = splice;
+    remote.once('data', () => {
+      const ms = performance.now() - entry.wait.acceptedAt;
+      this.#options.tally.answered(transportOf(entry.plan), warm, ms);
+    });
     startReading(socket);
     remote.resume();
     const { signal } = entry.abort;
@@ -229,7 +241,7 @@ export class Streams {
       generation: this.#options.generation,
       requestId: plan.client.requestId,
       target: askedFor(plan.destination),
-      transport: plan.destination.route.transport,
+      transport: transportOf(plan),
       state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
       clientName: plan.client.name,
       ...(clientPid === undefined ? {} : { clientPid }),
@@ -249,12 +261,16 @@ const NOTHING_THERE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
 ]);
 
+function transportOf({ destination }: Plan): Transport {
+  return destination.route.transport;
+}
+
 function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
   const { plan } = entry;
   return {
     id: entry.id,
     target: withoutCredentials(plan.destination.label),
-    transport: plan.destination.route.transport,
+    transport: transportOf(plan),
     epoch: opened.candidate.epoch,
     negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },
     warm: opened.warm,

@@ -88,6 +88,11 @@ export const REGISTRY = {
     'no such resource: {method} {path}',
     'See docs/control-socket.md for what there is.',
   ),
+  method_unknown: row(
+    [405, 2, 'request'],
+    '{method} is not a method of {path}; it has {allow}',
+    'Use one of the methods that the header Allow names.',
+  ),
   usage: row([400, 2, 'request'], '{why}', 'Run `{command} --help`.'),
 
   // Policy
@@ -712,6 +717,11 @@ export const REGISTRY = {
     [503, 3, 'engine'],
     'the control process of bmuxd is gone, and no other one was started in time',
     'Start bmuxd again (bmuxd run, or its service); live streams go on meanwhile.',
+  ),
+  metrics_port_unusable: row(
+    [503, 1, 'engine'],
+    'the metrics cannot be served on port {port}: {why}',
+    'Set metrics.port in bmuxd.toml to a free port, then run `bmuxd reload`.',
   ),
   engine_unstartable: row(
     [503, 1, 'engine'],

@@ -214,8 +214,9 @@ function httpOver(
         text += chunk;
       });
       response.on('end', () => {
-        const body: unknown = text === '' ? undefined : JSON.parse(text);
-        resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body });
+        const type = response.headers['content-type'] ?? '';
+        const body: unknown = text === '' ? undefined : type.includes('json') ? JSON.parse(text) : text;
+        resolve({ status: response.statusCode ?? 0, type, body });
       });
     });
     call.on('timeout', () => call.destroy(new Error('no answer within 10 s')));

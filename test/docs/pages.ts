@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { allCommands } from '../../daemon/cli/commands.ts';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
+import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
@@ -18,11 +19,13 @@ type Section =
   | 'target settings'
   | 'errors'
   | 'environment whitelist'
-  | 'events';
+  | 'events'
+  | 'metrics';
 
 /** The text of each section. */
 function sections(): Readonly<Record<Section, string>> {
   const errors: [string, Row][] = Object.entries(REGISTRY);
+  const metrics: [string, MetricRow][] = Object.entries(METRICS);
   return {
     commands: table(
       ['command', 'what it does'],
@@ -37,6 +40,10 @@ function sections(): Readonly<Record<Section, string>> {
     'target settings': settingsTable(TARGET_SETTINGS),
     'environment whitelist': unformatted(
       `Of the environment these are read, and nothing else: ${ENV_WHITELIST.map(code).join(', ')}.`,
+    ),
+    metrics: table(
+      ['name', 'type', 'labels', 'what it is'],
+      metrics.map(([name, { type, labels = {}, help }]) => [code(name), type, labelsOf(labels), text(help)]),
     ),
     events: unformatted(`${eventTypes().map(code).join(', ')}.`),
     'error classes': table(
@@ -55,6 +62,16 @@ function sections(): Readonly<Record<Section, string>> {
       ]),
     ),
   };
+}
+
+/** Labels with their values; of more than five the first three. */
+function labelsOf(labels: NonNullable<MetricRow['labels']>): string {
+  const all = Object.entries(labels).map(([label, values]) => {
+    if (values === undefined) return code(label);
+    const shown = values.length > 5 ? [...values.slice(0, 3).map(code), 'and others'] : values.map(code);
+    return `${code(label)}: ${shown.join(', ')}`;
+  });
+  return all.join('<br>');
 }
 
 /** The members of `BrokerEvent['type']`, read from the source because a type has no value at run time. */
@@ -109,4 +126,10 @@ export function regenerated(page: string): string {
 }
 
 /** The pages with such sections, relative to the repository's root. */
-export const PAGES = ['README.md', 'docs/control-socket.md', 'docs/settings.md', 'docs/errors.md'] as const;
+export const PAGES = [
+  'README.md',
+  'docs/control-socket.md',
+  'docs/settings.md',
+  'docs/errors.md',
+  'docs/metrics.md',
+] as const;

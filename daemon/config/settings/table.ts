@@ -57,6 +57,12 @@ export const SETTINGS = [
     doc: 'Time without a packet from an iroh host after which its streams are ended. With 30, the default, QUIC decides, as without bmuxd: a host that is stopped, or a broken network, may come back until then. A host whose process has ended is noticed within 10 s in any case when its system says so, which a relay does not.',
   },
   {
+    name: 'metrics.port',
+    takes: { kind: 'integer', min: 0, max: 65_535 },
+    default: 0,
+    doc: 'TCP port on 127.0.0.1 on which `GET /metrics` is answered, for a Prometheus that cannot read Unix sockets. Every user of this machine can read it. 0: none.',
+  },
+  {
     name: 'streams.max_waiting',
     takes: { kind: 'integer', min: 1, max: 65_536 },
     default: 256,

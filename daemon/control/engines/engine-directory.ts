@@ -19,9 +19,11 @@ import {
   type StatusProblem,
 } from '../../api/answers.ts';
 import { isEngineStatus, isPlanningRow, isStreamRow } from '../../api/answer-shapes.ts';
+import type { Tally } from '../../api/metrics/tally.ts';
 import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
-import { list, number, object, optional, text } from '../../api/shape.ts';
+import { list, object, optional } from '../../api/shape.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
+import { foreignRow, NOTHING_KNOWN } from './foreign-row.ts';
 
 export interface Survey {
   readonly engines: readonly EngineRow[];
@@ -36,17 +38,10 @@ export interface Survey {
  */
 const MAX_HEARD = 64;
 
-const NOTHING_KNOWN: Omit<EngineRow, 'generation'> = {
-  pid: 0,
-  version: '',
-  sinceMs: 0,
-  state: 'not answering',
-  streams: 0,
-};
-
 /** The engines behind `engines/{generation}.sock`. */
 export class EngineDirectory {
   readonly #dir: string;
+  readonly #onTally: (tally: Tally) => void;
   /** The last answer of each engine and when it came, performance.now(). */
   readonly #last = new LruMap<string, { readonly status: EngineStatus; readonly at: number }>(MAX_HEARD);
   /** Rows of engines that answer in another form, because they are of another version. */
@@ -56,8 +51,10 @@ export class EngineDirectory {
   /** Pending requests of surveys. */
   readonly #asked = new SingleFlight<string, boolean>();
 
-  constructor(options: { readonly dir: string }) {
+  /** `onTally` gets what each engine has counted. */
+  constructor(options: { readonly dir: string; readonly onTally?: (tally: Tally) => void }) {
     this.#dir = options.dir;
+    this.#onTally = options.onTally ?? (() => undefined);
   }
 
   async survey(): Promise<Survey> {
@@ -96,8 +93,10 @@ export class EngineDirectory {
       return;
     }
     this.#silent.delete(generation);
-    if (isEngineStatus(status)) this.#last.set(generation, { status, at: performance.now() });
-    else this.#foreign.set(generation, foreignRow(generation, status));
+    if (isEngineStatus(status)) {
+      this.#last.set(generation, { status, at: performance.now() });
+      if (status.tally !== undefined) this.#onTally(status.tally);
+    } else this.#foreign.set(generation, foreignRow(generation, status));
   }
 
   /** Asks one engine and waits briefly. A late answer is used by the next survey. Resolves with false when no process listens. */
@@ -285,16 +284,3 @@ const hasStreams = object<Pick<StreamList, 'streams' | 'planning'>>({
   streams: list(isStreamRow),
   planning: optional(list(isPlanningRow)),
 });
-const hasPid = object({ engine: object({ pid: number }) });
-const hasVersion = object({ engine: object({ version: text }) });
-
-/** A row with those fields of an answer in another form that can be read. */
-function foreignRow(generation: string, status: unknown): EngineRow {
-  return {
-    ...NOTHING_KNOWN,
-    generation,
-    state: 'other version',
-    ...(hasPid(status) ? { pid: status.engine.pid } : {}),
-    ...(hasVersion(status) ? { version: status.engine.version } : {}),
-  };
-}

@@ -5,6 +5,7 @@ import { onSilence } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
+import { isTally, type Tally } from '../../api/metrics/tally.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import {
   isFromEngine,
@@ -33,6 +34,7 @@ export interface EngineHandlers {
   /** The process has ended, and all its messages have been read. Called once. */
   readonly onGone: (why: string) => void;
   readonly onEvent: (event: BrokerEvent) => void;
+  readonly onTally: (tally: Tally) => void;
   /** Log lines, each with its newline. */
   readonly onLog: (lines: string) => void;
   /** An 'error' event of the process, for the log. */
@@ -232,6 +234,9 @@ export class EngineLink {
         break;
       case 'event':
         handlers.onEvent(message.event);
+        break;
+      case 'tally':
+        if (isTally(message.tally)) handlers.onTally(message.tally);
         break;
       case 'log':
         handlers.onLog(message.line);

@@ -18,6 +18,7 @@ import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { EngineUsage } from './usage.ts';
+import { Tallies } from '../metrics/tallies.ts';
 
 export interface EnginesOptions {
   readonly paths: BmuxdPaths;
@@ -44,6 +45,7 @@ export class Engines {
   readonly directory: EngineDirectory;
   readonly streamsSocket: StreamsSocket;
   readonly nodeOptions: NodeOptions;
+  readonly tallies = new Tallies();
   readonly #log: Logger;
   readonly #usage: EngineUsage;
   #hasTakenOver = false;
@@ -51,7 +53,7 @@ export class Engines {
   constructor(options: EnginesOptions) {
     const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
     this.#log = log;
-    this.directory = new EngineDirectory({ dir: paths.enginesDir });
+    this.directory = new EngineDirectory({ dir: paths.enginesDir, onTally: this.tallies.heard });
     this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
     const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
@@ -82,6 +84,7 @@ export class Engines {
       ask: async (generation) => (await engineRequest(socketOf(generation), 'GET', '/v1/engine')).body,
       handlers: {
         onEvent: event,
+        onTally: this.tallies.heard,
         onLog: (lines) => {
           sink.write(lines);
         },

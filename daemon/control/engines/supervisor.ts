@@ -26,7 +26,7 @@ export interface EngineSupervisorOptions {
   /** Asks an engine for its status over its own socket. Rejects as `engineRequest` does. */
   readonly ask: (generation: string) => Promise<unknown>;
   readonly log: Logger;
-  readonly handlers: Pick<EngineHandlers, 'onEvent' | 'onLog' | 'resolve' | 'resolveAgain'>;
+  readonly handlers: Pick<EngineHandlers, 'onEvent' | 'onTally' | 'onLog' | 'resolve' | 'resolveAgain'>;
   /** Called when the current engine is ready. */
   readonly onReady: (engine: EngineLink) => void;
   /** Called when an engine has ended, or when another one takes over from it. It must not be used any more. */
@@ -67,6 +67,7 @@ export class EngineSupervisor {
   /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
   #failures = 0;
+  #starts = 0;
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
   #closing = false;
@@ -85,6 +86,11 @@ export class EngineSupervisor {
   /** The engine that accepts streams; undefined while there is none. */
   get current(): EngineLink | undefined {
     return this.ready ? this.#current?.link : undefined;
+  }
+
+  /** Engines whose process was started. */
+  get starts(): number {
+    return this.#starts;
   }
 
   /** Why no engine is ready; undefined when one is. */
@@ -207,6 +213,7 @@ export class EngineSupervisor {
         link.kill();
       }),
     };
+    this.#starts += 1;
     this.#current = engine;
     this.#living.add(engine);
     this.#problem = fail('engine_unavailable', { why: 'it is starting' });

@@ -1,6 +1,7 @@
 // The latest events, and the clients that follow them with `GET /v1/events` (server-sent events).
 import type { ServerResponse } from 'node:http';
 import { withoutCredentials } from '../../base/redact.ts';
+import { METRICS } from '../../api/metrics/table.ts';
 import { ROUTINE_EVENTS, type BrokerEvent } from '../../api/answers.ts';
 
 /** Events that are kept for new listeners, who often ask what led to a refusal. */
@@ -16,11 +17,16 @@ const MAX_WAITING_BYTES = 1024 * 1024;
 /** ms between two SSE comments. They keep a connection alive, and show when a listener is gone. */
 const KEEP_ALIVE_MS = 15_000;
 
+/** An engine of a later version may send events of other types. */
+const COUNTED: ReadonlySet<string> = new Set(METRICS.bmuxd_events_total.labels.type);
+
 export class Events {
   readonly #kept: BrokerEvent[] = [];
   /** Number of kept events that are routine. */
   #routine = 0;
   readonly #listeners = new Set<ServerResponse>();
+  /** How many events of each type there were, those excepted that every stream causes. */
+  readonly counts = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
 
   constructor() {
@@ -40,6 +46,7 @@ export class Events {
       ...(detail === undefined ? {} : { detail: shown(detail) }),
     };
     this.#keep(full);
+    if (COUNTED.has(event.type)) this.counts.set(event.type, (this.counts.get(event.type) ?? 0) + 1);
     for (const listener of this.#listeners) this.#write(listener, rendered(full));
   };
 

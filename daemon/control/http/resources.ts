@@ -11,6 +11,7 @@ import { listTargets } from '../planning/list-targets.ts';
 import type { Planning } from '../planning/planning.ts';
 import type { Reload } from '../reload.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
+import { metricsText } from '../metrics/metrics.ts';
 import type { Events } from './events.ts';
 import type { Resources } from './server.ts';
 import { StatusReport, type StatusReportOptions } from './status.ts';
@@ -46,6 +47,13 @@ export function resources(owners: ResourceOwners): Resources {
   return {
     health: () => status.health(),
     status: () => status.status(),
+    metrics: () =>
+      metricsText({
+        tallies: engines.tallies,
+        status: () => status.status(),
+        supervisor: engines.supervisor,
+        events,
+      }),
     targets: async (request) => listTargets(await contexts.view(request)),
     streams: async () => {
       const list = await engines.directory.streams();

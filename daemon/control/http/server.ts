@@ -24,12 +24,15 @@ import type { StreamRequest } from '../../api/request.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
 import { refuse } from '../../sockets/http-answer.ts';
+import { EXPOSITION_TYPE } from '../metrics/exposition.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 
 /** The functions behind the routes, one for each. */
 export interface Resources {
   readonly health: () => Health;
   readonly status: () => Promise<Status>;
+  /** The text for Prometheus. */
+  readonly metrics: () => Promise<string>;
   /** The targets of the request's context; without one, of the daemon's own. */
   readonly targets: (request: StreamRequest) => Promise<TargetList>;
   readonly streams: () => Promise<StreamList>;
@@ -87,6 +90,9 @@ export async function makeServer(resources: Resources, clients: OwnClients): Pro
   });
   app.get('/v1/health', () => resources.health());
   app.get('/v1/status', () => resources.status());
+  app.get('/v1/metrics', async (_request, reply) =>
+    reply.type(EXPOSITION_TYPE).send(await resources.metrics()),
+  );
   app.get('/v1/targets', async (request) =>
     inTime(resources.targets(requestIn(request.raw)), LIMITS.prepareMs, () =>
       fail('out_of_time', { ms: LIMITS.prepareMs, step: 'reading the config' }),

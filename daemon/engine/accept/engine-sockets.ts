@@ -7,7 +7,7 @@ import type { Route } from '../../engine-protocol/plan.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 import { IdleConnections } from '../../sockets/idle-connections.ts';
 import { StreamsSocket, type StreamsSocketOptions } from './streams-socket.ts';
-import { greet } from './target-socket-client.ts';
+import { greet, type Accepted } from './target-socket-client.ts';
 import { TargetSockets, type TargetSocketsOptions } from './target-sockets.ts';
 
 export interface EngineSocketsOptions
@@ -28,13 +28,17 @@ export class EngineSockets {
   readonly #targets: TargetSockets;
 
   constructor(options: EngineSocketsOptions) {
-    const { upstreams, add, log } = options;
+    const { upstreams, add, log, tally } = options;
     const idle = new IdleConnections();
     this.#streams = new StreamsSocket(options);
     this.#targets = new TargetSockets({
       ...options,
       serve: (plan, socket, renew) => {
-        greet(socket, plan, { renew, add, log, idle });
+        const counted = (accepted: Accepted): void => {
+          tally.requested('target_socket');
+          add(accepted);
+        };
+        greet(socket, plan, { renew, add: counted, log, idle });
       },
       refer: (destination) => {
         upstreams.for(destination).refer(destination);

@@ -12,6 +12,8 @@ export interface RequestWaitOptions {
 }
 
 export class RequestWait {
+  /** performance.now() when the request was accepted. */
+  readonly acceptedAt = performance.now();
   readonly #options: RequestWaitOptions;
   #waiting: Waiting;
   #isTold = false;

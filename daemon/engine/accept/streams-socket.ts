@@ -8,6 +8,7 @@ import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { setBacklog } from '../../base/node-internals.ts';
 import type { Logger } from '../../base/log.ts';
+import { classOf } from '../../errors/error-class.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
@@ -18,6 +19,7 @@ import { answerProblem, HTTP_LIMITS, onClientError, refuseUnsupported } from '..
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
 import { peerOf } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
+import type { Tally } from '../metrics/tally.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
 import type { FairBound } from './fair-bound.ts';
@@ -34,6 +36,7 @@ export interface StreamsSocketOptions {
   /** Called when the last waiting request has its answer. */
   readonly onIdle: () => void;
   readonly clients: OwnClients;
+  readonly tally: Pick<Tally, 'requested' | 'refused'>;
   readonly log: Logger;
 }
 
@@ -143,7 +146,8 @@ export class StreamsSocket {
   }
 
   async #serve(message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const { add, log, onIdle } = this.#options;
+    const { add, log, onIdle, tally } = this.#options;
+    tally.requested('streams_socket');
     const requestId = `${process.pid.toString(36)}-${(this.#requests += 1).toString(36)}`;
     const planning = new AbortController();
     const onGone = (): void => {
@@ -175,6 +179,7 @@ export class StreamsSocket {
       wait.end();
       const failure = asFailure(error);
       log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
+      tally.refused(classOf(failure.data));
       if (!socket.destroyed) refuse(socket, failure.data, requestId);
       done();
     } finally {

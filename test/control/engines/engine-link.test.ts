@@ -48,6 +48,7 @@ function linked(over: Partial<EngineHandlers> = {}): {
       gone.push(why);
     },
     onEvent: () => undefined,
+    onTally: () => undefined,
     onLog: () => undefined,
     onProcessError: () => undefined,
     resolve: () => Promise.resolve(PLAN),

@@ -48,6 +48,7 @@ class Rig {
     ask: () => this.ask(),
     handlers: {
       onEvent: () => undefined,
+      onTally: () => undefined,
       onLog: () => undefined,
       resolve: () => Promise.reject(new Error('nobody asks')),
       resolveAgain: () => Promise.resolve(undefined),

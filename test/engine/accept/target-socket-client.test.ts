@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { FairBound } from '../../../daemon/engine/accept/fair-bound.ts';
 import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
+import { Tally } from '../../../daemon/engine/metrics/tally.ts';
 import { StreamEnds } from '../../../daemon/engine/stream-ends.ts';
 import { BufferBudget } from '../../../daemon/splice/buffer-budget.ts';
 import { Streams } from '../../../daemon/engine/streams.ts';
@@ -48,6 +49,7 @@ async function targetSocket(t: Test, plan: Plan) {
     event: () => undefined,
     generation: 'g',
     told: new StreamEnds(),
+    tally: new Tally('g'),
     budget: new BufferBudget(() => Infinity),
     clientBufferLimit: () => 0,
     onIdle: () => undefined,
