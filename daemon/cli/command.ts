@@ -11,24 +11,58 @@ export interface CommandContext {
   readonly stderr: NodeJS.WriteStream & { readonly fd: number };
   /** Values of the command's options, by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  /** They fit one of the command's forms. */
   readonly args: readonly string[];
   /** How many of `args` stand before the first `--`. */
   readonly argsBeforeDashes: number;
 }
 
-/** A row of the command table. `run` resolves to the exit status. */
+/** Resolves to the exit status. */
+export type Run = (context: CommandContext) => Promise<number>;
+
+/** A row of the command table. */
 export interface Command {
   readonly name: string;
-  readonly args: string;
+  /**
+   * The ways to write its arguments, as in a usage line: small words stand for themselves, capital ones for a value. `a|b` is one of both,
+   * `[X]` may be missing, `X...` may be repeated.
+   */
+  readonly forms: readonly string[];
+  /** One sentence. */
   readonly about: string;
   readonly options: Readonly<Record<string, OptionRow>>;
-  readonly maxArgs: number;
-  readonly run: (context: CommandContext) => Promise<number>;
+  readonly examples: readonly Example[];
+  /** What its exit statuses mean, where that is more than `EXIT_STATUSES` says. */
+  readonly exits?: Readonly<Record<number, string>>;
+  /** Loads what the command needs. Other commands start without it. */
+  readonly load: () => Promise<Run>;
 }
+
+export type Example = readonly [line: string, about: string];
 
 export interface OptionRow {
   readonly type: 'string' | 'boolean';
+  /** Its letter, without the dash. */
+  readonly short?: string;
   /** Placeholder of the value, for the help. */
   readonly value?: string;
+  /** The values that it takes; missing where they cannot be listed. */
+  readonly values?: readonly string[];
   readonly about: string;
 }
+
+/** An option that several commands have. */
+export const JSON_OPTION: OptionRow = { type: 'boolean', about: 'print the answer as JSON' };
+
+/** Exit statuses of every command (docs/bmux-protocol.md, "Exit statuses"). */
+export const EXIT_STATUSES: Readonly<Record<number, string>> = {
+  0: 'done',
+  1: 'failed',
+  2: 'wrong usage or an unknown target',
+  3: 'no daemon',
+  4: '--if-running found nothing',
+  5: 'refused by policy',
+  6: 'not authorised or not trusted',
+  7: 'out of time',
+  8: 'stream lost',
+};

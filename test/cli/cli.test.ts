@@ -12,15 +12,18 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
   t.teardown(() => sandbox.remove());
   const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], sandbox.env);
   const rows: readonly [args: string[], text: string][] = [
-    [['strt'], "bmuxd: there is no command 'strt'\nRun `bmuxd --help`.\n"],
-    [['status', '--jsn'], "bmuxd status: Unknown option '--jsn'"],
+    [['strt'], "bmuxd: there is no command 'strt'; did you mean "],
+    [
+      ['status', '--jsn'],
+      'bmuxd status: there is no option --jsn; did you mean --json?\nRun `bmuxd status --help`.\n',
+    ],
     [['status', '--wait', 'soon'], "bmuxd status: --wait: 'soon' is not a number of seconds"],
     [['status', '--wait'], 'bmuxd status: '],
     [['status', '--json=yes'], 'bmuxd status: '],
     [['stop', 'now'], "bmuxd stop: unexpected argument 'now'"],
     [['streams', 'kill', 'x'], 'bmuxd streams: write `bmuxd streams` or `bmuxd streams end ID`'],
-    [['run', '--log-level', 'loud'], "--log-level: unknown log level 'loud' (expected trace|"],
-    [['meta', 'reed'], "bmuxd meta: say 'write' or 'remove'"],
+    [['run', '--log-level', 'loud'], "bmuxd run: --log-level: 'loud' is none of trace, debug,"],
+    [['meta', 'reed'], 'bmuxd meta: write `bmuxd meta write` or `bmuxd meta remove`'],
     [['meta', 'write', '--pid', '-1'], "bmuxd meta: Option '--pid' argument is ambiguous"],
     [['meta', 'write', '--pid', 'x'], 'bmuxd meta: --pid: a process id is needed'],
     [[], 'Usage: bmuxd COMMAND [OPTIONS]'],
@@ -32,10 +35,17 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
       t.ok(ran.stderr.includes(text), ran.stderr);
     }),
   );
-  t.match(await bmuxd('--help'), { status: 0, stderr: '', stdout: /^ {2}status .*3 not running$/m });
+  t.match(await bmuxd('--help'), { status: 0, stderr: '', stdout: /^ {2}status .*\n/m });
   t.match(await bmuxd('status', '--help'), {
     status: 0,
-    stdout: /^Usage: bmuxd status\n[^]* {2}--wait SECONDS /,
+    stdout:
+      /^Usage: bmuxd status\n[^]* {2}--wait SECONDS .*\n[^]*Exit status: 0 ready, 1 degraded, 3 not running/,
+  });
+  const shown = await bmuxd('help', 'status');
+  t.same(shown, await bmuxd('status', '--help'));
+  t.match(await bmuxd('help', 'stats'), {
+    status: 2,
+    stderr: /there is no command 'stats'; did you mean status/,
   });
   const { version } = JSON.parse(
     await readFile(new URL('../../../package.json', import.meta.url), 'utf8'),

@@ -3,16 +3,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
-import { allCommands } from '../../daemon/cli/commands.ts';
+import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { main } from '../../daemon/cli/main.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { RequestSchema } from '../../daemon/api/request.ts';
 import { SETTINGS } from '../../daemon/config/settings/table.ts';
-import { repositoryRoot } from '../real/index.ts';
+import { onPath, repositoryRoot, run } from '../real/index.ts';
+import { manPage } from './man-page.ts';
 import { PAGES, regenerated } from './pages.ts';
 
-const COMMANDS = await allCommands();
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
 const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md', 'docs/timeouts.md'];
 const codes = new Set(Object.keys(REGISTRY));
@@ -24,6 +24,18 @@ t.test('the generated parts of the pages are up to date', async (t) => {
     t.equal(text, regenerated(text), `${page}: npm run build && node dist/test/docs/generate.js`);
     t.match(text, /<!-- made from data: /, `${page} has generated parts`);
   }
+});
+
+t.test('the man page is made by the build, and man reads it without a warning', async (t) => {
+  const { man } = JSON.parse(read('package.json')) as { man: string };
+  t.equal(read(man), manPage(), 'npm run build');
+  const path = join(repositoryRoot(), man);
+  const skip = onPath('man') === undefined && 'man not found';
+  await t.test('man', { skip }, async (t) => {
+    const shown = await run('man', ['-l', '--warnings', path], { MANWIDTH: '80', MANROFFOPT: '' });
+    t.match(shown, { status: 0, stderr: '' });
+    for (const { name } of COMMANDS) t.match(shown.stdout, new RegExp(`bmuxd ${name}\\b`));
+  });
 });
 
 /** Code of a page: fenced lines and code spans. */

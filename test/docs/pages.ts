@@ -1,15 +1,14 @@
 // Documentation that is generated from data: settings, errors, commands, exit statuses. The text around it is written by hand.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { allCommands } from '../../daemon/cli/commands.ts';
+import { COMMANDS } from '../../daemon/cli/command-table.ts';
+import { argsOf } from '../../daemon/cli/help/forms.ts';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
 import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { repositoryRoot } from '../real/index.ts';
-
-const COMMANDS = await allCommands();
 
 /** A generated part of a page: the text between its two marks is never edited by hand. */
 type Section =
@@ -30,7 +29,7 @@ function sections(): Readonly<Record<Section, string>> {
     commands: table(
       ['command', 'what it does'],
       COMMANDS.map((command) => [
-        code(`bmuxd ${command.name} ${command.args}`.trimEnd()),
+        code(`bmuxd ${command.name} ${argsOf(command)}`.trimEnd()),
         `${text(command.about)}${Object.entries(command.options)
           .map(([name, { value }]) => ` ${code(`--${name}${value === undefined ? '' : ` ${value}`}`)}`)
           .join(',')}`,

@@ -1,11 +1,12 @@
 // Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into one CommonJS file each, which Node
-// loads faster than modules. Does nothing when dist/ is up to date.
+// loads faster than modules, and makes the man page. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmdirSync,
@@ -14,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
 const ALSO_DECIDING = ['tsconfig.json', 'package.json', 'package-lock.json', 'test/house/build.mjs'];
@@ -23,6 +24,8 @@ const BUNDLES = [
   { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream' },
   { entry: 'daemon/bin/bmuxd-front', output: 'daemon/bin/bmuxd' },
 ];
+/** The program that makes the man page, and the page. */
+const MAN_PAGE = { entry: 'test/docs/man-page', output: 'dist/man/bmuxd.1' };
 const STAMP = 'dist/.built';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 
@@ -66,6 +69,7 @@ function outputsOf(sources) {
   }
   for (const { output } of bundlesOf(sources))
     for (const ending of ['.cjs', '.cjs.map']) outputs.add(`dist/${output}${ending}`);
+  if (sources.includes(`${MAN_PAGE.entry}.ts`)) outputs.add(MAN_PAGE.output);
   return outputs;
 }
 
@@ -147,6 +151,12 @@ async function bundle(root, { entry, output }) {
   chmodSync(outfile, 0o755);
 }
 
+async function writeManPage(root, { entry, output }) {
+  const { manPage } = await import(pathToFileURL(join(root, `dist/${entry}.js`)).href);
+  mkdirSync(join(root, dirname(output)), { recursive: true });
+  writeFileSync(join(root, output), manPage());
+}
+
 /** Brings dist/ up to date. Resolves with the errors; the text is empty when there are none. */
 export async function build(root) {
   const sources = sourcesOf(root);
@@ -162,6 +172,7 @@ export async function build(root) {
   const errors = await compile(root);
   if (errors !== '') return errors;
   for (const one of bundlesOf(sources)) await bundle(root, one);
+  if (outputs.has(MAN_PAGE.output)) await writeManPage(root, MAN_PAGE);
   const programs = [...outputs].filter((file) => /^dist\/daemon\/bin\/[^/]+\.js$/.test(file));
   for (const program of programs) chmodSync(join(root, program), 0o755);
   writeFileSync(stamp, fingerprint);

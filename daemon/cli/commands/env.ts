@@ -12,7 +12,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { whitelisted } from '../../api/caller-env.ts';
 import type { StreamRequest } from '../../api/request-types.ts';
 import { askControl } from '../ask-control.ts';
-import type { Command, CommandContext } from '../command.ts';
+import type { CommandContext, Run } from '../command.ts';
 import { reach } from '../reach.ts';
 
 /** Waits until the target answers, and resolves with the variables to set. Rejects with the broker's failure. */
@@ -34,52 +34,31 @@ async function variablesFor(target: string, context: CommandContext): Promise<Va
 const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;
 const quotedFish = (value: string): string => `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 
+function variablesForSh(variables: Variables): string {
+  return variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join('');
+}
+
+/** By the values of `--shell`. */
 const SHELLS: Readonly<Record<string, (variables: Variables) => string>> = {
-  bash: (variables) => variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join(''),
-  zsh: (variables) => variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join(''),
+  bash: variablesForSh,
+  zsh: variablesForSh,
   fish: (variables) => variables.map(([name, value]) => `set -gx ${name} ${quotedFish(value)}\n`).join(''),
   json: (variables) => `${JSON.stringify(Object.fromEntries(variables), null, 2)}\n`,
 };
 
-function usage(command: string, why: string) {
-  return fail('usage', { why: `bmuxd ${command}: ${why}`, command: `bmuxd ${command}` });
-}
-
-export const env: Command = {
-  name: 'env',
-  args: 'TARGET',
-  about: 'print what to set so that an unmodified bmux talks to TARGET through bmuxd',
-  options: { shell: { type: 'string', value: 'SHELL', about: 'bash (default), zsh, fish or json' } },
-  maxArgs: 1,
-  run: async (context) => {
-    const [target] = context.args;
-    if (target === undefined) throw usage('env', 'name a target');
-    const shell = context.options['shell'] ?? 'bash';
-    const print = typeof shell === 'string' && Object.hasOwn(SHELLS, shell) ? SHELLS[shell] : undefined;
-    if (print === undefined)
-      throw usage('env', `--shell: '${String(shell)}' is none of bash, zsh, fish, json`);
-    context.out(print(await variablesFor(target, context)));
-    return 0;
-  },
+export const env: Run = async (context) => {
+  const [target = ''] = context.args;
+  const print = SHELLS[String(context.options['shell'] ?? 'bash')] ?? variablesForSh;
+  context.out(print(await variablesFor(target, context)));
+  return 0;
 };
 
-export const exec: Command = {
-  name: 'exec',
-  args: 'TARGET -- COMMAND [ARG...]',
-  about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
-  options: {},
-  maxArgs: Infinity,
-  run: async (context) => {
-    const [target, ...rest] = context.args;
-    if (target !== undefined && context.argsBeforeDashes === 0 && rest[0] !== '--')
-      throw usage('exec', 'a target is missing: write bmuxd exec TARGET -- COMMAND');
-    // A target that begins with `-` stands behind a `--` of its own: bmuxd exec -- TARGET -- COMMAND.
-    const [command, ...args] = rest[0] === '--' ? rest.slice(1) : rest;
-    if (target === undefined || command === undefined)
-      throw usage('exec', 'write bmuxd exec TARGET -- COMMAND');
-    const variables = await variablesFor(target, context);
-    return runCommand(command, args, { ...context.env, ...Object.fromEntries(variables) });
-  },
+export const exec: Run = async (context) => {
+  const [target = '', ...rest] = context.args;
+  // A target that begins with `-` stands behind a `--` of its own: bmuxd exec -- TARGET -- COMMAND.
+  const [command = '', ...args] = rest[0] === '--' ? rest.slice(1) : rest;
+  const variables = await variablesFor(target, context);
+  return runCommand(command, args, { ...context.env, ...Object.fromEntries(variables) });
 };
 
 /** Signals that are passed to the command. */

@@ -10,19 +10,12 @@ import { bmuxdPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { otherForm, refused, unasked } from '../ask-control.ts';
-import type { Command, CommandContext } from '../command.ts';
+import type { CommandContext, Run } from '../command.ts';
 
 /** bmuxd sends no line longer than this, characters. */
 const MAX_LINE = 1024 * 1024;
 
-export const events: Command = {
-  name: 'events',
-  args: '',
-  about: 'print events as they happen: streams, refusals with their reasons, connections, config',
-  options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
-  maxArgs: 0,
-  run: (context) => follow(context),
-};
+export const events: Run = (context) => follow(context);
 
 /** Resolves with 0 when the daemon exits or stdout is closed. */
 function follow({ env, out, options, stdout }: CommandContext): Promise<number> {

@@ -3,37 +3,16 @@ import { resolve } from 'node:path';
 import { bmuxPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import { whitelisted } from '../../api/caller-env.ts';
-import type { Command, CommandContext } from '../command.ts';
+import type { CommandContext, Run } from '../command.ts';
 
-export const meta: Command = {
-  name: 'meta',
-  args: 'write|remove',
-  about: "write or remove server-meta.json in bmux's runtime dir, for a server launcher",
-  options: {
-    pid: { type: 'string', value: 'PID', about: 'process id of the server (write)' },
-    version: { type: 'string', value: 'VERSION', about: 'version of the server (write)' },
-    executable: {
-      type: 'string',
-      value: 'PATH',
-      about: 'executable of the server; its build id is recorded (write)',
-    },
-  },
-  maxArgs: 1,
-  run: async (context) => {
-    const { env, args } = context;
-    switch (args[0]) {
-      case 'remove': {
-        const { removeServerMeta } = await import('../../policy/server-meta.ts');
-        await removeServerMeta({ env });
-        return 0;
-      }
-      case 'write':
-        await write(context);
-        return 0;
-      default:
-        throw usage("say 'write' or 'remove'");
-    }
-  },
+export const meta: Run = async (context) => {
+  const { env, args } = context;
+  if (args[0] === 'write') await write(context);
+  else {
+    const { removeServerMeta } = await import('../../policy/server-meta.ts');
+    await removeServerMeta({ env });
+  }
+  return 0;
 };
 
 async function write({ env, cwd, options, err }: CommandContext): Promise<void> {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
-import type { Command } from '../command.ts';
+import type { Run } from '../command.ts';
 import { untilSignal } from '../until-signal.ts';
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
@@ -29,54 +29,45 @@ function withAbsolutePaths(env: Env, cwd: string): Env {
   return { ...env, ...absolute('BMUXD_SOCKET'), ...absolute('BMUXD_CONFIG') };
 }
 
-export const run: Command = {
-  name: 'run',
-  args: '',
-  about: 'run the daemon in the foreground',
-  options: {
-    'log-level': { type: 'string', value: 'LEVEL', about: `${LOG_LEVELS.join(', ')} (also BMUXD_LOG_LEVEL)` },
-  },
-  maxArgs: 0,
-  run: async ({ env, cwd, version, stderr, options }) => {
-    const flag = options['log-level'];
-    const logLevel =
-      levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
-      levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
-    let reload = (): void => {};
-    const onHup = (): void => {
-      reload();
-    };
-    process.on('SIGHUP', onHup);
-    // Only the user may access the daemon's folders, sockets and files, whatever the umask of the shell is.
-    process.umask(0o077);
-    try {
-      await untilSignal(async (signal) => {
-        // Loaded here because loading the daemon's packages would slow down the other commands.
-        const { runControl } = await import('../../control/main.ts');
-        const { checkNodeInternals } = await import('../../sockets/check-node.ts');
-        checkNodeInternals();
-        const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
-        const sink = stderrSink(stderr);
-        // The daemon must not keep the file system of this folder from being unmounted.
-        process.chdir('/');
-        const control = await runControl({
-          env: withAbsolutePaths(env, cwd),
-          cwd,
-          version,
-          sink,
-          logLevel,
-          signal,
-        });
-        reload = () => {
-          control.reload().catch((error: unknown) => {
-            stderr.write(`${asFailure(error).message}\n`);
-          });
-        };
-        return control;
+export const run: Run = async ({ env, cwd, version, stderr, options }) => {
+  const flag = options['log-level'];
+  const logLevel =
+    levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
+    levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
+  let reload = (): void => {};
+  const onHup = (): void => {
+    reload();
+  };
+  process.on('SIGHUP', onHup);
+  // Only the user may access the daemon's folders, sockets and files, whatever the umask of the shell is.
+  process.umask(0o077);
+  try {
+    await untilSignal(async (signal) => {
+      // Loaded here because loading the daemon's packages would slow down the other commands.
+      const { runControl } = await import('../../control/main.ts');
+      const { checkNodeInternals } = await import('../../sockets/check-node.ts');
+      checkNodeInternals();
+      const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
+      const sink = stderrSink(stderr);
+      // The daemon must not keep the file system of this folder from being unmounted.
+      process.chdir('/');
+      const control = await runControl({
+        env: withAbsolutePaths(env, cwd),
+        cwd,
+        version,
+        sink,
+        logLevel,
+        signal,
       });
-      return 0;
-    } finally {
-      process.off('SIGHUP', onHup);
-    }
-  },
+      reload = () => {
+        control.reload().catch((error: unknown) => {
+          stderr.write(`${asFailure(error).message}\n`);
+        });
+      };
+      return control;
+    });
+    return 0;
+  } finally {
+    process.off('SIGHUP', onHup);
+  }
 };

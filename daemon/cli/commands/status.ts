@@ -6,34 +6,24 @@ import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
-import type { Command, CommandContext } from '../command.ts';
+import type { CommandContext, Run } from '../command.ts';
 import { ago, shortened, table } from '../table.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two status requests of `--wait`. */
 const LOOK_MS = 50;
 
-export const status: Command = {
-  name: 'status',
-  args: '',
-  about: 'show the state of the daemon: exit status 0 ready, 1 degraded, 3 not running',
-  options: {
-    json: { type: 'boolean', about: 'print the answer as JSON' },
-    wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },
-  },
-  maxArgs: 0,
-  run: async (context) => {
-    const waitMs = secondsOf(context.options['wait']);
-    const until = performance.now() + waitMs;
-    for (;;) {
-      const { shown, exit } = await look(context);
-      if (exit === 0 || performance.now() >= until) {
-        shown();
-        return exit;
-      }
-      await sleep(LOOK_MS);
+export const status: Run = async (context) => {
+  const waitMs = secondsOf(context.options['wait']);
+  const until = performance.now() + waitMs;
+  for (;;) {
+    const { shown, exit } = await look(context);
+    if (exit === 0 || performance.now() >= until) {
+      shown();
+      return exit;
     }
-  },
+    await sleep(LOOK_MS);
+  }
 };
 
 function secondsOf(value: string | boolean | undefined): number {

@@ -7,53 +7,39 @@ import { isReloaded } from '../../api/answer-shapes.ts';
 import { anything, number, object } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
-import type { Command } from '../command.ts';
+import type { Run } from '../command.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two checks whether the daemon has exited. */
 const LOOK_MS = 20;
 
-export const stop: Command = {
-  name: 'stop',
-  args: '',
-  about: 'end every stream gracefully and stop the daemon',
-  options: {},
-  maxArgs: 0,
-  run: async ({ env, out }) => {
-    const socket = bmuxdPaths(env).controlSocket;
-    const timeoutMs = LIMITS.engineAnswerMs;
-    // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
-    const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
-    const pid = hasPid(health) ? health.pid : 0;
-    await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
-    const until = performance.now() + 2 * LIMITS.stopMs;
-    // The process is checked, not the socket: a socket of a service manager keeps listening, and a connect would start the next daemon.
-    while (pid > 0 ? isRunning({ pid }) : await isListening(socket, LIMITS.engineAnswerMs)) {
-      if (performance.now() > until) throw notAnswering(socket);
-      await sleep(LOOK_MS);
-    }
-    out('bmuxd has stopped\n');
-    return 0;
-  },
+export const stop: Run = async ({ env, out }) => {
+  const socket = bmuxdPaths(env).controlSocket;
+  const timeoutMs = LIMITS.engineAnswerMs;
+  // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
+  const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
+  const pid = hasPid(health) ? health.pid : 0;
+  await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
+  const until = performance.now() + 2 * LIMITS.stopMs;
+  // The process is checked, not the socket: a socket of a service manager keeps listening, and a connect would start the next daemon.
+  while (pid > 0 ? isRunning({ pid }) : await isListening(socket, LIMITS.engineAnswerMs)) {
+    if (performance.now() > until) throw notAnswering(socket);
+    await sleep(LOOK_MS);
+  }
+  out('bmuxd has stopped\n');
+  return 0;
 };
 
 const hasPid = object<{ pid: number }>({ pid: number });
 
-export const reload: Command = {
-  name: 'reload',
-  args: '',
-  about: 'read settings and config again; live streams continue',
-  options: {},
-  maxArgs: 0,
-  run: async ({ env, out, err }) => {
-    const timeoutMs = 10 * LIMITS.engineAnswerMs;
-    const { problems } = await askControl(env, { method: 'POST', path: '/v1/reload', timeoutMs }, isReloaded);
-    for (const { where, failure } of problems) {
-      err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
-      for (const cause of failure.causes) err(`  ${cause}\n`);
-      err(`  ${failure.remedy}\n`);
-    }
-    if (problems.length === 0) out('reloaded\n');
-    return problems.length === 0 ? 0 : 1;
-  },
+export const reload: Run = async ({ env, out, err }) => {
+  const timeoutMs = 10 * LIMITS.engineAnswerMs;
+  const { problems } = await askControl(env, { method: 'POST', path: '/v1/reload', timeoutMs }, isReloaded);
+  for (const { where, failure } of problems) {
+    err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
+    for (const cause of failure.causes) err(`  ${cause}\n`);
+    err(`  ${failure.remedy}\n`);
+  }
+  if (problems.length === 0) out('reloaded\n');
+  return problems.length === 0 ? 0 : 1;
 };

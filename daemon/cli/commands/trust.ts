@@ -11,30 +11,14 @@ import type { BmuxConfig } from '../../config/bmux/types.ts';
 import { advised, fail } from '../../errors/fail.ts';
 import { withoutBrackets } from '../../target/addresses.ts';
 import { gatewayKey } from '../../target/tls-trust.ts';
-import type { Command, CommandContext } from '../command.ts';
+import type { CommandContext, Run } from '../command.ts';
 import { table } from '../table.ts';
 
-export const trust: Command = {
-  name: 'trust',
-  args: 'list | add HOST:PORT | remove HOST:PORT',
-  about:
-    'list, add or remove the certificates of TLS gateways that are trusted without a certificate authority',
-  options: {
-    fingerprint: {
-      type: 'string',
-      value: 'SHA256:HEX',
-      about: 'trust the gateway only if its certificate has this fingerprint (add)',
-    },
-    yes: { type: 'boolean', about: 'trust the certificate that is presented without a question (add)' },
-  },
-  maxArgs: 2,
-  run: async (context) => {
-    const [action, gateway] = context.args;
-    if (action === 'list' && gateway === undefined) return list(context);
-    if (action === 'add' && gateway !== undefined) return add(context, gateway);
-    if (action === 'remove' && gateway !== undefined) return remove(context, gateway);
-    throw usage('write `bmuxd trust list`, `bmuxd trust add HOST:PORT` or `bmuxd trust remove HOST:PORT`');
-  },
+export const trust: Run = async (context) => {
+  const [action, gateway = ''] = context.args;
+  if (action === 'add') return add(context, gateway);
+  if (action === 'remove') return remove(context, gateway);
+  return list(context);
 };
 
 interface Gateway {

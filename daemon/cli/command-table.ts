@@ -1,0 +1,173 @@
+// The table of commands. Help, man page, completion, suggestions and the README are made from it; there is no other list of commands.
+import { SETTINGS } from '../config/settings/table.ts';
+import { JSON_OPTION, type Command } from './command.ts';
+
+export const COMMANDS: readonly Command[] = [
+  {
+    name: 'run',
+    forms: [''],
+    about: 'run the daemon in the foreground',
+    options: {
+      'log-level': {
+        type: 'string',
+        value: 'LEVEL',
+        values: SETTINGS[0].takes.values,
+        about: 'the least severe level that is logged (also BMUXD_LOG_LEVEL)',
+      },
+    },
+    examples: [['bmuxd run --log-level debug', 'with every detail in the log']],
+    load: async () => (await import('./commands/run.ts')).run,
+  },
+  {
+    name: 'status',
+    forms: [''],
+    about: 'show the state of the daemon, its engines and the servers that it knows',
+    options: {
+      json: JSON_OPTION,
+      wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },
+    },
+    examples: [['bmuxd status --wait 10', 'after a start, in a script']],
+    exits: { 0: 'ready', 1: 'degraded', 3: 'not running' },
+    load: async () => (await import('./commands/status.ts')).status,
+  },
+  {
+    name: 'env',
+    forms: ['TARGET'],
+    about: 'print what to set so that an unmodified bmux talks to TARGET through bmuxd',
+    options: {
+      shell: {
+        type: 'string',
+        value: 'SHELL',
+        values: ['bash', 'zsh', 'fish', 'json'],
+        about: 'whose syntax is printed; bash is the default',
+      },
+    },
+    examples: [['eval "$(bmuxd env prod)"', 'for all commands of this shell']],
+    load: async () => (await import('./commands/env.ts')).env,
+  },
+  {
+    name: 'exec',
+    forms: ['TARGET -- COMMAND [ARG...]'],
+    about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
+    options: {},
+    examples: [['bmuxd exec prod -- bmux list-sessions', 'for one command']],
+    exits: { 126: 'COMMAND cannot be run', 127: 'there is no COMMAND; any other status is its own' },
+    load: async () => (await import('./commands/env.ts')).exec,
+  },
+  {
+    name: 'warm',
+    forms: ['TARGET'],
+    about: 'open a warm connection to a target now; fails with the reason when it cannot be reached',
+    options: {},
+    examples: [['bmuxd warm prod', 'before the first command needs it']],
+    load: async () => (await import('./commands/warm.ts')).warm,
+  },
+  {
+    name: 'drop',
+    forms: ['TARGET'],
+    about: 'close the warm connections and spares of a target; live streams continue',
+    options: {},
+    examples: [['bmuxd drop prod', 'makes the next command connect again']],
+    load: async () => (await import('./commands/warm.ts')).drop,
+  },
+  {
+    name: 'trust',
+    forms: ['list', 'add GATEWAY', 'remove GATEWAY'],
+    about:
+      'list, add or remove the certificates of TLS gateways that are trusted without a certificate authority',
+    options: {
+      fingerprint: {
+        type: 'string',
+        value: 'SHA256:HEX',
+        about: 'trust the gateway only if its certificate has this fingerprint (add)',
+      },
+      yes: { type: 'boolean', about: 'trust the certificate that is presented without a question (add)' },
+    },
+    examples: [
+      ['bmuxd trust add gateway.example.org:7443', 'shows the certificate and asks'],
+      ['bmuxd trust remove prod', 'by the name of a TLS target'],
+    ],
+    load: async () => (await import('./commands/trust.ts')).trust,
+  },
+  {
+    name: 'targets',
+    forms: [''],
+    about: 'list the targets that a command with this environment has',
+    options: { json: JSON_OPTION },
+    examples: [['bmuxd targets', 'the default target has a star']],
+    load: async () => (await import('./commands/lists.ts')).targets,
+  },
+  {
+    name: 'streams',
+    forms: ['', 'end ID'],
+    about: 'list the live streams, of every engine; `end ID` ends one gracefully',
+    options: { json: JSON_OPTION },
+    examples: [['bmuxd streams end mwsploil-9', 'ends the stream with this id']],
+    load: async () => (await import('./commands/lists.ts')).streams,
+  },
+  {
+    name: 'events',
+    forms: [''],
+    about: 'print events as they happen: streams, refusals with their reasons, connections, config',
+    options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
+    examples: [['bmuxd events --json', 'for a script']],
+    load: async () => (await import('./commands/events.ts')).events,
+  },
+  {
+    name: 'reload',
+    forms: [''],
+    about: 'read settings and config again; live streams continue',
+    options: {},
+    examples: [['bmuxd reload', 'shows what is wrong in the files']],
+    load: async () => (await import('./commands/stop.ts')).reload,
+  },
+  {
+    name: 'stop',
+    forms: [''],
+    about: 'end every stream gracefully and stop the daemon',
+    options: {},
+    examples: [['bmuxd stop', 'returns when the daemon has exited']],
+    load: async () => (await import('./commands/stop.ts')).stop,
+  },
+  {
+    name: 'meta',
+    forms: ['write', 'remove'],
+    about: "write or remove server-meta.json in bmux's runtime dir, for a server launcher",
+    options: {
+      pid: { type: 'string', value: 'PID', about: 'process id of the server (write)' },
+      version: { type: 'string', value: 'VERSION', about: 'version of the server (write)' },
+      executable: {
+        type: 'string',
+        value: 'PATH',
+        about: 'executable of the server; its build id is recorded (write)',
+      },
+    },
+    examples: [['bmuxd meta remove', 'after the server has ended']],
+    load: async () => (await import('./commands/meta.ts')).meta,
+  },
+  {
+    name: 'completion',
+    forms: ['bash|zsh|fish [WORD...]'],
+    about: 'print what makes a shell complete commands, targets and options',
+    options: {},
+    examples: [
+      ['eval "$(bmuxd completion bash)"', 'in ~/.bashrc; with zsh in ~/.zshrc, after compinit'],
+      ['bmuxd completion fish > ~/.config/fish/completions/bmuxd.fish', 'for fish'],
+    ],
+    load: async () => {
+      const { completion } = await import('./help/completion.ts');
+      return (context) => completion(COMMANDS, context);
+    },
+  },
+  {
+    name: 'help',
+    forms: ['[NAME]'],
+    about: 'show all commands, or what one command does with its options and examples',
+    options: {},
+    examples: [['bmuxd help exec', 'the same as `bmuxd exec --help`']],
+    load: async () => {
+      const { showHelp } = await import('./help/help.ts');
+      return (context) => showHelp(COMMANDS, context);
+    },
+  },
+];

@@ -1,0 +1,82 @@
+// The help of all commands and of one, made from the command table.
+import { fail } from '../../errors/fail.ts';
+import { meant } from '../../errors/nearest.ts';
+import { EXIT_STATUSES, type Command, type CommandContext, type OptionRow } from '../command.ts';
+import { columns, wrapped } from './columns.ts';
+import { argsOf, usagesOf } from './forms.ts';
+
+export const ABOUT =
+  'bmuxd keeps connections to bmux servers warm and hands streams to short-lived commands.';
+
+/** Options of every command. */
+const HELP_OPTION: OptionRow = { type: 'boolean', short: 'h', about: 'show this' };
+
+/** The row of a command. Throws `usage` with the nearest names when there is none. */
+export function commandNamed(commands: readonly Command[], name: string): Command {
+  const found = commands.find((row) => row.name === name);
+  if (found !== undefined) return found;
+  const near = meant(
+    name,
+    commands.map((row) => row.name),
+  );
+  throw fail('usage', { why: `bmuxd: there is no command '${name}'${near}`, command: 'bmuxd' });
+}
+
+/** `bmuxd help [NAME]`. */
+export function showHelp(commands: readonly Command[], { args, out }: CommandContext): Promise<number> {
+  const [name] = args;
+  out(name === undefined ? help(commands) : helpOf(commandNamed(commands, name)));
+  return Promise.resolve(0);
+}
+
+export function help(commands: readonly Command[]): string {
+  const exits = Object.entries(EXIT_STATUSES).map(([status, meaning]) => `${status} ${meaning}`);
+  return text([
+    ...wrapped(ABOUT),
+    '',
+    'Usage: bmuxd COMMAND [OPTIONS]',
+    '',
+    ...columns(commands.map((row) => [`${row.name} ${argsOf(row)}`.trimEnd(), row.about])),
+    '',
+    ...wrapped('`bmuxd help COMMAND` shows options and examples; `bmuxd --version` the version.'),
+    ...wrapped(`Exit status: ${exits.join(', ')}.`),
+  ]);
+}
+
+export function helpOf(command: Command): string {
+  const { about, examples, exits } = command;
+  const [first = '', ...more] = usagesOf(command);
+  const statuses = Object.entries(exits ?? {}).map(([status, meaning]) => `${status} ${meaning}`);
+  return text([
+    `Usage: ${first}`,
+    ...more.map((usage) => `       ${usage}`),
+    '',
+    ...wrapped(about),
+    '',
+    'Options:',
+    ...columns(
+      optionsOf(command).map(([name, row]) => [optionText(name, row), optionAbout(row)]),
+      28,
+    ),
+    ...(examples.length === 0 ? [] : ['', 'Examples:', ...columns(examples, 42)]),
+    ...(statuses.length === 0 ? [] : ['', ...wrapped(`Exit status: ${statuses.join(', ')}.`)]),
+  ]);
+}
+
+/** The command's options and those of every command. */
+export function optionsOf({ options }: Pick<Command, 'options'>): [name: string, row: OptionRow][] {
+  return [...Object.entries(options), ['help', HELP_OPTION]];
+}
+
+/** `-n, --number COUNT`. */
+export function optionText(name: string, { short, value }: OptionRow): string {
+  return `${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`;
+}
+
+export function optionAbout({ about, values }: OptionRow): string {
+  return values === undefined ? about : `${about}: ${values.join(', ')}`;
+}
+
+function text(lines: readonly string[]): string {
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,47 @@
+// Tests the scripts of `bmuxd completion` in their shells, beside a daemon that knows two targets.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
+import { onPath, run } from '../real/index.ts';
+
+/** For each shell: loads the script and prints what `$LINE` is completed to, one word a line. */
+const DRIVERS: Readonly<Record<string, string>> = {
+  bash: `eval "$(bmuxd completion bash)"
+COMP_LINE=$LINE COMP_POINT=\${#LINE} COMP_WORDS=($LINE) COMP_WORDBREAKS=$' \\t\\n:='
+_bmuxd; printf '%s\\n' "\${COMPREPLY[@]}"`,
+  // Stands in for zsh's own completion, which needs a terminal.
+  zsh: `compdef() { :; }; _describe() { print -l -- "\${(@)found%%:*}"; }; _normal() { print -r -- "program: $words"; }
+eval "$(bmuxd completion zsh)"
+words=(\${(s: :)LINE}); [[ $LINE == *' ' ]] && words+=(''); CURRENT=$#words
+_bmuxd`,
+  fish: `bmuxd completion fish | source; complete -C $LINE | string replace -r '\\t.*' ''`,
+};
+
+t.test('completion in shells', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: '[connections.targets.prod]\n[connections.targets.preview]\n[connections.targets."a:b"]\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const bin = join(bmuxd.folder, 'bmuxd');
+  await writeFile(bin, `#!/bin/sh\nexec '${process.execPath}' '${BMUXD}' "$@"\n`, { mode: 0o755 });
+  for (const [shell, driver] of Object.entries(DRIVERS)) {
+    t.test(shell, { skip: onPath(shell) === undefined && `${shell} not found` }, async (t) => {
+      const completed = async (line: string) => {
+        const env = { ...bmuxd.env, LINE: line, PATH: `${bmuxd.folder}:${process.env['PATH'] ?? ''}` };
+        const ran = await run(shell, ['-c', driver], { LANG: 'C.UTF-8', ...env });
+        t.equal(ran.stderr, '', line);
+        return ran.stdout.trim().split('\n').sort();
+      };
+      t.same(await completed('bmuxd st'), ['status', 'stop', 'streams']);
+      t.same(await completed('bmuxd exec pr'), ['preview', 'prod']);
+      t.same(await completed('bmuxd status --w'), ['--wait']);
+      if (shell === 'bash') {
+        t.same(await completed('bmuxd warm a:'), ['b'], 'bash replaces what follows the colon');
+        t.ok((await completed('bmuxd exec a:b -- ech')).includes('echo'));
+      }
+      if (shell === 'zsh') t.same(await completed('bmuxd exec prod -- ls -l'), ['program: ls -l']);
+      if (shell === 'fish') t.ok((await completed('bmuxd exec prod -- ech')).includes('echo'));
+    });
+  }
+});
