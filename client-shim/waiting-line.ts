@@ -20,7 +20,7 @@ export interface WaitingLineOptions {
 
 const RENEWED_MS = 1000;
 /** To the first column, and wipe to the end of the line. */
-const WIPE = '\r\u001b[K';
+export const WIPE = '\r\u001b[K';
 /** Used when the terminal does not say how wide it is; one without a size says 0. */
 const COLUMNS = 80;
 
@@ -65,13 +65,13 @@ export class WaitingLine {
     const seconds = Math.max(0, Math.floor((this.#clock.now() - this.#sinceMs) / 1000));
     const how = transport === undefined ? '' : ` (${transport})`;
     const text = `waiting${who}: ${step}${how}, ${String(seconds)} s`;
-    // A line that wraps could not be wiped.
-    const { columns = 0 } = this.#terminal;
-    const room = (columns > 1 ? columns : COLUMNS) - 1;
-    this.#terminal.write(
-      `${WIPE}${printable(text)
-        .replaceAll(/[\n\t]/g, '?')
-        .slice(0, room)}`,
-    );
+    this.#terminal.write(`${WIPE}${inOneLine(text, '', this.#terminal)}`);
   }
+}
+
+/** `text` and `tail` in one line of the terminal. `text` is cut first. A line that wraps could not be wiped. */
+export function inOneLine(text: string, tail: string, { columns = 0 }: Pick<Terminal, 'columns'>): string {
+  const room = (columns > 1 ? columns : COLUMNS) - 1;
+  const whole = printable(text).replaceAll(/[\n\t]/g, '?');
+  return `${whole.slice(0, Math.max(0, room - tail.length))}${tail}`.slice(0, room);
 }

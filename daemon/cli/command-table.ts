@@ -49,10 +49,27 @@ export const COMMANDS: readonly Command[] = [
     name: 'exec',
     forms: ['TARGET -- COMMAND [ARG...]'],
     about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
-    options: {},
+    options: {
+      reattach: {
+        type: 'boolean',
+        about: 'run it again when its connection was lost and TARGET answers again',
+      },
+    },
     examples: [['bmuxd exec prod -- bmux list-sessions', 'for one command']],
     exits: { 126: 'COMMAND cannot be run', 127: 'there is no COMMAND; any other status is its own' },
     load: async () => (await import('./commands/env.ts')).exec,
+  },
+  {
+    name: 'attach',
+    forms: ['[TARGET] [SESSION] [BMUX_ARG...]'],
+    about: 'run `bmux attach` at TARGET, and again when its connection was lost and TARGET answers again',
+    options: {},
+    examples: [
+      ['bmuxd attach prod work', 'until you detach'],
+      ['bmuxd attach prod -- --help', 'arguments of `bmux attach` follow a `--`'],
+    ],
+    exits: { 8: 'the connection was lost, and Ctrl-C gave up; any other status is that of `bmux attach`' },
+    load: async () => (await import('./attach/attach.ts')).attach,
   },
   {
     name: 'warm',

@@ -1,5 +1,6 @@
 // Tests whether a target answers, over a stream that is closed afterwards. The protocol cache entry and the warm connection stay in the engine.
 import type { Duplex } from 'node:stream';
+import type { StreamInfo } from '../api/answers.ts';
 import { openStream } from '../../client-shim/index.ts';
 import { WaitingLine } from '../../client-shim/waiting-line.ts';
 import { fail } from '../errors/fail.ts';
@@ -8,16 +9,23 @@ import { LIMITS } from '../base/limits.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { CommandContext } from './command.ts';
 
+export interface ReachContext extends Pick<CommandContext, 'env' | 'cwd' | 'err'> {
+  /** Where a wait is shown; nowhere when it is missing. */
+  readonly stderr?: CommandContext['stderr'];
+  readonly signal?: AbortSignal;
+}
+
 /** Resolves when the server itself has answered; rejects with the broker's failure. Warnings about the target go to `err`. */
 export async function reach(
-  target: string,
-  { env, cwd, err, stderr }: Pick<CommandContext, 'env' | 'cwd' | 'err' | 'stderr'>,
+  target: string | undefined,
+  { env, cwd, err, stderr, signal }: ReachContext,
   clientName: string,
-): Promise<void> {
+): Promise<StreamInfo> {
   for (let last = false; ; last = true) {
-    const line = new WaitingLine({ terminal: () => stderr, target });
+    const line = new WaitingLine({ terminal: () => stderr ?? NOWHERE, target });
     const { stream, info } = await openStream({
-      target,
+      ...(target === undefined ? {} : { target }),
+      ...(signal === undefined ? {} : { signal }),
       unknownTarget: 'refuse',
       env,
       cwd,
@@ -27,27 +35,34 @@ export async function reach(
     }).finally(() => {
       line.end();
     });
-    const why = await unanswered(stream, info.epoch);
+    const why = await unanswered(stream, info.epoch, signal);
     stream.destroy();
     if (why === undefined) {
       for (const warning of info.warnings) err(`bmuxd: ${warning}\n`);
-      return;
+      return info;
     }
     // The Hello may have been answered from the hello cache. The entry is removed now, so the second attempt gets the server's own answer.
     if (last) throw fail('stream_lost', { why });
   }
 }
 
+const NOWHERE = { write: () => undefined };
+
 /** Sends a Ping. Resolves with undefined when an answer comes, else with the reason why none came. */
-function unanswered(stream: Duplex, epoch: Epoch): Promise<string | undefined> {
+function unanswered(stream: Duplex, epoch: Epoch, signal?: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       resolve(`no answer within ${String(LIMITS.reachMs)} ms`);
     }, LIMITS.reachMs);
     const done = (why: string | undefined): void => {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
       resolve(why);
     };
+    const onAbort = (): void => {
+      done('nobody waits for the answer');
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
     stream.on('error', (error) => {
       done(error.message);
     });

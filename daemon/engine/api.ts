@@ -5,7 +5,7 @@ import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
-import { SCHEMA, type EngineRow, type EngineStatus, type PlanningRow } from '../api/answers.ts';
+import { SCHEMA, type EndList, type EngineRow, type EngineStatus, type PlanningRow } from '../api/answers.ts';
 import { keptEndsBeside } from '../base/paths.ts';
 import { IdleConnections } from '../sockets/idle-connections.ts';
 import type { OwnClients } from '../sockets/own-clients.ts';
@@ -46,6 +46,14 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     return { schema: SCHEMA, streams: streams.rows(), ...(planning.length === 0 ? {} : { planning }) };
   });
   app.get<{ Params: { id: string } }>('/v1/streams/:id/end', ({ params }) => options.ends.end(params.id));
+  app.get<{ Querystring: Readonly<Record<string, unknown>> }>('/v1/ends', ({ query }): EndList => {
+    const clientPid = numberIn(query['clientPid']);
+    const live = streams
+      .rows()
+      .filter((row) => (clientPid === undefined || row.clientPid === clientPid) && !options.ends.has(row.id));
+    const ends = options.ends.list({ clientPid, sinceMs: numberIn(query['sinceMs']) });
+    return { schema: SCHEMA, ends, live: live.length };
+  });
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (streams.end(request.params.id, 'bmuxd streams')) return reply.code(202).send({ schema: SCHEMA });
     return reply
@@ -84,6 +92,11 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       await app.close();
     },
   };
+}
+
+/** The number in a field of a query; undefined when there is none. */
+function numberIn(field: unknown): number | undefined {
+  return typeof field === 'string' && /^\d{1,16}$/.test(field) ? Number(field) : undefined;
 }
 
 function statusOf(options: EngineServerOptions): EngineStatus {

@@ -1,7 +1,6 @@
 // The engine's streams: one entry for each, from the accepted request until both sides are closed.
-import type { Failure } from '../base/failure.ts';
-import { advised, asFailure, fail } from '../errors/fail.ts';
-import type { BrokerEvent, StreamInfo, StreamRow, Transport } from '../api/answers.ts';
+import { asFailure, fail } from '../errors/fail.ts';
+import type { BrokerEvent, StreamRow, Transport } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -13,7 +12,8 @@ import { classOf } from '../errors/error-class.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
 import { Splice } from '../splice/splice.ts';
-import { askedFor, warningsOf, type Plan } from '../engine-protocol/plan.ts';
+import { askedFor, type Plan } from '../engine-protocol/plan.ts';
+import { infoOf, withOtherRoots } from './accept/answers.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import type { FairBound } from './accept/fair-bound.ts';
 import { RequestWait } from './accept/request-wait.ts';
@@ -33,6 +33,8 @@ interface Entry {
   readonly abort: AbortController;
   /** What the client waits for until its stream is open. */
   readonly wait: RequestWait;
+  /** True when a person has ended it by its id. */
+  isEnded: boolean;
   opened: OpenedStream | undefined;
   splice: Splice | undefined;
   /** Why its client cannot rely on having everything. */
@@ -86,6 +88,7 @@ export class Streams {
       clientPid: typeof peer === 'string' ? undefined : peer.pid,
       abort: new AbortController(),
       wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
+      isEnded: false,
       opened: undefined,
       splice: undefined,
       lost: undefined,
@@ -94,7 +97,7 @@ export class Streams {
     this.#entries.set(entry.id, entry);
     entry.over = this.#serve(entry, asked)
       .catch((error: unknown) => {
-        this.#options.told.add(entry.id, textOf(error));
+        this.#over(entry, textOf(error));
         asked.client.socket.destroy();
         if (entry.opened !== undefined && entry.splice === undefined) this.#endUnused(entry.opened);
         this.#options.log.error(
@@ -114,16 +117,21 @@ export class Streams {
   end(id: string, who: string): boolean {
     const entry = this.#entries.get(id);
     if (entry === undefined) return false;
-    entry.abort.abort(fail('stream_ended', { id, who }));
-    entry.splice?.stop(who);
+    entry.isEnded = true;
+    this.#end(entry, who);
     return true;
   }
 
   /** Ends all streams gracefully; resolves when the last one is over. */
   async endAll(who: string): Promise<void> {
     const entries = [...this.#entries.values()];
-    for (const entry of entries) this.end(entry.id, who);
+    for (const entry of entries) this.#end(entry, who);
     await Promise.allSettled(entries.map((entry) => entry.over));
+  }
+
+  #end(entry: Entry, who: string): void {
+    entry.abort.abort(fail('stream_ended', { id: entry.id, who }));
+    entry.splice?.stop(who);
   }
 
   async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
@@ -142,6 +150,7 @@ export class Streams {
       log.info({ ...context, code: failure.code }, 'refused');
       tally.refused(classOf(failure.data));
       event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
+      this.#over(entry, failure.message);
       client.refused(failure);
       return;
     }
@@ -174,6 +183,7 @@ export class Streams {
         const kind = classOf(failure.data);
         const { code, message: detail } = failure;
         tally.refused(kind);
+        this.#over(entry, detail);
         event({ type: 'stream refused', target, requestId, code, class: kind, detail });
       }
       client.refused(absent ? fail('nothing_there') : failure);
@@ -188,7 +198,7 @@ export class Streams {
     upstream.succeeded(destination, opened.candidate);
     // Queued before the client has its answer, so that it precedes every event that the answer leads to.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
-    client.granted(infoOf(entry, opened));
+    client.granted(infoOf(entry.id, entry.plan, opened));
     tally.opened(transportOf(entry.plan), opened.warm, performance.now() - entry.wait.acceptedAt);
     const spliced = this.#join(entry, client, opened);
     upstream.countStream(spliced);
@@ -205,6 +215,19 @@ export class Streams {
     });
   }
 
+  /** Keeps how the stream ended, before its client sees it. */
+  #over({ id, plan, clientPid, isEnded }: Entry, lost: string | undefined, byServer = false): void {
+    const { label, route } = plan.destination;
+    this.#options.told.add({
+      id,
+      target: withoutCredentials(label),
+      transport: route.transport,
+      ...(clientPid === undefined ? {} : { clientPid }),
+      ...(lost === undefined ? {} : { lost: withoutCredentials(lost) }),
+      by: isEnded ? 'person' : byServer ? 'server' : 'client',
+    });
+  }
+
   #endUnused({ stream }: OpenedStream): void {
     void this.#options.ends.end(stream);
   }
@@ -218,8 +241,8 @@ export class Streams {
       remote,
       clientBufferLimit: this.#options.clientBufferLimit(),
       budget: this.#options.budget,
-      onEnd: (lost) => {
-        this.#options.told.add(entry.id, lost);
+      onEnd: (lost, byServer) => {
+        this.#over(entry, lost, byServer);
       },
     });
     entry.splice = splice;
@@ -264,28 +287,6 @@ const NOTHING_THERE: ReadonlySet<string> = new Set([
 function transportOf({ destination }: Plan): Transport {
   return destination.route.transport;
 }
-
-function infoOf(entry: Entry, opened: OpenedStream): StreamInfo {
-  const { plan } = entry;
-  return {
-    id: entry.id,
-    target: withoutCredentials(plan.destination.label),
-    transport: transportOf(plan),
-    epoch: opened.candidate.epoch,
-    negotiated: { revision: opened.negotiated.revision, capabilities: opened.negotiated.capabilities },
-    warm: opened.warm,
-    warnings: warningsOf(plan),
-  };
-}
-
-/** A gateway that is not trusted here may be trusted by roots that the caller's environment names. */
-function withOtherRoots(failure: Failure, { client: { otherRoots } }: Plan): Failure {
-  if (otherRoots === undefined || !UNTRUSTED.has(failure.code)) return failure;
-  const what = `${otherRoots.join(' and ')} of this command does not count: bmuxd reads its own environment.`;
-  return advised(failure, `${failure.data.remedy} ${what} Start bmuxd with it, or set ca_file.`);
-}
-
-const UNTRUSTED: ReadonlySet<string> = new Set(['tls_handshake_failed', 'tls_roots_missing']);
 
 function ignore(): void {
   // Before the splice handles errors, a client that is gone is detected when its answer is written.

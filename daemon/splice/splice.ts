@@ -32,8 +32,11 @@ export interface SpliceOptions {
   readonly endMs?: number;
   /** ms that a client that has closed its side may wait without a byte from the server, and that it may take to read the remaining bytes. */
   readonly lingerMs?: number;
-  /** Called before the client receives the end, with `SpliceEnd.lost`; again when it does not get what was left to deliver. */
-  readonly onEnd?: (lost: string | undefined) => void;
+  /**
+   * Called before the client receives the end, with `SpliceEnd.lost` and whether the server ended first; again when it does not get what
+   * was left to deliver.
+   */
+  readonly onEnd?: (lost: string | undefined, byServer: boolean) => void;
 }
 
 /** Stalls below this are ordinary back-pressure, ms. */
@@ -130,8 +133,12 @@ export class Splice {
       this.#lost =
         this.#lost === undefined ? `the server ended it after ${blamed}` : `${this.#lost}; ${blamed}`;
     }
-    this.#onEnd?.(this.#lost);
+    this.#tellEnd(this.#lost);
   };
+
+  #tellEnd(lost: string | undefined): void {
+    this.#onEnd?.(lost, this.#down.sourceEnded && !this.#up.sourceEnded);
+  }
 
   /** What the client has sent by now is still read and passed on: bytes that nobody reads would turn its end into ECONNRESET. */
   #closeClient(): void {
@@ -216,7 +223,7 @@ export class Splice {
     this.#stopTimeout();
     this.#stopTimeout = onSilence(this.#endMs, () => {
       this.#cut = this.#client.closed ? 'remote' : this.#remote.closed ? 'client' : 'both';
-      if (!this.#down.ended) this.#onEnd?.((this.#lost ??= 'it did not end in time'));
+      if (!this.#down.ended) this.#tellEnd((this.#lost ??= 'it did not end in time'));
       this.#remote.destroy();
       this.#client.destroy();
     });
@@ -246,7 +253,7 @@ export class Splice {
       case 'out of time':
         this.#up.cut();
         this.#bound();
-        if (reason === 'out of time' && !this.#down.ended) this.#onEnd?.(this.#lost);
+        if (reason === 'out of time' && !this.#down.ended) this.#tellEnd(this.#lost);
         this.#client.destroy();
         this.#down.discard();
         break;

@@ -1,0 +1,101 @@
+// What a person at a terminal sees and can do while a target is waited for: one line, Enter and Ctrl-C.
+import { inOneLine, WIPE } from '../../../client-shim/waiting-line.ts';
+import { printable } from '../../../client-shim/failure-text.ts';
+import type { Clock } from '../../base/async/clock.ts';
+
+const RENEWED_MS = 1000;
+const KEYS = 'Enter tries now, Ctrl-C gives up';
+
+export interface WaitingScreen {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+export interface ReconnectLineOptions {
+  readonly terminal: WaitingScreen;
+  readonly clock: Clock;
+  readonly target: string;
+  /** Why the stream was lost. */
+  readonly why: string;
+}
+
+/** `TARGET was lost: WHY; waiting 12 s; Enter tries now, Ctrl-C gives up`. Without a terminal, one line is written, and not renewed. */
+export class ReconnectLine {
+  readonly #options: ReconnectLineOptions;
+  readonly #sinceMs: number;
+  readonly #stop: () => void;
+
+  constructor(options: ReconnectLineOptions) {
+    this.#options = options;
+    const { terminal, clock, target, why } = options;
+    this.#sinceMs = clock.now();
+    if (terminal.isTTY === true) {
+      this.#write();
+      this.#stop = clock.every(RENEWED_MS, () => {
+        this.#write();
+      });
+      return;
+    }
+    terminal.write(`${printable(`bmuxd: ${target} was lost: ${why}; waiting until it answers`)}\n`);
+    this.#stop = () => {};
+  }
+
+  /** Says in the same line that the target answers, or wipes it. */
+  end(isBack: boolean): void {
+    this.#stop();
+    const { terminal, target, why } = this.#options;
+    const wipe = terminal.isTTY === true ? WIPE : '';
+    const text = `bmuxd: ${target} was lost: ${why}; it answers again after ${this.#elapsed()}`;
+    terminal.write(isBack ? `${wipe}${printable(text)}\n` : wipe);
+  }
+
+  #elapsed(): string {
+    return `${String(Math.max(0, Math.floor((this.#options.clock.now() - this.#sinceMs) / 1000)))} s`;
+  }
+
+  #write(): void {
+    const { terminal, target, why } = this.#options;
+    const tail = `; waiting ${this.#elapsed()}; ${KEYS}`;
+    terminal.write(`${WIPE}${inOneLine(`bmuxd: ${target} was lost: ${why}`, tail, terminal)}`);
+  }
+}
+
+/** The members of `process.stdin` that are used. */
+export interface Keyboard {
+  readonly isTTY?: boolean;
+  setRawMode?(on: boolean): unknown;
+  on(event: 'data', listener: (keys: Buffer) => void): unknown;
+  off(event: 'data', listener: (keys: Buffer) => void): unknown;
+  resume(): unknown;
+  pause(): unknown;
+}
+
+const CTRL_C = 3;
+const ENTER: readonly number[] = [10, 13];
+
+/** Reads keys until the returned function is called. Other keys than Enter and Ctrl-C are dropped. */
+export function readKeys(
+  keyboard: Keyboard,
+  on: { readonly enter: () => void; readonly giveUp: () => void },
+): () => void {
+  process.on('SIGINT', on.giveUp);
+  const isTerminal = keyboard.isTTY === true;
+  const onData = (keys: Buffer): void => {
+    if (keys.includes(CTRL_C)) on.giveUp();
+    else if (ENTER.some((key) => keys.includes(key))) on.enter();
+  };
+  if (isTerminal) {
+    // In raw mode the keys are not echoed into the line.
+    keyboard.setRawMode?.(true);
+    keyboard.on('data', onData);
+    keyboard.resume();
+  }
+  return () => {
+    process.off('SIGINT', on.giveUp);
+    if (!isTerminal) return;
+    keyboard.off('data', onData);
+    keyboard.pause();
+    keyboard.setRawMode?.(false);
+  };
+}

@@ -1,0 +1,90 @@
+// Tests `bmuxd attach` with the real bmux in a terminal: the screen is that of the session again, when gateway or server are back.
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import t from 'tap';
+import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
+import { realBmux, run, startChild, startServer, waitFor } from '../../real/index.ts';
+import { startTlsGateway } from '../../real/gateways.ts';
+import { bmuxOrThrow } from '../../real/server.ts';
+import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
+import { hasTmux, startTmux } from '../../target-sockets/tmux.ts';
+import { targetToml } from '../../target-sockets/ways.ts';
+
+t.setTimeout(120_000);
+
+const missing = realBmux() === undefined ? 'real bmux not found' : !hasTmux() && 'tmux not found';
+const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
+const WAITS = /prod was lost: .*waiting \d+ s; Enter tries now, Ctrl-C gives up/;
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
+    });
+  });
+}
+
+t.test(
+  'attach outlives its gateway and its server, until the person detaches',
+  { skip: missing },
+  async (t) => {
+    const server = await startServer();
+    t.teardown(() => server.stop());
+    let gateway = await startTlsGateway(server, { compression: 'none' });
+    t.teardown(() => gateway.stop());
+    const { host, port, serverName, caFile } = gateway;
+    const prod = targetToml('prod', {
+      transport: 'tls',
+      host,
+      port,
+      server_name: serverName,
+      ca_file: caFile,
+    });
+    const bmuxd = await startBmuxd({ config: `${KEYS}${prod}` });
+    t.teardown(() => bmuxd.stop());
+    const tmux = await startTmux();
+    t.teardown(() => tmux.stop());
+    const newSession = async (): Promise<void> => {
+      const made = await run(
+        bmuxOrThrow(),
+        ['new-session', '-n', 'work'],
+        await targetSocketEnv(bmuxd, 'prod'),
+      );
+      t.equal(made.status, 0, made.stderr);
+    };
+    await newSession();
+    const path = `${dirname(bmuxOrThrow())}:${process.env['PATH'] ?? ''}`;
+    const command = `PATH='${path}' '${process.execPath}' '${BMUXD}' attach prod work`;
+    const window = await tmux.open(`${command}; echo "left with $?"; stty -a; exec cat`, bmuxd.env);
+    const isAttached = (): Promise<string> => tmux.shows(window, /^╭─*╮\n│.*[#$] /m);
+    await isAttached();
+
+    process.kill(gateway.pid, 'SIGKILL');
+    await tmux.shows(window, WAITS);
+    gateway = await gateway.restart();
+    t.notMatch(await isAttached(), WAITS, 'the gateway is back');
+
+    process.kill(server.pid, 'SIGKILL');
+    await tmux.shows(window, WAITS);
+    const { env, socketPath } = server;
+    const ready = (): Promise<boolean> => listens(socketPath);
+    const next = await startChild({ command: bmuxOrThrow(), args: ['server', 'start'], env, ready });
+    t.teardown(() => next.stop());
+    await newSession();
+    await isAttached();
+
+    // A busy bmux may ignore a key.
+    await waitFor('the person to be detached', async () => {
+      await tmux.key(window, 'C-q');
+      return tmux.shows(window, /left with 0/, 2000).then(
+        () => true,
+        () => false,
+      );
+    });
+    t.match(await tmux.shows(window, /icanon/), / icanon .* echo /s, 'the terminal is as it was');
+  },
+);

@@ -1,0 +1,85 @@
+// Tests what a person sees and can do while a target is waited for.
+import { EventEmitter } from 'node:events';
+import t from 'tap';
+import { readKeys, ReconnectLine } from '../../../daemon/cli/attach/waiting.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
+
+const WIPE = '\r\u001b[K';
+
+function terminal(more: { readonly isTTY?: boolean; readonly columns?: number } = {}) {
+  const written: string[] = [];
+  return { isTTY: true, columns: 100, ...more, written, write: (text: string) => written.push(text) };
+}
+
+t.test('the line shows reason, time and keys, and ends as a line of its own', async (t) => {
+  const clock = new FakeClock();
+  const screen = terminal();
+  const line = new ReconnectLine({ terminal: screen, clock, target: 'prod', why: 'its engine has died' });
+  await clock.advance(2000);
+  line.end(true);
+  const keys = 'Enter tries now, Ctrl-C gives up';
+  t.strictSame(screen.written, [
+    `${WIPE}bmuxd: prod was lost: its engine has died; waiting 0 s; ${keys}`,
+    `${WIPE}bmuxd: prod was lost: its engine has died; waiting 1 s; ${keys}`,
+    `${WIPE}bmuxd: prod was lost: its engine has died; waiting 2 s; ${keys}`,
+    `${WIPE}bmuxd: prod was lost: its engine has died; it answers again after 2 s\n`,
+  ]);
+  t.equal(clock.waiting, 0);
+});
+
+t.test('a narrow terminal loses the reason, not the keys; a hostile text does nothing', async (t) => {
+  const clock = new FakeClock();
+  const screen = terminal({ columns: 60 });
+  const line = new ReconnectLine({
+    terminal: screen,
+    clock,
+    target: 'prod',
+    why: 'a\u001b[2Jb\nc '.repeat(9),
+  });
+  line.end(false);
+  const [first = '', last] = screen.written;
+  t.match(first, /; waiting 0 s; Enter tries now, Ctrl-C gives up$/);
+  t.equal(first.length - WIPE.length, 59);
+  t.notOk(/\p{Cc}/u.test(first.slice(WIPE.length)), 'no control character');
+  t.equal(last, WIPE);
+});
+
+t.test('without a terminal two lines are written', async (t) => {
+  const clock = new FakeClock();
+  const file = terminal({ isTTY: false });
+  const line = new ReconnectLine({ terminal: file, clock, target: 'prod', why: 'gone' });
+  await clock.advance(5000);
+  line.end(true);
+  t.strictSame(file.written, [
+    'bmuxd: prod was lost: gone; waiting until it answers\n',
+    'bmuxd: prod was lost: gone; it answers again after 5 s\n',
+  ]);
+});
+
+class Keys extends EventEmitter {
+  readonly isTTY = true;
+  readonly calls: string[] = [];
+  setRawMode(on: boolean): void {
+    this.calls.push(`raw ${String(on)}`);
+  }
+  resume(): void {
+    this.calls.push('resume');
+  }
+  pause(): void {
+    this.calls.push('pause');
+  }
+}
+
+t.test('Enter and Ctrl-C are keys in raw mode, everything else is dropped', async (t) => {
+  const before = process.listenerCount('SIGINT');
+  const keyboard = new Keys();
+  const did: string[] = [];
+  const stop = readKeys(keyboard, { enter: () => did.push('enter'), giveUp: () => did.push('give up') });
+  for (const keys of ['x', '\r', '\u001b[A', '\u0003']) keyboard.emit('data', Buffer.from(keys));
+  process.emit('SIGINT');
+  stop();
+  keyboard.emit('data', Buffer.from('\r'));
+  t.same(did, ['enter', 'give up', 'give up']);
+  t.same(keyboard.calls, ['raw true', 'resume', 'pause', 'raw false']);
+  t.equal(process.listenerCount('SIGINT'), before);
+});
