@@ -49,6 +49,8 @@ export interface AttemptOptions {
   /** The deadline of the whole request. */
   readonly deadline: Deadline;
   readonly signal: AbortSignal;
+  /** Called when the attempt has a stream, and when it has an outcome. */
+  readonly onChange?: () => void;
   readonly ends: {
     /** Ends a stream gracefully; resolves when that is over, never rejects. */
     end(stream: Duplex): Promise<void>;
@@ -124,6 +126,7 @@ export class Attempt {
     try {
       this.#opened = await opener.open(candidate, signal);
       this.openedAt = performance.now();
+      this.#options.onChange?.();
     } catch (error) {
       if (!signal.aborted) this.#finish({ type: 'no stream', failure: asFailure(error) });
     }
@@ -178,6 +181,7 @@ export class Attempt {
     this.outcome = outcome;
     this.overAt = performance.now();
     if (outcome.type !== 'negotiated') void this.#release();
+    this.#options.onChange?.();
   }
 
   #release(): Promise<void> {

@@ -1,7 +1,7 @@
 // Protocol detection. A server does not announce its epoch or compression, so the candidates are tried concurrently, each on a separate stream.
 // The first stream with a HelloNegotiated is used, and the others are ended (docs/decisions/two-epochs.md).
 import type { Duplex } from 'node:stream';
-import { inTime, type Deadline } from '../base/async/deadline.ts';
+import { inTime, onSilence, type Deadline } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
 import { sleep } from '../base/async/sleep.ts';
 import { asFailure } from '../errors/fail.ts';
@@ -69,6 +69,8 @@ class ProtocolDetection {
   /** ms after which the next stage starts beside the one before. It is shorter for a short budget, to leave time for all stages. */
   readonly #hedgeMs: number;
   readonly #since = performance.now();
+  /** Ends the current wait. */
+  #wake: (() => void) | undefined;
 
   constructor(options: DetectionOptions) {
     this.#options = options;
@@ -76,6 +78,17 @@ class ProtocolDetection {
   }
 
   async run(): Promise<Detected> {
+    const { signal } = this.#options;
+    const onAbort = (): void => this.#wake?.();
+    signal.addEventListener('abort', onAbort);
+    try {
+      return await this.#stages();
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #stages(): Promise<Detected> {
     const { stages } = this.#options;
     for (const [index, stage] of stages.entries()) {
       const again = this.#attempts.filter((attempt) => attempt.doubtful).map(({ candidate }) => candidate);
@@ -91,7 +104,7 @@ class ProtocolDetection {
   }
 
   #start(candidate: Candidate): Attempt {
-    const attempt = new Attempt({ ...this.#options, candidate });
+    const attempt = new Attempt({ ...this.#options, candidate, onChange: () => this.#wake?.() });
     this.#attempts.push(attempt);
     return attempt;
   }
@@ -148,23 +161,43 @@ class ProtocolDetection {
     const { deadline, signal } = this.#options;
     const end = performance.now() + deadline.remaining() + SLACK_MS;
     const since = performance.now();
+    // True when the time of the last wait is over. A process that did not run has read first what has arrived meanwhile.
+    let isLate = false;
     for (;;) {
       if (signal.aborted) throw asFailure(signal.reason);
       const judgement = this.#judge();
       if (judgement !== undefined && 'won' in judgement) return judgement.won;
       const pending = this.#attempts.filter((attempt) => attempt.pending);
       const now = performance.now();
-      if (judgement !== undefined && (pending.length === 0 || now >= judgement.at)) throw judgement.failure;
+      const isOver = (at: number): boolean => isLate && now >= at;
+      if (judgement !== undefined && (pending.length === 0 || judgement.at === 0 || isOver(judgement.at)))
+        throw judgement.failure;
       const failed = this.#attempts.filter(({ outcome }) => DEFINITE.has(outcome?.type));
       const first = Math.min(...failed.map(({ overAt }) => overAt));
       const quiet = Math.min(first + this.#hedgeMs, this.#silentUntil());
       const enough = patience === 'quiet' ? quiet : since + patience;
       const until = Math.min(end, enough, judgement?.at ?? Infinity);
-      if (pending.length === 0 || now >= Math.min(end, enough)) return undefined;
+      if (pending.length === 0 || isOver(Math.min(end, enough))) return undefined;
       // A stream that is opened ends the wait as well, since silence is measured from the last one.
-      const any = Promise.race(pending.map(({ opened, over, dialled }) => (opened ? over : dialled)));
-      await inTime(any, until - now, () => new Error('late'), { signal }).catch(() => undefined);
+      isLate = await this.#changed(until - now);
     }
+  }
+
+  /** Waits until an attempt has a stream or an outcome, the request is aborted, or `ms` have passed (true). */
+  #changed(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const wake = (isLate: boolean): void => {
+        stopWaiting();
+        this.#wake = undefined;
+        resolve(isLate);
+      };
+      const stopWaiting = onSilence(ms, () => {
+        wake(true);
+      });
+      this.#wake = () => {
+        wake(false);
+      };
+    });
   }
 
   /** When (performance.now()) a silent server has reached its handshake limit. Infinity for a single candidate, which gets all the time. */
