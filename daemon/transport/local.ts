@@ -4,6 +4,7 @@ import { resolve as absolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { SingleFlight } from '../base/async/single-flight.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
+import { LruMap } from '../base/lru-map.ts';
 import { pathProblem, type PathProblem } from '../base/files/path-problem.ts';
 import { excessOf } from '../base/files/socket-path.ts';
 import { drainAfterWriteError } from '../base/streams/drain-after-write-error.ts';
@@ -24,9 +25,7 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
   if (excess !== undefined)
     throw fail('server_socket_failed', { path }, fail('socket_path_too_long', excess));
   dialling.signal.throwIfAborted();
-  const problem = problemOf(path);
-  if (problem !== undefined)
-    throw fail('server_socket_insecure', { path, part: problem.path, why: problem.why });
+  refuseInsecure(path);
   const socket = connectReading({ path, allowHalfOpen: true });
   try {
     await established(socket, 'connect', dialling, () =>
@@ -40,6 +39,21 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
   confirmEnd(socket);
   drainAfterWriteError(socket, LIMITS.lingerMs);
   return socket;
+}
+
+/** When (performance.now()) the paths of servers were found to be safe. */
+const SAFE = new LruMap<string, number>(512);
+/** ms that this counts: only this user and root can change what was found. */
+const SAFE_MS = 1000;
+
+function refuseInsecure(path: string): void {
+  const now = performance.now();
+  if (now - (SAFE.peek(path) ?? -Infinity) < SAFE_MS) return;
+  SAFE.delete(path);
+  const problem = problemOf(path);
+  if (problem !== undefined)
+    throw fail('server_socket_insecure', { path, part: problem.path, why: problem.why });
+  SAFE.set(path, now);
 }
 
 /**
