@@ -10,6 +10,11 @@ import { failureIn } from '../errors/problem.ts';
 import { notAnswering } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
+import { VERSION_HEADER } from '../api/header.ts';
+import { hearVersion, otherVersion } from './daemon-version.ts';
+
+/** Codes of a request that the daemon does not know. */
+const UNKNOWN: ReadonlySet<string> = new Set(['request_field_invalid', 'route_unknown']);
 
 /**
  * Resolves with the JSON body of a 2xx answer, after `shape` has accepted it. Rejects with `daemon_not_running`, `daemon_not_answering`,
@@ -31,6 +36,7 @@ export async function askControl<T>(
     throw unasked(error, socketPath);
   }
   const { status, body } = answer;
+  hearVersion(answer.headers[VERSION_HEADER]);
   if (status < 200 || status >= 300) throw refused(body, status, socketPath);
   if (!shape(body)) throw await otherForm(body, socketPath);
   return body;
@@ -85,9 +91,14 @@ export function unasked(error: unknown, socket: string): Failure {
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);
 }
 
-/** The failure in an answer whose status is not 2xx. */
+/** The failure in an answer whose status is not 2xx. A daemon of another version may not know the request at all. */
 export function refused(body: unknown, status: number, socket: string): Failure {
   const problem = failureIn(body, status);
+  const other = otherVersion();
+  if (problem !== undefined && other !== undefined && UNKNOWN.has(problem.code)) {
+    const versions = { own: `bmuxd ${packageVersion()}`, other: `bmuxd ${other}` };
+    return fail('version_mismatch', versions, new Error(problem.detail));
+  }
   if (problem !== undefined) return new Failure(problem);
   return fail('daemon_foreign', { socket, why: `it answers with status ${String(status)}` });
 }

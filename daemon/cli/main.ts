@@ -3,6 +3,7 @@ import { asText } from '../../client-shim/failure-text.ts';
 import { asFailure } from '../errors/fail.ts';
 import { COMMANDS } from './command-table.ts';
 import type { CommandContext } from './command.ts';
+import { sayOtherVersion } from './daemon-version.ts';
 import { commandNamed, help, helpOf } from './help/help.ts';
 import { checkArgs, parsed } from './help/parse.ts';
 
@@ -12,10 +13,13 @@ type Outside = Omit<CommandContext, 'options' | 'args' | 'argsBeforeDashes'>;
 /** Runs one command line; resolves to the exit status (docs/bmux-protocol.md, "Exit statuses"). Never rejects. */
 export async function main(argv: readonly string[], context: Outside): Promise<number> {
   try {
-    return await dispatch(argv, context);
+    const status = await dispatch(argv, context);
+    sayOtherVersion(context);
+    return status;
   } catch (error) {
     const failure = asFailure(error);
     context.err(asText(failure, 'bmuxd'));
+    if (failure.data.code !== 'version_mismatch') sayOtherVersion(context);
     return failure.data.exitStatus;
   }
 }

@@ -1,5 +1,5 @@
 // Sends one HTTP request over a Unix socket, with limits for time and size. Control asks engines with it, and commands ask control.
-import { request } from 'node:http';
+import { request, type IncomingHttpHeaders } from 'node:http';
 import { socketProblem } from '../api/socket-path.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { Failure, textOf } from '../base/failure.ts';
@@ -22,6 +22,7 @@ export interface Question {
 
 export interface Answer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   /** Parsed JSON; undefined when the answer is not JSON. */
   readonly body: unknown;
 }
@@ -66,7 +67,8 @@ export function httpRequest({
       });
       response.on('end', () => {
         answered();
-        resolve({ status: response.statusCode ?? 0, body: parsed(Buffer.concat(chunks).toString('utf8')) });
+        const { statusCode = 0, headers } = response;
+        resolve({ status: statusCode, headers, body: parsed(Buffer.concat(chunks).toString('utf8')) });
       });
     });
     const answered = onSilence(timeoutMs, () => {

@@ -3,6 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
+import { hearVersion, sayOtherVersion } from '../../daemon/cli/daemon-version.ts';
+import { fail } from '../../daemon/errors/fail.ts';
 import { BMUXD, makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { granted } from '../daemon/raw-http.ts';
 import { run } from '../real/server.ts';
@@ -101,6 +103,40 @@ t.test('answers in another form are reported with the version of the daemon', as
       );
     }
   }
+});
+
+t.test('a version that differs is said with its remedy', async (t) => {
+  const made = await sandbox(t);
+  const problem = {
+    ...fail('request_field_invalid', { field: 'new', why: 'it is unknown' }).data,
+    type: 'x',
+  };
+  const server = await answering(t, made.socketPath, {
+    'GET /v1/status': STATUS,
+    'GET /v1/targets': problem,
+  });
+  server.prependListener('request', ({ url }, response) => {
+    response.setHeader('Bmuxd-Version', '9.8.7');
+    if (url === '/v1/targets') response.statusCode = 400;
+  });
+  const remedy =
+    /^! the daemon is bmuxd 9\.8\.7, this command is \d.*: restart the daemon \(`bmuxd stop`, then/m;
+  t.match(await run(process.execPath, [BMUXD, 'status'], made.env), { status: 0, stdout: remedy });
+  t.match(await run(process.execPath, [BMUXD, 'targets'], made.env), {
+    status: 1,
+    stderr: /talks to bmuxd 9\.8\.7.*\n {2}caused by: .*new.*\nRestart the daemon.* \[version_mismatch\]\n$/,
+  });
+  let said = '';
+  const err = (text: string): void => {
+    said += text;
+  };
+  const stderr = (isTTY: boolean): NodeJS.WriteStream & { fd: number } =>
+    Object.create(process.stderr, { isTTY: { value: isTTY } }) as NodeJS.WriteStream & { fd: number };
+  hearVersion('9.8.7');
+  sayOtherVersion({ err, stderr: stderr(false) });
+  t.equal(said, '', 'a script is not told');
+  sayOtherVersion({ err, stderr: stderr(true) });
+  t.match(said, /^bmuxd: the daemon is bmuxd 9\.8\.7, .*\n$/);
 });
 
 t.test('answers with additional fields and unknown words are accepted', async (t) => {

@@ -1,12 +1,14 @@
 // `bmuxd status`: shows the state of the daemon. Exit status 0 ready, 1 degraded, 3 not running.
-import { asText } from '../../../client-shim/failure-text.ts';
+import { asText, remedyWithCode } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { packageVersion } from '../../base/version.ts';
 import { askControl } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
+import { versionsDiffer } from '../daemon-version.ts';
 import { ago, shortened, table } from '../table.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
@@ -74,10 +76,11 @@ function rendered(answer: Status): string {
     `bmuxd ${answer.version}: ${answer.state}  pid ${String(answer.pid)}, up ${ago(answer.sinceMs)}, ${String(answer.streams)} live stream${answer.streams === 1 ? '' : 's'}`,
     `socket ${answer.socket}`,
   ];
+  if (answer.version !== packageVersion()) lines.push('', `! ${versionsDiffer(answer.version)}`);
   for (const { where, failure } of answer.problems) {
     lines.push('', `! ${where}: ${failure.detail}`);
     for (const cause of failure.causes) lines.push(`    ${cause}`);
-    lines.push(`  ${failure.remedy}`);
+    lines.push(`  ${remedyWithCode(failure)}`);
   }
   if (answer.engines.length > 0) {
     lines.push(

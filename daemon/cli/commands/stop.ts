@@ -1,4 +1,5 @@
 // `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
+import { remedyWithCode } from '../../../client-shim/failure-text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { isRunning } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
@@ -38,7 +39,7 @@ export const reload: Run = async ({ env, out, err }) => {
   for (const { where, failure } of problems) {
     err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
     for (const cause of failure.causes) err(`  ${cause}\n`);
-    err(`  ${failure.remedy}\n`);
+    err(`  ${remedyWithCode(failure)}\n`);
   }
   if (problems.length === 0) out('reloaded\n');
   return problems.length === 0 ? 0 : 1;

@@ -45,6 +45,7 @@ export function resources(owners: ResourceOwners): Resources {
     sinceMs,
   });
   return {
+    version,
     health: () => status.health(),
     status: () => status.status(),
     metrics: () =>

@@ -20,6 +20,7 @@ import {
 import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { problemOf, PROBLEM_TYPE } from '../../errors/problem.ts';
+import { VERSION_HEADER } from '../../api/header.ts';
 import type { StreamRequest } from '../../api/request.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
@@ -29,6 +30,8 @@ import { requestHeader } from '../../sockets/request-header.ts';
 
 /** The functions behind the routes, one for each. */
 export interface Resources {
+  /** Of the daemon; it is in the header `Bmuxd-Version` of every answer. */
+  readonly version: string;
   readonly health: () => Health;
   readonly status: () => Promise<Status>;
   /** The text for Prometheus. */
@@ -87,6 +90,10 @@ export async function makeServer(resources: Resources, clients: OwnClients): Pro
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {
     done(null, undefined);
+  });
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.header(VERSION_HEADER, resources.version);
+    done();
   });
   app.get('/v1/health', () => resources.health());
   app.get('/v1/status', () => resources.status());

@@ -1,0 +1,27 @@
+// Which version the daemon has, as its answers to this command say.
+import { packageVersion } from '../base/version.ts';
+import type { CommandContext } from './command.ts';
+
+let heard: string | undefined;
+
+/** Notes the header of an answer. An older daemon does not send it. */
+export function hearVersion(header: string | readonly string[] | undefined): void {
+  if (typeof header === 'string') heard = header;
+}
+
+/** The daemon's version when it is not that of this program. */
+export function otherVersion(): string | undefined {
+  return heard === packageVersion() ? undefined : heard;
+}
+
+/** Says, where a person reads it, that the daemon has another version. Called once, when the command has ended. */
+export function sayOtherVersion({ err, stderr }: Pick<CommandContext, 'err' | 'stderr'>): void {
+  const other = otherVersion();
+  if (other !== undefined && stderr.isTTY) err(`bmuxd: ${versionsDiffer(other)}\n`);
+}
+
+/** One line with the remedy. */
+export function versionsDiffer(other: string): string {
+  const own = packageVersion();
+  return `the daemon is bmuxd ${other}, this command is ${own}: restart the daemon (\`bmuxd stop\`, then start it) to use ${own}`;
+}
