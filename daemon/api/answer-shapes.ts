@@ -6,6 +6,7 @@ import type {
   ContextRow,
   EngineRow,
   EngineStatus,
+  Health,
   PlanningRow,
   Status,
   StatusProblem,
@@ -113,12 +114,22 @@ const contextRow: Shape<ContextRow> = object<ContextRow>({
   targets: number,
 });
 
+export const isHealth: Shape<Health> = object<Health>({
+  schema,
+  state: word(),
+  pid: number,
+  version: text,
+  sinceMs: time,
+  log: optional(text),
+});
+
 export const isStatus: Shape<Status> = object<Status>({
   schema,
   state: word(),
   pid: number,
   version: text,
   sinceMs: time,
+  log: optional(text),
   socket: text,
   engines: list(engineRow),
   streams: number,

@@ -189,6 +189,7 @@ export interface Status {
   readonly pid: number;
   readonly version: string;
   readonly sinceMs: number;
+  readonly log?: string;
   readonly socket: string;
   readonly engines: readonly EngineRow[];
   readonly streams: number;
@@ -213,6 +214,8 @@ export interface Health {
   readonly pid: number;
   readonly version: string;
   readonly sinceMs: number;
+  /** Where the log is: `journal`, the path of a file, or `stderr`. */
+  readonly log?: string;
 }
 
 export interface TargetRow {

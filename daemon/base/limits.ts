@@ -20,6 +20,8 @@ export const LIMITS = {
   retryMs: 50,
   /** ms that an engine may take from fork to ready; measured 100 to 300. */
   engineStartMs: 10_000,
+  /** ms that `bmuxd start` waits for the daemon: longer than the wait for its lock and `engineStartMs` together. */
+  startMs: 20_000,
   /** ms between two checks whether an engine answers. */
   heartbeatMs: 2000,
   /** ms that an engine may take to answer on its own socket. */

@@ -9,6 +9,11 @@ function packageRoot(): string {
   return join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 }
 
+/** The file that `bmuxd` is, at the same relative path in the modules and in the bundle. */
+export function programPath(): string {
+  return join(dirname(fileURLToPath(import.meta.url)), '..', 'bin', 'bmuxd.cjs');
+}
+
 /** `version` of package.json. */
 export function packageVersion(): string {
   const parsed: unknown = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));

@@ -1,6 +1,12 @@
 // The table of commands. Help, man page, completion, suggestions and the README are made from it; there is no other list of commands.
 import { SETTINGS } from '../config/settings/table.ts';
-import { JSON_OPTION, type Command } from './command.ts';
+import { JSON_OPTION, type Command, type OptionRow } from './command.ts';
+
+/** Of commands that may start the daemon. */
+const NO_START: OptionRow = {
+  type: 'boolean',
+  about: 'fail when no daemon runs; the default starts one (setting autostart)',
+};
 
 export const COMMANDS: readonly Command[] = [
   {
@@ -14,9 +20,23 @@ export const COMMANDS: readonly Command[] = [
         values: SETTINGS[0].takes.values,
         about: 'the least severe level that is logged (also BMUXD_LOG_LEVEL)',
       },
+      'log-file': {
+        type: 'string',
+        value: 'PATH',
+        about: 'log to this file, not to stderr; from 1 MB on it is kept once as PATH.1',
+      },
     },
     examples: [['bmuxd run --log-level debug', 'with every detail in the log']],
     load: async () => (await import('./commands/run.ts')).run,
+  },
+  {
+    name: 'start',
+    forms: [''],
+    about: 'start the daemon in the background; returns when it is ready',
+    options: {},
+    examples: [['bmuxd start && bmuxd targets', 'target sockets are there when it returns']],
+    exits: { 0: 'it runs and is ready', 1: 'it could not be started, or is degraded' },
+    load: async () => (await import('./service/start.ts')).start,
   },
   {
     name: 'status',
@@ -41,6 +61,7 @@ export const COMMANDS: readonly Command[] = [
         values: ['bash', 'zsh', 'fish', 'json'],
         about: 'whose syntax is printed; bash is the default',
       },
+      'no-start': NO_START,
     },
     examples: [['eval "$(bmuxd env prod)"', 'for all commands of this shell']],
     load: async () => (await import('./commands/env.ts')).env,
@@ -50,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
     forms: ['TARGET -- COMMAND [ARG...]'],
     about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
     options: {
+      'no-start': NO_START,
       reattach: {
         type: 'boolean',
         about: 'run it again when its connection was lost and TARGET answers again',
@@ -63,7 +85,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'attach',
     forms: ['[TARGET] [SESSION] [BMUX_ARG...]'],
     about: 'run `bmux attach` at TARGET, and again when its connection was lost and TARGET answers again',
-    options: {},
+    options: { 'no-start': NO_START },
     examples: [
       ['bmuxd attach prod work', 'until you detach'],
       ['bmuxd attach prod -- --help', 'arguments of `bmux attach` follow a `--`'],
@@ -129,6 +151,21 @@ export const COMMANDS: readonly Command[] = [
     options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
     examples: [['bmuxd events --json', 'for a script']],
     load: async () => (await import('./commands/events.ts')).events,
+  },
+  {
+    name: 'logs',
+    forms: [''],
+    about: 'show the log of the daemon, wherever it is: the journal, or a file',
+    options: {
+      follow: { type: 'boolean', short: 'f', about: 'also show what is logged from now on' },
+      lines: { type: 'string', short: 'n', value: 'COUNT', about: 'how many lines; default 200' },
+      json: {
+        type: 'boolean',
+        about: 'print the lines as they are; the default where the output is no terminal',
+      },
+    },
+    examples: [['bmuxd logs -f', 'until Ctrl-C']],
+    load: async () => (await import('./service/logs.ts')).logs,
   },
   {
     name: 'reload',

@@ -20,6 +20,8 @@ export interface Control {
   /** Ends control; engines drain, and live streams go on. Resolves when the sockets are gone. May be called twice. */
   close(): Promise<void>;
   reload(): Promise<void>;
+  /** Resolves when streams and the configured target sockets are accepted, or when that has failed once. Never rejects. */
+  readonly ready: Promise<void>;
   /**
    * Resolves when a client has asked the daemon to stop and all has ended, or when another daemon has taken over the runtime dir. Rejects
    * when control must exit because of unexpected errors.

@@ -1,6 +1,8 @@
 // Creates the parts of the control process and connects them with each other.
 import { join } from 'node:path';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import { settledWithin } from '../base/async/deadline.ts';
+import { LIMITS } from '../base/limits.ts';
 import { asFailure } from '../errors/fail.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
@@ -90,6 +92,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     paths,
     version,
     sinceMs: Date.now(),
+    log: sink.place,
     settings: inForce,
     planning,
     reconciler,
@@ -138,13 +141,16 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     engines.takeOver();
     keepWarm.open();
   };
-  openTargetSockets().catch((error: unknown) => {
+  const opened = openTargetSockets().catch((error: unknown) => {
     log.error({ err: asFailure(error).data }, 'target sockets');
   });
   return {
     socketPath: paths.controlSocket,
     close: () => shutdown.close(),
     reload: () => reload.all(),
+    ready: Promise.all([engines.firstTried, settledWithin(opened, LIMITS.targetSocketMs)]).then(
+      () => undefined,
+    ),
     stopped: Promise.race([shutdown.stopped, instance.lost, strayErrors.broken]),
   };
 }

@@ -1,17 +1,12 @@
 // Writes an engine's log. Lines are sent to control while it lives, else they are appended to a file of limited size. The engine
 // cannot log to its stdout: control starts it without one.
-import { closeSync, openSync, renameSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { errnoOf, type Failure } from '../base/failure.ts';
-import { makeFolderSync } from '../base/files/make-folder.ts';
-import { WholeLines } from '../base/files/write-whole.ts';
+import type { Failure } from '../base/failure.ts';
+import { boundedLogFile } from '../base/files/bounded-log-file.ts';
 import type { LogSink } from '../base/log.ts';
 import { LossyLog } from '../base/lossy-log.ts';
 import { fail } from '../errors/fail.ts';
 import type { ControlLink } from './control-link.ts';
 
-/** Bytes after which the file is renamed to `.1` and a new one is started. An engine without control logs a line per ended stream. */
-const MAX_FILE_BYTES = 1024 * 1024;
 /** Lines of these levels may wait for others. Warnings and errors are sent at once, since a crash may follow them. */
 const ROUTINE = /^\{"level":"(trace|debug|info)"/;
 /** Characters that may be on their way to control. Beyond that control does not read its channel, and lines go to the file. */
@@ -38,24 +33,8 @@ export function engineSink(options: {
   let timer: NodeJS.Timeout | undefined;
   /** True once control was gone. The channel does not open again, so every line is written at once: a waiting one could be lost. */
   let alone = false;
-  const whole = new WholeLines();
-  const file = new LossyLog({
-    process: options.process,
-    output: {
-      final: new Set(),
-      write: (lines, done) => {
-        try {
-          append(options.file, (fd) => {
-            whole.write(fd, lines);
-          });
-        } catch (error) {
-          done(error instanceof Error ? error : new Error(String(error)));
-          return;
-        }
-        done();
-      },
-    },
-  });
+  // An engine without control logs a line per ended stream.
+  const file = new LossyLog({ process: options.process, output: boundedLogFile(options.file) });
   const toFile = (lines: string): void => {
     file.write(lines);
   };
@@ -91,26 +70,4 @@ export function engineSink(options: {
       else timer ??= setTimeout(flush, WAIT_MS);
     },
   };
-}
-
-/** Appends to the file. Makes its folder when that is missing, and starts a new file when it is too large. */
-function append(path: string, write: (fd: number) => void): void {
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size > MAX_FILE_BYTES) renameSync(path, `${path}.1`);
-  const fd = openAppend(path);
-  try {
-    write(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function openAppend(path: string): number {
-  try {
-    return openSync(path, 'a', 0o600);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-    makeFolderSync(dirname(path));
-    return openSync(path, 'a', 0o600);
-  }
 }

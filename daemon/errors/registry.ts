@@ -571,8 +571,19 @@ export const REGISTRY = {
   daemon_not_running: row(
     [503, 3, 'engine'],
     'bmuxd is not running (no daemon on {socket}).',
-    'Start it: `bmuxd run`, or `systemctl --user start bmuxd`.',
+    'Start it: `bmuxd start`; in the foreground: `bmuxd run`.',
   ),
+  daemon_unstarted: row(
+    [500, 1, 'engine'],
+    'bmuxd could not be started: {why}',
+    'Mend what is named above, or look at {log} (`bmuxd logs`).',
+  ),
+  log_on_stderr: row(
+    [409, 1, 'request'],
+    'the log of this bmuxd goes to its stderr',
+    'Look where it was started, or start it with `bmuxd start` or as a service.',
+  ),
+  log_missing: row([404, 1, 'request'], 'there is no log yet: {path}', 'Start bmuxd: `bmuxd start`.'),
   daemon_not_answering: row(
     [504, 7, 'engine'],
     'bmuxd{who} does not answer on {socket}{since}.',

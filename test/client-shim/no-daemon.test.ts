@@ -56,7 +56,7 @@ t.test('without a daemon', async (t) => {
   t.equal(none.status, 3);
   t.equal(
     none.stderr,
-    `bmuxd is not running (no daemon on ${sandbox.socketPath}).\n  caused by: connect ENOENT ${sandbox.streamsPath}\nStart it: \`bmuxd run\`, or \`systemctl --user start bmuxd\`. [daemon_not_running]\n`,
+    `bmuxd is not running (no daemon on ${sandbox.socketPath}).\n  caused by: connect ENOENT ${sandbox.streamsPath}\nStart it: \`bmuxd start\`; in the foreground: \`bmuxd run\`. [daemon_not_running]\n`,
   );
   const started = performance.now();
   const failure = await failureOf(openStream({ env: sandbox.env }));

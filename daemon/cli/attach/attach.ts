@@ -2,6 +2,7 @@
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Run } from '../command.ts';
+import { startIfNeeded } from '../service/autostart.ts';
 import { reattach } from './reattach.ts';
 
 export const attach: Run = async (context) => {
@@ -14,6 +15,7 @@ export const attach: Run = async (context) => {
       command: 'bmuxd attach',
     });
   const given = [...(session === undefined ? [] : [session]), ...args.slice(own.length)];
+  await startIfNeeded(context);
   const env = withoutTargetSocket(context.env);
   return reattach({ target, command: 'bmux', args: ['attach', ...given] }, { ...context, env });
 };

@@ -2,6 +2,7 @@
 import type { Variables } from '../../api/target-socket-env.ts';
 import type { Run } from '../command.ts';
 import { runCommand } from '../run-command.ts';
+import { startIfNeeded } from '../service/autostart.ts';
 import { variablesFor } from '../target-variables.ts';
 
 const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;
@@ -22,6 +23,7 @@ const SHELLS: Readonly<Record<string, (variables: Variables) => string>> = {
 export const env: Run = async (context) => {
   const [target = ''] = context.args;
   const print = SHELLS[String(context.options['shell'] ?? 'bash')] ?? variablesForSh;
+  await startIfNeeded(context);
   const { variables } = await variablesFor(target, context);
   context.out(print(variables));
   return 0;
@@ -31,6 +33,7 @@ export const exec: Run = async (context) => {
   const [target = '', ...rest] = context.args;
   // A target that begins with `-` stands behind a `--` of its own: bmuxd exec -- TARGET -- COMMAND.
   const [command = '', ...args] = rest[0] === '--' ? rest.slice(1) : rest;
+  await startIfNeeded(context);
   if (context.options['reattach'] === true) {
     const { reattach } = await import('../attach/reattach.ts');
     return reattach({ target, command, args }, context);

@@ -4,6 +4,7 @@ import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Run } from '../command.ts';
+import { tellStarter } from '../service/ready.ts';
 import { untilSignal } from '../until-signal.ts';
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
@@ -30,7 +31,7 @@ function withAbsolutePaths(env: Env, cwd: string): Env {
 }
 
 export const run: Run = async ({ env, cwd, version, stderr, options }) => {
-  const flag = options['log-level'];
+  const { 'log-level': flag, 'log-file': logFile } = options;
   const logLevel =
     levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
     levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
@@ -47,8 +48,9 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
       const { runControl } = await import('../../control/main.ts');
       const { checkNodeInternals } = await import('../../sockets/check-node.ts');
       checkNodeInternals();
-      const { stderrSink } = await import('../../control/instance/stderr-sink.ts');
-      const sink = stderrSink(stderr);
+      const { controlSink } = await import('../../control/instance/stderr-sink.ts');
+      const file = typeof logFile === 'string' ? resolve(cwd, logFile) : undefined;
+      const sink = controlSink({ stderr, journalStream: env['JOURNAL_STREAM'], file });
       // The daemon must not keep the file system of this folder from being unmounted.
       process.chdir('/');
       const control = await runControl({
@@ -64,6 +66,7 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
           stderr.write(`${asFailure(error).message}\n`);
         });
       };
+      void control.ready.then(tellStarter);
       return control;
     });
     return 0;

@@ -37,6 +37,12 @@ export const SETTINGS = [
     doc: 'The least severe level that is logged.',
   },
   {
+    name: 'autostart',
+    takes: { kind: 'switch', values: ['auto'] },
+    default: 'auto',
+    doc: 'Whether `bmuxd exec`, `env` and `attach` start the daemon when none runs. "auto": yes, unless a service of this user runs bmuxd. `--no-start` overrides it.',
+  },
+  {
     name: 'engine.drain_grace',
     takes: { kind: 'number', min: 0, max: 3600 },
     unit: 's',

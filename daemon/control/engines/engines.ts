@@ -46,6 +46,8 @@ export class Engines {
   readonly streamsSocket: StreamsSocket;
   readonly nodeOptions: NodeOptions;
   readonly tallies = new Tallies();
+  /** Resolves when the first engine accepts streams, or when its start has failed. */
+  readonly firstTried: Promise<void>;
   readonly #log: Logger;
   readonly #usage: EngineUsage;
   #hasTakenOver = false;
@@ -53,6 +55,10 @@ export class Engines {
   constructor(options: EnginesOptions) {
     const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
     this.#log = log;
+    let tried = (): void => {};
+    this.firstTried = new Promise((resolve) => {
+      tried = resolve;
+    });
     this.directory = new EngineDirectory({ dir: paths.enginesDir, onTally: this.tallies.heard });
     this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
@@ -62,6 +68,7 @@ export class Engines {
       fd: options.streamsFd,
       isOurs: () => instance.isOurs(),
       runtimeDir: instance.runtimeDir,
+      onAccepted: tried,
       log,
     });
     this.supervisor = new EngineSupervisor({
@@ -105,6 +112,7 @@ export class Engines {
         event({ type: 'engine gone', detail: why });
         targetSockets.detach(engine);
       },
+      onTrouble: tried,
       onStatus: (generation, status) => {
         this.directory.heard(generation, status);
         void this.#usage.look();

@@ -20,6 +20,8 @@ export interface StreamsSocketOptions {
   /** False when another daemon has taken over the folder. Then its socket must not be replaced. */
   readonly isOurs: () => Promise<boolean>;
   readonly runtimeDir: Pick<KeptRuntimeDir, 'lossLevel'>;
+  /** Called when an engine accepts at the path. */
+  readonly onAccepted: () => void;
   readonly log: Logger;
 }
 
@@ -150,8 +152,9 @@ export class StreamsSocket {
   #accepted(engine: EngineLink): void {
     if (this.#engine !== engine) return;
     this.#listener = engine;
-    const { log, path } = this.#options;
+    const { log, path, onAccepted } = this.#options;
     log.info({ socket: path, generation: engine.generation }, 'streams are accepted');
+    onAccepted();
   }
 
   async #bind(): Promise<Bound> {

@@ -31,6 +31,8 @@ export interface EngineSupervisorOptions {
   readonly onReady: (engine: EngineLink) => void;
   /** Called when an engine has ended, or when another one takes over from it. It must not be used any more. */
   readonly onLeave: (engine: EngineLink, why: string) => void;
+  /** Called when an engine could not be started, has ended, or is replaced. */
+  readonly onTrouble: () => void;
   /** Called with the current engine's status after each check that it has answered. */
   readonly onStatus: (generation: string, status: unknown) => void;
 }
@@ -254,6 +256,7 @@ export class EngineSupervisor {
   #restartLater(last: Engine | undefined, problem: Failure): void {
     if (this.#closing) return;
     this.#problem = problem;
+    this.#options.onTrouble();
     const wasReady = last?.link.wasReady === true;
     const healthy = wasReady && this.#options.clock.now() - last.startedAt > HEALTHY_MS;
     this.#failures = healthy ? 0 : this.#failures + 1;

@@ -21,6 +21,8 @@ export interface ResourceOwners {
   readonly version: string;
   /** Date.now() of the start. */
   readonly sinceMs: number;
+  /** Where the log is. */
+  readonly log: string;
   readonly settings: { readonly current: () => Settings; readonly problem: Failure | undefined };
   readonly planning: Planning;
   readonly reconciler: TargetSocketReconciler;
@@ -43,6 +45,7 @@ export function resources(owners: ResourceOwners): Resources {
     socketPath: paths.controlSocket,
     version,
     sinceMs,
+    log: owners.log,
   });
   return {
     version,

@@ -17,6 +17,8 @@ export interface StatusReportOptions {
   readonly socketPath: string;
   readonly version: string;
   readonly sinceMs: number;
+  /** Where the log is. */
+  readonly log: string;
 }
 
 /** The problem while an engine runs but does not accept streams yet. */
@@ -46,13 +48,14 @@ export class StatusReport {
   }
 
   health(): Health {
-    const { version, sinceMs } = this.#options;
+    const { version, sinceMs, log } = this.#options;
     return {
       schema: SCHEMA,
       state: this.problems().length === 0 ? 'ready' : 'degraded',
       pid: process.pid,
       version,
       sinceMs,
+      log,
     };
   }
 

@@ -1,9 +1,11 @@
-// Writes control's log to stderr: JSON lines, or readable lines on a terminal. A failing or blocked stderr must not stop or delay the daemon.
+// Writes control's log to stderr or to a file: JSON lines, readable lines on a terminal, lines with a priority for the journal. A failing or
+// blocked stderr must not stop or delay the daemon.
 import { fstatSync } from 'node:fs';
 import pretty from 'pino-pretty';
 import type { Failure } from '../../base/failure.ts';
+import { boundedLogFile } from '../../base/files/bounded-log-file.ts';
 import { WholeLines } from '../../base/files/write-whole.ts';
-import type { LogSink } from '../../base/log.ts';
+import type { LogLevel, LogSink } from '../../base/log.ts';
 import { LossyLog, type LogOutput } from '../../base/lossy-log.ts';
 import { fail } from '../../errors/fail.ts';
 
@@ -14,17 +16,32 @@ const MAX_KEPT_BYTES = 1024 * 1024;
 export interface ControlSink extends LogSink {
   /** A cause of `degraded`. A log whose reader has gone is none: the user may have closed the terminal. */
   readonly problem: Failure | undefined;
+  /** Where the lines are found: `journal`, the path of a file, or `stderr`. */
+  readonly place: string;
+}
+
+export interface ControlSinkOptions {
+  readonly stderr: Stderr;
+  /** Value of JOURNAL_STREAM: systemd names the socket that it has made stderr. */
+  readonly journalStream?: string | undefined;
+  /** Path of a file that gets the lines in place of stderr. */
+  readonly file?: string | undefined;
 }
 
 /** The part of `process.stderr` that is used. */
 type Stderr = { readonly fd: number } & Pick<NodeJS.WriteStream, 'isTTY' | 'writableLength' | 'write' | 'on'>;
 
-export function stderrSink(stderr: Stderr): ControlSink {
-  const log = new LossyLog({ process: 'control', output: outputOf(stderr) });
+export function controlSink({ stderr, journalStream, file }: ControlSinkOptions): ControlSink {
+  // Every failed write is told to its callback.
+  stderr.on('error', () => undefined);
+  const isJournal = journalStream !== undefined && journalStream === streamOf(stderr.fd);
+  const output = file !== undefined ? boundedLogFile(file) : isJournal ? journal(stderr) : outputOf(stderr);
+  const log = new LossyLog({ process: 'control', output });
   return {
     write: (lines) => {
       log.write(lines);
     },
+    place: file ?? (isJournal ? 'journal' : 'stderr'),
     get problem() {
       return log.loss && fail('log_unwritable', log.loss);
     },
@@ -32,10 +49,8 @@ export function stderrSink(stderr: Stderr): ControlSink {
 }
 
 function outputOf(stderr: Stderr): LogOutput {
-  // Every failed write is told to its callback.
-  stderr.on('error', () => undefined);
   if (stderr.isTTY) return terminal(stderr);
-  return isFile(stderr.fd) ? file(stderr.fd) : pipe(stderr);
+  return isFile(stderr.fd) ? regularFile(stderr.fd) : pipe(stderr);
 }
 
 /** A regular file, or a device such as /dev/full. Node's own stream for it ignores that the system may write only a part. */
@@ -48,7 +63,7 @@ function isFile(fd: number): boolean {
   }
 }
 
-function file(fd: number): LogOutput {
+function regularFile(fd: number): LogOutput {
   const lines = new WholeLines();
   return {
     final: new Set(),
@@ -72,6 +87,45 @@ function pipe(stderr: Stderr): LogOutput {
       stderr.write(text, done);
     },
   };
+}
+
+/** Device and inode of a descriptor, as in JOURNAL_STREAM; undefined when it is closed. */
+function streamOf(fd: number): string | undefined {
+  try {
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    return `${String(dev)}:${String(ino)}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Priorities of syslog(3), as the journal takes them at the beginning of a line: sd-daemon(3). */
+const PRIORITIES: Readonly<Record<LogLevel, number>> = {
+  fatal: 2,
+  error: 3,
+  warn: 4,
+  info: 6,
+  debug: 7,
+  trace: 7,
+};
+const LEVEL = /^\{"level":"(fatal|error|warn|info|debug|trace)"/;
+
+function journal(stderr: Stderr): LogOutput {
+  const plain = pipe(stderr);
+  const withPriority = (line: string): string => {
+    const level = LEVEL.exec(line)?.[1];
+    return isLevel(level) ? `<${String(PRIORITIES[level])}>${line}` : line;
+  };
+  return {
+    ...plain,
+    write: (lines, done) => {
+      plain.write(lines.split('\n').map(withPriority).join('\n'), done);
+    },
+  };
+}
+
+function isLevel(text: string | undefined): text is LogLevel {
+  return text !== undefined && Object.hasOwn(PRIORITIES, text);
 }
 
 function terminal(stderr: Stderr): LogOutput {

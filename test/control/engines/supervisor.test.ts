@@ -23,6 +23,7 @@ class Rig {
   /** The answer of an engine to the health check. */
   ask: () => Promise<unknown> = () => Promise.resolve({});
   readonly supervisor = new EngineSupervisor({
+    onTrouble: () => undefined,
     clock: this.clock,
     runtimeDir: this.runtimeDir,
     log: pino({ level: 'silent' }),

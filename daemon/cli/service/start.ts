@@ -1,0 +1,125 @@
+// `bmuxd start`: starts the daemon in the background, and returns when it is ready.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isHealth } from '../../api/answer-shapes.ts';
+import type { Health } from '../../api/answers.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { sleep } from '../../base/async/sleep.ts';
+import { inTime } from '../../base/async/deadline.ts';
+import { Failure } from '../../base/failure.ts';
+import { openPrivate } from '../../base/files/bounded-log-file.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { bmuxdPaths, type Env } from '../../base/paths.ts';
+import { fail } from '../../errors/fail.ts';
+import { privateName } from '../../sockets/bind.ts';
+import { askControl } from '../ask-control.ts';
+import type { Run } from '../command.ts';
+import { daemonCommand } from './program.ts';
+import { isReady } from './ready.ts';
+
+/** ms between two looks whether the start of a daemon is over. */
+const LOOK_MS = 50;
+/** Most characters of the daemon's stderr in an error text. */
+const MAX_SAID = 4000;
+
+export const start: Run = async ({ env, cwd, out, err }) => {
+  const { health, isNew } = await startDaemon(env, cwd);
+  const what = isNew ? 'has started' : 'is running already';
+  out(`bmuxd ${what}: ${health.state}, pid ${String(health.pid)}, log ${health.log ?? 'unknown'}\n`);
+  if (health.state === 'ready') return 0;
+  err('`bmuxd status` says what is missing\n');
+  return 1;
+};
+
+export interface Started {
+  readonly health: Health;
+  /** False when a daemon was running already. */
+  readonly isNew: boolean;
+}
+
+/** Files of a daemon that was started in the background: its log, and what it says when it crashes. */
+export function logFilesOf(env: Env): { readonly log: string; readonly stderr: string } {
+  const { stateDir } = bmuxdPaths(env);
+  return { log: join(stateDir, 'daemon.log'), stderr: join(stateDir, 'daemon.stderr') };
+}
+
+/** Resolves when the daemon of `env` is ready, whoever has started it. Rejects with `daemon_unstarted`, or as `askControl` does. */
+export async function startDaemon(env: Env, cwd: string): Promise<Started> {
+  const running = await settledHealth(env);
+  if (running !== undefined) return { health: running, isNew: false };
+  const { log, stderr } = logFilesOf(env);
+  // Another start at the same time has a file of its own. The one that succeeds gets the name.
+  const said = `${stderr}${privateName()}`;
+  const fd = openPrivate(said, 'w');
+  const [node, ...args] = daemonCommand();
+  try {
+    const child = spawn(node, [...args, '--log-file', log], {
+      detached: true,
+      cwd,
+      env: withoutTargetSocket(env),
+      stdio: ['ignore', 'ignore', fd, 'ipc'],
+    });
+    const isNew = await untilReady(child, { log, stderr: said });
+    if (isNew) await rename(said, stderr);
+    if (child.connected) child.disconnect();
+    child.unref();
+    const health = isNew ? await runningHealth(env) : await settledHealth(env);
+    if (health === undefined) throw fail('daemon_unstarted', { why: 'it has ended', log });
+    return { health, isNew };
+  } finally {
+    closeSync(fd);
+    await rm(said, { force: true });
+  }
+}
+
+/** The health of the running daemon, once its start is over; undefined when none runs. */
+async function settledHealth(env: Env): Promise<Health | undefined> {
+  for (;;) {
+    const health = await runningHealth(env);
+    const isStarting =
+      health?.state === 'degraded' && Math.abs(Date.now() - health.sinceMs) < LIMITS.targetSocketMs;
+    if (!isStarting) return health;
+    await sleep(LOOK_MS);
+  }
+}
+
+/** The health of the running daemon; undefined when there is none. */
+export async function runningHealth(env: Env): Promise<Health | undefined> {
+  const question = { method: 'GET', path: '/v1/health', timeoutMs: LIMITS.engineAnswerMs } as const;
+  try {
+    return await askControl(env, question, isHealth);
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'daemon_not_running') return undefined;
+    throw error;
+  }
+}
+
+type Files = ReturnType<typeof logFilesOf>;
+
+/** Resolves with true when the child says that it is ready, and with false when it ends because another daemon was faster. */
+function untilReady(child: ChildProcess, files: Files): Promise<boolean> {
+  const ready = new Promise<boolean>((resolve, reject) => {
+    child.once('error', (error) => {
+      reject(fail('daemon_unstarted', { why: error.message, log: files.log }, error));
+    });
+    child.once('exit', (status, signal) => {
+      const why = signal === null ? `exit status ${String(status)}` : signal;
+      unstarted(why, files).then((failure) => {
+        if (/bmuxd is already running/.test(failure.message)) resolve(false);
+        else reject(failure);
+      }, reject);
+    });
+    child.on('message', (message) => {
+      if (isReady(message)) resolve(true);
+    });
+  });
+  const why = `it is not ready after ${String(LIMITS.startMs)} ms`;
+  return inTime(ready, LIMITS.startMs, () => fail('daemon_unstarted', { why, log: files.log }));
+}
+
+async function unstarted(why: string, { stderr, log }: Files): Promise<Failure> {
+  const said = (await readFile(stderr, 'utf8').catch(() => '')).trim().slice(-MAX_SAID);
+  return fail('daemon_unstarted', { why: said === '' ? why : `${why}\n${said}`, log });
+}

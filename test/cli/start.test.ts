@@ -1,0 +1,155 @@
+// Tests `bmuxd start`, `bmuxd logs`, and commands that start the daemon when none runs.
+import { spawn } from 'node:child_process';
+import { appendFile, mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import t, { type Test } from 'tap';
+import { FollowedFile } from '../../daemon/cli/service/followed-file.ts';
+import { installedService } from '../../daemon/cli/service/installed.ts';
+import { controlSink } from '../../daemon/control/instance/stderr-sink.ts';
+import { BMUXD, makeSandbox, type BmuxdOptions, type Sandbox } from '../daemon/bmuxd.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
+import { waitFor } from '../real/child.ts';
+import { run, type Ran } from '../real/server.ts';
+
+interface Started extends Sandbox {
+  readonly bmuxd: (...args: string[]) => Promise<Ran>;
+  readonly log: string;
+}
+
+/** Folders in which `bmuxd` finds no daemon. One that is started there ends with the test. */
+async function sandbox(t: Test, options: BmuxdOptions = {}): Promise<Started> {
+  const made = await makeSandbox(options);
+  const bmuxd = (...args: string[]): Promise<Ran> => run(process.execPath, [BMUXD, ...args], made.env);
+  t.teardown(async () => {
+    await bmuxd('stop');
+    await made.remove();
+  });
+  return { ...made, bmuxd, log: join(made.folder, 'xdg-state', 'bmuxd', 'daemon.log') };
+}
+
+t.test('start returns when target sockets listen, and once more does nothing', async (t) => {
+  const { bmuxd, log, folder } = await sandbox(t, {
+    config: '[connections.targets.gone]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+  });
+  const both = await Promise.all([bmuxd('start'), bmuxd('start')]);
+  for (const ran of both) t.match(ran, { status: 0, stderr: '' });
+  t.ok((await stat(join(folder, 'd', 'targets', 'gone', 'server.sock'))).isSocket());
+  const text = both.map(({ stdout }) => stdout).join('');
+  t.match(text, /^bmuxd has started: ready, pid \d+, log \S+daemon\.log$/m);
+  const again = await bmuxd('start');
+  t.match(again, { status: 0, stdout: /^bmuxd is running already: ready, pid \d+/ });
+  t.equal((await stat(log)).mode & 0o777, 0o600);
+  const logs = await bmuxd('logs', '-n', '1000');
+  t.same(logs, { status: 0, stdout: await readFile(log, 'utf8'), stderr: '' });
+  t.match(logs.stdout, /"msg":"streams are accepted"/);
+  t.equal((await bmuxd('logs', '-n', '1')).stdout.split('\n').length, 2, 'one line');
+  t.equal((await bmuxd('stop')).status, 0);
+  t.match(await bmuxd('logs'), { status: 0, stdout: /"msg":"bmuxd exits/ }, 'the log of the last one');
+});
+
+t.test('a start that fails says why', async (t) => {
+  const { bmuxd, env, folder } = await sandbox(t);
+  await writeFile(join(folder, 'd'), 'a file where the runtime dir should be');
+  t.match(await bmuxd('start'), {
+    status: 1,
+    stdout: '',
+    stderr: /^bmuxd could not be started: exit status 6\n[^]* is not a folder\n[^]*daemon\.log/,
+  });
+  t.match(await run(process.execPath, [BMUXD, 'logs'], { ...env, XDG_STATE_HOME: join(folder, 'none') }), {
+    status: 1,
+    stderr: /^there is no log yet: /,
+  });
+});
+
+t.test('exec and env start the daemon unless that is turned off', async (t) => {
+  const { bmuxd, env, folder } = await sandbox(t);
+  const server = await EmbeddedServer.start({ socketPath: join(folder, 'run', 'server.sock'), epoch: 4 });
+  t.teardown(() => server.stop());
+  const missing = { status: 3, stdout: '', stderr: /^bmuxd is not running/ };
+  t.match(await bmuxd('exec', 'local', '--no-start', '--', 'true'), missing);
+  const settings = env['BMUXD_CONFIG'] ?? '';
+  await writeFile(settings, 'autostart = false\n');
+  t.match(await bmuxd('env', 'local'), missing);
+  await writeFile(settings, 'autostart = "auto"\n');
+  const units = join(env['HOME'] ?? '', '.config', 'systemd', 'user');
+  const agents = join(env['HOME'] ?? '', 'Library', 'LaunchAgents');
+  for (const path of [units, agents]) await mkdir(path, { recursive: true });
+  await writeFile(join(units, 'bmuxd.service'), '');
+  await writeFile(join(agents, 'dev.bmux.bmuxd.plist'), '');
+  t.match(await bmuxd('env', 'local'), missing, 'a service is installed');
+  await writeFile(settings, 'autostart = true\n');
+  t.match(await bmuxd('exec', 'local', '--', 'echo', 'works'), { status: 0, stdout: 'works\n', stderr: '' });
+});
+
+t.test('the service of this user is found', async (t) => {
+  const { env, folder } = await sandbox(t);
+  const agent = join(folder, 'home', 'Library', 'LaunchAgents', 'dev.bmux.bmuxd.plist');
+  t.equal(installedService(env, 'darwin'), undefined);
+  await mkdir(join(agent, '..'), { recursive: true });
+  await writeFile(agent, '');
+  t.match(installedService(env, 'darwin'), { manager: 'launchd', file: agent, log: /Logs\/bmuxd/ });
+  const config = join(folder, 'elsewhere');
+  await mkdir(join(config, 'systemd', 'user'), { recursive: true });
+  await writeFile(join(config, 'systemd', 'user', 'bmuxd.service'), '');
+  t.match(installedService({ ...env, XDG_CONFIG_HOME: config }, 'linux'), {
+    manager: 'systemd',
+    log: 'journal',
+  });
+});
+
+t.test('a log is followed into the next file, and characters stay whole', async (t) => {
+  const { folder } = await sandbox(t);
+  const path = join(folder, 'x.log');
+  const lines: string[] = [];
+  await writeFile(`${path}.1`, 'a\nb\n');
+  await writeFile(path, 'c\n');
+  const followed = new FollowedFile({ path, show: (line) => lines.push(line) });
+  await followed.last(2);
+  t.same(lines.splice(0), ['b', 'c']);
+  const stop = new AbortController();
+  const ended = followed.follow(stop.signal);
+  await appendFile(path, Buffer.from('é\n').subarray(0, 1));
+  await appendFile(path, Buffer.from('é\nd\n').subarray(1));
+  await waitFor('the line', () => lines.includes('d'));
+  await appendFile(path, 'e\n');
+  await rename(path, `${path}.1`);
+  await writeFile(path, 'f\n');
+  await waitFor('the line of the next file', () => lines.includes('f'));
+  t.same(lines, ['é', 'd', 'e', 'f']);
+  stop.abort();
+  await ended;
+});
+
+t.test('logs -f ends by a signal', async (t) => {
+  const { env, log } = await sandbox(t);
+  await mkdir(join(log, '..'), { recursive: true });
+  await writeFile(log, '{"level":"info","msg":"x"}\n');
+  const child = spawn(process.execPath, [BMUXD, 'logs', '-f'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  await waitFor('the line', () => text.includes('"msg":"x"'));
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  child.kill('SIGINT');
+  t.equal(await closed, 0);
+});
+
+t.test('lines for the journal begin with their priority', async (t) => {
+  const { folder } = await sandbox(t);
+  const path = join(folder, 'journal');
+  await writeFile(path, '');
+  const { dev, ino } = await stat(path, { bigint: true });
+  const stream = new PassThrough();
+  const file = await open(path);
+  t.teardown(() => file.close());
+  const stderr = Object.assign(stream, { fd: file.fd }) as unknown as NodeJS.WriteStream & { fd: number };
+  const sink = controlSink({ stderr, journalStream: `${String(dev)}:${String(ino)}` });
+  t.equal(sink.place, 'journal');
+  sink.write('{"level":"error","msg":"a"}\n{"level":"info","msg":"b"}\n');
+  sink.write('no JSON\n');
+  t.equal(String(stream.read()), '<3>{"level":"error","msg":"a"}\n<6>{"level":"info","msg":"b"}\nno JSON\n');
+  const other = controlSink({ stderr, journalStream: '1:1' });
+  t.equal(other.place, 'stderr', 'stderr was redirected after systemd had set the variable');
+});
