@@ -6,8 +6,8 @@ import { textOf } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
-import { onHangUp } from './accept/hang-up.ts';
-import { peerOf } from '../sockets/peer.ts';
+import { HangUps } from './accept/hang-up.ts';
+import { clientPidOf } from '../sockets/peer.ts';
 import { classOf } from '../errors/error-class.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
@@ -29,7 +29,7 @@ interface Entry {
   /** The plan in use. It is replaced when a renewed share link leads elsewhere. */
   plan: Plan;
   readonly sinceMs: number;
-  readonly clientPid: number | undefined;
+  readonly clientPid?: number;
   readonly abort: AbortController;
   /** What the client waits for until its stream is open. */
   readonly wait: RequestWait;
@@ -64,6 +64,7 @@ export interface StreamsOptions {
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #entries = new Map<string, Entry>();
+  readonly #hangUps = new HangUps();
   #next = 1;
 
   constructor(options: StreamsOptions) {
@@ -80,12 +81,11 @@ export class Streams {
 
   /** Opens the plan's stream, answers the client, and joins the two. */
   add(asked: Accepted): void {
-    const peer = peerOf(asked.client.socket);
     const entry: Entry = {
       id: `${this.#options.generation}-${String(this.#next++)}`,
       plan: asked.plan,
       sinceMs: Date.now(),
-      clientPid: typeof peer === 'string' ? undefined : peer.pid,
+      ...clientPidOf(asked.client.socket),
       abort: new AbortController(),
       wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
       isEnded: false,
@@ -156,7 +156,7 @@ export class Streams {
     }
     let opened: OpenedStream;
     const stopLooking = client.mayHangUp
-      ? onHangUp(client.socket, () => {
+      ? this.#hangUps.watch(client.socket, () => {
           entry.abort.abort(fail('stream_ended', { id: entry.id, who: 'its client' }));
         })
       : undefined;

@@ -53,6 +53,12 @@ export function peerOf(socket: Socket): Peer | 'unchecked' | 'unknown' {
   return (descriptor === undefined ? undefined : loaded.ask(descriptor)) ?? 'unknown';
 }
 
+/** The pid of the client, as the rows of a status have it; empty when the kernel does not tell. */
+export function clientPidOf(socket: Socket): { readonly clientPid?: number } {
+  const peer = peerOf(socket);
+  return typeof peer === 'string' || peer.pid === undefined ? {} : { clientPid: peer.pid };
+}
+
 /** True when the client has closed the connection. False when it has ended its own side alone, and where this system cannot be asked. */
 export function isClosedByPeer(socket: Socket): boolean {
   loaded ??= load();
@@ -77,8 +83,9 @@ function onLinux(koffi: Koffi): Ask {
     throw new Error(`not known for ${process.platform} on ${process.arch}`);
   const getsockopt = koffi.load(null).func(GETSOCKOPT);
   const [SOL_SOCKET, SO_PEERCRED, UCRED_BYTES] = [1, 17, 12];
+  // Each call fills it before it is read, and no call waits.
+  const ucred = Buffer.alloc(UCRED_BYTES);
   return (descriptor) => {
-    const ucred = Buffer.alloc(UCRED_BYTES);
     const failed = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, ucred, [UCRED_BYTES]) !== 0;
     return failed ? undefined : { pid: ucred.readInt32LE(0), uid: ucred.readUInt32LE(4) };
   };

@@ -2,18 +2,33 @@
 import type { Socket } from 'node:net';
 import { isClosedByPeer } from '../../sockets/peer.ts';
 
-/** ms between two looks. A stream that is opened sooner is not looked for. */
+/** ms between two looks. A client that has its stream sooner is not looked at. */
 const LOOK_MS = 250;
 
-/** Calls `onGone` once when the client has closed `socket`, until the returned function is called. */
-export function onHangUp(socket: Socket, onGone: () => void): () => void {
-  const over = (): void => {
-    clearInterval(timer);
-  };
-  const timer = setInterval(() => {
-    if (!socket.destroyed && !isClosedByPeer(socket)) return;
-    over();
-    onGone();
-  }, LOOK_MS);
-  return over;
+/** The clients of an engine that wait for their streams. One timer serves them all, and only while there are any. */
+export class HangUps {
+  readonly #waiting = new Map<Socket, () => void>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Calls `onGone` once when the client has closed `socket`, until the returned function is called. */
+  watch(socket: Socket, onGone: () => void): () => void {
+    this.#waiting.set(socket, onGone);
+    this.#timer ??= setInterval(() => {
+      this.#look();
+    }, LOOK_MS);
+    return () => {
+      this.#waiting.delete(socket);
+    };
+  }
+
+  #look(): void {
+    for (const [socket, onGone] of this.#waiting) {
+      if (!socket.destroyed && !isClosedByPeer(socket)) continue;
+      this.#waiting.delete(socket);
+      onGone();
+    }
+    if (this.#waiting.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
 }

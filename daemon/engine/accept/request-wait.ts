@@ -15,37 +15,45 @@ export class RequestWait {
   /** performance.now() when the request was accepted. */
   readonly acceptedAt = performance.now();
   readonly #options: RequestWaitOptions;
-  #waiting: Waiting;
+  #step: WaitStep = 'planning';
+  #sinceMs: number;
+  #destination: Destination | undefined;
   #isTold = false;
   readonly #cancel: (() => void) | undefined;
 
   constructor(options: RequestWaitOptions) {
     this.#options = options;
     const { clock, tell } = options;
-    this.#waiting = { step: 'planning', sinceMs: clock.now() };
+    this.#sinceMs = clock.now();
     if (tell === undefined) return;
     this.#cancel = clock.after(LIMITS.waitToldMs, () => {
       this.#isTold = true;
-      tell(this.#waiting);
+      tell(this.#waiting());
     });
   }
 
   get current(): Wait {
-    const { step, sinceMs } = this.#waiting;
-    return { step, sinceMs };
+    return { step: this.#step, sinceMs: this.#sinceMs };
   }
 
   /** The request is at this step now. A step that it is at already does not begin again. */
   enter(step: WaitStep, destination: Destination): void {
-    if (step === this.#waiting.step) return;
+    if (step === this.#step) return;
     const { clock, tell } = this.#options;
-    this.#waiting = {
-      step,
-      sinceMs: clock.now(),
+    this.#step = step;
+    this.#sinceMs = clock.now();
+    this.#destination = destination;
+    if (this.#isTold) tell?.(this.#waiting());
+  }
+
+  #waiting(): Waiting {
+    const destination = this.#destination;
+    if (destination === undefined) return this.current;
+    return {
+      ...this.current,
       target: withoutCredentials(askedFor(destination)),
       transport: destination.route.transport,
     };
-    if (this.#isTold) tell?.(this.#waiting);
   }
 
   /** The answer follows, or the client is gone. Nothing is told from now on. */

@@ -17,7 +17,7 @@ import { BACKLOG } from '../../sockets/bind.ts';
 import { processing, refuse } from '../../sockets/http-answer.ts';
 import { answerProblem, HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
-import { peerOf } from '../../sockets/peer.ts';
+import { clientPidOf } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 import type { Tally } from '../metrics/tally.ts';
 import type { Accepted } from './target-socket-client.ts';
@@ -113,9 +113,7 @@ export class StreamsSocket {
   planningRows(): PlanningRow[] {
     const { generation } = this.#options.health();
     return [...this.#planning.values()].map(({ requestId, socket, wait }) => {
-      const peer = peerOf(socket);
-      const { sinceMs } = wait.current;
-      return { generation, requestId, ...(typeof peer === 'string' ? {} : { clientPid: peer.pid }), sinceMs };
+      return { generation, requestId, ...clientPidOf(socket), sinceMs: wait.current.sinceMs };
     });
   }
 

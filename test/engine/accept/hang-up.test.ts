@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { onHangUp } from '../../../daemon/engine/accept/hang-up.ts';
+import { HangUps } from '../../../daemon/engine/accept/hang-up.ts';
 import { isClosedByPeer } from '../../../daemon/sockets/peer.ts';
 import { waitFor } from '../../real/index.ts';
 
@@ -28,7 +28,7 @@ t.test('a client that hangs up', async (t) => {
   const [socket] = accepted;
   if (socket === undefined) return;
   let gone = 0;
-  onHangUp(socket, () => (gone += 1));
+  new HangUps().watch(socket, () => (gone += 1));
   t.equal(isClosedByPeer(socket), false);
   await new Promise<void>((resolve) => client.end('its last bytes', resolve));
   t.equal(isClosedByPeer(socket), false, 'its own side alone');
