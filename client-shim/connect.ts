@@ -10,7 +10,7 @@ import { notAnswering } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, readAnswer, refusalIn, waitingIn } from './answer.ts';
 import { connectTo } from './control-socket.ts';
-import { accepts, Liveness } from './probe.ts';
+import { accepts, hasEngine, Liveness } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
@@ -42,11 +42,14 @@ class Lost extends Error {
   readonly last: Error;
   /** How long to retry, ms. */
   readonly patienceMs: number;
+  /** No process of the daemon but its engines runs. */
+  readonly isAway: boolean;
 
-  constructor(last: Error, patienceMs: number = LIMITS.replacedMs) {
+  constructor(last: Error, patienceMs: number = LIMITS.replacedMs, isAway = false) {
     super(last.message);
     this.last = last;
     this.patienceMs = patienceMs;
+    this.isAway = isAway;
   }
 }
 
@@ -57,11 +60,12 @@ function now(): number {
 
 /**
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
- * `daemon_not_running` (at once), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
+ * `daemon_not_running` (at once; while engines run, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
  */
 export async function askForStream(question: StreamQuestion): Promise<Granted> {
   const until = now() + question.budgetMs;
   let lostAt: number | undefined;
+  let isTold = false;
   for (;;) {
     try {
       return await once(question, until - now(), lostAt !== undefined);
@@ -70,6 +74,10 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
       const at = now();
       lostAt ??= at;
       if (at - lostAt > error.patienceMs || at > until) throw error.last;
+      if (error.isAway && !isTold && at - lostAt > LIMITS.waitToldMs) {
+        isTold = true;
+        question.onWaiting?.({ step: 'restart of bmuxd', sinceMs: Date.now() - Math.round(at - lostAt) });
+      }
       await sleep(jittered(LIMITS.retryMs), question.signal);
     }
   }
@@ -120,12 +128,13 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
         return;
       }
       // A daemon that starts opens its control socket before the streams socket. A service manager may hold it even before that.
-      accepts(controlSocket).then(
-        (isThere) => {
-          failed(isThere ? starting(error) : why);
-        },
-        () => undefined,
-      );
+      accepts(controlSocket)
+        .then(async (isThere) => {
+          if (isThere) failed(starting(error));
+          // The daemon was here, and somebody is about to start it again: engines without it do not stay for long.
+          else failed((await hasEngine(controlSocket)) ? away(controlSocket, error) : why);
+        })
+        .catch(() => undefined);
     };
     const onEnd = (): void => {
       const answer = readAnswer(bytes);
@@ -169,6 +178,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
         (state) => {
           if (over) return;
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
+          else if (state === 'stuck') silence = setTimeout(ask, LIMITS.stuckAskedMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
           else failed(notAnswering(controlSocket));
         },
@@ -199,6 +209,10 @@ const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED
 /** The daemon runs, but its engine does not accept yet. */
 function starting(error: Error): Error {
   return new Lost(fail('engine_unavailable', { why: 'it is starting' }, error), LIMITS.engineStartMs);
+}
+
+function away(socket: string, error: Error): Error {
+  return new Lost(fail('daemon_not_running', { socket }, error), LIMITS.awayMs, true);
 }
 
 /** The failure for the error of a connect. */

@@ -1,8 +1,8 @@
 // Asks on another connection whether the daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf } from '../daemon/base/failure.ts';
-import { bmuxdPaths, keptEndsBeside, type Env } from '../daemon/base/paths.ts';
+import { bmuxdPaths, ENGINES, keptEndsBeside, type Env } from '../daemon/base/paths.ts';
 import { SCHEMA, type StreamEnd } from '../daemon/api/answers.ts';
 import { socketProblem } from '../daemon/api/socket-path.ts';
 import { keptEnd } from '../daemon/api/stream-end.ts';
@@ -34,11 +34,11 @@ export class Liveness {
 
   /**
    * `replaced`: an engine accepts now that started after the request; the engine that took the request hangs or is gone.
-   * `silent`: neither the engine nor control answers.
+   * `stuck`: the engine does not answer, and control does, which replaces it. `silent`: neither of them answers.
    */
-  async look(): Promise<'alive' | 'replaced' | 'silent'> {
+  async look(): Promise<'alive' | 'replaced' | 'stuck' | 'silent'> {
     const engine = await health(this.#streamsSocket);
-    if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? 'alive' : 'silent';
+    if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? 'stuck' : 'silent';
     // The request's own connection will get an error.
     if (engine === 'nobody') return 'alive';
     const { generation, sinceMs } = engine;
@@ -52,6 +52,22 @@ export class Liveness {
 /** Whether a process accepts connections on this socket. */
 export async function accepts(socketPath: string): Promise<boolean> {
   return (await health(socketPath)) !== 'nobody';
+}
+
+/** Engines that are asked, the latest first. */
+const MAX_ASKED = 8;
+
+/** Whether an engine of this daemon runs: it may outlive its control process, which comes back with a restart. */
+export async function hasEngine(controlSocket: string): Promise<boolean> {
+  const folder = join(dirname(controlSocket), ENGINES);
+  let names: string[];
+  try {
+    names = readdirSync(folder).filter((name) => name.endsWith('.sock'));
+  } catch {
+    return false;
+  }
+  const latest = names.sort().slice(-MAX_ASKED);
+  return (await Promise.all(latest.map((name) => accepts(join(folder, name))))).includes(true);
 }
 
 function health(socketPath: string): Promise<Health> {

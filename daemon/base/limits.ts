@@ -16,6 +16,10 @@ export const LIMITS = {
   endsKeptMs: 600_000,
   /** ms that a client retries while the daemon is being replaced; a start takes 182 to 315 ms (measured). */
   replacedMs: 5000,
+  /** ms that a client waits for a daemon that is away, but whose engines run; a restart takes 0.3 to 3 s. */
+  awayMs: 15_000,
+  /** ms before a client asks again whether a hanging engine has been replaced. */
+  stuckAskedMs: 250,
   /** ms between two of these retries. */
   retryMs: 50,
   /** ms that an engine may take from fork to ready; measured 100 to 300. */
@@ -24,6 +28,8 @@ export const LIMITS = {
   startMs: 20_000,
   /** ms between two checks whether an engine answers. */
   heartbeatMs: 2000,
+  /** ms after a check without an answer until the next one. */
+  secondLookMs: 500,
   /** ms that an engine may take to answer on its own socket. */
   engineAnswerMs: 1000,
   /** ms that a status request waits for an engine: `bmuxd status` answers within 200 ms, the start of Node included. */

@@ -146,6 +146,9 @@ export interface BmuxdPaths {
   readonly stateDir: string;
 }
 
+/** Name of the folder with the engines' sockets, in the runtime dir. */
+export const ENGINES = 'engines';
+
 /** Path of the streams socket: in the folder of the control socket. */
 export function streamsSocketBeside(controlSocket: string): string {
   return join(dirname(controlSocket), 'streams.sock');
@@ -202,7 +205,7 @@ export function bmuxdPaths(
     controlSocket,
     streamsSocket: streamsSocketBeside(controlSocket),
     instanceSocket: join(dir, 'instance.sock'),
-    enginesDir: join(dir, 'engines'),
+    enginesDir: join(dir, ENGINES),
     settings:
       set(env, 'BMUXD_CONFIG') ??
       join(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmuxd', 'bmuxd.toml'),

@@ -72,6 +72,8 @@ export class EngineSupervisor {
   #starts = 0;
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
+  #cancelSecondLook: () => void = () => undefined;
+  #isLooking = false;
   #closing = false;
   /** Why there is no ready engine, for the status. */
   #problem: Failure = fail('engine_unavailable', { why: 'it is starting' });
@@ -118,6 +120,7 @@ export class EngineSupervisor {
   halt(): void {
     this.#closing = true;
     this.#cancelLooks();
+    this.#cancelSecondLook();
     this.#cancelRestart();
   }
 
@@ -154,8 +157,9 @@ export class EngineSupervisor {
   async look(): Promise<void> {
     const engine = this.#current;
     const { ask, log, onStatus, runtimeDir } = this.#options;
-    if (engine?.link.ready !== true || runtimeDir.isAway) return;
+    if (engine?.link.ready !== true || runtimeDir.isAway || this.#isLooking) return;
     const { generation } = engine.link;
+    this.#isLooking = true;
     try {
       const status = await ask(generation);
       engine.missed = 0;
@@ -168,7 +172,19 @@ export class EngineSupervisor {
       const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
       log[level]({ generation, missed, unfound, why: textOf(error) }, 'engine does not answer');
       if (missed >= MISSES || unfound >= MISSES_UNFOUND) this.#retire(engine, 'it does not answer');
+      else if (isSilence(error)) this.#lookAgain();
+    } finally {
+      this.#isLooking = false;
     }
+  }
+
+  /** Not at the next regular time: what hangs is to be replaced within 5 s. */
+  #lookAgain(): void {
+    this.#cancelSecondLook();
+    if (this.#closing) return;
+    this.#cancelSecondLook = this.#options.clock.after(LIMITS.secondLookMs, () => {
+      void this.look();
+    });
   }
 
   #startEngine(): void {

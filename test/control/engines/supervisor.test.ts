@@ -200,6 +200,27 @@ t.test(
   },
 );
 
+t.test('an engine that hangs is replaced within 5 s, wherever its time falls', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  // Right after a check: the next one comes in 2 s, and each takes a second to fail.
+  await rig.clock.advance(2000);
+  rig.ask = () =>
+    new Promise((_, reject) => {
+      rig.clock.after(1000, () => {
+        reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
+      });
+    });
+  await rig.clock.advance(4400);
+  t.equal(rig.supervisor.ready, true);
+  await rig.clock.advance(100);
+  t.equal(rig.supervisor.ready, false);
+  rig.supervisor.halt();
+  await rig.clock.advance(10_000);
+  t.equal(rig.clock.waiting, 0, 'no timer is left');
+});
+
 t.test('a missing socket is allowed for longer, and an answer resets the count', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
