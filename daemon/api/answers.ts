@@ -6,7 +6,7 @@ import type { Compression, Epoch } from '../bmux-ipc/epoch.ts';
 export const SCHEMA = 1;
 
 /** How a server is reached. */
-export type Transport = 'local' | 'tls' | 'iroh';
+export type Transport = 'local' | 'tls' | 'iroh' | 'ssh';
 
 /** The Bmux-Stream header of a 101. */
 export interface StreamInfo {

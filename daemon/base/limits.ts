@@ -97,6 +97,14 @@ export const LIMITS = {
   reachMs: 20_000,
   /** ms without a byte after which `bmuxd events` gives up; the daemon sends at least a keep-alive every 15 s. */
   eventsSilentMs: 45_000,
+  /** ms of a login of ssh. A person may have to touch a key, or to confirm its use. */
+  sshLoginMs: 30_000,
+  /** ms that a master of ssh may take to answer on its control socket, which takes about 10 ms. */
+  sshControlMs: 2000,
+  /** ms that the preflight on an SSH target may take, the start of its server included. */
+  sshPreflightMs: 30_000,
+  /** ms that an unused master of ssh is kept. */
+  sshIdleMs: 10 * 60_000,
   /** ms that an unused iroh connection is kept. */
   irohIdleMs: 10 * 60_000,
 } as const;

@@ -2,8 +2,9 @@
 import type { Route } from './plan.ts';
 
 /**
- * The address that a route leads to: `local:PATH`, `tls:HOST:PORT` or `iroh:ENDPOINT_ID`. IPv6 hosts are in brackets. When the TLS server
- * name is not the host, it is appended as `/NAME`: one host and port may lead to several servers.
+ * The address that a route leads to: `local:PATH`, `tls:HOST:PORT`, `iroh:ENDPOINT_ID` or `ssh:[USER@]HOST[:PORT]`. IPv6 hosts are in
+ * brackets. When the TLS server name is not the host, it is appended as `/NAME`: one host and port may lead to several servers. So are a jump
+ * host and another bmux of an SSH target.
  */
 export function addressOf(route: Route): string {
   switch (route.transport) {
@@ -12,9 +13,21 @@ export function addressOf(route: Route): string {
     case 'tls': {
       const { host, port, serverName } = route;
       const name = serverName === host ? '' : `/${serverName}`;
-      return `tls:${host.includes(':') ? `[${host}]` : host}:${String(port)}${name}`;
+      return `tls:${bracketed(host)}:${String(port)}${name}`;
+    }
+    case 'ssh': {
+      const { host, user, port, jump, remoteBmuxPath } = route;
+      const at = user === undefined ? '' : `${user}@`;
+      const behind = port === undefined ? '' : `:${String(port)}`;
+      const way = jump === undefined ? '' : ` via ${jump}`;
+      const program = remoteBmuxPath === 'bmux' ? '' : ` ${remoteBmuxPath}`;
+      return `ssh:${at}${bracketed(host)}${behind}${way}${program}`;
     }
     case 'iroh':
       return `iroh:${route.endpointId}`;
   }
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }

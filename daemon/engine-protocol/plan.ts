@@ -49,8 +49,30 @@ export interface IrohRoute {
   readonly earlierAgents?: readonly string[];
 }
 
+/** The fields of an SSH target. The system's ssh reads the user's ssh_config for all that they leave open. */
+export interface SshRoute {
+  readonly transport: 'ssh';
+  /** A host name, an IP address (IPv6 without brackets), or an alias of ssh_config. */
+  readonly host: string;
+  readonly user?: string;
+  readonly port?: number;
+  readonly identityFile?: string;
+  readonly knownHostsFile?: string;
+  readonly strictHostKeyChecking: boolean;
+  /** As `ssh -J` takes it. */
+  readonly jump?: string;
+  /** The first words of the command that runs there: the shell there reads them. */
+  readonly remoteBmuxPath: string;
+  /** True when a server is started there if none runs. */
+  readonly startsServer: boolean;
+  /** SSH_AUTH_SOCK of the client. */
+  readonly agentSocket?: string;
+  /** As in `IrohRoute`. */
+  readonly earlierAgents?: readonly string[];
+}
+
 /** How to reach a target. */
-export type Route = LocalRoute | TlsRoute | IrohRoute;
+export type Route = LocalRoute | TlsRoute | IrohRoute | SshRoute;
 
 /** The result of target resolution: a route, and what the target itself says about it. */
 export interface ResolvedTarget {

@@ -44,6 +44,11 @@ export class Lifecycle {
     return this.#state;
   }
 
+  /** True when the engine was told to end, and not only to make way for another one. */
+  get isStopping(): boolean {
+    return this.#stopping;
+  }
+
   drain(why: string): void {
     if (this.#state === 'draining') return;
     this.#state = 'draining';

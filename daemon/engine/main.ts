@@ -24,6 +24,7 @@ import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
 import { Tally } from './metrics/tally.ts';
 import { tellEvents } from './tell-events.ts';
+import { OtherEngines } from './upstream/other-engines.ts';
 import { Transports } from './upstream/transports.ts';
 import { Upstreams } from './upstream/upstreams.ts';
 
@@ -44,7 +45,19 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const protocolCache = new ProtocolCache({ path: join(start.stateDir, 'protocol-cache.json'), log });
   await protocolCache.load();
   const event = tellEvents({ log, sink, control });
-  const transports = new Transports({ settings: () => settings, env, event, log });
+  const others = new OtherEngines(start);
+  const transports = new Transports({
+    settings: () => settings,
+    env,
+    event,
+    ssh: {
+      engineSocket: start.socketPath,
+      generation,
+      isAlive: others.isAlive,
+      isLast: async () => lifecycle.isStopping || !(await others.any()),
+    },
+    log,
+  });
   const upstreams: Upstreams = new Upstreams({
     transports,
     protocolCache,

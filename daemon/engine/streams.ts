@@ -282,6 +282,9 @@ const NOTHING_THERE: ReadonlySet<string> = new Set([
   'server_not_running',
   'tls_unreachable',
   'iroh_unreachable',
+  'ssh_host_unknown',
+  'ssh_unreachable',
+  'ssh_server_not_running',
 ]);
 
 function transportOf({ destination }: Plan): Transport {

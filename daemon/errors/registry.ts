@@ -1,30 +1,9 @@
 // The registry of errors: every failure that bmuxd reports, as data. Codes are stable and never reused.
 // Where bmux has a text, it is used word for word (docs/bmux-protocol.md, "Error texts"); `{name}` is replaced by a value.
-import type { ErrorClass } from '../base/failure.ts';
+import { row, type Row } from './row.ts';
+import { SSH_TARGETS } from './ssh-targets.ts';
 
-/** One row of the registry. */
-export interface Row {
-  /** What kind of failure it is. `fail` may find a narrower class in the cause (daemon/errors/error-class.ts). */
-  readonly class: ErrorClass;
-  /** HTTP status of an answer with this failure. */
-  readonly status: number;
-  /** Exit status of our commands: docs/bmux-protocol.md, "Exit statuses". */
-  readonly exit: number;
-  readonly text: string;
-  readonly remedy: string;
-}
-
-const row = (
-  [status, exit, kind]: readonly [status: number, exit: number, kind: ErrorClass],
-  text: string,
-  remedy: string,
-): Row => ({
-  class: kind,
-  status,
-  exit,
-  text,
-  remedy,
-});
+export type { Row } from './row.ts';
 
 const NOT_RUNNING =
   'bmux server is not running (IPC endpoint unavailable).\nRun `bmux server start --daemon`.\nTroubleshooting: if the server is running in another shell, ensure both processes use the same runtime directory (`XDG_RUNTIME_DIR`/`TMPDIR`). On Unix, a stale socket file can also cause connection refused; remove stale runtime files or run `bmux server stop` and retry.';
@@ -243,10 +222,15 @@ export const REGISTRY = {
     "target '{name}' was configured and is gone from the config",
     'Put it back into bmux.toml, or choose one of `bmuxd targets`. Until bmuxd is restarted, this name never means the local server.',
   ),
-  ssh_unsupported: row(
-    [501, 1, 'request'],
-    'SSH targets require CLI target proxying; run command with --target {name}',
-    'Run `bmux --target {name} …` without bmuxd.',
+  ssh_port_invalid: row(
+    [400, 1, 'request'],
+    "invalid SSH port in target '{target}'",
+    'Give a port from 1 to 65535.',
+  ),
+  ssh_host_invalid: row(
+    [400, 1, 'request'],
+    "SSH target '{target}' has no host or user that ssh takes: '{value}'",
+    'Write [user@]host[:port], without spaces, quotes and signs of a shell.',
   ),
   tls_port_invalid: row(
     [400, 1, 'request'],
@@ -444,6 +428,8 @@ export const REGISTRY = {
     "iroh SSH auth for target '{label}' timed out",
     'Is the SSH agent waiting for a confirmation? Does the host demand SSH auth?',
   ),
+
+  ...SSH_TARGETS,
 
   // Hello
   wire_epoch_mismatch: row(

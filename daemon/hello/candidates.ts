@@ -27,14 +27,15 @@ export function stagesFor(
   const all = target.compression.flatMap((compression) => epochs.map((epoch) => ({ epoch, compression })));
   const first = firstStage(target, all, known, wanted);
   const others = all.filter((candidate) => !first.some((one) => sameCandidate(one, candidate)));
-  // A local server answers at once, so candidates are tried one after the other. That takes only one connection at a time.
-  const later =
-    target.route.transport === 'local'
-      ? others.map((candidate) => [candidate])
-      : others.length > 0
-        ? [others]
-        : [];
+  // A local server answers at once, so candidates are tried one after the other. That takes only one connection at a time. So it is with a
+  // bridge over SSH, which takes a process there; a wrong candidate is silent.
+  const later = isByHint(target) ? others.map((candidate) => [candidate]) : others.length > 0 ? [others] : [];
   return [first, ...later];
+}
+
+/** True where the version of the server tells its epoch. */
+function isByHint({ route: { transport } }: ResolvedTarget): boolean {
+  return transport === 'local' || transport === 'ssh';
 }
 
 function firstStage(
@@ -47,7 +48,7 @@ function firstStage(
     // A caller of another epoch is refused only when the server has just answered in the cached epoch. So that epoch is tried as well.
     return wanted === undefined || wanted === known.epoch ? [known] : [{ ...known, epoch: wanted }, known];
   }
-  if (target.route.transport === 'local') {
+  if (isByHint(target)) {
     const hinted = all.filter((candidate) => candidate.epoch === (wanted ?? target.epochHint));
     return hinted.length > 0 ? hinted : all.slice(0, 1);
   }

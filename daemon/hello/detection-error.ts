@@ -72,6 +72,8 @@ export function detectionError(
         runtime: subject.runtime.name,
         socket: subject.runtime.socket,
       });
+    case 'told':
+      return outcome.failure;
     case 'alert':
       return fail('tls_alert', { label: subject.label, name: outcome.name });
     case 'silent':

@@ -226,8 +226,9 @@ class ProtocolDetection {
           // When no attempt has a stream, all fail for the same reason, since they dial the same address.
           if (!this.#attempts.some((attempt) => attempt.opened)) return { failure: outcome.failure, at: 0 };
           break;
-        // All candidates reach the same gateway, which refuses them all.
+        // All candidates reach the same gateway or bridge, which refuses them all.
         case 'alert':
+        case 'told':
           return { failure: detectionError(outcome, subject, this.#elapsed()), at: 0 };
         case 'incompatible':
           if (right) return { failure: detectionError(outcome, subject, this.#elapsed()), at: 0 };

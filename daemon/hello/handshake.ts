@@ -11,6 +11,7 @@ import {
   type IncompatibilityReason,
 } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import { SshEnd } from '../transport/ssh/failures.ts';
 import { alertIn } from '../transport/tls/alert.ts';
 
 /** What the server answered to a Hello. */
@@ -33,6 +34,8 @@ export type HelloOutcome =
   | { readonly type: 'ended'; readonly broken?: true; readonly answeredBefore?: true }
   /** The gateway has refused the connection with a TLS alert, after the handshake. */
   | { readonly type: 'alert'; readonly name: string }
+  /** The other end of the transport has said why there is no answer. */
+  | { readonly type: 'told'; readonly failure: Failure }
   | { readonly type: 'silent'; readonly answeredBefore?: true; readonly doubtful?: boolean };
 
 export interface HelloOptions {
@@ -91,6 +94,10 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       outcome({ type: 'ended' });
     };
     const onError = (error: unknown): void => {
+      if (error instanceof SshEnd) {
+        outcome({ type: 'told', failure: error });
+        return;
+      }
       const alert = alertIn(error);
       if (alert !== undefined) {
         outcome({ type: 'alert', name: alert });

@@ -1,7 +1,7 @@
-// Parses targets that are written as an address: tls://, https://, iroh:// (docs/bmux-protocol.md, "Inline targets").
+// Parses targets that are written as an address: tls://, https://, iroh://, ssh:// and user@host (docs/bmux-protocol.md, "Inline targets").
 import { agentSocketOf } from '../base/paths.ts';
 import { fail, type Code } from '../errors/fail.ts';
-import type { ResolvedTarget } from '../engine-protocol/plan.ts';
+import type { ResolvedTarget, SshRoute } from '../engine-protocol/plan.ts';
 import { isSocketAddress, splitHostPort } from './addresses.ts';
 import { compressionFor } from './compression.ts';
 import type { CompressionSetting, RouteInputs } from './inputs.ts';
@@ -10,6 +10,17 @@ import { tlsTrustOf } from './tls-trust.ts';
 /** Budget of an inline target, ms; its URL has no field for it. */
 const INLINE_TIMEOUT_MS = 8_000;
 const TLS_PORT = 443;
+
+const SSH_SCHEME = 'ssh://';
+
+/** `user@host[:port]`. The port is not checked: a mistyped port must not turn an SSH target into the local server. */
+const WITH_USER = /^[^\s@/:]+@[^\s@/]+$/;
+
+/**
+ * What ssh takes as a host or a user on its command line, as OpenSSH 9.6 and later check it. An older one hands it to the shell of a
+ * ProxyCommand, and a share link may come from anybody.
+ */
+const TAKEN = /^(?!-)[^\s\p{Cc}'"`$\\;&<>|(){}]+$/u;
 
 type InlineParser = (target: string, inputs: RouteInputs) => ResolvedTarget;
 
@@ -24,12 +35,12 @@ const SCHEMES: Readonly<Record<string, InlineParser>> = {
   'iroh://': iroh,
 };
 
-/** Parses an inline target; undefined when `target` begins with none of the schemes. The label is the target as written. */
+/** Parses an inline target; undefined for anything else. The label is the target as written. */
 export function inlineTarget(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
   for (const [scheme, parse] of Object.entries(SCHEMES)) {
     if (target.startsWith(scheme)) return parse(target, inputs);
   }
-  return undefined;
+  return ssh(target, inputs);
 }
 
 function tls(target: string, address: string, hostMissing: Code, inputs: RouteInputs): ResolvedTarget {
@@ -99,4 +110,48 @@ function compressionWord(value: string): CompressionSetting {
   const word = value.toLowerCase();
   if (word === 'auto' || word === 'none' || word === 'zstd') return word;
   throw fail('iroh_compression_invalid', { value });
+}
+
+/** Parses `ssh://[user@]host[:port]` and `user@host[:port]`; undefined for anything else. The label is the target as written. */
+function ssh(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
+  const hasScheme = target.startsWith(SSH_SCHEME);
+  if (!hasScheme && !WITH_USER.test(target)) return undefined;
+  const [address = ''] = (hasScheme ? target.slice(SSH_SCHEME.length) : target).split('/', 1);
+  const at = address.lastIndexOf('@');
+  const { host, port } = splitHostPort(address.slice(at + 1));
+  if (port !== undefined && !(port > 0)) throw fail('ssh_port_invalid', { target });
+  const route = sshRoute(target, inputs, {
+    host,
+    ...(at < 0 ? {} : { user: address.slice(0, at) }),
+    ...(port === undefined ? {} : { port }),
+    strictHostKeyChecking: true,
+    remoteBmuxPath: 'bmux',
+    startsServer: true,
+  });
+  return sshTarget(target, route, INLINE_TIMEOUT_MS);
+}
+
+/** The route with the agent of the caller. `target`: as the user wrote it, for errors. */
+export function sshRoute(
+  target: string,
+  { env, cwd }: RouteInputs,
+  fields: Omit<SshRoute, 'transport' | 'agentSocket' | 'earlierAgents'>,
+): SshRoute {
+  const { host, user } = fields;
+  for (const value of [host, ...(user === undefined ? [] : [user])])
+    if (!TAKEN.test(value)) throw fail('ssh_host_invalid', { target, value });
+  const agentSocket = agentSocketOf(env, cwd);
+  return { transport: 'ssh', ...fields, ...(agentSocket === undefined ? {} : { agentSocket }) };
+}
+
+/** A bridge never compresses: ssh has a compression of its own. */
+export function sshTarget(label: string, route: SshRoute, connectTimeoutMs: number): ResolvedTarget {
+  return {
+    label,
+    route,
+    compression: ['none'],
+    compressionStated: false,
+    connectTimeoutMs: Math.max(1, connectTimeoutMs),
+    warnings: [],
+  };
 }

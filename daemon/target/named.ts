@@ -5,6 +5,7 @@ import { fail } from '../errors/fail.ts';
 import type { ResolvedTarget } from '../engine-protocol/plan.ts';
 import { withoutBrackets } from './addresses.ts';
 import { compressionFor } from './compression.ts';
+import { sshRoute, sshTarget } from './inline.ts';
 import type { RouteInputs } from './inputs.ts';
 import { localTarget } from './local.ts';
 import { tlsTrustOf } from './tls-trust.ts';
@@ -39,8 +40,20 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
       ...(target.irohSshAuth && agentSocket !== undefined ? { agentSocket } : {}),
     });
   },
-  ssh: (name) => {
-    throw fail('ssh_unsupported', { name });
+  ssh: (name, target, inputs) => {
+    const { user, port, jump, identityFile, knownHostsFile } = target;
+    const route = sshRoute(name, inputs, {
+      host: withoutBrackets(target.host ?? name),
+      ...(user === undefined ? {} : { user }),
+      ...(port === undefined ? {} : { port }),
+      ...(jump === undefined ? {} : { jump }),
+      ...(identityFile === undefined ? {} : { identityFile: appended(inputs.cwd, identityFile) }),
+      ...(knownHostsFile === undefined ? {} : { knownHostsFile: appended(inputs.cwd, knownHostsFile) }),
+      strictHostKeyChecking: target.strictHostKeyChecking,
+      remoteBmuxPath: target.remoteBmuxPath,
+      startsServer: target.serverStartMode === 'auto',
+    });
+    return sshTarget(name, route, target.connectTimeoutMs);
   },
 };
 

@@ -12,9 +12,6 @@ import { askForShareLink, followShareLinks } from './share-links.ts';
 
 export type { CompressionSetting, ResolveInputs } from './inputs.ts';
 
-/** `ssh://…` and `user@host[:port]`. The port is not checked: a mistyped port must not turn an SSH target into the local server. */
-const SSH = /^(?:ssh:\/\/|[^\s@/:]+@[^\s@/]+$)/;
-
 /**
  * Resolves the target of a request. It reads auth-state.json and asks the control plane only for a share link that the config does not define.
  * Every error of a target is a failure of the registry.
@@ -42,7 +39,6 @@ function routeOf(reference: string, throughLink: boolean, inputs: RouteInputs): 
   if (named !== undefined) return namedTarget(reference, named, inputs);
   const inline = inlineTarget(reference, inputs);
   if (inline !== undefined) return inline;
-  if (SSH.test(reference)) throw fail('ssh_unsupported', { name: reference });
   if (inputs.hasHad?.(reference) === true) throw fail('target_gone', { name: reference });
   const word = quoted(reference).slice(1, -1).replaceAll('\\"', '"');
   if (inputs.refusesUnknown === true) {

@@ -40,6 +40,7 @@ export async function timeStream(env: Env, target: string): Promise<Timed> {
 
 /** The meaning of `warm` for each transport: nothing had to be dialled. */
 const WARM: Readonly<Record<Transport, string>> = {
+  ssh: 'a spare over a warm SSH connection',
   local: 'spare',
   tls: 'spare',
   iroh: 'connection',

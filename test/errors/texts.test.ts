@@ -54,7 +54,6 @@ const ROWS: readonly Row[] = [
   ['share_link_unknown', { name: 'n' }, "share link not found: bmux://n; run 'bmux share' or 'bmux hosts'"],
   ['tls_host_missing', { name: 'n' }, "TLS target 'n' requires host"],
   ['iroh_endpoint_missing', { name: 'n' }, "iroh target 'n' requires endpoint_id"],
-  ['ssh_unsupported', { name: 'n' }, 'SSH targets require CLI target proxying; run command with --target n'],
   ['tls_port_invalid', { target: 'tls://h:x' }, "invalid TLS port in target 'tls://h:x'"],
   ['tls_inline_host_missing', {}, 'TLS target must include a host'],
   ['hosted_host_missing', {}, 'hosted target must include a host'],

@@ -98,6 +98,7 @@ t.test(
     t.teardown(() => bmuxd.stop());
     if (!ways.targets.includes('iroh-ssh'))
       t.comment('ssh-agent not found: iroh with SSH auth is not tested');
+    if (!ways.targets.includes('ssh')) t.comment('sshd not found: SSH is not tested');
 
     for (const target of ways.targets) {
       await t.test(`commands over ${target}`, async (t) => {

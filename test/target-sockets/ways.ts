@@ -4,9 +4,12 @@ import {
   startAgent,
   startIrohGateway,
   startServer,
+  sshdMissing,
+  startSshd,
   startTlsGateway,
   type RealServer,
 } from '../real/index.ts';
+import { bmuxOrThrow } from '../real/server.ts';
 
 export interface RealWays {
   readonly server: RealServer;
@@ -14,7 +17,7 @@ export interface RealWays {
   readonly config: string;
   /** Names of its targets. */
   readonly targets: readonly string[];
-  /** SSH_AUTH_SOCK of the agent with the key that the target `iroh-ssh` needs. */
+  /** SSH_AUTH_SOCK of the agent with the key that the target `iroh-ssh` needs, and the PATH with the `ssh` for the target `ssh`. */
   readonly env: Readonly<Record<string, string>>;
   stop(): Promise<void>;
 }
@@ -30,7 +33,7 @@ export function targetToml(
   return [`[connections.targets.${JSON.stringify(name)}]`, ...lines, ''].join('\n');
 }
 
-/** Starts a real server, and gateways of each kind in front of it: TLS with and without compression, iroh, iroh with SSH auth. */
+/** Starts a real server, and gateways of each kind in front of it: TLS with and without compression, iroh, iroh with SSH auth, and an sshd. */
 export async function startRealWays(): Promise<RealWays> {
   const server = await startServer();
   const stops: (() => Promise<void>)[] = [() => server.stop()];
@@ -68,11 +71,28 @@ export async function startRealWays(): Promise<RealWays> {
         }),
       );
     }
+    const sshd = sshdMissing() === false ? await startSshd({ env: server.env }) : undefined;
+    if (sshd !== undefined) {
+      stops.push(() => sshd.stop());
+      tomls.push(
+        targetToml('ssh', {
+          transport: 'ssh',
+          host: '127.0.0.1',
+          port: sshd.port,
+          identity_file: sshd.identity,
+          known_hosts_file: sshd.knownHosts,
+          remote_bmux_path: bmuxOrThrow(),
+        }),
+      );
+    }
     return {
       server,
       config: tomls.join('\n'),
       targets: tomls.map((toml) => /targets\."([^"]+)"/.exec(toml)?.[1] ?? ''),
-      env: agent === undefined ? {} : { SSH_AUTH_SOCK: agent.socket },
+      env: {
+        ...(agent === undefined ? {} : { SSH_AUTH_SOCK: agent.socket }),
+        ...(sshd === undefined ? {} : { PATH: sshd.path }),
+      },
       stop,
     };
   } catch (error) {

@@ -50,7 +50,7 @@ export async function anyReferenceGivesTargetOrFailure(runs: number): Promise<vo
         const port = route.transport === 'tls' ? route.port : 0;
         return (
           Number.isInteger(port) && port >= 0 && port <= 65535 &&
-          compression.length === (route.transport === 'local' ? 1 : 2) &&
+          compression.length === (route.transport === 'local' || route.transport === 'ssh' ? 1 : 2) &&
           connectTimeoutMs >= 1 && label !== ''
         ); // prettier-ignore
       } catch (error) {

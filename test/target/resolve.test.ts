@@ -95,31 +95,6 @@ t.test('a name that was configured never means the local server', async (t) => {
   t.equal((await resolveTarget({ ...inputs({ target: 'prdo' }), hasHad })).label, 'local');
 });
 
-t.test('SSH is refused with the text of bmux', async (t) => {
-  const settings = config({
-    targets: { box: { transport: 'ssh' }, 'me@home': { transport: 'tls', host: 'h' } },
-  });
-  for (const name of [
-    'box',
-    'ssh://host',
-    'ssh://u@host:22',
-    'user@host',
-    'user@host:22',
-    'user@host:x',
-    'u@[::1]:2',
-  ]) {
-    t.hasStrict(await failureOf(() => resolveTarget(inputs({ target: name, config: settings }))), {
-      code: 'ssh_unsupported',
-      detail: `SSH targets require CLI target proxying; run command with --target ${name}`,
-    });
-  }
-  t.equal(
-    (await resolveTarget(inputs({ target: 'me@home', config: settings }))).label,
-    'me@home',
-    'a name comes first',
-  );
-});
-
 t.test('named targets', async (t) => {
   const id = 'ab'.repeat(32);
   const rows: [fields: Partial<TargetConfig>, route: Route | string][] = [

@@ -96,7 +96,9 @@ export function toRemember(clients: ContextClients, folder: string): RememberedC
 /** The destination with the agents of earlier clients. The engine uses the first agent that answers. */
 export function withAgents(target: Destination, [, ...earlier]: readonly string[]): Destination {
   const { route } = target;
-  if (route.transport !== 'iroh' || route.agentSocket === undefined || earlier.length === 0) return target;
+  const { transport } = route;
+  if (transport !== 'iroh' && transport !== 'ssh') return target;
+  if (route.agentSocket === undefined || earlier.length === 0) return target;
   return { ...target, route: { ...route, earlierAgents: earlier } };
 }
 

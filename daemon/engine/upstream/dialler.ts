@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import type { WaitStep } from '../../api/answers.ts';
 import type { Deadline } from '../../base/async/deadline.ts';
+import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { compressed } from '../../compression/stream.ts';
 import { zstdProblem } from '../../compression/zstd.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
@@ -68,7 +69,7 @@ export class ConnectionCount {
 }
 
 export interface UpstreamDiallerOptions {
-  readonly transports: Pick<Transports, 'open'>;
+  readonly transports: Pick<Transports, 'open' | 'ssh'>;
   readonly host: () => IrohHost;
   readonly connections: ConnectionCount;
   /** Releases spares when more connections are taken than `warmth.max_connections`. */
@@ -104,6 +105,21 @@ export class RequestDialler {
   constructor(options: UpstreamDiallerOptions, request: DialledRequest) {
     this.#options = options;
     this.#request = request;
+  }
+
+  /** What is known before the first Hello of the server's epoch. Over SSH that takes the login. Rejects when there is no way to the server. */
+  async epochHint(signal: AbortSignal): Promise<Epoch | undefined> {
+    const { destination, deadline, progress } = this.#request;
+    const { route, label, link, epochHint } = destination;
+    if (route.transport !== 'ssh') return epochHint;
+    progress?.('connecting');
+    return this.#options.transports.ssh.epochOf(route, { label, link, deadline, signal });
+  }
+
+  /** What is remembered of a server may not be so any more. True when it was remembered. */
+  forget(): boolean {
+    const { route } = this.#request.destination;
+    return route.transport === 'ssh' && this.#options.transports.ssh.forget(route);
   }
 
   /** Opens an authenticated stream in the candidate's compression. */

@@ -14,6 +14,11 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_stream_failed',
   'tls_unreachable',
   'tls_connect_timeout',
+  'ssh_host_unknown',
+  'ssh_unreachable',
+  'ssh_connect_timeout',
+  'ssh_jump_failed',
+  'ssh_lost',
 ]);
 
 /** ms for which the last error is shown after the server has answered again. */

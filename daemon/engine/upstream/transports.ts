@@ -8,10 +8,11 @@ import type { ConnectionEvent, IrohHost, IrohHostOptions, Wait } from '../../iro
 import type { ConnectionBelow } from '../../hello/attempt.ts';
 import { IrohPool } from '../../iroh/pool.ts';
 import { endGracefully } from '../../transport/end.ts';
+import { SshPool, type SshPoolOptions } from '../../transport/ssh/pool.ts';
 import { openLocal } from '../../transport/local.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../transport/tls/tls.ts';
-import type { IrohRoute, LocalRoute, Route, TlsRoute } from '../../engine-protocol/plan.ts';
+import type { IrohRoute, LocalRoute, Route, SshRoute, TlsRoute } from '../../engine-protocol/plan.ts';
 import { targetSettings, type Settings } from '../../config/settings/table.ts';
 
 export interface TransportStream {
@@ -61,12 +62,14 @@ export class Transports {
   readonly ends = new GracefulEnds();
   readonly #tls: TlsContexts;
   readonly #iroh: IrohPool;
+  readonly ssh: SshPool;
   readonly #table: { readonly [T in Route['transport']]: Open<Extract<Route, { transport: T }>> };
 
   constructor(options: {
     readonly settings: () => Settings;
     readonly env: Env;
     readonly event: (event: ConnectionEvent) => void;
+    readonly ssh: Pick<SshPoolOptions, 'engineSocket' | 'generation' | 'isAlive' | 'isLast'>;
     readonly log?: Logger;
   }) {
     const roots = new SystemRoots({
@@ -82,6 +85,12 @@ export class Transports {
       event: options.event,
       warmth: (named) => targetSettings(options.settings(), named).warm ?? 'auto',
     });
+    this.ssh = new SshPool({
+      ...options.ssh,
+      env: options.env,
+      event: options.event,
+      warmth: (named) => targetSettings(options.settings(), named).warm ?? 'auto',
+    });
     this.#table = {
       local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),
       tls: async (route: TlsRoute, wait) => {
@@ -89,6 +98,7 @@ export class Transports {
         return { stream, hasMoved, warm: false };
       },
       iroh: (route: IrohRoute, wait, host) => host().stream(route, wait),
+      ssh: (route: SshRoute, wait) => this.ssh.stream(route, wait),
     };
   }
 
@@ -101,6 +111,8 @@ export class Transports {
         return this.#table.tls(route, wait, host);
       case 'iroh':
         return this.#table.iroh(route, wait, host);
+      case 'ssh':
+        return this.#table.ssh(route, wait, host);
     }
   }
 
@@ -122,6 +134,6 @@ export class Transports {
   /** Waits for the ends under way, then closes the warm connections. */
   async close(): Promise<void> {
     await this.ends.over();
-    await this.#iroh.close();
+    await Promise.all([this.#iroh.close(), this.ssh.close()]);
   }
 }

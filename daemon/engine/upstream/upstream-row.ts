@@ -3,9 +3,11 @@ import type { UpstreamRow } from '../../api/answers.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
 import type { UpstreamParts } from './open/detection.ts';
 import type { UpstreamIroh } from './upstream-iroh.ts';
+import type { UpstreamSsh } from './upstream-ssh.ts';
 
 export interface RowParts extends Pick<UpstreamParts, 'address' | 'references' | 'health' | 'spares'> {
   readonly iroh: UpstreamIroh;
+  readonly ssh: UpstreamSsh;
   /** Number of connections that are held. */
   readonly connections: number;
   /** Number of live streams. */
@@ -34,12 +36,13 @@ export function rowOf(parts: RowParts): UpstreamRow | undefined {
   };
 }
 
-/** When the oldest iroh connection or spare was made, ms since 1970; undefined when there is none. */
+/** When the oldest iroh or SSH connection or spare was made, ms since 1970; undefined when there is none. */
 export function warmSinceMs(
-  { iroh, spares }: Pick<RowParts, 'iroh' | 'spares'>,
+  { iroh, ssh, spares }: Pick<RowParts, 'iroh' | 'ssh' | 'spares'>,
   route: Route | undefined,
 ): number | undefined {
-  return (route === undefined ? undefined : iroh.warmSinceMs(route)) ?? spares.sinceMs;
+  const connected = route === undefined ? undefined : (iroh.warmSinceMs(route) ?? ssh.warmSinceMs(route));
+  return connected ?? spares.sinceMs;
 }
 
 function stateOf(

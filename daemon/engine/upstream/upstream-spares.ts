@@ -51,7 +51,10 @@ export interface UpstreamSparesOptions {
   readonly clock: Clock;
 }
 
-/** There are spares for TLS only, where a stream takes round trips before its Hello. An iroh stream on a warm connection and a local one do not. */
+/**
+ * There are spares for TLS and SSH, where a stream takes round trips before its Hello. An iroh stream on a warm connection and a local one do
+ * not.
+ */
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
@@ -164,8 +167,10 @@ export class UpstreamSpares {
     return this.#spares.over();
   }
 
-  /** See `UpstreamSparesOptions.trustOf`. Undefined for another transport than TLS, and when a file cannot be read, which the dial reports. */
+  /** See `UpstreamSparesOptions.trustOf`. Undefined for a transport without spares, and when a file cannot be read, which the dial reports. */
   async #trustOf({ destination }: Plan): Promise<string | undefined> {
+    // A login is trusted by what its route says.
+    if (destination.route.transport === 'ssh') return '';
     if (destination.route.transport !== 'tls') return undefined;
     return this.#options.trustOf(destination.route, destination.label).catch(() => undefined);
   }
@@ -218,7 +223,9 @@ export class UpstreamSpares {
   #maxFor(destination: Destination, roundTripMs: number): number {
     const { spares = 'auto', warm } = targetSettings(this.#options.settings(), destination);
     if (spares !== 'auto') return spares;
-    return warm === false || roundTripMs < WORTH_MS ? 0 : MAX_SPARES;
+    // Over SSH a stream also waits for a process there.
+    const isNear = destination.route.transport !== 'ssh' && roundTripMs < WORTH_MS;
+    return warm === false || isNear ? 0 : MAX_SPARES;
   }
 }
 
@@ -245,5 +252,9 @@ function asSpare({ stream, candidate, negotiated, hasMoved }: Omit<OpenedStream,
  * content of a CA file.
  */
 function trustKey(plan: Plan, trust: string): string {
-  return `${JSON.stringify(plan.destination.route)}|${trust}|`;
+  const { route } = plan.destination;
+  // The agents of the callers matter to a login only, which all of them share.
+  const own =
+    route.transport === 'ssh' ? { ...route, agentSocket: undefined, earlierAgents: undefined } : route;
+  return `${JSON.stringify(own)}|${trust}|`;
 }

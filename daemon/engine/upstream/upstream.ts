@@ -22,11 +22,12 @@ import type { Transports } from './transports.ts';
 import { UpstreamIroh } from './upstream-iroh.ts';
 import { rowOf, warmSinceMs } from './upstream-row.ts';
 import { UpstreamSpares } from './upstream-spares.ts';
+import { UpstreamSsh } from './upstream-ssh.ts';
 import { WarmUp } from './warm-up.ts';
 
 /** What all upstreams of an engine share. */
 export interface UpstreamDeps {
-  readonly transports: Pick<Transports, 'open' | 'trustOf' | 'irohHost' | 'ends'>;
+  readonly transports: Pick<Transports, 'open' | 'trustOf' | 'irohHost' | 'ssh' | 'ends'>;
   readonly protocolCache: Pick<ProtocolCache, 'entry'>;
   readonly settings: () => Settings;
   readonly log: Logger;
@@ -56,6 +57,7 @@ export class Upstream {
   readonly #connections: ConnectionCount;
   readonly #parts: OptimisticParts;
   readonly #iroh: UpstreamIroh;
+  readonly #ssh: UpstreamSsh;
   readonly #warmUp: WarmUp;
   /** Number of live streams between a client and the server. */
   #streams = 0;
@@ -66,6 +68,7 @@ export class Upstream {
     this.#deps = deps;
     this.#connections = new ConnectionCount(() => deps.otherEngines(address));
     this.#iroh = new UpstreamIroh({ transports, ask: deps.ask, tried: this.#tried });
+    this.#ssh = new UpstreamSsh(transports);
     const spares: UpstreamSpares = new UpstreamSpares({
       settings: deps.settings,
       taken: () => this.#connections.taken,
@@ -101,7 +104,7 @@ export class Upstream {
       log,
       event,
     };
-    this.#warmUp = new WarmUp({ parts: this.#parts, iroh: this.#iroh, results: this, log });
+    this.#warmUp = new WarmUp({ parts: this.#parts, iroh: this.#iroh, ssh: this.#ssh, results: this, log });
   }
 
   /** The epoch and compression that the server spoke last. */
@@ -194,6 +197,7 @@ export class Upstream {
   drop(destination: Destination): void {
     this.#parts.spares.drop();
     this.#iroh.drop(destination);
+    this.#ssh.drop(destination);
   }
 
   /** A target was dropped: there is no reconnect for it any more. */
@@ -216,9 +220,9 @@ export class Upstream {
     this.#parts.spares.markStale();
   }
 
-  /** True when an iroh connection for `route` is up. */
+  /** True when a connection for `route` is up that carries several streams. */
   isWarm(route: Route): boolean {
-    return this.#iroh.isWarm(route);
+    return this.#iroh.isWarm(route) || this.#ssh.isWarm(route);
   }
 
   /** True when a stream can be opened without a dial. */
@@ -236,15 +240,16 @@ export class Upstream {
   status(): UpstreamRow | undefined {
     const { references, health, spares } = this.#parts;
     const iroh = this.#iroh;
+    const ssh = this.#ssh;
     if (
       references.isAbandoned &&
       !this.#isBusy &&
-      warmSinceMs({ iroh, spares }, references.route) === undefined
+      warmSinceMs({ iroh, ssh, spares }, references.route) === undefined
     ) {
       references.reset();
       health.reset();
     }
-    return rowOf({ ...this.#parts, iroh, connections: this.#connections.held, streams: this.#streams });
+    return rowOf({ ...this.#parts, iroh, ssh, connections: this.#connections.held, streams: this.#streams });
   }
 
   /** The engine takes no more requests: spares and warm-ups end, and only connections with streams are kept. */

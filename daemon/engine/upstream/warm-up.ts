@@ -6,6 +6,7 @@ import { asFailure } from '../../errors/fail.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import { openByDetection, type UpstreamParts } from './open/detection.ts';
 import type { UpstreamIroh } from './upstream-iroh.ts';
+import type { UpstreamSsh } from './upstream-ssh.ts';
 
 /** Where the results of warm-ups are recorded. */
 export interface WarmUpResults {
@@ -16,6 +17,7 @@ export interface WarmUpResults {
 export interface WarmUpOptions {
   readonly parts: UpstreamParts;
   readonly iroh: UpstreamIroh;
+  readonly ssh: UpstreamSsh;
   readonly results: WarmUpResults;
   readonly log: Logger;
 }
@@ -61,14 +63,15 @@ export class WarmUp {
   }
 
   /**
-   * False when a connection is up or being made. Over TLS also false when the server has answered, and its spares are kept or none are wanted.
+   * False when a connection is up or being made. Over TLS and SSH also false when the server has answered, and its spares are kept or none are wanted.
    */
   #isNeeded(plan: Plan): boolean {
-    const { parts, iroh } = this.#options;
+    const { parts, iroh, ssh } = this.#options;
     const { references, health, spares } = parts;
     const { route } = plan.destination;
     if (references.isOpening) return false;
     if (route.transport === 'iroh') return !iroh.isWarm(route);
+    if (route.transport === 'ssh' && !ssh.isWarm(route)) return true;
     return !(health.hasAnswered && spares.areKept(plan, health.roundTripMs ?? 0));
   }
 }

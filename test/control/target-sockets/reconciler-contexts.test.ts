@@ -42,7 +42,7 @@ t.test('a context whose first request fails is not kept', async (t) => {
   const engine = new FakeEngine();
   reconciler.attach(engine);
   await reconciler.open();
-  leads.set('x', fail('ssh_unsupported', { name: 'x' }));
+  leads.set('x', fail('tls_host_missing', { name: 'x' }));
   await t.rejects(ensure('x', { HOST: '1' }));
   const { key } = contextInputs({ HOME: dir }, dir, undefined);
   const isUsed = (host?: string): boolean => reconciler.isUsed(key, (env) => env.HOST === host);

@@ -28,7 +28,7 @@ t.test('only what has changed is sent', async (t) => {
   ]);
   await reconciler.refresh();
   t.strictSame(engine.news(), [], 'nothing is sent when nothing has changed');
-  leads.set('a', fail('ssh_unsupported', { name: 'a' }));
+  leads.set('a', fail('tls_host_missing', { name: 'a' }));
   await reconciler.refresh();
   t.strictSame(engine.news(), ['close a'], 'a target with an invalid config has no socket');
   leads.set('a', 3);

@@ -13,7 +13,9 @@ import { fail } from '../../../daemon/errors/fail.ts';
 import type { Candidate } from '../../../daemon/hello/candidates.ts';
 import { ProtocolEntry } from '../../../daemon/hello/protocol-cache.ts';
 import { IrohPool } from '../../../daemon/iroh/pool.ts';
+import { SshPool } from '../../../daemon/transport/ssh/pool.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
+import { NO_ENGINE } from '../../hello/cold.ts';
 import { planFor } from '../../hello/opener.ts';
 import { waitFor } from '../../real/child.ts';
 
@@ -41,6 +43,7 @@ export class UpstreamRig {
 
   constructor(t: Test) {
     const iroh = new IrohPool({ relays: () => 'disabled' });
+    const ssh = new SshPool({ ...NO_ENGINE, env: {}, event: () => undefined, warmth: () => 'auto' });
     const ends = new GracefulEnds();
     // The protocol of all servers is in the protocol cache, so a first contact takes one dial.
     const known: Candidate = { epoch: 4, compression: 'none' };
@@ -51,10 +54,11 @@ export class UpstreamRig {
         open: (route) => this.#open(route),
         trustOf: () => Promise.resolve('trusted'),
         irohHost: (options) => iroh.host(options),
+        ssh,
         markStale: () => undefined,
         close: async () => {
           await ends.over();
-          await iroh.close();
+          await Promise.all([iroh.close(), ssh.close()]);
         },
       },
       protocolCache: {

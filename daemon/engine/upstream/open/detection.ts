@@ -46,9 +46,12 @@ export async function openByDetection(
   const deadline = new Deadline(plan.budgetMs);
   const wanted = plan.client.contract?.epoch;
   const dialler = parts.dialler.for(destination, deadline, progress);
-  const all = only === undefined ? stagesFor(destination, protocol.candidate, wanted) : [only];
-  const stages = withoutZstd(all);
+  let all: readonly Stage[] = [];
   try {
+    const epochHint = await dialler.epochHint(signal);
+    const hinted = { ...destination, ...(epochHint === undefined ? {} : { epochHint }) };
+    all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
+    const stages = withoutZstd(all);
     if (stages.length === 0 && zstdProblem !== undefined) throw zstdProblem;
     const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages,
@@ -73,18 +76,29 @@ export async function openByDetection(
   } catch (error) {
     // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
+    // The server there may have been stopped since it was asked for: it is asked, and started, again.
+    if (!own && dialler.forget() && dialler.warm && MAY_BE_GONE.has(asFailure(error).code)) {
+      const again = { ...plan, budgetMs: deadline.remaining() };
+      return await openByDetection(parts, again, signal, {
+        progress,
+        ...(only === undefined ? {} : { only }),
+      });
+    }
     if (!own && only === undefined) {
       helloCache.clear();
       // A full server closes the stream. Spares must not hold the connections that the next attempt needs.
       if (asFailure(error).code === 'connection_lost') spares.drop();
     }
-    throw stages !== all && zstdProblem !== undefined && MAY_COMPRESS.has(asFailure(error).code)
+    throw withoutZstd(all) !== all && zstdProblem !== undefined && MAY_COMPRESS.has(asFailure(error).code)
       ? zstdProblem
       : error;
   } finally {
     over();
   }
 }
+
+/** Failures of a bridge whose server may have been stopped. */
+const MAY_BE_GONE: ReadonlySet<string> = new Set(['ssh_server_not_running', 'ssh_bridge_failed']);
 
 /** What a server that compresses answers to a Hello without compression. */
 const MAY_COMPRESS: ReadonlySet<string> = new Set([

@@ -1,0 +1,95 @@
+// The rows of the registry for SSH targets. ssh's own words are the causes of these failures.
+import { row } from './row.ts';
+
+export const SSH_TARGETS = {
+  ssh_program_missing: row(
+    [500, 1, 'engine'],
+    'the program ssh cannot be started: {why}',
+    'Install OpenSSH, and see that bmuxd has it on its PATH.',
+  ),
+  ssh_host_unknown: row(
+    [502, 1, 'server_gone'],
+    'SSH target unreachable: {label}',
+    'Its host name leads nowhere: check host, ssh_config and the network.',
+  ),
+  ssh_unreachable: row(
+    [502, 1, 'server_gone'],
+    'SSH target unreachable: {label}',
+    'Check host, port and network; does sshd run there?',
+  ),
+  ssh_connect_timeout: row(
+    [504, 7, 'timeout'],
+    "SSH target '{label}' connect timed out",
+    'Check the network, or raise connect_timeout_ms.',
+  ),
+  ssh_jump_failed: row(
+    [502, 1, 'server_gone'],
+    "the way to SSH target '{label}' through its jump host or proxy failed",
+    'Try `ssh` to the jump host alone. It needs a login without a question, as the target does.',
+  ),
+  ssh_host_key_unknown: row(
+    [502, 6, 'auth'],
+    "the host key of SSH target '{label}' is not known",
+    'Run `ssh` to the host once in a terminal: it shows the fingerprint and asks, and then keeps the key in known_hosts.',
+  ),
+  ssh_host_key_changed: row(
+    [502, 6, 'auth'],
+    "the host key of SSH target '{label}' has changed",
+    'If the host has a new key, remove the former one with `ssh-keygen -R`, then run `ssh` to the host once. Otherwise another host answers there.',
+  ),
+  ssh_denied: row(
+    [403, 6, 'auth'],
+    "SSH target '{label}' denied the login",
+    'Load a key that the host accepts (`ssh-add`), or set identity_file.',
+  ),
+  ssh_login_wanted: row(
+    [403, 6, 'auth'],
+    "the login at SSH target '{label}' needs a person: {why}",
+    'Load the key into the SSH agent (`ssh-add`), or log in with a ControlMaster of your own.',
+  ),
+  ssh_login_failed: row(
+    [502, 1, 'server_gone'],
+    "the login at SSH target '{label}' failed",
+    'Try `ssh` to it in a terminal.',
+  ),
+  ssh_session_refused: row(
+    [503, 1, 'full'],
+    "SSH target '{label}' allows no session",
+    'Raise MaxSessions in its sshd_config, or end streams there.',
+  ),
+  ssh_bmux_missing: row(
+    [502, 1, 'request'],
+    "bmux was not found on SSH target '{label}' as {path}",
+    'Set remote_bmux_path to its whole path: a command of ssh has a shorter PATH than a login.',
+  ),
+  ssh_bmux_unsuitable: row(
+    [502, 1, 'epoch'],
+    "the bmux of SSH target '{label}' cannot serve a bridge: {version}",
+    'Install a newer bmux there, or set remote_bmux_path to one.',
+  ),
+  ssh_shell_prints: row(
+    [502, 1, 'request'],
+    "the shell of SSH target '{label}' prints before the protocol: {line}",
+    'Let its rc files print only in interactive shells: `ssh HOST true` must print nothing.',
+  ),
+  ssh_server_not_running: row(
+    [503, 1, 'refused'],
+    "no bmux server runs on SSH target '{label}'",
+    'Start it there (`bmux server start --daemon`), or set server_start_mode = "auto".',
+  ),
+  ssh_server_start_failed: row(
+    [502, 1, 'server_gone'],
+    "the bmux server on SSH target '{label}' could not be started",
+    'Run `bmux server start` there.',
+  ),
+  ssh_bridge_failed: row(
+    [502, 1, 'server_gone'],
+    "the bridge on SSH target '{label}' has ended with status {status}",
+    'Try again. `bmux server status` there says whether the server runs.',
+  ),
+  ssh_lost: row(
+    [502, 1, 'server_gone'],
+    "the SSH connection to '{label}' was lost",
+    'Try again; a new connection is made.',
+  ),
+} as const;

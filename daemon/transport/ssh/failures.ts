@@ -1,0 +1,83 @@
+// Which failure the words of ssh mean. ssh has one exit status for all failures of its own, and does not translate its messages.
+import { Failure } from '../../base/failure.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Exit } from './process.ts';
+import type { Words } from './words.ts';
+
+/** A failure of the transport that comes when the stream is open already: the other end has said why. */
+export class SshEnd extends Failure {}
+
+export function sshEnd(failure: Failure): SshEnd {
+  return new SshEnd(failure.data, failure.cause);
+}
+
+interface Ended {
+  readonly words: Words;
+  readonly exit: Exit;
+}
+
+/** Why a login has failed. */
+export function loginFailure(route: SshRoute, label: string, { words, exit }: Ended): Failure {
+  const said = words.text;
+  if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
+  if (/REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/.test(said))
+    return fail('ssh_host_key_changed', { label }, words.asCause());
+  if (/Host key verification failed|host key is known for .* strict checking/.test(said))
+    return fail('ssh_host_key_unknown', { label }, words.asCause());
+  if (/Permission denied|Too many authentication failures|signing failed for/.test(said))
+    return denied(label, words);
+  const lost = /^(?:Connection closed by UNKNOWN|kex_exchange_identification: Connection closed)/m.test(said);
+  const isBehind = route.jump !== undefined || lost;
+  const forwarded = /stdio forwarding failed|channel \d+: open failed/.test(said);
+  if (forwarded || (isBehind && lost && /^(?:ssh: |.*Permission denied|.*: not found)/m.test(said)))
+    return fail('ssh_jump_failed', { label }, words.asCause());
+  if (/Could not resolve hostname/.test(said))
+    return fail('ssh_host_unknown', { label }, words.asCause('ENOTFOUND'));
+  if (/timed out|Operation timed out/i.test(said))
+    return fail('ssh_connect_timeout', { label }, words.asCause('ETIMEDOUT'));
+  if (/Connection refused/.test(said))
+    return fail('ssh_unreachable', { label }, words.asCause('ECONNREFUSED'));
+  if (/No route to host|Network is (?:unreachable|down)/.test(said))
+    return fail('ssh_unreachable', { label }, words.asCause('EHOSTUNREACH'));
+  return fail('ssh_login_failed', { label }, words.asCause());
+}
+
+function denied(label: string, words: Words): Failure {
+  const { acceptedKey, isPartial } = words;
+  if (isPartial) return wanted(label, 'the host wants a second proof', words);
+  if (acceptedKey !== undefined)
+    return wanted(label, `the key ${acceptedKey} needs its passphrase or a touch`, words);
+  const methods = /Permission denied \(([^)]*)\)/.exec(words.text)?.[1];
+  if (methods !== undefined && !methods.includes('publickey'))
+    return wanted(label, `the host takes ${methods} only`, words);
+  return fail('ssh_denied', { label }, words.asCause());
+}
+
+function wanted(label: string, why: string, words: Words): Failure {
+  return fail('ssh_login_wanted', { label, why }, words.asCause());
+}
+
+/** Why a command that runs bmux there has ended, from its exit status and words; undefined when they name no reason. */
+export function commandFailure(route: SshRoute, label: string, { words, exit }: Ended): Failure | undefined {
+  const { status } = exit;
+  const said = words.text;
+  if (status === 126 || status === 127)
+    return fail('ssh_bmux_missing', { label, path: route.remoteBmuxPath }, words.asCause());
+  if (/unrecognized subcommand|unexpected argument|invalid subcommand/.test(said))
+    return fail('ssh_bmux_unsuitable', { label, version: 'it does not know the command' }, words.asCause());
+  return /failed connecting local IPC endpoint/.test(said)
+    ? fail('ssh_server_not_running', { label }, words.asCause())
+    : undefined;
+}
+
+/** How the bridge of a stream has ended; undefined after a proper end. */
+export function bridgeFailure(route: SshRoute, label: string, ended: Ended): SshEnd | undefined {
+  const { status } = ended.exit;
+  if (status === 0) return undefined;
+  const known = commandFailure(route, label, ended);
+  if (known !== undefined) return sshEnd(known);
+  if (status === undefined || status === 255)
+    return sshEnd(fail('ssh_lost', { label }, ended.words.asCause()));
+  return sshEnd(fail('ssh_bridge_failed', { label, status }, ended.words.asCause()));
+}

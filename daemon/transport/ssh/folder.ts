@@ -1,0 +1,105 @@
+// The folder of the masters' control sockets: one for each engine, mode 0700, in the runtime dir. A control socket is worth a login, so nobody
+// else may use it. The folder also shows the next engine what one that was killed has left.
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { makeFolder } from '../../base/files/make-folder.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { maxSocketPath } from '../../base/files/socket-path.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { fail } from '../../errors/fail.ts';
+import { loginKey } from './arguments.ts';
+
+/** Characters that ssh adds to the path of a control socket while it binds it. */
+const ADDED = 17;
+/** The folder of the masters that `bmuxd login` leaves to the engines. */
+const LOGINS = 'login';
+
+export class SshFolder {
+  readonly #root: string;
+  readonly #generation: string;
+  #next = 1;
+
+  /** `engineSocket`: the engine's own socket, `RUNTIME_DIR/engines/GENERATION.sock`. */
+  constructor(engineSocket: string, generation: string) {
+    this.#root = rootBeside(dirname(dirname(engineSocket)));
+    this.#generation = generation;
+  }
+
+  /** Path for the control socket of the next master. */
+  async next(): Promise<string> {
+    const own = this.#own;
+    await makeFolder(own);
+    return checked(join(own, (this.#next++).toString(36)));
+  }
+
+  /** Path at which `bmuxd login` puts a master for this login. */
+  loginPath(route: SshRoute): string {
+    return loginPathIn(this.#root, route);
+  }
+
+  get #own(): string {
+    return join(this.#root, this.#generation);
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.#own, { recursive: true, force: true });
+  }
+
+  /** Ends what engines that have died have left: masters, logins under way, and sessions. Never rejects. */
+  async clean(isAlive: (generation: string) => Promise<boolean>): Promise<void> {
+    const names = await readdir(this.#root).catch((): string[] => []);
+    for (const name of names) {
+      if (name === LOGINS || name === this.#generation || (await isAlive(name))) continue;
+      const folder = join(this.#root, name);
+      for (const pid of await withControlSocketIn(folder)) kill(pid);
+      await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+    }
+  }
+}
+
+function rootBeside(runtimeDir: string): string {
+  return join(runtimeDir, 'ssh');
+}
+
+function loginPathIn(root: string, route: SshRoute): string {
+  const name = createHash('sha256').update(loginKey(route)).digest('hex').slice(0, 12);
+  return join(root, LOGINS, name);
+}
+
+function checked(path: string): string {
+  const [length, limit] = [Buffer.byteLength(path), maxSocketPath() - ADDED];
+  if (length > limit) throw fail('socket_path_too_long', { path, length, limit });
+  return path;
+}
+
+/** Processes of this user that have a control socket in `folder` on their command line. */
+async function withControlSocketIn(folder: string): Promise<number[]> {
+  if (process.platform !== 'linux') return inListOfProcesses(folder);
+  const found: number[] = [];
+  for (const name of await readdir('/proc').catch((): string[] => [])) {
+    if (!/^\d+$/.test(name)) continue;
+    const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    if (line.split('\0').some((word) => word.startsWith(`${folder}/`))) found.push(Number(name));
+  }
+  return found;
+}
+
+/** The same, by `ps`, where there is no `/proc`. */
+function inListOfProcesses(folder: string): Promise<number[]> {
+  return new Promise((resolve) => {
+    execFile('ps', ['-axww', '-o', 'pid=,args='], { timeout: LIMITS.sshControlMs }, (_error, stdout) => {
+      const lines = stdout.split('\n').filter((line) => line.includes(` ${folder}/`));
+      resolve(lines.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 1));
+    });
+  });
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch {
+    // It has ended meanwhile, or belongs to another user.
+  }
+}

@@ -1,0 +1,236 @@
+// The masters of one login: all targets with the same host, user and keys share them. A master has a bounded number of sessions, so there may be
+// several. Logins are made one at a time.
+import { Deadline, inTime } from '../../base/async/deadline.ts';
+import { SingleFlight } from '../../base/async/single-flight.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { LruMap } from '../../base/lru-map.ts';
+import type { Epoch } from '../../bmux-ipc/epoch.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Dialling } from '../dialling.ts';
+import { firstLiveAgent } from './agent.ts';
+import type { MasterPath } from './arguments.ts';
+import type { SshFolder } from './folder.ts';
+import { foundMaster, login, type Master, type MasterDeps } from './master.ts';
+import { preflight, type Preflight } from './preflight.ts';
+import type { SshProcess } from './process.ts';
+import { SshStream } from './stream.ts';
+
+/** The request that a stream is for. */
+export interface SshWait extends Dialling {
+  readonly label: string;
+  readonly link?: string | undefined;
+}
+
+export interface SshHostDeps extends MasterDeps {
+  readonly folder: SshFolder;
+  readonly event: (event: {
+    readonly type: 'connection made' | 'connection lost';
+    readonly target: string;
+    readonly detail?: string;
+  }) => void;
+}
+
+export interface OpenedSsh {
+  readonly stream: SshStream;
+  /** False when a login had to be made first. */
+  readonly warm: boolean;
+}
+
+interface OpenedSession {
+  readonly session: SshProcess;
+  readonly master: Master;
+  readonly warm: boolean;
+}
+
+/** Masters of one login at most: with the usual MaxSessions more than the connections of a server. */
+const MAX_MASTERS = 8;
+/** Targets whose preflight is remembered, and names that are. */
+const MAX_REMEMBERED = 16;
+
+export class SshHost {
+  readonly #deps: SshHostDeps;
+  readonly #masters = new Set<Master>();
+  readonly #logins = new SingleFlight<string, Master>();
+  /** Until when (performance.now()) a master of another program is not asked, by `keyOf`. */
+  readonly #shunned = new Map<string, number>();
+  readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
+  readonly #underWay = new SingleFlight<string, Preflight>();
+  /** The targets that were opened here, by the name that a person has used. */
+  readonly names = new LruMap<string, Pick<SshWait, 'label' | 'link'>>(MAX_REMEMBERED);
+
+  constructor(deps: SshHostDeps) {
+    this.#deps = deps;
+  }
+
+  /** A stream to the server of `route`, on which nothing was sent. */
+  async stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
+    this.names.set(wait.link ?? wait.label, { label: wait.label, link: wait.link });
+    const first = await this.#ready(route, wait);
+    const command = `${route.remoteBmuxPath} server bridge --stdio`;
+    const { session, master, warm } = await this.#session(route, command, 'pipe', wait);
+    const { label } = wait;
+    const stream = new SshStream({ session, route, label, lastLine: () => master.lastLine });
+    return { stream, warm: warm && first };
+  }
+
+  /** The epoch of the server there, if a preflight tells it. */
+  async epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
+    await this.#ready(route, wait);
+    return this.#preflights.peek(preflightKey(route))?.epoch;
+  }
+
+  /** What was found out about this target may not be so any more. True when something was remembered. */
+  forget(route: SshRoute): boolean {
+    return this.#preflights.delete(preflightKey(route));
+  }
+
+  get isWarm(): boolean {
+    return this.#usable.length > 0;
+  }
+
+  /** ms since 1970. */
+  get warmSinceMs(): number | undefined {
+    return this.isWarm ? Math.min(...this.#usable.map(({ sinceMs }) => sinceMs)) : undefined;
+  }
+
+  /** True while there is something that must not be forgotten. */
+  get inUse(): boolean {
+    return this.#masters.size > 0;
+  }
+
+  /** Live streams go on, and their masters with them. */
+  drop(): void {
+    for (const master of this.#masters) {
+      master.retire();
+      if (master.process === undefined) this.#masters.delete(master);
+    }
+    this.#preflights.clear();
+  }
+
+  /** Ends masters that were unused for `idleMs`. Of several without a session one is kept. */
+  reap(idleMs: number): void {
+    const now = performance.now();
+    const idle = this.#usable.filter(({ sessions }) => sessions === 0);
+    for (const [index, master] of idle.entries())
+      if (now - master.usedAt > (index > 0 ? Math.min(idleMs, SURPLUS_MS) : idleMs)) master.retire();
+  }
+
+  /** Ends all masters of this engine. `adopted`: also those that `bmuxd login` has made. */
+  async close(adopted: boolean): Promise<void> {
+    const masters = [...this.#masters];
+    this.#masters.clear();
+    if (adopted) await Promise.all(masters.map((master) => master.endAdopted()));
+    await Promise.all(masters.map((master) => master.end()));
+  }
+
+  get #usable(): Master[] {
+    return [...this.#masters].filter((master) => master.isUsable);
+  }
+
+  /** Makes sure that a preflight was made. Resolves with false when one had to be. */
+  async #ready(route: SshRoute, wait: SshWait): Promise<boolean> {
+    const key = preflightKey(route);
+    if (this.#preflights.get(key) !== undefined) return true;
+    const run = this.#underWay.run(key, async () => {
+      // Other callers may wait for it longer than this one.
+      const deadline = new Deadline(LIMITS.sshPreflightMs);
+      const shared = { ...wait, deadline, signal: new AbortController().signal };
+      const runThere = async (command: string): Promise<SshProcess> =>
+        (await this.#session(route, command, 'ignore', shared)).session;
+      const found = await preflight(route, wait.label, deadline, runThere);
+      this.#preflights.set(key, found);
+      return found;
+    });
+    await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
+    return false;
+  }
+
+  async #session(
+    route: SshRoute,
+    command: string,
+    stdin: 'pipe' | 'ignore',
+    wait: SshWait,
+  ): Promise<OpenedSession> {
+    let warm = true;
+    for (;;) {
+      let master = this.#usable.find(({ hasRoom }) => hasRoom);
+      if (master === undefined) {
+        warm = false;
+        if (this.#usable.length >= MAX_MASTERS) throw fail('ssh_session_refused', { label: wait.label });
+        const run = this.#logins.run('login', () => this.#login(route, wait));
+        master = await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
+      }
+      const fresh = master.sessions === 0 && !warm;
+      const session = await master.open(command, { stdin, dialling: wait, late: () => late(wait) });
+      if (typeof session !== 'string') return { session, master, warm };
+      if (session === 'full' && fresh && master.sessions === 0 && master.process !== undefined) {
+        master.retire();
+        throw fail('ssh_session_refused', { label: wait.label });
+      }
+      if (session === 'gone') this.#forgetMaster(master);
+      // What another program has started is not asked again for a while, and is never ended.
+      if (session !== 'full' && master.process === undefined) this.#shun(master);
+      if (wait.deadline.remaining() <= 0) throw late(wait);
+    }
+  }
+
+  /** A master that answers already, the user's own one among them, else a login. */
+  async #login(route: SshRoute, wait: SshWait): Promise<Master> {
+    const { folder } = this.#deps;
+    const { label } = wait;
+    const target = wait.link ?? label;
+    for (const place of [{ path: folder.loginPath(route) }, 'users own'] as const) {
+      const key = keyOf(place);
+      if ((this.#shunned.get(key) ?? 0) > performance.now()) continue;
+      if (this.#usable.some((master) => keyOf(master.place) === key)) continue;
+      const found = await foundMaster(this.#deps, route, place);
+      if (found !== undefined) return this.#add(found, target);
+    }
+    const agent = await firstLiveAgent(route);
+    const connectMs = wait.deadline.remaining();
+    const master = await login(this.#deps, route, { label, path: await folder.next(), connectMs, agent });
+    void master.process?.exited.then(() => {
+      this.#forgetMaster(master);
+    });
+    return this.#add(master, target);
+  }
+
+  #add(master: Master, target: string): Master {
+    this.#masters.add(master);
+    this.#deps.event({ type: 'connection made', target });
+    return master;
+  }
+
+  #shun(master: Master): void {
+    this.#masters.delete(master);
+    this.#shunned.set(keyOf(master.place), performance.now() + SHUNNED_MS);
+  }
+
+  #forgetMaster(master: Master): void {
+    if (!this.#masters.delete(master) || master.retired) return;
+    // The host may have been started again, without its server.
+    this.#preflights.clear();
+    const [target] = [...this.names.keys()].slice(-1);
+    const detail = master.lastLine ?? 'its ssh has ended';
+    if (target !== undefined) this.#deps.event({ type: 'connection lost', target, detail });
+  }
+}
+
+/** ms that a second master without sessions is kept. */
+const SURPLUS_MS = 60_000;
+
+/** ms for which a master of another program that did not answer is not asked. */
+const SHUNNED_MS = 60_000;
+
+function keyOf(place: MasterPath): string {
+  return JSON.stringify(place);
+}
+
+function preflightKey({ remoteBmuxPath, startsServer }: SshRoute): string {
+  return `${String(startsServer)} ${remoteBmuxPath}`;
+}
+
+function late({ label }: SshWait): Error {
+  return fail('ssh_connect_timeout', { label });
+}

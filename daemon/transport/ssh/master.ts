@@ -1,0 +1,208 @@
+// One master: an ssh process that holds a connection, over which sessions are opened.
+import { access } from 'node:fs/promises';
+import { inTime, onSilence, settledWithin } from '../../base/async/deadline.ts';
+import { sleep } from '../../base/async/sleep.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { fail } from '../../errors/fail.ts';
+import type { Dialling } from '../dialling.ts';
+import { controlArgs, masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { loginFailure } from './failures.ts';
+import type { SshProcess, SshProcesses } from './process.ts';
+import type { Env } from '../../base/paths.ts';
+
+/** ms between two looks whether a master listens; ssh says nothing to its parent. */
+const LOOK_MS = 20;
+/** Least ms that the host may take to open a session, before the master counts as doubtful. */
+const OPENS_MS = 1000;
+
+/** Why no session was opened: the host has no more for this connection, the master is gone, or nothing was heard. */
+export type Unopened = 'full' | 'gone' | 'silent';
+
+export interface MasterDeps {
+  readonly processes: SshProcesses;
+  readonly env: Env;
+}
+
+export class Master {
+  readonly place: MasterPath;
+  /** Its process; undefined for one that somebody else has started. */
+  readonly process: SshProcess | undefined;
+  /** ms that the login has taken; a session takes less. */
+  readonly loginMs: number;
+  readonly sinceMs = Date.now();
+  readonly #deps: MasterDeps;
+  readonly #route: SshRoute;
+  #sessions = 0;
+  /** Sessions that the host allows, as its refusals have shown. */
+  #max = Infinity;
+  /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
+  retired = false;
+  isGone = false;
+  /** performance.now() of the last session's begin or end. */
+  usedAt = performance.now();
+
+  constructor(
+    deps: MasterDeps,
+    route: SshRoute,
+    at: { readonly place: MasterPath; readonly process?: SshProcess; readonly loginMs: number },
+  ) {
+    this.#deps = deps;
+    this.#route = route;
+    this.place = at.place;
+    this.process = at.process;
+    this.loginMs = at.loginMs;
+    void at.process?.exited.then(() => {
+      this.isGone = true;
+    });
+  }
+
+  get sessions(): number {
+    return this.#sessions;
+  }
+
+  get isUsable(): boolean {
+    return !this.isGone && !this.retired;
+  }
+
+  get hasRoom(): boolean {
+    return this.isUsable && this.#sessions < this.#max;
+  }
+
+  /** What it said last. */
+  get lastLine(): string | undefined {
+    return this.isGone ? this.process?.words.lines.at(-1) : undefined;
+  }
+
+  /** Opens a session that runs `command`. Resolves with why not when the master cannot have it; rejects on abort or at the deadline. */
+  async open(
+    command: string,
+    { stdin, dialling, late }: { stdin: 'pipe' | 'ignore'; dialling: Dialling; late: () => Error },
+  ): Promise<SshProcess | Unopened> {
+    const { processes, env } = this.#deps;
+    const process = processes.start(sessionArgs(this.#route, this.place, command), {
+      env: sshEnv(env, undefined),
+      stdin,
+      stdout: 'pipe',
+    });
+    this.#sessions += 1;
+    this.usedAt = performance.now();
+    void process.exited.then(() => {
+      this.#sessions -= 1;
+      this.usedAt = performance.now();
+      if (this.retired) this.#endWhenIdle();
+    });
+    try {
+      const opened = await inTime(this.#opened(process), dialling.deadline.remaining(), late, dialling);
+      if (opened === 'open') return process;
+      await process.end();
+      if (opened === 'full') this.#max = this.#sessions;
+      if (opened === 'gone') this.isGone = true;
+      if (opened === 'silent') this.retire();
+      return opened;
+    } catch (error) {
+      void process.end();
+      throw error;
+    }
+  }
+
+  /** No more sessions; the master ends with the last one. */
+  retire(): void {
+    this.retired = true;
+    this.#endWhenIdle();
+  }
+
+  /** Ends a master of this engine with all its sessions. One of the user goes on. */
+  async end(): Promise<void> {
+    this.retired = true;
+    this.isGone = true;
+    await this.process?.end();
+  }
+
+  /** Ends a master that `bmuxd login` has left to the engines. */
+  async endAdopted(): Promise<void> {
+    if (this.process !== undefined || this.place === 'users own') return;
+    await tell(this.#deps, this.#route, this.place, 'exit');
+  }
+
+  #endWhenIdle(): void {
+    if (this.#sessions === 0) void this.end();
+  }
+
+  #opened(process: SshProcess): Promise<'open' | Unopened> {
+    const { words } = process;
+    let answered = (): void => undefined;
+    const told = new Promise<'open' | Unopened>((resolve) => {
+      answered = onSilence(Math.max(OPENS_MS, this.loginMs), () => {
+        resolve('silent');
+      });
+      words.onStep = (line) => {
+        if (line.includes('master session id')) resolve('open');
+      };
+    });
+    const ended = process.exited.then(() => (REFUSED.test(words.text) ? 'full' : 'gone'));
+    return Promise.race([told, ended]).finally(answered);
+  }
+}
+
+/** How the ssh of a session tells that the host has no more for this connection. */
+const REFUSED = /Session open refused by peer|session request failed/;
+
+/** Logs in. Resolves with the master when it listens at `path`; rejects with the failure for the user. */
+export async function login(
+  deps: MasterDeps,
+  route: SshRoute,
+  {
+    label,
+    path,
+    connectMs,
+    agent,
+  }: { label: string; path: string; connectMs: number; agent: string | undefined },
+): Promise<Master> {
+  const since = performance.now();
+  const process = deps.processes.start(masterArgs(route, path, connectMs), { env: sshEnv(deps.env, agent) });
+  const listens = (async (): Promise<void> => {
+    while (process.exit === undefined && !(await exists(path))) await sleep(LOOK_MS);
+  })();
+  const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
+  if (!inLimit) await process.end();
+  if (process.exit !== undefined) {
+    const { words, exit } = process;
+    throw inLimit
+      ? loginFailure(route, label, { words, exit })
+      : fail('ssh_connect_timeout', { label }, words.asCause());
+  }
+  return new Master(deps, route, { place: { path }, process, loginMs: performance.now() - since });
+}
+
+/** A master that somebody else has started and that answers; undefined where there is none. */
+export async function foundMaster(
+  deps: MasterDeps,
+  route: SshRoute,
+  place: MasterPath,
+): Promise<Master | undefined> {
+  if (place !== 'users own' && !(await exists(place.path))) return undefined;
+  const isThere = await tell(deps, route, place, 'check');
+  return isThere ? new Master(deps, route, { place, loginMs: OPENS_MS }) : undefined;
+}
+
+async function tell(
+  { processes, env }: MasterDeps,
+  route: SshRoute,
+  place: MasterPath,
+  what: 'check' | 'exit',
+): Promise<boolean> {
+  const told = await processes.run(
+    controlArgs(route, place, what),
+    { env: sshEnv(env, undefined) },
+    LIMITS.sshControlMs,
+  );
+  return told?.exit?.status === 0;
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

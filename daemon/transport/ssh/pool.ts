@@ -1,0 +1,109 @@
+// All logins of the engine, by what they depend on, and the processes below them.
+import { LIMITS } from '../../base/limits.ts';
+import { LruMap } from '../../base/lru-map.ts';
+import type { Env } from '../../base/paths.ts';
+import type { Epoch } from '../../bmux-ipc/epoch.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { loginKey } from './arguments.ts';
+import { SshFolder } from './folder.ts';
+import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
+import { SshProcesses } from './process.ts';
+
+export interface SshPoolOptions extends Pick<SshHostDeps, 'event'> {
+  /** The daemon's environment. */
+  readonly env: Env;
+  /** The engine's own socket, beside which the folder of the masters is. */
+  readonly engineSocket: string;
+  readonly generation: string;
+  /** Whether another engine runs. */
+  readonly isAlive: (generation: string) => Promise<boolean>;
+  /** Whether no engine follows this one, so that nothing may be left. */
+  readonly isLast: () => Promise<boolean>;
+  /** Whether the masters of a target are kept: always (true), for some time after a use (auto), or not (false). */
+  readonly warmth: (named: {
+    readonly label: string;
+    readonly link?: string | undefined;
+  }) => boolean | 'auto';
+}
+
+/** Logins at once; the least recently used one without a master is forgotten first. */
+const MAX_HOSTS = 256;
+/** ms between two searches for unused masters. */
+const REAP_MS = 30_000;
+/** ms that a master of a target with `warm = false` is kept. */
+const NOT_KEPT_MS = 1000;
+
+export class SshPool {
+  readonly #options: SshPoolOptions;
+  readonly #processes = new SshProcesses();
+  readonly #folder: SshFolder;
+  readonly #hosts = new LruMap<string, SshHost>(MAX_HOSTS, undefined, (host) => host.inUse);
+  readonly #reaper: NodeJS.Timeout;
+  /** Resolves when nothing of a dead engine is left. */
+  readonly #cleaned: Promise<void>;
+  #closed = false;
+
+  constructor(options: SshPoolOptions) {
+    this.#options = options;
+    this.#folder = new SshFolder(options.engineSocket, options.generation);
+    this.#cleaned = this.#folder.clean(options.isAlive);
+    this.#reaper = setInterval(() => {
+      for (const host of this.#hosts.values()) host.reap(this.#idleMsOf(host));
+    }, REAP_MS);
+    this.#reaper.unref();
+  }
+
+  /** A stream over `route` on which nothing was sent. */
+  stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
+    return this.#host(route).stream(route, wait);
+  }
+
+  /** Logs in if needed. Resolves with the epoch of the server there, if it is known. */
+  epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
+    return this.#host(route).epochOf(route, wait);
+  }
+
+  /** See `SshHost.forget`. */
+  forget(route: SshRoute): boolean {
+    return this.#hosts.peek(loginKey(route))?.forget(route) === true;
+  }
+
+  isWarm(route: SshRoute): boolean {
+    return this.#hosts.peek(loginKey(route))?.isWarm === true;
+  }
+
+  warmSinceMs(route: SshRoute): number | undefined {
+    return this.#hosts.peek(loginKey(route))?.warmSinceMs;
+  }
+
+  drop(route: SshRoute): void {
+    this.#hosts.peek(loginKey(route))?.drop();
+  }
+
+  /** Ends all masters; those that `bmuxd login` has made only with the last engine. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#reaper);
+    await this.#cleaned;
+    const isLast = await this.#options.isLast();
+    await Promise.all([...this.#hosts.values()].map((host) => host.close(isLast)));
+    await this.#processes.endAll();
+    await this.#folder.remove();
+  }
+
+  #host(route: SshRoute): SshHost {
+    const key = loginKey(route);
+    const known = this.#hosts.get(key);
+    if (known !== undefined) return known;
+    const { env, event } = this.#options;
+    const host = new SshHost({ processes: this.#processes, folder: this.#folder, env, event });
+    if (!this.#closed) this.#hosts.set(key, host);
+    return host;
+  }
+
+  #idleMsOf(host: SshHost): number {
+    const all = [...host.names.values()].map((named) => this.#options.warmth(named));
+    if (all.includes(true)) return Infinity;
+    return all.length > 0 && all.every((warmth) => warmth === false) ? NOT_KEPT_MS : LIMITS.sshIdleMs;
+  }
+}

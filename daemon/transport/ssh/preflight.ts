@@ -1,0 +1,90 @@
+// The preflight: what a target must have before a bridge can be opened there. It is asked once, in one session, and remembered.
+import { inTime, type Deadline } from '../../base/async/deadline.ts';
+import type { Failure } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { epochOf, type Epoch } from '../../bmux-ipc/epoch.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { fail } from '../../errors/fail.ts';
+import { commandFailure } from './failures.ts';
+import type { SshProcess } from './process.ts';
+
+/** What a preflight has found. */
+export interface Preflight {
+  /** The version of bmux there; undefined where a forced command answers for it. */
+  readonly version: string | undefined;
+  /** The epoch of the server that runs there, as far as its version tells. */
+  readonly epoch: Epoch | undefined;
+}
+
+/** Runs a command there: opens its session. */
+export type RunThere = (command: string) => Promise<SshProcess>;
+
+/** Characters of an answer that are read. */
+const MAX_ANSWER = 16 * 1024;
+
+interface Answer {
+  readonly stdout: string;
+  readonly session: SshProcess;
+  readonly status: number | undefined;
+}
+
+/** Rejects with the failure for the user when a bridge cannot work. Starts the server there if the target wants that. */
+export async function preflight(
+  route: SshRoute,
+  label: string,
+  deadline: Deadline,
+  runThere: RunThere,
+): Promise<Preflight> {
+  const bmux = route.remoteBmuxPath;
+  const ask = (command: string): Promise<Answer> => answerOf(runThere(command), label, deadline);
+  const asked = await ask(`${bmux} --version && ${bmux} server status`);
+  const lines = asked.stdout.split(/\r?\n/);
+  const ended = { words: asked.session.words, exit: { status: asked.status } };
+  const version = /^bmux (\S+)/.exec(lines[0] ?? '')?.[1];
+  if (version === undefined) {
+    const printed = lines.find((line) => line.trim() !== '');
+    const known = commandFailure(route, label, ended);
+    // What a shell prints comes first, whatever follows.
+    if (printed !== undefined)
+      throw fail('ssh_shell_prints', { label, line: JSON.stringify(printed.slice(0, 200)) }, known);
+    if (known !== undefined) throw known;
+    // A forced command, such as a bridge, takes no other one.
+    if (asked.status === 0) return { version: undefined, epoch: undefined };
+    throw fail('ssh_bridge_failed', { label, status: asked.status ?? 255 }, ended.words.asCause());
+  }
+  const server = /^server version: (\S+)/m.exec(asked.stdout)?.[1];
+  if (asked.status === 0) return { version, epoch: epochOf(server ?? version) };
+  const refused = commandFailure(route, label, ended);
+  if (refused?.code === 'ssh_bmux_unsuitable') throw refused;
+  const isStopped = /server is not running/.test(asked.stdout + ended.words.text);
+  if (route.startsServer) {
+    const started = await ask(`${bmux} server start --daemon`);
+    // `server status` may fail beside a server that runs.
+    const runs = started.status === 0 || /already running/.test(started.stdout + started.session.words.text);
+    if (!runs) throw fail('ssh_server_start_failed', { label }, started.session.words.asCause());
+  } else if (isStopped) throw fail('ssh_server_not_running', { label });
+  return { version, epoch: epochOf(version) };
+}
+
+async function answerOf(opening: Promise<SshProcess>, label: string, deadline: Deadline): Promise<Answer> {
+  const session = await opening;
+  let stdout = '';
+  const over = new Promise<void>((resolve) => {
+    const from = session.stdout;
+    from?.setEncoding('utf8');
+    from?.on('data', (text: string) => {
+      stdout = (stdout + text).slice(0, MAX_ANSWER);
+    });
+    from?.once('close', resolve);
+  });
+  const ms = deadline.within(LIMITS.sshPreflightMs);
+  const late = (): Failure => fail('out_of_time', { ms, step: `asking bmux on SSH target '${label}'` });
+  try {
+    const exit = await inTime(session.exited, ms, late);
+    await inTime(over, LIMITS.sshControlMs, late);
+    return { stdout, session, status: exit.status };
+  } catch (error) {
+    void session.end();
+    throw error;
+  }
+}

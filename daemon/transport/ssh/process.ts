@@ -1,0 +1,109 @@
+// The processes of ssh. Each belongs to the engine: it is ended with it, and its exit is awaited.
+import { spawn, type ChildProcess } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { textOf } from '../../base/failure.ts';
+import { settledWithin } from '../../base/async/deadline.ts';
+import { Words } from './words.ts';
+
+/** ms that a process may take to exit after SIGTERM. */
+const TERM_MS = 1000;
+/** ms that the last line of a process may take after its exit. */
+const SAID_MS = 200;
+
+export interface Exit {
+  /** Exit status; 255 is ssh's own for a connection that failed. Undefined when a signal has ended it, or it could not be started. */
+  readonly status: number | undefined;
+  /** Why it could not be started. */
+  readonly unstarted?: string;
+}
+
+export interface StartOptions {
+  readonly env: Readonly<Record<string, string>>;
+  /** Default: `/dev/null`. */
+  readonly stdin?: 'pipe' | 'ignore';
+  /** Default: `/dev/null`. */
+  readonly stdout?: 'pipe' | 'ignore';
+}
+
+export class SshProcess {
+  readonly words = new Words();
+  /** Resolves when the process has ended. Never rejects. */
+  readonly exited: Promise<Exit>;
+  /** How it has ended; undefined while it runs. */
+  exit: Exit | undefined;
+  readonly #child: ChildProcess;
+  #kill: NodeJS.Timeout | undefined;
+
+  constructor(args: readonly string[], { env, stdin = 'ignore', stdout = 'ignore' }: StartOptions) {
+    this.#child = spawn('ssh', args, { env, cwd: '/', stdio: [stdin, stdout, 'pipe'] });
+    const { stderr } = this.#child;
+    stderr?.setEncoding('utf8');
+    stderr?.on('data', (text: string) => {
+      this.words.push(text);
+    });
+    for (const stream of [this.#child.stdin, this.#child.stdout, stderr])
+      stream?.on('error', () => undefined);
+    this.exited = new Promise((resolve) => {
+      const over = (exit: Exit): void => {
+        clearTimeout(this.#kill);
+        this.exit ??= exit;
+        resolve(this.exit);
+      };
+      this.#child.once('error', (error) => {
+        if (this.#child.pid === undefined) over({ status: undefined, unstarted: textOf(error) });
+      });
+      this.#child.once('exit', (code) => {
+        const exit = { status: code ?? undefined };
+        // What it said last may still be in the pipe. A proxy command of its may keep the pipe open.
+        const late = setTimeout(over, SAID_MS, exit);
+        const said = (): void => {
+          clearTimeout(late);
+          over(exit);
+        };
+        if (stderr === null || stderr.readableEnded) said();
+        else stderr.once('end', said);
+      });
+    });
+  }
+
+  get stdin(): Writable | null {
+    return this.#child.stdin;
+  }
+
+  get stdout(): Readable | null {
+    return this.#child.stdout;
+  }
+
+  /** Ends it with SIGTERM, and with SIGKILL when that does nothing. Resolves when it has exited. */
+  async end(): Promise<void> {
+    if (this.exit !== undefined) return;
+    this.#child.kill('SIGTERM');
+    this.#kill ??= setTimeout(() => this.#child.kill('SIGKILL'), TERM_MS);
+    await this.exited;
+  }
+}
+
+/** All ssh processes of the engine that run. */
+export class SshProcesses {
+  readonly #running = new Set<SshProcess>();
+
+  start(args: readonly string[], options: StartOptions): SshProcess {
+    const process = new SshProcess(args, options);
+    this.#running.add(process);
+    void process.exited.then(() => this.#running.delete(process));
+    return process;
+  }
+
+  /** Runs one to its end, at most `ms`; undefined when it was ended before. */
+  async run(args: readonly string[], options: StartOptions, ms: number): Promise<SshProcess | undefined> {
+    const process = this.start(args, options);
+    if (await settledWithin(process.exited, ms)) return process;
+    await process.end();
+    return undefined;
+  }
+
+  /** Ends all that run, and waits for them. */
+  async endAll(): Promise<void> {
+    await Promise.all([...this.#running].map((process) => process.end()));
+  }
+}

@@ -1,0 +1,60 @@
+// What an ssh process says on stderr: the steps that `-v` tells, and its own words, which a user reads.
+
+/** Lines that are kept of what ssh and the other end say, the last ones. */
+const MAX_LINES = 24;
+/** Longest line that is kept, characters. */
+const MAX_LINE = 300;
+
+/** Lines of `-v` and of bmux's log, which are no messages for a user. */
+const STEPS = /^(?:debug\d: |OpenSSH_\d|Authenticated to |Transferred: sent|Bytes per second:)/;
+const LOG = /^\S*\d{4}-\d\d-\d\dT\S+ +(?:INFO|DEBUG|TRACE|WARN)\b/;
+/** Colours and the like (ECMA-48 control sequences). */
+// oxlint-disable-next-line no-control-regex
+const CONTROLS = /\u001b\[[0-9;]*[A-Za-z]/g;
+
+export class Words {
+  /** The last own words, a line each. */
+  readonly lines: string[] = [];
+  /** The key that the host would take, while ssh is not logged in with it. */
+  acceptedKey: string | undefined;
+  /** True when one of several methods has succeeded, and the host wants another one. */
+  isPartial = false;
+  /** Called for each line of `-v`. */
+  onStep: (line: string) => void = () => undefined;
+  #rest = '';
+
+  /** Takes a piece of stderr. */
+  push(text: string): void {
+    const lines = (this.#rest + text).split(/\r?\n/);
+    this.#rest = (lines.pop() ?? '').slice(0, MAX_LINE);
+    for (const line of lines) this.#line(line.replace(CONTROLS, '').slice(0, MAX_LINE));
+  }
+
+  #line(line: string): void {
+    if (STEPS.test(line)) {
+      const key = /^debug1: Server accepts key: (.*?) (?:[A-Z0-9-]+ )?SHA256:/.exec(line)?.[1];
+      if (key !== undefined) this.acceptedKey = key;
+      if (line.includes(' with partial success')) this.isPartial = true;
+      this.onStep(line);
+      return;
+    }
+    if (line.trim() === '' || LOG.test(line)) return;
+    this.lines.push(line);
+    if (this.lines.length > MAX_LINES) this.lines.shift();
+  }
+
+  /** The whole text of the own words. */
+  get text(): string {
+    return this.lines.join('\n');
+  }
+
+  /** The own words as an error with causes, the last ones; undefined when there are none. `code`: the system error that they tell. */
+  asCause(code?: string): Error | undefined {
+    let cause: Error | undefined;
+    for (const line of this.lines.slice(-6).reverse()) {
+      const error = new Error(line.trim(), cause === undefined ? {} : { cause });
+      cause = error;
+    }
+    return cause === undefined || code === undefined ? cause : Object.assign(cause, { code });
+  }
+}

@@ -1,0 +1,135 @@
+// A real sshd on loopback with its own configuration, keys and port, and an `ssh` that knows nothing of the user's own configuration.
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { freePort, startChild } from './child.ts';
+import { onPath } from './find.ts';
+import { run } from './server.ts';
+
+export interface SshdOptions {
+  /** Variables of each session there. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** More lines of sshd_config. */
+  readonly config?: string;
+  /** Use this port; another sshd has had it. */
+  readonly port?: number;
+}
+
+export interface RealSshd {
+  readonly port: number;
+  readonly folder: string;
+  /** A key that the account accepts. */
+  readonly identity: string;
+  /** A known_hosts file with the host key. */
+  readonly knownHosts: string;
+  /** The PATH on which `ssh` reads `sshConfig` and no other configuration. */
+  readonly path: string;
+  /** The user's part of ssh_config, empty at first. */
+  readonly sshConfig: string;
+  /** What sshd has logged. */
+  log(): string;
+  /** Makes a key and lets the account accept it. `options`: of its line in authorized_keys. */
+  addKey(name: string, how?: { passphrase?: string; options?: string; accepted?: boolean }): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** Where sshd is installed it is often on the PATH of root only. */
+function sshdPath(): string | undefined {
+  return onPath('sshd') ?? ['/usr/sbin/sshd', '/usr/local/sbin/sshd'].find((path) => existsSync(path));
+}
+
+/** Why there is no sshd for a test; false when there is one. */
+export function sshdMissing(): string | false {
+  if (sshdPath() === undefined) return 'sshd not found';
+  return ['ssh', 'ssh-keygen'].every((name) => onPath(name) !== undefined) ? false : 'ssh not found';
+}
+
+async function makeKey(file: string, passphrase = ''): Promise<void> {
+  const args = ['-q', '-t', 'ed25519', '-N', passphrase, '-C', 'test', '-f', file];
+  const made = await run('ssh-keygen', args, { PATH: process.env['PATH'] ?? '' });
+  if (made.status !== 0) throw new Error(made.stderr);
+}
+
+export async function startSshd({
+  env = {},
+  config = '',
+  port: wanted,
+}: SshdOptions = {}): Promise<RealSshd> {
+  const folder = await mkdtemp(join(tmpdir(), 'sshd-'));
+  const port = wanted ?? (await freePort());
+  const inFolder = (name: string): string => join(folder, name);
+  const [identity, knownHosts, accepted] = [inFolder('id'), inFolder('known_hosts'), inFolder('accepted')];
+  // As root, sshd wants this folder; a service manager makes it otherwise.
+  if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
+  await makeKey(inFolder('host'));
+  await makeKey(identity);
+  await writeFile(accepted, await readFile(`${identity}.pub`, 'utf8'));
+  const hostKey = (await readFile(inFolder('host.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
+  await writeFile(knownHosts, `[127.0.0.1]:${String(port)} ${hostKey}\n`);
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  await writeFile(
+    inFolder('sshd_config'),
+    [
+      `Port ${String(port)}`,
+      'ListenAddress 127.0.0.1',
+      `HostKey ${inFolder('host')}`,
+      'PidFile none',
+      `AuthorizedKeysFile ${accepted}`,
+      'StrictModes no',
+      'UsePAM no',
+      'PasswordAuthentication no',
+      'KbdInteractiveAuthentication no',
+      'PermitRootLogin yes',
+      ...(variables.length === 0 ? [] : [`SetEnv ${variables.join(' ')}`]),
+      config,
+      '',
+    ].join('\n'),
+  );
+  const [bin, sshConfig] = [inFolder('bin'), inFolder('ssh_config')];
+  await mkdir(bin);
+  await writeFile(sshConfig, '');
+  await writeFile(join(bin, 'ssh'), `#!/bin/sh\nexec '${onPath('ssh') ?? 'ssh'}' -F '${sshConfig}' "$@"\n`);
+  await chmod(join(bin, 'ssh'), 0o755);
+  const child = await startChild({
+    command: sshdPath() ?? 'sshd',
+    args: ['-D', '-e', '-f', inFolder('sshd_config')],
+    env: { PATH: process.env['PATH'] ?? '' },
+    ready: () => listens(port),
+  });
+  return {
+    port,
+    folder,
+    identity,
+    knownHosts,
+    sshConfig,
+    path: `${bin}${delimiter}${process.env['PATH'] ?? ''}`,
+    log: () => child.output(),
+    addKey: async (name, { passphrase = '', options = '', accepted: isAccepted = true } = {}) => {
+      const file = inFolder(name);
+      await makeKey(file, passphrase);
+      const line = await readFile(`${file}.pub`, 'utf8');
+      if (isAccepted)
+        await writeFile(accepted, `${options}${options === '' ? '' : ' '}${line}`, { flag: 'a' });
+      return file;
+    },
+    stop: async () => {
+      await child.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
+    });
+  });
+}

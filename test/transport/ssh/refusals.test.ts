@@ -1,0 +1,87 @@
+// What a real sshd, and the account behind it, can refuse: each has a code of its own, with ssh's own words and a remedy.
+import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { freePort, sshdMissing } from '../../real/index.ts';
+import { FAKE_BMUX, sshRig } from './rig.ts';
+
+t.test('refusals', { skip: sshdMissing() }, async (t) => {
+  const rig = await sshRig(t);
+  const { sshd } = rig;
+  const program = async (name: string, text: string): Promise<string> => {
+    const path = join(sshd.folder, name);
+    await writeFile(path, `#!/bin/sh\n${text}\n`);
+    await chmod(path, 0o755);
+    return path;
+  };
+  await program('bmux', FAKE_BMUX);
+
+  await t.test('a host key that is not known', async (t) => {
+    t.match(
+      await rig.refusal({ knownHostsFile: join(sshd.folder, 'none') }),
+      /^ssh_host_key_unknown\n[^]*No ED25519 host key is known[^]*in a terminal/,
+    );
+    t.equal(await rig.refusal({ knownHostsFile: '/dev/null', strictHostKeyChecking: false }), 'opened');
+  });
+  await t.test('a host key that has changed', async (t) => {
+    const other = await readFile(`${await sshd.addKey('other', { accepted: false })}.pub`, 'utf8');
+    const changed = join(sshd.folder, 'changed');
+    await writeFile(changed, `[127.0.0.1]:${String(sshd.port)} ${other}`);
+    t.match(
+      await rig.refusal({ knownHostsFile: changed }),
+      /^ssh_host_key_changed\n[^]*Offending ED25519 key[^]*ssh-keygen -R/,
+    );
+  });
+  await t.test('a key that is not accepted', async (t) => {
+    const identityFile = await sshd.addKey('stranger', { accepted: false });
+    t.match(
+      await rig.refusal({ identityFile }),
+      /^ssh_denied\n[^]*Permission denied \(publickey\)[^]*ssh-add/,
+    );
+  });
+  await t.test('a key with a passphrase', async (t) => {
+    const identityFile = await sshd.addKey('secret', { passphrase: 'open sesame' });
+    t.match(
+      await rig.refusal({ identityFile }),
+      /^ssh_login_wanted\n.*the key \S+secret needs its passphrase[^]*ssh-add/,
+    );
+  });
+  await t.test('nobody listens, or the name leads nowhere', async (t) => {
+    t.match(await rig.refusal({ port: await freePort() }), /^ssh_unreachable\n[^]*Connection refused/);
+    t.match(
+      await rig.refusal({ host: 'nosuch.invalid' }),
+      /^ssh_host_unknown\n[^]*Could not resolve hostname/,
+    );
+  });
+  await t.test('a jump host that cannot be reached', async (t) => {
+    t.match(
+      await rig.refusal({ jump: `127.0.0.1:${String(await freePort())}` }),
+      /^ssh_jump_failed\n[^]*Connection refused/,
+    );
+  });
+  await t.test('a bmux that is not there, or too old', async (t) => {
+    t.match(await rig.refusal({ remoteBmuxPath: 'nosuch-bmux' }), /^ssh_bmux_missing\n.*as nosuch-bmux/);
+    const old = await program(
+      'old',
+      'case "$*" in --version) echo bmux 0.0.0;; *) echo "error: unrecognized subcommand" >&2; exit 2;; esac',
+    );
+    t.match(await rig.refusal({ remoteBmuxPath: old }), /^ssh_bmux_unsuitable\n/);
+  });
+  await t.test('a shell that prints', async (t) => {
+    const identityFile = await sshd.addKey('chatty', {
+      options: 'command="echo Welcome to box; eval $SSH_ORIGINAL_COMMAND"',
+    });
+    t.match(await rig.refusal({ identityFile }), /^ssh_shell_prints\n.*: "Welcome to box"/);
+  });
+  await t.test('no server, where none is to be started', async (t) => {
+    const stopped = await program(
+      'stopped',
+      'case "$*" in --version) echo bmux 0.0.1-alpha.4;; *) echo bmux server is not running; exit 1;; esac',
+    );
+    t.match(
+      await rig.refusal({ remoteBmuxPath: stopped, startsServer: false }),
+      /^ssh_server_not_running\n[^]*server_start_mode/,
+    );
+    t.match(await rig.refusal({ remoteBmuxPath: stopped }), /^ssh_server_start_failed\n/);
+  });
+});

@@ -1,0 +1,85 @@
+// A pool of SSH logins as an engine has it, before a real sshd.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { Deadline } from '../../../daemon/base/async/deadline.ts';
+import { Failure } from '../../../daemon/base/failure.ts';
+import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
+import { SshPool } from '../../../daemon/transport/ssh/pool.ts';
+import type { OpenedSsh, SshWait } from '../../../daemon/transport/ssh/host.ts';
+import { startSshd, type RealSshd } from '../../real/index.ts';
+
+export interface SshRig {
+  readonly sshd: RealSshd;
+  readonly pool: SshPool;
+  /** The folder that is the runtime dir of the engine. */
+  readonly folder: string;
+  readonly events: string[];
+  route(fields?: Partial<SshRoute>): SshRoute;
+  open(fields?: Partial<SshRoute>, budgetMs?: number): Promise<OpenedSsh>;
+  /** Code, text, remedy and causes of the failure to open, in one text. */
+  refusal(fields?: Partial<SshRoute>, budgetMs?: number): Promise<string>;
+}
+
+function waitOf(budgetMs = 20_000): SshWait {
+  return { label: 'box', deadline: new Deadline(budgetMs), signal: new AbortController().signal };
+}
+
+/** A script that answers as bmux there does, with the epoch and the version of a current one. */
+export const FAKE_BMUX = [
+  'case "$*" in',
+  '--version) echo bmux 0.0.1-alpha.4;;',
+  '"server status") echo server version: 0.0.1-alpha.4;;',
+  '*) exec cat;;',
+  'esac',
+].join('\n');
+
+export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] = {}): Promise<SshRig> {
+  const sshd = await startSshd(options);
+  t.teardown(() => sshd.stop());
+  const folder = await mkdtemp(join(tmpdir(), 'ssh-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const events: string[] = [];
+  const pool = new SshPool({
+    env: { PATH: sshd.path },
+    engineSocket: join(folder, 'engines', 'one.sock'),
+    generation: 'one',
+    isAlive: () => Promise.resolve(false),
+    isLast: () => Promise.resolve(true),
+    event: ({ type, detail }) => events.push(detail === undefined ? type : `${type}: ${detail}`),
+    warmth: () => 'auto',
+  });
+  t.teardown(() => pool.close());
+  const route = (fields: Partial<SshRoute> = {}): SshRoute => ({
+    transport: 'ssh',
+    host: '127.0.0.1',
+    port: sshd.port,
+    identityFile: sshd.identity,
+    knownHostsFile: sshd.knownHosts,
+    strictHostKeyChecking: true,
+    remoteBmuxPath: join(sshd.folder, 'bmux'),
+    startsServer: true,
+    ...fields,
+  });
+  const open = (fields: Partial<SshRoute> = {}, budgetMs?: number): Promise<OpenedSsh> =>
+    pool.stream(route(fields), waitOf(budgetMs));
+  return {
+    sshd,
+    pool,
+    folder,
+    events,
+    route,
+    open,
+    refusal: async (fields, budgetMs) => {
+      try {
+        (await open(fields, budgetMs)).stream.destroy();
+        return 'opened';
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        const { code, detail, causes, remedy } = error.data;
+        return [code, detail, ...causes, remedy].join('\n');
+      }
+    },
+  };
+}
