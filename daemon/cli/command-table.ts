@@ -40,15 +40,18 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'status',
-    forms: [''],
-    about: 'show the state of the daemon, its engines and the servers that it knows',
+    forms: ['[TARGET]'],
+    about: 'show the state of the daemon, its engines and the servers that it knows, or of one target',
     options: {
       json: JSON_OPTION,
       wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },
     },
-    examples: [['bmuxd status --wait 10', 'after a start, in a script']],
-    exits: { 0: 'ready', 1: 'degraded', 3: 'not running' },
-    load: async () => (await import('./commands/status.ts')).status,
+    examples: [
+      ['bmuxd status --wait 10', 'after a start, in a script'],
+      ['bmuxd status prod', 'what bmuxd knows of one target'],
+    ],
+    exits: { 0: 'ready', 1: 'degraded, or the target fails', 3: 'not running' },
+    load: async () => (await import('./status/status.ts')).status,
   },
   {
     name: 'env',
@@ -94,6 +97,17 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import('./attach/attach.ts')).attach,
   },
   {
+    name: 'ping',
+    forms: ['TARGET'],
+    about: 'measure round trips to the server of a target, over its warm connection',
+    options: {
+      count: { type: 'string', short: 'c', value: 'COUNT', about: 'how many round trips; 4 is the default' },
+      json: JSON_OPTION,
+    },
+    examples: [['bmuxd ping -c 1 prod', 'is it there, and how far away']],
+    load: async () => (await import('./commands/ping.ts')).ping,
+  },
+  {
     name: 'warm',
     forms: ['TARGET'],
     about: 'open a warm connection to a target now; fails with the reason when it cannot be reached',
@@ -121,6 +135,7 @@ export const COMMANDS: readonly Command[] = [
         about: 'trust the gateway only if its certificate has this fingerprint (add)',
       },
       yes: { type: 'boolean', about: 'trust the certificate that is presented without a question (add)' },
+      json: { ...JSON_OPTION, about: 'print the list as JSON (list)' },
     },
     examples: [
       ['bmuxd trust add gateway.example.org:7443', 'shows the certificate and asks'],
@@ -148,8 +163,25 @@ export const COMMANDS: readonly Command[] = [
     name: 'events',
     forms: [''],
     about: 'print events as they happen: streams, refusals with their reasons, connections, config',
-    options: { json: { type: 'boolean', about: 'print one JSON object per line' } },
-    examples: [['bmuxd events --json', 'for a script']],
+    options: {
+      number: {
+        type: 'string',
+        short: 'n',
+        value: 'COUNT',
+        about: 'begin with the latest COUNT events; by default with all that are kept, at most 200',
+      },
+      since: {
+        type: 'string',
+        value: 'TIME',
+        about: 'begin with events since then: 90s, 10m, 2h, 1d ago, or a date',
+      },
+      'no-follow': { type: 'boolean', about: 'end after the past events' },
+      json: { type: 'boolean', about: 'print one JSON document a line' },
+    },
+    examples: [
+      ['bmuxd events -n 20 --no-follow', 'what has happened last'],
+      ['bmuxd events --json --since 1h', 'for a script'],
+    ],
     load: async () => (await import('./commands/events.ts')).events,
   },
   {

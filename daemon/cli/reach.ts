@@ -35,7 +35,7 @@ export async function reach(
     }).finally(() => {
       line.end();
     });
-    const why = await unanswered(stream, info.epoch, signal);
+    const why = await unanswered(stream, info.epoch, { signal });
     stream.destroy();
     if (why === undefined) {
       for (const warning of info.warnings) err(`bmuxd: ${warning}\n`);
@@ -48,33 +48,40 @@ export async function reach(
 
 const NOWHERE = { write: () => undefined };
 
-/** Sends a Ping. Resolves with undefined when an answer comes, else with the reason why none came. */
-function unanswered(stream: Duplex, epoch: Epoch, signal?: AbortSignal): Promise<string | undefined> {
+/** Sends a Ping. Resolves with undefined when an answer comes, else with the reason why none came. `id`: of the request. */
+export function unanswered(
+  stream: Duplex,
+  epoch: Epoch,
+  { signal, id = 1n }: { readonly signal?: AbortSignal | undefined; readonly id?: bigint } = {},
+): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      resolve(`no answer within ${String(LIMITS.reachMs)} ms`);
+      done(`no answer within ${String(LIMITS.reachMs)} ms`);
     }, LIMITS.reachMs);
     const done = (why: string | undefined): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
+      stream.off('close', onClose).off('end', onEnd).off('data', onData);
       resolve(why);
     };
     const onAbort = (): void => {
       done('nobody waits for the answer');
     };
+    const onClose = (): void => {
+      done('it was closed');
+    };
+    const onEnd = (): void => {
+      done('it ended without an answer');
+    };
+    const onData = (): void => {
+      done(undefined);
+    };
     signal?.addEventListener('abort', onAbort, { once: true });
-    stream.on('error', (error) => {
+    // It stays, because the stream may fail later.
+    stream.once('error', (error) => {
       done(error.message);
     });
-    stream.once('close', () => {
-      done('it was closed');
-    });
-    stream.once('end', () => {
-      done('it ended without an answer');
-    });
-    stream.once('data', () => {
-      done(undefined);
-    });
-    stream.write(encodeRequestFrame(epoch, 1n, { type: 'ping' }));
+    stream.on('close', onClose).on('end', onEnd).on('data', onData);
+    stream.write(encodeRequestFrame(epoch, id, { type: 'ping' }));
   });
 }

@@ -9,16 +9,33 @@ import { socketProblem } from '../../api/socket-path.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { countOf, timeOf } from '../option-values.ts';
 import { otherForm, refused, unasked } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
 
 /** bmuxd sends no line longer than this, characters. */
 const MAX_LINE = 1024 * 1024;
+/** More than the daemon keeps. */
+const MAX_COUNT = 10_000;
 
-export const events: Run = (context) => follow(context);
+/** Which of the past events are shown, and whether new ones are. */
+interface Wanted {
+  readonly count: number;
+  readonly sinceMs: number;
+  readonly follows: boolean;
+}
 
-/** Resolves with 0 when the daemon exits or stdout is closed. */
-function follow({ env, out, options, stdout }: CommandContext): Promise<number> {
+export const events: Run = (context) => {
+  const { number, since } = context.options;
+  return follow(context, {
+    count: countOf('events', 'number', number, { min: 0, max: MAX_COUNT }) ?? MAX_COUNT,
+    sinceMs: timeOf('events', 'since', since, Date.now()) ?? 0,
+    follows: context.options['no-follow'] !== true,
+  });
+};
+
+/** Resolves with 0 when the daemon exits or stdout is closed, or after the past events when no others are wanted. */
+function follow({ env, out, options, stdout }: CommandContext, wanted: Wanted): Promise<number> {
   const socket = bmuxdPaths(env).controlSocket;
   const problem = socketProblem(socket);
   if (problem !== undefined) return Promise.reject(unasked(problem, socket));
@@ -31,9 +48,18 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
     };
     let timer = setTimeout(silent, LIMITS.engineAnswerMs);
     let foreign = false;
+    /** The past events, until the comment that comes after them. */
+    let past: string[] | undefined = [];
+    const endPast = (): void => {
+      const shown = wanted.count === 0 ? [] : (past ?? []).slice(-wanted.count);
+      past = undefined;
+      out(shown.join(''));
+    };
     const over = (): void => {
       clearTimeout(timer);
-      if (!foreign) resolve(0);
+      if (foreign) return;
+      if (past !== undefined) endPast();
+      resolve(0);
     };
     stdout.once('error', () => {
       call.destroy();
@@ -59,6 +85,14 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
         }
         for (const line of lines) {
           const data = line.startsWith('data: ') ? line.slice('data: '.length) : undefined;
+          if (data === undefined && past !== undefined && line.startsWith(':')) {
+            endPast();
+            if (!wanted.follows) {
+              call.destroy();
+              over();
+              return;
+            }
+          }
           if (data === undefined) continue;
           const event = parsed(data);
           if (!isBrokerEvent(event)) {
@@ -68,7 +102,9 @@ function follow({ env, out, options, stdout }: CommandContext): Promise<number> 
             otherForm(event, socket).then(reject, reject);
             return;
           }
-          out(json ? `${data}\n` : readable(event));
+          const text = json ? `${data}\n` : readable(event);
+          if (past === undefined) out(text);
+          else if (event.atMs >= wanted.sinceMs) past.push(text);
         }
         if (!stdout.writableNeedDrain) return;
         // The reader of stdout is slow. No timeout applies meanwhile; the daemon closes the connection when too much is buffered.

@@ -1,6 +1,7 @@
 // `bmuxd trust`: the pins of TLS gateways that no certificate authority verifies (docs/bmux-protocol.md, "Certificate pins").
 import { createInterface } from 'node:readline/promises';
 import type { X509Certificate } from 'node:crypto';
+import { SCHEMA } from '../../api/answers.ts';
 import { whitelisted } from '../../api/caller-env.ts';
 import { meant } from '../../errors/nearest.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
@@ -78,7 +79,18 @@ async function list(context: CommandContext): Promise<number> {
       .filter(([key]) => known?.declared.has(key) !== true)
       .map(([key, pin]) => [key, pin.fingerprint, 'store', pin.label ?? '']),
   ].sort(([a = ''], [b = '']) => (a < b ? -1 : 1));
-  context.out(`mode: ${known?.mode ?? 'prompt'}\n`);
+  const mode = known?.mode ?? 'prompt';
+  if (context.options['json'] === true) {
+    const gateways = rows.map(([gateway, fingerprint, from, label]) => ({
+      gateway,
+      fingerprint,
+      from,
+      label,
+    }));
+    context.out(`${JSON.stringify({ schema: SCHEMA, mode, gateways }, null, 2)}\n`);
+    return 0;
+  }
+  context.out(`mode: ${mode}\n`);
   context.out(
     rows.length === 0
       ? 'no gateways are trusted\n'

@@ -7,7 +7,7 @@ import { withoutCredentials } from '../../base/redact.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Engines } from '../engines/engines.ts';
-import { listTargets } from '../planning/list-targets.ts';
+import { listTargets, oneTarget } from '../planning/list-targets.ts';
 import type { Planning } from '../planning/planning.ts';
 import type { Reload } from '../reload.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
@@ -58,7 +58,12 @@ export function resources(owners: ResourceOwners): Resources {
         supervisor: engines.supervisor,
         events,
       }),
-    targets: async (request) => listTargets(await contexts.view(request)),
+    targets: async (request) => {
+      const view = await contexts.view(request);
+      return request.target === undefined
+        ? listTargets(view)
+        : oneTarget(view, request, await plans.planFor(request));
+    },
     streams: async () => {
       const list = await engines.directory.streams();
       const streams = list.streams.map((row) => ({ ...row, target: withoutCredentials(row.target) }));

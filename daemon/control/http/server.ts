@@ -36,7 +36,7 @@ export interface Resources {
   readonly status: () => Promise<Status>;
   /** The text for Prometheus. */
   readonly metrics: () => Promise<string>;
-  /** The targets of the request's context; without one, of the daemon's own. */
+  /** The targets of the request's context, of the daemon's own without one; the one target that the request names, if it does. */
   readonly targets: (request: StreamRequest) => Promise<TargetList>;
   readonly streams: () => Promise<StreamList>;
   /** How a stream ended. */

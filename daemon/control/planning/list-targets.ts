@@ -1,4 +1,6 @@
 // The targets of a context, as `bmuxd targets` lists them: all configured ones and the default one, resolved as for a request.
+import type { StreamRequest } from '../../api/request.ts';
+import type { Plan } from '../../engine-protocol/plan.ts';
 import type { View } from '../contexts/contexts.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
@@ -26,6 +28,19 @@ export async function listTargets(view: View): Promise<TargetList> {
   ];
   const rows = await Promise.all([...new Set(names)].map((name) => rowOf(name, chosen, view)));
   return { schema: SCHEMA, targets: rows };
+}
+
+/** The one target that a request names, as its plan has found it. */
+export function oneTarget(view: View, { target = '' }: StreamRequest, { destination }: Plan): TargetList {
+  const chosen = selectTarget(undefined, view.env, view.config);
+  const { route, address } = destination;
+  const name = withoutCredentials(target.trim());
+  return {
+    schema: SCHEMA,
+    targets: [
+      { name, transport: route.transport, address, isDefault: name === (chosen === '' ? 'local' : chosen) },
+    ],
+  };
 }
 
 async function rowOf(name: string, chosen: string, view: View): Promise<TargetRow> {

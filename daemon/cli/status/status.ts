@@ -1,7 +1,6 @@
 // `bmuxd status`: shows the state of the daemon. Exit status 0 ready, 1 degraded, 3 not running.
 import { asText, remedyWithCode } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
-import { fail } from '../../errors/fail.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -9,6 +8,7 @@ import { packageVersion } from '../../base/version.ts';
 import { askControl } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
 import { versionsDiffer } from '../daemon-version.ts';
+import { secondsOf } from '../option-values.ts';
 import { ago, shortened, table } from '../table.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
@@ -16,7 +16,9 @@ import { sleep } from '../../base/async/sleep.ts';
 const LOOK_MS = 50;
 
 export const status: Run = async (context) => {
-  const waitMs = secondsOf(context.options['wait']);
+  const [target] = context.args;
+  if (target !== undefined) return (await import('./target-status.ts')).targetStatus(target, context);
+  const waitMs = secondsOf('status', 'wait', context.options['wait']) ?? 0;
   const until = performance.now() + waitMs;
   for (;;) {
     const { shown, exit } = await look(context);
@@ -27,18 +29,6 @@ export const status: Run = async (context) => {
     await sleep(LOOK_MS);
   }
 };
-
-function secondsOf(value: string | boolean | undefined): number {
-  if (typeof value !== 'string') return 0;
-  const seconds = Number(value);
-  if (!Number.isFinite(seconds) || seconds < 0 || value.trim() === '') {
-    throw fail('usage', {
-      why: `bmuxd status: --wait: '${value}' is not a number of seconds`,
-      command: 'bmuxd status',
-    });
-  }
-  return seconds * 1000;
-}
 
 interface Look {
   readonly shown: () => void;

@@ -1,0 +1,75 @@
+// `bmuxd status TARGET`: what bmuxd knows of one target. Exit status 1 when its server fails.
+import { SCHEMA, type Status, type TargetRow, type UpstreamRow } from '../../api/answers.ts';
+import { isStatus, isTargetList } from '../../api/answer-shapes.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import { asciiJson } from '../../api/header.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { fail } from '../../errors/fail.ts';
+import { askControl } from '../ask-control.ts';
+import type { CommandContext } from '../command.ts';
+import { ago, shortened } from '../table.ts';
+
+export async function targetStatus(target: string, context: CommandContext): Promise<number> {
+  const { cwd, out, options } = context;
+  const alone = ['wait'].find((name) => options[name] !== undefined);
+  if (alone !== undefined)
+    throw fail('usage', { why: `bmuxd status: --${alone} takes no TARGET`, command: 'bmuxd status' });
+  const env = withoutTargetSocket(context.env);
+  const list = {
+    method: 'GET',
+    path: '/v1/targets',
+    headers: { 'bmux-request': asciiJson({ target, cwd, env: whitelisted(env) }) },
+    timeoutMs: LIMITS.prepareMs + 2 * LIMITS.silenceMs,
+  } as const;
+  const [row] = (await askControl(env, list, isTargetList)).targets;
+  if (row === undefined) throw fail('internal', { why: 'the daemon names no target' });
+  const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
+  const upstream = upstreamOf(row, await askControl(env, question, isStatus));
+  if (options['json'] === true) {
+    const answer = { schema: SCHEMA, target: row, ...(upstream === undefined ? {} : { upstream }) };
+    out(`${JSON.stringify(answer, null, 2)}\n`);
+  } else out(rendered(row, upstream));
+  return upstream?.state === 'failing' ? 1 : 0;
+}
+
+/** Draining engines may have rows of the same server; the one with the newest stream counts. */
+function upstreamOf({ address }: TargetRow, { upstreams }: Status): UpstreamRow | undefined {
+  return upstreams
+    .filter((row) => row.address === address)
+    .sort((left, right) => (right.lastStreamMs ?? 0) - (left.lastStreamMs ?? 0))[0];
+}
+
+function rendered(target: TargetRow, upstream: UpstreamRow | undefined): string {
+  const rows: [string, string][] = [
+    ['address', shortened(target.address, 200)],
+    [
+      'state',
+      upstream === undefined ? 'cold: not asked for since the daemon has started' : stateText(upstream),
+    ],
+  ];
+  if (upstream !== undefined) {
+    const { epoch, compression, roundTripMs, warmSinceMs, lastStreamMs, lastError } = upstream;
+    if (epoch !== undefined) rows.push(['epoch', String(epoch)]);
+    if (compression !== undefined) rows.push(['compression', compression]);
+    if (roundTripMs !== undefined) rows.push(['round trip', `${String(roundTripMs)} ms`]);
+    if (warmSinceMs !== undefined) rows.push(['warm for', ago(warmSinceMs)]);
+    rows.push(
+      ['spares', String(upstream.spares)],
+      ['connections', String(upstream.connections)],
+      ['streams', String(upstream.streams)],
+    );
+    if (lastStreamMs !== undefined) rows.push(['last stream', `${ago(lastStreamMs)} ago`]);
+    if (lastError !== undefined) {
+      rows.push(['last error', `${ago(lastError.atMs)} ago: [${lastError.code}]`]);
+      rows.push(['', shortened(lastError.detail.split('\n', 1)[0] ?? '', 200)]);
+    }
+  }
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const lines = rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
+  return `${shortened(target.name)} (${target.transport})\n${lines.join('\n')}\n`;
+}
+
+function stateText({ state, failingSinceMs }: UpstreamRow): string {
+  return failingSinceMs === undefined ? state : `failing for ${ago(failingSinceMs)}`;
+}
