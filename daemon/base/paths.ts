@@ -160,7 +160,7 @@ export function keptEndsBeside(engineSocket: string): string {
 }
 
 /** Whether `path` is a folder of this user that nobody else can enter. */
-function isPrivateFolder(path: string): boolean {
+export function isPrivateFolder(path: string): boolean {
   try {
     const info = lstatSync(path);
     return info.isDirectory() && info.uid === process.getuid?.() && (info.mode & 0o077) === 0;

@@ -1,9 +1,11 @@
-// Compresses plain bytes to blocks and decompresses them. The only file that calls zstd.
+// Compresses plain bytes to blocks and decompresses them, with the package zstd-napi, or where it does not load with Node's own zstd.
 import { createRequire } from 'node:module';
 import type * as Binding from 'zstd-napi/binding.js';
 import { textOf, type Failure } from '../base/failure.ts';
 import { BLOCK_BYTES, chunkOf } from '../base/streams/blocks.ts';
 import { fail } from '../errors/fail.ts';
+import type { Pieces, Zstd } from './codec.ts';
+import { nodeZstd } from './node-zstd.ts';
 import {
   BLOCK_HEADER_BYTES,
   compressBound,
@@ -20,30 +22,49 @@ const MAX_PIECE_CONTEXTS = 16;
 /** Largest window of a frame that is decoded in pieces: 2 MiB, which zstd allocates. Frames of level 1 have 512 KiB. */
 const MAX_WINDOW_LOG = 21;
 
-interface Zstd {
-  readonly binding: typeof Binding;
-  // One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
-  // per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
-  readonly compressor: Binding.CCtx;
-  readonly decompressor: Binding.DCtx;
-}
-
 // Loaded at once, because an upgrade of the package removes its files while an engine runs.
 const loaded = load();
 
 function load(): Zstd | { readonly problem: Failure } {
   try {
-    const binding = createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding;
-    return { binding, compressor: new binding.CCtx(), decompressor: new binding.DCtx() };
+    return packaged(createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding);
   } catch (error) {
-    return { problem: fail('zstd_unavailable', { why: textOf(error) }) };
+    return (
+      nodeZstd(LEVEL) ?? {
+        problem: fail('zstd_unavailable', { why: textOf(error), version: process.version }),
+      }
+    );
   }
 }
 
-/** Why nothing can be compressed or decompressed; undefined when the package has been loaded. */
+function packaged(binding: typeof Binding): Zstd {
+  // One context of each kind per process: every call is self-contained, so no data passes from one stream to another. A context
+  // per stream or block costs 5 to 20 times more, and the garbage collector does not see the memory of unused ones.
+  const [compressor, decompressor] = [new binding.CCtx(), new binding.DCtx()];
+  return {
+    compress: (target, plain) => compressor.compress(target, plain, LEVEL),
+    decompress: (target, compressed) => decompressor.decompress(target, compressed),
+    contentSize: (compressed) => binding.getFrameContentSize(compressed),
+    makePieces: () => {
+      const context = new binding.DCtx();
+      context.setParameter(binding.DParameter.windowLogMax, MAX_WINDOW_LOG);
+      return {
+        step: (target, compressed) => {
+          const [left, produced, consumed] = context.decompressStream(target, compressed);
+          return { left, produced, consumed };
+        },
+        reset: () => {
+          context.reset(binding.ResetDirective.sessionOnly);
+        },
+      };
+    },
+  };
+}
+
+/** Why nothing can be compressed or decompressed; undefined when there is a zstd. */
 export const zstdProblem: Failure | undefined = 'problem' in loaded ? loaded.problem : undefined;
 
-function zstdPackage(): Zstd {
+function theZstd(): Zstd {
   if ('problem' in loaded) throw loaded.problem;
   return loaded;
 }
@@ -55,22 +76,20 @@ const scratchBody = scratch.subarray(BLOCK_HEADER_BYTES);
 export function encodeBlock(plain: Uint8Array): Buffer {
   if (plain.length === 0 || plain.length > MAX_WRITTEN_BYTES)
     throw fail('internal', { why: `a block of ${plain.length} bytes` });
-  const length = zstdPackage().compressor.compress(scratchBody, plain, LEVEL);
+  const length = theZstd().compress(scratchBody, plain);
   writeBlockHeader(scratch, length, plain.length);
   return Buffer.from(scratch.subarray(0, BLOCK_HEADER_BYTES + length));
 }
 
 /** The contexts for blocks in pieces that no block uses. */
-const freeContexts: Binding.DCtx[] = [];
+const freeContexts: Pieces[] = [];
 let contexts = 0;
 
-function takeContext(): Binding.DCtx | undefined {
-  const { binding } = zstdPackage();
+function takeContext(): Pieces | undefined {
   const free = freeContexts.pop();
   if (free !== undefined || contexts === MAX_PIECE_CONTEXTS) return free;
-  contexts += 1;
-  const made = new binding.DCtx();
-  made.setParameter(binding.DParameter.windowLogMax, MAX_WINDOW_LOG);
+  const made = theZstd().makePieces?.();
+  if (made !== undefined) contexts += 1;
   return made;
 }
 
@@ -81,7 +100,7 @@ function takeContext(): Binding.DCtx | undefined {
  */
 export class BlockDecoder {
   readonly #claimed: number;
-  #context: Binding.DCtx | undefined;
+  #context: Pieces | undefined;
   #compressed: Uint8Array;
   #produced = 0;
   #frameOver = false;
@@ -89,7 +108,7 @@ export class BlockDecoder {
   constructor({ compressed, uncompressedLength }: Block) {
     this.#compressed = compressed;
     this.#claimed = uncompressedLength;
-    const stated = zstd(() => zstdPackage().binding.getFrameContentSize(compressed));
+    const stated = zstd(() => theZstd().contentSize(compressed));
     if (stated !== null && stated !== uncompressedLength)
       throw fail('block_invalid', { why: `it claims ${uncompressedLength} bytes, zstd's header ${stated}` });
     if (uncompressedLength > PIECE_BYTES) this.#context = takeContext();
@@ -118,19 +137,19 @@ export class BlockDecoder {
     const context = this.#context;
     this.#context = undefined;
     if (context === undefined) return;
-    context.reset(zstdPackage().binding.ResetDirective.sessionOnly);
+    context.reset();
     freeContexts.push(context);
   }
 
   #whole(): Buffer {
     const plain = this.#claimed > PIECE_BYTES ? Buffer.allocUnsafe(this.#claimed) : chunkOf(this.#claimed);
-    const length = zstd(() => zstdPackage().decompressor.decompress(plain, this.#compressed));
+    const length = zstd(() => theZstd().decompress(plain, this.#compressed));
     if (length !== this.#claimed) throw this.#wrongLength(length);
     this.#produced = length;
     return plain;
   }
 
-  #piece(context: Binding.DCtx): Buffer {
+  #piece(context: Pieces): Buffer {
     const plain = chunkOf(Math.min(PIECE_BYTES, this.#claimed - this.#produced));
     let filled = 0;
     while (filled < plain.length) filled += this.#step(context, plain.subarray(filled));
@@ -142,8 +161,8 @@ export class BlockDecoder {
   }
 
   /** Decodes into `target` and returns how many bytes. Throws when it comes to the end of the frame, or cannot go on. */
-  #step(context: Binding.DCtx, target: Uint8Array): number {
-    const [left, produced, consumed] = zstd(() => context.decompressStream(target, this.#compressed));
+  #step(context: Pieces, target: Uint8Array): number {
+    const { left, produced, consumed } = zstd(() => context.step(target, this.#compressed));
     this.#compressed = this.#compressed.subarray(consumed);
     this.#frameOver = left === 0;
     if (produced === 0 && consumed === 0) throw this.#wrongLength(this.#produced);

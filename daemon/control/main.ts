@@ -1,5 +1,5 @@
 // Creates the parts of the control process and connects them with each other.
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -113,7 +113,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       void shutdown.stop();
     },
   });
-  const app = await makeServer(answers, new OwnClients(log));
+  const app = await makeServer(
+    answers,
+    new OwnClients({ log, folders: [paths.dir, dirname(paths.controlSocket)] }),
+  );
   const shutdown = new Shutdown({
     log,
     server: app.server,

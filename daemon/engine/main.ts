@@ -1,5 +1,5 @@
 // Creates the parts of the engine and connects them with each other.
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
 import { zstdProblem } from '../compression/zstd.ts';
@@ -92,7 +92,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       lifecycle.idle();
     },
   });
-  const clients = new OwnClients(log);
+  // The sockets of engines are in a folder of the runtime dir.
+  const folders = [dirname(dirname(start.socketPath))];
+  const clients = new OwnClients({ log, folders });
   const sockets: EngineSockets = new EngineSockets({
     plan: (requestId, header, signal) => {
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;

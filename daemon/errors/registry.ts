@@ -623,17 +623,17 @@ export const REGISTRY = {
   peers_unchecked: row(
     [500, 1, 'engine'],
     'peers are not checked: the kernel cannot be asked who connects ({why}).',
-    'Install bmuxd with all its packages (`npm install --include=optional`). Until then the modes of its folders alone keep others out.',
+    'Install bmuxd with all its packages (`npm install --include=optional`). Until then a connection is taken only while the folders of the sockets are closed to others.',
   ),
   zstd_unavailable: row(
     [500, 1, 'engine'],
-    'compressed streams cannot be opened: the package zstd-napi does not load ({why})',
-    'Install bmuxd again with all its packages, in a folder whose file system lets programs run (no noexec). Targets without compression work.',
+    'compressed streams cannot be opened: Node {version} has no zstd, and the package zstd-napi does not load ({why})',
+    'Run bmuxd with Node 22.15 or newer. Or install it again where install scripts may run (`--allow-scripts=zstd-napi` from npm 11 on), with a C++ compiler and without noexec. Targets without compression work.',
   ),
   iroh_unavailable: row(
     [500, 1, 'engine'],
     'iroh hosts cannot be reached: the package @number0/iroh does not load ({why})',
-    'Install bmuxd again with all its packages, in a folder whose file system lets programs run (no noexec). Other targets work.',
+    'Install bmuxd again with optional packages (`--include=optional`), in a folder whose file system lets programs run (no noexec). There is none for macOS on Intel. Other targets work.',
   ),
   node_options_unusable: row(
     [500, 1, 'engine'],

@@ -2,6 +2,7 @@
 import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
+import { isPrivateFolder } from '../base/paths.ts';
 import { loadPeerCheck, peerOf } from './peer.ts';
 
 /** ms between two lines about refused connections, so that another user cannot fill the log. */
@@ -10,28 +11,39 @@ const LOG_MS = 10_000;
 /** Decides for all sockets of a process. */
 export class OwnClients {
   readonly #log: Logger;
+  readonly #folders: readonly string[];
   readonly #me: number | undefined;
   #refused = 0;
   #loggedMs = -LOG_MS;
 
-  /** `me`: the user that is served, besides root. */
-  constructor(log: Logger, me: number | undefined = process.getuid?.()) {
-    this.#log = log;
-    this.#me = me;
+  /** `folders`: those that lead to the sockets; others cannot connect while they cannot enter them. `me`: the user that is served. */
+  constructor(options: {
+    readonly log: Logger;
+    readonly folders: readonly string[];
+    readonly me?: number | undefined;
+  }) {
+    this.#log = options.log;
+    this.#folders = options.folders;
+    this.#me = options.me ?? process.getuid?.();
   }
 
   /** True for a connection of this user or root. Any other is destroyed, before a byte of it is read. */
   admits(socket: Socket): boolean {
     const peer = peerOf(socket);
-    if (peer === 'unchecked') return true;
-    if (peer !== 'unknown' && (peer.uid === this.#me || peer.uid === 0)) return true;
+    if (peer === 'unchecked') {
+      if (this.#folders.every(isPrivateFolder)) return true;
+    } else if (peer !== 'unknown' && (peer.uid === this.#me || peer.uid === 0)) return true;
     socket.destroy();
     this.#refused += 1;
     const now = performance.now();
     if (now - this.#loggedMs >= LOG_MS) {
       this.#loggedMs = now;
-      const who = peer === 'unknown' ? {} : peer;
-      this.#log.warn({ ...who, refused: this.#refused }, 'a connection of another user was refused');
+      const who = typeof peer === 'string' ? {} : peer;
+      const what =
+        peer === 'unchecked'
+          ? 'a connection was refused: others can enter the folders of the sockets, and it is not known who connects'
+          : 'a connection of another user was refused';
+      this.#log.warn({ ...who, refused: this.#refused }, what);
     }
     return false;
   }

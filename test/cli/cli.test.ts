@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd, SHIM } from '../daemon/bmuxd.ts';
 import { failureOf } from '../policy/failure-of.ts';
 import { run } from '../real/server.ts';
 
@@ -51,6 +51,16 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
     await readFile(new URL('../../../package.json', import.meta.url), 'utf8'),
   ) as { version: string };
   t.same(await bmuxd('--version'), { status: 0, stdout: `bmuxd ${version}\n`, stderr: '' });
+});
+
+t.test('a Node that is too old is named', async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  for (const program of [BMUXD, SHIM]) {
+    const old = `Object.defineProperty(process, 'versions', { value: { node: '20.18.9' } }); require('${program}');`;
+    const ran = await run(process.execPath, ['-e', old], sandbox.env);
+    t.match(ran, { status: 1, stdout: '', stderr: /^bmuxd needs Node >= 20\.19, and this is v/ });
+  }
 });
 
 t.test('without a daemon commands fail with exit status 3', async (t) => {

@@ -126,6 +126,18 @@ function outside(root, output) {
   };
 }
 
+/** Code that an old Node can parse, too: it says which Node is needed. The rest is compiled for such a Node, but not run by it. */
+function checkOfNode(root) {
+  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const [major, minor] = engines.node.replace('>=', '').split('.').map(Number);
+  return `(function () {
+  var parts = process.versions.node.split('.').map(Number);
+  if (parts[0] > ${major} || (parts[0] === ${major} && parts[1] >= ${minor})) return;
+  process.stderr.write('bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ': ' + process.execPath + '\\n');
+  process.exit(1);
+})();`;
+}
+
 async function bundle(root, { entry, output }) {
   const { build } = await import('esbuild');
   const outfile = join(root, `dist/${output}.cjs`);
@@ -137,13 +149,14 @@ async function bundle(root, { entry, output }) {
     outfile,
     bundle: true,
     platform: 'node',
-    target: 'node20',
+    target: 'node12',
+    supported: { 'dynamic-import': true },
     format: 'cjs',
     sourcemap: 'linked',
     packages: 'external',
     define: { 'import.meta.url': 'moduleUrl' },
     banner: {
-      js: `${first}"use strict";\nconst moduleUrl = require('node:url').pathToFileURL(__filename).href;`,
+      js: `${first}"use strict";\n${checkOfNode(root)}\nconst moduleUrl = require('node:url').pathToFileURL(__filename).href;`,
     },
     plugins: [outside(root, output)],
     logLevel: 'warning',

@@ -1,14 +1,13 @@
 // Commands that need a daemon start one when none runs, where the user and the settings allow that.
 import { bmuxdPaths } from '../../base/paths.ts';
-import { LIMITS } from '../../base/limits.ts';
-import { isListening } from '../../sockets/bind.ts';
+import { accepts } from '../../../client-shim/probe.ts';
 import type { CommandContext } from '../command.ts';
 import { installedService } from './installed.ts';
 
 /** Starts the daemon if none runs and that is allowed. Rejects with the reason why it could not be started. */
 export async function startIfNeeded({ env, cwd, options, err, stderr }: CommandContext): Promise<void> {
   const { controlSocket, settings: path } = bmuxdPaths(env);
-  if (options['no-start'] === true || (await isListening(controlSocket, LIMITS.silenceMs))) return;
+  if (options['no-start'] === true || (await accepts(controlSocket))) return;
   // Loaded here, because most commands find a daemon.
   const { loadSettings } = await import('../../config/settings/load.ts');
   const { autostart } = (await loadSettings(path)).settings;

@@ -188,4 +188,9 @@ t.test('without the library that asks the kernel, the daemon works and says so',
   const { stream } = await bmuxd.open({ target: 'local' });
   t.notHas(((await bmuxd.http('GET', '/v1/streams')).body as StreamList).streams[0], { clientPid: Number });
   stream.destroy();
+  await chmod(join(bmuxd.folder, 'd'), 0o711);
+  await t.rejects(bmuxd.http('GET', '/v1/health'), 'nobody is let in while others could be');
+  t.equal((await answersTo(process.getuid?.() ?? 0, [bmuxd.streamsPath]))?.toString(), '0');
+  await chmod(join(bmuxd.folder, 'd'), 0o700);
+  t.equal((await bmuxd.http('GET', '/v1/health')).status, 200);
 });

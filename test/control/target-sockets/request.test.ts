@@ -18,7 +18,10 @@ t.test('the signal of the work is aborted when the request is answered', async (
   };
   const app = await makeServer(
     resources as Resources,
-    new OwnClients(makeLogger({ level: 'error', process: 'test', sink: { write: () => undefined } })),
+    new OwnClients({
+      log: makeLogger({ level: 'error', process: 'test', sink: { write: () => undefined } }),
+      folders: [],
+    }),
   );
   t.teardown(() => app.close());
   const socketPath = join(await folderFor(t), 'c.sock');
