@@ -1,20 +1,14 @@
 // What a real sshd, and the account behind it, can refuse: each has a code of its own, with ssh's own words and a remedy.
-import { chmod, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { freePort, sshdMissing } from '../../real/index.ts';
-import { FAKE_BMUX, sshRig } from './rig.ts';
+import { sshRig, writeProgram } from './rig.ts';
 
 t.test('refusals', { skip: sshdMissing() }, async (t) => {
   const rig = await sshRig(t);
   const { sshd } = rig;
-  const program = async (name: string, text: string): Promise<string> => {
-    const path = join(sshd.folder, name);
-    await writeFile(path, `#!/bin/sh\n${text}\n`);
-    await chmod(path, 0o755);
-    return path;
-  };
-  await program('bmux', FAKE_BMUX);
+  const program = (name: string, script: string): Promise<string> => writeProgram(sshd, name, script);
 
   await t.test('a host key that is not known', async (t) => {
     t.match(

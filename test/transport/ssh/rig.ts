@@ -1,5 +1,5 @@
 // A pool of SSH logins as an engine has it, before a real sshd.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -16,6 +16,12 @@ export interface SshRig {
   /** The folder that is the runtime dir of the engine. */
   readonly folder: string;
   readonly events: string[];
+  /** Number of logins that sshd has accepted. */
+  logins(): number;
+  /** The pool of another engine in the same runtime dir, to which the first one is dead. */
+  poolOf(generation: string): SshPool;
+  /** The processes of masters and sessions. */
+  processes(): ReturnType<typeof processesWith>;
   route(fields?: Partial<SshRoute>): SshRoute;
   open(fields?: Partial<SshRoute>, budgetMs?: number): Promise<OpenedSsh>;
   /** Code, text, remedy and causes of the failure to open, in one text. */
@@ -26,8 +32,16 @@ function waitOf(budgetMs = 20_000): SshWait {
   return { label: 'box', deadline: new Deadline(budgetMs), signal: new AbortController().signal };
 }
 
-/** A script that answers as bmux there does, with the epoch and the version of a current one. */
-export const FAKE_BMUX = [
+/** Makes a program on the host. Returns its path. */
+export async function writeProgram(sshd: RealSshd, name: string, script: string): Promise<string> {
+  const path = join(sshd.folder, name);
+  await writeFile(path, `#!/bin/sh\n${script}\n`);
+  await chmod(path, 0o755);
+  return path;
+}
+
+/** Answers as bmux there does; its bridge sends back what it gets. */
+const FAKE_BMUX = [
   'case "$*" in',
   '--version) echo bmux 0.0.1-alpha.4;;',
   '"server status") echo server version: 0.0.1-alpha.4;;',
@@ -38,18 +52,21 @@ export const FAKE_BMUX = [
 export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] = {}): Promise<SshRig> {
   const sshd = await startSshd(options);
   t.teardown(() => sshd.stop());
+  await writeProgram(sshd, 'bmux', FAKE_BMUX);
   const folder = await mkdtemp(join(tmpdir(), 'ssh-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const events: string[] = [];
-  const pool = new SshPool({
-    env: { PATH: sshd.path },
-    engineSocket: join(folder, 'engines', 'one.sock'),
-    generation: 'one',
-    isAlive: () => Promise.resolve(false),
-    isLast: () => Promise.resolve(true),
-    event: ({ type, detail }) => events.push(detail === undefined ? type : `${type}: ${detail}`),
-    warmth: () => 'auto',
-  });
+  const poolOf = (generation: string): SshPool =>
+    new SshPool({
+      env: { PATH: sshd.path },
+      engineSocket: join(folder, 'engines', `${generation}.sock`),
+      generation,
+      isAlive: () => Promise.resolve(false),
+      isLast: () => Promise.resolve(true),
+      event: ({ type, detail }) => events.push(detail === undefined ? type : `${type}: ${detail}`),
+      warmth: () => 'auto',
+    });
+  const pool = poolOf('one');
   t.teardown(() => pool.close());
   const route = (fields: Partial<SshRoute> = {}): SshRoute => ({
     transport: 'ssh',
@@ -69,6 +86,9 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
     pool,
     folder,
     events,
+    logins: () => sshd.log().split('Accepted publickey').length - 1,
+    poolOf,
+    processes: () => processesWith(join(folder, 'ssh')),
     route,
     open,
     refusal: async (fields, budgetMs) => {
@@ -82,4 +102,17 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
       }
     },
   };
+}
+
+/** Processes with `part` on their command line. */
+export async function processesWith(
+  part: string,
+): Promise<{ readonly pid: number; readonly line: string }[]> {
+  const found: { pid: number; line: string }[] = [];
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (line.includes(part)) found.push({ pid: Number(pid), line: line.replaceAll('\0', ' ') });
+  }
+  return found;
 }

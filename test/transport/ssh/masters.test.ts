@@ -1,0 +1,114 @@
+// Masters before a real sshd: how many logins are made, what ends them, and what becomes of their streams.
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import t from 'tap';
+import { sshdMissing, startChild, waitFor } from '../../real/index.ts';
+import { sshRig, type SshRig } from './rig.ts';
+
+const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
+
+/** Bytes that look like the begin of a frame, as the stream expects them. */
+const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
+
+async function answers(stream: Duplex): Promise<void> {
+  const first = once(stream, 'data');
+  stream.write(FRAME);
+  const [chunk] = (await first) as [Buffer];
+  if (!chunk.equals(FRAME)) throw new Error(`not an echo: ${chunk.toString('hex')}`);
+}
+
+/** The error of a stream, when it comes. */
+function errorOf(stream: Duplex): Promise<Error> {
+  return new Promise((resolve) => {
+    stream.once('error', resolve);
+    stream.resume();
+  });
+}
+
+async function mastersOf(rig: SshRig): Promise<number[]> {
+  const all = await rig.processes();
+  return all.filter(({ line }) => line.includes('ControlMaster=yes')).map(({ pid }) => pid);
+}
+
+t.test('masters', { skip }, async (t) => {
+  await t.test('callers share one login, and a stream ends properly', async (t) => {
+    const rig = await sshRig(t);
+    const opened = await Promise.all([1, 2, 3].map(() => rig.open()));
+    for (const { stream } of opened) await answers(stream);
+    t.equal(rig.logins(), 1);
+    t.strictSame(rig.events, ['connection made']);
+    t.equal((await rig.open()).warm, true);
+    const [first, second] = opened;
+    const ended = once(first?.stream ?? t, 'end');
+    first?.stream.end();
+    await ended;
+    second?.stream.destroy();
+    await waitFor('two sessions and the master', async () => (await rig.processes()).length === 3);
+    await rig.pool.close();
+    t.strictSame(await rig.processes(), []);
+  });
+
+  await t.test('a session more than MaxSessions gets a second master', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 2' });
+    for (const at of [1, 2, 3, 4, 5]) {
+      await answers((await rig.open()).stream);
+      t.equal(rig.logins(), Math.ceil(at / 2), `stream ${String(at)}`);
+    }
+  });
+
+  await t.test('a master that dies takes its streams, which say so, and is replaced', async (t) => {
+    const rig = await sshRig(t);
+    const { stream } = await rig.open();
+    await answers(stream);
+    const lost = errorOf(stream);
+    for (const pid of await mastersOf(rig)) process.kill(pid, 'SIGKILL');
+    t.match(await lost, { message: "the SSH connection to 'box' was lost" });
+    const again = await rig.open();
+    await answers(again.stream);
+    t.equal(again.warm, false);
+    await waitFor('the event', () => rig.events.some((event) => event.startsWith('connection lost')));
+  });
+
+  await t.test('a master that stands still is replaced', async (t) => {
+    const rig = await sshRig(t);
+    await answers((await rig.open()).stream);
+    const stopped = await mastersOf(rig);
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+    t.teardown(() => {
+      for (const pid of stopped) process.kill(pid, 'SIGKILL');
+    });
+    await answers((await rig.open()).stream);
+    t.equal(rig.logins(), 2);
+  });
+
+  await t.test('what a dead engine has left is ended by the next one', async (t) => {
+    const rig = await sshRig(t);
+    await answers((await rig.open()).stream);
+    t.equal((await rig.processes()).length, 2);
+    const next = rig.poolOf('two');
+    t.teardown(() => next.close());
+    await waitFor('nothing to be left', async () => (await rig.processes()).length === 0);
+  });
+
+  await t.test("a master of the user's own is used, and never ended", async (t) => {
+    const rig = await sshRig(t);
+    const { sshd } = rig;
+    const control = join(sshd.folder, 'own');
+    await writeFile(sshd.sshConfig, `ControlPath ${control}\n`);
+    const known = `-oUserKnownHostsFile=${sshd.knownHosts}`;
+    const own = await startChild({
+      command: join(sshd.folder, 'bin', 'ssh'),
+      args: ['-M', '-N', '-i', sshd.identity, known, '-p', String(sshd.port), '127.0.0.1'],
+      env: { PATH: sshd.path },
+      ready: () => existsSync(control),
+    });
+    t.teardown(() => own.stop());
+    await answers((await rig.open()).stream);
+    t.equal(rig.logins(), 1);
+    await rig.pool.close();
+    t.equal(own.exited(), false);
+  });
+});
