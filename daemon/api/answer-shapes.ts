@@ -16,17 +16,33 @@ import type {
   TargetRow,
   TargetSocketAnswer,
   UpstreamRow,
+  Version,
   Wait,
 } from './answers.ts';
 import { isTally } from './metrics/tally.ts';
-import { exactly, list, number, object, oneOf, optional, text, truth, word, type Shape } from './shape.ts';
+import {
+  exactly,
+  list,
+  number,
+  object,
+  oneOf,
+  optional,
+  shaped,
+  text,
+  truth,
+  word,
+  type Shape,
+} from './shape.ts';
 
 /** ms since the Unix epoch, in the range of time values of ECMA-262. `toISOString` throws for a `Date` outside it. */
-const time = (value: unknown): value is number => number(value) && Math.abs(value) <= 8.64e15;
+const time = shaped(
+  { type: 'number', minimum: -8.64e15, maximum: 8.64e15 },
+  (value): value is number => number(value) && Math.abs(value) <= 8.64e15,
+);
 const schema = exactly(1);
 const epoch = oneOf(3, 4);
 
-const failure: Shape<FailureData> = object<FailureData>({
+export const isFailure: Shape<FailureData> = object<FailureData>({
   code: text,
   class: optional(word<ErrorClass>()),
   detail: text,
@@ -69,7 +85,7 @@ export const isStreamList: Shape<StreamList> = object<StreamList>({
   otherVersion: optional(list(text)),
 });
 
-const engineRow: Shape<EngineRow> = object<EngineRow>({
+export const isEngineRow: Shape<EngineRow> = object<EngineRow>({
   generation: text,
   pid: number,
   version: text,
@@ -78,7 +94,7 @@ const engineRow: Shape<EngineRow> = object<EngineRow>({
   streams: number,
 });
 
-const upstreamRow: Shape<UpstreamRow> = object<UpstreamRow>({
+export const isUpstreamRow: Shape<UpstreamRow> = object<UpstreamRow>({
   address: text,
   target: text,
   transport: word(),
@@ -98,15 +114,18 @@ const upstreamRow: Shape<UpstreamRow> = object<UpstreamRow>({
 
 export const isEngineStatus: Shape<EngineStatus> = object<EngineStatus>({
   schema,
-  engine: engineRow,
-  upstreams: list(upstreamRow),
+  engine: isEngineRow,
+  upstreams: list(isUpstreamRow),
   tally: optional(isTally),
-  problems: optional(list(failure)),
+  problems: optional(list(isFailure)),
 });
 
-const problem: Shape<StatusProblem> = object<StatusProblem>({ where: text, failure });
+export const isStatusProblem: Shape<StatusProblem> = object<StatusProblem>({
+  where: text,
+  failure: isFailure,
+});
 
-const contextRow: Shape<ContextRow> = object<ContextRow>({
+export const isContextRow: Shape<ContextRow> = object<ContextRow>({
   key: text,
   runtimeDir: text,
   slot: optional(text),
@@ -131,28 +150,39 @@ export const isStatus: Shape<Status> = object<Status>({
   sinceMs: time,
   log: optional(text),
   socket: text,
-  engines: list(engineRow),
+  engines: list(isEngineRow),
   streams: number,
-  contexts: list(contextRow),
-  upstreams: list(upstreamRow),
-  problems: list(problem),
+  contexts: list(isContextRow),
+  upstreams: list(isUpstreamRow),
+  problems: list(isStatusProblem),
 });
+
+export const isVersion: Shape<Version> = object<Version>({
+  schema,
+  version: text,
+  node: text,
+  platform: text,
+  arch: text,
+});
+
+/** An answer that says no more than that it was done. */
+export const isDone: Shape<Pick<Status, 'schema'>> = object({ schema });
 
 /** The answer to a reload. */
 export const isReloaded: Shape<Pick<Status, 'schema' | 'problems'>> = object({
   schema,
-  problems: list(problem),
+  problems: list(isStatusProblem),
 });
 
-const targetRow: Shape<TargetRow> = object<TargetRow>({
+export const isTargetRow: Shape<TargetRow> = object<TargetRow>({
   name: text,
   transport: text,
   address: text,
   isDefault: truth,
-  failure: optional(failure),
+  failure: optional(isFailure),
 });
 
-export const isTargetList: Shape<TargetList> = object<TargetList>({ schema, targets: list(targetRow) });
+export const isTargetList: Shape<TargetList> = object<TargetList>({ schema, targets: list(isTargetRow) });
 
 export const isTargetSocketAnswer: Shape<TargetSocketAnswer> = object<TargetSocketAnswer>({
   schema,

@@ -219,6 +219,15 @@ export interface Health {
   readonly log?: string;
 }
 
+/** `GET /v1/version`: the control process and what it runs on. */
+export interface Version {
+  readonly schema: typeof SCHEMA;
+  readonly version: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly arch: string;
+}
+
 export interface TargetRow {
   readonly name: string;
   readonly transport: string;

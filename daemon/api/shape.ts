@@ -1,8 +1,11 @@
 // Checks the form of data from another process, which may be of another version. No validator package is used: loading one takes 250 to
-// 400 ms [measured], twice the time in which `bmuxd status` has to answer.
+// 400 ms [measured], twice the time in which `bmuxd status` has to answer. Each check knows its JSON Schema, for `GET /v1/openapi.json`.
+
+/** The part of JSON Schema that the checks need. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** A function that tells whether a value has the form `T`. */
-export type Shape<T> = (value: unknown) => value is T;
+export type Shape<T> = ((value: unknown) => value is T) & { readonly schema: JsonSchema };
 
 interface Optional<T> {
   readonly optional: Shape<T>;
@@ -13,34 +16,46 @@ type Fields<T> = {
   readonly [K in keyof T]-?: object extends Pick<T, K> ? Optional<Exclude<T[K], undefined>> : Shape<T[K]>;
 };
 
-export const anything = (_value: unknown): _value is unknown => true;
-export const text = (value: unknown): value is string => typeof value === 'string';
-export const truth = (value: unknown): value is boolean => typeof value === 'boolean';
-export const number = (value: unknown): value is number => typeof value === 'number';
+/** A check with its schema. */
+export function shaped<T>(schema: JsonSchema, check: (value: unknown) => value is T): Shape<T> {
+  return Object.assign(check, { schema });
+}
+
+export const anything = shaped({}, (_value): _value is unknown => true);
+export const text = shaped({ type: 'string' }, (value): value is string => typeof value === 'string');
+export const truth = shaped({ type: 'boolean' }, (value): value is boolean => typeof value === 'boolean');
+export const number = shaped({ type: 'number' }, (value): value is number => typeof value === 'number');
 
 /** Exactly this value. */
 export function exactly<const T extends string | number>(wanted: T): Shape<T> {
-  return (value): value is T => value === wanted;
+  return shaped({ const: wanted }, (value): value is T => value === wanted);
 }
 
 /** One of these values. */
 export function oneOf<const T extends string | number>(...wanted: readonly T[]): Shape<T> {
-  return (value): value is T => wanted.some((one) => one === value);
+  return shaped({ enum: wanted }, (value): value is T => wanted.some((one) => one === value));
 }
 
 /** A word of a list that a later version may extend. Unknown words are accepted, because they are only shown. */
 export function word<T extends string>(): Shape<T> {
-  return (value): value is T => typeof value === 'string';
+  return shaped({ type: 'string' }, (value): value is T => typeof value === 'string');
 }
 
 export function list<T>(item: Shape<T>): Shape<readonly T[]> {
-  return (value): value is readonly T[] => Array.isArray(value) && value.every((one) => item(one));
+  const schema = { type: 'array', items: item.schema };
+  return shaped(
+    schema,
+    (value): value is readonly T[] => Array.isArray(value) && value.every((one) => item(one)),
+  );
 }
 
 /** An object whose fields have any names and this form. */
 export function record<T>(item: Shape<T>): Shape<Readonly<Record<string, T>>> {
-  return (value): value is Readonly<Record<string, T>> =>
-    typeof value === 'object' && value !== null && Object.values(value).every((one) => item(one));
+  return shaped(
+    { type: 'object', additionalProperties: item.schema },
+    (value): value is Readonly<Record<string, T>> =>
+      typeof value === 'object' && value !== null && Object.values(value).every((one) => item(one)),
+  );
 }
 
 /** A field that may be missing. */
@@ -51,7 +66,12 @@ export function optional<T>(shape: Shape<T>): Optional<T> {
 /** An object with these fields. Further fields are accepted, because a later version may add some. */
 export function object<T extends object>(fields: Fields<T>): Shape<T> {
   const checks = Object.entries<Shape<unknown> | Optional<unknown>>(fields);
-  return (value): value is T => {
+  const required = checks.filter(([, check]) => typeof check === 'function').map(([name]) => name);
+  const properties = Object.fromEntries(
+    checks.map(([name, check]) => [name, typeof check === 'function' ? check.schema : check.optional.schema]),
+  );
+  const schema = { type: 'object', properties, ...(required.length === 0 ? {} : { required }) };
+  return shaped(schema, (value): value is T => {
     if (typeof value !== 'object' || value === null) return false;
     const own = new Map<string, unknown>(Object.entries(value));
     return checks.every(([name, check]) => {
@@ -59,5 +79,5 @@ export function object<T extends object>(fields: Fields<T>): Shape<T> {
       if (typeof check === 'function') return check(field);
       return field === undefined || check.optional(field);
     });
-  };
+  });
 }

@@ -715,6 +715,11 @@ export const REGISTRY = {
     'the control process of bmuxd is gone, and no other one was started in time',
     'Start bmuxd again (bmuxd run, or its service); live streams go on meanwhile.',
   ),
+  not_ready: row(
+    [503, 1, 'engine'],
+    'bmuxd is not ready: {why}',
+    'Wait a moment and ask again. If it lasts: `bmuxd status` says more.',
+  ),
   metrics_port_unusable: row(
     [503, 1, 'engine'],
     'the metrics cannot be served on port {port}: {why}',

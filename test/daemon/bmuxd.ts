@@ -56,11 +56,7 @@ export interface Bmuxd extends Sandbox {
   spawnShim(args: readonly string[], env?: Readonly<Record<string, string>>): ChildProcess;
   /** Opens a stream with the library. */
   open(options?: OpenStreamOptions): Promise<OpenedStream>;
-  http(
-    method: string,
-    path: string,
-    headers?: Readonly<Record<string, string>>,
-  ): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }>;
+  http(method: string, path: string, headers?: Readonly<Record<string, string>>): Promise<HttpAnswer>;
   /** Sends a signal to control. */
   signal(signal: NodeJS.Signals): void;
   /** Sends SIGTERM and waits until control has exited. Its engines may go on. */
@@ -69,6 +65,14 @@ export interface Bmuxd extends Sandbox {
   killControl(): Promise<void>;
   /** Runs `bmuxd stop`, then removes the folders unless another fixture owns them. Calling twice is safe. */
   stop(): Promise<void>;
+}
+
+interface HttpAnswer {
+  readonly status: number;
+  readonly type: string;
+  /** The header Allow. */
+  readonly allow: string;
+  readonly body: unknown;
 }
 
 /** ms that an engine may be late with its answer to a status. */
@@ -205,7 +209,7 @@ function httpOver(
   method: string,
   path: string,
   headers: Readonly<Record<string, string>> = {},
-): Promise<{ readonly status: number; readonly type: string; readonly body: unknown }> {
+): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const call = request({ socketPath, method, path, headers, agent: false, timeout: 10_000 }, (response) => {
       let text = '';
@@ -216,7 +220,8 @@ function httpOver(
       response.on('end', () => {
         const type = response.headers['content-type'] ?? '';
         const body: unknown = text === '' ? undefined : type.includes('json') ? JSON.parse(text) : text;
-        resolve({ status: response.statusCode ?? 0, type, body });
+        const { allow = '' } = response.headers;
+        resolve({ status: response.statusCode ?? 0, type, allow, body });
       });
     });
     call.on('timeout', () => call.destroy(new Error('no answer within 10 s')));

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
+import { Check, Errors } from 'typebox/schema';
+import { ROUTES } from '../../daemon/api/openapi/routes.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 const PAGE = readFileSync(join(repositoryRoot(), 'docs/control-socket.md'), 'utf8');
@@ -13,6 +15,38 @@ function keysOf(value: unknown): string[] {
   if (Array.isArray(value)) return value.flatMap(keysOf);
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, inner]) => [key, ...keysOf(inner)]);
+}
+
+/** What is read of the description. */
+interface Described {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: unknown;
+}
+
+interface Operation {
+  readonly responses: Readonly<
+    Record<string, { readonly content?: Readonly<Record<string, { schema: object }>> }>
+  >;
+}
+
+function operationsOf({ paths }: Described): string[] {
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+}
+
+/** Why an answer is not as described; empty when it is. */
+function wrongIn(
+  { paths, components }: Described,
+  answer: { method: string; path: string; status: number; type: string; body: unknown },
+): string[] {
+  const { method, path, status, type, body } = answer;
+  const { responses } = paths[path]?.[method.toLowerCase()] ?? { responses: {} };
+  const response = responses[String(status)] ?? responses[`${String(status).charAt(0)}XX`];
+  const schema = response?.content?.[type.split(';', 1)[0] ?? '']?.schema;
+  if (schema === undefined) return [`${String(status)} ${type} is not described`];
+  const whole = { ...schema, components };
+  return Check(whole, body) ? [] : [JSON.stringify(Errors(whole, body))];
 }
 
 t.test('routes and fields are documented', async (t) => {
@@ -31,22 +65,30 @@ t.test('routes and fields are documented', async (t) => {
   t.teardown(() => stream.destroy());
   await t.rejects(daemon.open({ target: 'gone' }), /TLS target unreachable: gone/);
 
-  const table = /\| request\s+\| answer[\s\S]*?\n\n/.exec(PAGE)?.[0] ?? '';
+  const table = /\| request\s+\| answer[\s\S]*?\n<!--/.exec(PAGE)?.[0] ?? '';
   const routes = [...table.matchAll(/^\| `(GET|POST|DELETE) (\S+)`/gm)].map(
     ([, method = '', path = '']) => [method, path] as const,
   );
-  // All routes in the source must be documented.
-  const source = readFileSync(join(repositoryRoot(), 'daemon/control/http/server.ts'), 'utf8');
-  const real = [...source.matchAll(/\bapp\.(get|post|delete)\b[^(]*\('([^']+)'/g)].map(
-    ([, method = '', path = '']) => `${method.toUpperCase()} ${path.replace(':id', '{id}')}`,
-  );
-  t.strictSame(real.sort(), routes.map(([method, path]) => `${method} ${path}`).sort());
+  t.strictSame(Object.keys(ROUTES).sort(), routes.map(([method, path]) => `${method} ${path}`).sort());
+  const described = (await daemon.http('GET', '/v1/openapi.json')).body as Described;
+  t.strictSame(operationsOf(described).sort(), Object.keys(ROUTES).sort());
   const explained = (key: string): boolean => PAGE.includes(`\`${key}\``) || key === 'schema';
   for (const key of keysOf(info)) t.ok(explained(key), `Bmux-Stream: ${key}`);
   for (const [method, path] of routes) {
     // These two are left out: events do not end, and a stopped daemon answers no further request.
     if (path === '/v1/events' || path === '/v1/stop') continue;
-    const { body } = await daemon.http(method, path.replace('{id}', 'none-1'));
+    const where = path.replace('{id}', 'none-1');
+    const { status, type, body } = await daemon.http(method, where);
+    t.strictSame(
+      wrongIn(described, { method, path, status, type, body }),
+      [],
+      `${method} ${path} as described`,
+    );
+    const wrong = await daemon.http('PATCH', where);
+    t.match(wrong, { status: 405, body: { code: 'method_unknown' } }, `PATCH ${path}`);
+    t.match(wrong.allow, new RegExp(`\\b${method}\\b`));
+    // What the description may hold is JSON Schema, and the metrics are no JSON.
+    if (path === '/v1/openapi.json' || path === '/v1/metrics') continue;
     t.notMatch(body, { code: 'route_unknown' }, `${method} ${path}`);
     for (const key of keysOf(body)) t.ok(explained(key), `${method} ${path}: ${key}`);
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { argsOf } from '../../daemon/cli/help/forms.ts';
 import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
+import { ROUTE_LIST } from '../../daemon/api/openapi/routes.ts';
 import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
@@ -19,7 +20,8 @@ type Section =
   | 'errors'
   | 'environment whitelist'
   | 'events'
-  | 'metrics';
+  | 'metrics'
+  | 'routes';
 
 /** The text of each section. */
 function sections(): Readonly<Record<Section, string>> {
@@ -39,6 +41,13 @@ function sections(): Readonly<Record<Section, string>> {
     'target settings': settingsTable(TARGET_SETTINGS),
     'environment whitelist': unformatted(
       `Of the environment these are read, and nothing else: ${ENV_WHITELIST.map(code).join(', ')}.`,
+    ),
+    routes: table(
+      ['request', 'answer'],
+      ROUTE_LIST.map(({ name, status, type, about }) => [
+        code(name),
+        `${String(status)}${type === undefined ? '' : `, ${code(type)}`}: ${text(about)}`,
+      ]),
     ),
     metrics: table(
       ['name', 'type', 'labels', 'what it is'],

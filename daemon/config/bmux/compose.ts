@@ -4,6 +4,8 @@ import { fail } from '../../errors/fail.ts';
 import type { KnownGateways } from './known-gateways.ts';
 import type { BmuxConfig, TargetConfig, TlsTrust } from './types.ts';
 import { appliedOrder, tableOf, type Applied, type Facts } from './composition.ts';
+import type { ConfigValue } from '../files/origins.ts';
+import { valuesIn } from './values.ts';
 import { expandConfigPath, type Variables } from './expand.ts';
 import type { Layers } from './layers.ts';
 import {
@@ -24,6 +26,8 @@ export interface ComposeFacts extends Facts, Variables {}
 export interface Composed {
   readonly config: BmuxConfig;
   readonly warnings: readonly string[];
+  /** The values that the files set, with their origins. */
+  readonly values: () => readonly ConfigValue[];
 }
 
 /** Default of `general.server_timeout`, ms; the value 0 means this default too. */
@@ -161,5 +165,5 @@ export function composeConfig(layers: Layers, facts: ComposeFacts, store?: Known
       },
     },
   };
-  return { config, warnings };
+  return { config, warnings, values: () => valuesIn(result.value, applied) };
 }

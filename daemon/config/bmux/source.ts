@@ -1,6 +1,7 @@
 // The config of one context: composed for its environment from the files as they are now, or the last valid one while they are invalid.
 import { Failure } from '../../base/failure.ts';
 import type { Env } from '../../base/paths.ts';
+import type { ConfigValue } from '../files/origins.ts';
 import type { BmuxConfig } from './types.ts';
 import { fail } from '../../errors/fail.ts';
 import { composeConfig, type Composed } from './compose.ts';
@@ -29,6 +30,8 @@ export interface CurrentConfig {
   readonly config: BmuxConfig;
   readonly slot?: Slot;
   readonly warnings: readonly string[];
+  /** The values that the files set, with their origins. */
+  readonly values: () => readonly ConfigValue[];
   /** Why the current files are not used; `config` is then the last valid one. */
   readonly problem?: Failure;
   /** Environment variables on which the result depends. */
@@ -135,9 +138,9 @@ export class ConfigSource {
     if (layers !== undefined) {
       const now = { ...reading, layers };
       try {
-        const { config, warnings, reads: all, facts } = this.#composed(now, caller, reads);
+        const { config, warnings, values, reads: all, facts } = this.#composed(now, caller, reads);
         this.#good = now;
-        const outcome = { config, ...active, warnings: [...warned, ...warnings], reads: all, facts };
+        const outcome = { config, ...active, warnings: [...warned, ...warnings], values, reads: all, facts };
         return { reads: all, outcome };
       } catch (error) {
         bad = asBad(error);
@@ -158,6 +161,7 @@ export class ConfigSource {
       config: last.config,
       ...active,
       warnings: [...warned, ...last.warnings],
+      values: last.values,
       ...(bad === undefined ? {} : { problem: bad }),
       reads,
       facts: last.facts,

@@ -98,6 +98,22 @@ function statementStarts(lines: readonly string[]): number[] {
   return starts;
 }
 
+/** The statements of a valid document, each parsed alone. They end early where the document is too large for that. */
+export function* statements(
+  text: string,
+): Generator<{ readonly line: number; readonly text: string; readonly table: Table }> {
+  const lines = text.split('\n');
+  const starts = statementStarts(lines);
+  for (const [index, start] of starts.entries()) {
+    const statement = `${lines.slice(start, starts[index + 1] ?? lines.length).join('\n')}\n`;
+    try {
+      yield { line: start + 1, text: statement, table: parseText(statement) };
+    } catch {
+      return;
+    }
+  }
+}
+
 /**
  * Returns the 1-based line on which the statement that sets `keyPath` starts, in a valid document. Array elements are keys by their index. It
  * parses prefixes of the text, so that every notation of a key is found. 1 when the key is not there. In a large file it looks at line starts.

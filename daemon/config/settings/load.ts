@@ -16,11 +16,13 @@ import {
 import { readSmallFile, type ReadFile } from '../files/file.ts';
 import { shown } from '../bmux/schema.ts';
 import { dotted, isTable, type Table } from '../files/table.ts';
-import { lineOf, parseToml } from '../files/toml.ts';
+import { lineOf, parseToml, type Doc } from '../files/toml.ts';
 
 export interface LoadedSettings {
   /** Complete: keys that are missing or invalid have their default. */
   readonly settings: Settings;
+  /** The file with these settings; missing when there is none, or when it is no TOML. */
+  readonly doc?: Doc;
   /** The problem of the file, if any: `settings_invalid` or `file_unreadable`. */
   readonly problem?: Failure;
 }
@@ -107,12 +109,13 @@ export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
     if (mistakes.length < MAX_MISTAKES)
       mistakes.push({ line: lineOf(parsed.text, path), key: dotted(path), why });
   };
+  const doc: Doc = { file, ...parsed };
   const { targets: rawTargets, ...rest } = parsed.table;
   const values = new Map<string, unknown>(ROWS.map((row) => [row.name, row.default]));
   for (const [name, value] of readRows(rest, [], ROWS, complain)) values.set(name, value);
   const settings = settingsFrom(values, readTargets(rawTargets, complain));
   const problem = problemOf(file, mistakes);
-  return problem === undefined ? { settings } : { settings, problem };
+  return problem === undefined ? { settings, doc } : { settings, doc, problem };
 }
 
 /** Reads the settings in `path`; all defaults when there is no such file. Never fails. */

@@ -3,6 +3,7 @@ import type { Clock } from '../../base/async/clock.ts';
 import { Failure, textOf } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxPaths, Env } from '../../base/paths.ts';
+import type { ConfigValue } from '../../config/files/origins.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
 import { factsKey, type CallerFacts, type CurrentConfig } from '../../config/bmux/source.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
@@ -20,6 +21,9 @@ export interface View {
   readonly config: BmuxConfig;
   readonly slot: string | undefined;
   readonly warnings: readonly string[];
+  /** The values that the files set, with their origins, and all files that were looked for. */
+  readonly values: () => readonly ConfigValue[];
+  readonly files: readonly string[];
   /** Name of the context (daemon/control/contexts/context-key.ts). */
   readonly context: string;
   /** Variables of the environment that the files read, with their values. */
@@ -110,6 +114,8 @@ export class Contexts {
       config: current.config,
       slot: current.slot?.name,
       warnings: [...current.warnings, ...held],
+      values: current.values,
+      files: context.source.files(),
       context: context.nameFor(current.reads),
       reads: current.reads,
       hasHad: (name) => this.#known.has(name, { key: inputs.key, env, facts: factsKey(facts) }),

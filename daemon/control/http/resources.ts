@@ -1,10 +1,11 @@
 // What the routes of the control socket do: each calls the object that owns the thing.
 import { inTime } from '../../base/async/deadline.ts';
-import type { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { withoutCredentials } from '../../base/redact.ts';
-import type { Settings } from '../../config/settings/table.ts';
+import { SCHEMA } from '../../api/answers.ts';
+import type { SettingsInForce } from '../instance/settings-in-force.ts';
+import { configReport } from './config-report.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Engines } from '../engines/engines.ts';
 import { listTargets, oneTarget } from '../planning/list-targets.ts';
@@ -13,7 +14,7 @@ import type { Reload } from '../reload.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { metricsText } from '../metrics/metrics.ts';
 import type { Events } from './events.ts';
-import type { Resources } from './server.ts';
+import type { Resources } from './routes.ts';
 import { StatusReport, type StatusReportOptions } from './status.ts';
 
 export interface ResourceOwners {
@@ -23,7 +24,7 @@ export interface ResourceOwners {
   readonly sinceMs: number;
   /** Where the log is. */
   readonly log: string;
-  readonly settings: { readonly current: () => Settings; readonly problem: Failure | undefined };
+  readonly settings: SettingsInForce;
   readonly planning: Planning;
   readonly reconciler: TargetSocketReconciler;
   readonly events: Events;
@@ -48,8 +49,17 @@ export function resources(owners: ResourceOwners): Resources {
     log: owners.log,
   });
   return {
-    version,
     health: () => status.health(),
+    notLive: () => owners.parts['control']?.problem,
+    notReady: () => status.notReady(),
+    version: () => ({
+      schema: SCHEMA,
+      version,
+      node: process.version,
+      platform: process.platform,
+      arch: process.arch,
+    }),
+    config: async (request) => configReport(settings, await contexts.view(request)),
     status: () => status.status(),
     metrics: () =>
       metricsText({

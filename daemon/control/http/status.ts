@@ -31,11 +31,16 @@ export class StatusReport {
     this.#options = options;
   }
 
+  /** Why streams are not accepted; undefined when they are. */
+  notReady(): Failure | undefined {
+    const { supervisor, streamsSocket } = this.#options.engines;
+    return supervisor.problem ?? (streamsSocket.isAccepted ? undefined : STARTING);
+  }
+
   /** The reasons why the daemon is degraded, except those that only a survey of the engines finds. */
   problems(): StatusProblem[] {
-    const { engines, contexts, settingsProblem, settingsPath } = this.#options;
-    const { supervisor, streamsSocket } = engines;
-    const problem = supervisor.problem ?? (streamsSocket.isAccepted ? undefined : STARTING);
+    const { contexts, settingsProblem, settingsPath } = this.#options;
+    const problem = this.notReady();
     const settings = settingsProblem();
     return [
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),

@@ -3,6 +3,8 @@ import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { LogLevel } from '../../base/log.ts';
 import { SteadyFiles } from '../../config/files/steady-files.ts';
+import type { ConfigValue } from '../../config/files/origins.ts';
+import { settingsValues } from '../../config/settings/values.ts';
 import { loadSettings, type LoadedSettings } from '../../config/settings/load.ts';
 import type { Settings } from '../../config/settings/table.ts';
 
@@ -43,6 +45,15 @@ export class SettingsInForce {
     return this.#options.logLevel ?? this.#loaded.settings['log.level'];
   }
 
+  /** Every setting with its origin. */
+  values(): ConfigValue[] {
+    const values = settingsValues(this.#loaded);
+    const { logLevel } = this.#options;
+    if (logLevel === undefined) return values;
+    const given = { key: 'log.level', value: logLevel, origin: 'command line' };
+    return values.map((row) => (row.key === given.key ? given : row));
+  }
+
   get problem(): Failure | undefined {
     return this.#loaded.problem;
   }
@@ -50,8 +61,7 @@ export class SettingsInForce {
   /** Reads the file again. With an invalid file the last valid settings stay in force. */
   async reload(): Promise<void> {
     const next = await loadSettings(this.path, this.files.read);
-    this.#loaded =
-      next.problem === undefined ? next : { settings: this.#loaded.settings, problem: next.problem };
+    this.#loaded = next.problem === undefined ? next : { ...this.#loaded, problem: next.problem };
     this.#now = this.#settled();
   }
 

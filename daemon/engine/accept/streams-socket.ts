@@ -40,6 +40,12 @@ export interface StreamsSocketOptions {
   readonly log: Logger;
 }
 
+/** The method of each path of this socket. */
+const METHODS: ReadonlyMap<string, string> = new Map([
+  ['/v1/health', 'GET'],
+  ['/v1/streams', 'POST'],
+]);
+
 /** A request that has no plan yet. */
 interface Unplanned {
   readonly requestId: string;
@@ -77,7 +83,10 @@ export class StreamsSocket {
         answerProblem(response, fail('upgrade_required'), { Upgrade: STREAM_PROTOCOL });
       } else {
         const method = message.method ?? '';
-        answerProblem(response, fail('route_unknown', { method, path: path.slice(0, 200) }));
+        const allow = METHODS.get(path);
+        if (allow === undefined)
+          answerProblem(response, fail('route_unknown', { method, path: path.slice(0, 200) }));
+        else answerProblem(response, fail('method_unknown', { method, path, allow }), { Allow: allow });
       }
     });
     this.#http.on('upgrade', (message, socket, head) => {

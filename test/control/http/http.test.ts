@@ -192,7 +192,7 @@ const REFUSALS: typeof REFUSED_STREAMS = [
   ],
   ['no such path', get('/v2/status'), 404, 'route_unknown'],
   ['a broken path', get('/%'), 400, 'request_malformed'],
-  ['another method', 'PUT /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n', 404, 'route_unknown'],
+  ['another method', 'PUT /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n', 405, 'method_unknown'],
   ['a proxy request', 'CONNECT a:1 HTTP/1.1\r\n\r\n', 404, 'route_unknown'],
   ['an expectation', get('/v1/status', 'Expect: tea'), 400, 'request_malformed'],
   ['no HTTP', 'hello\r\n\r\n', 400, 'request_malformed'],

@@ -5,7 +5,8 @@ import t from 'tap';
 import { makeLogger } from '../../../daemon/base/log.ts';
 import { OwnClients } from '../../../daemon/sockets/own-clients.ts';
 import { folderFor } from '../../config/files.ts';
-import { makeServer, type Resources } from '../../../daemon/control/http/server.ts';
+import type { Resources } from '../../../daemon/control/http/routes.ts';
+import { makeServer } from '../../../daemon/control/http/server.ts';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 
 t.test('the signal of the work is aborted when the request is answered', async (t) => {
