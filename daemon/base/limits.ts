@@ -53,6 +53,10 @@ export const LIMITS = {
   blameMs: 10_000,
   /** ms that a look may take whether a local server still listens; a connect to a Unix socket takes no time. */
   serverLookMs: 500,
+  /** ms that a control process that leaves still answers the requests that it has taken. */
+  leaveMs: 2000,
+  /** ms that a daemon that replaces another one waits until what is warm there is warm here. */
+  warmLikeMs: 3000,
   /** ms that all streams together may take to end when bmuxd stops. */
   stopMs: 8000,
   /** ms a real server waits for a Hello before it closes without an answer (docs/bmux-protocol.md, "Handshake limit"). */

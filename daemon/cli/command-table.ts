@@ -20,13 +20,20 @@ export const COMMANDS: readonly Command[] = [
         values: SETTINGS[0].takes.values,
         about: 'the least severe level that is logged (also BMUXD_LOG_LEVEL)',
       },
+      replace: {
+        type: 'boolean',
+        about: 'take over from a daemon that runs, when this one is ready; live streams go on',
+      },
       'log-file': {
         type: 'string',
         value: 'PATH',
         about: 'log to this file, not to stderr; from 1 MB on it is kept once as PATH.1',
       },
     },
-    examples: [['bmuxd run --log-level debug', 'with every detail in the log']],
+    examples: [
+      ['bmuxd run --replace', 'takes over from the daemon that runs; live streams go on'],
+      ['bmuxd run --log-level debug', 'with every detail in the log'],
+    ],
     load: async () => (await import('./commands/run.ts')).run,
   },
   {
@@ -37,6 +44,15 @@ export const COMMANDS: readonly Command[] = [
     examples: [['bmuxd start && bmuxd targets', 'target sockets are there when it returns']],
     exits: { 0: 'it runs and is ready', 1: 'it could not be started, or is degraded' },
     load: async () => (await import('./service/start.ts')).start,
+  },
+  {
+    name: 'restart',
+    forms: [''],
+    about: 'start the daemon anew, as after an upgrade; live streams go on, and no request is refused',
+    options: {},
+    examples: [['npm install -g bmuxd && bmuxd restart', 'to use the version that is installed now']],
+    exits: { 0: 'it is ready', 1: 'it could not be started, or is degraded' },
+    load: async () => (await import('./service/restart.ts')).restart,
   },
   {
     name: 'status',

@@ -11,6 +11,8 @@ export interface ControlOptions {
   readonly sink: ControlSink;
   /** Level from the command line. It overrides the setting `log.level`. */
   readonly logLevel?: LogLevel | undefined;
+  /** Takes over from a daemon that runs. Without one, it starts as usual. */
+  readonly replace?: boolean | undefined;
   /** Ends a start that is under way: it rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
 }

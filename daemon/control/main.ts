@@ -9,6 +9,7 @@ import { Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
 import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
+import { OpenRequests } from './http/open-requests.ts';
 import { OwnClients } from '../sockets/own-clients.ts';
 import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
@@ -16,6 +17,7 @@ import { Instance } from './instance/instance.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
+import { warmLikePredecessor } from './predecessor.ts';
 import { Reload } from './reload.ts';
 import { Shutdown } from './shutdown.ts';
 import { lookAround } from './surroundings.ts';
@@ -24,7 +26,7 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
-  const { env, version, sink } = options;
+  const { env, version, sink, signal, replace = false } = options;
   const { paths, passed, own, inForce, log } = await lookAround(options);
   const settings = inForce.current;
   const events = new Events();
@@ -120,6 +122,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const shutdown = new Shutdown({
     log,
     server: app.server,
+    requests: new OpenRequests(app.server),
+    followed: events,
     refuse: [planner, plans, reconciler, clientFile, keepWarm, events, http, metrics],
     instance,
     engines,
@@ -128,8 +132,23 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
 
   try {
-    await instance.claim(app.server, options.signal);
-    await engines.start();
+    // The other daemon serves until everything is ready here. When it does not get ready, nothing has changed.
+    if (replace) {
+      await engines.start();
+      await engines.ready(signal);
+      await contexts.openOwn();
+      await warmLikePredecessor({
+        instanceSocket: paths.instanceSocket,
+        planFor: (target) => plans.planFor({ target }),
+        tell: (message) => {
+          engines.tell(message);
+        },
+        upstreams: () => engines.upstreams(),
+      });
+    }
+    await instance.claim(app.server, { signal, replace });
+    if (!replace) await engines.start();
+    engines.open();
     metrics.open(answers.metrics);
   } catch (error) {
     await shutdown.abandon();
@@ -139,7 +158,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
   reload.reportMistake();
   const openTargetSockets = async (): Promise<void> => {
-    await contexts.openOwn();
+    if (!replace) await contexts.openOwn();
     await reconciler.open();
     engines.takeOver();
     keepWarm.open();

@@ -2,6 +2,7 @@
 import type { Server } from 'node:http';
 import type { Logger } from '../base/log.ts';
 import { asFailure } from '../errors/fail.ts';
+import type { OpenRequests } from './http/open-requests.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
 import type { Engines } from './engines/engines.ts';
@@ -14,6 +15,9 @@ const LOOK_MS = 20;
 export interface ShutdownOptions {
   readonly log: Logger;
   readonly server: Server;
+  readonly requests: OpenRequests;
+  /** What has clients without an end. */
+  readonly followed: { close(): void };
   /** Whatever takes requests. Closed in this order, perhaps twice. After that, waiting and new requests are refused. */
   readonly refuse: readonly { close(): void }[];
   readonly instance: Instance;
@@ -63,12 +67,15 @@ export class Shutdown {
   }
 
   async #leave(): Promise<void> {
-    const { targetSockets, engines, server, watchers } = this.#options;
+    const { targetSockets, engines, server, watchers, requests, followed } = this.#options;
+    followed.close();
+    await this.#closeSockets();
+    // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
+    server.close();
+    await requests.answered(LIMITS.leaveMs);
     await this.#takeNoMore();
     targetSockets.leave();
     engines.supervisor.close();
-    // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
-    server.close();
     server.closeAllConnections();
     await Promise.all(watchers.map((watcher) => watcher.close()));
   }
@@ -99,8 +106,12 @@ export class Shutdown {
 
   /** Removes the sockets and refuses waiting requests. Their clients connect to the next daemon. */
   async #takeNoMore(): Promise<void> {
-    const { log, refuse, engines, instance } = this.#options;
-    for (const taker of refuse) taker.close();
+    for (const taker of this.#options.refuse) taker.close();
+    await this.#closeSockets();
+  }
+
+  async #closeSockets(): Promise<void> {
+    const { log, engines, instance } = this.#options;
     try {
       await engines.streamsSocket.close();
       await instance.release();

@@ -31,7 +31,7 @@ function withAbsolutePaths(env: Env, cwd: string): Env {
 }
 
 export const run: Run = async ({ env, cwd, version, stderr, options }) => {
-  const { 'log-level': flag, 'log-file': logFile } = options;
+  const { 'log-level': flag, 'log-file': logFile, replace } = options;
   const logLevel =
     levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
     levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
@@ -59,6 +59,7 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
         version,
         sink,
         logLevel,
+        replace: replace === true,
         signal,
       });
       reload = () => {

@@ -5,7 +5,7 @@ import { homeOf, type Env } from '../../base/paths.ts';
 
 /** Name of the unit of systemd, and label of the agent of launchd. */
 export const journalUnit = 'bmuxd.service';
-const agentLabel = 'dev.bmux.bmuxd';
+export const agentLabel = 'dev.bmux.bmuxd';
 
 export interface InstalledService {
   readonly manager: 'systemd' | 'launchd';

@@ -49,13 +49,18 @@ export function logFilesOf(env: Env): { readonly log: string; readonly stderr: s
 export async function startDaemon(env: Env, cwd: string): Promise<Started> {
   const running = await settledHealth(env);
   if (running !== undefined) return { health: running, isNew: false };
+  return spawnDaemon(env, cwd, []);
+}
+
+/** Starts a daemon in the background with these options of `bmuxd run`. */
+export async function spawnDaemon(env: Env, cwd: string, options: readonly string[]): Promise<Started> {
   const { log, stderr } = logFilesOf(env);
   // Another start at the same time has a file of its own. The one that succeeds gets the name.
   const said = `${stderr}${privateName()}`;
   const fd = openPrivate(said, 'w');
   const [node, ...args] = daemonCommand();
   try {
-    const child = spawn(node, [...args, '--log-file', log], {
+    const child = spawn(node, [...args, ...options, '--log-file', log], {
       detached: true,
       cwd,
       env: withoutTargetSocket(env),

@@ -1,18 +1,23 @@
 // The engines of this user, as control has them: the supervisor, the directory of all engines, and the socket for stream requests.
 import { join } from 'node:path';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { inTime } from '../../base/async/deadline.ts';
+import { untilAborted } from '../../base/async/until-aborted.ts';
+import { LIMITS } from '../../base/limits.ts';
 import type { Logger, LogSink } from '../../base/log.ts';
 import type { BmuxdPaths, Env } from '../../base/paths.ts';
-import type { BrokerEvent } from '../../api/answers.ts';
+import { isEngineStatus } from '../../api/answer-shapes.ts';
+import type { BrokerEvent, UpstreamRow } from '../../api/answers.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import type { OneToEngine } from '../../engine-protocol/messages.ts';
-import { asFailure } from '../../errors/fail.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
 import { engineRequest } from '../../sockets/http-request.ts';
 import type { Instance } from '../instance/instance.ts';
 import type { RequestPlanner } from '../planning/request-planner.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { CapturedStderr } from './captured-stderr.ts';
 import { EngineDirectory } from './engine-directory.ts';
+import type { EngineLink } from './engine-link.ts';
 import { forkEngine } from './engine-process.ts';
 import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
@@ -48,12 +53,21 @@ export class Engines {
   readonly tallies = new Tallies();
   /** Resolves when the first engine accepts streams, or when its start has failed. */
   readonly firstTried: Promise<void>;
+  readonly #options: EnginesOptions;
   readonly #log: Logger;
   readonly #usage: EngineUsage;
   #hasTakenOver = false;
+  /** True when an engine that is ready accepts. */
+  #isOpen = false;
+  #resolveReady: () => void = () => {};
+  /** Resolves when the first engine is ready, whether or not it accepts. */
+  readonly #firstReady = new Promise<void>((resolve) => {
+    this.#resolveReady = resolve;
+  });
 
   constructor(options: EnginesOptions) {
     const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
+    this.#options = options;
     this.#log = log;
     let tried = (): void => {};
     this.firstTried = new Promise((resolve) => {
@@ -100,12 +114,8 @@ export class Engines {
       },
       onReady: (engine) => {
         this.nodeOptions.worked();
-        this.streamsSocket.attach(engine);
-        event({ type: 'engine ready' });
-        void this.#usage.look();
-        targetSockets.attach(engine);
-        options.onReady();
-        if (this.#hasTakenOver) this.#drainOthers();
+        this.#resolveReady();
+        if (this.#isOpen) this.#accept(engine);
       },
       onLeave: (engine, why) => {
         this.streamsSocket.detach(engine);
@@ -121,11 +131,44 @@ export class Engines {
     this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
   }
 
-  /** Binds the socket for stream requests and starts the first engine. */
+  /** Starts the first engine. It accepts nothing before `open`. */
   async start(): Promise<void> {
     this.streamsSocket.open();
     await this.directory.sweep();
     this.supervisor.start();
+  }
+
+  /** From now on the engine that is ready accepts streams. */
+  open(): void {
+    this.#isOpen = true;
+    const { current } = this.supervisor;
+    if (current !== undefined) this.#accept(current);
+  }
+
+  /** Resolves when the first engine is ready. Rejects with the reason why it is not after `LIMITS.engineStartMs`. */
+  async ready(signal: AbortSignal | undefined): Promise<void> {
+    const late = (): Error => this.supervisor.problem ?? fail('engine_unavailable', { why: 'it is late' });
+    const ready = inTime(this.#firstReady, LIMITS.engineStartMs, late);
+    await (signal === undefined ? ready : untilAborted(ready, signal));
+  }
+
+  /** What the current engine knows of its servers. Rejects when it does not answer. */
+  async upstreams(): Promise<readonly UpstreamRow[]> {
+    const { current } = this.supervisor;
+    if (current === undefined) return [];
+    const path = join(this.#options.paths.enginesDir, `${current.generation}.sock`);
+    const { body } = await engineRequest(path, 'GET', '/v1/engine');
+    return isEngineStatus(body) ? body.upstreams : [];
+  }
+
+  #accept(engine: EngineLink): void {
+    const { event, targetSockets, onReady } = this.#options;
+    this.streamsSocket.attach(engine);
+    event({ type: 'engine ready' });
+    void this.#usage.look();
+    targetSockets.attach(engine);
+    onReady();
+    if (this.#hasTakenOver) this.#drainOthers();
   }
 
   /** Sends a message to the current engine, if there is one. */

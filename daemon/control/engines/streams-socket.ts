@@ -103,7 +103,8 @@ export class StreamsSocket {
     const bound = this.#bound;
     this.#bound = undefined;
     if (bound !== undefined) {
-      if (await this.#isThere(bound))
+      // Another daemon that has taken over may be about to rename its socket to this path.
+      if ((await this.#isThere(bound)) && (bound.privatePath !== undefined || (await this.#options.isOurs())))
         await unlink(bound.privatePath ?? this.#options.path).catch(() => undefined);
       bound.server.close();
     }

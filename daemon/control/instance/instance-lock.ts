@@ -23,6 +23,8 @@ export interface InstanceLockOptions {
   /** Called when another daemon has taken the runtime dir. This one must exit and leave the sockets as they are. */
   readonly onLost: (to: Failure) => void;
   readonly log: Logger;
+  /** Takes the runtime dir over from a daemon that has it. */
+  readonly replace?: boolean | undefined;
   /** Ends a claim that still waits for the lock or for the answer of another daemon. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -49,13 +51,13 @@ export class InstanceLock {
    */
   static async claim(options: InstanceLockOptions): Promise<InstanceLock> {
     const instanceLock = new InstanceLock(options);
-    const { paths, activated, signal } = options;
+    const { paths, activated, replace = false, signal } = options;
     try {
       await underLock(paths.dir, signal, async (isLost) => {
         const running =
           (await whoRuns(paths.instanceSocket, signal)) ??
           (activated ? undefined : await whoRuns(paths.controlSocket, signal));
-        if (running !== undefined) throw running;
+        if (running !== undefined && !(replace && REPLACEABLE.has(running.code))) throw running;
         signal?.throwIfAborted();
         if (await isLost()) throw fail('daemon_starting', { dir: paths.dir });
         instanceLock.#instance = await instanceLock.#keepInstance();
@@ -193,6 +195,9 @@ export class InstanceLock {
     });
   }
 }
+
+/** The other process is a daemon. Once the paths lead to this one, it leaves. */
+const REPLACEABLE: ReadonlySet<string> = new Set(['daemon_already_running', 'daemon_not_answering']);
 
 function unbindable(socket: string, error: unknown): Failure {
   return error instanceof Failure ? error : fail('control_socket_unbindable', { socket }, error);

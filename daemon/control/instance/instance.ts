@@ -3,7 +3,7 @@ import type { Server } from 'node:http';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
-import { InstanceLock } from './instance-lock.ts';
+import { InstanceLock, type InstanceLockOptions } from './instance-lock.ts';
 import { KeptRuntimeDir } from './kept-runtime-dir.ts';
 import { warnWhenShared } from './runtime-dir.ts';
 import { listenOn } from './socket-activation.ts';
@@ -36,8 +36,14 @@ export class Instance {
     });
   }
 
-  /** Claims the runtime dir, and makes `server` listen on its sockets. Rejects as `InstanceLock.claim` does. */
-  async claim(server: Server, signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * Claims the runtime dir, from another daemon if `replace` says so, and makes `server` listen on its sockets. Rejects as
+   * `InstanceLock.claim` does.
+   */
+  async claim(
+    server: Server,
+    { signal, replace }: Pick<InstanceLockOptions, 'signal' | 'replace'>,
+  ): Promise<void> {
     const { paths, controlFd, log } = this.#options;
     this.#lock = await InstanceLock.claim({
       paths,
@@ -46,8 +52,9 @@ export class Instance {
       activated: controlFd !== undefined,
       log,
       signal,
+      replace,
       onLost: ({ data: { code, detail } }) => {
-        log.error({ code, detail }, 'another bmuxd has this folder now; leaving it to that one');
+        log.warn({ code, detail }, 'another bmuxd has this folder now; leaving it to that one');
         this.#resolveLost();
       },
     });

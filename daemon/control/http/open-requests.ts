@@ -1,0 +1,38 @@
+// The requests that a server has not answered yet. A process that leaves answers them first.
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { sleep } from '../../base/async/sleep.ts';
+
+/** ms between two looks. */
+const LOOK_MS = 10;
+
+export class OpenRequests {
+  readonly #server: Server;
+  /** Accepted connections whose first request has not arrived. */
+  readonly #fresh = new Set<Socket>();
+  #open = 0;
+
+  constructor(server: Server) {
+    this.#server = server;
+    server.on('connection', (socket) => {
+      this.#fresh.add(socket);
+      socket.once('close', () => this.#fresh.delete(socket));
+    });
+    server.on('request', ({ socket }, response) => {
+      this.#fresh.delete(socket);
+      this.#open += 1;
+      response.once('close', () => {
+        this.#open -= 1;
+      });
+    });
+  }
+
+  /** Resolves when all are answered, at the latest after `ms`. */
+  async answered(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    while (this.#fresh.size + this.#open > 0 && performance.now() < until) {
+      await sleep(LOOK_MS);
+      this.#server.closeIdleConnections();
+    }
+  }
+}
