@@ -6,6 +6,7 @@ import type {
   ContextRow,
   EngineRow,
   EngineStatus,
+  LoginAnswer,
   Health,
   PlanningRow,
   Status,
@@ -183,6 +184,14 @@ export const isTargetRow: Shape<TargetRow> = object<TargetRow>({
 });
 
 export const isTargetList: Shape<TargetList> = object<TargetList>({ schema, targets: list(isTargetRow) });
+
+export const isLoginAnswer: Shape<LoginAnswer> = object<LoginAnswer>({
+  schema,
+  target: text,
+  path: text,
+  login: list(text),
+  check: list(text),
+});
 
 export const isTargetSocketAnswer: Shape<TargetSocketAnswer> = object<TargetSocketAnswer>({
   schema,

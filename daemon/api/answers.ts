@@ -242,6 +242,17 @@ export interface TargetList {
   readonly targets: readonly TargetRow[];
 }
 
+/** The answer to `POST /v1/login`: how a person logs in to an SSH target. */
+export interface LoginAnswer {
+  readonly schema: typeof SCHEMA;
+  readonly target: string;
+  /** The control socket at which the engines look for the connection. */
+  readonly path: string;
+  /** Arguments of `ssh` that make it, and of one that tells whether it is there. */
+  readonly login: readonly string[];
+  readonly check: readonly string[];
+}
+
 /** The target socket made by `POST /v1/target-sockets`. */
 export interface TargetSocketAnswer {
   readonly schema: typeof SCHEMA;

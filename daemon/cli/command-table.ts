@@ -140,6 +140,14 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import('./commands/warm.ts')).drop,
   },
   {
+    name: 'login',
+    forms: ['TARGET'],
+    about: 'log in to an SSH target in this terminal, where a passphrase, a code or a touch is asked for',
+    options: {},
+    examples: [['bmuxd login box', 'the connection stays with bmuxd']],
+    load: async () => (await import('./commands/login.ts')).login,
+  },
+  {
     name: 'trust',
     forms: ['list', 'add GATEWAY', 'remove GATEWAY'],
     about:

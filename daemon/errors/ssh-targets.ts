@@ -30,22 +30,37 @@ export const SSH_TARGETS = {
   ssh_host_key_unknown: row(
     [502, 6, 'auth'],
     "the host key of SSH target '{label}' is not known",
-    'Run `ssh` to the host once in a terminal: it shows the fingerprint and asks, and then keeps the key in known_hosts.',
+    'Run `bmuxd login {label}`: ssh shows the fingerprint and asks, and then keeps the key in known_hosts.',
   ),
   ssh_host_key_changed: row(
     [502, 6, 'auth'],
     "the host key of SSH target '{label}' has changed",
-    'If the host has a new key, remove the former one with `ssh-keygen -R`, then run `ssh` to the host once. Otherwise another host answers there.',
+    'If the host has a new key, remove the former one with `ssh-keygen -R`, then run `bmuxd login {label}`. Otherwise another host answers there.',
   ),
   ssh_denied: row(
     [403, 6, 'auth'],
     "SSH target '{label}' denied the login",
-    'Load a key that the host accepts (`ssh-add`), or set identity_file.',
+    'Load a key that the host accepts (`ssh-add`), or set identity_file. For a password or a code run `bmuxd login {label}`.',
   ),
   ssh_login_wanted: row(
     [403, 6, 'auth'],
     "the login at SSH target '{label}' needs a person: {why}",
-    'Load the key into the SSH agent (`ssh-add`), or log in with a ControlMaster of your own.',
+    'Run `bmuxd login {label}`, or load the key into the SSH agent (`ssh-add`).',
+  ),
+  ssh_login_ended: row(
+    [502, 6, 'auth'],
+    "ssh has ended with status {status}, without a login at '{label}'",
+    'ssh has said why.',
+  ),
+  trust_of_ssh: row(
+    [400, 2, 'request'],
+    "SSH target '{name}' is trusted by ssh, whose known_hosts holds its host key",
+    '`bmuxd login {name}` asks about a host key that is not known; `ssh-keygen -R` removes one.',
+  ),
+  login_needless: row(
+    [400, 2, 'request'],
+    "target '{label}' has no login: it is reached over {transport}",
+    '`bmuxd login` is for SSH targets. `bmuxd trust add` is for TLS gateways.',
   ),
   ssh_login_failed: row(
     [502, 1, 'server_gone'],

@@ -3,6 +3,7 @@ import {
   isBrokerEvent,
   isDone,
   isHealth,
+  isLoginAnswer,
   isReloaded,
   isStatus,
   isStreamList,
@@ -137,6 +138,13 @@ export const ROUTES = {
     takesRequest: true,
     status: 202,
     shape: isDone,
+  },
+  'POST /v1/login': {
+    id: 'howToLogIn',
+    about: 'how `ssh` logs in to an SSH target in a terminal, as `bmuxd login` runs it',
+    takesRequest: true,
+    status: 200,
+    shape: isLoginAnswer,
   },
   'POST /v1/reload': {
     id: 'reload',

@@ -36,6 +36,7 @@ function gatewayIn(text: string, { targets }: BmuxConfig['connections']): Gatewa
     const port = target.port ?? 443;
     return { host, port, key: gatewayKey(host, port) };
   }
+  if (target?.transport === 'ssh') throw fail('trust_of_ssh', { name: text });
   if (/^[\w-]+$/.test(text) && text !== 'localhost') {
     const names = [...targets].flatMap(([name, { transport }]) => (transport === 'tls' ? [name] : []));
     const unknown = fail('target_unknown', { name: text, near: meant(text, names) });

@@ -6,6 +6,8 @@ import { withoutCredentials } from '../../base/redact.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import type { SettingsInForce } from '../instance/settings-in-force.ts';
 import { configReport } from './config-report.ts';
+import { controlArgs, loginArgs } from '../../transport/ssh/arguments.ts';
+import { pathForLogin } from '../../transport/ssh/folder.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Engines } from '../engines/engines.ts';
 import { listTargets, oneTarget } from '../planning/list-targets.ts';
@@ -86,6 +88,13 @@ export function resources(owners: ResourceOwners): Resources {
     drop: async (request) => {
       const plan = await plans.planFor(request);
       engines.tell({ type: 'drop', plan });
+    },
+    login: async (request) => {
+      const { route, label } = (await plans.planFor(request)).destination;
+      if (route.transport !== 'ssh') throw fail('login_needless', { label, transport: route.transport });
+      const path = await pathForLogin(paths.dir, route);
+      const check = controlArgs(route, { path }, 'check');
+      return { schema: SCHEMA, target: label, path, login: loginArgs(route, path), check };
     },
     parse: (header) => planner.request(header),
     plan: (requestId, header) => {

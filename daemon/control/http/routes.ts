@@ -7,6 +7,7 @@ import { LIMITS } from '../../base/limits.ts';
 import {
   SCHEMA,
   type Health,
+  type LoginAnswer,
   type Status,
   type StatusProblem,
   type StreamEnd,
@@ -49,6 +50,8 @@ export interface Resources {
   readonly follow: (response: ServerResponse) => boolean;
   /** Closes warm connections and spares of the request's target. */
   readonly drop: (request: StreamRequest) => Promise<void>;
+  /** How a person logs in to the request's target, which is an SSH target. */
+  readonly login: (request: StreamRequest) => Promise<LoginAnswer>;
   /** The plan of a request, for an engine whose own control process is gone. */
   readonly plan: (requestId: string, header: string | undefined) => Promise<Plan>;
   /** Parses a Bmux-Request header. Throws the failure when it is invalid. */
@@ -116,6 +119,7 @@ export function handlersOf(resources: Resources): Readonly<Record<RouteName, Han
       await configInTime(resources.drop(requestIn(raw)));
       return done(reply);
     },
+    'POST /v1/login': ({ raw }) => configInTime(resources.login(requestIn(raw))),
     'POST /v1/reload': async () => ({ schema: SCHEMA, ...(await resources.reload()) }),
     'POST /v1/stop': (_request, reply) => {
       // The daemon stops after the answer has been sent. 'close' also comes when the client did not wait for the answer.

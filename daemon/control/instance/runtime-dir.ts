@@ -12,7 +12,7 @@ import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 
 /** Names of what is in a runtime dir and its folder of engines. */
-const OURS = /^(\.\d.*|.*\.sock|instance\.json.*|start\.lock.*|engines|targets.*)$/;
+const OURS = /^(\.\d.*|.*\.sock|instance\.json.*|start\.lock.*|engines|ssh|targets.*)$/;
 
 /**
  * Makes the folders and checks that only this user can access them, and that no other user can replace them. Rejects with

@@ -1,5 +1,6 @@
 // The command lines of ssh: a master, which makes the connection, and sessions, which use it. Options that the user's ssh_config may set, and
 // that would make a session something else than a stream, are set here: the first value of an option counts.
+import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 
@@ -24,6 +25,16 @@ const NOTHING_ELSE = ['ClearAllForwardings=yes', 'ForwardAgent=no', 'ForwardX11=
 /** A master that runs in the foreground until it is ended. `-v` makes ssh say how far it came, which tells failures apart. */
 export function masterArgs(route: SshRoute, path: string, connectMs: number): string[] {
   return ['-v', ...NOT_INTERACTIVE, ...loginOptions(route, path, connectMs), '--', route.host];
+}
+
+/**
+ * A master whose login may ask the person at the terminal, for a host key that is not known too; then it goes to the background.
+ */
+export function loginArgs(route: SshRoute, path: string): string[] {
+  const strict = route.strictHostKeyChecking ? 'ask' : 'no';
+  // The first value of an option counts.
+  const asking = ['-f', '-T', '-oBatchMode=no', `-oStrictHostKeyChecking=${strict}`];
+  return [...asking, ...loginOptions(route, path, LIMITS.sshLoginMs), '--', route.host];
 }
 
 function loginOptions(route: SshRoute, path: string, connectMs: number): string[] {
@@ -55,18 +66,22 @@ export function sessionArgs(route: SshRoute, master: MasterPath, command: string
   return ['-v', ...NOT_INTERACTIVE, ...NOTHING_ELSE, ...over(route, master), '--', route.host, command];
 }
 
-/** Asks whether a master answers at its control socket, or tells it to end. */
-export function controlArgs(route: SshRoute, master: MasterPath, what: 'check' | 'exit'): string[] {
+/** Asks whether a master answers at its control socket, or tells it to end. ssh connects to no host for that. */
+export function controlArgs(
+  route: Pick<SshRoute, 'host' | 'user' | 'port'>,
+  master: MasterPath,
+  what: 'check' | 'exit',
+): string[] {
   return ['-O', what, ...NOT_INTERACTIVE, ...over(route, master), '--', route.host];
 }
 
-function over(route: SshRoute, master: MasterPath): string[] {
+function over(route: Pick<SshRoute, 'user' | 'port'>, master: MasterPath): string[] {
   const own = master === 'users own' ? [] : ['-S', master.path];
   return [...own, '-oControlMaster=no', '-oProxyCommand=false', ...whom(route)];
 }
 
 /** The user's own ControlPath may depend on user and port. */
-function whom({ user, port }: SshRoute): string[] {
+function whom({ user, port }: Pick<SshRoute, 'user' | 'port'>): string[] {
   return [...(port === undefined ? [] : [`-p${String(port)}`]), ...(user === undefined ? [] : [`-l${user}`])];
 }
 

@@ -47,6 +47,12 @@ export class SshFolder {
     await rm(this.#own, { recursive: true, force: true });
   }
 
+  /** Control sockets of masters that `bmuxd login` has made. */
+  async logins(): Promise<string[]> {
+    const folder = join(this.#root, LOGINS);
+    return (await readdir(folder).catch((): string[] => [])).map((name) => join(folder, name));
+  }
+
   /** Ends what engines that have died have left: masters, logins under way, and sessions. Never rejects. */
   async clean(isAlive: (generation: string) => Promise<boolean>): Promise<void> {
     const names = await readdir(this.#root).catch((): string[] => []);
@@ -57,6 +63,13 @@ export class SshFolder {
       await rm(folder, { recursive: true, force: true }).catch(() => undefined);
     }
   }
+}
+
+/** Path for the master of `bmuxd login`, in a folder that is made. */
+export async function pathForLogin(runtimeDir: string, route: SshRoute): Promise<string> {
+  const path = loginPathIn(rootBeside(runtimeDir), route);
+  await makeFolder(dirname(path));
+  return checked(path);
 }
 
 function rootBeside(runtimeDir: string): string {

@@ -111,16 +111,15 @@ export class SshHost {
   /** Ends masters that were unused for `idleMs`. Of several without a session one is kept. */
   reap(idleMs: number): void {
     const now = performance.now();
-    const idle = this.#usable.filter(({ sessions }) => sessions === 0);
+    const idle = this.#usable.filter(({ sessions, process }) => sessions === 0 && process !== undefined);
     for (const [index, master] of idle.entries())
       if (now - master.usedAt > (index > 0 ? Math.min(idleMs, SURPLUS_MS) : idleMs)) master.retire();
   }
 
-  /** Ends all masters of this engine. `adopted`: also those that `bmuxd login` has made. */
-  async close(adopted: boolean): Promise<void> {
+  /** Ends all masters of this engine. */
+  async close(): Promise<void> {
     const masters = [...this.#masters];
     this.#masters.clear();
-    if (adopted) await Promise.all(masters.map((master) => master.endAdopted()));
     await Promise.all(masters.map((master) => master.end()));
   }
 
@@ -170,7 +169,8 @@ export class SshHost {
       }
       if (session === 'gone') this.#forgetMaster(master);
       // What another program has started is not asked again for a while, and is never ended.
-      if (session !== 'full' && master.process === undefined) this.#shun(master);
+      if (session !== 'full' && master.process === undefined)
+        this.#shun(master, session === 'gone' ? GONE_MS : SHUNNED_MS);
       if (wait.deadline.remaining() <= 0) throw late(wait);
     }
   }
@@ -202,9 +202,9 @@ export class SshHost {
     return master;
   }
 
-  #shun(master: Master): void {
+  #shun(master: Master, ms: number): void {
     this.#masters.delete(master);
-    this.#shunned.set(keyOf(master.place), performance.now() + SHUNNED_MS);
+    this.#shunned.set(keyOf(master.place), performance.now() + ms);
   }
 
   #forgetMaster(master: Master): void {
@@ -220,8 +220,9 @@ export class SshHost {
 /** ms that a second master without sessions is kept. */
 const SURPLUS_MS = 60_000;
 
-/** ms for which a master of another program that did not answer is not asked. */
+/** ms for which a master of another program that did not answer is not asked, and one that is gone. */
 const SHUNNED_MS = 60_000;
+const GONE_MS = 500;
 
 function keyOf(place: MasterPath): string {
   return JSON.stringify(place);

@@ -119,12 +119,6 @@ export class Master {
     await this.process?.end();
   }
 
-  /** Ends a master that `bmuxd login` has left to the engines. */
-  async endAdopted(): Promise<void> {
-    if (this.process !== undefined || this.place === 'users own') return;
-    await tell(this.#deps, this.#route, this.place, 'exit');
-  }
-
   #endWhenIdle(): void {
     if (this.#sessions === 0) void this.end();
   }
@@ -186,9 +180,14 @@ export async function foundMaster(
   return isThere ? new Master(deps, route, { place, loginMs: OPENS_MS }) : undefined;
 }
 
+/** Ends a master that `bmuxd login` has left to the engines. */
+export async function endLogin(deps: MasterDeps, path: string): Promise<void> {
+  await tell(deps, { host: 'bmuxd' }, { path }, 'exit');
+}
+
 async function tell(
   { processes, env }: MasterDeps,
-  route: SshRoute,
+  route: Pick<SshRoute, 'host' | 'user' | 'port'>,
   place: MasterPath,
   what: 'check' | 'exit',
 ): Promise<boolean> {

@@ -7,6 +7,7 @@ import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { loginKey } from './arguments.ts';
 import { SshFolder } from './folder.ts';
 import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
+import { endLogin } from './master.ts';
 import { SshProcesses } from './process.ts';
 
 export interface SshPoolOptions extends Pick<SshHostDeps, 'event'> {
@@ -85,8 +86,11 @@ export class SshPool {
     this.#closed = true;
     clearInterval(this.#reaper);
     await this.#cleaned;
-    const isLast = await this.#options.isLast();
-    await Promise.all([...this.#hosts.values()].map((host) => host.close(isLast)));
+    await Promise.all([...this.#hosts.values()].map((host) => host.close()));
+    if (await this.#options.isLast()) {
+      const deps = { processes: this.#processes, env: this.#options.env };
+      await Promise.all((await this.#folder.logins()).map((path) => endLogin(deps, path)));
+    }
     await this.#processes.endAll();
     await this.#folder.remove();
   }

@@ -13,7 +13,7 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
   await t.test('a host key that is not known', async (t) => {
     t.match(
       await rig.refusal({ knownHostsFile: join(sshd.folder, 'none') }),
-      /^ssh_host_key_unknown\n[^]*No ED25519 host key is known[^]*in a terminal/,
+      /^ssh_host_key_unknown\n[^]*No ED25519 host key is known[^]*bmuxd login box/,
     );
     t.equal(await rig.refusal({ knownHostsFile: '/dev/null', strictHostKeyChecking: false }), 'opened');
   });
@@ -37,7 +37,7 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     const identityFile = await sshd.addKey('secret', { passphrase: 'open sesame' });
     t.match(
       await rig.refusal({ identityFile }),
-      /^ssh_login_wanted\n.*the key \S+secret needs its passphrase[^]*ssh-add/,
+      /^ssh_login_wanted\n.*the key \S+secret needs its passphrase[^]*bmuxd login box/,
     );
   });
   await t.test('nobody listens, or the name leads nowhere', async (t) => {

@@ -1,0 +1,52 @@
+// `bmuxd login`: the login of ssh in this terminal. The connection that it makes stays, and the engines use it.
+import { spawn } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { asciiJson } from '../../api/header.ts';
+import { isLoginAnswer } from '../../api/answer-shapes.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import type { StreamRequest } from '../../api/request-types.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { textOf } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Env } from '../../base/paths.ts';
+import { fail } from '../../errors/fail.ts';
+import { askControl } from '../ask-control.ts';
+import type { Run } from '../command.ts';
+import { reach } from '../reach.ts';
+
+export const login: Run = async (context) => {
+  const { args, cwd, out } = context;
+  const env = withoutTargetSocket(context.env);
+  const target = args[0] ?? '';
+  const request: StreamRequest = { target, cwd, env: whitelisted(env) };
+  const headers = { 'bmux-request': asciiJson(request) };
+  // Longer than control's own time limit, because control's failure says more than a timeout here.
+  const timeoutMs = LIMITS.prepareMs + 2 * LIMITS.silenceMs;
+  const question = { method: 'POST', path: '/v1/login', headers, timeoutMs } as const;
+  const answer = await askControl(env, question, isLoginAnswer);
+  if ((await ssh(answer.check, env, 'ignore')) !== 0) {
+    // A connection that was killed has left its socket, and ssh would not take its place.
+    await rm(answer.path, { force: true });
+    // A person takes the time that it takes: ssh has a limit for the connect alone.
+    const status = await ssh(answer.login, env, 'inherit');
+    if (status !== 0) throw fail('ssh_login_ended', { label: answer.target, status });
+  }
+  await reach(target, { ...context, env }, 'bmuxd login');
+  out(`logged in to ${answer.target}; bmuxd keeps the connection\n`);
+  return 0;
+};
+
+/** Runs `ssh` to its end; resolves with its exit status. */
+function ssh(args: readonly string[], env: Env, stdio: 'ignore' | 'inherit'): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('ssh', args, { env, stdio });
+    const timer = stdio === 'ignore' ? setTimeout(() => child.kill(), LIMITS.sshControlMs) : undefined;
+    child.once('error', (error) => {
+      reject(fail('ssh_program_missing', { why: textOf(error) }));
+    });
+    child.once('exit', (status) => {
+      clearTimeout(timer);
+      resolve(status ?? 255);
+    });
+  });
+}
