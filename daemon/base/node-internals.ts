@@ -218,3 +218,13 @@ export function missingInternals(): string[] {
   secure.destroy();
   return missing;
 }
+
+/**
+ * Makes a stream of the process blocking again. Node makes a pipe non-blocking for every process that has it, and the others then fail with
+ * EAGAIN when its reader is slow.
+ */
+export function keepBlocking(stream: object): void {
+  const handle: unknown = '_handle' in stream ? stream._handle : undefined;
+  if (typeof handle !== 'object' || handle === null || !('setBlocking' in handle)) return;
+  if (typeof handle.setBlocking === 'function') Reflect.apply(handle.setBlocking, handle, [true]);
+}

@@ -3,7 +3,6 @@ import { errnoOf, Failure, textOf } from '../base/failure.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { inTime } from '../base/async/deadline.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
-import { httpRequest, NoAnswer, type Answer, type Question } from '../sockets/http-request.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
@@ -11,6 +10,7 @@ import { notAnswering } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 import { VERSION_HEADER } from '../api/header.ts';
+import { controlRequest, NoAnswer, type ControlAnswer, type ControlQuestion } from './control-request.ts';
 import { hearVersion, otherVersion } from './daemon-version.ts';
 
 /** Codes of a request that the daemon does not know. */
@@ -20,19 +20,15 @@ const UNKNOWN: ReadonlySet<string> = new Set(['request_field_invalid', 'route_un
  * Resolves with the JSON body of a 2xx answer, after `shape` has accepted it. Rejects with `daemon_not_running`, `daemon_not_answering`,
  * `daemon_lost`, `version_mismatch`, or the failure that the daemon sent.
  */
-export async function askControl<T>(
-  env: Env,
-  question: Omit<Question, 'socketPath'>,
-  shape: Shape<T>,
-): Promise<T> {
+export async function askControl<T>(env: Env, question: ControlQuestion, shape: Shape<T>): Promise<T> {
   const socketPath = bmuxdPaths(env).controlSocket;
-  const abort = new AbortController();
+  const exchange = controlRequest(socketPath, question);
   let answer;
   try {
-    answer = await answerOf(httpRequest({ ...question, socketPath, signal: abort.signal }), socketPath);
+    answer = await answerOf(exchange.answer, socketPath);
   } catch (error) {
     // The request would keep the process waiting for its own time limit.
-    abort.abort();
+    exchange.end();
     throw unasked(error, socketPath);
   }
   const { status, body } = answer;
@@ -53,8 +49,8 @@ export async function otherForm(body: unknown, socket: string): Promise<Failure>
 
 /** The answer to a health request; undefined when there is none. */
 async function healthOf(socketPath: string): Promise<unknown> {
-  const question = { socketPath, method: 'GET', path: '/v1/health', timeoutMs: LIMITS.healthMs } as const;
-  return httpRequest(question).then(
+  const question = { method: 'GET', path: '/v1/health', timeoutMs: LIMITS.healthMs } as const;
+  return controlRequest(socketPath, question).answer.then(
     ({ body }) => body,
     () => undefined,
   );
@@ -67,7 +63,7 @@ function versionIn(body: unknown): string | undefined {
 }
 
 /** Waits for `answer`. If none comes in `LIMITS.silenceMs`, a health request on a second connection decides whether to wait on. */
-async function answerOf(answer: Promise<Answer>, socketPath: string): Promise<Answer> {
+async function answerOf(answer: Promise<ControlAnswer>, socketPath: string): Promise<ControlAnswer> {
   const silent = new NoAnswer(LIMITS.silenceMs);
   try {
     return await inTime(answer, LIMITS.silenceMs, () => silent);

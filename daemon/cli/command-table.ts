@@ -83,7 +83,7 @@ export const COMMANDS: readonly Command[] = [
       'no-start': NO_START,
     },
     examples: [['eval "$(bmuxd env prod)"', 'for all commands of this shell']],
-    load: async () => (await import('./commands/env.ts')).env,
+    load: async () => (await import('./shell/env.ts')).env,
   },
   {
     name: 'exec',
@@ -98,7 +98,7 @@ export const COMMANDS: readonly Command[] = [
     },
     examples: [['bmuxd exec prod -- bmux list-sessions', 'for one command']],
     exits: { 126: 'COMMAND cannot be run', 127: 'there is no COMMAND; any other status is its own' },
-    load: async () => (await import('./commands/env.ts')).exec,
+    load: async () => (await import('./shell/exec.ts')).exec,
   },
   {
     name: 'attach',

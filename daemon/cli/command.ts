@@ -9,12 +9,22 @@ export interface CommandContext {
   readonly err: (text: string) => void;
   readonly stdout: NodeJS.WriteStream;
   readonly stderr: NodeJS.WriteStream & { readonly fd: number };
+  /** The shell that waits for this process and goes on with what it prints (shell/front.sh). */
+  readonly shell?: FrontShell | undefined;
   /** Values of the command's options, by name. */
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
   /** They fit one of the command's forms. */
   readonly args: readonly string[];
   /** How many of `args` stand before the first `--`. */
   readonly argsBeforeDashes: number;
+}
+
+/** Both functions return the exit status of this process. */
+export interface FrontShell {
+  /** Lets the shell evaluate this program. Its arguments are those of the command line, without the name of the command. */
+  readonly run: (program: string) => number;
+  /** Lets the shell start this command line again, as a process that stays. */
+  readonly stay: () => number;
 }
 
 /** Resolves to the exit status. */

@@ -1,5 +1,5 @@
-// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into one CommonJS file each, which Node
-// loads faster than modules, and makes the man page. Does nothing when dist/ is up to date.
+// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into CommonJS files, which Node loads
+// faster than modules, and makes the man page. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,15 +14,19 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
+import { bundle, bundlesOf, filesOf, SHELL_FRONT } from './bundle.mjs';
+
 const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
-const ALSO_DECIDING = ['tsconfig.json', 'package.json', 'package-lock.json', 'test/house/build.mjs'];
-/** The bundled programs: the source without its ending, and the file in dist/ without its ending. */
-const BUNDLES = [
-  { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream' },
-  { entry: 'daemon/bin/bmuxd-front', output: 'daemon/bin/bmuxd' },
+const ALSO_DECIDING = [
+  'tsconfig.json',
+  'package.json',
+  'package-lock.json',
+  'test/house/build.mjs',
+  'test/house/bundle.mjs',
+  SHELL_FRONT,
 ];
 /** The program that makes the man page, and the page. */
 const MAN_PAGE = { entry: 'test/docs/man-page', output: 'dist/man/bmuxd.1' };
@@ -54,7 +58,7 @@ function sourcesOf(root) {
 /** A hash of what the outputs depend on: names, sizes and times. Reading every file would take longer than the build saves. */
 function fingerprintOf(root, sources) {
   const hash = createHash('sha256');
-  for (const file of [...sources, ...ALSO_DECIDING]) {
+  for (const file of [...sources, ...ALSO_DECIDING].filter((one) => existsSync(join(root, one)))) {
     const { size, mtimeMs } = statSync(join(root, file));
     hash.update(`${file}\0${size}\0${mtimeMs}\n`);
   }
@@ -67,14 +71,9 @@ function outputsOf(sources) {
     const stem = `dist/${source.slice(0, -'.ts'.length)}`;
     for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
   }
-  for (const { output } of bundlesOf(sources))
-    for (const ending of ['.cjs', '.cjs.map']) outputs.add(`dist/${output}${ending}`);
+  for (const bundled of bundlesOf(sources)) for (const file of filesOf(bundled)) outputs.add(file);
   if (sources.includes(`${MAN_PAGE.entry}.ts`)) outputs.add(MAN_PAGE.output);
   return outputs;
-}
-
-function bundlesOf(sources) {
-  return BUNDLES.filter(({ entry }) => sources.includes(`${entry}.ts`));
 }
 
 function removeStale(root, outputs) {
@@ -106,62 +105,6 @@ function compile(root) {
       },
     );
   });
-}
-
-/** Modules that stay outside of the bundles, as files of their own in dist/: those of the daemon. */
-const DAEMON = /^daemon\/(bin\/bmuxd|control\/.*|sockets\/check-node)\.ts$/;
-
-/** Lets the bundle in `dist/<folder of output>` import the modules of the daemon from dist/. */
-function outside(root, output) {
-  return {
-    name: 'outside',
-    setup: ({ onResolve }) => {
-      onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
-        const source = relative(root, join(resolveDir, path));
-        if (kind !== 'dynamic-import' || !DAEMON.test(source)) return undefined;
-        const there = relative(dirname(output), source.replace(/\.ts$/, '.js'));
-        return { path: there.startsWith('.') ? there : `./${there}`, external: true };
-      });
-    },
-  };
-}
-
-/** Code that an old Node can parse, too: it says which Node is needed. The rest is compiled for such a Node, but not run by it. */
-function checkOfNode(root) {
-  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const [major, minor] = engines.node.replace('>=', '').split('.').map(Number);
-  return `(function () {
-  var parts = process.versions.node.split('.').map(Number);
-  if (parts[0] > ${major} || (parts[0] === ${major} && parts[1] >= ${minor})) return;
-  process.stderr.write('bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ': ' + process.execPath + '\\n');
-  process.exit(1);
-})();`;
-}
-
-async function bundle(root, { entry, output }) {
-  const { build } = await import('esbuild');
-  const outfile = join(root, `dist/${output}.cjs`);
-  const source = join(root, `${entry}.ts`);
-  // The bundler keeps a `#!` line of the source, and a second one would be a syntax error.
-  const first = readFileSync(source, 'utf8').startsWith('#!') ? '' : '#!/usr/bin/env node\n';
-  await build({
-    entryPoints: [source],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node12',
-    supported: { 'dynamic-import': true },
-    format: 'cjs',
-    sourcemap: 'linked',
-    packages: 'external',
-    define: { 'import.meta.url': 'moduleUrl' },
-    banner: {
-      js: `${first}"use strict";\n${checkOfNode(root)}\nconst moduleUrl = require('node:url').pathToFileURL(__filename).href;`,
-    },
-    plugins: [outside(root, output)],
-    logLevel: 'warning',
-  });
-  chmodSync(outfile, 0o755);
 }
 
 async function writeManPage(root, { entry, output }) {

@@ -3,7 +3,7 @@ import { asFailure, fail } from '../../errors/fail.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import type { CommandContext } from '../command.ts';
-import { runCommand } from '../run-command.ts';
+import { runCommand } from '../shell/run-command.ts';
 import { variablesFor, type TargetVariables } from '../target-variables.ts';
 import { Attempts } from './attempts.ts';
 import { ClientEnds } from './client-ends.ts';

@@ -6,7 +6,7 @@ import { sleep } from '../../base/async/sleep.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Health } from '../../api/answers.ts';
 import type { Run } from '../command.ts';
-import { runCommand } from '../run-command.ts';
+import { runCommand } from '../shell/run-command.ts';
 import { agentLabel, installedService, journalUnit } from './installed.ts';
 import { logFilesOf, runningHealth, spawnDaemon } from './start.ts';
 

@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { errnoOf } from '../base/failure.ts';
-import { fail } from '../errors/fail.ts';
+import { errnoOf } from '../../base/failure.ts';
+import { fail } from '../../errors/fail.ts';
 
 /** Signals that are passed to the command. */
 const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;

@@ -1,0 +1,107 @@
+// Tests `bmuxd exec` as a shell starts it: it becomes its command, which keeps all that Node would change.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { droppedIn, shellProgram } from '../../../daemon/cli/shell/replace.ts';
+import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
+import { EmbeddedServer } from '../../embedded/server/server.ts';
+import { run } from '../../real/index.ts';
+
+t.setTimeout(120_000);
+
+t.test('bmuxd exec becomes its command', async (t) => {
+  const bmuxd = await startBmuxd({ config: '[connections.targets.here]\ntransport = "local"\n' });
+  t.teardown(() => bmuxd.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const PATH = `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`;
+  const env = { ...bmuxd.env, PATH, BMUXD };
+  /** What `script` prints. In it, `$BMUXD` is the program. */
+  const shell = async (script: string, more = {}): Promise<string> => {
+    const ran = await run('/bin/sh', ['-c', script], { ...env, ...more });
+    return `${ran.stdout}${ran.stderr}`;
+  };
+
+  await Promise.all([
+    t.test('its process, exit status and signals', async (t) => {
+      const exec = (...args: string[]) =>
+        spawn(BMUXD, ['exec', 'here', '--', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = exec('sh', '-c', 'echo $$; exec sleep 60');
+      t.teardown(() => child.kill('SIGKILL'));
+      t.equal(String(await once(child.stdout, 'data')).trim(), String(child.pid));
+      child.kill('SIGTERM');
+      t.same(await once(child, 'exit'), [null, 'SIGTERM']);
+      t.same(await once(exec('sh', '-c', 'exit 37'), 'exit'), [37, null]);
+    }),
+    t.test('limits, ignored signals, descriptors', async (t) => {
+      t.equal(await shell('ulimit -n 93; "$BMUXD" exec here -- sh -c "ulimit -n"'), '93\n');
+      const ignored = `"$BMUXD" exec here -- sh -c 'kill -HUP $$; echo alive'`;
+      t.equal(await shell(`trap '' HUP; ${ignored}`), 'alive\n');
+      t.equal(
+        await shell(`echo text > "$F"; "$BMUXD" exec here -- sh -c 'cat <&3' 3< "$F"`, {
+          F: join(bmuxd.folder, 'file'),
+        }),
+        'text\n',
+      );
+    }),
+    t.test('arguments and variables that are not UTF-8, and names that a shell does not have', async (t) => {
+      const bytes = `A=$(printf 'a\\377') "$BMUXD" exec here -- sh -c 'printf %s "$A$1" | od -An -tx1' x "$(printf 'b\\376')"`;
+      // A whole line is an assignment before a command, so the variable is exported first.
+      t.equal((await shell(bytes.replace(' "$BMUXD"', '; export A; "$BMUXD"'))).trim(), '61 ff 62 fe');
+      if (process.platform !== 'linux') return;
+      const kept = await shell('exec env "x.y=it\'s" "$BMUXD" exec here -- env');
+      t.match(kept, /^x\.y=it's$/m);
+      t.match(kept, /^BMUX_TARGET=local$/m);
+    }),
+    t.test('what cannot be run, help, wrong usage', async (t) => {
+      const exec = (...args: string[]) => run(BMUXD, ['exec', ...args], env);
+      t.match(await exec('here', '--', 'no-such-command'), {
+        status: 127,
+        stderr: /^cannot run no-such-command: there is no such command\n/,
+      });
+      t.match(await exec('here', '--', bmuxd.folder), { status: 126, stderr: /^cannot run .*EACCES/ });
+      t.match(await exec('--help'), { status: 0, stdout: /^Usage: bmuxd exec TARGET/ });
+      t.match(await exec('here'), { status: 2, stdout: '', stderr: /COMMAND/ });
+      t.match(await exec('here', '--', 'printf', '%s|', '', "it's", '--', '-n', '*'), {
+        status: 0,
+        stdout: "|it's|--|-n|*|",
+      });
+    }),
+  ]);
+
+  t.test(
+    'a shared pipe stays blocking',
+    { skip: process.platform !== 'linux' && 'Linux shows flags' },
+    async (t) => {
+      const child = spawn(BMUXD, ['events'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      t.teardown(() => child.kill('SIGKILL'));
+      await once(child.stdout, 'data');
+      for (const fd of [1, 2]) {
+        const [, flags = ''] =
+          /flags:\s*(\d+)/.exec(readFileSync(`/proc/${String(child.pid)}/fdinfo/${String(fd)}`, 'utf8')) ??
+          [];
+        t.equal(Number.parseInt(flags, 8) & 0o4000, 0, `descriptor ${String(fd)}`);
+      }
+    },
+  );
+});
+
+t.test('the program for the shell', (t) => {
+  const variables = [['A', "it's"]] as const;
+  const program = (command: string, dropped: readonly (readonly [string, string])[] = []): string =>
+    shellProgram({ command, words: 2, variables, dropped });
+  t.equal(program('cmd'), `shift $(($# - 2))\nexport A='it'\\''s'\nexec "$@"\n`);
+  t.match(program('-cmd'), /exec -- "\$@"/, 'a name with a dash is no option');
+  t.match(program('cmd', [['a.b', '1']]), /exec env 'a\.b=1' "\$@"/);
+  t.match(program('a=b', [['a.b', '1']]), /exec "\$@"/, 'env would take the command for a variable');
+  t.same(droppedIn('A=1\0a.b=2\n3\0BASH_FUNC_f%%=() { :; }\0=x\0c-d=\ufffd\0'), [
+    ['a.b', '2\n3'],
+    ['BASH_FUNC_f%%', '() { :; }'],
+  ]);
+  t.end();
+});
