@@ -185,7 +185,7 @@ export interface ContextRow {
 
 export interface Status {
   readonly schema: typeof SCHEMA;
-  readonly state: 'ready' | 'degraded';
+  readonly state: 'starting' | 'ready' | 'degraded';
   /** Of the control process. */
   readonly pid: number;
   readonly version: string;
@@ -211,7 +211,7 @@ export interface StreamsHealth {
 
 export interface Health {
   readonly schema: typeof SCHEMA;
-  readonly state: 'ready' | 'degraded';
+  readonly state: 'starting' | 'ready' | 'degraded';
   readonly pid: number;
   readonly version: string;
   readonly sinceMs: number;

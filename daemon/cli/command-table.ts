@@ -66,7 +66,7 @@ export const COMMANDS: readonly Command[] = [
       ['bmuxd status --wait 10', 'after a start, in a script'],
       ['bmuxd status prod', 'what bmuxd knows of one target'],
     ],
-    exits: { 0: 'ready', 1: 'degraded, or the target fails', 3: 'not running' },
+    exits: { 0: 'ready or starting', 1: 'degraded, or the target fails', 3: 'not running' },
     load: async () => (await import('./status/status.ts')).status,
   },
   {

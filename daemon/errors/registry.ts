@@ -578,7 +578,7 @@ export const REGISTRY = {
   daemon_lost: row(
     [503, 1, 'engine'],
     'bmuxd closed the connection before it answered.',
-    'Try again; if it stays, look at the log of bmuxd.',
+    'Try again; if it stays, look at the log of bmuxd (`bmuxd logs`).',
   ),
   daemon_already_running: row(
     [409, 1, 'engine'],
@@ -678,7 +678,7 @@ export const REGISTRY = {
   engine_unavailable: row(
     [503, 1, 'engine'],
     'no engine process of bmuxd is ready: {why}',
-    'Try again in a second; if it stays, look at the log of bmuxd.',
+    'Try again in a second; if it stays, look at the log of bmuxd (`bmuxd logs`).',
   ),
   home_unknown: row(
     [500, 2, 'request'],
@@ -703,12 +703,12 @@ export const REGISTRY = {
   control_error: row(
     [500, 1, 'engine'],
     'unexpected errors in the control process of bmuxd: {count} so far, the last one: {why}',
-    'bmuxd goes on. Look at its log; under a limit of address space (`ulimit -v`, `LimitAS=`) raise that limit.',
+    'bmuxd goes on. Look at its log (`bmuxd logs`); under a limit of address space (`ulimit -v`, `LimitAS=`) raise that limit.',
   ),
   control_broken: row(
     [500, 1, 'engine'],
     'the control process of bmuxd ends after {count} unexpected errors, the last one: {why}',
-    'Start bmuxd again, if its service does not do that; live streams go on. Please report it with the log of bmuxd.',
+    'Start bmuxd again, if its service does not do that; live streams go on. Please report it with the log of bmuxd (`bmuxd logs`).',
   ),
   control_unavailable: row(
     [503, 3, 'engine'],
@@ -755,7 +755,7 @@ export const REGISTRY = {
   stream_lost: row(
     [502, 8, 'server_gone'],
     'the stream through bmuxd broke: {why}',
-    'Open a new stream; the log of bmuxd says more.',
+    'Open a new stream; the log of bmuxd says more (`bmuxd logs`).',
   ),
   stream_ended: row([499, 1, 'request'], 'stream {id} was ended by {who}', 'Open a new stream.'),
   stopping: row([503, 1, 'engine'], 'bmuxd is stopping', 'Try again when it has been started again.'),
@@ -768,7 +768,7 @@ export const REGISTRY = {
   internal: row(
     [500, 1, 'engine'],
     'an error inside bmuxd: {why}',
-    'Please report it with the log of bmuxd.',
+    'Please report it with the log of bmuxd (`bmuxd logs`).',
   ),
 } as const satisfies Record<string, Row>;
 

@@ -39,7 +39,7 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
   t.match(await bmuxd('status', '--help'), {
     status: 0,
     stdout:
-      /^Usage: bmuxd status \[TARGET\]\n[^]* {2}--wait SECONDS .*\n[^]*Exit status: 0 ready, 1 degraded, or the target fails, 3 not running\./,
+      /^Usage: bmuxd status \[TARGET\]\n[^]* {2}--wait SECONDS .*\n[^]*Exit status: 0 ready or starting, 1 degraded, or the target fails, 3 not\srunning\./,
   });
   const shown = await bmuxd('help', 'status');
   t.same(shown, await bmuxd('status', '--help'));

@@ -19,7 +19,7 @@ t.test('every example is a call that the table takes', async (t) => {
   for (const { name, examples } of COMMANDS) {
     t.ok(examples.length > 0, name);
     for (const [line] of examples) {
-      const [, call = ''] = /\bbmuxd ([^>)|]+)/.exec(line) ?? [];
+      const [, call = ''] = /\bbmuxd ([^>)|&]+)/.exec(line) ?? [];
       const [word = '', ...args] = call.trim().split(' ');
       t.equal(word, name, line);
       const command = commandNamed(COMMANDS, word);

@@ -69,6 +69,8 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   t.match(await trust('list'), { status: 0, stdout: new RegExp(`${key} +${fingerprint} +store +${target}`) });
 
   t.match(await bmuxd.bmuxd(['warm', target]), { status: 0 });
+  t.match(await bmuxd.bmuxd(['status', target]), { status: 0, stdout: /^ {2}state +warm$/m });
+  t.match(await bmuxd.bmuxd(['drop', target]), { status: 0 });
 
   const program = realBmux();
   if (program === undefined) t.comment('real bmux not found: its list not compared');

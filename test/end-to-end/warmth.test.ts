@@ -53,7 +53,7 @@ t.test('spares and warm connections of a target', async (t) => {
       await client.ended();
       await waitFor(
         'the connection of the stream to be freed',
-        async () => (await row(target))?.connections === 0,
+        async () => ((await row(target))?.connections ?? 0) === 0,
       );
     }
   });

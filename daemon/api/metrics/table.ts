@@ -26,7 +26,7 @@ export const METRICS = {
     help: 'Always 1; the label names the version of the control process.',
   },
   bmuxd_start_time_seconds: { type: 'gauge', help: 'When control started, seconds since 1970.' },
-  bmuxd_ready: { type: 'gauge', help: '1 when the daemon is ready, 0 when it is degraded.' },
+  bmuxd_ready: { type: 'gauge', help: '1 when the daemon is ready, 0 when it is starting or degraded.' },
   bmuxd_problems: { type: 'gauge', help: 'Problems that `bmuxd status` shows.' },
   bmuxd_stream_requests_total: {
     type: 'counter',

@@ -33,7 +33,7 @@ export interface RouteRow {
 export const ROUTES = {
   'GET /v1/health': {
     id: 'getHealth',
-    about: 'whether the daemon is `ready` or `degraded`; asks no other process',
+    about: 'whether the daemon is `starting`, `ready` or `degraded`; asks no other process',
     status: 200,
     shape: isHealth,
   },
@@ -132,9 +132,17 @@ export const ROUTES = {
     type: 'text/event-stream',
     shape: isBrokerEvent,
   },
+  'POST /v1/warm': {
+    id: 'warmTarget',
+    about: 'a warm connection or a spare of a target is being made; an unknown target is refused',
+    takesRequest: true,
+    status: 202,
+    shape: isDone,
+  },
   'POST /v1/drop': {
     id: 'dropTarget',
-    about: 'warm connections and spares of a target are closed; live streams go on',
+    about:
+      'warm connections and spares of a target are closed; live streams go on; an unknown target is refused',
     takesRequest: true,
     status: 202,
     shape: isDone,

@@ -84,7 +84,7 @@ async function settledHealth(env: Env): Promise<Health | undefined> {
   for (;;) {
     const health = await runningHealth(env);
     const isStarting =
-      health?.state === 'degraded' && Math.abs(Date.now() - health.sinceMs) < LIMITS.targetSocketMs;
+      health?.state === 'starting' && Math.abs(Date.now() - health.sinceMs) < LIMITS.targetSocketMs;
     if (!isStarting) return health;
     await sleep(LOOK_MS);
   }

@@ -18,13 +18,14 @@ const LOOK_MS = 50;
 export const status: Run = async (context) => {
   const [target] = context.args;
   if (target !== undefined) return (await import('./target-status.ts')).targetStatus(target, context);
-  const waitMs = secondsOf('status', 'wait', context.options['wait']) ?? 0;
-  const until = performance.now() + waitMs;
+  const waitMs = secondsOf('status', 'wait', context.options['wait']);
+  const until = performance.now() + (waitMs ?? 0);
   for (;;) {
-    const { shown, exit } = await look(context);
-    if (exit === 0 || performance.now() >= until) {
+    const { shown, state, exit } = await look(context);
+    if (state === 'ready' || performance.now() >= until) {
       shown();
-      return exit;
+      // Requests wait for a daemon that is starting, so it is no failure, except to one who waits for its end.
+      return state === 'starting' && waitMs === undefined ? 0 : exit;
     }
     await sleep(LOOK_MS);
   }
@@ -32,6 +33,8 @@ export const status: Run = async (context) => {
 
 interface Look {
   readonly shown: () => void;
+  /** Missing without an answer. */
+  readonly state?: Status['state'];
   readonly exit: number;
 }
 
@@ -44,7 +47,7 @@ async function look(context: CommandContext): Promise<Look> {
     const shown = (): void => {
       out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer));
     };
-    return { shown, exit: answer.state === 'ready' ? 0 : 1 };
+    return { shown, state: answer.state, exit: answer.state === 'ready' ? 0 : 1 };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const { code, detail, causes, remedy } = error.data;

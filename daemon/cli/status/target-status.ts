@@ -15,7 +15,16 @@ export async function targetStatus(target: string, context: CommandContext): Pro
   const alone = ['wait'].find((name) => options[name] !== undefined);
   if (alone !== undefined)
     throw fail('usage', { why: `bmuxd status: --${alone} takes no TARGET`, command: 'bmuxd status' });
-  const env = withoutTargetSocket(context.env);
+  const { row, upstream } = await askAbout(target, { cwd, env: withoutTargetSocket(context.env) });
+  if (options['json'] === true) {
+    const answer = { schema: SCHEMA, target: row, ...(upstream === undefined ? {} : { upstream }) };
+    out(`${JSON.stringify(answer, null, 2)}\n`);
+  } else out(rendered(row, upstream));
+  return upstream?.state === 'failing' ? 1 : 0;
+}
+
+/** The target, and what the engines know of its server; nothing when it was not asked for. Rejects when there is no such target. */
+export async function askAbout(target: string, { cwd, env }: Pick<CommandContext, 'cwd' | 'env'>) {
   const list = {
     method: 'GET',
     path: '/v1/targets',
@@ -25,12 +34,7 @@ export async function targetStatus(target: string, context: CommandContext): Pro
   const [row] = (await askControl(env, list, isTargetList)).targets;
   if (row === undefined) throw fail('internal', { why: 'the daemon names no target' });
   const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
-  const upstream = upstreamOf(row, await askControl(env, question, isStatus));
-  if (options['json'] === true) {
-    const answer = { schema: SCHEMA, target: row, ...(upstream === undefined ? {} : { upstream }) };
-    out(`${JSON.stringify(answer, null, 2)}\n`);
-  } else out(rendered(row, upstream));
-  return upstream?.state === 'failing' ? 1 : 0;
+  return { row, upstream: upstreamOf(row, await askControl(env, question, isStatus)) };
 }
 
 /** Draining engines may have rows of the same server; the one with the newest stream counts. */
@@ -43,10 +47,7 @@ function upstreamOf({ address }: TargetRow, { upstreams }: Status): UpstreamRow 
 function rendered(target: TargetRow, upstream: UpstreamRow | undefined): string {
   const rows: [string, string][] = [
     ['address', shortened(target.address, 200)],
-    [
-      'state',
-      upstream === undefined ? 'cold: not asked for since the daemon has started' : stateText(upstream),
-    ],
+    ['state', upstream === undefined ? 'cold: not asked for in the last time' : stateText(upstream)],
   ];
   if (upstream !== undefined) {
     const { epoch, compression, roundTripMs, warmSinceMs, lastStreamMs, lastError } = upstream;

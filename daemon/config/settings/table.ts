@@ -122,6 +122,13 @@ export const SETTINGS = [
     doc: 'How long spares are kept after the last use of their target.',
   },
   {
+    name: 'warmth.min_round_trip',
+    takes: { kind: 'number', min: 0, max: 10_000 },
+    unit: 'ms',
+    default: 5,
+    doc: 'Round trip below which a TLS target has no spares by default, so that it is cold again after a use: in a local network a spare saves too little for a connection of the server. A target that is warmed, by `bmuxd warm` or by `warm = true`, has one at any distance. 0: every target has spares.',
+  },
+  {
     name: 'warmth.max_connections',
     takes: { kind: 'integer', min: 0, max: 64 },
     default: 16,
@@ -144,7 +151,7 @@ export const TARGET_SETTINGS = [
     name: 'spares',
     takes: { kind: 'count', values: ['auto'], min: 0, max: MAX_SPARES },
     default: 'auto',
-    doc: 'Most spares that are kept after a use of a TLS target, for each kind of client (version and principal). "auto": as many as recent use needs, if the round trip takes at least 5 ms. 0: none. warmth.max_connections limits the spares of one server. A spare is shown by `bmux list-clients` and is one of the 64 connections of its server.',
+    doc: 'Most spares that are kept after a use of a TLS target, for each kind of client (version and principal). "auto": as many as recent use needs, if the round trip takes at least warmth.min_round_trip. 0: none. warmth.max_connections limits the spares of one server. A spare is shown by `bmux list-clients` and is one of the 64 connections of its server.',
   },
   {
     name: 'warm',

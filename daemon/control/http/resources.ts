@@ -85,6 +85,10 @@ export function resources(owners: ResourceOwners): Resources {
     endStream: (id) => engines.directory.end(id),
     targetSocket: (request, signal) => reconciler.ensure(request, signal),
     follow: (response) => events.listen(response),
+    warm: async (request) => {
+      const plan = await plans.planFor(request);
+      if (plan.destination.route.transport !== 'local') engines.tell({ type: 'warm', plan });
+    },
     drop: async (request) => {
       const plan = await plans.planFor(request);
       engines.tell({ type: 'drop', plan });

@@ -48,6 +48,8 @@ export interface Resources {
   readonly targetSocket: (request: StreamRequest, signal: AbortSignal) => Promise<TargetSocketAnswer>;
   /** Makes `response` follow the events. False when there are too many followers. */
   readonly follow: (response: ServerResponse) => boolean;
+  /** Has a warm connection or a spare made for the request's target. */
+  readonly warm: (request: StreamRequest) => Promise<void>;
   /** Closes warm connections and spares of the request's target. */
   readonly drop: (request: StreamRequest) => Promise<void>;
   /** How a person logs in to the request's target, which is an SSH target. */
@@ -114,6 +116,10 @@ export function handlersOf(resources: Resources): Readonly<Record<RouteName, Han
       if (resources.follow(reply.raw)) return;
       const { data } = fail('followers_full');
       reply.raw.writeHead(data.status, { 'content-type': PROBLEM_TYPE }).end(JSON.stringify(problemOf(data)));
+    },
+    'POST /v1/warm': async ({ raw }, reply) => {
+      await configInTime(resources.warm(requestIn(raw)));
+      return done(reply);
     },
     'POST /v1/drop': async ({ raw }, reply) => {
       await configInTime(resources.drop(requestIn(raw)));

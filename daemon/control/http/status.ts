@@ -21,7 +21,7 @@ export interface StatusReportOptions {
   readonly log: string;
 }
 
-/** The problem while an engine runs but does not accept streams yet. */
+/** Why streams are not accepted while an engine runs. */
 const STARTING = fail('engine_unavailable', { why: 'it is starting' });
 
 export class StatusReport {
@@ -39,8 +39,8 @@ export class StatusReport {
 
   /** The reasons why the daemon is degraded, except those that only a survey of the engines finds. */
   problems(): StatusProblem[] {
-    const { contexts, settingsProblem, settingsPath } = this.#options;
-    const problem = this.notReady();
+    const { engines, contexts, settingsProblem, settingsPath } = this.#options;
+    const { problem } = engines.supervisor;
     const settings = settingsProblem();
     return [
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
@@ -56,7 +56,7 @@ export class StatusReport {
     const { version, sinceMs, log } = this.#options;
     return {
       schema: SCHEMA,
-      state: this.problems().length === 0 ? 'ready' : 'degraded',
+      state: this.#stateWith(this.problems()),
       pid: process.pid,
       version,
       sinceMs,
@@ -78,7 +78,7 @@ export class StatusReport {
     ];
     return {
       ...this.health(),
-      state: problems.length === 0 ? 'ready' : 'degraded',
+      state: this.#stateWith(problems),
       socket: socketPath,
       engines,
       streams: engines.reduce((sum, engine) => sum + engine.streams, 0),
@@ -93,6 +93,12 @@ export class StatusReport {
       })),
       problems,
     };
+  }
+
+  /** `starting` while an engine runs that does not accept streams yet: requests wait for it. */
+  #stateWith(problems: readonly StatusProblem[]): Health['state'] {
+    if (problems.length > 0) return 'degraded';
+    return this.#options.engines.streamsSocket.isAccepted ? 'ready' : 'starting';
   }
 
   #problemOf({ generation, state, version }: EngineRow): FailureData | undefined {

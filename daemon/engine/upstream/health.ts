@@ -24,6 +24,10 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
 /** ms for which the last error is shown after the server has answered again. */
 const ERROR_SHOWN_MS = 60_000;
 
+/** Round trips that are compared, and ms for which one counts, since the path may change. The latest one counts until the next. */
+const MAX_TRIPS = 8;
+const TRIP_COUNTS_MS = 60_000;
+
 export class Health {
   readonly #clock: Clock;
   #candidate: Candidate | undefined;
@@ -31,7 +35,8 @@ export class Health {
   #lastError: UpstreamRow['lastError'];
   /** When the first of the failures in a row was; undefined when the server is not failing. */
   #failingSinceMs: number | undefined;
-  #roundTripMs: number | undefined;
+  /** The latest measured round trips, the oldest first. */
+  #trips: { readonly ms: number; readonly atMs: number }[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -46,14 +51,22 @@ export class Health {
     return this.#lastStreamMs !== undefined && !this.isFailing;
   }
 
-  /** ms from Hello to answer, as last measured. */
+  /** The shortest of the latest round trips, ms. A Hello may also wait for the server, as the first one does, so that only it shows the path. */
   get roundTripMs(): number | undefined {
-    return this.#roundTripMs;
+    return this.#trips.length === 0 ? undefined : Math.min(...this.#trips.map(({ ms }) => ms));
   }
 
-  /** A Hello was answered after `roundTripMs`. */
+  /** A Hello or a Ping was answered after `roundTripMs`. */
   answered(roundTripMs: number): void {
-    this.#roundTripMs = roundTripMs;
+    const atMs = this.#clock.now();
+    const recent = this.#trips.filter((trip) => Math.abs(atMs - trip.atMs) < TRIP_COUNTS_MS);
+    this.#trips = [...recent, { ms: roundTripMs, atMs }].slice(-MAX_TRIPS);
+  }
+
+  /** The target was dropped: the next request shows whether the server still fails. */
+  forgetFailure(): void {
+    this.#lastError = undefined;
+    this.#failingSinceMs = undefined;
   }
 
   /** A stream was opened. */
@@ -109,7 +122,7 @@ export class Health {
     this.#lastStreamMs = undefined;
     this.#lastError = undefined;
     this.#failingSinceMs = undefined;
-    this.#roundTripMs = undefined;
+    this.#trips = [];
   }
 
   #shownError(): UpstreamRow['lastError'] {

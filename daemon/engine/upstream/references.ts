@@ -1,8 +1,11 @@
 // The references to one server: target sockets that lead to it, the latest target and its contexts, and the streams that are being opened.
+import type { Clock } from '../../base/async/clock.ts';
 import { askedFor, type Destination, type Route } from '../../engine-protocol/plan.ts';
 
 /** Contexts of one server; the least recently used are removed first. */
 const MAX_CONTEXTS = 16;
+/** ms after which a server that nobody has asked for leaves the status, unless there are connections to it. */
+const FORGOTTEN_MS = 10 * 60_000;
 
 export class References {
   /** The target of the last request, warm-up or spare. Undefined until there was one. */
@@ -13,8 +16,17 @@ export class References {
   #targetSockets = 0;
   /** Streams that are being opened. */
   #opening = 0;
-  /** True when the latest target leads here in no context any more. The status shows the server until its last connection is closed. */
+  /** True when the latest target leads here in no context any more. */
   #abandoned = false;
+  /** True when the latest target was dropped, and was not asked for since. */
+  #dropped = false;
+  /** When the latest target was asked for, ms since 1970. */
+  #askedAtMs = 0;
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** The name of the latest target; undefined when there was no request yet. */
   get target(): string | undefined {
@@ -34,8 +46,9 @@ export class References {
     return this.#opening > 0;
   }
 
-  get isAbandoned(): boolean {
-    return this.#abandoned;
+  /** True when nobody asks for the latest target here any more. The status shows the server until its last connection is closed. */
+  get isOver(): boolean {
+    return this.#abandoned || this.#dropped || this.#clock.now() - this.#askedAtMs > FORGOTTEN_MS;
   }
 
   get hasTargetSockets(): boolean {
@@ -51,6 +64,8 @@ export class References {
     if (this.#latest?.target !== target) this.#contexts.clear();
     const { route, link, context } = destination;
     this.#latest = { target, route, link };
+    this.#dropped = false;
+    this.#askedAtMs = this.#clock.now();
     this.#contexts.delete(context);
     this.#contexts.add(context);
     const [oldest] = this.#contexts;
@@ -69,6 +84,11 @@ export class References {
   /** A target leads here: the server is no longer abandoned. */
   confirm(): void {
     this.#abandoned = false;
+  }
+
+  /** The target was dropped. */
+  drop(): void {
+    this.#dropped = true;
   }
 
   addTargetSocket(): void {
@@ -103,5 +123,6 @@ export class References {
     this.#latest = undefined;
     this.#contexts.clear();
     this.#abandoned = false;
+    this.#dropped = false;
   }
 }

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../../base/async/clock.ts';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
-import type { LruMap } from '../../base/lru-map.ts';
+import { LruMap } from '../../base/lru-map.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import { greetingKey, type Greeting } from '../../hello/hello-cache.ts';
 import { HealthCheck, type PendingPing } from '../../hello/health-check.ts';
@@ -13,8 +13,8 @@ import { askedFor, type Destination, type Plan, type TlsRoute } from '../../engi
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
 import type { OpenedStream } from './dialler.ts';
 
-/** Round trip in ms below which there are no spares by default. In a local network a spare saves too little for a connection of the server. */
-const WORTH_MS = 5;
+/** Targets of one server that are remembered as warmed on request. */
+const MAX_WARMED = 64;
 
 interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
   /** ms, as the last check measured it; undefined before the first check. */
@@ -40,6 +40,8 @@ export interface UpstreamSparesOptions {
   /** A key of what a TLS gateway is verified against now: it changes with a certificate file. */
   readonly trustOf: (route: TlsRoute, label: string) => Promise<string>;
   readonly end: (stream: Duplex) => void;
+  /** Called with the round trip of each health check, ms. */
+  readonly measured: (roundTripMs: number) => void;
   /** Called with the result of each attempt to make a spare. */
   readonly tried: (failure?: Failure) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
@@ -58,6 +60,8 @@ export interface UpstreamSparesOptions {
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
   readonly #spares: Spares<Spare>;
+  /** Until when a target has a spare at any distance because somebody has warmed it, by target, ms by the clock. */
+  readonly #warmedUntil = new LruMap<string, number>(MAX_WARMED);
   /** Requests that wait for a spare. */
   #taking = 0;
 
@@ -106,6 +110,17 @@ export class UpstreamSpares {
         this.#options.log('no spare', { err: textOf(error) });
       },
     );
+  }
+
+  /** Somebody warms the target: for `warmth.spare_ttl` it has a spare also where the server is near. */
+  warmed(destination: Destination): void {
+    const { clock, settings } = this.#options;
+    this.#warmedUntil.set(askedFor(destination), clock.now() + settings()['warmth.spare_ttl'] * 1000);
+  }
+
+  /** The target was dropped: nobody wants it warm any more. */
+  cooled(destination: Destination): void {
+    this.#warmedUntil.delete(askedFor(destination));
   }
 
   /** A target is kept warm: its spares by a former route, or with a former trust, expire from now on after `warmth.spare_ttl`. */
@@ -217,19 +232,24 @@ export class UpstreamSpares {
       throw failure;
     });
     tried();
-    return asSpare({ stream, candidate, negotiated, hasMoved });
+    return asSpare({ stream, candidate, negotiated, hasMoved }, this.#options.measured);
   }
 
   #maxFor(destination: Destination, roundTripMs: number): number {
     const { spares = 'auto', warm } = targetSettings(this.#options.settings(), destination);
     if (spares !== 'auto') return spares;
     // Over SSH a stream also waits for a process there.
-    const isNear = destination.route.transport !== 'ssh' && roundTripMs < WORTH_MS;
-    return warm === false || isNear ? 0 : MAX_SPARES;
+    const isFar = roundTripMs >= this.#options.settings()['warmth.min_round_trip'];
+    if (warm === false) return 0;
+    if (isFar || destination.route.transport === 'ssh') return MAX_SPARES;
+    return (this.#warmedUntil.peek(askedFor(destination)) ?? 0) > this.#options.clock.now() ? 1 : 0;
   }
 }
 
-function asSpare({ stream, candidate, negotiated, hasMoved }: Omit<OpenedStream, 'warm'>): Spare {
+function asSpare(
+  { stream, candidate, negotiated, hasMoved }: Omit<OpenedStream, 'warm'>,
+  measured: (roundTripMs: number) => void,
+): Spare {
   const health = new HealthCheck(stream, candidate.epoch);
   let pending: PendingPing | undefined;
   return {
@@ -237,7 +257,11 @@ function asSpare({ stream, candidate, negotiated, hasMoved }: Omit<OpenedStream,
     candidate,
     negotiated,
     hasMoved,
-    check: (timeoutMs) => health.check(timeoutMs),
+    check: async (timeoutMs) => {
+      const roundTripMs = await health.check(timeoutMs);
+      measured(roundTripMs);
+      return roundTripMs;
+    },
     release: () => {
       pending = health.release();
       return pending !== undefined;

@@ -79,6 +79,9 @@ export class Upstream {
         void transports.ends.end(stream);
       },
       tried: this.#tried,
+      measured: (roundTripMs) => {
+        this.#parts.health.answered(roundTripMs);
+      },
       log: (what, details) => {
         log.debug({ address, ...details }, what);
       },
@@ -98,7 +101,7 @@ export class Upstream {
       protocol: protocolCache.entry(address),
       helloCache: new HelloCache({ now: () => clock.now() }),
       health: new Health(clock),
-      references: new References(),
+      references: new References(clock),
       spares,
       ends: transports.ends,
       log,
@@ -129,6 +132,7 @@ export class Upstream {
 
   /** Opens a stream and ends it, so that the next one is opened faster. Control calls this regularly; a warm upstream does nothing. */
   warm(plan: Plan): void {
+    this.#parts.spares.warmed(plan.destination);
     this.#parts.spares.review(plan);
     this.#warmUp.start(plan);
   }
@@ -193,9 +197,13 @@ export class Upstream {
     if (references.link === link) references.removeContext(context);
   }
 
-  /** Ends the spares, and retires the connections of the target. Live streams go on. */
+  /** Ends the spares, retires the connections of the target, and forgets its failures. Live streams go on. */
   drop(destination: Destination): void {
-    this.#parts.spares.drop();
+    const { spares, references, health } = this.#parts;
+    spares.drop();
+    spares.cooled(destination);
+    references.drop();
+    health.forgetFailure();
     this.#iroh.drop(destination);
     this.#ssh.drop(destination);
   }
@@ -242,7 +250,7 @@ export class Upstream {
     const iroh = this.#iroh;
     const ssh = this.#ssh;
     if (
-      references.isAbandoned &&
+      references.isOver &&
       !this.#isBusy &&
       warmSinceMs({ iroh, ssh, spares }, references.route) === undefined
     ) {
