@@ -26,6 +26,8 @@ export const LIMITS = {
   engineStartMs: 10_000,
   /** ms that `bmuxd start` waits for the daemon: longer than the wait for its lock and `engineStartMs` together. */
   startMs: 20_000,
+  /** ms that systemctl, loginctl or launchctl may take; a start of the service waits until the daemon is ready. */
+  serviceManagerMs: 60_000,
   /** ms between two checks whether an engine answers. */
   heartbeatMs: 2000,
   /** ms after a check without an answer until the next one. */

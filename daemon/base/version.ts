@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The folder of package.json, at the same relative path in a checkout and an installed package. */
-function packageRoot(): string {
+export function packageRoot(): string {
   // dist/daemon/base/version.js
   return join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 }

@@ -19,6 +19,7 @@ import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
 import { warmLikePredecessor } from './predecessor.ts';
 import { Reload } from './reload.ts';
+import { serviceManager, stateText, withoutManager } from './service/service-manager.ts';
 import { Shutdown } from './shutdown.ts';
 import { lookAround } from './surroundings.ts';
 import { ClientFile } from './target-sockets/client-file.ts';
@@ -26,7 +27,9 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
-  const { env, version, sink, signal, replace = false } = options;
+  const { version, sink, signal, replace = false } = options;
+  const manager = serviceManager(options.env);
+  const env = withoutManager(options.env);
   const { paths, passed, own, inForce, log } = await lookAround(options);
   const settings = inForce.current;
   const events = new Events();
@@ -87,6 +90,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     keepWarm,
     metrics,
     engines,
+    manager,
     event: events.add,
     log,
   });
@@ -121,6 +125,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   );
   const shutdown = new Shutdown({
     log,
+    manager,
     server: app.server,
     requests: new OpenRequests(app.server),
     followed: events,
@@ -166,13 +171,14 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const opened = openTargetSockets().catch((error: unknown) => {
     log.error({ err: asFailure(error).data }, 'target sockets');
   });
+  const ready = Promise.all([engines.firstTried, settledWithin(opened, LIMITS.targetSocketMs)]).then(() => {
+    manager.ready({ isAnswering: () => instance.isAnswering(), state: () => stateText(answers) });
+  });
   return {
     socketPath: paths.controlSocket,
     close: () => shutdown.close(),
     reload: () => reload.all(),
-    ready: Promise.all([engines.firstTried, settledWithin(opened, LIMITS.targetSocketMs)]).then(
-      () => undefined,
-    ),
+    ready,
     stopped: Promise.race([shutdown.stopped, instance.lost, strayErrors.broken]),
   };
 }

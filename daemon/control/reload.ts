@@ -17,6 +17,7 @@ export interface ReloadOptions {
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
+  readonly manager: { reloading(work: () => Promise<void>): Promise<void> };
   readonly engines: { configure(settings: Settings): void };
   /** Its port is a setting. */
   readonly metrics: { refresh(): void };
@@ -43,7 +44,11 @@ export class Reload {
   }
 
   /** Reads bmuxd.toml and the files of all contexts again, whether they look changed or not. Target sockets that cannot be made now are made later. */
-  async all(): Promise<void> {
+  all(): Promise<void> {
+    return this.#options.manager.reloading(() => this.#all());
+  }
+
+  async #all(): Promise<void> {
     const { contexts, files, targetSockets, log } = this.#options;
     files.forget();
     await this.#settings();

@@ -6,6 +6,7 @@ import type { OpenRequests } from './http/open-requests.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
 import type { Engines } from './engines/engines.ts';
+import type { ServiceManager } from './service/service-manager.ts';
 import type { Instance } from './instance/instance.ts';
 import type { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
@@ -14,6 +15,7 @@ const LOOK_MS = 20;
 
 export interface ShutdownOptions {
   readonly log: Logger;
+  readonly manager: Pick<ServiceManager, 'stopping'>;
   readonly server: Server;
   readonly requests: OpenRequests;
   /** What has clients without an end. */
@@ -67,7 +69,8 @@ export class Shutdown {
   }
 
   async #leave(): Promise<void> {
-    const { targetSockets, engines, server, watchers, requests, followed } = this.#options;
+    const { manager, targetSockets, engines, server, watchers, requests, followed } = this.#options;
+    manager.stopping();
     followed.close();
     await this.#closeSockets();
     // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
@@ -81,8 +84,9 @@ export class Shutdown {
   }
 
   async #stopAll(): Promise<void> {
-    const { log, targetSockets, engines } = this.#options;
+    const { log, manager, targetSockets, engines } = this.#options;
     const { supervisor, directory } = engines;
+    manager.stopping();
     log.info('bmuxd stops and ends all streams');
     supervisor.halt();
     supervisor.killStarting();

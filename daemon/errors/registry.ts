@@ -559,6 +559,16 @@ export const REGISTRY = {
     'bmuxd is not running (no daemon on {socket}).',
     'Start it: `bmuxd start`; in the foreground: `bmuxd run`.',
   ),
+  service_manager_failed: row(
+    [500, 1, 'engine'],
+    '`{command}` has failed: {why}',
+    'Run that command by hand. Without a service manager of this user (a login by su, a container), use `bmuxd start`.',
+  ),
+  service_unsupported: row(
+    [400, 2, 'request'],
+    '{why}',
+    'Use `bmuxd start`, or `bmuxd install --stable-node` where a path is at fault.',
+  ),
   daemon_unstarted: row(
     [500, 1, 'engine'],
     'bmuxd could not be started: {why}',

@@ -14,7 +14,15 @@ t.test('the agent starts the daemon, restarts it, and does not stop the engines'
   const value = parsePlist(readFileSync(rendered(FILE, folder), 'utf8'));
   t.match(value, {
     Label: 'dev.bmux.bmuxd',
-    ProgramArguments: [process.execPath, '--max-semi-space-size=2', `${folder}/bmuxd`, 'run'],
+    ProgramArguments: [
+      process.execPath,
+      '--max-semi-space-size=2',
+      `${folder}/bmuxd`,
+      'run',
+      '--log-file',
+      `${folder}/Library/Logs/bmuxd/daemon.log`,
+    ],
+    StandardErrorPath: `${folder}/Library/Logs/bmuxd/daemon.stderr`,
     RunAtLoad: true,
     KeepAlive: { SuccessfulExit: false },
     AbandonProcessGroup: true,

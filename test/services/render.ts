@@ -1,9 +1,12 @@
-// Renders a service file into a folder of the test, by the instructions in the file's own header.
+// Renders a service file into a folder of the test, as `bmuxd install` writes it.
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 
 import type { Test } from 'tap';
+
+import type { Env } from '../../daemon/base/paths.ts';
+import { agentFiles, unitFiles } from '../../daemon/cli/service/install/files.ts';
 
 const ROOT = new URL('../../../', import.meta.url);
 
@@ -21,13 +24,16 @@ export function original(file: string): string {
   return readFileSync(new URL(file, ROOT), 'utf8');
 }
 
-/** Writes `file` with its placeholders filled in, and a program for it to start; returns the path. */
-export function rendered(file: string, folder: string): string {
+/** Writes a service file as `bmuxd install` does, for a program in `folder`; returns the path. */
+export function rendered(file: string, folder: string, env: Env = {}): string {
   const program = join(folder, 'bmuxd');
   writeFileSync(program, '#!/bin/sh\n');
   chmodSync(program, 0o755);
-  const text = original(file).replaceAll('@NODE@', process.execPath).replaceAll('@BINDIR@', folder);
+  const options = { env: { HOME: folder, ...env }, node: process.execPath, program, sockets: true };
+  const found = [...unitFiles(options), ...agentFiles(options)].find(
+    ({ path }) => basename(path) === basename(file),
+  );
   const path = join(folder, basename(file));
-  writeFileSync(path, text);
+  writeFileSync(path, found?.content ?? '');
   return path;
 }

@@ -1,5 +1,6 @@
 // The systemd units contain only valid settings, and none that would harm the engines.
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 import t from 'tap';
 
@@ -49,10 +50,11 @@ t.test('the service is as closed as SECURITY.md says', { skip: absent }, async (
 });
 
 t.test('the service does not stop the engines or remove what they need', async (t) => {
-  const service = settings(original('systemd/bmuxd.service'));
+  const folder = temporaryFolder(t);
+  const service = settings(readFileSync(rendered('systemd/bmuxd.service', folder), 'utf8'));
   t.equal(service.get('KillMode'), 'process', 'live streams go on during a restart');
   t.equal(service.get('OOMPolicy'), 'continue', 'control goes on when an engine is killed');
-  t.equal(service.get('ExecStart'), '@NODE@ --max-semi-space-size=2 @BINDIR@/bmuxd run');
+  t.equal(service.get('ExecStart'), `${process.execPath} --max-semi-space-size=2 ${folder}/bmuxd run`);
   const harmful = {
     RuntimeDirectory: 'it would be removed at stop while engines drain',
     MemoryDenyWriteExecute: 'V8 needs such memory',
@@ -69,7 +71,7 @@ t.test('only the user may connect to the sockets, and the daemon knows them by t
     ['bmuxd.socket', 'control'],
     ['bmuxd-streams.socket', 'streams'],
   ] as const) {
-    const socket = settings(original(`systemd/${unit}`));
+    const socket = settings(readFileSync(rendered(`systemd/${unit}`, temporaryFolder(t)), 'utf8'));
     t.equal(socket.get('ListenStream'), `%t/bmuxd/${name}.sock`);
     t.equal(socket.get('FileDescriptorName'), name);
     t.equal(socket.get('SocketMode'), '0600');

@@ -4,8 +4,8 @@ import { isAbsolute, join } from 'node:path';
 import { homeOf, type Env } from '../../base/paths.ts';
 
 /** Name of the unit of systemd, and label of the agent of launchd. */
-export const journalUnit = 'bmuxd.service';
-export const agentLabel = 'dev.bmux.bmuxd';
+export const UNIT = 'bmuxd.service';
+export const AGENT_LABEL = 'dev.bmux.bmuxd';
 
 export interface InstalledService {
   readonly manager: 'systemd' | 'launchd';
@@ -15,23 +15,23 @@ export interface InstalledService {
   readonly log: string;
 }
 
+/** Folder of this user's own units. */
+export function userUnits(env: Env): string {
+  return join(configHome(env), 'systemd', 'user');
+}
+
 /** Folders of the units of a user, the user's own first: systemd.unit(5). */
 function unitFolders(env: Env): readonly [string, ...string[]] {
-  return [
-    join(configHome(env), 'systemd', 'user'),
-    '/etc/systemd/user',
-    '/usr/local/lib/systemd/user',
-    '/usr/lib/systemd/user',
-  ];
+  return [userUnits(env), '/etc/systemd/user', '/usr/local/lib/systemd/user', '/usr/lib/systemd/user'];
 }
 
 /** Path of the property list of the agent. */
-function agentFile(env: Env): string {
-  return join(homeOf(env), 'Library', 'LaunchAgents', `${agentLabel}.plist`);
+export function agentFile(env: Env): string {
+  return join(homeOf(env), 'Library', 'LaunchAgents', `${AGENT_LABEL}.plist`);
 }
 
 /** Path of the log of the agent. */
-function agentLog(env: Env): string {
+export function agentLog(env: Env): string {
   return join(homeOf(env), 'Library', 'Logs', 'bmuxd', 'daemon.log');
 }
 
@@ -45,7 +45,7 @@ export function installedService(
     return existsSync(file) ? { manager: 'launchd', file, log: agentLog(env) } : undefined;
   }
   const file = unitFolders(env)
-    .map((folder) => join(folder, journalUnit))
+    .map((folder) => join(folder, UNIT))
     .find((path) => existsSync(path));
   return file === undefined ? undefined : { manager: 'systemd', file, log: 'journal' };
 }

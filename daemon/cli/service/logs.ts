@@ -8,7 +8,7 @@ import type { CommandContext, Run } from '../command.ts';
 import { FollowedFile } from './followed-file.ts';
 import { readableLine } from './log-lines.ts';
 import { logFilesOf, runningHealth } from './start.ts';
-import { installedService, journalUnit } from './installed.ts';
+import { installedService, UNIT } from './installed.ts';
 
 /** Lines that are shown without `--lines`. */
 const DEFAULT_LINES = 200;
@@ -88,7 +88,7 @@ async function ended(
 
 /** `journalctl` has the lines of the unit. They are as bmuxd has written them, without the priority. */
 function journal({ stdout, err }: CommandContext, { count, follow, show }: Wanted): Promise<number> {
-  const args = ['--user', '--unit', journalUnit, '--output', 'cat', '--lines', String(count)];
+  const args = ['--user', '--unit', UNIT, '--output', 'cat', '--lines', String(count)];
   return new Promise((resolve, reject) => {
     const child = spawn('journalctl', [...args, ...(follow ? ['--follow'] : ['--no-pager'])], {
       stdio: ['ignore', 'pipe', 'pipe'],

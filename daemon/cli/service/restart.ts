@@ -7,7 +7,7 @@ import { fail } from '../../errors/fail.ts';
 import type { Health } from '../../api/answers.ts';
 import type { Run } from '../command.ts';
 import { runCommand } from '../shell/run-command.ts';
-import { agentLabel, installedService, journalUnit } from './installed.ts';
+import { AGENT_LABEL, installedService, UNIT } from './installed.ts';
 import { logFilesOf, runningHealth, spawnDaemon } from './start.ts';
 
 /** ms between two looks whether the next daemon answers. */
@@ -31,9 +31,9 @@ export const restart: Run = async ({ env, cwd, out, err }) => {
 async function managerOf(pid: number, env: Env): Promise<readonly [string, ...string[]] | undefined> {
   // A process beside the service would be a daemon that the manager does not know.
   const cgroup = await readFile(`/proc/${String(pid)}/cgroup`, 'utf8').catch(() => '');
-  if (cgroup.includes(`/${journalUnit}`)) return ['systemctl', '--user', 'restart', journalUnit];
+  if (cgroup.includes(`/${UNIT}`)) return ['systemctl', '--user', 'restart', UNIT];
   if (installedService(env)?.manager !== 'launchd') return undefined;
-  return ['launchctl', 'kickstart', '-k', `gui/${String(process.getuid?.() ?? 0)}/${agentLabel}`];
+  return ['launchctl', 'kickstart', '-k', `gui/${String(process.getuid?.() ?? 0)}/${AGENT_LABEL}`];
 }
 
 /** Resolves when the next process of the service is ready, or has answered that it is not for `LIMITS.startMs`. */

@@ -62,6 +62,7 @@ export function resources(owners: ResourceOwners): Resources {
       arch: process.arch,
     }),
     config: async (request) => configReport(settings, await contexts.view(request)),
+    problems: () => status.problems(),
     status: () => status.status(),
     metrics: () =>
       metricsText({

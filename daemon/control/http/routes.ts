@@ -36,6 +36,8 @@ export interface Resources {
   /** The settings, and the config of the request's context. */
   readonly config: (request: StreamRequest) => Promise<ConfigReport>;
   readonly status: () => Promise<Status>;
+  /** Why the daemon is degraded, without a question to engines. */
+  readonly problems: () => readonly StatusProblem[];
   /** The text for Prometheus. */
   readonly metrics: () => Promise<string>;
   /** The targets of the request's context, of the daemon's own without one; the one target that the request names, if it does. */

@@ -1,0 +1,177 @@
+// Tests the service with a real `systemd --user`: in a mount namespace with a cgroup of its own, as a user without rights.
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { BMUXD, SHIM } from '../daemon/bmuxd.ts';
+import { EmbeddedServer } from '../embedded/server/server.ts';
+import { isAlive, waitFor } from '../real/child.ts';
+import { run, type Ran } from '../real/server.ts';
+
+/** nobody */
+const USER = 65_534;
+const SYSTEMD = '/usr/lib/systemd/systemd';
+/** $1: the user, $2: the folder, $3: PATH. The manager is the process that is started. */
+const START = `
+set -e
+mount --make-rprivate /
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t tmpfs none /run
+mkdir -p /run/systemd/system
+cgroup=/sys/fs/cgroup/bmuxd-test-$$
+mkdir "$cgroup" "$cgroup/init.scope"
+echo $$ > "$cgroup/init.scope/cgroup.procs"
+chown -R "$1" "$cgroup"
+exec setpriv --reuid "$1" --regid "$1" --clear-groups env -i PATH="$3" HOME="$2/home" XDG_RUNTIME_DIR="$2/run" \\
+  SYSTEMD_LOG_TARGET=console ${SYSTEMD} --user`;
+const PING = Buffer.from([5, 0, 0, 0, 4, 2, 0, 1, 1]);
+const PONG = '06000000040201020000';
+
+/** Why this machine cannot run one. */
+function whyNot(): string | false {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'only root can make the namespace';
+  if (!existsSync(SYSTEMD)) return 'systemd not found';
+  const tried = spawnSync('unshare', [
+    '-m',
+    'sh',
+    '-c',
+    'mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup',
+  ]);
+  if (tried.status !== 0) return 'no cgroup2 can be mounted';
+  const asUser = [
+    '--reuid',
+    String(USER),
+    '--regid',
+    String(USER),
+    '--clear-groups',
+    process.execPath,
+    BMUXD,
+    '--version',
+  ];
+  return spawnSync('setpriv', asUser).status !== 0 && 'another user cannot read this folder';
+}
+
+t.test(
+  'install, restart under a live stream, a control that hangs, uninstall',
+  { skip: whyNot() },
+  async (t) => {
+    const folder = mkdtempSync('/tmp/bmuxd-sd-');
+    chmodSync(folder, 0o755);
+    const [home, runtime] = [join(folder, 'home'), join(folder, 'run')];
+    const own = (path: string, text?: string): void => {
+      if (text === undefined) mkdirSync(path, { mode: 0o700 });
+      else writeFileSync(path, text);
+      chownSync(path, USER, USER);
+    };
+    for (const path of [home, runtime, join(runtime, 'bmux')]) own(path);
+    const PATH = process.env['PATH'] ?? '';
+    const manager = spawn('unshare', ['-m', 'bash', '-c', START, 'bash', String(USER), folder, PATH], {
+      stdio: 'pipe',
+    });
+    let said = '';
+    manager.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const pid = String(manager.pid);
+    const into = [
+      '-t',
+      pid,
+      '-m',
+      'setpriv',
+      '--reuid',
+      String(USER),
+      '--regid',
+      String(USER),
+      '--clear-groups',
+      'env',
+      '-i',
+    ];
+    const env = [`PATH=${PATH}`, `HOME=${home}`, `XDG_RUNTIME_DIR=${runtime}`];
+    const inside = (...command: string[]): Promise<Ran> => run('nsenter', [...into, ...env, ...command], {});
+    const bmuxd = (...args: string[]): Promise<Ran> => inside(process.execPath, BMUXD, ...args);
+    const property = async (name: string): Promise<string> =>
+      (
+        await inside('systemctl', '--user', 'show', `--property=${name}`, '--value', 'bmuxd.service')
+      ).stdout.trim();
+    t.teardown(async () => {
+      await bmuxd('stop');
+      await inside('systemctl', '--user', 'stop', 'bmuxd.service');
+      manager.kill('SIGTERM');
+      await waitFor(
+        'the manager to end',
+        () => manager.exitCode !== null || manager.signalCode !== null,
+      ).catch(() => manager.kill('SIGKILL'));
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+    });
+    await waitFor(`the manager ${said}`, () => existsSync(join(runtime, 'systemd', 'private')));
+    const server = await EmbeddedServer.start({ socketPath: join(runtime, 'bmux', 'server.sock'), epoch: 4 });
+    t.teardown(() => server.stop());
+    chownSync(server.socketPath, USER, USER);
+    own(join(home, '.config'));
+    own(join(home, '.config', 'bmux'));
+    own(join(home, '.config', 'bmux', 'bmux.toml'), '[connections.targets.here]\ntransport = "local"\n');
+
+    t.match(await bmuxd('start'), { status: 0, stdout: /has started/ }, 'by hand');
+    const installed = await bmuxd('install', '--now');
+    t.match(
+      installed,
+      { status: 0, stdout: /leaves to the service[^]*installed and started\n$/ },
+      installed.stderr,
+    );
+    accessSync(join(runtime, 'bmuxd', 'targets', 'here', 'server.sock'));
+    t.match(await bmuxd('service', 'status'), {
+      status: 0,
+      stdout: /^state +active, pid \d+\nat login +starts$/m,
+    });
+    t.equal(await property('StatusText'), 'ready');
+    const first = await property('MainPID');
+    t.match(await bmuxd('install', '--now'), { status: 0, stdout: /^unchanged / });
+    t.equal(await property('MainPID'), first, 'nothing has changed');
+    t.match(await bmuxd('start'), { status: 0, stdout: /is running already/ });
+
+    const shim = spawn('nsenter', [...into, ...env, process.execPath, SHIM, 'here'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let heard = Buffer.alloc(0);
+    shim.stdout.on('data', (chunk: Buffer) => (heard = Buffer.concat([heard, chunk])));
+    const ping = async (): Promise<void> => {
+      heard = Buffer.alloc(0);
+      shim.stdin.write(PING);
+      await waitFor('the Pong', () => heard.length >= PONG.length / 2);
+      t.equal(heard.toString('hex'), PONG);
+    };
+    await ping();
+    t.equal((await inside('systemctl', '--user', 'restart', 'bmuxd.service')).status, 0);
+    t.not(await property('MainPID'), first);
+    await ping();
+    t.equal((await inside('systemctl', '--user', 'reload', 'bmuxd.service')).status, 0);
+
+    const unit = join(home, '.config', 'systemd', 'user', 'bmuxd.service');
+    own(`${unit}.d`);
+    own(join(`${unit}.d`, 'watchdog.conf'), '[Service]\nWatchdogSec=3\n');
+    await inside('systemctl', '--user', 'daemon-reload');
+    await inside('systemctl', '--user', 'restart', 'bmuxd.service');
+    const hung = await property('MainPID');
+    process.kill(Number(hung), 'SIGSTOP');
+    await waitFor('another control', async () => ![hung, '0'].includes(await property('MainPID')), 40_000);
+    await waitFor('it is ready', async () => (await property('ActiveState')) === 'active', 40_000);
+    await ping();
+
+    const last = Number(await property('MainPID'));
+    t.match(await bmuxd('uninstall'), { status: 0, stdout: /uninstalled/ });
+    t.notOk(existsSync(unit));
+    t.notOk(isAlive(last), 'control has left');
+    await ping();
+    t.match(await bmuxd('service', 'status'), { status: 3 });
+    const over = new Promise((resolve) => shim.once('close', resolve));
+    shim.stdin.end();
+    await over;
+  },
+);
