@@ -141,6 +141,8 @@ export const isHealth: Shape<Health> = object<Health>({
   version: text,
   sinceMs: time,
   log: optional(text),
+  start: optional(text),
+  namespace: optional(text),
 });
 
 export const isStatus: Shape<Status> = object<Status>({
@@ -150,6 +152,8 @@ export const isStatus: Shape<Status> = object<Status>({
   version: text,
   sinceMs: time,
   log: optional(text),
+  start: optional(text),
+  namespace: optional(text),
   socket: text,
   engines: list(isEngineRow),
   streams: number,

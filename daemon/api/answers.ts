@@ -191,6 +191,8 @@ export interface Status {
   readonly version: string;
   readonly sinceMs: number;
   readonly log?: string;
+  readonly start?: string;
+  readonly namespace?: string;
   readonly socket: string;
   readonly engines: readonly EngineRow[];
   readonly streams: number;
@@ -217,6 +219,9 @@ export interface Health {
   readonly sinceMs: number;
   /** Where the log is: `journal`, the path of a file, or `stderr`. */
   readonly log?: string;
+  /** When the process was started, in ticks of the system, and the namespace in which its pid counts; missing without /proc. */
+  readonly start?: string;
+  readonly namespace?: string;
 }
 
 /** `GET /v1/version`: the control process and what it runs on. */

@@ -1,5 +1,6 @@
 // Checks that no other user can be behind a socket of the daemon, before anything is sent to it or a socket is bound beside it.
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { excessOf } from '../base/files/socket-path.ts';
 import { pathProblem } from '../base/files/path-problem.ts';
 import type { Failure } from '../base/failure.ts';
@@ -26,6 +27,13 @@ function insecurePath(path: string): Failure | undefined {
   const me = process.getuid?.();
   const problem = me === undefined ? undefined : pathProblem(path, me);
   return problem === undefined ? undefined : fail('path_insecure', { part: problem.path, why: problem.why });
+}
+
+/** Throws the failure for a folder that is to be made in one of another user: under sudo the user could not use what root makes there. */
+export function refuseForeign(folder: string): void {
+  let there = resolve(folder);
+  while (!existsSync(there) && dirname(there) !== there) there = dirname(there);
+  refuseInsecure(there);
 }
 
 /** Throws the failure for a folder that another user can replace. */

@@ -55,6 +55,8 @@ export const LIMITS = {
   blameMs: 10_000,
   /** ms that a look may take whether a local server still listens; a connect to a Unix socket takes no time. */
   serverLookMs: 500,
+  /** ms that all streams may take to end when a signal stops bmuxd: supervisors kill after 10 s. */
+  termMs: 7000,
   /** ms that a control process that leaves still answers the requests that it has taken. */
   leaveMs: 2000,
   /** ms that a daemon that replaces another one waits until what is warm there is warm here. */

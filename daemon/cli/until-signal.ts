@@ -6,6 +6,8 @@ import { ENDING } from '../base/process/signals.ts';
 const START_ENDS_MS = 2000;
 
 export interface Started {
+  /** Ends it after a signal. */
+  onTerm(): Promise<void>;
   /** Closes what was started. */
   close(): Promise<void>;
   /** Resolves when it has ended without a signal; rejects with the reason why it must end. */
@@ -52,7 +54,7 @@ export async function untilSignal(
       await settledWithin(started.close(), startEndsMs);
       throw error;
     }
-    await started.close();
+    await (ending.signal.aborted ? started.onTerm() : started.close());
   } catch (error) {
     if (!ending.signal.aborted || error !== ending.signal.reason) throw error;
   } finally {

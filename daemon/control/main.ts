@@ -14,6 +14,7 @@ import { OwnClients } from '../sockets/own-clients.ts';
 import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
+import { endsEngines, ownProcess } from './instance/ends-engines.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
@@ -30,6 +31,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const { version, sink, signal, replace = false } = options;
   const manager = serviceManager(options.env);
   const env = withoutManager(options.env);
+  const takesEnginesAlong = endsEngines({ env: options.env, ...ownProcess() });
   const { paths, passed, own, inForce, log } = await lookAround(options);
   const settings = inForce.current;
   const events = new Events();
@@ -176,6 +178,11 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   return {
     socketPath: paths.controlSocket,
+    onTerm: () => {
+      const { on_term: onTerm } = settings();
+      const stops = onTerm === 'stop' || (onTerm === 'auto' && takesEnginesAlong);
+      return stops ? shutdown.stop(LIMITS.termMs) : shutdown.close();
+    },
     close: () => shutdown.close(),
     reload: () => reload.all(),
     ready,

@@ -56,9 +56,9 @@ export class Shutdown {
     return this.#closing;
   }
 
-  /** Ends every stream of every engine gracefully within a time limit, and then control. Never rejects. Safe to call twice. */
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stopAll()
+  /** Ends every stream of every engine gracefully within `ms`, and then control. Never rejects. Safe to call twice. */
+  stop(ms: number = LIMITS.stopMs + LIMITS.engineAnswerMs): Promise<void> {
+    this.#stopping ??= this.#stopAll(ms)
       .catch((error: unknown) => {
         this.#options.log.error({ err: asFailure(error).data }, 'stopping failed');
       })
@@ -83,7 +83,7 @@ export class Shutdown {
     await Promise.all(watchers.map((watcher) => watcher.close()));
   }
 
-  async #stopAll(): Promise<void> {
+  async #stopAll(ms: number): Promise<void> {
     const { log, manager, targetSockets, engines } = this.#options;
     const { supervisor, directory } = engines;
     manager.stopping();
@@ -98,7 +98,7 @@ export class Shutdown {
     supervisor.stop();
     if (silent.length > 0) log.warn({ engines: silent }, 'engines that do not answer are not waited for');
     supervisor.kill(silent);
-    await this.#allGone(LIMITS.stopMs + LIMITS.engineAnswerMs, silent);
+    await this.#allGone(ms, silent);
     const late = supervisor.kill();
     if (late.length > 0) {
       log.warn({ engines: late }, 'engines that did not end in time were killed');

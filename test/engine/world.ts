@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
 import type { StreamInfo } from '../../daemon/api/answers.ts';
-import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern, PatternCheck } from '../embedded/traffic.ts';
 import { Incoming, rawModeFrame, requestHead } from '../streams/requests.ts';
@@ -90,7 +90,7 @@ export class Talk {
   #talking = true;
   #spoken: Promise<void> | undefined;
 
-  static async open(bmuxd: Bmuxd, target: string): Promise<Talk> {
+  static async open(bmuxd: Sandbox, target: string): Promise<Talk> {
     const incoming = new Incoming(bmuxd.streamsPath);
     incoming.socket.write(requestHead(bmuxd, { target }));
     incoming.socket.write(rawModeFrame({ type: 'echo' }));

@@ -1,11 +1,12 @@
 // `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
+import { existsSync } from 'node:fs';
 import { remedyWithCode } from '../../../client-shim/failure-text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
-import { isRunning } from '../../base/process/identity.ts';
+import { isRunning, type ProcessIdentity } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { notAnswering } from '../../api/instance-file.ts';
 import { isReloaded } from '../../api/answer-shapes.ts';
-import { anything, number, object } from '../../api/shape.ts';
+import { anything, number, object, optional, text } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
@@ -15,15 +16,18 @@ import { sleep } from '../../base/async/sleep.ts';
 const LOOK_MS = 20;
 
 export const stop: Run = async ({ env, out }) => {
-  const socket = bmuxdPaths(env).controlSocket;
+  const { controlSocket: socket, instanceSocket } = bmuxdPaths(env);
   const timeoutMs = LIMITS.engineAnswerMs;
   // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
   const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
-  const pid = hasPid(health) ? health.pid : 0;
+  const identity = hasPid(health) ? health : undefined;
   await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
   const until = performance.now() + 2 * LIMITS.stopMs;
-  // The process is checked, not the socket: a socket of a service manager keeps listening, and a connect would start the next daemon.
-  while (pid > 0 ? isRunning({ pid }) : await isListening(socket, LIMITS.engineAnswerMs)) {
+  // The process is checked where it can be seen: a socket of a service manager keeps listening, and a connect would start the next daemon.
+  const runs = async (): Promise<boolean> =>
+    (identity === undefined ? undefined : isRunning(identity)) ??
+    (await isListening(existsSync(instanceSocket) ? instanceSocket : socket, LIMITS.engineAnswerMs));
+  while (await runs()) {
     if (performance.now() > until) throw notAnswering(socket);
     await sleep(LOOK_MS);
   }
@@ -31,7 +35,7 @@ export const stop: Run = async ({ env, out }) => {
   return 0;
 };
 
-const hasPid = object<{ pid: number }>({ pid: number });
+const hasPid = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
 
 export const reload: Run = async ({ env, out, err }) => {
   const timeoutMs = 10 * LIMITS.engineAnswerMs;

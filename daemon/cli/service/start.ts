@@ -5,6 +5,7 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHealth } from '../../api/answer-shapes.ts';
 import type { Health } from '../../api/answers.ts';
+import { refuseForeign } from '../../api/socket-path.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { inTime } from '../../base/async/deadline.ts';
@@ -54,6 +55,7 @@ export async function startDaemon(env: Env, cwd: string): Promise<Started> {
 
 /** Starts a daemon in the background with these options of `bmuxd run`. */
 export async function spawnDaemon(env: Env, cwd: string, options: readonly string[]): Promise<Started> {
+  refuseForeign(bmuxdPaths(env).dir);
   const { log, stderr } = logFilesOf(env);
   // Another start at the same time has a file of its own. The one that succeeds gets the name.
   const said = `${stderr}${privateName()}`;

@@ -43,6 +43,12 @@ export const SETTINGS = [
     doc: 'Whether `bmuxd exec`, `env` and `attach` start the daemon when none runs. "auto": yes, unless a service of this user runs bmuxd. `--no-start` overrides it.',
   },
   {
+    name: 'on_term',
+    takes: { kind: 'choice', values: ['auto', 'leave', 'stop'] },
+    default: 'auto',
+    doc: 'What SIGTERM and SIGINT do. "leave": the daemon exits, and its engines finish the live streams. "stop": all streams are ended first, as by `bmuxd stop`. "auto": "stop" where the end of the daemon ends its engines, too: as process 1 of a container, or as the child of its process 1; else "leave".',
+  },
+  {
     name: 'engine.drain_grace',
     takes: { kind: 'number', min: 0, max: 3600 },
     unit: 's',

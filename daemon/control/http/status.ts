@@ -1,6 +1,7 @@
 // Health and status of the daemon, made from data that is already known. No target is contacted; an unreachable server is no problem of the daemon.
 import { withoutCredentials } from '../../base/redact.ts';
 import type { Failure, FailureData } from '../../base/failure.ts';
+import { ownIdentity } from '../../base/process/identity.ts';
 import { SCHEMA, type EngineRow, type Health, type Status, type StatusProblem } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
@@ -26,6 +27,7 @@ const STARTING = fail('engine_unavailable', { why: 'it is starting' });
 
 export class StatusReport {
   readonly #options: StatusReportOptions;
+  readonly #identity = ownIdentity();
 
   constructor(options: StatusReportOptions) {
     this.#options = options;
@@ -57,7 +59,7 @@ export class StatusReport {
     return {
       schema: SCHEMA,
       state: this.#stateWith(this.problems()),
-      pid: process.pid,
+      ...this.#identity,
       version,
       sinceMs,
       log,

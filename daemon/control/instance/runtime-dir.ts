@@ -8,7 +8,7 @@ import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { PRIVATE_NAME } from '../../sockets/bind.ts';
-import { refuseInsecure } from '../../api/socket-path.ts';
+import { refuseForeign, refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 
 /** Names of what is in a runtime dir and its folder of engines. */
@@ -21,6 +21,7 @@ const OURS = /^(\.\d.*|.*\.sock|instance\.json.*|start\.lock.*|engines|ssh|targe
 export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn'>): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
+    refuseForeign(dir);
     try {
       await makeFolder(dir);
     } catch (error) {
