@@ -116,10 +116,10 @@ export class RequestDialler {
     return this.#options.transports.ssh.epochOf(route, { label, link, deadline, signal });
   }
 
-  /** What is remembered of a server may not be so any more. True when it was remembered. */
-  forget(): boolean {
+  /** What is remembered of a server may not be so any more. */
+  forget(): void {
     const { route } = this.#request.destination;
-    return route.transport === 'ssh' && this.#options.transports.ssh.forget(route);
+    if (route.transport === 'ssh') this.#options.transports.ssh.forget(route);
   }
 
   /** Opens an authenticated stream in the candidate's compression. */

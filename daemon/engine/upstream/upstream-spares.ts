@@ -12,6 +12,7 @@ import { asFailure, fail } from '../../errors/fail.ts';
 import { askedFor, type Destination, type Plan, type TlsRoute } from '../../engine-protocol/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
 import type { OpenedStream } from './dialler.ts';
+import { unattended } from './upstream-ssh.ts';
 
 /** Targets of one server that are remembered as warmed on request. */
 const MAX_WARMED = 64;
@@ -222,13 +223,15 @@ export class UpstreamSpares {
     const { revisions, capabilities } = greeting.contract;
     const contract = { epoch: candidate.epoch, revisions, capabilities: [...capabilities] };
     const own: Plan = {
-      ...plan,
+      ...unattended(plan),
       client: { ...plan.client, contract },
       budgetMs: plan.destination.connectTimeoutMs,
     };
     const { stream, negotiated, hasMoved } = await open(own, candidate, signal).catch((error: unknown) => {
       const failure = asFailure(error);
       if (!signal.aborted) tried(failure);
+      // A bridge does not tell that its server has gone, so the other spares look alive.
+      if (failure.code === 'ssh_server_not_running') this.drop();
       throw failure;
     });
     tried();

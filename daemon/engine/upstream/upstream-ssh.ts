@@ -1,6 +1,13 @@
 // The part of the engine's SSH logins that one upstream uses. Upstreams with the same login share its masters.
-import type { Destination, Route } from '../../engine-protocol/plan.ts';
+import type { Destination, Plan, Route } from '../../engine-protocol/plan.ts';
 import type { Transports } from './transports.ts';
+
+/** The same plan for what no caller waits for: a server that a person has stopped is not started again. */
+export function unattended(plan: Plan): Plan {
+  const { route } = plan.destination;
+  if (route.transport !== 'ssh') return plan;
+  return { ...plan, destination: { ...plan.destination, route: { ...route, startsServer: false } } };
+}
 
 export class UpstreamSsh {
   readonly #ssh: Transports['ssh'];

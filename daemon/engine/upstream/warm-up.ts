@@ -1,12 +1,14 @@
 // The warm-up of one upstream: opens a stream and ends it, so that the next stream finds everything ready.
-import type { FailureData } from '../../base/failure.ts';
+import { pauseAfter } from '../../base/async/backoff.ts';
+import type { Failure, FailureData } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { askedFor, type Destination, type Plan } from '../../engine-protocol/plan.ts';
+import { classOf } from '../../errors/error-class.ts';
 import { asFailure } from '../../errors/fail.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import { openByDetection, type UpstreamParts } from './open/detection.ts';
 import type { UpstreamIroh } from './upstream-iroh.ts';
-import type { UpstreamSsh } from './upstream-ssh.ts';
+import { unattended, type UpstreamSsh } from './upstream-ssh.ts';
 
 /** Where the results of warm-ups are recorded. */
 export interface WarmUpResults {
@@ -22,10 +24,16 @@ export interface WarmUpOptions {
   readonly log: Logger;
 }
 
+/** Pauses after a refused login. */
+const REFUSED = { firstMs: 30_000, lastMs: 30 * 60_000 };
+
 export class WarmUp {
   readonly #options: WarmUpOptions;
   /** Aborts the warm-up that is under way. */
   #underWay: AbortController | undefined;
+  /** Logins in a row that an SSH host has refused, and when (performance.now()) the next one may be. */
+  #refusals = 0;
+  #notBefore = -Infinity;
 
   constructor(options: WarmUpOptions) {
     this.#options = options;
@@ -33,13 +41,15 @@ export class WarmUp {
 
   /** Does nothing when the upstream is warm, or when a warm-up is under way. */
   start(plan: Plan): void {
+    if (performance.now() < this.#notBefore) return;
     if (!this.#isNeeded(plan) || this.#underWay?.signal.aborted === false) return;
     const { parts, results, log } = this.#options;
     const abort = new AbortController();
     this.#underWay = abort;
-    const over = openByDetection(parts, plan, abort.signal)
+    const over = openByDetection(parts, unattended(plan), abort.signal)
       .then(
         ({ stream, candidate }) => {
+          this.#refusals = 0;
           if (!abort.signal.aborted) results.succeeded(plan.destination, candidate);
           void parts.ends.end(stream);
         },
@@ -47,6 +57,7 @@ export class WarmUp {
           if (abort.signal.aborted) return;
           const failure = asFailure(error);
           results.failed(plan.destination, failure.data);
+          this.#rest(plan, failure);
           const target = askedFor(plan.destination);
           log.info({ target, code: failure.code }, 'could not be warmed');
         },
@@ -55,6 +66,13 @@ export class WarmUp {
         if (this.#underWay === abort) this.#underWay = undefined;
       });
     parts.ends.keep(over);
+  }
+
+  /** A host that refuses a login may shut out who asks again and again. A caller's own login never waits for this. */
+  #rest({ destination: { route } }: Plan, failure: Failure): void {
+    if (route.transport !== 'ssh' || classOf(failure.data) !== 'auth') return;
+    this.#notBefore = performance.now() + pauseAfter(this.#refusals, REFUSED);
+    this.#refusals += 1;
   }
 
   /** Aborts the warm-up that is under way, if there is one. */

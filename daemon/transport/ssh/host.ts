@@ -77,12 +77,12 @@ export class SshHost {
   /** The epoch of the server there, if a preflight tells it. */
   async epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
     await this.#ready(route, wait);
-    return this.#preflights.peek(preflightKey(route))?.epoch;
+    return this.#preflights.peek(route.remoteBmuxPath)?.epoch;
   }
 
-  /** What was found out about this target may not be so any more. True when something was remembered. */
-  forget(route: SshRoute): boolean {
-    return this.#preflights.delete(preflightKey(route));
+  /** What was found out about this target may not be so any more. */
+  forget(route: SshRoute): void {
+    this.#preflights.delete(route.remoteBmuxPath);
   }
 
   get isWarm(): boolean {
@@ -129,7 +129,7 @@ export class SshHost {
 
   /** Makes sure that a preflight was made. Resolves with false when one had to be. */
   async #ready(route: SshRoute, wait: SshWait): Promise<boolean> {
-    const key = preflightKey(route);
+    const key = route.remoteBmuxPath;
     if (this.#preflights.get(key) !== undefined) return true;
     const run = this.#underWay.run(key, async () => {
       // Other callers may wait for it longer than this one.
@@ -226,10 +226,6 @@ const GONE_MS = 500;
 
 function keyOf(place: MasterPath): string {
   return JSON.stringify(place);
-}
-
-function preflightKey({ remoteBmuxPath, startsServer }: SshRoute): string {
-  return `${String(startsServer)} ${remoteBmuxPath}`;
 }
 
 function late({ label }: SshWait): Error {

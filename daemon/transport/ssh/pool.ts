@@ -65,8 +65,8 @@ export class SshPool {
   }
 
   /** See `SshHost.forget`. */
-  forget(route: SshRoute): boolean {
-    return this.#hosts.peek(loginKey(route))?.forget(route) === true;
+  forget(route: SshRoute): void {
+    this.#hosts.peek(loginKey(route))?.forget(route);
   }
 
   isWarm(route: SshRoute): boolean {

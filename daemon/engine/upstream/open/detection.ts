@@ -29,15 +29,23 @@ export interface UpstreamParts {
   readonly log: Logger;
 }
 
+interface DetectionOptions {
+  /** The candidates that are tried, for a spare. */
+  readonly only?: Stage;
+  readonly progress?: Progress | undefined;
+  /** A server that was there is asked for again when it is gone. */
+  readonly mayAskAgain?: boolean;
+}
+
 /**
- * Tries the cached candidate first, and all others beside it when it does not answer. `only`: the candidates that are tried, for a spare.
+ * Tries the cached candidate first, and all others beside it when it does not answer.
  * Rejects with the failure that the user reads.
  */
 export async function openByDetection(
   parts: UpstreamParts,
   plan: Plan,
   signal: AbortSignal,
-  { only, progress }: { readonly only?: Stage; readonly progress?: Progress | undefined } = {},
+  { only, progress, mayAskAgain = only === undefined }: DetectionOptions = {},
 ): Promise<OpenedStream> {
   const { destination } = plan;
   const { address, protocol, helloCache, health, spares, ends } = parts;
@@ -77,12 +85,10 @@ export async function openByDetection(
     // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
     // The server there may have been stopped since it was asked for: it is asked, and started, again.
-    if (!own && dialler.forget() && dialler.warm && MAY_BE_GONE.has(asFailure(error).code)) {
+    if (!own) dialler.forget();
+    if (!own && mayAskAgain && dialler.warm && MAY_BE_GONE.has(asFailure(error).code)) {
       const again = { ...plan, budgetMs: deadline.remaining() };
-      return await openByDetection(parts, again, signal, {
-        progress,
-        ...(only === undefined ? {} : { only }),
-      });
+      return await openByDetection(parts, again, signal, { progress, mayAskAgain: false });
     }
     if (!own && only === undefined) {
       helloCache.clear();

@@ -1,0 +1,75 @@
+// The real bmux on a target socket over a real sshd: its server is stopped and started, control dies, and clients are killed.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import t from 'tap';
+import { unanswered } from '../../../daemon/cli/reach.ts';
+import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { bmuxOrThrow } from '../../real/server.ts';
+import { realBmux, run, sshdMissing, startServer, startSshd, waitFor, type Ran } from '../../real/index.ts';
+import { processesWith } from './rig.ts';
+import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
+import { targetToml } from '../../target-sockets/ways.ts';
+
+const missing = sshdMissing();
+const skip = missing === false ? realBmux() === undefined && 'real bmux not found' : missing;
+
+t.test('over SSH', { skip }, async (t) => {
+  const server = await startServer();
+  t.teardown(() => server.stop());
+  // The one that is started over SSH is no child of this test.
+  t.teardown(() => server.bmux(['server', 'stop']));
+  const sshd = await startSshd({ env: server.env });
+  t.teardown(() => sshd.stop());
+  const fields = {
+    transport: 'ssh',
+    host: '127.0.0.1',
+    port: sshd.port,
+    identity_file: sshd.identity,
+    known_hosts_file: sshd.knownHosts,
+    remote_bmux_path: bmuxOrThrow(),
+  };
+  const bmuxd = await startBmuxd({ config: targetToml('box', fields), env: { PATH: sshd.path } });
+  t.teardown(() => bmuxd.stop());
+  const env = await targetSocketEnv(bmuxd, 'box');
+  const list = (): Promise<Ran> => run(bmuxOrThrow(), ['list-sessions'], env);
+  t.match(await list(), { status: 0 });
+
+  await t.test('a server that was stopped is started again by the next command', async (t) => {
+    await server.bmux(['server', 'stop']);
+    await waitFor('its spares to be ended', async () => (await bmuxd.upstreams())[0]?.spares === 0);
+    t.match(await server.bmux(['server', 'status']), { status: 1 }, 'and no spare has started it');
+    const ran = await list();
+    t.match(ran, { status: 0 }, ran.stderr);
+    t.match(await server.bmux(['server', 'status']), { status: 0 });
+  });
+
+  await t.test('control is killed under live streams', async (t) => {
+    const streams = await Promise.all([1, 2, 3, 4, 5].map(() => bmuxd.open({ target: 'box' })));
+    await bmuxd.killControl();
+    for (const { stream, info } of streams) {
+      t.equal(await unanswered(stream, info.epoch), undefined, 'the server answers on it');
+      stream.destroy();
+    }
+    const next = await startBmuxd({ sandbox: bmuxd });
+    t.teardown(() => next.stop());
+    t.match(await list(), { status: 0 });
+
+    const clients = Array.from({ length: 20 }, () =>
+      spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
+    );
+    const over = clients.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+    for (const [index, child] of clients.entries()) setTimeout(() => child.kill('SIGKILL'), 10 + 4 * index);
+    await Promise.all(over);
+    await waitFor('the streams to be over', async () => (await next.status()).streams === 0);
+    const left = (): ReturnType<typeof processesWith> => processesWith(join(bmuxd.folder, 'd', 'ssh'));
+    if (process.platform === 'linux')
+      await waitFor('a session for each spare, and the masters', async () => {
+        const lines = (await left()).map(({ line }) => line);
+        const masters = lines.filter((line) => line.includes('ControlMaster=yes')).length;
+        const spares = (await next.upstreams()).reduce((sum, row) => sum + row.spares, 0);
+        return lines.length - masters <= spares;
+      });
+    t.match(await next.bmuxd(['stop']), { status: 0 });
+    if (process.platform === 'linux') t.strictSame(await left(), [], 'nothing is left');
+  });
+});
