@@ -61,6 +61,11 @@ export const COMMANDS: readonly Command[] = [
     options: {
       json: JSON_OPTION,
       wait: { type: 'string', value: 'SECONDS', about: 'wait until the daemon is ready, at most this long' },
+      watch: {
+        type: 'boolean',
+        short: 'w',
+        about: 'show targets and streams with their rates, every second; with --json a document each time',
+      },
     },
     examples: [
       ['bmuxd status --wait 10', 'after a start, in a script'],

@@ -1,8 +1,46 @@
 // Formats tables, times and sizes for the terminal.
 import { withoutCredentials } from '../base/redact.ts';
 
-/** Longest name or address in a table, characters. An iroh URL with its relay is about three times as long. */
+/** Longest name or address in a table, columns. An iroh URL with its relay is about three times as long. */
 const SHOWN = 40;
+/** A column is not made narrower than this. */
+const NARROWEST = 8;
+const BETWEEN = '  ';
+/** Width of a terminal that does not say it; one without a size says 0. */
+const USUAL_COLUMNS = 80;
+
+/** The heading of a column. `drops`: the order in which columns are left out on a narrow terminal, 1 first; missing for one that stays. */
+export type Column = string | { readonly name: string; readonly drops: number };
+
+/** How wide a table may be: the width of the terminal, and no limit elsewhere, since a program may read it. */
+export function roomOf({
+  isTTY,
+  columns = 0,
+}: {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}): number {
+  if (isTTY !== true) return Infinity;
+  return columns > 1 ? columns : USUAL_COLUMNS;
+}
+
+const ZERO = /^[\p{Mn}\p{Me}\p{Cf}\u{1160}-\u{11ff}]$/u;
+const WIDE =
+  /^[\u{1100}-\u{115f}\u{2e80}-\u{303e}\u{3041}-\u{a4cf}\u{ac00}-\u{d7a3}\u{f900}-\u{faff}\u{fe30}-\u{fe6f}\u{ff00}-\u{ff60}\u{ffe0}-\u{ffe6}\u{20000}-\u{3fffd}\p{Emoji_Presentation}]$/u;
+
+/** Columns that a terminal uses for `text`. */
+export function displayWidth(text: string): number {
+  let width = 0;
+  for (const character of text) width += ZERO.test(character) ? 0 : WIDE.test(character) ? 2 : 1;
+  return width;
+}
+
+/** As many characters from the beginning of `characters` as fit into `width` columns. */
+function fitting(characters: readonly string[], width: number): string[] {
+  let used = 0;
+  const end = characters.findIndex((character) => (used += displayWidth(character)) > width);
+  return end < 0 ? [...characters] : characters.slice(0, end);
+}
 
 /**
  * `text` without credentials and control characters. The middle of a long text is left out, because URLs differ at their beginning or their
@@ -10,10 +48,11 @@ const SHOWN = 40;
  */
 export function shortened(text: string, limit: number = SHOWN): string {
   const plain = withoutCredentials(text).replace(/\p{Cc}/gu, '?');
+  if (displayWidth(plain) <= limit) return plain;
   const characters = Array.from(plain);
-  if (characters.length <= limit) return plain;
   const head = Math.ceil((limit - 1) * 0.6);
-  return `${characters.slice(0, head).join('')}…${characters.slice(characters.length - (limit - 1 - head)).join('')}`;
+  const tail = fitting(characters.toReversed(), limit - 1 - head).toReversed();
+  return `${fitting(characters, head).join('')}…${tail.join('')}`;
 }
 
 /** The first line of a text, for a table. */
@@ -21,16 +60,61 @@ export function firstLine(text: string): string {
   return shortened(text.split('\n', 1)[0] ?? '', 100);
 }
 
-/** Left-aligned columns, two spaces apart, a header first. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+/**
+ * Left-aligned columns, two spaces apart, a header first. Where `room` is too small, columns that may be dropped are left out, and then the
+ * longest texts are cut.
+ */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  room = Infinity,
+): string[] {
+  const header = columns.map((column) => (typeof column === 'string' ? column : column.name));
   const all = [header, ...rows];
-  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const widths = header.map((_, index) => Math.max(...all.map((row) => displayWidth(row[index] ?? ''))));
+  const shown = shownColumns(columns, widths, room);
+  const caps = new Map(shown.map((index) => [index, widths[index] ?? 0]));
+  for (let over = total([...caps.values()]) - room; over > 0; over -= 1) {
+    const [widest, width] = [...caps].reduce((left, right) => (right[1] > left[1] ? right : left));
+    if (width <= NARROWEST) break;
+    caps.set(widest, width - 1);
+  }
   return all.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
+    [...caps]
+      .map(([index, cap]) => padded(cut(row[index] ?? '', cap), cap))
+      .join(BETWEEN)
       .trimEnd(),
   );
+}
+
+/** Indexes of the columns that fit, or that may not be dropped. */
+function shownColumns(columns: readonly Column[], widths: readonly number[], room: number): number[] {
+  let shown = columns.map((_, index) => index);
+  const dropsOf = (index: number): number => {
+    const column = columns[index];
+    return column === undefined || typeof column === 'string' ? Infinity : column.drops;
+  };
+  const droppable = shown
+    .filter((index) => dropsOf(index) < Infinity)
+    .sort((a, b) => dropsOf(a) - dropsOf(b));
+  for (const dropped of droppable) {
+    if (total(shown.map((index) => widths[index] ?? 0)) <= room) break;
+    shown = shown.filter((index) => index !== dropped);
+  }
+  return shown;
+}
+
+function total(widths: readonly number[]): number {
+  return widths.reduce((sum, width) => sum + width, 0) + BETWEEN.length * Math.max(0, widths.length - 1);
+}
+
+/** `text` in at most `width` columns. */
+export function cut(text: string, width: number): string {
+  return displayWidth(text) <= width ? text : `${fitting(Array.from(text), width - 1).join('')}…`;
+}
+
+function padded(text: string, width: number): string {
+  return text + ' '.repeat(Math.max(0, width - displayWidth(text)));
 }
 
 /** The time since `atMs` in one unit: `12 s`, `3 min`, `5 h`, `2 d`. */

@@ -33,7 +33,7 @@ t.test('completion in shells', async (t) => {
         t.equal(ran.stderr, '', line);
         return ran.stdout.trim().split('\n').sort();
       };
-      t.same(await completed('bmuxd st'), ['status', 'stop', 'streams']);
+      t.same(await completed('bmuxd tru'), ['trust']);
       t.same(await completed('bmuxd exec pr'), ['preview', 'prod']);
       t.same(await completed('bmuxd status --w'), ['--wait']);
       if (shell === 'bash') {

@@ -100,7 +100,7 @@ t.test('what may come next', async (t) => {
     return instead ?? candidates.map(([word]) => word).join(' ');
   };
   const rows: [line: string, next: string | number][] = [
-    ['st', 'status streams stop'],
+    ['tru', 'trust'],
     ['exec ', 'prod preview'],
     ['exec pr', 'prod preview'],
     ['exec prod ', '--'],

@@ -1,7 +1,10 @@
 // Tests what commands say of one target: `bmuxd ping`, `bmuxd status TARGET`, and the events that `bmuxd events` selects.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import t from 'tap';
-import { startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 
 t.test('ping, status of a target, events', async (t) => {
@@ -61,6 +64,28 @@ t.test('ping, status of a target, events', async (t) => {
       target: { name: 'far', address: 'tls:127.0.0.1:1' },
       upstream: { state: 'failing', lastError: { code: 'tls_unreachable' } },
     });
+  });
+
+  await t.test('status --watch goes on until its reader leaves', async (t) => {
+    const child = spawn(process.execPath, [BMUXD, 'status', '--watch', '--json'], {
+      env: bmuxd.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    const lines: string[] = [];
+    const exited = once(child, 'exit');
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line !== '') lines.push(line);
+      if (lines.length === 2) break;
+    }
+    for (const line of lines) t.match(JSON.parse(line), { state: 'ready', upstreams: [], liveStreams: [] });
+    child.stdout.destroy();
+    t.same(await exited, [0, null]);
+    t.equal(said, '');
   });
 
   await t.test('events: the last ones, those since a time, and no others', async (t) => {

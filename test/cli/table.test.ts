@@ -1,6 +1,15 @@
 // Tests daemon/cli/table.ts: columns, ages, sizes and shortened names.
 import t from 'tap';
-import { ago, bytes, firstLine, shortened, table } from '../../daemon/cli/table.ts';
+import {
+  ago,
+  bytes,
+  cut,
+  displayWidth,
+  firstLine,
+  roomOf,
+  shortened,
+  table,
+} from '../../daemon/cli/table.ts';
 
 t.test('long names are shortened in the middle and show no credentials', async (t) => {
   const id = 'a'.repeat(60);
@@ -39,4 +48,43 @@ t.test('columns, ages and sizes are formatted', async (t) => {
     '5.0 TB',
     '50000.0 TB',
   ]);
+});
+
+t.test('wide and combining characters are counted as a terminal shows them', async (t) => {
+  const rows: [text: string, width: number][] = [
+    ['abc', 3],
+    ['日本', 4],
+    ['e\u0301', 1],
+    ['🚀', 2],
+    ['한', 2],
+    ['Ａ', 2],
+    ['', 0],
+  ];
+  for (const [text, width] of rows) t.equal(displayWidth(text), width, text);
+  t.equal(cut('日本語', 5), '日本…');
+  t.equal(cut('日本語', 6), '日本語');
+  t.ok(displayWidth(shortened('日'.repeat(40))) <= 40);
+  t.same(
+    table(
+      ['A', 'B'],
+      [
+        ['日本', 'x'],
+        ['ab', 'y'],
+      ],
+    ),
+    ['A     B', '日本  x', 'ab    y'],
+  );
+});
+
+t.test('a table fits into the room: columns are left out first, then texts are cut', async (t) => {
+  const columns = ['NAME', { name: 'LATER', drops: 2 }, { name: 'FIRST', drops: 1 }, 'WHY'];
+  const rows = [['prod', 'l'.repeat(10), 'f'.repeat(10), 'w'.repeat(20)]];
+  t.equal(table(columns, rows)[0], 'NAME  LATER       FIRST       WHY');
+  t.equal(table(columns, rows, 50)[0], 'NAME  LATER       FIRST       WHY');
+  t.equal(table(columns, rows, 49)[0], 'NAME  LATER       WHY');
+  t.equal(table(columns, rows, 30)[0], 'NAME  WHY');
+  t.same(table(columns, rows, 20), ['NAME  WHY', 'prod  wwwwwwwwwwwww…']);
+  t.equal(roomOf({}), Infinity, 'a pipe');
+  t.equal(roomOf({ isTTY: true }), 80);
+  t.equal(roomOf({ isTTY: true, columns: 120 }), 120);
 });

@@ -7,9 +7,21 @@ import { asciiJson } from '../../api/header.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
-import { ago, bytes, firstLine, shortened, table } from '../table.ts';
+import { ago, bytes, firstLine, roomOf, shortened, table, type Column } from '../table.ts';
 
-export const streams: Run = async ({ env, out, err, options, args }) => {
+const STREAM_COLUMNS: readonly Column[] = [
+  'ID',
+  'TARGET',
+  { name: 'TRANSPORT', drops: 1 },
+  'STATE',
+  { name: 'CLIENT', drops: 4 },
+  { name: 'PID', drops: 3 },
+  { name: 'AGE', drops: 2 },
+  'UP',
+  'DOWN',
+];
+
+export const streams: Run = async ({ env, out, err, options, args, stdout }) => {
   if (args[0] === 'end' && args[1] !== undefined) {
     const path = `/v1/streams/${encodeURIComponent(args[1])}`;
     await askControl(env, { method: 'DELETE', path, timeoutMs: 2 * LIMITS.engineAnswerMs }, anything);
@@ -45,11 +57,7 @@ export const streams: Run = async ({ env, out, err, options, args }) => {
     bytes(row.bytesDown),
   ]);
   rows.push(...planning);
-  out(
-    rows.length === 0
-      ? 'no streams\n'
-      : `${table(['ID', 'TARGET', 'TRANSPORT', 'STATE', 'CLIENT', 'PID', 'AGE', 'UP', 'DOWN'], rows).join('\n')}\n`,
-  );
+  out(rows.length === 0 ? 'no streams\n' : `${table(STREAM_COLUMNS, rows, roomOf(stdout)).join('\n')}\n`);
   for (const generation of list.silent)
     err(`engine ${generation} does not answer: its streams are not in the list\n`);
   for (const generation of list.otherVersion ?? [])
@@ -57,7 +65,7 @@ export const streams: Run = async ({ env, out, err, options, args }) => {
   return 0;
 };
 
-export const targets: Run = async ({ env, cwd, out, options }) => {
+export const targets: Run = async ({ env, cwd, out, options, stdout }) => {
   const before = withoutTargetSocket(env);
   const question = {
     method: 'GET',
@@ -75,6 +83,6 @@ export const targets: Run = async ({ env, cwd, out, options }) => {
     row.transport,
     row.failure === undefined ? shortened(row.address) : `! ${firstLine(row.failure.detail)}`,
   ]);
-  out(`${table(['  NAME', 'TRANSPORT', 'ADDRESS'], rows).join('\n')}\n`);
+  out(`${table(['  NAME', 'TRANSPORT', 'ADDRESS'], rows, roomOf(stdout)).join('\n')}\n`);
   return 0;
 };

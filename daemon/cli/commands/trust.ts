@@ -13,7 +13,7 @@ import { advised, fail } from '../../errors/fail.ts';
 import { withoutBrackets } from '../../target/addresses.ts';
 import { gatewayKey } from '../../target/tls-trust.ts';
 import type { CommandContext, Run } from '../command.ts';
-import { table } from '../table.ts';
+import { cut, displayWidth, roomOf, table } from '../table.ts';
 
 export const trust: Run = async (context) => {
   const [action, gateway = ''] = context.args;
@@ -92,12 +92,19 @@ async function list(context: CommandContext): Promise<number> {
     return 0;
   }
   context.out(`mode: ${mode}\n`);
-  context.out(
-    rows.length === 0
-      ? 'no gateways are trusted\n'
-      : `${table(['GATEWAY', 'FINGERPRINT', 'FROM', 'LABEL'], rows).join('\n')}\n`,
-  );
+  context.out(rows.length === 0 ? 'no gateways are trusted\n' : listOf(rows, roomOf(context.stdout)));
   return 0;
+}
+
+/** A table, or two lines for each gateway where that is too wide: a fingerprint is never cut. */
+function listOf(rows: readonly (readonly string[])[], room: number): string {
+  const wide = table(['GATEWAY', 'FINGERPRINT', 'FROM', 'LABEL'], rows);
+  const fits = wide.every((line) => displayWidth(line) <= room);
+  const narrow = rows.flatMap(([gateway = '', fingerprint = '', ...rest]) => [
+    cut([gateway, ...rest].join('  ').trimEnd(), room),
+    `  ${fingerprint}`,
+  ]);
+  return `${(fits ? wide : narrow).join('\n')}\n`;
 }
 
 async function add(context: CommandContext, written: string): Promise<number> {

@@ -1,15 +1,14 @@
 // `bmuxd status`: shows the state of the daemon. Exit status 0 ready, 1 degraded, 3 not running.
-import { asText, remedyWithCode } from '../../../client-shim/failure-text.ts';
+import { asText } from '../../../client-shim/failure-text.ts';
 import { Failure } from '../../base/failure.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { packageVersion } from '../../base/version.ts';
 import { askControl } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
-import { versionsDiffer } from '../daemon-version.ts';
 import { secondsOf } from '../option-values.ts';
-import { ago, shortened, table } from '../table.ts';
+import { roomOf } from '../table.ts';
+import { rendered } from './render.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two status requests of `--wait`. */
@@ -18,6 +17,7 @@ const LOOK_MS = 50;
 export const status: Run = async (context) => {
   const [target] = context.args;
   if (target !== undefined) return (await import('./target-status.ts')).targetStatus(target, context);
+  if (context.options['watch'] === true) return (await import('./watch.ts')).watch(context);
   const waitMs = secondsOf('status', 'wait', context.options['wait']);
   const until = performance.now() + (waitMs ?? 0);
   for (;;) {
@@ -45,7 +45,7 @@ async function look(context: CommandContext): Promise<Look> {
     const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
     const answer = await askControl(env, question, isStatus);
     const shown = (): void => {
-      out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer));
+      out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer, roomOf(context.stdout)));
     };
     return { shown, state: answer.state, exit: answer.state === 'ready' ? 0 : 1 };
   } catch (error) {
@@ -62,68 +62,4 @@ async function look(context: CommandContext): Promise<Look> {
     };
     return { shown, exit: running ? 1 : 3 };
   }
-}
-
-function rendered(answer: Status): string {
-  const lines = [
-    `bmuxd ${answer.version}: ${answer.state}  pid ${String(answer.pid)}, up ${ago(answer.sinceMs)}, ${String(answer.streams)} live stream${answer.streams === 1 ? '' : 's'}`,
-    `socket ${answer.socket}`,
-  ];
-  if (answer.version !== packageVersion()) lines.push('', `! ${versionsDiffer(answer.version)}`);
-  for (const { where, failure } of answer.problems) {
-    lines.push('', `! ${where}: ${failure.detail}`);
-    for (const cause of failure.causes) lines.push(`    ${cause}`);
-    lines.push(`  ${remedyWithCode(failure)}`);
-  }
-  if (answer.engines.length > 0) {
-    lines.push(
-      '',
-      ...table(
-        ['ENGINE', 'PID', 'STATE', 'STREAMS', 'UP'],
-        answer.engines.map((engine) => [
-          engine.generation,
-          engine.pid === 0 ? '-' : String(engine.pid),
-          engine.state,
-          String(engine.streams),
-          engine.sinceMs === 0 ? '-' : ago(engine.sinceMs),
-        ]),
-      ),
-    );
-  }
-  if (answer.upstreams.length > 0) {
-    lines.push(
-      '',
-      ...table(
-        [
-          'TARGET',
-          'TRANSPORT',
-          'EPOCH',
-          'COMPRESSION',
-          'STATE',
-          'ROUND TRIP',
-          'AGE',
-          'SPARES',
-          'CONNECTIONS',
-          'STREAMS',
-          'LAST ERROR',
-        ],
-        answer.upstreams.map((row) => [
-          shortened(row.target),
-          row.transport,
-          String(row.epoch ?? '-'),
-          row.compression ?? '-',
-          row.failingSinceMs === undefined ? row.state : `failing ${ago(row.failingSinceMs)}`,
-          row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
-          row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
-          String(row.spares),
-          String(row.connections),
-          String(row.streams),
-          row.lastError === undefined
-            ? '-'
-            : `${row.lastError.class}: ${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
-        ]),
-      ),
-    );
-  }
-  return `${lines.join('\n')}\n`;
 }

@@ -12,7 +12,7 @@ import { ago, shortened } from '../table.ts';
 
 export async function targetStatus(target: string, context: CommandContext): Promise<number> {
   const { cwd, out, options } = context;
-  const alone = ['wait'].find((name) => options[name] !== undefined);
+  const alone = ['wait', 'watch'].find((name) => options[name] !== undefined);
   if (alone !== undefined)
     throw fail('usage', { why: `bmuxd status: --${alone} takes no TARGET`, command: 'bmuxd status' });
   const { row, upstream } = await askAbout(target, { cwd, env: withoutTargetSocket(context.env) });

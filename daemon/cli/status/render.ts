@@ -1,0 +1,140 @@
+// The status as text. On a narrow terminal less important columns are left out.
+import { remedyWithCode } from '../../../client-shim/failure-text.ts';
+import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
+import { packageVersion } from '../../base/version.ts';
+import { versionsDiffer } from '../daemon-version.ts';
+import { ago, bytes, shortened, table, type Column } from '../table.ts';
+
+export function rendered(answer: Status, room: number): string {
+  const tables = [engineTable(answer.engines, room), upstreamTable(answer.upstreams, room)];
+  const lines = [
+    ...headOf(answer),
+    `socket ${answer.socket}`,
+    ...problemsOf(answer),
+    ...tables.flatMap((rows) => (rows.length === 0 ? [] : ['', ...rows])),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** What `bmuxd status --watch` shows: targets and streams. `rates`: bytes a second of each stream, by id. */
+export function renderedLive(
+  status: Status,
+  streams: readonly StreamRow[],
+  rates: ReadonlyMap<string, Rate>,
+  room: number,
+): string[] {
+  const problems = problemsOf(status);
+  const busiest = [...streams].sort((left, right) => sumOf(rates, right) - sumOf(rates, left));
+  return [
+    ...headOf(status),
+    ...problems,
+    '',
+    ...(status.upstreams.length === 0 ? ['no targets in use'] : upstreamTable(status.upstreams, room)),
+    '',
+    ...(streams.length === 0 ? ['no streams'] : streamTable(busiest, rates, room)),
+  ];
+}
+
+export interface Rate {
+  readonly up: number;
+  readonly down: number;
+}
+
+function sumOf(rates: ReadonlyMap<string, Rate>, { id }: StreamRow): number {
+  const { up, down } = rates.get(id) ?? { up: 0, down: 0 };
+  return up + down;
+}
+
+function headOf({ version, state, pid, sinceMs, streams }: Status): string[] {
+  const count = `${String(streams)} live stream${streams === 1 ? '' : 's'}`;
+  return [`bmuxd ${version}: ${state}  pid ${String(pid)}, up ${ago(sinceMs)}, ${count}`];
+}
+
+function problemsOf({ version, problems }: Status): string[] {
+  const lines = version === packageVersion() ? [] : ['', `! ${versionsDiffer(version)}`];
+  for (const { where, failure } of problems) {
+    lines.push('', `! ${where}: ${failure.detail}`);
+    for (const cause of failure.causes) lines.push(`    ${cause}`);
+    lines.push(`  ${remedyWithCode(failure)}`);
+  }
+  return lines;
+}
+
+function engineTable(engines: readonly EngineRow[], room: number): string[] {
+  if (engines.length === 0) return [];
+  const rows = engines.map((engine) => [
+    engine.generation,
+    engine.pid === 0 ? '-' : String(engine.pid),
+    engine.state,
+    String(engine.streams),
+    engine.sinceMs === 0 ? '-' : ago(engine.sinceMs),
+  ]);
+  return table(['ENGINE', 'PID', 'STATE', 'STREAMS', 'UP'], rows, room);
+}
+
+const UPSTREAM_COLUMNS: readonly Column[] = [
+  'TARGET',
+  { name: 'TRANSPORT', drops: 5 },
+  { name: 'EPOCH', drops: 2 },
+  { name: 'COMPRESSION', drops: 1 },
+  'STATE',
+  'ROUND TRIP',
+  { name: 'AGE', drops: 4 },
+  { name: 'SPARES', drops: 6 },
+  { name: 'CONNECTIONS', drops: 3 },
+  'STREAMS',
+  'LAST ERROR',
+];
+
+function upstreamTable(upstreams: readonly UpstreamRow[], room: number): string[] {
+  if (upstreams.length === 0) return [];
+  const rows = upstreams.map((row) => [
+    shortened(row.target),
+    row.transport,
+    String(row.epoch ?? '-'),
+    row.compression ?? '-',
+    row.failingSinceMs === undefined ? row.state : `failing ${ago(row.failingSinceMs)}`,
+    row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
+    row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
+    String(row.spares),
+    String(row.connections),
+    String(row.streams),
+    row.lastError === undefined
+      ? '-'
+      : `${row.lastError.class}: ${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
+  ]);
+  return table(UPSTREAM_COLUMNS, rows, room);
+}
+
+function streamTable(
+  streams: readonly StreamRow[],
+  rates: ReadonlyMap<string, Rate>,
+  room: number,
+): string[] {
+  const columns: readonly Column[] = [
+    'STREAM',
+    'TARGET',
+    { name: 'STATE', drops: 3 },
+    { name: 'CLIENT', drops: 2 },
+    { name: 'AGE', drops: 1 },
+    'UP/s',
+    'DOWN/s',
+    { name: 'UP', drops: 4 },
+    { name: 'DOWN', drops: 4 },
+  ];
+  const rows = streams.map((row) => {
+    const rate = rates.get(row.id);
+    return [
+      row.id,
+      shortened(row.target),
+      row.waiting === undefined ? row.state : `${row.waiting.step} ${ago(row.waiting.sinceMs)}`,
+      shortened(row.clientName),
+      ago(row.sinceMs),
+      rate === undefined ? '-' : bytes(Math.round(rate.up)),
+      rate === undefined ? '-' : bytes(Math.round(rate.down)),
+      bytes(row.bytesUp),
+      bytes(row.bytesDown),
+    ];
+  });
+  return table(columns, rows, room);
+}
