@@ -23,5 +23,5 @@ export function sayOtherVersion({ err, stderr }: Pick<CommandContext, 'err' | 's
 /** One line with the remedy. */
 export function versionsDiffer(other: string): string {
   const own = packageVersion();
-  return `the daemon is bmuxd ${other}, this command is ${own}: restart the daemon (\`bmuxd stop\`, then start it) to use ${own}`;
+  return `the daemon is bmuxd ${other}, this command is ${own}: run \`bmuxd restart\` to use ${own}`;
 }

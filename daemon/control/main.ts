@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
+import { packageRoot } from '../base/version.ts';
 import { asFailure } from '../errors/fail.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
@@ -15,6 +16,7 @@ import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
 import { endsEngines, ownProcess } from './instance/ends-engines.ts';
+import { InstalledPackage } from './engines/installed-package.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
@@ -114,6 +116,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       'target sockets': reconciler,
       NODE_OPTIONS: engines.nodeOptions,
       'runtime dir': instance.runtimeDir,
+      package: new InstalledPackage({ root: packageRoot(), running: version }),
       'metrics.port': metrics,
     },
     reload,

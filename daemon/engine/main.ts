@@ -6,6 +6,7 @@ import { zstdProblem } from '../compression/zstd.ts';
 import { irohProblem } from '../transport/iroh/endpoint.ts';
 import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
+import { packageVersion } from '../base/version.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
 import { ProtocolCache } from '../hello/protocol-cache.ts';
@@ -31,7 +32,9 @@ import { Upstreams } from './upstream/upstreams.ts';
 /** Starts the engine; resolves with its lifecycle when control knows that it is ready. Rejects when its own socket cannot be bound. */
 export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Lifecycle> {
   const sinceMs = Date.now();
-  const { generation, version } = start;
+  const { generation } = start;
+  // Its own, not that of control: an upgrade may have replaced the package since control was started.
+  const version = packageVersion();
   let settings: Settings = start.settings;
   let api: EngineServer | undefined = undefined;
   const name = `engine ${generation}`;

@@ -735,6 +735,16 @@ export const REGISTRY = {
     'the metrics cannot be served on port {port}: {why}',
     'Set metrics.port in bmuxd.toml to a free port, then run `bmuxd reload`.',
   ),
+  restart_due: row(
+    [503, 1, 'engine'],
+    'bmuxd {installed} is installed, and {running} runs',
+    'Run `bmuxd restart` to use {installed}; live streams go on.',
+  ),
+  package_away: row(
+    [503, 1, 'engine'],
+    'the package of bmuxd is away: there is no {path}',
+    'Install bmuxd again. Streams go on meanwhile, but an engine that ends cannot be replaced.',
+  ),
   engine_unstartable: row(
     [503, 1, 'engine'],
     'the engine process of bmuxd cannot be started: {why}',

@@ -119,8 +119,7 @@ t.test('a version that differs is said with its remedy', async (t) => {
     response.setHeader('Bmuxd-Version', '9.8.7');
     if (url === '/v1/targets') response.statusCode = 400;
   });
-  const remedy =
-    /^! the daemon is bmuxd 9\.8\.7, this command is \d.*: restart the daemon \(`bmuxd stop`, then/m;
+  const remedy = /^! the daemon is bmuxd 9\.8\.7, this command is \d.*: run `bmuxd restart` to use \d/m;
   t.match(await run(process.execPath, [BMUXD, 'status'], made.env), { status: 0, stdout: remedy });
   t.match(await run(process.execPath, [BMUXD, 'targets'], made.env), {
     status: 1,

@@ -1,0 +1,29 @@
+// Tests what a daemon says about the package on the disk when that is replaced or removed while it runs.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { InstalledPackage } from '../../../daemon/control/engines/installed-package.ts';
+
+t.test('an upgrade, a broken file and a removed package', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'bmuxd-package-'));
+  t.teardown(() => rm(root, { recursive: true }));
+  const path = join(root, 'package.json');
+  const write = (text: string): Promise<void> => writeFile(path, text);
+  const installed = new InstalledPackage({ root, running: '0.1.0' });
+  await write('{"version":"0.1.0"}');
+  t.equal(installed.problem, undefined);
+  await write('{"version":"0.2.0-next"}');
+  const { data } = installed.problem ?? {};
+  t.match(data, {
+    code: 'restart_due',
+    detail: 'bmuxd 0.2.0-next is installed, and 0.1.0 runs',
+    remedy: 'Run `bmuxd restart` to use 0.2.0-next; live streams go on.',
+  });
+  await write('{"vers');
+  t.equal(installed.problem, undefined, 'it is being written');
+  await rm(path);
+  t.match(installed.problem, { code: 'package_away' });
+  await write('{"version":"0.1.0"}');
+  t.equal(installed.problem, undefined, 'it is there again');
+});
