@@ -16,7 +16,7 @@ import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
 import { endsEngines, ownProcess } from './instance/ends-engines.ts';
-import { InstalledPackage } from './engines/installed-package.ts';
+import { InstalledPackage } from './installed-package.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';

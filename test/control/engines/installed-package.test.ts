@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { InstalledPackage } from '../../../daemon/control/engines/installed-package.ts';
+import { InstalledPackage } from '../../../daemon/control/installed-package.ts';
 
 t.test('an upgrade, a broken file and a removed package', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'bmuxd-package-'));

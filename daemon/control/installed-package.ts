@@ -1,9 +1,9 @@
 // The package from which this daemon was started, as it lies on the disk now: an upgrade replaces it while the daemon runs.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Failure } from '../../base/failure.ts';
-import { object, text } from '../../api/shape.ts';
-import { fail } from '../../errors/fail.ts';
+import type { Failure } from '../base/failure.ts';
+import { object, text } from '../api/shape.ts';
+import { fail } from '../errors/fail.ts';
 
 const hasVersion = object<{ version: string }>({ version: text });
 
