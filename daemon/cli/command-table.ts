@@ -142,6 +142,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'close the warm connections and spares of a target; live streams continue',
     options: {},
     examples: [['bmuxd drop prod', 'makes the next command connect again']],
+    waits: 'the daemon to find the target',
     load: async () => (await import('./commands/warm.ts')).drop,
   },
   {
@@ -178,6 +179,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'list the targets that a command with this environment has',
     options: { json: JSON_OPTION },
     examples: [['bmuxd targets', 'the default target has a star']],
+    waits: 'the daemon to read the config',
     load: async () => (await import('./commands/lists.ts')).targets,
   },
   {
@@ -186,6 +188,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'list the live streams, of every engine; `end ID` ends one gracefully',
     options: { json: JSON_OPTION },
     examples: [['bmuxd streams end mwsploil-9', 'ends the stream with this id']],
+    waits: 'the engines to list their streams',
     load: async () => (await import('./commands/lists.ts')).streams,
   },
   {
@@ -267,6 +270,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'read settings and config again; live streams continue',
     options: {},
     examples: [['bmuxd reload', 'shows what is wrong in the files']],
+    waits: 'the daemon to read its files again',
     load: async () => (await import('./commands/stop.ts')).reload,
   },
   {
@@ -275,6 +279,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'end every stream gracefully and stop the daemon',
     options: {},
     examples: [['bmuxd stop', 'returns when the daemon has exited']],
+    waits: 'all streams to end',
     load: async () => (await import('./commands/stop.ts')).stop,
   },
   {

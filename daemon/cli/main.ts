@@ -2,10 +2,11 @@
 import { asText } from '../../client-shim/failure-text.ts';
 import { asFailure } from '../errors/fail.ts';
 import { COMMANDS } from './command-table.ts';
-import type { CommandContext } from './command.ts';
+import type { Command, CommandContext, Run } from './command.ts';
 import { sayOtherVersion } from './daemon-version.ts';
 import { commandNamed, help, helpOf } from './help/help.ts';
 import { checkArgs, parsed } from './help/parse.ts';
+import { showWait } from './terminal.ts';
 
 /** What the command line does not say. */
 type Outside = Omit<CommandContext, 'options' | 'args' | 'argsBeforeDashes'>;
@@ -46,5 +47,23 @@ async function dispatch(argv: readonly string[], context: Outside): Promise<numb
   }
   checkArgs(command, found);
   const run = await command.load();
-  return run({ ...context, ...found });
+  return waiting(command, { ...context, ...found }, run);
+}
+
+/** Runs the command, and shows what it waits for until it has something to say. */
+async function waiting({ waits }: Command, context: CommandContext, run: Run): Promise<number> {
+  if (waits === undefined) return run(context);
+  const { out, err, stderr } = context;
+  const end = showWait(stderr, waits);
+  const after =
+    (write: (text: string) => void) =>
+    (text: string): void => {
+      end();
+      write(text);
+    };
+  try {
+    return await run({ ...context, out: after(out), err: after(err) });
+  } finally {
+    end();
+  }
 }

@@ -35,7 +35,7 @@ t.test('completion in shells', async (t) => {
       };
       t.same(await completed('bmuxd tru'), ['trust']);
       t.same(await completed('bmuxd exec pr'), ['preview', 'prod']);
-      t.same(await completed('bmuxd status --w'), ['--wait']);
+      t.same(await completed('bmuxd status --wai'), ['--wait']);
       if (shell === 'bash') {
         t.same(await completed('bmuxd warm a:'), ['b'], 'bash replaces what follows the colon');
         t.ok((await completed('bmuxd exec a:b -- ech')).includes('echo'));

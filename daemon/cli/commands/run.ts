@@ -1,5 +1,6 @@
 // `bmuxd run`: runs the daemon in the foreground until a signal or `bmuxd stop` ends it.
 import { resolve } from 'node:path';
+import { usesColor } from '../../base/process/color.ts';
 import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
@@ -50,7 +51,7 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
       checkNodeInternals();
       const { controlSink } = await import('../../control/instance/stderr-sink.ts');
       const file = typeof logFile === 'string' ? resolve(cwd, logFile) : undefined;
-      const sink = controlSink({ stderr, journalStream: env['JOURNAL_STREAM'], file });
+      const sink = controlSink({ stderr, journalStream: env['JOURNAL_STREAM'], file, color: usesColor(env) });
       // The daemon must not keep the file system of this folder from being unmounted.
       process.chdir('/');
       const control = await runControl({

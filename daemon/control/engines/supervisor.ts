@@ -75,8 +75,8 @@ export class EngineSupervisor {
   #cancelSecondLook: () => void = () => undefined;
   #isLooking = false;
   #closing = false;
-  /** Why there is no ready engine, for the status. */
-  #problem: Failure = fail('engine_unavailable', { why: 'it is starting' });
+  /** Why there is no ready engine, for the status; undefined while the first one is starting. */
+  #problem: Failure | undefined;
 
   constructor(options: EngineSupervisorOptions) {
     this.#options = options;
@@ -97,7 +97,7 @@ export class EngineSupervisor {
     return this.#starts;
   }
 
-  /** Why no engine is ready; undefined when one is. */
+  /** Why no engine is ready; undefined when one is, and while the first one is starting. */
   get problem(): Failure | undefined {
     return this.ready ? undefined : this.#problem;
   }
@@ -234,7 +234,6 @@ export class EngineSupervisor {
     this.#starts += 1;
     this.#current = engine;
     this.#living.add(engine);
-    this.#problem = fail('engine_unavailable', { why: 'it is starting' });
     log.info({ generation, pid: process.pid }, 'engine starts');
   }
 

@@ -26,16 +26,19 @@ export interface ControlSinkOptions {
   readonly journalStream?: string | undefined;
   /** Path of a file that gets the lines in place of stderr. */
   readonly file?: string | undefined;
+  /** Whether lines on a terminal are coloured. Default true. */
+  readonly color?: boolean;
 }
 
 /** The part of `process.stderr` that is used. */
 type Stderr = { readonly fd: number } & Pick<NodeJS.WriteStream, 'isTTY' | 'writableLength' | 'write' | 'on'>;
 
-export function controlSink({ stderr, journalStream, file }: ControlSinkOptions): ControlSink {
+export function controlSink({ stderr, journalStream, file, color = true }: ControlSinkOptions): ControlSink {
   // Every failed write is told to its callback.
   stderr.on('error', () => undefined);
   const isJournal = journalStream !== undefined && journalStream === streamOf(stderr.fd);
-  const output = file !== undefined ? boundedLogFile(file) : isJournal ? journal(stderr) : outputOf(stderr);
+  const output =
+    file !== undefined ? boundedLogFile(file) : isJournal ? journal(stderr) : outputOf(stderr, color);
   const log = new LossyLog({ process: 'control', output });
   return {
     write: (lines) => {
@@ -48,8 +51,8 @@ export function controlSink({ stderr, journalStream, file }: ControlSinkOptions)
   };
 }
 
-function outputOf(stderr: Stderr): LogOutput {
-  if (stderr.isTTY) return terminal(stderr);
+function outputOf(stderr: Stderr, color: boolean): LogOutput {
+  if (stderr.isTTY) return terminal(stderr, color);
   return isFile(stderr.fd) ? regularFile(stderr.fd) : pipe(stderr);
 }
 
@@ -128,11 +131,11 @@ function isLevel(text: string | undefined): text is LogLevel {
   return text !== undefined && Object.hasOwn(PRIORITIES, text);
 }
 
-function terminal(stderr: Stderr): LogOutput {
+function terminal(stderr: Stderr, color: boolean): LogOutput {
   const prettify = pretty.prettyFactory({
     ignore: 'process,pid,hostname',
     messageFormat: '[{process}] {msg}',
-    colorize: true,
+    colorize: color,
   });
   const plain = pipe(stderr);
   return {
