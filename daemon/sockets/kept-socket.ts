@@ -1,11 +1,10 @@
 // Binds a socket again when its file is removed. Cleaners of temp folders remove such files, and no client could connect afterwards.
 import type { Server as HttpServer } from 'node:http';
 import type { Server } from 'node:net';
+import { dirname } from 'node:path';
 import { SingleFlight } from '../base/async/single-flight.ts';
+import { FolderLooks } from '../base/files/folder-looks.ts';
 import { bindSocket, forwardTo, type Bound } from './bind.ts';
-
-/** ms between two checks; shorter than the interval at which control checks its engine. */
-const LOOK_MS = 500;
 
 export interface KeptSocketOptions {
   /** Serves the requests on the socket. */
@@ -31,7 +30,7 @@ export class KeptSocket {
   #bound: Bound | undefined;
   #forwarder: Server | undefined;
   #binding: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #checks: FolderLooks | undefined;
   #closed = false;
 
   private constructor(options: KeptSocketOptions) {
@@ -43,8 +42,10 @@ export class KeptSocket {
     const kept = new KeptSocket(options);
     if (options.direct) kept.#bound = await bindSocket(options.server, options.path);
     else await kept.#bindForwarder();
-    kept.#timer = setInterval(() => void kept.look(), LOOK_MS);
-    kept.#timer.unref();
+    kept.#checks = new FolderLooks({
+      folders: () => [dirname(options.path)],
+      look: () => void kept.look(),
+    });
     return kept;
   }
 
@@ -65,7 +66,7 @@ export class KeptSocket {
   /** Stops checking, and leaves the file at the path as it is. */
   giveUp(): void {
     this.#closed = true;
-    clearInterval(this.#timer);
+    this.#checks?.close();
   }
 
   /** Removes the socket, unless another process has replaced it. The caller closes the server. Safe to call twice. */

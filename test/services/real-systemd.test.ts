@@ -164,10 +164,16 @@ t.test(
     await waitFor('it is ready', async () => (await property('ActiveState')) === 'active', 40_000);
     await ping();
 
-    const last = Number(await property('MainPID'));
+    await inside('systemctl', '--user', 'stop', 'bmuxd.service');
+    t.match(await bmuxd('start'), {
+      status: 0,
+      stdout: /has started: ready, pid \d+, log (journal|stderr)/,
+    });
+    t.equal(await property('ActiveState'), 'active', 'start has started the service');
+    const again = Number(await property('MainPID'));
     t.match(await bmuxd('uninstall'), { status: 0, stdout: /uninstalled/ });
     t.notOk(existsSync(unit));
-    t.notOk(isAlive(last), 'control has left');
+    t.notOk(isAlive(again), 'control has left');
     await ping();
     t.match(await bmuxd('service', 'status'), { status: 3 });
     const over = new Promise((resolve) => shim.once('close', resolve));

@@ -17,6 +17,7 @@ import { fail } from '../../errors/fail.ts';
 import { privateName } from '../../sockets/bind.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
+import { AGENT_LABEL, installedService, UNIT } from './installed.ts';
 import { daemonCommand } from './program.ts';
 import { isReady } from './ready.ts';
 
@@ -56,6 +57,10 @@ export async function startDaemon(env: Env, cwd: string): Promise<Started> {
 /** Starts a daemon in the background with these options of `bmuxd run`. */
 export async function spawnDaemon(env: Env, cwd: string, options: readonly string[]): Promise<Started> {
   refuseForeign(bmuxdPaths(env).dir);
+  if (await startedService(env)) {
+    const health = await settledHealth(env);
+    if (health !== undefined) return { health, isNew: true };
+  }
   const { log, stderr } = logFilesOf(env);
   // Another start at the same time has a file of its own. The one that succeeds gets the name.
   const said = `${stderr}${privateName()}`;
@@ -79,6 +84,19 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     closeSync(fd);
     await rm(said, { force: true });
   }
+}
+
+/** Starts the service of this user if one is installed and has the same paths. False when there is none, or its manager cannot be asked. */
+async function startedService(env: Env): Promise<boolean> {
+  const installed = installedService(env);
+  const hasOtherPaths = ['BMUXD_RUNTIME_DIR', 'BMUXD_SOCKET', 'BMUXD_CONFIG'].some(
+    (name) => (env[name] ?? '') !== '',
+  );
+  if (installed === undefined || hasOtherPaths) return false;
+  const { ask, systemctl } = await import('./install/manager.ts');
+  const kick = ['launchctl', 'kickstart', `gui/${String(process.getuid?.() ?? 0)}/${AGENT_LABEL}`] as const;
+  const { status } = await ask(env, installed.manager === 'systemd' ? systemctl('start', UNIT) : kick);
+  return status === 0;
 }
 
 /** The health of the running daemon, once its start is over; undefined when none runs. */

@@ -1,6 +1,6 @@
 // Reports when one of a few files has changed, however it was changed. It uses two mechanisms. Folder events are fast, but miss a folder that
-// is removed and created again, and a symlink to it that is replaced. A check every second finds those.
-import { existsSync, statSync, unwatchFile, watchFile } from 'node:fs';
+// is removed and created again, and a symlink to it that is replaced. A check every few seconds finds those.
+import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { inTime } from '../../base/async/deadline.ts';
@@ -11,8 +11,8 @@ import type { SteadyFiles } from './steady-files.ts';
 /** A write counts as finished when the size is unchanged for this long, ms. */
 const STABLE_MS = 100;
 const STABLE_POLL_MS = 20;
-/** Interval of the check that needs no event, ms. */
-const NET_MS = 1000;
+/** Interval of the check that needs no event, ms. One check costs some microseconds, and wakes the process up. */
+const NET_MS = 4000;
 /** Longest wait for a folder watcher to close, ms. */
 const CLOSE_MS = 1000;
 
@@ -23,7 +23,7 @@ export interface WatchOptions {
   readonly through: SteadyFiles;
   /** Called after one or more of them were changed, created or removed. */
   readonly onChange: () => void;
-  /** Reports an error of a folder watcher; the check every second goes on. */
+  /** Reports an error of a folder watcher; the regular check goes on. */
   readonly log?: ((message: string) => void) | undefined;
 }
 
@@ -76,12 +76,15 @@ class Watch implements FileWatch {
   #again = false;
   /** Watchers that are closing. */
   readonly #ending = new Set<Promise<void>>();
+  readonly #net: NodeJS.Timeout;
   readonly #onNet = (): void => {
     this.#look();
   };
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    this.#net = setInterval(this.#onNet, NET_MS);
+    this.#net.unref();
     options.through.onGone(() => {
       this.#look();
     });
@@ -94,7 +97,6 @@ class Watch implements FileWatch {
     const wanted = new Set(files);
     for (const file of this.#files) {
       if (wanted.has(file)) continue;
-      unwatchFile(file, this.#onNet);
       this.#marks.delete(file);
     }
     const known = new Set(this.#files);
@@ -102,7 +104,6 @@ class Watch implements FileWatch {
       if (known.has(file)) continue;
       // Synchronous, so that a change after this call is compared with the state before it.
       this.#marks.set(file, markNowSync(file));
-      watchFile(file, { interval: NET_MS, bigint: true }, this.#onNet);
     }
     const same = files.length === known.size && files.every((file) => known.has(file));
     this.#files = files;
@@ -112,7 +113,7 @@ class Watch implements FileWatch {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const file of this.#files) unwatchFile(file, this.#onNet);
+    clearInterval(this.#net);
     this.#files = [];
     this.#options.through.close();
     this.#detach();
@@ -194,7 +195,7 @@ class Watch implements FileWatch {
   }
 }
 
-/** Watches files from now on. A change after this call is usually reported within half a second, and always within two. */
+/** Watches files from now on. A change after this call is usually reported within half a second, and always within five. */
 export function watchFiles(options: WatchOptions): FileWatch {
   return new Watch(options);
 }

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { textOf } from '../../base/failure.ts';
+import { FolderLooks } from '../../base/files/folder-looks.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
@@ -25,9 +26,6 @@ export interface StreamsSocketOptions {
   readonly log: Logger;
 }
 
-/** ms between two checks that the path still leads to our socket. */
-const LOOK_MS = 500;
-
 interface Bound {
   readonly server: Server;
   /** The path at which it was bound; undefined after the rename to the public path. */
@@ -48,7 +46,7 @@ export class StreamsSocket {
   #engine: EngineLink | undefined;
   /** The engine that listens on the present socket. */
   #listener: EngineLink | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #checks: FolderLooks | undefined;
   #closed = false;
 
   constructor(options: StreamsSocketOptions) {
@@ -69,8 +67,7 @@ export class StreamsSocket {
         throw fail('activation_invalid', { why: textOf(error) }, error);
       }
     }
-    this.#timer = setInterval(() => void this.look(), LOOK_MS);
-    this.#timer.unref();
+    this.#checks = new FolderLooks({ folders: () => [dirname(path)], look: () => void this.look() });
   }
 
   /** True when an engine accepts at the path. */
@@ -98,7 +95,7 @@ export class StreamsSocket {
   /** Removes the path if it leads to our socket, and closes the socket. Requests that the engine has accepted are still answered. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#timer);
+    this.#checks?.close();
     await this.#update.request().catch(() => undefined);
     const bound = this.#bound;
     this.#bound = undefined;

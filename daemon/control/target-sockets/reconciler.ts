@@ -6,6 +6,7 @@ import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
+import { FolderLooks } from '../../base/files/folder-looks.ts';
 import type { Logger } from '../../base/log.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
@@ -51,8 +52,6 @@ export interface ReconcilerOptions {
   readonly instance: Pick<Instance, 'isOurs'> & Losses;
 }
 
-/** ms between two checks whether the paths still lead to our sockets. */
-const LOOK_MS = 500;
 /** ms after a start at which the folders are swept again. By then the engines of an earlier daemon have closed their sockets. */
 const SWEEP_MS = 15_000;
 /** Most target sockets of all contexts together. */
@@ -66,7 +65,8 @@ export class TargetSocketReconciler {
   readonly #oldFolders: OldFolders;
   /** By folder. */
   readonly #contexts = new Map<string, ContextSockets>();
-  readonly #stopLooking: () => void;
+  /** Whether the paths still lead to our sockets. */
+  readonly #looks: FolderLooks;
   #cancelSweep: (() => void) | undefined;
   #isClosed = false;
   #made = 0;
@@ -76,8 +76,12 @@ export class TargetSocketReconciler {
     const { dir, file, own, targets, clock } = options;
     this.#store = new ClientStore({ dir, file, own, view: (environment) => targets.view(environment) });
     this.#oldFolders = new OldFolders(options);
-    this.#stopLooking = clock.every(LOOK_MS, () => {
-      for (const socket of this.#all()) void socket.look();
+    this.#looks = new FolderLooks({
+      folders: () => this.#contexts.keys(),
+      look: () => {
+        for (const socket of this.#all()) void socket.look();
+      },
+      clock,
     });
   }
 
@@ -182,7 +186,7 @@ export class TargetSocketReconciler {
   /** Closes everything but keeps the paths. An engine goes on accepting there until a new control has replaced them. */
   leave(): void {
     this.close();
-    this.#stopLooking();
+    this.#looks.close();
     for (const context of this.#contexts.values()) context.leave();
     this.#contexts.clear();
   }
@@ -190,7 +194,7 @@ export class TargetSocketReconciler {
   /** Removes every target socket. Never rejects. */
   async removeAll(): Promise<void> {
     this.close();
-    this.#stopLooking();
+    this.#looks.close();
     await Promise.all([...this.#contexts.values()].map((context) => context.remove()));
   }
 
