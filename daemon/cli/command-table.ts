@@ -100,6 +100,10 @@ export const COMMANDS: readonly Command[] = [
         type: 'boolean',
         about: 'run it again when its connection was lost and TARGET answers again',
       },
+      'if-remote': {
+        type: 'boolean',
+        about: 'run COMMAND as it is when bmuxd does not serve TARGET; an empty TARGET is the default one',
+      },
     },
     examples: [['bmuxd exec prod -- bmux list-sessions', 'for one command']],
     exits: { 126: 'COMMAND cannot be run', 127: 'there is no COMMAND; any other status is its own' },
@@ -127,6 +131,15 @@ export const COMMANDS: readonly Command[] = [
     },
     examples: [['bmuxd ping -c 1 prod', 'is it there, and how far away']],
     load: async () => (await import('./commands/ping.ts')).ping,
+  },
+  {
+    name: 'shell-init',
+    forms: ['bash|zsh|fish|sh'],
+    about:
+      'print what makes `bmux` go through bmuxd: a function for a shell, or with `sh` a program for PATH',
+    options: {},
+    examples: [['eval "$(bmuxd shell-init bash)"', 'in ~/.bashrc; `command bmux` runs the program itself']],
+    load: async () => (await import('./shell/init.ts')).shellInit,
   },
   {
     name: 'warm',

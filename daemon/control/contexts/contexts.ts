@@ -28,6 +28,8 @@ export interface View {
   readonly context: string;
   /** Variables of the environment that the files read, with their values. */
   readonly reads: Reads;
+  /** True when the config is another one in another working directory or terminal. */
+  readonly dependsOnCaller: boolean;
   /** True when the config has had a target with this name while this daemon runs. */
   readonly hasHad: (name: string) => boolean;
 }
@@ -118,6 +120,7 @@ export class Contexts {
       files: context.source.files(),
       context: context.nameFor(current.reads),
       reads: current.reads,
+      dependsOnCaller: current.facts !== '',
       hasHad: (name) => this.#known.has(name, { key: inputs.key, env, facts: factsKey(facts) }),
     };
   }

@@ -2,6 +2,7 @@
 import type { Logger } from '../../base/log.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { asFailure } from '../../errors/fail.ts';
+import type { ContextShellFile } from './shell-file.ts';
 import type { TargetSocket } from './target-socket.ts';
 
 export interface ContextSocketsOptions {
@@ -13,6 +14,7 @@ export interface ContextSocketsOptions {
   readonly isInline: (target: string) => boolean;
   readonly inline: () => readonly string[];
   readonly make: (target: string) => TargetSocket;
+  readonly shellFile: ContextShellFile;
   readonly log: Logger;
 }
 
@@ -39,6 +41,11 @@ export class ContextSockets {
     this.#options = options;
   }
 
+  /** What shells read of these target sockets. */
+  get shellFile(): ContextShellFile {
+    return this.#options.shellFile;
+  }
+
   get all(): Iterable<TargetSocket> {
     return this.#sockets.values();
   }
@@ -54,6 +61,7 @@ export class ContextSockets {
    */
   async refresh(): Promise<Refreshing> {
     await this.#comparison.request();
+    if (!this.#isClosed) void this.#options.shellFile.refresh();
     const runs = [...this.#sockets.values()].map((socket) => ({
       isConfigured: socket.isConfigured,
       run: socket.refresh(),
@@ -108,7 +116,8 @@ export class ContextSockets {
     this.#isClosed = true;
     const sockets = [...this.#sockets.values()];
     this.#sockets.clear();
-    await Promise.all([...this.#removals, ...sockets.map((socket) => socket.remove())]);
+    const { shellFile } = this.#options;
+    await Promise.all([...this.#removals, ...sockets.map((socket) => socket.remove()), shellFile.remove()]);
   }
 
   /** Adds missing and removes unwanted target sockets. Never rejects: without a config, they stay as they are. */

@@ -21,17 +21,14 @@ import { ContextSockets, type Refreshing } from './context-sockets.ts';
 import { CurrentEngine, type TargetSocketEngine } from './engine.ts';
 import { clearFolders } from './folder.ts';
 import { OldFolders } from './old-folders.ts';
+import { ContextShellFile, type ShellConfig } from './shell-file.ts';
 import { TargetSocket } from './target-socket.ts';
 
 /** What the reconciler needs of config and planning. `ClientPlans` implements it (daemon/control/planning/client-plans.ts). */
 export interface Targets {
   environmentOf(request: StreamRequest): ClientEnvironment;
-  view(environment: ClientEnvironment): Promise<ContextView & ConfiguredTargets>;
+  view(environment: ClientEnvironment): Promise<ContextView & ShellConfig>;
   targetSocket(target: string, clients: ContextClients, signal: AbortSignal): Promise<TargetSocketPlan>;
-}
-
-interface ConfiguredTargets {
-  readonly config: { readonly connections: { readonly targets: ReadonlyMap<string, unknown> } };
 }
 
 export interface ReconcilerOptions {
@@ -119,6 +116,7 @@ export class TargetSocketReconciler {
     const isKnown = this.#store.get(parent)?.isConfirmed === true;
     const isOther = this.#store.use(parent, environment);
     const context = this.#contextOf(parent);
+    context.shellFile.add(environment.env);
     const isConfigured = view.config.connections.targets.has(target);
     const socket = context.claim(target, isConfigured);
     if (isOther && isKnown) void context.refresh();
@@ -130,7 +128,7 @@ export class TargetSocketReconciler {
         if (replaced !== undefined) context.removeUnwanted(replaced);
       }
       this.#forgetOldest(parent);
-      await this.#store.save();
+      await Promise.all([this.#store.save(), context.shellFile.refresh()]);
       if (isFirst) void context.refresh();
       return { schema: SCHEMA, target: withoutCredentials(target), runtimeDir, socketPath };
     } finally {
@@ -226,13 +224,18 @@ export class TargetSocketReconciler {
       if (found === undefined) throw fail('stopping');
       return found;
     };
+    const view = async (): Promise<ShellConfig> => targets.view(clients().environment);
+    const inline = (): string[] => [...(store.get(parent)?.inline.keys() ?? [])];
+    const shellFile = new ContextShellFile({ parent, view, inline, log });
+    const first = store.get(parent)?.environment;
+    if (first !== undefined) shellFile.add(first.env);
     return new ContextSockets({
       parent,
       log,
-      configured: async () =>
-        new Set((await targets.view(clients().environment)).config.connections.targets.keys()),
+      shellFile,
+      configured: async () => new Set((await view()).config.connections.targets.keys()),
       isInline: (target) => store.get(parent)?.inline.has(target) === true,
-      inline: () => [...(store.get(parent)?.inline.keys() ?? [])],
+      inline,
       make: (target) => {
         this.#made += 1;
         return new TargetSocket({

@@ -136,7 +136,10 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
         Promise.resolve({
           context: (env.HOST ?? '').padStart(8, '0'),
           reads: new Map([['HOST', env.HOST]]),
-          config: { connections: { targets: new Map([...configured].map((name) => [name, true])) } },
+          dependsOnCaller: false,
+          config: {
+            connections: { targets: new Map([...configured].map((name) => [name, { transport: 'tls' }])) },
+          },
         }),
       targetSocket: async (target: string, _: ContextClients, signal: AbortSignal) => {
         lookups.push(target);
