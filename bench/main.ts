@@ -11,6 +11,7 @@ import { irohBulk } from './measures/iroh-bulk.ts';
 import { keystroke } from './measures/keystroke.ts';
 import { manyStreams } from './measures/many-streams.ts';
 import { memory } from './measures/memory.ts';
+import { ssh } from './measures/ssh.ts';
 import { Bench, type Gap, type Measure, type MeasuredFigure } from './measure.ts';
 import { machine, markdown, table, type Result } from './report.ts';
 
@@ -18,6 +19,7 @@ const MEASURES: readonly Measure[] = [
   firstAnswer,
   command,
   farAway,
+  ssh,
   streamRequests,
   keystroke,
   bulk,

@@ -5,8 +5,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t from 'tap';
-import { sshdMissing, startChild, waitFor } from '../../real/index.ts';
-import { sshRig, type SshRig } from './rig.ts';
+import { hasSshAgent, sshdMissing, startAgent, startChild, waitFor } from '../../real/index.ts';
+import { sshRig, waitOf, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -92,6 +92,37 @@ t.test('masters', { skip }, async (t) => {
     t.teardown(() => next.close());
     await waitFor('nothing to be left', async () => (await rig.processes()).length === 0);
   });
+
+  const noAgent = !hasSshAgent() && 'ssh-agent not found';
+  await t.test(
+    'an alias of ssh_config, through a jump host, with the key in an agent',
+    { skip: noAgent },
+    async (t) => {
+      const rig = await sshRig(t);
+      const { sshd } = rig;
+      const agent = await startAgent();
+      t.teardown(() => agent.stop());
+      await writeFile(join(sshd.folder, 'accepted'), await agent.addKey('ed25519', 'agent'));
+      const lines = [
+        'HostName 127.0.0.1',
+        `Port ${String(sshd.port)}`,
+        `UserKnownHostsFile ${sshd.knownHosts}`,
+      ];
+      await writeFile(sshd.sshConfig, ['Host gate inside', ...lines, ''].join('\n'));
+      const remoteBmuxPath = join(sshd.folder, 'bmux');
+      const common = {
+        transport: 'ssh',
+        strictHostKeyChecking: true,
+        remoteBmuxPath,
+        startsServer: true,
+      } as const;
+      const route = { ...common, host: 'inside', jump: 'gate', agentSocket: agent.socket };
+      await answers((await rig.pool.stream(route, waitOf())).stream);
+      t.equal(rig.logins(), 2, 'one at the jump host, one at the host');
+      await rig.pool.close();
+      t.strictSame(await rig.processes(), []);
+    },
+  );
 
   await t.test("a master of the user's own is used, and never ended", async (t) => {
     const rig = await sshRig(t);

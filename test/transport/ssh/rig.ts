@@ -28,7 +28,7 @@ export interface SshRig {
   refusal(fields?: Partial<SshRoute>, budgetMs?: number): Promise<string>;
 }
 
-function waitOf(budgetMs = 20_000): SshWait {
+export function waitOf(budgetMs = 20_000): SshWait {
   return { label: 'box', deadline: new Deadline(budgetMs), signal: new AbortController().signal };
 }
 
