@@ -278,6 +278,25 @@ export const COMMANDS: readonly Command[] = [
     load: async () => (await import('./service/install/service-status.ts')).service,
   },
   {
+    name: 'doctor',
+    forms: ['[TARGET]'],
+    about: 'find out what is wrong: installation, configuration, daemon, and each target step by step',
+    options: {
+      json: JSON_OPTION,
+      bundle: {
+        type: 'string',
+        value: 'FILE',
+        about: 'also write a file for a report of a bug: the findings and the log, without secrets',
+      },
+    },
+    examples: [
+      ['bmuxd doctor', 'of all targets; works without a daemon, too'],
+      ['bmuxd doctor prod --bundle report.json', 'of one target, for a report'],
+    ],
+    exits: { 0: 'nothing is wrong', 1: 'there are findings' },
+    load: async () => (await import('./doctor/doctor.ts')).doctor,
+  },
+  {
     name: 'reload',
     forms: [''],
     about: 'read settings and config again; live streams continue',

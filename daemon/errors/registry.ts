@@ -730,6 +730,36 @@ export const REGISTRY = {
     'bmuxd is not ready: {why}',
     'Wait a moment and ask again. If it lasts: `bmuxd status` says more.',
   ),
+  service_failed: row(
+    [503, 1, 'engine'],
+    'the service {unit} has failed',
+    'Look at `bmuxd logs`, then run `systemctl --user reset-failed {unit}` and `systemctl --user start {unit}`.',
+  ),
+  roots_missing: row(
+    [502, 1, 'tls_trust'],
+    'SSL_CERT_FILE or SSL_CERT_DIR names {path}, which holds no trusted certificate: {why}',
+    'Unset the variable for bmuxd, or let it name PEM files with the certificates of authorities.',
+  ),
+  agent_missing: row(
+    [502, 6, 'auth'],
+    'target {target} wants SSH auth, and SSH_AUTH_SOCK is not set',
+    'Start an SSH agent (`eval "$(ssh-agent)"`) and add a key with `ssh-add`.',
+  ),
+  agent_empty: row(
+    [502, 6, 'auth'],
+    'target {target} wants SSH auth, and the SSH agent at {socket} holds no Ed25519 or RSA key',
+    'Add a key that the host accepts: `ssh-add ~/.ssh/id_ed25519`.',
+  ),
+  agent_unusable: row(
+    [502, 6, 'auth'],
+    'the SSH agent at {socket} cannot be used: {why}',
+    'Let SSH_AUTH_SOCK name the socket of an agent that runs; `ssh-add -l` must list its keys.',
+  ),
+  bundle_unwritable: row(
+    [500, 1, 'request'],
+    'the bundle {path} cannot be written: {why}',
+    'Name a file in a folder of your own: `bmuxd doctor --bundle FILE`.',
+  ),
   metrics_port_unusable: row(
     [503, 1, 'engine'],
     'the metrics cannot be served on port {port}: {why}',

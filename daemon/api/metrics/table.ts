@@ -1,7 +1,7 @@
 // The metrics of `GET /v1/metrics`, as data: names, units, labels and their values. Engines count, control adds up and prints.
 import { ERROR_CLASSES } from '../../base/failure.ts';
 
-const TRANSPORTS = ['local', 'tls', 'iroh'] as const;
+const TRANSPORTS = ['local', 'tls', 'iroh', 'ssh'] as const;
 /** Whether a dial was needed for the stream. */
 const WARMTHS = ['warm', 'cold'] as const;
 

@@ -34,6 +34,16 @@ export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn
   }
 }
 
+/** Checks as `makeRuntimeDir` does, and changes nothing. A missing folder is right: it is made at the start. */
+export async function checkRuntimeDir(paths: BmuxdPaths): Promise<void> {
+  checkPath(paths);
+  for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
+    if (!(await isTaken(dir))) continue;
+    await checkPrivate(dir, dir === paths.dir);
+    refuseInsecure(dir);
+  }
+}
+
 /**
  * Takes the rights of others to read away from a folder of this user. An unmodified bmux that was started with a path below makes the folder
  * with mode 0755. A folder in which others can write is left as it is, for the check to refuse: they may have made files there. So is one with

@@ -5,8 +5,8 @@ import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
 import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
 
-/** Errors of a connect when no process listens: no file, a stale socket, or a file that is not a socket. */
-const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
+/** Errors of a connect when no process listens: no file or folder, a stale socket, or a file that is not a socket. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK']);
 
 /** The failure that says which process listens on the socket; undefined when none does. `again`: this is the second request. */
 export async function whoRuns(

@@ -77,7 +77,7 @@ export class MetricsListener {
     server.on('clientError', onClientError);
     server.on('error', (error) => {
       if (this.#server !== server) return;
-      this.#problem = fail('metrics_port_unusable', { port, why: textOf(error) }, error);
+      this.#problem = fail('metrics_port_unusable', { port, why: textOf(error) });
       log.warn({ code: this.#problem.code, port, err: textOf(error) }, 'no metrics over TCP');
     });
     server.listen({ host: HOST, port }, () => {

@@ -121,8 +121,8 @@ export class Upstream {
   }
 
   /** As `open`, without a spare and without a cached answer: the server answers before the stream is handed out. */
-  openByDetection(plan: Plan, signal: AbortSignal): Promise<OpenedStream> {
-    return openByDetection(this.#parts, plan, signal);
+  openByDetection(plan: Plan, signal: AbortSignal, progress?: Progress): Promise<OpenedStream> {
+    return openByDetection(this.#parts, plan, signal, { progress });
   }
 
   /** See `openRaw`. */

@@ -73,6 +73,7 @@ t.test('only metrics and labels of the table are printed', (t) => {
     'bmuxd_spares{transport="local"} 0',
     'bmuxd_spares{transport="tls"} 2',
     'bmuxd_spares{transport="iroh"} 0',
+    'bmuxd_spares{transport="ssh"} 0',
   ]);
   t.notMatch(text, /unknown|pigeon|prod/);
   for (const name of Object.keys(METRICS)) t.match(text, `# TYPE ${name} `);

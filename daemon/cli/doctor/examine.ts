@@ -1,0 +1,31 @@
+// Examines everything, one area after the other. Each area is examined whatever another one has found.
+import { agent, config, settings, trust } from './configuration.ts';
+import { daemon } from './daemon.ts';
+import { files, folders, packages, service, versions } from './machine.ts';
+import { rowsOf, type Check, type Row, type Surroundings } from './row.ts';
+import { targets } from './targets.ts';
+
+const AREAS: readonly (readonly [string, Check])[] = [
+  ['versions', versions],
+  ['folders', folders],
+  ['packages', packages],
+  ['daemon', daemon],
+  ['service', service],
+  ['settings', settings],
+  ['config', config],
+  ['files', files],
+  ['trust', trust],
+  ['agent', agent],
+  ['targets', targets],
+];
+
+/** All rows. What two areas find alike is reported once. */
+export async function examine(surroundings: Surroundings): Promise<Row[]> {
+  const all = await Promise.all(AREAS.map(([area, check]) => rowsOf(area, () => check(surroundings))));
+  const seen = new Set<string>();
+  return all.flat().filter(({ failure }) => {
+    if (failure === undefined) return true;
+    const key = JSON.stringify([failure.code, failure.detail, failure.causes]);
+    return !seen.has(key) && seen.add(key);
+  });
+}

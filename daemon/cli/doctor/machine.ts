@@ -1,0 +1,110 @@
+// What the doctor finds on this machine: versions, folders and sockets, native packages, files of the state, service.
+import { access, constants, lstat, stat } from 'node:fs/promises';
+import { errnoOf, textOf } from '../../base/failure.ts';
+import { octal } from '../../base/files/path-problem.ts';
+import { excessOf } from '../../base/files/socket-path.ts';
+import { bmuxdPaths, bmuxPaths } from '../../base/paths.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { defaultSettings } from '../../config/settings/table.ts';
+import { fail } from '../../errors/fail.ts';
+import { readServerMeta } from '../../policy/server-meta.ts';
+import { checkNodeInternals } from '../../sockets/check-node.ts';
+import { loadPeerCheck, peerCheck } from '../../sockets/peer.ts';
+import { readAuthState } from '../../target/auth-state.ts';
+import { installedService, UNIT } from '../service/installed.ts';
+import { finding, rowsOf, type Check, type Row } from './row.ts';
+
+export const versions: Check = async ({ version, execute }) => {
+  checkNodeInternals();
+  const npm = (await execute('npm', ['--version']))?.trim();
+  return [
+    { area: 'versions', what: 'bmuxd', detail: version },
+    { area: 'versions', what: 'node', detail: `${process.version}, ${process.execPath}` },
+    { area: 'versions', what: 'npm', detail: npm ?? 'not found' },
+  ];
+};
+
+export const folders: Check = async ({ env, platform, cwd }) => {
+  const area = 'folders';
+  const paths = bmuxdPaths(env, platform);
+  const { checkRuntimeDir } = await import('../../control/instance/runtime-dir.ts');
+  const rows = [
+    ...(await rowsOf(area, async () => {
+      await checkRuntimeDir(paths);
+      const info = await lstat(paths.dir).catch(() => undefined);
+      const mode = info === undefined ? 'made at the start of the daemon' : `mode ${octal(info.mode)}`;
+      return [{ area, what: 'runtime dir', detail: `${paths.dir}, ${mode}` }];
+    })),
+    ...(await writable(paths.stateDir)),
+  ];
+  const { serverSocket } = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
+  const excess = excessOf(serverSocket);
+  const socket: Row = { area, what: 'bmux socket', detail: serverSocket };
+  return [
+    ...rows,
+    excess === undefined ? socket : finding(area, 'bmux socket', fail('socket_path_too_long', excess)),
+  ];
+};
+
+/** A state dir that is missing is made at the start. */
+async function writable(path: string): Promise<readonly Row[]> {
+  const row: Row = { area: 'folders', what: 'state dir', detail: path };
+  try {
+    const info = await stat(path);
+    if (!info.isDirectory()) throw new Error('it is no folder');
+    await access(path, constants.W_OK | constants.X_OK);
+    return [row];
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [row];
+    return [finding('folders', 'state dir', fail('state_unwritable', { path, why: textOf(error) }, error))];
+  }
+}
+
+export const packages: Check = async ({ probe }) => {
+  loadPeerCheck();
+  const { packages: missing, failure } = await probe({ settings: defaultSettings() });
+  const found = [...missing, ...(failure === undefined ? [] : [failure])];
+  const peers = peerCheck.problem;
+  const all = [...found, ...(peers === undefined ? [] : [peers.data])];
+  if (all.length === 0)
+    return [{ area: 'packages', what: 'native', detail: 'zstd, @number0/iroh and koffi load' }];
+  return all.map((data) => ({ area: 'packages', what: 'native', detail: data.detail, failure: data }));
+};
+
+/** Files that bmux and bmuxd leave for each other. */
+export const files: Check = async ({ env, platform, cwd }) => {
+  const paths = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
+  const area = 'files';
+  return [
+    ...(await rowsOf(area, async () => {
+      const state = await readAuthState(paths.authState);
+      return state === undefined ? [] : [{ area, what: 'sign-in', detail: paths.authState }];
+    })),
+    ...(await rowsOf(area, async () => {
+      const meta = await readServerMeta(paths);
+      return meta === undefined ? [] : [{ area, what: 'local server', detail: paths.serverMeta }];
+    })),
+  ];
+};
+
+export const service: Check = async ({ env, platform, execute }) => {
+  const area = 'service';
+  const installed = installedService(env, platform);
+  if (installed === undefined) return [{ area, what: 'service', detail: 'none is installed' }];
+  const { manager, file } = installed;
+  const rows: Row[] = [{ area, what: manager, detail: file }];
+  if (manager !== 'systemd') return rows;
+  const state = (await execute('systemctl', ['--user', 'is-failed', UNIT]))?.trim();
+  if (state === 'failed') rows.push(finding(area, 'systemd', fail('service_failed', { unit: UNIT })));
+  else if (state !== undefined && state !== '') rows.push({ area, what: 'state', detail: state });
+  const linger = (await execute('loginctl', ['show-user', '--property=Linger', '--value']))?.trim();
+  if (linger === 'no')
+    rows.push({
+      area,
+      what: 'linger',
+      detail: 'off: the daemon ends when you log out (loginctl enable-linger)',
+    });
+  if (linger === 'yes') rows.push({ area, what: 'linger', detail: 'on' });
+  return rows;
+};

@@ -1,0 +1,107 @@
+// What the doctor finds at each target: it is planned as for a request, then tried step by step by the probe.
+import { asciiJson } from '../../api/header.ts';
+import { whitelisted } from '../../api/caller-env.ts';
+import type { StreamRequest } from '../../api/request-types.ts';
+import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { bmuxdPaths } from '../../base/paths.ts';
+import { makeLogger } from '../../base/log.ts';
+import { loadSettings } from '../../config/settings/load.ts';
+import { finding, rowsOf, type Check, type Row } from './row.ts';
+
+/** Targets that are tried at the same time. */
+const AT_ONCE = 4;
+
+export const targets: Check = async (surroundings) => {
+  const { env, cwd, platform, target } = surroundings;
+  const { makePlanning } = await import('../../control/planning/planning.ts');
+  const { listTargets } = await import('../../control/planning/list-targets.ts');
+  const { settings } = await loadSettings(bmuxdPaths(env, platform).settings);
+  const own = { env: whitelisted(withoutTargetSocket(env)), cwd };
+  const log = makeLogger({ level: 'fatal', process: 'doctor', sink: { write: () => undefined } });
+  const event = (): void => undefined;
+  const onChange = (): void => undefined;
+  const isPinned = (): boolean => false;
+  const planning = makePlanning({
+    env,
+    own,
+    settings: () => settings,
+    log,
+    event,
+    onChange,
+    onTrustChange: onChange,
+    isPinned,
+  });
+  const { contexts, planner, plans, http } = planning;
+  const request = (name: string): StreamRequest => ({
+    ...own,
+    target: name,
+    clientName: 'bmuxd doctor',
+    scope: 'recovery_inspection',
+    unknownTarget: 'refuse',
+  });
+  const tried = async (name: string): Promise<readonly Row[]> => {
+    const since = performance.now();
+    const signal = AbortSignal.timeout(settings['control_plane.timeout']);
+    const plan = await planner.plan('doctor', asciiJson(request(name)), () => signal);
+    const { route, warnings } = plan.destination;
+    const area = `target ${name}`;
+    const planned: Row = { area, what: 'plan', detail: route.transport, ms: performance.now() - since };
+    const { steps, failure } = await surroundings.probe({ plan, settings });
+    return [
+      planned,
+      ...warnings.map((warning) => ({ area, what: 'warning', detail: warning })),
+      ...steps.map(({ step, ms, detail }) => ({ area, what: step, ms, detail })),
+      ...(failure === undefined
+        ? []
+        : [{ area, what: stepOf(failure.class), detail: failure.detail, failure }]),
+    ];
+  };
+  try {
+    if (target !== undefined) return await rowsOf(`target ${target}`, () => tried(target));
+    const { targets: listed } = await listTargets(await contexts.view({ ...own }));
+    const rows: (readonly Row[])[] = [];
+    const left = [...listed.entries()];
+    const worker = async (): Promise<void> => {
+      for (let next = left.shift(); next !== undefined; next = left.shift()) {
+        const [index, { name, failure }] = next;
+        const area = `target ${name}`;
+        if (failure !== undefined && failure.code !== 'control_plane_unreachable')
+          rows[index] = [{ area, what: 'plan', detail: failure.detail, failure }];
+        else rows[index] = settled(name, await rowsOf(area, () => tried(name)));
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    return rows.flat();
+  } catch (error) {
+    return [finding('targets', 'config', error)];
+  } finally {
+    for (const one of [planner, plans, http]) one.close();
+    await contexts.close();
+  }
+};
+
+/** Nobody has asked for the local server: that none runs is no finding. */
+function settled(name: string, rows: readonly Row[]): readonly Row[] {
+  if (name !== 'local') return rows;
+  return rows.map(({ failure, ...row }) =>
+    failure === undefined || failure.code === 'server_not_running'
+      ? { ...row, ...(failure === undefined ? {} : { what: 'server', detail: 'no local server runs' }) }
+      : { ...row, failure },
+  );
+}
+
+/** The step at which a failure of this class comes. */
+function stepOf(kind: string | undefined): string {
+  return (kind === undefined ? undefined : STEPS[kind]) ?? 'connect';
+}
+
+const STEPS: Readonly<Record<string, string>> = {
+  dns: 'dns',
+  offline: 'dns',
+  refused: 'tcp',
+  tls_trust: 'trust',
+  relay: 'relay',
+  auth: 'auth',
+  epoch: 'hello',
+  server_gone: 'hello',
+};

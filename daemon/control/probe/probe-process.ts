@@ -1,0 +1,38 @@
+// Runs the probe in a process of its own, within a time limit.
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { onSilence } from '../../base/async/deadline.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Env } from '../../base/paths.ts';
+import type { ProbeResult, ProbeTask } from '../../engine-protocol/probe.ts';
+import { fail } from '../../errors/fail.ts';
+
+/** Resolves with what the probe found. It has died when the result has `engine_lost`. */
+export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
+  const program = fileURLToPath(new URL('../../bin/probe.js', import.meta.url));
+  const child = fork(program, [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...env } });
+  const failed = (why: string): ProbeResult => {
+    const failure = fail('engine_lost', { why: `the probe of bmuxd doctor: ${why}` }).data;
+    return { packages: [], steps: [], failure };
+  };
+  return new Promise((resolve) => {
+    const ms = (task.plan?.budgetMs ?? LIMITS.engineStartMs) + LIMITS.reachMs;
+    const over = onSilence(ms, () => {
+      child.kill('SIGKILL');
+      resolve(failed(`no result within ${String(Math.round(ms))} ms`));
+    });
+    child.once('message', (result) => {
+      over();
+      resolve(result as ProbeResult);
+    });
+    child.once('error', (error) => {
+      over();
+      resolve(failed(error.message));
+    });
+    child.once('exit', (status, signal) => {
+      over();
+      resolve(failed(signal ?? `exit status ${String(status)}`));
+    });
+    child.send(task, () => undefined);
+  });
+}

@@ -1,0 +1,137 @@
+// Tries the way to one target, step by step, with the engine's own parts: nothing is kept, and no cached answer is used.
+import { lookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Deadline, inTime } from '../../base/async/deadline.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { makeLogger } from '../../base/log.ts';
+import type { Env } from '../../base/paths.ts';
+import { zstdProblem } from '../../compression/zstd.ts';
+import type { Plan, Route, TlsRoute } from '../../engine-protocol/plan.ts';
+import type { ProbeResult, ProbeStep, ProbeTask } from '../../engine-protocol/probe.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
+import { HealthCheck } from '../../hello/health-check.ts';
+import { ProtocolCache } from '../../hello/protocol-cache.ts';
+import { endGracefully } from '../../transport/end.ts';
+import { irohProblem } from '../../transport/iroh/endpoint.ts';
+import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
+import { TlsContexts } from '../../transport/tls/tls.ts';
+import { Transports } from '../upstream/transports.ts';
+import { Upstreams } from '../upstream/upstreams.ts';
+
+/** Never rejects: what goes wrong is in the result. */
+export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<ProbeResult> {
+  const packages = [zstdProblem, irohProblem].flatMap((problem) => problem?.data ?? []);
+  if (plan === undefined) return { packages, steps: [] };
+  const steps: ProbeStep[] = [];
+  try {
+    const { route } = plan.destination;
+    if (route.transport === 'tls') await trySocket(plan, route, env, steps);
+    await tryStream(plan, { settings, env }, steps);
+    return { packages, steps };
+  } catch (error) {
+    return { packages, steps, failure: asFailure(error).data };
+  }
+}
+
+/** Name, TCP, TLS and trust, on a connection that is ended then. */
+async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep[]): Promise<void> {
+  const { label } = plan.destination;
+  const roots = new SystemRoots({ env });
+  // Read once by each engine, and not by each dial.
+  await roots.current();
+  const dialling = { deadline: new Deadline(plan.budgetMs), signal: new AbortController().signal };
+  if (isIP(route.host) === 0) {
+    const since = performance.now();
+    const found = await inTime(lookup(route.host, { all: true }), dialling.deadline.remaining(), () =>
+      fail('tls_connect_timeout', { label }),
+    ).catch((error: unknown) => {
+      throw fail('tls_unreachable', { label }, error);
+    });
+    const addresses = found.map(({ address }) => address).join(', ');
+    steps.push({ step: 'dns', ms: performance.now() - since, detail: `${route.host} is ${addresses}` });
+  }
+  const opened = await new TlsContexts({ roots }).open(route, label, dialling);
+  const { stream, connectMs, handshakeMs } = opened;
+  steps.push({ step: 'tcp', ms: connectMs, detail: `${route.host} port ${String(route.port)}` });
+  const by = route.trust?.pin === undefined ? 'trusted' : `pinned by the ${route.trust.pin.from}`;
+  steps.push({ step: 'tls', ms: handshakeMs, detail: `${route.serverName}, ${by}` });
+  await endGracefully(stream, LIMITS.endMs);
+}
+
+/** Connection with SSH auth, Hello in every epoch and compression, and a Ping. */
+async function tryStream(
+  plan: Plan,
+  { settings, env }: { readonly settings: ProbeTask['settings']; readonly env: Env },
+  steps: ProbeStep[],
+): Promise<void> {
+  const log = makeLogger({ level: 'fatal', process: 'probe', sink: { write: () => undefined } });
+  const event = (): void => undefined;
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  const transports = new Transports({
+    settings: () => settings,
+    env,
+    event,
+    ssh: {
+      engineSocket: join(folder, 'p.sock'),
+      generation: 'p',
+      isAlive: () => Promise.resolve(true),
+      isLast: () => Promise.resolve(true),
+    },
+    log,
+  });
+  const protocolCache = new ProtocolCache({ path: join(folder, 'protocol-cache.json'), log });
+  const upstreams = new Upstreams({
+    transports,
+    protocolCache,
+    settings: () => settings,
+    log,
+    event,
+    ask: () => false,
+  });
+  try {
+    const begun = performance.now();
+    let connected: number | undefined;
+    const { stream, candidate } = await upstreams
+      .for(plan.destination)
+      .openByDetection(plan, new AbortController().signal, (step) => {
+        if (step !== 'protocol detection' || connected !== undefined) return;
+        connected = performance.now();
+        steps.push({ step: 'connect', ms: connected - begun, detail: wayOf(plan.destination.route) });
+      });
+    const { epoch, compression } = candidate;
+    steps.push({
+      step: 'hello',
+      ms: performance.now() - (connected ?? begun),
+      detail: `epoch ${String(epoch)}, compression ${compression}`,
+    });
+    stream.resume();
+    const ms = await new HealthCheck(stream, epoch).check(LIMITS.reachMs);
+    steps.push({ step: 'round trip', ms, detail: 'a Ping and its answer' });
+    await endGracefully(stream, LIMITS.endMs);
+  } finally {
+    await upstreams.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function wayOf(route: Route): string {
+  switch (route.transport) {
+    case 'local':
+      return route.socketPath;
+    case 'tls':
+      return `${route.host}:${String(route.port)}`;
+    case 'ssh':
+      return `ssh ${route.host}`;
+    case 'iroh': {
+      const ways = [
+        ...(route.ipAddr === undefined ? [] : [`direct ${route.ipAddr}`]),
+        ...(route.relayUrl === undefined ? [] : [`relay ${route.relayUrl}`]),
+      ];
+      const way = ways.length === 0 ? 'found by its endpoint id' : ways.join(' or ');
+      return route.sshAuth ? `${way}, with SSH auth` : way;
+    }
+  }
+}

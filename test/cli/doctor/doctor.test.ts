@@ -1,0 +1,168 @@
+// Tests that the doctor finds every planted fault with its remedy, and nothing where all is well.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { examine } from '../../../daemon/cli/doctor/examine.ts';
+import type { Row, Surroundings } from '../../../daemon/cli/doctor/row.ts';
+import { probe } from '../../../daemon/engine/probe/probe.ts';
+import { selfSigned } from '../../embedded/certificate.ts';
+import { launchEmbedded } from '../../embedded/launch.ts';
+import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { waitFor } from '../../real/child.ts';
+import { realEnv } from '../../real/server.ts';
+import { MACHINE_FAULTS } from './machine-faults.ts';
+import type { Fault, Spot } from './spot.ts';
+import { TARGET_FAULTS } from './target-faults.ts';
+
+const FAULTS = [...MACHINE_FAULTS, ...TARGET_FAULTS];
+
+const folder = await mkdtemp(join(tmpdir(), 'bmuxd-doctor-'));
+const gateways = await launchEmbedded({
+  socketPath: join(folder, 'server.sock'),
+  server: { epoch: 4 },
+  tls: { compression: 'zstd' },
+  iroh: { relays: 'disabled', compression: 'none', allowedKeys: [] },
+});
+// The roots of the system are hundreds of files, which each examination would read.
+const roots = join(folder, 'roots.pem');
+await writeFile(roots, selfSigned(['roots.example']).certPem);
+const caFile = join(folder, 'ca.pem');
+await writeFile(caFile, gateways.tls?.certPem ?? '');
+t.teardown(async () => {
+  await gateways.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A place in which all is well, with one TLS target. */
+async function spotFor(t: Test): Promise<Spot> {
+  const own = await mkdtemp(join(tmpdir(), 'bd-'));
+  const env = await realEnv(own);
+  const { port = 0, fingerprint = '' } = gateways.tls ?? {};
+  const { endpointId = '', address = '' } = gateways.iroh ?? {};
+  const servers: Server[] = [];
+  t.teardown(async () => {
+    for (const server of servers) server.close();
+    await rm(own, { recursive: true, force: true });
+  });
+  const config = (text: string): Promise<void> =>
+    writeFile(
+      join(own, 'config', 'bmux.toml'),
+      `[connections.targets.prod]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\nserver_name = "localhost"\nca_file = "${caFile}"\n${text}`,
+    );
+  await config('');
+  return {
+    folder: own,
+    env: {
+      ...env,
+      BMUXD_RUNTIME_DIR: join(own, 'd'),
+      BMUXD_CONFIG: join(own, 'bmuxd.toml'),
+      XDG_CONFIG_HOME: join(own, 'config'),
+      SSL_CERT_FILE: roots,
+    },
+    gateway: { port, caFile, fingerprint },
+    iroh: { endpointId, address },
+    config,
+    settings: (text) => writeFile(join(own, 'bmuxd.toml'), text),
+    listen: async (server, where) => {
+      servers.push(server);
+      await new Promise<void>((resolve) => {
+        if (typeof where === 'number') server.listen(where, '127.0.0.1', resolve);
+        else server.listen(where, resolve);
+      });
+      // The test does not wait for connections that the doctor leaves.
+      server.unref();
+      const address = server.address();
+      return typeof address === 'object' && address !== null ? address.port : 0;
+    },
+  };
+}
+
+function examined(spot: Spot, more: Partial<Surroundings> = {}): Promise<Row[]> {
+  return examine({
+    env: spot.env,
+    cwd: spot.folder,
+    version: '0.1.0',
+    platform: process.platform,
+    execute: () => Promise.resolve(undefined),
+    probe: (task) => probe(task, spot.env),
+    ...more,
+  });
+}
+
+const findingsIn = (rows: readonly Row[]) => rows.flatMap(({ failure }) => failure ?? []);
+
+t.test('nothing is found where all is well, and each step of a target has its time', async (t) => {
+  const spot = await spotFor(t);
+  await spot.settings('[log]\nlevel = "debug"\n');
+  const rows = await examined(spot);
+  t.strictSame(findingsIn(rows), []);
+  const steps = rows.filter(({ area }) => area === 'target prod');
+  t.strictSame(
+    steps.map(({ what }) => what),
+    ['plan', 'tcp', 'tls', 'connect', 'hello', 'round trip'],
+  );
+  t.ok(steps.every(({ ms }) => ms !== undefined && ms >= 0));
+  t.match(steps[4]?.detail, 'epoch 4, compression zstd');
+  const text = JSON.stringify(rows);
+  t.match(text, `log.level = \\"debug\\" (${spot.env['BMUXD_CONFIG'] ?? ''}:2)`, 'origin of a setting');
+  t.match(text, `${join(spot.folder, 'config', 'bmux.toml')}:4`, 'origin of a value of bmux');
+});
+
+const check = async (t: Test, { code, remedy, also, plant }: Fault): Promise<void> => {
+  const spot = await spotFor(t);
+  const more = (await plant(spot)) ?? {};
+  const found = findingsIn(await examined(spot, more));
+  const own = found.filter((failure) => failure.code === code);
+  t.ok(
+    own.length > 0,
+    `${code} in ${found.map((failure) => `${failure.code} ${failure.detail}`).join('; ')}`,
+  );
+  t.match(own[0]?.remedy, remedy);
+  const others = found.map((failure) => failure.code).filter((one) => one !== code);
+  t.strictSame(
+    others.filter((one) => also?.test(one) !== true),
+    [],
+    'and nothing else',
+  );
+};
+
+t.test('every planted fault is found with its remedy', { jobs: 4 }, async (t) => {
+  t.ok(FAULTS.length >= 25);
+  for (const fault of FAULTS) void t.test(fault.name, (inner) => check(inner, fault));
+});
+
+t.test(
+  'the command: a daemon with a problem, another way to say it, and a bundle without secrets',
+  async (t) => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => taken.close());
+    const { port } = taken.address() as AddressInfo;
+    const bmuxd = await startBmuxd({
+      settings: `[metrics]\nport = ${String(port)}\n`,
+      config: '[connections]\ncontrol_plane_url = "https://me:sEcret7@127.0.0.1:1/"\n',
+      env: { SSL_CERT_FILE: roots },
+    });
+    t.teardown(() => bmuxd.stop());
+    await waitFor('the problem', async () => (await bmuxd.status()).problems.length > 0);
+    const bundle = join(bmuxd.folder, 'report.json');
+    const ran = await bmuxd.bmuxd(['doctor', '--bundle', bundle]);
+    t.equal(ran.status, 1);
+    t.match(
+      ran.stdout,
+      /! metrics\.port .*\n.*Set metrics\.port in bmuxd\.toml.*\[metrics_port_unusable\]\n/,
+    );
+    t.match(ran.stdout, /\n1 finding\.\n$/);
+    t.match(ran.stderr, /read it before you send it/);
+    const text = await readFile(bundle, 'utf8');
+    t.notMatch(text + ran.stdout, 'sEcret7');
+    t.match(JSON.parse(text), { report: { healthy: false }, log: [/\w/] });
+    await writeFile(join(bmuxd.folder, 'settings', 'bmuxd.toml'), '');
+    t.equal((await bmuxd.bmuxd(['reload'])).status, 0);
+    const all = await bmuxd.bmuxd(['doctor', '--json']);
+    t.match(JSON.parse(all.stdout), { schema: 1, healthy: true });
+    t.equal(all.status, 0);
+  },
+);

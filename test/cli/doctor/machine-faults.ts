@@ -1,0 +1,200 @@
+// Faults of this machine, its files and the daemon: each with the code that the doctor must find and a part of the right remedy.
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { answering, silent, type Fault, type Spot } from './spot.ts';
+
+const runtimeDir = ({ env }: Spot): string => env['BMUXD_RUNTIME_DIR'] ?? '';
+const unit = async ({ folder, env }: Spot): Promise<void> => {
+  const units = join(folder, 'xdg-config', 'systemd', 'user');
+  await mkdir(units, { recursive: true });
+  await writeFile(join(units, 'bmuxd.service'), '[Service]\n');
+  env['XDG_CONFIG_HOME'] = join(folder, 'xdg-config');
+};
+
+export const MACHINE_FAULTS: readonly Fault[] = [
+  {
+    name: 'a runtime dir that others may read',
+    code: 'runtime_dir_insecure',
+    remedy: /700/,
+    also: /daemon_foreign|path_insecure/,
+    plant: async (spot) => {
+      await mkdir(runtimeDir(spot));
+      await chmod(runtimeDir(spot), 0o755);
+    },
+  },
+  {
+    name: 'a runtime dir that is a link',
+    code: 'runtime_dir_insecure',
+    remedy: /\w/,
+    plant: (spot) => symlink(spot.folder, runtimeDir(spot)),
+  },
+  {
+    name: 'a file in place of the runtime dir',
+    code: 'runtime_dir_insecure',
+    remedy: /\w/,
+    plant: (spot) => writeFile(runtimeDir(spot), ''),
+  },
+  {
+    name: 'a relative runtime dir',
+    code: 'runtime_dir_insecure',
+    remedy: /\w/,
+    plant: async ({ env }) => {
+      env['BMUXD_RUNTIME_DIR'] = 'here';
+    },
+  },
+  {
+    name: 'a runtime dir whose sockets have too long paths',
+    code: 'socket_path_too_long',
+    remedy: /\w/,
+    plant: async ({ env, folder }) => {
+      env['BMUXD_RUNTIME_DIR'] = join(folder, 'x'.repeat(100));
+    },
+  },
+  {
+    name: 'a folder above the runtime dir in which others may write',
+    code: 'path_insecure',
+    remedy: /\w/,
+    plant: async (spot) => {
+      const open = join(spot.folder, 'open');
+      await mkdir(join(open, 'd'), { recursive: true, mode: 0o700 });
+      await chmod(open, 0o777);
+      spot.env['BMUXD_RUNTIME_DIR'] = join(open, 'd');
+    },
+  },
+  {
+    name: 'a bmux socket with too long a path',
+    code: 'socket_path_too_long',
+    remedy: /\w/,
+    also: /server_socket_failed|server_not_running|socket_path_too_long/,
+    plant: async ({ env, folder }) => {
+      env['BMUX_RUNTIME_DIR'] = join(folder, 'y'.repeat(100));
+    },
+  },
+  {
+    name: 'a state dir that is a file',
+    code: 'state_unwritable',
+    remedy: /disk|write/,
+    plant: async ({ env, folder }) => {
+      await mkdir(join(folder, 'xdg-state'), { recursive: true });
+      env['XDG_STATE_HOME'] = join(folder, 'xdg-state');
+      await writeFile(join(folder, 'xdg-state', 'bmuxd'), '');
+    },
+  },
+  {
+    name: 'bmuxd.toml that is no TOML',
+    code: 'settings_invalid',
+    remedy: /\w/,
+    plant: ({ settings }) => settings('log.level = \n'),
+  },
+  {
+    name: 'bmuxd.toml with a misspelt key',
+    code: 'settings_invalid',
+    remedy: /\w/,
+    plant: ({ settings }) => settings('[log]\nlevle = "debug"\n'),
+  },
+  {
+    name: 'bmux.toml with a mistake in its syntax',
+    code: 'config_unloadable',
+    remedy: /file/,
+    plant: ({ config }) => config('[connections\n'),
+  },
+  {
+    name: 'bmux.toml with a wrong value',
+    code: 'config_unloadable',
+    remedy: /file/,
+    plant: ({ config }) => config('[general]\nserver_timeout = "long"\n'),
+  },
+  {
+    name: 'BMUX_CONFIG that names no file',
+    code: 'config_unloadable',
+    remedy: /\w/,
+    plant: async ({ env, folder }) => {
+      env['BMUX_CONFIG'] = join(folder, 'none.toml');
+    },
+  },
+  {
+    name: 'a profile that extends itself',
+    code: 'config_unloadable',
+    remedy: /\w/,
+    plant: ({ config }) =>
+      config('[composition]\nactive_profile = "a"\n[composition.profiles.a]\nextends = ["a"]\n'),
+  },
+  {
+    name: 'a slot that the manifest does not have',
+    code: 'slot_unknown',
+    remedy: /\w/,
+    plant: async ({ env, folder }) => {
+      const manifest = join(folder, 'slots.toml');
+      await writeFile(manifest, '[slots.other]\nbinary = "/bin/true"\n');
+      env['BMUX_SLOTS_MANIFEST'] = manifest;
+      env['BMUX_SLOT_NAME'] = 'mine';
+    },
+  },
+  {
+    name: 'no local server for somebody who asks for it',
+    code: 'server_not_running',
+    remedy: /Start the server/,
+    plant: () => Promise.resolve({ target: 'local' }),
+  },
+  {
+    name: 'a misspelt target on the command line',
+    code: 'target_unknown',
+    remedy: /\w/,
+    plant: () => Promise.resolve({ target: 'prdo' }),
+  },
+  {
+    name: 'a daemon that does not answer',
+    code: 'daemon_not_answering',
+    remedy: /\w/,
+    plant: async (spot) => {
+      await mkdir(runtimeDir(spot), { mode: 0o700 });
+      await spot.listen(silent(), join(runtimeDir(spot), 'control.sock'));
+    },
+  },
+  {
+    name: 'another program on the control socket',
+    code: 'daemon_foreign',
+    remedy: /\w/,
+    plant: async (spot) => {
+      await mkdir(runtimeDir(spot), { mode: 0o700 });
+      const server = answering('SSH-2.0-OpenSSH_9.2\r\n');
+      await spot.listen(server, join(runtimeDir(spot), 'control.sock'));
+    },
+  },
+  {
+    name: 'a service without its daemon',
+    code: 'daemon_not_running',
+    remedy: /bmuxd start/,
+    plant: unit,
+  },
+  {
+    name: 'a service that has failed',
+    code: 'service_failed',
+    remedy: /reset-failed/,
+    also: /daemon_not_running/,
+    plant: async (spot) => {
+      await unit(spot);
+      return { execute: (command) => Promise.resolve(command === 'systemctl' ? 'failed\n' : undefined) };
+    },
+  },
+  {
+    name: 'a native package that does not load',
+    code: 'zstd_unavailable',
+    remedy: /\w/,
+    plant: async () => {
+      const { fail } = await import('../../../daemon/errors/fail.ts');
+      const { data } = fail('zstd_unavailable', { why: 'no such file', version: process.version });
+      return { probe: () => Promise.resolve({ packages: [data], steps: [] }) };
+    },
+  },
+  {
+    name: 'a probe that dies of a native package',
+    code: 'engine_lost',
+    remedy: /\w/,
+    plant: async () => {
+      const { fail } = await import('../../../daemon/errors/fail.ts');
+      const { data } = fail('engine_lost', { why: 'SIGABRT' });
+      return { probe: () => Promise.resolve({ packages: [], steps: [], failure: data }) };
+    },
+  },
+];
