@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import { once } from 'node:events';
 import t from 'tap';
+import { errnoOf } from '../../daemon/base/failure.ts';
 import { isRunning } from '../../daemon/base/process/identity.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 import { TestClient } from '../embedded/client.ts';
@@ -24,6 +25,11 @@ async function textOf(socket: ReturnType<typeof connect>): Promise<string> {
   socket.setEncoding('utf8').on('data', (more: string) => (text += more));
   await once(socket, 'end', { signal: AbortSignal.timeout(20_000) });
   return text;
+}
+
+function isRefusal(error: unknown): boolean {
+  const code = errnoOf(error);
+  return code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET';
 }
 
 t.test('bmuxd restart: live streams go on, and no connection is refused', async (t) => {
@@ -53,15 +59,27 @@ t.test('bmuxd restart: live streams go on, and no connection is refused', async 
     }),
   ];
   let former = bmuxd.pid;
-  for (const round of [1, 2]) {
+  // Seen by a bare connect, which nothing tries again: refused only while there is no daemon.
+  let refused = 0;
+  for (const how of ['restart', 'SIGKILL', 'restart', 'SIGTERM'] as const) {
     await load.more(5);
-    const restarted = await bmuxd.bmuxd(['restart']);
-    t.match(restarted, { status: 0, stdout: /^bmuxd has restarted: ready, pid \d+, / });
+    const before = failures.length;
+    if (how !== 'restart') {
+      process.kill(former, how);
+      await waitFor('control to end', () => !isRunning({ pid: former }));
+    }
+    const ran = await bmuxd.bmuxd([how === 'restart' ? how : 'start']);
+    t.match(ran, { status: 0, stdout: /^bmuxd has (re)?started: ready, pid \d+, / }, how);
     const { pid } = (await bmuxd.http('GET', '/v1/health')).body as { pid: number };
-    t.not(pid, former, `round ${String(round)}: another process answers`);
+    t.not(pid, former, `${how}: another process answers`);
     await waitFor('the former one to leave', () => !isRunning({ pid: former }));
     former = pid;
+    if (how === 'restart') continue;
+    const met = failures.splice(before);
+    failures.push(...met.filter((error) => !isRefusal(error)));
+    refused += met.filter(isRefusal).length;
   }
+  t.comment(`${String(refused)} bare connects without a daemon`);
   await load.more(5);
   isOver = true;
   await Promise.all(loops);
