@@ -165,7 +165,7 @@ t.test('the answer to an upgrade in another form is reported', async (t) => {
   await answering(t, made.streamsPath, { upgrade: old });
   const text = /this program talks to a bmuxd of another version, which answers in another form/;
   t.match(await run(process.execPath, [SHIM], made.env), { status: 1, stdout: '', stderr: text });
-  t.match(await run(process.execPath, [BMUXD, 'env', 'x'], made.env), {
+  t.match(await run(process.execPath, [BMUXD, 'env', '--no-start', 'local'], made.env), {
     status: 1,
     stdout: '',
     stderr: text,

@@ -12,6 +12,7 @@ import { LIMITS } from '../../../daemon/base/limits.ts';
 t.test('the signal of the work is aborted when the request is answered', async (t) => {
   const signals: AbortSignal[] = [];
   const resources: Partial<Resources> = {
+    version: () => ({ schema: 1, version: '0.1.0', node: '', platform: '', arch: '' }),
     targetSocket: (_request, signal) => {
       signals.push(signal);
       return new Promise(() => undefined);
