@@ -38,6 +38,20 @@ export function withoutTargetSocket(env: Env): Env {
   return { ...rest, ...variablesIn(kept) };
 }
 
+/** What undoes the variables of `bmuxd env` in `env`: names with their former values; undefined for those that were not set. */
+export function undoTargetSocket(env: Env): readonly (readonly [name: string, value: string | undefined])[] {
+  const before = withoutTargetSocket(env);
+  if (before === env) return [];
+  const { BMUXD_SOCKET: socket, ...others } = before;
+  // The user's own value may be the usual path, and undoing that changes nothing.
+  const isOurs = socket === bmuxdPaths(others).controlSocket;
+  return [
+    ...REPLACED.map((name) => [name, before[name]] as const),
+    [BEFORE, undefined],
+    ...(isOurs ? [['BMUXD_SOCKET', undefined] as const] : []),
+  ];
+}
+
 /** Parses the saved variables; empty if `kept` is not a JSON object. */
 function variablesIn(kept: string): Env {
   let parsed: unknown;

@@ -76,7 +76,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'env',
-    forms: ['TARGET'],
+    forms: ['', 'TARGET'],
     about: 'print what to set so that an unmodified bmux talks to TARGET through bmuxd',
     options: {
       shell: {
@@ -85,9 +85,15 @@ export const COMMANDS: readonly Command[] = [
         values: ['bash', 'zsh', 'fish', 'json'],
         about: 'whose syntax is printed; bash is the default',
       },
+      unset: { type: 'boolean', about: 'print what undoes an earlier `bmuxd env` instead' },
       'no-start': NO_START,
     },
-    examples: [['eval "$(bmuxd env prod)"', 'for all commands of this shell']],
+    // A command after `eval "$(bmuxd env TARGET)" &&` must not run with the target of before.
+    failing: 'false\n',
+    examples: [
+      ['eval "$(bmuxd env prod)"', 'for all commands of this shell'],
+      ['eval "$(bmuxd env --unset)"', 'undo that'],
+    ],
     load: async () => (await import('./shell/env.ts')).env,
   },
   {

@@ -44,6 +44,8 @@ export interface Command {
   readonly examples: readonly Example[];
   /** What its exit statuses mean, where that is more than `EXIT_STATUSES` says. */
   readonly exits?: Readonly<Record<number, string>>;
+  /** What it prints on its standard output when it fails, for a shell that evaluates that. */
+  readonly failing?: string;
   /** What it waits for when it takes long; missing for one that shows that itself, or goes on until it is ended. */
   readonly waits?: string;
   /** Loads what the command needs. Other commands start without it. */

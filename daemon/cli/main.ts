@@ -20,6 +20,8 @@ export async function main(argv: readonly string[], context: Outside): Promise<n
   } catch (error) {
     const failure = asFailure(error);
     context.err(asText(failure, 'bmuxd'));
+    const failing = COMMANDS.find(({ name }) => name === argv[0])?.failing;
+    if (failing !== undefined) context.out(failing);
     if (failure.data.code !== 'version_mismatch') sayOtherVersion(context);
     return failure.data.exitStatus;
   }

@@ -20,6 +20,8 @@ const NAMES = [
   'BMUXD_SOCKET',
   'BMUXD_ENV_BEFORE',
 ] as const;
+/** What this command prints when it fails: a shell that evaluates the output of `env` fails too. */
+const failing = ([name]: readonly string[]): string => (name === 'env' ? 'false\n' : '');
 /** A program that prints these variables as JSON. */
 const SAY = `console.log(JSON.stringify(${JSON.stringify(NAMES)}.map((name) => process.env[name])))`;
 
@@ -58,6 +60,21 @@ t.test('env and exec', async (t) => {
       t.same(JSON.parse(ran.stdout || '""'), expected, ran.stderr);
     });
   }
+
+  t.test('env --unset undoes it, and an env that fails makes a list of commands fail', async (t) => {
+    const bin = `'${process.execPath}' '${BMUXD}'`;
+    const say = `'${process.execPath}' -e '${SAY.replaceAll("'", `'\\''`)}'`;
+    const line = `eval "$(${bin} env here)"; eval "$(${bin} env --unset)"; ${say}`;
+    const { BMUXD_SOCKET: socket, ...others } = bmuxd.env;
+    const set = await run('sh', ['-c', line], bmuxd.env);
+    const runtimeDir = bmuxd.env['BMUX_RUNTIME_DIR'];
+    t.same(JSON.parse(set.stdout || '""'), [runtimeDir, null, null, socket, null], set.stderr);
+    t.same(await run('sh', ['-c', `${bin} env --unset`], others), { status: 0, stdout: '', stderr: '' });
+    for (const wrong of ['no-such-target', '--no-such-option', ''])
+      t.match(await run('sh', ['-c', `eval "$(${bin} env ${wrong})" && echo ran`], bmuxd.env), {
+        stdout: '',
+      });
+  });
 
   t.test('a target that begins with a dash', async (t) => {
     const exec = ['exec', '--', '-dash', '--', process.execPath, '-e', 'console.log("ran")'];
@@ -110,14 +127,14 @@ t.test('env and exec', async (t) => {
   });
 
   t.test('a target that is not configured is refused and remembered nowhere', async (t) => {
-    const ran = { status: 2, stdout: '', stderr: /^target 'hree' is not configured; did you mean here\?\n/ };
+    const ran = { status: 2, stderr: /^target 'hree' is not configured; did you mean here\?\n/ };
     for (const args of [
       ['env', 'hree'],
       ['exec', 'hree', '--', 'echo', 'ran'],
       ['warm', 'hree'],
       ['drop', 'hree'],
     ])
-      t.match(await bmuxd.bmuxd(args), ran, args.join(' '));
+      t.match(await bmuxd.bmuxd(args), { ...ran, stdout: failing(args) }, args.join(' '));
     t.notOk((await readdir(join(odd, 'targets'))).includes('hree'));
     const state = join(bmuxd.env['XDG_STATE_HOME'] ?? '', 'bmuxd');
     for (const file of await readdir(state))
@@ -141,14 +158,18 @@ t.test('env and exec', async (t) => {
       ['exec', 'here'],
       ['env', 'a', 'b'],
     ])
-      t.match(await bmuxd.bmuxd(args), { status: 2, stdout: '' }, args.join(' '));
+      t.same(
+        { ...(await bmuxd.bmuxd(args)), stderr: '' },
+        { status: 2, stdout: failing(args), stderr: '' },
+        args.join(' '),
+      );
   });
 
   t.test('env and exec fail when the server is gone, although its Hello is cached', async (t) => {
     await targetSocketEnv(bmuxd, 'here');
     await server.stop();
     const env = await bmuxd.bmuxd(['env', 'here']);
-    t.match(env, { status: 1, stdout: '', stderr: /^bmux server is not running/ });
+    t.match(env, { status: 1, stdout: 'false\n', stderr: /^bmux server is not running/ });
     const exec = await bmuxd.bmuxd(['exec', 'here', '--', process.execPath, '-e', 'console.log("ran")']);
     t.match(exec, { status: 1, stdout: '', stderr: /^bmux server is not running/ });
     t.ok(
@@ -162,9 +183,14 @@ t.test('env and exec', async (t) => {
 t.test('without a daemon the commands fail with exit status 3', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
-  for (const args of [['env', 'here'], ['exec', 'here', '--', 'true'], ['events']]) {
+  for (const args of [
+    ['env', '--no-start', 'here'],
+    ['exec', '--no-start', 'here', '--', 'true'],
+    ['events'],
+  ]) {
     const ran = await run(process.execPath, [BMUXD, ...args], sandbox.env);
-    t.match(ran, { status: 3, stdout: '', stderr: /^bmuxd is not running/ }, args.join(' '));
+    const stdout = failing(args);
+    t.match(ran, { status: 3, stdout, stderr: /^bmuxd is not running/ }, args.join(' '));
   }
 });
 

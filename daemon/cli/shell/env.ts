@@ -1,23 +1,35 @@
-// `bmuxd env`: prints the environment in which an unmodified bmux talks to a target through its target socket.
-import type { Variables } from '../../api/target-socket-env.ts';
-import type { Run } from '../command.ts';
+// `bmuxd env`: prints the environment in which an unmodified bmux talks to a target through its target socket, or what undoes it.
+import { undoTargetSocket } from '../../api/target-socket-env.ts';
+import { fail } from '../../errors/fail.ts';
+import type { CommandContext, Run } from '../command.ts';
 import { startIfNeeded } from '../service/autostart.ts';
 import { variablesFor } from '../target-variables.ts';
-import { quotedFish, variablesForSh } from './quoted.ts';
+import { variablesForFish, variablesForSh, type Settings } from './quoted.ts';
 
 /** By the values of `--shell`. */
-const SHELLS: Readonly<Record<string, (variables: Variables) => string>> = {
+const SHELLS: Readonly<Record<string, (settings: Settings) => string>> = {
   bash: variablesForSh,
   zsh: variablesForSh,
-  fish: (variables) => variables.map(([name, value]) => `set -gx ${name} ${quotedFish(value)}\n`).join(''),
-  json: (variables) => `${JSON.stringify(Object.fromEntries(variables), null, 2)}\n`,
+  fish: variablesForFish,
+  json: (settings) =>
+    `${JSON.stringify(Object.fromEntries(settings.map(([name, value]) => [name, value ?? null])), null, 2)}\n`,
 };
 
 export const env: Run = async (context) => {
-  const [target = ''] = context.args;
   const print = SHELLS[String(context.options['shell'] ?? 'bash')] ?? variablesForSh;
-  await startIfNeeded(context);
-  const { variables } = await variablesFor(target, context);
-  context.out(print(variables));
+  context.out(print(await settingsFor(context)));
   return 0;
 };
+
+async function settingsFor(context: CommandContext): Promise<Settings> {
+  const [target] = context.args;
+  const command = 'bmuxd env';
+  if (context.options['unset'] === true) {
+    if (target !== undefined) throw fail('usage', { why: '--unset takes no target', command });
+    return undoTargetSocket(context.env);
+  }
+  if (target === undefined)
+    throw fail('usage', { why: 'TARGET is missing: write `bmuxd env TARGET`', command });
+  await startIfNeeded(context);
+  return (await variablesFor(target, context)).variables;
+}

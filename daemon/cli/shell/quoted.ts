@@ -1,5 +1,6 @@
 // Quotes values for shells.
-import type { Variables } from '../../api/target-socket-env.ts';
+/** Names with the values to set, in order; undefined: to unset. */
+export type Settings = readonly (readonly [name: string, value: string | undefined])[];
 
 /** For bash, zsh and every POSIX shell. */
 export const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`;
@@ -7,7 +8,17 @@ export const quotedSh = (value: string): string => `'${value.replaceAll("'", `'\
 export const quotedFish = (value: string): string =>
   `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 
-/** Lines that set and export the variables. */
-export function variablesForSh(variables: Variables): string {
-  return variables.map(([name, value]) => `export ${name}=${quotedSh(value)}\n`).join('');
+/** Lines that set and export the variables, or unset them. */
+export function variablesForSh(settings: Settings): string {
+  return settings
+    .map(([name, value]) => (value === undefined ? `unset ${name}\n` : `export ${name}=${quotedSh(value)}\n`))
+    .join('');
+}
+
+export function variablesForFish(settings: Settings): string {
+  return settings
+    .map(([name, value]) =>
+      value === undefined ? `set -e ${name}\n` : `set -gx ${name} ${quotedFish(value)}\n`,
+    )
+    .join('');
 }

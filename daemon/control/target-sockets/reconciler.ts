@@ -74,7 +74,9 @@ export class TargetSocketReconciler {
     this.#store = new ClientStore({ dir, file, own, view: (environment) => targets.view(environment) });
     this.#oldFolders = new OldFolders(options);
     this.#looks = new FolderLooks({
-      folders: () => this.#contexts.keys(),
+      // A context without target sockets has no folder.
+      folders: () =>
+        [...this.#contexts].filter(([, { all }]) => [...all].length > 0).map(([parent]) => parent),
       look: () => {
         for (const socket of this.#all()) void socket.look();
       },
