@@ -8,6 +8,7 @@ import type { Logger } from '../../base/log.ts';
 import { textOf } from '../../base/failure.ts';
 import type { CallerEnv } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import { withoutCredentials } from '../../base/redact.ts';
 import { folderName } from './folder.ts';
 
 /** Callers of one context that a shell knows. They differ in variables that lead to the same files, for example the SSH agent. */
@@ -87,8 +88,12 @@ export class ContextShellFile {
     if (dependsOnCaller || keys.length === 0) return undefined;
     const names = [...targets].map(([name, { transport }]) => ({ name, isLocal: transport === 'local' }));
     const local = names.flatMap(({ name, isLocal }) => (isLocal ? [name] : []));
-    const remote = [...names.flatMap(({ name, isLocal }) => (isLocal ? [] : [name])), ...inline()];
+    const remote = [
+      ...names.flatMap(({ name, isLocal }) => (isLocal ? [] : [name])),
+      ...inline().filter((one) => !hasSecret(one)),
+    ];
     const name = defaultTarget.trim();
+    if (hasSecret(name)) return undefined;
     return shellFileText({
       keys,
       defaultTarget: name === '' || name === 'local' || local.includes(name) ? undefined : name,
@@ -96,4 +101,9 @@ export class ContextShellFile {
       remote: remote.slice(0, MAX_TARGETS).map((one) => ({ name: one, folder: folderName(parent, one) })),
     });
   }
+}
+
+/** Such a target is not written to a file; shells ask the daemon for it. */
+function hasSecret(target: string): boolean {
+  return withoutCredentials(target) !== target;
 }

@@ -225,7 +225,8 @@ t.test('a lack in the environment is a named failure', async (t) => {
   );
   if (nobody.status === 77 || nobody.stderr.includes('setpriv:'))
     t.comment('no other user can be taken here');
-  else t.match(nobody, { status: 2, stderr: /the home folder is not known.*\nSet HOME\.\n$/s });
+  else
+    t.match(nobody, { status: 2, stderr: /the home folder is not known.*\nSet HOME\. \[home_unknown\]\n$/s });
 });
 
 t.test('a signal ends a start that waits for an answer on the instance socket', async (t) => {
