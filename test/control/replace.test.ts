@@ -23,7 +23,7 @@ async function health(path: string): Promise<string> {
 async function textOf(socket: ReturnType<typeof connect>): Promise<string> {
   let text = '';
   socket.setEncoding('utf8').on('data', (more: string) => (text += more));
-  await once(socket, 'end', { signal: AbortSignal.timeout(20_000) });
+  await once(socket, 'end', { signal: AbortSignal.timeout(60_000) });
   return text;
 }
 

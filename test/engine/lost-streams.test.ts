@@ -100,7 +100,7 @@ t.test('the engine is killed while the status is polled, and `bmuxd stop`', asyn
   process.kill(pid, 'SIGCONT');
   t.same(await exited, [
     8,
-    'the stream through bmuxd broke: its engine has died\nOpen a new stream; the log of bmuxd says more.\n',
+    'the stream through bmuxd broke: its engine has died\nOpen a new stream; the log of bmuxd says more (`bmuxd logs`). [stream_lost]\n',
   ]);
   t.match((await failed).data, { code: 'stream_lost', detail: /its engine has died/ });
 

@@ -113,7 +113,7 @@ t.test('with metrics.port they are on 127.0.0.1, and nothing else is', async (t)
     t.equal((await bmuxd.http('POST', '/v1/reload')).status, 200);
   };
   const get = (path: string, method = 'GET'): Promise<Response> =>
-    fetch(`http://127.0.0.1:${String(port)}${path}`, { method, signal: AbortSignal.timeout(10_000) });
+    fetch(`http://127.0.0.1:${String(port)}${path}`, { method, signal: AbortSignal.timeout(60_000) });
   await t.rejects(get('/metrics'), 'off by default');
   await set(`[metrics]\nport = ${String(port)}\n`);
   await waitFor('the port', async () =>

@@ -20,7 +20,7 @@ async function peerOf(t: Test, ...args: Parameters<typeof peer>): Promise<Peer> 
 }
 
 async function textOf(client: HttpClient, url: string): Promise<string> {
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(60_000);
   const answer = await client.get(new URL(url), { accept: 'x/y' }, signal);
   return `${String(answer.status)} ${await answer.text(1000)}`;
 }
