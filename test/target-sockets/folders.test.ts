@@ -77,15 +77,11 @@ t.test('there is a target socket for each target of the config', async (t) => {
     const unreachable = await bmuxd.bmuxd(['env', 'tls://127.0.0.1:1']);
     t.match(unreachable, {
       status: 1,
-      stdout: '',
+      stdout: 'false\n',
       stderr: /^TLS target unreachable: tls:\/\/127\.0\.0\.1:1\n/,
     });
     const misspelt = await bmuxd.bmuxd(['env', 'twoo', '--shell', 'json']);
-    t.match(
-      misspelt,
-      { status: 0, stderr: /twoo/ },
-      'an unknown name leads to the local server, with a warning',
-    );
+    t.match(misspelt, { status: 2, stderr: /^target 'twoo' is not configured; did you mean two\?\n/ });
   });
 });
 
