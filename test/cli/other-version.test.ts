@@ -167,7 +167,7 @@ t.test('the answer to an upgrade in another form is reported', async (t) => {
   t.match(await run(process.execPath, [SHIM], made.env), { status: 1, stdout: '', stderr: text });
   t.match(await run(process.execPath, [BMUXD, 'env', '--no-start', 'local'], made.env), {
     status: 1,
-    stdout: '',
+    stdout: 'false\n',
     stderr: text,
   });
 });
@@ -181,7 +181,7 @@ t.test('env: an answer about the target socket in another form is reported', asy
     'POST /v1/target-sockets': { schema: 1, socket: '/s' },
   });
   const ran = await run(process.execPath, [BMUXD, 'env', 'local'], made.env);
-  t.match(ran, { status: 1, stdout: '', stderr: MISMATCH });
+  t.match(ran, { status: 1, stdout: 'false\n', stderr: MISMATCH });
 });
 
 t.test('a daemon of another version can be stopped', async (t) => {
