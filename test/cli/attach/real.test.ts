@@ -48,15 +48,11 @@ t.test(
     t.teardown(() => bmuxd.stop());
     const tmux = await startTmux();
     t.teardown(() => tmux.stop());
-    const newSession = async (): Promise<void> => {
-      const made = await run(
-        bmuxOrThrow(),
-        ['new-session', '-n', 'work'],
-        await targetSocketEnv(bmuxd, 'prod'),
-      );
+    const newSession = async (env: Readonly<Record<string, string>>): Promise<void> => {
+      const made = await run(bmuxOrThrow(), ['new-session', '-n', 'work'], env);
       t.equal(made.status, 0, made.stderr);
     };
-    await newSession();
+    await newSession(await targetSocketEnv(bmuxd, 'prod'));
     const path = `${dirname(bmuxOrThrow())}:${process.env['PATH'] ?? ''}`;
     const command = `PATH='${path}' '${process.execPath}' '${BMUXD}' attach prod work`;
     const window = await tmux.open(`${command}; echo "left with $?"; stty -a; exec cat`, bmuxd.env);
@@ -70,11 +66,14 @@ t.test(
 
     process.kill(server.pid, 'SIGKILL');
     await tmux.shows(window, WAITS);
+    // The target answers again only when the session is there: without it, attach ends.
+    process.kill(gateway.pid, 'SIGKILL');
     const { env, socketPath } = server;
     const ready = (): Promise<boolean> => listens(socketPath);
     const next = await startChild({ command: bmuxOrThrow(), args: ['server', 'start'], env, ready });
     t.teardown(() => next.stop());
-    await newSession();
+    await newSession(env);
+    gateway = await gateway.restart();
     await isAttached();
 
     // A busy bmux may ignore a key.
