@@ -145,7 +145,7 @@ export const COMMANDS: readonly Command[] = [
       'print what makes `bmux` go through bmuxd: a function for a shell, or with `sh` a program for PATH',
     options: {},
     examples: [['eval "$(bmuxd shell-init bash)"', 'in ~/.bashrc; `command bmux` runs the program itself']],
-    load: async () => (await import('./shell/init.ts')).shellInit,
+    load: async () => (await import('./shell-init/init.ts')).shellInit,
   },
   {
     name: 'warm',

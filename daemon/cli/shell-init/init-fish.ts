@@ -1,8 +1,8 @@
 // The `bmux` of fish that `bmuxd shell-init` prints. It decides as that of the other shells (init-posix.ts).
 import { KEY_NAMES, SHELL_FILE } from '../../request/shell-file.ts';
-import { LEAVES, SCHEMES, THROUGH, THROUGH_WITH, VALUED } from './bmux-commands.ts';
+import { LEAVES, SCHEMES, THROUGH, THROUGH_WITH, VALUED } from '../shell/bmux-commands.ts';
 import type { Sockets } from './init-posix.ts';
-import { quotedFish } from './quoted.ts';
+import { quotedFish } from '../shell/quoted.ts';
 
 const words = (list: readonly string[]): string => list.map((word) => `'${word}'`).join(' ');
 

@@ -1,7 +1,7 @@
 // The `bmux` of bash, zsh and POSIX shells that `bmuxd shell-init` prints. It starts no process but bmux.
 import { KEY_NAMES, SHELL_FILE } from '../../request/shell-file.ts';
-import { LEAVES, SCHEMES, THROUGH, THROUGH_WITH, VALUED } from './bmux-commands.ts';
-import { quotedSh } from './quoted.ts';
+import { LEAVES, SCHEMES, THROUGH, THROUGH_WITH, VALUED } from '../shell/bmux-commands.ts';
+import { quotedSh } from '../shell/quoted.ts';
 
 export interface Sockets {
   /** bmuxd's runtime dir. */
