@@ -70,14 +70,14 @@ t.test('exec and env start the daemon unless that is turned off', async (t) => {
   t.match(await bmuxd('exec', 'local', '--no-start', '--', 'true'), missing);
   const settings = env['BMUXD_CONFIG'] ?? '';
   await writeFile(settings, 'autostart = false\n');
-  t.match(await bmuxd('env', 'local'), missing);
+  t.match(await bmuxd('env', 'local'), { ...missing, stdout: 'false\n' });
   await writeFile(settings, 'autostart = "auto"\n');
   const units = join(env['HOME'] ?? '', '.config', 'systemd', 'user');
   const agents = join(env['HOME'] ?? '', 'Library', 'LaunchAgents');
   for (const path of [units, agents]) await mkdir(path, { recursive: true });
   await writeFile(join(units, 'bmuxd.service'), '');
   await writeFile(join(agents, 'dev.bmux.bmuxd.plist'), '');
-  t.match(await bmuxd('env', 'local'), missing, 'a service is installed');
+  t.match(await bmuxd('env', 'local'), { ...missing, stdout: 'false\n' }, 'a service is installed');
   await writeFile(settings, 'autostart = true\n');
   t.match(await bmuxd('exec', 'local', '--', 'echo', 'works'), { status: 0, stdout: 'works\n', stderr: '' });
 });
