@@ -208,7 +208,7 @@ t.test('target sockets over TLS and iroh, with servers of both epochs', async (t
       await targetSocketEnv(bmuxd, 'iroh-v4');
       await v4.embedded.command({ do: 'stop-server' });
       const early = await bmuxd.bmuxd(['env', 'iroh-v4']);
-      t.match(early, { status: 1, stdout: '', stderr: /server connection lost unexpectedly/ });
+      t.match(early, { status: 1, stdout: 'false\n', stderr: /server connection lost unexpectedly/ });
       await targetSocketEnv(bmuxd, 'iroh-v3');
       await v4.embedded.kill();
       for (const target of ['tls-v4', 'iroh-v4']) {
@@ -222,7 +222,7 @@ t.test('target sockets over TLS and iroh, with servers of both epochs', async (t
         const ran = await bmuxd.bmuxd(['env', target]);
         t.not(ran.status, 0);
         const failed = / (unreachable|connect timed out)|unreachable: |no answer to the Hello/;
-        t.match(ran, { stdout: '', stderr: failed }, target);
+        t.match(ran, { stdout: 'false\n', stderr: failed }, target);
         const { upstreams } = await bmuxd.status();
         const row = upstreams.find((one) => one.target === target);
         t.match(row, { state: 'failing', lastError: { code: String, detail: String } });

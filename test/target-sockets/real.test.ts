@@ -166,7 +166,7 @@ t.test(
         t.match(bmuxd.log(), /"code":"tls_unreachable"/);
         t.match((await bmuxd.bmuxd(['status'])).stdout, /dead .*tls_unreachable/);
         const asked = await bmuxd.bmuxd(['env', 'dead']);
-        t.match(asked, { status: 1, stdout: '', stderr: /^TLS target unreachable: dead\n/ });
+        t.match(asked, { status: 1, stdout: 'false\n', stderr: /^TLS target unreachable: dead\n/ });
       },
     );
 
