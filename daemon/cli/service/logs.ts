@@ -61,9 +61,13 @@ async function file(
 ): Promise<number> {
   if (!existsSync(path) && !follow) throw fail('log_missing', { path });
   const followed = new FollowedFile({ path, show });
-  await followed.last(count);
-  if (!follow) return 0;
-  await ended(stdout, (stop) => followed.follow(stop));
+  if (!follow) await followed.last(count);
+  else {
+    await ended(stdout, async (stop) => {
+      await followed.last(count);
+      await followed.follow(stop);
+    });
+  }
   return 0;
 }
 
