@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { BMUXD, SHIM } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
+import type { Status } from '../../daemon/api/answers.ts';
 import { isAlive, waitFor } from '../real/child.ts';
 import { run, type Ran } from '../real/server.ts';
 
@@ -171,6 +172,11 @@ t.test(
     });
     t.equal(await property('ActiveState'), 'active', 'start has started the service');
     const again = Number(await property('MainPID'));
+    // Without a daemon that stops them, they serve their target sockets for a while.
+    const { engines } = JSON.parse((await bmuxd('status', '--json')).stdout) as Pick<Status, 'engines'>;
+    t.teardown(() => {
+      for (const engine of engines) if (isAlive(engine.pid)) process.kill(engine.pid, 'SIGKILL');
+    });
     t.match(await bmuxd('uninstall'), { status: 0, stdout: /uninstalled/ });
     t.notOk(existsSync(unit));
     t.notOk(isAlive(again), 'control has left');
