@@ -32,6 +32,7 @@ import {
   text,
   truth,
   word,
+  type Fields,
   type Shape,
 } from './shape.ts';
 
@@ -134,7 +135,8 @@ export const isContextRow: Shape<ContextRow> = object<ContextRow>({
   targets: number,
 });
 
-export const isHealth: Shape<Health> = object<Health>({
+/** The status begins with these fields. */
+const health: Fields<Health> = {
   schema,
   state: word(),
   pid: number,
@@ -143,17 +145,12 @@ export const isHealth: Shape<Health> = object<Health>({
   log: optional(text),
   start: optional(text),
   namespace: optional(text),
-});
+};
+
+export const isHealth: Shape<Health> = object<Health>(health);
 
 export const isStatus: Shape<Status> = object<Status>({
-  schema,
-  state: word(),
-  pid: number,
-  version: text,
-  sinceMs: time,
-  log: optional(text),
-  start: optional(text),
-  namespace: optional(text),
+  ...health,
   socket: text,
   engines: list(isEngineRow),
   streams: number,

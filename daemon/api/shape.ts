@@ -12,7 +12,7 @@ interface Optional<T> {
 }
 
 /** A check for every field of `T`. The compiler rejects an object that lacks one or has one of another type. */
-type Fields<T> = {
+export type Fields<T> = {
   readonly [K in keyof T]-?: object extends Pick<T, K> ? Optional<Exclude<T[K], undefined>> : Shape<T[K]>;
 };
 

@@ -1,7 +1,7 @@
 // A program that a test starts: detects readiness, ends gracefully, and never outlives the test process.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer, type NetConnectOpts } from 'node:net';
 import { constants } from 'node:os';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 
@@ -145,6 +145,20 @@ export function freePort(): Promise<number> {
       server.close(() => {
         resolve(port);
       });
+    });
+  });
+}
+
+/** True when a program accepts connections there. */
+export function accepts(at: NetConnectOpts): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(at);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
     });
   });
 }

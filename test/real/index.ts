@@ -7,7 +7,7 @@
 //     t.teardown(() => gateway.stop());
 //
 // Every start makes its own folders, listens on loopback only, and returns addresses and `stop()`.
-export { freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
+export { accepts, freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
 export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
 export {
   canCountConnections,

@@ -1,9 +1,8 @@
 // A real iroh relay on loopback: plain HTTP, no metrics.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort, startChild } from './child.ts';
+import { accepts, freePort, startChild } from './child.ts';
 import { realRelay } from './find.ts';
 
 export interface RealRelay {
@@ -11,19 +10,6 @@ export interface RealRelay {
   readonly url: string;
   readonly pid: number;
   stop(): Promise<void>;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
 }
 
 /** Starts a real relay. */
@@ -38,7 +24,7 @@ export async function startRelay(): Promise<RealRelay> {
     command: program,
     args: ['--dev', '-c', config],
     env: { PATH: process.env['PATH'] ?? '', HOME: folder },
-    ready: () => accepts(port),
+    ready: () => accepts({ host: '127.0.0.1', port }),
   });
   return {
     url: `http://127.0.0.1:${String(port)}`,

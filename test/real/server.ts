@@ -1,10 +1,9 @@
 // A real bmux server in its own folders, and the number of its 64 connections in use.
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startChild, waitFor } from './child.ts';
+import { accepts, startChild, waitFor } from './child.ts';
 import { onPath, realBmux } from './find.ts';
 
 /** Output and exit status of one command. */
@@ -64,19 +63,6 @@ export function run(
   });
 }
 
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
-}
-
 /** Starts a real server. */
 export async function startServer(): Promise<RealServer> {
   const program = bmuxOrThrow();
@@ -87,7 +73,7 @@ export async function startServer(): Promise<RealServer> {
     command: program,
     args: ['server', 'start'],
     env,
-    ready: () => listens(socketPath),
+    ready: () => accepts({ path: socketPath }),
   });
   const server: RealServer = {
     folder,

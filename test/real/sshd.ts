@@ -1,10 +1,9 @@
 // A real sshd on loopback with its own configuration, keys and port, and an `ssh` that knows nothing of the user's own configuration.
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { freePort, startChild } from './child.ts';
+import { accepts, freePort, startChild } from './child.ts';
 import { onPath } from './find.ts';
 import { run } from './server.ts';
 
@@ -96,7 +95,7 @@ export async function startSshd({
     command: sshdPath() ?? 'sshd',
     args: ['-D', '-e', '-f', inFolder('sshd_config')],
     env: { PATH: process.env['PATH'] ?? '' },
-    ready: () => listens(port),
+    ready: () => accepts({ host: '127.0.0.1', port }),
   });
   return {
     port,
@@ -119,17 +118,4 @@ export async function startSshd({
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
 }

@@ -1,9 +1,8 @@
 // Tests `bmuxd attach` with the real bmux in a terminal: the screen is that of the session again, when gateway or server are back.
-import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import t from 'tap';
 import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
-import { realBmux, run, startChild, startServer, waitFor } from '../../real/index.ts';
+import { accepts, realBmux, run, startChild, startServer, waitFor } from '../../real/index.ts';
 import { startTlsGateway } from '../../real/gateways.ts';
 import { bmuxOrThrow } from '../../real/server.ts';
 import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
@@ -15,18 +14,6 @@ t.setTimeout(120_000);
 const missing = realBmux() === undefined ? 'real bmux not found' : !hasTmux() && 'tmux not found';
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
 const WAITS = /prod was lost: .*waiting \d+ s; Enter tries now, Ctrl-C gives up/;
-
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
-}
 
 t.test(
   'attach outlives its gateway and its server, until the person detaches',
@@ -69,7 +56,7 @@ t.test(
     // The target answers again only when the session is there: without it, attach ends.
     process.kill(gateway.pid, 'SIGKILL');
     const { env, socketPath } = server;
-    const ready = (): Promise<boolean> => listens(socketPath);
+    const ready = (): Promise<boolean> => accepts({ path: socketPath });
     const next = await startChild({ command: bmuxOrThrow(), args: ['server', 'start'], env, ready });
     t.teardown(() => next.stop());
     await newSession(env);
