@@ -5,6 +5,7 @@ import { asFailure } from '../errors/fail.ts';
 import type { OpenRequests } from './http/open-requests.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
+import type { Settings } from '../config/settings/table.ts';
 import type { Engines } from './engines/engines.ts';
 import type { ServiceManager } from './service/service-manager.ts';
 import type { Instance } from './instance/instance.ts';
@@ -42,6 +43,12 @@ export class Shutdown {
     this.stopped = new Promise((resolve) => {
       this.#resolveStopped = resolve;
     });
+  }
+
+  /** Ends what the setting `on_term` says. Safe to call twice. */
+  onTerm(setting: Settings['on_term'], takesEnginesAlong: boolean): Promise<void> {
+    const stops = setting === 'stop' || (setting === 'auto' && takesEnginesAlong);
+    return stops ? this.stop(LIMITS.termMs) : this.close();
   }
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */

@@ -1,17 +1,25 @@
-// What control finds at its start: its paths and passed sockets, the settings, and the environment for requests that bring none.
+// What control finds at its start: its paths and passed sockets, the settings, who started it, and the environment for requests that
+// bring none.
 import type { CallerEnv } from '../api/request.ts';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
 import { makeLogger, type Logger } from '../base/log.ts';
-import { bmuxdPaths, type BmuxdPaths } from '../base/paths.ts';
+import { bmuxdPaths, type BmuxdPaths, type Env } from '../base/paths.ts';
 import type { ControlOptions } from './control.ts';
+import { endsEngines, ownProcess } from './instance/ends-engines.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
+import { serviceManager, withoutManager, type ServiceManager } from './service/service-manager.ts';
 import { passedSockets, type PassedSockets } from './instance/socket-activation.ts';
 
 export interface Surroundings {
   readonly paths: BmuxdPaths;
   readonly passed: PassedSockets;
+  /** For this process and its children: without the variables that are the service manager's. */
+  readonly env: Env;
+  readonly manager: ServiceManager;
+  /** The engines end with this process. */
+  readonly takesEnginesAlong: boolean;
   /** Environment and folder for requests that bring none. */
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly inForce: SettingsInForce;
@@ -27,6 +35,9 @@ export async function lookAround({ env, cwd, sink, logLevel }: ControlOptions): 
   return {
     paths,
     passed: passedSockets(env, process.pid),
+    env: withoutManager(env),
+    manager: serviceManager(env),
+    takesEnginesAlong: endsEngines({ env, ...ownProcess() }),
     // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
     own: { env: whitelisted(withoutTargetSocket(env)), cwd },
     inForce,

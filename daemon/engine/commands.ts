@@ -1,11 +1,13 @@
 // What control tells the engine to do, and which part of the engine does it.
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineSockets } from './accept/engine-sockets.ts';
+import type { Channel } from './channel.ts';
 import type { ControlLink } from './control-link.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
 export interface CommandOptions {
+  readonly channel: Pick<Channel, 'onGone'>;
   readonly control: ControlLink;
   readonly sockets: EngineSockets;
   readonly upstreams: Upstreams;
@@ -14,8 +16,12 @@ export interface CommandOptions {
   readonly configure: (settings: Settings) => void;
 }
 
-/** Carries out the messages of control, from the first one that was sent. */
-export function handleCommands({ control, sockets, upstreams, lifecycle, configure }: CommandOptions): void {
+/** Carries out the messages of control, from the first one that was sent. Without control, the engine finishes its streams. */
+export function handleCommands(options: CommandOptions): void {
+  const { channel, control, sockets, upstreams, lifecycle, configure } = options;
+  channel.onGone(() => {
+    lifecycle.drain('control is gone');
+  });
   control.onMessage((message, server) => {
     switch (message.type) {
       case 'start':

@@ -1,10 +1,12 @@
 // Writes an engine's log. Lines are sent to control while it lives, else they are appended to a file of limited size. The engine
 // cannot log to its stdout: control starts it without one.
+import { join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
 import { boundedLogFile } from '../base/files/bounded-log-file.ts';
-import type { LogSink } from '../base/log.ts';
+import { makeLogger, type Logger, type LogSink } from '../base/log.ts';
 import { LossyLog } from '../base/lossy-log.ts';
 import { fail } from '../errors/fail.ts';
+import type { EngineStart } from '../engine-protocol/messages.ts';
 import type { ControlLink } from './control-link.ts';
 
 /** Lines of these levels may wait for others. Warnings and errors are sent at once, since a crash may follow them. */
@@ -20,6 +22,21 @@ export interface EngineSink extends LogSink {
   flush(): void;
   /** Why lines cannot be written to the file now, and how many are lost. */
   readonly problem: Failure | undefined;
+}
+
+/** The engine's logger and its sink. `flush` also sends what else waits for control. */
+export function engineLog(
+  start: Pick<EngineStart, 'generation' | 'stateDir' | 'settings'>,
+  control: ControlLink,
+): { readonly log: Logger; readonly sink: EngineSink; readonly flush: () => void } {
+  const name = `engine ${start.generation}`;
+  const sink = engineSink({ file: join(start.stateDir, 'engine.log'), process: name, control });
+  const log = makeLogger({ level: start.settings['log.level'], process: name, sink });
+  const flush = (): void => {
+    sink.flush();
+    control.flush();
+  };
+  return { log, sink, flush };
 }
 
 export function engineSink(options: {

@@ -4,7 +4,6 @@ import { SCHEMA } from '../api/answers.ts';
 import { LIMITS } from '../base/limits.ts';
 import { zstdProblem } from '../compression/zstd.ts';
 import { irohProblem } from '../transport/iroh/endpoint.ts';
-import { makeLogger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { packageVersion } from '../base/version.ts';
 import type { Settings } from '../config/settings/table.ts';
@@ -19,7 +18,7 @@ import type { Channel } from './channel.ts';
 import { handleCommands } from './commands.ts';
 import { ControlLink } from './control-link.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { engineSink } from './log-sink.ts';
+import { engineLog } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
 import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
@@ -31,73 +30,60 @@ import { Upstreams } from './upstream/upstreams.ts';
 
 /** Starts the engine; resolves with its lifecycle when control knows that it is ready. Rejects when its own socket cannot be bound. */
 export async function runEngine(start: EngineStart, channel: Channel, env: Env): Promise<Lifecycle> {
-  const sinceMs = Date.now();
   const { generation } = start;
-  // Its own, not that of control: an upgrade may have replaced the package since control was started.
-  const version = packageVersion();
+  // Its own version, not that of control: an upgrade may have replaced the package since control was started.
+  const identity = { generation, version: packageVersion(), sinceMs: Date.now() };
   let settings: Settings = start.settings;
   let api: EngineServer | undefined = undefined;
-  const name = `engine ${generation}`;
   const control = new ControlLink({ channel, controlSocket: start.controlSocket });
-  const sink = engineSink({ file: join(start.stateDir, 'engine.log'), process: name, control });
-  const log = makeLogger({ level: settings['log.level'], process: name, sink });
-  const flushAll = (): void => {
-    sink.flush();
-    control.flush();
-  };
+  const { log, sink, flush } = engineLog(start, control);
   const protocolCache = new ProtocolCache({ path: join(start.stateDir, 'protocol-cache.json'), log });
   await protocolCache.load();
   const event = tellEvents({ log, sink, control });
+  // What most parts need.
+  const common = { settings: (): Settings => settings, generation, log, event };
   const others = new OtherEngines(start);
   const transports = new Transports({
-    settings: () => settings,
+    ...common,
     env,
-    event,
     ssh: {
       engineSocket: start.socketPath,
       generation,
       isAlive: others.isAlive,
       isLast: async () => lifecycle.isStopping || !(await others.any()),
     },
-    log,
   });
   const upstreams: Upstreams = new Upstreams({
+    ...common,
     transports,
     protocolCache,
-    settings: () => settings,
-    log,
-    event,
     ask: (route) => sockets.ask(route),
   });
   const network = new NetworkWatch({
     onChange: () => {
-      log.info('the network has changed: what is warm is checked before its next use');
-      event({ type: 'network changed' });
-      upstreams.markStale();
+      upstreams.networkChanged();
     },
   });
 
   const ends = new StreamEnds();
   const tally = new Tally(generation);
+  const onIdle = (): void => {
+    lifecycle.idle();
+  };
   const maxWaiting = (): number => settings['streams.max_waiting'];
   const streams: Streams = new Streams({
+    ...common,
     opening: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
     upstreams,
     ends: transports.ends,
     told: ends,
     tally,
-    log,
-    event,
-    generation,
     clientBufferLimit: () => settings['streams.client_buffer_limit'],
     budget: new BufferBudget(() => settings['streams.client_buffer_total']),
-    onIdle: () => {
-      lifecycle.idle();
-    },
+    onIdle,
   });
   // The sockets of engines are in a folder of the runtime dir.
-  const folders = [dirname(dirname(start.socketPath))];
-  const clients = new OwnClients({ log, folders });
+  const clients = new OwnClients({ log, folders: [dirname(dirname(start.socketPath))] });
   const sockets: EngineSockets = new EngineSockets({
     plan: (requestId, header, signal) => {
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
@@ -106,11 +92,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     add: (accepted) => {
       streams.add(accepted);
     },
-    health: () => ({ schema: SCHEMA, generation, pid: process.pid, version, sinceMs }),
+    health: () => ({ schema: SCHEMA, pid: process.pid, ...identity }),
     planning: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
-    onIdle: () => {
-      lifecycle.idle();
-    },
+    onIdle,
     destinationOf: (id) => control.destinationOf(id),
     hasControl: () => channel.isOpen(),
     upstreams,
@@ -119,8 +103,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     log,
   });
   const lifecycle: Lifecycle = new Lifecycle({
-    settings: () => settings,
-    log,
+    ...common,
     control,
     streams,
     sockets,
@@ -130,11 +113,12 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     exit: () => {
       protocolCache.close();
       control.tell({ type: 'tally', tally: tally.counted(streams, sockets) });
-      flushAll();
+      flush();
       channel.exit(0);
     },
   });
   handleCommands({
+    channel,
     control,
     sockets,
     upstreams,
@@ -144,12 +128,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       log.level = settings['log.level'];
     },
   });
-  channel.onGone(() => {
-    lifecycle.drain('control is gone');
-  });
   api = await serveEngine({
     socketPath: start.socketPath,
-    identity: { generation, version, sinceMs },
+    identity,
     streams,
     ends,
     sockets,
@@ -160,7 +141,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     log,
     problems: () => [sink.problem, protocolCache.problem, zstdProblem, irohProblem],
   }).catch((error: unknown) => {
-    flushAll();
+    flush();
     throw error;
   });
   control.tell({ type: 'ready', generation });

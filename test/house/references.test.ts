@@ -42,6 +42,11 @@ t.test('files and folders above the maximum size are reported', async (t) => {
   const lines = (count: number): string => 'x\n'.repeat(count);
   t.match(sizeProblems([['daemon/a.ts', lines(301)]]), [/^daemon\/a\.ts:1: 301 lines/]);
   t.same(sizeProblems([['daemon/a.ts', lines(300)]]), []);
+  t.match(
+    sizeProblems([['daemon/control/main.ts', lines(151)]]),
+    [/151 lines, more than 150/],
+    'a root is short',
+  );
   t.same(sizeProblems([['daemon/errors/registry.ts', lines(301)]]), [], 'a table of data may be longer');
   const folder = (count: number): [string, string][] =>
     Array.from({ length: count }, (_, index) => [`daemon/base/x${String(index)}.ts`, '']);

@@ -80,8 +80,11 @@ export class Upstreams {
     for (const upstream of this.#upstreams.values()) upstream.dropSpares();
   }
 
-  /** The network has changed: connections and spares are checked before their next use. */
-  markStale(): void {
+  /** Connections and spares are checked before their next use. */
+  networkChanged(): void {
+    const { log, event } = this.#options;
+    log.info('the network has changed: what is warm is checked before its next use');
+    event({ type: 'network changed' });
     this.#options.transports.markStale();
     for (const upstream of this.#upstreams.values()) upstream.markStale();
   }
