@@ -102,6 +102,11 @@ export const SSH_TARGETS = {
     "the bridge on SSH target '{label}' has ended with status {status}",
     'Try again. `bmux server status` there says whether the server runs.',
   ),
+  ssh_server_ended: row(
+    [502, 1, 'server_gone'],
+    "the bmux server on SSH target '{label}' has ended",
+    'Try again: the next command starts one, unless server_start_mode says otherwise.',
+  ),
   ssh_lost: row(
     [502, 1, 'server_gone'],
     "the SSH connection to '{label}' was lost",

@@ -1,7 +1,7 @@
 // What the client of an optimistic stream has written: passed on to the inner stream, held while there is none, and recorded for a replay.
 import type { Duplex } from 'node:stream';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
-import { ReplayLog } from './replay.ts';
+import { ReplayLog, type Undelivered } from './replay.ts';
 
 export type Done = (error?: Error | null) => void;
 
@@ -70,8 +70,8 @@ export class ClientWrites {
   }
 
   /** Everything that was forwarded, if it may be sent again; else undefined. From now on nothing is recorded. */
-  takeLog(epoch: Epoch): Buffer | undefined {
-    const sent = this.#log?.harmless(epoch);
+  takeLog(epoch: Epoch, undelivered?: Undelivered): Buffer | undefined {
+    const sent = this.#log?.harmless(epoch, undelivered);
     this.#log = undefined;
     return sent;
   }

@@ -5,11 +5,13 @@ import { onSilence } from '../base/async/deadline.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { endGracefully } from '../transport/end.ts';
+import { SshEnd } from '../transport/ssh/failures.ts';
 import { fail, revive } from '../errors/fail.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import type { Negotiated } from './handshake.ts';
 import { ExpectedAnswer, sameAnswer, type Opening } from './expected-answer.ts';
 import { ClientWrites, type Done } from './client-writes.ts';
+import type { Undelivered } from './replay.ts';
 
 /** A new stream whose Hello the server has answered, with what it negotiated. */
 export interface Reopened {
@@ -175,7 +177,10 @@ export class OptimisticStream extends Duplex {
       // The bytes that were received before the error must still reach the reader.
       if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.push(chunk);
       this.destroy(error);
-    } else this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error));
+      return;
+    }
+    const undelivered = error instanceof SshEnd ? error.undelivered : undefined;
+    this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error), undelivered);
   };
 
   readonly #onClose = (): void => {
@@ -190,12 +195,12 @@ export class OptimisticStream extends Duplex {
     else this.once('end', () => this.destroy());
   };
 
-  #fail(failure: Failure): void {
+  #fail(failure: Failure, undelivered?: Undelivered): void {
     if (this.#state !== 'unconfirmed' || this.destroyed) return;
     this.#state = 'replacing';
     this.#answered();
     this.#options.onFailed(failure);
-    const sent = this.#writes.takeLog(this.#options.epoch);
+    const sent = this.#writes.takeLog(this.#options.epoch, undelivered);
     this.#releaseInner();
     if (sent === undefined) {
       this.destroy(failure);

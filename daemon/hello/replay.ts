@@ -2,6 +2,10 @@
 import { FrameReader } from '../bmux-ipc/frame.ts';
 import { decodeEnvelope, decodeRequest } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { SshEnd } from '../transport/ssh/failures.ts';
+
+/** See `SshEnd`. */
+export type Undelivered = SshEnd['undelivered'];
 
 /** Requests that may be sent twice. */
 const HARMLESS: ReadonlySet<string> = new Set(['ping', 'whoami', 'server_status']);
@@ -21,23 +25,33 @@ export class ReplayLog {
   }
 
   /** Everything that was added, if it may be sent again. */
-  harmless(epoch: Epoch): Buffer | undefined {
-    return this.#bytes !== undefined && mayReplay(epoch, this.#bytes) ? this.#bytes : undefined;
+  harmless(epoch: Epoch, undelivered?: Undelivered): Buffer | undefined {
+    const bytes = this.#bytes;
+    return bytes !== undefined && mayReplay(epoch, bytes, undelivered) ? bytes : undefined;
   }
 }
 
-/** True when `bytes` are whole frames of harmless requests in `epoch`. */
-export function mayReplay(epoch: Epoch, bytes: Uint8Array): boolean {
+/**
+ * True when `bytes` may be sent again: whole frames of harmless requests in `epoch`. Of what was not delivered, no request was carried out: a
+ * server does nothing before the last byte of a frame.
+ */
+export function mayReplay(epoch: Epoch, bytes: Uint8Array, undelivered?: Undelivered): boolean {
+  if (undelivered === 'all') return true;
   const reader = new FrameReader();
+  const frames: Uint8Array[] = [];
   try {
     reader.push(bytes);
-    for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
-      const envelope = decodeEnvelope(frame);
-      if (envelope.version !== epoch || envelope.kind !== 'request') return false;
-      if (!HARMLESS.has(decodeRequest(epoch, envelope.payload).type)) return false;
-    }
-    return reader.rest().length === 0;
+    for (let frame = reader.next(); frame !== undefined; frame = reader.next()) frames.push(frame);
+    const isWhole = reader.rest().length === 0;
+    if (undelivered === undefined) return isWhole && frames.every((frame) => isHarmless(epoch, frame));
+    const delivered = isWhole ? frames.slice(0, -1) : frames;
+    return delivered.every((frame) => isHarmless(epoch, frame));
   } catch {
     return false;
   }
+}
+
+function isHarmless(epoch: Epoch, frame: Uint8Array): boolean {
+  const { version, kind, payload } = decodeEnvelope(frame);
+  return version === epoch && kind === 'request' && HARMLESS.has(decodeRequest(epoch, payload).type);
 }

@@ -123,8 +123,8 @@ export class Spare<R extends ReadyStream> {
     stream.off('error', this.#onGone);
   }
 
-  readonly #onGone = (): void => {
-    this.#owner.lost(this, 'it was closed');
+  readonly #onGone = (error?: Error): void => {
+    this.#owner.lost(this, error ?? 'it was closed');
   };
 
   /** Bytes that were not expected make the stream unusable for a client. */

@@ -33,6 +33,21 @@ t.test(
   },
 );
 
+t.test('where the last byte was not delivered, the last frame may be any request', async (t) => {
+  const ping = encodeRequestFrame(4, 2n, { type: 'ping' });
+  const stop = encodeRequestFrame(4, 3n, { type: 'server_stop' });
+  for (const [name, frames, may] of [
+    ['one request', [stop], true],
+    ['the last one', [ping, stop], true],
+    ['one before it', [stop, ping], false],
+    ['a part of one', [ping, stop.subarray(0, 5)], true],
+    ['one before a part', [stop, ping.subarray(0, 5)], false],
+  ] as const) {
+    t.equal(mayReplay(4, Buffer.concat(frames), 'last byte'), may, name);
+    t.ok(mayReplay(4, Buffer.concat(frames), 'all'), name);
+  }
+});
+
 t.test('an answer, an event and a damaged request may not be sent again', async (t) => {
   const payload = encodeRequest(4, { type: 'ping' });
   for (const kind of ['response', 'event'] as const)

@@ -7,8 +7,10 @@ import { compressed } from '../../compression/stream.ts';
 import { zstdProblem } from '../../compression/zstd.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import type { Candidate } from '../../hello/candidates.ts';
+import type { HelloCache } from '../../hello/hello-cache.ts';
 import type { Negotiated } from '../../hello/handshake.ts';
 import type { IrohHost } from '../../iroh/host.ts';
+import { SshEnd } from '../../transport/ssh/failures.ts';
 import type { Transports, TransportStream } from './transports.ts';
 
 /** Called at each step of opening a stream for a request. */
@@ -72,8 +74,9 @@ export interface UpstreamDiallerOptions {
   readonly transports: Pick<Transports, 'open' | 'ssh'>;
   readonly host: () => IrohHost;
   readonly connections: ConnectionCount;
-  /** Releases spares when more connections are taken than `warmth.max_connections`. */
-  readonly makeRoom: () => void;
+  /** They are released when more connections are taken than `warmth.max_connections`. */
+  readonly spares: { makeRoom(): void; markStale(): void };
+  readonly helloCache: Pick<HelloCache, 'clear'>;
 }
 
 export class UpstreamDialler {
@@ -122,18 +125,28 @@ export class RequestDialler {
     if (route.transport === 'ssh') this.#options.transports.ssh.forget(route);
   }
 
+  /** The server of a stream, or the way to it, has ended. The next stream asks it anew, and the spares are checked. */
+  #serverEnded(): void {
+    this.forget();
+    this.#options.helloCache.clear();
+    this.#options.spares.markStale();
+  }
+
   /** Opens an authenticated stream in the candidate's compression. */
   async open({ compression }: Candidate, signal: AbortSignal): Promise<TransportStream> {
-    const { transports, host, connections, makeRoom } = this.#options;
+    const { transports, host, connections, spares } = this.#options;
     const { destination, deadline, progress } = this.#request;
     const { route, label, link } = destination;
     if (compression === 'zstd' && zstdProblem !== undefined) throw zstdProblem;
     if (!this.#isConnected) progress?.('connecting');
     const dialled = connections.dial();
-    makeRoom();
+    spares.makeRoom();
     try {
       const opened = await transports.open(route, { label, link, deadline, signal }, host);
       connections.hold(opened.stream);
+      opened.stream.once('error', (error) => {
+        if (error instanceof SshEnd) this.#serverEnded();
+      });
       this.#isConnected = true;
       progress?.('protocol detection');
       this.warm &&= opened.warm;

@@ -88,18 +88,18 @@ export class Upstream {
       keptKeys: deps.keptKeys,
       clock,
     });
+    const helloCache = new HelloCache({ now: () => clock.now() });
     this.#parts = {
       address,
       dialler: new UpstreamDialler({
         transports,
         host: () => this.#iroh.host,
         connections: this.#connections,
-        makeRoom: () => {
-          spares.makeRoom();
-        },
+        spares,
+        helloCache,
       }),
       protocol: protocolCache.entry(address),
-      helloCache: new HelloCache({ now: () => clock.now() }),
+      helloCache,
       health: new Health(clock),
       references: new References(clock),
       spares,

@@ -6,10 +6,14 @@ import type { Exit } from './process.ts';
 import type { Words } from './words.ts';
 
 /** A failure of the transport that comes when the stream is open already: the other end has said why. */
-export class SshEnd extends Failure {}
+export class SshEnd extends Failure {
+  /** What of the bytes that were written did certainly not reach a server: all of them, or the last one at least. */
+  readonly undelivered: 'all' | 'last byte' | undefined;
 
-export function sshEnd(failure: Failure): SshEnd {
-  return new SshEnd(failure.data, failure.cause);
+  constructor({ data, cause }: Failure, undelivered?: SshEnd['undelivered']) {
+    super(data, cause);
+    this.undelivered = undelivered;
+  }
 }
 
 interface Ended {
@@ -71,13 +75,18 @@ export function commandFailure(route: SshRoute, label: string, { words, exit }: 
     : undefined;
 }
 
+/** A bridge whose write to the server has failed. It says so in one line or in two. */
+const WRITE_FAILED = /bridge stdin copy failed:\s+Broken pipe/;
+
 /** How the bridge of a stream has ended; undefined after a proper end. */
 export function bridgeFailure(route: SshRoute, label: string, ended: Ended): SshEnd | undefined {
-  const { status } = ended.exit;
+  const { words, exit } = ended;
+  const { status } = exit;
   if (status === 0) return undefined;
   const known = commandFailure(route, label, ended);
-  if (known !== undefined) return sshEnd(known);
-  if (status === undefined || status === 255)
-    return sshEnd(fail('ssh_lost', { label }, ended.words.asCause()));
-  return sshEnd(fail('ssh_bridge_failed', { label, status }, ended.words.asCause()));
+  if (known !== undefined) return new SshEnd(known, 'all');
+  if (WRITE_FAILED.test(words.text))
+    return new SshEnd(fail('ssh_server_ended', { label }, words.asCause()), 'last byte');
+  if (status === undefined || status === 255) return new SshEnd(fail('ssh_lost', { label }, words.asCause()));
+  return new SshEnd(fail('ssh_bridge_failed', { label, status }, words.asCause()));
 }

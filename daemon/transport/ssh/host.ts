@@ -131,7 +131,7 @@ export class SshHost {
   async #ready(route: SshRoute, wait: SshWait): Promise<boolean> {
     const key = route.remoteBmuxPath;
     if (this.#preflights.get(key) !== undefined) return true;
-    const run = this.#underWay.run(key, async () => {
+    const run = this.#underWay.run(`${key} ${String(route.startsServer)}`, async () => {
       // Other callers may wait for it longer than this one.
       const deadline = new Deadline(LIMITS.sshPreflightMs);
       const shared = { ...wait, deadline, signal: new AbortController().signal };

@@ -5,7 +5,7 @@ import { errnoOf } from '../../base/failure.ts';
 import { judgeEnd, type Unproven } from '../../base/streams/judge-end.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
-import { bridgeFailure, sshEnd } from './failures.ts';
+import { bridgeFailure, SshEnd } from './failures.ts';
 import type { SshProcess } from './process.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 
@@ -112,14 +112,14 @@ export class SshStream extends Duplex {
       .split('\n')
       .filter((text) => text.trim() !== '');
     const { label } = this.#options;
-    this.destroy(sshEnd(fail('ssh_shell_prints', { label, line: JSON.stringify(line.slice(0, 200)) })));
+    this.destroy(new SshEnd(fail('ssh_shell_prints', { label, line: JSON.stringify(line.slice(0, 200)) })));
     return false;
   }
 
   /** stdout ends just before the exit. A bridge that has closed only its stdout serves no client. */
   async #judge(): Promise<Unproven> {
     const { session, route, label, lastLine } = this.#options;
-    const late = (): Error => sshEnd(fail('ssh_lost', { label }));
+    const late = (): Error => new SshEnd(fail('ssh_lost', { label }));
     const exit = await inTime(session.exited, LIMITS.endMs, late);
     const { words } = session;
     const last = lastLine();

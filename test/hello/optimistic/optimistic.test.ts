@@ -4,7 +4,9 @@ import { Duplex, duplexPair } from 'node:stream';
 import t from 'tap';
 import type { Failure } from '../../../daemon/base/failure.ts';
 import { helloOpening } from '../../../daemon/hello/expected-answer.ts';
+import { fail } from '../../../daemon/errors/fail.ts';
 import { OptimisticStream } from '../../../daemon/hello/optimistic.ts';
+import { SshEnd } from '../../../daemon/transport/ssh/failures.ts';
 import { encodeFrame } from '../../../daemon/bmux-ipc/frame.ts';
 import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
 import { pattern } from '../../embedded/traffic.ts';
@@ -29,6 +31,30 @@ t.test('an answer that does not come in time fails with hello_timeout', async (t
   t.match(error.message, 'within 20 ms');
   t.equal(rig.failures[0], error);
   await rig.finish();
+});
+
+t.test('a stream whose last byte did not reach the server is replaced under any one request', async (t) => {
+  const ended = (): SshEnd => new SshEnd(fail('ssh_server_ended', { label: 'prod' }), 'last byte');
+  const rig = new Rig();
+  rig.write(STOP);
+  await turns();
+  rig.now.near.destroy(ended());
+  await turns();
+  const { far } = rig.fresh();
+  far.write('answer');
+  await turns();
+  t.strictSame(rig.now.heard, STOP);
+  t.equal(rig.heard.toString(), 'answer');
+  await rig.finish();
+
+  const two = new Rig();
+  two.write(Buffer.concat([STOP, PING]));
+  await turns();
+  two.now.near.destroy(ended());
+  await turns();
+  t.match(two.error, { code: 'optimistic_open_failed' });
+  t.equal(two.reopens, 0);
+  await two.finish();
 });
 
 t.test('when the client has sent nothing yet, the stream is replaced without an error', async (t) => {

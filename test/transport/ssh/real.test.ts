@@ -34,10 +34,20 @@ t.test('over SSH', { skip }, async (t) => {
   const list = (): Promise<Ran> => run(bmuxOrThrow(), ['list-sessions'], env);
   t.match(await list(), { status: 0 });
 
+  const spares = async (): Promise<number> => (await bmuxd.upstreams())[0]?.spares ?? 0;
   await t.test('a server that was stopped is started again by the next command', async (t) => {
+    await waitFor('a spare', async () => (await spares()) !== 0);
     await server.bmux(['server', 'stop']);
-    await waitFor('its spares to be ended', async () => (await bmuxd.upstreams())[0]?.spares === 0);
+    await waitFor('its spares to be ended', async () => (await spares()) === 0);
     t.match(await server.bmux(['server', 'status']), { status: 1 }, 'and no spare has started it');
+    const ran = await list();
+    t.match(ran, { status: 0 }, ran.stderr);
+    t.match(await server.bmux(['server', 'status']), { status: 0 });
+  });
+
+  await t.test('so is one whose end no spare has noticed yet', async (t) => {
+    await waitFor('a spare', async () => (await spares()) !== 0);
+    await server.bmux(['server', 'stop']);
     const ran = await list();
     t.match(ran, { status: 0 }, ran.stderr);
     t.match(await server.bmux(['server', 'status']), { status: 0 });

@@ -104,7 +104,11 @@ export async function openByDetection(
 }
 
 /** Failures of a bridge whose server may have been stopped. */
-const MAY_BE_GONE: ReadonlySet<string> = new Set(['ssh_server_not_running', 'ssh_bridge_failed']);
+const MAY_BE_GONE: ReadonlySet<string> = new Set([
+  'ssh_server_not_running',
+  'ssh_server_ended',
+  'ssh_bridge_failed',
+]);
 
 /** What a server that compresses answers to a Hello without compression. */
 const MAY_COMPRESS: ReadonlySet<string> = new Set([
