@@ -42,6 +42,10 @@ export const LIMITS = {
   surveyKeptMs: 3000,
   /** ms that a graceful end of a stream may take: close_notify or finish, then reading to the peer's end (docs/bmux-protocol.md, "Stream ends"). */
   endMs: 5000,
+  /** ms without a byte, after its own end is sent, that a stream is still read when it was told to end. */
+  muteMs: 1000,
+  /** ms that an iroh connection may still take for its streams at a stop: their ends were waited for. */
+  irohStopMs: 250,
   /** ms for which a TCP peer may acknowledge nothing, although bytes are sent to it again and again. */
   tcpUnansweredMs: 10_000,
   /** ms without a byte from the server after which the stream of a client that has closed its side is ended. */

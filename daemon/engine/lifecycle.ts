@@ -17,7 +17,7 @@ export interface LifecycleOptions {
   readonly control: Pick<ControlLink, 'tell'>;
   readonly streams: Pick<Streams, 'size' | 'endAll'>;
   readonly sockets: Pick<EngineSockets, 'waiting' | 'hasTargetSockets' | 'closeAll' | 'refuseWaiting'>;
-  readonly upstreams: Pick<Upstreams, 'retire' | 'close'>;
+  readonly upstreams: Pick<Upstreams, 'retire' | 'hurry' | 'close'>;
   readonly network: Pick<NetworkWatch, 'close'>;
   /** Closes the engine's own socket. */
   readonly closeApi: () => Promise<void>;
@@ -80,12 +80,13 @@ export class Lifecycle {
   /** Ends every stream gracefully within `LIMITS.stopMs`, then exits. A second call does nothing. */
   async stop(): Promise<void> {
     if (this.#stopping) return;
-    const { sockets, streams } = this.#options;
+    const { sockets, streams, upstreams } = this.#options;
     this.#stopping = true;
     this.#state = 'draining';
     this.#retiring('it was told to end');
     sockets.closeAll();
     sockets.refuseWaiting();
+    upstreams.hurry();
     await settledWithin(streams.endAll('bmuxd stop'), LIMITS.stopMs);
     await this.#leave();
   }

@@ -112,8 +112,8 @@ export class Connections implements Iterable<WarmConnection> {
   }
 
   /** Closes all connections, also those with streams. Never rejects. */
-  async close(): Promise<void> {
-    await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close()));
+  async close(boundMs: number): Promise<void> {
+    await Promise.allSettled([...this.#warm].map((warm) => warm.connection.close(boundMs)));
     this.#warm.clear();
   }
 }

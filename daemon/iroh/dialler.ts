@@ -84,9 +84,9 @@ export class IrohDialler {
   }
 
   /** Closes the endpoints. To be called when all connections are closed. */
-  close(): Promise<void> {
+  close(boundMs: number): Promise<void> {
     this.agents.close();
-    return this.#endpoints.close();
+    return this.#endpoints.close(boundMs);
   }
 
   /** The first agent that answers. When only one may be used, or none answers, it is the caller's own, whose failure is reported then. */

@@ -39,10 +39,10 @@ export class Endpoints {
     return true;
   }
 
-  /** Closes all endpoints. To be called when all connections are closed. Never rejects. */
-  async close(): Promise<void> {
+  /** Closes all endpoints, each in little more than `boundMs`. To be called when all connections are closed. Never rejects. */
+  async close(boundMs: number): Promise<void> {
     const all = [...this.#former, ...(this.#current === undefined ? [] : [this.#current])];
-    await Promise.allSettled(all.map(async ({ endpoint }) => (await endpoint).close()));
+    await Promise.allSettled(all.map(async ({ endpoint }) => (await endpoint).close(boundMs)));
   }
 
   #bind(): Bound {

@@ -1,4 +1,5 @@
 // The iroh host of one upstream: opens streams on its connections, dials when none can be used, and reconnects after a loss.
+import { LIMITS } from '../base/limits.ts';
 import type { Duplex } from 'node:stream';
 import { inTime } from '../base/async/deadline.ts';
 import type { Failure } from '../base/failure.ts';
@@ -205,10 +206,10 @@ export class IrohHost {
   }
 
   /** Aborts the dials and closes all connections, also those with streams. Never rejects. */
-  async close(): Promise<void> {
+  async close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#reconnect.close();
     await this.#dials.close(fail('stopping'));
-    await this.connections.close();
+    await this.connections.close(boundMs);
     this.#shared.remove(this);
   }
 

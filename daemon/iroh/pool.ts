@@ -86,13 +86,13 @@ export class IrohPool {
     for (const host of this.#hosts) for (const warm of host.connections) warm.markStale();
   }
 
-  /** Closes every connection gracefully, then the endpoints. The time limits are those of the transport. */
-  async close(): Promise<void> {
+  /** Closes every connection gracefully, then the endpoints. `boundMs`: for the streams of a connection. */
+  async close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closed = true;
     clearInterval(this.#reaper);
     this.#liveness.close();
-    await Promise.all([...this.#hosts].map((host) => host.close()));
-    await this.#dialler.close();
+    await Promise.all([...this.#hosts].map((host) => host.close(boundMs)));
+    await this.#dialler.close(boundMs);
   }
 
   /** After a change of the setting, connections over the former relays are retired, and made again over the new ones. */

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
+import { onMute } from '../transport/end.ts';
 import type { BufferBudget } from './buffer-budget.ts';
 import { Flow } from './flow.ts';
 
@@ -66,6 +67,7 @@ export class Splice {
   #cut: SpliceEnd['cut'];
   /** Stops the current timeout. */
   #stopTimeout: () => void = () => {};
+  #stopMute: () => void = () => {};
   /** Set when the client has received everything and the end, until its socket is closed. */
   #closing: NodeJS.Immediate | undefined;
   #ending = false;
@@ -174,6 +176,7 @@ export class Splice {
   #settle(): void {
     this.#over = true;
     this.#stopTimeout();
+    this.#stopMute();
     clearImmediate(this.#closing);
     this.#up.detach();
     this.#down.detach();
@@ -258,7 +261,22 @@ export class Splice {
         this.#down.discard();
         break;
     }
-    if (reason === 'stopped' && !this.#remote.destroyed && !this.#remote.writableEnded) this.#remote.end();
+    if (reason === 'stopped' && !this.#remote.destroyed) this.#leaveMute();
+  }
+
+  /** Ends the remote, and does not wait for a server that stays silent. */
+  #leaveMute(): void {
+    const remote = this.#remote;
+    if (!remote.writableEnded) remote.end();
+    this.#stopMute();
+    this.#stopMute = onMute(
+      remote,
+      () => this.#down.readAt,
+      () => {
+        this.#cut = 'remote';
+        remote.destroy();
+      },
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 // Ends a stream so that the peer can free its resources: docs/bmux-protocol.md, "Stream ends".
 import type { Duplex } from 'node:stream';
+import { onSilence } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { giveBack } from '../base/streams/blocks.ts';
 
@@ -14,9 +15,14 @@ const MAX_DISCARDED_BYTES = 4 * 1024 * 1024;
 /**
  * Ends `stream` as its transport requires (FIN, close_notify, finished send side). Then reads and discards until the peer's end, and destroys
  * it. It is also destroyed after `MAX_DISCARDED_BYTES`. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
- * of 64 is lost). This function takes over the stream: remove your own listeners first. Never rejects; settles within `boundMs`.
+ * of 64 is lost). This function takes over the stream: remove your own listeners first. Never rejects; settles within `boundMs`, and
+ * when `hurry` aborts, soon after a silence of the peer (`onMute`).
  */
-export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): Promise<void> {
+export function endGracefully(
+  stream: Duplex,
+  boundMs: number = LIMITS.endMs,
+  hurry?: AbortSignal,
+): Promise<void> {
   // Also for a destroyed stream, which may still emit an error.
   stream.on('error', () => undefined);
   if (stream.destroyed) return Promise.resolve();
@@ -24,7 +30,10 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
     let discarded = 0;
     let sinceTurn = 0;
     let turn: NodeJS.Timeout | undefined;
+    let readAt = performance.now();
+    let stopWaiting = (): void => undefined;
     const discard = (chunk: Buffer): void => {
+      readAt = performance.now();
       discarded += chunk.length;
       sinceTurn += Math.max(MIN_COST, chunk.length);
       giveBack(chunk);
@@ -43,6 +52,8 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
     const leave = (): void => {
       clearTimeout(timer);
       clearTimeout(turn);
+      stopWaiting();
+      hurry?.removeEventListener('abort', onHurry);
       stream.removeListener('data', discard);
       stream.removeListener('end', both);
       stream.removeListener('finish', both);
@@ -54,6 +65,9 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
     const both = (): void => {
       if (stream.readableEnded && stream.writableFinished) leave();
     };
+    const onHurry = (): void => {
+      stopWaiting = onMute(stream, () => readAt, leave);
+    };
     const timer = setTimeout(leave, boundMs);
     stream.once('close', leave);
     stream.on('end', both);
@@ -63,6 +77,33 @@ export function endGracefully(stream: Duplex, boundMs: number = LIMITS.endMs): P
     if (!stream.writableEnded) stream.end();
     stream.on('data', discard);
     stream.resume();
+    if (hurry?.aborted === true) onHurry();
+    else hurry?.addEventListener('abort', onHurry, { once: true });
     both();
   });
+}
+
+/**
+ * Calls `late` when the peer has been sent the end of `stream` and has said nothing for `LIMITS.muteMs` since. To close the stream then
+ * costs the server of a gateway nothing (measured). Returned: stops waiting.
+ */
+export function onMute(stream: Duplex, readAt: () => number, late: () => void): () => void {
+  let stop = (): void => undefined;
+  const begin = (): void => {
+    const sentAt = performance.now();
+    const look = (): void => {
+      // A paused stream may have more to say.
+      const heardAt = stream.isPaused() ? performance.now() : Math.max(sentAt, readAt());
+      const left = heardAt + LIMITS.muteMs - performance.now();
+      if (left <= 0) late();
+      else stop = onSilence(left, look);
+    };
+    look();
+  };
+  if (stream.writableFinished) begin();
+  else stream.once('finish', begin);
+  return () => {
+    stream.off('finish', begin);
+    stop();
+  };
 }

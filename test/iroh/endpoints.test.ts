@@ -18,7 +18,7 @@ t.test('a change of the relays makes a new endpoint', async (t) => {
   let relays: 'disabled' | readonly string[] = 'disabled';
   const endpoints = new Endpoints(() => relays);
   t.teardown(async () => {
-    await endpoints.close();
+    await endpoints.close(0);
     await server.stop();
     await rm(folder, { recursive: true, force: true });
     // Without this the binding keeps the process for 30 s when a peer was stopped.

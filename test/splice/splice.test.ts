@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
+import { sleep } from '../../daemon/base/async/sleep.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 import { Splice } from '../../daemon/splice/splice.ts';
 import { pattern } from '../embedded/traffic.ts';
 import { waitFor } from '../real/child.ts';
@@ -163,6 +165,28 @@ t.test('stop: sides that do not end are cut after the time limit', async (t) => 
   void send(flooding.server, 64 * 1024 * 1024);
   flooding.splice.stop('bmuxd stop');
   t.match(await endOf(t, flooding), { reason: 'stopped', cut: 'both' });
+});
+
+t.test('stop: a silent server is not waited for, and its client gets the end', async (t) => {
+  const all = await pairs.spliced({ endMs: 600_000 });
+  all.server.write('final bytes');
+  all.splice.stop('bmuxd stop');
+  t.equal((await readAll(all.client)).toString(), 'final bytes');
+  t.match(await endOf(t, all), { reason: 'stopped', lost: 'it was ended by bmuxd stop', cut: 'remote' });
+});
+
+t.test('stop: a server that still speaks is waited for', async (t) => {
+  const all = await pairs.spliced({ endMs: 600_000 });
+  all.splice.stop('bmuxd stop');
+  const parts = 8;
+  const said = readAll(all.client);
+  for (let part = 0; part < parts; part += 1) {
+    all.server.write('x');
+    await sleep(LIMITS.muteMs / 5);
+  }
+  all.server.end();
+  t.equal((await said).toString(), 'x'.repeat(parts));
+  t.match(await endOf(t, all), { reason: 'stopped', cut: undefined });
 });
 
 t.test('a side that was closed before the splice began counts as lost', async (t) => {

@@ -1,9 +1,11 @@
 // A graceful end reads to the peer's end, but neither for ever nor without turns for others.
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { Duplex } from 'node:stream';
 import { createServer } from 'node:tls';
 import t from 'tap';
+import { sleep } from '../../daemon/base/async/sleep.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { connectTlsReading } from '../../daemon/transport/read-buffers.ts';
 import { selfSigned } from '../embedded/certificate.ts';
@@ -42,6 +44,35 @@ t.test('a peer that sends for ever is cut', async (t) => {
   await endGracefully(stream, 60_000);
   t.ok(stream.destroyed);
   t.ok(stream.sent < 5 * 1024 * 1024, `${stream.sent} bytes were read`);
+});
+
+t.test('a silent peer is not waited for any more', async (t) => {
+  const mute = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+  const hurry = new AbortController();
+  const over = endGracefully(mute, 600_000, hurry.signal);
+  hurry.abort();
+  await over;
+  t.ok(mute.writableFinished && mute.destroyed);
+  t.equal(getEventListeners(hurry.signal, 'abort').length, 0);
+  const late = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+  await endGracefully(late, 600_000, hurry.signal);
+  t.ok(late.writableFinished && late.destroyed);
+});
+
+t.test('a peer that has not got the end is waited for', async (t) => {
+  let flush = (): void => undefined;
+  const full = new Duplex({
+    read: () => undefined,
+    write: (_chunk, _encoding, done) => (flush = done),
+  });
+  full.write('x');
+  const hurry = AbortSignal.abort();
+  const over = endGracefully(full, 600_000, hurry);
+  await sleep(1.5 * LIMITS.muteMs);
+  t.notOk(full.destroyed);
+  flush();
+  await over;
+  t.ok(full.writableFinished && full.destroyed);
 });
 
 t.test('others get turns while a peer sends', async (t) => {

@@ -30,12 +30,22 @@ type Open<R extends Route> = (route: R, wait: Wait, host: () => IrohHost) => Pro
 /** The graceful ends that are under way. The engine waits for them before it closes the connections below. */
 export class GracefulEnds {
   readonly #ends = new Set<Promise<void>>();
+  readonly #hurry = new AbortController();
 
   /** Ends `stream` gracefully, within LIMITS.endMs. Resolves when that is over; never rejects. */
   end(stream: Duplex): Promise<void> {
-    const ending = endGracefully(stream, LIMITS.endMs);
+    const ending = endGracefully(stream, LIMITS.endMs, this.#hurry.signal);
     this.keep(ending);
     return ending;
+  }
+
+  /** From now on nobody waits for a peer that is silent: the engine was told to end. */
+  hurry(): void {
+    this.#hurry.abort();
+  }
+
+  get hurried(): boolean {
+    return this.#hurry.signal.aborted;
   }
 
   /** The engine also waits for `work`, which may still end a stream. */
@@ -134,6 +144,7 @@ export class Transports {
   /** Waits for the ends under way, then closes the warm connections. */
   async close(): Promise<void> {
     await this.ends.over();
-    await Promise.all([this.#iroh.close(), this.ssh.close()]);
+    const { hurried } = this.ends;
+    await Promise.all([this.#iroh.close(hurried ? LIMITS.irohStopMs : LIMITS.endMs), this.ssh.close()]);
   }
 }

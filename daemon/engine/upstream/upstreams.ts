@@ -99,6 +99,11 @@ export class Upstreams {
     for (const upstream of this.#upstreams.values()) upstream.retire();
   }
 
+  /** From now on nobody waits for a server that is silent: the engine was told to end. */
+  hurry(): void {
+    this.#options.transports.ends.hurry();
+  }
+
   /** Ends all spares, waits for the graceful ends under way, and closes the connections. */
   async close(): Promise<void> {
     this.retire();

@@ -118,7 +118,8 @@ export class IrohEndpoint {
   async #close(boundMs: number): Promise<void> {
     await Promise.all([...this.#connections].map((connection) => connection.close(boundMs)));
     const closed = this.#raw.close();
-    await inTime(closed, LIMITS.irohCloseMs, () => new Error('late')).catch(() => undefined);
+    const lastMs = Math.min(LIMITS.irohCloseMs, Math.max(boundMs, LIMITS.muteMs));
+    await inTime(closed, lastMs, () => new Error('late')).catch(() => undefined);
   }
 }
 
