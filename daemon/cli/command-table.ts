@@ -315,8 +315,18 @@ export const COMMANDS: readonly Command[] = [
     name: 'stop',
     forms: [''],
     about: 'end every stream gracefully and stop the daemon',
-    options: {},
-    examples: [['bmuxd stop', 'returns when the daemon has exited']],
+    options: {
+      now: { type: 'boolean', about: 'at once, as without an option; also while it drains' },
+      drain: {
+        type: 'string',
+        value: 'TIME',
+        about: 'take no more streams, and let the live ones go on for at most TIME first',
+      },
+    },
+    examples: [
+      ['bmuxd stop', 'returns when the daemon has exited'],
+      ['bmuxd stop --drain 30s', 'gives the live streams 30 s'],
+    ],
     waits: 'all streams to end',
     load: async () => (await import('./commands/stop.ts')).stop,
   },

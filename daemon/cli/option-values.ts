@@ -26,6 +26,14 @@ export function secondsOf(command: string, option: string, value: Value): number
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
+/** A time as in `30s` or `5m`, or seconds, as ms; undefined when the option is missing. Throws `usage`. */
+export function lengthOf(command: string, option: string, value: Value): number | undefined {
+  if (typeof value !== 'string') return undefined;
+  const [, number = '', unit = 's'] = /^(\d{1,6})([smhd])?$/.exec(value) ?? [];
+  if (number !== '') return Number(number) * (UNITS[unit] ?? 0);
+  throw refused(command, option, value, 'a time such as 30s, 5m or 2h');
+}
+
 /** A time before now, as in `10m`, or a date, as ms since 1970; undefined when the option is missing. Throws `usage`. */
 export function timeOf(command: string, option: string, value: Value, nowMs: number): number | undefined {
   if (typeof value !== 'string') return undefined;

@@ -100,19 +100,19 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       'metrics.port': metrics,
     },
     reload,
-    stop: () => {
-      void shutdown.stop();
-    },
+    shutdown: () => shutdown,
   });
   const clients = new OwnClients({ log, folders: [paths.dir, dirname(paths.controlSocket)] });
   const app = await makeServer(answers, clients);
-  const shutdown = new Shutdown({
+  const shutdown: Shutdown = new Shutdown({
     ...common,
+    planner,
     manager,
     server: app.server,
     requests: new OpenRequests(app.server),
     followed: events,
-    refuse: [planner, plans, reconciler, clientFile, keepWarm, events, http, metrics],
+    refuse: [plans, reconciler, clientFile, keepWarm],
+    alsoRefuse: [events, http, metrics],
     engines,
     targetSockets: reconciler,
     watchers: [reload, contexts],

@@ -1,18 +1,22 @@
 // Two ways to end: control exits and the engines finish their streams, or control and all engines stop. Each step has a time limit.
 import type { Server } from 'node:http';
 import type { Logger } from '../base/log.ts';
-import { asFailure } from '../errors/fail.ts';
+import type { Failure } from '../base/failure.ts';
+import { asFailure, fail } from '../errors/fail.ts';
 import type { OpenRequests } from './http/open-requests.ts';
 import { LIMITS } from '../base/limits.ts';
 import { sleep } from '../base/async/sleep.ts';
 import type { Settings } from '../config/settings/table.ts';
 import type { Engines } from './engines/engines.ts';
+import type { RequestPlanner } from './planning/request-planner.ts';
 import type { ServiceManager } from './service/service-manager.ts';
 import type { Instance } from './instance/instance.ts';
 import type { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** ms between two checks whether all engines have exited. */
 const LOOK_MS = 20;
+/** ms between two checks whether a stream is still live. */
+const DRAIN_LOOK_MS = 100;
 
 export interface ShutdownOptions {
   readonly log: Logger;
@@ -21,8 +25,12 @@ export interface ShutdownOptions {
   readonly requests: OpenRequests;
   /** What has clients without an end. */
   readonly followed: { close(): void };
-  /** Whatever takes requests. Closed in this order, perhaps twice. After that, waiting and new requests are refused. */
+  /** Closed before everything in `refuse`. */
+  readonly planner: Pick<RequestPlanner, 'close'>;
+  /** Whatever takes requests for streams and target sockets. Closed in this order, perhaps twice. Waiting and new ones are refused then. */
   readonly refuse: readonly { close(): void }[];
+  /** What else takes requests. Closed after `refuse`, perhaps twice. */
+  readonly alsoRefuse: readonly { close(): void }[];
   readonly instance: Instance;
   readonly engines: Engines;
   readonly targetSockets: TargetSocketReconciler;
@@ -37,6 +45,8 @@ export class Shutdown {
   #resolveStopped: () => void = () => {};
   #closing: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
+  /** How long the live streams may go on before the stop; `until` by performance.now(). */
+  #drain: { readonly ms: number; readonly until: number } | undefined;
 
   constructor(options: ShutdownOptions) {
     this.#options = options;
@@ -61,6 +71,36 @@ export class Shutdown {
   abandon(): Promise<void> {
     this.#closing ??= this.#leave();
     return this.#closing;
+  }
+
+  /** Takes no more streams, and stops after the last one, at the latest after `drainMs`. A call of `stop` stops at once. Never rejects. */
+  async drain(drainMs: number): Promise<void> {
+    const isFirst = this.#drain === undefined;
+    this.#drain = { ms: drainMs, until: performance.now() + drainMs };
+    if (this.#stopping !== undefined || !isFirst) return;
+    const { log, targetSockets, engines } = this.#options;
+    log.info({ drainMs }, 'bmuxd takes no more streams, and stops after the last one');
+    this.#refuse();
+    await targetSockets.removeAll();
+    const live = async (): Promise<boolean> =>
+      (await engines.directory.survey()).engines.some(({ streams }) => streams > 0);
+    let isLive = await live();
+    while (isLive && performance.now() < this.#drain.until && !this.#isStopping) {
+      await sleep(DRAIN_LOOK_MS);
+      isLive = await live();
+    }
+    await this.stop();
+  }
+
+  /** What the status says while the daemon drains. */
+  get problem(): Failure | undefined {
+    if (this.#drain === undefined || this.#isStopping) return undefined;
+    const left = Math.max(0, this.#drain.until - performance.now());
+    return fail('draining', { seconds: Math.ceil(left / 1000) });
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping !== undefined;
   }
 
   /** Ends every stream of every engine gracefully within `ms`, and then control. Never rejects. Safe to call twice. */
@@ -100,7 +140,8 @@ export class Shutdown {
     await this.#takeNoMore();
     await targetSockets.removeAll();
     // An engine that does not answer will not end its streams. If this control started it, it is killed; any other is only logged.
-    const silent = await directory.stopAll();
+    const isDrained = this.#drain !== undefined && performance.now() >= this.#drain.until;
+    const silent = await directory.stopAll(isDrained ? this.#drain?.ms : undefined);
     // `stopAll` misses an engine whose socket file is missing at the moment. Engines of this control are also told on their channels.
     supervisor.stop();
     if (silent.length > 0) log.warn({ engines: silent }, 'engines that do not answer are not waited for');
@@ -117,8 +158,16 @@ export class Shutdown {
 
   /** Removes the sockets and refuses waiting requests. Their clients connect to the next daemon. */
   async #takeNoMore(): Promise<void> {
-    for (const taker of this.#options.refuse) taker.close();
+    this.#refuse();
+    for (const taker of this.#options.alsoRefuse) taker.close();
     await this.#closeSockets();
+  }
+
+  #refuse(): void {
+    const { planner, refuse } = this.#options;
+    // A client tries `stopping` again, because a daemon that restarts says it, too.
+    planner.close(() => this.problem ?? fail('stopping'));
+    for (const taker of refuse) taker.close();
   }
 
   async #closeSockets(): Promise<void> {

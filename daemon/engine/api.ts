@@ -24,7 +24,7 @@ export interface EngineServerOptions {
   readonly sockets: { planningRows(): PlanningRow[] };
   readonly tally: Tally;
   readonly upstreams: Pick<Upstreams, 'rows'>;
-  readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'stop'>;
+  readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'endDrain' | 'stop'>;
   readonly clients: OwnClients;
   readonly log: Logger;
   /** What keeps the engine from a part of its work. */
@@ -61,13 +61,17 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       .type(PROBLEM_TYPE)
       .send(problemOf(fail('stream_unknown', { id: request.params.id }).data));
   });
-  app.post('/v1/drain', async (_request, reply) => {
-    lifecycle.takenOver();
+  app.post<{ Querystring: Readonly<Record<string, unknown>> }>('/v1/drain', async ({ query }, reply) => {
+    const { max } = query;
+    lifecycle.takenOver(max === 'none' ? max : numberIn(max));
+    const count = numberIn(query['newer']);
+    if (count !== undefined) lifecycle.endDrain({ for: 'engines', count });
     return reply.code(202).send({ schema: SCHEMA });
   });
-  app.post('/v1/stop', async (_request, reply) => {
+  app.post<{ Querystring: Readonly<Record<string, unknown>> }>('/v1/stop', async ({ query }, reply) => {
+    const drainedMs = numberIn(query['drainedMs']);
     // The engine stops after the answer has been sent, because stopping closes this connection.
-    reply.raw.once('close', () => void lifecycle.stop());
+    reply.raw.once('close', () => void lifecycle.stop(drainedMs));
     return reply.code(202).send({ schema: SCHEMA });
   });
   options.clients.guard(app.server);

@@ -1,4 +1,5 @@
 // The lifecycle of an engine: when it stops accepting, when its streams end, and when its process exits.
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -9,6 +10,9 @@ import type { ControlLink } from './control-link.ts';
 import type { NetworkWatch } from './network-watch.ts';
 import type { Streams } from './streams.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
+
+/** The longest time of a timer, 24.8 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface LifecycleOptions {
   readonly settings: () => Settings;
@@ -25,16 +29,27 @@ export interface LifecycleOptions {
   readonly exit: () => void;
 }
 
+/** Why the streams of a draining engine are ended, as their clients are told. */
+export type DrainEnd =
+  /** `engine.drain_max` is over. */
+  | { readonly for: 'drain_max'; readonly ms: number }
+  /** Too many engines drain. */
+  | { readonly for: 'engines'; readonly count: number };
+
 /**
  * serving -> draining (control is gone, or another engine takes over) -> closed. A draining engine keeps its live streams. After the
  * last one it waits `engine.drain_grace` and exits; while it still accepts on target sockets, it waits `engine.orphan_grace` instead.
+ * Streams that are live `engine.drain_max` after another engine has taken over are ended.
  */
 export class Lifecycle {
   readonly #options: LifecycleOptions;
   #state: 'serving' | 'draining' = 'serving';
   #stopping = false;
   #leaving = false;
-  #grace: NodeJS.Timeout | undefined;
+  #grace: () => void = () => undefined;
+  /** When `engine.drain_max` begins, epoch ms; undefined while the engine serves. */
+  #drainsFrom: number | undefined;
+  #cancelDrainEnd: () => void = () => undefined;
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -52,7 +67,21 @@ export class Lifecycle {
   drain(why: string): void {
     if (this.#state === 'draining') return;
     this.#state = 'draining';
-    this.#options.log.info({ why }, 'engine drains');
+    const { log, sockets, settings } = this.#options;
+    log.info({ why }, 'engine drains');
+    const graceMs = sockets.hasTargetSockets() ? settings()['engine.orphan_grace'] * 1000 : 0;
+    this.#drainsFrom = SYSTEM_CLOCK.now() + graceMs;
+    this.#limitDrain(settings()['engine.drain_max']);
+    this.idle();
+  }
+
+  /** Ends the streams of a draining engine gracefully, and accepts no more. Does nothing while the engine serves. */
+  endDrain(end: DrainEnd): void {
+    if (this.#state !== 'draining' || this.#stopping) return;
+    const { log, sockets, streams } = this.#options;
+    log.warn({ end, streams: streams.size }, 'the streams of a draining engine are ended');
+    sockets.closeAll();
+    void streams.endAll(whoEnds(end));
     this.idle();
   }
 
@@ -65,20 +94,28 @@ export class Lifecycle {
     this.drain('an unexpected error');
   }
 
-  /** Another engine accepts on the sockets now: drains, and closes this engine's sockets after `LIMITS.takenOverMs`. */
-  takenOver(): void {
-    const { sockets, upstreams } = this.#options;
+  /**
+   * Another engine accepts on the sockets now: drains, and closes this engine's sockets after `LIMITS.takenOverMs`. `max`:
+   * `engine.drain_max` of the control process that says so.
+   */
+  takenOver(max?: Settings['engine.drain_max']): void {
+    const { settings, sockets, upstreams } = this.#options;
     this.drain('another engine takes over');
+    this.#drainsFrom = Math.min(this.#drainsFrom ?? Infinity, SYSTEM_CLOCK.now());
+    this.#limitDrain(max ?? settings()['engine.drain_max']);
     // A client may have resolved the path to this engine's socket just before it was replaced, and connect only now.
-    setTimeout(() => {
+    SYSTEM_CLOCK.after(LIMITS.takenOverMs, () => {
       sockets.closeAll();
       upstreams.retire();
       this.idle();
-    }, LIMITS.takenOverMs);
+    });
   }
 
-  /** Ends every stream gracefully within `LIMITS.stopMs`, then exits. A second call does nothing. */
-  async stop(): Promise<void> {
+  /**
+   * Ends every stream gracefully within `LIMITS.stopMs`, then exits. `drainedMs`: how long `bmuxd stop --drain` has let them go on. A second
+   * call does nothing.
+   */
+  async stop(drainedMs?: number): Promise<void> {
     if (this.#stopping) return;
     const { sockets, streams, upstreams } = this.#options;
     this.#stopping = true;
@@ -87,7 +124,8 @@ export class Lifecycle {
     sockets.closeAll();
     sockets.refuseWaiting();
     upstreams.hurry();
-    await settledWithin(streams.endAll('bmuxd stop'), LIMITS.stopMs);
+    const who = drainedMs === undefined ? 'bmuxd stop' : `bmuxd stop --drain, ${secondsOf(drainedMs)} later`;
+    await settledWithin(streams.endAll(who), LIMITS.stopMs);
     await this.#leave();
   }
 
@@ -95,19 +133,30 @@ export class Lifecycle {
   idle(): void {
     const { sockets, settings } = this.#options;
     if (this.#state !== 'draining' || this.#isBusy()) return;
-    clearTimeout(this.#grace);
+    this.#grace();
     const seconds = settings()[sockets.hasTargetSockets() ? 'engine.orphan_grace' : 'engine.drain_grace'];
     // The client of the last stream may still ask this engine whether its stream was lost.
     const ms = Math.max(seconds * 1000, LIMITS.endAskedMs);
-    this.#grace = setTimeout(() => {
+    this.#grace = SYSTEM_CLOCK.after(ms, () => {
       if (!this.#isBusy()) void this.#leave();
-    }, ms);
+    });
   }
 
   /** True while there are live streams, or requests without an answer. */
   #isBusy(): boolean {
     const { streams, sockets } = this.#options;
     return streams.size > 0 || sockets.waiting > 0;
+  }
+
+  #limitDrain(seconds: Settings['engine.drain_max']): void {
+    this.#cancelDrainEnd();
+    if (typeof seconds !== 'number' || this.#drainsFrom === undefined) return;
+    const ms = seconds * 1000;
+    const left = Math.min(Math.max(0, this.#drainsFrom + ms - SYSTEM_CLOCK.now()), MAX_TIMER_MS);
+    this.#cancelDrainEnd = SYSTEM_CLOCK.after(left, () => {
+      if (left === MAX_TIMER_MS) this.#limitDrain(seconds);
+      else this.endDrain({ for: 'drain_max', ms });
+    });
   }
 
   #retiring(why: string): void {
@@ -117,7 +166,8 @@ export class Lifecycle {
   async #leave(): Promise<void> {
     if (this.#leaving) return;
     this.#leaving = true;
-    clearTimeout(this.#grace);
+    this.#grace();
+    this.#cancelDrainEnd();
     const { log, sockets, network, upstreams, closeApi, exit } = this.#options;
     sockets.closeAll();
     network.close();
@@ -129,4 +179,14 @@ export class Lifecycle {
     log.info('engine leaves');
     exit();
   }
+}
+
+/** As in "it was ended by ...". */
+function whoEnds(end: DrainEnd): string {
+  if (end.for === 'engines') return `bmuxd: ${String(end.count)} newer engines drain, too`;
+  return `engine.drain_max, ${secondsOf(end.ms)} after its engine began to drain`;
+}
+
+function secondsOf(ms: number): string {
+  return `${String(ms / 1000)} s`;
 }

@@ -808,6 +808,11 @@ export const REGISTRY = {
     'Open a new stream; the log of bmuxd says more (`bmuxd logs`).',
   ),
   stream_ended: row([499, 1, 'request'], 'stream {id} was ended by {who}', 'Open a new stream.'),
+  draining: row(
+    [503, 1, 'engine'],
+    'bmuxd takes no more streams, and stops when the live ones have ended, in {seconds} s at the latest',
+    'Run `bmuxd stop` to end them now.',
+  ),
   stopping: row([503, 1, 'engine'], 'bmuxd is stopping', 'Try again when it has been started again.'),
   out_of_time: row(
     [504, 7, 'timeout'],

@@ -10,19 +10,25 @@ import { anything, number, object, optional, text } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
+import { fail } from '../../errors/fail.ts';
+import { lengthOf } from '../option-values.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two checks whether the daemon has exited. */
 const LOOK_MS = 20;
 
-export const stop: Run = async ({ env, out }) => {
+export const stop: Run = async ({ env, out, options }) => {
+  const drainMs = lengthOf('stop', 'drain', options['drain']);
+  if (drainMs !== undefined && options['now'] === true)
+    throw fail('usage', { why: 'bmuxd stop: --now and --drain exclude each other', command: 'bmuxd stop' });
   const { controlSocket: socket, instanceSocket } = bmuxdPaths(env);
   const timeoutMs = LIMITS.engineAnswerMs;
   // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
   const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
   const identity = hasPid(health) ? health : undefined;
-  await askControl(env, { method: 'POST', path: '/v1/stop', timeoutMs }, anything);
-  const until = performance.now() + 2 * LIMITS.stopMs;
+  const path = drainMs === undefined ? '/v1/stop' : `/v1/stop?drainMs=${String(drainMs)}`;
+  await askControl(env, { method: 'POST', path, timeoutMs }, anything);
+  const until = performance.now() + (drainMs ?? 0) + 2 * LIMITS.stopMs;
   // The process is checked where it can be seen: a socket of a service manager keeps listening, and a connect would start the next daemon.
   const runs = async (): Promise<boolean> =>
     (identity === undefined ? undefined : isRunning(identity)) ??

@@ -56,6 +56,13 @@ export const SETTINGS = [
     doc: 'How long an engine without a control process and without streams waits for a new control process before it exits.',
   },
   {
+    name: 'engine.drain_max',
+    takes: { kind: 'count', values: ['none'], min: 0, max: 31_536_000 },
+    unit: 's',
+    default: 'none',
+    doc: 'How long the live streams of an engine may go on after another one has taken its place, as after a restart or an upgrade. Then they are ended, and their clients are told why. "none": to their end. An engine without a control process counts from the end of its engine.orphan_grace.',
+  },
+  {
     name: 'iroh.relays',
     takes: { kind: 'relays', values: ['default', 'disabled'], maxItems: 32 },
     default: 'default',

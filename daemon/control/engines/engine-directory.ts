@@ -23,7 +23,7 @@ import type { Tally } from '../../api/metrics/tally.ts';
 import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
 import { list, object, optional } from '../../api/shape.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
-import { foreignRow, NOTHING_KNOWN } from './foreign-row.ts';
+import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
 
 export interface Survey {
   readonly engines: readonly EngineRow[];
@@ -186,19 +186,27 @@ export class EngineDirectory {
     return { schema: SCHEMA, known: true, lost };
   }
 
-  /** Tells engines of an earlier control to stop accepting on their target sockets, because `current` has taken the paths over. */
-  async drainOthers(current: string): Promise<void> {
-    const others = (await this.#list()).filter((generation) => generation !== current);
-    await Promise.allSettled(
-      others.map((generation) => engineRequest(this.#path(generation), 'POST', '/v1/drain')),
-    );
+  /** The engines other than `current`, the oldest first, each with its live streams as it has told last. */
+  async beside(
+    current: string,
+  ): Promise<readonly { readonly generation: string; readonly streams: number }[]> {
+    const { engines } = await this.survey();
+    return engines.filter(({ generation }) => generation !== current);
   }
 
-  /** Tells every engine to end its streams gracefully and exit. Resolves with those that did not answer in time. */
-  async stopAll(): Promise<string[]> {
+  async post(generation: string, path: string): Promise<void> {
+    await engineRequest(this.#path(generation), 'POST', path);
+  }
+
+  /**
+   * Tells every engine to end its streams gracefully and exit. `drainedMs`: how long they have gone on since the stop began. Resolves with
+   * those that did not answer in time.
+   */
+  async stopAll(drainedMs?: number): Promise<string[]> {
+    const path = drainedMs === undefined ? '/v1/stop' : `/v1/stop?drainedMs=${String(drainedMs)}`;
     const told = (await this.#list()).map(async (generation) => {
       try {
-        await this.#tellToStop(generation);
+        await this.#tellToStop(generation, path);
         return undefined;
       } catch {
         return generation;
@@ -208,8 +216,8 @@ export class EngineDirectory {
   }
 
   /** Asks twice, because an engine that counts as silent is killed with all its streams, and one that is busy answers late. */
-  async #tellToStop(generation: string): Promise<void> {
-    const tell = (): Promise<unknown> => engineRequest(this.#path(generation), 'POST', '/v1/stop');
+  async #tellToStop(generation: string, path: string): Promise<void> {
+    const tell = (): Promise<void> => this.post(generation, path);
     await tell().catch((error: unknown) => {
       if (isSilence(error)) return tell();
       throw error;

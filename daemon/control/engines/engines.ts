@@ -10,7 +10,7 @@ import { isEngineStatus } from '../../api/answer-shapes.ts';
 import type { BrokerEvent, UpstreamRow } from '../../api/answers.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import type { OneToEngine } from '../../engine-protocol/messages.ts';
-import { asFailure, fail } from '../../errors/fail.ts';
+import { fail } from '../../errors/fail.ts';
 import { engineRequest } from '../../sockets/http-request.ts';
 import type { Instance } from '../instance/instance.ts';
 import type { RequestPlanner } from '../planning/request-planner.ts';
@@ -22,7 +22,8 @@ import { forkEngine } from './engine-process.ts';
 import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
-import { EngineUsage } from './usage.ts';
+import { Draining } from './others/draining.ts';
+import { EngineUsage } from './others/usage.ts';
 import { Tallies } from '../metrics/tallies.ts';
 
 export interface EnginesOptions {
@@ -54,8 +55,8 @@ export class Engines {
   /** Resolves when the first engine accepts streams, or when its start has failed. */
   readonly firstTried: Promise<void>;
   readonly #options: EnginesOptions;
-  readonly #log: Logger;
   readonly #usage: EngineUsage;
+  readonly #draining: Draining;
   #hasTakenOver = false;
   /** True when an engine that is ready accepts. */
   #isOpen = false;
@@ -68,7 +69,6 @@ export class Engines {
   constructor(options: EnginesOptions) {
     const { paths, version, env, settings, instance, log, event, sink, planner, targetSockets } = options;
     this.#options = options;
-    this.#log = log;
     let tried = (): void => {};
     this.firstTried = new Promise((resolve) => {
       tried = resolve;
@@ -128,6 +128,7 @@ export class Engines {
         void this.#usage.look();
       },
     });
+    this.#draining = new Draining({ directory: this.directory, settings, log });
     this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
   }
 
@@ -176,9 +177,10 @@ export class Engines {
     this.supervisor.current?.tell(message);
   }
 
-  /** Sends the settings to the current engine, if there is one. */
+  /** Sends the settings to the current engine, if there is one, and what concerns them to the others. */
   configure(settings: Settings): void {
     this.supervisor.current?.configure(settings);
+    if (this.#hasTakenOver) this.#drainOthers();
   }
 
   /**
@@ -192,9 +194,6 @@ export class Engines {
 
   #drainOthers(): void {
     const { current } = this.supervisor;
-    if (current === undefined) return;
-    this.directory.drainOthers(current.generation).catch((error: unknown) => {
-      this.#log.warn({ err: asFailure(error).data }, 'telling older engines to drain');
-    });
+    if (current !== undefined) void this.#draining.drainOthers(current.generation);
   }
 }

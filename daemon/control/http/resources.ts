@@ -13,6 +13,7 @@ import type { Engines } from '../engines/engines.ts';
 import { listTargets, oneTarget } from '../planning/list-targets.ts';
 import type { Planning } from '../planning/planning.ts';
 import type { Reload } from '../reload.ts';
+import type { Shutdown } from '../shutdown.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { metricsText } from '../metrics/metrics.ts';
 import type { Events } from './events.ts';
@@ -33,7 +34,7 @@ export interface ResourceOwners {
   readonly engines: Engines;
   readonly parts: StatusReportOptions['parts'];
   readonly reload: Reload;
-  readonly stop: () => void;
+  readonly shutdown: () => Pick<Shutdown, 'stop' | 'drain' | 'problem'>;
 }
 
 export function resources(owners: ResourceOwners): Resources {
@@ -44,7 +45,14 @@ export function resources(owners: ResourceOwners): Resources {
     contexts,
     settingsProblem: () => settings.problem,
     settingsPath: paths.settings,
-    parts: owners.parts,
+    parts: {
+      ...owners.parts,
+      stop: {
+        get problem() {
+          return owners.shutdown().problem;
+        },
+      },
+    },
     socketPath: paths.controlSocket,
     version,
     sinceMs,
@@ -120,6 +128,9 @@ export function resources(owners: ResourceOwners): Resources {
       await owners.reload.all();
       return { problems: status.problems() };
     },
-    stop: owners.stop,
+    stop: (drainMs) => {
+      const shutdown = owners.shutdown();
+      void (drainMs === undefined ? shutdown.stop() : shutdown.drain(drainMs));
+    },
   };
 }

@@ -63,7 +63,8 @@ export interface Resources {
   /** Path of the socket for stream requests. */
   readonly streamsSocket: string;
   readonly reload: () => Promise<{ readonly problems: readonly StatusProblem[] }>;
-  readonly stop: () => void;
+  /** Stops at once, or lets live streams go on for at most `drainMs` first. */
+  readonly stop: (drainMs: number | undefined) => void;
 }
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown;
@@ -129,9 +130,12 @@ export function handlersOf(resources: Resources): Readonly<Record<RouteName, Han
     },
     'POST /v1/login': ({ raw }) => configInTime(resources.login(requestIn(raw))),
     'POST /v1/reload': async () => ({ schema: SCHEMA, ...(await resources.reload()) }),
-    'POST /v1/stop': (_request, reply) => {
+    'POST /v1/stop': (request, reply) => {
+      const drainMs = drainIn(request);
       // The daemon stops after the answer has been sent. 'close' also comes when the client did not wait for the answer.
-      reply.raw.once('close', resources.stop);
+      reply.raw.once('close', () => {
+        resources.stop(drainMs);
+      });
       return done(reply);
     },
   };
@@ -147,6 +151,15 @@ function configInTime<T>(answer: Promise<T>): Promise<T> {
 /** The `:id` of the path. */
 function idIn({ params }: FastifyRequest): string {
   return typeof params === 'object' && params !== null && 'id' in params ? String(params.id) : '';
+}
+
+/** The `drainMs` of the query; undefined without one. */
+function drainIn({ query }: FastifyRequest): number | undefined {
+  const ms: unknown =
+    typeof query === 'object' && query !== null && 'drainMs' in query ? query.drainMs : undefined;
+  if (ms === undefined) return undefined;
+  if (typeof ms === 'string' && /^\d{1,12}$/.test(ms)) return Number(ms);
+  throw fail('request_field_invalid', { field: 'drainMs', why: 'it is not a number of milliseconds' });
 }
 
 export function send(reply: FastifyReply, failure: Failure): FastifyReply {

@@ -1,6 +1,7 @@
 // Makes plans from the text of a Bmux-Request header, for requests that an engine has accepted.
 import type { StreamRequest } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
+import type { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import { parseRequest } from '../../request/parse.ts';
@@ -13,7 +14,7 @@ export class RequestPlanner {
   readonly #deps: PlanningDeps;
   /** Parsed requests by the text of their header. Parsing takes a tenth of the time that a plan takes [measured]. */
   readonly #parsed = new LruMap<string, StreamRequest>(MAX_PARSED);
-  #closed = false;
+  #refusal: (() => Failure) | undefined;
 
   constructor(deps: PlanningDeps) {
     this.#deps = deps;
@@ -30,12 +31,12 @@ export class RequestPlanner {
 
   /** The plan of a request. Rejects with the failure for the user. `signalOf` is called only for a lookup at the control plane. */
   async plan(requestId: string, header: string | undefined, signalOf: () => AbortSignal): Promise<Plan> {
-    if (this.#closed) throw fail('stopping');
+    if (this.#refusal !== undefined) throw this.#refusal();
     return planStream(this.request(header), requestId, this.#deps, signalOf);
   }
 
-  /** Makes `plan` reject every later request with `stopping`. */
-  close(): void {
-    this.#closed = true;
+  /** Makes `plan` reject every later request with what `refusal` returns. */
+  close(refusal: () => Failure = () => fail('stopping')): void {
+    this.#refusal = refusal;
   }
 }

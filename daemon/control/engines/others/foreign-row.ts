@@ -1,6 +1,6 @@
 // The rows of engines of which little is known: they did not answer, or answer in the form of another version.
-import type { EngineRow } from '../../api/answers.ts';
-import { number, object, text } from '../../api/shape.ts';
+import type { EngineRow } from '../../../api/answers.ts';
+import { number, object, text } from '../../../api/shape.ts';
 
 export const NOTHING_KNOWN: Omit<EngineRow, 'generation'> = {
   pid: 0,

@@ -1,9 +1,9 @@
 // Tells the current engine how many connections the other engines hold. It counts them, because a server's limit applies to all together.
-import { Refresh } from '../../base/async/single-flight.ts';
-import { textOf } from '../../base/failure.ts';
-import type { Logger } from '../../base/log.ts';
-import type { EngineDirectory } from './engine-directory.ts';
-import type { EngineLink } from './engine-link.ts';
+import { Refresh } from '../../../base/async/single-flight.ts';
+import { textOf } from '../../../base/failure.ts';
+import type { Logger } from '../../../base/log.ts';
+import type { EngineDirectory } from '../engine-directory.ts';
+import type { EngineLink } from '../engine-link.ts';
 
 export interface EngineUsageOptions {
   readonly directory: EngineDirectory;
