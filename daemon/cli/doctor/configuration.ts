@@ -1,5 +1,5 @@
 // What the doctor finds in the configuration: settings, bmux's config with its layers and slot, trust, SSH agent, build policy.
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { whitelisted } from '../../api/caller-env.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
@@ -39,7 +39,7 @@ export const config: Check = async (surroundings) => {
   const { files, current, paths } = await readConfig(surroundings);
   const { config: composed, problem, slot, warnings, values } = current;
   return [
-    { area, what: 'layers', detail: files.join(', ') },
+    { area, what: 'layers', detail: layersText(files) },
     ...(problem === undefined ? [] : [finding(area, 'bmux.toml', problem)]),
     ...(slot === undefined ? [] : [{ area, what: 'slot', detail: slot.name }]),
     ...warnings.map((warning) => ({ area, what: 'warning', detail: withoutCredentials(warning) })),
@@ -123,6 +123,14 @@ async function readConfig({ env, platform, cwd }: Surroundings): Promise<{
   } finally {
     steady.close();
   }
+}
+
+/** The files that are there, and where others are looked for. */
+function layersText(files: readonly string[]): string {
+  const there = files.filter((file) => existsSync(file));
+  const missing = files.filter((file) => !there.includes(file));
+  const lines = [there.length === 0 ? 'none' : there.join(', ')];
+  return [...lines, ...(missing.length === 0 ? [] : [`not there: ${missing.join(', ')}`])].join('\n');
 }
 
 function valueRows(area: string, values: readonly ConfigValue[]): Row[] {
