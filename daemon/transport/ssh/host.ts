@@ -12,9 +12,11 @@ import { firstLiveAgent } from './agent.ts';
 import type { MasterPath } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
 import { foundMaster, login, type Master, type MasterDeps } from './master.ts';
-import { preflight, type Preflight } from './preflight.ts';
+import { SshEnd } from './failures.ts';
+import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
 import { SshStream } from './stream.ts';
+import { ServerWatch, type ServerThere } from './watch.ts';
 
 /** The request that a stream is for. */
 export interface SshWait extends Dialling {
@@ -55,6 +57,8 @@ export class SshHost {
   /** Until when (performance.now()) a master of another program is not asked, by `keyOf`. */
   readonly #shunned = new Map<string, number>();
   readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
+  /** Of the targets with live streams, and of some without. */
+  readonly #watches = new LruMap<string, ServerWatch>(MAX_REMEMBERED, undefined, ({ inUse }) => inUse);
   readonly #underWay = new SingleFlight<string, Preflight>();
   /** The targets that were opened here, by the name that a person has used. */
   readonly names = new LruMap<string, Pick<SshWait, 'label' | 'link'>>(MAX_REMEMBERED);
@@ -66,23 +70,51 @@ export class SshHost {
   /** A stream to the server of `route`, on which nothing was sent. */
   async stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
     this.names.set(wait.link ?? wait.label, { label: wait.label, link: wait.link });
-    const first = await this.#ready(route, wait);
+    const { isKnown, version } = await this.#ready(route, wait);
     const command = `${route.remoteBmuxPath} server bridge --stdio`;
     const { session, master, warm } = await this.#session(route, command, 'pipe', wait);
     const { label } = wait;
     const stream = new SshStream({ session, route, label, lastLine: () => master.lastLine });
-    return { stream, warm: warm && first };
+    // A forced command, of which no preflight tells the version, does not answer.
+    if (version !== undefined) this.#watch(route, label, stream);
+    return { stream, warm: warm && isKnown };
   }
 
   /** The epoch of the server there, if a preflight tells it. */
   async epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
-    await this.#ready(route, wait);
-    return this.#preflights.peek(route.remoteBmuxPath)?.epoch;
+    return (await this.#ready(route, wait)).epoch;
   }
 
   /** What was found out about this target may not be so any more. */
   forget(route: SshRoute): void {
     this.#preflights.delete(route.remoteBmuxPath);
+  }
+
+  #watch(route: SshRoute, label: string, stream: SshStream): void {
+    const ask = (): Promise<ServerThere> => {
+      const deadline = new Deadline(LIMITS.sshPreflightMs);
+      const wait = { label, deadline, signal: new AbortController().signal };
+      return serverThere(route, label, deadline, (command) => this.#sessionOnly(command, wait));
+    };
+    const watch = this.#watches.get(route.remoteBmuxPath) ?? new ServerWatch({ ask });
+    this.#watches.set(route.remoteBmuxPath, watch);
+    watch.add(stream);
+    stream.once('error', (error) => {
+      if (error instanceof SshEnd) watch.suspect();
+    });
+    stream.once('close', () => {
+      watch.remove(stream);
+    });
+  }
+
+  /** A session over a connection that is there; rejects without one that has room. */
+  async #sessionOnly(command: string, wait: SshWait): Promise<SshProcess> {
+    const master = this.#usable.find(({ hasRoom }) => hasRoom);
+    const gone = fail('ssh_lost', { label: wait.label });
+    if (master === undefined) throw gone;
+    const session = await master.open(command, { stdin: 'ignore', dialling: wait, late: () => gone });
+    if (typeof session === 'string') throw gone;
+    return session;
   }
 
   get isWarm(): boolean {
@@ -127,10 +159,11 @@ export class SshHost {
     return [...this.#masters].filter((master) => master.isUsable);
   }
 
-  /** Makes sure that a preflight was made. Resolves with false when one had to be. */
-  async #ready(route: SshRoute, wait: SshWait): Promise<boolean> {
+  /** The preflight that is remembered, or a new one. */
+  async #ready(route: SshRoute, wait: SshWait): Promise<Preflight & { readonly isKnown: boolean }> {
     const key = route.remoteBmuxPath;
-    if (this.#preflights.get(key) !== undefined) return true;
+    const known = this.#preflights.get(key);
+    if (known !== undefined) return { ...known, isKnown: true };
     const run = this.#underWay.run(`${key} ${String(route.startsServer)}`, async () => {
       // Other callers may wait for it longer than this one.
       const deadline = new Deadline(LIMITS.sshPreflightMs);
@@ -139,10 +172,11 @@ export class SshHost {
         (await this.#session(route, command, 'ignore', shared)).session;
       const found = await preflight(route, wait.label, deadline, runThere);
       this.#preflights.set(key, found);
+      this.#watches.peek(key)?.suspect();
       return found;
     });
-    await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
-    return false;
+    const found = await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
+    return { ...found, isKnown: false };
   }
 
   async #session(

@@ -7,6 +7,7 @@ import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import { commandFailure } from './failures.ts';
 import type { SshProcess } from './process.ts';
+import type { ServerThere } from './watch.ts';
 
 /** What a preflight has found. */
 export interface Preflight {
@@ -56,14 +57,32 @@ export async function preflight(
   if (asked.status === 0) return { version, epoch: epochOf(server ?? version) };
   const refused = commandFailure(route, label, ended);
   if (refused?.code === 'ssh_bmux_unsuitable') throw refused;
-  const isStopped = /server is not running/.test(asked.stdout + ended.words.text);
   if (route.startsServer) {
     const started = await ask(`${bmux} server start --daemon`);
     // `server status` may fail beside a server that runs.
     const runs = started.status === 0 || /already running/.test(started.stdout + started.session.words.text);
     if (!runs) throw fail('ssh_server_start_failed', { label }, started.session.words.asCause());
-  } else if (isStopped) throw fail('ssh_server_not_running', { label });
+  } else if (isStopped(asked.stdout + ended.words.text)) throw fail('ssh_server_not_running', { label });
   return { version, epoch: epochOf(version) };
+}
+
+/** Asks which server runs there. Never rejects. */
+export async function serverThere(
+  route: SshRoute,
+  label: string,
+  deadline: Deadline,
+  runThere: RunThere,
+): Promise<ServerThere> {
+  const command = `${route.remoteBmuxPath} server status`;
+  const answer = await answerOf(runThere(command), label, deadline).catch(() => undefined);
+  if (answer === undefined) return undefined;
+  const { status, stdout, session } = answer;
+  if (status !== 0) return isStopped(stdout + session.words.text) ? 'stopped' : undefined;
+  return { id: (stdout.match(/^server (?:pid|started_at_ms): \d+/gm) ?? []).join() };
+}
+
+function isStopped(said: string): boolean {
+  return /server is not running/.test(said);
 }
 
 async function answerOf(opening: Promise<SshProcess>, label: string, deadline: Deadline): Promise<Answer> {

@@ -7,6 +7,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
 import { bridgeFailure, SshEnd } from './failures.ts';
 import type { SshProcess } from './process.ts';
+import type { Watched } from './watch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 
 type Done = (error?: Error | null) => void;
@@ -23,13 +24,15 @@ export interface SshStreamOptions {
  * `end()` ends the bridge's stdin, on which it ends its connection to the server. A destroyed stream ends the session, which does the same. The
  * end of stdout is judged by the exit status of the bridge.
  */
-export class SshStream extends Duplex {
+export class SshStream extends Duplex implements Watched {
+  heardAt = Date.now();
   readonly #options: SshStreamOptions;
   readonly #stdin: Writable;
   readonly #stdout: Readable;
   #hasFirst = false;
   /** The bridge reads no more: what is written is dropped, and the exit status tells why. */
   #isDeaf = false;
+  #hasServerEnded = false;
 
   constructor(options: SshStreamOptions) {
     super({ allowHalfOpen: true });
@@ -42,6 +45,7 @@ export class SshStream extends Duplex {
     // This listener keeps an error from ending the process while no owner listens; 'close' follows it.
     this.on('error', () => undefined);
     stdout.on('data', (chunk: Buffer) => {
+      this.heardAt = Date.now();
       if (!this.#hasFirst && !this.#isProtocol(chunk)) return;
       if (!this.push(chunk)) stdout.pause();
     });
@@ -90,6 +94,13 @@ export class SshStream extends Duplex {
     done(error);
   }
 
+  /** The server is known to have ended. The bridge hands over what it has of it, and then ends as well. */
+  serverEnded(): void {
+    this.#hasServerEnded = true;
+    this.#isDeaf = true;
+    this.#stdin.end();
+  }
+
   /** A bridge that reads no more has ended, or will. What it has sent is still to be read. */
   #written(done: Done): Done {
     return (error) => {
@@ -121,6 +132,7 @@ export class SshStream extends Duplex {
     const { session, route, label, lastLine } = this.#options;
     const late = (): Error => new SshEnd(fail('ssh_lost', { label }));
     const exit = await inTime(session.exited, LIMITS.endMs, late);
+    if (this.#hasServerEnded) return new SshEnd(fail('ssh_server_ended', { label }));
     const { words } = session;
     const last = lastLine();
     if (words.lines.length === 0 && last !== undefined) words.push(`${last}\n`);

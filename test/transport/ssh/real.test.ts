@@ -53,6 +53,15 @@ t.test('over SSH', { skip }, async (t) => {
     t.match(await server.bmux(['server', 'status']), { status: 0 });
   });
 
+  await t.test('a stream on which nothing is sent is told that its server has ended', async (t) => {
+    const { stream } = await bmuxd.open({ target: 'box' });
+    const lost = new Promise<Error>((resolve) => stream.once('error', resolve));
+    stream.resume();
+    await server.bmux(['server', 'stop']);
+    t.match((await lost).message, /the bmux server on SSH target 'box' has ended/);
+    t.match(await list(), { status: 0 });
+  });
+
   await t.test('control is killed under live streams', async (t) => {
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => bmuxd.open({ target: 'box' })));
     await bmuxd.killControl();
@@ -64,11 +73,11 @@ t.test('over SSH', { skip }, async (t) => {
     t.teardown(() => next.stop());
     t.match(await list(), { status: 0 });
 
-    const clients = Array.from({ length: 20 }, () =>
+    const clients = Array.from({ length: 50 }, () =>
       spawn(bmuxOrThrow(), ['list-sessions'], { env, stdio: 'ignore' }),
     );
     const over = clients.map((child) => new Promise((resolve) => child.once('exit', resolve)));
-    for (const [index, child] of clients.entries()) setTimeout(() => child.kill('SIGKILL'), 10 + 4 * index);
+    for (const [index, child] of clients.entries()) setTimeout(() => child.kill('SIGKILL'), 10 + 5 * index);
     await Promise.all(over);
     await waitFor('the streams to be over', async () => (await next.status()).streams === 0);
     const left = (): ReturnType<typeof processesWith> => processesWith(join(bmuxd.folder, 'd', 'ssh'));
