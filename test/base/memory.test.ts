@@ -4,7 +4,7 @@ import t from 'tap';
 import { SMALL_HEAP_FLAGS } from '../../daemon/base/memory.ts';
 import { run } from '../real/server.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.url));
 

@@ -12,7 +12,7 @@ import { run } from '../real/server.ts';
 import { Talk } from '../engine/world.ts';
 import { targetToml } from '../target-sockets/ways.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 t.test('where the end of control ends its engines', (t) => {
   const system = { namespace: 'pid:[4026531836]', env: {} };

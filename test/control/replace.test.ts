@@ -11,7 +11,7 @@ import { waitFor } from '../real/index.ts';
 import { startLoad } from '../target-sockets/load.ts';
 import { targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 /** One request on a connection of its own, without a second try. */
 async function health(path: string): Promise<string> {

@@ -11,7 +11,7 @@ import { EmbeddedServer } from '../embedded/server/server.ts';
 import { onPath, run, waitFor } from '../real/index.ts';
 import { targetSocketEnv, targetSocketPath, eventsOf } from './target-socket.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const NAMES = [
   'BMUX_RUNTIME_DIR',

@@ -20,7 +20,7 @@ import {
 } from './target-socket.ts';
 import { targetToml } from './ways.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 const serverIn = (runtimeDir: string): Promise<EmbeddedServer> =>

@@ -9,7 +9,7 @@ import { waitFor } from '../real/index.ts';
 import { connected, targetSocketIs, targetSocketPath } from './target-socket.ts';
 import { startLoad } from './load.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 /** Clients at the same time: so many that some are always between connect and answer. */
 const WORKERS = 12;

@@ -14,7 +14,7 @@ import { connected, targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf 
 import { startLoad } from './load.ts';
 import { targetToml } from './ways.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 interface Ways {
   readonly embedded: Embedded;

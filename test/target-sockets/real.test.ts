@@ -19,7 +19,7 @@ import { targetSocketEnv, targetSocketIs, targetSocketPath, eventsOf, isThere } 
 import { hasTmux, startTmux, type Tmux } from './tmux.ts';
 import { startRealWays, targetToml } from './ways.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 /** A key that detaches without a prefix. */
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';

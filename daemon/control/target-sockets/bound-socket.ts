@@ -63,20 +63,51 @@ function watched({ runtimeDir }: TargetSocketFolder, onChange: () => void): FSWa
 /** Limits how many target sockets exist at once, since each is a listening socket in both processes. */
 export class SocketCount {
   readonly #max: number;
+  /** Called one at a time, each when there is room again. */
+  readonly #waiting = new Set<() => Promise<void>>();
   #count = 0;
 
   constructor(max: number) {
     this.#max = max;
   }
 
+  get isFull(): boolean {
+    return this.#count >= this.#max;
+  }
+
+  /** Target sockets that wait for room. */
+  get missing(): number {
+    return this.#waiting.size;
+  }
+
   /** Counts one more; the returned function counts it off again, once. Throws `target_sockets_full` at the limit. */
   take(): () => void {
-    if (this.#count >= this.#max) throw fail('target_sockets_full', { count: this.#count });
+    if (this.isFull) throw fail('target_sockets_full', { count: this.#count });
     this.#count += 1;
     let taken = true;
     return () => {
-      if (taken) this.#count -= 1;
+      if (!taken) return;
       taken = false;
+      this.#count -= 1;
+      this.#callNext();
     };
+  }
+
+  /** Calls `retry` once when there is room; the returned function cancels that. `retry` never rejects. */
+  whenRoom(retry: () => Promise<void>): () => void {
+    this.#waiting.add(retry);
+    return () => {
+      this.#waiting.delete(retry);
+    };
+  }
+
+  #callNext(): void {
+    const [first] = this.#waiting;
+    if (first === undefined || this.isFull) return;
+    this.#waiting.delete(first);
+    // It may not have used the room.
+    void first().then(() => {
+      this.#callNext();
+    });
   }
 }

@@ -1,5 +1,6 @@
 // The target sockets of one context. Compares those that should exist with those that do, and changes only the difference.
 import type { Logger } from '../../base/log.ts';
+import { Slices } from '../../base/async/slices.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { asFailure } from '../../errors/fail.ts';
 import type { ContextShellFile } from './shell-file.ts';
@@ -62,10 +63,13 @@ export class ContextSockets {
   async refresh(): Promise<Refreshing> {
     await this.#comparison.request();
     if (!this.#isClosed) void this.#options.shellFile.refresh();
-    const runs = [...this.#sockets.values()].map((socket) => ({
-      isConfigured: socket.isConfigured,
-      run: socket.refresh(),
-    }));
+    // Thousands of targets must not hold up the requests of others.
+    const slices = new Slices();
+    const runs: { readonly isConfigured: boolean; readonly run: Promise<void> }[] = [];
+    for (const socket of [...this.#sockets.values()]) {
+      runs.push({ isConfigured: socket.isConfigured, run: socket.refresh() });
+      await slices.next();
+    }
     const configured = runs.filter(({ isConfigured }) => isConfigured);
     const removals = [...this.#removals];
     const ended = async (which: typeof runs): Promise<void> => {

@@ -86,8 +86,7 @@ export class TargetSocketReconciler {
 
   /** A cause of `degraded`: targets have no socket, because the limit is reached. */
   get problem(): Failure | undefined {
-    let missing = 0;
-    for (const socket of this.#all()) if (socket.isOneTooMany) missing += 1;
+    const { missing } = this.#count;
     return missing === 0 ? undefined : fail('target_sockets_missing', { missing, max: MAX_TARGET_SOCKETS });
   }
 

@@ -1,5 +1,5 @@
 // One target socket. Its wanted state is where the target leads; its actual state is the socket, and the plan that the engine has.
-// `#apply` brings the actual state in line with the wanted one. No target socket waits for another one.
+// `#apply` brings the actual state in line with the wanted one. No target socket waits for another one, except for room.
 import { isDeepStrictEqual } from 'node:util';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { pauseAfter, type Random } from '../../base/async/backoff.ts';
@@ -73,14 +73,13 @@ export class TargetSocket {
     this.#lookup = new Lookup(options.clock, options.resolve);
   }
 
-  /** True when the last attempt has failed because there are too many target sockets. */
-  get isOneTooMany(): boolean {
-    return this.#unopened?.code === 'target_sockets_full';
-  }
-
   /** Resolves the target again, and updates socket and engine accordingly. Never rejects. */
   async refresh(): Promise<void> {
     this.#forgetRetry();
+    const { count } = this.#options;
+    // A lookup would be for nothing.
+    if (this.#socket === undefined && this.isConfigured && this.#giveBack === undefined && count.isFull)
+      return this.#waitForRoom();
     await this.#lookup.run();
     await this.#applied();
   }
@@ -100,11 +99,13 @@ export class TargetSocket {
 
   /** Called when another engine is ready. It gets the socket; a socket that could not be made without an engine is made now. */
   attached(): void {
+    // Without a result of a lookup there is nothing to send. It waits for room, or is applied when it is found.
+    if (this.#lookup.found === undefined && this.#lookup.failure === undefined) return;
     this.#forgetRetry();
     void this.#applied();
   }
 
-  /** Checks that the path still leads to the socket, and takes the path back when it does not. Never rejects. */
+  /** Checks that the path leads to the socket, and takes it back when it does not. Never rejects. */
   async look(): Promise<void> {
     if (this.#socket === undefined || this.#cancelRetry !== undefined || this.#isLooking) return;
     this.#isLooking = true;
@@ -195,8 +196,8 @@ export class TargetSocket {
       if (this.#state === 'released') socket.close();
       return socket;
     } catch (error) {
+      // It keeps its room for the next attempt. Otherwise, all that wait for room would be tried while there is no engine.
       this.#sent = undefined;
-      if (this.#socket === undefined) this.#giveBackCount();
       throw error;
     }
   }
@@ -237,16 +238,13 @@ export class TargetSocket {
 
   async #close(): Promise<void> {
     const socket = this.#socket;
-    if (socket === undefined) return;
     this.#socket = undefined;
-    await this.#removeFolder(socket);
-    socket.close();
-    this.#sent?.engine.tell({ type: 'close target socket', targetSocket: this.id });
-    this.#sent = undefined;
-    this.#giveBackCount();
-  }
-
-  #giveBackCount(): void {
+    if (socket !== undefined) {
+      await this.#removeFolder(socket);
+      socket.close();
+      this.#sent?.engine.tell({ type: 'close target socket', targetSocket: this.id });
+      this.#sent = undefined;
+    }
     this.#giveBack?.();
     this.#giveBack = undefined;
   }
@@ -269,18 +267,20 @@ export class TargetSocket {
     );
   }
 
-  /** Plans a retry when the last failure may pass. Each target socket has its own pause. */
+  /** Plans a retry when the last failure may pass: after a pause of its own, or when there is room for another target socket. */
   #planRetry(): void {
     const failure = this.#unopened ?? this.#passingFailure();
     if (failure === undefined) this.#retries = 0;
     if (failure === undefined || this.#state !== 'active' || this.#cancelRetry !== undefined) return;
+    if (failure.code === 'target_sockets_full') return this.#waitForRoom();
     const { clock, log, random } = this.#options;
     const ms = pauseAfter(this.#retries++, PAUSES, random);
     log.debug({ target: this.target, err: failure.data, ms }, 'the target socket is tried again later');
-    this.#cancelRetry = clock.after(ms, () => {
-      this.#cancelRetry = undefined;
-      void this.refresh();
-    });
+    this.#cancelRetry = clock.after(ms, () => void this.refresh());
+  }
+
+  #waitForRoom(): void {
+    if (this.#state === 'active') this.#cancelRetry = this.#options.count.whenRoom(() => this.refresh());
   }
 
   /**

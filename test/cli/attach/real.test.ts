@@ -9,7 +9,7 @@ import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
 import { hasTmux, startTmux } from '../../target-sockets/tmux.ts';
 import { targetToml } from '../../target-sockets/ways.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const missing = realBmux() === undefined ? 'real bmux not found' : !hasTmux() && 'tmux not found';
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';

@@ -9,7 +9,7 @@ import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { run } from '../../real/index.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 t.test('bmuxd exec becomes its command', async (t) => {
   const bmuxd = await startBmuxd({ config: '[connections.targets.here]\ntransport = "local"\n' });

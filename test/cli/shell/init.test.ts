@@ -8,7 +8,7 @@ import { BMUXD, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { onPath, realBmux, run, startServer, startTlsGateway, waitFor } from '../../real/index.ts';
 import { existsSync, readFileSync } from 'node:fs';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 /** Prints its name, its runtime dir, its target, and its arguments. */
 const FAKE = `#!/bin/sh

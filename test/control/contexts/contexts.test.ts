@@ -16,7 +16,7 @@ import {
 import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { waitFor } from '../../real/child.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const failureOf = async (work: Promise<unknown>): Promise<Failure['data']> => {
   try {

@@ -264,31 +264,6 @@ t.test('a path whose link was moved away is made again', async (t) => {
   t.strictSame(engine.news(), ['listen a 1']);
 });
 
-t.test('there are at most 512 target sockets', async (t) => {
-  const { reconciler, configured, clock, isThere, ensure, until } = await rigFor(t);
-  const engine = new FakeEngine();
-  reconciler.attach(engine);
-  for (let index = 0; index < 512; index += 1) configured.add(`t${String(index)}`);
-  await reconciler.open();
-  t.ok(await isThere('t511'));
-  await t.rejects(ensure('tls://h:1'), { code: 'target_sockets_full' });
-  t.equal(reconciler.problem, undefined, 'a request that was refused is told so; nothing is missing');
-  for (const name of ['t512', 't513', 't514']) configured.add(name);
-  await reconciler.refresh();
-  const problem = reconciler.problem?.data;
-  t.match(problem, { code: 'target_sockets_missing', remedy: /bmux-stream/ });
-  t.match(problem?.detail, /^3 targets .* 512 target sockets/);
-  for (const name of ['t513', 't514', 't1']) configured.delete(name);
-  await reconciler.refresh();
-  await clock.advance(120_000);
-  await until('the last one to have its socket', () => reconciler.problem === undefined);
-  t.ok(await isThere('t512'));
-  configured.delete('t0');
-  await reconciler.refresh();
-  await settle();
-  t.match(await ensure('tls://h:1'), { target: 'tls://h:1' });
-});
-
 /** Asks as the engine does, with the id of the target socket whose destination is unreachable. */
 function renew(
   reconciler: TargetSocketReconciler,
