@@ -7,6 +7,7 @@ import type {
   EngineRow,
   EngineStatus,
   LoginAnswer,
+  LostConnections,
   Health,
   PlanningRow,
   Status,
@@ -127,6 +128,13 @@ export const isStatusProblem: Shape<StatusProblem> = object<StatusProblem>({
   failure: isFailure,
 });
 
+export const isLostConnections: Shape<LostConnections> = object<LostConnections>({
+  address: text,
+  target: text,
+  count: number,
+  atMs: time,
+});
+
 export const isContextRow: Shape<ContextRow> = object<ContextRow>({
   key: text,
   runtimeDir: text,
@@ -157,6 +165,7 @@ export const isStatus: Shape<Status> = object<Status>({
   contexts: list(isContextRow),
   upstreams: list(isUpstreamRow),
   problems: list(isStatusProblem),
+  lostConnections: optional(list(isLostConnections)),
 });
 
 export const isVersion: Shape<Version> = object<Version>({

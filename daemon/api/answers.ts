@@ -175,6 +175,15 @@ export interface StatusProblem {
   readonly failure: FailureData;
 }
 
+/** Connections of a server's 64 that its TLS gateway holds although their engine has crashed. */
+export interface LostConnections {
+  readonly address: string;
+  readonly target: string;
+  readonly count: number;
+  /** When the last of them was lost, ms since 1970. */
+  readonly atMs: number;
+}
+
 export interface ContextRow {
   readonly key: string;
   readonly runtimeDir: string;
@@ -199,6 +208,8 @@ export interface Status {
   readonly contexts: readonly ContextRow[];
   readonly upstreams: readonly UpstreamRow[];
   readonly problems: readonly StatusProblem[];
+  /** Missing where there are none. */
+  readonly lostConnections?: readonly LostConnections[];
 }
 
 /** `GET /v1/health` on `streams.sock`: which engine accepts there. */

@@ -801,6 +801,16 @@ export const REGISTRY = {
     'Remove targets from the config, lower contexts.max, or use `bmux-stream`, which needs none.',
   ),
   followers_full: row([503, 1, 'full'], 'too many follow the events already', 'End one of the others.'),
+  connections_lost: row(
+    [503, 1, 'full'],
+    'the TLS gateway of {target} holds {count} connections of engines that have crashed, of the 64 of its server',
+    'Restart that gateway, then run `bmuxd drop {target}`.',
+  ),
+  engine_crashes: row(
+    [503, 1, 'engine'],
+    'the engine has ended {count} times soon after its start, the last time with {why}',
+    'The log of bmuxd says more (`bmuxd logs`). Please report it.',
+  ),
   stream_unknown: row([404, 1, 'request'], 'no stream {id}', 'Run `bmuxd streams`.'),
   stream_lost: row(
     [502, 8, 'server_gone'],

@@ -80,6 +80,10 @@ export const METRICS = {
     labels: { transport: TRANSPORTS },
     help: "Connections that bmuxd holds, of its servers' limits of 64.",
   },
+  bmuxd_lost_connections: {
+    type: 'gauge',
+    help: 'Connections of servers that TLS gateways hold until they are restarted, because an engine has crashed.',
+  },
   bmuxd_spares: { type: 'gauge', labels: { transport: TRANSPORTS }, help: 'Spares that are ready.' },
   bmuxd_engines: {
     type: 'gauge',

@@ -1,6 +1,7 @@
 // The status as text. On a narrow terminal less important columns are left out.
 import { remedyWithCode } from '../../../client-shim/failure-text.ts';
 import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
+import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';
 import { versionsDiffer } from '../daemon-version.ts';
 import { ago, bytes, shortened, table, type Column } from '../table.ts';
@@ -11,6 +12,7 @@ export function rendered(answer: Status, room: number): string {
     ...headOf(answer),
     `socket ${answer.socket}`,
     ...problemsOf(answer),
+    ...lostIn(answer),
     ...tables.flatMap((rows) => (rows.length === 0 ? [] : ['', ...rows])),
   ];
   return `${lines.join('\n')}\n`;
@@ -28,6 +30,7 @@ export function renderedLive(
   return [
     ...headOf(status),
     ...problems,
+    ...lostIn(status),
     '',
     ...(status.upstreams.length === 0 ? ['no targets in use'] : upstreamTable(status.upstreams, room)),
     '',
@@ -58,6 +61,14 @@ function problemsOf({ version, problems }: Status): string[] {
     lines.push(`  ${remedyWithCode(failure)}`);
   }
   return lines;
+}
+
+/** What engines that have crashed have lost at gateways. */
+function lostIn({ lostConnections = [] }: Status): string[] {
+  return lostConnections.flatMap(({ target, count }) => {
+    const { data } = fail('connections_lost', { target: shortened(target), count });
+    return ['', `! ${data.detail}`, `  ${remedyWithCode(data)}`];
+  });
 }
 
 function engineTable(engines: readonly EngineRow[], room: number): string[] {

@@ -1,4 +1,5 @@
 // Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
+import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
@@ -38,10 +39,21 @@ export interface Survey {
  */
 const MAX_HEARD = 64;
 
+export interface DirectoryOptions {
+  readonly dir: string;
+  /** Gets what each engine has counted. */
+  readonly onTally?: (tally: Tally) => void;
+  readonly onHeard?: (upstreams: readonly UpstreamRow[]) => void;
+  /** Gets what an engine has told last that has left its socket, and so was not ended properly. */
+  readonly onCrash?: (upstreams: readonly UpstreamRow[]) => void;
+}
+
 /** The engines behind `engines/{generation}.sock`. */
 export class EngineDirectory {
   readonly #dir: string;
   readonly #onTally: (tally: Tally) => void;
+  readonly #onHeard: DirectoryOptions['onHeard'];
+  readonly #onCrash: DirectoryOptions['onCrash'];
   /** The last answer of each engine and when it came, performance.now(). */
   readonly #last = new LruMap<string, { readonly status: EngineStatus; readonly at: number }>(MAX_HEARD);
   /** Rows of engines that answer in another form, because they are of another version. */
@@ -51,10 +63,11 @@ export class EngineDirectory {
   /** Pending requests of surveys. */
   readonly #asked = new SingleFlight<string, boolean>();
 
-  /** `onTally` gets what each engine has counted. */
-  constructor(options: { readonly dir: string; readonly onTally?: (tally: Tally) => void }) {
+  constructor(options: DirectoryOptions) {
     this.#dir = options.dir;
     this.#onTally = options.onTally ?? (() => undefined);
+    this.#onHeard = options.onHeard;
+    this.#onCrash = options.onCrash;
   }
 
   async survey(): Promise<Survey> {
@@ -96,6 +109,7 @@ export class EngineDirectory {
     if (isEngineStatus(status)) {
       this.#last.set(generation, { status, at: performance.now() });
       if (status.tally !== undefined) this.#onTally(status.tally);
+      this.#onHeard?.(status.upstreams);
     } else this.#foreign.set(generation, foreignRow(generation, status));
   }
 
@@ -125,7 +139,10 @@ export class EngineDirectory {
       } catch (error) {
         // A dead engine holds nothing. Its socket file is kept here: a refused connect tells a client that the engine died
         // (client-shim/probe.ts).
-        if (!isSilence(error)) return;
+        if (!isSilence(error)) {
+          this.#crashed(generation);
+          return;
+        }
       }
       for (const row of this.#last.peek(generation)?.status.upstreams ?? [])
         connections[row.address] = (connections[row.address] ?? 0) + row.connections;
@@ -242,10 +259,19 @@ export class EngineDirectory {
     await Promise.all(
       (await this.#list()).map(async (generation) => {
         if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
+          this.#crashed(generation);
           await unlink(this.#path(generation)).catch(() => undefined);
         }
       }),
     );
+  }
+
+  /** Nobody listens on its socket. An engine that ends properly removes the file first. */
+  #crashed(generation: string): void {
+    if (!existsSync(this.#path(generation))) return;
+    const last = this.#last.peek(generation);
+    this.#last.delete(generation);
+    if (last !== undefined) this.#onCrash?.(last.status.upstreams);
   }
 
   async #askAll(
@@ -270,6 +296,7 @@ export class EngineDirectory {
     } catch {
       // An engine that listens but is silent is reported. The socket file of a killed engine is removed.
       if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
+      this.#crashed(generation);
       await unlink(this.#path(generation)).catch(() => undefined);
       return undefined;
     }

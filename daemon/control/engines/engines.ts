@@ -23,6 +23,7 @@ import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { Draining } from './others/draining.ts';
+import { LostConnections } from './others/lost-connections.ts';
 import { EngineUsage } from './others/usage.ts';
 import { Tallies } from '../metrics/tallies.ts';
 
@@ -52,6 +53,7 @@ export class Engines {
   readonly streamsSocket: StreamsSocket;
   readonly nodeOptions: NodeOptions;
   readonly tallies = new Tallies();
+  readonly lost: LostConnections;
   /** Resolves when the first engine accepts streams, or when its start has failed. */
   readonly firstTried: Promise<void>;
   readonly #options: EnginesOptions;
@@ -73,7 +75,17 @@ export class Engines {
     this.firstTried = new Promise((resolve) => {
       tried = resolve;
     });
-    this.directory = new EngineDirectory({ dir: paths.enginesDir, onTally: this.tallies.heard });
+    this.lost = new LostConnections({ stateDir: paths.stateDir, log });
+    this.directory = new EngineDirectory({
+      dir: paths.enginesDir,
+      onTally: this.tallies.heard,
+      onHeard: (upstreams) => {
+        this.lost.heard(upstreams);
+      },
+      onCrash: (upstreams) => {
+        this.lost.crashed(upstreams);
+      },
+    });
     this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
     const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
@@ -135,6 +147,7 @@ export class Engines {
   /** Starts the first engine. It accepts nothing before `open`. */
   async start(): Promise<void> {
     this.streamsSocket.open();
+    await this.lost.load();
     await this.directory.sweep();
     this.supervisor.start();
   }

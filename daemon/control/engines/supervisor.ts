@@ -59,6 +59,8 @@ const BACKOFF_MS = [0, 200, 500, 900] as const;
 const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
 /** ms after its start from which the end of an engine no longer counts as a failed start. */
 const HEALTHY_MS = 10_000;
+/** Ends soon after a start that are told. */
+const CRASHES_TOLD = 3;
 /** ms between two looks whether the runtime dir is back. */
 const RETURN_LOOK_MS = 250;
 
@@ -70,6 +72,8 @@ export class EngineSupervisor {
   readonly #living = new Set<Engine>();
   #failures = 0;
   #starts = 0;
+  /** How the last engine ended. */
+  #lastEnd = '';
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
   #cancelSecondLook: () => void = () => undefined;
@@ -100,6 +104,14 @@ export class EngineSupervisor {
   /** Why no engine is ready; undefined when one is, and while the first one is starting. */
   get problem(): Failure | undefined {
     return this.ready ? undefined : this.#problem;
+  }
+
+  /** Set while engines end soon after their start, again and again. The one that is ready now may end, too. */
+  get crashes(): Failure | undefined {
+    const { clock } = this.#options;
+    const isYoung = this.#current !== undefined && clock.now() - this.#current.startedAt < HEALTHY_MS;
+    if (this.#failures < CRASHES_TOLD || (this.ready && !isYoung)) return undefined;
+    return fail('engine_crashes', { count: this.#failures, why: this.#lastEnd });
   }
 
   /** Starts the first engine, and the regular check. */
@@ -261,6 +273,7 @@ export class EngineSupervisor {
     log.warn({ generation, pid, why, ...(captured === '' ? {} : { stderr: captured }) }, 'engine is gone');
     onLeave(engine.link, why);
     if (!wasCurrent) return;
+    this.#lastEnd = why;
     this.#current = undefined;
     if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
     const problem = pid === undefined ? fail('engine_unstartable', { why }) : endedFailure(why, captured);

@@ -100,6 +100,7 @@ export function resources(owners: ResourceOwners): Resources {
     },
     drop: async (request) => {
       const plan = await plans.planFor(request);
+      engines.lost.forget(plan.destination.address);
       engines.tell({ type: 'drop', plan });
     },
     login: async (request) => {

@@ -42,10 +42,11 @@ export class StatusReport {
   /** The reasons why the daemon is degraded, except those that only a survey of the engines finds. */
   problems(): StatusProblem[] {
     const { engines, contexts, settingsProblem, settingsPath } = this.#options;
-    const { problem } = engines.supervisor;
+    const { problem, crashes } = engines.supervisor;
     const settings = settingsProblem();
     return [
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
+      ...(problem !== undefined || crashes === undefined ? [] : [{ where: 'engine', failure: crashes.data }]),
       ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
       ...contexts.problems(),
       ...Object.entries(this.#options.parts).flatMap(([where, part]) =>
@@ -70,6 +71,7 @@ export class StatusReport {
   async status(): Promise<Status> {
     const { contexts, socketPath } = this.#options;
     const { engines, upstreams, problems: reported } = await this.#options.engines.directory.survey();
+    const lost = this.#options.engines.lost.rows();
     const problems = [
       ...this.problems(),
       ...engines.flatMap((engine) => {
@@ -94,6 +96,7 @@ export class StatusReport {
           : { lastError: { ...row.lastError, detail: withoutCredentials(row.lastError.detail) } }),
       })),
       problems,
+      ...(lost.length === 0 ? {} : { lostConnections: lost }),
     };
   }
 

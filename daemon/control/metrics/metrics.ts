@@ -29,6 +29,10 @@ export async function metricsText({ tallies, status, supervisor, events }: Metri
     sample('bmuxd_problems', now.problems.length),
     sample('bmuxd_engine_starts_total', starts),
     sample('bmuxd_engine_restarts_total', Math.max(0, starts - 1)),
+    sample(
+      'bmuxd_lost_connections',
+      (now.lostConnections ?? []).reduce((sum, { count }) => sum + count, 0),
+    ),
     sample('bmuxd_contexts', now.contexts.length),
     sample('bmuxd_event_followers', events.listeners),
     ...[...events.counts].map(([type, count]) => sample('bmuxd_events_total', count, { type })),

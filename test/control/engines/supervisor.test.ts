@@ -116,6 +116,23 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
   rig.supervisor.close();
 });
 
+t.test('engines that end soon after their start are told, also while the next one is ready', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  for (const [index, wait] of [0, 200, 500, 900, 900].entries()) {
+    rig.last().says({ type: 'ready', generation: 'x' });
+    if (index < 3) t.equal(rig.supervisor.crashes, undefined);
+    rig.last().exits(null, 'SIGABRT');
+    await rig.clock.advance(wait);
+    t.equal(rig.processes.length, index + 2, 'never later than a second');
+  }
+  rig.last().says({ type: 'ready', generation: 'x' });
+  t.match(rig.supervisor.crashes?.message, /ended 5 times .* SIGABRT/);
+  await rig.clock.advance(10_001);
+  t.equal(rig.supervisor.crashes, undefined, 'this one lives');
+  rig.supervisor.close();
+});
+
 t.test('while the runtime dir is away no engine is asked or started', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
