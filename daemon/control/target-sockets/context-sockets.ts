@@ -66,7 +66,9 @@ export class ContextSockets {
     // Thousands of targets must not hold up the requests of others.
     const slices = new Slices();
     const runs: { readonly isConfigured: boolean; readonly run: Promise<void> }[] = [];
-    for (const socket of [...this.#sockets.values()]) {
+    // A copy: sockets come and go during the pauses.
+    const sockets = [...this.#sockets.values()];
+    for (const socket of sockets) {
       runs.push({ isConfigured: socket.isConfigured, run: socket.refresh() });
       await slices.next();
     }
