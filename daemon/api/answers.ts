@@ -73,39 +73,6 @@ export interface StreamEnd {
   readonly lost?: string;
 }
 
-/** One row of `GET /v1/ends` on an engine's own socket: a stream that is over, or that was refused. */
-export interface EndRow {
-  readonly id: string;
-  /** As in `StreamInfo`. */
-  readonly target: string;
-  readonly transport: Transport;
-  /** Process that has connected; missing where the system does not tell. */
-  readonly clientPid?: number;
-  /** ms since 1970. */
-  readonly atMs: number;
-  /** Why the client cannot rely on having everything, or why it got no stream; missing after a proper end. */
-  readonly lost?: string;
-  /** Who has ended it first. `person`: it was ended by its id. */
-  readonly by: 'client' | 'server' | 'person';
-}
-
-export interface EndList {
-  readonly schema: typeof SCHEMA;
-  /** The oldest first. */
-  readonly ends: readonly EndRow[];
-  /** Streams that are not over: of the client that was asked for, else all. */
-  readonly live: number;
-}
-
-/** `engines/GENERATION.ends`: how the last streams of an engine that has exited ended. */
-export interface KeptEnds {
-  readonly schema: typeof SCHEMA;
-  /** By stream id; null after a proper end. */
-  readonly ends: Readonly<Record<string, string | null>>;
-  /** The same ends as in `GET /v1/ends`. An older engine does not leave them. */
-  readonly rows?: readonly EndRow[];
-}
-
 export interface StreamList {
   readonly schema: typeof SCHEMA;
   readonly streams: readonly StreamRow[];

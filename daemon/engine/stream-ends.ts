@@ -2,7 +2,8 @@
 import { writeFile } from 'node:fs/promises';
 import { LruMap } from '../base/lru-map.ts';
 import { LIMITS } from '../base/limits.ts';
-import { SCHEMA, type EndRow, type KeptEnds, type StreamEnd } from '../api/answers.ts';
+import { SCHEMA, type StreamEnd } from '../api/answers.ts';
+import type { EndRow, KeptEnds } from '../api/stream-end.ts';
 
 /** Ends that are remembered: a client asks right after its stream has ended. */
 const MAX_ENDS = 4096;

@@ -2,9 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { EndRow } from '../../api/answers.ts';
 import { socketProblem } from '../../api/socket-path.ts';
-import { isEndList, keptRowsIn } from '../../api/stream-end.ts';
+import { isEndList, keptRowsIn, type EndRow } from '../../api/stream-end.ts';
 import { bmuxdPaths, keptEndsBeside, type Env } from '../../base/paths.ts';
 import { isRunning } from '../../base/process/identity.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';

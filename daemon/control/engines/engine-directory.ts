@@ -12,18 +12,16 @@ import {
   SCHEMA,
   type EngineRow,
   type EngineStatus,
-  type PlanningRow,
   type StreamEnd,
   type UpstreamRow,
   type StreamList,
-  type StreamRow,
   type StatusProblem,
 } from '../../api/answers.ts';
-import { isEngineStatus, isPlanningRow, isStreamRow } from '../../api/answer-shapes.ts';
+import { isEngineStatus } from '../../api/answer-shapes.ts';
 import type { Tally } from '../../api/metrics/tally.ts';
 import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
-import { list, object, optional } from '../../api/shape.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
+import { streamList } from './others/stream-list.ts';
 import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
 
 export interface Survey {
@@ -152,25 +150,7 @@ export class EngineDirectory {
   }
 
   async streams(): Promise<StreamList> {
-    const answers = await this.#askAll('/v1/streams', LIMITS.engineAnswerMs);
-    const streams: StreamRow[] = [];
-    const planning: PlanningRow[] = [];
-    const silent: string[] = [];
-    const otherVersion: string[] = [];
-    for (const { generation, body } of answers) {
-      if (hasStreams(body)) {
-        streams.push(...body.streams);
-        planning.push(...(body.planning ?? []));
-      } else if (body === undefined) silent.push(generation);
-      else otherVersion.push(generation);
-    }
-    return {
-      schema: SCHEMA,
-      streams,
-      ...(planning.length === 0 ? {} : { planning }),
-      silent,
-      ...(otherVersion.length === 0 ? {} : { otherVersion }),
-    };
+    return streamList(await this.#askAll('/v1/streams', LIMITS.engineAnswerMs));
   }
 
   /** Ends one stream, in whichever engine it is. Resolves with false when no engine has it. */
@@ -314,8 +294,3 @@ export class EngineDirectory {
     return join(this.#dir, `${generation}.sock`);
   }
 }
-
-const hasStreams = object<Pick<StreamList, 'streams' | 'planning'>>({
-  streams: list(isStreamRow),
-  planning: optional(list(isPlanningRow)),
-});

@@ -9,6 +9,7 @@ import { fail } from '../../errors/fail.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
+import { StartBackoff } from './start-backoff.ts';
 import { endedFailure } from './start-failure.ts';
 import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
 
@@ -53,14 +54,6 @@ interface Engine {
 const MISSES = 2;
 /** The same for checks that found no socket. A working engine binds a removed socket again, so this takes longer to tell. */
 const MISSES_UNFOUND = 5;
-/** ms before each further start when ready engines end soon after their start. The first restart is immediate; none waits longer than a second. */
-const BACKOFF_MS = [0, 200, 500, 900] as const;
-/** The same for engines that do not become ready. The cause usually needs the user, and each attempt costs a process start. */
-const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
-/** ms after its start from which the end of an engine no longer counts as a failed start. */
-const HEALTHY_MS = 10_000;
-/** Ends soon after a start that are told. */
-const CRASHES_TOLD = 3;
 /** ms between two looks whether the runtime dir is back. */
 const RETURN_LOOK_MS = 250;
 
@@ -70,10 +63,8 @@ export class EngineSupervisor {
   #current: Engine | undefined;
   /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
-  #failures = 0;
+  readonly #backoff = new StartBackoff();
   #starts = 0;
-  /** How the last engine ended. */
-  #lastEnd = '';
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
   #cancelSecondLook: () => void = () => undefined;
@@ -108,10 +99,8 @@ export class EngineSupervisor {
 
   /** Set while engines end soon after their start, again and again. The one that is ready now may end, too. */
   get crashes(): Failure | undefined {
-    const { clock } = this.#options;
-    const isYoung = this.#current !== undefined && clock.now() - this.#current.startedAt < HEALTHY_MS;
-    if (this.#failures < CRASHES_TOLD || (this.ready && !isYoung)) return undefined;
-    return fail('engine_crashes', { count: this.#failures, why: this.#lastEnd });
+    const ms = this.#current === undefined ? 0 : this.#options.clock.now() - this.#current.startedAt;
+    return this.#backoff.problem(this.ready ? ms : undefined);
   }
 
   /** Starts the first engine, and the regular check. */
@@ -212,7 +201,7 @@ export class EngineSupervisor {
         { generation, code: problem.code, why: textOf(error) },
         'the engine process cannot be started',
       );
-      this.#restartLater(undefined, problem);
+      this.#restartLater(undefined, problem, textOf(error));
       return;
     }
     const link: EngineLink = new EngineLink(process, start(generation), {
@@ -260,7 +249,7 @@ export class EngineSupervisor {
     this.#current = undefined;
     // Sent over the channel, since the engine's socket may be the problem. An engine that hangs reads it when it goes on.
     link.tell({ type: 'drain' });
-    this.#restartLater(engine, fail('engine_unavailable', { why }));
+    this.#restartLater(engine, fail('engine_unavailable', { why }), why);
   }
 
   #gone(engine: Engine, why: string): void {
@@ -273,23 +262,19 @@ export class EngineSupervisor {
     log.warn({ generation, pid, why, ...(captured === '' ? {} : { stderr: captured }) }, 'engine is gone');
     onLeave(engine.link, why);
     if (!wasCurrent) return;
-    this.#lastEnd = why;
     this.#current = undefined;
     if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
     const problem = pid === undefined ? fail('engine_unstartable', { why }) : endedFailure(why, captured);
-    this.#restartLater(engine, problem);
+    this.#restartLater(engine, problem, why);
   }
 
   /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
-  #restartLater(last: Engine | undefined, problem: Failure): void {
+  #restartLater(last: Engine | undefined, problem: Failure, why: string): void {
     if (this.#closing) return;
     this.#problem = problem;
     this.#options.onTrouble();
-    const wasReady = last?.link.wasReady === true;
-    const healthy = wasReady && this.#options.clock.now() - last.startedAt > HEALTHY_MS;
-    this.#failures = healthy ? 0 : this.#failures + 1;
-    const steps = wasReady ? BACKOFF_MS : FAILING_BACKOFF_MS;
-    const wait = steps[Math.min(healthy ? 0 : this.#failures - 1, steps.length - 1)] ?? 0;
+    const livedMs = last === undefined ? undefined : this.#options.clock.now() - last.startedAt;
+    const wait = this.#backoff.next({ wasReady: last?.link.wasReady === true, livedMs }, why);
     this.#startAfter(wait);
   }
 
