@@ -17,6 +17,7 @@ export interface SshdOptions {
 }
 
 export interface RealSshd {
+  readonly pid: number;
   readonly port: number;
   readonly folder: string;
   /** A key that the account accepts. */
@@ -98,6 +99,7 @@ export async function startSshd({
     ready: () => accepts({ host: '127.0.0.1', port }),
   });
   return {
+    pid: child.pid,
     port,
     folder,
     identity,

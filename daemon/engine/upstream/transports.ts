@@ -139,6 +139,7 @@ export class Transports {
   /** The network has changed: warm connections are checked before their next use. */
   markStale(): void {
     this.#iroh.markStale();
+    this.ssh.markStale();
   }
 
   /** Waits for the ends under way, then closes the warm connections. */

@@ -11,7 +11,7 @@ import type { Dialling } from '../dialling.ts';
 import { firstLiveAgent } from './agent.ts';
 import type { MasterPath } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { foundMaster, login, type Master, type MasterDeps } from './master.ts';
+import { foundMaster, login, type Master, type MasterDeps, type Unopened } from './master.ts';
 import { SshEnd } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
@@ -91,11 +91,8 @@ export class SshHost {
   }
 
   #watch(route: SshRoute, label: string, stream: SshStream): void {
-    const ask = (): Promise<ServerThere> => {
-      const deadline = new Deadline(LIMITS.sshPreflightMs);
-      const wait = { label, deadline, signal: new AbortController().signal };
-      return serverThere(route, label, deadline, (command) => this.#sessionOnly(command, wait));
-    };
+    const ask = (): Promise<ServerThere> =>
+      serverThere(route, label, (command) => this.#sessionOnly(command, label));
     const watch = this.#watches.get(route.remoteBmuxPath) ?? new ServerWatch({ ask });
     this.#watches.set(route.remoteBmuxPath, watch);
     watch.add(stream);
@@ -108,12 +105,10 @@ export class SshHost {
   }
 
   /** A session over a connection that is there; rejects without one that has room. */
-  async #sessionOnly(command: string, wait: SshWait): Promise<SshProcess> {
+  async #sessionOnly(command: string, label: string): Promise<SshProcess> {
     const master = this.#usable.find(({ hasRoom }) => hasRoom);
-    const gone = fail('ssh_lost', { label: wait.label });
-    if (master === undefined) throw gone;
-    const session = await master.open(command, { stdin: 'ignore', dialling: wait, late: () => gone });
-    if (typeof session === 'string') throw gone;
+    const session = master === undefined ? 'gone' : await this.#open(master, command);
+    if (typeof session === 'string') throw fail('ssh_lost', { label });
     return session;
   }
 
@@ -146,6 +141,21 @@ export class SshHost {
     const idle = this.#usable.filter(({ sessions, process }) => sessions === 0 && process !== undefined);
     for (const [index, master] of idle.entries())
       if (now - master.usedAt > (index > 0 ? Math.min(idleMs, SURPLUS_MS) : idleMs)) master.retire();
+  }
+
+  /** The network has changed. A connection that is dead by now is found so before somebody needs it. */
+  markStale(): void {
+    for (const master of this.#usable.filter(({ hasRoom }) => hasRoom))
+      void this.#open(master, 'true').then((opened) => {
+        if (typeof opened === 'string') this.#hasNotOpened(master, opened);
+      });
+  }
+
+  /** Opens a session that no caller waits for. Never rejects. */
+  #open(master: Master, command: string): Promise<SshProcess | Unopened> {
+    const dialling = { deadline: new Deadline(LIMITS.sshLoginMs), signal: new AbortController().signal };
+    const late = (): Error => fail('ssh_connect_timeout', { label: command });
+    return master.open(command, { stdin: 'ignore', dialling, late }).catch(() => 'silent' as const);
   }
 
   /** Ends all masters of this engine. */
@@ -197,14 +207,11 @@ export class SshHost {
       const fresh = master.sessions === 0 && !warm;
       const session = await master.open(command, { stdin, dialling: wait, late: () => late(wait) });
       if (typeof session !== 'string') return { session, master, warm };
+      this.#hasNotOpened(master, session);
       if (session === 'full' && fresh && master.sessions === 0 && master.process !== undefined) {
         master.retire();
         throw fail('ssh_session_refused', { label: wait.label });
       }
-      if (session === 'gone') this.#forgetMaster(master);
-      // What another program has started is not asked again for a while, and is never ended.
-      if (session !== 'full' && master.process === undefined)
-        this.#shun(master, session === 'gone' ? GONE_MS : SHUNNED_MS);
       if (wait.deadline.remaining() <= 0) throw late(wait);
     }
   }
@@ -234,6 +241,13 @@ export class SshHost {
     this.#masters.add(master);
     this.#deps.event({ type: 'connection made', target });
     return master;
+  }
+
+  /** What another program has started is not asked again for a while, and is never ended. */
+  #hasNotOpened(master: Master, why: Unopened): void {
+    if (why === 'gone') this.#forgetMaster(master);
+    if (why !== 'full' && master.process === undefined)
+      this.#shun(master, why === 'gone' ? GONE_MS : SHUNNED_MS);
   }
 
   #shun(master: Master, ms: number): void {

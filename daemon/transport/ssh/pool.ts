@@ -77,6 +77,11 @@ export class SshPool {
     return this.#hosts.peek(loginKey(route))?.warmSinceMs;
   }
 
+  /** The network has changed: connections are checked before their next use. */
+  markStale(): void {
+    for (const host of this.#hosts.values()) host.markStale();
+  }
+
   drop(route: SshRoute): void {
     this.#hosts.peek(loginKey(route))?.drop();
   }

@@ -1,5 +1,5 @@
 // The preflight: what a target must have before a bridge can be opened there. It is asked once, in one session, and remembered.
-import { inTime, type Deadline } from '../../base/async/deadline.ts';
+import { Deadline, inTime } from '../../base/async/deadline.ts';
 import type { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { epochOf, type Epoch } from '../../bmux-ipc/epoch.ts';
@@ -67,12 +67,8 @@ export async function preflight(
 }
 
 /** Asks which server runs there. Never rejects. */
-export async function serverThere(
-  route: SshRoute,
-  label: string,
-  deadline: Deadline,
-  runThere: RunThere,
-): Promise<ServerThere> {
+export async function serverThere(route: SshRoute, label: string, runThere: RunThere): Promise<ServerThere> {
+  const deadline = new Deadline(LIMITS.sshPreflightMs);
   const command = `${route.remoteBmuxPath} server status`;
   const answer = await answerOf(runThere(command), label, deadline).catch(() => undefined);
   if (answer === undefined) return undefined;

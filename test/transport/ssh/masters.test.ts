@@ -84,6 +84,24 @@ t.test('masters', { skip }, async (t) => {
     t.equal(rig.logins(), 2);
   });
 
+  await t.test(
+    'after a change of the network a dead master is replaced before anybody waits for it',
+    async (t) => {
+      const rig = await sshRig(t);
+      await answers((await rig.open()).stream);
+      const stopped = await mastersOf(rig);
+      rig.pool.markStale();
+      await answers((await rig.open()).stream);
+      t.equal(rig.logins(), 1, 'one that answers is kept');
+      for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+      t.teardown(() => {
+        for (const pid of stopped) process.kill(pid, 'SIGKILL');
+      });
+      rig.pool.markStale();
+      await waitFor('the master to be given up', () => !rig.pool.isWarm(rig.route()));
+    },
+  );
+
   await t.test('what a dead engine has left is ended by the next one', async (t) => {
     const rig = await sshRig(t);
     await answers((await rig.open()).stream);
