@@ -62,6 +62,11 @@ export const SSH_TARGETS = {
     "target '{label}' has no login: it is reached over {transport}",
     '`bmuxd login` is for SSH targets. `bmuxd trust add` is for TLS gateways.',
   ),
+  ssh_logins_refused: row(
+    [503, 1, 'full'],
+    "SSH target '{label}' takes no login just now",
+    'Try again in a moment. Its sshd bounds the logins under way (MaxStartups), and may shut out who has failed to log in.',
+  ),
   ssh_login_failed: row(
     [502, 1, 'server_gone'],
     "the login at SSH target '{label}' failed",

@@ -1,6 +1,6 @@
 // A real sshd on loopback with its own configuration, keys and port, and an `ssh` that knows nothing of the user's own configuration.
-import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { accepts, freePort, startChild } from './child.ts';
@@ -14,6 +14,25 @@ export interface SshdOptions {
   readonly config?: string;
   /** Use this port; another sshd has had it. */
   readonly port?: number;
+  /** Who runs it, instead of this process's user. */
+  readonly owner?: Account;
+}
+
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** An account with a shell that is not root's, as which root can run a program; undefined without one. */
+export function ordinaryAccount(): Account | undefined {
+  if (process.getuid?.() !== 0 || onPath('setpriv') === undefined) return undefined;
+  for (const line of readFileSync('/etc/passwd', 'utf8').split('\n')) {
+    const [name = '', , uid = '', gid = '', , home = '', shell = ''] = line.split(':');
+    if (Number(uid) >= 1000 && /\/(?:ba|da|z)?sh$/.test(shell) && existsSync(home))
+      return { name, uid: Number(uid), gid: Number(gid) };
+  }
+  return undefined;
 }
 
 export interface RealSshd {
@@ -56,6 +75,7 @@ export async function startSshd({
   env = {},
   config = '',
   port: wanted,
+  owner,
 }: SshdOptions = {}): Promise<RealSshd> {
   const folder = await mkdtemp(join(tmpdir(), 'sshd-'));
   const port = wanted ?? (await freePort());
@@ -92,9 +112,17 @@ export async function startSshd({
   await writeFile(sshConfig, '');
   await writeFile(join(bin, 'ssh'), `#!/bin/sh\nexec '${onPath('ssh') ?? 'ssh'}' -F '${sshConfig}' "$@"\n`);
   await chmod(join(bin, 'ssh'), 0o755);
+  const sshd = [sshdPath() ?? 'sshd', '-D', '-e', '-f', inFolder('sshd_config')];
+  if (owner !== undefined) {
+    for (const name of ['', 'host', 'sshd_config', 'accepted'])
+      await chown(inFolder(name), owner.uid, owner.gid);
+    const ids = [`--reuid=${String(owner.uid)}`, `--regid=${String(owner.gid)}`, '--clear-groups'];
+    sshd.unshift('setpriv', ...ids);
+  }
+  const [command = '', ...args] = sshd;
   const child = await startChild({
-    command: sshdPath() ?? 'sshd',
-    args: ['-D', '-e', '-f', inFolder('sshd_config')],
+    command,
+    args,
     env: { PATH: process.env['PATH'] ?? '' },
     ready: () => accepts({ host: '127.0.0.1', port }),
   });

@@ -70,7 +70,7 @@ export class WarmUp {
 
   /** A host that refuses a login may shut out who asks again and again. A caller's own login never waits for this. */
   #rest({ destination: { route } }: Plan, failure: Failure): void {
-    if (route.transport !== 'ssh' || classOf(failure.data) !== 'auth') return;
+    if (route.transport !== 'ssh' || !['auth', 'full'].includes(classOf(failure.data))) return;
     this.#notBefore = performance.now() + pauseAfter(this.#refusals, REFUSED);
     this.#refusals += 1;
   }

@@ -21,21 +21,27 @@ interface Ended {
   readonly exit: Exit;
 }
 
+const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
+/** The host has closed the connection before it said who it is. */
+const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connection reset)/m;
+
 /** Why a login has failed. */
-export function loginFailure(route: SshRoute, label: string, { words, exit }: Ended): Failure {
+export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
   if (/REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/.test(said))
     return fail('ssh_host_key_changed', { label }, words.asCause());
   if (/Host key verification failed|host key is known for .* strict checking/.test(said))
     return fail('ssh_host_key_unknown', { label }, words.asCause());
-  if (/Permission denied|Too many authentication failures|signing failed for/.test(said))
-    return denied(label, words);
-  const lost = /^(?:Connection closed by UNKNOWN|kex_exchange_identification: Connection closed)/m.test(said);
-  const isBehind = route.jump !== undefined || lost;
-  const forwarded = /stdio forwarding failed|channel \d+: open failed/.test(said);
-  if (forwarded || (isBehind && lost && /^(?:ssh: |.*Permission denied|.*: not found)/m.test(said)))
-    return fail('ssh_jump_failed', { label }, words.asCause());
+  const isShut = /^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said);
+  const isProxyGone = /^Connection closed by UNKNOWN|stdio forwarding failed|channel \d+: open failed/m.test(
+    said,
+  );
+  const needsPerson = words.acceptedKey !== undefined || words.isPartial;
+  if (DENIED.test(said) && (needsPerson || !isProxyGone)) return denied(label, words);
+  if (isShut || (!isProxyGone && CLOSED.test(said)))
+    return fail('ssh_logins_refused', { label }, words.asCause());
+  if (isProxyGone) return fail('ssh_jump_failed', { label }, words.asCause());
   if (/Could not resolve hostname/.test(said))
     return fail('ssh_host_unknown', { label }, words.asCause('ENOTFOUND'));
   if (/timed out|Operation timed out/i.test(said))

@@ -163,7 +163,7 @@ export async function login(
   if (process.exit !== undefined) {
     const { words, exit } = process;
     throw inLimit
-      ? loginFailure(route, label, { words, exit })
+      ? loginFailure(label, { words, exit })
       : fail('ssh_connect_timeout', { label }, words.asCause());
   }
   return new Master(deps, route, { place: { path }, process, loginMs: performance.now() - since });

@@ -31,7 +31,9 @@ export class Words {
   }
 
   #line(line: string): void {
-    if (STEPS.test(line)) {
+    // What a host says in place of its name is why it takes no login.
+    const instead = /^debug1: kex_exchange_identification: banner line \d+: (.+)/.exec(line)?.[1];
+    if (instead === undefined && STEPS.test(line)) {
       const key = /^debug1: Server accepts key: (.*?) (?:[A-Z0-9-]+ )?SHA256:/.exec(line)?.[1];
       if (key !== undefined) this.acceptedKey = key;
       if (line.includes(' with partial success')) this.isPartial = true;
@@ -39,7 +41,7 @@ export class Words {
       return;
     }
     if (line.trim() === '' || LOG.test(line)) return;
-    this.lines.push(line);
+    this.lines.push(instead ?? line);
     if (this.lines.length > MAX_LINES) this.lines.shift();
   }
 

@@ -7,7 +7,7 @@ import { writeProgram } from './rig.ts';
 export interface SshToServer {
   readonly sshd: RealSshd;
   /** The target `name` of bmux.toml that leads there. */
-  toml(name: string, fields?: Readonly<Record<string, string | number | boolean>>): string;
+  readonly toml: (name: string, fields?: Readonly<Record<string, string | number | boolean>>) => string;
 }
 
 /** As the bridge of bmux: its end follows that of stdin, and it is silent about the end of the server. */

@@ -1,11 +1,20 @@
 // Masters before a real sshd: how many logins are made, what ends them, and what becomes of their streams.
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t from 'tap';
-import { hasSshAgent, sshdMissing, startAgent, startChild, waitFor } from '../../real/index.ts';
+import {
+  hasSshAgent,
+  ordinaryAccount,
+  run,
+  sshdMissing,
+  startAgent,
+  startChild,
+  waitFor,
+} from '../../real/index.ts';
 import { sshRig, waitOf, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
@@ -141,6 +150,32 @@ t.test('masters', { skip }, async (t) => {
       t.strictSame(await rig.processes(), []);
     },
   );
+
+  await t.test('a key with a certificate', async (t) => {
+    const rig = await sshRig(t);
+    const { sshd } = rig;
+    const authority = await sshd.addKey('authority', { accepted: false });
+    const identityFile = await sshd.addKey('signed', { accepted: false });
+    const signed = await run(
+      'ssh-keygen',
+      ['-q', '-s', authority, '-I', 'test', '-n', userInfo().username, `${identityFile}.pub`],
+      { PATH: process.env['PATH'] ?? '' },
+    );
+    t.match(signed, { status: 0 }, signed.stderr);
+    t.match(await rig.refusal({ identityFile }), /^ssh_denied/);
+    const accepted = join(sshd.folder, 'accepted');
+    await writeFile(accepted, `cert-authority ${await readFile(`${authority}.pub`, 'utf8')}`);
+    await answers((await rig.open({ identityFile })).stream);
+  });
+
+  const account = ordinaryAccount();
+  const none = account === undefined && 'no account beside root found';
+  await t.test('an account that is not root', { skip: none }, async (t) => {
+    if (account === undefined) return;
+    const rig = await sshRig(t, { owner: account });
+    await answers((await rig.open({ user: account.name })).stream);
+    t.match(rig.sshd.log(), `Accepted publickey for ${account.name} `);
+  });
 
   await t.test("a master of the user's own is used, and never ended", async (t) => {
     const rig = await sshRig(t);

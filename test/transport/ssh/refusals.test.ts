@@ -1,8 +1,10 @@
 // What a real sshd, and the account behind it, can refuse: each has a code of its own, with ssh's own words and a remedy.
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { freePort, sshdMissing } from '../../real/index.ts';
+import { freePort, sshdMissing, waitFor } from '../../real/index.ts';
 import { sshRig, writeProgram } from './rig.ts';
 
 t.test('refusals', { skip: sshdMissing() }, async (t) => {
@@ -53,6 +55,26 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       /^ssh_jump_failed\n[^]*Connection refused/,
     );
   });
+  await t.test('a jump host that denies the login', async (t) => {
+    const stranger = await sshd.addKey('jumper', { accepted: false });
+    await writeFile(
+      sshd.sshConfig,
+      [
+        'Host gate',
+        'HostName 127.0.0.1',
+        `Port ${String(sshd.port)}`,
+        `UserKnownHostsFile ${sshd.knownHosts}`,
+        `IdentityFile ${stranger}`,
+        'IdentitiesOnly yes',
+        '',
+      ].join('\n'),
+    );
+    t.match(
+      await rig.refusal({ jump: 'gate' }),
+      /^ssh_jump_failed\n[^]*Permission denied[^]*to the jump host/,
+    );
+    await writeFile(sshd.sshConfig, '');
+  });
   await t.test('a bmux that is not there, or too old', async (t) => {
     t.match(await rig.refusal({ remoteBmuxPath: 'nosuch-bmux' }), /^ssh_bmux_missing\n.*as nosuch-bmux/);
     const old = await program(
@@ -67,6 +89,16 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     });
     t.match(await rig.refusal({ identityFile }), /^ssh_shell_prints\n.*: "Welcome to box"/);
   });
+  await t.test('a forced command', async (t) => {
+    const forced = (name: string, command: string): Promise<string> =>
+      sshd.addKey(name, { options: `command="${command}"` });
+    const bridge = await forced('bridge', `${join(sshd.folder, 'bmux')} server bridge --stdio`);
+    t.equal(await rig.refusal({ identityFile: bridge }), 'opened', 'a bridge serves');
+    const other = await forced('backup', 'exit 3');
+    t.match(await rig.refusal({ identityFile: other }), /^ssh_bridge_failed\n.*status 3/);
+    const missing = await forced('missing', 'nosuch-program');
+    t.match(await rig.refusal({ identityFile: missing }), /^ssh_bmux_missing\n/);
+  });
   await t.test('no server, where none is to be started', async (t) => {
     const stopped = await program(
       'stopped',
@@ -79,3 +111,35 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     t.match(await rig.refusal({ remoteBmuxPath: stopped }), /^ssh_server_start_failed\n/);
   });
 });
+
+t.test('a host that is full', { skip: sshdMissing() }, async (t) => {
+  await t.test('it allows no session', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 0' });
+    t.match(await rig.refusal(), /^ssh_session_refused\n[^]*MaxSessions/);
+  });
+  await t.test('every login has all its sessions', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 1\nMaxStartups 100' });
+    for (let at = 1; at <= 8; at += 1) await rig.open();
+    t.match(await rig.refusal(), /^ssh_session_refused\n[^]*MaxSessions/);
+    t.equal(rig.logins(), 8);
+  });
+  await t.test('others are logging in', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxStartups 1' });
+    const begun = await undecided(rig.sshd.port);
+    t.teardown(() => begun.destroy());
+    t.match(await rig.refusal(), /^ssh_logins_refused\n[^]*Exceeded MaxStartups[^]*MaxStartups/);
+    begun.destroy();
+    await waitFor('a login', async () => (await rig.refusal()) === 'opened');
+  });
+});
+
+/** A connection that sshd has taken, and on which nobody logs in. */
+async function undecided(port: number): Promise<Socket> {
+  for (;;) {
+    const socket = connect(port, '127.0.0.1');
+    const [said] = (await once(socket, 'data')) as [Buffer];
+    if (said.toString().startsWith('SSH-')) return socket;
+    // The fixture's own connection has the place still.
+    socket.destroy();
+  }
+}
