@@ -1,5 +1,5 @@
 // Checks README.md and docs/ against the code: generated parts, commands, options, exit statuses, codes, links, routes.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
@@ -14,7 +14,8 @@ import { manPage } from './man-page.ts';
 import { PAGES, regenerated } from './pages.ts';
 
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
-const ALL = [...PAGES, 'docs/architecture.md', 'docs/limits.md', 'docs/timeouts.md'];
+const docs = readdirSync(join(repositoryRoot(), 'docs'), { recursive: true, encoding: 'utf8' });
+const ALL = ['README.md', ...docs.filter((path) => path.endsWith('.md')).map((path) => join('docs', path))];
 const codes = new Set(Object.keys(REGISTRY));
 const rows: readonly Row[] = Object.values(REGISTRY);
 

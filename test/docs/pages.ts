@@ -9,6 +9,7 @@ import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
+import { STRICTER } from '../transport/tls/chains/cases.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 /** A generated part of a page: the text between its two marks is never edited by hand. */
@@ -21,6 +22,7 @@ type Section =
   | 'environment whitelist'
   | 'events'
   | 'metrics'
+  | 'stricter chains'
   | 'routes';
 
 /** The text of each section. */
@@ -53,6 +55,7 @@ function sections(): Readonly<Record<Section, string>> {
       ['name', 'type', 'labels', 'what it is'],
       metrics.map(([name, { type, labels = {}, help }]) => [code(name), type, labelsOf(labels), text(help)]),
     ),
+    'stricter chains': unformatted([...STRICTER.values()].map((what) => `- ${what}`).join('\n')),
     events: unformatted(`${eventTypes().map(code).join(', ')}.`),
     'error classes': table(
       ['class', 'what it means'],
@@ -140,4 +143,5 @@ export const PAGES = [
   'docs/settings.md',
   'docs/errors.md',
   'docs/metrics.md',
+  'docs/targets.md',
 ] as const;

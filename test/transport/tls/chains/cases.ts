@@ -12,10 +12,13 @@ export interface ChainCase {
   readonly accepted: boolean;
 }
 
-/** Cases that bmux accepts and OpenSSL does not: docs/decisions/tls-trust.md. */
-export const STRICTER: ReadonlySet<string> = new Set([
-  'middle without keyCertSign',
-  'leaf with keyCertSign only',
+/** Cases that bmux accepts and OpenSSL does not, with the words of docs/targets.md. */
+export const STRICTER: ReadonlyMap<string, string> = new Map([
+  ['middle without keyCertSign', 'a chain with an intermediate CA whose key usage lacks keyCertSign'],
+  [
+    'leaf with keyCertSign only',
+    'a gateway whose certificate has a key usage without digitalSignature, keyEncipherment and keyAgreement',
+  ],
 ]);
 
 /** What bmux refuses, by measurement (`compare.ts`). */
