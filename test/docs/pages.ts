@@ -21,6 +21,7 @@ type Section =
   | 'errors'
   | 'environment whitelist'
   | 'events'
+  | 'messages'
   | 'metrics'
   | 'stricter chains'
   | 'routes';
@@ -54,6 +55,19 @@ function sections(): Readonly<Record<Section, string>> {
     metrics: table(
       ['name', 'type', 'labels', 'what it is'],
       metrics.map(([name, { type, labels = {}, help }]) => [code(name), type, labelsOf(labels), text(help)]),
+    ),
+    messages: table(
+      ['what you see', 'what it means', 'what to do'],
+      errors
+        .map(([, { text: detail, class: kind, remedy }]) => [
+          (detail.split('\n')[0] ?? '').replace(/\{\w+\}/g, '…'),
+          ERROR_CLASSES[kind],
+          remedy.replace(/\{\w+\}/g, '…'),
+        ])
+        // A text that is wholly a value says nothing here.
+        .filter(([detail]) => detail !== '…')
+        .sort(([one = ''], [other = '']) => (one.toLowerCase() < other.toLowerCase() ? -1 : 1))
+        .map((cells) => cells.map(text)),
     ),
     'stricter chains': unformatted([...STRICTER.values()].map((what) => `- ${what}`).join('\n')),
     events: unformatted(`${eventTypes().map(code).join(', ')}.`),
@@ -144,4 +158,5 @@ export const PAGES = [
   'docs/errors.md',
   'docs/metrics.md',
   'docs/targets.md',
+  'docs/troubleshooting.md',
 ] as const;
