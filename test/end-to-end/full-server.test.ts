@@ -9,7 +9,7 @@ import { TestClient } from '../embedded/client.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
 
-t.setTimeout(180_000);
+t.setTimeout(300_000);
 
 const MAX_CONNECTIONS = 24;
 const OPTIONAL = defaultContract(4).capabilities.filter((one) => !/^core|control_catalog/.test(one));

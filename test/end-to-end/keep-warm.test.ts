@@ -6,7 +6,7 @@ import type { Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld } from './far-world.ts';
 
-t.setTimeout(180_000);
+t.setTimeout(300_000);
 // These tests mostly wait, so they can run at the same time.
 t.jobs = 2;
 /** Time limit, ms: the daemon checks a target with warm = true every 15 s. */

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { waitFor } from '../real/index.ts';
 import { startFarWorld, type FarWorld } from './far-world.ts';
 
-t.setTimeout(180_000);
+t.setTimeout(300_000);
 
 /** Stops the daemon while its server answers nothing. */
 async function stopLosesNothing(t: Test, { bmuxd, tls }: FarWorld): Promise<void> {

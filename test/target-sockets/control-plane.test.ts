@@ -20,7 +20,7 @@ import {
   isThere,
 } from './target-socket.ts';
 
-t.setTimeout(180_000);
+t.setTimeout(300_000);
 // The tests with `buffered` mostly wait, so they can run at the same time.
 t.jobs = 2;
 

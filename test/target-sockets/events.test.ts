@@ -10,7 +10,7 @@ import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
 import { onPath, waitFor } from '../real/index.ts';
 import { connected, targetSocketIs, targetSocketPath } from './target-socket.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(300_000);
 
 const DEAD = '[connections.targets.dead]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n';
 

@@ -8,7 +8,7 @@ import { BMUXD } from '../../daemon/bmuxd.ts';
 import { startWorld, type World } from '../../engine/world.ts';
 import { waitFor } from '../../real/index.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(300_000);
 
 /** Says Hello, writes `up` at the first answer, and leaves with status 0 when the server has ended, as `bmux attach` does. A SIGUSR1 makes it end its side. */
 const CLIENT = `const s = require('net').connect(process.env.BMUX_RUNTIME_DIR + '/server.sock');
