@@ -1,12 +1,13 @@
 // Runs test files, each as a TAP program of its own. tap's own runner is not used: it loads a module into every Node process that a test starts.
 // Daemons and shims would then start later and handle signals differently.
 import { spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 
 import { Tally } from './tally.mjs';
 
-/** Jobs at the same time. A test file mostly waits and uses a third of a core, so four jobs fill a machine of two cores at most for a while. */
-const JOBS = 4;
+/** Jobs at the same time. A test file mostly waits and uses a third of a core [measured]. */
+const JOBS = 3 * availableParallelism();
 /** Time limit for one test file: four times what the slowest takes. Tests have deadlines of their own; this limit only ends a file that hangs. */
 const FILE_LIMIT_MS = 400_000;
 const FILE_GRACE_MS = 5000;
