@@ -2,6 +2,8 @@
 import t from 'tap';
 import { spliceIsTransparent } from './properties.ts';
 
+t.setTimeout(120_000);
+
 t.test('through the splice each side observes what it would on a direct socket', () =>
   spliceIsTransparent(200),
 );
