@@ -11,7 +11,7 @@ export interface ProbeTask {
 
 /** One step that has been taken. */
 export interface ProbeStep {
-  /** `dns`, `tcp`, `tls`, `connect`, `hello`, `round trip`. */
+  /** `dns`, `tcp`, `tls`, `connect`, `hello`, `round trip`; over SSH also `config`, `host key`, `auth`, `bmux`. */
   readonly step: string;
   readonly ms: number;
   readonly detail: string;

@@ -7,6 +7,11 @@ export const SSH_TARGETS = {
     'the program ssh cannot be started: {why}',
     'Install OpenSSH, and see that bmuxd has it on its PATH.',
   ),
+  ssh_config_unusable: row(
+    [400, 2, 'request'],
+    "ssh cannot use its configuration for SSH target '{label}'",
+    'Correct the line of ssh_config that ssh names.',
+  ),
   ssh_host_unknown: row(
     [502, 1, 'server_gone'],
     'SSH target unreachable: {label}',

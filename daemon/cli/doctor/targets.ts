@@ -4,8 +4,10 @@ import { whitelisted } from '../../api/caller-env.ts';
 import type { StreamRequest } from '../../api/request-types.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
+import type { FailureData } from '../../base/failure.ts';
 import { makeLogger } from '../../base/log.ts';
 import { loadSettings } from '../../config/settings/load.ts';
+import type { Route } from '../../engine-protocol/plan.ts';
 import { finding, rowsOf, type Check, type Row } from './row.ts';
 
 /** Targets that are tried at the same time. */
@@ -51,9 +53,7 @@ export const targets: Check = async (surroundings) => {
       planned,
       ...warnings.map((warning) => ({ area, what: 'warning', detail: warning })),
       ...steps.map(({ step, ms, detail }) => ({ area, what: step, ms, detail })),
-      ...(failure === undefined
-        ? []
-        : [{ area, what: stepOf(failure.class), detail: failure.detail, failure }]),
+      ...(failure === undefined ? [] : [failed(area, route, failure)]),
     ];
   };
   try {
@@ -90,11 +90,15 @@ function settled(name: string, rows: readonly Row[]): readonly Row[] {
   );
 }
 
-/** The step at which a failure of this class comes. */
-function stepOf(kind: string | undefined): string {
-  return (kind === undefined ? undefined : STEPS[kind]) ?? 'connect';
+function failed(area: string, route: Route, failure: FailureData): Row {
+  const what = SSH_STEPS[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
+  // The doctor starts none.
+  if (failure.code === 'ssh_server_not_running' && route.transport === 'ssh' && route.startsServer)
+    return { area, what, detail: 'no server runs there; the next command starts one' };
+  return { area, what, detail: failure.detail, failure };
 }
 
+/** The steps at which failures of these classes come, and failures over SSH. */
 const STEPS: Readonly<Record<string, string>> = {
   dns: 'dns',
   offline: 'dns',
@@ -104,4 +108,19 @@ const STEPS: Readonly<Record<string, string>> = {
   auth: 'auth',
   epoch: 'hello',
   server_gone: 'hello',
+};
+const SSH_STEPS: Readonly<Record<string, string>> = {
+  ssh_config_unusable: 'config',
+  ssh_host_unknown: 'dns',
+  ssh_unreachable: 'tcp',
+  ssh_jump_failed: 'jump host',
+  ssh_host_key_unknown: 'host key',
+  ssh_host_key_changed: 'host key',
+  ssh_logins_refused: 'auth',
+  ssh_login_failed: 'auth',
+  ssh_session_refused: 'session',
+  ssh_bmux_missing: 'bmux',
+  ssh_bmux_unsuitable: 'bmux',
+  ssh_shell_prints: 'bmux',
+  ssh_server_not_running: 'server',
 };

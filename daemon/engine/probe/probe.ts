@@ -1,5 +1,6 @@
 // Tries the way to one target, step by step, with the engine's own parts: nothing is kept, and no cached answer is used.
 import { lookup } from 'node:dns/promises';
+import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,9 +8,9 @@ import { join } from 'node:path';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makeLogger } from '../../base/log.ts';
-import type { Env } from '../../base/paths.ts';
+import { bmuxdPaths, type Env } from '../../base/paths.ts';
 import { zstdProblem } from '../../compression/zstd.ts';
-import type { Plan, Route, TlsRoute } from '../../engine-protocol/plan.ts';
+import type { Plan, Route, SshRoute, TlsRoute } from '../../engine-protocol/plan.ts';
 import type { ProbeResult, ProbeStep, ProbeTask } from '../../engine-protocol/probe.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { HealthCheck } from '../../hello/health-check.ts';
@@ -19,7 +20,9 @@ import { irohProblem } from '../../transport/iroh/endpoint.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../transport/tls/tls.ts';
 import { Transports } from '../upstream/transports.ts';
+import { unattended } from '../upstream/upstream-ssh.ts';
 import { Upstreams } from '../upstream/upstreams.ts';
+import { loginSteps, trySshHost } from './ssh.ts';
 
 /** Never rejects: what goes wrong is in the result. */
 export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<ProbeResult> {
@@ -28,8 +31,12 @@ export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<Pr
   const steps: ProbeStep[] = [];
   try {
     const { route } = plan.destination;
+    const deadline = new Deadline(plan.budgetMs);
     if (route.transport === 'tls') await trySocket(plan, route, env, steps);
-    await tryStream(plan, { settings, env }, steps);
+    if (route.transport === 'ssh')
+      await trySshHost({ label: plan.destination.label, route, env, deadline }, steps);
+    const rest = route.transport === 'ssh' ? { budgetMs: deadline.remaining() } : {};
+    await tryStream({ ...unattended(plan), ...rest }, { settings, env }, steps);
     return { packages, steps };
   } catch (error) {
     return { packages, steps, failure: asFailure(error).data };
@@ -70,15 +77,20 @@ async function tryStream(
   const log = makeLogger({ level: 'fatal', process: 'probe', sink: { write: () => undefined } });
   const event = (): void => undefined;
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  const { dir } = bmuxdPaths(env);
+  // Beside the connections that `bmuxd login` has made.
+  const runtimeDir = existsSync(join(dir, 'ssh')) ? dir : folder;
+  const generation = `probe-${String(process.pid)}`;
   const transports = new Transports({
     settings: () => settings,
     env,
     event,
     ssh: {
-      engineSocket: join(folder, 'p.sock'),
-      generation: 'p',
+      engineSocket: join(runtimeDir, 'engines', `${generation}.sock`),
+      generation,
       isAlive: () => Promise.resolve(true),
-      isLast: () => Promise.resolve(true),
+      isLast: () => Promise.resolve(false),
+      onLogin: loginSteps(steps),
     },
     log,
   });
@@ -93,13 +105,20 @@ async function tryStream(
   });
   try {
     const begun = performance.now();
+    const before = msOf(steps);
     let connected: number | undefined;
     const { stream, candidate } = await upstreams
       .for(plan.destination)
       .openByDetection(plan, new AbortController().signal, (step) => {
         if (step !== 'protocol detection' || connected !== undefined) return;
+        const { route } = plan.destination;
+        const spent = route.transport === 'ssh' ? msOf(steps) - before : 0;
         connected = performance.now();
-        steps.push({ step: 'connect', ms: connected - begun, detail: wayOf(plan.destination.route) });
+        steps.push({
+          step: route.transport === 'ssh' ? 'bmux' : 'connect',
+          ms: connected - begun - spent,
+          detail: route.transport === 'ssh' ? bmuxOf(route, transports) : wayOf(route),
+        });
       });
     const { epoch, compression } = candidate;
     steps.push({
@@ -117,14 +136,21 @@ async function tryStream(
   }
 }
 
-function wayOf(route: Route): string {
+function msOf(steps: readonly ProbeStep[]): number {
+  return steps.reduce((sum, { ms }) => sum + ms, 0);
+}
+
+function bmuxOf(route: SshRoute, transports: Transports): string {
+  const version = transports.ssh.found(route)?.version;
+  return version === undefined ? 'a forced command answers' : `${version} as ${route.remoteBmuxPath}`;
+}
+
+function wayOf(route: Exclude<Route, SshRoute>): string {
   switch (route.transport) {
     case 'local':
       return route.socketPath;
     case 'tls':
       return `${route.host}:${String(route.port)}`;
-    case 'ssh':
-      return `ssh ${route.host}`;
     case 'iroh': {
       const ways = [
         ...(route.ipAddr === undefined ? [] : [`direct ${route.ipAddr}`]),

@@ -79,7 +79,7 @@ export class Transports {
     readonly settings: () => Settings;
     readonly env: Env;
     readonly event: (event: ConnectionEvent) => void;
-    readonly ssh: Pick<SshPoolOptions, 'engineSocket' | 'generation' | 'isAlive' | 'isLast'>;
+    readonly ssh: Pick<SshPoolOptions, 'engineSocket' | 'generation' | 'isAlive' | 'isLast' | 'onLogin'>;
     readonly log?: Logger;
   }) {
     const roots = new SystemRoots({

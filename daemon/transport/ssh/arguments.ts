@@ -66,6 +66,12 @@ export function sessionArgs(route: SshRoute, master: MasterPath, command: string
   return ['-v', ...NOT_INTERACTIVE, ...NOTHING_ELSE, ...over(route, master), '--', route.host, command];
 }
 
+/** Prints what ssh_config makes of the target, and connects to nothing. */
+export function configArgs(route: SshRoute): string[] {
+  const jump = route.jump === undefined ? [] : ['-J', route.jump];
+  return ['-G', ...NOT_INTERACTIVE, ...jump, ...whom(route), '--', route.host];
+}
+
 /** Asks whether a master answers at its control socket, or tells it to end. ssh connects to no host for that. */
 export function controlArgs(
   route: Pick<SshRoute, 'host' | 'user' | 'port'>,

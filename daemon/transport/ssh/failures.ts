@@ -21,6 +21,8 @@ interface Ended {
   readonly exit: Exit;
 }
 
+const CONFIG =
+  /^terminating, \d+ bad|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
 /** The host has closed the connection before it said who it is. */
 const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connection reset)/m;
@@ -29,6 +31,7 @@ const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connect
 export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
+  if (CONFIG.test(said)) return fail('ssh_config_unusable', { label }, words.asCause());
   if (/REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/.test(said))
     return fail('ssh_host_key_changed', { label }, words.asCause());
   if (/Host key verification failed|host key is known for .* strict checking/.test(said))

@@ -85,6 +85,10 @@ export class SshHost {
     return (await this.#ready(route, wait)).epoch;
   }
 
+  found(route: SshRoute): Preflight | undefined {
+    return this.#preflights.peek(route.remoteBmuxPath);
+  }
+
   /** What was found out about this target may not be so any more. */
   forget(route: SshRoute): void {
     this.#preflights.delete(route.remoteBmuxPath);

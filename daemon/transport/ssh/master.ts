@@ -22,6 +22,8 @@ export type Unopened = 'full' | 'gone' | 'silent';
 export interface MasterDeps {
   readonly processes: SshProcesses;
   readonly env: Env;
+  /** Called for each line of `-v` of a login. */
+  readonly onLogin?: ((line: string) => void) | undefined;
 }
 
 export class Master {
@@ -155,6 +157,7 @@ export async function login(
 ): Promise<Master> {
   const since = performance.now();
   const process = deps.processes.start(masterArgs(route, path, connectMs), { env: sshEnv(deps.env, agent) });
+  if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
   const listens = (async (): Promise<void> => {
     while (process.exit === undefined && !(await exists(path))) await sleep(LOOK_MS);
   })();

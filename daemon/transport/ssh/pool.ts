@@ -8,9 +8,10 @@ import { loginKey } from './arguments.ts';
 import { SshFolder } from './folder.ts';
 import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
 import { endLogin } from './master.ts';
+import type { Preflight } from './preflight.ts';
 import { SshProcesses } from './process.ts';
 
-export interface SshPoolOptions extends Pick<SshHostDeps, 'event'> {
+export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   /** The daemon's environment. */
   readonly env: Env;
   /** The engine's own socket, beside which the folder of the masters is. */
@@ -64,6 +65,11 @@ export class SshPool {
     return this.#host(route).epochOf(route, wait);
   }
 
+  /** What a preflight has found there, if it is remembered. */
+  found(route: SshRoute): Preflight | undefined {
+    return this.#hosts.peek(loginKey(route))?.found(route);
+  }
+
   /** See `SshHost.forget`. */
   forget(route: SshRoute): void {
     this.#hosts.peek(loginKey(route))?.forget(route);
@@ -104,8 +110,8 @@ export class SshPool {
     const key = loginKey(route);
     const known = this.#hosts.get(key);
     if (known !== undefined) return known;
-    const { env, event } = this.#options;
-    const host = new SshHost({ processes: this.#processes, folder: this.#folder, env, event });
+    const { env, event, onLogin } = this.#options;
+    const host = new SshHost({ processes: this.#processes, folder: this.#folder, env, event, onLogin });
     if (!this.#closed) this.#hosts.set(key, host);
     return host;
   }

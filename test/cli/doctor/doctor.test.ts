@@ -10,8 +10,10 @@ import { probe } from '../../../daemon/engine/probe/probe.ts';
 import { selfSigned } from '../../embedded/certificate.ts';
 import { launchEmbedded } from '../../embedded/launch.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { sshdMissing } from '../../real/index.ts';
 import { waitFor } from '../../real/child.ts';
 import { realEnv } from '../../real/server.ts';
+import { sshToServer } from '../../transport/ssh/far-server.ts';
 import { MACHINE_FAULTS } from './machine-faults.ts';
 import type { Fault, Spot } from './spot.ts';
 import { TARGET_FAULTS } from './target-faults.ts';
@@ -108,6 +110,37 @@ t.test('nothing is found where all is well, and each step of a target has its ti
   const text = JSON.stringify(rows);
   t.match(text, `log.level = \\"debug\\" (${spot.env['BMUXD_CONFIG'] ?? ''}:2)`, 'origin of a setting');
   t.match(text, `${join(spot.folder, 'config', 'bmux.toml')}:4`, 'origin of a value of bmux');
+});
+
+t.test('the steps of a way over SSH', { skip: sshdMissing() }, async (t) => {
+  const spot = await spotFor(t);
+  const { sshd, toml } = await sshToServer(t, join(folder, 'server.sock'));
+  spot.env['PATH'] = sshd.path;
+  const alias = ['Host far', 'HostName localhost', `HostKeyAlias [127.0.0.1]:${String(sshd.port)}`, ''];
+  await writeFile(sshd.sshConfig, alias.join('\n'));
+  const none = join(sshd.folder, 'none');
+  await spot.config(toml('box', { host: 'far' }) + toml('strange', { known_hosts_file: none }));
+  const rows = await examined(spot);
+  const stepsOf = (target: string): Row[] => rows.filter(({ area }) => area === `target ${target}`);
+  const steps = stepsOf('box');
+  t.strictSame(
+    steps.map(({ what }) => what),
+    ['plan', 'config', 'dns', 'tcp', 'host key', 'auth', 'bmux', 'hello', 'round trip'],
+  );
+  t.ok(steps.every(({ ms }) => ms !== undefined && ms >= 0));
+  const text = steps.map(({ detail }) => detail).join('\n');
+  t.match(
+    text,
+    /@localhost port \d+\n.*127\.0\.0\.1.*\n.*\n.*SHA256:\S+, known\n.*by publickey\n0\.0\.1-alpha\.4 as/,
+  );
+  t.strictSame(
+    stepsOf('strange').map(({ what }) => what),
+    ['plan', 'config', 'tcp', 'host key'],
+  );
+  t.match(findingsIn(rows), [{ code: 'ssh_host_key_unknown' }]);
+  await writeFile(sshd.sshConfig, 'Nonsense yes\n');
+  const broken = findingsIn(await examined(spot, { target: 'box' }));
+  t.match(broken, [{ code: 'ssh_config_unusable', causes: [/line 1: Bad configuration option: nonsense/] }]);
 });
 
 const check = async (t: Test, { code, remedy, also, plant }: Fault): Promise<void> => {
