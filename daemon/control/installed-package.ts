@@ -1,27 +1,45 @@
-// The package from which this daemon was started, as it lies on the disk now: an upgrade replaces it while the daemon runs.
+// The package from which this daemon was started, as it lies on the disk now: an upgrade replaces it while the daemon runs. No engine of
+// another version is started: the daemon restarts itself whole instead.
+import { spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
+import type { Logger } from '../base/log.ts';
+import type { Env } from '../base/paths.ts';
+import { packageRoot, programPath } from '../base/version.ts';
 import { object, text } from '../api/shape.ts';
 import { fail } from '../errors/fail.ts';
 
 const hasVersion = object<{ version: string }>({ version: text });
 
-/** The next engine is started from these files, so that another version of them matters also before a restart. */
+/** ms from one attempt to restart to the next: the last one may have ended without success. */
+const RESTART_AGAIN_MS = 30_000;
+
+export interface InstalledPackageOptions {
+  readonly root: string;
+  readonly running: string;
+  /** Starts `bmuxd restart` of the package on the disk; undefined where the end of this process would end more than the daemon. */
+  readonly restart: (() => void) | undefined;
+  readonly log: Pick<Logger, 'warn'>;
+}
+
 export class InstalledPackage {
+  readonly #options: InstalledPackageOptions;
   readonly #path: string;
-  readonly #running: string;
   /** The file that was read last, by inode, size and time. */
   #stamp = '';
   #version: string | undefined;
+  /** performance.now() of the last attempt to restart. */
+  #restartedAt: number | undefined;
 
-  constructor(options: { readonly root: string; readonly running: string }) {
+  constructor(options: InstalledPackageOptions) {
+    this.#options = options;
     this.#path = join(options.root, 'package.json');
-    this.#running = options.running;
   }
 
   /** Why a restart is due, or why no engine can be started; undefined when the package is the one that runs. */
   get problem(): Failure | undefined {
+    const { running } = this.#options;
     const info = statSync(this.#path, { throwIfNoEntry: false });
     if (info === undefined) return fail('package_away', { path: this.#path });
     const stamp = `${String(info.ino)} ${String(info.size)} ${String(info.mtimeMs)}`;
@@ -29,9 +47,25 @@ export class InstalledPackage {
       this.#stamp = stamp;
       this.#version = this.#read();
     }
-    if (this.#version === undefined || this.#version === this.#running) return undefined;
-    return fail('restart_due', { installed: this.#version, running: this.#running });
+    if (this.#version === undefined || this.#version === running) return undefined;
+    return fail('restart_due', { installed: this.#version, running });
   }
+
+  /** Why no engine may be started now; undefined when one may. Where the package is of another version, the daemon is restarted. */
+  readonly refusal = (): Failure | undefined => {
+    const { problem } = this;
+    // A package manager writes the file: the others may be of any version.
+    if (problem === undefined)
+      return this.#version === undefined ? fail('package_away', { path: this.#path }) : undefined;
+    const { restart, log } = this.#options;
+    const now = performance.now();
+    const isRecent = this.#restartedAt !== undefined && now - this.#restartedAt < RESTART_AGAIN_MS;
+    if (problem.code !== 'restart_due' || restart === undefined || isRecent) return problem;
+    this.#restartedAt = now;
+    log.warn({ code: problem.code, why: problem.message }, 'an engine is needed: bmuxd restarts itself');
+    restart();
+    return problem;
+  };
 
   /** Undefined while a package manager writes the file. */
   #read(): string | undefined {
@@ -43,4 +77,40 @@ export class InstalledPackage {
       return undefined;
     }
   }
+}
+
+/** The package of this process. `mayRestart`: whether the end of this process would end nothing but the daemon. */
+export function installedPackage(options: {
+  readonly version: string;
+  readonly env: Env;
+  readonly log: Logger;
+  readonly mayRestart: boolean;
+}): InstalledPackage {
+  const { version, env, log, mayRestart } = options;
+  const restart = (): void => {
+    restartWhole(env, log);
+  };
+  return new InstalledPackage({
+    root: packageRoot(),
+    running: version,
+    restart: mayRestart ? restart : undefined,
+    log,
+  });
+}
+
+/** Starts `bmuxd restart` as a process that outlives this one. It asks the service manager, or starts the next daemon beside this one. */
+function restartWhole(env: Env, log: Pick<Logger, 'warn'>): void {
+  const child = spawn(process.execPath, [programPath(), 'restart'], {
+    detached: true,
+    stdio: 'ignore',
+    cwd: '/',
+    env: { ...env },
+  });
+  child.once('error', (error) => {
+    log.warn({ err: error }, 'bmuxd restart cannot be started');
+  });
+  child.once('exit', (status, signal) => {
+    if (status !== 0) log.warn({ status, signal }, 'bmuxd restart has failed');
+  });
+  child.unref();
 }

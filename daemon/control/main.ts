@@ -1,7 +1,6 @@
 // Creates the parts of the control process and connects them with each other.
 import { dirname, join } from 'node:path';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-import { packageRoot } from '../base/version.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
@@ -12,7 +11,7 @@ import { OwnClients } from '../sockets/own-clients.ts';
 import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
-import { InstalledPackage } from './installed-package.ts';
+import { installedPackage } from './installed-package.ts';
 import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
@@ -31,6 +30,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const settings = inForce.current;
   const events = new Events();
   const instance = new Instance({ paths, controlFd: passed.control, log });
+  const installed = installedPackage({ version, env, log, mayRestart: !takesEnginesAlong });
   // What most parts need.
   const common = { paths, version, env, own, settings, log, instance, event: events.add };
   const strayErrors = new StrayErrors({ source: process, clock: SYSTEM_CLOCK, log, instance });
@@ -58,6 +58,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   const engines: Engines = new Engines({
     ...common,
+    installed,
     streamsFd: passed.streams,
     sink,
     planner,
@@ -96,7 +97,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       'target sockets': reconciler,
       NODE_OPTIONS: engines.nodeOptions,
       'runtime dir': instance.runtimeDir,
-      package: new InstalledPackage({ root: packageRoot(), running: version }),
+      package: installed,
       'metrics.port': metrics,
     },
     reload,

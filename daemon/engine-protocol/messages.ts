@@ -1,5 +1,5 @@
-// The messages between control and engine on their IPC channel. Fields may be added, but never removed or changed: after an upgrade of
-// the package, a running control process starts an engine of the new version.
+// The messages between control and engine on their IPC channel. Both are of one version: control starts no engine of another one
+// (daemon/control/installed-package.ts). Fields are only added all the same, because the files may be replaced during a start.
 import type { BrokerEvent } from '../api/answers.ts';
 import type { Tally } from '../api/metrics/tally.ts';
 import type { Settings } from '../config/settings/table.ts';

@@ -773,7 +773,7 @@ export const REGISTRY = {
   package_away: row(
     [503, 1, 'engine'],
     'the package of bmuxd is away: there is no {path}',
-    'Install bmuxd again. Streams go on meanwhile, but an engine that ends cannot be replaced.',
+    'Install bmuxd again. Streams go on meanwhile; an engine that ends is replaced when the package is there again.',
   ),
   engine_unstartable: row(
     [503, 1, 'engine'],

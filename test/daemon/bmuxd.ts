@@ -16,6 +16,8 @@ export interface BmuxdOptions {
   readonly config?: string;
   /** Text of bmuxd.toml. */
   readonly settings?: string;
+  /** Another file than `BMUXD`, as of a copy of the package. */
+  readonly program?: string;
   /** Overrides variables of the fixture's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Folders of another fixture, for a second daemon beside or after the first. */
@@ -124,12 +126,13 @@ export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> 
 export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const sandbox = options.sandbox ?? (await makeSandbox(options));
   const { env, socketPath, folder } = sandbox;
+  const { program = BMUXD } = options;
   const child: Child = await startChild({
     command: process.execPath,
     // The same option as in the service units.
     args: [
       '--max-semi-space-size=2',
-      BMUXD,
+      program,
       'run',
       ...(options.usualLog === true ? [] : ['--log-level', 'debug']),
     ],
@@ -137,7 +140,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     ready: (output) => output.includes('"streams are accepted"'),
   });
   const command = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): Promise<Ran> =>
-    runProgram(process.execPath, [BMUXD, ...args], { ...env, ...extra });
+    runProgram(process.execPath, [program, ...args], { ...env, ...extra });
   const spawnShim = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): ChildProcess =>
     spawn(process.execPath, [SHIM, ...args], { env: { ...env, ...extra }, stdio: ['pipe', 'pipe', 'pipe'] });
   const engines = async (): Promise<string[]> =>

@@ -12,6 +12,7 @@ import type { Settings } from '../../config/settings/table.ts';
 import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import { engineRequest } from '../../sockets/http-request.ts';
+import type { InstalledPackage } from '../installed-package.ts';
 import type { Instance } from '../instance/instance.ts';
 import type { RequestPlanner } from '../planning/request-planner.ts';
 import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
@@ -35,6 +36,7 @@ export interface EnginesOptions {
   readonly settings: () => Settings;
   readonly instance: Pick<Instance, 'isOurs' | 'runtimeDir'>;
   readonly log: Logger;
+  readonly installed: Pick<InstalledPackage, 'refusal'>;
   /** Descriptor of the streams socket, if a service manager has passed one. */
   readonly streamsFd: number | undefined;
   readonly event: (event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }) => void;
@@ -101,6 +103,7 @@ export class Engines {
       clock: SYSTEM_CLOCK,
       log,
       runtimeDir: instance.runtimeDir,
+      refusal: options.installed.refusal,
       fork: () => captured.lend((stderr) => forkEngine(this.nodeOptions.env, stderr)),
       stderr: () => captured.read(),
       onFailedStart: (stderr) => {

@@ -17,6 +17,8 @@ export interface EngineSupervisorOptions {
   readonly clock: Clock;
   /** Without it no engine can bind its socket: none is started or asked. */
   readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
+  /** Why no engine may be started now. Asked again until one may. */
+  readonly refusal: () => Failure | undefined;
   /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */
   readonly fork: () => EngineProcess;
   /** What the last process wrote to stderr; empty when nothing. */
@@ -282,7 +284,12 @@ export class EngineSupervisor {
     this.#cancelRestart();
     this.#cancelRestart = this.#options.clock.after(ms, () => {
       if (this.#closing) return;
-      if (this.#options.runtimeDir.isAway) this.#startAfter(RETURN_LOOK_MS);
+      const { runtimeDir, refusal, log } = this.#options;
+      const why = refusal();
+      if (why !== undefined && why.code !== this.#problem?.code)
+        log.warn({ code: why.code, why: why.message }, 'no engine is started');
+      this.#problem = why ?? this.#problem;
+      if (why !== undefined || runtimeDir.isAway) this.#startAfter(RETURN_LOOK_MS);
       else this.#startEngine();
     });
   }

@@ -10,7 +10,13 @@ t.test('an upgrade, a broken file and a removed package', async (t) => {
   t.teardown(() => rm(root, { recursive: true }));
   const path = join(root, 'package.json');
   const write = (text: string): Promise<void> => writeFile(path, text);
-  const installed = new InstalledPackage({ root, running: '0.1.0' });
+  let restarts = 0;
+  const installed = new InstalledPackage({
+    root,
+    running: '0.1.0',
+    restart: () => (restarts += 1),
+    log: { warn: () => undefined },
+  });
   await write('{"version":"0.1.0"}');
   t.equal(installed.problem, undefined);
   await write('{"version":"0.2.0-next"}');
@@ -20,10 +26,16 @@ t.test('an upgrade, a broken file and a removed package', async (t) => {
     detail: 'bmuxd 0.2.0-next is installed, and 0.1.0 runs',
     remedy: 'Run `bmuxd restart` to use 0.2.0-next; live streams go on.',
   });
+  t.equal(restarts, 0, 'the engine that runs goes on');
+  t.equal(installed.refusal()?.code, 'restart_due');
+  t.equal(installed.refusal()?.code, 'restart_due');
+  t.equal(restarts, 1, 'an engine is needed');
   await write('{"vers');
   t.equal(installed.problem, undefined, 'it is being written');
+  t.match(installed.refusal(), { code: 'package_away' }, 'no engine is started meanwhile');
   await rm(path);
   t.match(installed.problem, { code: 'package_away' });
   await write('{"version":"0.1.0"}');
   t.equal(installed.problem, undefined, 'it is there again');
+  t.equal(installed.refusal(), undefined);
 });

@@ -4,6 +4,7 @@ import t from 'tap';
 import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
 import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
+import type { Failure } from '../../../daemon/base/failure.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { NoAnswer } from '../../../daemon/sockets/http-request.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
@@ -15,6 +16,7 @@ class Rig {
   readonly ready: EngineLink[] = [];
   readonly gone: string[] = [];
   readonly runtimeDir: { isAway: boolean; lossLevel: 'warn' } = { isAway: false, lossLevel: 'warn' };
+  refusal: Failure | undefined;
   /** What the processes write to stderr. */
   stderr = 'out of luck';
   readonly failedStarts: string[] = [];
@@ -27,6 +29,7 @@ class Rig {
     clock: this.clock,
     runtimeDir: this.runtimeDir,
     log: pino({ level: 'silent' }),
+    refusal: () => this.refusal,
     fork: () => {
       const error = this.broken.shift();
       if (error !== undefined) throw error;
@@ -147,6 +150,21 @@ t.test('while the runtime dir is away no engine is asked or started', async (t) 
   rig.runtimeDir.isAway = false;
   await rig.clock.advance(250);
   t.equal(rig.processes.length, 2, 'soon after its return');
+  rig.supervisor.close();
+});
+
+t.test('while the package on the disk is another one, no engine is started', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  rig.refusal = fail('restart_due', { installed: '0.2.0', running: '0.1.0' });
+  rig.last().exits(null, 'SIGKILL');
+  await rig.clock.advance(60_000);
+  t.equal(rig.processes.length, 1);
+  t.equal(rig.supervisor.problem?.code, 'restart_due');
+  rig.refusal = undefined;
+  await rig.clock.advance(250);
+  t.equal(rig.processes.length, 2);
   rig.supervisor.close();
 });
 
