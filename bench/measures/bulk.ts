@@ -17,7 +17,7 @@ const MB = 1e6;
 const SUPPLIES = supplies();
 
 /** MB/s of one order on a stream after the Hello. */
-async function move(stream: Duplex, what: Order): Promise<number> {
+export async function move(stream: Duplex, what: Order): Promise<number> {
   await order(stream, what);
   const ms = await timed(async () => {
     if (what.way === 'down') return drain(stream, what.bytes);

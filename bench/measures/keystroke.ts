@@ -14,7 +14,7 @@ import { quantile } from '../statistics.ts';
 import { hold, throughBroker } from '../rig/streams.ts';
 
 const KEY = Buffer.from('k');
-const ECHO = { way: 'echo', bytes: 0, kind: 'noise' } as const;
+export const ECHO = { way: 'echo', bytes: 0, kind: 'noise' } as const;
 
 /** Median and tail latency, ms, one value each per batch. */
 interface Felt {
@@ -23,7 +23,7 @@ interface Felt {
 }
 
 /** Sends `keys` keys, each after the echo of the one before. */
-async function press(stream: Duplex, keys: number, felt: Felt): Promise<void> {
+export async function press(stream: Duplex, keys: number, felt: Felt): Promise<void> {
   const values: number[] = [];
   stream.resume();
   for (let key = 0; key < keys; key += 1) {
@@ -107,21 +107,22 @@ async function scene(bench: Bench, way: 'local' | 'TLS'): Promise<Scene> {
   };
 }
 
-const felt = (): Felt => ({ p50: [], p99: [] });
+export const felt = (): Felt => ({ p50: [], p99: [] });
 
-function report(
+export function report(
   bench: Bench,
   what: string,
   ours: Felt,
   plain: Felt,
   goals: { readonly p50?: Goal; readonly p99?: Goal },
-  relayed?: Felt,
+  others: { readonly relayed?: Felt; readonly name?: string } = {},
 ): void {
+  const { relayed, name: peerName = 'without a broker' } = others;
   for (const quantileName of ['p50', 'p99'] as const) {
     const side = (name: string, from: Felt): Side => ({ name, values: from[quantileName].slice(1) });
     const goal = goals[quantileName];
     const figure = { what: `${what}, ${quantileName}`, unit: 'ms', ours: side('broker', ours) } as const;
-    const peer = side('without a broker', plain);
+    const peer = side(peerName, plain);
     bench.figure({ ...figure, peer, ...(goal === undefined ? {} : { goal }) });
     if (relayed !== undefined) bench.figure({ ...figure, peer: side('Node pipeline', relayed) });
   }
@@ -159,7 +160,14 @@ async function besideDownload(bench: Bench, way: 'local' | 'TLS'): Promise<void>
     await beside({ path: bulkPath }, plain, bare);
     await beside({ path: relayedBulkPath }, relayed, pipelined);
   }
-  report(bench, `keystroke beside a TLS download, ${way}`, broker, bare, { p99: BUSY_TAIL }, pipelined);
+  report(
+    bench,
+    `keystroke beside a TLS download, ${way}`,
+    broker,
+    bare,
+    { p99: BUSY_TAIL },
+    { relayed: pipelined },
+  );
 }
 
 export const keystroke: Measure = {

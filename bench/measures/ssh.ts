@@ -14,6 +14,7 @@ import { runToEnd } from '../rig/programs.ts';
 import { askByProcess } from '../rig/question.ts';
 import { bmuxOrSkip, LIST } from './command.ts';
 import { startDaemon } from './first-answer.ts';
+import { streams } from './ssh-streams.ts';
 
 const ROUND_TRIP_MS = 50;
 
@@ -91,6 +92,10 @@ async function commands(bench: Bench): Promise<void> {
 
 export const ssh: Measure = {
   name: 'ssh',
-  about: '50 ms away by SSH: a command through the broker, the real CLI alone, a bridge over a warm master',
-  run: (bench) => bench.part('list-sessions', () => commands(bench)),
+  about:
+    'a command 50 ms away by SSH, keystrokes and bulk, beside the real CLI alone and a bridge over a warm master',
+  run: async (bench) => {
+    await bench.part('list-sessions', () => commands(bench));
+    await streams(bench);
+  },
 };
