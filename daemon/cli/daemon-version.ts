@@ -11,7 +11,9 @@ export function hearVersion(header: string | readonly string[] | undefined): voi
 
 /** The daemon's version when it is not that of this program. */
 export function otherVersion(): string | undefined {
-  return heard === packageVersion() ? undefined : heard;
+  // Most commands hear nothing. Those that failed for want of file descriptors can read no file.
+  if (heard === undefined || heard === packageVersion()) return undefined;
+  return heard;
 }
 
 /** Says, where a person reads it, that the daemon has another version. Called once, when the command has ended. */

@@ -6,6 +6,7 @@ import { makeSandbox, startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmu
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/accept/first-frame-properties.ts';
 import { startHostile } from './hostile/hostile.ts';
+import { startIdle } from './idle.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
 import { upgradesLoseNothing } from '../streams/upgrades.ts';
@@ -122,6 +123,13 @@ export const DAEMON_SOAKS: readonly Soak[] = [
     inputs: 60,
     grain: 5,
     start: startHostile,
+  },
+  {
+    // An input is a connection.
+    name: 'idle.connectionsKeepNobodyOut',
+    inputs: 10_000,
+    grain: 10,
+    start: startIdle,
   },
   {
     name: 'handoff.upgradesLoseNothing',

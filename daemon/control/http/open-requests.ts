@@ -5,17 +5,22 @@ import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two looks. */
 const LOOK_MS = 10;
+/** ms after its start in which the first request of a connection may still be under way. */
+const FRESH_MS = 500;
 
 export class OpenRequests {
   readonly #server: Server;
   /** Accepted connections whose first request has not arrived. */
   readonly #fresh = new Set<Socket>();
+  /** performance.now() of the latest connection. */
+  #latestAt = -Infinity;
   #open = 0;
 
   constructor(server: Server) {
     this.#server = server;
     server.on('connection', (socket) => {
       this.#fresh.add(socket);
+      this.#latestAt = performance.now();
       socket.once('close', () => this.#fresh.delete(socket));
     });
     server.on('request', ({ socket }, response) => {
@@ -30,9 +35,14 @@ export class OpenRequests {
   /** Resolves when all are answered, at the latest after `ms`. */
   async answered(ms: number): Promise<void> {
     const until = performance.now() + ms;
-    while (this.#fresh.size + this.#open > 0 && performance.now() < until) {
+    while ((this.#isFresh() || this.#open > 0) && performance.now() < until) {
       await sleep(LOOK_MS);
       this.#server.closeIdleConnections();
     }
+  }
+
+  /** Connections that ask nothing hold nobody up. */
+  #isFresh(): boolean {
+    return this.#fresh.size > 0 && performance.now() - this.#latestAt < FRESH_MS;
   }
 }

@@ -219,7 +219,7 @@ t.test('a lack in the environment is a named failure', async (t) => {
     run('/bin/sh', ['-c', `${before} "$0" "$@"`, process.execPath, BMUXD, 'run'], made.env);
   const few = await under('ulimit -n 128; exec');
   t.equal(few.status, 1, few.stderr);
-  t.match(few.stderr, /^no more files can be opened: EMFILE.*\nRaise the limit/s);
+  t.match(few.stderr, /^no more files can be opened: EMFILE[^\n]*\nRaise the limit[^\n]*\n$/);
   const nobody = await under(
     'command -v setpriv >&2 || exit 77; unset HOME; exec setpriv --reuid=54321 --clear-groups',
   );
