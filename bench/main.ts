@@ -8,9 +8,11 @@ import { farAway } from './measures/far-away.ts';
 import { firstAnswer } from './measures/first-answer.ts';
 import { streamRequests } from './measures/stream-requests.ts';
 import { irohBulk } from './measures/iroh-bulk.ts';
+import { idle } from './measures/daemon/idle.ts';
 import { keystroke } from './measures/keystroke.ts';
 import { manyStreams } from './measures/many-streams.ts';
 import { memory } from './measures/memory.ts';
+import { starts } from './measures/daemon/starts.ts';
 import { ssh } from './measures/ssh.ts';
 import { Bench, type Gap, type Measure, type MeasuredFigure } from './measure.ts';
 import { machine, markdown, table, type Result } from './report.ts';
@@ -25,6 +27,8 @@ const MEASURES: readonly Measure[] = [
   bulk,
   irohBulk,
   memory,
+  idle,
+  starts,
   manyStreams,
 ];
 

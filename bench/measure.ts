@@ -2,7 +2,7 @@
 import { textOf } from '../daemon/base/failure.ts';
 import { compare, type Compared } from './statistics.ts';
 
-export type Unit = 'ms' | 'µs' | 'MB/s' | 'MB' | 'KB' | 'per s' | 'round trips' | 'streams';
+export type Unit = 'ms' | 'ms per s' | 'µs' | 'MB/s' | 'MB' | 'KB' | 'per s' | 'round trips' | 'streams';
 
 /** One side of a comparison. */
 export interface Side {

@@ -5,7 +5,7 @@ import { startDaemon } from './first-answer.ts';
 import type { Bench, Goal, Measure } from '../measure.ts';
 import { startRelay } from '../rig/peers.ts';
 import { startProgram } from '../rig/processes.ts';
-import { settledPss } from '../rig/pss.ts';
+import { settledPss } from '../rig/usage.ts';
 import { hold, throughBroker } from '../rig/streams.ts';
 import { requestStream, perSecond, upgradeWithPing } from '../rig/upgrade.ts';
 import type { Bmuxd } from '../../test/daemon/bmuxd.ts';

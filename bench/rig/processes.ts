@@ -4,6 +4,7 @@ import { startChild, type Child } from '../../test/real/index.ts';
 import type { BareAcceptOptions } from '../process/bare-accept.ts';
 import type { BulkServerOptions, BulkServerReady } from '../process/bulk-server.ts';
 import type { DownloadOptions } from '../process/download.ts';
+import type { IdleOptions } from '../process/idle.ts';
 import type { PipelineRelayOptions } from '../process/pipeline-relay.ts';
 import type { UdpRelayOptions, UdpRelayReady } from '../process/udp-relay.ts';
 
@@ -13,7 +14,7 @@ interface Programs {
   readonly 'pipeline-relay': { readonly options: PipelineRelayOptions; readonly ready: object };
   readonly download: { readonly options: DownloadOptions; readonly ready: object };
   readonly 'udp-relay': { readonly options: UdpRelayOptions; readonly ready: UdpRelayReady };
-  readonly idle: { readonly options: object; readonly ready: object };
+  readonly idle: { readonly options: IdleOptions; readonly ready: object };
 }
 
 export interface Running<Ready> {

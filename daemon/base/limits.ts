@@ -28,10 +28,12 @@ export const LIMITS = {
   startMs: 20_000,
   /** ms that systemctl, loginctl or launchctl may take; a start of the service waits until the daemon is ready. */
   serviceManagerMs: 60_000,
-  /** ms between two checks whether an engine answers. */
+  /** ms between two messages of an engine with its status. An engine that is silent for longer is asked. */
   heartbeatMs: 2000,
+  /** ms after that message in which control sees to its regular work, and whether the message has come. */
+  statusLateMs: 200,
   /** ms after a check without an answer until the next one. */
-  secondLookMs: 500,
+  secondLookMs: 250,
   /** ms that an engine may take to answer on its own socket. */
   engineAnswerMs: 1000,
   /** ms that a status request waits for an engine: `bmuxd status` answers within 200 ms, the start of Node included. */

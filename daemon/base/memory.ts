@@ -1,4 +1,5 @@
 // Keeps the heap of the long-running processes small.
+import { SYSTEM_CLOCK } from './async/clock.ts';
 
 /**
  * Percent that the old space may grow by before the next collection. By default V8 lets a heap of 20 MB grow to 60 MB under load, and returns
@@ -10,9 +11,9 @@ const GROWING_PERCENT = 30;
 export const SMALL_HEAP_FLAGS = [`--heap-growing-percent=${String(GROWING_PERCENT)}`, '--expose-gc'] as const;
 
 /** The process is idle after `QUIET_LOOKS` intervals of `LOOK_MS` with less than `QUIET_CPU_MS` of CPU time each (2 %). */
-const LOOK_MS = 1000;
-const QUIET_LOOKS = 5;
-const QUIET_CPU_MS = 20;
+const LOOK_MS = 2000;
+const QUIET_LOOKS = 3;
+const QUIET_CPU_MS = 40;
 /** ms of CPU time after which a collection is worth it; occasional keystrokes need minutes for that much. */
 const WORK_CPU_MS = 1000;
 /** Collections per idle phase. V8 returns the new space only if little was allocated in the last 5 s, counted at the collection before. */
@@ -29,7 +30,7 @@ export function giveBackAtRest(): void {
   let owed = COLLECTIONS;
   let last = cpuMs();
   let worked = 0;
-  setInterval(() => {
+  SYSTEM_CLOCK.every(LOOK_MS, () => {
     const now = cpuMs();
     const used = now - last;
     last = now;
@@ -42,7 +43,7 @@ export function giveBackAtRest(): void {
     worked = 0;
     owed -= 1;
     collect();
-  }, LOOK_MS).unref();
+  });
 }
 
 function cpuMs(): number {

@@ -1,6 +1,7 @@
 // Creates the parts of the control process and connects them with each other.
 import { dirname, join } from 'node:path';
-import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import { SYSTEM_CLOCK, workAfterOthers } from '../base/async/clock.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
@@ -26,6 +27,7 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
   const { version, sink, signal, replace = false } = options;
+  workAfterOthers(LIMITS.statusLateMs);
   const { paths, passed, env, own, manager, takesEnginesAlong, inForce, log } = await lookAround(options);
   const settings = inForce.current;
   const events = new Events();

@@ -78,6 +78,8 @@ export type OneFromEngine =
   | { readonly type: 'cancel'; readonly id: number }
   /** The engine accepts no more streams, and finishes those that it has. */
   | { readonly type: 'retiring'; readonly why: string }
+  /** Sent every `LIMITS.heartbeatMs`: what `GET /v1/engine` on the engine's socket answers. */
+  | { readonly type: 'alive'; readonly status: unknown }
   | { readonly type: 'event'; readonly event: BrokerEvent }
   /** What the engine has counted until its end. */
   | { readonly type: 'tally'; readonly tally: Tally }
@@ -111,6 +113,7 @@ const FROM_ENGINE = new Set<FromEngine['type']>([
   'resolve again',
   'cancel',
   'retiring',
+  'alive',
   'event',
   'tally',
   'log',

@@ -33,6 +33,8 @@ export interface EngineServerOptions {
 }
 
 export interface EngineServer {
+  /** The answer to `GET /v1/engine`, without the tally when nothing was counted since the last call. */
+  readonly news: () => EngineStatus;
   close(): Promise<void>;
 }
 
@@ -88,6 +90,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     },
   });
   return {
+    news: newsOf(options),
     close: async () => {
       // Before the socket is gone: from then on clients read the file.
       await options.ends.keep(keptEndsBeside(options.socketPath)).catch((error: unknown) => {
@@ -104,8 +107,23 @@ function numberIn(field: unknown): number | undefined {
   return typeof field === 'string' && /^\d{1,16}$/.test(field) ? Number(field) : undefined;
 }
 
+function newsOf(options: EngineServerOptions): () => EngineStatus {
+  const { streams, tally } = options;
+  let told = -1;
+  return () => {
+    const isNews = streams.size > 0 || tally.changes !== told;
+    told = tally.changes;
+    return isNews ? statusOf(options) : statusWithoutTally(options);
+  };
+}
+
 function statusOf(options: EngineServerOptions): EngineStatus {
-  const { identity, streams, sockets, upstreams, lifecycle, tally } = options;
+  const { streams, sockets, tally } = options;
+  return { ...statusWithoutTally(options), tally: tally.counted(streams, sockets) };
+}
+
+function statusWithoutTally(options: EngineServerOptions): EngineStatus {
+  const { identity, streams, upstreams, lifecycle } = options;
   const { state } = lifecycle;
   const problems = options.problems().flatMap((failure) => failure?.data ?? []);
   return {
@@ -113,7 +131,6 @@ function statusOf(options: EngineServerOptions): EngineStatus {
     engine: { ...identity, pid: process.pid, state, streams: streams.size },
     // A draining engine reports only upstreams to which it still holds connections.
     upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
-    tally: tally.counted(streams, sockets),
     ...(problems.length === 0 ? {} : { problems }),
   };
 }

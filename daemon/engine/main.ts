@@ -23,7 +23,7 @@ import { NetworkWatch } from './network-watch.ts';
 import { StreamEnds } from './stream-ends.ts';
 import { Streams } from './streams.ts';
 import { Tally } from './metrics/tally.ts';
-import { tellEvents } from './tell-events.ts';
+import { tellEvents, tellStatus } from './tell-events.ts';
 import { OtherEngines } from './upstream/other-engines.ts';
 import { Transports } from './upstream/transports.ts';
 import { Upstreams } from './upstream/upstreams.ts';
@@ -144,6 +144,6 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     flush();
     throw error;
   });
-  control.tell({ type: 'ready', generation });
+  tellStatus(control, generation, api.news);
   return lifecycle;
 }

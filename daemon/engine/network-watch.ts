@@ -1,5 +1,6 @@
 // Detects a change of the network: another address or another interface. Connections made before the change may be dead.
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 
 /** As `os.networkInterfaces()` gives them. */
 export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
@@ -11,20 +12,19 @@ export interface NetworkWatchOptions {
 }
 
 /** ms between two checks; each takes about 0.1 ms. */
-const LOOK_MS = 1000;
+const LOOK_MS = 2000;
 
 export class NetworkWatch {
   readonly #options: NetworkWatchOptions;
-  readonly #timer: NodeJS.Timeout;
+  readonly close: () => void;
   #seen: string;
 
   constructor(options: NetworkWatchOptions) {
     this.#options = options;
     this.#seen = this.#fingerprint();
-    this.#timer = setInterval(() => {
+    this.close = SYSTEM_CLOCK.every(LOOK_MS, () => {
       this.look();
-    }, LOOK_MS);
-    this.#timer.unref();
+    });
   }
 
   /** Compares the addresses with those of the last check, and calls `onChange` when they differ. */
@@ -33,10 +33,6 @@ export class NetworkWatch {
     if (now === this.#seen) return;
     this.#seen = now;
     this.#options.onChange();
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
   }
 
   /**

@@ -1,5 +1,8 @@
-// Tells control what has happened in the engine.
-import { ROUTINE_EVENTS } from '../api/answers.ts';
+// Tells control what has happened in the engine, that it is ready, and regularly that it works, with its status. Control need not ask: that would
+// wake up both processes twice.
+import { ROUTINE_EVENTS, type EngineStatus } from '../api/answers.ts';
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { ControlLink } from './control-link.ts';
 import type { UpstreamsOptions } from './upstream/upstreams.ts';
@@ -18,4 +21,23 @@ export function tellEvents({ log, sink, control }: EventsOptions): UpstreamsOpti
     if (!ROUTINE_EVENTS.has(type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });
   };
+}
+
+/** Runs until control is gone, and does not keep the process alive. */
+export function tellStatus(
+  control: Pick<ControlLink, 'tell'>,
+  generation: string,
+  news: () => EngineStatus,
+): void {
+  control.tell({ type: 'ready', generation });
+  let isUnread = false;
+  const stop = SYSTEM_CLOCK.every(LIMITS.heartbeatMs, () => {
+    // A control process that is stopped would find one for every two seconds.
+    if (isUnread) return;
+    isUnread = true;
+    const sent = control.tell({ type: 'alive', status: news() }, () => {
+      isUnread = false;
+    });
+    if (!sent) stop();
+  });
 }

@@ -1,4 +1,5 @@
 // Checks the health of warm connections. A lost peer is noticed within seconds (by QUIC alone after 30 s). After a sleep all are marked stale.
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import type { WarmConnection } from './warm-connection.ts';
 
 /** The connections of one upstream. */
@@ -19,29 +20,32 @@ export interface LivenessOptions {
 }
 
 /** ms between two calls of `look`. */
-const LOOK_MS = 1000;
+const LOOK_MS = 2000;
 /**
  * ms without a received packet after which a connection is checked. QUIC's keep-alive is received every 5 s, so a healthy connection is not
  * checked. That matters since a gateway keeps about 100 bytes for each check until it restarts.
  */
 const CHECK_MS = 5500;
+/** ms of a check after which another one may follow at once. */
+const LEAST_MS = 500;
 /** ms by which a call of `look` must be late to count as a sleep of the machine. */
 const JUMP_MS = 5000;
 
 export class Liveness {
   readonly #options: LivenessOptions;
   readonly #now: () => number;
-  readonly #timer: NodeJS.Timeout;
+  readonly #stopLooking: () => void;
+  /** Looks in between, while a connection with live streams is nearly due for a check. */
+  #soon: NodeJS.Timeout | undefined;
   #lookedAt: number;
 
   constructor(options: LivenessOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
     this.#lookedAt = this.#now();
-    this.#timer = setInterval(() => {
+    this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => {
       this.look();
-    }, LOOK_MS);
-    this.#timer.unref();
+    });
   }
 
   /** Marks all connections as stale after a sleep. Also called before a connection is used, since the timer may not have run since the sleep. */
@@ -58,10 +62,24 @@ export class Liveness {
     this.noticeJump();
     for (const host of this.#options.hosts()) {
       for (const warm of host.connections) {
-        if (warm.checking || warm.sinceHeardMs() < CHECK_MS) continue;
-        this.#check(host, warm);
+        if (warm.checking) continue;
+        const left = CHECK_MS - warm.sinceHeardMs();
+        if (left <= 0) this.#check(host, warm);
+        else if (left < LOOK_MS && warm.connection.streams > 0) this.#lookIn(left);
       }
     }
+  }
+
+  close(): void {
+    this.#stopLooking();
+    clearTimeout(this.#soon);
+  }
+
+  #lookIn(ms: number): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.look();
+    }, ms).unref();
   }
 
   /** While the peer is silent under live streams, a check follows at once on the one before. */
@@ -74,12 +92,8 @@ export class Liveness {
       if (!known) host.markDead(warm);
       const why = warm.lostBecause(this.#options.silenceMs());
       if (why !== undefined) host.lose(warm, why);
-      else if (performance.now() - since > LOOK_MS / 2 && warm.connection.streams > 0 && !warm.checking)
+      else if (performance.now() - since > LEAST_MS && warm.connection.streams > 0 && !warm.checking)
         this.#check(host, warm);
     });
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
   }
 }

@@ -1,4 +1,5 @@
 // The iroh connections of the engine: the endpoint, the bound on all connections, and the timers that check and close them.
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Settings } from '../config/settings/table.ts';
 import { IrohDialler } from './dialler.ts';
@@ -35,7 +36,7 @@ export class IrohPool {
   readonly #shared: SharedIroh;
   readonly #dialler: IrohDialler;
   readonly #liveness: Liveness;
-  readonly #reaper: NodeJS.Timeout;
+  readonly #stopReaping: () => void;
   #closed = false;
 
   constructor(options: IrohPoolOptions) {
@@ -62,11 +63,10 @@ export class IrohPool {
       isClosed: () => this.#closed,
       remove: (host) => this.#hosts.delete(host),
     };
-    this.#reaper = setInterval(() => {
+    this.#stopReaping = SYSTEM_CLOCK.every(options.reapMs ?? REAP_MS, () => {
       this.#followRelays();
       for (const host of this.#hosts) host.reap();
-    }, options.reapMs ?? REAP_MS);
-    this.#reaper.unref();
+    });
   }
 
   /** The host of one upstream. It belongs to the pool until it is closed. */
@@ -89,7 +89,7 @@ export class IrohPool {
   /** Closes every connection gracefully, then the endpoints. `boundMs`: for the streams of a connection. */
   async close(boundMs: number = LIMITS.endMs): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#reaper);
+    this.#stopReaping();
     this.#liveness.close();
     await Promise.all([...this.#hosts].map((host) => host.close(boundMs)));
     await this.#dialler.close(boundMs);

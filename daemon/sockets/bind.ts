@@ -1,5 +1,6 @@
 // Binds a Unix socket under a private name and renames it into place. Node unlinks the path that it has bound when a server is closed:
 // with the final path, an older server would remove the socket of a newer one.
+import { lstatSync } from 'node:fs';
 import { lstat, rename, unlink } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server } from 'node:net';
@@ -61,7 +62,7 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
     server.close();
     throw error;
   }
-  const isThere = (): Promise<boolean> => leadsTo(path, { ino, dev });
+  const isThere = (): Promise<boolean> => Promise.resolve(leadsTo(path, { ino, dev }));
   const unbind = async (): Promise<void> => {
     try {
       if (await isThere()) await unlink(path);
@@ -72,13 +73,17 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
   return { isThere, unbind };
 }
 
-/** True when `path` is the file with these numbers, as `lstat` gives them. Never rejects. */
-export async function leadsTo(
-  path: string,
-  { ino, dev }: { readonly ino: bigint; readonly dev: bigint },
-): Promise<boolean> {
-  const now = await lstat(path, { bigint: true }).catch(() => undefined);
-  return now?.ino === ino && now.dev === dev;
+/**
+ * True when `path` is the file with these numbers, as `lstat` gives them. Never throws. Not in a thread: an idle process asks this regularly,
+ * of a folder of its own, and a thread costs two wake-ups.
+ */
+export function leadsTo(path: string, { ino, dev }: { readonly ino: bigint; readonly dev: bigint }): boolean {
+  try {
+    const now = lstatSync(path, { bigint: true });
+    return now.ino === ino && now.dev === dev;
+  } catch {
+    return false;
+  }
 }
 
 /** True when a process listens on `path`; also when a connect gets no answer within `timeoutMs`. Never rejects. */

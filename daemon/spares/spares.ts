@@ -24,7 +24,7 @@ export interface SparesOptions {
 }
 
 /** ms between two rounds over all spares. */
-const LOOK_MS = 1000;
+const LOOK_MS = 2000;
 /** Keys at once. A key stands for a route with its trust, a contract and a principal. */
 const MAX_POOLS = 64;
 

@@ -37,7 +37,7 @@ t.test('there are not more spares than the bound, and none when it is 0', async 
   await rig.warm();
   t.equal(rig.made, 1);
   rig.max = 0;
-  await rig.clock.advance(1000);
+  await rig.clock.advance(2000);
   t.equal(rig.spares.count, 0, 'the bound was set to 0 while there was a spare');
   rig.spares.used(rig.factory('other'), 200, 50);
   rig.max = 4;
@@ -143,7 +143,7 @@ t.test('take during a check gets the spare at once, and the check is given up', 
   const rig = new SparesRig();
   rig.max = 1;
   await rig.warm();
-  await rig.clock.advance(2799);
+  await rig.clock.advance(3799);
   t.equal(rig.checks.length, 1, 'the first check has begun');
   await rig.clock.advance(11);
   const { line, waitedMs } = await rig.take();
@@ -164,7 +164,7 @@ t.test(
     const rig = new SparesRig();
     rig.max = 1;
     await rig.warm();
-    await rig.clock.advance(2810);
+    await rig.clock.advance(3810);
     rig.answering = true;
     const { line, waitedMs } = await rig.take();
     t.ok(line);
@@ -243,7 +243,7 @@ t.test('after a long sleep former uses are not recent', async (t) => {
   const rig = new SparesRig();
   await rig.warm();
   rig.clock.jump(3_600_000);
-  await rig.clock.advance(1000);
+  await rig.clock.advance(2000);
   t.equal(rig.spares.count, 0);
   t.equal(rig.made, 2);
   rig.spares.close();
@@ -254,7 +254,7 @@ t.test('after the clock was set back former uses are not recent', async (t) => {
   await rig.warm();
   for (let turn = 0; turn < 4; turn += 1) await rig.take();
   rig.clock.jump(-3_600_000);
-  await rig.clock.advance(2000);
+  await rig.clock.advance(4000);
   t.equal(rig.spares.count, 1);
   await rig.clock.advance(60_000);
   t.equal(rig.spares.count, 0);

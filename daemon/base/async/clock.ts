@@ -1,12 +1,36 @@
 // The clock for warm connections and spares: wall time, which continues while the machine sleeps, and timers.
+import { Ticks } from './ticks.ts';
 
 export interface Clock {
   /** ms since 1970. It may jump forward and backward. */
   now(): number;
   /** Calls `run` once after `ms`; the returned function cancels that. */
   after(ms: number, run: () => void): () => void;
-  /** Calls `run` every `ms`, without keeping the process alive; the returned function stops that. */
+  /**
+   * Calls `run` every `ms`, without keeping the process alive; the returned function stops that. From `TOGETHER_MS` on, those that are due
+   * together share a wake-up, and the first call may come half an interval earlier or later.
+   */
   every(ms: number, run: () => void): () => void;
+}
+
+/** Intervals from this one on, ms, are for regular work that needs no exact time. */
+const TOGETHER_MS = 1000;
+
+const ticks = new Ticks({
+  // The same in all processes of this machine.
+  now: () => Number(process.hrtime.bigint() / 1000n) / 1000,
+  after: (ms, run) => {
+    const timer = setTimeout(run, ms);
+    timer.unref();
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+});
+
+/** Regular work of this process comes `ms` after that of others. To be called before the first `every`. */
+export function workAfterOthers(ms: number): void {
+  ticks.shift(ms);
 }
 
 export const SYSTEM_CLOCK: Clock = {
@@ -18,6 +42,7 @@ export const SYSTEM_CLOCK: Clock = {
     };
   },
   every: (ms, run) => {
+    if (ms >= TOGETHER_MS) return ticks.every(ms, run);
     const timer = setInterval(run, ms);
     timer.unref();
     return () => {

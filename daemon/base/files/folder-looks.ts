@@ -3,7 +3,7 @@ import { statSync, watch, type FSWatcher } from 'node:fs';
 import { SYSTEM_CLOCK, type Clock } from '../async/clock.ts';
 
 /** ms between two looks while all folders are watched, and while one cannot be. */
-const NET_MS = 5000;
+const NET_MS = 4000;
 const UNWATCHED_MS = 500;
 /** ms that a look waits for further changes, which usually come together. */
 const TOGETHER_MS = 20;
@@ -27,34 +27,37 @@ export class FolderLooks {
   readonly #options: FolderLooksOptions;
   readonly #clock: Clock;
   readonly #watched = new Map<string, Watched>();
-  #cancelNext: () => void = () => undefined;
+  #isWatched: boolean | undefined;
+  #stopNet: () => void = () => undefined;
   #cancelSoon: (() => void) | undefined;
   #isClosed = false;
 
   constructor(options: FolderLooksOptions) {
     this.#options = options;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#plan();
+    this.#prepare();
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#cancelNext();
+    this.#stopNet();
     this.#cancelSoon?.();
     for (const folder of this.#watched.keys()) this.#forget(folder);
   }
 
   #look(): void {
     if (this.#isClosed) return;
-    this.#plan();
+    this.#prepare();
     this.#options.look();
   }
 
-  /** Watches the folders before the look, so that no change after it is missed, and plans the next one. */
-  #plan(): void {
-    this.#cancelNext();
+  /** Watches the folders before the look, so that no change after it is missed, and sees to the looks without an event. */
+  #prepare(): void {
     const isWatched = this.#watch();
-    this.#cancelNext = this.#clock.after(isWatched ? NET_MS : UNWATCHED_MS, () => {
+    if (this.#isWatched === isWatched) return;
+    this.#isWatched = isWatched;
+    this.#stopNet();
+    this.#stopNet = this.#clock.every(isWatched ? NET_MS : UNWATCHED_MS, () => {
       this.#look();
     });
   }

@@ -2,10 +2,10 @@
 import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
 import { inTime } from '../../base/async/deadline.ts';
 import { errnoOf } from '../../base/failure.ts';
+import { isOnLocalDisk } from '../../base/files/local-disk.ts';
 import { stampFrom } from '../../base/files/stamp.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { findDisk, isOnLocalDisk } from './local-disk.ts';
 
 /**
  * Largest file that is read, bytes. bmux has no limit. A config into which it wrote every default is about 30 KiB, and one of 10,000 targets
@@ -53,10 +53,7 @@ function bounded<T>(work: Promise<T>, path: string): Promise<T> {
 /** The mark of `path` now; never fails. */
 export async function markNow(path: string): Promise<Mark> {
   if (isOnLocalDisk(path)) return markNowSync(path);
-  const mark = await bounded(fs.stat(path, { bigint: true }), path).then(stampFrom, failedMark);
-  // Only after the mark, so that a file system that does not answer blocks one thread and not two.
-  if (!mark.startsWith(FAILED)) await bounded(findDisk(path), path).catch(() => undefined);
-  return mark;
+  return bounded(fs.stat(path, { bigint: true }), path).then(stampFrom, failedMark);
 }
 
 /** Synchronous `markNow`, for local disks and for the moment at which a watch starts. */

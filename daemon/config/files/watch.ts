@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
 import { markNowSync, type Mark } from './file.ts';
@@ -76,15 +77,14 @@ class Watch implements FileWatch {
   #again = false;
   /** Watchers that are closing. */
   readonly #ending = new Set<Promise<void>>();
-  readonly #net: NodeJS.Timeout;
+  readonly #stopNet: () => void;
   readonly #onNet = (): void => {
     this.#look();
   };
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    this.#net = setInterval(this.#onNet, NET_MS);
-    this.#net.unref();
+    this.#stopNet = SYSTEM_CLOCK.every(NET_MS, this.#onNet);
     options.through.onGone(() => {
       this.#look();
     });
@@ -113,7 +113,7 @@ class Watch implements FileWatch {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#net);
+    this.#stopNet();
     this.#files = [];
     this.#options.through.close();
     this.#detach();

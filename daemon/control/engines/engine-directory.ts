@@ -1,8 +1,9 @@
 // Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
 import { existsSync } from 'node:fs';
-import { readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
+import { namesIn } from '../../base/files/names-in.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { keptEndsBeside } from '../../base/paths.ts';
 import { isListening } from '../../sockets/bind.ts';
@@ -69,7 +70,7 @@ export class EngineDirectory {
   }
 
   async survey(): Promise<Survey> {
-    const found = await this.#list();
+    const found = this.#list();
     const there = await Promise.all(found.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
     const upstreams: UpstreamRow[] = [];
@@ -128,7 +129,7 @@ export class EngineDirectory {
 
   /** Connections that engines other than `current` hold, by server address. For a silent engine its last answer counts. */
   async connectionsBeside(current: string): Promise<Readonly<Record<string, number>>> {
-    const others = (await this.#list()).filter((generation) => generation !== current);
+    const others = this.#list().filter((generation) => generation !== current);
     const connections: Record<string, number> = {};
     const count = async (generation: string): Promise<void> => {
       try {
@@ -156,7 +157,7 @@ export class EngineDirectory {
   /** Ends one stream, in whichever engine it is. Resolves with false when no engine has it. */
   async end(id: string): Promise<boolean> {
     const generation = id.slice(0, id.lastIndexOf('-'));
-    if (!/^[a-z0-9]+$/.test(generation) || !(await this.#list()).includes(generation)) return false;
+    if (!/^[a-z0-9]+$/.test(generation) || !this.#list().includes(generation)) return false;
     const answer = await engineRequest(
       this.#path(generation),
       'DELETE',
@@ -201,7 +202,7 @@ export class EngineDirectory {
    */
   async stopAll(drainedMs?: number): Promise<string[]> {
     const path = drainedMs === undefined ? '/v1/stop' : `/v1/stop?drainedMs=${String(drainedMs)}`;
-    const told = (await this.#list()).map(async (generation) => {
+    const told = this.#list().map(async (generation) => {
       try {
         await this.#tellToStop(generation, path);
         return undefined;
@@ -224,12 +225,12 @@ export class EngineDirectory {
   /** True when no engine other than those in `except` is left. */
   async empty(except: readonly string[]): Promise<boolean> {
     await this.sweep();
-    return (await this.#list()).every((generation) => except.includes(generation));
+    return this.#list().every((generation) => except.includes(generation));
   }
 
   /** Removes the socket files on which no process listens, since a killed engine leaves its own, and what engines have left long ago. */
   async sweep(): Promise<void> {
-    for (const name of await readdir(this.#dir).catch((): string[] => [])) {
+    for (const name of namesIn(this.#dir)) {
       const path = join(this.#dir, name);
       if (!name.endsWith('.ends')) continue;
       const found = await stat(path).catch(() => undefined);
@@ -237,7 +238,7 @@ export class EngineDirectory {
         await unlink(path).catch(() => undefined);
     }
     await Promise.all(
-      (await this.#list()).map(async (generation) => {
+      this.#list().map(async (generation) => {
         if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
           this.#crashed(generation);
           await unlink(this.#path(generation)).catch(() => undefined);
@@ -259,7 +260,7 @@ export class EngineDirectory {
     timeoutMs: number,
   ): Promise<readonly { readonly generation: string; readonly body: unknown }[]> {
     const answers = await Promise.all(
-      (await this.#list()).map((generation) => this.#ask(generation, path, timeoutMs)),
+      this.#list().map((generation) => this.#ask(generation, path, timeoutMs)),
     );
     return answers.filter((answer) => answer !== undefined);
   }
@@ -282,9 +283,8 @@ export class EngineDirectory {
     }
   }
 
-  async #list(): Promise<string[]> {
-    const names = await readdir(this.#dir).catch((): string[] => []);
-    return names
+  #list(): string[] {
+    return namesIn(this.#dir)
       .filter((name) => /^[a-z0-9]+\.sock$/.test(name))
       .map((name) => name.slice(0, -'.sock'.length))
       .sort();

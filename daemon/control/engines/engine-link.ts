@@ -33,6 +33,8 @@ export interface EngineHandlers {
   readonly onRetiring: (why: string) => void;
   /** The process has ended, and all its messages have been read. Called once. */
   readonly onGone: (why: string) => void;
+  /** The engine's status, which it sends regularly. */
+  readonly onAlive: (status: unknown) => void;
   readonly onEvent: (event: BrokerEvent) => void;
   readonly onTally: (tally: Tally) => void;
   /** Log lines, each with its newline. */
@@ -231,6 +233,9 @@ export class EngineLink {
         break;
       case 'retiring':
         handlers.onRetiring(message.why);
+        break;
+      case 'alive':
+        handlers.onAlive(message.status);
         break;
       case 'event':
         handlers.onEvent(message.event);

@@ -101,7 +101,7 @@ export class StreamsSocket {
     this.#bound = undefined;
     if (bound !== undefined) {
       // Another daemon that has taken over may be about to rename its socket to this path.
-      if ((await this.#isThere(bound)) && (bound.privatePath !== undefined || (await this.#options.isOurs())))
+      if (this.#isThere(bound) && (bound.privatePath !== undefined || (await this.#options.isOurs())))
         await unlink(bound.privatePath ?? this.#options.path).catch(() => undefined);
       bound.server.close();
     }
@@ -126,7 +126,7 @@ export class StreamsSocket {
       return;
     }
     let bound = this.#bound;
-    if (bound !== undefined && !(await this.#isThere(bound))) {
+    if (bound !== undefined && !this.#isThere(bound)) {
       // Another daemon has the folder now, and the path leads to its socket. Or the folder is gone.
       if (!(await isOurs())) return;
       log[runtimeDir.lossLevel]({ socket: path }, 'the socket is gone; it is bound again');
@@ -164,7 +164,7 @@ export class StreamsSocket {
     return { server, privatePath, ino, dev };
   }
 
-  #isThere(bound: Bound): Promise<boolean> {
+  #isThere(bound: Bound): boolean {
     return leadsTo(bound.privatePath ?? this.#options.path, bound);
   }
 }

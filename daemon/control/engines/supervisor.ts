@@ -11,6 +11,7 @@ import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
 import { StartBackoff } from './start-backoff.ts';
 import { endedFailure } from './start-failure.ts';
+import { EngineHealth } from './engine-health.ts';
 import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
 
 export interface EngineSupervisorOptions {
@@ -36,7 +37,7 @@ export interface EngineSupervisorOptions {
   readonly onLeave: (engine: EngineLink, why: string) => void;
   /** Called when an engine could not be started, has ended, or is replaced. */
   readonly onTrouble: () => void;
-  /** Called with the current engine's status after each check that it has answered. */
+  /** Called with the current engine's status whenever it sends it, and after each check that it has answered. */
   readonly onStatus: (generation: string, status: unknown) => void;
 }
 
@@ -44,18 +45,11 @@ interface Engine {
   readonly link: EngineLink;
   /** Time of the start by the clock of the supervisor, ms. */
   readonly startedAt: number;
-  /** Checks without an answer since the last one with an answer. */
-  missed: number;
-  /** Checks that could not connect to the engine's socket, since the last one with an answer. */
-  unfound: number;
+  readonly health: EngineHealth;
   /** Cancels the time limit for the start. */
   readonly started: () => void;
 }
 
-/** Checks without an answer after which another engine takes over. One alone may only mean that the machine is busy. */
-const MISSES = 2;
-/** The same for checks that found no socket. A working engine binds a removed socket again, so this takes longer to tell. */
-const MISSES_UNFOUND = 5;
 /** ms between two looks whether the runtime dir is back. */
 const RETURN_LOOK_MS = 250;
 
@@ -69,6 +63,7 @@ export class EngineSupervisor {
   #starts = 0;
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
+  /** Cancels the check that follows one without an answer. */
   #cancelSecondLook: () => void = () => undefined;
   #isLooking = false;
   #closing = false;
@@ -110,7 +105,7 @@ export class EngineSupervisor {
     if (this.#closing) return;
     this.#startEngine();
     this.#cancelLooks = this.#options.clock.every(LIMITS.heartbeatMs, () => {
-      void this.look();
+      if (this.#current?.health.isDue(this.#options.clock.now()) === true) void this.look();
     });
   }
 
@@ -159,26 +154,30 @@ export class EngineSupervisor {
   /** Checks that the current engine answers, and replaces it after too many checks without an answer. Never rejects. */
   async look(): Promise<void> {
     const engine = this.#current;
-    const { ask, log, onStatus, runtimeDir } = this.#options;
+    const { ask, log, runtimeDir } = this.#options;
     if (engine?.link.ready !== true || runtimeDir.isAway || this.#isLooking) return;
     const { generation } = engine.link;
     this.#isLooking = true;
     try {
       const status = await ask(generation);
-      engine.missed = 0;
-      engine.unfound = 0;
-      onStatus(generation, status);
+      engine.health.answered(this.#options.clock.now());
+      this.#alive(engine, status);
     } catch (error) {
-      if (isSilence(error)) engine.missed += 1;
-      else engine.unfound += 1;
-      const { missed, unfound } = engine;
+      const { isLost, ...counts } = engine.health.failed(error);
       const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
-      log[level]({ generation, missed, unfound, why: textOf(error) }, 'engine does not answer');
-      if (missed >= MISSES || unfound >= MISSES_UNFOUND) this.#retire(engine, 'it does not answer');
+      log[level]({ generation, ...counts, why: textOf(error) }, 'engine does not answer');
+      if (isLost) this.#retire(engine, 'it does not answer');
       else if (isSilence(error)) this.#lookAgain();
     } finally {
       this.#isLooking = false;
     }
+  }
+
+  /** The engine works: its status has come. */
+  #alive(engine: Engine, status: unknown): void {
+    if (this.#current !== engine) return;
+    engine.health.heard(this.#options.clock.now());
+    this.#options.onStatus(engine.link.generation, status);
   }
 
   /** Not at the next regular time: what hangs is to be replaced within 5 s. */
@@ -214,6 +213,9 @@ export class EngineSupervisor {
         log.info({ generation, ms }, 'engine is ready');
         if (this.#current === engine) onReady(link);
       },
+      onAlive: (status) => {
+        this.#alive(engine, status);
+      },
       onRetiring: (why) => {
         this.#retire(engine, why);
       },
@@ -227,8 +229,7 @@ export class EngineSupervisor {
     const engine: Engine = {
       link,
       startedAt: clock.now(),
-      missed: 0,
-      unfound: 0,
+      health: new EngineHealth(clock.now()),
       started: onSilence(LIMITS.engineStartMs, () => {
         log.error({ generation }, 'the engine did not become ready in time');
         link.kill();

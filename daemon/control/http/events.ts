@@ -1,5 +1,6 @@
 // The latest events, and the clients that follow them with `GET /v1/events` (server-sent events).
 import type { ServerResponse } from 'node:http';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { METRICS } from '../../api/metrics/table.ts';
 import { ROUTINE_EVENTS, type BrokerEvent } from '../../api/answers.ts';
@@ -27,13 +28,12 @@ export class Events {
   readonly #listeners = new Set<ServerResponse>();
   /** How many events of each type there were, those excepted that every stream causes. */
   readonly counts = new Map<string, number>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #stopTimer: () => void;
 
   constructor() {
-    this.#timer = setInterval(() => {
+    this.#stopTimer = SYSTEM_CLOCK.every(KEEP_ALIVE_MS, () => {
       for (const listener of this.#listeners) this.#write(listener, ':\n\n');
-    }, KEEP_ALIVE_MS);
-    this.#timer.unref();
+    });
   }
 
   /** Keeps an event and sends it to all listeners. `atMs` defaults to now. Credentials are removed from target and detail. */
@@ -68,7 +68,7 @@ export class Events {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#stopTimer();
     for (const listener of this.#listeners) listener.end();
     this.#listeners.clear();
   }

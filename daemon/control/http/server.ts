@@ -9,7 +9,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { VERSION_HEADER } from '../../api/header.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { refuse } from '../../sockets/http-answer.ts';
-import { HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
+import { HTTP_LIMITS, onClientError, refuseLate, refuseUnsupported } from '../../sockets/http-refusals.ts';
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
 import { handlersOf, send, type Resources } from './routes.ts';
@@ -37,6 +37,7 @@ export async function makeServer(resources: Resources, clients: OwnClients): Pro
   new IdleConnections().watch(app.server);
   clients.guard(app.server);
   refuseUnsupported(app.server);
+  refuseLate(app.server);
   // A body of any type is accepted and ignored.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => {

@@ -1,12 +1,13 @@
 // Keeps the files `instance.json`, which name the process of this daemon, and renews their time. A client to which the daemon does not answer
 // tells the user from them which process hangs, and since when.
-import { readFile, unlink, utimes } from 'node:fs/promises';
+import { utimesSync } from 'node:fs';
+import { readFile, unlink } from 'node:fs/promises';
 import { instanceFileOf, type InstanceFile } from '../../api/instance-file.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { ownIdentity } from '../../base/process/identity.ts';
 
 /** ms between two renewals. */
-const RENEW_MS = 5000;
+const RENEW_MS = 15_000;
 
 export class InstanceFiles {
   readonly #text: string;
@@ -24,11 +25,14 @@ export class InstanceFiles {
     if (performance.now() - this.#renewedAt < RENEW_MS) return;
     this.#renewedAt = performance.now();
     const now = new Date();
-    for (const path of this.#paths)
-      await utimes(path, now, now)
-        .catch(() => writeAtomic(path, this.#text))
+    for (const path of this.#paths) {
+      try {
+        utimesSync(path, now, now);
+      } catch {
         // Without the file, clients only cannot name the process.
-        .catch(() => undefined);
+        await writeAtomic(path, this.#text).catch(() => undefined);
+      }
+    }
   }
 
   /** Writes the files. Never rejects. */

@@ -6,7 +6,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Logger } from '../../base/log.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { IdleConnections } from '../../sockets/idle-connections.ts';
-import { answerProblem, HTTP_LIMITS, onClientError } from '../../sockets/http-refusals.ts';
+import { answerProblem, HTTP_LIMITS, onClientError, refuseLate } from '../../sockets/http-refusals.ts';
 import { EXPOSITION_TYPE } from './exposition.ts';
 
 const HOST = '127.0.0.1';
@@ -75,6 +75,7 @@ export class MetricsListener {
     server.maxConnections = MAX_CONNECTIONS;
     new IdleConnections().watch(server);
     server.on('clientError', onClientError);
+    refuseLate(server);
     server.on('error', (error) => {
       if (this.#server !== server) return;
       this.#problem = fail('metrics_port_unusable', { port, why: textOf(error) });

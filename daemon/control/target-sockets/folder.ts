@@ -10,7 +10,7 @@ import { errnoOf } from '../../base/failure.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { maxSocketPath } from '../../base/files/socket-path.ts';
-import { isListening } from '../../sockets/bind.ts';
+import { isListening, leadsTo } from '../../sockets/bind.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -97,10 +97,7 @@ export async function makeTargetSocketFolder(
       runtimeDir: link,
       setAside,
       socketPath: join(link, SOCKET),
-      isOurs: async () => {
-        const now = await lstat(join(link, SOCKET), { bigint: true }).catch(() => undefined);
-        return now?.ino === ino && now.dev === dev;
-      },
+      isOurs: () => Promise.resolve(leadsTo(join(link, SOCKET), { ino, dev })),
       remove: async () => {
         const going = await moveAside(folder);
         return going === undefined ? undefined : removeUnlessUsed(going, ino);

@@ -15,7 +15,13 @@ import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
 import { processing, refuse } from '../../sockets/http-answer.ts';
-import { answerProblem, HTTP_LIMITS, onClientError, refuseUnsupported } from '../../sockets/http-refusals.ts';
+import {
+  answerProblem,
+  HTTP_LIMITS,
+  onClientError,
+  refuseLate,
+  refuseUnsupported,
+} from '../../sockets/http-refusals.ts';
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
 import { clientPidOf } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
@@ -69,6 +75,7 @@ export class StreamsSocket {
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
     options.clients.guard(this.#http);
     refuseUnsupported(this.#http);
+    refuseLate(this.#http);
     new IdleConnections().watch(this.#http);
     this.#http.on('clientError', (error, socket) => {
       if (socket instanceof Socket) onClientError(error, socket);

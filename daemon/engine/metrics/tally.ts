@@ -26,9 +26,15 @@ export class Tally {
   >();
   readonly #durations = new Map<string, Distribution & { readonly name: MetricName }>();
   #sequence = 0;
+  #changes = 0;
 
   constructor(generation: string) {
     this.#generation = generation;
+  }
+
+  /** Grows with each count. */
+  get changes(): number {
+    return this.#changes;
   }
 
   requested(entry: Entry): void {
@@ -88,6 +94,7 @@ export class Tally {
   }
 
   #add(name: MetricName, labels: Labels, value = 1): void {
+    this.#changes += 1;
     const key = keyOf(name, labels);
     const counter = this.#counters.get(key);
     if (counter === undefined) this.#counters.set(key, { name, labels, value });
@@ -100,6 +107,7 @@ export class Tally {
     warm: boolean,
     ms: number,
   ): void {
+    this.#changes += 1;
     const labels = { transport, warmth: warm ? 'warm' : 'cold' };
     const key = keyOf(name, labels);
     const { buckets } = METRICS[name];

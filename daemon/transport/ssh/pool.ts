@@ -1,4 +1,5 @@
 // All logins of the engine, by what they depend on, and the processes below them.
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import type { Env } from '../../base/paths.ts';
@@ -40,7 +41,7 @@ export class SshPool {
   readonly #processes = new SshProcesses();
   readonly #folder: SshFolder;
   readonly #hosts = new LruMap<string, SshHost>(MAX_HOSTS, undefined, (host) => host.inUse);
-  readonly #reaper: NodeJS.Timeout;
+  readonly #stopReaping: () => void;
   /** Resolves when nothing of a dead engine is left. */
   readonly #cleaned: Promise<void>;
   #closed = false;
@@ -49,10 +50,9 @@ export class SshPool {
     this.#options = options;
     this.#folder = new SshFolder(options.engineSocket, options.generation);
     this.#cleaned = this.#folder.clean(options.isAlive);
-    this.#reaper = setInterval(() => {
+    this.#stopReaping = SYSTEM_CLOCK.every(REAP_MS, () => {
       for (const host of this.#hosts.values()) host.reap(this.#idleMsOf(host));
-    }, REAP_MS);
-    this.#reaper.unref();
+    });
   }
 
   /** A stream over `route` on which nothing was sent. */
@@ -95,7 +95,7 @@ export class SshPool {
   /** Ends all masters; those that `bmuxd login` has made only with the last engine. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#reaper);
+    this.#stopReaping();
     await this.#cleaned;
     await Promise.all([...this.#hosts.values()].map((host) => host.close()));
     if (await this.#options.isLast()) {

@@ -1,6 +1,7 @@
 // Notices that a peer no longer acknowledges what is sent to it. The kernel alone gives such a connection up after about 15 min, and Node cannot
 // set TCP_USER_TIMEOUT.
 import type { Socket } from 'node:net';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { familyOf, keyOf, readUnanswered, type Unanswered } from './table.ts';
@@ -20,12 +21,14 @@ interface Watched {
   heardAt: number;
   /** Bytes written of which is known that the peer has acknowledged them, or has answered. */
   written: number;
+  /** Bytes written at the last look. */
+  writtenBefore: number;
   /** Since when, at every look, the kernel has sent again without an answer. */
   unansweredSince: number | undefined;
 }
 
 /** ms between two looks. */
-const LOOK_MS = 1000;
+const LOOK_MS = 2000;
 /** A look that comes later than this was not made for a while: the machine slept, or this process did not run. */
 const LATE_MS = 5000;
 /**
@@ -40,7 +43,7 @@ export class TcpWatch {
   readonly #read: typeof readUnanswered;
   readonly #now: () => number;
   readonly #watched = new Set<Watched>();
-  #timer: NodeJS.Timeout | undefined;
+  #stopLooking: (() => void) | undefined;
   #lookedAt: number;
   #looking = false;
 
@@ -57,21 +60,19 @@ export class TcpWatch {
       heard: socket.bytesRead,
       heardAt: this.#now(),
       written: socket.bytesWritten,
+      writtenBefore: socket.bytesWritten,
       unansweredSince: undefined,
     };
     this.#watched.add(watched);
     socket.once('close', () => {
       this.#watched.delete(watched);
       if (this.#watched.size > 0) return;
-      clearInterval(this.#timer);
-      this.#timer = undefined;
+      this.#stopLooking?.();
+      this.#stopLooking = undefined;
     });
-    if (this.#timer !== undefined) return;
+    if (this.#stopLooking !== undefined) return;
     this.#lookedAt = this.#now();
-    this.#timer = setInterval(() => {
-      void this.look();
-    }, LOOK_MS);
-    this.#timer.unref();
+    this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => void this.look());
   }
 
   /** Asks the kernel about the connections that wait for an answer. Never rejects. */
@@ -134,9 +135,13 @@ export class TcpWatch {
   }
 }
 
-/** True when the peer may not have taken everything that was written. */
+/**
+ * True when the peer may not have taken everything that was written before the last look. The kernel is not asked about what was written just
+ * now, as by a check of a spare.
+ */
 function waits(watched: Watched, now: number): boolean {
-  const { socket } = watched;
+  const { socket, writtenBefore } = watched;
+  watched.writtenBefore = socket.bytesWritten;
   if (socket.bytesRead !== watched.heard) {
     watched.heard = socket.bytesRead;
     watched.heardAt = now;
@@ -144,5 +149,5 @@ function waits(watched: Watched, now: number): boolean {
     watched.unansweredSince = undefined;
     return false;
   }
-  return !socket.destroyed && socket.bytesWritten > watched.written;
+  return !socket.destroyed && writtenBefore > watched.written;
 }

@@ -47,6 +47,7 @@ function linked(over: Partial<EngineHandlers> = {}): {
     onGone: (why) => {
       gone.push(why);
     },
+    onAlive: () => undefined,
     onEvent: () => undefined,
     onTally: () => undefined,
     onLog: () => undefined,

@@ -239,8 +239,9 @@ t.test('an engine that hangs is replaced within 5 s, wherever its time falls', a
   const rig = new Rig();
   rig.supervisor.start();
   rig.last().says({ type: 'ready', generation: 'x' });
-  // Right after a check: the next one comes in 2 s, and each takes a second to fail.
-  await rig.clock.advance(2000);
+  // Right after its status: the next one is missed in 2 s, and each check takes a second to fail.
+  await rig.clock.advance(1800);
+  rig.last().says({ type: 'alive', status: {} });
   rig.ask = () =>
     new Promise((_, reject) => {
       rig.clock.after(1000, () => {

@@ -1,4 +1,5 @@
 // The CA files of targets, parsed once for each content.
+import { statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { SingleFlight } from '../../../base/async/single-flight.ts';
 import { Slices } from '../../../base/async/slices.ts';
@@ -6,6 +7,7 @@ import { LruMap } from '../../../base/lru-map.ts';
 import { fail } from '../../../errors/fail.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { pemSections } from './pem.ts';
+import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
 import { stampFrom } from '../../../base/files/stamp.ts';
 
 /** Largest CA file, bytes: a CA bundle of bmux has a few certificates; the largest system bundle has about 250 KiB. */
@@ -44,7 +46,7 @@ export class CaFiles {
 
 async function stampOfCaFile(path: string): Promise<string> {
   try {
-    const found = await stat(path, { bigint: true });
+    const found = isOnLocalDisk(path) ? statSync(path, { bigint: true }) : await stat(path, { bigint: true });
     // Reading a pipe would block for ever.
     if (!found.isFile()) throw new Error('not a regular file');
     if (found.size > CA_FILE_MAX) throw new Error(`larger than ${String(CA_FILE_MAX)} bytes`);

@@ -10,7 +10,8 @@ import { LIMITS } from '../../../base/limits.ts';
 import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { pemSections } from './pem.ts';
-import { stampOf } from '../../../base/files/stamp.ts';
+import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
+import { stampNow, stampOf } from '../../../base/files/stamp.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). The first one counts. */
 const BUNDLES: readonly string[] = [
@@ -246,9 +247,22 @@ async function textOfFile(path: string, read: Set<string>, problems: string[]): 
 }
 
 async function fileStamps(origins: readonly Origin[]): Promise<string> {
-  const directories = origins.filter(({ kind }) => kind === 'directory');
-  const files = await Promise.all(directories.map(({ path }) => filesIn(path).catch(() => [])));
-  return (await Promise.all(files.flat().map((path) => stampOf(path)))).join('|');
+  const slices = new Slices();
+  const stamps: string[] = [];
+  for (const { kind, path } of origins) {
+    if (kind !== 'directory') continue;
+    const files = await filesIn(path).catch(() => []);
+    if (!isOnLocalDisk(path)) {
+      stamps.push(...(await Promise.all(files.map(stampOf))));
+      continue;
+    }
+    // A thread for each of hundreds of files would take ten times as long.
+    for (const file of files) {
+      await slices.next();
+      stamps.push(stampNow(file));
+    }
+  }
+  return stamps.join('|');
 }
 
 function storeStamp(): string {

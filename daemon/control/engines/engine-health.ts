@@ -1,0 +1,54 @@
+// What control knows of whether one engine works: the status that it sends, and the checks that have found no answer.
+import { LIMITS } from '../../base/limits.ts';
+import { isSilence } from '../../sockets/http-request.ts';
+
+/** Checks without an answer after which another engine takes over. One alone may only mean that the machine is busy. */
+const MISSES = 2;
+/** The same for checks that found no socket. A working engine binds a removed socket again, so this takes longer to tell. */
+const MISSES_UNFOUND = 5;
+/** Rounds after which the socket of an engine is checked that is not silent. */
+const SOCKET_ROUNDS = 16;
+/** An engine whose status is older than this is asked. Usually it is `LIMITS.statusLateMs` old at each round. */
+const SILENT_MS = LIMITS.heartbeatMs / 2;
+
+/** All times are ms by one clock. */
+export class EngineHealth {
+  #heardAt: number;
+  /** Checks without an answer since the engine was heard. */
+  #missed = 0;
+  /** Checks that could not connect to its socket, since the last one with an answer. */
+  #unfound = 0;
+  #rounds = 0;
+
+  constructor(now: number) {
+    this.#heardAt = now;
+  }
+
+  /** Its status has come. */
+  heard(now: number): void {
+    this.#heardAt = now;
+    this.#missed = 0;
+  }
+
+  /** A check was answered. */
+  answered(now: number): void {
+    this.heard(now);
+    this.#unfound = 0;
+  }
+
+  /** Whether a check is due in this round: the engine is silent, the last check found no socket, or it is time to try the socket. */
+  isDue(now: number): boolean {
+    this.#rounds += 1;
+    return (
+      Math.abs(now - this.#heardAt) > SILENT_MS || this.#unfound > 0 || this.#rounds % SOCKET_ROUNDS === 0
+    );
+  }
+
+  /** A check has failed. `isLost`: another engine is to take over. */
+  failed(error: unknown): { readonly missed: number; readonly unfound: number; readonly isLost: boolean } {
+    if (isSilence(error)) this.#missed += 1;
+    else this.#unfound += 1;
+    const isLost = this.#missed >= MISSES || this.#unfound >= MISSES_UNFOUND;
+    return { missed: this.#missed, unfound: this.#unfound, isLost };
+  }
+}
