@@ -7,8 +7,8 @@ import { repositoryRoot } from '../real/index.ts';
 import { comparable, pageOf } from './first-minutes/page.ts';
 import { missing, startSession, type Typed } from './first-minutes/session.ts';
 import { STEPS } from './first-minutes/steps.ts';
-import { uses } from './library.ts';
 import { install, ownTools, pack } from './packed.ts';
+import { checks } from './works.ts';
 
 const tools = ownTools();
 const folder = await mkdtemp(join(tmpdir(), 'bm-'));
@@ -19,11 +19,9 @@ const installed =
 
 t.test('the package', { skip: typeof installed === 'string' && installed }, async (t) => {
   if (typeof installed === 'string') return;
-  await t.test('it is a library', async (t) => {
-    for (const [how, ran] of await uses(folder, installed)) {
-      const printed = how === 'TypeScript' ? '' : 'daemon_not_running\n';
-      t.match(ran, { status: 0, stdout: printed }, how);
-    }
+  await t.test('it works, as a library and as a daemon', async (t) => {
+    for (const { what, ran, prints } of await checks(folder, installed))
+      t.match(ran, { status: 0, stdout: prints }, what);
   });
   // The last step removes the package.
   await t.test('the first ten minutes are as documented', { skip: missing() ?? false }, async (t) => {

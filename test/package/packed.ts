@@ -54,7 +54,7 @@ export async function install(file: string, home: string, { node, npm }: Tools):
 }
 
 /** What npm needs to find its registry and what it has fetched before. */
-function npmEnv(home: string): Record<string, string> {
+export function npmEnv(home: string): Record<string, string> {
   const passed = Object.entries(process.env).filter(
     ([name, value]) =>
       /^(https?_proxy|no_proxy|npm_config_registry|SSL_CERT_FILE|NODE_EXTRA_CA_CERTS)$/i.test(name) &&

@@ -9,6 +9,7 @@ import { startHostile } from './hostile/hostile.ts';
 import { startIdle } from './idle.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
+import { COUNT, startMatrix } from '../package/matrix.ts';
 import { upgradesLoseNothing } from '../streams/upgrades.ts';
 import { detectionFindsWhatAnswers } from '../hello/model.ts';
 import * as optimistic from '../hello/optimistic/properties.ts';
@@ -138,4 +139,14 @@ export const DAEMON_SOAKS: readonly Soak[] = [
   },
 ];
 
-export const SOAKS: readonly Soak[] = [...PURE_SOAKS, ...DAEMON_SOAKS];
+/** The package under each Node and npm. `npm test` tries the one that runs it. */
+const PACKAGE_SOAK: Soak = {
+  name: 'package.worksWithEachNodeAndNpm',
+  inputs: COUNT,
+  start: async () => ({
+    ...(await startMatrix((text) => process.stderr.write(`${text}\n`))),
+    pids: () => Promise.resolve([]),
+  }),
+};
+
+export const SOAKS: readonly Soak[] = [...PURE_SOAKS, ...DAEMON_SOAKS, PACKAGE_SOAK];
