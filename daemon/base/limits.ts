@@ -101,6 +101,8 @@ export const LIMITS = {
   absenceMs: 3000,
   /** ms that control may take to resolve a target again, a lookup at the control plane included. */
   renewMs: 3000,
+  /** ms that a relay may take to accept a connection when the doctor asks it. */
+  relayAskedMs: 3000,
   /** ms that the old socket of a target still accepts after a new one has taken its path. */
   takenOverMs: 500,
   /** ms that a refused client may take to close its side. */

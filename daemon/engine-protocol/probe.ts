@@ -11,7 +11,10 @@ export interface ProbeTask {
 
 /** One step that has been taken. */
 export interface ProbeStep {
-  /** `dns`, `tcp`, `tls`, `connect`, `hello`, `round trip`; over SSH also `config`, `host key`, `auth`, `bmux`. */
+  /**
+   * `dns`, `tcp`, `tls`, `connect`, `hello`, `round trip`; over SSH also `config`, `host key`, `auth`, `bmux`; to an iroh host `relay`,
+   * `host`, `path`, `auth`.
+   */
   readonly step: string;
   readonly ms: number;
   readonly detail: string;

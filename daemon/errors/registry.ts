@@ -730,6 +730,11 @@ export const REGISTRY = {
     'bmuxd is not ready: {why}',
     'Wait a moment and ask again. If it lasts: `bmuxd status` says more.',
   ),
+  service_path_gone: row(
+    [503, 1, 'engine'],
+    'the service {file} starts {path}, which is gone',
+    'Run `bmuxd install` again; with --stable-node its paths last.',
+  ),
   service_failed: row(
     [503, 1, 'engine'],
     'the service {unit} has failed',

@@ -1,5 +1,5 @@
 // The package under every supported Node and npm, and what two checkers of packages say. It installs each from the registry, so it takes minutes.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../real/index.ts';
@@ -50,19 +50,14 @@ export async function startMatrix(say: (text: string) => void): Promise<Matrix> 
 /** Installs a Node and an npm; a text says that this npm does not run with this Node. */
 async function fetched(node: string, npm: string, place: string, own: Tools): Promise<Tools | string> {
   const env = { ...npmEnv(place), PATH: process.env['PATH'] ?? '' };
-  const args = [
-    'install',
-    '--prefix',
-    join(place, 't'),
-    '--no-audit',
-    '--no-fund',
-    `node@${node}`,
-    `npm@${npm}`,
-  ];
+  const prefix = join(place, 't');
+  await mkdir(prefix, { recursive: true });
   // The package `node` puts the program of this platform in its place when it is installed.
-  const made = await run(own.npm, [...args, '--allow-scripts=node'], env, NPM_MS);
+  await writeFile(join(prefix, 'package.json'), '{"private": true, "allowScripts": {"node": true}}');
+  const args = ['install', '--no-audit', '--no-fund', `node@${node}`, `npm@${npm}`];
+  const made = await run(own.npm, ['--prefix', prefix, ...args], env, NPM_MS);
   if (made.status !== 0) throw new Error(`node@${node} and npm@${npm}: ${made.stderr}`);
-  const modules = join(place, 't/node_modules');
+  const modules = join(prefix, 'node_modules');
   const tools = { node: join(modules, 'node/bin/node'), npm: join(modules, 'npm/bin/npm-cli.js') };
   const { stderr } = await run(tools.node, [tools.npm, '--version'], env, NPM_MS);
   const { engines } = JSON.parse(await readFile(join(modules, 'npm/package.json'), 'utf8')) as {

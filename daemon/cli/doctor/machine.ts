@@ -93,7 +93,12 @@ export const service: Check = async ({ env, platform, execute }) => {
   const installed = installedService(env, platform);
   if (installed === undefined) return [{ area, what: 'service', detail: 'none is installed' }];
   const { manager, file } = installed;
-  const rows: Row[] = [{ area, what: manager, detail: file }];
+  const { gonePaths } = await import('../service/install/service-status.ts');
+  const gone = await gonePaths(file);
+  const rows: Row[] = [
+    { area, what: manager, detail: file },
+    ...gone.map((path) => finding(area, manager, fail('service_path_gone', { file, path }))),
+  ];
   if (manager !== 'systemd') return rows;
   const state = (await execute('systemctl', ['--user', 'is-failed', UNIT]))?.trim();
   if (state === 'failed') rows.push(finding(area, 'systemd', fail('service_failed', { unit: UNIT })));

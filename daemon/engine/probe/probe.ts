@@ -19,6 +19,7 @@ import { endGracefully } from '../../transport/end.ts';
 import { irohProblem } from '../../transport/iroh/endpoint.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../transport/tls/tls.ts';
+import { tryIroh } from './iroh.ts';
 import { Transports } from '../upstream/transports.ts';
 import { unattended } from '../upstream/upstream-ssh.ts';
 import { Upstreams } from '../upstream/upstreams.ts';
@@ -35,6 +36,7 @@ export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<Pr
     if (route.transport === 'tls') await trySocket(plan, route, env, steps);
     if (route.transport === 'ssh')
       await trySshHost({ label: plan.destination.label, route, env, deadline }, steps);
+    if (route.transport === 'iroh') await tryIroh(plan, route, settings, steps);
     const rest = route.transport === 'ssh' ? { budgetMs: deadline.remaining() } : {};
     await tryStream({ ...unattended(plan), ...rest }, { settings, env }, steps);
     return { packages, steps };

@@ -132,6 +132,19 @@ export class IrohConnection {
     return refused.includes(true);
   }
 
+  /** The path that is used now, for people; undefined when the binding tells none. */
+  path(): string | undefined {
+    try {
+      const paths = this.#raw.paths();
+      const now = paths.find(({ isSelected }) => isSelected) ?? paths[0];
+      return now === undefined
+        ? undefined
+        : `${now.isIp ? 'direct to' : 'through the relay'} ${now.remoteAddr}`;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Addresses of the open direct paths, `IP:PORT`. */
   #directAddresses(): string[] {
     try {

@@ -11,6 +11,7 @@ import { selfSigned } from '../../embedded/certificate.ts';
 import { launchEmbedded } from '../../embedded/launch.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { sshdMissing } from '../../real/index.ts';
+import { hasSshAgent, startAgent } from '../../real/agent.ts';
 import { waitFor } from '../../real/child.ts';
 import { realEnv } from '../../real/server.ts';
 import { sshToServer } from '../../transport/ssh/far-server.ts';
@@ -142,6 +143,38 @@ t.test('the steps of a way over SSH', { skip: sshdMissing() }, async (t) => {
   const broken = findingsIn(await examined(spot, { target: 'box' }));
   t.match(broken, [{ code: 'ssh_config_unusable', causes: [/line 1: Bad configuration option: nonsense/] }]);
 });
+
+t.test(
+  'an iroh host: relay, host, path and SSH auth are steps of their own',
+  { skip: !hasSshAgent() && 'ssh-agent not found' },
+  async (t) => {
+    const spot = await spotFor(t);
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const key = await agent.addKey('ed25519', 'ada');
+    const host = await launchEmbedded({
+      socketPath: join(spot.folder, 'far.sock'),
+      server: { epoch: 4 },
+      iroh: { relays: 'disabled', compression: 'none', allowedKeys: [key] },
+    });
+    t.teardown(() => host.stop());
+    const { endpointId = '', address = '' } = host.iroh ?? {};
+    await spot.config(
+      `[connections.targets.far]\ntransport = "iroh"\nendpoint_id = "${endpointId}"\nrelay_url = "http://127.0.0.1:1/"\niroh_ip_addr = "${address}"\niroh_ssh_auth = true\n`,
+    );
+    spot.env['SSH_AUTH_SOCK'] = agent.socket;
+    const rows = await examined(spot, { target: 'far' });
+    t.strictSame(findingsIn(rows), [], 'a dead relay is no fault where the direct path works');
+    const steps = rows.filter(({ area }) => area === 'target far');
+    t.strictSame(
+      steps.map(({ what }) => what),
+      ['plan', 'relay', 'host', 'path', 'auth', 'connect', 'hello', 'round trip'],
+    );
+    t.match(steps[1]?.detail, /127\.0\.0\.1:1\/ does not answer: .*ECONNREFUSED/);
+    t.equal(steps[3]?.detail, `direct to ${address}`);
+    t.match(steps[4]?.detail, /^\S{20,} ada$/);
+  },
+);
 
 const check = async (t: Test, { code, remedy, also, plant }: Fault): Promise<void> => {
   const spot = await spotFor(t);

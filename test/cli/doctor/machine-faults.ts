@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { answering, silent, type Fault, type Spot } from './spot.ts';
 
 const runtimeDir = ({ env }: Spot): string => env['BMUXD_RUNTIME_DIR'] ?? '';
-const unit = async ({ folder, env }: Spot): Promise<void> => {
+const unit = async ({ folder, env }: Spot, lines = ''): Promise<void> => {
   const units = join(folder, 'xdg-config', 'systemd', 'user');
   await mkdir(units, { recursive: true });
-  await writeFile(join(units, 'bmuxd.service'), '[Service]\n');
+  await writeFile(join(units, 'bmuxd.service'), `[Service]\n${lines}`);
   env['XDG_CONFIG_HOME'] = join(folder, 'xdg-config');
 };
 
@@ -165,7 +165,7 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     name: 'a service without its daemon',
     code: 'daemon_not_running',
     remedy: /bmuxd start/,
-    plant: unit,
+    plant: (spot) => unit(spot),
   },
   {
     name: 'a service that has failed',
@@ -175,6 +175,15 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     plant: async (spot) => {
       await unit(spot);
       return { execute: (command) => Promise.resolve(command === 'systemctl' ? 'failed\n' : undefined) };
+    },
+  },
+  {
+    name: 'a service whose Node is gone',
+    code: 'service_path_gone',
+    remedy: /bmuxd install/,
+    also: /daemon_not_running/,
+    plant: async (spot) => {
+      await unit(spot, `ExecStart="${spot.folder}/no such/node" -x ${process.execPath} run\n`);
     },
   },
   {

@@ -49,10 +49,8 @@ function rendered({ manager, file, log, state, enabled, pid, linger, problems }:
 export async function serviceState(env: Env): Promise<ServiceState | undefined> {
   const installed = installedService(env);
   if (installed === undefined) return undefined;
-  const text = await readFile(installed.file, 'utf8').catch(() => '');
-  const problems = pathsIn(text)
-    .filter((path) => !existsSync(path))
-    .map((path) => `${path} is gone: run \`bmuxd install\` again`);
+  const gone = await gonePaths(installed.file);
+  const problems = gone.map((path) => `${path} is gone: run \`bmuxd install\` again`);
   if (installed.manager === 'launchd') {
     const { status, text: shown } = await ask(env, [
       'launchctl',
@@ -91,6 +89,12 @@ async function propertiesOf(env: Env): Promise<ReadonlyMap<string, string>> {
   return new Map(
     text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   );
+}
+
+/** The paths of Node and of bmuxd that a unit or a property list starts, and that are not there. */
+export async function gonePaths(file: string): Promise<string[]> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return pathsIn(text).filter((path) => !existsSync(path));
 }
 
 /** The paths of Node and of bmuxd in a unit or a property list that `bmuxd install` has written. */
