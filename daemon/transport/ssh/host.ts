@@ -111,9 +111,11 @@ export class SshHost {
   /** A session over a connection that is there; rejects without one that has room. */
   async #sessionOnly(command: string, label: string): Promise<SshProcess> {
     const master = this.#usable.find(({ hasRoom }) => hasRoom);
-    const session = master === undefined ? 'gone' : await this.#open(master, command);
-    if (typeof session === 'string') throw fail('ssh_lost', { label });
-    return session;
+    if (master === undefined) throw fail('ssh_lost', { label });
+    const session = await this.#open(master, command);
+    if (typeof session !== 'string') return session;
+    this.#hasNotOpened(master, session);
+    throw fail('ssh_lost', { label });
   }
 
   get isWarm(): boolean {

@@ -36,6 +36,8 @@ export class Master {
   readonly #deps: MasterDeps;
   readonly #route: SshRoute;
   #sessions = 0;
+  /** The ends of sessions that no stream uses. */
+  readonly #questions = new Set<Promise<unknown>>();
   /** Sessions that the host allows, as its refusals have shown. */
   #max = Infinity;
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
@@ -89,7 +91,9 @@ export class Master {
     });
     this.#sessions += 1;
     this.usedAt = performance.now();
+    if (stdin === 'ignore') this.#questions.add(process.exited);
     void process.exited.then(() => {
+      this.#questions.delete(process.exited);
       this.#sessions -= 1;
       this.usedAt = performance.now();
       if (this.retired) this.#endWhenIdle();
@@ -98,6 +102,8 @@ export class Master {
       const opened = await inTime(this.#opened(process), dialling.deadline.remaining(), late, dialling);
       if (opened === 'open') return process;
       await process.end();
+      if (opened === 'full' && (await this.#questionOver(dialling)))
+        return await this.open(command, { stdin, dialling, late });
       if (opened === 'full') this.#max = this.#sessions;
       if (opened === 'gone') this.isGone = true;
       if (opened === 'silent') this.retire();
@@ -106,6 +112,13 @@ export class Master {
       void process.end();
       throw error;
     }
+  }
+
+  /** A question to bmux there takes a session for a moment. False when none has ended soon. */
+  async #questionOver({ deadline, signal }: Dialling): Promise<boolean> {
+    if (this.#questions.size === 0 || !this.isUsable) return false;
+    const over = Promise.race(this.#questions);
+    return (await settledWithin(over, deadline.within(OPENS_MS))) && !signal.aborted;
   }
 
   /** No more sessions; the master ends with the last one. */

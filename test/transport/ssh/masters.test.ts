@@ -1,7 +1,7 @@
 // Masters before a real sshd: how many logins are made, what ends them, and what becomes of their streams.
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -15,7 +15,7 @@ import {
   startChild,
   waitFor,
 } from '../../real/index.ts';
-import { sshRig, waitOf, type SshRig } from './rig.ts';
+import { sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -49,6 +49,7 @@ t.test('masters', { skip }, async (t) => {
     for (const { stream } of opened) await answers(stream);
     t.equal(rig.logins(), 1);
     t.strictSame(rig.events, ['connection made']);
+    t.equal((await stat(join(rig.folder, 'ssh', 'one'))).mode & 0o777, 0o700, 'nobody else can use them');
     t.equal((await rig.open()).warm, true);
     const [first, second] = opened;
     const ended = once(first?.stream ?? t, 'end');
@@ -66,6 +67,23 @@ t.test('masters', { skip }, async (t) => {
       await answers((await rig.open()).stream);
       t.equal(rig.logins(), Math.ceil(at / 2), `stream ${String(at)}`);
     }
+  });
+
+  await t.test('a question takes no session from a stream', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 2' });
+    await answers((await rig.open()).stream);
+    const slow = await writeProgram(
+      rig.sshd,
+      'slow',
+      'case "$*" in "server status") sleep 0.3; echo server version: 0.0.1-alpha.4;; --version) echo bmux 0.0.1-alpha.4;; *) exec cat;; esac',
+    );
+    const other = rig.pool.epochOf(rig.route({ remoteBmuxPath: slow }), waitOf());
+    await waitFor('the question', async () =>
+      (await rig.processes()).some(({ line }) => line.includes('status')),
+    );
+    await answers((await rig.open()).stream);
+    await other;
+    t.equal(rig.logins(), 1);
   });
 
   await t.test('a master that dies takes its streams, which say so, and is replaced', async (t) => {

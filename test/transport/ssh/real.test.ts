@@ -7,7 +7,8 @@ import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { bmuxOrThrow } from '../../real/server.ts';
 import { realBmux, run, sshdMissing, startServer, startSshd, waitFor, type Ran } from '../../real/index.ts';
 import { processesWith } from './rig.ts';
-import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
+import type { UpstreamRow } from '../../../daemon/api/answers.ts';
+import { eventsOf, targetSocketEnv } from '../../target-sockets/target-socket.ts';
 import { targetToml } from '../../target-sockets/ways.ts';
 
 const missing = sshdMissing();
@@ -33,6 +34,25 @@ t.test('over SSH', { skip }, async (t) => {
   const env = await targetSocketEnv(bmuxd, 'box');
   const list = (): Promise<Ran> => run(bmuxOrThrow(), ['list-sessions'], env);
   t.match(await list(), { status: 0 });
+
+  await t.test('status, ping, drop and warm', async (t) => {
+    const row = async (): Promise<UpstreamRow | undefined> => (await bmuxd.upstreams())[0];
+    await waitFor('a round trip', async () => (await row())?.roundTripMs !== undefined);
+    t.match(await row(), { transport: 'ssh', epoch: 4, compression: 'none', warm: true, state: 'warm' });
+    t.match(await bmuxd.bmuxd(['ping', 'box', '-c', '1']), { status: 0 });
+    t.match(await bmuxd.bmuxd(['drop', 'box']), { status: 0 });
+    await waitFor('nothing to be kept', async () => (await row())?.warm !== true);
+    if (process.platform === 'linux')
+      await waitFor(
+        'no process',
+        async () => (await processesWith(join(bmuxd.folder, 'd', 'ssh'))).length === 0,
+      );
+    t.match(await bmuxd.bmuxd(['warm', 'box']), { status: 0 });
+    t.match(await row(), { warm: true });
+    t.match(await list(), { status: 0 });
+    const types = (await eventsOf(bmuxd)).map(({ type }) => type);
+    t.ok(types.includes('connection made'));
+  });
 
   const spares = async (): Promise<number> => (await bmuxd.upstreams())[0]?.spares ?? 0;
   await t.test('a server that was stopped is started again by the next command', async (t) => {

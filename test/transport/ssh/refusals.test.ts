@@ -1,7 +1,8 @@
 // What a real sshd, and the account behind it, can refuse: each has a code of its own, with ssh's own words and a remedy.
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { freePort, sshdMissing, waitFor } from '../../real/index.ts';
@@ -88,6 +89,23 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       options: 'command="echo Welcome to box; eval $SSH_ORIGINAL_COMMAND"',
     });
     t.match(await rig.refusal({ identityFile }), /^ssh_shell_prints\n.*: "Welcome to box"/);
+  });
+  const noBash = userInfo().shell?.endsWith('/bash') !== true && 'the shell of this account is not bash';
+  await t.test('an rc file that prints', { skip: noBash }, async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'rc-'));
+    t.teardown(() => rm(folder, { recursive: true, force: true }));
+    const rc = join(folder, '.bashrc');
+    await writeFile(rc, 'echo loading the aliases\n');
+    // Some builds of bash read the one, some the other.
+    const printing = await sshRig(t, { env: { HOME: folder, BASH_ENV: rc } });
+    t.match(await printing.refusal(), /^ssh_shell_prints\n.*: "loading the aliases"[^]*rc files/);
+  });
+  await t.test('a host that says nothing', async (t) => {
+    const mute = createServer((socket) => socket.on('error', () => undefined));
+    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => mute.close());
+    const { port } = mute.address() as AddressInfo;
+    t.match(await rig.refusal({ port }, 1500), /^ssh_connect_timeout\n/);
   });
   await t.test('a forced command', async (t) => {
     const forced = (name: string, command: string): Promise<string> =>
