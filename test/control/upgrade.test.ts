@@ -1,12 +1,11 @@
 // Tests an upgrade in place: the files of the package are of another version than the daemon that runs from them.
-import { cp, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Status, StreamList } from '../../daemon/api/answers.ts';
-import { packageRoot, packageVersion } from '../../daemon/base/version.ts';
+import { packageVersion } from '../../daemon/base/version.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
+import { packageCopy } from '../daemon/package-copy.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { isAlive, waitFor } from '../real/index.ts';
 import { Talk } from '../engine/world.ts';
@@ -15,30 +14,9 @@ t.setTimeout(120_000);
 
 const NEXT = '99.0.0-next';
 
-/** The files that a package has, as a copy in a folder of its own. */
-async function packageCopy(
-  t: Test,
-): Promise<{ readonly root: string; readonly setVersion: (to: string) => Promise<void> }> {
-  const root = await mkdtemp(join(tmpdir(), 'bmuxd-'));
-  t.teardown(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
-  const dist = fileURLToPath(new URL('../..', import.meta.url));
-  const keep = (path: string): boolean => !/\.(map|d\.ts)$/.test(path);
-  for (const folder of ['daemon', 'client-shim'])
-    await cp(join(dist, folder), join(root, 'dist', folder), { recursive: true, filter: keep });
-  await symlink(join(packageRoot(), 'node_modules'), join(root, 'node_modules'));
-  const setVersion = async (version: string): Promise<void> => {
-    const path = join(root, 'package.json');
-    await writeFile(`${path}.new`, JSON.stringify({ name: 'bmuxd', type: 'module', version }));
-    await rename(`${path}.new`, path);
-  };
-  await setVersion(packageVersion());
-  return { root, setVersion };
-}
-
 /** A daemon of a copy of the package, with a local server. */
 async function startCopy(t: Test) {
-  const { root, setVersion } = await packageCopy(t);
-  const program = join(root, 'dist/daemon/bin/bmuxd.cjs');
+  const { root, program, setVersion } = await packageCopy(t);
   const bmuxd: Bmuxd = await startBmuxd({ program });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),

@@ -10,6 +10,7 @@ import type { EngineStatus, UpstreamRow, Status } from '../../daemon/api/answers
 import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
+import { isListening } from '../../daemon/sockets/bind.ts';
 
 export interface BmuxdOptions {
   /** Text of bmux.toml. */
@@ -191,7 +192,8 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     killControl: () => child.stop('SIGKILL'),
     stop: () => {
       stopped ??= (async () => {
-        if (!child.exited()) await command(['stop']);
+        // Another daemon may have taken over from this one.
+        if (!child.exited() || (await isListening(socketPath, 1000))) await command(['stop']);
         await child.stop('SIGTERM', 10_000);
         // Engines whose control has exited or was killed go on with their streams, so they are stopped here.
         for (const name of await engines())

@@ -2,7 +2,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import type { Test } from 'tap';
 import type { StreamInfo } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -23,15 +22,21 @@ export interface World {
   nothingHeld(): Promise<void>;
 }
 
+/** A test, or what takes its place in a soak. */
+export interface Ending {
+  teardown(end: () => unknown): unknown;
+}
+
 /** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
-  t: Test,
-  options: { settings?: string; relay?: boolean } = {},
+  t: Ending,
+  options: { settings?: string; relay?: boolean; program?: string } = {},
 ): Promise<World> {
   const relay = options.relay === true && realRelay() !== undefined ? await startRelay() : undefined;
   const relays = relay === undefined ? '"disabled"' : JSON.stringify([relay.url]);
   const bmuxd = await startBmuxd({
     settings: `warmth.max_connections = 0\niroh.relays = ${relays}\n${options.settings ?? ''}`,
+    ...(options.program === undefined ? {} : { program: options.program }),
   });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
@@ -114,14 +119,14 @@ export class Talk {
   }
 
   /** Sends numbered bytes, and compares what comes, until told to be quiet. */
-  start(): void {
+  start(everyMs = 10): void {
     this.incoming.takeAll((chunk) => this.check.push(chunk));
     this.#spoken = (async () => {
       while (this.#talking && !this.socket.destroyed) {
         const piece = pattern(this.sent, 4000);
         this.sent += piece.length;
         await new Promise<void>((resolve) => this.socket.write(piece, () => resolve()));
-        await sleep(10);
+        await sleep(everyMs);
       }
     })();
   }

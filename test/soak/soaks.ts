@@ -7,6 +7,8 @@ import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/accept/first-frame-properties.ts';
 import { startHostile } from './hostile/hostile.ts';
 import { startIdle } from './idle.ts';
+import { abortsAreMended } from './restarts/aborts.ts';
+import { startRestarts } from './restarts/restarts.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
 import { COUNT, startMatrix } from '../package/matrix.ts';
@@ -131,6 +133,19 @@ export const DAEMON_SOAKS: readonly Soak[] = [
     inputs: 10_000,
     grain: 10,
     start: startIdle,
+  },
+  {
+    // A restart takes two seconds under its load.
+    name: 'restarts.nothingNotices',
+    inputs: 100,
+    grain: 5,
+    start: startRestarts,
+  },
+  {
+    name: 'restarts.abortsAreMended',
+    inputs: 100,
+    grain: 5,
+    start: () => withServer(abortsAreMended),
   },
   {
     name: 'handoff.upgradesLoseNothing',

@@ -2,8 +2,8 @@
 import type { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 
-/** ms before each further start when ready engines end soon after their start. The first restart is immediate; none waits longer than a second. */
-const BACKOFF_MS = [0, 200, 500, 900] as const;
+/** ms before each further start when ready engines end soon after their start. The first restart is immediate, and the next engine is ready within a second. */
+const BACKOFF_MS = [0, 100, 300, 500] as const;
 /** The same for engines that do not become ready. The cause usually needs the user, and each attempt costs a process start. */
 const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
 /** ms after its start from which the end of an engine no longer counts as a failed start. */

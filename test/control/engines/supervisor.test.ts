@@ -109,7 +109,7 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
   t.equal(rig.processes.length, 2, 'the next one starts at once');
   t.same(rig.failedStarts, [], 'that one had started');
   // The next ones end before they are ready, so the wait grows.
-  for (const [index, wait] of [0, 200, 500, 900, 2000, 5000, 15_000, 30_000, 30_000].entries()) {
+  for (const [index, wait] of [0, 100, 300, 500, 2000, 5000, 15_000, 30_000, 30_000].entries()) {
     rig.last().exits(1);
     await rig.clock.advance(wait - 1);
     if (wait > 0) t.equal(rig.processes.length, index + 2, `${wait} ms`);
@@ -122,7 +122,7 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
 t.test('engines that end soon after their start are told, also while the next one is ready', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
-  for (const [index, wait] of [0, 200, 500, 900, 900].entries()) {
+  for (const [index, wait] of [0, 100, 300, 500, 500].entries()) {
     rig.last().says({ type: 'ready', generation: 'x' });
     if (index < 3) t.equal(rig.supervisor.crashes, undefined);
     rig.last().exits(null, 'SIGABRT');
@@ -189,7 +189,7 @@ t.test('a process that cannot be started is a problem with reason, remedy and ba
   t.match(problem?.data, { code: 'engine_unstartable', detail: /spawn E2BIG/, remedy: /\w/ });
   await rig.clock.advance(0);
   t.match(rig.supervisor.problem?.message, /ENOMEM/, 'the second start fails too');
-  await rig.clock.advance(199);
+  await rig.clock.advance(99);
   t.equal(rig.processes.length, 0);
   await rig.clock.advance(1);
   rig.last().says({ type: 'ready', generation: 'x' });
