@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot, packageVersion } from '../../daemon/base/version.ts';
-import type { Ending } from '../engine/world.ts';
+import type { WithTeardown } from '../engine/world.ts';
 
 export interface PackageCopy {
   readonly root: string;
@@ -14,7 +14,7 @@ export interface PackageCopy {
 }
 
 /** Its packages are those of the original. */
-export async function packageCopy(t: Ending): Promise<PackageCopy> {
+export async function packageCopy(t: WithTeardown): Promise<PackageCopy> {
   const root = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   t.teardown(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
   const dist = fileURLToPath(new URL('../..', import.meta.url));

@@ -23,13 +23,13 @@ export interface World {
 }
 
 /** A test, or what takes its place in a soak. */
-export interface Ending {
+export interface WithTeardown {
   teardown(end: () => unknown): unknown;
 }
 
 /** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
-  t: Ending,
+  t: WithTeardown,
   options: { settings?: string; relay?: boolean; program?: string } = {},
 ): Promise<World> {
   const relay = options.relay === true && realRelay() !== undefined ? await startRelay() : undefined;
