@@ -350,7 +350,7 @@ export const REGISTRY = {
   tls_roots_missing: row(
     [500, 6, 'tls_trust'],
     "no TLS trust roots available for target '{label}'; install system certs or set ca_file",
-    'Install the system certificates (ca-certificates).',
+    'Install the system certificates (ca-certificates). Where SSL_CERT_FILE or SSL_CERT_DIR of the daemon is set, it replaces them: correct it.',
   ),
   ca_unreadable: row([500, 6, 'tls_trust'], 'failed reading CA bundle {path}', 'Check ca_file.'),
   ca_unparsable: row(

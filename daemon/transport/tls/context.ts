@@ -9,13 +9,13 @@ import type { Selection } from './trust.ts';
  * Without `allowPartialTrustChain`: each anchor is given to OpenSSL as a self-signed certificate, so nothing else in the context is trusted.
  * Never rejects.
  */
-export async function contextWith({ anchors, loose, links = [] }: Selection): Promise<SecureContext> {
+export async function contextWith({ anchors, loose, serial, links = [] }: Selection): Promise<SecureContext> {
   const slices = new Slices();
   const context = createSecureContext({ minVersion: 'TLSv1.2', ca: [] });
   for (const anchor of anchors) {
     await slices.next();
     const asItIs = anchor.mayBePresented && loose !== true;
-    addCertificate(context, asItIs ? anchor.original : anchor.reduced(loose !== true));
+    addCertificate(context, asItIs ? anchor.original : anchor.reduced(loose !== true, serial));
   }
   for (const link of links) addCertificate(context, pemOf(link));
   return context;

@@ -82,7 +82,7 @@ export class TlsContexts {
       const context = await bounded(trust.context(selection));
       const shaken = await handshake(route, label, dialling, context, kept, this.#names.lookup);
       const { socket, tickets, connectMs, handshakeMs } = shaken;
-      const refusal = refusalOf(socket, route.serverName, trust);
+      const refusal = refusalOf(socket, route.serverName, trust, selection);
       const accept = (): DialledStream => {
         // Without a pin in the route, the next connection must be compared with the store again.
         if (refusal === undefined || route.trust?.pin !== undefined) tickets.verified();

@@ -23,6 +23,8 @@ export interface Selection {
   readonly anchors: readonly Anchor[];
   /** True: the anchors are given to OpenSSL without key ids, since bmux ignores them. */
   readonly loose?: true;
+  /** The serial number that the anchors get, in DER: a certificate below names it, and OpenSSL compares it. */
+  readonly serial?: Buffer;
   /** DER of certificates that the gateway presents and one of the anchors has signed. OpenSSL prefers them to others of the same name. */
   readonly links?: readonly Buffer[];
 }

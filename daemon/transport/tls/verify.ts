@@ -1,31 +1,22 @@
 // The outcome on the certificate that a gateway has presented. OpenSSL verifies the chain; here are the checks of webpki that OpenSSL does not
 // make, the name, and the choice of other anchors after a failure. No check here accepts what OpenSSL has refused.
-import { createHash, createPublicKey, type X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { Slices } from '../../base/async/slices.ts';
+import { textOf } from '../../base/failure.ts';
 import { verifyErrorOf } from '../../base/node-internals.ts';
 import type { Anchor } from './certificates/anchors.ts';
-import {
-  certificateParts,
-  isKnownKey,
-  isKnownSignature,
-  type CertificateParts,
-} from './certificates/parts.ts';
+import { certificateParts, issuerSerialOf } from './certificates/parts.ts';
+import { nameOf, oneLine, PathSearch, type Presented } from './paths.ts';
 import { identityError } from './server-name.ts';
 import type { Selection, Trust } from './trust.ts';
 
-/** As in webpki. */
-const INTERMEDIATES_MAX = 6;
-/** Certificates of a chain that are looked at. */
-const CHAIN_MAX = 16;
-/** Anchors of one name whose keys are tried on a certificate. */
-const KEYS_MAX = 64;
+/** Certificates of a chain that are looked at. OpenSSL takes 100 KiB of them. */
+const CHAIN_MAX = 400;
+/** Certificates of a refused chain that the error names. */
+const SHOWN_MAX = 8;
 /** Other anchors that are tried after a failure, each with a connection of its own. */
 const RETRIES_MAX = 4;
-
-export interface Presented extends CertificateParts {
-  readonly certificate: X509Certificate;
-}
 
 /** Why a certificate was not accepted. */
 export interface Refusal {
@@ -53,7 +44,12 @@ function presentedBy(socket: TLSSocket): Presented[] {
 }
 
 /** Judges the finished handshake of `socket`, which was made with `selection`. Undefined: accepted. */
-export function refusalOf(socket: TLSSocket, serverName: string, trust: Trust): Refusal | undefined {
+export function refusalOf(
+  socket: TLSSocket,
+  serverName: string,
+  trust: Trust,
+  selection: Selection,
+): Refusal | undefined {
   // A session is resumed only by tickets of connections that were accepted under the same trust. It presents no certificate.
   if (socket.isSessionReused()) return undefined;
   const error = verifyErrorOf(socket);
@@ -61,40 +57,30 @@ export function refusalOf(socket: TLSSocket, serverName: string, trust: Trust): 
   const [own] = chain;
   if (error !== undefined) return { kind: 'chain', why: explained(error, chain, trust), chain };
   if (own === undefined) return { kind: 'chain', why: new Error('no certificate was presented'), chain };
-  const stricter = notAsBmux(chain, trust);
+  const stricter = stricterReason(chain, trust, selection);
   if (stricter !== undefined) return { kind: 'chain', why: new Error(stricter), chain };
-  const wrongName = identityError(serverName, own.certificate);
+  const wrongName = identityError(serverName, own);
   return wrongName === undefined ? undefined : { kind: 'name', why: wrongName, chain };
 }
 
+function stricterReason(...args: Parameters<typeof notAsBmux>): string | undefined {
+  try {
+    return notAsBmux(...args);
+  } catch (error) {
+    return `an extension of a certificate is not valid: ${textOf(error)}`;
+  }
+}
+
 /** What webpki refuses and OpenSSL accepts; undefined for a chain without any of it. Names are compared byte by byte. */
-function notAsBmux(chain: readonly Presented[], trust: Trust): string | undefined {
+function notAsBmux(chain: readonly Presented[], trust: Trust, { anchors }: Selection): string | undefined {
   const [own] = chain;
   if (own?.certificate.ca === true)
     return `the certificate of a CA cannot be a gateway's own: ${nameOf(own)}`;
-  let problem = 'unable to get issuer certificate: the name of an issuer is written in another way';
-  let depth = 0;
-  const left = new Set(chain);
-  for (let step = chain.slice(0, 1); step.length > 0; depth += 1) {
-    if (depth > INTERMEDIATES_MAX) return `more than ${String(INTERMEDIATES_MAX)} intermediate certificates`;
-    const next: Presented[] = [];
-    for (const one of step) {
-      left.delete(one);
-      const unsupported = unsupportedIn(one);
-      if (unsupported !== undefined) problem = `${unsupported}: ${nameOf(one)}`;
-      else if (trust.anchorsOf(one.issuer).length > 0) return undefined;
-      else next.push(...[...left].filter(({ subject }) => subject === one.issuer));
-    }
-    step = next;
-  }
-  return problem;
-}
-
-function unsupportedIn({ version, publicKey, signatureAlgorithm }: Presented): string | undefined {
-  if (version !== 3) return `certificates of version ${String(version)} are not supported`;
-  if (!isKnownKey(publicKey)) return 'the kind or size of a key is not supported';
-  if (!isKnownSignature(signatureAlgorithm)) return 'the algorithm of a signature is not supported';
-  return undefined;
+  // OpenSSL has verified the chain by one of these.
+  const anchorsOf = (subject: string): readonly Anchor[] =>
+    anchors.length > 1 ? trust.anchorsOf(subject) : anchors.filter((one) => one.subject === subject);
+  const search = new PathSearch(chain, anchorsOf);
+  return search.paths(true).next().done === true ? search.problem : undefined;
 }
 
 /**
@@ -109,20 +95,26 @@ export async function otherAnchors(
   if (kind === 'name') return [];
   const slices = new Slices();
   const found: Selection[] = [];
-  for (const [index, { issuer, certificate }] of chain.entries()) {
-    for (const anchor of trust.anchorsOf(issuer).slice(0, KEYS_MAX)) {
-      await slices.next();
-      if (!isSignedBy(certificate, anchor)) continue;
-      const id = createHash('sha256').update(anchor.der).update(certificate.raw).digest('hex');
-      if (index === 0 && anchor.mayBePresented && anchor.der.equals(certificate.raw)) {
-        found.push({ key: `as it is ${id}`, anchors: [anchor] });
-      } else {
-        // A self-signed certificate in a context is trusted by OpenSSL. A presented one must never be.
-        const isLink = index > 0 && !certificate.checkIssued(certificate);
-        const links = isLink ? [certificate.raw] : [];
-        found.push({ key: `loose ${id}`, anchors: [anchor], loose: true, links });
-      }
+  const search = new PathSearch(chain, (subject) => trust.anchorsOf(subject));
+  for (const { certificates, anchor } of search.paths(false)) {
+    await slices.next();
+    const [own, ...rest] = certificates;
+    const [first, ...others] = [anchor.der, ...certificates.map(({ certificate }) => certificate.raw)];
+    const id = others
+      .reduce((hash, der) => hash.update(der), createHash('sha256').update(first))
+      .digest('hex');
+    if (rest.length === 0 && anchor.mayBePresented && anchor.der.equals(own.certificate.raw)) {
+      found.push({ key: `as it is ${id}`, anchors: [anchor] });
+    } else {
+      // A self-signed certificate in a context is trusted by OpenSSL. A presented one must never be.
+      const links = rest.flatMap(({ certificate }) =>
+        certificate.checkIssued(certificate) ? [] : [certificate.raw],
+      );
+      const serial = issuerSerialOf(rest.at(-1) ?? own);
+      const more = serial === undefined ? { links } : { links, serial };
+      found.push({ key: `loose ${id}`, anchors: [anchor], loose: true, ...more });
     }
+    if (found.length > RETRIES_MAX) break;
   }
   return found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
 }
@@ -132,18 +124,9 @@ function isSame(one: Selection, tried: Selection): boolean {
   const [[anchor], [only]] = [one.anchors, tried.anchors];
   if (one.key === tried.key) return true;
   if (tried.anchors.length !== 1 || anchor !== only || (one.links ?? []).length > 0) return false;
-  return anchor?.mayBePresented !== true || one.loose === tried.loose;
+  if (anchor?.mayBePresented === true) return one.loose === tried.loose;
+  return anchor?.isLoose === true && one.serial === undefined;
 }
-
-function isSignedBy(certificate: X509Certificate, anchor: Anchor): boolean {
-  try {
-    return certificate.verify(createPublicKey({ key: anchor.publicKey, format: 'der', type: 'spki' }));
-  } catch {
-    return false;
-  }
-}
-
-const nameOf = ({ certificate }: Presented): string => `"${oneLine(certificate.subject)}"`;
 
 /** The error of OpenSSL, with the certificates that it concerns. */
 function explained(error: Error, chain: readonly Presented[], trust: Trust): Error {
@@ -159,12 +142,11 @@ function explained(error: Error, chain: readonly Presented[], trust: Trust): Err
     const { validFrom, validTo } = outdated.certificate;
     return new Error(`${why}: ${nameOf(outdated)}, valid from ${validFrom} to ${validTo}`);
   }
-  const lines = chain.map((one) => {
+  const lines = chain.slice(0, SHOWN_MAX).map((one) => {
     const [anchor] = trust.anchorsOf(one.issuer);
     const trusted = anchor === undefined ? 'not trusted' : `trusted in ${anchor.source}`;
     return `${nameOf(one)} of issuer "${oneLine(one.certificate.issuer)}" (a name that is ${trusted})`;
   });
+  if (chain.length > SHOWN_MAX) lines.push(`and ${String(chain.length - SHOWN_MAX)} more`);
   return new Error([why, ...lines].join('; '));
 }
-
-const oneLine = (name: string): string => name.replaceAll('\n', ', ');

@@ -1,11 +1,11 @@
 // Anchors as bmux understands them: a name, a key and name constraints. OpenSSL judges an anchor as a certificate: validity, purposes, path
 // length. So it is given certificates that hold these three alone (docs/decisions/tls-trust.md).
-import { certificateParts, EXTENSIONS, isCa, isKnownKey, type CertificateParts } from './parts.ts';
-import { encoded, TAGS } from './der.ts';
+import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import { certificateParts, EXTENSIONS, isCa, isKnownKey, valueOf, type CertificateParts } from './parts.ts';
+import { encoded, TAGS, wholeElement } from './der.ts';
 import { pemOf } from './pem.ts';
 
 const VERSION_3 = encoded(0xa0, encoded(TAGS.integer, Buffer.from([2])));
-const SERIAL = encoded(TAGS.integer, Buffer.from([1]));
 const ALWAYS = encoded(
   TAGS.sequence,
   encoded(0x18, Buffer.from('19700101000000Z')),
@@ -28,14 +28,31 @@ export class Anchor {
   readonly subject: string;
   readonly publicKey: Buffer;
   readonly #parts: CertificateParts;
+  #key: KeyObject | undefined;
 
   /** Throws when `der` is no certificate. */
   constructor(der: Buffer, source: string) {
     this.#parts = certificateParts(der);
+    checkForm(this.#parts);
     this.der = der;
     this.source = source;
     this.subject = this.#parts.subject;
     this.publicKey = this.#parts.publicKey;
+  }
+
+  /** The extension that limits the names of certificates below. */
+  get nameConstraints(): Buffer | undefined {
+    return this.#parts.extensions.get(EXTENSIONS.nameConstraints);
+  }
+
+  /** Whether the key of this anchor has signed `certificate`. */
+  hasSigned(certificate: X509Certificate): boolean {
+    try {
+      this.#key ??= createPublicKey({ key: this.publicKey, format: 'der', type: 'spki' });
+      return certificate.verify(this.#key);
+    } catch {
+      return false;
+    }
   }
 
   /** False for a key with which bmux verifies nothing. */
@@ -53,19 +70,24 @@ export class Anchor {
     return pemOf(this.der);
   }
 
+  /** False when OpenSSL may prefer another anchor of this name for its key id. */
+  get isLoose(): boolean {
+    return !this.#parts.extensions.has(EXTENSIONS.keyId);
+  }
+
   /**
-   * PEM of name, key and name constraints. `withKeyId`: also the key id, by which OpenSSL chooses between anchors of one name; bmux ignores it.
-   * OpenSSL does not verify the signature of an anchor.
+   * PEM of name, key and name constraints. `withKeyId`: also the key id, by which OpenSSL chooses between anchors of one name. `serial`: another
+   * serial number than its own, as a certificate below names it. bmux ignores both. OpenSSL does not verify the signature of an anchor.
    */
-  reduced(withKeyId: boolean): string {
+  reduced(withKeyId: boolean, serial = this.#parts.serial): string {
     const { extensions, signatureAlgorithm, subjectName } = this.#parts;
     const kept = [extensions.get(EXTENSIONS.nameConstraints)];
-    if (withKeyId) kept.push(extensions.get(EXTENSIONS.keyId));
+    if (withKeyId) kept.push(readable(extensions.get(EXTENSIONS.keyId)));
     const more = kept.filter((one) => one !== undefined);
     const body = encoded(
       TAGS.sequence,
       VERSION_3,
-      SERIAL,
+      serial,
       signatureAlgorithm,
       subjectName,
       ALWAYS,
@@ -74,6 +96,24 @@ export class Anchor {
       encoded(0xa3, encoded(TAGS.sequence, CA_TRUE, ...more)),
     );
     return pemOf(encoded(TAGS.sequence, body, signatureAlgorithm, NO_SIGNATURE));
+  }
+}
+
+/** Throws for what bmux refuses as an anchor, though it uses none of it. */
+function checkForm({ version, extensions }: CertificateParts): void {
+  if (version !== 3 && (version !== 1 || extensions.size > 0))
+    throw new Error(`a certificate of version ${String(version)}`);
+  const constraints = extensions.get(EXTENSIONS.basicConstraints);
+  if (constraints !== undefined) wholeElement(valueOf(constraints), TAGS.sequence);
+}
+
+/** The key id, unless it is one with which OpenSSL would refuse the certificate. */
+function readable(keyId: Buffer | undefined): Buffer | undefined {
+  try {
+    if (keyId !== undefined) wholeElement(valueOf(keyId), TAGS.octets);
+    return keyId;
+  } catch {
+    return undefined;
   }
 }
 

@@ -10,8 +10,8 @@ import { pemSections } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
 import { stampFrom } from '../../../base/files/stamp.ts';
 
-/** Largest CA file, bytes: a CA bundle of bmux has a few certificates; the largest system bundle has about 250 KiB. */
-const CA_FILE_MAX = 4 << 20;
+/** Largest CA file, bytes: 7000 certificates with keys of 4096 bits have 13 MB. bmux has no limit. */
+const CA_FILE_MAX = 32 << 20;
 
 export interface CaFile {
   readonly path: string;

@@ -8,7 +8,14 @@ export interface Element {
   readonly end: number;
 }
 
-export const TAGS = { integer: 0x02, bits: 0x03, octets: 0x04, oid: 0x06, sequence: 0x30 } as const;
+export const TAGS = {
+  boolean: 0x01,
+  integer: 0x02,
+  bits: 0x03,
+  octets: 0x04,
+  oid: 0x06,
+  sequence: 0x30,
+} as const;
 
 /** Reads the element at `at`, which must end at or before `limit`. Throws on anything else. */
 export function elementAt(bytes: Buffer, at: number, limit: number): Element {

@@ -1,8 +1,21 @@
 // Reads PEM as bmux does (docs/bmux-protocol.md, "Certificates").
 
-/** A section with its content, or why it has none. */
+/** A section with its content (empty where the label is none that bmux decodes), or why it has none. */
 export type Section =
   { readonly label: string; readonly der: Buffer } | { readonly label: string; readonly problem: string };
+
+/** The labels whose content bmux decodes. A section with another label is skipped, whatever it holds. */
+const DECODED: ReadonlySet<string> = new Set([
+  'CERTIFICATE',
+  'CERTIFICATE REQUEST',
+  'EC PRIVATE KEY',
+  'ECHCONFIG',
+  'PRIVATE KEY',
+  'PUBLIC KEY',
+  'RSA PRIVATE KEY',
+  'X509 CRL',
+]);
+const NOTHING = Buffer.alloc(0);
 
 const BEGIN = '-----BEGIN ';
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
@@ -18,7 +31,9 @@ export function* pemSections(text: string): Generator<Section, void> {
     const line = text.slice(at, end);
     at = end + 1;
     if (line.startsWith(BEGIN)) {
-      if (open !== undefined) yield { label: open.label, problem: `the section ${open.label} has no end` };
+      // Two BEGIN lines without anything between them are one.
+      if (open !== undefined && open.body.length > 0)
+        yield { label: open.label, problem: `the section ${open.label} has no end` };
       open = undefined;
       const label = /^-----BEGIN (.*[^-]|)-----[ ]*$/s.exec(line)?.[1];
       if (label === undefined) yield { label: '', problem: 'a BEGIN line is not valid' };
@@ -39,6 +54,7 @@ export function* pemSections(text: string): Generator<Section, void> {
 }
 
 function section(label: string, body: string): Section {
+  if (!DECODED.has(label)) return { label, der: NOTHING };
   if (!BASE64.test(body) || body.replace(/=+$/, '').length % 4 === 1)
     return { label, problem: `the section ${label} is not valid base64` };
   return { label, der: Buffer.from(body, 'base64') };

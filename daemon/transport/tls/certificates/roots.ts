@@ -1,14 +1,13 @@
 // The certificates that this system trusts, found as rustls-native-certs finds them. They are read again only when they change.
-import { execFile } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import * as tls from 'node:tls';
 import { SingleFlight } from '../../../base/async/single-flight.ts';
 import { Slices } from '../../../base/async/slices.ts';
 import { errnoOf, textOf } from '../../../base/failure.ts';
-import { LIMITS } from '../../../base/limits.ts';
 import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
+import { keychain } from './keychain.ts';
 import { pemSections } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
 import { stampNow, stampOf } from '../../../base/files/stamp.ts';
@@ -27,15 +26,16 @@ const BUNDLES: readonly string[] = [
 /** Where they keep one file for each certificate. All of these count, beside the bundle. */
 const DIRECTORIES: readonly string[] = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
 
-/** Maximum size of a bundle, bytes: a system bundle has about 200 KiB. */
-const BUNDLE_MAX = 16 << 20;
-const DIRECTORY_FILES_MAX = 2000;
+/** Maximum size of a bundle, bytes: a system bundle has about 200 KiB. bmux has no limit. */
+const BUNDLE_MAX = 32 << 20;
+const DIRECTORY_FILES_MAX = 20_000;
 /** Files of a directory that are read at the same time. */
 const READS_AT_ONCE = 16;
 /** Minimum time between two reads of the keychain, ms: it has no time stamp to compare. */
 const KEYCHAIN_AGE_MS = 3_600_000;
-/** Minimum time between two checks of the files in a directory, ms: a directory may hold hundreds. */
+/** Minimum time between two checks of the files in a directory, ms, and in durations of the last check: a directory may hold thousands. */
 const FILES_AGE_MS = 1000;
+const FILES_AGE_CHECKS = 20;
 
 /** Where roots came from, for the log and for the doctor. */
 export interface RootSource {
@@ -72,9 +72,9 @@ interface Origin {
 interface Known {
   readonly roots: Roots;
   readonly stamp: string;
-  /** Stamps of the files in directories, and when (performance.now()) they were taken. */
+  /** Stamps of the files in directories, and when (performance.now()) to compare them again. */
   readonly files: string;
-  checkedAt: number;
+  checkAt: number;
   changed: boolean;
 }
 
@@ -111,16 +111,18 @@ export class SystemRoots {
     const found = origins.length > 0 ? await readOrigins(origins) : [await readStore(this.#options.platform)];
     const roots = rootsOf(found, version);
     for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
-    this.#known = { roots, stamp, files, checkedAt: performance.now(), changed: false };
+    this.#known = { roots, stamp, files, checkAt: performance.now() + FILES_AGE_MS, changed: false };
     return roots;
   }
 
   /** Checks in the background whether a file in a directory has changed. */
   #checkFiles(known: Known, origins: readonly Origin[]): void {
-    if (performance.now() - known.checkedAt < FILES_AGE_MS) return;
+    const since = performance.now();
+    if (since < known.checkAt) return;
     void this.#reading.run('files', async () => {
       const files = await fileStamps(origins);
-      known.checkedAt = performance.now();
+      const now = performance.now();
+      known.checkAt = now + Math.max(FILES_AGE_MS, (now - since) * FILES_AGE_CHECKS);
       known.changed = files !== known.files;
       return undefined;
     });
@@ -188,12 +190,13 @@ async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
     const problems: string[] = [];
     try {
       const files = kind === 'file' ? [path] : await filesIn(path);
-      for (let at = 0; at < files.length; at += READS_AT_ONCE) {
-        const some = files.slice(at, at + READS_AT_ONCE);
+      await inGroups(files, async (some) => {
         const texts = await Promise.all(some.map((file) => textOfFile(file, read, problems)));
         for (const [index, text] of texts.entries())
           await collect(text, some[index] ?? path, { anchors, problems }, slices);
-      }
+      });
+      if (files.length === DIRECTORY_FILES_MAX)
+        problems.push(`${path}: only the first ${String(DIRECTORY_FILES_MAX)} files count`);
     } catch (error) {
       problems.push(textOf(error));
     }
@@ -222,6 +225,11 @@ async function collect(
       }
     }
   }
+}
+
+/** A few at a time: thousands of reads at once would hold up everything else. */
+async function inGroups<T>(all: readonly T[], use: (some: readonly T[]) => Promise<void>): Promise<void> {
+  for (let at = 0; at < all.length; at += READS_AT_ONCE) await use(all.slice(at, at + READS_AT_ONCE));
 }
 
 /** The files in a directory with any name, also through symlinks. */
@@ -253,7 +261,9 @@ async function fileStamps(origins: readonly Origin[]): Promise<string> {
     if (kind !== 'directory') continue;
     const files = await filesIn(path).catch(() => []);
     if (!isOnLocalDisk(path)) {
-      stamps.push(...(await Promise.all(files.map(stampOf))));
+      await inGroups(files, async (some) => {
+        stamps.push(...(await Promise.all(some.map(stampOf))));
+      });
       continue;
     }
     // A thread for each of hundreds of files would take ten times as long.
@@ -277,23 +287,4 @@ async function readStore(platform: NodeJS.Platform = process.platform): Promise<
   const found = { kind: 'store' as const, path: 'keychain', anchors: [], problems: [] };
   await collect(text, 'keychain', found, new Slices());
   return found;
-}
-
-function keychain(): Promise<string> {
-  return new Promise((resolve) => {
-    const args = [
-      'find-certificate',
-      '-a',
-      '-p',
-      '/System/Library/Keychains/SystemRootCertificates.keychain',
-    ];
-    execFile(
-      '/usr/bin/security',
-      [...args, '/Library/Keychains/System.keychain'],
-      { timeout: LIMITS.keychainMs, maxBuffer: BUNDLE_MAX },
-      (error, stdout) => {
-        resolve(error === null ? stdout : '');
-      },
-    );
-  });
 }

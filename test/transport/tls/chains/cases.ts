@@ -1,5 +1,6 @@
 // Chains of certificates, and files of roots, on which two programs may differ.
-import { edKeys, ecKeys, issue, rsaKeys, type Certificate, type Issued } from './issue.ts';
+import { addFurther, CA, leaf, middle, root } from './further-cases.ts';
+import { edKeys, ecKeys, issue, rsaKeys, type Issued } from './issue.ts';
 
 export interface ChainCase {
   readonly name: string;
@@ -18,6 +19,18 @@ export const STRICTER: ReadonlyMap<string, string> = new Map([
   [
     'leaf with keyCertSign only',
     'a gateway whose certificate has a key usage without digitalSignature, keyEncipherment and keyAgreement',
+  ],
+  [
+    'leaf with the Netscape type of a client',
+    'a gateway whose certificate has the Netscape type of a client',
+  ],
+  [
+    'name constraints: the common name of a leaf without DNS names',
+    'a gateway without DNS names, whose common name is not within the name constraints of its CA',
+  ],
+  [
+    'middle by its own former key, without key ids',
+    'a chain in which a CA has signed its own next key, in certificates without key ids',
   ],
 ]);
 
@@ -59,18 +72,24 @@ const REFUSED: ReadonlySet<string> = new Set([
   'root with RSA 1024',
   'leaf with RSA 1024',
   'root with RSA 2048 with SHA-1',
+  'leaf with critical policies',
+  'middle with critical policies',
+  'leaf for an old purpose of servers',
+  'middle for an old purpose of servers',
+  'wildcard within a label of three',
+  'name with a trailing dot in the certificate',
+  'name constraints of the middle: a directory name',
+  'name constraints of the root: a directory name',
+  'name constraints of the middle: a mail address',
+  'name constraints of the root: a mail address',
+  'name constraints of the middle: excluded, under a wildcard',
+  'RSA-PSS with a short salt',
+  'root with a compressed key',
+  'leaf with a compressed key',
+  'the last of 120 roots of one name',
   '7 middles',
   '8 middles',
 ]);
-
-const CA = { ca: true, keyUsage: 0x06 } as const;
-const NAMES = { names: ['gateway.test', '127.0.0.1', '::1'] } as const;
-
-const root = (more: Partial<Certificate> = {}): Issued => issue({ subject: 'Root', ...CA, ...more });
-const middle = (by: Issued, more: Partial<Certificate> = {}): Issued =>
-  issue({ subject: 'Middle', ...CA, ...more }, by);
-const leaf = (by: Issued | undefined, more: Partial<Certificate> = {}): Issued =>
-  issue({ subject: 'gateway', ...NAMES, ...more }, by);
 
 /** All cases; their certificates are made by the call. */
 export function chainCases(): readonly ChainCase[] {
@@ -215,6 +234,8 @@ export function chainCases(): readonly ChainCase[] {
     add(`root with ${what}`, [leaf(by)], [by]);
     if (what !== 'RSA 2048 with SHA-1') add(`leaf with ${what}`, [leaf(r, { keys })], [r]);
   }
+
+  addFurther(add, r);
 
   let long: Issued = r;
   const line: Issued[] = [];

@@ -102,6 +102,21 @@ t.test('what a CA file without certificates holds is said', async (t) => {
   }
 });
 
+t.test('a CA file is read as by bmux', async (t) => {
+  const gateway = await gatewayOf({ chain: [leaf] });
+  t.teardown(() => gateway.close());
+  const all = contexts();
+  const empty = { subject: 'Empty', more: [Buffer.from('30070603551d130400', 'hex')] };
+  for (const [content, accepted] of [
+    [`${root.pem.split('\n')[0] ?? ''}\n${root.pem}`, true],
+    [`-----BEGIN PGP SIGNATURE-----\nVersion: 1\n-----END PGP SIGNATURE-----\n${root.pem}`, true],
+    [`-----BEGIN PRIVATE KEY-----\nVersion: 1\n-----END PRIVATE KEY-----\n${root.pem}`, false],
+    [issue(empty).pem + root.pem, false],
+    ['#\n'.repeat(3 << 20) + root.pem, true],
+  ] as const)
+    t.match(await ownOutcome(all, {}, gateway, await file(content)), { accepted }, content.slice(0, 90));
+});
+
 t.test('a refusal names the certificate, the check and the remedy', async (t) => {
   const all = contexts();
   const refuse = async (chain: readonly Issued[], name: string, text: RegExp): Promise<void> => {
