@@ -1,4 +1,5 @@
-// Detects a change of the network: another address or another interface. Connections made before the change may be dead.
+// Detects a change of the network: another address, interface or default route. Connections made before the change may be dead.
+import { readFileSync } from 'node:fs';
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 
@@ -9,6 +10,14 @@ export interface NetworkWatchOptions {
   readonly onChange: () => void;
   /** Replaces `os.networkInterfaces` in tests. */
   readonly read?: () => Interfaces;
+  /** Replaces the tables of routes of this system in tests. */
+  readonly routes?: () => RouteTables;
+}
+
+/** `/proc/net/route` and `/proc/net/ipv6_route` as texts; empty where the system has none. */
+export interface RouteTables {
+  readonly ipv4: string;
+  readonly ipv6: string;
 }
 
 /** ms between two checks; each takes about 0.1 ms. */
@@ -36,7 +45,7 @@ export class NetworkWatch {
   }
 
   /**
-   * All non-internal addresses as one text. Of an IPv6 address only the /64 network counts: temporary addresses (RFC 8981) change
+   * All non-internal addresses and default routes as one text. Of an IPv6 address only the /64 network counts: temporary addresses (RFC 8981) change
    * while the network stays the same.
    */
   #fingerprint(): string {
@@ -46,7 +55,8 @@ export class NetworkWatch {
         .filter(({ internal }) => !internal)
         .map(({ family, address }) => `${name} ${family === 'IPv6' ? networkOf(address) : address}`),
     );
-    return [...new Set(networks)].sort().join('\n');
+    const routes = defaultRoutes((this.#options.routes ?? routeTables)());
+    return [...new Set([...networks, ...routes])].sort().join('\n');
   }
 }
 
@@ -54,4 +64,34 @@ export class NetworkWatch {
 function networkOf(address: string): string {
   const [head = ''] = address.split('::', 1);
   return head.split(':').slice(0, 4).join(':');
+}
+
+/** Of each default route its interface and gateway. A laptop with a cable and a radio keeps its addresses when the cable is pulled. */
+function defaultRoutes({ ipv4, ipv6 }: RouteTables): string[] {
+  const rows = (table: string): string[][] => table.split('\n').map((line) => line.trim().split(/\s+/));
+  const four = rows(ipv4).flatMap(([name, destination, gateway, , , , , mask]) =>
+    destination === NOWHERE && mask === NOWHERE ? [`default ${name ?? ''} ${gateway ?? ''}`] : [],
+  );
+  // The kernel has a default route of its own to lo, which refuses.
+  const six = rows(ipv6).flatMap(([destination, prefix, , , gateway, , , , , name]) =>
+    /^0+$/.test(destination ?? '') && prefix === '00' && name !== 'lo'
+      ? [`default ${name ?? ''} ${gateway ?? ''}`]
+      : [],
+  );
+  return [...four, ...six];
+}
+
+const NOWHERE = '00000000';
+
+function routeTables(): RouteTables {
+  return { ipv4: textOf('/proc/net/route'), ipv6: textOf('/proc/net/ipv6_route') };
+}
+
+/** Empty where there is no such file, as on macOS. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
