@@ -48,6 +48,27 @@ t.test('start returns when target sockets listen, and once more does nothing', a
   t.match(await bmuxd('logs'), { status: 0, stdout: /"msg":"bmuxd exits/ }, 'the log of the last one');
 });
 
+t.test('no daemon is started for a name that is not there', async (t) => {
+  const { bmuxd } = await sandbox(t, {
+    config: '[connections.targets.prod]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+  });
+  for (const args of [
+    ['exec', 'pord', '--', 'true'],
+    ['env', 'pord'],
+    ['attach', 'pord'],
+  ]) {
+    const ran = await bmuxd(...args);
+    t.match(
+      ran,
+      { status: 2, stderr: /^target 'pord' is not configured; did you mean prod\?\n/ },
+      args.join(' '),
+    );
+  }
+  t.equal((await bmuxd('status')).status, 3, 'not running');
+  t.match(await bmuxd('exec', 'prod', '--', 'true'), { status: 1, stderr: /tls_unreachable/ });
+  t.not((await bmuxd('status')).status, 3, 'it runs for a name that is there');
+});
+
 t.test('a start that fails says why', async (t) => {
   const { bmuxd, env, folder } = await sandbox(t);
   await writeFile(join(folder, 'd'), 'a file where the runtime dir should be');

@@ -1,6 +1,6 @@
 // Checks README.md and docs/ against the code: generated parts, commands, options, exit statuses, codes, links, routes.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { HELP } from '../../client-shim/arguments.ts';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
@@ -11,7 +11,7 @@ import { RequestSchema } from '../../daemon/api/request.ts';
 import { TargetSchema } from '../../daemon/config/bmux/schema.ts';
 import { SETTINGS, TARGET_SETTINGS } from '../../daemon/config/settings/table.ts';
 import { onPath, repositoryRoot, run } from '../real/index.ts';
-import { manPage } from './man-page.ts';
+import { manPages } from './man-page.ts';
 import { PAGES, regenerated } from './pages.ts';
 
 const read = (path: string): string => readFileSync(join(repositoryRoot(), path), 'utf8');
@@ -28,16 +28,29 @@ t.test('the generated parts of the pages are up to date', async (t) => {
   }
 });
 
-t.test('the man page is made by the build, and man reads it without a warning', async (t) => {
-  const { man } = JSON.parse(read('package.json')) as { man: string };
-  t.equal(read(man), manPage(), 'npm run build');
-  const path = join(repositoryRoot(), man);
+t.test('the man pages are made by the build, and man reads them without a warning', async (t) => {
+  const { man } = JSON.parse(read('package.json')) as { man: readonly string[] };
+  const pages = manPages();
+  t.strictSame(
+    man.map((path) => basename(path)),
+    Object.keys(pages),
+  );
+  const words: Readonly<Record<string, readonly string[]>> = {
+    'bmuxd.1': COMMANDS.map(({ name }) => `bmuxd ${name}`),
+    'bmux-stream.1': ['--if-running', '--epoch 3|4', 'the wire epoch that this client speaks'],
+  };
   const skip = onPath('man') === undefined && 'man not found';
-  await t.test('man', { skip }, async (t) => {
-    const shown = await run('man', ['-l', '--warnings', path], { MANWIDTH: '80', MANROFFOPT: '' });
-    t.match(shown, { status: 0, stderr: '' });
-    for (const { name } of COMMANDS) t.match(shown.stdout, new RegExp(`bmuxd ${name}\\b`));
-  });
+  for (const path of man) {
+    t.equal(read(path), pages[basename(path)], 'npm run build');
+    await t.test(path, { skip }, async (t) => {
+      const file = join(repositoryRoot(), path);
+      const shown = await run('man', ['-l', '--warnings', file], { MANWIDTH: '80', MANROFFOPT: '' });
+      t.match(shown, { status: 0, stderr: '' });
+      // Lines are filled up with blanks, and broken.
+      const text = shown.stdout.replace(/.[\b]/g, '').replace(/\s+/g, ' ');
+      for (const word of words[basename(path)] ?? []) t.ok(text.includes(word), word);
+    });
+  }
 });
 
 /** Code of a page: fenced lines and code spans. */

@@ -1,14 +1,48 @@
-// The man page bmuxd(1), made from the table of commands at each build.
+// The man pages, made at each build: bmuxd(1) from the table of commands, bmux-stream(1) from its help.
+import { HELP } from '../../client-shim/arguments.ts';
 import { EXIT_STATUSES } from '../../daemon/cli/command.ts';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { usagesOf } from '../../daemon/cli/help/forms.ts';
 import { ABOUT, optionAbout, optionsOf, optionText } from '../../daemon/cli/help/help.ts';
 import { packageVersion } from '../../daemon/base/version.ts';
 
-/** The page in the language of man(7). */
-export function manPage(): string {
+/** The pages in the language of man(7), by their files. */
+export function manPages(): Readonly<Record<string, string>> {
+  return { 'bmuxd.1': bmuxdPage(), 'bmux-stream.1': streamPage() };
+}
+
+function streamPage(): string {
+  const [usage = '', about = ''] = HELP.split('\n\n');
+  const options = [...HELP.matchAll(/^ {2}(-\S.*?)(?: {2,}(.*))?$/gm)];
   const lines = [
-    `.TH BMUXD 1 "" "bmuxd ${packageVersion()}" "bmuxd"`,
+    head('bmux-stream'),
+    '.SH NAME',
+    roff('bmux-stream - a stream of a bmux server on stdin and stdout, through bmuxd'),
+    '.SH SYNOPSIS',
+    roff(usage.replace('Usage: ', '')),
+    '.SH DESCRIPTION',
+    roff(about),
+    '.SH OPTIONS',
+    ...options.flatMap(([, tag = '', text = '']) => tagged(tag, text)),
+    ...exitStatuses(),
+    '.SH SEE ALSO',
+    roff('bmuxd(1); the pages in docs/ of the package: control-socket.md, stream-ends.md.'),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function head(name: string): string {
+  return `.TH ${roff(name.toUpperCase())} 1 "" "bmuxd ${packageVersion()}" "bmuxd"`;
+}
+
+function exitStatuses(): string[] {
+  const rows = Object.entries(EXIT_STATUSES);
+  return ['.SH EXIT STATUS', ...rows.flatMap(([status, meaning]) => tagged(status, meaning))];
+}
+
+function bmuxdPage(): string {
+  const lines = [
+    head('bmuxd'),
     '.SH NAME',
     roff('bmuxd - connection broker for bmux'),
     '.SH SYNOPSIS',
@@ -31,8 +65,7 @@ export function manPage(): string {
         ...tagged(status, meaning),
       ]),
     ]),
-    '.SH EXIT STATUS',
-    ...Object.entries(EXIT_STATUSES).flatMap(([status, meaning]) => tagged(status, meaning)),
+    ...exitStatuses(),
     '.SH SEE ALSO',
     roff(
       '`bmuxd help COMMAND`; the pages in docs/ of the package: settings.md, errors.md, control-socket.md.',

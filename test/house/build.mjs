@@ -1,5 +1,5 @@
 // Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into CommonJS files, which Node loads
-// faster than modules, and makes the man page. Does nothing when dist/ is up to date.
+// faster than modules, and makes the man pages. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -14,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { bundle, bundlesOf, filesOf, SHELL_FRONT } from './bundle.mjs';
@@ -28,8 +28,8 @@ const ALSO_DECIDING = [
   'test/house/bundle.mjs',
   SHELL_FRONT,
 ];
-/** The program that makes the man page, and the page. */
-const MAN_PAGE = { entry: 'test/docs/man-page', output: 'dist/man/bmuxd.1' };
+/** The program that makes the man pages, and the pages. */
+const MAN_PAGES = { entry: 'test/docs/man-page', outputs: ['dist/man/bmuxd.1', 'dist/man/bmux-stream.1'] };
 const STAMP = 'dist/.built';
 const BUILD_INFO = 'dist/.tsbuildinfo';
 
@@ -72,7 +72,7 @@ function outputsOf(sources) {
     for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
   }
   for (const bundled of bundlesOf(sources)) for (const file of filesOf(bundled)) outputs.add(file);
-  if (sources.includes(`${MAN_PAGE.entry}.ts`)) outputs.add(MAN_PAGE.output);
+  if (sources.includes(`${MAN_PAGES.entry}.ts`)) for (const file of MAN_PAGES.outputs) outputs.add(file);
   return outputs;
 }
 
@@ -107,10 +107,13 @@ function compile(root) {
   });
 }
 
-async function writeManPage(root, { entry, output }) {
-  const { manPage } = await import(pathToFileURL(join(root, `dist/${entry}.js`)).href);
-  mkdirSync(join(root, dirname(output)), { recursive: true });
-  writeFileSync(join(root, output), manPage());
+async function writeManPages(root, { entry, outputs }) {
+  const { manPages } = await import(pathToFileURL(join(root, `dist/${entry}.js`)).href);
+  const pages = manPages();
+  for (const output of outputs) {
+    mkdirSync(join(root, dirname(output)), { recursive: true });
+    writeFileSync(join(root, output), pages[basename(output)]);
+  }
 }
 
 /** Brings dist/ up to date. Resolves with the errors; the text is empty when there are none. */
@@ -128,7 +131,7 @@ export async function build(root) {
   const errors = await compile(root);
   if (errors !== '') return errors;
   for (const one of bundlesOf(sources)) await bundle(root, one);
-  if (outputs.has(MAN_PAGE.output)) await writeManPage(root, MAN_PAGE);
+  if (outputs.has(MAN_PAGES.outputs[0])) await writeManPages(root, MAN_PAGES);
   const programs = [...outputs].filter((file) => /^dist\/daemon\/bin\/[^/]+\.js$/.test(file));
   for (const program of programs) chmodSync(join(root, program), 0o755);
   writeFileSync(stamp, fingerprint);

@@ -15,7 +15,7 @@ export const attach: Run = async (context) => {
       command: 'bmuxd attach',
     });
   const given = [...(session === undefined ? [] : [session]), ...args.slice(own.length)];
-  await startIfNeeded(context);
+  await startIfNeeded(context, target);
   const env = withoutTargetSocket(context.env);
   return reattach({ target, command: 'bmux', args: ['attach', ...given] }, { ...context, env });
 };

@@ -30,6 +30,6 @@ async function settingsFor(context: CommandContext): Promise<Settings> {
   }
   if (target === undefined)
     throw fail('usage', { why: 'TARGET is missing: write `bmuxd env TARGET`', command });
-  await startIfNeeded(context);
+  await startIfNeeded(context, target);
   return (await variablesFor(target, context)).variables;
 }

@@ -17,7 +17,7 @@ export const exec: Run = async (context) => {
   const found = options['if-remote'] === true ? await served(target, context) : target;
   if (found === undefined)
     return become(command, args, target === '' ? [] : [['BMUX_TARGET', target]], context);
-  await startIfNeeded(context);
+  await startIfNeeded(context, found);
   if (options['reattach'] === true) {
     // This process stays, to run the command again.
     if (shell !== undefined) return shell.stay();
