@@ -13,12 +13,13 @@ import { startTcpPath } from '../rig/path.ts';
 import { runToEnd } from '../rig/programs.ts';
 import { askByProcess } from '../rig/question.ts';
 import { bmuxOrSkip, LIST } from './command.ts';
-import { startDaemon } from './first-answer.ts';
+import { askThroughBroker, startDaemon } from './first-answer.ts';
 import { streams } from './ssh-streams.ts';
 
 const ROUND_TRIP_MS = 50;
 
 const ONE_TRIP: Goal = { text: '<= 1.10 round trips added', met: ({ added }) => added.median <= 1.1 };
+const FIRST: Goal = { text: '<= 1.10 round trips', met: ({ ours }) => ours.median <= 1.1 };
 const FASTER: Goal = { text: '>= 3 times faster', met: ({ ratio }) => ratio.median <= 1 / 3 };
 
 async function commands(bench: Bench): Promise<void> {
@@ -81,13 +82,18 @@ async function commands(bench: Bench): Promise<void> {
   bench.own('master', master);
   const question = await learn({ env: server.env, socketPath: server.socketPath }, LIST);
   const bridge = ['-T', ...options, '127.0.0.1', `${program} server bridge --stdio`];
+  const beside: Subject = {
+    name: 'ssh -S own far bmux server bridge, the same question',
+    once: () => askByProcess(join(sshd.folder, 'bin', 'ssh'), bridge, { PATH: sshd.path }, question),
+  };
   await bench.compare('list-sessions beside a bridge over an own master, SSH, 50 ms', 'ms', runs, [
     ours,
-    {
-      name: 'ssh -S own far bmux server bridge, the same question',
-      once: () => askByProcess(join(sshd.folder, 'bin', 'ssh'), bridge, { PATH: sshd.path }, question),
-    },
+    beside,
   ]);
+  const first: Subject = { name: 'broker, a spare', once: () => askThroughBroker(daemon, 'far') };
+  await bench.compare('first answer, SSH, 50 ms', 'round trips', runs, [inTrips(first), inTrips(beside)], {
+    goals: { [beside.name]: FIRST },
+  });
 }
 
 export const ssh: Measure = {
