@@ -3,7 +3,7 @@ import type { CallerEnv } from '../../api/request.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import type { Env } from '../../base/paths.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
-import { SystemTrust } from '../../transport/tls/trust.ts';
+import { SystemTrust } from '../../transport/tls/system-trust.ts';
 import { HttpClient } from '../../target/http/client.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import { CallerFiles } from '../contexts/caller-files.ts';
@@ -36,7 +36,7 @@ export function makePlanning(options: PlanningOptions): Planning {
   const { env, own, settings } = options;
   // The same roots as for gateways, found in the daemon's environment.
   const trust = new SystemTrust(new SystemRoots({ env }));
-  const http = new HttpClient({ env, trust: async () => ({ secureContext: await trust.context() }) });
+  const http = new HttpClient({ env, verified: trust.verified });
   const contexts = new Contexts({ ...options, clock: SYSTEM_CLOCK, max: () => settings()['contexts.max'] });
   const files = new CallerFiles();
   const deps: PlanningDeps = { contexts, files, settings, get: http.get, own };

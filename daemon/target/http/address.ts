@@ -1,9 +1,21 @@
 // Host, port and server name of an HTTP URL, as the functions of `node:net` and `node:tls` take them.
 import { isIP } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 
 /** What is trusted of a server's certificate; the platform's own trust where it is empty. */
-export type TlsTrust = Pick<ConnectionOptions, 'ca' | 'secureContext' | 'checkServerIdentity'>;
+type TlsTrust = Pick<
+  ConnectionOptions,
+  'ca' | 'secureContext' | 'checkServerIdentity' | 'rejectUnauthorized'
+>;
+
+/**
+ * Returns a connection to `host` whose certificate is verified. `connect` makes one, with the handshake done; it is called again when another
+ * trust anchor may verify the server.
+ */
+export type VerifiedTls = (
+  host: string,
+  connect: (trust: TlsTrust) => Promise<TLSSocket>,
+) => Promise<TLSSocket>;
 
 /** ms that each address of a name gets while another one is left. The default of 250 ms is shorter than some round trips. */
 const ADDRESS_MS = 1000;

@@ -8,9 +8,9 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { addressOf, serverNameOf, type TlsTrust } from './address.ts';
+import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import { proxyFor, type Proxy } from './proxy.ts';
-import { openTunnel } from './tunnel.ts';
+import { openTls, openTunnel } from './tunnel.ts';
 
 /** ms that an unused connection is kept; reqwest has the same limit. */
 const IDLE_MS = 90_000;
@@ -37,15 +37,15 @@ export type HttpGet = (
 export interface HttpClientOptions {
   /** The proxy variables are read from it. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Trust for the certificates of servers and of proxies with https. It is asked for each TLS request. Default: the platform's. */
-  readonly trust?: (() => Promise<TlsTrust>) | undefined;
+  /** Verifies the certificates of servers, and of proxies with https. Default: the platform. */
+  readonly verified?: VerifiedTls | undefined;
 }
 
 /** What a request needs besides URL and headers. */
 interface Route {
   readonly agent: HttpAgent;
   readonly proxy: Proxy | undefined;
-  readonly trust: TlsTrust;
+  readonly verified: VerifiedTls;
 }
 
 export class HttpClient {
@@ -62,15 +62,14 @@ export class HttpClient {
     const proxy = proxyFor(url, this.#options.env);
     if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
       throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
-    const isTls = url.protocol === 'https:' || proxy?.url.protocol === 'https:';
-    const trust = isTls ? ((await this.#options.trust?.()) ?? {}) : {};
+    const verified = this.#options.verified ?? ((_host, connect) => connect({}));
     const kept = this.#agentOf(url, proxy);
     try {
-      return answerOf(await send(url, headers, signal, { agent: kept, proxy, trust }));
+      return answerOf(await send(url, headers, signal, { agent: kept, proxy, verified }));
     } catch (error) {
       if (!(error instanceof StaleConnection) || signal.aborted) throw error;
       const agent = newAgent(url, proxy, false);
-      return answerOf(await send(url, headers, signal, { agent, proxy, trust }));
+      return answerOf(await send(url, headers, signal, { agent, proxy, verified }));
     }
   };
 
@@ -95,41 +94,25 @@ function newAgent(url: URL, proxy: Proxy | undefined, keepAlive: boolean): HttpA
   const options = { keepAlive, maxFreeSockets: MAX_IDLE, timeout: IDLE_MS };
   // A resumed session skips the check of the server's name, so no session is kept.
   const tlsOptions = { ...options, maxCachedSessions: 0 };
-  if (proxy === undefined)
-    return url.protocol === 'https:' ? new HttpsAgent(tlsOptions) : new HttpAgent(options);
-  if (url.protocol === 'https:') return new TunnelAgent(tlsOptions, proxy);
-  return proxy.url.protocol === 'https:' ? new HttpsAgent(tlsOptions) : new HttpAgent(options);
+  const isTls = url.protocol === 'https:' || proxy?.url.protocol === 'https:';
+  return isTls ? new VerifyingAgent(tlsOptions) : new HttpAgent(options);
 }
 
-/** Keeps tunnels through a proxy as connections to the servers behind it. */
-class TunnelAgent extends HttpsAgent {
-  readonly #proxy: Proxy;
-
-  constructor(options: ConstructorParameters<typeof HttpsAgent>[0], proxy: Proxy) {
-    super(options);
-    this.#proxy = proxy;
-  }
-
+/** Keeps TLS connections to servers, in tunnels through a proxy as well, and to proxies. */
+class VerifyingAgent extends HttpsAgent {
   override createConnection(
-    options: Parameters<HttpsAgent['createConnection']>[0] & { readonly tunnel?: Tunnel },
+    options: Parameters<HttpsAgent['createConnection']>[0] & { readonly open?: () => Promise<Duplex> },
     settle?: (error: Error | null, stream: Duplex) => void,
   ): undefined {
-    const { tunnel } = options;
-    if (tunnel === undefined || settle === undefined) throw new Error('a tunnel needs its URL');
+    if (options.open === undefined || settle === undefined)
+      throw new Error('a connection needs what opens it');
     // Node takes no stream where there is an error, which its type does not know.
     const failed = settle as (error: Error) => void;
-    openTunnel(tunnel.url, this.#proxy, tunnel.trust, tunnel.signal).then(
+    options.open().then(
       (stream) => settle(null, stream),
       (error: unknown) => failed(error instanceof Error ? error : new Error(String(error))),
     );
   }
-}
-
-/** What a new tunnel needs of the request for which it is opened. */
-interface Tunnel {
-  readonly url: URL;
-  readonly trust: TlsTrust;
-  readonly signal: AbortSignal;
 }
 
 function send(
@@ -154,22 +137,16 @@ function begin(
   url: URL,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
-  { agent, proxy, trust }: Route,
+  { agent, proxy, verified }: Route,
 ): ClientRequest {
   const path = `${url.pathname}${url.search}`;
+  const opening = { verified, signal };
   if (url.protocol === 'https:') {
-    const tunnel: Tunnel = { url, trust, signal };
-    const options = {
-      ...trust,
-      ...addressOf(url),
-      servername: serverNameOf(url),
-      path,
-      headers,
-      agent,
-      signal,
-    };
-    // Only the agent reads `tunnel`: Node hands it all options of the request.
-    return httpsRequest(proxy === undefined ? options : Object.assign(options, { tunnel }));
+    const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, agent, signal };
+    const open = (): Promise<Duplex> =>
+      proxy === undefined ? openTls(url, opening) : openTunnel(url, proxy, opening);
+    // Only the agent reads `open`: Node hands it all options of the request.
+    return httpsRequest(Object.assign(options, { open }));
   }
   if (proxy === undefined) return httpRequest({ ...addressOf(url), path, headers, agent, signal });
   const { authorization } = proxy;
@@ -181,7 +158,8 @@ function begin(
     signal,
   };
   if (proxy.url.protocol === 'http:') return httpRequest(options);
-  return httpsRequest({ ...trust, ...options, servername: serverNameOf(proxy.url) });
+  const open = (): Promise<Duplex> => openTls(proxy.url, opening);
+  return httpsRequest(Object.assign(options, { servername: serverNameOf(proxy.url), open }));
 }
 
 function answerOf(message: IncomingMessage): HttpAnswer {

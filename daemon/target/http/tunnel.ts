@@ -1,42 +1,84 @@
-// Opens a tunnel through an HTTP proxy: one CONNECT, then TLS to the server at its other end.
+// Opens TLS to an HTTP server, directly or in a tunnel through an HTTP proxy: one CONNECT, then TLS to the server at its other end.
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { addressOf, serverNameOf, type TlsTrust } from './address.ts';
+import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import type { Proxy } from './proxy.ts';
 
 /** Largest answer of a proxy to CONNECT, bytes; reqwest has the same limit. */
 const MAX_ANSWER = 8192;
+const HTTP_1 = { ALPNProtocols: ['http/1.1'] };
+
+/** How long a connection may take, and what it is verified by. */
+export interface Opening {
+  readonly verified: VerifiedTls;
+  readonly signal: AbortSignal;
+}
+
+/** A TLS connection to the origin of `url`. Rejects when the server is not trusted or hangs up, and when `signal` aborts. */
+export function openTls(url: URL, { verified, signal }: Opening): Promise<TLSSocket> {
+  const address = addressOf(url);
+  return verified(address.host, (trust) => {
+    signal.throwIfAborted();
+    const socket = connectTls({ ...trust, ...address, ...HTTP_1, servername: serverNameOf(url) });
+    return ready(socket, 'secureConnect', 'the connection closed in the TLS handshake', signal);
+  });
+}
 
 /**
  * A TLS connection to the origin of `url` through `proxy`. Rejects when the proxy refuses, hangs up or answers something else, and when
- * `signal` aborts. There is one attempt.
+ * `signal` aborts. There is one attempt, and a further one only for another trust anchor.
  */
-export async function openTunnel(
-  url: URL,
-  proxy: Proxy,
-  trust: TlsTrust,
+export function openTunnel(url: URL, proxy: Proxy, opening: Opening): Promise<TLSSocket> {
+  const { host } = addressOf(url);
+  return opening.verified(host, async (trust) => {
+    const { signal } = opening;
+    signal.throwIfAborted();
+    const isPlain = proxy.url.protocol === 'http:';
+    const socket = isPlain
+      ? await ready(connectTcp(addressOf(proxy.url)), 'connect', 'the proxy closed the connection', signal)
+      : await openTls(proxy.url, opening);
+    try {
+      await endedBy(signal, socket, () => demandTunnel(socket, url, proxy));
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+    const tunnel = connectTls({ ...trust, ...HTTP_1, socket, host, servername: serverNameOf(url) });
+    return ready(
+      tunnel,
+      'secureConnect',
+      'the connection through the proxy closed in the TLS handshake',
+      signal,
+    );
+  });
+}
+
+/** Returns the socket after `event`. It is destroyed when that does not come. */
+async function ready<S extends Socket>(
+  socket: S,
+  event: string,
+  ended: string,
   signal: AbortSignal,
-): Promise<TLSSocket> {
-  signal.throwIfAborted();
-  const address = addressOf(proxy.url);
-  const isPlain = proxy.url.protocol === 'http:';
-  const socket = isPlain
-    ? connectTcp(address)
-    : connectTls({ ...trust, ...address, servername: serverNameOf(proxy.url) });
-  // What fails later is told by the TLS connection that is made on this socket.
+): Promise<S> {
+  // What fails later is told by whoever uses the socket then.
   socket.on('error', () => undefined);
+  try {
+    await endedBy(signal, socket, () => until(socket, event, ended));
+    return socket;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+/** Waits for work on `socket`, which the abort of `signal` destroys. */
+async function endedBy(signal: AbortSignal, socket: Socket, work: () => Promise<void>): Promise<void> {
   const stop = (): void => void socket.destroy();
   signal.addEventListener('abort', stop, { once: true });
   try {
-    await until(socket, isPlain ? 'connect' : 'secureConnect', 'the proxy closed the connection');
-    await demandTunnel(socket, url, proxy);
-    const { host } = addressOf(url);
-    const tunnel = connectTls({ ...trust, socket, host, servername: serverNameOf(url) });
-    tunnel.on('error', () => undefined);
-    await until(tunnel, 'secureConnect', 'the connection through the proxy closed in the TLS handshake');
-    return tunnel;
+    await work();
+    signal.throwIfAborted();
   } catch (error) {
-    socket.destroy();
     signal.throwIfAborted();
     throw error;
   } finally {

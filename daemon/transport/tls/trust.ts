@@ -94,25 +94,6 @@ export class Trusts {
   }
 }
 
-/** Trust in the system's roots alone, as a context for HTTPS. It is made again when the roots change. */
-export class SystemTrust {
-  readonly #roots: SystemRoots;
-  #known: { readonly version: number; readonly context: Promise<SecureContext> } | undefined;
-
-  constructor(roots: SystemRoots) {
-    this.#roots = roots;
-  }
-
-  async context(): Promise<SecureContext> {
-    const { version, anchors } = await this.#roots.current();
-    const known = this.#known;
-    if (known?.version === version) return known.context;
-    const context = contextWith({ key: 'roots', anchors });
-    this.#known = { version, context };
-    return context;
-  }
-}
-
 function missing(label: string, roots: Roots, caFile: CaFile | undefined): Error {
   const sources = roots.sources.map(({ path, problems }) => problems[0] ?? `${path}: no certificate`);
   const found = [

@@ -8,7 +8,7 @@ import { answerOk, certificate, letThrough, peer, type Peer } from './rig.ts';
 type Env = Record<string, string>;
 
 function clientOf(t: Test, env: Env = {}): HttpClient {
-  const client = new HttpClient({ env, trust: () => Promise.resolve({ ca: certificate.certPem }) });
+  const client = new HttpClient({ env, verified: (_host, connect) => connect({ ca: certificate.certPem }) });
   t.teardown(() => client.close());
   return client;
 }

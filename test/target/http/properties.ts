@@ -89,7 +89,7 @@ export async function aHostilePeerGetsFewAttempts(runs: number): Promise<void> {
       const proxyUrl = `${proxy === 'tls' ? 'https' : 'http'}://127.0.0.1:${String(between.port)}`;
       const client = new HttpClient({
         env: proxy === 'none' ? {} : { ALL_PROXY: proxyUrl },
-        trust: () => Promise.resolve({ ca: certificate.certPem }),
+        verified: (_host, connect) => connect({ ca: certificate.certPem }),
       });
       try {
         for (let i = 0; i < REQUESTS; i += 1) {

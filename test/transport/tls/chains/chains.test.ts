@@ -1,9 +1,12 @@
 // Verification of chains of certificates: bmuxd accepts what bmux accepts, and nothing else. `compare.ts` beside this file asks the real bmux.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { HttpClient } from '../../../../daemon/target/http/client.ts';
 import { SystemRoots } from '../../../../daemon/transport/tls/certificates/roots.ts';
+import { SystemTrust } from '../../../../daemon/transport/tls/system-trust.ts';
 import { TlsContexts } from '../../../../daemon/transport/tls/tls.ts';
 import { chainCases, STRICTER } from './cases.ts';
 import { gatewayOf, ownOutcome } from './gateway.ts';
@@ -100,6 +103,29 @@ t.test('what a CA file without certificates holds is said', async (t) => {
   ] as const) {
     t.match(await ownOutcome(all, {}, gateway, await file(content)), { accepted: false, text });
   }
+});
+
+t.test('the control plane is verified as a gateway is', async (t) => {
+  const [old, now, other] = [1, 2, 3].map(() => issue({ subject: 'Root', ca: true, keyUsage: 0x06 }));
+  if (old === undefined || now === undefined || other === undefined) throw new Error('three roots');
+  const own = issue({ subject: 'plane', names: ['localhost'] }, now);
+  const key = own.keys.privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const server = createServer({ cert: own.pem, key }, (_request, answer) => answer.end('hello'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const get = async (roots: readonly Issued[], host = 'localhost'): Promise<string> => {
+    const env = { SSL_CERT_FILE: await file(pemOf(roots)) };
+    const http = new HttpClient({ env: {}, verified: new SystemTrust(new SystemRoots({ env })).verified });
+    t.teardown(() => http.close());
+    const url = new URL(`https://${host}:${String(port)}/`);
+    return (await http.get(url, {}, AbortSignal.timeout(60_000))).text(100);
+  };
+  t.equal(await get([old, now]), 'hello', 'two roots of one name');
+  t.equal(await get([now, old]), 'hello', 'in both orders');
+  await t.rejects(get([old, other]), /certificate signature failure; "CN=plane"/);
+  await t.rejects(get([now], '127.0.0.1'), /not valid for 127\.0\.0\.1/);
 });
 
 t.test('a CA file is read as by bmux', async (t) => {
