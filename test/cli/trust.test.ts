@@ -53,13 +53,25 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
     status: 6,
     stderr: /does not have the fingerprint SHA256:00, but SHA256:/,
   });
+  for (const text of ['iroh://x', `${key}/path`, `user@${key}`, `tls://${key}?server_name=x`])
+    t.match(await trust('add', text, '--yes'), { status: 2, stderr: 'is not HOST:PORT' }, text);
+  t.match(await trust('add', key, '--fingerprint', 'AA:BB'), {
+    status: 2,
+    stderr: "'AA:BB' is no fingerprint",
+  });
   await t.rejects(readFile(store), 'nothing was written');
+  for (const broken of ['gateways = []\n', '[gateways."b:1"]\nfingerprint_sha256 = 5\n']) {
+    await writeFile(store, broken);
+    for (const args of [['list'], ['add', key, '--yes']])
+      t.match(await trust(...args), { status: 6, stderr: 'failed parsing known gateways store' }, broken);
+    t.equal(await readFile(store, 'utf8'), broken);
+  }
 
   await writeFile(
     store,
     'other = 1\n[gateways."a:1"]\nfingerprint_sha256 = "SHA256:aa"\ntrusted_at_unix_ms = 1\nmore = "x"\n',
   );
-  const added = await trust('add', target, '--fingerprint', fingerprint.toUpperCase());
+  const added = await trust('add', ` ${target} `, '--fingerprint', fingerprint.toUpperCase());
   t.match(added, { status: 0, stdout: `trusted TLS gateway ${key}: ${fingerprint}\n` });
   t.match(added.stdout, /subject .*\n {2}names .*DNS:localhost.*\n {2}valid .*\n {2}fingerprint {2}SHA256:/);
   const text = await readFile(store, 'utf8');

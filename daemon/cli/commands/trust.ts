@@ -29,7 +29,8 @@ interface Gateway {
 }
 
 /** A TLS target's name, or `[tls://]HOST[:PORT]` as `bmux remote trust add` takes it. A host of one word needs its port. */
-function gatewayIn(text: string, { targets }: BmuxConfig['connections']): Gateway {
+function gatewayIn(given: string, { targets }: BmuxConfig['connections']): Gateway {
+  const text = given.trim();
   const target = targets.get(text);
   if (target?.transport === 'tls' && target.host !== undefined) {
     const host = withoutBrackets(target.host);
@@ -42,11 +43,12 @@ function gatewayIn(text: string, { targets }: BmuxConfig['connections']): Gatewa
     const unknown = fail('target_unknown', { name: text, near: meant(text, names) });
     throw advised(unknown, 'Write HOST:PORT, or the name of a TLS target of `bmuxd targets`.');
   }
-  const written = text.replace(/^(?:tls|https):\/\//, '').replace(/\/$/, '');
+  const written = text.replace(/^(?:tls|https):\/\//i, '').replace(/\/$/, '');
   const [, v6, name, digits] = /^(?:\[([^\]]+)\]|(.+?))(?::(\d{1,5}))?$/.exec(written) ?? [];
   const host = (v6 ?? name ?? '').trim();
   const port = digits === undefined ? 443 : Number(digits);
-  if (host === '' || port > 0xffff) throw usage(`'${text}' is not HOST:PORT`);
+  // A path, a query, a user or another scheme would be looked up as a name.
+  if (host === '' || port > 0xffff || /[\s/?#@]/.test(host)) throw usage(`'${text}' is not HOST:PORT`);
   return { host, port, key: gatewayKey(host, port) };
 }
 
@@ -114,6 +116,11 @@ async function add(context: CommandContext, written: string): Promise<number> {
   const { store, trust: known, connections } = await trustOf(context);
   const gateway = gatewayIn(written, connections);
   const { key } = gateway;
+  // The pin would be stored, and not used.
+  if (known?.store.problem !== undefined) throw known.store.problem;
+  const wanted = options['fingerprint'];
+  if (typeof wanted === 'string' && !/^\s*sha256:[\da-f]+\s*$/i.test(wanted))
+    throw usage(`'${wanted}' is no fingerprint: it is SHA256: and 64 hexadecimal digits`);
   const certificate = await presentedBy(gateway);
   const fingerprint = fingerprintOf(certificate);
   const names = certificate.subjectAltName ?? 'none';
@@ -125,7 +132,6 @@ async function add(context: CommandContext, written: string): Promise<number> {
   const before = known?.store.pins.get(key)?.fingerprint;
   if (before !== undefined && comparable(before) !== comparable(fingerprint))
     out(`  ANOTHER certificate is trusted for this gateway until now: ${before}\n`);
-  const wanted = options['fingerprint'];
   if (typeof wanted === 'string' && comparable(wanted) !== comparable(fingerprint))
     throw fail('fingerprint_differs', { key, expected: wanted.trim(), received: fingerprint });
   const declared = known?.declared.get(key);

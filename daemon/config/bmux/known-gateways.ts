@@ -54,6 +54,7 @@ export async function readKnownGateways(path: string, marks?: Marks): Promise<Kn
 
 function pinsIn(table: Table): Map<string, StoredPin> {
   const pins = new Map<string, StoredPin>();
+  if (table['gateways'] !== undefined && !isTable(table['gateways'])) throw new Error('gateways is no table');
   for (const [key, value] of Object.entries(tableAt(table, ['gateways']))) {
     const fingerprint = isTable(value) ? value['fingerprint_sha256'] : undefined;
     if (!isTable(value) || typeof fingerprint !== 'string')
