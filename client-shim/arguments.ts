@@ -1,5 +1,6 @@
 // Parses the arguments of `bmux-stream` by hand, because loading a parser would take longer than opening the stream.
 import type { Failure } from '../daemon/base/failure.ts';
+import { exitStatusText } from '../daemon/errors/exit-statuses.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import type { OpenStreamOptions } from './index.ts';
 
@@ -15,9 +16,7 @@ Bridges stdin and stdout to a stream of a bmux server, through bmuxd. The Hello 
   --build-of PATH      executable whose build the stale-build policy compares
   --help, --version
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 nothing there, 5 refused by policy,
-6 not authorised or not trusted, 7 out of time, 8 the stream was lost.
-`;
+${exitStatusText().replace(/(.{1,90}[;.])(?: |$)/g, '$1\n')}`;
 
 /** The parsed command line. */
 export type Parsed =

@@ -67,16 +67,3 @@ export interface OptionRow {
 
 /** An option that several commands have. */
 export const JSON_OPTION: OptionRow = { type: 'boolean', about: 'print the answer as JSON' };
-
-/** Exit statuses of every command (docs/bmux-protocol.md, "Exit statuses"). */
-export const EXIT_STATUSES: Readonly<Record<number, string>> = {
-  0: 'done',
-  1: 'failed',
-  2: 'wrong usage or an unknown target',
-  3: 'no daemon',
-  4: '--if-running found nothing',
-  5: 'refused by policy',
-  6: 'not authorised or not trusted',
-  7: 'out of time',
-  8: 'stream lost',
-};

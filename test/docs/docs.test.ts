@@ -114,7 +114,7 @@ t.test(
     };
     t.equal(await main(['--help'], context), 0);
     const listed = (text: string): string[] =>
-      [...(/Exit status: ([\s\S]*?)\.\n/.exec(text)?.[1] ?? '').matchAll(/(?:^|,\s+)(\d) /g)].map(
+      [...(/Exit status: ([\s\S]*?)\.\n/.exec(text)?.[1] ?? '').matchAll(/(?:^|;\s+)(\d)\s/g)].map(
         ([, digit = '']) => digit,
       );
     const readme = [...read('README.md').matchAll(/^\| (\d)\s+\| /gm)].map(([, digit = '']) => digit);

@@ -1,6 +1,6 @@
 // The man pages, made at each build: bmuxd(1) from the table of commands, bmux-stream(1) from its help.
 import { HELP } from '../../client-shim/arguments.ts';
-import { EXIT_STATUSES } from '../../daemon/cli/command.ts';
+import { EXIT_STATUSES } from '../../daemon/errors/exit-statuses.ts';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { usagesOf } from '../../daemon/cli/help/forms.ts';
 import { ABOUT, optionAbout, optionsOf, optionText } from '../../daemon/cli/help/help.ts';

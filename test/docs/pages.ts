@@ -7,6 +7,7 @@ import { ENV_WHITELIST } from '../../daemon/api/caller-env.ts';
 import { ROUTE_LIST } from '../../daemon/api/openapi/routes.ts';
 import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
+import { EXIT_STATUSES } from '../../daemon/errors/exit-statuses.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { STRICTER } from '../transport/tls/chains/cases.ts';
@@ -21,6 +22,7 @@ type Section =
   | 'errors'
   | 'environment whitelist'
   | 'events'
+  | 'exit statuses'
   | 'messages'
   | 'metrics'
   | 'stricter chains'
@@ -55,6 +57,10 @@ function sections(): Readonly<Record<Section, string>> {
     metrics: table(
       ['name', 'type', 'labels', 'what it is'],
       metrics.map(([name, { type, labels = {}, help }]) => [code(name), type, labelsOf(labels), text(help)]),
+    ),
+    'exit statuses': table(
+      ['exit status', 'meaning'],
+      Object.entries(EXIT_STATUSES).map(([status, meaning]) => [status, text(meaning)]),
     ),
     messages: table(
       ['what you see', 'what it means', 'what to do'],
@@ -153,6 +159,7 @@ export function regenerated(page: string): string {
 /** The pages with such sections, relative to the repository's root. */
 export const PAGES = [
   'README.md',
+  'docs/bmux-protocol.md',
   'docs/control-socket.md',
   'docs/settings.md',
   'docs/errors.md',

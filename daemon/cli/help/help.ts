@@ -1,7 +1,8 @@
 // The help of all commands and of one, made from the command table.
 import { fail } from '../../errors/fail.ts';
 import { meant } from '../../errors/nearest.ts';
-import { EXIT_STATUSES, type Command, type CommandContext, type OptionRow } from '../command.ts';
+import { exitStatusText } from '../../errors/exit-statuses.ts';
+import type { Command, CommandContext, OptionRow } from '../command.ts';
 import { columns, wrapped } from './columns.ts';
 import { argsOf, usagesOf } from './forms.ts';
 
@@ -30,7 +31,6 @@ export function showHelp(commands: readonly Command[], { args, out }: CommandCon
 }
 
 export function help(commands: readonly Command[]): string {
-  const exits = Object.entries(EXIT_STATUSES).map(([status, meaning]) => `${status} ${meaning}`);
   return text([
     ...wrapped(ABOUT),
     '',
@@ -39,7 +39,7 @@ export function help(commands: readonly Command[]): string {
     ...columns(commands.map((row) => [`${row.name} ${argsOf(row)}`.trimEnd(), row.about])),
     '',
     ...wrapped('`bmuxd help COMMAND` shows options and examples; `bmuxd --version` the version.'),
-    ...wrapped(`Exit status: ${exits.join(', ')}.`),
+    ...wrapped(exitStatusText()),
   ]);
 }
 
