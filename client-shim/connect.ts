@@ -10,6 +10,7 @@ import { notAnswering } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, readAnswer, refusalIn, waitingIn } from './answer.ts';
 import { connectTo } from './control-socket.ts';
+import { Patience } from './patience.ts';
 import { accepts, hasEngine, Liveness } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
@@ -40,7 +41,7 @@ export interface Granted {
 /** No answer came, but a retry may get one, because a process is being replaced. `last`: the error for the user if no retry succeeds. */
 class Lost extends Error {
   readonly last: Error;
-  /** How long to retry, ms. */
+  /** How long to retry, ms from the first of its kind on. */
   readonly patienceMs: number;
   /** No process of the daemon but its engines runs. */
   readonly isAway: boolean;
@@ -66,6 +67,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
   const until = now() + question.budgetMs;
   let lostAt: number | undefined;
   let isTold = false;
+  const patience = new Patience();
   for (;;) {
     try {
       return await once(question, until - now(), lostAt !== undefined);
@@ -73,7 +75,8 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
       if (!(error instanceof Lost)) throw error;
       const at = now();
       lostAt ??= at;
-      if (at - lostAt > error.patienceMs || at > until) throw error.last;
+      const why = error.last instanceof Failure ? error.last.code : error.last.message;
+      if (patience.isOver(why, error.patienceMs, at) || at > until) throw error.last;
       if (error.isAway && !isTold && at - lostAt > LIMITS.waitToldMs) {
         isTold = true;
         question.onWaiting?.({ step: 'restart of bmuxd', sinceMs: Date.now() - Math.round(at - lostAt) });

@@ -12,6 +12,7 @@ export class Loop {
   readonly failures: string[] = [];
   readonly #times: number[] = [];
   #longest = 0;
+  #longestOfLate = 0;
   #isOver = false;
   readonly #running: Promise<void>;
 
@@ -23,6 +24,13 @@ export class Loop {
 
   get count(): number {
     return this.#times.length;
+  }
+
+  /** The longest time since the last call, ms. */
+  longestOfLate(): number {
+    const ms = this.#longestOfLate;
+    this.#longestOfLate = 0;
+    return ms;
   }
 
   async stop(): Promise<void> {
@@ -46,6 +54,7 @@ export class Loop {
         await work();
         const ms = performance.now() - from;
         this.#longest = Math.max(this.#longest, ms);
+        this.#longestOfLate = Math.max(this.#longestOfLate, ms);
         if (this.#times.length < MAX_TIMES) this.#times.push(ms);
       } catch (error) {
         this.failures.push(`${this.name}: ${String(error)}`);
