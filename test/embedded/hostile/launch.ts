@@ -1,5 +1,6 @@
 // Starts the hostile servers in their own process.
 import { spawn } from 'node:child_process';
+import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -26,6 +27,8 @@ export interface Hostile extends HostileAddresses {
 export async function launchHostile(folder: string): Promise<Hostile> {
   const main = fileURLToPath(new URL('main.js', import.meta.url));
   const child = spawn(process.execPath, [main, folder], { stdio: ['pipe', 'pipe', 'inherit'] });
+  // In reality they have a machine of their own: they take no time from the daemon.
+  if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const addresses = await new Promise<HostileAddresses>((resolve, reject) => {
     child.once('error', reject);

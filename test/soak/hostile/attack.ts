@@ -2,18 +2,22 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { startBmuxd, makeSandbox, type Bmuxd, type Sandbox } from '../../daemon/bmuxd.ts';
 import { launchEmbedded } from '../../embedded/launch.ts';
 import { launchHostile } from '../../embedded/hostile/launch.ts';
 import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
-import { Incoming, rawModeFrame, requestHead } from '../../streams/requests.ts';
+import { Incoming, requestHead } from '../../streams/requests.ts';
+import { run } from '../../real/server.ts';
 import { residentMb } from '../growth.ts';
+import type { EchoOrder } from './echo.ts';
 
 /** Time limit of a request to a hostile server, ms. */
 const BUDGET_MS = 2000;
 /** ms that a client stays on a stream that it was given. */
 const STAY_MS = 1000;
-const ECHO_EVERY_MS = 10;
+/** ms of the measurement before an attack. */
+const ALONE_MS = 500;
 const SAMPLE_EVERY_MS = 50;
 
 export interface Attack {
@@ -35,7 +39,8 @@ export interface AttackResult {
   /** MB of the engine at rest, and the largest of all samples. */
   readonly restMb: number;
   readonly peakMb: number;
-  /** ms of all echoes, sorted. */
+  /** ms of all echoes, sorted: before the attack, and during it. */
+  readonly aloneMs: readonly number[];
   readonly echoMs: readonly number[];
   /** Answers by status or error code. */
   readonly answers: Readonly<Record<string, number>>;
@@ -90,22 +95,13 @@ export async function startAttack(): Promise<Attack> {
   };
 }
 
-/** Opens an echoing stream, and sends one byte each `ECHO_EVERY_MS` until `until` (performance.now()). */
-async function echo(bmuxd: Bmuxd, until: number, echoMs: number[]): Promise<void> {
-  const incoming = new Incoming(bmuxd.streamsPath);
-  incoming.socket.write(requestHead(bmuxd, { target: 'healthy' }));
-  incoming.socket.write(rawModeFrame({ type: 'echo' }));
-  const { status, head } = await incoming.answer();
-  if (status !== 101) throw new Error(head);
-  await incoming.frame();
-  while (performance.now() < until) {
-    const since = performance.now();
-    incoming.socket.write('x');
-    await incoming.bytes(1);
-    echoMs.push(performance.now() - since);
-    await wait(ECHO_EVERY_MS);
-  }
-  incoming.socket.destroy();
+/** The ms of all echoes of a stream to the healthy server, sorted. */
+async function echo({ env, streamsPath }: Bmuxd, ms: number): Promise<number[]> {
+  const main = fileURLToPath(new URL('echo.js', import.meta.url));
+  const order: EchoOrder = { env, streamsPath, target: 'healthy', ms };
+  const { status, stdout, stderr } = await run(process.execPath, [main, JSON.stringify(order)], env);
+  if (status !== 0) throw new Error(stderr);
+  return (JSON.parse(stdout) as number[]).sort((a, b) => a - b);
 }
 
 /** Asks for a stream again and again, and reads for a while what comes on it. */
@@ -140,9 +136,7 @@ async function ask(
 async function attack(bmuxd: Bmuxd, asked: readonly HostileTarget[], ms: number): Promise<AttackResult> {
   const engine = await bmuxd.enginePid();
   // A first stream loads what every engine needs.
-  const echoMs: number[] = [];
-  await echo(bmuxd, performance.now() + 200, echoMs);
-  echoMs.length = 0;
+  const aloneMs = await echo(bmuxd, ALONE_MS);
   const restMb = (await residentMb(engine)) ?? NaN;
   const until = performance.now() + ms;
   const answers: Record<string, number> = {};
@@ -158,7 +152,11 @@ async function attack(bmuxd: Bmuxd, asked: readonly HostileTarget[], ms: number)
       await wait(SAMPLE_EVERY_MS);
     }
   };
-  await Promise.all([sample(), echo(bmuxd, until, echoMs), ...asked.map((one) => ask(one, until, count))]);
+  const [echoMs] = await Promise.all([
+    echo(bmuxd, ms),
+    sample(),
+    ...asked.map((one) => ask(one, until, count)),
+  ]);
   if ((await bmuxd.enginePid()) !== engine) throw new Error('the engine was replaced');
-  return { requests, restMb, peakMb, echoMs: echoMs.sort((a, b) => a - b), answers };
+  return { requests, restMb, peakMb, aloneMs, echoMs, answers };
 }

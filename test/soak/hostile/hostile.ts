@@ -20,8 +20,10 @@ function quantile(sorted: readonly number[], share: number): string {
 }
 
 /** What `bmuxd` did during the attack, in one line. */
-function textOf({ requests, restMb, peakMb, echoMs }: AttackResult): string {
-  const echo = `${quantile(echoMs, 0.5)} ms, p99 ${quantile(echoMs, 0.99)} ms`;
+function textOf({ requests, restMb, peakMb, aloneMs, echoMs }: AttackResult): string {
+  const ms = (sorted: readonly number[]): string =>
+    `${quantile(sorted, 0.5)} ms, p99 ${quantile(sorted, 0.99)} ms`;
+  const echo = `${ms(echoMs)} (alone ${ms(aloneMs)})`;
   return `${String(requests)} requests, ${restMb.toFixed(0)} -> ${peakMb.toFixed(0)} MB, echo ${echo}`;
 }
 
