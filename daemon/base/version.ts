@@ -9,9 +9,12 @@ export function packageRoot(): string {
   return join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 }
 
-/** The file that `bmuxd` is, at the same relative path in the modules and in the bundle. */
-export function programPath(): string {
-  return join(dirname(fileURLToPath(import.meta.url)), '..', 'bin', 'bmuxd.cjs');
+/** The files that are run: `bmuxd`, an engine, the probe of `bmuxd doctor`. Each is one bundle (test/house/bundle.mjs). */
+type Program = 'bmuxd' | 'engine' | 'probe';
+
+/** The file of a program, at the same relative path from the modules and from a bundle. */
+export function programPath(name: Program = 'bmuxd'): string {
+  return join(dirname(fileURLToPath(import.meta.url)), '..', 'bin', `${name}.cjs`);
 }
 
 /** `version` of package.json. */

@@ -1,4 +1,4 @@
-// Entry point of the commands that are not in bmuxd.cjs, bundled into bmuxd-all.cjs.
+// Entry point of all other commands, bundled into bmuxd-all.cjs.
 import { runProgram } from './program.ts';
 
 void runProgram();

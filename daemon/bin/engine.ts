@@ -60,22 +60,26 @@ async function startEngine(): Promise<Lifecycle> {
   return runEngine(start, channel, process.env);
 }
 
-const lifecycle = await startEngine().catch((error: unknown) => {
+/** Ends by signals, and retires by unexpected errors. */
+function handle(lifecycle: Lifecycle): void {
+  // SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first. The same signal again ends the engine at once.
+  for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGXCPU'] as const)
+    process.once(signal, () => {
+      void lifecycle.stop();
+    });
+  // After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
+  process.on('uncaughtException', (error) => {
+    afterThrow();
+    lifecycle.retire(error);
+  });
+  process.on('unhandledRejection', (error) => {
+    lifecycle.retire(error);
+  });
+}
+
+void startEngine().then(handle, (error: unknown) => {
   // The reason is sent to control, which reports why there is no engine. An engine logs nothing to its own stdio.
   if (!channel.isOpen()) process.exit(1);
   channel.send({ type: 'retiring', why: textOf(error) }, () => process.exit(1));
   throw error;
-});
-// SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first. The same signal again ends the engine at once.
-for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGXCPU'] as const)
-  process.once(signal, () => {
-    void lifecycle.stop();
-  });
-// After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
-process.on('uncaughtException', (error) => {
-  afterThrow();
-  lifecycle.retire(error);
-});
-process.on('unhandledRejection', (error) => {
-  lifecycle.retire(error);
 });

@@ -1,10 +1,8 @@
-// Builds dist/: compiles everything with tsc, then bundles `bmux-stream` and the commands of `bmuxd` into CommonJS files, which Node loads
-// faster than modules, and makes the man pages. Does nothing when dist/ is up to date.
+// Builds dist/: compiles everything with tsc, then bundles the programs and the library, and makes the man pages. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -17,7 +15,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-import { bundle, bundlesOf, filesOf, SHELL_FRONT } from './bundle.mjs';
+import { bundleAll, bundledFiles, SHELL_FRONT } from './bundle.mjs';
 
 const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
 const ALSO_DECIDING = [
@@ -71,7 +69,7 @@ function outputsOf(sources) {
     const stem = `dist/${source.slice(0, -'.ts'.length)}`;
     for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
   }
-  for (const bundled of bundlesOf(sources)) for (const file of filesOf(bundled)) outputs.add(file);
+  for (const file of bundledFiles(sources)) outputs.add(file);
   if (sources.includes(`${MAN_PAGES.entry}.ts`)) for (const file of MAN_PAGES.outputs) outputs.add(file);
   return outputs;
 }
@@ -130,10 +128,8 @@ export async function build(root) {
   removeStale(root, outputs);
   const errors = await compile(root);
   if (errors !== '') return errors;
-  for (const one of bundlesOf(sources)) await bundle(root, one);
+  await bundleAll(root, sources);
   if (outputs.has(MAN_PAGES.outputs[0])) await writeManPages(root, MAN_PAGES);
-  const programs = [...outputs].filter((file) => /^dist\/daemon\/bin\/[^/]+\.js$/.test(file));
-  for (const program of programs) chmodSync(join(root, program), 0o755);
   writeFileSync(stamp, fingerprint);
   return '';
 }

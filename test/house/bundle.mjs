@@ -1,70 +1,165 @@
-// Bundles the programs that a person calls into CommonJS files, which Node loads faster than modules.
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+// Bundles the programs into CommonJS files, which Node loads faster than modules, with the packages that they use, and the library into modules.
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
-/** The bundled programs: the source without its ending, and the file in dist/ without its ending. `front`: the file that a person calls. */
+/**
+ * The bundled programs: the source without its ending, and the file in dist/ without its ending. `front`: the file that a person calls.
+ * `commands`: which commands of the table are in it (daemon/cli/shell/quick.ts). `starters`: files that are run and load it. `old`: an old Node must
+ * be able to parse it.
+ */
 const BUNDLES = [
-  { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream' },
-  { entry: 'daemon/bin/bmuxd-front', output: 'daemon/bin/bmuxd-quick', front: 'daemon/bin/bmuxd' },
-  { entry: 'daemon/bin/bmuxd-all', output: 'daemon/bin/bmuxd-all' },
+  { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream', old: true },
+  {
+    entry: 'daemon/bin/bmuxd-front',
+    output: 'daemon/bin/bmuxd-quick',
+    front: 'daemon/bin/bmuxd',
+    commands: 'quick',
+  },
+  { entry: 'daemon/bin/bmuxd-all', output: 'daemon/bin/bmuxd-all', commands: 'other' },
+  {
+    entry: 'daemon/bin/bmuxd-daemon',
+    output: 'daemon/bin/bmuxd-daemon',
+    commands: 'whole',
+    starters: ['daemon/bin/engine', 'daemon/bin/probe'],
+  },
 ];
+/** The library, as modules that share what both use, and its types. */
+const LIBRARY = {
+  entries: { index: 'client-shim/index', 'server-meta': 'daemon/policy/server-meta' },
+  folder: 'library',
+};
+/** What the licenses of bundled packages ask for. */
+const LICENSES = 'dist/third-party-licenses.txt';
 /** The shell's part of the file that a person calls. */
 export const SHELL_FRONT = 'daemon/cli/shell/front.sh';
+const COMMANDS = 'daemon/cli/command-table.ts';
 const MODULE_URL = "const moduleUrl = require('node:url').pathToFileURL(__filename).href;";
 
-/** The bundles whose sources are there. */
-export function bundlesOf(sources) {
+/** Writes all bundles whose sources are there. */
+export async function bundleAll(root, sources) {
+  const packages = new Set();
+  const note = ({ metafile }) => {
+    for (const input of Object.keys(metafile.inputs)) {
+      const folder = /^.*\bnode_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(input)?.[0];
+      if (folder !== undefined) packages.add(folder);
+    }
+  };
+  for (const one of bundlesOf(sources)) note(await bundle(root, one));
+  if (!hasLibrary(sources)) return;
+  note(await bundleLibrary(root));
+  writeFileSync(join(root, LICENSES), licensesOf(root, [...packages].sort(byName)));
+}
+
+/** All files of the bundles whose sources are there, relative to the root; those of the library are in a folder. */
+export function bundledFiles(sources) {
+  const files = bundlesOf(sources).flatMap(filesOf);
+  if (!hasLibrary(sources)) return files;
+  const entries = Object.keys(LIBRARY.entries).map((name) => `dist/${LIBRARY.folder}/${name}.js`);
+  return [...files, ...entries, LICENSES];
+}
+
+function bundlesOf(sources) {
   return BUNDLES.filter(({ entry }) => sources.includes(`${entry}.ts`));
 }
 
-/** The files of a bundle, relative to the root. */
-export function filesOf({ output, front }) {
-  const own = [`dist/${output}.cjs`, `dist/${output}.cjs.map`];
-  return front === undefined ? own : [...own, `dist/${front}.cjs`];
+function hasLibrary(sources) {
+  return Object.values(LIBRARY.entries).every((entry) => sources.includes(`${entry}.ts`));
 }
 
-/** Modules that stay outside of the bundles, as files of their own in dist/: those of the daemon. */
-const DAEMON = /^daemon\/(bin\/bmuxd|control\/.*|sockets\/check-node)\.ts$/;
-const COMMANDS = 'daemon/cli/command-table.ts';
+function filesOf({ output, front, starters = [] }) {
+  const others = front === undefined ? starters : [...starters, front];
+  return [`dist/${output}.cjs`, `dist/${output}.cjs.map`, ...others.map((one) => `dist/${one}.cjs`)];
+}
 
-/** The modules of commands that are not in QUICK of daemon/cli/shell/quick.ts. */
-function slowCommands(root) {
-  const quick = /\[(.*)\]/s.exec(readFileSync(join(root, 'daemon/cli/shell/quick.ts'), 'utf8'))?.[1] ?? '';
+const byName = (a, b) => (a < b ? -1 : 1);
+
+/** The text of the licenses of packages whose code is in a bundle. */
+function licensesOf(root, packages) {
+  const sections = packages.map((relativeFolder) => {
+    const folder = join(root, relativeFolder);
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const files = readdirSync(folder).filter((file) => /^(licen[cs]e|notice|copying)/i.test(file));
+    const texts = files.map((file) => readFileSync(join(folder, file), 'utf8').trim());
+    return [`${name} ${version} (${license})`, ...texts].join('\n\n');
+  });
+  const line = `\n\n${'-'.repeat(80)}\n\n`;
+  return `The programs of bmuxd contain code of these packages:${line}${sections.join(line)}\n`;
+}
+
+/** The modules of the table of commands that are in a bundle. */
+function commandModules(root, commands) {
+  const quickSource = readFileSync(join(root, 'daemon/cli/shell/quick.ts'), 'utf8');
+  const [quick = '', whole = ''] = [...quickSource.matchAll(/\[([^\]]*)\]/gs)].map(([, names]) => names);
+  const kindOf = (name) =>
+    quick.includes(`'${name}'`) ? 'quick' : whole.includes(`'${name}'`) ? 'whole' : 'other';
   const table = readFileSync(join(root, COMMANDS), 'utf8');
-  const modules = { quick: new Set(), slow: new Set() };
-  let kind = 'slow';
+  const modules = new Set();
+  let kind = '';
   for (const [, name, module] of table.matchAll(/\bname: '([^']+)'|\bimport\('([^']+)'\)/g)) {
-    if (name === undefined) modules[kind].add(module);
-    else kind = quick.includes(`'${name}'`) ? 'quick' : 'slow';
+    if (name !== undefined) kind = kindOf(name);
+    else if (kind === commands) modules.add(module);
   }
-  return new Set([...modules.slow].filter((module) => !modules.quick.has(module)));
+  return modules;
 }
 
-/** Lets a bundle import what is outside of it from its place in dist/. */
-function outside(root, { output, front }) {
-  const slow = front === undefined ? new Set() : slowCommands(root);
+/** Leaves out of a bundle what is in others. */
+function parts(root, { output, commands }) {
+  const own = commands === undefined ? new Set() : commandModules(root, commands);
   return {
-    name: 'outside',
+    name: 'parts',
     setup: ({ onResolve, onLoad }) => {
       onResolve({ filter: /^\./ }, ({ path, importer, resolveDir, kind, namespace }) => {
         if (namespace === 'required') return { path, external: true };
         if (kind !== 'dynamic-import') return undefined;
         const source = relative(root, join(resolveDir, path)).replaceAll('\\', '/');
-        const there = (ending) => {
-          const found = relative(dirname(output), source.replace(/\.ts$/, ending));
-          return found.startsWith('.') ? found : `./${found}`;
-        };
-        if (BUNDLES.some(({ entry }) => `${entry}.ts` === source))
-          return { path: there('.cjs'), namespace: 'required' };
-        const isSlow = slow.has(path) && relative(root, importer) === COMMANDS;
-        return isSlow || DAEMON.test(source) ? { path: there('.js'), external: true } : undefined;
+        if (BUNDLES.some(({ entry }) => `${entry}.ts` === source)) {
+          const found = relative(dirname(output), source.replace(/\.ts$/, '.cjs'));
+          return { path: found.startsWith('.') ? found : `./${found}`, namespace: 'required' };
+        }
+        const isAbsent = relative(root, importer) === COMMANDS && !own.has(path);
+        return isAbsent ? { path, namespace: 'absent' } : undefined;
       });
       // Another bundle is loaded with `require`: Node takes longer to import CommonJS.
       onLoad({ filter: /./, namespace: 'required' }, ({ path }) => ({
         contents: `module.exports = require(${JSON.stringify(path)});`,
       }));
+      // The command is in another bundle, which the first one has loaded for it.
+      onLoad({ filter: /./, namespace: 'absent' }, () => ({ contents: 'module.exports = {};' }));
     },
   };
+}
+
+/** The library as modules for `import`, and the types that it shows. */
+async function bundleLibrary(root) {
+  const { build } = await import('esbuild');
+  const outdir = join(root, 'dist', LIBRARY.folder);
+  rmSync(outdir, { recursive: true, force: true });
+  const entries = Object.entries(LIBRARY.entries);
+  const result = await build({
+    entryPoints: Object.fromEntries(entries.map(([name, entry]) => [name, join(root, `${entry}.ts`)])),
+    outdir,
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    metafile: true,
+    absWorkingDir: root,
+    logLevel: 'warning',
+  });
+  const types = new Set();
+  const visit = (path) => {
+    if (types.has(path)) return;
+    types.add(path);
+    const text = readFileSync(join(root, 'dist', path), 'utf8');
+    const to = join(outdir, path);
+    mkdirSync(dirname(to), { recursive: true });
+    writeFileSync(to, text);
+    for (const [, found] of text.matchAll(/(?:from|import\()\s*'(\.[^']*)\.[jt]s'/g))
+      visit(join(dirname(path), `${found}.d.ts`));
+  };
+  for (const [, entry] of entries) visit(`${entry}.d.ts`);
+  return result;
 }
 
 /** Code that an old Node can parse, too: it says which Node is needed. The rest is compiled for such a Node, but not run by it. */
@@ -79,38 +174,45 @@ function checkOfNode(root) {
 })();`;
 }
 
-/** Writes the files of one bundle. */
-export async function bundle(root, bundled) {
-  const { entry, output, front } = bundled;
+/** Writes the files of one bundle. Packages with native code are loaded by `createRequire`, and so they stay outside. */
+async function bundle(root, bundled) {
+  const { entry, output, front, starters = [], old = false } = bundled;
   const { build } = await import('esbuild');
   const outfile = join(root, `dist/${output}.cjs`);
-  const source = join(root, `${entry}.ts`);
-  await build({
-    entryPoints: [source],
+  const result = await build({
+    entryPoints: [join(root, `${entry}.ts`)],
     outfile,
     bundle: true,
     platform: 'node',
-    // An old Node must be able to parse the file that it runs first.
-    target: front === undefined ? 'node12' : 'node20',
+    target: old ? 'node12' : 'node20',
     supported: { 'dynamic-import': true },
     format: 'cjs',
     sourcemap: 'linked',
-    packages: 'external',
+    metafile: true,
+    absWorkingDir: root,
     define: { 'import.meta.url': 'moduleUrl' },
     banner: {
-      js: `${front === undefined ? `#!/usr/bin/env node\n"use strict";\n${checkOfNode(root)}` : '"use strict";'}\n${MODULE_URL}`,
+      js: old
+        ? `#!/usr/bin/env node\n"use strict";\n${checkOfNode(root)}\n${MODULE_URL}`
+        : `"use strict";\n${MODULE_URL}`,
     },
-    plugins: [outside(root, bundled)],
+    plugins: [parts(root, bundled)],
     minify: true,
     logLevel: 'warning',
   });
-  if (front === undefined) {
-    chmodSync(outfile, 0o755);
-    return;
+  if (old) chmodSync(outfile, 0o755);
+  if (front !== undefined) {
+    const program = join(root, `dist/${front}.cjs`);
+    const shell = readFileSync(join(root, SHELL_FRONT), 'utf8');
+    writeFileSync(program, `${shell}"use strict";\n${checkOfNode(root)}\n${loads(front, output)}`);
+    chmodSync(program, 0o755);
   }
-  const program = join(root, `dist/${front}.cjs`);
-  const shell = readFileSync(join(root, SHELL_FRONT), 'utf8');
-  const next = `./${relative(dirname(front), output)}.cjs`;
-  writeFileSync(program, `${shell}"use strict";\n${checkOfNode(root)}\nrequire('${next}');\n`);
-  chmodSync(program, 0o755);
+  for (const starter of starters)
+    writeFileSync(join(root, `dist/${starter}.cjs`), `"use strict";\n${loads(starter, output)}`);
+  return result;
+}
+
+/** The statement of the file `from` that loads a bundle. */
+function loads(from, output) {
+  return `require('./${relative(dirname(from), output)}.cjs');\n`;
 }

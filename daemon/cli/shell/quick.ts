@@ -11,3 +11,6 @@ export const QUICK: ReadonlySet<string> = new Set([
   'sh-exec',
   'shell-init',
 ]);
+
+/** What loads the daemon's modules: it has a bundle of its own, as large as both others. */
+export const WHOLE: ReadonlySet<string> = new Set(['run', 'doctor']);

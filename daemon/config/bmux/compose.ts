@@ -8,17 +8,9 @@ import type { ConfigValue } from '../files/origins.ts';
 import { valuesIn } from './values.ts';
 import { expandConfigPath, type Variables } from './expand.ts';
 import type { Layers } from './layers.ts';
-import {
-  BmuxSchema,
-  checked,
-  keyOf,
-  shown,
-  type Misfit,
-  type TargetTable,
-  type TlsTrustTable,
-} from './schema.ts';
+import { BmuxSchema, checked, keyOf, type Misfit, type TargetTable, type TlsTrustTable } from './schema.ts';
 import { LARGE } from '../files/large-file.ts';
-import { merged, valueAt } from '../files/table.ts';
+import { merged, shown, valueAt } from '../files/table.ts';
 import { lineOf } from '../files/toml.ts';
 
 export interface ComposeFacts extends Facts, Variables {}

@@ -2,7 +2,7 @@
 import { Type, type Static, type TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { Value } from 'typebox/value';
-import { dotted, valueAt } from '../files/table.ts';
+import { dotted, shown, valueAt } from '../files/table.ts';
 
 // Each `description` says which values a schema takes; the error about any other value quotes it.
 const text = () => Type.String({ description: 'a string' });
@@ -170,18 +170,6 @@ export type ManifestTable = Static<typeof ManifestSchema>;
 export interface Misfit {
   readonly path: readonly string[];
   readonly why: string;
-}
-
-/** Formats a value for an error: short, on one line. */
-export function shown(value: unknown): string {
-  // TOML has 64-bit integers, `nan` and `inf`; JSON has none of them.
-  const json: unknown = JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'bigint' || (typeof inner === 'number' && !Number.isFinite(inner))
-      ? String(inner)
-      : inner,
-  );
-  const text = typeof value === 'bigint' || typeof value === 'number' ? String(value) : String(json);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 /** Returns the description at `schemaPath`, the JSON pointer that the checker reports. */

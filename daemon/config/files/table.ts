@@ -41,3 +41,15 @@ export function merged(under: unknown, over: unknown): unknown {
 export function dotted(path: readonly string[]): string {
   return path.map((part) => (/^[A-Za-z0-9_-]+$/u.test(part) ? part : JSON.stringify(part))).join('.');
 }
+
+/** Formats a value for an error: short, on one line. */
+export function shown(value: unknown): string {
+  // TOML has 64-bit integers, `nan` and `inf`; JSON has none of them.
+  const json: unknown = JSON.stringify(value, (_key, inner: unknown) =>
+    typeof inner === 'bigint' || (typeof inner === 'number' && !Number.isFinite(inner))
+      ? String(inner)
+      : inner,
+  );
+  const text = typeof value === 'bigint' || typeof value === 'number' ? String(value) : String(json);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}

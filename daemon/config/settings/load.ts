@@ -14,8 +14,7 @@ import {
   type TargetSettings,
 } from './table.ts';
 import { readSmallFile, type ReadFile } from '../files/file.ts';
-import { shown } from '../bmux/schema.ts';
-import { dotted, isTable, type Table } from '../files/table.ts';
+import { dotted, isTable, shown, type Table } from '../files/table.ts';
 import { lineOf, parseToml, type Doc } from '../files/toml.ts';
 
 export interface LoadedSettings {

@@ -1,8 +1,8 @@
 // Starts the process of an engine with its flags and environment.
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { SMALL_HEAP_FLAGS } from '../../base/memory.ts';
 import type { Env } from '../../base/paths.ts';
+import { programPath } from '../../base/version.ts';
 
 /** Variables that are added to the environment of an engine, unless the daemon's own environment sets them. */
 const ENGINE_ENV = {
@@ -29,9 +29,8 @@ const NO_DEBUGGER = '--disable-sigusr1';
  * messages at a crash. When the process cannot be started, this throws or the returned process emits 'error'.
  */
 export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
-  const program = fileURLToPath(new URL('../../bin/engine.js', import.meta.url));
   const noDebugger = process.allowedNodeEnvironmentFlags.has(NO_DEBUGGER) ? [NO_DEBUGGER] : [];
-  return fork(program, [], {
+  return fork(programPath('engine'), [], {
     // The engine runs in its own session. Ctrl-C and the end of the terminal reach control only, and streams go on.
     detached: true,
     stdio: ['ignore', 'ignore', stderr, 'ipc'],

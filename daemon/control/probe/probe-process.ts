@@ -1,16 +1,18 @@
 // Runs the probe in a process of its own, within a time limit.
 import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { onSilence } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
+import { programPath } from '../../base/version.ts';
 import type { ProbeResult, ProbeTask } from '../../engine-protocol/probe.ts';
 import { fail } from '../../errors/fail.ts';
 
 /** Resolves with what the probe found. It has died when the result has `engine_lost`. */
 export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
-  const program = fileURLToPath(new URL('../../bin/probe.js', import.meta.url));
-  const child = fork(program, [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...env } });
+  const child = fork(programPath('probe'), [], {
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: { ...env },
+  });
   const failed = (why: string): ProbeResult => {
     const failure = fail('engine_lost', { why: `the probe of bmuxd doctor: ${why}` }).data;
     return { packages: [], steps: [], failure };
