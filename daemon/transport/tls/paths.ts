@@ -2,7 +2,13 @@
 import type { X509Certificate } from 'node:crypto';
 import type { Anchor } from './certificates/anchors.ts';
 import { refusedExtension, refusedNames } from './certificates/constraints.ts';
-import { EXTENSIONS, isKnownKey, isKnownSignature, type CertificateParts } from './certificates/parts.ts';
+import {
+  EXTENSIONS,
+  issuerKeyIdOf,
+  isKnownKey,
+  isKnownSignature,
+  type CertificateParts,
+} from './certificates/parts.ts';
 
 /** As in webpki. */
 const INTERMEDIATES_MAX = 6;
@@ -31,24 +37,29 @@ export class PathSearch {
     this.#anchorsOf = anchorsOf;
   }
 
-  /** `isVerified`: OpenSSL has verified the chain, so a signature is checked only where there is a choice. */
-  *paths(isVerified: boolean): Generator<Path, void> {
+  /**
+   * Yields undefined after each signature that is checked, so that the caller can let others run. `isVerified`: OpenSSL has verified the chain, so a
+   * signature is checked only where there is a choice.
+   */
+  *paths(isVerified: boolean): Generator<Path | undefined, void> {
     const [own] = this.#chain;
     if (own !== undefined) yield* this.#from([own], isVerified);
   }
 
-  *#from(path: readonly [Presented, ...Presented[]], isVerified: boolean): Generator<Path, void> {
+  *#from(path: readonly [Presented, ...Presented[]], isVerified: boolean): Generator<Path | undefined, void> {
     const last = path.at(-1) ?? path[0];
     const refused = refusedIn(last);
     if (refused !== undefined) {
       this.problem = `${refused}: ${nameOf(last)}`;
       return;
     }
-    const anchors = this.#anchorsOf(last.issuer);
+    const anchors = likelyFirst(this.#anchorsOf(last.issuer), last);
     const next = this.#chain.filter((one) => one.subject === last.issuer && !path.includes(one));
     const isSure = isVerified && anchors.length + next.length === 1;
     for (const anchor of anchors) {
-      if (!isSure && !this.#isSigned(() => anchor.hasSigned(last.certificate))) continue;
+      const isSigned = isSure || this.#isSigned(() => anchor.hasSigned(last.certificate));
+      if (!isSure) yield undefined;
+      if (!isSigned) continue;
       const names = namesRefused(path, anchor);
       if (names === undefined) yield { certificates: path, anchor };
       else this.problem = names;
@@ -58,7 +69,9 @@ export class PathSearch {
       return;
     }
     for (const one of next) {
-      if (!isSure && (!isValidNow(one) || !this.#isSigned(() => isSignedBy(last, one)))) continue;
+      const isSigned = isSure || (isValidNow(one) && this.#isSigned(() => isSignedBy(last, one)));
+      if (!isSure) yield undefined;
+      if (!isSigned) continue;
       yield* this.#from([...path, one], isVerified);
     }
   }
@@ -67,6 +80,15 @@ export class PathSearch {
     this.#signatures -= 1;
     return this.#signatures >= 0 && verify();
   }
+}
+
+/** The anchors with the key id that the certificate names come first: OpenSSL has chosen one of them. */
+function likelyFirst(anchors: readonly Anchor[], below: Presented): readonly Anchor[] {
+  if (anchors.length < 2) return anchors;
+  const wanted = issuerKeyIdOf(below);
+  if (wanted === undefined) return anchors;
+  const isLikely = (one: Anchor): boolean => one.keyId?.equals(wanted) === true;
+  return [...anchors.filter(isLikely), ...anchors.filter((one) => !isLikely(one))];
 }
 
 export const nameOf = ({ certificate }: Presented): string => `"${oneLine(certificate.subject)}"`;

@@ -80,7 +80,8 @@ function notAsBmux(chain: readonly Presented[], trust: Trust, { anchors }: Selec
   const anchorsOf = (subject: string): readonly Anchor[] =>
     anchors.length > 1 ? trust.anchorsOf(subject) : anchors.filter((one) => one.subject === subject);
   const search = new PathSearch(chain, anchorsOf);
-  return search.paths(true).next().done === true ? search.problem : undefined;
+  for (const path of search.paths(true)) if (path !== undefined) return undefined;
+  return search.problem;
 }
 
 /**
@@ -93,11 +94,19 @@ export async function otherAnchors(
   tried: Selection,
 ): Promise<readonly Selection[]> {
   if (kind === 'name') return [];
-  const slices = new Slices();
   const found: Selection[] = [];
+  // What has been found before a certificate that cannot be read counts.
+  await collect(found, chain, trust).catch(() => undefined);
+  return found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
+}
+
+async function collect(found: Selection[], chain: readonly Presented[], trust: Trust): Promise<void> {
+  const slices = new Slices();
   const search = new PathSearch(chain, (subject) => trust.anchorsOf(subject));
-  for (const { certificates, anchor } of search.paths(false)) {
+  for (const path of search.paths(false)) {
     await slices.next();
+    if (path === undefined) continue;
+    const { certificates, anchor } = path;
     const [own, ...rest] = certificates;
     const [first, ...others] = [anchor.der, ...certificates.map(({ certificate }) => certificate.raw)];
     const id = others
@@ -116,7 +125,6 @@ export async function otherAnchors(
     }
     if (found.length > RETRIES_MAX) break;
   }
-  return found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
 }
 
 /** Whether a handshake with `one` would fail as the one with `tried` has. */

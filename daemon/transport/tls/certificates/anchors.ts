@@ -2,7 +2,7 @@
 // length. So it is given certificates that hold these three alone (docs/decisions/tls-trust.md).
 import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { certificateParts, EXTENSIONS, isCa, isKnownKey, valueOf, type CertificateParts } from './parts.ts';
-import { encoded, TAGS, wholeElement } from './der.ts';
+import { contentOf, encoded, TAGS, wholeElement } from './der.ts';
 import { pemOf } from './pem.ts';
 
 const VERSION_3 = encoded(0xa0, encoded(TAGS.integer, Buffer.from([2])));
@@ -38,6 +38,13 @@ export class Anchor {
     this.source = source;
     this.subject = this.#parts.subject;
     this.publicKey = this.#parts.publicKey;
+  }
+
+  get keyId(): Buffer | undefined {
+    const extension = readable(this.#parts.extensions.get(EXTENSIONS.keyId));
+    if (extension === undefined) return undefined;
+    const value = valueOf(extension);
+    return contentOf(value, wholeElement(value, TAGS.octets));
   }
 
   /** The extension that limits the names of certificates below. */

@@ -90,12 +90,22 @@ export function isCritical(extension: Buffer): boolean {
 }
 
 /** The serial number by which a certificate names that of its issuer (DER), where it does. bmux ignores it. */
-export function issuerSerialOf({ extensions }: CertificateParts): Buffer | undefined {
+export function issuerSerialOf(parts: CertificateParts): Buffer | undefined {
+  const serial = issuerPartOf(parts, 0x82);
+  return serial === undefined ? undefined : encoded(TAGS.integer, serial);
+}
+
+/** The key id by which a certificate names that of its issuer, where it does. */
+export function issuerKeyIdOf(parts: CertificateParts): Buffer | undefined {
+  return issuerPartOf(parts, 0x80);
+}
+
+function issuerPartOf({ extensions }: CertificateParts, wanted: number): Buffer | undefined {
   const extension = extensions.get(EXTENSIONS.issuerKeyId);
   if (extension === undefined) return undefined;
   const value = valueOf(extension);
-  const serial = childrenOf(value, wholeElement(value, TAGS.sequence)).find(({ tag }) => tag === 0x82);
-  return serial === undefined ? undefined : encoded(TAGS.integer, contentOf(value, serial));
+  const part = childrenOf(value, wholeElement(value, TAGS.sequence)).find(({ tag }) => tag === wanted);
+  return part === undefined ? undefined : contentOf(value, part);
 }
 
 /** Whether the basic constraints say CA:TRUE; false when they cannot be read. */

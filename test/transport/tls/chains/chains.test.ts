@@ -1,11 +1,15 @@
 // Verification of chains of certificates: bmuxd accepts what bmux accepts, and nothing else. `compare.ts` beside this file asks the real bmux.
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { HttpClient } from '../../../../daemon/target/http/client.ts';
+import { Anchor } from '../../../../daemon/transport/tls/certificates/anchors.ts';
+import { certificateParts } from '../../../../daemon/transport/tls/certificates/parts.ts';
 import { SystemRoots } from '../../../../daemon/transport/tls/certificates/roots.ts';
+import { PathSearch } from '../../../../daemon/transport/tls/paths.ts';
 import { SystemTrust } from '../../../../daemon/transport/tls/system-trust.ts';
 import { TlsContexts } from '../../../../daemon/transport/tls/tls.ts';
 import { chainCases, STRICTER } from './cases.ts';
@@ -103,6 +107,20 @@ t.test('what a CA file without certificates holds is said', async (t) => {
   ] as const) {
     t.match(await ownOutcome(all, {}, gateway, await file(content)), { accepted: false, text });
   }
+});
+
+t.test('others run between the signatures that a search checks, and the named key comes first', (t) => {
+  const roots = [1, 2, 3].map(() => issue({ subject: 'Root', ca: true, keyIds: true }));
+  const anchors = roots.map(({ der }) => new Anchor(der, 'x'));
+  const stepsOf = (keyIds: boolean): unknown[] => {
+    const { der } = issue({ subject: 'gateway', keyIds }, roots[2]);
+    const presented = { ...certificateParts(der), certificate: new X509Certificate(der) };
+    const paths = [...new PathSearch([presented], () => anchors).paths(false)];
+    return paths.map((path) => path?.anchor);
+  };
+  t.strictSame(stepsOf(false), [undefined, undefined, undefined, anchors[2]]);
+  t.strictSame(stepsOf(true), [undefined, anchors[2], undefined, undefined]);
+  t.end();
 });
 
 t.test('the control plane is verified as a gateway is', async (t) => {
