@@ -17,6 +17,7 @@ const CA_TRUE = encoded(
   encoded(0x01, Buffer.from([0xff])),
   encoded(TAGS.octets, encoded(TAGS.sequence, encoded(0x01, Buffer.from([0xff])))),
 );
+const ONE = encoded(TAGS.integer, Buffer.from([1]));
 const NO_SIGNATURE = encoded(TAGS.bits, Buffer.from([0, 0]));
 
 /** One trusted certificate. */
@@ -86,7 +87,7 @@ export class Anchor {
    * PEM of name, key and name constraints. `withKeyId`: also the key id, by which OpenSSL chooses between anchors of one name. `serial`: another
    * serial number than its own, as a certificate below names it. bmux ignores both. OpenSSL does not verify the signature of an anchor.
    */
-  reduced(withKeyId: boolean, serial = this.#parts.serial): string {
+  reduced(withKeyId: boolean, serial = isPlain(this.#parts.serial) ? this.#parts.serial : ONE): string {
     const { extensions, signatureAlgorithm, subjectName } = this.#parts;
     const kept = [extensions.get(EXTENSIONS.nameConstraints)];
     if (withKeyId) kept.push(readable(extensions.get(EXTENSIONS.keyId)));
@@ -112,6 +113,13 @@ function checkForm({ version, extensions }: CertificateParts): void {
     throw new Error(`a certificate of version ${String(version)}`);
   const constraints = extensions.get(EXTENSIONS.basicConstraints);
   if (constraints !== undefined) wholeElement(valueOf(constraints), TAGS.sequence);
+}
+
+/** Whether OpenSSL reads the number: it must have a byte, and none too many. */
+function isPlain(number: Buffer): boolean {
+  const [first, second] = contentOf(number, wholeElement(number, TAGS.integer));
+  if (first === undefined || second === undefined) return first !== undefined;
+  return first === 0 ? second > 0x7f : first !== 0xff || second < 0x80;
 }
 
 /** The key id, unless it is one with which OpenSSL would refuse the certificate. */

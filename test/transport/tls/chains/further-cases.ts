@@ -77,6 +77,7 @@ export function addFurther(
     [root({ keys: r.keys, keyIds: true })],
   );
 
+  add('root with zeros before its serial number', [leaf(r)], [root({ keys: r.keys, paddedSerial: true })]);
   for (const issuerSerial of ['right', 'other'] as const) {
     add(`issuer named by ${issuerSerial} serial number`, [leaf(r, { issuerSerial })], [r]);
     const by = middle(r, { issuerSerial });

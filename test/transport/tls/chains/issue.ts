@@ -33,6 +33,8 @@ export interface Certificate {
   /** Key ids of subject and issuer. */
   readonly keyIds?: boolean;
   readonly version1?: boolean;
+  /** Writes the serial number with zeros before it. */
+  readonly paddedSerial?: boolean;
   /** Permitted and excluded DNS names. */
   readonly permitted?: readonly string[];
   readonly excluded?: readonly string[];
@@ -220,6 +222,7 @@ export function issue(what: Certificate, issuer?: Issuer): Issued {
   const by: Issuer = issuer ?? { ...what, keys };
   const serial = randomBytes(16);
   serial[0] = 0x40 | ((serial[0] ?? 0) & 0x3f); // positive, and no leading zero
+  if (what.paddedSerial === true) serial.fill(0, 0, 4);
   const more = what.version1 === true ? [] : extensions(what, keys, by);
   const body = sequence(
     ...(what.version1 === true ? [] : [der(0xa0, der(0x02, Buffer.from([2])))]),
