@@ -167,7 +167,8 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     upstreams: async () => {
       const asked = (await engines()).map(async (name) => {
         const { body } = await httpOver(join(folder, 'd', 'engines', name), 'GET', '/v1/engine');
-        return (body as EngineStatus).upstreams;
+        // An engine that ends just now answers with a failure.
+        return (body as Partial<EngineStatus>).upstreams ?? [];
       });
       return (await Promise.all(asked)).flat();
     },
