@@ -16,6 +16,8 @@ import { bareConnect, Loop } from './loops.ts';
 const STREAMS = { full: 50, short: 8 } as const;
 /** Restarts from which a soak is a full one. */
 const FULL = 20;
+/** ms that a wait may take on a busy machine. */
+const PATIENCE_MS = 60_000;
 /** ms between two pieces of a stream. */
 const EVERY_MS = 100;
 
@@ -74,13 +76,13 @@ async function start(
   };
   const loops = [
     new Loop('target socket', async () => {
-      const client = new TestClient(await connected(path), { limitMs: 20_000 });
+      const client = new TestClient(await connected(path), { limitMs: PATIENCE_MS });
       await client.hello();
       await pinged(client);
     }),
     new Loop('library', async () => {
-      const { stream } = await bmuxd.open({ target: 'local' });
-      await pinged(new TestClient(stream, { limitMs: 20_000 }));
+      const { stream } = await bmuxd.open({ target: 'local', timeoutMs: PATIENCE_MS });
+      await pinged(new TestClient(stream, { limitMs: PATIENCE_MS }));
     }),
   ];
   const bare = new Loop('bare connect', () => bareConnect(bmuxd.socketPath));
@@ -102,8 +104,10 @@ async function start(
         const met = bare.failures.slice(before);
         // A daemon that was ended is away until the next one starts.
         if (kind !== 'kill' && kind !== 'term') bareFailures.push(...met.map((text) => `${kind}: ${text}`));
-        await waitFor('clients of every loop', () =>
-          loops.every((loop, at) => loop.failures.length > 0 || loop.count > (came[at] ?? 0) + 5),
+        await waitFor(
+          'clients of every loop',
+          () => loops.every((loop, at) => loop.failures.length > 0 || loop.count > (came[at] ?? 0) + 5),
+          PATIENCE_MS,
         );
         if (isFull)
           process.stderr.write(
@@ -152,12 +156,16 @@ async function restarted({ world: { bmuxd }, program }: Site, kind: Kind, former
     ]);
     if (status !== 0) throw new Noticed(`${kind}: ${stderr}`);
   }
-  await waitFor('the former one to leave', () => !isRunning({ pid: former }));
+  await waitFor('the former one to leave', () => !isRunning({ pid: former }), PATIENCE_MS);
   let pid = former;
-  await waitFor('the next one to answer', async () => {
-    const health = await bmuxd.http('GET', '/v1/health').catch(() => undefined);
-    pid = (health?.body as Health | undefined)?.pid ?? former;
-    return pid !== former;
-  });
+  await waitFor(
+    'the next one to answer',
+    async () => {
+      const health = await bmuxd.http('GET', '/v1/health').catch(() => undefined);
+      pid = (health?.body as Health | undefined)?.pid ?? former;
+      return pid !== former;
+    },
+    PATIENCE_MS,
+  );
   return pid;
 }
