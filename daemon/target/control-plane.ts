@@ -114,7 +114,13 @@ async function follow(
     const headers: Record<string, string> = { accept: 'application/json' };
     if (trusted) headers['authorization'] = `Bearer ${token}`;
     const answer = await get(url, headers, signal);
-    if (!REDIRECTS.has(answer.status) || answer.location === undefined) return answer;
+    // A redirect to nowhere is the answer, as in bmux.
+    if (
+      !REDIRECTS.has(answer.status) ||
+      answer.location === undefined ||
+      !URL.canParse(answer.location, url.href)
+    )
+      return answer;
     answer.drop();
     url = new URL(answer.location, url);
   }

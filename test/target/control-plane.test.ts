@@ -148,6 +148,7 @@ t.test('answers that cannot be understood', async (t) => {
         response.write('{"target":', () => response.destroy());
       },
     ],
+    ['no UTF-8', (_, response) => response.end(Buffer.from('{"target":"\xff"}', 'latin1'))],
   ];
   for (const [name, answer] of rows) {
     const { url } = await serve(t, answer);
@@ -245,4 +246,6 @@ t.test('redirects: followed, bounded, and no other origin sees the token', async
   t.match(failure.causes[0], /more than 10 redirects/);
   t.equal(home.requests.length, 11);
   t.match((await failureOf(() => resolve('file:///etc/passwd'))).causes, [/not HTTP/]);
+  const nowhere = await failureOf(() => resolve('http://['));
+  t.match(nowhere, { code: 'share_link_unknown' }, 'a redirect to nowhere is the answer');
 });

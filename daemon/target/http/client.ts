@@ -179,5 +179,6 @@ async function textOf(message: IncomingMessage, limit: number): Promise<string> 
     if (length > limit) throw new Error(`the answer is larger than ${String(limit)} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  // Bytes that are no UTF-8 are an error, as in bmux, and so is a byte order mark in JSON.
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
 }
