@@ -42,7 +42,7 @@ t.test(
       [BMUXD, 'reload'],
       [BMUXD, 'events'],
       [BMUXD, 'stop'],
-      [BMUXD, 'env', 'x'],
+      [BMUXD, 'env', 'local'],
       [SHIM, 'x'],
     ];
     await Promise.all(
