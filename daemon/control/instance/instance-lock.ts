@@ -1,7 +1,7 @@
 // Makes sure that a runtime dir has one daemon: the process that answers on its `instance.sock`. The control socket cannot serve for this,
 // because it may be in another folder or be passed by a service manager. A lock file is held only while a process checks the socket and binds.
 import type { Server } from 'node:http';
-import { Failure } from '../../base/failure.ts';
+import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { BmuxdPaths } from '../../base/paths.ts';
 import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
@@ -200,5 +200,6 @@ export class InstanceLock {
 const REPLACEABLE: ReadonlySet<string> = new Set(['daemon_already_running', 'daemon_not_answering']);
 
 function unbindable(socket: string, error: unknown): Failure {
-  return error instanceof Failure ? error : fail('control_socket_unbindable', { socket }, error);
+  const failure = asFailure(error);
+  return failure.code === 'internal' ? fail('control_socket_unbindable', { socket }, error) : failure;
 }

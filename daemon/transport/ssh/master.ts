@@ -38,6 +38,8 @@ export class Master {
   #sessions = 0;
   /** The ends of sessions that no stream uses. */
   readonly #questions = new Set<Promise<unknown>>();
+  /** Number of questions that have ended. */
+  #questionsOver = 0;
   /** Sessions that the host allows, as its refusals have shown. */
   #max = Infinity;
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
@@ -91,9 +93,10 @@ export class Master {
     });
     this.#sessions += 1;
     this.usedAt = performance.now();
+    const questionsOver = this.#questionsOver;
     if (stdin === 'ignore') this.#questions.add(process.exited);
     void process.exited.then(() => {
-      this.#questions.delete(process.exited);
+      if (this.#questions.delete(process.exited)) this.#questionsOver += 1;
       this.#sessions -= 1;
       this.usedAt = performance.now();
       if (this.retired) this.#endWhenIdle();
@@ -102,7 +105,7 @@ export class Master {
       const opened = await inTime(this.#opened(process), dialling.deadline.remaining(), late, dialling);
       if (opened === 'open') return process;
       await process.end();
-      if (opened === 'full' && (await this.#questionOver(dialling)))
+      if (opened === 'full' && (await this.#questionOver(questionsOver, dialling)))
         return await this.open(command, { stdin, dialling, late });
       if (opened === 'full') this.#max = this.#sessions;
       if (opened === 'gone') this.isGone = true;
@@ -114,8 +117,9 @@ export class Master {
     }
   }
 
-  /** A question to bmux there takes a session for a moment. False when none has ended soon. */
-  async #questionOver({ deadline, signal }: Dialling): Promise<boolean> {
+  /** A question to bmux there takes a session for a moment. False when none has ended since there were `before`, or ends soon. */
+  async #questionOver(before: number, { deadline, signal }: Dialling): Promise<boolean> {
+    if (this.#questionsOver > before && this.isUsable) return true;
     if (this.#questions.size === 0 || !this.isUsable) return false;
     const over = Promise.race(this.#questions);
     return (await settledWithin(over, deadline.within(OPENS_MS))) && !signal.aborted;
