@@ -16,16 +16,20 @@ t.test('clients that are killed, close or end in the middle of much data hold no
     const program = `const s = require('net').connect(process.argv[1]);
       s.write(Buffer.from(process.argv[2], 'base64')); let n = 0;
       setInterval(() => s.write(Buffer.alloc(16384)), 2);
-      s.on('data', (c) => { n += c.length; if (n > 200000) { process.stdout.write('x'); n = -1e12; } });`;
+      let first;
+      s.on('data', (c) => { first ??= c; n += c.length; if (n > 200000) { process.stdout.write('x'); n = -1e12; } });
+      s.on('close', () => process.stdout.write(String(first)));
+      s.on('error', (error) => process.stdout.write(error.message));`;
     const killed = Array.from({ length: 4 }, () =>
       spawn(process.execPath, ['-e', program, bmuxd.streamsPath, said.toString('base64')]),
     );
     t.teardown(() => {
       for (const child of killed) child.kill('SIGKILL');
     });
-    await Promise.all(
-      killed.map((child) => once(child.stdout, 'data', { signal: AbortSignal.timeout(60_000) })),
+    const told = await Promise.all(
+      killed.map((child) => once(child.stdout, 'data', { signal: AbortSignal.timeout(120_000) })),
     );
+    for (const [text] of told) t.equal(String(text), 'x', target);
     for (const child of killed) child.kill('SIGKILL');
 
     const talks = await Promise.all(Array.from({ length: 4 }, () => Talk.open(bmuxd, target)));

@@ -94,16 +94,21 @@ export class Master {
     this.#sessions += 1;
     this.usedAt = performance.now();
     const questionsOver = this.#questionsOver;
+    let isOpen = false;
     if (stdin === 'ignore') this.#questions.add(process.exited);
     void process.exited.then(() => {
-      if (this.#questions.delete(process.exited)) this.#questionsOver += 1;
+      // One that was refused has had no session.
+      if (this.#questions.delete(process.exited) && isOpen) this.#questionsOver += 1;
       this.#sessions -= 1;
       this.usedAt = performance.now();
       if (this.retired) this.#endWhenIdle();
     });
     try {
       const opened = await inTime(this.#opened(process), dialling.deadline.remaining(), late, dialling);
-      if (opened === 'open') return process;
+      if (opened === 'open') {
+        isOpen = true;
+        return process;
+      }
       await process.end();
       if (opened === 'full' && (await this.#questionOver(questionsOver, dialling)))
         return await this.open(command, { stdin, dialling, late });
