@@ -13,15 +13,16 @@ t.test('clients that are killed, close or end in the middle of much data hold no
   const before = await server.status();
   for (const target of ['local', 'tls', 'iroh']) {
     const said = Buffer.concat([requestHead(bmuxd, { target }), rawModeFrame({ type: 'echo' })]);
-    // It writes much only when the server has answered: a busy machine may need long for that.
+    // It writes much when the servers of all have answered: a busy machine may need long for that.
     const program = `const s = require('net').connect(process.argv[1]);
       s.write(Buffer.from(process.argv[2], 'base64')); let n = 0; let first;
       s.on('data', (c) => {
         if (first === undefined) { first = c; s.write('y'); return; }
-        if (n === 0) setInterval(() => s.write(Buffer.alloc(16384)), 2);
+        if (n === 0) process.stdout.write('a');
         n += c.length;
         if (n > 200000) { process.stdout.write('x'); n = -1e12; }
       });
+      process.stdin.once('data', () => setInterval(() => s.write(Buffer.alloc(16384)), 2));
       s.on('close', () => process.stdout.write(String(first)));
       s.on('error', (error) => process.stdout.write(error.message));`;
     const killed = Array.from({ length: 4 }, () =>
@@ -30,10 +31,15 @@ t.test('clients that are killed, close or end in the middle of much data hold no
     t.teardown(() => {
       for (const child of killed) child.kill('SIGKILL');
     });
-    const told = await Promise.all(
-      killed.map((child) => once(child.stdout, 'data', { signal: AbortSignal.timeout(120_000) })),
-    );
-    for (const [text] of told) t.equal(String(text), 'x', target);
+    const allSay = async (wanted: string): Promise<void> => {
+      const signal = AbortSignal.timeout(120_000);
+      const told = await Promise.all(killed.map((child) => once(child.stdout, 'data', { signal })));
+      for (const [text] of told) t.equal(String(text), wanted, target);
+    };
+    await allSay('a');
+    const much = allSay('x');
+    for (const child of killed) child.stdin.write('go');
+    await much;
     for (const child of killed) child.kill('SIGKILL');
 
     const talks = await Promise.all(Array.from({ length: 4 }, () => Talk.open(bmuxd, target)));
