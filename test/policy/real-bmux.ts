@@ -1,23 +1,6 @@
-// Finds the real bmux and runs it in its own folders, to compare its texts and files with ours.
+// Runs the real bmux in its own folders, to compare its texts and files with ours.
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Path of the real bmux, or undefined when it is not installed. */
-export function findBmux(): string | undefined {
-  const beside = resolve(import.meta.dirname, '../../../../shared/real/bmux');
-  const onPath = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, 'bmux'));
-  return [beside, ...onPath].find(isExecutable);
-}
+import { join } from 'node:path';
 
 /** The variables that confine a bmux to `dir`. */
 export function enclosed(dir: string): Record<string, string> {

@@ -7,9 +7,10 @@ import { Failure } from '../../daemon/base/failure.ts';
 import { encodeServerMeta } from '../../daemon/policy/meta-format.ts';
 import { applyPolicy, type PolicyInputs } from '../../daemon/policy/policy.ts';
 import { buildIdOf, readServerMeta, writeServerMeta } from '../../daemon/policy/server-meta.ts';
-import { enclosed, findBmux, runBmux } from './real-bmux.ts';
+import { enclosed, runBmux } from './real-bmux.ts';
+import { realBmux } from '../real/index.ts';
 
-const bmux = findBmux();
+const bmux = realBmux();
 
 t.test('the file of a real server', { skip: bmux === undefined && 'real bmux not found' }, async (t) => {
   if (bmux === undefined) return;

@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path';
 import t from 'tap';
 import { loadPrincipalId } from '../../daemon/request/principal.ts';
 import { failureOf } from '../policy/failure-of.ts';
-import { findBmux, enclosed, runBmux } from '../policy/real-bmux.ts';
+import { enclosed, runBmux } from '../policy/real-bmux.ts';
+import { realBmux } from '../real/index.ts';
 import { ownFolder } from '../target/sample.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -130,7 +131,7 @@ t.test('failures name the file', async (t) => {
   });
 });
 
-const bmux = findBmux();
+const bmux = realBmux();
 t.test(
   'the id that the real bmux wrote is ours',
   { skip: bmux === undefined && 'real bmux not found' },

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { resolveTarget } from '../../daemon/target/resolve.ts';
 import { failureOf } from '../policy/failure-of.ts';
-import { enclosed, findBmux, runBmux } from '../policy/real-bmux.ts';
+import { enclosed, runBmux } from '../policy/real-bmux.ts';
+import { realBmux } from '../real/index.ts';
 import { config, inputs, ownFolder } from './sample.ts';
 
-const bmux = findBmux();
+const bmux = realBmux();
 
 t.test('wrong targets', { skip: bmux === undefined && 'real bmux not found' }, async (t) => {
   if (bmux === undefined) return;
