@@ -23,7 +23,7 @@ t.test('1,000 requests to a mute target, and a healthy one beside it', async (t)
   await once(mute, 'listening');
   const { port } = mute.address() as AddressInfo;
   const bmuxd = await startBmuxd({
-    config: `[connections.targets.mute]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${port}\nconnect_timeout_ms = 30000\n`,
+    config: `[connections.targets.mute]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${port}\nconnect_timeout_ms = 300000\n`,
   });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
