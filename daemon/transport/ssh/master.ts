@@ -127,7 +127,12 @@ export class Master {
     if (this.#questionsOver > before && this.isUsable) return true;
     if (this.#questions.size === 0 || !this.isUsable) return false;
     const over = Promise.race(this.#questions);
-    return (await settledWithin(over, deadline.within(OPENS_MS))) && !signal.aborted;
+    return (await settledWithin(over, deadline.within(this.#opensMs))) && !signal.aborted;
+  }
+
+  /** ms to wait for a session: no longer than another login takes. */
+  get #opensMs(): number {
+    return Math.max(OPENS_MS, this.loginMs);
   }
 
   /** No more sessions; the master ends with the last one. */
@@ -151,7 +156,7 @@ export class Master {
     const { words } = process;
     let answered = (): void => undefined;
     const told = new Promise<'open' | Unopened>((resolve) => {
-      answered = onSilence(Math.max(OPENS_MS, this.loginMs), () => {
+      answered = onSilence(this.#opensMs, () => {
         resolve('silent');
       });
       words.onStep = (line) => {

@@ -72,17 +72,25 @@ t.test('masters', { skip }, async (t) => {
   await t.test('a question takes no session from a stream', async (t) => {
     const rig = await sshRig(t, { config: 'MaxSessions 2' });
     await answers((await rig.open()).stream);
+    const gate = join(rig.sshd.folder, 'gate');
+    t.match(await run('mkfifo', [gate], { PATH: process.env['PATH'] ?? '' }), { status: 0 });
     const slow = await writeProgram(
       rig.sshd,
       'slow',
-      'case "$*" in "server status") sleep 0.3; echo server version: 0.0.1-alpha.4;; --version) echo bmux 0.0.1-alpha.4;; *) exec cat;; esac',
+      [
+        'case "$*" in',
+        `"server status") touch ${gate}.asked; read -r _ < ${gate}; echo server version: 0.0.1-alpha.4;;`,
+        '--version) echo bmux 0.0.1-alpha.4;;',
+        'esac',
+      ].join('\n'),
     );
     const other = rig.pool.epochOf(rig.route({ remoteBmuxPath: slow }), waitOf());
-    await waitFor('the question', async () =>
-      (await rig.processes()).some(({ line }) => line.includes('status')),
-    );
-    await answers((await rig.open()).stream);
+    await waitFor('the question to have its session', () => existsSync(`${gate}.asked`));
+    const opening = rig.open();
+    await waitFor('the stream to be refused', () => rig.sshd.log().includes('no more sessions'));
+    await writeFile(gate, 'go\n');
     await other;
+    await answers((await opening).stream);
     t.equal(rig.logins(), 1);
   });
 
