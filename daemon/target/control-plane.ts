@@ -3,12 +3,14 @@ import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
 import type { CallerEnv } from '../api/request.ts';
-import type { HttpAnswer, HttpGet } from './http/client.ts';
+import type { HttpAnswer, HttpGet, HttpHeaders } from './http/client.ts';
+import { parseJson } from './http/json.ts';
+import { basic } from './http/proxy.ts';
 import type { LookupLimits } from './inputs.ts';
 
 const DEFAULT_URL = 'https://api.bmux.run';
-/** Largest answer that is read, bytes: an answer contains one target. */
-const MAX_ANSWER = 64 * 1024;
+/** Largest answer that is read, bytes: one target, and whatever else a control plane says. */
+const MAX_ANSWER = 1024 * 1024;
 /** The same limit as in the real client. */
 const MAX_REDIRECTS = 10;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -76,7 +78,7 @@ async function ask(
   }
   let data: unknown;
   try {
-    data = JSON.parse(await answer.text(MAX_ANSWER));
+    data = parseJson(await answer.text(MAX_ANSWER));
   } catch (error) {
     throw fail('share_lookup_unparsable', {}, error);
   }
@@ -95,7 +97,10 @@ function meaningOf(status: number): string {
   return 'it did not answer the question';
 }
 
-/** Follows redirects and returns the answer. The token is sent until the first redirect to another origin, and never after it. */
+/**
+ * Follows redirects and returns the answer. The token, and the credentials of the URL beside it, are sent until the first redirect to another
+ * origin, and never after it.
+ */
 async function follow(
   name: string,
   base: string,
@@ -106,25 +111,30 @@ async function follow(
   // Converted through bytes, because encodeURIComponent throws on a lone surrogate.
   const encoded = encodeURIComponent(Buffer.from(name).toString());
   let url = new URL(`${base.replace(/\/$/, '')}/v1/share-links/${encoded}`);
-  const { origin } = url;
+  const { origin, username, password } = url;
+  const bearer = `Bearer ${token}`;
+  const named = username === '' && password === '' ? [] : [basic(`${username}:${password}`)];
   let trusted = true;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
     if (!/^https?:$/.test(url.protocol)) throw new Error(`${url.protocol} is not HTTP`);
     trusted = trusted && url.origin === origin;
-    const headers: Record<string, string> = { accept: 'application/json' };
-    if (trusted) headers['authorization'] = `Bearer ${token}`;
+    const accept = { accept: 'application/json' };
+    const headers: HttpHeaders = trusted ? { ...accept, authorization: [...named, bearer] } : accept;
     const answer = await get(url, headers, signal);
-    // A redirect to nowhere is the answer, as in bmux.
-    if (
-      !REDIRECTS.has(answer.status) ||
-      answer.location === undefined ||
-      !URL.canParse(answer.location, url.href)
-    )
-      return answer;
+    const next = redirectOf(answer, url);
+    if (next === undefined) return answer;
     answer.drop();
-    url = new URL(answer.location, url);
+    url = next;
   }
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
+}
+
+/** Where a redirect leads. One to no host at all is the answer itself, as in bmux. */
+function redirectOf({ status, location }: HttpAnswer, from: URL): URL | undefined {
+  if (!REDIRECTS.has(status) || location === undefined || !URL.canParse(location, from.href))
+    return undefined;
+  const url = new URL(location, from);
+  return url.host === '' ? undefined : url;
 }
 
 /** Removes user and password from a URL, for texts. */

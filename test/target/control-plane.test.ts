@@ -72,7 +72,6 @@ t.test('which control plane, and how the name is written in its URL', async (t) 
     ['a/../b?c#d e', url, '/v1/share-links/a%2F..%2Fb%3Fc%23d%20e'],
     ['ü%2e', url, '/v1/share-links/%C3%BC%252e'],
     ['\ud800', url, '/v1/share-links/%EF%BF%BD'],
-    ['demo', url.replace('//', '//user:password@'), '/v1/share-links/demo'],
   ];
   for (const [name, variable, path] of rows) {
     const env = variable === undefined ? {} : { BMUX_CONTROL_PLANE_URL: variable };
@@ -139,7 +138,7 @@ t.test('answers that cannot be understood', async (t) => {
   const rows: [name: string, answer: RequestListener][] = [
     ['HTML', (_, response) => void response.end('<html>')],
     ['nothing', (_, response) => void response.end()],
-    ['huge', (_, response) => void response.end(JSON.stringify({ target: 'x'.repeat(70_000) }))],
+    ['huge', (_, response) => void response.end(JSON.stringify({ target: 'x'.repeat(1_100_000) }))],
     ['endless', (_, response) => endless(response)],
     [
       'broken off',
@@ -245,7 +244,9 @@ t.test('redirects: followed, bounded, and no other origin sees the token', async
   t.equal(failure.code, 'control_plane_unreachable');
   t.match(failure.causes[0], /more than 10 redirects/);
   t.equal(home.requests.length, 11);
-  t.match((await failureOf(() => resolve('file:///etc/passwd'))).causes, [/not HTTP/]);
-  const nowhere = await failureOf(() => resolve('http://['));
-  t.match(nowhere, { code: 'share_link_unknown' }, 'a redirect to nowhere is the answer');
+  t.match((await failureOf(() => resolve('ftp://127.0.0.1/x'))).causes, [/not HTTP/]);
+  for (const to of ['http://[', 'file:///etc/passwd']) {
+    const nowhere = await failureOf(() => resolve(to));
+    t.match(nowhere, { code: 'share_link_unknown' }, 'a redirect to nowhere is the answer');
+  }
 });

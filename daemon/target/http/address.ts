@@ -28,6 +28,8 @@ export interface Address {
 
 export function addressOf(url: URL): Address {
   const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
+  // Node takes 0 for the port of the scheme.
+  if (port === 0) throw new Error('nothing can be reached at port 0');
   return { host: url.hostname.replace(/^\[|\]$/g, ''), port, autoSelectFamilyAttemptTimeout: ADDRESS_MS };
 }
 

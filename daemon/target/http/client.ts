@@ -16,6 +16,10 @@ import { openTls, openTunnel } from './tunnel.ts';
 const IDLE_MS = 90_000;
 /** Unused connections that are kept for one server. */
 const MAX_IDLE = 4;
+/** Largest head of an answer, bytes. */
+const MAX_HEAD = 1024 * 1024;
+/** Headers of an answer; hyper has the same limit. */
+const MAX_HEADERS = 100;
 
 export interface HttpAnswer {
   readonly status: number;
@@ -27,12 +31,11 @@ export interface HttpAnswer {
   readonly drop: () => void;
 }
 
+/** A list stands for a header of several lines. */
+export type HttpHeaders = Readonly<Record<string, string | string[]>>;
+
 /** One GET. `signal` ends it, the body included. */
-export type HttpGet = (
-  url: URL,
-  headers: Readonly<Record<string, string>>,
-  signal: AbortSignal,
-) => Promise<HttpAnswer>;
+export type HttpGet = (url: URL, headers: HttpHeaders, signal: AbortSignal) => Promise<HttpAnswer>;
 
 export interface HttpClientOptions {
   /** The proxy variables are read from it. */
@@ -115,17 +118,23 @@ class VerifyingAgent extends HttpsAgent {
   }
 }
 
-function send(
-  url: URL,
-  headers: Readonly<Record<string, string>>,
-  signal: AbortSignal,
-  route: Route,
-): Promise<IncomingMessage> {
+function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = begin(url, { ...headers, host: url.host }, signal, route);
     const failed = (error: Error): void =>
       reject(request.reusedSocket ? new StaleConnection(error.message, { cause: error }) : error);
-    request.on('response', resolve);
+    const take = (message: IncomingMessage): void => {
+      const problem = headProblem(message);
+      if (problem === undefined) return resolve(message);
+      reject(new Error(problem));
+      message.on('error', () => undefined).destroy();
+    };
+    request.on('response', take);
+    // Status 101: what the server would speak then is of no use here.
+    request.on('upgrade', (message, socket) => {
+      socket.destroy();
+      take(message);
+    });
     request.on('error', failed);
     // Comes alone when the server switches to another protocol.
     request.on('close', () => failed(new Error('the connection closed without an answer')));
@@ -133,29 +142,41 @@ function send(
   });
 }
 
+/** What bmux refuses in the head of an answer, and the parser of Node does not. */
+function headProblem(message: IncomingMessage): string | undefined {
+  const { httpVersion, statusCode = 0, headers, rawHeaders } = message;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return `the answer is of HTTP/${httpVersion}`;
+  if (statusCode < 100) return `the answer has the status ${String(statusCode)}`;
+  if (httpVersion === '1.0' && headers['transfer-encoding'] !== undefined)
+    return 'the answer of HTTP/1.0 has a transfer encoding';
+  return rawHeaders.length / 2 > MAX_HEADERS
+    ? `the answer has more than ${String(MAX_HEADERS)} headers`
+    : undefined;
+}
+
 function begin(
   url: URL,
-  headers: Readonly<Record<string, string>>,
+  headers: HttpHeaders,
   signal: AbortSignal,
   { agent, proxy, verified }: Route,
 ): ClientRequest {
   const path = `${url.pathname}${url.search}`;
+  const common = { agent, signal, maxHeaderSize: MAX_HEAD };
   const opening = { verified, signal };
   if (url.protocol === 'https:') {
-    const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, agent, signal };
+    const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, ...common };
     const open = (): Promise<Duplex> =>
       proxy === undefined ? openTls(url, opening) : openTunnel(url, proxy, opening);
     // Only the agent reads `open`: Node hands it all options of the request.
     return httpsRequest(Object.assign(options, { open }));
   }
-  if (proxy === undefined) return httpRequest({ ...addressOf(url), path, headers, agent, signal });
+  if (proxy === undefined) return httpRequest({ ...addressOf(url), path, headers, ...common });
   const { authorization } = proxy;
   const options = {
     ...addressOf(proxy.url),
     path: `${url.origin}${path}`,
     headers: { ...headers, ...(authorization === undefined ? {} : { 'proxy-authorization': authorization }) },
-    agent,
-    signal,
+    ...common,
   };
   if (proxy.url.protocol === 'http:') return httpRequest(options);
   const open = (): Promise<Duplex> => openTls(proxy.url, opening);

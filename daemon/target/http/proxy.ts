@@ -51,7 +51,7 @@ function parseProxy(text: string): Proxy | undefined {
 }
 
 /** `user[:password]`, percent-encoded, as a header of basic authentication. */
-function basic(userinfo: string): string {
+export function basic(userinfo: string): string {
   const colon = userinfo.indexOf(':');
   const [user, password] = colon < 0 ? [userinfo, ''] : [userinfo.slice(0, colon), userinfo.slice(colon + 1)];
   return `Basic ${Buffer.from(`${percentDecoded(user)}:${percentDecoded(password)}`).toString('base64')}`;
