@@ -16,8 +16,7 @@ function refuse(value: unknown, depth: number): void {
     throw new Error('a string has half a character');
   if (typeof value !== 'object' || value === null) return;
   if (depth === MAX_DEPTH) throw new Error('it is nested too deeply');
-  for (const [key, inner] of Object.entries(value)) {
-    refuse(key, depth);
-    refuse(inner, depth + 1);
-  }
+  // Not by Object.entries for lists: pairs of 1 MiB of numbers take 0.4 s.
+  if (!Array.isArray(value)) Object.keys(value).forEach((key) => refuse(key, depth));
+  for (const inner of Object.values(value)) refuse(inner, depth + 1);
 }
