@@ -136,7 +136,7 @@ function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route)
       take(message);
     });
     request.on('error', failed);
-    // Comes alone when the server switches to another protocol.
+    // Comes last. It settles a request that had neither an answer nor an error.
     request.on('close', () => failed(new Error('the connection closed without an answer')));
     request.end();
   });

@@ -130,7 +130,7 @@ export class Master {
     return (await settledWithin(over, deadline.within(this.#opensMs))) && !signal.aborted;
   }
 
-  /** ms to wait for a session: no longer than another login takes. */
+  /** ms to wait for a session: as long as the login took, and at least OPENS_MS. */
   get #opensMs(): number {
     return Math.max(OPENS_MS, this.loginMs);
   }
