@@ -4,8 +4,8 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Failure } from '../../daemon/base/failure.ts';
 import { resolveTarget } from '../../daemon/target/resolve.ts';
+import { failureOf } from '../policy/failure-of.ts';
 import { enclosed, runBmux } from '../policy/real-bmux.ts';
 import { realBmux } from '../real/index.ts';
 import { inputs, ownFolder } from './sample.ts';
@@ -105,16 +105,13 @@ async function signedIn(t: Test): Promise<string> {
   return dir;
 }
 
-function ours(dir: string, url: string): Promise<string> {
+async function ours(dir: string, url: string): Promise<string> {
   const given = inputs({
     target: 'bmux://demo',
     env: { BMUX_CONTROL_PLANE_URL: url },
     runtimeDir: join(dir, 'run'),
   });
-  return resolveTarget(given).then(
-    ({ label }) => label,
-    (error: unknown) => (error as Failure).code,
-  );
+  return (await failureOf(() => resolveTarget(given))).code;
 }
 
 async function theirs(program: string, dir: string, url: string): Promise<string> {
@@ -159,6 +156,7 @@ t.test('credentials in the URL are sent beside the token, as by the real bmux', 
       [...(server.heads.at(-1) ?? '').matchAll(/^authorization: (.*)\r$/gim)].map(([, value = '']) => value);
     t.equal(await ours(dir, url), 'tls_port_invalid');
     t.strictSame(asked(), wanted, `ours with ${user}`);
+    t.match(server.heads.at(-1), /^GET \/v1\/share-links\/demo HTTP/, 'they are not in the path');
     if (bmux === undefined) continue;
     t.equal(await theirs(bmux, dir, url), 'tls_port_invalid');
     t.strictSame(asked(), wanted, `bmux with ${user}`);
@@ -167,13 +165,8 @@ t.test('credentials in the URL are sent beside the token, as by the real bmux', 
 
 t.test('port 0 is no port', async (t) => {
   const dir = await signedIn(t);
-  t.equal(await ours(dir, 'http://127.0.0.1:0'), 'control_plane_unreachable');
-  const failed = await resolveTarget(
-    inputs({
-      target: 'bmux://demo',
-      env: { BMUX_CONTROL_PLANE_URL: 'http://127.0.0.1:0' },
-      runtimeDir: join(dir, 'run'),
-    }),
-  ).catch((error: unknown) => error as Failure);
-  t.match(failed, { cause: { message: /port 0/ } });
+  const env = { BMUX_CONTROL_PLANE_URL: 'http://127.0.0.1:0' };
+  const given = inputs({ target: 'bmux://demo', env, runtimeDir: join(dir, 'run') });
+  const { code, causes } = await failureOf(() => resolveTarget(given));
+  t.match([code, causes], ['control_plane_unreachable', [/port 0/]]);
 });
