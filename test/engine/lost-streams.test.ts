@@ -64,9 +64,9 @@ t.test('streams that end properly, are ended, and lose their server', async (t) 
   // As `bmux attach`, this client does not end its side when its server has ended.
   const client = new TestClient(await connected(targetSocketPath(bmuxd, 'tls')));
   await client.hello();
+  const failed = failureOf(opened.stream);
   await server.kill();
-  const failure = await failureOf(opened.stream);
-  t.match(failure.data, { code: 'stream_lost', exitStatus: 8, detail: /ended without close_notify/ });
+  t.match((await failed).data, { code: 'stream_lost', exitStatus: 8, detail: /ended without close_notify/ });
   t.match(await tls.exited, [
     8,
     /^the stream through bmuxd broke: .*: the connection ended without close_notify\n/,
