@@ -59,8 +59,10 @@ export const LIMITS = {
   serverPatienceMs: 3500,
   /** ms after a client has caught up in which an end of its server counts as a consequence of its silence. */
   blameMs: 10_000,
-  /** ms that a look may take whether a local server still listens; a connect to a Unix socket takes no time. */
+  /** ms that a local server may take to end a connection that asks nothing. One that takes longer is alive and busy. */
   serverLookMs: 500,
+  /** ms after a local server has closed its socket in which one that exits has removed it. */
+  serverExitMs: 50,
   /** ms that all streams may take to end when a signal stops bmuxd: supervisors kill after 10 s. */
   termMs: 7000,
   /** ms that a control process that leaves still answers the requests that it has taken. */

@@ -1,7 +1,9 @@
 // Opens the socket of a local bmux server.
+import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { resolve as absolute } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SingleFlight } from '../base/async/single-flight.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
@@ -86,26 +88,39 @@ const looks = new SingleFlight<string, Unproven>();
 
 /**
  * Whether the server behind `path` has died. The kernel shows the same end for a server that was killed and for one that has closed the
- * stream. But a server that exits removes its socket, and one that dies leaves a socket on which nobody listens (docs/stream-ends.md).
+ * stream. A server that lives accepts a connection that asks nothing, and ends it. One that dies resets it, or leaves a socket on which
+ * nobody listens. One that exits removes its socket (docs/stream-ends.md).
  */
-function look(path: string): Promise<Unproven> {
+async function look(path: string): Promise<Unproven> {
+  if (!(await refusesOrResets(path))) return undefined;
+  // A server that exits may close its socket just before it removes it.
+  await sleep(LIMITS.serverExitMs);
+  return existsSync(path)
+    ? Object.assign(new Error('the server has died'), { code: 'ECONNRESET' })
+    : undefined;
+}
+
+/**
+ * Connects and ends the connection at once. A connect alone proves nothing: the kernel closes the streams of a killed process before the
+ * socket on which it listens, and takes connections for that until then.
+ */
+function refusesOrResets(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(path);
-    const done = (unproven: Unproven): void => {
+    const socket = connect({ path, allowHalfOpen: true });
+    const done = (died: boolean): void => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(unproven);
+      resolve(died);
     };
-    const timer = setTimeout(done, LIMITS.serverLookMs, undefined);
-    socket.once('connect', () => {
-      done(undefined);
-    });
-    socket.on('error', (error) => {
-      done(errnoOf(error) === 'ECONNREFUSED' ? died() : undefined);
-    });
+    const timer = setTimeout(done, LIMITS.serverLookMs, false);
+    confirmEnd(socket);
+    socket
+      .once('data', () => done(false))
+      .once('end', () => done(false))
+      .on('error', (error) => done(DEAD.has(errnoOf(error) ?? '')))
+      .end();
   });
 }
 
-function died(): Error {
-  return Object.assign(new Error('the server has died'), { code: 'ECONNRESET' });
-}
+/** ENOTCONN and EPIPE: our end came after the reset. */
+const DEAD: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTCONN', 'EPIPE']);

@@ -1,12 +1,33 @@
 // The local transport: the errors for a missing socket and for one without access.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { errnoOf } from '../../daemon/base/failure.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import { openLocal } from '../../daemon/transport/local.ts';
 import { failureOf, readAll, within } from './dialling.ts';
+
+/**
+ * A server that ends its stream and then accepts nothing for a while, as the kernel ends a killed process: its streams are closed before the
+ * socket on which it listens.
+ */
+const MORTAL = `
+const [path, fate] = process.argv.slice(1);
+const server = require('node:net').createServer({ allowHalfOpen: false }, (stream) => {
+  stream.on('error', () => undefined).once('data', () => {
+    if (fate === 'lives') return stream.end();
+    stream._handle.close();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+    if (fate === 'exits') require('node:fs').unlinkSync(path);
+    process.kill(process.pid, 'SIGKILL');
+  });
+});
+server.listen(path, () => console.log('listens'));
+`;
 
 t.test('local sockets', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-local-'));
@@ -78,6 +99,28 @@ t.test('local sockets', async (t) => {
     t.ok(performance.now() - start >= 190, 'it waited for the bound');
     await endGracefully(stream, 200);
   });
+
+  t.test(
+    'an end is lost when the server dies after it, and proper when the server lives or exits',
+    async (t) => {
+      for (const [fate, expected] of [
+        ['lives', 'end'],
+        ['exits', 'end'],
+        ['dies', 'ECONNRESET'],
+      ] as const) {
+        const server = spawn(process.execPath, ['-e', MORTAL, join(folder, fate), fate]);
+        t.teardown(() => server.kill('SIGKILL'));
+        await once(server.stdout, 'data');
+        const stream = await open(fate);
+        const ended = new Promise((resolve) => {
+          stream.once('end', () => resolve('end')).once('error', (error) => resolve(errnoOf(error)));
+        });
+        stream.resume().write('end');
+        t.equal(await ended, expected, fate);
+        stream.destroy();
+      }
+    },
+  );
 
   t.test('an abort ends the attempt with its own reason', async (t) => {
     const reason = new Error('the client has gone');
