@@ -69,6 +69,11 @@ export class ClientWrites {
     this.#log = undefined;
   }
 
+  /** Whether everything that was forwarded may be sent again. */
+  mayReplay(epoch: Epoch): boolean {
+    return this.#log?.harmless(epoch) !== undefined;
+  }
+
   /** Everything that was forwarded, if it may be sent again; else undefined. From now on nothing is recorded. */
   takeLog(epoch: Epoch, undelivered?: Undelivered): Buffer | undefined {
     const sent = this.#log?.harmless(epoch, undelivered);

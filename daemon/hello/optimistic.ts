@@ -27,12 +27,16 @@ export interface OptimisticOptions {
   readonly opening: Opening;
   /** The answer that the client has been given. */
   readonly expected: Negotiated;
-  /** ms that the server's answer may take: max(1 s, 4 round trips), and not more than a dial may take. */
+  /** ms after which the answer is late: max(1 s, 4 round trips). What the client has sent is then sent on a new stream, if it may be. */
   readonly answerMs: number;
+  /** ms that the answer may take where it may not be. A connection that is dead fails earlier: its owner notices. */
+  readonly limitMs: number;
   /** The target's name, for the text of a timeout. */
   readonly label: string;
   /** Called when the expected answer has come. `elapsedMs` is the time since the opening. */
   readonly onConfirmed: (elapsedMs: number) => void;
+  /** Called when the answer is late, and is waited for. */
+  readonly onLate?: () => void;
   /** Called once when the expected answer has not come. It is called first, so that the next caller is not given the same answer. */
   readonly onFailed: (failure: Failure) => void;
   /** Opens a new stream for a replay. It has a time limit; `signal` aborts when this stream is destroyed. */
@@ -52,7 +56,7 @@ export class OptimisticStream extends Duplex {
   readonly #since = performance.now();
   readonly #gone = new AbortController();
   /** Ends the wait for the server's answer. */
-  readonly #answered: () => void;
+  #answered: () => void;
   #state: 'unconfirmed' | 'replacing' | 'confirmed' = 'unconfirmed';
   #inner: Duplex | undefined;
   #innerEnded = false;
@@ -61,7 +65,7 @@ export class OptimisticStream extends Duplex {
   readonly #writes = new ClientWrites();
 
   constructor(options: OptimisticOptions) {
-    const { inner, epoch, opening, answerMs, label } = options;
+    const { inner, epoch, opening, answerMs } = options;
     super({
       allowHalfOpen: true,
       readableHighWaterMark: inner.readableHighWaterMark,
@@ -72,7 +76,7 @@ export class OptimisticStream extends Duplex {
     // An error before the client has a listener must not end the process. 'close' follows it.
     this.on('error', ignore);
     this.#answered = onSilence(answerMs, () => {
-      this.#fail(opening.late(label, Math.round(answerMs)));
+      this.#late();
     });
     this.#adopt(inner);
     if (opening.bytes.length > 0) inner.write(opening.bytes);
@@ -194,6 +198,22 @@ export class OptimisticStream extends Duplex {
     if (!this.#innerEnded || this.readableEnded) this.destroy();
     else this.once('end', () => this.destroy());
   };
+
+  /** A late answer may be that of a slow server. A client whose requests may not be sent again waits for it, since it would lose them. */
+  #late(): void {
+    const { opening, label, epoch, answerMs, limitMs } = this.#options;
+    const giveUp = (ms: number): void => {
+      this.#fail(opening.late(label, Math.round(ms)));
+    };
+    if (limitMs <= answerMs || this.#writes.mayReplay(epoch)) {
+      giveUp(answerMs);
+      return;
+    }
+    this.#options.onLate?.();
+    this.#answered = onSilence(limitMs - answerMs, () => {
+      giveUp(limitMs);
+    });
+  }
 
   #fail(failure: Failure, undelivered?: Undelivered): void {
     if (this.#state !== 'unconfirmed' || this.destroyed) return;

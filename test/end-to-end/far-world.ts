@@ -39,6 +39,8 @@ export async function startFarWorld(
     readonly roundTripMs?: number;
     /** Maximum connections of the server behind the TLS gateway; default 64. */
     readonly connections?: number;
+    /** ms that the server behind the TLS gateway waits for the first request and, while it is held, for its own answer; default 1500. */
+    readonly handshakeTimeoutMs?: number;
     /** The server behind the TLS gateway answers nothing until the command `release`. */
     readonly held?: boolean;
     /** Environment of the daemon; overrides that of the fixture. */
@@ -54,7 +56,7 @@ export async function startFarWorld(
     server: {
       epoch: 4,
       // During protocol detection a gateway that compresses holds an uncompressed Hello until this limit. A short limit frees its connection soon.
-      handshakeTimeoutMs: 1500,
+      handshakeTimeoutMs: options.handshakeTimeoutMs ?? 1500,
       ...(options.connections === undefined ? {} : { connections: options.connections }),
     },
     tls: { compression: 'zstd', roundTripMs: options.roundTripMs ?? ROUND_TRIP_MS },

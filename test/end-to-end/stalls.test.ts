@@ -1,4 +1,5 @@
-// Tests processes that do not run for a while, and paths that are removed meanwhile. SIGSTOP simulates a suspended machine or a blocked event loop.
+// Tests processes that do not run for a while, servers that answer late, and paths that are removed meanwhile. SIGSTOP simulates a suspended
+// machine or a blocked event loop.
 // No request is answered twice, no answer is lost, and in the end one engine serves.
 import { rm, unlink, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
@@ -84,6 +85,32 @@ t.test('an engine is stopped while a server answers', async (t) => {
   await client.close();
   t.notMatch(bmuxd.log(), /optimistic open failed/);
 });
+
+t.test(
+  'a server that answers a Hello late loses no stream whose request may not be sent again',
+  async (t) => {
+    const { bmuxd, tls, iroh, ask } = await startFarWorld(t, {
+      connectTimeoutMs: 60_000,
+      // Longer than the server is held: after this limit it would close the connection.
+      handshakeTimeoutMs: 60_000,
+      settings: 'warmth.max_connections = 0\n',
+    });
+    await Promise.all(
+      Object.entries({ far: tls, home: iroh }).map(async ([target, server]) => {
+        await ask(target);
+        await server.command({ do: 'hold' });
+        const { stream, info } = await bmuxd.open({ target });
+        const client = new TestClient(stream, { epoch: info.epoch, limitMs: 60_000 });
+        const echoed = client.echo(Buffer.from('once'));
+        await sleep(3 * LIMITS.hedgeMs);
+        await server.command({ do: 'release' });
+        t.equal((await echoed).toString(), 'once', target);
+        await client.close();
+      }),
+    );
+    t.notMatch(bmuxd.log(), /optimistic open failed/);
+  },
+);
 
 t.test('the status does not wait for an engine that is late for a moment', async (t) => {
   const bmuxd = await startHere(t);

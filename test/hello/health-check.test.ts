@@ -131,6 +131,7 @@ t.test('a stream that is handed out during a check: the client reads what follow
     opening: pingOpening(4, pending),
     expected: { revision: 1, capabilities: [] },
     answerMs: 60_000,
+    limitMs: 60_000,
     label: 'far',
     onConfirmed: () => (confirmed += 1),
     onFailed: (failure) => {

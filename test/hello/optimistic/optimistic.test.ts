@@ -89,6 +89,7 @@ t.test('an inner stream that was closed before fails the optimistic stream async
       label: 'prod',
       expected: EXPECTED,
       answerMs: 60_000,
+      limitMs: 60_000,
       onConfirmed: () => t.fail('there was no answer'),
       onFailed: (failure) => failures.push(failure),
       reopen: () => {
@@ -258,6 +259,7 @@ t.test(
       opening: helloOpening(EPOCH, GREETING, EXPECTED),
       expected: EXPECTED,
       answerMs: 10_000,
+      limitMs: 10_000,
       label: 'far',
       onConfirmed: () => undefined,
       onFailed: () => undefined,

@@ -22,6 +22,7 @@ const start = async () => {
     label: 'prod',
     expected: EXPECTED,
     answerMs: 60_000,
+    limitMs: 60_000,
     onConfirmed: () => undefined,
     onFailed: () => undefined,
     reopen: () => Promise.reject(new Error('no second stream')),

@@ -57,6 +57,8 @@ export interface Line {
 
 export interface RigOptions {
   readonly answerMs?: number;
+  /** Default: `answerMs`. */
+  readonly limitMs?: number;
   readonly highWaterMark?: number;
   /** Wraps the near end, for example in compression. */
   readonly wrap?: (near: Duplex) => Duplex;
@@ -86,7 +88,12 @@ export class Rig {
     this.log.push(`fault: unhandled ${String(error)}`);
   };
 
-  constructor({ answerMs = 60_000, highWaterMark = 64, wrap = (near) => near }: RigOptions = {}) {
+  constructor({
+    answerMs = 60_000,
+    limitMs = answerMs,
+    highWaterMark = 64,
+    wrap = (near) => near,
+  }: RigOptions = {}) {
     process.on('unhandledRejection', this.#onReject);
     this.#highWaterMark = highWaterMark;
     this.client = new OptimisticStream({
@@ -96,6 +103,10 @@ export class Rig {
       label: 'prod',
       expected: EXPECTED,
       answerMs,
+      limitMs,
+      onLate: () => {
+        this.log.push('late');
+      },
       onConfirmed: () => {
         this.log.push('confirmed');
         this.confirmed += 1;
@@ -188,7 +199,8 @@ export class Rig {
     equal(this.failures.length <= 1 && this.reopens <= this.failures.length, true);
     if (this.failures.length > 0) {
       equal(this.confirmed, 0, 'a failed stream is not confirmed');
-      equal(this.log[0], 'failed', 'onFailed is called before anything else');
+      const first = this.log.find((line) => line !== 'late');
+      equal(first, 'failed', 'onFailed is called before anything but onLate');
     }
     deepEqual(
       this.log.filter((line) => line.startsWith('fault')),

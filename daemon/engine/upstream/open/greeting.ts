@@ -20,9 +20,13 @@ export function greetingsOf({ client }: Plan): Greetings {
   return { 3: greeting(name, principal.id, 3, contract), 4: greeting(name, principal.id, 4, contract) };
 }
 
-/** ms that an expected answer may take: four round trips, at least LIMITS.hedgeMs, and at most the connect timeout of the destination. */
-export function answerMs({ destination }: Plan, roundTripMs: number): number {
-  return Math.min(destination.connectTimeoutMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs));
+/** When an expected answer is late: after four round trips, at least LIMITS.hedgeMs. It is waited for no longer than for a connection. */
+export function answerTimes(
+  { destination }: Plan,
+  roundTripMs: number,
+): { readonly answerMs: number; readonly limitMs: number } {
+  const limitMs = destination.connectTimeoutMs;
+  return { answerMs: Math.min(limitMs, Math.max(LIMITS.hedgeMs, 4 * roundTripMs)), limitMs };
 }
 
 /** The contract of a client is for one epoch. In the other epoch its Hello has the default contract. */

@@ -9,7 +9,7 @@ import { helloOpening, pingOpening } from '../../../hello/expected-answer.ts';
 import type { Greeting, HelloAnswer } from '../../../hello/hello-cache.ts';
 import { OptimisticStream, type OptimisticOptions } from '../../../hello/optimistic.ts';
 import type { OpenedStream } from '../dialler.ts';
-import { answerMs } from './greeting.ts';
+import { answerTimes } from './greeting.ts';
 import type { OpenedFor } from './stream.ts';
 import { openByDetection, type UpstreamParts } from './detection.ts';
 import type { TakenSpare } from '../upstream-spares.ts';
@@ -39,7 +39,7 @@ export function openOnSpare(
     epoch,
     opening: pingOpening(epoch, pending),
     expected: negotiated,
-    answerMs: answerMs(plan, roundTripMs),
+    ...answerTimes(plan, roundTripMs),
     onConfirmed: (elapsedMs) => {
       parts.health.answered(aheadMs + elapsedMs);
     },
@@ -67,7 +67,7 @@ export async function openWithCachedAnswer(
       epoch: candidate.epoch,
       opening: helloOpening(candidate.epoch, greeting, negotiated),
       expected: negotiated,
-      answerMs: answerMs(plan, roundTripMs),
+      ...answerTimes(plan, roundTripMs),
       onConfirmed: (elapsedMs) => {
         if (below !== undefined) below.helloAnswered = true;
         helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
@@ -85,12 +85,20 @@ export async function openWithCachedAnswer(
 function optimisticStream(
   parts: OptimisticParts,
   plan: Plan,
-  options: Pick<OptimisticOptions, 'inner' | 'epoch' | 'opening' | 'expected' | 'answerMs' | 'onConfirmed'>,
+  options: Pick<
+    OptimisticOptions,
+    'inner' | 'epoch' | 'opening' | 'expected' | 'answerMs' | 'limitMs' | 'onConfirmed'
+  >,
 ): OptimisticStream {
   const { destination } = plan;
   return new OptimisticStream({
     ...options,
     label: destination.label,
+    onLate: () => {
+      // The next caller waits for the server itself.
+      parts.helloCache.clear();
+      parts.spares.markStale();
+    },
     onFailed: (failure) => {
       optimisticOpenFailed(parts, plan, failure);
     },
