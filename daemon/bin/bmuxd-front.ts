@@ -1,5 +1,5 @@
-// Entry point of `bmuxd`, bundled with the quick commands (test/house/bundle.mjs). It loads at most one other bundle: a failure that crosses from
-// one copy of a module to another would not be recognised.
+// Entry point of `bmuxd`, bundled with the quick commands (test/house/bundle.mjs). It loads at most one other bundle with commands: a failure that
+// crosses from one copy of a module to another would not be recognised.
 import './bmuxd-signals.ts';
 import { QUICK, WHOLE } from '../cli/shell/quick.ts';
 import { runProgram } from './program.ts';

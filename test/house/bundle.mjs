@@ -22,6 +22,8 @@ const BUNDLES = [
     commands: 'whole',
     starters: ['daemon/bin/engine', 'daemon/bin/probe'],
   },
+  // The quick commands read the config only to start a daemon. What reads it is half of their bundle.
+  { entry: 'daemon/control/planning/unknown-target', output: 'daemon/bin/bmuxd-names' },
 ];
 /** The library, as modules that share what both use, and its types. */
 const LIBRARY = {
@@ -112,8 +114,9 @@ function parts(root, { output, commands }) {
         if (namespace === 'required') return { path, external: true };
         if (kind !== 'dynamic-import') return undefined;
         const source = relative(root, join(resolveDir, path)).replaceAll('\\', '/');
-        if (BUNDLES.some(({ entry }) => `${entry}.ts` === source)) {
-          const found = relative(dirname(output), source.replace(/\.ts$/, '.cjs'));
+        const other = BUNDLES.find(({ entry }) => `${entry}.ts` === source);
+        if (other !== undefined) {
+          const found = relative(dirname(output), `${other.output}.cjs`);
           return { path: found.startsWith('.') ? found : `./${found}`, namespace: 'required' };
         }
         const isAbsent = relative(root, importer) === COMMANDS && !own.has(path);

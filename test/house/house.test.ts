@@ -83,6 +83,14 @@ t.test('assertions are counted, subtests are not, and a failure is printed with 
   );
 });
 
+t.test('the quick commands load neither the schemas nor the reader of the config', (t) => {
+  const map = readFileSync(join(fileURLToPath(root), 'dist/daemon/bin/bmuxd-quick.cjs.map'), 'utf8');
+  const { sources } = JSON.parse(map) as { sources: string[] };
+  t.match(sources.join('\n'), /daemon\/cli\/shell\/exec\.ts/);
+  t.notMatch(sources.join('\n'), /typebox|proper-lockfile|daemon\/config\/bmux/);
+  t.end();
+});
+
 t.test('missing entries of a lock file are made from its other entries', async (t) => {
   const packages: Packages = {
     'node_modules/a': {
