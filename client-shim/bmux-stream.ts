@@ -4,7 +4,7 @@ import { asFailure } from '../daemon/errors/fail.ts';
 import { openNoDebugger } from '../daemon/base/process/signals.ts';
 import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
-import { asText } from './failure-text.ts';
+import { asText } from '../daemon/errors/text.ts';
 import { openStream } from './index.ts';
 import { WaitingLine } from './waiting-line.ts';
 

@@ -1,7 +1,7 @@
 // Tells a person at a terminal what a request waits for, in one line that is renewed and then wiped.
 import type { Waiting } from '../daemon/api/answers.ts';
 import { SYSTEM_CLOCK, type Clock } from '../daemon/base/async/clock.ts';
-import { printable } from './failure-text.ts';
+import { printable } from '../daemon/errors/text.ts';
 
 /** The members of `process.stderr` that are used. */
 export interface Terminal {

@@ -1,5 +1,5 @@
 // The command line: finds the command in the table, and runs it.
-import { asText } from '../../client-shim/failure-text.ts';
+import { asText } from '../errors/text.ts';
 import { asFailure } from '../errors/fail.ts';
 import { COMMANDS } from './command-table.ts';
 import type { Command, CommandContext, Run } from './command.ts';

@@ -2,6 +2,7 @@
 // not with itself.
 import t from 'tap';
 import { fail, type Code, type Values } from '../../daemon/errors/fail.ts';
+import { asLine } from '../../daemon/errors/text.ts';
 
 type Row = readonly [code: Code, values: Values, text: string];
 
@@ -127,4 +128,22 @@ const ROWS: readonly Row[] = [
 
 t.test('word for word', async (t) => {
   for (const [code, values, text] of ROWS) t.equal(fail(code, values).message, text, code);
+});
+
+t.test('a failure in one line has message, causes, remedy and code', async (t) => {
+  const inner = new Error('connect ECONNREFUSED 127.0.0.1:1');
+  const remedy = 'Check host, port and network; is the gateway running? [tls_unreachable]';
+  const unreachable = (cause: Error): string => asLine(fail('tls_unreachable', { label: 'l' }, cause));
+  t.equal(
+    unreachable(new Error('no way.', { cause: inner })),
+    `TLS target unreachable: l; caused by: no way; caused by: ${inner.message}. ${remedy}`,
+  );
+  t.match(
+    asLine(fail('connection_lost', lost)),
+    /unexpectedly\. The server may.* remote machine\. .* \[connection_lost\]$/,
+  );
+  const long = unreachable(new Error(`\u001b[31m${'x'.repeat(100_000)}`));
+  t.match(long, /^TLS target unreachable: l; caused by: \?\[31mx+… /);
+  t.ok(long.endsWith(remedy), 'the remedy and the code are not cut');
+  t.ok(long.length < 2200, 'its length is bounded');
 });

@@ -24,6 +24,10 @@ t.setTimeout(300_000);
 /** A key that detaches without a prefix. */
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
 
+/** What bmux prints when the engine cannot reach the TLS target `dead`. */
+const UNREACHABLE =
+  /bmux error: server returned error Internal: TLS target unreachable: dead; caused by: connect ECONNREFUSED 127\.0\.0\.1:1\. Check host, .* \[tls_unreachable\]/;
+
 const here = (name: string): string => `[connections.targets.${name}]\ntransport = "local"\n`;
 
 /** The environment of a shell in which `bmuxd env` was evaluated. */
@@ -144,18 +148,29 @@ t.test(
     });
 
     await t.test(
-      'a failure behind a target socket: bmux fails, and the events contain the reason',
+      'a failure behind a target socket: bmux prints the reason, and the events contain it',
       async (t) => {
         const dead = targetToml('dead', { transport: 'tls', host: '127.0.0.1', port: 1 });
         await bmuxd.configure('bmux.toml', `${KEYS}${ways.config}\n${dead}`);
         await targetSocketIs(true, targetSocketPath(bmuxd, 'dead'));
-        const env = await targetSocketEnv(bmuxd, 'tls-none');
-        const ran = await bmux(
-          { ...env, BMUX_RUNTIME_DIR: dirname(targetSocketPath(bmuxd, 'dead')) },
-          'list-sessions',
-        );
-        t.match(ran, { status: 1, stderr: /server connection lost unexpectedly/ });
         const code = 'tls_unreachable';
+        const env = {
+          ...(await targetSocketEnv(bmuxd, 'tls-none')),
+          BMUX_RUNTIME_DIR: dirname(targetSocketPath(bmuxd, 'dead')),
+        };
+        for (const command of ['list-sessions', 'list-clients'])
+          t.match(await bmux(env, command), { status: 1, stderr: UNREACHABLE }, command);
+        // These commands of bmux have one text for every failure.
+        t.match(await bmux(env, 'server', 'status'), { status: 1, stdout: 'bmux server is not running\n' });
+        t.match(await bmux(env, 'new-session', '-n', 'x'), { status: 1, stderr: /new-session failed/ });
+        if (hasTmux()) {
+          const tmux = await startTmux();
+          t.teardown(() => tmux.stop());
+          const window = await tmux.open(`'${bmuxOrThrow()}' attach x; echo "left with $?"; exec cat`, env);
+          const screen = await tmux.shows(window, /left with 1/);
+          // The terminal breaks the line where its width is over.
+          t.match(screen.replaceAll('\n', ''), UNREACHABLE, 'attach');
+        } else t.comment('tmux not found: attach is not tested');
         const refused = (await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').at(-1);
         t.match(refused, { target: 'dead', code, detail: /^TLS target unreachable: dead/ });
         const { upstreams } = await bmuxd.status();
@@ -230,11 +245,7 @@ t.test(
     });
     t.equal((await stat(dirname(path))).mode & 0o777, 0o500);
     const after = await run(bmuxOrThrow(), ['list-sessions'], env);
-    t.match(
-      after,
-      { status: 1, stderr: /server connection lost unexpectedly/ },
-      'the path leads to the target again',
-    );
+    t.match(after, { status: 1, stderr: UNREACHABLE }, 'the path leads to the target again');
   },
 );
 

@@ -1,6 +1,6 @@
 // What a person at a terminal sees and can do while a target is waited for: one line, Enter and Ctrl-C.
 import { inOneLine, WIPE } from '../../../client-shim/waiting-line.ts';
-import { printable } from '../../../client-shim/failure-text.ts';
+import { printable } from '../../errors/text.ts';
 import type { Clock } from '../../base/async/clock.ts';
 
 const RENEWED_MS = 1000;

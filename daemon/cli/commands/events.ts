@@ -1,7 +1,7 @@
 // `bmuxd events`: prints the latest events, then each new one.
 import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
-import { printable } from '../../../client-shim/failure-text.ts';
+import { printable } from '../../errors/text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { notAnswering } from '../../api/instance-file.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';

@@ -1,7 +1,7 @@
 // `bmuxd ping`: measures round trips to a target's server over its warm connection.
 import { openStream } from '../../../client-shim/index.ts';
 import { WaitingLine } from '../../../client-shim/waiting-line.ts';
-import { printable } from '../../../client-shim/failure-text.ts';
+import { printable } from '../../errors/text.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';

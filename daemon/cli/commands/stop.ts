@@ -1,6 +1,6 @@
 // `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
 import { existsSync } from 'node:fs';
-import { remedyWithCode } from '../../../client-shim/failure-text.ts';
+import { remedyWithCode } from '../../errors/text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { isRunning, type ProcessIdentity } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { printable, remedyWithCode } from '../../../client-shim/failure-text.ts';
+import { printable, remedyWithCode } from '../../errors/text.ts';
 import { textOf } from '../../base/failure.ts';
 import { withoutCredentials, withoutTokens } from '../../base/redact.ts';
 import { fail } from '../../errors/fail.ts';

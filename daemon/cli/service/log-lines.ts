@@ -1,5 +1,5 @@
 // Lines of the log for people: time, level, process, what happened, and the fields.
-import { printable } from '../../../client-shim/failure-text.ts';
+import { printable } from '../../errors/text.ts';
 
 /** Fields that have a column of their own. */
 const COLUMNS = new Set(['time', 'level', 'process', 'msg']);

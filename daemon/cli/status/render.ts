@@ -1,5 +1,5 @@
 // The status as text. On a narrow terminal less important columns are left out.
-import { remedyWithCode } from '../../../client-shim/failure-text.ts';
+import { remedyWithCode } from '../../errors/text.ts';
 import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';

@@ -1,5 +1,5 @@
 // `bmuxd status`: shows the state of the daemon. Exit status 0 ready, 1 degraded, 3 not running.
-import { asText } from '../../../client-shim/failure-text.ts';
+import { asText } from '../../errors/text.ts';
 import { Failure } from '../../base/failure.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';

@@ -1,5 +1,5 @@
 // `bmuxd status --watch`: targets and streams, renewed every second until a signal ends the command.
-import { asText } from '../../../client-shim/failure-text.ts';
+import { asText } from '../../errors/text.ts';
 import { isStatus, isStreamList } from '../../api/answer-shapes.ts';
 import type { StreamRow } from '../../api/answers.ts';
 import { sleep } from '../../base/async/sleep.ts';

@@ -1,6 +1,7 @@
 // How a client is told that it has its stream, or why it has none. Each kind of socket has its own form of answer.
 import type { Socket } from 'node:net';
 import type { Failure } from '../../base/failure.ts';
+import { asLine } from '../../errors/text.ts';
 import { refuse, switching } from '../../sockets/http-answer.ts';
 import { startReading } from '../../sockets/accepted-socket.ts';
 import { Incompatible } from '../../hello/detection-error.ts';
@@ -44,7 +45,7 @@ export function httpClient({ plan, answered, ...base }: HttpClientOptions): Acce
   };
 }
 
-/** A client of a target socket that sent a Hello. It gets the server's answer to it, in its own epoch and with its own request id. */
+/** A client of a target socket that sent a Hello. It gets the server's answer to it or the reason of a failure, in its own epoch and with its own request id. */
 export function helloClient(
   socket: Socket,
   head: Buffer,
@@ -65,12 +66,15 @@ export function helloClient(
       );
     },
     refused: (failure) => {
-      // The protocol has an answer for an incompatible contract only. In every other case the connection is closed without one.
-      if (failure instanceof Incompatible) {
-        socket.write(
-          encodeResponseFrame(epoch, requestId, { type: 'hello_incompatible', reason: failure.reason }),
-        );
-      }
+      socket.write(
+        encodeResponseFrame(
+          epoch,
+          requestId,
+          failure instanceof Incompatible
+            ? { type: 'hello_incompatible', reason: failure.reason }
+            : { type: 'error', code: 'internal', message: asLine(failure) },
+        ),
+      );
       closeLingering(socket);
     },
   };

@@ -13,8 +13,10 @@ import { BufferBudget } from '../../../daemon/splice/buffer-budget.ts';
 import { Streams } from '../../../daemon/engine/streams.ts';
 import { stopReading } from '../../../daemon/sockets/accepted-socket.ts';
 import { ProtocolCache } from '../../../daemon/hello/protocol-cache.ts';
-import { encodeFrame } from '../../../daemon/bmux-ipc/frame.ts';
+import { encodeFrame, FrameReader } from '../../../daemon/bmux-ipc/frame.ts';
 import {
+  decodeEnvelope,
+  decodeResponse,
   defaultContract,
   encodeEnvelope,
   encodeRequest,
@@ -158,20 +160,37 @@ t.test(
   },
 );
 
-t.test('without a server the client reads an end and no error', async (t) => {
+t.test('without a server a Hello is answered with the reason, other requests with an end only', async (t) => {
   const { connect, streams } = await targetSocket(
     t,
     planFor({ transport: 'local', socketPath: '/nonexistent/s.sock' }),
   );
-  for (const name of ['a Hello and a Ping', 'a Ping first']) {
+  const answerTo = async (...frames: Buffer[]): Promise<Buffer> => {
     const socket = await connect();
     const errors: unknown[] = [];
     socket.on('error', (error) => errors.push(error));
-    socket.write(Buffer.concat([...(BEGINNINGS[name] ?? [])]));
-    t.equal((await readAll(socket)).length, 0, name);
+    socket.write(Buffer.concat(frames));
+    const answer = await readAll(socket);
     socket.end();
     await waitFor('the stream to be over', () => streams.size === 0);
     t.strictSame(errors, []);
+    return answer;
+  };
+  const ping = encodeRequestFrame(4, 9n, { type: 'ping' });
+  t.equal((await answerTo(ping)).length, 0, 'a Ping first');
+  for (const epoch of [3, 4] as const) {
+    const answer = await answerTo(encodeRequestFrame(epoch, 77n, hello(epoch)), ping);
+    const frames = new FrameReader();
+    frames.push(answer);
+    const envelope = decodeEnvelope(frames.next() ?? Buffer.alloc(0));
+    t.match(envelope, { version: epoch, requestId: 77n, kind: 'response' });
+    const response = decodeResponse(epoch, envelope.payload);
+    t.match(response, {
+      type: 'error',
+      code: 'internal',
+      message: / ENOENT \S+\. .* \[server_not_running\]$/,
+    });
+    t.equal(frames.rest().length, 0, 'nothing follows the answer');
   }
 });
 

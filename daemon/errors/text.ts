@@ -1,5 +1,8 @@
-// Formats a failure for a terminal.
-import type { Failure, FailureData } from '../daemon/base/failure.ts';
+// Formats a failure for people: several lines for a terminal, or one line for a message field of another program.
+import type { Failure, FailureData } from '../base/failure.ts';
+
+/** Characters of what happened and of its causes in one line. Other machines may have sent them. */
+const MAX_LINE_CHARACTERS = 2000;
 
 /** Replaces control characters, because parts of `text` may come from other machines. Line ends and tabs stay. */
 export function printable(text: string): string {
@@ -11,6 +14,14 @@ export function asText({ data }: Failure, program: string): string {
   const warnings = (data.warnings ?? []).map((warning) => `${program}: ${warning}\n`).join('');
   const causes = data.causes.map((cause) => `  caused by: ${cause}\n`).join('');
   return printable(`${warnings}${data.detail}\n${causes}${remedyWithCode(data)}\n`);
+}
+
+/** The same in one line of bounded length. What happened is cut where it is too long; the remedy and the code are always there. */
+export function asLine({ data }: Failure): string {
+  const parts = [data.detail, ...data.causes].map((part) => part.replace(/\s+/g, ' ').replace(/[ .]+$/, ''));
+  const said = parts.join('; caused by: ');
+  const shown = said.length > MAX_LINE_CHARACTERS ? `${said.slice(0, MAX_LINE_CHARACTERS)}…` : `${said}.`;
+  return printable(`${shown} ${remedyWithCode(data)}`);
 }
 
 /** The remedy, and the code by which docs/errors.md lists the failure. Wrong usage has none, since its text says all. */
