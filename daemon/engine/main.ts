@@ -46,6 +46,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   const transports = new Transports({
     ...common,
     env,
+    network: () => network,
     ssh: {
       engineSocket: start.socketPath,
       generation,
@@ -59,9 +60,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     protocolCache,
     ask: (route) => sockets.ask(route),
   });
-  const network = new NetworkWatch({
-    onChange: () => {
-      upstreams.networkChanged();
+  const network: NetworkWatch = new NetworkWatch({
+    onChange: (what) => {
+      upstreams.networkChanged(what);
     },
   });
 

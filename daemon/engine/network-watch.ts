@@ -1,4 +1,4 @@
-// Detects a change of the network: another address, interface or default route. Connections made before the change may be dead.
+// Detects a change of the network: another address, interface or default route, or a sleep of the machine. Connections made before may be dead.
 import { readFileSync } from 'node:fs';
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
@@ -6,12 +6,17 @@ import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 /** As `os.networkInterfaces()` gives them. */
 export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
 
+/** What was noticed: another network, or a jump of the wall clock. */
+export type NetworkChange = 'network' | 'clock';
+
 export interface NetworkWatchOptions {
-  readonly onChange: () => void;
+  readonly onChange: (what: NetworkChange) => void;
   /** Replaces `os.networkInterfaces` in tests. */
   readonly read?: () => Interfaces;
   /** Replaces the tables of routes of this system in tests. */
   readonly routes?: () => RouteTables;
+  /** Wall clock, ms. Replaced in tests. */
+  readonly now?: () => number;
 }
 
 /** `/proc/net/route` and `/proc/net/ipv6_route` as texts; empty where the system has none. */
@@ -22,26 +27,51 @@ export interface RouteTables {
 
 /** ms between two checks; each takes about 0.1 ms. */
 const LOOK_MS = 2000;
+/**
+ * ms by which the wall clock must have moved more than the time between two checks, or back. The machine has slept then, or this process did not run:
+ * timers stand still in both cases. A clock that was only set costs each connection one question.
+ */
+const JUMP_MS = 5000;
 
 export class NetworkWatch {
   readonly #options: NetworkWatchOptions;
   readonly close: () => void;
+  readonly #now: () => number;
   #seen: string;
+  #lookedAt: number;
 
   constructor(options: NetworkWatchOptions) {
     this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#lookedAt = this.#now();
     this.#seen = this.#fingerprint();
     this.close = SYSTEM_CLOCK.every(LOOK_MS, () => {
       this.look();
     });
   }
 
-  /** Compares the addresses with those of the last check, and calls `onChange` when they differ. */
+  /** Compares the addresses and the clock with those of the last check, and calls `onChange` when they differ. */
   look(): void {
-    const now = this.#fingerprint();
-    if (now === this.#seen) return;
-    this.#seen = now;
-    this.#options.onChange();
+    const isAnother = this.#isAnotherNetwork();
+    const hasJumped = this.#hasJumped();
+    if (isAnother || hasJumped) this.#options.onChange(isAnother ? 'network' : 'clock');
+  }
+
+  /** To be called before a connection is used: the timer may not have run since the machine woke up. */
+  noticeJump(): void {
+    if (this.#hasJumped()) this.#options.onChange('clock');
+  }
+
+  #isAnotherNetwork(): boolean {
+    const before = this.#seen;
+    this.#seen = this.#fingerprint();
+    return this.#seen !== before;
+  }
+
+  #hasJumped(): boolean {
+    const before = this.#lookedAt;
+    this.#lookedAt = this.#now();
+    return Math.abs(this.#lookedAt - before) > LOOK_MS + JUMP_MS;
   }
 
   /**

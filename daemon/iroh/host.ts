@@ -54,8 +54,6 @@ export interface SharedIroh {
   readonly idleMs: number;
   /** Retires connections over relays that are no longer set. */
   readonly followRelays: () => void;
-  /** Marks all connections as stale when the clock has jumped. */
-  readonly noticeJump: () => void;
   /** When there are too many connections, retires the one that was unused for the longest time. */
   readonly makeRoom: () => void;
   readonly isClosed: () => boolean;
@@ -111,7 +109,6 @@ export class IrohHost {
     let warm = true;
     this.#reconnect.used(connectionKey(route), route, wait);
     for (;;) {
-      this.#shared.noticeJump();
       this.#shared.followRelays();
       const usable = await this.connections.find(route, wait);
       if (usable !== undefined && !usable.fresh && !(await this.#isAlive(usable, wait))) {
@@ -194,6 +191,12 @@ export class IrohHost {
     this.connections.delete(warm);
     this.#lost(warm, why);
     warm.connection.lose(why);
+  }
+
+  /** The network has changed, or the machine has slept: each connection is checked before its next use, and nobody waits to reconnect. */
+  markStale(): void {
+    for (const warm of this.connections) warm.markStale();
+    this.#reconnect.hurry();
   }
 
   /** Closes connections that have been unused for too long, and retired ones without a stream. */

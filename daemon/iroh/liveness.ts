@@ -1,4 +1,4 @@
-// Checks the health of warm connections. A lost peer is noticed within seconds (by QUIC alone after 30 s). After a sleep all are marked stale.
+// Checks the health of warm connections. A lost peer is noticed within seconds (by QUIC alone after 30 s).
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import type { WarmConnection } from './warm-connection.ts';
 
@@ -15,8 +15,6 @@ export interface LivenessOptions {
   readonly hosts: () => Iterable<Watched>;
   /** ms without a packet after which the streams of a connection are given up. */
   readonly silenceMs: () => number;
-  /** Wall clock, ms. When it has moved much more than the timer's interval, the machine has slept. */
-  readonly now?: () => number;
 }
 
 /** ms between two calls of `look`. */
@@ -28,38 +26,22 @@ const LOOK_MS = 2000;
 const CHECK_MS = 5500;
 /** ms of a check after which another one may follow at once. */
 const LEAST_MS = 500;
-/** ms by which a call of `look` must be late to count as a sleep of the machine. */
-const JUMP_MS = 5000;
 
 export class Liveness {
   readonly #options: LivenessOptions;
-  readonly #now: () => number;
   readonly #stopLooking: () => void;
   /** Looks in between, while a connection with live streams is nearly due for a check. */
   #soon: NodeJS.Timeout | undefined;
-  #lookedAt: number;
 
   constructor(options: LivenessOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
-    this.#lookedAt = this.#now();
     this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => {
       this.look();
     });
   }
 
-  /** Marks all connections as stale after a sleep. Also called before a connection is used, since the timer may not have run since the sleep. */
-  noticeJump(): void {
-    const now = this.#now();
-    if (Math.abs(now - this.#lookedAt) > LOOK_MS + JUMP_MS) {
-      for (const host of this.#options.hosts()) for (const warm of host.connections) warm.markStale();
-    }
-    this.#lookedAt = now;
-  }
-
   /** Checks the connections that have received nothing for a while. */
   look(): void {
-    this.noticeJump();
     for (const host of this.#options.hosts()) {
       for (const warm of host.connections) {
         if (warm.checking) continue;

@@ -18,8 +18,6 @@ export interface IrohPoolOptions {
   readonly event?: (event: ConnectionEvent) => void;
   /** Default: `auto` for all targets. */
   readonly warmth?: (named: Named) => Warmth;
-  /** Wall clock, ms. */
-  readonly now?: () => number;
 }
 
 /** Connections of all hosts at most. The bound exists since each sends a keep-alive every 5 s. */
@@ -44,7 +42,6 @@ export class IrohPool {
     this.#liveness = new Liveness({
       hosts: () => this.#hosts,
       silenceMs: options.silenceMs ?? (() => Infinity),
-      ...(options.now === undefined ? {} : { now: options.now }),
     });
     this.#shared = {
       dialler: this.#dialler,
@@ -53,9 +50,6 @@ export class IrohPool {
       idleMs: options.idleMs ?? LIMITS.irohIdleMs,
       followRelays: () => {
         this.#followRelays();
-      },
-      noticeJump: () => {
-        this.#liveness.noticeJump();
       },
       makeRoom: () => {
         this.#makeRoom();
@@ -81,9 +75,10 @@ export class IrohPool {
     return [...this.#hosts].reduce((sum, { connections }) => sum + connections.size, 0);
   }
 
-  /** The network has changed: each connection is checked before its next use. */
+  /** The network has changed, or the machine has slept: each connection is checked now, and before its next use. */
   markStale(): void {
-    for (const host of this.#hosts) for (const warm of host.connections) warm.markStale();
+    for (const host of this.#hosts) host.markStale();
+    this.#liveness.look();
   }
 
   /** Closes every connection gracefully, then the endpoints. `boundMs`: for the streams of a connection. */

@@ -142,6 +142,15 @@ export class Reconnect {
     this.#tryLater(key, state);
   }
 
+  /** The network has changed: attempts that are scheduled are made now. */
+  hurry(): void {
+    for (const [key, state] of this.#routes) {
+      if (state.timer === undefined) continue;
+      clearTimeout(state.timer);
+      this.#try(key, state);
+    }
+  }
+
   /** Removes the route and its scheduled attempt. */
   forget(key: string): void {
     clearTimeout(this.#routes.peek(key)?.timer);

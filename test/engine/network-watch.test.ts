@@ -33,6 +33,35 @@ t.test('another address or interface is a change, and nothing else is', async (t
   t.equal(seen({ lo, wlan0: [address('2001:db8:1:3::1')] }), 1, 'another network');
 });
 
+t.test('a jump of the clock is a change, also when the timer has not run since', async (t) => {
+  let now = 1_000_000;
+  const changes: string[] = [];
+  const read = (): Interfaces => ({ eth0: [address('10.0.0.5')] });
+  const watch = new NetworkWatch({
+    read,
+    routes: () => NONE,
+    now: () => now,
+    onChange: (what) => changes.push(what),
+  });
+  t.teardown(() => watch.close());
+  for (const [ms, expected] of [
+    [2000, 0],
+    [6000, 0],
+    [60_000, 1],
+    [2000, 0],
+    [-3_600_000, 1],
+  ] as const) {
+    for (const how of ['look', 'noticeJump'] as const) {
+      changes.length = 0;
+      now += ms;
+      watch[how]();
+      watch.look();
+      watch.noticeJump();
+      t.strictSame(changes, Array(expected).fill('clock'), `${how}: ${String(ms)} ms`);
+    }
+  }
+});
+
 const HEAD = 'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n';
 const row = (name: string, destination: string, gateway: string, use = 0): string =>
   `${name}\t${destination}\t${gateway}\t0003\t0\t${use}\t100\t${destination === '00000000' ? '00000000' : '00FFFFFF'}\t0\t0\t0\n`;

@@ -1,7 +1,11 @@
 // Warm iroh connections to an embedded gateway: shared dials, the room of a connection, losses, silent peers, and unused connections.
 import t from 'tap';
+import { defaultSettings } from '../../daemon/config/settings/table.ts';
+import { NetworkWatch } from '../../daemon/engine/network-watch.ts';
+import { Transports } from '../../daemon/engine/upstream/transports.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
 import type { Embedded } from '../embedded/launch.ts';
+import { NO_ENGINE } from '../hello/cold.ts';
 import { halt, waitFor } from '../real/index.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { connectionsOf, greet, nothingHeld, poolFor, routeTo, serve, wait } from './rig.ts';
@@ -42,7 +46,7 @@ t.test('a connection that was lost is replaced within the request', async (t) =>
   const pool = poolFor(t);
   const { stream } = await pool.stream(routeTo(server), wait());
   const lost = new Promise((resolve) => stream.once('close', resolve));
-  await greet({ stream, warm: false, below: { doubtful: false, helloAnswered: false } });
+  await greet({ stream });
   for (let round = 0; round < 5; round += 1) {
     await server.command({ do: 'drop-iroh-connections' });
     const one = await pool.stream(routeTo(server), wait());
@@ -142,16 +146,38 @@ t.test('a loss is one event, even when several requests notice it', async (t) =>
 t.test('after a sleep a connection is checked before its next use', async (t) => {
   const server = await serve(t);
   let sleptMs = 0;
-  const pool = poolFor(t, { now: () => Date.now() + sleptMs });
-  await greet(await pool.stream(routeTo(server), wait()));
+  let changes = 0;
+  const network = new NetworkWatch({
+    now: () => Date.now() + sleptMs,
+    onChange: () => {
+      changes += 1;
+      transports.markStale();
+    },
+  });
+  const all = { ...defaultSettings(), 'iroh.relays': 'disabled' } as const;
+  const transports = new Transports({
+    settings: () => all,
+    env: {},
+    event: () => undefined,
+    ssh: NO_ENGINE,
+    network: () => network,
+  });
+  const host = transports.irohHost({});
+  t.teardown(() => {
+    network.close();
+    return transports.close();
+  });
+  const open = (ms?: number) => transports.open(routeTo(server), wait(ms), () => host);
+  await greet(await open());
   sleptMs += 60_000;
-  t.equal((await pool.stream(routeTo(server), wait())).warm, true, 'the host answers');
+  t.equal((await open()).warm, true, 'the host answers');
+  t.equal(changes, 1);
   await halt(server.pid);
   t.teardown(() => process.kill(server.pid, 'SIGCONT'));
   // A packet that the host sent before would count as an answer.
   await new Promise((resolve) => setTimeout(resolve, 500));
   sleptMs += 60_000;
-  t.equal((await failureOf(pool.stream(routeTo(server), wait(1500)))).code, 'iroh_connect_timeout');
+  t.equal((await failureOf(open(1500))).code, 'iroh_connect_timeout');
 });
 
 t.test(

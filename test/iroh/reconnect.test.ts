@@ -141,3 +141,19 @@ t.test('there is no reconnect by a route that its target has left, until a reque
   made.lost('a');
   await waitFor('a dial of the route that is used again', () => dials.includes('a'));
 });
+
+t.test('after a change of the network the attempt that waits is made at once', async (t) => {
+  let isUp = false;
+  const { made, dials } = reconnecting(t, { dial: () => isUp });
+  made.used('a', routeTo('a'), OFFICE);
+  made.lost('a');
+  // The next pause is 1 s or longer.
+  await waitFor('three attempts', () => dials.length === 3);
+  await waitFor('the next attempt to wait', () => made.isWaiting);
+  isUp = true;
+  made.hurry();
+  t.equal(dials.length, 4);
+  t.equal(made.isWaiting, false);
+  made.hurry();
+  t.equal(dials.length, 4, 'nothing waits any more');
+});

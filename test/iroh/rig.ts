@@ -108,7 +108,7 @@ export const wait = (ms = 8000, signal: AbortSignal = new AbortController().sign
   signal,
 });
 
-export async function greet({ stream }: IrohStream): Promise<TestClient> {
+export async function greet({ stream }: Pick<IrohStream, 'stream'>): Promise<TestClient> {
   const client = new TestClient(compressed(stream));
   await client.hello();
   return client;

@@ -13,6 +13,7 @@ import { openLocal } from '../../transport/local.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { TlsContexts } from '../../transport/tls/tls.ts';
 import type { IrohRoute, LocalRoute, Route, SshRoute, TlsRoute } from '../../engine-protocol/plan.ts';
+import type { NetworkWatch } from '../network-watch.ts';
 import { targetSettings, type Settings } from '../../config/settings/table.ts';
 
 export interface TransportStream {
@@ -73,15 +74,19 @@ export class Transports {
   readonly #tls: TlsContexts;
   readonly #iroh: IrohPool;
   readonly ssh: SshPool;
+  readonly #network: () => Pick<NetworkWatch, 'noticeJump'> | undefined;
   readonly #table: { readonly [T in Route['transport']]: Open<Extract<Route, { transport: T }>> };
 
   constructor(options: {
     readonly settings: () => Settings;
     readonly env: Env;
     readonly event: (event: ConnectionEvent) => void;
+    /** Asked before each stream: it marks everything stale when the machine has slept. */
+    readonly network?: () => Pick<NetworkWatch, 'noticeJump'>;
     readonly ssh: Pick<SshPoolOptions, 'engineSocket' | 'generation' | 'isAlive' | 'isLast' | 'onLogin'>;
     readonly log?: Logger;
   }) {
+    this.#network = options.network ?? (() => undefined);
     const roots = new SystemRoots({
       env: options.env,
       log: ({ path, problems }) => options.log?.warn({ path, problems: problems.slice(0, 10) }, LEFT_OUT),
@@ -114,6 +119,7 @@ export class Transports {
 
   /** Opens an authenticated stream over `route`, on which nothing has been sent. */
   open(route: Route, wait: Wait, host: () => IrohHost): Promise<TransportStream> {
+    this.#network()?.noticeJump();
     switch (route.transport) {
       case 'local':
         return this.#table.local(route, wait, host);
@@ -136,7 +142,7 @@ export class Transports {
     return this.#tls.trustOf(route, label);
   }
 
-  /** The network has changed: warm connections are checked before their next use. */
+  /** The network has changed, or the machine has slept: warm connections are checked before their next use. */
   markStale(): void {
     this.#iroh.markStale();
     this.ssh.markStale();

@@ -4,6 +4,7 @@ import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
+import type { NetworkChange } from '../network-watch.ts';
 import type { Transports } from './transports.ts';
 import { Upstream, type UpstreamDeps } from './upstream.ts';
 
@@ -80,10 +81,10 @@ export class Upstreams {
     for (const upstream of this.#upstreams.values()) upstream.dropSpares();
   }
 
-  /** Connections and spares are checked before their next use. */
-  networkChanged(): void {
+  /** The network is another one, or the clock has jumped: connections and spares are checked before their next use. */
+  networkChanged(what: NetworkChange): void {
     const { log, event } = this.#options;
-    log.info('the network has changed: what is warm is checked before its next use');
+    log.info({ what }, 'the network has changed, or the machine has slept: what is warm is checked');
     event({ type: 'network changed' });
     this.#options.transports.markStale();
     for (const upstream of this.#upstreams.values()) upstream.markStale();

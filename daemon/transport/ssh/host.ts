@@ -47,6 +47,8 @@ interface OpenedSession {
 
 /** Masters of one login at most: with the usual MaxSessions more than the connections of a server. */
 const MAX_MASTERS = 8;
+/** ms of a check after a change of the network, at least: after a sleep the network comes back only after some seconds, and no caller waits. */
+const CHECK_MS = 5000;
 /** Targets whose preflight is remembered, and names that are. */
 const MAX_REMEMBERED = 16;
 
@@ -149,19 +151,19 @@ export class SshHost {
       if (now - master.usedAt > (index > 0 ? Math.min(idleMs, SURPLUS_MS) : idleMs)) master.retire();
   }
 
-  /** The network has changed. A connection that is dead by now is found so before somebody needs it. */
+  /** The network has changed, or the machine has slept. A connection that is dead by now is found so before somebody needs it. */
   markStale(): void {
     for (const master of this.#usable.filter(({ hasRoom }) => hasRoom))
-      void this.#open(master, 'true').then((opened) => {
+      void this.#open(master, 'true', CHECK_MS).then((opened) => {
         if (typeof opened === 'string') this.#hasNotOpened(master, opened);
       });
   }
 
   /** Opens a session that no caller waits for. Never rejects. */
-  #open(master: Master, command: string): Promise<SshProcess | Unopened> {
+  #open(master: Master, command: string, opensMs?: number): Promise<SshProcess | Unopened> {
     const dialling = { deadline: new Deadline(LIMITS.sshLoginMs), signal: new AbortController().signal };
     const late = (): Error => fail('ssh_connect_timeout', { label: command });
-    return master.open(command, { stdin: 'ignore', dialling, late }).catch(() => 'silent' as const);
+    return master.open(command, { stdin: 'ignore', dialling, late, opensMs }).catch(() => 'silent' as const);
   }
 
   /** Ends all masters of this engine. */

@@ -80,11 +80,20 @@ export class Master {
     return this.isGone ? this.process?.words.lines.at(-1) : undefined;
   }
 
-  /** Opens a session that runs `command`. Resolves with why not when the master cannot have it; rejects on abort or at the deadline. */
+  /**
+   * Opens a session that runs `command`. Resolves with why not when the master cannot have it; rejects on abort or at the deadline. `opensMs`: least
+   * time that the host has.
+   */
   async open(
     command: string,
-    { stdin, dialling, late }: { stdin: 'pipe' | 'ignore'; dialling: Dialling; late: () => Error },
+    options: {
+      stdin: 'pipe' | 'ignore';
+      dialling: Dialling;
+      late: () => Error;
+      opensMs?: number | undefined;
+    },
   ): Promise<SshProcess | Unopened> {
+    const { stdin, dialling, late, opensMs } = options;
     const { processes, env } = this.#deps;
     const process = processes.start(sessionArgs(this.#route, this.place, command), {
       env: sshEnv(env, undefined),
@@ -104,14 +113,19 @@ export class Master {
       if (this.retired) this.#endWhenIdle();
     });
     try {
-      const opened = await inTime(this.#opened(process), dialling.deadline.remaining(), late, dialling);
+      const opened = await inTime(
+        this.#opened(process, opensMs),
+        dialling.deadline.remaining(),
+        late,
+        dialling,
+      );
       if (opened === 'open') {
         isOpen = true;
         return process;
       }
       await process.end();
       if (opened === 'full' && (await this.#questionOver(questionsOver, dialling)))
-        return await this.open(command, { stdin, dialling, late });
+        return await this.open(command, options);
       if (opened === 'full') this.#max = this.#sessions;
       if (opened === 'gone') this.isGone = true;
       if (opened === 'silent') this.retire();
@@ -152,11 +166,11 @@ export class Master {
     if (this.#sessions === 0) void this.end();
   }
 
-  #opened(process: SshProcess): Promise<'open' | Unopened> {
+  #opened(process: SshProcess, opensMs = 0): Promise<'open' | Unopened> {
     const { words } = process;
     let answered = (): void => undefined;
     const told = new Promise<'open' | Unopened>((resolve) => {
-      answered = onSilence(this.#opensMs, () => {
+      answered = onSilence(Math.max(opensMs, this.#opensMs), () => {
         resolve('silent');
       });
       words.onStep = (line) => {

@@ -6,6 +6,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t from 'tap';
+import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import {
   hasSshAgent,
   ordinaryAccount,
@@ -120,7 +121,7 @@ t.test('masters', { skip }, async (t) => {
   });
 
   await t.test(
-    'after a change of the network a dead master is replaced before anybody waits for it',
+    'after a change of the network, or a sleep, a dead master is replaced before anybody waits for it',
     async (t) => {
       const rig = await sshRig(t);
       await answers((await rig.open()).stream);
@@ -132,7 +133,18 @@ t.test('masters', { skip }, async (t) => {
       t.teardown(() => {
         for (const pid of stopped) process.kill(pid, 'SIGKILL');
       });
-      rig.pool.markStale();
+      let now = Date.now();
+      const network = new NetworkWatch({
+        now: () => now,
+        onChange: () => {
+          rig.pool.markStale();
+        },
+      });
+      t.teardown(() => {
+        network.close();
+      });
+      now += 60_000;
+      network.look();
       await waitFor('the master to be given up', () => !rig.pool.isWarm(rig.route()));
     },
   );
