@@ -12,7 +12,8 @@ interface NodeZstd {
 
 /** Log2 of the largest window of a frame: that of the largest block. */
 const MAX_WINDOW_LOG = 24;
-const MAGIC = 0xfd2fb528;
+/** The first four bytes of a frame. */
+export const MAGIC = 0xfd2fb528;
 const BLOCK_HEADER = 3;
 const RAW_LENGTH_OF_RLE = 1;
 
@@ -75,7 +76,7 @@ interface FrameHeader {
 }
 
 /** The header of a frame, RFC 8878, section 3.1.1.1. Throws for what is none. */
-function headerOf(bytes: Uint8Array): FrameHeader {
+export function headerOf(bytes: Uint8Array): FrameHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint32(0, true) !== MAGIC) throw new Error('not a zstd frame');
   const descriptor = view.getUint8(4);

@@ -1,11 +1,13 @@
-// Compresses plain bytes to blocks and decompresses them, with the package zstd-napi, or where it does not load with Node's own zstd.
+// Compresses plain bytes to blocks and decompresses them, with the package zstd-napi, or where it does not load with Node's own zstd. Where
+// there is neither, only the failure of the first answer is possible.
 import { createRequire } from 'node:module';
 import type * as Binding from 'zstd-napi/binding.js';
-import { textOf, type Failure } from '../base/failure.ts';
+import { Failure, textOf } from '../base/failure.ts';
 import { BLOCK_BYTES, chunkOf } from '../base/streams/blocks.ts';
 import { fail } from '../errors/fail.ts';
 import type { Pieces, Zstd } from './codec.ts';
 import { nodeZstd } from './node-zstd.ts';
+import { rawFrames } from './raw-frames.ts';
 import {
   BLOCK_HEADER_BYTES,
   compressBound,
@@ -23,17 +25,16 @@ const MAX_PIECE_CONTEXTS = 16;
 const MAX_WINDOW_LOG = 21;
 
 // Loaded at once, because an upgrade of the package removes its files while an engine runs.
-const loaded = load();
+const { used, problem } = load();
 
-function load(): Zstd | { readonly problem: Failure } {
+function load(): { readonly used: Zstd; readonly problem?: Failure } {
   try {
-    return packaged(createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding);
+    return { used: packaged(createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding) };
   } catch (error) {
-    return (
-      nodeZstd(LEVEL) ?? {
-        problem: fail('zstd_unavailable', { why: textOf(error), version: process.version }),
-      }
-    );
+    const ofNode = nodeZstd(LEVEL);
+    if (ofNode !== undefined) return { used: ofNode };
+    const lack = fail('zstd_unavailable', { why: textOf(error), version: process.version });
+    return { used: rawFrames(lack), problem: lack };
   }
 }
 
@@ -61,13 +62,8 @@ function packaged(binding: typeof Binding): Zstd {
   };
 }
 
-/** Why nothing can be compressed or decompressed; undefined when there is a zstd. */
-export const zstdProblem: Failure | undefined = 'problem' in loaded ? loaded.problem : undefined;
-
-function theZstd(): Zstd {
-  if ('problem' in loaded) throw loaded.problem;
-  return loaded;
-}
+/** Why nothing can be decompressed; undefined when there is a zstd. A `BlockDecoder` throws it. */
+export const zstdProblem: Failure | undefined = problem;
 
 const scratch = Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + compressBound(MAX_WRITTEN_BYTES));
 const scratchBody = scratch.subarray(BLOCK_HEADER_BYTES);
@@ -76,7 +72,7 @@ const scratchBody = scratch.subarray(BLOCK_HEADER_BYTES);
 export function encodeBlock(plain: Uint8Array): Buffer {
   if (plain.length === 0 || plain.length > MAX_WRITTEN_BYTES)
     throw fail('internal', { why: `a block of ${plain.length} bytes` });
-  const length = theZstd().compress(scratchBody, plain);
+  const length = used.compress(scratchBody, plain);
   writeBlockHeader(scratch, length, plain.length);
   return Buffer.from(scratch.subarray(0, BLOCK_HEADER_BYTES + length));
 }
@@ -88,7 +84,7 @@ let contexts = 0;
 function takeContext(): Pieces | undefined {
   const free = freeContexts.pop();
   if (free !== undefined || contexts === MAX_PIECE_CONTEXTS) return free;
-  const made = theZstd().makePieces?.();
+  const made = used.makePieces?.();
   if (made !== undefined) contexts += 1;
   return made;
 }
@@ -108,7 +104,7 @@ export class BlockDecoder {
   constructor({ compressed, uncompressedLength }: Block) {
     this.#compressed = compressed;
     this.#claimed = uncompressedLength;
-    const stated = zstd(() => theZstd().contentSize(compressed));
+    const stated = zstd(() => used.contentSize(compressed));
     if (stated !== null && stated !== uncompressedLength)
       throw fail('block_invalid', { why: `it claims ${uncompressedLength} bytes, zstd's header ${stated}` });
     if (uncompressedLength > PIECE_BYTES) this.#context = takeContext();
@@ -143,7 +139,7 @@ export class BlockDecoder {
 
   #whole(): Buffer {
     const plain = this.#claimed > PIECE_BYTES ? Buffer.allocUnsafe(this.#claimed) : chunkOf(this.#claimed);
-    const length = zstd(() => theZstd().decompress(plain, this.#compressed));
+    const length = zstd(() => used.decompress(plain, this.#compressed));
     if (length !== this.#claimed) throw this.#wrongLength(length);
     this.#produced = length;
     return plain;
@@ -178,6 +174,7 @@ function zstd<T>(call: () => T): T {
   try {
     return call();
   } catch (error) {
+    if (error instanceof Failure) throw error;
     throw fail('block_invalid', { why: textOf(error) }, error);
   }
 }

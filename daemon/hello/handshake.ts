@@ -34,7 +34,7 @@ export type HelloOutcome =
   | { readonly type: 'ended'; readonly broken?: true; readonly answeredBefore?: true }
   /** The gateway has refused the connection with a TLS alert, after the handshake. */
   | { readonly type: 'alert'; readonly name: string }
-  /** The other end of the transport has said why there is no answer. */
+  /** The other end of the transport has said why there is no answer, or the answer is compressed and no zstd loads. */
   | { readonly type: 'told'; readonly failure: Failure }
   | { readonly type: 'silent'; readonly answeredBefore?: true; readonly doubtful?: boolean };
 
@@ -94,7 +94,7 @@ export function handshake(stream: Duplex, options: HelloOptions): Handshake {
       outcome({ type: 'ended' });
     };
     const onError = (error: unknown): void => {
-      if (error instanceof SshEnd) {
+      if (error instanceof SshEnd || (error instanceof Failure && error.code === 'zstd_unavailable')) {
         outcome({ type: 'told', failure: error });
         return;
       }

@@ -1,10 +1,13 @@
 // Tests the zstd of Node in the place of the package. Where this Node has none, the package plays it, so that the frames are checked anyway.
+import { randomBytes } from 'node:crypto';
 import * as zlib from 'node:zlib';
 import fc from 'fast-check';
 import t from 'tap';
 import * as napi from 'zstd-napi';
 import binding from 'zstd-napi/binding.js';
 import { nodeZstd } from '../../daemon/compression/node-zstd.ts';
+import { rawFrames } from '../../daemon/compression/raw-frames.ts';
+import { fail } from '../../daemon/errors/fail.ts';
 
 const hasZstd = 'zstdCompressSync' in zlib;
 /** Takes bytes after a frame, as Node does. */
@@ -75,4 +78,19 @@ t.test('what is not exactly one frame, or does not fit, is refused', async (t) =
 t.test('more than the target takes is refused', { skip: !hasZstd && 'this Node has no zstd' }, async (t) => {
   const frame = napi.compress(Buffer.alloc(1 << 20));
   t.throws(() => zstd?.decompress(Buffer.alloc(1000), frame), { code: 'ERR_BUFFER_TOO_LARGE' });
+});
+
+t.test('frames without a zstd can be read by any, and those of others are refused by name', async (t) => {
+  const raw = rawFrames(fail('zstd_unavailable'));
+  const refused = { code: 'zstd_unavailable' };
+  for (const length of [1, 255, 256, 65_536]) {
+    const plain = randomBytes(length);
+    const target = Buffer.alloc(length + 100);
+    const frame = target.subarray(0, raw.compress(target, plain));
+    t.ok(napi.decompress(frame).equals(plain), String(length));
+    t.equal(raw.contentSize(frame), length);
+    t.throws(() => raw.decompress(Buffer.alloc(length), frame), refused);
+  }
+  t.equal(raw.contentSize(napi.compress(Buffer.alloc(5000))), 5000);
+  t.throws(() => raw.contentSize(Buffer.from('HTTP/1.1 400')), /not a zstd frame/);
 });

@@ -5,9 +5,29 @@ import { dirname, join } from 'node:path';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import * as zlib from 'node:zlib';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
+import type { EmbeddedOptions } from '../embedded/options.ts';
 import { waitFor } from '../real/child.ts';
+import { targetToml } from '../target-sockets/ways.ts';
+
+/** Preloaded, it takes away the package zstd-napi and the zstd of Node. */
+const NO_ZSTD = `
+  const { Module } = require('node:module');
+  const load = Module._load;
+  Module._load = (name, ...rest) => {
+    if (name.startsWith('zstd-napi')) throw new Error('the package is not there');
+    return load(name, ...rest);
+  };
+  delete require('node:zlib').zstdCompressSync;
+`;
+
+async function launched(t: Test, options: EmbeddedOptions): Promise<Embedded> {
+  const embedded = await launchEmbedded(options);
+  t.teardown(() => embedded.stop());
+  return embedded;
+}
 
 t.test('NODE_OPTIONS that name a file which is gone are left out, and the status says so', async (t) => {
   const sandbox = await makeSandbox();
@@ -32,6 +52,57 @@ t.test('NODE_OPTIONS that name a file which is gone are left out, and the status
   ]);
 });
 
+t.test(
+  'without any zstd a gateway that compresses is refused at its answer, another one is served',
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const preload = join(sandbox.folder, 'no-zstd.cjs');
+    await writeFile(preload, NO_ZSTD);
+    let config = '';
+    for (const compression of ['zstd', 'none'] as const) {
+      // No limit of the server ends an attempt.
+      const { tls } = await launched(t, {
+        server: { epoch: 4, handshakeTimeoutMs: 60_000 },
+        socketPath: join(sandbox.folder, `${compression}.sock`),
+        tls: { compression },
+      });
+      const ca_file = join(sandbox.folder, `${compression}.pem`);
+      await writeFile(ca_file, tls?.certPem ?? '');
+      const { host = '', port = 0 } = tls ?? {};
+      const server_name = 'localhost';
+      const connect_timeout_ms = 60_000;
+      config += targetToml(compression, {
+        transport: 'tls',
+        host,
+        port,
+        server_name,
+        ca_file,
+        connect_timeout_ms,
+      });
+    }
+    await sandbox.configure('bmux.toml', config);
+    const env = { ...sandbox.env, NODE_OPTIONS: `--require ${preload}` };
+    const bmuxd = await startBmuxd({ sandbox: { ...sandbox, env } });
+    t.teardown(() => bmuxd.stop());
+    t.match(await bmuxd.bmuxd(['ping', 'none']), { status: 0 });
+    const code = 'zstd_unavailable';
+    t.match(await bmuxd.bmuxd(['ping', 'zstd']), { status: 1, stderr: /\[zstd_unavailable\]/ });
+    t.match(
+      (await bmuxd.upstreams()).find(({ target }) => target === 'zstd'),
+      { lastError: { code } },
+    );
+    const { status, stdout } = await bmuxd.bmuxd(['doctor', 'zstd', '--json']);
+    t.equal(status, 1);
+    const { rows } = JSON.parse(stdout) as { rows: readonly object[] };
+    t.match(
+      rows.filter((row) => 'failure' in row && 'area' in row && row.area === 'target zstd'),
+      [{ what: 'hello', failure: { code } }],
+      'the doctor finds it at the target',
+    );
+  },
+);
+
 /** Whether this user may mount in a namespace of its own. */
 const mayMount = spawnSync('unshare', ['-m', 'true']).status === 0;
 const skip = !mayMount && 'needs unshare(1) and the right to mount';
@@ -50,10 +121,10 @@ const hasNodeZstd = 'zstdCompressSync' in zlib;
 
 const built = (path: string): string => fileURLToPath(new URL(`../../daemon/${path}`, import.meta.url));
 const PROGRAM = `
-  const { zstdProblem, encodeBlock } = await import(${JSON.stringify(built('compression/zstd.js'))});
+  const { zstdProblem, encodeBlock, BlockDecoder } = await import(${JSON.stringify(built('compression/zstd.js'))});
   const { irohProblem, IrohEndpoint } = await import(${JSON.stringify(built('transport/iroh/endpoint.js'))});
   let error;
-  try { encodeBlock(Buffer.from('x')); (await IrohEndpoint.bind({ relays: ['x'] })); } catch (caught) { error = caught; }
+  try { new BlockDecoder({ compressed: encodeBlock(Buffer.from('x')).subarray(8), uncompressedLength: 1 }).next(); (await IrohEndpoint.bind({ relays: ['x'] })); } catch (caught) { error = caught; }
   console.log(JSON.stringify({ zstd: zstdProblem?.data, iroh: irohProblem?.data, thrown: error?.code }));
 `;
 

@@ -19,13 +19,19 @@ const AREAS: readonly (readonly [string, Check])[] = [
   ['targets', targets],
 ];
 
-/** All rows. What two areas find alike is reported once. */
+/**
+ * All rows. What two areas find alike is reported once. A target shows its own failure all the same, unless it comes from a file of the user,
+ * which has an area of its own.
+ */
 export async function examine(surroundings: Surroundings): Promise<Row[]> {
   const all = await Promise.all(AREAS.map(([area, check]) => rowsOf(area, () => check(surroundings))));
   const seen = new Set<string>();
-  return all.flat().filter(({ failure }) => {
+  return all.flat().filter(({ area, failure }) => {
     if (failure === undefined) return true;
+    const isOwn = area.startsWith('target ') && failure.class !== 'request';
     const key = JSON.stringify([failure.code, failure.detail, failure.causes]);
-    return !seen.has(key) && seen.add(key);
+    const isNew = !seen.has(key);
+    seen.add(key);
+    return isNew || isOwn;
   });
 }

@@ -91,14 +91,14 @@ function settled(name: string, rows: readonly Row[]): readonly Row[] {
 }
 
 function failed(area: string, route: Route, failure: FailureData): Row {
-  const what = SSH_STEPS[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
+  const what = STEPS_OF_CODES[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
   // The doctor starts none.
   if (failure.code === 'ssh_server_not_running' && route.transport === 'ssh' && route.startsServer)
     return { area, what, detail: 'no server runs there; the next command starts one' };
   return { area, what, detail: failure.detail, failure };
 }
 
-/** The steps at which failures of these classes come, and failures over SSH. */
+/** The steps at which failures of these classes come, and single failures. */
 const STEPS: Readonly<Record<string, string>> = {
   dns: 'dns',
   offline: 'dns',
@@ -109,7 +109,8 @@ const STEPS: Readonly<Record<string, string>> = {
   epoch: 'hello',
   server_gone: 'hello',
 };
-const SSH_STEPS: Readonly<Record<string, string>> = {
+const STEPS_OF_CODES: Readonly<Record<string, string>> = {
+  zstd_unavailable: 'hello',
   ssh_config_unusable: 'config',
   ssh_host_unknown: 'dns',
   ssh_unreachable: 'tcp',

@@ -158,7 +158,7 @@ export const TARGET_SETTINGS = [
     name: 'compression',
     takes: { kind: 'choice', values: ['auto', 'zstd', 'none'] },
     default: 'auto',
-    doc: 'Whether the gateway of this target compresses. "zstd" or "none": only this mode is used. "auto": protocol detection finds out, and tries the mode of bmux\'s config first.',
+    doc: 'Whether the gateway of this target compresses. "zstd" or "none": this mode is tried first, alone. "auto": protocol detection finds out, and tries the mode of bmux\'s config first.',
   },
   {
     name: 'spares',

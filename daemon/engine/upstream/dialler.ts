@@ -4,7 +4,6 @@ import type { WaitStep } from '../../api/answers.ts';
 import type { Deadline } from '../../base/async/deadline.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { compressed } from '../../compression/stream.ts';
-import { zstdProblem } from '../../compression/zstd.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import type { HelloCache } from '../../hello/hello-cache.ts';
@@ -137,7 +136,6 @@ export class RequestDialler {
     const { transports, host, connections, spares } = this.#options;
     const { destination, deadline, progress } = this.#request;
     const { route, label, link } = destination;
-    if (compression === 'zstd' && zstdProblem !== undefined) throw zstdProblem;
     if (!this.#isConnected) progress?.('connecting');
     const dialled = connections.dial();
     spares.makeRoom();

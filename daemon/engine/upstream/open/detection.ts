@@ -1,6 +1,5 @@
 // Opens a stream by protocol detection: the Hello is answered by the server before the stream is handed out.
 import { Deadline } from '../../../base/async/deadline.ts';
-import { zstdProblem } from '../../../compression/zstd.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { Destination, Plan } from '../../../engine-protocol/plan.ts';
 import { asFailure } from '../../../errors/fail.ts';
@@ -54,13 +53,10 @@ export async function openByDetection(
   const deadline = new Deadline(plan.budgetMs);
   const wanted = plan.client.contract?.epoch;
   const dialler = parts.dialler.for(destination, deadline, progress);
-  let all: readonly Stage[] = [];
   try {
     const epochHint = await dialler.epochHint(signal);
     const hinted = { ...destination, ...(epochHint === undefined ? {} : { epochHint }) };
-    all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
-    const stages = withoutZstd(all);
-    if (stages.length === 0 && zstdProblem !== undefined) throw zstdProblem;
+    const stages = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
     const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages,
       wanted,
@@ -95,9 +91,7 @@ export async function openByDetection(
       // A full server closes the stream. Spares must not hold the connections that the next attempt needs.
       if (asFailure(error).code === 'connection_lost') spares.drop();
     }
-    throw withoutZstd(all) !== all && zstdProblem !== undefined && MAY_COMPRESS.has(asFailure(error).code)
-      ? zstdProblem
-      : error;
+    throw error;
   } finally {
     over();
   }
@@ -109,24 +103,6 @@ const MAY_BE_GONE: ReadonlySet<string> = new Set([
   'ssh_server_ended',
   'ssh_bridge_failed',
 ]);
-
-/** What a server that compresses answers to a Hello without compression. */
-const MAY_COMPRESS: ReadonlySet<string> = new Set([
-  'hello_timeout',
-  'hello_silent_auth',
-  'connection_lost',
-  'hello_closed_auth',
-  'peer_malformed',
-]);
-
-/** The stages that can be tried while the package zstd-napi does not load: a server that does not compress is reached all the same. */
-function withoutZstd(stages: readonly Stage[]): readonly Stage[] {
-  if (zstdProblem === undefined) return stages;
-  if (!stages.flat().some(({ compression }) => compression === 'zstd')) return stages;
-  return stages
-    .map((stage) => stage.filter(({ compression }) => compression !== 'zstd'))
-    .filter((stage) => stage.length > 0);
-}
 
 function subjectOf({ label, runtime, route }: Destination): DetectionSubject {
   return { label, runtime, mayWantAuth: route.transport === 'iroh' && !route.sshAuth };
