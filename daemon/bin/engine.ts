@@ -5,6 +5,7 @@ import { giveBackAtRest } from '../base/memory.ts';
 import type { Channel } from '../engine/channel.ts';
 import type { Lifecycle } from '../engine/lifecycle.ts';
 import { runEngine } from '../engine/main.ts';
+import { loadPeerCheck } from '../sockets/peer.ts';
 import { checkNodeInternals } from '../sockets/check-node.ts';
 import { afterThrow } from '../transport/read-buffers.ts';
 import { isToEngine, type EngineStart } from '../engine-protocol/messages.ts';
@@ -55,7 +56,10 @@ function started(): Promise<EngineStart> {
 }
 
 async function startEngine(): Promise<Lifecycle> {
-  const start = await started();
+  const starting = started();
+  // While control gets ready.
+  loadPeerCheck();
+  const start = await starting;
   checkNodeInternals();
   return runEngine(start, channel, process.env);
 }

@@ -33,7 +33,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const events = new Events();
   const instance = new Instance({ paths, controlFd: passed.control, log });
   const installed = installedPackage({ version, env, log, mayRestart: !takesEnginesAlong });
-  // What most parts need.
   const common = { paths, version, env, own, settings, log, instance, event: events.add };
   const strayErrors = new StrayErrors({ source: process, clock: SYSTEM_CLOCK, log, instance });
 
@@ -69,6 +68,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       keepWarm.refresh();
     },
   });
+  engines.load();
   const keepWarm = new KeepWarm({ ...common, plans, engines });
   const metrics = new MetricsListener({ port: () => settings()['metrics.port'], log });
   const reload = new Reload({

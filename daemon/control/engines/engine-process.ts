@@ -3,6 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { SMALL_HEAP_FLAGS } from '../../base/memory.ts';
 import type { Env } from '../../base/paths.ts';
 import { programPath } from '../../base/version.ts';
+import type { EngineProcess } from './engine-link.ts';
 
 /** Variables that are added to the environment of an engine, unless the daemon's own environment sets them. */
 const ENGINE_ENV = {
@@ -39,4 +40,45 @@ export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
     cwd: '/',
     env: { ...ENGINE_ENV, ...env },
   });
+}
+
+/**
+ * The process of the first engine, started early: Node and the engine's modules load while control gets ready. It waits for its `start`
+ * message, and ends when the channel closes.
+ */
+export class EarlyProcess {
+  readonly #fork: () => EngineProcess;
+  #process: EngineProcess | undefined;
+
+  constructor(fork: () => EngineProcess) {
+    this.#fork = fork;
+  }
+
+  /** When it cannot be started, the first engine is started without it, and that start tells the reason. */
+  start(): void {
+    let process: EngineProcess;
+    try {
+      process = this.#fork();
+    } catch {
+      return;
+    }
+    this.#process = process;
+    const forget = (): void => {
+      if (this.#process === process) this.#process = undefined;
+    };
+    process.on('error', forget);
+    process.once('exit', forget);
+  }
+
+  /** Returns the process once; undefined when there is none, or when it has ended. */
+  take(): EngineProcess | undefined {
+    const process = this.#process;
+    this.#process = undefined;
+    return process;
+  }
+
+  /** Ends the process if it has not been taken. */
+  kill(): void {
+    this.take()?.kill('SIGKILL');
+  }
 }

@@ -48,7 +48,7 @@ export interface EnginesOptions {
   readonly onReady: () => void;
 }
 
-/** Starts no engine and binds no socket before `start`. */
+/** Binds no socket before `start`. */
 export class Engines {
   readonly supervisor: EngineSupervisor;
   readonly directory: EngineDirectory;
@@ -145,6 +145,11 @@ export class Engines {
     });
     this.#draining = new Draining({ directory: this.directory, settings, log });
     this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
+  }
+
+  /** Lets the first engine load while control gets ready for `start`. */
+  load(): void {
+    this.supervisor.early.start();
   }
 
   /** Starts the first engine. It accepts nothing before `open`. */

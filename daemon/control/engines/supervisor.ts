@@ -1,14 +1,14 @@
 // Supervises the engines: one is current, others finish their streams. When the current one ends or hangs, a new one is started.
 import type { Clock } from '../../base/async/clock.ts';
 import { onSilence } from '../../base/async/deadline.ts';
-import { textOf } from '../../base/failure.ts';
+import { textOf, type Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Logger } from '../../base/log.ts';
 import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
-import type { Failure } from '../../base/failure.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
+import { EarlyProcess } from './engine-process.ts';
 import { StartBackoff } from './start-backoff.ts';
 import { endedFailure } from './start-failure.ts';
 import { EngineHealth } from './engine-health.ts';
@@ -60,6 +60,7 @@ export class EngineSupervisor {
   /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
   readonly #backoff = new StartBackoff();
+  readonly early: EarlyProcess;
   #starts = 0;
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
@@ -72,6 +73,7 @@ export class EngineSupervisor {
 
   constructor(options: EngineSupervisorOptions) {
     this.#options = options;
+    this.early = new EarlyProcess(options.fork);
   }
 
   /** True when an engine accepts streams. */
@@ -120,6 +122,7 @@ export class EngineSupervisor {
     this.#cancelLooks();
     this.#cancelSecondLook();
     this.#cancelRestart();
+    this.early.kill();
   }
 
   /** Closes the channels of all engines: they drain, and exit after their last stream. */
@@ -195,7 +198,7 @@ export class EngineSupervisor {
     const generation = clock.now().toString(36);
     let process: EngineProcess;
     try {
-      process = fork();
+      process = this.early.take() ?? fork();
     } catch (error) {
       const problem = fail('engine_unstartable', { why: textOf(error) }, error);
       log.error(

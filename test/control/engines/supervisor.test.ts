@@ -89,6 +89,15 @@ t.test('an engine gets its start data first, and is current when it is ready', a
   t.equal(child.killed, false);
 });
 
+t.test('a process that was started early is the first engine', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.early.start();
+  rig.supervisor.start();
+  t.equal(rig.processes.length, 1);
+  t.match(rig.last().sent[0]?.message, { type: 'start' });
+  rig.supervisor.close();
+});
+
 t.test('an engine that is not ready when control leaves is killed: it may hang', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
