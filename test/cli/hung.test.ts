@@ -1,10 +1,15 @@
 // Tests what commands say about a control process that hangs: which process it is, and the command that ends it. Live streams go on.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { instanceFileOf, notAnswering } from '../../daemon/api/instance-file.ts';
 import { ownIdentity } from '../../daemon/base/process/identity.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { events } from '../../daemon/cli/commands/events.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
@@ -68,4 +73,48 @@ t.test('a process is named only when it is certain that it is the daemon of the 
   }
   t.equal(notAnswering(join(folder, 'none', 'x.sock')).data.detail.includes('pid'), false);
   t.end();
+});
+
+t.test('bmuxd events gives up a daemon that has fallen silent', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bmuxd-'));
+  mkdirSync(join(folder, 'd'), { mode: 0o700 });
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket.on('error', () => undefined));
+    socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    say(': live\n\n');
+  });
+  const say = (text: string): void => {
+    sockets[0]?.write(`${text.length.toString(16)}\r\n${text}\r\n`);
+  };
+  await new Promise<void>((resolve) => server.listen(join(folder, 'd', 'control.sock'), resolve));
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  const timers = holdTimers(t);
+  let printed = '';
+  const stdout = new PassThrough();
+  const running = events({
+    env: { HOME: folder, BMUXD_RUNTIME_DIR: join(folder, 'd') },
+    options: {},
+    stdout: stdout as unknown as NodeJS.WriteStream,
+    out: (text: string) => (printed += text),
+  } as unknown as Parameters<typeof events>[0]);
+  const failed = t.rejects(running, { code: 'daemon_not_answering' });
+  let ended = false;
+  running.catch(() => (ended = true));
+  const event = async (target: string): Promise<void> => {
+    say(`data: ${JSON.stringify({ schema: 1, atMs: 1, type: 'connection lost', target })}\n\n`);
+    await timers.until(target, () => printed.includes(target));
+  };
+  await timers.until('the request', () => sockets.length > 0);
+  await event('one');
+  await timers.pass(LIMITS.eventsSilentMs - 1);
+  await event('two');
+  await timers.pass(LIMITS.eventsSilentMs - 1);
+  t.equal(ended, false, 'each byte counts');
+  await timers.pass(1);
+  await failed;
 });

@@ -1,15 +1,19 @@
 // Tests `bmuxd start`, `bmuxd logs`, and commands that start the daemon when none runs.
 import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { appendFile, mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import t, { type Test } from 'tap';
 import { FollowedFile } from '../../daemon/cli/service/followed-file.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { spawnDaemon } from '../../daemon/cli/service/start.ts';
 import { installedService } from '../../daemon/cli/service/installed.ts';
 import { controlSink } from '../../daemon/control/instance/stderr-sink.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { BMUXD, makeSandbox, type BmuxdOptions, type Sandbox } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
-import { waitFor } from '../real/child.ts';
+import { isAlive, waitFor } from '../real/child.ts';
 import { run, type Ran } from '../real/server.ts';
 
 interface Started extends Sandbox {
@@ -81,6 +85,25 @@ t.test('a start that fails says why', async (t) => {
     status: 1,
     stderr: /^there is no log yet: /,
   });
+});
+
+t.test('a daemon that does not get ready is named and left alone', async (t) => {
+  const { env, folder } = await sandbox(t);
+  const [halting, file] = [join(folder, 'halt.cjs'), join(folder, 'pid')];
+  await writeFile(
+    halting,
+    "require('fs').writeFileSync(process.env.FILE, `${process.pid}\n`); process.kill(process.pid, 'SIGSTOP');",
+  );
+  const timers = holdTimers(t);
+  const start = spawnDaemon({ ...env, FILE: file, NODE_OPTIONS: `--require=${halting}` }, folder, []);
+  const failed = t.rejects(start, { code: 'daemon_unstarted', message: /not ready after 20000 ms/ });
+  await timers.until('the process', () => existsSync(file) && readFileSync(file, 'utf8') !== '');
+  const pid = Number(readFileSync(file, 'utf8'));
+  t.teardown(() => process.kill(pid, 'SIGKILL'));
+  await timers.pass(LIMITS.startMs);
+  await failed;
+  t.equal(isAlive(pid), true);
+  t.notOk(process.getActiveResourcesInfo().includes('ProcessWrap'), 'nobody waits for its end');
 });
 
 t.test('exec and env start the daemon unless that is turned off', async (t) => {

@@ -1,5 +1,6 @@
 // Tests what `bmuxd install` writes, and what the daemon tells a service manager.
 import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,9 +8,13 @@ import t from 'tap';
 import { agentFiles, unitFiles } from '../../daemon/cli/service/install/files.ts';
 import { lastingPath } from '../../daemon/cli/service/install/lasting-path.ts';
 import { unitCommand, unitVariable } from '../../daemon/cli/service/install/quoting.ts';
+import { ask } from '../../daemon/cli/service/install/manager.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 import { ServiceManager, wantedBy } from '../../daemon/control/service/service-manager.ts';
 import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
+import { isAlive, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 import { parsePlist } from './plist.ts';
 
@@ -162,4 +167,24 @@ t.test('what the manager has given to another process is not used', async (t) =>
     socket: undefined,
     watchdogMs: undefined,
   });
+});
+
+t.test('a service manager that does not answer is ended and named', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-hung-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const file = join(folder, 'pid');
+  const timers = holdTimers(t);
+  const asked = ask({ ...process.env, FILE: file }, ['sh', '-c', 'echo $$ > "$FILE"; exec sleep 600']);
+  const failed = t.rejects(asked, {
+    code: 'service_manager_failed',
+    message: /sleep 600.*no answer/,
+  });
+  await timers.until('the program to run', () => existsSync(file) && readFileSync(file, 'utf8') !== '');
+  const pid = Number(readFileSync(file, 'utf8'));
+  await timers.pass(LIMITS.serviceManagerMs - 1);
+  t.equal(isAlive(pid), true);
+  await timers.pass(1);
+  await failed;
+  timers.release();
+  await waitFor('its end', () => !isAlive(pid));
 });

@@ -66,8 +66,9 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
   const said = `${stderr}${privateName()}`;
   const fd = openPrivate(said, 'w');
   const [node, ...args] = daemonCommand();
+  let child: ChildProcess | undefined;
   try {
-    const child = spawn(node, [...args, ...options, '--log-file', log], {
+    child = spawn(node, [...args, ...options, '--log-file', log], {
       detached: true,
       cwd,
       env: withoutTargetSocket(env),
@@ -75,12 +76,13 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     });
     const isNew = await untilReady(child, { log, stderr: said });
     if (isNew) await rename(said, stderr);
-    if (child.connected) child.disconnect();
-    child.unref();
     const health = isNew ? await runningHealth(env) : await settledHealth(env);
     if (health === undefined) throw fail('daemon_unstarted', { why: 'it has ended', log });
     return { health, isNew };
   } finally {
+    // Also a daemon that is not ready goes on. Without this the command would wait for its end.
+    if (child?.connected === true) child.disconnect();
+    child?.unref();
     closeSync(fd);
     await rm(said, { force: true });
   }

@@ -1,19 +1,16 @@
 // The optimistic stream, and an answer that comes late.
-import { mock } from 'node:test';
 import t from 'tap';
 import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
 import { answer, EPOCH, HELLO, Rig, turns } from './rig.ts';
 
 const PING = encodeRequestFrame(EPOCH, 2n, { type: 'ping' });
 const STOP = encodeRequestFrame(EPOCH, 2n, { type: 'server_stop' });
 
 t.test('a slow server loses no stream whose request may not be sent again', async (t) => {
-  mock.timers.enable({ apis: ['setTimeout'] });
-  t.teardown(() => {
-    mock.timers.reset();
-  });
+  const timers = holdTimers(t);
   const passes = async (ms: number): Promise<void> => {
-    mock.timers.tick(ms);
+    await timers.pass(ms);
     await turns();
   };
   const slow = new Rig({ answerMs: 1000, limitMs: 8000 });

@@ -5,7 +5,7 @@ import { LIMITS } from '../../../base/limits.ts';
 const OUTPUT_MAX = 32 << 20;
 
 /** PEM of all of them; empty when they cannot be read. */
-export function keychain(): Promise<string> {
+export function keychain(program = '/usr/bin/security', ms: number = LIMITS.keychainMs): Promise<string> {
   return new Promise((resolve) => {
     const args = [
       'find-certificate',
@@ -14,9 +14,10 @@ export function keychain(): Promise<string> {
       '/System/Library/Keychains/SystemRootCertificates.keychain',
     ];
     execFile(
-      '/usr/bin/security',
+      program,
       [...args, '/Library/Keychains/System.keychain'],
-      { timeout: LIMITS.keychainMs, maxBuffer: OUTPUT_MAX },
+      // A program that hangs may also ignore SIGTERM, and its end is waited for.
+      { timeout: ms, killSignal: 'SIGKILL', maxBuffer: OUTPUT_MAX },
       (error, stdout) => {
         resolve(error === null ? stdout : '');
       },
