@@ -109,9 +109,9 @@ export interface UpstreamRow {
   readonly lastStreamMs?: number;
   /** ms. */
   readonly roundTripMs?: number;
-  /** Spares; each uses one of the server's connections. */
+  /** Spares; each uses one of the server's connections. Of several targets with one address only the first that is not failing has them. */
   readonly spares: number;
-  /** Connections that bmuxd holds at this server, of its limit of 64. */
+  /** Connections that bmuxd holds at this server, of its limit of 64. As `spares`. */
   readonly connections: number;
   readonly warm: boolean;
   /** Since when the oldest warm connection or spare has been kept, ms since 1970. */

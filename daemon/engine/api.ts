@@ -130,7 +130,7 @@ function statusWithoutTally(options: EngineServerOptions): EngineStatus {
     schema: SCHEMA,
     engine: { ...identity, pid: process.pid, state, streams: streams.size },
     // A draining engine reports only upstreams to which it still holds connections.
-    upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections > 0),
+    upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections + row.streams > 0),
     ...(problems.length === 0 ? {} : { problems }),
   };
 }

@@ -201,7 +201,7 @@ export class Streams {
     client.granted(infoOf(entry.id, entry.plan, opened));
     tally.opened(transportOf(entry.plan), opened.warm, performance.now() - entry.wait.acceptedAt);
     const spliced = this.#join(entry, client, opened);
-    upstream.countStream(spliced);
+    upstream.countStream(destination, spliced);
     const end = await spliced;
     entry.lost = end.lost;
     log.info({ ...context, ...end }, 'stream over');

@@ -73,7 +73,7 @@ export const METRICS = {
   bmuxd_upstreams: {
     type: 'gauge',
     labels: { transport: TRANSPORTS, state: ['cold', 'connecting', 'warm', 'failing'] },
-    help: 'Server addresses in use.',
+    help: 'Targets in use.',
   },
   bmuxd_connections: {
     type: 'gauge',

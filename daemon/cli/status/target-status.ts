@@ -37,11 +37,15 @@ export async function askAbout(target: string, { cwd, env }: Pick<CommandContext
   return { row, upstream: upstreamOf(row, await askControl(env, question, isStatus)) };
 }
 
-/** Draining engines may have rows of the same server; the one with the newest stream counts. */
-function upstreamOf({ address }: TargetRow, { upstreams }: Status): UpstreamRow | undefined {
-  return upstreams
-    .filter((row) => row.address === address)
-    .sort((left, right) => (right.lastStreamMs ?? 0) - (left.lastStreamMs ?? 0))[0];
+/** Draining engines may have rows of the same target; the one with the newest stream counts. Other targets may lead to its server, too. */
+function upstreamOf({ address, name }: TargetRow, { upstreams }: Status): UpstreamRow | undefined {
+  const rows = upstreams.filter((row) => row.address === address);
+  const [own] = rows
+    .filter(({ target }) => target === name)
+    .sort((left, right) => (right.lastStreamMs ?? 0) - (left.lastStreamMs ?? 0));
+  if (own === undefined) return undefined;
+  const sum = (count: 'spares' | 'connections'): number => rows.reduce((all, row) => all + row[count], 0);
+  return { ...own, spares: sum('spares'), connections: sum('connections') };
 }
 
 function rendered(target: TargetRow, upstream: UpstreamRow | undefined): string {

@@ -10,7 +10,7 @@ import { helloClient, closeLingering, rawClient, type AcceptedClient } from './c
 import type { RequestWait } from './request-wait.ts';
 import { readFirstFrame } from './first-frame.ts';
 import type { OpenedStream, Progress } from '../upstream/dialler.ts';
-import { UNREACHABLE } from '../upstream/health.ts';
+import { UNREACHABLE } from '../upstream/targets/health.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 
 /** A client and the plan for it. `open` replaces `openStream` where the stream is opened in another way. */

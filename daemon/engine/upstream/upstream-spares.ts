@@ -44,7 +44,7 @@ export interface UpstreamSparesOptions {
   /** Called with the round trip of each health check, ms. */
   readonly measured: (roundTripMs: number) => void;
   /** Called with the result of each attempt to make a spare. */
-  readonly tried: (failure?: Failure) => void;
+  readonly tried: (destination: Destination, failure?: Failure) => void;
   readonly log: (what: string, details: Readonly<Record<string, unknown>>) => void;
   /**
    * For each target that is kept warm, the key of its latest use at any server. Only its spares of this key are kept beyond `warmth.spare_ttl`.
@@ -229,12 +229,12 @@ export class UpstreamSpares {
     };
     const { stream, negotiated, hasMoved } = await open(own, candidate, signal).catch((error: unknown) => {
       const failure = asFailure(error);
-      if (!signal.aborted) tried(failure);
+      if (!signal.aborted) tried(plan.destination, failure);
       // A bridge does not tell that its server has gone, so the other spares look alive.
       if (failure.code === 'ssh_server_not_running') this.drop();
       throw failure;
     });
-    tried();
+    tried(plan.destination);
     return asSpare({ stream, candidate, negotiated, hasMoved }, this.#options.measured);
   }
 

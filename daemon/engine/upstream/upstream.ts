@@ -13,14 +13,15 @@ import { HelloCache } from '../../hello/hello-cache.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
 import type { Handover } from '../../iroh/host.ts';
 import { ConnectionCount, UpstreamDialler, type OpenedStream, type Progress } from './dialler.ts';
-import { Health } from './health.ts';
+import { Health } from './targets/health.ts';
 import { openByDetection } from './open/detection.ts';
 import type { OptimisticParts } from './open/optimistic.ts';
 import { openRaw, openStream, type OpenedFor } from './open/stream.ts';
-import { References } from './references.ts';
+import { References } from './targets/references.ts';
+import type { TargetUse } from './targets/target-use.ts';
 import type { Transports } from './transports.ts';
 import { UpstreamIroh } from './upstream-iroh.ts';
-import { rowOf, warmSinceMs } from './upstream-row.ts';
+import { rowsOf, warmSinceMs } from './targets/upstream-row.ts';
 import { UpstreamSpares } from './upstream-spares.ts';
 import { UpstreamSsh } from './upstream-ssh.ts';
 import { WarmUp } from './warm-up.ts';
@@ -67,7 +68,13 @@ export class Upstream {
     this.address = address;
     this.#deps = deps;
     this.#connections = new ConnectionCount(() => deps.otherEngines(address));
-    this.#iroh = new UpstreamIroh({ transports, ask: deps.ask, tried: this.#tried });
+    this.#iroh = new UpstreamIroh({
+      transports,
+      ask: deps.ask,
+      tried: (failure) => {
+        this.#tried(this.#parts.references.latest, failure);
+      },
+    });
     this.#ssh = new UpstreamSsh(transports);
     const spares: UpstreamSpares = new UpstreamSpares({
       settings: deps.settings,
@@ -78,7 +85,9 @@ export class Upstream {
       end: (stream) => {
         void transports.ends.end(stream);
       },
-      tried: this.#tried,
+      tried: (destination, failure) => {
+        this.#tried(this.#parts.references.of(destination), failure);
+      },
       measured: (roundTripMs) => {
         this.#parts.health.answered(roundTripMs);
       },
@@ -140,24 +149,26 @@ export class Upstream {
   /** A stream was opened for a caller. */
   succeeded(destination: Destination, candidate: Candidate): void {
     const { references, health } = this.#parts;
-    references.note(destination);
-    references.confirm();
-    health.succeeded(candidate);
+    const use = references.note(destination);
+    use.confirm();
+    use.health.succeeded();
+    health.opened(candidate);
     const { link, context } = destination;
     if (link !== undefined) this.#deps.linkLeadsTo(this, link, context);
   }
 
   /** A stream could not be opened for a caller. Not to be called for a failure that the caller has caused. */
   failed(destination: Destination, failure: FailureData): void {
-    this.#parts.references.note(destination);
-    this.#parts.health.failed(failure);
+    this.#parts.references.note(destination).health.failed(failure);
   }
 
   /** Counts a live stream until `over` settles. */
-  countStream(over: Promise<unknown>): void {
+  countStream(destination: Destination, over: Promise<unknown>): void {
     this.#streams += 1;
+    const ended = this.#parts.references.of(destination)?.hold();
     const end = (): void => {
       this.#streams -= 1;
+      ended?.();
     };
     over.then(end, end);
   }
@@ -166,10 +177,7 @@ export class Upstream {
   refer(destination: Destination, from?: MovedTarget): void {
     const { references } = this.#parts;
     references.addTargetSocket();
-    if (from?.abandoned === true) {
-      references.note(destination);
-      references.confirm();
-    }
+    if (from?.abandoned === true) references.note(destination).confirm();
     this.#iroh.refer(destination, from?.iroh);
   }
 
@@ -193,17 +201,15 @@ export class Upstream {
 
   /** A share link leads to another upstream now, in this context. */
   unreferLink(link: string, context: string): void {
-    const { references } = this.#parts;
-    if (references.link === link) references.removeContext(context);
+    this.#parts.references.removeLink(link, context);
   }
 
   /** Ends the spares, retires the connections of the target, and forgets its failures. Live streams go on. */
   drop(destination: Destination): void {
-    const { spares, references, health } = this.#parts;
+    const { spares, references } = this.#parts;
     spares.drop();
     spares.cooled(destination);
-    references.drop();
-    health.forgetFailure();
+    references.of(destination)?.drop();
     this.#iroh.drop(destination);
     this.#ssh.drop(destination);
   }
@@ -244,20 +250,17 @@ export class Upstream {
     return references.hasTargetSockets || spares.isAwaited || this.#isBusy || this.#iroh.inUse;
   }
 
-  /** The row for the status; undefined when there is nothing to show. */
-  status(): UpstreamRow | undefined {
+  /** The rows for the status. A target that nobody asks for leaves, the last one only when nothing is held for it. */
+  status(): UpstreamRow[] {
     const { references, health, spares } = this.#parts;
-    const iroh = this.#iroh;
-    const ssh = this.#ssh;
-    if (
-      references.isOver &&
-      !this.#isBusy &&
-      warmSinceMs({ iroh, ssh, spares }, references.route) === undefined
-    ) {
-      references.reset();
-      health.reset();
+    const [iroh, ssh] = [this.#iroh, this.#ssh];
+    for (const use of references.uses.filter(({ isOver, streams }) => isOver && streams === 0)) {
+      const isLast = references.uses.length === 1;
+      const isHeld = this.#isBusy || warmSinceMs({ iroh, ssh, spares }, use) !== undefined;
+      if (!(isLast && isHeld)) references.forget(use);
     }
-    return rowOf({ ...this.#parts, iroh, ssh, connections: this.#connections.held, streams: this.#streams });
+    if (references.latest === undefined) health.reset();
+    return rowsOf({ ...this.#parts, iroh, ssh, connections: this.#connections.held });
   }
 
   /** The engine takes no more requests: spares and warm-ups end, and only connections with streams are kept. */
@@ -284,15 +287,14 @@ export class Upstream {
     return isOpening || isDialling || held > 0 || this.#streams > 0;
   }
 
-  /** Called with the result of each spare and reconnect. The first failure in a row is an event. */
-  readonly #tried = (failure?: Failure): void => {
-    const { references, health } = this.#parts;
-    const { target } = references;
-    if (target === undefined || !health.triedInBackground(failure?.data) || failure === undefined) return;
+  /** The result of a spare or a reconnect. The first failure in a row is an event. */
+  #tried(use: TargetUse | undefined, failure?: Failure): void {
+    if (use?.health.triedInBackground(failure?.data) !== true || failure === undefined) return;
     const { address } = this;
+    const { target } = use;
     const { code, message } = failure;
     const { log, event } = this.#deps;
     log.info({ address, code, causes: failure.data.causes }, 'cannot be kept warm just now');
     event({ type: 'connection failed', target, code, class: classOf(failure.data), detail: message });
-  };
+  }
 }

@@ -91,7 +91,7 @@ export class Upstreams {
   }
 
   rows(): UpstreamRow[] {
-    return [...this.#upstreams.values()].flatMap((upstream) => upstream.status() ?? []);
+    return [...this.#upstreams.values()].flatMap((upstream) => upstream.status());
   }
 
   /** The engine takes no more requests: only connections with streams are kept. */

@@ -90,6 +90,7 @@ export class WarmUp {
     if (references.isOpening) return false;
     if (route.transport === 'iroh') return !iroh.isWarm(route);
     if (route.transport === 'ssh' && !ssh.isWarm(route)) return true;
-    return !(health.hasAnswered && spares.areKept(plan, health.roundTripMs ?? 0));
+    const hasAnswered = references.of(plan.destination)?.health.hasAnswered === true;
+    return !(hasAnswered && spares.areKept(plan, health.roundTripMs ?? 0));
   }
 }

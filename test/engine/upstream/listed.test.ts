@@ -1,8 +1,9 @@
 // Tests which servers the status lists, when one is warm, and which round trip is shown.
 import t from 'tap';
-import { Health } from '../../../daemon/engine/upstream/health.ts';
+import { Health } from '../../../daemon/engine/upstream/targets/health.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
-import { FakeClock } from '../../base/async/fake-clock.ts';
+import { fail } from '../../../daemon/errors/fail.ts';
+import { FakeClock, settle } from '../../base/async/fake-clock.ts';
 import { planTo, UpstreamRig } from './rig.ts';
 
 t.test('a near server has no spares after a use, and one after it was warmed', async (t) => {
@@ -58,6 +59,48 @@ t.test('a server that nobody asks for leaves the list, but not while there is a 
   await rig.until('a', 'the row to leave', (row) => row === undefined);
   (await rig.open(planTo('a'))).end();
   t.match(rig.row('a'), { state: 'cold' });
+});
+
+t.test('two targets of one server have rows of their own, with their own failures', async (t) => {
+  const rig = new UpstreamRig(t);
+  const [prod, twin] = [planTo('a', 'prod'), planTo('a', 'a twin')];
+  const rows = () =>
+    rig.upstreams.rows().map(({ target, state, lastError }) => [target, state, lastError?.code]);
+  const code = 'tls_unreachable';
+  const live = await rig.open(prod);
+  await rig.until('a', 'a spare', (row) => row?.spares === 1);
+  rig.fails = true;
+  rig.upstreams.for(twin.destination).failed(twin.destination, fail(code, {}).data);
+  t.strictSame(rows(), [
+    ['a twin', 'failing', code],
+    ['prod', 'warm', undefined],
+  ]);
+  t.match(rig.upstreams.rows(), [
+    { streams: 0, connections: 0, spares: 0 },
+    { streams: 1, connections: 2, spares: 1 },
+  ]);
+  // The spare of one target is made again, and the other one still fails.
+  rig.fails = false;
+  for (const far of rig.far.slice(1)) far.end();
+  await settle();
+  await rig.clock.advance(20_000);
+  await rig.until('a', 'a spare again', () => rig.upstreams.rows()[1]?.spares === 1);
+  t.strictSame(rows(), [
+    ['a twin', 'failing', code],
+    ['prod', 'warm', undefined],
+  ]);
+  rig.upstreams.drop(twin.destination);
+  t.strictSame(
+    rows().map(([target]) => target),
+    ['prod'],
+    'a dropped target leaves, the other one stays',
+  );
+  rig.upstreams.for(twin.destination).failed(twin.destination, fail(code, {}).data);
+  rig.upstreams.for(prod.destination).unrefer(prod.destination, twin.destination);
+  t.equal(rows().length, 2, 'a target that has moved stays while it has a stream');
+  live.end();
+  await rig.until('a', 'its row to leave', () => rows().length === 1);
+  t.strictSame(rows(), [['a twin', 'failing', code]]);
 });
 
 t.test('the round trip is the shortest of the latest', async (t) => {

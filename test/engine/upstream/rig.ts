@@ -126,7 +126,7 @@ export class UpstreamRig {
     const upstream = this.upstreams.for(destination);
     upstream.succeeded(destination, opened.candidate);
     let over: () => void = () => undefined;
-    upstream.countStream(new Promise<void>((resolve) => (over = resolve)));
+    upstream.countStream(destination, new Promise<void>((resolve) => (over = resolve)));
     const { stream } = opened;
     stream.on('error', () => undefined).resume();
     return {

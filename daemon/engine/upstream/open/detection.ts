@@ -11,8 +11,8 @@ import type { ProtocolEntry } from '../../../hello/protocol-cache.ts';
 import type { OpenedStream, Progress, UpstreamDialler } from '../dialler.ts';
 import type { GracefulEnds } from '../transports.ts';
 import { greetingOf, greetingsOf } from './greeting.ts';
-import type { Health } from '../health.ts';
-import type { References } from '../references.ts';
+import type { Health } from '../targets/health.ts';
+import type { References } from '../targets/references.ts';
 import type { UpstreamSpares } from '../upstream-spares.ts';
 
 /** The members of an upstream with which a stream is opened. */

@@ -112,10 +112,10 @@ function optimisticStream(
 
 /** The expected answer has not come: from now on no answer of the server is expected, and its spares are dropped. */
 function optimisticOpenFailed(parts: OptimisticParts, plan: Plan, failure: Failure): void {
-  const { address, helloCache, spares, health, log, event } = parts;
+  const { address, helloCache, spares, references, log, event } = parts;
   helloCache.clear();
   spares.drop();
-  health.optimisticOpenFailed(failure.data);
+  references.of(plan.destination)?.health.optimisticOpenFailed(failure.data);
   const { requestId } = plan.client;
   const told = {
     target: askedFor(plan.destination),

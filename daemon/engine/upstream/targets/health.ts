@@ -1,9 +1,10 @@
-// The health of one server: the last stream, the last error, whether it is failing, and the round trip of a Hello.
-import type { Clock } from '../../base/async/clock.ts';
-import type { FailureData } from '../../base/failure.ts';
-import { classOf } from '../../errors/error-class.ts';
-import type { UpstreamRow } from '../../api/answers.ts';
-import type { Candidate } from '../../hello/candidates.ts';
+// The health of one server: what it speaks, and the round trip of a Hello. The health of a target: last stream, last error, whether it is failing.
+// Two targets of one server may differ in trust or login, so that one fails alone.
+import type { Clock } from '../../../base/async/clock.ts';
+import type { FailureData } from '../../../base/failure.ts';
+import { classOf } from '../../../errors/error-class.ts';
+import type { UpstreamRow } from '../../../api/answers.ts';
+import type { Candidate } from '../../../hello/candidates.ts';
 
 /** Codes of failures to reach the host. After one of them a share link is resolved again, since an iroh host has a new endpoint id at each start. */
 export const UNREACHABLE: ReadonlySet<string> = new Set([
@@ -21,7 +22,7 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
   'ssh_lost',
 ]);
 
-/** ms for which the last error is shown after the server has answered again. */
+/** ms for which the last error is shown after the target could be reached again. */
 const ERROR_SHOWN_MS = 60_000;
 
 /** Round trips that are compared, and ms for which one counts, since the path may change. The latest one counts until the next. */
@@ -31,10 +32,6 @@ const TRIP_COUNTS_MS = 60_000;
 export class Health {
   readonly #clock: Clock;
   #candidate: Candidate | undefined;
-  #lastStreamMs: number | undefined;
-  #lastError: UpstreamRow['lastError'];
-  /** When the first of the failures in a row was; undefined when the server is not failing. */
-  #failingSinceMs: number | undefined;
   /** The latest measured round trips, the oldest first. */
   #trips: { readonly ms: number; readonly atMs: number }[] = [];
 
@@ -42,13 +39,9 @@ export class Health {
     this.#clock = clock;
   }
 
-  get isFailing(): boolean {
-    return this.#failingSinceMs !== undefined;
-  }
-
-  /** True when a stream was opened, and no attempt has failed since. */
-  get hasAnswered(): boolean {
-    return this.#lastStreamMs !== undefined && !this.isFailing;
+  /** The protocol of the last stream. */
+  get candidate(): Candidate | undefined {
+    return this.#candidate;
   }
 
   /** The shortest of the latest round trips, ms. A Hello may also wait for the server, as the first one does, so that only it shows the path. */
@@ -63,15 +56,45 @@ export class Health {
     this.#trips = [...recent, { ms: roundTripMs, atMs }].slice(-MAX_TRIPS);
   }
 
-  /** The target was dropped: the next request shows whether the server still fails. */
+  /** A stream was opened. */
+  opened(candidate: Candidate): void {
+    this.#candidate = candidate;
+  }
+
+  /** Back to the state of a new object, when the server has no reference any more. */
+  reset(): void {
+    this.#candidate = undefined;
+    this.#trips = [];
+  }
+}
+
+export class TargetHealth {
+  readonly #clock: Clock;
+  #lastStreamMs: number | undefined;
+  #lastError: UpstreamRow['lastError'];
+  /** When the first of the failures in a row was; undefined when the target is not failing. */
+  #failingSinceMs: number | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get isFailing(): boolean {
+    return this.#failingSinceMs !== undefined;
+  }
+
+  /** True when a stream was opened, and no attempt has failed since. */
+  get hasAnswered(): boolean {
+    return this.#lastStreamMs !== undefined && !this.isFailing;
+  }
+
   forgetFailure(): void {
     this.#lastError = undefined;
     this.#failingSinceMs = undefined;
   }
 
   /** A stream was opened. */
-  succeeded(candidate: Candidate): void {
-    this.#candidate = candidate;
+  succeeded(): void {
     this.#lastStreamMs = this.#clock.now();
     this.#failingSinceMs = undefined;
   }
@@ -83,7 +106,7 @@ export class Health {
     this.#failingSinceMs ??= atMs;
   }
 
-  /** The expected answer did not come. That alone does not make the server failing: the next stream decides that. */
+  /** The expected answer did not come. That alone does not make the target failing: the next stream decides that. */
   optimisticOpenFailed(failure: FailureData): void {
     const failing = this.#failingSinceMs;
     this.failed(failure);
@@ -91,7 +114,7 @@ export class Health {
   }
 
   /**
-   * Records the result of a spare or a reconnect. Only a failure to reach the server makes the server failing; any other failure is reported by
+   * Records the result of a spare or a reconnect. Only a failure to reach the server makes the target failing; any other failure is reported by
    * the next request that gets it. Returns true for the first failure in a row.
    */
   triedInBackground(failure?: FailureData): boolean {
@@ -105,24 +128,14 @@ export class Health {
     return first;
   }
 
-  /** The part of the upstream's row for the status. */
-  get row(): Pick<UpstreamRow, 'epoch' | 'compression' | 'failingSinceMs' | 'lastStreamMs' | 'lastError'> {
+  /** The part of the target's row for the status. */
+  get row(): Pick<UpstreamRow, 'failingSinceMs' | 'lastStreamMs' | 'lastError'> {
     const lastError = this.#shownError();
     return {
-      ...this.#candidate,
       ...(this.#failingSinceMs === undefined ? {} : { failingSinceMs: this.#failingSinceMs }),
       ...(this.#lastStreamMs === undefined ? {} : { lastStreamMs: this.#lastStreamMs }),
       ...(lastError === undefined ? {} : { lastError }),
     };
-  }
-
-  /** Back to the state of a new object, when the server has no reference any more. */
-  reset(): void {
-    this.#candidate = undefined;
-    this.#lastStreamMs = undefined;
-    this.#lastError = undefined;
-    this.#failingSinceMs = undefined;
-    this.#trips = [];
   }
 
   #shownError(): UpstreamRow['lastError'] {
