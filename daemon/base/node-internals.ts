@@ -120,12 +120,18 @@ function adderOf(context: SecureContext): ((pem: string) => unknown) | undefined
   return typeof add === 'function' ? (pem): unknown => Reflect.apply(add, native, [pem]) : undefined;
 }
 
+/** What newer versions of Node add to the text of OpenSSL. That option is not for bmuxd, which has roots of its own. */
+const ADVICE_OF_NODE = /;[^;]*--use-system-ca\b/;
+
 /** Why OpenSSL did not verify the certificate of the peer; undefined when it did. `authorizationError` has no text of it. */
 export function verifyErrorOf(socket: TLSSocket): Error | undefined {
   const handle: unknown = handleOf(socket);
   const verify: unknown = isObject(handle) ? Reflect.get(handle, 'verifyError') : undefined;
   const error: unknown = typeof verify === 'function' ? Reflect.apply(verify, handle, []) : undefined;
-  if (error instanceof Error) return error;
+  if (error instanceof Error) {
+    error.message = error.message.replace(ADVICE_OF_NODE, '');
+    return error;
+  }
   return socket.authorized ? undefined : new Error(String(socket.authorizationError));
 }
 

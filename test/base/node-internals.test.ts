@@ -2,8 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import t from 'tap';
-import { missingInternals } from '../../daemon/base/node-internals.ts';
+import { missingInternals, verifyErrorOf } from '../../daemon/base/node-internals.ts';
 import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
 import { repositoryRoot } from '../real/index.ts';
 import { run } from '../real/server.ts';
@@ -22,6 +24,24 @@ t.test('missing properties are named', async (t) => {
   Reflect.set(net, '_createServerHandle', undefined);
   Reflect.set(net.Socket.prototype, '_writev', undefined);
   t.same(missingInternals(), ['net._createServerHandle', 'net.Socket.prototype._writev']);
+});
+
+t.test('the advice of Node is no part of what OpenSSL says', async (t) => {
+  const said = (message: string): Error | undefined => {
+    const error = Object.assign(new Error(message), { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' });
+    const socket = new TLSSocket(new PassThrough());
+    t.teardown(() => socket.destroy());
+    Reflect.set(socket, '_handle', { verifyError: () => error });
+    const found = verifyErrorOf(socket);
+    Reflect.set(socket, '_handle', null);
+    return found;
+  };
+  const own = { message: 'unable to verify the first certificate', code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' };
+  t.match(said(own.message), own);
+  // The text of Node 24, with its two spaces.
+  const advice = '; if the root CA is installed locally, try running Node.js with  --use-system-ca';
+  t.match(said(`${own.message}${advice}`), own);
+  t.notMatch(said(`${own.message}${advice}`)?.message, /Node/);
 });
 
 t.test('control refuses to start without them', async (t) => {
