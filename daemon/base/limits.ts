@@ -83,6 +83,8 @@ export const LIMITS = {
   requestMs: 5000,
   /** ms of an iroh dial, SSH auth included. The binding gives up on a silent peer after 30 s, and the user may have to confirm the use of a key. */
   irohDialMs: 30_000,
+  /** ms without an answer of an iroh host after which it is also dialled on a new endpoint. */
+  irohTrialMs: 3000,
   /** ms that binding the iroh endpoint may take: normally a few ms; a longer bind hangs. */
   irohBindMs: 10_000,
   /** ms that an endpoint may take to send its last packets after its connections are closed. */

@@ -37,6 +37,11 @@ export class IrohDialler {
     return this.#endpoints.follow();
   }
 
+  /** The next dial is made on a new endpoint. */
+  renew(): void {
+    this.#endpoints.renew();
+  }
+
   /**
    * The route with the one agent that signs without asking a person; undefined when no such agent is known. A person may have to confirm each
    * use of a key (`ssh-add -c`). An agent is expected to sign in the same way as the last time.
@@ -58,9 +63,7 @@ export class IrohDialler {
   /** `through` is called asynchronously when the host has answered, before authentication. */
   async connect(route: IrohRoute, wait: Wait, through: () => void): Promise<Dialled> {
     wait.signal.throwIfAborted();
-    const endpoint = await this.#endpoints.current();
-    wait.signal.throwIfAborted();
-    const connection = await endpoint.connect(route, wait.label, wait);
+    const connection = await this.#endpoints.connect(route, wait.label, wait);
     through();
     if (!route.sshAuth) return { connection, fingerprint: undefined };
     let agentSocket: string | undefined;

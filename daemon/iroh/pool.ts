@@ -77,6 +77,8 @@ export class IrohPool {
 
   /** The network has changed, or the machine has slept: each connection is checked now, and before its next use. */
   markStale(): void {
+    // The binding binds its sockets again after a change, once. When that fails, the endpoint is dead and does not say so.
+    this.#dialler.renew();
     for (const host of this.#hosts) host.markStale();
     this.#liveness.look();
   }

@@ -1,41 +1,57 @@
-// The endpoint follows the setting of the relays, and a former endpoint is closed after its last connection.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+// The endpoint follows the setting of the relays and changes of the network, and one that is dead is replaced. A former endpoint is closed after
+// its last connection.
+import { once } from 'node:events';
+import { createSocket, type Socket } from 'node:dgram';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import type * as Iroh from '@number0/iroh/index.js';
-import t from 'tap';
-import { Deadline } from '../../daemon/base/async/deadline.ts';
+import t, { type Test } from 'tap';
 import { LIMITS } from '../../daemon/base/limits.ts';
-import { Endpoints } from '../../daemon/iroh/endpoints.ts';
+import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
+import { Endpoints, type EndpointsOptions } from '../../daemon/iroh/endpoints.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
-import { launchEmbedded } from '../embedded/launch.ts';
+import type { Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
+import { greet, poolFor, routeTo, serve, wait } from './rig.ts';
+
+function endpointsFor(
+  t: Test,
+  options: EndpointsOptions = {},
+  relays: () => 'disabled' | readonly string[] = () => 'disabled',
+) {
+  const endpoints = new Endpoints(relays, options);
+  t.teardown(() => endpoints.close(0));
+  return endpoints;
+}
+
+/** What stands between an endpoint and its host, as a NAT does. `carries`: whether it takes packets of the endpoint that is the n-th here. */
+async function natTo(t: Test, server: Embedded, carries: (nth: number) => boolean) {
+  const to = Number(routeTo(server).ipAddr?.split(':')[1]);
+  const outside = new Map<number, Socket>();
+  const inside = createSocket('udp4');
+  t.teardown(() => {
+    for (const socket of [inside, ...outside.values()]) socket.close();
+  });
+  inside.on('message', (packet, { port }) => {
+    const socket = outside.get(port) ?? createSocket('udp4');
+    if (!outside.has(port)) {
+      outside.set(port, socket);
+      socket.on('message', (answer) => inside.send(answer, port, '127.0.0.1'));
+    }
+    if (carries([...outside.keys()].indexOf(port))) socket.send(packet, to, '127.0.0.1');
+  });
+  inside.bind(0, '127.0.0.1');
+  await once(inside, 'listening');
+  const route: IrohRoute = { ...routeTo(server), ipAddr: `127.0.0.1:${String(inside.address().port)}` };
+  return { route, endpoints: () => outside.size };
+}
 
 t.test('a change of the relays makes a new endpoint', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-endpoints-'));
-  const server = await launchEmbedded({
-    socketPath: join(folder, 'server.sock'),
-    server: { epoch: 4 },
-    iroh: { relays: 'disabled', compression: 'zstd' },
-  });
+  const server = await serve(t);
   let relays: 'disabled' | readonly string[] = 'disabled';
-  const endpoints = new Endpoints(() => relays);
-  t.teardown(async () => {
-    await endpoints.close(0);
-    await server.stop();
-    await rm(folder, { recursive: true, force: true });
-    // Without this the binding keeps the process for 30 s when a peer was stopped.
-    setTimeout(() => process.exit(), 500);
-  });
+  const endpoints = endpointsFor(t, {}, () => relays);
   const first = await endpoints.current();
   t.equal(await endpoints.current(), first);
-  const { endpointId = '', address = '' } = server.iroh ?? {};
-  const connection = await first.connect(
-    { transport: 'iroh', endpointId, ipAddr: address, sshAuth: false },
-    'host',
-    { deadline: new Deadline(8000), signal: new AbortController().signal },
-  );
+  const connection = await endpoints.connect(routeTo(server), 'host', wait());
 
   relays = ['http://127.0.0.1:9'];
   const second = await endpoints.current();
@@ -48,6 +64,52 @@ t.test('a change of the relays makes a new endpoint', async (t) => {
   await connection.close();
   await waitFor('the first endpoint to be closed after its last connection', () => !first.isOpen());
 });
+
+t.test('a dial that a dead endpoint does not bring through succeeds on a new one', async (t) => {
+  const { route, endpoints: seen } = await natTo(t, await serve(t), (nth) => nth > 0);
+  const endpoints = endpointsFor(t, { trialMs: 200, restMs: 0 });
+  const dead = await endpoints.current();
+  const connection = await endpoints.connect(route, 'host', wait(20_000));
+  t.not(await endpoints.current(), dead);
+  await waitFor('the dead one to be closed', () => !dead.isOpen());
+  t.ok(connection.isAlive());
+  const again = await endpoints.connect(route, 'host', wait(20_000));
+  t.equal(seen(), 2, 'the new one is used from now on');
+  await Promise.all([connection.close(), again.close()]);
+});
+
+t.test('when the host is away the endpoint stays, and others are tried now and then', async (t) => {
+  const { route, endpoints: seen } = await natTo(t, await serve(t), () => false);
+  for (const [restMs, dials, expected] of [
+    [0, 2, 3],
+    [60_000, 1, 1],
+  ] as const) {
+    const before = seen();
+    const endpoints = endpointsFor(t, { trialMs: 50, restMs });
+    const first = await endpoints.current();
+    for (let dial = 0; dial < dials; dial += 1)
+      await t.rejects(endpoints.connect(route, 'host', wait(1500)), { code: 'iroh_connect_timeout' });
+    t.equal(await endpoints.current(), first);
+    t.equal(seen() - before, expected);
+  }
+});
+
+t.test(
+  'after a change of the network dials are made on a new endpoint, and streams of the former one go on',
+  async (t) => {
+    const { route, endpoints: seen } = await natTo(t, await serve(t), () => true);
+    const pool = poolFor(t);
+    const client = await greet(await pool.stream(route, wait()));
+    for (const changes of [false, true]) {
+      if (changes) pool.markStale();
+      pool.drop(route);
+      await (await greet(await pool.stream(route, wait()))).close();
+      t.equal(seen(), changes ? 2 : 1);
+    }
+    await client.ping();
+    await client.close();
+  },
+);
 
 t.test('a bind that hangs is given up, and the next caller binds again', async (t) => {
   const { EndpointBuilder } = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Iroh;
@@ -65,8 +127,7 @@ t.test('a bind that hangs is given up, and the next caller binds again', async (
   };
   t.teardown(bindsAgain);
   const timers = holdTimers(t);
-  const endpoints = new Endpoints(() => 'disabled');
-  t.teardown(() => endpoints.close(0));
+  const endpoints = endpointsFor(t);
   const hung = t.rejects(endpoints.current(), { code: 'iroh_bind_failed', cause: /did not end/ });
   await timers.pass(LIMITS.irohBindMs);
   await hung;
