@@ -14,6 +14,7 @@ import { readKnownGateways, knownGatewaysFile } from '../../config/bmux/known-ga
 import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
 import { DEFAULT, type ConfigValue } from '../../config/files/origins.ts';
 import { SteadyFiles } from '../../config/files/steady-files.ts';
+import { dotted } from '../../config/files/table.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import { settingsValues } from '../../config/settings/values.ts';
 import { fail } from '../../errors/fail.ts';
@@ -43,7 +44,7 @@ export const config: Check = async (surroundings) => {
     ...(problem === undefined ? [] : [finding(area, 'bmux.toml', problem)]),
     ...(slot === undefined ? [] : [{ area, what: 'slot', detail: slot.name }]),
     ...warnings.map((warning) => ({ area, what: 'warning', detail: withoutCredentials(warning) })),
-    ...valueRows(area, values()),
+    ...valueRows(area, valuesFor(surroundings.target, values())),
     ...(await rowsOf('policy', async () => {
       const bmux = onPath(surroundings.env, 'bmux');
       const buildId = bmux === undefined ? undefined : await buildIdOf(bmux).catch(() => undefined);
@@ -131,6 +132,14 @@ function layersText(files: readonly string[]): string {
   const missing = files.filter((file) => !there.includes(file));
   const lines = [there.length === 0 ? 'none' : there.join(', ')];
   return [...lines, ...(missing.length === 0 ? [] : [`not there: ${missing.join(', ')}`])].join('\n');
+}
+
+/** Without the values of other targets, when one is tried. */
+function valuesFor(target: string | undefined, values: readonly ConfigValue[]): readonly ConfigValue[] {
+  if (target === undefined) return values;
+  const all = dotted(['connections', 'targets']);
+  const own = dotted(['connections', 'targets', target]);
+  return values.filter(({ key }) => !key.startsWith(`${all}.`) || key.startsWith(`${own}.`));
 }
 
 function valueRows(area: string, values: readonly ConfigValue[]): Row[] {

@@ -113,6 +113,21 @@ t.test('nothing is found where all is well, and each step of a target has its ti
   t.match(text, `${join(spot.folder, 'config', 'bmux.toml')}:4`, 'origin of a value of bmux');
 });
 
+t.test('values of other targets are left out when one is tried', async (t) => {
+  const spot = await spotFor(t);
+  await spot.config('[connections.targets.prod-2]\ntransport = "local"\n[general]\nserver_timeout = 1\n');
+  const valuesOf = async (target?: string): Promise<string> =>
+    (await examined(spot, { target }))
+      .filter(({ area, what }) => area === 'config' && what === 'value')
+      .map(({ detail }) => detail)
+      .join('\n');
+  t.match(await valuesOf(), /targets\.prod\.(.|\n)*targets\.prod-2\./);
+  const one = await valuesOf('prod');
+  t.match(one, /targets\.prod\./);
+  t.match(one, 'general.server_timeout');
+  t.notMatch(one, 'prod-2');
+});
+
 t.test('the steps of a way over SSH', { skip: sshdMissing() }, async (t) => {
   const spot = await spotFor(t);
   const { sshd, toml } = await sshToServer(t, join(folder, 'server.sock'));
