@@ -5,7 +5,7 @@ import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BlockReader, MAX_WRITTEN_BYTES } from './block.ts';
-import { BlockDecoder, encodeBlock } from './zstd.ts';
+import { BlockDecoder, encodeBlock, zstdProblem } from './zstd.ts';
 
 type Done = (error?: Error | null) => void;
 
@@ -42,6 +42,7 @@ function* portions(chunks: readonly Buffer[]): Generator<Buffer, void, void> {
 
 class CompressedStream extends Duplex {
   readonly #inner: Duplex;
+  readonly #leave: (inner: Duplex) => void;
   readonly #blocks = new BlockReader();
   /** The block of which the reader has not got everything. */
   #decoder: BlockDecoder | undefined;
@@ -60,13 +61,14 @@ class CompressedStream extends Duplex {
   /** Continues writing when `inner` drains, or fails the write when this stream ends. */
   #waiting: Done | undefined;
 
-  constructor(inner: Duplex) {
+  constructor(inner: Duplex, leave: (inner: Duplex) => void) {
     super({
       allowHalfOpen: true,
       readableHighWaterMark: MAX_WRITTEN_BYTES,
       writableHighWaterMark: MAX_WRITTEN_BYTES,
     });
     this.#inner = inner;
+    this.#leave = leave;
     // Paused until this stream is read, so that back-pressure works from the first byte.
     inner.pause();
     this.#innerEnded = inner.readableEnded;
@@ -120,7 +122,8 @@ class CompressedStream extends Duplex {
     this.#stopTimeout();
     clearImmediate(this.#turn);
     this.#decoder?.close();
-    this.#inner.destroy(error ?? undefined);
+    if (error !== null && error === zstdProblem) this.#leave(this.#inner);
+    else this.#inner.destroy(error ?? undefined);
     this.#resumeWriting(error ?? cancelled());
     done(error);
   }
@@ -265,8 +268,12 @@ function cancelled(): Error {
 /**
  * The plain side of `inner`, which carries blocks in both directions; the result owns it from then on. Every write is sent at
  * once; writes queued by back-pressure share blocks. `end()` ends `inner`, and a half-closed stream stays readable. An end of
- * `inner` between blocks is the end; inside a block it fails with `block_truncated`. Destroying one stream destroys the other.
+ * `inner` between blocks is the end; inside a block it fails with `block_truncated`. Destroying one stream destroys the other. `leave` takes
+ * over `inner` where no zstd loads, after the first block of the peer.
  */
-export function compressed(inner: Duplex): Duplex {
-  return new CompressedStream(inner);
+export function compressed(
+  inner: Duplex,
+  leave: (inner: Duplex) => void = (one) => void one.destroy(),
+): Duplex {
+  return new CompressedStream(inner, leave);
 }

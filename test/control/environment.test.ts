@@ -60,13 +60,16 @@ t.test(
     const preload = join(sandbox.folder, 'no-zstd.cjs');
     await writeFile(preload, NO_ZSTD);
     let config = '';
+    const servers: Partial<Record<'zstd' | 'none', Embedded>> = {};
     for (const compression of ['zstd', 'none'] as const) {
       // No limit of the server ends an attempt.
-      const { tls } = await launched(t, {
+      const embedded = await launched(t, {
         server: { epoch: 4, handshakeTimeoutMs: 60_000 },
         socketPath: join(sandbox.folder, `${compression}.sock`),
         tls: { compression },
       });
+      const { tls } = embedded;
+      servers[compression] = embedded;
       const ca_file = join(sandbox.folder, `${compression}.pem`);
       await writeFile(ca_file, tls?.certPem ?? '');
       const { host = '', port = 0 } = tls ?? {};
@@ -92,6 +95,9 @@ t.test(
       (await bmuxd.upstreams()).find(({ target }) => target === 'zstd'),
       { lastError: { code } },
     );
+    await waitFor('no connection of the server to be held', async () => {
+      return (await servers.zstd?.status())?.connections === 0;
+    });
     const { status, stdout } = await bmuxd.bmuxd(['doctor', 'zstd', '--json']);
     t.equal(status, 1);
     const { rows } = JSON.parse(stdout) as { rows: readonly object[] };

@@ -5,6 +5,7 @@ import { isIP } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makeLogger } from '../../base/log.ts';
@@ -30,10 +31,14 @@ export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<Pr
   const packages = [zstdProblem, irohProblem].flatMap((problem) => problem?.data ?? []);
   if (plan === undefined) return { packages, steps: [] };
   const steps: ProbeStep[] = [];
+  let ended: Promise<void> | undefined;
   try {
     const { route } = plan.destination;
     const deadline = new Deadline(plan.budgetMs);
-    if (route.transport === 'tls') await trySocket(plan, route, env, steps);
+    if (route.transport === 'tls') {
+      // A gateway may keep it open until its server has given up the Hello. The next steps need not wait for that.
+      ended = endGracefully(await trySocket(plan, route, env, steps), LIMITS.endMs, HURRY);
+    }
     if (route.transport === 'ssh')
       await trySshHost({ label: plan.destination.label, route, env, deadline }, steps);
     if (route.transport === 'iroh') await tryIroh(plan, route, settings, steps);
@@ -42,11 +47,16 @@ export async function probe({ plan, settings }: ProbeTask, env: Env): Promise<Pr
     return { packages, steps };
   } catch (error) {
     return { packages, steps, failure: asFailure(error).data };
+  } finally {
+    await ended;
   }
 }
 
-/** Name, TCP, TLS and trust, on a connection that is ended then. */
-async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep[]): Promise<void> {
+/** Somebody waits for the result, so a peer that is silent is not waited for. */
+const HURRY = AbortSignal.abort();
+
+/** Name, TCP, TLS and trust, on a connection of its own. */
+async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep[]): Promise<Duplex> {
   const { label } = plan.destination;
   const roots = new SystemRoots({ env });
   // Read once by each engine, and not by each dial.
@@ -67,7 +77,7 @@ async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep
   steps.push({ step: 'tcp', ms: connectMs, detail: `${route.host} port ${String(route.port)}` });
   const by = route.trust?.pin === undefined ? 'trusted' : `pinned by the ${route.trust.pin.from}`;
   steps.push({ step: 'tls', ms: handshakeMs, detail: `${route.serverName}, ${by}` });
-  await endGracefully(stream, LIMITS.endMs);
+  return stream;
 }
 
 /** Connection with SSH auth, Hello in every epoch and compression, and a Ping. */
@@ -133,6 +143,7 @@ async function tryStream(
     steps.push({ step: 'round trip', ms, detail: 'a Ping and its answer' });
     await endGracefully(stream, LIMITS.endMs);
   } finally {
+    upstreams.hurry();
     await upstreams.close();
     await rm(folder, { recursive: true, force: true });
   }

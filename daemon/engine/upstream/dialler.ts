@@ -70,7 +70,7 @@ export class ConnectionCount {
 }
 
 export interface UpstreamDiallerOptions {
-  readonly transports: Pick<Transports, 'open' | 'ssh'>;
+  readonly transports: Pick<Transports, 'open' | 'ssh' | 'ends'>;
   readonly host: () => IrohHost;
   readonly connections: ConnectionCount;
   /** They are released when more connections are taken than `warmth.max_connections`. */
@@ -148,7 +148,10 @@ export class RequestDialler {
       this.#isConnected = true;
       progress?.('protocol detection');
       this.warm &&= opened.warm;
-      return compression === 'zstd' ? { ...opened, stream: compressed(opened.stream) } : opened;
+      if (compression === 'none') return opened;
+      // The server has answered, so a cut would lose a connection of its gateway.
+      const leave = (inner: Duplex): void => void transports.ends.end(inner);
+      return { ...opened, stream: compressed(opened.stream, leave) };
     } finally {
       dialled();
     }

@@ -99,7 +99,10 @@ const findingsIn = (rows: readonly Row[]) => rows.flatMap(({ failure }) => failu
 t.test('nothing is found where all is well, and each step of a target has its time', async (t) => {
   const spot = await spotFor(t);
   await spot.settings('[log]\nlevel = "debug"\n');
+  const truncated = async (): Promise<number | undefined> => (await gateways.status()).tls?.truncated;
+  const before = await truncated();
   const rows = await examined(spot);
+  t.equal(await truncated(), before, 'each connection ends with close_notify, so none is lost');
   t.strictSame(findingsIn(rows), []);
   const steps = rows.filter(({ area }) => area === 'target prod');
   t.strictSame(

@@ -1,6 +1,7 @@
 // Opens a stream by protocol detection: the Hello is answered by the server before the stream is handed out.
 import { Deadline } from '../../../base/async/deadline.ts';
 import type { Logger } from '../../../base/log.ts';
+import { zstdProblem } from '../../../compression/zstd.ts';
 import type { Destination, Plan } from '../../../engine-protocol/plan.ts';
 import { asFailure } from '../../../errors/fail.ts';
 import { stagesFor, type Stage } from '../../../hello/candidates.ts';
@@ -56,7 +57,8 @@ export async function openByDetection(
   try {
     const epochHint = await dialler.epochHint(signal);
     const hinted = { ...destination, ...(epochHint === undefined ? {} : { epochHint }) };
-    const stages = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
+    const all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
+    const stages = zstdProblem === undefined ? all : all.flatMap(byMode);
     const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages,
       wanted,
@@ -95,6 +97,17 @@ export async function openByDetection(
   } finally {
     over();
   }
+}
+
+/**
+ * The compressed candidates alone first, where no zstd loads. Their answer only shows that the gateway compresses, and each request comes to
+ * that again: a Hello without compression would take a connection of the server until its handshake limit.
+ */
+function byMode(stage: Stage): Stage[] {
+  const [compressed, plain] = (['zstd', 'none'] as const).map((mode) =>
+    stage.filter(({ compression }) => compression === mode),
+  );
+  return [compressed ?? [], plain ?? []].filter(({ length }) => length > 0);
 }
 
 /** Failures of a bridge whose server may have been stopped. */
