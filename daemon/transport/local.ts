@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { resolve as absolute } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SingleFlight } from '../base/async/single-flight.ts';
+import { Refresh } from '../base/async/single-flight.ts';
 import { errnoOf, Failure } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
 import { pathProblem, type PathProblem } from '../base/files/path-problem.ts';
@@ -37,7 +37,7 @@ export async function openLocal(route: LocalRoute, dialling: Dialling): Promise<
     if (error instanceof Failure || dialling.signal.aborted) throw error;
     throw failureOf(error, path);
   }
-  judgeEnd(socket, () => (socket.writableEnded ? undefined : looks.run(path, () => look(path))));
+  judgeEnd(socket, () => (socket.writableEnded ? undefined : looksAt(path).request()));
   confirmEnd(socket);
   drainAfterWriteError(socket, LIMITS.lingerMs);
   return socket;
@@ -83,8 +83,17 @@ function failureOf(error: unknown, path: string): Failure {
   return fail('server_socket_failed', { path }, error);
 }
 
-/** One look at a time for each server: many streams may end at once, and each look is a connection of the server. */
-const looks = new SingleFlight<string, Unproven>();
+/**
+ * One look at a time for each server: many streams may end at once, and each look is a connection of the server. A look that began before the
+ * end of a stream says nothing about that end.
+ */
+const LOOKS = new LruMap<string, Refresh<Unproven>>(512);
+
+function looksAt(path: string): Refresh<Unproven> {
+  const looks = LOOKS.get(path) ?? new Refresh(() => look(path));
+  LOOKS.set(path, looks);
+  return looks;
+}
 
 /**
  * Whether the server behind `path` has died. The kernel shows the same end for a server that was killed and for one that has closed the

@@ -20,17 +20,17 @@ export class SingleFlight<K, T> {
  * Brings something up to date, one run at a time. All calls during a run share one more run after it, because the current run may have read
  * its input before the change.
  */
-export class Refresh {
-  readonly #work: () => Promise<void>;
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+export class Refresh<T = void> {
+  readonly #work: () => Promise<T>;
+  #running: Promise<T> | undefined;
+  #next: Promise<T> | undefined;
 
-  constructor(work: () => Promise<void>) {
+  constructor(work: () => Promise<T>) {
     this.#work = work;
   }
 
-  /** Resolves when a run that began after this call has ended. Rejects as that run does. */
-  request(): Promise<void> {
+  /** Resolves with the result of a run that began after this call. Rejects as that run does. */
+  request(): Promise<T> {
     // First: between the end of a run and the start of the next one nothing runs, and both would start.
     if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return this.#start();
@@ -41,12 +41,12 @@ export class Refresh {
     return this.#next;
   }
 
-  #startNext(): Promise<void> {
+  #startNext(): Promise<T> {
     this.#next = undefined;
     return this.#start();
   }
 
-  #start(): Promise<void> {
+  #start(): Promise<T> {
     const run = this.#work().finally(() => {
       if (this.#running === run) this.#running = undefined;
     });

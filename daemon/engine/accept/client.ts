@@ -45,7 +45,10 @@ export function httpClient({ plan, answered, ...base }: HttpClientOptions): Acce
   };
 }
 
-/** A client of a target socket that sent a Hello. It gets the server's answer to it or the reason of a failure, in its own epoch and with its own request id. */
+/**
+ * A client of a target socket that sent a Hello. It gets the server's answer to it or the reason of a failure, in its own epoch and with its
+ * own request id.
+ */
 export function helloClient(
   socket: Socket,
   head: Buffer,

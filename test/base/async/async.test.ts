@@ -132,3 +132,13 @@ t.test('settledWithin tells whether a promise settles in time', async (t) => {
   t.equal(await settledWithin(Promise.reject(new Error('broken')), 1000), true, 'a rejection counts, too');
   t.equal(await settledWithin(new Promise(() => undefined), 1), false);
 });
+
+t.test('a refresh gives each caller the result of a run that began after its call', async (t) => {
+  let runs = 0;
+  const refresh = new Refresh(async () => {
+    const run = (runs += 1);
+    await Promise.resolve();
+    return run;
+  });
+  t.strictSame(await Promise.all([refresh.request(), refresh.request(), refresh.request()]), [1, 2, 2]);
+});
