@@ -8,6 +8,7 @@
 //
 // Every start makes its own folders, listens on loopback only, and returns addresses and `stop()`.
 export { accepts, freePort, halt, isAlive, startChild, waitFor, type Child } from './child.ts';
+export { far } from './far.ts';
 export { onPath, realBmux, realRelay, repositoryRoot } from './find.ts';
 export {
   canCountConnections,

@@ -4,6 +4,7 @@ import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { accepts, freePort, startChild } from './child.ts';
+import type { Far } from './far.ts';
 import { onPath } from './find.ts';
 import { run } from './server.ts';
 
@@ -16,6 +17,8 @@ export interface SshdOptions {
   readonly port?: number;
   /** Who runs it, instead of this process's user. */
   readonly owner?: Account;
+  /** Where it runs, instead of 127.0.0.1. */
+  readonly at?: Pick<Far, 'host' | 'command'>;
 }
 
 export interface Account {
@@ -37,6 +40,7 @@ export function ordinaryAccount(): Account | undefined {
 
 export interface RealSshd {
   readonly pid: number;
+  readonly host: string;
   readonly port: number;
   readonly folder: string;
   /** A key that the account accepts. */
@@ -76,6 +80,7 @@ export async function startSshd({
   config = '',
   port: wanted,
   owner,
+  at: { host, command: before } = { host: '127.0.0.1', command: [] },
 }: SshdOptions = {}): Promise<RealSshd> {
   const folder = await mkdtemp(join(tmpdir(), 'sshd-'));
   const port = wanted ?? (await freePort());
@@ -87,13 +92,13 @@ export async function startSshd({
   await makeKey(identity);
   await writeFile(accepted, await readFile(`${identity}.pub`, 'utf8'));
   const hostKey = (await readFile(inFolder('host.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
-  await writeFile(knownHosts, `[127.0.0.1]:${String(port)} ${hostKey}\n`);
+  await writeFile(knownHosts, `[${host}]:${String(port)} ${hostKey}\n`);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   await writeFile(
     inFolder('sshd_config'),
     [
       `Port ${String(port)}`,
-      'ListenAddress 127.0.0.1',
+      `ListenAddress ${host}`,
       `HostKey ${inFolder('host')}`,
       'PidFile none',
       `AuthorizedKeysFile ${accepted}`,
@@ -119,15 +124,16 @@ export async function startSshd({
     const ids = [`--reuid=${String(owner.uid)}`, `--regid=${String(owner.gid)}`, '--clear-groups'];
     sshd.unshift('setpriv', ...ids);
   }
-  const [command = '', ...args] = sshd;
+  const [command = '', ...args] = [...before, ...sshd];
   const child = await startChild({
     command,
     args,
     env: { PATH: process.env['PATH'] ?? '' },
-    ready: () => accepts({ host: '127.0.0.1', port }),
+    ready: () => accepts({ host, port }),
   });
   return {
     pid: child.pid,
+    host,
     port,
     folder,
     identity,

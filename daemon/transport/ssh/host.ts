@@ -239,14 +239,15 @@ export class SshHost {
     const agent = await firstLiveAgent(route);
     const connectMs = wait.deadline.remaining();
     const master = await login(this.#deps, route, { label, path: await folder.next(), connectMs, agent });
-    void master.process?.exited.then(() => {
-      this.#forgetMaster(master);
-    });
     return this.#add(master, target);
   }
 
   #add(master: Master, target: string): Master {
     this.#masters.add(master);
+    void master.lost.then(() => {
+      this.#forgetMaster(master);
+      if (master.process === undefined) this.#shun(master, SHUNNED_MS);
+    });
     this.#deps.event({ type: 'connection made', target });
     return master;
   }

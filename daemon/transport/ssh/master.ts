@@ -6,9 +6,11 @@ import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
+import { isProgram, watchConnectionOf } from '../tcp/of-process.ts';
+import type { TcpWatch } from '../tcp/watch.ts';
 import { controlArgs, masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure } from './failures.ts';
-import type { SshProcess, SshProcesses } from './process.ts';
+import { Sessions, type SshProcess, type SshProcesses } from './process.ts';
 import type { Env } from '../../base/paths.ts';
 
 /** ms between two looks whether a master listens; ssh says nothing to its parent. */
@@ -22,6 +24,8 @@ export type Unopened = 'full' | 'gone' | 'silent';
 export interface MasterDeps {
   readonly processes: SshProcesses;
   readonly env: Env;
+  /** Watches the connections of masters. */
+  readonly watch: TcpWatch;
   /** Called for each line of `-v` of a login. */
   readonly onLogin?: ((line: string) => void) | undefined;
 }
@@ -33,9 +37,14 @@ export class Master {
   /** ms that the login has taken; a session takes less. */
   readonly loginMs: number;
   readonly sinceMs = Date.now();
+  /** Resolves when its process has ended, or it was given up. Never rejects. */
+  readonly lost: Promise<void>;
+  #giveUp = (): void => undefined;
   readonly #deps: MasterDeps;
   readonly #route: SshRoute;
-  #sessions = 0;
+  readonly #sessions = new Sessions();
+  /** Why it was given up. */
+  #why: string | undefined;
   /** The ends of sessions that no stream uses. */
   readonly #questions = new Set<Promise<unknown>>();
   /** Number of questions that have ended. */
@@ -51,20 +60,31 @@ export class Master {
   constructor(
     deps: MasterDeps,
     route: SshRoute,
-    at: { readonly place: MasterPath; readonly process?: SshProcess; readonly loginMs: number },
+    at: {
+      readonly place: MasterPath;
+      readonly process?: SshProcess;
+      /** Of its process, whoever has started it. */
+      readonly pid: number | undefined;
+      readonly loginMs: number;
+    },
   ) {
     this.#deps = deps;
     this.#route = route;
     this.place = at.place;
     this.process = at.process;
     this.loginMs = at.loginMs;
-    void at.process?.exited.then(() => {
-      this.isGone = true;
+    this.lost = new Promise((resolve) => {
+      this.#giveUp = resolve;
+      void at.process?.exited.then(() => {
+        this.isGone = true;
+        resolve();
+      });
     });
+    if (at.pid !== undefined) void this.#watch(at.pid);
   }
 
   get sessions(): number {
-    return this.#sessions;
+    return this.#sessions.running.size;
   }
 
   get isUsable(): boolean {
@@ -72,12 +92,32 @@ export class Master {
   }
 
   get hasRoom(): boolean {
-    return this.isUsable && this.#sessions < this.#max;
+    return this.isUsable && this.sessions < this.#max;
   }
 
   /** What it said last. */
   get lastLine(): string | undefined {
-    return this.isGone ? this.process?.words.lines.at(-1) : undefined;
+    return this.#why ?? (this.isGone ? this.process?.words.lines.at(-1) : undefined);
+  }
+
+  /**
+   * Gives it up when its host acknowledges nothing: sooner than ssh, which counts from the last byte that came. Its process is ended, and of one
+   * that somebody else has started the sessions alone.
+   */
+  async #watch(pid: number): Promise<void> {
+    const unwatch = await watchConnectionOf(pid, this.#deps.watch, {
+      read: () => this.#sessions.sum('bytesRead'),
+      written: () => this.#sessions.sum('bytesWritten'),
+      isClosed: () => this.isGone,
+      giveUp: ({ message }) => {
+        this.#why = message;
+        this.isGone = true;
+        const ending = this.process === undefined ? [...this.#sessions.running] : [this.process];
+        for (const process of ending) void process.end();
+        if (this.process === undefined) this.#giveUp();
+      },
+    });
+    void this.lost.then(unwatch);
   }
 
   /**
@@ -100,7 +140,7 @@ export class Master {
       stdin,
       stdout: 'pipe',
     });
-    this.#sessions += 1;
+    this.#sessions.add(process);
     this.usedAt = performance.now();
     const questionsOver = this.#questionsOver;
     let isOpen = false;
@@ -108,7 +148,6 @@ export class Master {
     void process.exited.then(() => {
       // One that was refused has had no session.
       if (this.#questions.delete(process.exited) && isOpen) this.#questionsOver += 1;
-      this.#sessions -= 1;
       this.usedAt = performance.now();
       if (this.retired) this.#endWhenIdle();
     });
@@ -126,7 +165,7 @@ export class Master {
       await process.end();
       if (opened === 'full' && (await this.#questionOver(questionsOver, dialling)))
         return await this.open(command, options);
-      if (opened === 'full') this.#max = this.#sessions;
+      if (opened === 'full') this.#max = this.sessions;
       if (opened === 'gone') this.isGone = true;
       if (opened === 'silent') this.retire();
       return opened;
@@ -163,7 +202,7 @@ export class Master {
   }
 
   #endWhenIdle(): void {
-    if (this.#sessions === 0) void this.end();
+    if (this.sessions === 0) void this.end();
   }
 
   #opened(process: SshProcess, opensMs = 0): Promise<'open' | Unopened> {
@@ -210,7 +249,8 @@ export async function login(
       ? loginFailure(label, { words, exit })
       : fail('ssh_connect_timeout', { label }, words.asCause());
   }
-  return new Master(deps, route, { place: { path }, process, loginMs: performance.now() - since });
+  const { pid } = process;
+  return new Master(deps, route, { place: { path }, process, pid, loginMs: performance.now() - since });
 }
 
 /** A master that somebody else has started and that answers; undefined where there is none. */
@@ -220,27 +260,33 @@ export async function foundMaster(
   place: MasterPath,
 ): Promise<Master | undefined> {
   if (place !== 'users own' && !(await exists(place.path))) return undefined;
-  const isThere = await tell(deps, route, place, 'check');
-  return isThere ? new Master(deps, route, { place, loginMs: OPENS_MS }) : undefined;
+  const told = await tell(deps, route, place, 'check');
+  if (told === undefined) return undefined;
+  const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
+  const pid = (await isProgram(named, 'ssh')) ? named : undefined;
+  return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
 }
 
 /** Ends a master that `bmuxd login` has left to the engines. */
-export async function endLogin(deps: MasterDeps, path: string): Promise<void> {
+export async function endLogin(deps: TellDeps, path: string): Promise<void> {
   await tell(deps, { host: 'bmuxd' }, { path }, 'exit');
 }
 
+type TellDeps = Pick<MasterDeps, 'processes' | 'env'>;
+
+/** What a master answers; undefined when it does not. */
 async function tell(
-  { processes, env }: MasterDeps,
+  { processes, env }: TellDeps,
   route: Pick<SshRoute, 'host' | 'user' | 'port'>,
   place: MasterPath,
   what: 'check' | 'exit',
-): Promise<boolean> {
+): Promise<string | undefined> {
   const told = await processes.run(
     controlArgs(route, place, what),
     { env: sshEnv(env, undefined) },
     LIMITS.sshControlMs,
   );
-  return told?.exit?.status === 0;
+  return told?.exit?.status === 0 ? told.words.text : undefined;
 }
 
 function exists(path: string): Promise<boolean> {

@@ -5,6 +5,7 @@ import { LruMap } from '../../base/lru-map.ts';
 import type { Env } from '../../base/paths.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { TcpWatch } from '../tcp/watch.ts';
 import { loginKey } from './arguments.ts';
 import { SshFolder } from './folder.ts';
 import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
@@ -39,6 +40,7 @@ const NOT_KEPT_MS = 1000;
 export class SshPool {
   readonly #options: SshPoolOptions;
   readonly #processes = new SshProcesses();
+  readonly #watch = new TcpWatch();
   readonly #folder: SshFolder;
   readonly #hosts = new LruMap<string, SshHost>(MAX_HOSTS, undefined, (host) => host.inUse);
   readonly #stopReaping: () => void;
@@ -111,7 +113,8 @@ export class SshPool {
     const known = this.#hosts.get(key);
     if (known !== undefined) return known;
     const { env, event, onLogin } = this.#options;
-    const host = new SshHost({ processes: this.#processes, folder: this.#folder, env, event, onLogin });
+    const deps = { processes: this.#processes, folder: this.#folder, watch: this.#watch };
+    const host = new SshHost({ ...deps, env, event, onLogin });
     if (!this.#closed) this.#hosts.set(key, host);
     return host;
   }

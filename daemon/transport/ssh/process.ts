@@ -1,5 +1,6 @@
 // The processes of ssh. Each belongs to the engine: it is ended with it, and its exit is awaited.
 import { spawn, type ChildProcess } from 'node:child_process';
+import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { textOf } from '../../base/failure.ts';
 import { settledWithin } from '../../base/async/deadline.ts';
@@ -74,12 +75,49 @@ export class SshProcess {
     return this.#child.stdout;
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Bytes read from its stdout. */
+  get bytesRead(): number {
+    const { stdout } = this.#child;
+    return stdout instanceof Socket ? stdout.bytesRead : 0;
+  }
+
+  /** Bytes written to its stdin. */
+  get bytesWritten(): number {
+    const { stdin } = this.#child;
+    return stdin instanceof Socket ? stdin.bytesWritten : 0;
+  }
+
   /** Ends it with SIGTERM, and with SIGKILL when that does nothing. Resolves when it has exited. */
   async end(): Promise<void> {
     if (this.exit !== undefined) return;
     this.#child.kill('SIGTERM');
     this.#kill ??= setTimeout(() => this.#child.kill('SIGKILL'), TERM_MS);
     await this.exited;
+  }
+}
+
+/** The sessions of a master. */
+export class Sessions {
+  readonly running = new Set<SshProcess>();
+  /** Bytes of those that have ended. */
+  readonly #past = { bytesRead: 0, bytesWritten: 0 };
+
+  add(session: SshProcess): void {
+    this.running.add(session);
+    void session.exited.then(() => {
+      this.running.delete(session);
+      this.#past.bytesRead += session.bytesRead;
+      this.#past.bytesWritten += session.bytesWritten;
+    });
+  }
+
+  /** Bytes of all that there were. */
+  sum(of: 'bytesRead' | 'bytesWritten'): number {
+    return [...this.running].reduce((all, session) => all + session[of], this.#past[of]);
   }
 }
 

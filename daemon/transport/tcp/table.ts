@@ -21,6 +21,8 @@ const FILES = { 4: '/proc/self/net/tcp', 6: '/proc/self/net/tcp6' } as const;
 /** Timers of a connection in the table: sending again, and asking a full window. An acknowledgement ends each count. */
 const SENDS_AGAIN = '01';
 const ASKS_WINDOW = '04';
+/** The state of a connection that both sides have made. */
+const CONNECTED = '01';
 
 /** The connections of this machine with unanswered bytes; undefined where the system has no such table. */
 export async function readUnanswered(
@@ -34,6 +36,27 @@ export async function readUnanswered(
     for (const [key, count] of parseTable(text)) all.set(key, count);
   }
   return all;
+}
+
+/** A connection in the table. */
+export interface TableRow {
+  readonly key: string;
+  readonly family: 4 | 6;
+}
+
+/** The connections whose sockets have these inodes. */
+export async function connectionsOf(inodes: ReadonlySet<string>, signal: AbortSignal): Promise<TableRow[]> {
+  const found: TableRow[] = [];
+  for (const family of [4, 6] as const) {
+    const text = await readFile(FILES[family], { encoding: 'latin1', signal }).catch(() => '');
+    for (const line of text.split('\n').slice(1)) {
+      const fields = line.trim().split(/\s+/);
+      const [, local, remote, state] = fields;
+      if (local === undefined || remote === undefined || state !== CONNECTED) continue;
+      if (inodes.has(fields[9] ?? '')) found.push({ key: `${local} ${remote}`, family });
+    }
+  }
+  return found;
 }
 
 /** Reads one table (proc_net_tcp in the documentation of Linux). */

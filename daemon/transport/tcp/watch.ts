@@ -13,9 +13,20 @@ export interface TcpWatchOptions {
   readonly now?: () => number;
 }
 
+/** A connection that may be given up. */
+export interface WatchedConnection {
+  /** Its key in the table (`keyOf`); undefined when it is not connected. */
+  readonly key: string | undefined;
+  readonly family: 4 | 6;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly isClosed: boolean;
+  giveUp(error: Error): void;
+}
+
 /** The state of one connection. */
 interface Watched {
-  readonly socket: Socket;
+  readonly connection: WatchedConnection;
   /** Bytes read at the last look, and when that number was last seen to grow. */
   heard: number;
   heardAt: number;
@@ -55,24 +66,35 @@ export class TcpWatch {
 
   /** Watches a connected socket until it is closed. A socket that is given up gets an error with the code ETIMEDOUT. */
   add(socket: Socket): void {
+    socket.once('close', this.addConnection(new SocketConnection(socket)));
+  }
+
+  /** Watches `connection` until the function that is returned is called, or it is given up. */
+  addConnection(connection: WatchedConnection): () => void {
+    const { bytesRead, bytesWritten } = connection;
     const watched: Watched = {
-      socket,
-      heard: socket.bytesRead,
+      connection,
+      heard: bytesRead,
       heardAt: this.#now(),
-      written: socket.bytesWritten,
-      writtenBefore: socket.bytesWritten,
+      written: bytesWritten,
+      writtenBefore: bytesWritten,
       unansweredSince: undefined,
     };
     this.#watched.add(watched);
-    socket.once('close', () => {
-      this.#watched.delete(watched);
-      if (this.#watched.size > 0) return;
-      this.#stopLooking?.();
-      this.#stopLooking = undefined;
-    });
-    if (this.#stopLooking !== undefined) return;
-    this.#lookedAt = this.#now();
-    this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => void this.look());
+    if (this.#stopLooking === undefined) {
+      this.#lookedAt = this.#now();
+      this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => void this.look());
+    }
+    return () => {
+      this.#remove(watched);
+    };
+  }
+
+  #remove(watched: Watched): void {
+    this.#watched.delete(watched);
+    if (this.#watched.size > 0) return;
+    this.#stopLooking?.();
+    this.#stopLooking = undefined;
   }
 
   /** Asks the kernel about the connections that wait for an answer. Never rejects. */
@@ -93,11 +115,11 @@ export class TcpWatch {
     for (const watched of this.#watched) if (isLate) watched.unansweredSince = undefined;
     const waiting = [...this.#watched].filter((watched) => waits(watched, now));
     if (waiting.length === 0) return;
-    const written = waiting.map(({ socket }) => socket.bytesWritten);
+    const written = waiting.map(({ connection }) => connection.bytesWritten);
     const unanswered = await this.#unanswered(waiting);
     if (unanswered === undefined) return;
     for (const [index, watched] of waiting.entries()) {
-      const count = unanswered.get(keyOf(watched.socket) ?? '');
+      const count = unanswered.get(watched.connection.key ?? '');
       if (count === undefined) watched.written = written[index] ?? watched.written;
       if (count === undefined || count === 0) {
         watched.unansweredSince = undefined;
@@ -106,23 +128,51 @@ export class TcpWatch {
       // The first of the bytes was sent before the kernel sent it again, at most one look ago.
       watched.unansweredSince ??= Math.max(watched.heardAt, now - LOOK_MS);
       const ms = now - watched.unansweredSince;
-      if (count >= SENT_AGAIN && ms >= LIMITS.tcpUnansweredMs) this.#giveUp(watched.socket, ms);
+      if (count < SENT_AGAIN || ms < LIMITS.tcpUnansweredMs) continue;
+      this.#remove(watched);
+      const why = `the peer has acknowledged nothing for ${String(Math.round(ms / 1000))} s`;
+      watched.connection.giveUp(Object.assign(new Error(why), { code: 'ETIMEDOUT' }));
     }
   }
 
   async #unanswered(waiting: readonly Watched[]): Promise<Unanswered | undefined> {
-    const families = new Set(waiting.map(({ socket }) => familyOf(socket)));
+    const families = new Set(waiting.map(({ connection }) => connection.family));
     const signal = AbortSignal.timeout(LIMITS.fileReadMs);
     const late = (): Error => new Error('late');
     return inTime(this.#read(families, signal), LIMITS.fileReadMs, late).catch(() => undefined);
   }
+}
 
-  #giveUp(socket: Socket, ms: number): void {
-    for (const watched of this.#watched) if (watched.socket === socket) this.#watched.delete(watched);
-    const error = Object.assign(
-      new Error(`the peer has acknowledged nothing for ${String(Math.round(ms / 1000))} s`),
-      { code: 'ETIMEDOUT' },
-    );
+/** A socket of this process. */
+class SocketConnection implements WatchedConnection {
+  readonly #socket: Socket;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  get key(): string | undefined {
+    return keyOf(this.#socket);
+  }
+
+  get family(): 4 | 6 {
+    return familyOf(this.#socket);
+  }
+
+  get bytesRead(): number {
+    return this.#socket.bytesRead;
+  }
+
+  get bytesWritten(): number {
+    return this.#socket.bytesWritten;
+  }
+
+  get isClosed(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  giveUp(error: Error): void {
+    const socket = this.#socket;
     if (socket.writableEnded || socket.writableLength > 0) {
       socket.destroy(error);
       return;
@@ -140,14 +190,15 @@ export class TcpWatch {
  * now, as by a check of a spare.
  */
 function waits(watched: Watched, now: number): boolean {
-  const { socket, writtenBefore } = watched;
-  watched.writtenBefore = socket.bytesWritten;
-  if (socket.bytesRead !== watched.heard) {
-    watched.heard = socket.bytesRead;
+  const { connection, writtenBefore } = watched;
+  watched.writtenBefore = connection.bytesWritten;
+  if (connection.bytesRead !== watched.heard) {
+    watched.heard = connection.bytesRead;
     watched.heardAt = now;
-    watched.written = socket.bytesWritten;
+    // What was written after the last look may have come after the answer.
+    watched.written = writtenBefore;
     watched.unansweredSince = undefined;
     return false;
   }
-  return !socket.destroyed && writtenBefore > watched.written;
+  return !connection.isClosed && writtenBefore > watched.written;
 }

@@ -70,7 +70,7 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
   t.teardown(() => pool.close());
   const route = (fields: Partial<SshRoute> = {}): SshRoute => ({
     transport: 'ssh',
-    host: '127.0.0.1',
+    host: sshd.host,
     port: sshd.port,
     identityFile: sshd.identity,
     knownHostsFile: sshd.knownHosts,

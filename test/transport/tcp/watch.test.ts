@@ -1,13 +1,11 @@
 // Tests when a TCP connection is given up whose peer acknowledges nothing.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createConnection, createServer, type Socket } from 'node:net';
-import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { keyOf, parseTable, readUnanswered, type Unanswered } from '../../../daemon/transport/tcp/table.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
-import { halt, waitFor } from '../../real/index.ts';
+import { far, halt, waitFor } from '../../real/index.ts';
 
-const run = promisify(execFile);
 const never = new AbortController().signal;
 
 interface Pair {
@@ -126,44 +124,21 @@ t.test('when a connection is given up', async (t) => {
   await seconds(talks.client, [5, 5, 5]);
   t.equal(talks.client.writableEnded, false, 'a peer that is heard');
 
+  const once = await begin();
+  await seconds(once.client, [undefined, undefined]);
+  once.server.write('y');
+  once.client.resume();
+  await waitFor('the answer', () => once.client.bytesRead > 0);
+  once.client.write('x');
+  await seconds(once.client, [0, ...silent, 5, 5]);
+  await waitFor('the error of a write just after an answer', () => once.error() === 'ETIMEDOUT');
+
   const slept = await begin();
   await seconds(slept.client, silent.slice(0, 8));
   now += 60_000;
   await seconds(slept.client, [5, 5, 5]);
   t.equal(slept.client.writableEnded, false, 'the time in which the machine slept does not count');
 });
-
-interface Far {
-  readonly host: string;
-  readonly port: number;
-  readonly cut: () => Promise<unknown>;
-}
-
-/** A namespace with an echo server, and the way to it; undefined where this user may not make one. */
-async function far(t: Test): Promise<Far | undefined> {
-  const name = `bmuxd-${String(process.pid)}`;
-  // A network for measurements (RFC 2544), which no machine uses.
-  const net = `198.18.${String(process.pid % 256)}`;
-  const ip = (...args: string[]): Promise<unknown> => run('ip', args);
-  const inside = (...args: string[]): Promise<unknown> => ip('-n', name, ...args);
-  try {
-    await ip('netns', 'add', name);
-    t.teardown(() => ip('netns', 'del', name));
-    const [near, there] = [`bn${String(process.pid)}`, `bf${String(process.pid)}`];
-    await ip('link', 'add', near, 'type', 'veth', 'peer', 'name', there, 'netns', name);
-    await ip('addr', 'add', `${net}.1/30`, 'dev', near);
-    await ip('link', 'set', near, 'up');
-    await inside('addr', 'add', `${net}.2/30`, 'dev', there);
-    await inside('link', 'set', there, 'up');
-    const host = `${net}.2`;
-    const { port } = await echo(t, ['ip', 'netns', 'exec', name], host);
-    // Without its address the other side answers nothing, and the way still looks open here.
-    return { host, port, cut: () => inside('addr', 'flush', 'dev', there) };
-  } catch (error) {
-    t.comment(String(error));
-    return undefined;
-  }
-}
 
 /** An echo server in a process of its own. */
 async function echo(
@@ -195,6 +170,7 @@ t.test(
     }
     const stopped = await echo(t, [], '127.0.0.1');
     const watch = new TcpWatch();
+    const there = await echo(t, broken.command, broken.host);
     const connect = async (host: string, port: number): Promise<Socket> => {
       const socket = createConnection(port, host).on('error', () => undefined);
       t.teardown(() => socket.destroy());
@@ -203,7 +179,7 @@ t.test(
       watch.add(socket);
       return socket;
     };
-    const lost = await connect(broken.host, broken.port);
+    const lost = await connect(broken.host, there.port);
     const waiting = await connect('127.0.0.1', stopped.port);
     await broken.cut();
     await halt(stopped.pid);
