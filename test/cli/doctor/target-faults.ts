@@ -55,7 +55,7 @@ export const TARGET_FAULTS: readonly Fault[] = [
     remedy: /\w/,
     plant: async (spot) => {
       const port = await spot.listen(silent(), 0);
-      await spot.config(tls('bad', `host = "127.0.0.1"\nport = ${String(port)}\nconnect_timeout_ms = 1500`));
+      await spot.config(tls('bad', `host = "127.0.0.1"\nport = ${String(port)}\nconnect_timeout_ms = 5000`));
     },
   },
   {
