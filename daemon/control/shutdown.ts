@@ -63,7 +63,8 @@ export class Shutdown {
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */
   close(): Promise<void> {
-    if (this.#closing === undefined) this.#options.log.info('bmuxd exits; live streams continue');
+    const what = this.#isStopping ? 'bmuxd exits' : 'bmuxd exits; live streams continue';
+    if (this.#closing === undefined) this.#options.log.info(what);
     return this.abandon();
   }
 

@@ -135,7 +135,7 @@ export const REGISTRY = {
   config_unloadable: row(
     [500, 1, 'request'],
     'failed loading bmux config',
-    'Mend the file that is named below.',
+    'Mend the file that the cause names.',
   ),
   config_syntax: row([500, 1, 'request'], '{file}:{line}: not TOML: {why}', 'Mend that line.'),
   config_value: row(

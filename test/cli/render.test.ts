@@ -4,6 +4,7 @@ import type { Status, StreamRow, UpstreamRow } from '../../daemon/api/answers.ts
 import { rendered, renderedLive } from '../../daemon/cli/status/render.ts';
 import { Rates } from '../../daemon/cli/status/watch.ts';
 import { displayWidth } from '../../daemon/cli/table.ts';
+import { fail } from '../../daemon/errors/fail.ts';
 import { packageVersion } from '../../daemon/base/version.ts';
 
 const UPSTREAM: UpstreamRow = {
@@ -55,6 +56,16 @@ t.test('the status fits into 80 columns, and says the most important', async (t)
   t.match(narrow, /relay: iroh_relay/);
   t.notMatch(narrow, /COMPRESSION/);
   t.match(rendered(STATUS, Infinity), /^TARGET +TRANSPORT +EPOCH +COMPRESSION .*CONNECTIONS .*LAST ERROR$/m);
+});
+
+t.test('a problem of a file names the file once', async (t) => {
+  const path = '/home/ada/.config/bmuxd/bmuxd.toml';
+  const invalid = fail('settings_invalid', { file: path, line: 4, key: 'x', why: 'no such setting' }).data;
+  const problems = [{ where: path, failure: invalid }];
+  t.match(rendered({ ...STATUS, problems }, 200), `\n! ${invalid.detail}\n`);
+  t.ok(invalid.detail.startsWith(`${path}:4`));
+  const away = { where: 'engine x', failure: fail('zstd_unavailable').data };
+  t.match(rendered({ ...STATUS, problems: [away] }, 200), /\n! engine x: compressed streams/);
 });
 
 t.test('the live view fits, too, and begins with the busiest stream', async (t) => {

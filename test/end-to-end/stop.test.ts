@@ -14,6 +14,10 @@ async function stopLosesNothing(t: Test, { bmuxd, tls }: FarWorld): Promise<void
     return connections === 0 || gateway?.truncated !== 0;
   });
   t.equal((await tls.status()).tls?.truncated, 0, 'each stream ended with close_notify');
+  const said = bmuxd.log();
+  const after = said.slice(said.indexOf('"bmuxd stops and ends all streams"'));
+  t.match(after, /"engine is gone"[^]*"bmuxd exits"/);
+  t.notMatch(after, /"level":"(?:warn|error)"|streams continue/, 'a proper stop is no reason for a warning');
 }
 
 t.test('stop while spares are being made loses no connection', async (t) => {

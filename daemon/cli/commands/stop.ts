@@ -10,6 +10,7 @@ import { anything, number, object, optional, text } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
+import { problemLine } from '../status/render.ts';
 import { fail } from '../../errors/fail.ts';
 import { lengthOf } from '../option-values.ts';
 import { sleep } from '../../base/async/sleep.ts';
@@ -47,7 +48,7 @@ export const reload: Run = async ({ env, out, err }) => {
   const timeoutMs = 10 * LIMITS.engineAnswerMs;
   const { problems } = await askControl(env, { method: 'POST', path: '/v1/reload', timeoutMs }, isReloaded);
   for (const { where, failure } of problems) {
-    err(failure.detail.startsWith(where) ? `${failure.detail}\n` : `${where}: ${failure.detail}\n`);
+    err(`${problemLine(where, failure)}\n`);
     for (const cause of failure.causes) err(`  ${cause}\n`);
     err(`  ${remedyWithCode(failure)}\n`);
   }

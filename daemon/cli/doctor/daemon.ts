@@ -6,6 +6,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import { fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
+import { shortened } from '../table.ts';
 import { installedService } from '../service/installed.ts';
 import { finding, type Check, type Row, type Surroundings } from './row.ts';
 
@@ -33,7 +34,7 @@ export const daemon: Check = async (surroundings) => {
     })),
     ...status.upstreams.map(({ target, state, lastError }) => ({
       area,
-      what: target,
+      what: shortened(target),
       detail: lastError === undefined ? state : `${state}, last error ${lastError.code}: ${lastError.detail}`,
     })),
     ...status.problems.map(({ where, failure }) => ({ area, what: where, detail: failure.detail, failure })),

@@ -1,4 +1,5 @@
 // The status as text. On a narrow terminal less important columns are left out.
+import type { FailureData } from '../../base/failure.ts';
 import { remedyWithCode } from '../../errors/text.ts';
 import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
@@ -56,11 +57,16 @@ function headOf({ version, state, pid, sinceMs, streams }: Status): string[] {
 function problemsOf({ version, problems }: Status): string[] {
   const lines = version === packageVersion() ? [] : ['', `! ${versionsDiffer(version)}`];
   for (const { where, failure } of problems) {
-    lines.push('', `! ${where}: ${failure.detail}`);
+    lines.push('', `! ${problemLine(where, failure)}`);
     for (const cause of failure.causes) lines.push(`    ${cause}`);
     lines.push(`  ${remedyWithCode(failure)}`);
   }
   return lines;
+}
+
+/** Where a problem is, and what it is. A text about a file begins with the file. */
+export function problemLine(where: string, { detail }: Pick<FailureData, 'detail'>): string {
+  return detail.startsWith(where) ? detail : `${where}: ${detail}`;
 }
 
 /** What engines that have crashed have lost at gateways. */

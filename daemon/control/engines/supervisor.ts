@@ -247,9 +247,8 @@ export class EngineSupervisor {
   /** Replaces the current engine. It gets no more streams and finishes those that it has, while another one is started. */
   #retire(engine: Engine, why: string): void {
     if (this.#current !== engine) return;
-    const { log, onLeave } = this.#options;
-    const { link } = engine;
-    log.warn({ generation: link.generation, why }, 'engine is retired');
+    const [{ log, onLeave }, { link }] = [this.#options, engine];
+    log[this.#closing ? 'info' : 'warn']({ generation: link.generation, why }, 'engine is retired');
     onLeave(link, why);
     engine.started();
     this.#current = undefined;
@@ -265,7 +264,8 @@ export class EngineSupervisor {
     const { generation, pid } = engine.link;
     const wasCurrent = this.#current === engine;
     const captured = wasCurrent ? stderr() : '';
-    log.warn({ generation, pid, why, ...(captured === '' ? {} : { stderr: captured }) }, 'engine is gone');
+    const said = captured === '' ? {} : { stderr: captured };
+    log[this.#closing ? 'info' : 'warn']({ generation, pid, why, ...said }, 'engine is gone');
     onLeave(engine.link, why);
     if (!wasCurrent) return;
     this.#current = undefined;

@@ -231,9 +231,13 @@ t.test(
     });
     t.teardown(() => bmuxd.stop());
     await waitFor('the problem', async () => (await bmuxd.status()).problems.length > 0);
+    // A target that somebody has asked for by a long address.
+    await bmuxd.bmuxd(['ping', `tls://${'a.'.repeat(60)}invalid:1`]);
     const bundle = join(bmuxd.folder, 'report.json');
     const ran = await bmuxd.bmuxd(['doctor', '--bundle', bundle]);
     t.equal(ran.status, 1);
+    t.match(ran.stdout, /^ {4}tls:\/\/a\.a\S+…\S+d:1 +failing, last error tls_unreachable/m);
+    t.match(ran.stdout, /^ {4}bmuxd {6,40}\d/m, 'it does not widen the other rows');
     t.match(
       ran.stdout,
       /! metrics\.port .*\n.*Set metrics\.port in bmuxd\.toml.*\[metrics_port_unusable\]\n/,
