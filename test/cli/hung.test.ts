@@ -3,12 +3,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import { Duplex, PassThrough } from 'node:stream';
 import t from 'tap';
 import { instanceFileOf, notAnswering } from '../../daemon/api/instance-file.ts';
 import { ownIdentity } from '../../daemon/base/process/identity.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { events } from '../../daemon/cli/commands/events.ts';
+import { unanswered } from '../../daemon/cli/reach.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
@@ -117,4 +118,16 @@ t.test('bmuxd events gives up a daemon that has fallen silent', async (t) => {
   t.equal(ended, false, 'each byte counts');
   await timers.pass(1);
   await failed;
+});
+
+t.test('a Ping that is not answered counts as not reached', async (t) => {
+  const mute = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+  const timers = holdTimers(t);
+  let why: string | undefined;
+  const asked = unanswered(mute, 4).then((reason) => (why = reason));
+  await timers.pass(LIMITS.reachMs - 1);
+  t.equal(why, undefined);
+  await timers.pass(1);
+  await asked;
+  t.match(why, /no answer within/);
 });

@@ -1,7 +1,13 @@
-// Tests that a daemon that leaves answers what it has taken. Restarts under load are in test/soak/restarts.
-import { connect } from 'node:net';
+// Tests that a daemon that leaves answers what it has taken, and that the next one waits for nothing for ever. Restarts under load are in test/soak/restarts.
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
+import { warmLikePredecessor } from '../../daemon/control/predecessor.ts';
+import type { Plan } from '../../daemon/engine-protocol/plan.ts';
 import { startWorld } from '../engine/world.ts';
 import { waitFor } from '../real/index.ts';
 
@@ -33,3 +39,46 @@ t.test('a control process that leaves answers on the connections that it has acc
   socket.write('GET /v1/health HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
   t.match(await answer, /^HTTP\/1\.1 200 OK/);
 });
+
+t.test(
+  'a target that is warm at the former daemon and does not get warm here is not waited for',
+  async (t) => {
+    const row = { target: 'far', address: 'tls:h:1', transport: 'tls', state: 'warm', warm: true };
+    const status = {
+      schema: 1,
+      state: 'ready',
+      pid: 1,
+      version: '1',
+      sinceMs: 1,
+      socket: '/s',
+      streams: 0,
+      engines: [],
+      contexts: [],
+      problems: [],
+      upstreams: [{ ...row, spares: 1, connections: 1, streams: 0 }],
+    };
+    const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+    const instanceSocket = join(folder, 'i.sock');
+    const former = createServer((_request, response) =>
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(status)),
+    );
+    await new Promise<void>((resolve) => former.listen(instanceSocket, resolve));
+    t.teardown(() => {
+      former.close();
+      return rm(folder, { recursive: true });
+    });
+    const told: string[] = [];
+    let looks = 0;
+    await warmLikePredecessor({
+      instanceSocket,
+      planFor: () => Promise.resolve({ destination: { address: row.address } } as unknown as Plan),
+      tell: ({ type }) => told.push(type),
+      upstreams: () => {
+        looks += 1;
+        return Promise.resolve([]);
+      },
+    });
+    t.same(told, ['warm']);
+    t.ok(looks > 1, 'it has waited');
+  },
+);

@@ -1,7 +1,9 @@
 // Dials that callers share. The test decides when each dial reaches its host, succeeds or fails.
 import t from 'tap';
-import { Deadline } from '../../daemon/base/async/deadline.ts';
+import { Deadline, inTime } from '../../daemon/base/async/deadline.ts';
+import { LIMITS } from '../../daemon/base/limits.ts';
 import { Dials, type Connect } from '../../daemon/iroh/dials.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { waitFor } from '../real/index.ts';
 
 interface Made {
@@ -87,6 +89,23 @@ t.test('each caller has a separate deadline, and its error names the step that w
   await t.rejects(ask(20), { message: 'late while authenticating' });
   for (const one of made) one.fails(new Error('no such key'));
   await t.rejects(waiting, { message: 'no such key' });
+});
+
+t.test('a dial to a host that never answers has a time of its own', async (t) => {
+  const timers = holdTimers(t);
+  const connect: Connect<string> = ({ deadline }) =>
+    inTime(new Promise(() => undefined), deadline.remaining(), () => new Error('the dial is late'));
+  const limits = { deadline: new Deadline(10 * LIMITS.irohDialMs), signal: new AbortController().signal };
+  const waiting = new Dials<string>().wait(
+    'host',
+    connect,
+    limits,
+    () => new Error('the caller is late'),
+    false,
+  );
+  const late = t.rejects(waiting, { message: 'the dial is late' });
+  await timers.pass(LIMITS.irohDialMs);
+  await late;
 });
 
 t.test('there are at most four dials of a key, and close aborts them all', async (t) => {

@@ -9,6 +9,7 @@ import { LIMITS } from '../../daemon/base/limits.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
 import { Endpoints, type EndpointsOptions } from '../../daemon/iroh/endpoints.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
+import { IrohEndpoint } from '../../daemon/transport/iroh/endpoint.ts';
 import type { Embedded } from '../embedded/launch.ts';
 import { waitFor } from '../real/index.ts';
 import { greet, poolFor, routeTo, serve, wait } from './rig.ts';
@@ -136,4 +137,22 @@ t.test('a bind that hangs is given up, and the next caller binds again', async (
   goOn();
   await timers.until('the late endpoint to be closed', () => late?.isClosed() === true);
   t.equal(next.isOpen(), true);
+});
+
+t.test('an endpoint that does not close is left after a time', async (t) => {
+  const { Endpoint } = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Iroh;
+  const endpoint = await IrohEndpoint.bind({ relays: 'disabled' });
+  const close = Object.getOwnPropertyDescriptor(Endpoint.prototype, 'close') ?? {};
+  t.teardown(() => {
+    Object.defineProperty(Endpoint.prototype, 'close', close);
+  });
+  Endpoint.prototype.close = () => new Promise(() => undefined);
+  const timers = holdTimers(t);
+  let isOver = false;
+  const closing = endpoint.close(LIMITS.endMs).then(() => (isOver = true));
+  await timers.pass(0);
+  await timers.pass(LIMITS.irohCloseMs - 1);
+  t.equal(isOver, false);
+  await timers.pass(1);
+  await closing;
 });

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { Agents } from '../../daemon/iroh/agents.ts';
 import { keyFingerprint, sshString } from '../../daemon/transport/ssh-auth/agent.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { waitFor } from '../real/index.ts';
 import { within } from '../transport/dialling.ts';
 
@@ -159,4 +160,15 @@ t.test('the end of the request ends the wait', async (t) => {
   const waiting = agents.vouching([agent.path], { ...long(), signal: abort.signal });
   abort.abort(new Error('enough'));
   await t.rejects(waiting, /enough/);
+});
+
+t.test('an agent that never lists its keys is asked for a bounded time', async (t) => {
+  const { agents } = agentsFor(t);
+  const agent = await FakeAgent.start(t);
+  agent.answer = undefined;
+  const timers = holdTimers(t);
+  const answering = agents.answering([agent.path], within(10 * LIMITS.agentListMs));
+  await timers.until('the question', () => agent.asked === 1);
+  await timers.pass(LIMITS.agentListMs);
+  t.equal(await answering, undefined);
 });

@@ -21,6 +21,7 @@ const server = require('node:net').createServer({ allowHalfOpen: false }, (strea
   stream.on('error', () => undefined).once('data', () => {
     if (fate === 'lives') return stream.end();
     stream._handle.close();
+    if (fate === 'hangs') return process.kill(process.pid, 'SIGSTOP');
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     if (fate === 'exits') require('node:fs').unlinkSync(path);
     process.kill(process.pid, 'SIGKILL');
@@ -101,11 +102,12 @@ t.test('local sockets', async (t) => {
   });
 
   t.test(
-    'an end is lost when the server dies after it, and proper when the server lives or exits',
+    'an end is lost when the server dies after it, and proper when the server lives, exits or hangs',
     async (t) => {
       for (const [fate, expected] of [
         ['lives', 'end'],
         ['exits', 'end'],
+        ['hangs', 'end'],
         ['dies', 'ECONNRESET'],
       ] as const) {
         const server = spawn(process.execPath, ['-e', MORTAL, join(folder, fate), fate]);

@@ -1,77 +1,10 @@
 // Tests the supervisor of engines with fake processes and a fake clock: starts, ends, hangs, and processes that cannot be started.
-import { pino } from 'pino';
 import t from 'tap';
-import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
-import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
-import { defaultSettings } from '../../../daemon/config/settings/table.ts';
-import type { Failure } from '../../../daemon/base/failure.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { NoAnswer } from '../../../daemon/sockets/http-request.ts';
-import { FakeClock } from '../../base/async/fake-clock.ts';
-import { FakeProcess } from './fake-process.ts';
-
-class Rig {
-  readonly clock = new FakeClock();
-  readonly processes: FakeProcess[] = [];
-  readonly ready: EngineLink[] = [];
-  readonly gone: string[] = [];
-  readonly runtimeDir: { isAway: boolean; lossLevel: 'warn' } = { isAway: false, lossLevel: 'warn' };
-  refusal: Failure | undefined;
-  /** What the processes write to stderr. */
-  stderr = 'out of luck';
-  readonly failedStarts: string[] = [];
-  /** Errors that the next forks throw. */
-  readonly broken: Error[] = [];
-  /** The answer of an engine to the health check. */
-  ask: () => Promise<unknown> = () => Promise.resolve({});
-  readonly supervisor = new EngineSupervisor({
-    onTrouble: () => undefined,
-    clock: this.clock,
-    runtimeDir: this.runtimeDir,
-    log: pino({ level: 'silent' }),
-    refusal: () => this.refusal,
-    fork: () => {
-      const error = this.broken.shift();
-      if (error !== undefined) throw error;
-      const child = new FakeProcess(1000 + this.processes.length);
-      this.processes.push(child);
-      return child.process;
-    },
-    stderr: () => this.stderr,
-    onFailedStart: (stderr) => {
-      this.failedStarts.push(stderr);
-    },
-    start: (generation) => ({
-      generation,
-      version: '1',
-      socketPath: '/e',
-      stateDir: '/s',
-      controlSocket: '/c',
-      settings: defaultSettings(),
-    }),
-    ask: () => this.ask(),
-    handlers: {
-      onEvent: () => undefined,
-      onTally: () => undefined,
-      onLog: () => undefined,
-      resolve: () => Promise.reject(new Error('nobody asks')),
-      resolveAgain: () => Promise.resolve(undefined),
-    },
-    onReady: (engine) => {
-      this.ready.push(engine);
-    },
-    onLeave: (_engine, why) => {
-      this.gone.push(why);
-    },
-    onStatus: () => undefined,
-  });
-
-  last(): FakeProcess {
-    const last = this.processes.at(-1);
-    if (last === undefined) throw new Error('no process was started');
-    return last;
-  }
-}
+import { LIMITS } from '../../../daemon/base/limits.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
+import { Rig } from './supervisor-rig.ts';
 
 t.test('an engine gets its start data first, and is current when it is ready', async (t) => {
   const rig = new Rig();
@@ -98,10 +31,15 @@ t.test('a process that was started early is the first engine', async (t) => {
   rig.supervisor.close();
 });
 
-t.test('an engine that is not ready when control leaves is killed: it may hang', async (t) => {
-  const rig = new Rig();
+t.test('an engine that is not ready in time, or when control leaves, is killed: it may hang', async (t) => {
+  const [rig, leaving, timers] = [new Rig(), new Rig(), holdTimers(t)];
+  leaving.supervisor.start();
+  leaving.supervisor.close();
+  t.equal(leaving.last().killed, true);
   rig.supervisor.start();
-  rig.supervisor.close();
+  await timers.pass(LIMITS.engineStartMs - 1);
+  t.equal(rig.last().killed, false);
+  await timers.pass(1);
   t.equal(rig.last().killed, true);
 });
 

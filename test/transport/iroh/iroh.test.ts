@@ -1,12 +1,16 @@
 // The iroh transport against a real gateway and an endpoint of the test: streams, ends, limits.
 import { randomBytes } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { setTimeout as pause } from 'node:timers/promises';
+import type * as Iroh from '@number0/iroh/index.js';
 import t, { type Test } from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
 import { endGracefully } from '../../../daemon/transport/end.ts';
 import { bindRaw, type RawConnection, type RawReceive } from '../../../daemon/transport/iroh/binding.ts';
 import { IrohStream } from '../../../daemon/transport/iroh/stream.ts';
 import { IrohEndpoint, STREAMS_MAX } from '../../../daemon/transport/iroh/endpoint.ts';
 import { ByteArrays } from '../../../daemon/transport/iroh/binding.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
 import { realRelay, startRelay, waitFor } from '../../real/index.ts';
 import { failureOf, readAll, readBytes, within } from '../dialling.ts';
 
@@ -156,6 +160,25 @@ t.test('a peer that never ends is dropped after the bound', async (t) => {
   t.ok(performance.now() - start < 4500);
   await connection.close(150);
   await waitFor('the peer to see the close', () => connections[0]?.closeReason() !== null);
+});
+
+t.test('a connection that does not report its end counts as closed after a time', async (t) => {
+  const { route } = await peer(t, echo);
+  const { Connection } = createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Iroh;
+  const closed = Object.getOwnPropertyDescriptor(Connection.prototype, 'closed') ?? {};
+  t.teardown(() => {
+    Object.defineProperty(Connection.prototype, 'closed', closed);
+  });
+  Connection.prototype.closed = () => new Promise(() => undefined);
+  const connection = await (await client(t)).connect(route, 'prod', within(10_000));
+  const timers = holdTimers(t);
+  let isOver = false;
+  const closing = connection.close(0).then(() => (isOver = true));
+  await timers.pass(0);
+  await timers.pass(LIMITS.irohConnectionCloseMs - 1);
+  t.equal(isOver, false);
+  await timers.pass(1);
+  await closing;
 });
 
 t.test('the limit of streams is a refusal, never a wait', async (t) => {

@@ -1,0 +1,71 @@
+// A supervisor of engines over fake processes and a fake clock.
+import { pino } from 'pino';
+import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
+import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
+import { defaultSettings } from '../../../daemon/config/settings/table.ts';
+import type { Failure } from '../../../daemon/base/failure.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
+import { FakeProcess } from './fake-process.ts';
+
+export class Rig {
+  readonly clock = new FakeClock();
+  readonly processes: FakeProcess[] = [];
+  readonly ready: EngineLink[] = [];
+  readonly gone: string[] = [];
+  readonly runtimeDir: { isAway: boolean; lossLevel: 'warn' } = { isAway: false, lossLevel: 'warn' };
+  refusal: Failure | undefined;
+  /** What the processes write to stderr. */
+  stderr = 'out of luck';
+  readonly failedStarts: string[] = [];
+  /** Errors that the next forks throw. */
+  readonly broken: Error[] = [];
+  /** The answer of an engine to the health check. */
+  ask: () => Promise<unknown> = () => Promise.resolve({});
+  readonly supervisor = new EngineSupervisor({
+    onTrouble: () => undefined,
+    clock: this.clock,
+    runtimeDir: this.runtimeDir,
+    log: pino({ level: 'silent' }),
+    refusal: () => this.refusal,
+    fork: () => {
+      const error = this.broken.shift();
+      if (error !== undefined) throw error;
+      const child = new FakeProcess(1000 + this.processes.length);
+      this.processes.push(child);
+      return child.process;
+    },
+    stderr: () => this.stderr,
+    onFailedStart: (stderr) => {
+      this.failedStarts.push(stderr);
+    },
+    start: (generation) => ({
+      generation,
+      version: '1',
+      socketPath: '/e',
+      stateDir: '/s',
+      controlSocket: '/c',
+      settings: defaultSettings(),
+    }),
+    ask: () => this.ask(),
+    handlers: {
+      onEvent: () => undefined,
+      onTally: () => undefined,
+      onLog: () => undefined,
+      resolve: () => Promise.reject(new Error('nobody asks')),
+      resolveAgain: () => Promise.resolve(undefined),
+    },
+    onReady: (engine) => {
+      this.ready.push(engine);
+    },
+    onLeave: (_engine, why) => {
+      this.gone.push(why);
+    },
+    onStatus: () => undefined,
+  });
+
+  last(): FakeProcess {
+    const last = this.processes.at(-1);
+    if (last === undefined) throw new Error('no process was started');
+    return last;
+  }
+}

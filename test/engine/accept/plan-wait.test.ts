@@ -1,0 +1,74 @@
+// The questions of an engine to control, which withholds the answer.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
+import { ControlLink } from '../../../daemon/engine/control-link.ts';
+import type { OneFromEngine } from '../../../daemon/engine-protocol/messages.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
+
+/** A control process that takes questions and answers none. `serve` gets the connections to its control socket. */
+async function mute(t: Test, serve: (socket: Socket) => void) {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  const controlSocket = join(folder, 'c.sock');
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket.on('error', () => undefined));
+    serve(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(controlSocket, resolve));
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await rm(folder, { recursive: true });
+  });
+  const told: OneFromEngine[] = [];
+  const link = new ControlLink({
+    controlSocket,
+    channel: {
+      isOpen: () => true,
+      send: (message, sent) => {
+        told.push(...(message.type === 'batch' ? message.messages : [message]));
+        sent(null);
+      },
+      onMessage: () => undefined,
+      onGone: () => undefined,
+      exit: () => undefined,
+    },
+  });
+  const plan = (): Promise<unknown> =>
+    link.plan('r', undefined, { budgetMs: LIMITS.prepareMs, signal: new AbortController().signal });
+  return { link, plan, told, sockets, timers: holdTimers(t) };
+}
+
+const healthy = (socket: Socket): void => {
+  socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}');
+};
+
+t.test('a control process that is alive and makes no plan', async (t) => {
+  const { plan, told, timers } = await mute(t, healthy);
+  const late = t.rejects(plan(), { code: 'out_of_time' });
+  await timers.pass(LIMITS.prepareMs);
+  await late;
+  await timers.until('the cancel', () => told.at(-1)?.type === 'cancel');
+});
+
+t.test('a control process that hangs is noticed before the time is over', async (t) => {
+  const { plan, sockets, timers } = await mute(t, () => undefined);
+  const late = t.rejects(plan(), { code: 'daemon_not_answering' });
+  await timers.pass(LIMITS.silenceMs);
+  await timers.until('a question for its health', () => sockets.length === 1);
+  await timers.pass(LIMITS.healthMs);
+  await timers.until('another one', () => sockets.length === 2);
+  await timers.pass(LIMITS.healthMs);
+  await late;
+});
+
+t.test('a control process that does not say where a share link leads now', async (t) => {
+  const { link, timers } = await mute(t, healthy);
+  const asked = link.destinationOf('link');
+  await timers.pass(LIMITS.renewMs);
+  t.equal(await asked, undefined, 'the former destination counts');
+});

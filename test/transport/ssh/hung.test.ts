@@ -1,0 +1,67 @@
+// An ssh that says nothing, and ignores SIGTERM: each wait for it has a limit, and it is ended then.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
+import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
+import { foundMaster, login, type MasterDeps } from '../../../daemon/transport/ssh/master.ts';
+import { serverThere } from '../../../daemon/transport/ssh/preflight.ts';
+import { SshProcesses } from '../../../daemon/transport/ssh/process.ts';
+import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
+import { isAlive } from '../../real/child.ts';
+
+const route: SshRoute = {
+  transport: 'ssh',
+  host: 'box',
+  strictHostKeyChecking: true,
+  remoteBmuxPath: 'bmux',
+  startsServer: false,
+};
+
+/** Does `work` with such an ssh, which has `ms`, and expects that ssh to be ended. */
+async function hung<T>(
+  t: Test,
+  ms: number,
+  work: (deps: MasterDeps & { readonly env: Record<string, string> }) => Promise<T>,
+): Promise<T> {
+  const folder = t.testdir({});
+  const file = join(folder, 'pid');
+  const program = `#!/bin/sh\ntrap '' TERM\necho $$ > '${file}'\nexec sleep 600\n`;
+  writeFileSync(join(folder, 'ssh'), program, { mode: 0o755 });
+  const timers = holdTimers(t);
+  const env = { PATH: `${folder}:/usr/bin:/bin`, HOME: folder };
+  const working = work({ processes: new SshProcesses(), env, watch: new TcpWatch() });
+  working.catch(() => undefined);
+  await timers.until('ssh to run', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n'));
+  const pid = Number(readFileSync(file, 'utf8'));
+  t.teardown(() => {
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
+  await timers.pass(ms);
+  t.equal(isAlive(pid), true, 'it ignores SIGTERM');
+  await timers.pass(1000);
+  await timers.until('its end', () => !isAlive(pid));
+  return working;
+}
+
+t.test('a login', async (t) => {
+  const path = join(t.testdir({}), 'm');
+  const options = { label: 'box', path, connectMs: 60_000, agent: undefined };
+  const failing = hung(t, LIMITS.sshLoginMs, (deps) => login(deps, route, options));
+  await t.rejects(failing, { code: 'ssh_connect_timeout' });
+});
+
+t.test('a question on the control socket of a master', async (t) => {
+  const found = hung(t, LIMITS.sshControlMs, (deps) =>
+    foundMaster(deps, route, { path: deps.env['PATH']?.split(':')[0] ?? '' }),
+  );
+  t.equal(await found, undefined);
+});
+
+t.test('a question to bmux there', async (t) => {
+  const there = hung(t, LIMITS.sshPreflightMs, ({ processes, env }) =>
+    serverThere(route, 'box', () => Promise.resolve(processes.start([], { env, stdout: 'pipe' }))),
+  );
+  t.equal(await there, undefined);
+});
