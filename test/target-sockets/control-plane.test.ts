@@ -70,12 +70,11 @@ t.test('a target socket that a client got is kept while the config changes', asy
   const paths: string[] = [];
   let gone = 0;
   const until = performance.now() + 3000;
-  while (performance.now() < until) {
+  while (performance.now() < until || paths.length <= 10) {
     paths.push(await granted(`tls://127.0.0.1:${String(1 + (paths.length % 40))}`));
     gone += paths.filter((path) => !isThere(path)).length;
   }
   t.equal(gone, 0, `of ${String(paths.length)}`);
-  t.ok(paths.length > 10);
 });
 
 async function irohHost(t: Test, bmuxd: Bmuxd, name: string): Promise<Embedded> {
