@@ -1,7 +1,6 @@
 // Opens a stream by protocol detection: the Hello is answered by the server before the stream is handed out.
 import { Deadline } from '../../../base/async/deadline.ts';
 import type { Logger } from '../../../base/log.ts';
-import { zstdProblem } from '../../../compression/zstd.ts';
 import type { Destination, Plan } from '../../../engine-protocol/plan.ts';
 import { asFailure } from '../../../errors/fail.ts';
 import { stagesFor, type Stage } from '../../../hello/candidates.ts';
@@ -58,7 +57,7 @@ export async function openByDetection(
     const epochHint = await dialler.epochHint(signal);
     const hinted = { ...destination, ...(epochHint === undefined ? {} : { epochHint }) };
     const all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
-    const stages = zstdProblem === undefined ? all : all.flatMap(byMode);
+    const stages = health.lacksZstd ? all.flatMap(byMode) : all;
     const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages,
       wanted,
@@ -82,6 +81,7 @@ export async function openByDetection(
   } catch (error) {
     // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
+    if (asFailure(error).code === 'zstd_unavailable') health.lackedZstd();
     // The server there may have been stopped since it was asked for: it is asked, and started, again.
     if (!own) dialler.forget();
     if (!own && mayAskAgain && dialler.warm && MAY_BE_GONE.has(asFailure(error).code)) {
@@ -100,8 +100,8 @@ export async function openByDetection(
 }
 
 /**
- * The compressed candidates alone first, where no zstd loads. Their answer only shows that the gateway compresses, and each request comes to
- * that again: a Hello without compression would take a connection of the server until its handshake limit.
+ * The compressed candidates alone first, where no zstd loads and the gateway was found to compress. Each request comes to that again, and a
+ * Hello without compression would take a connection of the server until its handshake limit.
  */
 function byMode(stage: Stage): Stage[] {
   const [compressed, plain] = (['zstd', 'none'] as const).map((mode) =>

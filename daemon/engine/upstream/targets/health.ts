@@ -32,6 +32,7 @@ const TRIP_COUNTS_MS = 60_000;
 export class Health {
   readonly #clock: Clock;
   #candidate: Candidate | undefined;
+  #lacksZstd = false;
   /** The latest measured round trips, the oldest first. */
   #trips: { readonly ms: number; readonly atMs: number }[] = [];
 
@@ -56,14 +57,25 @@ export class Health {
     this.#trips = [...recent, { ms: roundTripMs, atMs }].slice(-MAX_TRIPS);
   }
 
+  /** True when the gateway has answered compressed, which could not be read, and no stream was opened since. */
+  get lacksZstd(): boolean {
+    return this.#lacksZstd;
+  }
+
+  lackedZstd(): void {
+    this.#lacksZstd = true;
+  }
+
   /** A stream was opened. */
   opened(candidate: Candidate): void {
     this.#candidate = candidate;
+    this.#lacksZstd = false;
   }
 
   /** Back to the state of a new object, when the server has no reference any more. */
   reset(): void {
     this.#candidate = undefined;
+    this.#lacksZstd = false;
     this.#trips = [];
   }
 }
