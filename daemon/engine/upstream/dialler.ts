@@ -115,7 +115,10 @@ export class RequestDialler {
     const { route, label, link, epochHint } = destination;
     if (route.transport !== 'ssh') return epochHint;
     progress?.('connecting');
-    return this.#options.transports.ssh.epochOf(route, { label, link, deadline, signal });
+    const { ssh } = this.#options.transports;
+    const { epoch, isKnown } = await ssh.epochOf(route, { label, link, deadline, signal });
+    this.warm &&= isKnown;
+    return epoch;
   }
 
   /** What is remembered of a server may not be so any more. */

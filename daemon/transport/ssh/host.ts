@@ -82,9 +82,13 @@ export class SshHost {
     return { stream, warm: warm && isKnown };
   }
 
-  /** The epoch of the server there, if a preflight tells it. */
-  async epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
-    return (await this.#ready(route, wait)).epoch;
+  /** The epoch of the server there, if a preflight tells it. `isKnown`: nothing had to be asked for it. */
+  async epochOf(
+    route: SshRoute,
+    wait: SshWait,
+  ): Promise<{ readonly epoch: Epoch | undefined; readonly isKnown: boolean }> {
+    const { epoch, isKnown } = await this.#ready(route, wait);
+    return { epoch, isKnown };
   }
 
   found(route: SshRoute): Preflight | undefined {

@@ -3,7 +3,6 @@ import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import type { Env } from '../../base/paths.ts';
-import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import { loginKey } from './arguments.ts';
@@ -62,8 +61,8 @@ export class SshPool {
     return this.#host(route).stream(route, wait);
   }
 
-  /** Logs in if needed. Resolves with the epoch of the server there, if it is known. */
-  epochOf(route: SshRoute, wait: SshWait): Promise<Epoch | undefined> {
+  /** Logs in if needed. Resolves with the epoch of the server there, if it is known, and whether nothing had to be asked. */
+  epochOf(route: SshRoute, wait: SshWait): ReturnType<SshHost['epochOf']> {
     return this.#host(route).epochOf(route, wait);
   }
 

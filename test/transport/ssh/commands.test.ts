@@ -1,0 +1,84 @@
+// What a person asks bmuxd about an SSH target, before a real sshd and the real bmux: doctor, ping, metrics, and attach in a terminal.
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
+import { bmuxOrThrow } from '../../real/server.ts';
+import { realBmux, run, sshdMissing, startServer, startSshd, waitFor } from '../../real/index.ts';
+import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
+import { hasTmux, startTmux } from '../../target-sockets/tmux.ts';
+import { targetToml } from '../../target-sockets/ways.ts';
+import { processesWith } from './rig.ts';
+
+const missing = sshdMissing();
+const skip = missing === false ? realBmux() === undefined && 'real bmux not found' : missing;
+
+t.test('commands for an SSH target', { skip }, async (t) => {
+  const server = await startServer();
+  t.teardown(() => server.stop());
+  const sshd = await startSshd({ env: server.env });
+  t.teardown(() => sshd.stop());
+  const fields = {
+    transport: 'ssh',
+    host: '127.0.0.1',
+    port: sshd.port,
+    identity_file: sshd.identity,
+    known_hosts_file: sshd.knownHosts,
+    remote_bmux_path: bmuxOrThrow(),
+  };
+  const config = `[keybindings.global]\n"ctrl+q" = "detach"\n${targetToml('box', fields)}`;
+  const bmuxd = await startBmuxd({ config, env: { PATH: sshd.path } });
+  t.teardown(() => bmuxd.stop());
+
+  const found = await bmuxd.bmuxd(['doctor', 'box']);
+  t.match(found, { status: 0, stdout: /^Nothing is wrong\.$/m });
+  const rows = found.stdout.slice(found.stdout.indexOf('\ntarget box'));
+  for (const row of [
+    /^ +tcp +127\.0\.0\.1 port \d+ /m,
+    /^ +host key +ssh-ed25519 SHA256:\S+, known /m,
+    /^ +auth +at 127\.0\.0\.1, by publickey /m,
+    /^ +bmux +\d\S+ as \//m,
+    /^ +hello +epoch 4, compression none /m,
+    /^ +round trip +a Ping and its answer /m,
+  ])
+    t.match(rows, row);
+
+  const ping = async (): Promise<unknown> => {
+    const { status, stdout } = await bmuxd.bmuxd(['ping', 'box', '-c', '1', '--json']);
+    t.equal(status, 0);
+    return JSON.parse(stdout);
+  };
+  t.match(await ping(), { transport: 'ssh', epoch: 4, warm: false }, 'its login was made for it');
+  t.match(await ping(), { transport: 'ssh', epoch: 4, warm: true });
+  const { body } = await bmuxd.http('GET', '/v1/metrics');
+  t.match(body, /\nbmuxd_upstreams\{transport="ssh",state="warm"\} 1\n/);
+  for (const warmth of ['cold', 'warm'])
+    t.match(body, new RegExp(`_open_duration_seconds_count\\{transport="ssh",warmth="${warmth}"\\} 1\\n`));
+
+  if (!hasTmux()) {
+    t.pass('# SKIP: tmux not found');
+    return;
+  }
+  const tmux = await startTmux();
+  t.teardown(() => tmux.stop());
+  const made = await run(bmuxOrThrow(), ['new-session', '-n', 'work'], await targetSocketEnv(bmuxd, 'box'));
+  t.equal(made.status, 0, made.stderr);
+  const path = `${dirname(bmuxOrThrow())}:${sshd.path}`;
+  const command = `PATH='${path}' '${process.execPath}' '${BMUXD}' attach box work`;
+  const window = await tmux.open(`${command}; echo "left with $?"; exec cat`, bmuxd.env);
+  const isAttached = (): Promise<string> => tmux.shows(window, /^╭─*╮\n│.*[#$] /m);
+  await isAttached();
+  if (process.platform === 'linux') {
+    const ofTarget = join(bmuxd.folder, 'd', 'ssh');
+    for (const { pid, line } of await processesWith(ofTarget))
+      if (line.includes('ControlMaster=yes')) process.kill(pid, 'SIGKILL');
+    await waitFor('the loss', async () => !/^╭/m.test(await tmux.screen(window)));
+    await isAttached();
+  }
+  await waitFor('the person to be detached', async () => {
+    await tmux.key(window, 'C-q');
+    return tmux.shows(window, /left with 0/, 2000).then(
+      () => true,
+      () => false,
+    );
+  });
+});
