@@ -4,21 +4,20 @@ import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { accepts, freePort, startChild } from './child.ts';
-import type { Far } from './far.ts';
 import { onPath } from './find.ts';
 import { run } from './server.ts';
 
 export interface SshdOptions {
   /** Variables of each session there. */
   readonly env?: Readonly<Record<string, string>>;
-  /** More lines of sshd_config. */
+  /** Lines of sshd_config that count before those of this fixture. */
   readonly config?: string;
   /** Use this port; another sshd has had it. */
   readonly port?: number;
   /** Who runs it, instead of this process's user. */
   readonly owner?: Account;
   /** Where it runs, instead of 127.0.0.1. */
-  readonly at?: Pick<Far, 'host' | 'command'>;
+  readonly at?: { readonly host: string; readonly command: readonly string[] };
 }
 
 export interface Account {
@@ -36,6 +35,29 @@ export function ordinaryAccount(): Account | undefined {
       return { name, uid: Number(uid), gid: Number(gid) };
   }
   return undefined;
+}
+
+/** A password of root that counts for one command alone: what runs the command, and the password; undefined where that cannot be. */
+export async function rootsPassword(
+  folder: string,
+): Promise<{ readonly command: readonly string[]; readonly password: string } | undefined> {
+  const env = { PATH: process.env['PATH'] ?? '' };
+  if (
+    process.getuid?.() !== 0 ||
+    !['unshare', 'mount', 'openssl'].every((name) => onPath(name) !== undefined)
+  )
+    return undefined;
+  const password = 'open barley';
+  const { stdout } = await run('openssl', ['passwd', '-6', password], env);
+  const shadow = join(folder, 'shadow');
+  const lines = (await readFile('/etc/shadow', 'utf8'))
+    .split('\n')
+    .filter((line) => !line.startsWith('root:'));
+  await writeFile(shadow, [`root:${stdout.trim()}:19000:0:99999:7:::`, ...lines].join('\n'), { mode: 0o600 });
+  const command = ['unshare', '-m', 'sh', '-c', `mount --bind '${shadow}' /etc/shadow && exec "$@"`, 'sh'];
+  return (await run('unshare', [...command.slice(1), 'true'], env)).status === 0
+    ? { command, password }
+    : undefined;
 }
 
 export interface RealSshd {
@@ -103,12 +125,12 @@ export async function startSshd({
       'PidFile none',
       `AuthorizedKeysFile ${accepted}`,
       'StrictModes no',
+      config,
       'UsePAM no',
       'PasswordAuthentication no',
       'KbdInteractiveAuthentication no',
       'PermitRootLogin yes',
       ...(variables.length === 0 ? [] : [`SetEnv ${variables.join(' ')}`]),
-      config,
       '',
     ].join('\n'),
   );

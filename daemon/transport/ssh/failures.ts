@@ -58,10 +58,13 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
 
 function denied(label: string, words: Words): Failure {
   const { acceptedKey, isPartial } = words;
-  if (isPartial) return wanted(label, 'the host wants a second proof', words);
+  const methods = /Permission denied \(([^)]*)\)/.exec(words.text)?.[1];
+  if (isPartial) {
+    const which = methods === undefined ? '' : ` (${methods})`;
+    return wanted(label, `the host wants a second proof${which}`, words);
+  }
   if (acceptedKey !== undefined)
     return wanted(label, `the key ${acceptedKey} needs its passphrase or a touch`, words);
-  const methods = /Permission denied \(([^)]*)\)/.exec(words.text)?.[1];
   if (methods !== undefined && !methods.includes('publickey'))
     return wanted(label, `the host takes ${methods} only`, words);
   return fail('ssh_denied', { label }, words.asCause());

@@ -6,7 +6,8 @@ const MAX_LINES = 24;
 const MAX_LINE = 300;
 
 /** Lines of `-v` and of bmux's log, which are no messages for a user. */
-const STEPS = /^(?:debug\d: |OpenSSH_\d|Authenticated to |Transferred: sent|Bytes per second:)/;
+const STEPS =
+  /^(?:debug\d: |OpenSSH_\d|Authenticated (?:to|using|with) |Transferred: sent|Bytes per second:)/;
 const LOG = /^\S*\d{4}-\d\d-\d\dT\S+ +(?:INFO|DEBUG|TRACE|WARN)\b/;
 /** Colours and the like (ECMA-48 control sequences). */
 // oxlint-disable-next-line no-control-regex

@@ -2,11 +2,11 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { startBmuxd } from '../daemon/bmuxd.ts';
-import { bmuxOrThrow } from '../real/server.ts';
-import { realBmux, sshdMissing, startServer, startSshd, waitFor } from '../real/index.ts';
-import { targetToml } from '../target-sockets/ways.ts';
-import { processesWith } from '../transport/ssh/rig.ts';
+import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { bmuxOrThrow } from '../../real/server.ts';
+import { realBmux, sshdMissing, startServer, startSshd, waitFor } from '../../real/index.ts';
+import { targetToml } from '../../target-sockets/ways.ts';
+import { processesWith } from '../../transport/ssh/rig.ts';
 
 const missing = sshdMissing();
 const skip = missing === false ? realBmux() === undefined && 'real bmux not found' : missing;
