@@ -69,6 +69,8 @@ export const LIMITS = {
   leaveMs: 2000,
   /** ms that a daemon that replaces another one waits until what is warm there is warm here. */
   warmLikeMs: 3000,
+  /** The same for a daemon that starts beside the engines of one that has ended: they still accept on the target sockets. */
+  warmAgainMs: 1000,
   /** ms that all streams together may take to end when bmuxd stops. */
   stopMs: 8000,
   /** ms a real server waits for a Hello before it closes without an answer (docs/bmux-protocol.md, "Handshake limit"). */

@@ -65,7 +65,7 @@ async function claimSockets(parts: StartParts): Promise<void> {
     await engines.start();
     await engines.ready(signal);
     await contexts.openOwn();
-    await warmAsBefore(parts);
+    await getReadyAsBefore(parts, LIMITS.warmLikeMs);
   }
   await instance.claim(app.server, { signal, replace });
   if (!replace) await engines.start();
@@ -73,16 +73,13 @@ async function claimSockets(parts: StartParts): Promise<void> {
   parts.openMetrics();
 }
 
-async function openTargetSockets({
-  mode,
-  contexts,
-  targetSockets,
-  engines,
-  keepWarm,
-  log,
-}: StartParts): Promise<void> {
+async function openTargetSockets(parts: StartParts): Promise<void> {
+  const { mode, contexts, targetSockets, engines, keepWarm, log } = parts;
   const open = async (): Promise<void> => {
-    if (!mode.replace) await contexts.openOwn();
+    if (!mode.replace) {
+      await contexts.openOwn();
+      await getReadyAsBefore(parts, LIMITS.warmAgainMs);
+    }
     await targetSockets.open();
     engines.takeOver();
     keepWarm.open();
@@ -93,9 +90,13 @@ async function openTargetSockets({
   await Promise.all([engines.firstTried, settledWithin(opened, LIMITS.targetSocketMs)]);
 }
 
-function warmAsBefore({ paths, plans, engines }: StartParts): Promise<void> {
+/** Until this is over, engines of another daemon accept on the target sockets. */
+function getReadyAsBefore({ mode, plans, engines }: StartParts, limitMs: number): Promise<void> {
   return warmLikePredecessor({
-    instanceSocket: paths.instanceSocket,
+    former: () => engines.formerUpstreams(),
+    // With `replace` the engine is ready already.
+    tried: mode.replace ? Promise.resolve() : engines.firstTried,
+    limitMs,
     planFor: (target) => plans.planFor({ target }),
     tell: (message) => {
       engines.tell(message);

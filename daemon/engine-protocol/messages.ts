@@ -46,6 +46,8 @@ export type OneToEngine =
   | { readonly type: 'resolved'; readonly id: number; readonly result: Resolved }
   /** Asks for a stream that is opened and ended, so that the next one finds warm connections. */
   | { readonly type: 'warm'; readonly plan: Plan }
+  /** The same, but nothing is kept for the target: the engine has then loaded what a stream needs. */
+  | { readonly type: 'try'; readonly plan: Plan }
   /** Closes warm connections and spares of this target. Live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
@@ -98,6 +100,7 @@ const TO_ENGINE = new Set<ToEngine['type']>([
   'close target socket',
   'resolved',
   'warm',
+  'try',
   'drop',
   'settings',
   'trust changed',

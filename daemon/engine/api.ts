@@ -22,7 +22,7 @@ export interface EngineServerOptions {
   readonly identity: Pick<EngineRow, 'generation' | 'version' | 'sinceMs'>;
   readonly streams: Streams;
   readonly ends: StreamEnds;
-  readonly sockets: { planningRows(): PlanningRow[] };
+  readonly sockets: { planningRows(): PlanningRow[]; hasTargetSockets(): boolean };
   readonly tally: Tally;
   readonly upstreams: Pick<Upstreams, 'rows'>;
   readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'endDrain' | 'stop'>;
@@ -123,14 +123,15 @@ function statusOf(options: EngineServerOptions): EngineStatus {
 }
 
 function statusWithoutTally(options: EngineServerOptions): EngineStatus {
-  const { identity, streams, upstreams, lifecycle } = options;
+  const { identity, streams, upstreams, lifecycle, sockets } = options;
   const { state } = lifecycle;
+  const accepts = state === 'serving' || sockets.hasTargetSockets();
   const problems = options.problems().flatMap((failure) => failure?.data ?? []);
   return {
     schema: SCHEMA,
     engine: { ...identity, pid: process.pid, state, streams: streams.size },
-    // A draining engine reports only upstreams to which it still holds connections.
-    upstreams: upstreams.rows().filter((row) => state === 'serving' || row.connections + row.streams > 0),
+    // An engine that accepts no more reports only upstreams to which it still holds connections.
+    upstreams: upstreams.rows().filter((row) => accepts || row.connections + row.streams > 0),
     ...(problems.length === 0 ? {} : { problems }),
   };
 }

@@ -34,7 +34,8 @@ export function handleCommands(options: CommandOptions): void {
         sockets.handle(message, undefined);
         break;
       case 'warm':
-        upstreams.for(message.plan.destination).warm(message.plan);
+      case 'try':
+        upstreams.for(message.plan.destination).warm(message.plan, message.type);
         break;
       case 'drop':
         upstreams.drop(message.plan.destination);

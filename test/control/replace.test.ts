@@ -1,15 +1,16 @@
-// Tests that a daemon that leaves answers what it has taken, and that the next one waits for nothing for ever. Restarts under load are in test/soak/restarts.
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
+// Tests that a daemon that leaves answers what it has taken, and that the next one is ready for what was used. Restarts under load are in test/soak/restarts.
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
-import { warmLikePredecessor } from '../../daemon/control/predecessor.ts';
-import type { Plan } from '../../daemon/engine-protocol/plan.ts';
+import { isRunning } from '../../daemon/base/process/identity.ts';
+import { isEngineStatus } from '../../daemon/api/answer-shapes.ts';
+import { engineRequest } from '../../daemon/sockets/http-request.ts';
+import { TestClient } from '../embedded/client.ts';
 import { startWorld } from '../engine/world.ts';
 import { waitFor } from '../real/index.ts';
+import { connected, madeAnew, targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 
 t.setTimeout(300_000);
 
@@ -40,45 +41,24 @@ t.test('a control process that leaves answers on the connections that it has acc
   t.match(await answer, /^HTTP\/1\.1 200 OK/);
 });
 
-t.test(
-  'a target that is warm at the former daemon and does not get warm here is not waited for',
-  async (t) => {
-    const row = { target: 'far', address: 'tls:h:1', transport: 'tls', state: 'warm', warm: true };
-    const status = {
-      schema: 1,
-      state: 'ready',
-      pid: 1,
-      version: '1',
-      sinceMs: 1,
-      socket: '/s',
-      streams: 0,
-      engines: [],
-      contexts: [],
-      problems: [],
-      upstreams: [{ ...row, spares: 1, connections: 1, streams: 0 }],
-    };
-    const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
-    const instanceSocket = join(folder, 'i.sock');
-    const former = createServer((_request, response) =>
-      response.setHeader('content-type', 'application/json').end(JSON.stringify(status)),
-    );
-    await new Promise<void>((resolve) => former.listen(instanceSocket, resolve));
-    t.teardown(() => {
-      former.close();
-      return rm(folder, { recursive: true });
-    });
-    const told: string[] = [];
-    let looks = 0;
-    await warmLikePredecessor({
-      instanceSocket,
-      planFor: () => Promise.resolve({ destination: { address: row.address } } as unknown as Plan),
-      tell: ({ type }) => told.push(type),
-      upstreams: () => {
-        looks += 1;
-        return Promise.resolve([]);
-      },
-    });
-    t.same(told, ['warm']);
-    t.ok(looks > 1, 'it has waited');
-  },
-);
+t.test('the next engine has opened a stream to a server that was used', async (t) => {
+  const { bmuxd } = await startWorld(t);
+  const path = targetSocketPath(bmuxd, 'tls');
+  await targetSocketIs(true, path);
+  const client = new TestClient(await connected(path));
+  await client.hello();
+  await client.close();
+  const dir = join(dirname(bmuxd.socketPath), 'engines');
+  const engines = (): string[] => readdirSync(dir).filter((name) => name.endsWith('.sock'));
+  const former = engines();
+  bmuxd.signal('SIGKILL');
+  await waitFor('the daemon to be gone', () => !isRunning({ pid: bmuxd.pid }));
+  await madeAnew([path], async () => t.match(await bmuxd.bmuxd(['start']), { status: 0 }));
+  await waitFor('a stream that nobody has asked for', async () => {
+    const [next] = engines().filter((name) => !former.includes(name));
+    if (next === undefined) return false;
+    const { body } = await engineRequest(join(dir, next), 'GET', '/v1/engine');
+    const rows = isEngineStatus(body) ? body.upstreams : [];
+    return rows.some(({ target, lastStreamMs }) => target === 'tls' && lastStreamMs !== undefined);
+  });
+});

@@ -24,13 +24,7 @@ import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
 import { streamList } from './others/stream-list.ts';
 import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
-
-export interface Survey {
-  readonly engines: readonly EngineRow[];
-  readonly upstreams: readonly UpstreamRow[];
-  /** What engines report, by the name of the engine. */
-  readonly problems: readonly StatusProblem[];
-}
+import type { Survey } from './others/survey.ts';
 
 /**
  * Engines whose last answer is kept; fewer run at the same time. The least recently heard one is dropped first. A bound is needed because
@@ -148,6 +142,14 @@ export class EngineDirectory {
     };
     await Promise.all(others.map(count));
     return connections;
+  }
+
+  /** What the engines other than `own` know of their servers. One that does not answer in time tells nothing. */
+  async upstreamsBeside(own: readonly string[]): Promise<readonly UpstreamRow[]> {
+    const answers = await this.#askAll('/v1/engine', LIMITS.engineAnswerMs);
+    return answers.flatMap(({ generation, body }) =>
+      isEngineStatus(body) && !own.includes(generation) ? body.upstreams : [],
+    );
   }
 
   async streams(): Promise<StreamList> {

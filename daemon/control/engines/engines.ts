@@ -160,6 +160,11 @@ export class Engines {
     this.supervisor.start();
   }
 
+  /** What the engines of other daemons know of their servers. Never rejects. */
+  formerUpstreams(): Promise<readonly UpstreamRow[]> {
+    return this.directory.upstreamsBeside(this.supervisor.living);
+  }
+
   /** From now on the engine that is ready accepts streams. */
   open(): void {
     this.#isOpen = true;

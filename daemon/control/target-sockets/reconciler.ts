@@ -93,6 +93,7 @@ export class TargetSocketReconciler {
   /** Makes the target sockets of the daemon's own context and of the saved ones. Never rejects. */
   async open(): Promise<void> {
     await this.#store.load();
+    if (this.#isClosed) return;
     this.#forgetOldest();
     const refreshing = await this.#refreshed(() => true);
     await Promise.all(refreshing.map(({ all }) => all));

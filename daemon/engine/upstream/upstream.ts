@@ -140,10 +140,8 @@ export class Upstream {
   }
 
   /** Opens a stream and ends it, so that the next one is opened faster. Control calls this regularly; a warm upstream does nothing. */
-  warm(plan: Plan): void {
-    this.#parts.spares.warmed(plan.destination);
-    this.#parts.spares.review(plan);
-    this.#warmUp.start(plan);
+  warm(plan: Plan, type: 'warm' | 'try' = 'warm'): void {
+    this.#warmUp[type](plan);
   }
 
   /** A stream was opened for a caller. */

@@ -39,8 +39,15 @@ export class WarmUp {
     this.#options = options;
   }
 
-  /** Does nothing when the upstream is warm, or when a warm-up is under way. */
-  start(plan: Plan): void {
+  /** Keeps spares, and opens a stream unless the upstream is warm, or a warm-up is under way. */
+  warm(plan: Plan): void {
+    const { spares } = this.#options.parts;
+    spares.warmed(plan.destination);
+    spares.review(plan);
+    this.#start(plan);
+  }
+
+  #start(plan: Plan): void {
     if (performance.now() < this.#notBefore) return;
     if (!this.#isNeeded(plan) || this.#underWay?.signal.aborted === false) return;
     const { parts, results, log } = this.#options;
@@ -66,6 +73,11 @@ export class WarmUp {
         if (this.#underWay === abort) this.#underWay = undefined;
       });
     parts.ends.keep(over);
+  }
+
+  /** Opens a stream unless one was opened for the target before. Keeps no spares. */
+  try(plan: Plan): void {
+    if (this.#options.parts.references.of(plan.destination)?.health.hasAnswered !== true) this.#start(plan);
   }
 
   /** A host that refuses a login may shut out who asks again and again. A caller's own login never waits for this. */
