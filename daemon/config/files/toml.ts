@@ -53,7 +53,9 @@ export function parseToml(bytes: Uint8Array): { text: string; table: Table } | S
     return { text, table: parseText(text) };
   } catch (error) {
     const why = textOf(error).replace(/^Invalid TOML document: /u, '');
-    return { line: error instanceof TomlError ? error.line : 1, why };
+    // What is not closed is found at the end, behind empty lines.
+    const last = text.trimEnd().split('\n').length;
+    return { line: error instanceof TomlError ? Math.min(error.line, last) : 1, why };
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { MAX_FILE_BYTES } from '../../../daemon/config/files/file.ts';
 import { LARGE } from '../../../daemon/config/files/large-file.ts';
-import { lineOf, readToml } from '../../../daemon/config/files/toml.ts';
+import { lineOf, parseToml, readToml } from '../../../daemon/config/files/toml.ts';
 import { failureOf } from '../../policy/failure-of.ts';
 import { folderFor, put } from '../files.ts';
 
@@ -62,6 +62,13 @@ t.test('lineOf', (t) => {
       t.equal(lineOf(large, path.split('/')), line, `${path} in a large file`);
   }
   t.end();
+});
+
+t.test('what is not closed is told with the last line that is not empty', async (t) => {
+  const lineIn = (text: string): unknown => Reflect.get(parseToml(Buffer.from(text)), 'line');
+  t.equal(lineIn('a = 1\nb = [\n\n\n'), 2);
+  t.equal(lineIn('a = [1,\n2\nb = 3\n'), 3);
+  t.equal(lineIn('a = 1 2\nb = 1\n'), 1);
 });
 
 t.test('lineOf costs little, whatever the file looks like', (t) => {
