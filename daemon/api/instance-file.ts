@@ -4,11 +4,13 @@ import { dirname, join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
 import { isRunning, type ProcessIdentity } from '../base/process/identity.ts';
 import { fail } from '../errors/fail.ts';
-import { list, number, object, optional, text } from './shape.ts';
+import { list, number, object, optional, text, truth } from './shape.ts';
 
 export interface InstanceFile extends ProcessIdentity {
   /** Paths of the sockets on which it answers. */
   readonly sockets: readonly string[];
+  /** It ends its streams and then itself, and answers no more. */
+  readonly stopping?: boolean;
 }
 
 const isInstanceFile = object<InstanceFile>({
@@ -16,6 +18,7 @@ const isInstanceFile = object<InstanceFile>({
   start: optional(text),
   namespace: optional(text),
   sockets: list(text),
+  stopping: optional(truth),
 });
 
 /** Path of the file for a socket. */
@@ -33,15 +36,27 @@ export function notAnswering(socket: string, cause?: unknown): Failure {
   return fail('daemon_not_answering', { socket, ...values }, cause);
 }
 
+/** Whether the daemon of `socket` is stopping; its sockets are gone then. */
+export function isStopping(socket: string): boolean {
+  const found = read(socket);
+  return found?.stopping === true && isRunning(found) !== false;
+}
+
+function read(socket: string): InstanceFile | undefined {
+  try {
+    const found: unknown = JSON.parse(readFileSync(instanceFileOf(socket), 'utf8'));
+    return isInstanceFile(found) && found.sockets.includes(socket) ? found : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The daemon of `socket`. A working daemon renews the time of its file every few seconds. */
 function instanceOf(socket: string): { readonly pid: number; readonly aliveAt: string } | undefined {
+  const found = read(socket);
+  if (found === undefined || isRunning(found) !== true) return undefined;
   try {
-    const path = instanceFileOf(socket);
-    const found: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    if (!isInstanceFile(found) || !found.sockets.includes(socket)) return undefined;
-    return isRunning(found) === true
-      ? { pid: found.pid, aliveAt: statSync(path).mtime.toISOString() }
-      : undefined;
+    return { pid: found.pid, aliveAt: statSync(instanceFileOf(socket)).mtime.toISOString() };
   } catch {
     return undefined;
   }

@@ -110,6 +110,7 @@ export class Shutdown {
       .catch((error: unknown) => {
         this.#options.log.error({ err: asFailure(error).data }, 'stopping failed');
       })
+      .then(() => this.#options.instance.stopped())
       .finally(() => {
         this.#resolveStopped();
       });
@@ -132,9 +133,10 @@ export class Shutdown {
   }
 
   async #stopAll(ms: number): Promise<void> {
-    const { log, manager, targetSockets, engines } = this.#options;
+    const { log, manager, targetSockets, engines, instance } = this.#options;
     const { supervisor, directory } = engines;
     manager.stopping();
+    await instance.stopping();
     log.info('bmuxd stops and ends all streams');
     supervisor.halt();
     supervisor.killStarting();

@@ -103,6 +103,19 @@ t.test(
   },
 );
 
+t.test('three commands stop the daemon at the same time, with a live stream and without', async (t) => {
+  for (const isLive of [true, false]) {
+    const bmuxd = await startBmuxd({ settings: QUICK });
+    t.teardown(() => bmuxd.stop());
+    const server = await serverOf(bmuxd);
+    t.teardown(() => server.stop());
+    if (isLive) (await bmuxd.open()).stream.on('error', () => undefined).resume();
+    const ran = await Promise.all(['stop', 'stop', 'stop'].map((command) => bmuxd.bmuxd([command])));
+    for (const one of ran) t.same(one, { status: 0, stdout: 'bmuxd has stopped\n', stderr: '' });
+    await waitFor('control to be gone', () => !isAlive(bmuxd.pid));
+  }
+});
+
 t.test('stop works while the engine is still starting', async (t) => {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());

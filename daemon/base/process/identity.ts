@@ -1,5 +1,6 @@
 // Which process wrote a file, and whether it still runs. An id alone may belong to a later process, or to one of another pid namespace.
 import { readFileSync, readlinkSync } from 'node:fs';
+import { uptime } from 'node:os';
 import { errnoOf } from '../failure.ts';
 
 /** Without /proc only the id is known. */
@@ -19,6 +20,17 @@ export function ownIdentity(): ProcessIdentity {
     ...(start === undefined ? {} : { start }),
     ...(namespace === undefined ? {} : { namespace }),
   };
+}
+
+/** ms of a tick of proc(5). */
+const TICK_MS = 10;
+
+/** When this process was started, epoch ms. Node's own time begins later, on a busy machine much later. */
+export function startedAt(): number {
+  const start = statOf(process.pid)?.start;
+  if (start === undefined) return performance.timeOrigin;
+  // A container may have an uptime of its own, with which the result would be in the future.
+  return Math.min(performance.timeOrigin, Date.now() - uptime() * 1000 + Number(start) * TICK_MS);
 }
 
 /** Whether the process runs; undefined when it is in another pid namespace, where this process cannot see it. */

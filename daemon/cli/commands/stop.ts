@@ -1,10 +1,13 @@
 // `bmuxd stop` and `bmuxd reload`: stop the daemon, or make it read its configuration again.
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasEngine } from '../../../client-shim/probe.ts';
 import { remedyWithCode } from '../../errors/text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
-import { isRunning, type ProcessIdentity } from '../../base/process/identity.ts';
+import { Failure } from '../../base/failure.ts';
+import { isRunning, startedAt, type ProcessIdentity } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { notAnswering } from '../../api/instance-file.ts';
+import { isStopping, notAnswering } from '../../api/instance-file.ts';
 import { isReloaded } from '../../api/answer-shapes.ts';
 import { anything, number, object, optional, text } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -18,18 +21,35 @@ import { sleep } from '../../base/async/sleep.ts';
 /** ms between two checks whether the daemon has exited. */
 const LOOK_MS = 20;
 
+const STOPPED = 'bmuxd has stopped\n';
+/** ms that the time of a folder and that of the start of a process may be apart. */
+const TICKS_MS = 10;
+
 export const stop: Run = async ({ env, out, options }) => {
   const drainMs = lengthOf('stop', 'drain', options['drain']);
   if (drainMs !== undefined && options['now'] === true)
     throw fail('usage', { why: 'bmuxd stop: --now and --drain exclude each other', command: 'bmuxd stop' });
-  const { controlSocket: socket, instanceSocket } = bmuxdPaths(env);
+  const { controlSocket: socket, instanceSocket, dir } = bmuxdPaths(env);
   const timeoutMs = LIMITS.engineAnswerMs;
-  // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
-  const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
-  const identity = hasPid(health) ? health : undefined;
-  const path = drainMs === undefined ? '/v1/stop' : `/v1/stop?drainMs=${String(drainMs)}`;
-  await askControl(env, { method: 'POST', path, timeoutMs }, anything);
   const until = performance.now() + (drainMs ?? 0) + 2 * LIMITS.stopMs;
+  const path = drainMs === undefined ? '/v1/stop' : `/v1/stop?drainMs=${String(drainMs)}`;
+  let identity: ProcessIdentity | undefined;
+  try {
+    // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
+    const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
+    identity = hasPid(health) ? health : undefined;
+    await askControl(env, { method: 'POST', path, timeoutMs }, anything);
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    // Another command may stop it at the same time: then its sockets are gone before it is.
+    while (isStopping(socket)) {
+      if (performance.now() > until) throw notAnswering(socket);
+      await sleep(LOOK_MS);
+    }
+    if (!(await endedMeanwhile(dir))) throw error;
+    out(STOPPED);
+    return 0;
+  }
   // The process is checked where it can be seen: a socket of a service manager keeps listening, and a connect would start the next daemon.
   const runs = async (): Promise<boolean> =>
     (identity === undefined ? undefined : isRunning(identity)) ??
@@ -38,9 +58,25 @@ export const stop: Run = async ({ env, out, options }) => {
     if (performance.now() > until) throw notAnswering(socket);
     await sleep(LOOK_MS);
   }
-  out('bmuxd has stopped\n');
+  out(STOPPED);
   return 0;
 };
+
+function isGone(error: unknown): boolean {
+  return error instanceof Failure && GONE.has(error.code);
+}
+
+const GONE: ReadonlySet<string> = new Set(['daemon_not_running', 'daemon_lost']);
+
+/** Whether a daemon has removed its files from `dir` since this process was started, and has left no engine. */
+async function endedMeanwhile(dir: string): Promise<boolean> {
+  try {
+    if (statSync(dir).mtimeMs < startedAt() - TICKS_MS) return false;
+  } catch {
+    return false;
+  }
+  return !(await hasEngine(join(dir, 'control.sock')));
+}
 
 const hasPid = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
 

@@ -10,13 +10,15 @@ import { ownIdentity } from '../../base/process/identity.ts';
 const RENEW_MS = 15_000;
 
 export class InstanceFiles {
-  readonly #text: string;
+  readonly #file: InstanceFile;
+  #text: string;
   readonly #paths: ReadonlySet<string>;
   #renewedAt = -Infinity;
 
   /** `sockets`: on which this daemon answers. */
   constructor(sockets: readonly string[]) {
-    this.#text = `${JSON.stringify({ ...ownIdentity(), sockets } satisfies InstanceFile)}\n`;
+    this.#file = { ...ownIdentity(), sockets };
+    this.#text = `${JSON.stringify(this.#file)}\n`;
     this.#paths = new Set(sockets.map(instanceFileOf));
   }
 
@@ -39,6 +41,16 @@ export class InstanceFiles {
   async begin(): Promise<void> {
     for (const path of this.#paths) await writeAtomic(path, this.#text).catch(() => undefined);
     this.#renewedAt = performance.now();
+  }
+
+  /** The files say from now on that this daemon stops, unless another daemon has replaced them. Never rejects. */
+  async stopping(): Promise<void> {
+    const ours = this.#text;
+    this.#text = `${JSON.stringify({ ...this.#file, stopping: true })}\n`;
+    for (const path of this.#paths) {
+      const found = await readFile(path, 'utf8').catch(() => undefined);
+      if (found === ours) await writeAtomic(path, this.#text).catch(() => undefined);
+    }
   }
 
   /** Removes the files, unless another daemon has replaced them. Never rejects. */

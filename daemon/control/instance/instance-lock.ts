@@ -36,6 +36,8 @@ export class InstanceLock {
   #control: KeptSocket | undefined;
   readonly #files: InstanceFiles;
   #over = false;
+  /** The daemon stops: its files stay until `stopped`. */
+  #stops = false;
   /** True when it was logged that another process has the control socket; that is logged once. */
   #told = false;
 
@@ -101,6 +103,17 @@ export class InstanceLock {
     this.#over = true;
     await this.#instance?.close();
     await this.#control?.close();
+    if (!this.#stops) await this.#files.end();
+  }
+
+  /** The files of this daemon say that it stops, also after `release`, until `stopped`. */
+  async stopping(): Promise<void> {
+    this.#stops = true;
+    await this.#files.stopping();
+  }
+
+  /** All that belongs to this daemon has ended. */
+  async stopped(): Promise<void> {
     await this.#files.end();
   }
 

@@ -72,6 +72,15 @@ export class Instance {
     return (await this.#lock?.isAnswering()) ?? true;
   }
 
+  /** `bmuxd stop` sees that this daemon stops, although its sockets are gone, until `stopped`. */
+  async stopping(): Promise<void> {
+    await this.#lock?.stopping();
+  }
+
+  async stopped(): Promise<void> {
+    await this.#lock?.stopped();
+  }
+
   /** Removes the sockets, except those that another process has replaced. Safe to call twice. */
   async release(): Promise<void> {
     await this.#lock?.release();
