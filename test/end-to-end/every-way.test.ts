@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import t, { type Test } from 'tap';
 import { TestClient } from '../embedded/client.ts';
-import { launchEmbedded } from '../embedded/launch.ts';
+import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import {
   canCountConnections,
@@ -122,24 +122,34 @@ t.test('a real server is reached over every transport', { skip: noBmux, timeout:
     'connections of killed clients are freed',
     { skip: !canCountConnections() && 'ss not found: connections cannot be counted' },
     async (t) => {
-      for (const target of ['compressed', 'iroh']) await survivesKills(t, bmuxd, server, target);
+      for (const target of ['local', 'compressed', 'iroh']) await survivesKills(t, bmuxd, server, target);
     },
   );
 });
 
-t.test('a server is reached through a relay', { skip: noRelay, timeout: 60_000 }, async (t) => {
+t.test('a server is reached through a relay', { skip: noRelay, timeout: 150_000 }, async (t) => {
   const relay = await startRelay();
   t.teardown(() => relay.stop());
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-embedded-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const iroh = { relays: [relay.url], compression: 'zstd' } as const;
   const embedded = await launchEmbedded({
     socketPath: join(folder, 'server.sock'),
     server: { epoch: 4 },
-    iroh: { relays: [relay.url], compression: 'zstd' },
+    iroh,
   });
   t.teardown(() => embedded.stop());
-  const id = embedded.iroh?.endpointId ?? '';
+  const urlOf = ({ iroh }: Embedded): string => `iroh://${iroh?.endpointId ?? ''}?relay=${relay.url}`;
   const bmuxd = await startBmuxd({ settings: `[iroh]\nrelays = ["${relay.url}"]\n` });
   t.teardown(() => bmuxd.stop());
-  await speaks(t, bmuxd, `iroh://${id}?relay=${relay.url}`);
+  await speaks(t, bmuxd, urlOf(embedded));
+
+  const noCount = canCountConnections() ? noBmux : 'ss not found: connections cannot be counted';
+  t.test('connections of killed clients are freed', { skip: noCount }, async (t) => {
+    const server = await startServer();
+    t.teardown(() => server.stop());
+    const gateway = await launchEmbedded({ socketPath: server.socketPath, iroh });
+    t.teardown(() => gateway.stop());
+    await survivesKills(t, bmuxd, server, urlOf(gateway));
+  });
 });
