@@ -73,5 +73,7 @@ export class WaitingLine {
 export function inOneLine(text: string, tail: string, { columns = 0 }: Pick<Terminal, 'columns'>): string {
   const room = (columns > 1 ? columns : COLUMNS) - 1;
   const whole = printable(text).replaceAll(/[\n\t]/g, '?');
-  return `${whole.slice(0, Math.max(0, room - tail.length))}${tail}`.slice(0, room);
+  const left = Math.max(0, room - tail.length);
+  const shown = whole.length > left ? `${whole.slice(0, Math.max(0, left - 1))}…` : whole;
+  return `${shown}${tail}`.slice(0, room);
 }

@@ -54,7 +54,7 @@ t.test('the line fits the terminal and has no control characters of others', asy
   const screen = terminal({ columns: 24 });
   const line = new WaitingLine({ terminal: () => screen, clock: new FakeClock() });
   line.show({ step: 'connecting', sinceMs: 0, target: 'a\u001b[2J\n\tb-long-name', transport: 'tls' });
-  t.strictSame(screen.written, [`${WIPE}waiting for a?[2J??b-lo`]);
+  t.strictSame(screen.written, [`${WIPE}waiting for a?[2J??b-l…`]);
   line.end();
   const sizeless = terminal({ columns: 0 });
   const other = new WaitingLine({ terminal: () => sizeless, clock: new FakeClock() });
