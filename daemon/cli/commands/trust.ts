@@ -75,7 +75,7 @@ async function list(context: CommandContext): Promise<number> {
   const { trust: known } = await trustOf(context);
   if (known?.store.problem !== undefined) throw known.store.problem;
   const declared = [...(known?.declared ?? [])];
-  const stored = [...(known?.store.pins ?? [])];
+  const stored = [...(known?.store.pins ?? []), ...(known?.store.blank ?? [])];
   const rows = [
     ...declared.map(([key, pin]) => [key, pin.fingerprint, 'config', pin.label ?? '']),
     ...stored

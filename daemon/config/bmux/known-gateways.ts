@@ -2,7 +2,6 @@
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import lockfile from 'proper-lockfile';
-import { stringify } from 'smol-toml';
 import { Failure } from '../../base/failure.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
@@ -10,7 +9,8 @@ import { appended, type BmuxPaths } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Marks } from '../files/file.ts';
 import { isTable, tableAt, type Table } from '../files/table.ts';
-import { readToml } from '../files/toml.ts';
+import { lineOf, readToml } from '../files/toml.ts';
+import { exactly, withEntry } from '../files/toml-edit.ts';
 
 /** ms after which the lock of a killed process is ignored. */
 const STALE_MS = 5000;
@@ -27,6 +27,8 @@ export interface KnownGateways {
   readonly path: string;
   /** By `HOST:PORT`. */
   readonly pins: ReadonlyMap<string, StoredPin>;
+  /** Entries with a blank fingerprint, which bmux lists, and which count as no pin. */
+  readonly blank?: ReadonlyMap<string, StoredPin>;
   /** Why the file cannot be used; there are no pins then. */
   readonly problem?: Failure;
 }
@@ -44,7 +46,10 @@ export function comparable(fingerprint: string): string {
 export async function readKnownGateways(path: string, marks?: Marks): Promise<KnownGateways> {
   try {
     const doc = await readToml(path, marks);
-    return { path, pins: doc === undefined ? new Map() : pinsIn(doc.table) };
+    const all = [...(doc === undefined ? [] : pinsIn(doc.text))];
+    const isBlank = ([, { fingerprint }]: (typeof all)[number]): boolean => fingerprint === '';
+    const pins = new Map(all.filter((entry) => !isBlank(entry)));
+    return { path, pins, blank: new Map(all.filter(isBlank)) };
   } catch (error) {
     const reading = error instanceof Failure && error.code === 'file_unreadable';
     const code = reading ? 'known_gateways_unreadable' : 'known_gateways_unparsable';
@@ -52,21 +57,39 @@ export async function readKnownGateways(path: string, marks?: Marks): Promise<Kn
   }
 }
 
-function pinsIn(table: Table): Map<string, StoredPin> {
+/** What bmux demands of an entry. One that it cannot read spoils the whole store, there and here. */
+const FIELDS: Readonly<
+  Record<string, { readonly what: string; readonly fits: (value: unknown) => boolean }>
+> = {
+  fingerprint_sha256: { what: 'a text', fits: (value) => typeof value === 'string' },
+  trusted_at_unix_ms: {
+    what: 'a whole number, ms since 1970',
+    fits: (value) => typeof value === 'bigint' && value >= 0n,
+  },
+  server_name: { what: 'a text', fits: (value) => value === undefined || typeof value === 'string' },
+  label: { what: 'a text', fits: (value) => value === undefined || typeof value === 'string' },
+};
+
+function pinsIn(text: string): Map<string, StoredPin> {
   const pins = new Map<string, StoredPin>();
+  const table = exactly(text);
   if (table['gateways'] !== undefined && !isTable(table['gateways'])) throw new Error('gateways is no table');
   for (const [key, value] of Object.entries(tableAt(table, ['gateways']))) {
-    const fingerprint = isTable(value) ? value['fingerprint_sha256'] : undefined;
-    if (!isTable(value) || typeof fingerprint !== 'string')
-      throw new Error(`gateways.${JSON.stringify(key)} has no fingerprint_sha256`);
-    // A blank pin counts as none.
-    if (fingerprint.trim() === '') continue;
-    const { label, server_name: serverName, trusted_at_unix_ms: at } = value;
+    const at = ['gateways', key];
+    if (!isTable(value))
+      throw new Error(`gateways.${JSON.stringify(key)} in line ${String(lineOf(text, at))} is no table`);
+    for (const [name, { what, fits }] of Object.entries(FIELDS)) {
+      if (fits(value[name])) continue;
+      const line = lineOf(text, value[name] === undefined ? at : [...at, name]);
+      const is = value[name] === undefined ? 'is missing: it is to be' : 'is not';
+      throw new Error(`gateways.${JSON.stringify(key)}.${name} in line ${String(line)} ${is} ${what}`);
+    }
+    const { fingerprint_sha256: fingerprint, label, server_name: serverName, trusted_at_unix_ms: ms } = value;
     pins.set(key, {
-      fingerprint: fingerprint.trim(),
+      fingerprint: String(fingerprint).trim(),
       ...(typeof label === 'string' ? { label } : {}),
       ...(typeof serverName === 'string' ? { serverName } : {}),
-      ...(typeof at === 'number' ? { trustedAtMs: at } : {}),
+      trustedAtMs: Number(ms),
     });
   }
   return pins;
@@ -91,7 +114,7 @@ export async function addKnownGateway(
     const entry = {
       ...(isTable(known) ? known : {}),
       fingerprint_sha256: pin.fingerprint,
-      trusted_at_unix_ms: pin.trustedAtMs ?? Date.now(),
+      trusted_at_unix_ms: BigInt(pin.trustedAtMs ?? Date.now()),
       ...(pin.serverName === undefined ? {} : { server_name: pin.serverName }),
       ...(pin.label === undefined ? {} : { label: pin.label }),
     };
@@ -124,16 +147,20 @@ async function changed<T>(
       retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
     });
     try {
-      const doc = await readToml(path);
-      const table = doc?.table ?? {};
-      const { result, gateways } = change(tableAt(table, ['gateways']));
-      if (gateways !== undefined)
-        await writeAtomic(await behindLink(path), stringify({ ...table, gateways }));
+      const text = (await readToml(path))?.text ?? '';
+      try {
+        pinsIn(text);
+      } catch (error) {
+        throw fail('known_gateways_unparsable', { path }, error);
+      }
+      const { result, gateways } = change(tableAt(exactly(text), ['gateways']));
+      if (gateways !== undefined) await writeAtomic(await behindLink(path), withEntry(text, gateways));
       return result;
     } finally {
       await release().catch(() => undefined);
     }
   } catch (error) {
+    if (error instanceof Failure && error.code === 'known_gateways_unparsable') throw error;
     const unparsable = error instanceof Failure && error.code === 'config_syntax';
     throw fail(unparsable ? 'known_gateways_unparsable' : 'known_gateways_unwritable', { path }, error);
   }

@@ -69,7 +69,7 @@ t.test('a change of the trust in gateways is told, and of nothing else', async (
   });
   t.teardown(() => contexts.close());
   await contexts.openOwn();
-  await writeFile(store, '[gateways."a:1"]\nfingerprint_sha256 = "SHA256:aa"\n');
+  await writeFile(store, '[gateways."a:1"]\nfingerprint_sha256 = "SHA256:aa"\ntrusted_at_unix_ms = 1\n');
   await waitFor('the new pin', () => told === 1);
   await writeFile(join(dir, 'bmux.toml'), '[connections]\ndefault_target = "local"\n');
   const targetOf = async () => (await contexts.view({})).config.connections.defaultTarget;

@@ -1,0 +1,132 @@
+// The store of trusted gateways: what bmux cannot read is used by nobody and overwritten by nobody, and what is not ours stays as it is.
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Failure } from '../../../daemon/base/failure.ts';
+import {
+  addKnownGateway,
+  readKnownGateways,
+  removeKnownGateway,
+} from '../../../daemon/config/bmux/known-gateways.ts';
+import { realBmux, run } from '../../real/index.ts';
+
+const PIN = `SHA256:${'ab'.repeat(32)}`;
+const HEAD = `[gateways."a:1"]\nfingerprint_sha256 = "${PIN}"\n`;
+const AT = 'trusted_at_unix_ms = 5\n';
+
+/** Stores that bmux refuses, and what is said of them. */
+const UNREADABLE: readonly (readonly [string, RegExp])[] = [
+  [`\n${HEAD}`, /"a:1"\.trusted_at_unix_ms in line 2 is missing/],
+  ...['5.0', '-5', '"5"', '1979-05-27T07:32:00Z', 'inf', 'true', '[5]'].map(
+    (value) =>
+      [`${HEAD}trusted_at_unix_ms = ${value}\n`, /trusted_at_unix_ms in line 3 is not a whole/] as const,
+  ),
+  [`${HEAD}${AT}server_name = 3\n`, /server_name in line 4 is not a text/],
+  [`${HEAD}${AT}label = []\n`, /label in line 4 is not a text/],
+  [`[gateways."a:1"]\n${AT}`, /fingerprint_sha256 in line 1 is missing/],
+  ['[gateways]\n"a:1" = "x"\n', /"a:1" in line 2 is no table/],
+  ['gateways = []\n', /gateways is no table/],
+];
+const READABLE = [
+  `${HEAD}${AT}`,
+  `${HEAD}trusted_at_unix_ms = 0x5\n`,
+  `${HEAD}trusted_at_unix_ms = 9223372036854775807\n`,
+  `version = 1\n${HEAD}${AT}more = 1.0\n[other]\nx = 1\n`,
+  `[gateways."a:1"]\nfingerprint_sha256 = "  "\n${AT}`,
+  '',
+];
+
+async function storeOf(t: Test): Promise<{ readonly path: string; readonly env: Record<string, string> }> {
+  const folder = await mkdtemp(join(tmpdir(), 'gw-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const env: Record<string, string> = { HOME: folder, PATH: process.env['PATH'] ?? '' };
+  for (const name of ['RUNTIME', 'CONFIG', 'DATA', 'STATE']) {
+    env[`BMUX_${name}_DIR`] = join(folder, name);
+    await mkdir(join(folder, name), { mode: 0o700 });
+  }
+  return { path: join(folder, 'STATE', 'known-gateways.toml'), env };
+}
+
+/** The failure with its causes, in one text. */
+function said(error: unknown): string {
+  if (!(error instanceof Failure)) throw error;
+  return [error.code, error.message, ...error.data.causes].join('\n');
+}
+
+t.test('a store that bmux cannot read has no pins, and is left alone', async (t) => {
+  const { path } = await storeOf(t);
+  for (const [text, why] of UNREADABLE) {
+    await writeFile(path, text);
+    const { pins, problem } = await readKnownGateways(path);
+    t.equal(pins.size, 0, text);
+    t.match(said(problem), why, text);
+    for (const change of [
+      () => addKnownGateway(path, 'b:1', { fingerprint: PIN }, true),
+      () => removeKnownGateway(path, 'a:1'),
+    ]) {
+      const refused = said(
+        await change().then(
+          () => undefined,
+          (error: unknown) => error,
+        ),
+      );
+      t.match(refused, /^known_gateways_unparsable\nfailed parsing known gateways store \//, text);
+      t.match(refused, why);
+    }
+    t.equal(await readFile(path, 'utf8'), text);
+  }
+});
+
+t.test('a blank pin is shown, and counts as none', async (t) => {
+  const { path } = await storeOf(t);
+  await writeFile(path, `[gateways."a:1"]\nfingerprint_sha256 = " "\n${AT}label = "x"\n`);
+  const { pins, blank } = await readKnownGateways(path);
+  t.equal(pins.size, 0);
+  t.match(blank?.get('a:1'), { fingerprint: '', label: 'x' });
+});
+
+t.test('what is not changed stays as it is written', async (t) => {
+  const { path } = await storeOf(t);
+  const before = '# by hand\nratio = 1.0 # one\n\n';
+  const after = `\n# the other\n[gateways."z:1"]\nfingerprint_sha256 = '${PIN}' # its pin\n${AT}share=1.50\n`;
+  await writeFile(path, `${before}${HEAD}${AT}weight = 2.0\n${after}`);
+  const pin = { fingerprint: PIN.replace('ab', 'cd'), trustedAtMs: 7 };
+  await addKnownGateway(path, 'a:1', pin, true);
+  await addKnownGateway(path, 'new:1', pin);
+  const text = await readFile(path, 'utf8');
+  t.ok(text.startsWith(before), text);
+  t.ok(text.includes(after), text);
+  t.match(text, /weight = 2\.0\n/);
+  t.match(text, /\n\[gateways\."new:1"\]\nfingerprint_sha256 = "SHA256:cdab.*"\ntrusted_at_unix_ms = 7\n$/);
+  await removeKnownGateway(path, 'a:1');
+  await removeKnownGateway(path, 'new:1');
+  t.equal(await readFile(path, 'utf8'), `${before}${after}`);
+  await writeFile(
+    path,
+    `gateways = { "a:1" = { fingerprint_sha256 = "x", trusted_at_unix_ms = 5, y = 3.0 } }\n`,
+  );
+  await addKnownGateway(path, 'new:1', pin);
+  t.match(await readFile(path, 'utf8'), /y = 3\.0\n/, 'another notation is written anew, with its values');
+  t.strictSame([...(await readKnownGateways(path)).pins.keys()], ['a:1', 'new:1']);
+});
+
+t.test('beside bmux', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
+  const { path, env } = await storeOf(t);
+  const list = async (): Promise<{ isRead: boolean; stdout: string }> => {
+    const { status, stdout } = await run(realBmux() ?? '', ['remote', 'trust', 'list'], env);
+    return { isRead: status === 0, stdout };
+  };
+  for (const text of [...READABLE, ...UNREADABLE.map(([text]) => text)]) {
+    await writeFile(path, text);
+    const { problem } = await readKnownGateways(path);
+    t.equal(problem === undefined, (await list()).isRead, text);
+    if (problem !== undefined) continue;
+    await addKnownGateway(path, 'b:1', { fingerprint: PIN, label: 'new' });
+    t.match(
+      await list(),
+      { isRead: true, stdout: `b:1\t${PIN}\tsource=local\tlabel=new` },
+      `added to ${text}`,
+    );
+  }
+});
