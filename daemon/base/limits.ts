@@ -65,6 +65,8 @@ export const LIMITS = {
   serverExitMs: 50,
   /** ms that all streams may take to end when a signal stops bmuxd: supervisors kill after 10 s. */
   termMs: 7000,
+  /** ms that a control process that leaves waits for an engine that accepts on the target sockets; a start takes 100 to 300 ms. */
+  nextEngineMs: 2000,
   /** ms that a control process that leaves still answers the requests that it has taken. */
   leaveMs: 2000,
   /** ms that a daemon that replaces another one waits until what is warm there is warm here. */

@@ -120,6 +120,8 @@ export class Shutdown {
   async #leave(): Promise<void> {
     const { manager, targetSockets, engines, server, watchers, requests, followed } = this.#options;
     manager.stopping();
+    // Clients in the queue of a target socket whose engine has died are cut with control's handle, unless the next engine accepts them before.
+    if (!this.#isStopping && targetSockets.hasSockets) await engines.accepting(LIMITS.nextEngineMs);
     followed.close();
     await this.#closeSockets();
     // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { isRunning } from '../../daemon/base/process/identity.ts';
-import { isEngineStatus } from '../../daemon/api/answer-shapes.ts';
+import { isEngineStatus, isStatus } from '../../daemon/api/answer-shapes.ts';
 import { engineRequest } from '../../daemon/sockets/http-request.ts';
 import { TestClient } from '../embedded/client.ts';
 import { startWorld } from '../engine/world.ts';
@@ -61,4 +61,21 @@ t.test('the next engine has opened a stream to a server that was used', async (t
     const rows = isEngineStatus(body) ? body.upstreams : [];
     return rows.some(({ target, lastStreamMs }) => target === 'tls' && lastStreamMs !== undefined);
   });
+});
+
+t.test('a client in the queue of a dead engine is served when control leaves', async (t) => {
+  const { bmuxd } = await startWorld(t);
+  const path = targetSocketPath(bmuxd, 'tls');
+  await targetSocketIs(true, path);
+  const { body } = await bmuxd.http('GET', '/v1/status');
+  const [engine] = isStatus(body) ? body.engines : [];
+  const pid = engine?.pid ?? 0;
+  process.kill(pid, 'SIGKILL');
+  await waitFor('the engine to be gone', () => !isRunning({ pid }));
+  const client = new TestClient(await connected(path));
+  const answered = client.hello();
+  bmuxd.signal('SIGTERM');
+  await answered;
+  await client.close();
+  await waitFor('the daemon to be gone', () => !isRunning({ pid: bmuxd.pid }));
 });

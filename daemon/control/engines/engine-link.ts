@@ -185,6 +185,11 @@ export class EngineLink {
     });
   }
 
+  /** True while it has not answered to each socket that it was sent. */
+  get isGettingSockets(): boolean {
+    return this.#listening.size > 0;
+  }
+
   /** Replaces where a target socket leads. */
   update(targetSocket: string, plan: TargetSocketPlan): void {
     this.tell({ type: 'target socket', targetSocket, ...plan });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
+import { sleep } from '../../base/async/sleep.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Logger, LogSink } from '../../base/log.ts';
 import type { BmuxdPaths, Env } from '../../base/paths.ts';
@@ -47,6 +48,9 @@ export interface EnginesOptions {
   /** Called when an engine is ready and has got the target sockets. */
   readonly onReady: () => void;
 }
+
+/** ms between two looks whether an engine accepts. */
+const LOOK_MS = 10;
 
 /** Binds no socket before `start`. */
 export class Engines {
@@ -163,6 +167,25 @@ export class Engines {
   /** What the engines of other daemons know of their servers. Never rejects. */
   formerUpstreams(): Promise<readonly UpstreamRow[]> {
     return this.directory.upstreamsBeside(this.supervisor.living);
+  }
+
+  /** Resolves when an engine accepts on the sockets of control, at the latest after `ms`. Never rejects. */
+  async accepting(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    let isReady = false;
+    while (performance.now() < until) {
+      const { current } = this.supervisor;
+      // Its death may not have been noticed yet.
+      const answers = this.upstreams().then(
+        () => current !== undefined,
+        () => false,
+      );
+      const wasReady = isReady;
+      isReady = await answers;
+      // It is sent the sockets just after it is ready.
+      if (wasReady && isReady && current?.isGettingSockets === false) return;
+      await sleep(LOOK_MS);
+    }
   }
 
   /** From now on the engine that is ready accepts streams. */

@@ -90,6 +90,10 @@ export class TargetSocketReconciler {
     return missing === 0 ? undefined : fail('target_sockets_missing', { missing, max: MAX_TARGET_SOCKETS });
   }
 
+  get hasSockets(): boolean {
+    return [...this.#all()].length > 0;
+  }
+
   /** Makes the target sockets of the daemon's own context and of the saved ones. Never rejects. */
   async open(): Promise<void> {
     await this.#store.load();
