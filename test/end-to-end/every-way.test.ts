@@ -71,8 +71,9 @@ async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: 
     for (const shim of shims) shim.kill('SIGKILL');
   }
   await waitFor('the connections to be freed', async () => {
-    const spares = (await bmuxd.upstreams()).reduce((sum, row) => sum + row.connections, 0);
-    return (await connectionsHeld(server)) - spares <= before;
+    const rows = await bmuxd.upstreams();
+    const spares = rows.reduce((sum, row) => sum + row.connections, 0);
+    return rows.every(({ streams }) => streams === 0) && (await connectionsHeld(server)) - spares <= before;
   });
   t.pass(`${target}: ${String(KILLED)} killed clients hold no connection`);
 }
