@@ -29,6 +29,8 @@ export async function far(t: Test): Promise<Far | undefined> {
     t.teardown(() => ip('netns', 'del', name));
     const [near, there] = [`bn${id}`, `bf${id}`];
     await ip('link', 'add', near, 'type', 'veth', 'peer', 'name', there, 'netns', name);
+    // The namespace may stay for the ends of its connections, and would keep this.
+    t.teardown(() => ip('link', 'del', near));
     await ip('addr', 'add', `${net}.1/30`, 'dev', near);
     await ip('link', 'set', near, 'up');
     await inside('addr', 'add', `${net}.2/30`, 'dev', there);
