@@ -12,7 +12,7 @@ t.test('after 1 s a command on a terminal says what it waits for', async (t) => 
   await clock.advance(900);
   t.equal(shown, '');
   await clock.advance(2200);
-  t.match(shown, /waiting for all streams , 3 s$/, 'in one line of the terminal');
+  t.match(shown, /waiting for all streams…, 3 s$/, 'in one line of the terminal');
   shown = '';
   end();
   end();
