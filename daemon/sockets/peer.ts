@@ -1,5 +1,4 @@
-// Asks the kernel who is at the other end of an accepted Unix socket, and whether it is still there. Node has no functions for that. The only file
-// that calls koffi.
+// Asks the kernel who is at the other end of an accepted Unix socket, and whether it is still there. Node has no functions for that.
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { textOf, type Failure } from '../base/failure.ts';

@@ -59,4 +59,6 @@ export interface DialledStream {
   readonly handshakeMs: number;
   /** True when the name of the host does not lead to the address of this stream any more. */
   readonly hasMoved: () => boolean;
+  /** Tells the peer at once that what has come has come: it may hold back a second small answer until then. */
+  readonly acknowledge: () => void;
 }

@@ -14,6 +14,7 @@ import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
 import { HostNames } from '../tcp/host-names.ts';
+import { acknowledgeNow } from '../tcp/quick-ack.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';
@@ -93,7 +94,10 @@ export class TlsContexts {
         this.#watch.add(socket);
         const { remoteAddress } = socket;
         const hasMoved = (): boolean => this.#names.hasLeft(route.host, remoteAddress);
-        return { stream: socket, connectMs, handshakeMs, hasMoved };
+        const acknowledge = (): void => {
+          acknowledgeNow(socket);
+        };
+        return { stream: socket, connectMs, handshakeMs, hasMoved, acknowledge };
       };
       // Other anchors would only show once more that the gateway is trusted.
       if (refusal === undefined || hasPin(route, refusal)) return accept();

@@ -60,7 +60,7 @@ export async function openWithCachedAnswer(
   const since = performance.now();
   try {
     const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs), progress);
-    const { stream: inner, warm, below } = await dialler.open(candidate, signal);
+    const { stream: inner, warm, below, acknowledge } = await dialler.open(candidate, signal);
     const dialMs = performance.now() - since;
     const stream = optimisticStream(parts, plan, {
       inner,
@@ -69,6 +69,8 @@ export async function openWithCachedAnswer(
       expected: negotiated,
       ...answerTimes(plan, roundTripMs),
       onConfirmed: (elapsedMs) => {
+        // The client's first request was sent with the Hello, and its answer comes next.
+        acknowledge?.();
         if (below !== undefined) below.helloAnswered = true;
         helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
         health.answered(elapsedMs);
