@@ -13,6 +13,8 @@ export interface Tmux {
   screen(window: string): Promise<string>;
   /** Waits until the screen shows `pattern`; rejects with the screen. */
   shows(window: string, pattern: RegExp, ms?: number): Promise<string>;
+  /** Presses `key` until the screen shows `pattern`: a busy program may ignore a key. */
+  keyUntil(window: string, key: string, pattern: RegExp): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -31,6 +33,25 @@ export async function startTmux(): Promise<Tmux> {
   // The tmux server exits with its last window, so one window stays open.
   await tmux('new-session', '-d', '-x', '100', '-y', '30', 'cat');
   const screen = (window: string): Promise<string> => tmux('capture-pane', '-p', '-t', window);
+  const press = async (window: string, key: string): Promise<void> => {
+    await tmux('send-keys', '-t', window, key);
+  };
+  const shows: Tmux['shows'] = async (window, pattern, ms) => {
+    let last = '';
+    try {
+      await waitFor(
+        String(pattern),
+        async () => {
+          last = await screen(window);
+          return pattern.test(last);
+        },
+        ms,
+      );
+    } catch (error) {
+      throw new Error(`the screen does not show ${String(pattern)}:\n${last}`, { cause: error });
+    }
+    return last;
+  };
   return {
     open: async (command, env) => {
       const variables = Object.entries(env).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
@@ -40,26 +61,17 @@ export async function startTmux(): Promise<Tmux> {
     type: async (window, text) => {
       await tmux('send-keys', '-l', '-t', window, text);
     },
-    key: async (window, key) => {
-      await tmux('send-keys', '-t', window, key);
-    },
+    key: press,
     screen,
-    shows: async (window, pattern, ms) => {
-      let last = '';
-      try {
-        await waitFor(
-          String(pattern),
-          async () => {
-            last = await screen(window);
-            return pattern.test(last);
-          },
-          ms,
+    shows,
+    keyUntil: (window, key, pattern) =>
+      waitFor(`${key} to have its effect`, async () => {
+        await press(window, key);
+        return shows(window, pattern, 2000).then(
+          () => true,
+          () => false,
         );
-      } catch (error) {
-        throw new Error(`the screen does not show ${String(pattern)}:\n${last}`, { cause: error });
-      }
-      return last;
-    },
+      }),
     stop: async () => {
       await tmux('kill-server').catch(() => undefined);
       await rm(folder, { recursive: true, force: true });

@@ -8,6 +8,7 @@ import {
   startSshd,
   startTlsGateway,
   type RealServer,
+  type RealSshd,
 } from '../real/index.ts';
 import { bmuxOrThrow } from '../real/server.ts';
 
@@ -31,6 +32,18 @@ export function targetToml(
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
   return [`[connections.targets.${JSON.stringify(name)}]`, ...lines, ''].join('\n');
+}
+
+/** A target that is reached through `sshd`, with the real bmux there. `identity`: path of another key than its own. */
+export function sshToml(name: string, sshd: RealSshd, identity = sshd.identity): string {
+  return targetToml(name, {
+    transport: 'ssh',
+    host: '127.0.0.1',
+    port: sshd.port,
+    identity_file: identity,
+    known_hosts_file: sshd.knownHosts,
+    remote_bmux_path: bmuxOrThrow(),
+  });
 }
 
 /** Starts a real server, and gateways of each kind in front of it: TLS with and without compression, iroh, iroh with SSH auth, and an sshd. */
@@ -74,16 +87,7 @@ export async function startRealWays(): Promise<RealWays> {
     const sshd = sshdMissing() === false ? await startSshd({ env: server.env }) : undefined;
     if (sshd !== undefined) {
       stops.push(() => sshd.stop());
-      tomls.push(
-        targetToml('ssh', {
-          transport: 'ssh',
-          host: '127.0.0.1',
-          port: sshd.port,
-          identity_file: sshd.identity,
-          known_hosts_file: sshd.knownHosts,
-          remote_bmux_path: bmuxOrThrow(),
-        }),
-      );
+      tomls.push(sshToml('ssh', sshd));
     }
     return {
       server,

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import t from 'tap';
 import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
-import { accepts, realBmux, run, startChild, startServer, waitFor } from '../../real/index.ts';
+import { accepts, realBmux, run, startChild, startServer } from '../../real/index.ts';
 import { startTlsGateway } from '../../real/gateways.ts';
 import { bmuxOrThrow } from '../../real/server.ts';
 import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
@@ -63,14 +63,7 @@ t.test(
     gateway = await gateway.restart();
     await isAttached();
 
-    // A busy bmux may ignore a key.
-    await waitFor('the person to be detached', async () => {
-      await tmux.key(window, 'C-q');
-      return tmux.shows(window, /left with 0/, 2000).then(
-        () => true,
-        () => false,
-      );
-    });
+    await tmux.keyUntil(window, 'C-q', /left with 0/);
     t.match(await tmux.shows(window, /icanon/), / icanon .* echo /s, 'the terminal is as it was');
   },
 );

@@ -3,9 +3,8 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
-import { bmuxOrThrow } from '../../real/server.ts';
 import { realBmux, sshdMissing, startServer, startSshd, waitFor } from '../../real/index.ts';
-import { targetToml } from '../../target-sockets/ways.ts';
+import { sshToml, targetToml } from '../../target-sockets/ways.ts';
 import { processesWith } from '../../transport/ssh/rig.ts';
 
 const missing = sshdMissing();
@@ -16,15 +15,8 @@ t.test('bmuxd login', { skip }, async (t) => {
   t.teardown(() => server.stop());
   const sshd = await startSshd({ env: server.env });
   t.teardown(() => sshd.stop());
-  const fields = {
-    transport: 'ssh',
-    host: '127.0.0.1',
-    port: sshd.port,
-    identity_file: await sshd.addKey('secret', { passphrase: 'open sesame' }),
-    known_hosts_file: sshd.knownHosts,
-    remote_bmux_path: bmuxOrThrow(),
-  };
-  const config = targetToml('box', fields) + targetToml('here', { transport: 'local' });
+  const identity = await sshd.addKey('secret', { passphrase: 'open sesame' });
+  const config = sshToml('box', sshd, identity) + targetToml('here', { transport: 'local' });
   const bmuxd = await startBmuxd({ config, env: { PATH: sshd.path } });
   t.teardown(() => bmuxd.stop());
   const logins = (): number => sshd.log().split('Accepted publickey').length - 1;

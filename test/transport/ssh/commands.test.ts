@@ -6,7 +6,7 @@ import { bmuxOrThrow } from '../../real/server.ts';
 import { realBmux, run, sshdMissing, startServer, startSshd, waitFor } from '../../real/index.ts';
 import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
 import { hasTmux, startTmux } from '../../target-sockets/tmux.ts';
-import { targetToml } from '../../target-sockets/ways.ts';
+import { sshToml } from '../../target-sockets/ways.ts';
 import { processesWith } from './rig.ts';
 
 const missing = sshdMissing();
@@ -17,15 +17,7 @@ t.test('commands for an SSH target', { skip }, async (t) => {
   t.teardown(() => server.stop());
   const sshd = await startSshd({ env: server.env });
   t.teardown(() => sshd.stop());
-  const fields = {
-    transport: 'ssh',
-    host: '127.0.0.1',
-    port: sshd.port,
-    identity_file: sshd.identity,
-    known_hosts_file: sshd.knownHosts,
-    remote_bmux_path: bmuxOrThrow(),
-  };
-  const config = `[keybindings.global]\n"ctrl+q" = "detach"\n${targetToml('box', fields)}`;
+  const config = `[keybindings.global]\n"ctrl+q" = "detach"\n${sshToml('box', sshd)}`;
   const bmuxd = await startBmuxd({ config, env: { PATH: sshd.path } });
   t.teardown(() => bmuxd.stop());
 
@@ -74,11 +66,5 @@ t.test('commands for an SSH target', { skip }, async (t) => {
     await waitFor('the loss', async () => !/^╭/m.test(await tmux.screen(window)));
     await isAttached();
   }
-  await waitFor('the person to be detached', async () => {
-    await tmux.key(window, 'C-q');
-    return tmux.shows(window, /left with 0/, 2000).then(
-      () => true,
-      () => false,
-    );
-  });
+  await tmux.keyUntil(window, 'C-q', /left with 0/);
 });

@@ -9,7 +9,7 @@ import { realBmux, run, sshdMissing, startServer, startSshd, waitFor, type Ran }
 import { processesWith } from './rig.ts';
 import type { UpstreamRow } from '../../../daemon/api/answers.ts';
 import { eventsOf, targetSocketEnv } from '../../target-sockets/target-socket.ts';
-import { targetToml } from '../../target-sockets/ways.ts';
+import { sshToml } from '../../target-sockets/ways.ts';
 
 const missing = sshdMissing();
 const skip = missing === false ? realBmux() === undefined && 'real bmux not found' : missing;
@@ -21,15 +21,7 @@ t.test('over SSH', { skip }, async (t) => {
   t.teardown(() => server.bmux(['server', 'stop']));
   const sshd = await startSshd({ env: server.env });
   t.teardown(() => sshd.stop());
-  const fields = {
-    transport: 'ssh',
-    host: '127.0.0.1',
-    port: sshd.port,
-    identity_file: sshd.identity,
-    known_hosts_file: sshd.knownHosts,
-    remote_bmux_path: bmuxOrThrow(),
-  };
-  const bmuxd = await startBmuxd({ config: targetToml('box', fields), env: { PATH: sshd.path } });
+  const bmuxd = await startBmuxd({ config: sshToml('box', sshd), env: { PATH: sshd.path } });
   t.teardown(() => bmuxd.stop());
   const env = await targetSocketEnv(bmuxd, 'box');
   const list = (): Promise<Ran> => run(bmuxOrThrow(), ['list-sessions'], env);
