@@ -4,18 +4,8 @@ import type { Random } from '../base/async/backoff.ts';
 import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
+import type { SpareFactory } from './factory.ts';
 import { isUsable, Spare, type ReadyStream, type SpareOwner } from './spare.ts';
-
-/** How the spares of one key are made. */
-export interface SpareFactory<R extends ReadyStream> {
-  readonly key: string;
-  /** Spares at most at this round trip (ms); 0 for none. Called each time, since settings change. */
-  readonly max: (roundTripMs: number) => number;
-  /** True when the spares are kept without a time limit after the last use. */
-  readonly keep?: () => boolean;
-  /** Makes a stream. It has a time limit. When `signal` aborts, it rejects soon, and ends gracefully what it has opened. */
-  readonly make: (signal: AbortSignal) => Promise<R>;
-}
 
 export interface SparePoolOptions {
   readonly clock: Clock;
@@ -56,6 +46,8 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   /** ms that opening a stream took the last time. */
   #makeMs = 0;
   #roundTripMs = 0;
+  /** Ends the rest after a spare was handed out; undefined without one. */
+  #endRest: (() => void) | undefined;
   readonly #backoff: Backoff;
   #closed = false;
 
@@ -114,11 +106,14 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   async take(patienceMs: number): Promise<R | undefined> {
     const { clock } = this.#options;
     const since = clock.now();
+    this.#demand.note(since);
     let waiting = false;
     try {
       for (;;) {
         const fresh = this.#handOut();
+        if (fresh !== undefined) this.#rest();
         if (fresh !== undefined || this.#closed) return fresh;
+        this.#wake();
         const checks = this.#spares.map((spare) => this.#check(spare));
         const made = this.#making[this.#waiting - (waiting ? 1 : 0)];
         const worth = made !== undefined && (waiting || since - made.since >= this.#roundTripMs);
@@ -156,7 +151,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   fill(): void {
     const { clock, mayHold, end, log } = this.#options;
     const now = clock.now();
-    if (this.#backoff.waiting) return;
+    if (this.#backoff.waiting || this.#endRest !== undefined) return;
     while (
       !this.#closed &&
       this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
@@ -189,6 +184,22 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     }
   }
 
+  /** Begins a rest, unless there is one: a burst of uses does not prolong it. */
+  #rest(): void {
+    if (this.#restMs > 0) this.#endRest ??= this.#options.clock.after(this.#restMs, this.#wake);
+  }
+
+  /** Ends a rest, and makes the missing spares. */
+  readonly #wake = (): void => {
+    this.#endRest?.();
+    this.#endRest = undefined;
+    this.fill();
+  };
+
+  get #restMs(): number {
+    return this.factory.restMs?.(this.#roundTripMs) ?? 0;
+  }
+
   /** Aborts spares that are being made and are not awaited, then ends ready ones; at most `count`. Returns how many. */
   giveBack(count: number): number {
     // Callers of `take` wait for the oldest ones.
@@ -205,6 +216,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   /** Ends all spares. Resolves when none is being made any more. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#endRest?.();
     const making = [...this.#making];
     for (const { abort } of making) abort.abort();
     for (let [spare] = this.#spares; spare !== undefined; [spare] = this.#spares) this.#end(spare);
@@ -226,7 +238,7 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   }
 
   #wanted(): number {
-    const span = Math.max(2 * this.#makeMs, 4 * this.#roundTripMs);
+    const span = Math.max(2 * (this.#restMs + this.#makeMs), 4 * this.#roundTripMs);
     const wanted = this.#demand.wanted(this.#options.clock.now(), span);
     return Math.min(this.factory.max(this.#roundTripMs), wanted);
   }

@@ -4,10 +4,11 @@ import type { Random } from '../base/async/backoff.ts';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { textOf } from '../base/failure.ts';
 import { LruMap } from '../base/lru-map.ts';
-import { SparePool, type SpareFactory } from './spare-pool.ts';
+import type { SpareFactory } from './factory.ts';
+import { SparePool } from './spare-pool.ts';
 import type { ReadyStream } from './spare.ts';
 
-export type { SpareFactory } from './spare-pool.ts';
+export type { SpareFactory } from './factory.ts';
 export type { ReadyStream } from './spare.ts';
 
 export interface SparesOptions {
@@ -53,7 +54,6 @@ export class Spares<R extends ReadyStream> {
     const pool = this.#pools.get(factory.key);
     if (pool === undefined) return undefined;
     pool.touch(factory);
-    pool.note();
     return pool.take(patienceMs);
   }
 

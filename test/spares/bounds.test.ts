@@ -34,6 +34,33 @@ t.test('when the server closes each spare, there are pauses between spares', asy
   rig.spares.close();
 });
 
+t.test('where making one takes the process some time, it is made after the first answer', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  const { made } = rig;
+  const spares = rig.spares.count;
+  rig.restMs = 60;
+  t.ok((await rig.take()).line);
+  await rig.clock.advance(40);
+  t.ok((await rig.take()).line);
+  t.equal(rig.made, made);
+  await rig.clock.advance(20);
+  t.ok(rig.made > made, 'the second use has not prolonged the rest');
+  await rig.clock.advance(200);
+  t.ok(rig.spares.count >= spares);
+  const before = rig.made;
+  for (let left = rig.spares.count; left > 0; left -= 1) t.ok((await rig.take()).line);
+  t.equal(rig.made, before);
+  const taking = rig.spares.take(rig.factory());
+  await rig.clock.advance(0);
+  t.ok(rig.made > before, 'a caller that finds none does not wait for the rest');
+  await rig.clock.advance(300);
+  await taking;
+  t.ok((await rig.take()).line);
+  rig.spares.close();
+  t.equal(rig.clock.waiting, 0, 'no timer is left');
+});
+
 t.test('drop and close end all spares, also those that are being made', async (t) => {
   const rig = new SparesRig();
   await rig.warm('a');

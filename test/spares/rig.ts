@@ -21,6 +21,8 @@ export class SparesRig {
   /** The random number of each pause: 0.5 leaves it as it is. */
   random = 0.5;
   max = 4;
+  /** ms after a spare was handed out in which none is made. */
+  restMs = 0;
   ttlMs = 60_000;
   connections = 64;
   /** Number of calls of `make`. */
@@ -55,6 +57,7 @@ export class SparesRig {
     return {
       key,
       max: () => this.max,
+      restMs: () => this.restMs,
       make: () => {
         this.made += 1;
         this.making += 1;

@@ -16,6 +16,8 @@ import { unattended } from './upstream-ssh.ts';
 
 /** Targets of one server that are remembered as warmed on request. */
 const MAX_WARMED = 64;
+/** Longest rest before a spare over SSH is made, ms. */
+const MAX_REST_MS = 250;
 
 interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
   /** ms, as the last check measured it; undefined before the first check. */
@@ -210,6 +212,7 @@ export class UpstreamSpares {
       key,
       keep: () => this.#isKeptWarm(destination) && this.#options.keptKeys.peek(askedFor(destination)) === key,
       max: (roundTripMs) => this.#maxFor(destination, roundTripMs),
+      ...(destination.route.transport === 'ssh' ? { restMs: restOfSsh } : {}),
       make: (signal) => this.#make(plan, greeting, signal),
     };
   }
@@ -247,6 +250,11 @@ export class UpstreamSpares {
     if (isFar || destination.route.transport === 'ssh') return MAX_SPARES;
     return (this.#warmedUntil.peek(askedFor(destination)) ?? 0) > this.#options.clock.now() ? 1 : 0;
   }
+}
+
+/** To start a process keeps the engine from everything else for some ms. The first answer comes within this time. */
+function restOfSsh(roundTripMs: number): number {
+  return Math.min(MAX_REST_MS, 1.25 * roundTripMs + 10);
 }
 
 function asSpare(
