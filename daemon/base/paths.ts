@@ -144,6 +144,8 @@ export interface BmuxdPaths {
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
+  /** Code that V8 has compiled (daemon/bin/load-bundle.ts). */
+  readonly codeDir: string;
 }
 
 /** Name of the folder with the engines' sockets, in the runtime dir. */
@@ -210,5 +212,6 @@ export function bmuxdPaths(
       set(env, 'BMUXD_CONFIG') ??
       join(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmuxd', 'bmuxd.toml'),
     stateDir,
+    codeDir: join(stateDir, 'code'),
   };
 }

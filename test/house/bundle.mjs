@@ -1,5 +1,14 @@
 // Bundles the programs into CommonJS files, which Node loads faster than modules, with the packages that they use, and the library into modules.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
 /**
@@ -32,6 +41,8 @@ const LIBRARY = {
 };
 /** What the licenses of bundled packages ask for. */
 const LICENSES = 'dist/third-party-licenses.txt';
+/** What loads the bundles, in each file that is run. */
+const LOADER = 'daemon/bin/load-bundle.ts';
 /** The shell's part of the file that a person calls. */
 export const SHELL_FRONT = 'daemon/cli/shell/front.sh';
 const COMMANDS = 'daemon/cli/command-table.ts';
@@ -204,18 +215,47 @@ async function bundle(root, bundled) {
     logLevel: 'warning',
   });
   if (old) chmodSync(outfile, 0o755);
+  if (!old) appendFileSync(outfile, `//${hashOf(outfile)}\n`);
   if (front !== undefined) {
     const program = join(root, `dist/${front}.cjs`);
     const shell = readFileSync(join(root, SHELL_FRONT), 'utf8');
-    writeFileSync(program, `${shell}"use strict";\n${checkOfNode(root)}\n${loads(front, output)}`);
+    writeFileSync(
+      program,
+      `${shell}"use strict";\n${checkOfNode(root)}\n${await loads(root, front, output)}`,
+    );
     chmodSync(program, 0o755);
   }
   for (const starter of starters)
-    writeFileSync(join(root, `dist/${starter}.cjs`), `"use strict";\n${loads(starter, output)}`);
+    writeFileSync(
+      join(root, `dist/${starter}.cjs`),
+      `"use strict";\n${checkOfNode(root)}\n${await loads(root, starter, output)}`,
+    );
   return result;
 }
 
-/** The statement of the file `from` that loads a bundle. */
-function loads(from, output) {
-  return `require('./${relative(dirname(from), output)}.cjs');\n`;
+/** What the name of compiled code begins with (`nameFor` of LOADER): 16 digits. */
+function hashOf(file) {
+  return createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 16);
+}
+
+/** The statements of the file `from` that load a bundle. */
+async function loads(root, from, output) {
+  const { build } = await import('esbuild');
+  const isLong = from.endsWith('/engine') ? 'true' : "process.argv[2] === 'run'";
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `import { loadBundle } from './${LOADER}';
+        loadBundle(__dirname + '/${relative(dirname(from), output)}.cjs', require, ${isLong});`,
+      resolveDir: root,
+    },
+    bundle: true,
+    platform: 'node',
+    // The check of Node stands in the same file.
+    target: 'node12',
+    format: 'cjs',
+    minify: true,
+    write: false,
+    logLevel: 'warning',
+  });
+  return outputFiles[0].text;
 }
