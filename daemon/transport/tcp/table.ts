@@ -11,16 +11,23 @@ export interface Ends {
   readonly remotePort?: number | undefined;
 }
 
-/**
- * The connections with bytes that the peer has not acknowledged, by `keyOf`: how often the oldest of them, or a question to a full window, were
- * sent again without an answer.
- */
-export type Unanswered = ReadonlyMap<string, number>;
+/** What was sent on a connection without an answer: the oldest bytes that the peer has not acknowledged, or a question to a full window. */
+export interface SentAgain {
+  /** How often it was sent again. */
+  readonly times: number;
+  /** ms since it was sent first, at least; undefined where the kernel does not tell. */
+  readonly ms: number | undefined;
+}
+
+/** The connections with bytes that the peer has not acknowledged, by `keyOf`. */
+export type Unanswered = ReadonlyMap<string, SentAgain>;
 
 const FILES = { 4: '/proc/self/net/tcp', 6: '/proc/self/net/tcp6' } as const;
 /** Timers of a connection in the table: sending again, and asking a full window. An acknowledgement ends each count. */
 const SENDS_AGAIN = '01';
 const ASKS_WINDOW = '04';
+/** ms of the unit of times in the table, on every machine (USER_HZ). */
+const MS_OF_TICK = 10;
 /** The state of a connection that both sides have made. */
 const CONNECTED = '01';
 
@@ -29,11 +36,11 @@ export async function readUnanswered(
   families: ReadonlySet<4 | 6>,
   signal: AbortSignal,
 ): Promise<Unanswered | undefined> {
-  const all = new Map<string, number>();
+  const all = new Map<string, SentAgain>();
   for (const family of families) {
     const text = await readFile(FILES[family], { encoding: 'latin1', signal }).catch(() => undefined);
     if (text === undefined) return undefined;
-    for (const [key, count] of parseTable(text)) all.set(key, count);
+    for (const [key, sent] of parseTable(text)) all.set(key, sent);
   }
   return all;
 }
@@ -61,21 +68,30 @@ export async function connectionsOf(inodes: ReadonlySet<string>, signal: AbortSi
 
 /** Reads one table (proc_net_tcp in the documentation of Linux). */
 export function parseTable(text: string): Unanswered {
-  const all = new Map<string, number>();
+  const all = new Map<string, SentAgain>();
   for (const line of text.split('\n').slice(1)) {
-    const [, local, remote, , queues, timer, retransmits, , probes] = line.trim().split(/\s+/);
+    const fields = line.trim().split(/\s+/);
+    const [, local, remote, , queues, timer = '', retransmits = '', , probes = ''] = fields;
     if (local === undefined || remote === undefined || queues === undefined) continue;
     if (/^0+:/.test(queues)) continue;
-    const kind = timer?.slice(0, 2);
-    const count =
-      kind === SENDS_AGAIN
-        ? Number.parseInt(retransmits ?? '', 16)
-        : kind === ASKS_WINDOW
-          ? Number.parseInt(probes ?? '', 10)
-          : 0;
-    all.set(`${local} ${remote}`, count);
+    const [kind, inTicks = ''] = timer.split(':');
+    let sent: SentAgain = { times: 0, ms: undefined };
+    if (kind === SENDS_AGAIN) {
+      const times = Number.parseInt(retransmits, 16);
+      sent = { times, ms: msUnanswered(times, Number.parseInt(inTicks, 16), Number(fields[12])) };
+    } else if (kind === ASKS_WINDOW) sent = { times: Number.parseInt(probes, 10), ms: undefined };
+    all.set(`${local} ${remote}`, sent);
   }
   return all;
+}
+
+/**
+ * ms since bytes were sent that were sent `times` again: each pause is twice the one before, the present one has `pause` ticks, and `left` of
+ * them are to come.
+ */
+function msUnanswered(times: number, left: number, pause: number): number | undefined {
+  const ticks = pause * (1 - 2 ** -times) + pause - left;
+  return Number.isFinite(ticks) && left <= pause ? ticks * MS_OF_TICK : undefined;
 }
 
 /** The key of a connection in the table; undefined when it is not connected. */

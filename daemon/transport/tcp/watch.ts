@@ -1,16 +1,17 @@
 // Notices that a peer no longer acknowledges what is sent to it. The kernel alone gives such a connection up after about 15 min, and Node cannot
 // set TCP_USER_TIMEOUT.
 import type { Socket } from 'node:net';
-import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { familyOf, keyOf, readUnanswered, type Unanswered } from './table.ts';
+import { familyOf, keyOf, readUnanswered, type SentAgain, type Unanswered } from './table.ts';
 
 export interface TcpWatchOptions {
   /** What the kernel says; undefined where it says nothing. Default: `readUnanswered`. */
   readonly read?: typeof readUnanswered;
   /** Monotonic time, ms. */
   readonly now?: () => number;
+  readonly clock?: Pick<Clock, 'after' | 'every'>;
 }
 
 /** A connection that may be given up. */
@@ -27,14 +28,15 @@ export interface WatchedConnection {
 /** The state of one connection. */
 interface Watched {
   readonly connection: WatchedConnection;
-  /** Bytes read at the last look, and when that number was last seen to grow. */
+  /** Bytes read at the last look. */
   heard: number;
-  heardAt: number;
+  /** The last look before that number was seen to grow. */
+  heardAfter: number;
   /** Bytes written of which is known that the peer has acknowledged them, or has answered. */
   written: number;
   /** Bytes written at the last look. */
   writtenBefore: number;
-  /** Since when, at every look, the kernel has sent again without an answer. */
+  /** When the bytes were sent that, at every look since, had no answer. */
   unansweredSince: number | undefined;
 }
 
@@ -53,14 +55,22 @@ const END_MS = 1000;
 export class TcpWatch {
   readonly #read: typeof readUnanswered;
   readonly #now: () => number;
+  readonly #clock: Pick<Clock, 'after' | 'every'>;
   readonly #watched = new Set<Watched>();
   #stopLooking: (() => void) | undefined;
+  /** Cancels the look at the time when a connection may be given up. */
+  #cancelExtra: (() => void) | undefined;
   #lookedAt: number;
   #looking = false;
 
-  constructor({ read = readUnanswered, now = () => performance.now() }: TcpWatchOptions = {}) {
+  constructor({
+    read = readUnanswered,
+    now = () => performance.now(),
+    clock = SYSTEM_CLOCK,
+  }: TcpWatchOptions = {}) {
     this.#read = read;
     this.#now = now;
+    this.#clock = clock;
     this.#lookedAt = now();
   }
 
@@ -75,7 +85,7 @@ export class TcpWatch {
     const watched: Watched = {
       connection,
       heard: bytesRead,
-      heardAt: this.#now(),
+      heardAfter: this.#now(),
       written: bytesWritten,
       writtenBefore: bytesWritten,
       unansweredSince: undefined,
@@ -83,7 +93,7 @@ export class TcpWatch {
     this.#watched.add(watched);
     if (this.#stopLooking === undefined) {
       this.#lookedAt = this.#now();
-      this.#stopLooking = SYSTEM_CLOCK.every(LOOK_MS, () => void this.look());
+      this.#stopLooking = this.#clock.every(LOOK_MS, () => void this.look());
     }
     return () => {
       this.#remove(watched);
@@ -95,6 +105,8 @@ export class TcpWatch {
     if (this.#watched.size > 0) return;
     this.#stopLooking?.();
     this.#stopLooking = undefined;
+    this.#cancelExtra?.();
+    this.#cancelExtra = undefined;
   }
 
   /** Asks the kernel about the connections that wait for an answer. Never rejects. */
@@ -110,29 +122,36 @@ export class TcpWatch {
 
   async #look(): Promise<void> {
     const now = this.#now();
-    const isLate = now - this.#lookedAt > LATE_MS;
+    const before = this.#lookedAt;
+    const isLate = now - before > LATE_MS;
     this.#lookedAt = now;
-    for (const watched of this.#watched) if (isLate) watched.unansweredSince = undefined;
-    const waiting = [...this.#watched].filter((watched) => waits(watched, now));
+    for (const watched of this.#watched) if (isLate) forget(watched, now);
+    const waiting = [...this.#watched].filter((watched) => waits(watched, isLate ? now : before));
     if (waiting.length === 0) return;
     const written = waiting.map(({ connection }) => connection.bytesWritten);
     const unanswered = await this.#unanswered(waiting);
     if (unanswered === undefined) return;
+    let next = LOOK_MS;
     for (const [index, watched] of waiting.entries()) {
-      const count = unanswered.get(watched.connection.key ?? '');
-      if (count === undefined) watched.written = written[index] ?? watched.written;
-      if (count === undefined || count === 0) {
+      const sent = unanswered.get(watched.connection.key ?? '');
+      if (sent === undefined) watched.written = written[index] ?? watched.written;
+      if (sent === undefined || sent.times === 0) {
         watched.unansweredSince = undefined;
         continue;
       }
-      // The first of the bytes was sent before the kernel sent it again, at most one look ago.
-      watched.unansweredSince ??= Math.max(watched.heardAt, now - LOOK_MS);
+      watched.unansweredSince = unansweredSince(watched, sent, now);
       const ms = now - watched.unansweredSince;
-      if (count < SENT_AGAIN || ms < LIMITS.tcpUnansweredMs) continue;
+      const left = LIMITS.tcpUnansweredMs - ms;
+      if (left > 0) next = Math.min(next, left);
+      if (sent.times < SENT_AGAIN || left > 0) continue;
       this.#remove(watched);
       const why = `the peer has acknowledged nothing for ${String(Math.round(ms / 1000))} s`;
       watched.connection.giveUp(Object.assign(new Error(why), { code: 'ETIMEDOUT' }));
     }
+    // A limit that is reached before the next regular look has a look of its own.
+    this.#cancelExtra?.();
+    this.#cancelExtra =
+      next < LOOK_MS && this.#watched.size > 0 ? this.#clock.after(next, () => void this.look()) : undefined;
   }
 
   async #unanswered(waiting: readonly Watched[]): Promise<Unanswered | undefined> {
@@ -189,16 +208,31 @@ class SocketConnection implements WatchedConnection {
  * True when the peer may not have taken everything that was written before the last look. The kernel is not asked about what was written just
  * now, as by a check of a spare.
  */
-function waits(watched: Watched, now: number): boolean {
+function waits(watched: Watched, before: number): boolean {
   const { connection, writtenBefore } = watched;
   watched.writtenBefore = connection.bytesWritten;
   if (connection.bytesRead !== watched.heard) {
     watched.heard = connection.bytesRead;
-    watched.heardAt = now;
+    watched.heardAfter = before;
     // What was written after the last look may have come after the answer.
     watched.written = writtenBefore;
     watched.unansweredSince = undefined;
     return false;
   }
   return !connection.isClosed && writtenBefore > watched.written;
+}
+
+/**
+ * When the oldest bytes without an answer were sent, as far as the peer was not heard since. Where the kernel does not tell it: before they were
+ * sent again, at most one look ago.
+ */
+function unansweredSince(watched: Watched, { ms }: SentAgain, now: number): number {
+  if (ms === undefined) return watched.unansweredSince ?? Math.max(watched.heardAfter, now - LOOK_MS);
+  return Math.max(watched.heardAfter, now - ms);
+}
+
+/** The time before `now` does not count. */
+function forget(watched: Watched, now: number): void {
+  watched.unansweredSince = undefined;
+  watched.heardAfter = now;
 }

@@ -4,6 +4,7 @@ import { createConnection, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { keyOf, parseTable, readUnanswered, type Unanswered } from '../../../daemon/transport/tcp/table.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
 import { far, halt, waitFor } from '../../real/index.ts';
 
 const never = new AbortController().signal;
@@ -56,7 +57,7 @@ t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux
     remoteAddress: '10.0.0.2',
     remotePort: 443,
   });
-  const count = (rest: string): number | undefined => parseTable(row(rest)).get(key ?? '');
+  const count = (rest: string): number | undefined => parseTable(row(rest)).get(key ?? '')?.times;
   t.equal(count('00000001:00000000 01:00000042 0000000A     0        0'), 10, 'sent again');
   t.equal(
     count('00000001:00000000 04:00000042 00000000     0        12'),
@@ -69,17 +70,24 @@ t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux
     'a full window of a peer that answers',
   );
   t.equal(count('00000000:00000000 02:00000042 00000000     0        3'), undefined, 'nothing is under way');
+  const since = (timer: string, pause: number): number | undefined => {
+    const line = `  7: 0100007F:1F90 0200000A:01BB 01 00000001:00000000 ${timer} 0 0 7 1 0 ${String(pause)} 4 1 9 9`;
+    return parseTable(`head\n${line}`).get(key ?? '')?.ms;
+  };
+  t.equal(since('01:0000000A 00000000', 20), 100, '200 ms, of which 100 are to come');
+  t.equal(since('01:00000064 00000003', 160), 2000, '200, 400, 800 and 600 of 1600 ms');
+  t.equal(since('01:0000000A 00000000', NaN), undefined, 'a kernel that does not tell the pause');
 });
 
 t.test('when a connection is given up', async (t) => {
   let now = 0;
   let counts: Unanswered = new Map();
-  const watch = new TcpWatch({ now: () => now, read: () => Promise.resolve(counts) });
+  const watch = new TcpWatch({ now: () => now, read: () => Promise.resolve(counts), clock: new FakeClock() });
   /** A look each second, in which the kernel says these numbers; undefined: everything is acknowledged. */
   const seconds = async (client: Socket, said: readonly (number | undefined)[]): Promise<void> => {
     for (const count of said) {
       now += 1000;
-      counts = new Map(count === undefined ? [] : [[keyOf(client) ?? '', count]]);
+      counts = new Map(count === undefined ? [] : [[keyOf(client) ?? '', { times: count, ms: undefined }]]);
       await watch.look();
     }
   };
@@ -138,6 +146,37 @@ t.test('when a connection is given up', async (t) => {
   now += 60_000;
   await seconds(slept.client, [5, 5, 5]);
   t.equal(slept.client.writableEnded, false, 'the time in which the machine slept does not count');
+});
+
+t.test('where the kernel tells the time, it is given up when that is over', async (t) => {
+  const clock = new FakeClock();
+  let sentAt: number | undefined;
+  let looks = 0;
+  const { client } = await pair(t);
+  const watch = new TcpWatch({
+    now: () => clock.now(),
+    clock,
+    read: () => {
+      looks += 1;
+      if (sentAt === undefined) return Promise.resolve(new Map());
+      const ms = clock.now() - sentAt;
+      return Promise.resolve(new Map([[keyOf(client) ?? '', { times: ms < 3000 ? 1 : 4, ms }]]));
+    },
+  });
+  watch.add(client);
+  t.equal(clock.waiting, 1);
+  await clock.advance(60_000);
+  t.equal(looks, 0, 'while nothing is written, nobody asks the kernel');
+  await clock.advance(700);
+  sentAt = clock.now();
+  client.write('x');
+  await clock.advance(9000);
+  sentAt += 1000;
+  await clock.advance(1900);
+  t.equal(client.writableEnded, false, 'what was sent first is acknowledged meanwhile');
+  await clock.advance(200);
+  t.ok(client.writableEnded, 'given up 10 s after the oldest byte that is left was sent');
+  t.equal(clock.waiting, 0, 'no timer is left');
 });
 
 /** An echo server in a process of its own. */
