@@ -11,7 +11,7 @@ import type { Dialling } from '../dialling.ts';
 import { firstLiveAgent } from './agent.ts';
 import type { MasterPath } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { foundMaster, login, type Master, type MasterDeps, type Unopened } from './master.ts';
+import { foundMaster, login, type Master, type MasterDeps, type SshEvent, type Unopened } from './master.ts';
 import { SshEnd } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
@@ -26,11 +26,7 @@ export interface SshWait extends Dialling {
 
 export interface SshHostDeps extends MasterDeps {
   readonly folder: SshFolder;
-  readonly event: (event: {
-    readonly type: 'connection made' | 'connection lost';
-    readonly target: string;
-    readonly detail?: string;
-  }) => void;
+  readonly event: (event: SshEvent) => void;
 }
 
 export interface OpenedSsh {
@@ -259,6 +255,7 @@ export class SshHost {
   /** What another program has started is not asked again for a while, and is never ended. */
   #hasNotOpened(master: Master, why: Unopened): void {
     if (why === 'gone') this.#forgetMaster(master);
+    if (why === 'silent') this.#tellLoss(master);
     if (why !== 'full' && master.process === undefined)
       this.#shun(master, why === 'gone' ? GONE_MS : SHUNNED_MS);
   }
@@ -272,9 +269,15 @@ export class SshHost {
     if (!this.#masters.delete(master) || master.retired) return;
     // The host may have been started again, without its server.
     this.#preflights.clear();
+    this.#tellLoss(master);
+  }
+
+  #tellLoss(master: Master): void {
     const [target] = [...this.names.keys()].slice(-1);
+    if (target === undefined || master.lossTold) return;
+    master.lossTold = true;
     const detail = master.lastLine ?? 'its ssh has ended';
-    if (target !== undefined) this.#deps.event({ type: 'connection lost', target, detail });
+    this.#deps.event({ type: 'connection lost', target, class: master.lossClass, detail });
   }
 }
 

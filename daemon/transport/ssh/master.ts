@@ -2,16 +2,16 @@
 import { access } from 'node:fs/promises';
 import { inTime, onSilence, settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
+import type { ErrorClass } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
 import { isProgram, watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
-import { controlArgs, masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure } from './failures.ts';
-import { Sessions, type SshProcess, type SshProcesses } from './process.ts';
-import type { Env } from '../../base/paths.ts';
+import { Sessions, tell, type SshProcess, type TellDeps } from './process.ts';
 
 /** ms between two looks whether a master listens; ssh says nothing to its parent. */
 const LOOK_MS = 20;
@@ -21,9 +21,15 @@ const OPENS_MS = 1000;
 /** Why no session was opened: the host has no more for this connection, the master is gone, or nothing was heard. */
 export type Unopened = 'full' | 'gone' | 'silent';
 
-export interface MasterDeps {
-  readonly processes: SshProcesses;
-  readonly env: Env;
+/** What is told of the connection to a host. */
+export interface SshEvent {
+  readonly type: 'connection made' | 'connection lost';
+  readonly target: string;
+  readonly class?: ErrorClass;
+  readonly detail?: string;
+}
+
+export interface MasterDeps extends TellDeps {
   /** Watches the connections of masters. */
   readonly watch: TcpWatch;
   /** Called for each line of `-v` of a login. */
@@ -43,7 +49,7 @@ export class Master {
   readonly #deps: MasterDeps;
   readonly #route: SshRoute;
   readonly #sessions = new Sessions();
-  /** Why it was given up. */
+  /** Why it was given up, or gets no more sessions. */
   #why: string | undefined;
   /** The ends of sessions that no stream uses. */
   readonly #questions = new Set<Promise<unknown>>();
@@ -54,6 +60,8 @@ export class Master {
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
   retired = false;
   isGone = false;
+  /** True when its loss was told as an event. */
+  lossTold = false;
   /** performance.now() of the last session's begin or end. */
   usedAt = performance.now();
 
@@ -98,6 +106,12 @@ export class Master {
   /** What it said last. */
   get lastLine(): string | undefined {
     return this.#why ?? (this.isGone ? this.process?.words.lines.at(-1) : undefined);
+  }
+
+  /** Of the failure that has ended it. */
+  get lossClass(): ErrorClass {
+    const isTimeout = this.#why !== undefined || this.lastLine?.startsWith('Timeout, server ') === true;
+    return isTimeout ? 'timeout' : 'server_gone';
   }
 
   /**
@@ -167,7 +181,10 @@ export class Master {
         return await this.open(command, options);
       if (opened === 'full') this.#max = this.sessions;
       if (opened === 'gone') this.isGone = true;
-      if (opened === 'silent') this.retire();
+      if (opened === 'silent') {
+        this.#why ??= 'the host opened no session in time';
+        this.retire();
+      }
       return opened;
     } catch (error) {
       void process.end();
@@ -265,28 +282,6 @@ export async function foundMaster(
   const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
   const pid = (await isProgram(named, 'ssh')) ? named : undefined;
   return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
-}
-
-/** Ends a master that `bmuxd login` has left to the engines. */
-export async function endLogin(deps: TellDeps, path: string): Promise<void> {
-  await tell(deps, { host: 'bmuxd' }, { path }, 'exit');
-}
-
-type TellDeps = Pick<MasterDeps, 'processes' | 'env'>;
-
-/** What a master answers; undefined when it does not. */
-async function tell(
-  { processes, env }: TellDeps,
-  route: Pick<SshRoute, 'host' | 'user' | 'port'>,
-  place: MasterPath,
-  what: 'check' | 'exit',
-): Promise<string | undefined> {
-  const told = await processes.run(
-    controlArgs(route, place, what),
-    { env: sshEnv(env, undefined) },
-    LIMITS.sshControlMs,
-  );
-  return told?.exit?.status === 0 ? told.words.text : undefined;
 }
 
 function exists(path: string): Promise<boolean> {

@@ -8,9 +8,8 @@ import { TcpWatch } from '../tcp/watch.ts';
 import { loginKey } from './arguments.ts';
 import { SshFolder } from './folder.ts';
 import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
-import { endLogin } from './master.ts';
 import type { Preflight } from './preflight.ts';
-import { SshProcesses } from './process.ts';
+import { endLogin, SshProcesses } from './process.ts';
 
 export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   /** The daemon's environment. */

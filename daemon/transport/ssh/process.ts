@@ -4,6 +4,10 @@ import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { textOf } from '../../base/failure.ts';
 import { settledWithin } from '../../base/async/deadline.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Env } from '../../base/paths.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { controlArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { Words } from './words.ts';
 
 /** ms that a process may take to exit after SIGTERM. */
@@ -144,4 +148,29 @@ export class SshProcesses {
   async endAll(): Promise<void> {
     await Promise.all([...this.#running].map((process) => process.end()));
   }
+}
+
+export interface TellDeps {
+  readonly processes: SshProcesses;
+  readonly env: Env;
+}
+
+/** Ends a master that `bmuxd login` has left to the engines. */
+export async function endLogin(deps: TellDeps, path: string): Promise<void> {
+  await tell(deps, { host: 'bmuxd' }, { path }, 'exit');
+}
+
+/** What a master answers; undefined when it does not. */
+export async function tell(
+  { processes, env }: TellDeps,
+  route: Pick<SshRoute, 'host' | 'user' | 'port'>,
+  place: MasterPath,
+  what: 'check' | 'exit',
+): Promise<string | undefined> {
+  const told = await processes.run(
+    controlArgs(route, place, what),
+    { env: sshEnv(env, undefined) },
+    LIMITS.sshControlMs,
+  );
+  return told?.exit?.status === 0 ? told.words.text : undefined;
 }

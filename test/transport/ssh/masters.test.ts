@@ -16,6 +16,8 @@ import {
   startChild,
   waitFor,
 } from '../../real/index.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
+import { isAlive } from '../../real/child.ts';
 import { sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
@@ -87,11 +89,14 @@ t.test('masters', { skip }, async (t) => {
     );
     const other = rig.pool.epochOf(rig.route({ remoteBmuxPath: slow }), waitOf());
     await waitFor('the question to have its session', () => existsSync(`${gate}.asked`));
+    // However long the programs take, no limit is reached.
+    const timers = holdTimers(t);
     const opening = rig.open();
-    await waitFor('the stream to be refused', () => rig.sshd.log().includes('no more sessions'));
+    await timers.until('the stream to be refused', () => rig.sshd.log().includes('no more sessions'));
     await writeFile(gate, 'go\n');
     await other;
     await answers((await opening).stream);
+    timers.release();
     t.equal(rig.logins(), 1);
   });
 
@@ -105,7 +110,9 @@ t.test('masters', { skip }, async (t) => {
     const again = await rig.open();
     await answers(again.stream);
     t.equal(again.warm, false);
-    await waitFor('the event', () => rig.events.some((event) => event.startsWith('connection lost')));
+    await waitFor('the event', () =>
+      rig.events.some((event) => event.startsWith('connection lost: server_gone: ')),
+    );
   });
 
   await t.test('a master that stands still is replaced', async (t) => {
@@ -114,10 +121,15 @@ t.test('masters', { skip }, async (t) => {
     const stopped = await mastersOf(rig);
     for (const pid of stopped) process.kill(pid, 'SIGSTOP');
     t.teardown(() => {
-      for (const pid of stopped) process.kill(pid, 'SIGKILL');
+      for (const pid of stopped) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     });
     await answers((await rig.open()).stream);
     t.equal(rig.logins(), 2);
+    const loss = 'connection lost: timeout: the host opened no session in time';
+    t.strictSame(rig.events, ['connection made', loss, 'connection made']);
+    for (const pid of stopped) process.kill(pid, 'SIGKILL');
+    await waitFor('its end', async () => !(await mastersOf(rig)).some((pid) => stopped.includes(pid)));
+    t.equal(rig.events.length, 3, 'its loss is told once');
   });
 
   await t.test(
@@ -146,6 +158,7 @@ t.test('masters', { skip }, async (t) => {
       now += 60_000;
       network.look();
       await waitFor('the master to be given up', () => !rig.pool.isWarm(rig.route()));
+      t.match(rig.events.at(-1), /^connection lost: timeout: /);
     },
   );
 

@@ -63,7 +63,8 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
       generation,
       isAlive: () => Promise.resolve(false),
       isLast: () => Promise.resolve(true),
-      event: ({ type, detail }) => events.push(detail === undefined ? type : `${type}: ${detail}`),
+      event: ({ type, class: why, detail }) =>
+        events.push(why === undefined ? type : `${type}: ${why}: ${String(detail)}`),
       warmth: () => 'auto',
     });
   const pool = poolOf('one');
