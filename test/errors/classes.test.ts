@@ -1,4 +1,7 @@
 // Tests the classes of failures: each row of the registry has one, and the cause of a failure may tell more.
+import dns from 'node:dns/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { mock } from 'node:test';
 import t from 'tap';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { isLoopback } from '../../daemon/base/process/network.ts';
@@ -6,6 +9,7 @@ import { classOf } from '../../daemon/errors/error-class.ts';
 import { fail } from '../../daemon/errors/fail.ts';
 import { failureIn, problemOf } from '../../daemon/errors/problem.ts';
 import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 
 const caused = (code: string): Error => Object.assign(new Error(code), { code });
 
@@ -44,4 +48,20 @@ t.test('which hosts need no network', async (t) => {
     t.equal(await isLoopback(host), true, host);
   for (const host of ['10.0.0.1', '2001:db8::1', 'no-such-name.invalid'])
     t.equal(await isLoopback(host), false, host);
+});
+
+t.test('a name that the system does not look up in time is one of another machine', async (t) => {
+  const hung = mock.method(dns, 'lookup', () => new Promise(() => undefined));
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    hung.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const timers = holdTimers(t);
+  let found: boolean | undefined;
+  void isLoopback('localhost').then((is) => (found = is));
+  await timers.pass(499);
+  t.equal(found, undefined);
+  await timers.pass(1);
+  t.equal(found, false);
 });

@@ -4,7 +4,7 @@ import { Deadline } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Settings } from '../../config/settings/table.ts';
-import type { IrohRoute, Plan } from '../../engine-protocol/plan.ts';
+import type { Destination, IrohRoute } from '../../engine-protocol/plan.ts';
 import type { ProbeStep } from '../../engine-protocol/probe.ts';
 import { fail } from '../../errors/fail.ts';
 import { established, type Dialling } from '../../transport/dialling.ts';
@@ -12,7 +12,7 @@ import { IrohEndpoint } from '../../transport/iroh/endpoint.ts';
 import { authenticate } from '../../transport/ssh-auth/authenticate.ts';
 
 export async function tryIroh(
-  plan: Plan,
+  plan: { readonly destination: Pick<Destination, 'label'>; readonly budgetMs: number },
   route: IrohRoute,
   settings: Settings,
   steps: ProbeStep[],

@@ -15,6 +15,9 @@ export interface HeldTimers {
   readonly release: () => void;
 }
 
+/** ms by which time goes on at once when it is held: less than what counts as a process that stood still. */
+const STEP_MS = 50;
+
 /** Holds `setTimeout` until `release`, or the end of the test. */
 export function holdTimers(t: Test): HeldTimers {
   mock.timers.enable({ apis: ['setTimeout'] });
@@ -27,13 +30,45 @@ export function holdTimers(t: Test): HeldTimers {
       mock.timers.tick(ms);
       await settle();
     },
-    until: async (what, condition) => {
-      const end = performance.now() + LATE_MS;
-      while (!condition()) {
-        if (performance.now() > end) throw new Error(`waited ${String(LATE_MS)} ms for ${what}`);
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    },
+    until,
     release,
   };
+}
+
+/** The same, and holds monotonic time, too: `performance.now()` and `process.hrtime.bigint()` go on only with `pass`. */
+export function holdTime(t: Test): HeldTimers {
+  const timers = holdTimers(t);
+  const start = now();
+  let passed = 0;
+  const clocks = [
+    mock.method(performance, 'now', () => start + passed),
+    mock.method(process.hrtime, 'bigint', () => BigInt(Math.round((start + passed) * 1e6))),
+  ];
+  const release = (): void => {
+    timers.release();
+    for (const clock of clocks) clock.mock.restore();
+  };
+  t.teardown(release);
+  return {
+    pass: async (ms) => {
+      for (let left = ms; left > 0; left -= STEP_MS) {
+        const step = Math.min(STEP_MS, left);
+        passed += step;
+        await timers.pass(step);
+      }
+    },
+    until,
+    release,
+  };
+}
+
+// The real clock, also while `performance.now` is held.
+const now = performance.now.bind(performance);
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  const end = now() + LATE_MS;
+  while (!condition()) {
+    if (now() > end) throw new Error(`waited ${String(LATE_MS)} ms for ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }

@@ -20,6 +20,7 @@ import type { Status } from '../../../daemon/api/answers.ts';
 import { ownIdentity } from '../../../daemon/base/process/identity.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { underLock } from '../../../daemon/control/instance/start-lock.ts';
+import { holdTime } from '../../base/async/held-timers.ts';
 import { run } from '../../real/server.ts';
 import { waitFor } from '../../real/child.ts';
 
@@ -230,6 +231,18 @@ t.test('a lack in the environment is a named failure', async (t) => {
     t.comment('no other user can be taken here');
   else
     t.match(nobody, { status: 2, stderr: /the home folder is not known.*\nSet HOME\. \[home_unknown\]\n$/s });
+});
+
+t.test('a start waits for another one until its limit', async (t) => {
+  const dir = t.testdir({ 'start.lock': `${JSON.stringify(ownIdentity())}\n` });
+  const time = holdTime(t);
+  let why: unknown;
+  void underLock(dir, undefined, () => Promise.resolve()).catch((error: unknown) => (why = error));
+  await time.pass(7499);
+  t.equal(why, undefined);
+  // Its looks at the file take real time.
+  for (let more = 0; why === undefined && more < 500; more += 1) await time.pass(10);
+  t.match(why, { code: 'daemon_starting' });
 });
 
 t.test('a signal ends a start that waits for an answer on the instance socket', async (t) => {
