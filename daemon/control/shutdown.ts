@@ -21,8 +21,8 @@ const DRAIN_LOOK_MS = 100;
 export interface ShutdownOptions {
   readonly log: Logger;
   readonly manager: Pick<ServiceManager, 'stopping'>;
-  readonly server: Server;
-  readonly requests: OpenRequests;
+  readonly server: Pick<Server, 'close' | 'closeAllConnections'>;
+  readonly requests: Pick<OpenRequests, 'answered'>;
   /** What has clients without an end. */
   readonly followed: { close(): void };
   /** Closed before everything in `refuse`. */
@@ -31,9 +31,16 @@ export interface ShutdownOptions {
   readonly refuse: readonly { close(): void }[];
   /** What else takes requests. Closed after `refuse`, perhaps twice. */
   readonly alsoRefuse: readonly { close(): void }[];
-  readonly instance: Instance;
-  readonly engines: Engines;
-  readonly targetSockets: TargetSocketReconciler;
+  readonly instance: Pick<Instance, 'stopping' | 'stopped' | 'release'>;
+  readonly engines: Pick<Engines, 'accepting'> & {
+    readonly supervisor: Pick<
+      Engines['supervisor'],
+      'halt' | 'killStarting' | 'stop' | 'kill' | 'close' | 'living'
+    >;
+    readonly directory: Pick<Engines['directory'], 'survey' | 'stopAll' | 'empty'>;
+    readonly streamsSocket: Pick<Engines['streamsSocket'], 'close'>;
+  };
+  readonly targetSockets: Pick<TargetSocketReconciler, 'removeAll' | 'clear' | 'leave' | 'hasSockets'>;
   /** Watchers of files. */
   readonly watchers: readonly { close(): Promise<void> }[];
 }

@@ -2,10 +2,15 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { chown, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
+import pino from 'pino';
 import t from 'tap';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { Shutdown } from '../../daemon/control/shutdown.ts';
 import { endsEngines } from '../../daemon/control/instance/ends-engines.ts';
 import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { holdTime } from '../base/async/held-timers.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { startChild, waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
@@ -106,4 +111,52 @@ t.test('on_term = "stop" ends the streams first, "leave" does not', async (t) =>
   t.match(name, /\.sock$/);
   await bmuxd.leave();
   t.same(await bmuxd.engines(), [], 'the engine has left as well');
+});
+
+t.test('a signal kills the engines that have not ended at the limit', async (t) => {
+  const nothing = (): undefined => undefined;
+  const done = (): Promise<void> => Promise.resolve();
+  const living = ['a'];
+  const shutdown = new Shutdown({
+    log: pino({ enabled: false }),
+    manager: { stopping: nothing },
+    server: { close: () => createServer(), closeAllConnections: nothing },
+    requests: { answered: done },
+    followed: { close: nothing },
+    planner: { close: nothing },
+    refuse: [],
+    alsoRefuse: [],
+    instance: { stopping: done, stopped: done, release: done },
+    engines: {
+      accepting: done,
+      supervisor: {
+        halt: nothing,
+        killStarting: nothing,
+        stop: nothing,
+        close: nothing,
+        kill: (only) => {
+          if (only !== undefined) return [];
+          return living.splice(0);
+        },
+        get living() {
+          return living;
+        },
+      },
+      directory: {
+        survey: () => Promise.reject(new Error('nobody asks')),
+        stopAll: () => Promise.resolve([]),
+        empty: () => Promise.resolve(living.length === 0),
+      },
+      streamsSocket: { close: done },
+    },
+    targetSockets: { removeAll: done, clear: done, leave: nothing, hasSockets: false },
+    watchers: [],
+  });
+  const time = holdTime(t);
+  const stopping = shutdown.onTerm('stop', false);
+  await time.pass(LIMITS.termMs - 100);
+  t.strictSame(living, ['a']);
+  await time.pass(200);
+  t.strictSame(living, []);
+  await stopping;
 });

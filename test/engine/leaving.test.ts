@@ -1,7 +1,12 @@
 // Tests how engines end: after control and their streams have ended, on SIGTERM, and with requests under way.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import pino from 'pino';
 import t from 'tap';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { defaultSettings } from '../../daemon/config/settings/table.ts';
+import { Lifecycle } from '../../daemon/engine/lifecycle.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { isAlive, waitFor } from '../real/index.ts';
 import { startWorld, Talk } from './world.ts';
@@ -87,4 +92,43 @@ t.test('an engine without streams exits when control is killed', async (t) => {
   t.teardown(() => next.stop());
   const talk = await Talk.open(next, 'local');
   await talk.end();
+});
+
+t.test('a stop waits for streams, and then for connections, until its limit', async (t) => {
+  const steps: string[] = [];
+  const never = new Promise<void>(() => undefined);
+  const lifecycle = new Lifecycle({
+    settings: () => defaultSettings(),
+    log: pino({ enabled: false }),
+    control: { tell: () => true },
+    streams: { size: 1, endAll: () => never },
+    sockets: {
+      waiting: 0,
+      hasTargetSockets: () => false,
+      closeAll: () => undefined,
+      refuseWaiting: () => undefined,
+    },
+    upstreams: {
+      retire: () => undefined,
+      hurry: () => undefined,
+      close: () => {
+        steps.push('connections');
+        return never;
+      },
+    },
+    network: { close: () => undefined },
+    closeApi: () => Promise.resolve(),
+    exit: () => {
+      steps.push('exit');
+    },
+  });
+  const timers = holdTimers(t);
+  const stopping = lifecycle.stop();
+  await timers.pass(LIMITS.stopMs - 1);
+  t.strictSame(steps, []);
+  await timers.pass(1);
+  t.strictSame(steps, ['connections']);
+  await timers.pass(LIMITS.stopMs);
+  t.strictSame(steps, ['connections', 'exit']);
+  await stopping;
 });

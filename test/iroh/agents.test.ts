@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { IrohDialler } from '../../daemon/iroh/dialler.ts';
 import type { IrohStream } from '../../daemon/iroh/host.ts';
 import { endGracefully } from '../../daemon/transport/end.ts';
+import { holdTime } from '../base/async/held-timers.ts';
 import { hasSshAgent, startAgent, waitFor } from '../real/index.ts';
 import { sshString } from '../../daemon/transport/ssh-auth/agent.ts';
 import { failureOf } from '../transport/dialling.ts';
@@ -86,6 +89,44 @@ t.test(
     t.equal(await connectionsOf(server), 1);
   },
 );
+
+t.test(
+  "while no agent lists its keys, the caller's own one is used at the limit",
+  { skip: !hasSshAgent() && 'no ssh-agent' },
+  async (t) => {
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const server = await serve(t, [await agent.addKey('ed25519', 'ann')]);
+    const [hung, own] = [await muteAgent(t, agent.socket, Infinity), await muteAgent(t, agent.socket, 1)];
+    const dialler = new IrohDialler(() => 'disabled');
+    t.teardown(() => dialler.close(0));
+    const time = holdTime(t);
+    const route = { ...routeTo(server, own.path), earlierAgents: [hung.path] };
+    const dialling = dialler.connect(route, wait(60_000), () => undefined);
+    await time.until('the questions', () => hung.asked() === 1 && own.asked() === 1);
+    await time.pass(LIMITS.agentChoiceMs);
+    await time.until('another question', () => own.asked() > 1);
+    time.release();
+    await (await dialling).connection.close();
+  },
+);
+
+/** An agent that answers none of its first `mute` connections. It forwards to the agent at `real`. */
+async function muteAgent(t: Test, real: string, mute: number) {
+  const path = join(folder, `mute-${String(mute)}.sock`);
+  let asked = 0;
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    asked += 1;
+    if (asked <= mute) return;
+    const upstream = connect(real).on('error', () => undefined);
+    socket.pipe(upstream).pipe(socket);
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return { path, asked: () => asked };
+}
 
 /** Locks an agent, as `ssh-add -x` does. */
 async function lock(agentSocket: string): Promise<void> {

@@ -1,6 +1,11 @@
 // Tests live streams on a connection whose host falls silent: when they are ended, and when they go on.
 import t from 'tap';
 import type { Duplex } from 'node:stream';
+import { LIMITS } from '../../daemon/base/limits.ts';
+import { defaultSettings } from '../../daemon/config/settings/table.ts';
+import { Transports } from '../../daemon/engine/upstream/transports.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
+import { NO_ENGINE } from '../hello/cold.ts';
 import { halt } from '../real/index.ts';
 import { greet, poolFor, routeTo, serve, wait } from './rig.ts';
 
@@ -51,4 +56,29 @@ t.test('a host that is killed, stopped, or stopped beyond the limit', async (t) 
   process.kill(stopped.pid, 'SIGCONT');
   await client.ping();
   t.pass('its stream goes on at once');
+});
+
+t.test('a stop waits for the streams of an iroh connection until its limit', async (t) => {
+  const server = await serve(t);
+  const transports = new Transports({
+    settings: () => ({ ...defaultSettings(), 'iroh.relays': 'disabled' }),
+    env: {},
+    event: () => undefined,
+    ssh: NO_ENGINE,
+  });
+  const host = transports.irohHost({});
+  await greet(await transports.open(routeTo(server), wait(), () => host));
+  await halt(server.pid);
+  t.teardown(() => process.kill(server.pid, 'SIGCONT'));
+  const timers = holdTimers(t);
+  transports.ends.hurry();
+  const closing = transports.close();
+  await timers.pass(0);
+  await timers.pass(LIMITS.irohStopMs - 1);
+  t.equal(host.connections.size, 1);
+  await timers.pass(1);
+  await timers.until('the close', () => host.connections.size === 0);
+  process.kill(server.pid, 'SIGCONT');
+  timers.release();
+  await closing;
 });

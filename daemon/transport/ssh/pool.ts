@@ -1,5 +1,5 @@
 // All logins of the engine, by what they depend on, and the processes below them.
-import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import type { Env } from '../../base/paths.ts';
@@ -21,6 +21,7 @@ export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   readonly isAlive: (generation: string) => Promise<boolean>;
   /** Whether no engine follows this one, so that nothing may be left. */
   readonly isLast: () => Promise<boolean>;
+  readonly clock?: Pick<Clock, 'every'>;
   /** Whether the masters of a target are kept: always (true), for some time after a use (auto), or not (false). */
   readonly warmth: (named: {
     readonly label: string;
@@ -50,7 +51,7 @@ export class SshPool {
     this.#options = options;
     this.#folder = new SshFolder(options.engineSocket, options.generation);
     this.#cleaned = this.#folder.clean(options.isAlive);
-    this.#stopReaping = SYSTEM_CLOCK.every(REAP_MS, () => {
+    this.#stopReaping = (options.clock ?? SYSTEM_CLOCK).every(REAP_MS, () => {
       for (const host of this.#hosts.values()) host.reap(this.#idleMsOf(host));
     });
   }

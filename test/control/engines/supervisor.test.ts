@@ -3,6 +3,9 @@ import t from 'tap';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { NoAnswer } from '../../../daemon/sockets/http-request.ts';
 import { LIMITS } from '../../../daemon/base/limits.ts';
+import { Ticks } from '../../../daemon/base/async/ticks.ts';
+import { EngineHealth } from '../../../daemon/control/engines/engine-health.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { Rig } from './supervisor-rig.ts';
 
@@ -232,4 +235,30 @@ t.test('after halt no engine is started', async (t) => {
   await rig.clock.advance(60_000);
   t.equal(rig.processes.length, 1);
   t.equal(rig.clock.waiting, 0, 'no timer is left');
+});
+
+t.test('control looks at a status when it has had time to come, and soon when it does not', async (t) => {
+  const clock = new FakeClock();
+  const ticksOf = (ms: number): Ticks => {
+    const ticks = new Ticks({ now: () => clock.now(), after: (wait, run) => clock.after(wait, run) });
+    ticks.shift(ms);
+    return ticks;
+  };
+  const health = new EngineHealth(clock.now());
+  let isMute = false;
+  let saidAt = 0;
+  ticksOf(0).every(LIMITS.heartbeatMs, () => {
+    saidAt = clock.now();
+    // It arrives some time later on a busy machine.
+    if (!isMute) clock.after(LIMITS.statusLateMs / 2, () => health.heard(clock.now()));
+  });
+  let lateMs: number | undefined;
+  ticksOf(LIMITS.statusLateMs).every(LIMITS.heartbeatMs, () => {
+    if (health.isDue(clock.now())) lateMs ??= clock.now() - saidAt;
+  });
+  await clock.advance(8 * LIMITS.heartbeatMs);
+  t.equal(lateMs, undefined);
+  isMute = true;
+  await clock.advance(2 * LIMITS.heartbeatMs);
+  t.equal(lateMs, LIMITS.statusLateMs);
 });

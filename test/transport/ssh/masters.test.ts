@@ -5,7 +5,9 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { mock } from 'node:test';
 import t from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
 import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import {
   hasSshAgent,
@@ -70,6 +72,27 @@ t.test('masters', { skip }, async (t) => {
       await answers((await rig.open()).stream);
       t.equal(rig.logins(), Math.ceil(at / 2), `stream ${String(at)}`);
     }
+  });
+
+  await t.test('a master without sessions is ended at its limit', async (t) => {
+    const rig = await sshRig(t);
+    const { stream } = await rig.open();
+    await answers(stream);
+    const ended = once(stream, 'end');
+    stream.end();
+    await ended;
+    await waitFor('the end of the session', async () => (await rig.processes()).length === 1);
+    const look = async (idleMs: number): Promise<void> => {
+      const now = performance.now() + idleMs;
+      const clock = mock.method(performance, 'now', () => now);
+      await rig.clock.advance(60_000);
+      clock.mock.restore();
+    };
+    await look(LIMITS.sshIdleMs - 60_000);
+    t.equal(rig.pool.isWarm(rig.route()), true);
+    await look(LIMITS.sshIdleMs + 1000);
+    t.equal(rig.pool.isWarm(rig.route()), false);
+    await waitFor('the end of the master', async () => (await rig.processes()).length === 0);
   });
 
   await t.test('a question takes no session from a stream', async (t) => {

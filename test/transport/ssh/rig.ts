@@ -8,6 +8,7 @@ import { Failure } from '../../../daemon/base/failure.ts';
 import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
 import { SshPool } from '../../../daemon/transport/ssh/pool.ts';
 import type { OpenedSsh, SshWait } from '../../../daemon/transport/ssh/host.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
 import { startSshd, type RealSshd } from '../../real/index.ts';
 
 export interface SshRig {
@@ -16,6 +17,8 @@ export interface SshRig {
   /** The folder that is the runtime dir of the engine. */
   readonly folder: string;
   readonly events: string[];
+  /** Of the pools: it only says when unused masters are looked for. */
+  readonly clock: FakeClock;
   /** Number of logins that sshd has accepted. */
   logins(): number;
   /** The pool of another engine in the same runtime dir, to which the first one is dead. */
@@ -56,6 +59,7 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
   const folder = await mkdtemp(join(tmpdir(), 'ssh-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const events: string[] = [];
+  const clock = new FakeClock();
   const poolOf = (generation: string): SshPool =>
     new SshPool({
       env: { PATH: sshd.path },
@@ -66,6 +70,7 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
       event: ({ type, class: why, detail }) =>
         events.push(why === undefined ? type : `${type}: ${why}: ${String(detail)}`),
       warmth: () => 'auto',
+      clock,
     });
   const pool = poolOf('one');
   t.teardown(() => pool.close());
@@ -87,6 +92,7 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
     pool,
     folder,
     events,
+    clock,
     logins: () => sshd.log().split('Accepted publickey').length - 1,
     poolOf,
     processes: () => processesWith(join(folder, 'ssh')),

@@ -1,0 +1,62 @@
+// A target socket whose path another socket has taken: clients that have resolved the path to the old one are still served.
+import { connect, createServer, type Server } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import t, { type Test } from 'tap';
+import { LIMITS } from '../../../daemon/base/limits.ts';
+import { TargetSockets } from '../../../daemon/engine/accept/target-sockets.ts';
+import type { Destination } from '../../../daemon/engine-protocol/plan.ts';
+import { OwnClients } from '../../../daemon/sockets/own-clients.ts';
+import { holdTimers } from '../../base/async/held-timers.ts';
+
+async function listening(t: Test, path: string): Promise<Server> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  t.teardown(() => server.close());
+  return server;
+}
+
+t.test('the old socket accepts until its limit', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'taken-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const log = pino({ enabled: false });
+  let served = 0;
+  const sockets = new TargetSockets({
+    serve: (_plan, socket) => {
+      served += 1;
+      socket.destroy();
+    },
+    destinationOf: () => Promise.resolve(undefined),
+    hasControl: () => false,
+    refer: () => undefined,
+    move: () => undefined,
+    unrefer: () => undefined,
+    clients: new OwnClients({ log, folders: [folder] }),
+    log,
+  });
+  const destination: Destination = {
+    address: 'here',
+    label: 'here',
+    route: { transport: 'local', socketPath: '/s' },
+    compression: ['none'],
+    compressionStated: false,
+    connectTimeoutMs: 8000,
+    warnings: [],
+    context: 'default',
+    runtime: { name: 'default', socket: '/s' },
+  };
+  const plan = { destination, principal: { id: 'p' } };
+  const [old, next] = [await listening(t, join(folder, 'a')), await listening(t, join(folder, 'b'))];
+  sockets.listen('id', plan, old);
+  const timers = holdTimers(t);
+  sockets.listen('id', plan, next);
+  await timers.pass(LIMITS.takenOverMs - 1);
+  connect(join(folder, 'a')).on('error', () => undefined);
+  await timers.until('its client to be served', () => served === 1);
+  await timers.pass(1);
+  t.equal(old.listening, false);
+  t.equal(next.listening, true);
+  sockets.closeAll();
+});
