@@ -1,7 +1,7 @@
 // Tests every transport to a real server through the real daemon: Hello, Ping and ServerStatus are answered, and all connections are freed.
-import { join } from 'node:path';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
 import t, { type Test } from 'tap';
 import { TestClient } from '../embedded/client.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
@@ -15,11 +15,17 @@ import {
   startAgent,
   startIrohGateway,
   startRelay,
+  sshdMissing,
   startServer,
+  startSshd,
   startTlsGateway,
   waitFor,
   type RealServer,
+  type RealSshd,
 } from '../real/index.ts';
+import { bmuxOrThrow } from '../real/server.ts';
+import { sshToml } from '../target-sockets/ways.ts';
+import { processesWith } from '../transport/ssh/rig.ts';
 
 const noBmux = realBmux() === undefined && 'real bmux not found';
 const noRelay = realRelay() === undefined && 'real iroh-relay not found';
@@ -78,6 +84,23 @@ async function survivesKills(t: Test, bmuxd: Bmuxd, server: RealServer, target: 
   t.pass(`${target}: ${String(KILLED)} killed clients hold no connection`);
 }
 
+/** An sshd that leads to `server`, by the name `alias` too, with bmux on the PATH there; undefined without one. */
+async function startSshdTo(server: RealServer): Promise<RealSshd | undefined> {
+  if (sshdMissing() !== false) return undefined;
+  const path = `${dirname(bmuxOrThrow())}:/usr/bin:/bin`;
+  const sshd = await startSshd({ env: { ...server.env, PATH: path } });
+  const alias = [
+    'Host alias',
+    `HostName ${sshd.host}`,
+    `Port ${String(sshd.port)}`,
+    `IdentityFile ${sshd.identity}`,
+    `UserKnownHostsFile ${sshd.knownHosts}`,
+    '',
+  ];
+  await writeFile(sshd.sshConfig, alias.join('\n'));
+  return sshd;
+}
+
 t.test('a real server is reached over every transport', { skip: noBmux, timeout: 150_000 }, async (t) => {
   const server = await startServer();
   t.teardown(() => server.stop());
@@ -91,12 +114,22 @@ t.test('a real server is reached over every transport', { skip: noBmux, timeout:
     `[connections.targets.${name}]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(gateway.port)}\nserver_name = "localhost"\nca_file = "${gateway.caFile}"\n`;
   const irohTarget = (name: string, gateway: typeof iroh, auth: boolean): string =>
     `[connections.targets.${name}]\ntransport = "iroh"\nendpoint_id = "${gateway.endpointId}"\niroh_ip_addr = "${gateway.ipAddr}"\niroh_ssh_auth = ${String(auth)}\n`;
-  const config = tls('compressed', compressed) + tls('plain', plain) + irohTarget('iroh', iroh, false);
-  const bmuxd = await startBmuxd({ config, env: { BMUX_RUNTIME_DIR: server.env['BMUX_RUNTIME_DIR'] ?? '' } });
+  const sshd = await startSshdTo(server);
+  if (sshd === undefined) t.comment('sshd not found: SSH is not tested');
+  else t.teardown(() => sshd.stop());
+  const config = [tls('compressed', compressed), tls('plain', plain), irohTarget('iroh', iroh, false)]
+    .concat(sshd === undefined ? [] : [sshToml('ssh', sshd)])
+    .join('');
+  const env = {
+    BMUX_RUNTIME_DIR: server.env['BMUX_RUNTIME_DIR'] ?? '',
+    ...(sshd && { PATH: sshd.path }),
+  };
+  const bmuxd = await startBmuxd({ config, env });
   t.teardown(() => bmuxd.stop());
 
-  for (const target of ['local', 'compressed', 'plain', 'iroh']) await speaks(t, bmuxd, target);
-  await speaks(t, bmuxd, iroh.url);
+  const inline = sshd === undefined ? [] : ['ssh', 'ssh://alias', `${userInfo().username}@alias`];
+  for (const target of ['local', 'compressed', 'plain', 'iroh', iroh.url, ...inline])
+    await speaks(t, bmuxd, target);
 
   t.test('SSH auth', { skip: !hasSshAgent() && 'ssh-agent not found' }, async (t) => {
     for (const type of ['ed25519', 'rsa'] as const) {
@@ -124,6 +157,14 @@ t.test('a real server is reached over every transport', { skip: noBmux, timeout:
     { skip: !canCountConnections() && 'ss not found: connections cannot be counted' },
     async (t) => {
       for (const target of ['local', 'compressed', 'iroh']) await survivesKills(t, bmuxd, server, target);
+      if (sshd === undefined) return;
+      await survivesKills(t, bmuxd, server, 'ssh');
+      await waitFor('a session for each spare, and the masters', async () => {
+        const lines = (await processesWith(join(bmuxd.folder, 'd', 'ssh'))).map(({ line }) => line);
+        const masters = lines.filter((line) => line.includes('ControlMaster=yes')).length;
+        const spares = (await bmuxd.upstreams()).reduce((sum, row) => sum + row.spares, 0);
+        return lines.length - masters <= spares;
+      });
     },
   );
 });
