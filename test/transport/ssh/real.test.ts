@@ -6,6 +6,7 @@ import { unanswered } from '../../../daemon/cli/reach.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
 import { bmuxOrThrow } from '../../real/server.ts';
 import { realBmux, run, sshdMissing, startServer, startSshd, waitFor, type Ran } from '../../real/index.ts';
+import { isAlive } from '../../real/child.ts';
 import { processesWith } from './rig.ts';
 import type { UpstreamRow } from '../../../daemon/api/answers.ts';
 import { eventsOf, targetSocketEnv } from '../../target-sockets/target-socket.ts';
@@ -21,7 +22,8 @@ t.test('over SSH', { skip }, async (t) => {
   t.teardown(() => server.bmux(['server', 'stop']));
   const sshd = await startSshd({ env: server.env });
   t.teardown(() => sshd.stop());
-  const bmuxd = await startBmuxd({ config: sshToml('box', sshd), env: { PATH: sshd.path } });
+  const config = [sshToml('box', sshd), sshToml('strict', sshd), 'server_start_mode = "require_running"\n'];
+  const bmuxd = await startBmuxd({ config: config.join(''), env: { PATH: sshd.path } });
   t.teardown(() => bmuxd.stop());
   const env = await targetSocketEnv(bmuxd, 'box');
   const list = (): Promise<Ran> => run(bmuxOrThrow(), ['list-sessions'], env);
@@ -57,6 +59,18 @@ t.test('over SSH', { skip }, async (t) => {
     t.match(await server.bmux(['server', 'status']), { status: 0 });
   });
 
+  await t.test('but not for a target with server_start_mode = "require_running"', async (t) => {
+    const strict = await targetSocketEnv(bmuxd, 'strict');
+    t.match(await run(bmuxOrThrow(), ['list-sessions'], strict), { status: 0 });
+    await server.bmux(['server', 'stop']);
+    t.match(await run(bmuxOrThrow(), ['list-sessions'], strict), {
+      status: 1,
+      stderr: /no bmux server runs on SSH target 'strict'[^]*server_start_mode/,
+    });
+    t.match(await server.bmux(['server', 'status']), { status: 1 }, 'and nothing has started it');
+    t.match(await list(), { status: 0 });
+  });
+
   await t.test('so is one whose end no spare has noticed yet', async (t) => {
     await waitFor('a spare', async () => (await spares()) !== 0);
     await server.bmux(['server', 'stop']);
@@ -71,6 +85,17 @@ t.test('over SSH', { skip }, async (t) => {
     stream.resume();
     await server.bmux(['server', 'stop']);
     t.match((await lost).message, /the bmux server on SSH target 'box' has ended/);
+    t.match(await list(), { status: 0 });
+  });
+
+  const noProc = process.platform !== 'linux' && 'processes are found in /proc';
+  await t.test('an engine is killed under a live stream', { skip: noProc }, async (t) => {
+    const { stream } = await bmuxd.open({ target: 'box' });
+    stream.on('error', () => undefined).resume();
+    const left = await processesWith(join(bmuxd.folder, 'd', 'ssh'));
+    t.ok(left.length >= 2, 'a master and a session');
+    process.kill(await bmuxd.enginePid(), 'SIGKILL');
+    await waitFor('the next engine to end what it has left', () => left.every(({ pid }) => !isAlive(pid)));
     t.match(await list(), { status: 0 });
   });
 
