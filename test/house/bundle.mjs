@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 /**
  * The bundled programs: the source without its ending, and the file in dist/ without its ending. `front`: the file that a person calls.
@@ -218,7 +219,7 @@ async function bundle(root, bundled) {
   if (!old) appendFileSync(outfile, `//${hashOf(outfile)}\n`);
   if (front !== undefined) {
     const program = join(root, `dist/${front}.cjs`);
-    const shell = readFileSync(join(root, SHELL_FRONT), 'utf8');
+    const shell = await shellFront(root);
     writeFileSync(
       program,
       `${shell}"use strict";\n${checkOfNode(root)}\n${await loads(root, front, output)}`,
@@ -231,6 +232,14 @@ async function bundle(root, bundled) {
       `"use strict";\n${checkOfNode(root)}\n${await loads(root, starter, output)}`,
     );
   return result;
+}
+
+/** The shell's part, with what it shares with the modules. */
+async function shellFront(root) {
+  const { KEY_IN_SHELL } = await import(pathToFileURL(join(root, 'dist/daemon/request/shell-file.js')).href);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const text = readFileSync(join(root, SHELL_FRONT), 'utf8');
+  return text.replaceAll('@KEY@', () => KEY_IN_SHELL).replaceAll('@VERSION@', version);
 }
 
 /** What the name of compiled code begins with (`nameFor` of LOADER): 16 digits. */

@@ -137,8 +137,8 @@ t.test('env and exec', async (t) => {
       t.match(await bmuxd.bmuxd(args), { ...ran, stdout: failing(args) }, args.join(' '));
     t.notOk((await readdir(join(odd, 'targets'))).includes('hree'));
     const state = join(bmuxd.env['XDG_STATE_HOME'] ?? '', 'bmuxd');
-    for (const file of await readdir(state))
-      t.notMatch(await readFile(join(state, file), 'utf8'), /hree/, file);
+    for (const { name } of (await readdir(state, { withFileTypes: true })).filter((one) => one.isFile()))
+      t.notMatch(await readFile(join(state, name), 'utf8'), /hree/, name);
     for (const args of [
       ['--', 'echo'],
       ['--', 'echo', 'ran'],

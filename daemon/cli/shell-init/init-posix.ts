@@ -1,5 +1,5 @@
 // The `bmux` of bash, zsh and POSIX shells that `bmuxd shell-init` prints. It starts no process but bmux.
-import { KEY_NAMES, SHELL_FILE } from '../../request/shell-file.ts';
+import { KEY_IN_SHELL, SHELL_FILE } from '../../request/shell-file.ts';
 import { LEAVES, SCHEMES, THROUGH, THROUGH_WITH, VALUED } from '../shell/bmux-commands.ts';
 import { quotedSh } from '../shell/quoted.ts';
 
@@ -16,9 +16,6 @@ const through = [
   THROUGH.map((name) => `'${name} '*`).join(' | '),
   ...Object.entries(THROUGH_WITH).map(([name, subs]) => pattern(subs.map((sub) => `${name} ${sub}`))),
 ];
-
-/** Sets the key of this shell as `shellKey` makes it. */
-const KEY = KEY_NAMES.map((name) => `\${${name}+${name}=$${name}|}`).join('');
 
 /**
  * The body of the function. `_bmux_real` runs bmux as it is. Variables have a prefix: a POSIX shell has none that are local.
@@ -51,7 +48,7 @@ ${through.map((names) => `    ${names}) ;;`).join('\n')}
     [ -n "$_bmux_t" ] || _bmux_leave=1
   fi
   if [ -n "$_bmux_leave" ] || [ "$_bmux_t" = local ]; then _bmux_real "$@"; return; fi
-  _bmux_key="${KEY}"
+  _bmux_key="${KEY_IN_SHELL}"
   _bmux_d=\${BMUXD_RUNTIME_DIR:-${quotedSh(dir)}}
   _bmux_s=\${BMUXD_SOCKET:-${quotedSh(controlSocket)}}
   _bmux_known= _bmux_dir= _bmux_any= _bmux_way=exec

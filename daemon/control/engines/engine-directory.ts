@@ -92,18 +92,18 @@ export class EngineDirectory {
     return { engines, upstreams, problems };
   }
 
-  /** Records an engine's status, or with undefined that it did not answer. A survey uses it for a while when the engine answers late. */
-  heard(generation: string, status: unknown): void {
-    if (status === undefined) {
-      this.#silent.add(generation);
-      return;
-    }
-    this.#silent.delete(generation);
+  /** Records an engine's status, or with undefined that it did not answer, and returns its servers. A survey uses it when the engine is late. */
+  heard(generation: string, status: unknown): readonly UpstreamRow[] {
+    if (status === undefined) this.#silent.add(generation);
+    else this.#silent.delete(generation);
     if (isEngineStatus(status)) {
       this.#last.set(generation, { status, at: performance.now() });
       if (status.tally !== undefined) this.#onTally(status.tally);
       this.#onHeard?.(status.upstreams);
-    } else this.#foreign.set(generation, foreignRow(generation, status));
+      return status.upstreams;
+    }
+    if (status !== undefined) this.#foreign.set(generation, foreignRow(generation, status));
+    return [];
   }
 
   /** Asks one engine and waits briefly. A late answer is used by the next survey. Resolves with false when no process listens. */

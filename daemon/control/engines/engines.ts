@@ -44,7 +44,7 @@ export interface EnginesOptions {
   /** Gets the log lines of engines. */
   readonly sink: LogSink;
   readonly planner: Pick<RequestPlanner, 'plan'>;
-  readonly targetSockets: Pick<TargetSocketReconciler, 'attach' | 'detach' | 'resolveAgain'>;
+  readonly targetSockets: Pick<TargetSocketReconciler, 'attach' | 'detach' | 'heard' | 'resolveAgain'>;
   /** Called when an engine is ready and has got the target sockets. */
   readonly onReady: () => void;
 }
@@ -143,7 +143,7 @@ export class Engines {
       },
       onTrouble: tried,
       onStatus: (generation, status) => {
-        this.directory.heard(generation, status);
+        targetSockets.heard(this.directory.heard(generation, status));
         void this.#usage.look();
       },
     });

@@ -47,6 +47,14 @@ export class ContextSockets {
     return this.#options.shellFile;
   }
 
+  /** Notes for shells which target sockets lead to a server that answers. */
+  heard(answers: (server: { readonly address: string; readonly label: string }) => boolean): void {
+    if (this.#isClosed) return;
+    const isReady = ({ destination }: TargetSocket): boolean =>
+      destination?.link === undefined && destination?.warnings.length === 0 && answers(destination);
+    this.#options.shellFile.setReady([...this.#sockets.values()].filter(isReady).map(({ target }) => target));
+  }
+
   get all(): Iterable<TargetSocket> {
     return this.#sockets.values();
   }

@@ -1,7 +1,13 @@
 // The interface through which target sockets use an engine, and the engine that is current.
 import type { Server } from 'node:net';
+import type { BrokerEvent } from '../../api/answers.ts';
+import type { Random } from '../../base/async/backoff.ts';
+import type { Clock } from '../../base/async/clock.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
+import type { Logger } from '../../base/log.ts';
 import type { ListenFor, TargetSocketPlan } from '../../engine-protocol/messages.ts';
+import type { Instance, Losses } from '../instance/instance.ts';
+import type { SocketCount } from './bound-socket.ts';
 
 /** What target sockets need of an engine. `EngineLink` implements it (daemon/control/engines/engine-link.ts). */
 export interface TargetSocketEngine {
@@ -78,4 +84,16 @@ export class CurrentEngine {
     });
     return untilAborted(attached, signal).finally(() => this.#waiting.delete(tell));
   }
+}
+
+/** The objects that all target sockets share. */
+export interface TargetSocketDeps {
+  readonly engines: CurrentEngine;
+  readonly count: SocketCount;
+  readonly clock: Clock;
+  readonly random?: Random;
+  readonly log: Logger;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
+  /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
+  readonly instance: Pick<Instance, 'isOurs'> & Losses;
 }

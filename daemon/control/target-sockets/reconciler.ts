@@ -1,6 +1,6 @@
 // Keeps the target sockets up to date: one for every configured target of each context with clients, and those of inline targets on request.
 // For each context the wanted set is compared with the existing one. Target sockets that have not changed are left alone.
-import type { BrokerEvent, TargetSocketAnswer } from '../../api/answers.ts';
+import type { BrokerEvent, TargetSocketAnswer, UpstreamRow } from '../../api/answers.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Random } from '../../base/async/backoff.ts';
@@ -34,6 +34,8 @@ export interface Targets {
 export interface ReconcilerOptions {
   /** The bmuxd dir. */
   readonly dir: string;
+  /** Of the daemon. */
+  readonly version: string;
   readonly targets: Targets;
   readonly file: ClientFile;
   /** How many contexts may have target sockets at once. */
@@ -175,9 +177,18 @@ export class TargetSocketReconciler {
     for (const socket of this.#all()) socket.attached();
   }
 
+  /** Called with what the engine knows of its servers. */
+  heard(upstreams: readonly UpstreamRow[]): void {
+    const warm = upstreams.filter(({ state }) => state === 'warm');
+    for (const context of this.#contexts.values())
+      context.heard((one) =>
+        warm.some(({ address, target }) => address === one.address && target === one.label),
+      );
+  }
+
   /** Called when the engine is gone. Until the next one is ready, the kernel queues connections. */
   detach(engine: TargetSocketEngine): void {
-    this.#engines.detach(engine);
+    if (this.#engines.detach(engine)) this.heard([]);
   }
 
   /** Stops making target sockets and resolving targets. Existing target sockets stay. */
@@ -223,7 +234,7 @@ export class TargetSocketReconciler {
   }
 
   #newContext(parent: string): ContextSockets {
-    const { targets, log } = this.#options;
+    const { targets, log, version } = this.#options;
     const store = this.#store;
     const clients = (): ContextClients => {
       const found = store.get(parent);
@@ -232,7 +243,7 @@ export class TargetSocketReconciler {
     };
     const view = async (): Promise<ShellConfig> => targets.view(clients().environment);
     const inline = (): string[] => [...(store.get(parent)?.inline.keys() ?? [])];
-    const shellFile = new ContextShellFile({ parent, view, inline, log });
+    const shellFile = new ContextShellFile({ parent, version, view, inline, log });
     const first = store.get(parent)?.environment;
     if (first !== undefined) shellFile.add(first.env);
     return new ContextSockets({

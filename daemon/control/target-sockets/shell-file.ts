@@ -6,6 +6,7 @@ import { Refresh } from '../../base/async/single-flight.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import type { Logger } from '../../base/log.ts';
 import { textOf } from '../../base/failure.ts';
+import { ownIdentity } from '../../base/process/identity.ts';
 import type { CallerEnv } from '../../api/request.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { withoutCredentials } from '../../base/redact.ts';
@@ -20,6 +21,8 @@ const MAX_TARGETS = 128;
 export interface ShellConfig {
   /** True when the config is another one in another working directory or terminal. */
   readonly dependsOnCaller: boolean;
+  /** For the user of each command. */
+  readonly warnings: readonly string[];
   readonly config: {
     readonly connections: {
       readonly defaultTarget?: string;
@@ -29,6 +32,7 @@ export interface ShellConfig {
 }
 
 export interface ContextShellFileOptions {
+  readonly version: string;
   readonly parent: string;
   /** The current config. Rejects when there is none. */
   readonly view: () => Promise<ShellConfig>;
@@ -40,6 +44,7 @@ export class ContextShellFile {
   readonly #options: ContextShellFileOptions;
   readonly #keys = new LruMap<string, true>(MAX_KEYS);
   readonly #writing = new Refresh(() => this.#write());
+  #ready: readonly string[] = [];
   #written: string | undefined;
   #isRemoved = false;
 
@@ -51,6 +56,13 @@ export class ContextShellFile {
   add(env: CallerEnv): void {
     const key = shellKey(env);
     if (key !== undefined) this.#keys.set(key, true);
+  }
+
+  /** Notes the targets that a command may use without asking the daemon. */
+  setReady(targets: readonly string[]): void {
+    if (targets.join('\n') === this.#ready.join('\n')) return;
+    this.#ready = targets;
+    void this.refresh();
   }
 
   /** Writes the file if it has changed. Never rejects: without it, shells ask the daemon. */
@@ -81,8 +93,8 @@ export class ContextShellFile {
 
   /** Undefined when no shell can decide by itself. */
   async #text(): Promise<string | undefined> {
-    const { parent, inline } = this.#options;
-    const { dependsOnCaller, config } = await this.#options.view();
+    const { parent, inline, version } = this.#options;
+    const { dependsOnCaller, warnings, config } = await this.#options.view();
     const keys = [...this.#keys.keys()].reverse();
     const { targets, defaultTarget = '' } = config.connections;
     if (dependsOnCaller || keys.length === 0) return undefined;
@@ -94,11 +106,19 @@ export class ContextShellFile {
     ];
     const name = defaultTarget.trim();
     if (hasSecret(name)) return undefined;
+    const inFolder = (one: string): { name: string; folder: string } => ({
+      name: one,
+      folder: folderName(parent, one),
+    });
+    const { pid, start } = ownIdentity();
     return shellFileText({
+      version,
+      process: start === undefined ? undefined : { pid, start },
       keys,
       defaultTarget: name === '' || name === 'local' || local.includes(name) ? undefined : name,
       local,
-      remote: remote.slice(0, MAX_TARGETS).map((one) => ({ name: one, folder: folderName(parent, one) })),
+      remote: remote.slice(0, MAX_TARGETS).map(inFolder),
+      ready: warnings.length > 0 ? [] : this.#ready.slice(0, MAX_TARGETS).map(inFolder),
     });
   }
 }

@@ -1,33 +1,17 @@
 // One target socket. Its wanted state is where the target leads; its actual state is the socket, and the plan that the engine has.
 // `#apply` brings the actual state in line with the wanted one. No target socket waits for another one, except for room.
 import { isDeepStrictEqual } from 'node:util';
-import type { BrokerEvent } from '../../api/answers.ts';
-import { pauseAfter, type Random } from '../../base/async/backoff.ts';
-import type { Clock } from '../../base/async/clock.ts';
+import { pauseAfter } from '../../base/async/backoff.ts';
 import { Refresh } from '../../base/async/single-flight.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
 import type { Failure } from '../../base/failure.ts';
-import type { Logger } from '../../base/log.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import type { Instance, Losses } from '../instance/instance.ts';
-import { BoundSocket, type SocketCount } from './bound-socket.ts';
-import type { CurrentEngine, TargetSocketEngine } from './engine.ts';
+import { BoundSocket } from './bound-socket.ts';
+import type { TargetSocketDeps, TargetSocketEngine } from './engine.ts';
 import type { TargetSocketFolder } from './folder.ts';
 import { Lookup } from './lookup.ts';
-
-/** The objects that all target sockets share. */
-export interface TargetSocketDeps {
-  readonly engines: CurrentEngine;
-  readonly count: SocketCount;
-  readonly clock: Clock;
-  readonly random?: Random;
-  readonly log: Logger;
-  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  /** When another daemon has the bmuxd dir, its target sockets must not be replaced. */
-  readonly instance: Pick<Instance, 'isOurs'> & Losses;
-}
 
 export interface TargetSocketOptions extends TargetSocketDeps {
   /** The id that the engine knows it by. It is never used for another target socket. */
@@ -95,6 +79,11 @@ export class TargetSocket {
     void this.#applied();
     if (this.#lookup.failure !== undefined) throw this.#lookup.failure;
     return this.#wanted?.destination;
+  }
+
+  /** Where the engine sends its clients; undefined while there is no socket. */
+  get destination(): Destination | undefined {
+    return this.#sent?.data.destination;
   }
 
   /** Called when another engine is ready. It gets the socket; a socket that could not be made without an engine is made now. */

@@ -2,12 +2,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
+import { startFar } from '../../../bench/rig/far.ts';
+import { packageVersion } from '../../../daemon/base/version.ts';
 import { droppedIn, shellProgram } from '../../../daemon/cli/shell/replace.ts';
 import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { run } from '../../real/index.ts';
+import { waitFor } from '../../real/child.ts';
 
 t.setTimeout(300_000);
 
@@ -74,7 +78,7 @@ t.test('bmuxd exec becomes its command', async (t) => {
     }),
   ]);
 
-  t.test(
+  await t.test(
     'a shared pipe stays blocking',
     { skip: process.platform !== 'linux' && 'Linux shows flags' },
     async (t) => {
@@ -90,6 +94,56 @@ t.test('bmuxd exec becomes its command', async (t) => {
     },
   );
 });
+
+t.test(
+  'bmuxd exec and env without Node, where the shell knows the target',
+  { skip: process.platform !== 'linux' && 'elsewhere Node looks' },
+  async (t) => {
+    const far = await startFar({ way: 'TLS plain', embedded: true });
+    t.teardown(() => far.stop());
+    const bmuxd = await startBmuxd({
+      config: far.config.replace('targets.far]', 'targets.here]'),
+      env: far.env,
+    });
+    t.teardown(() => bmuxd.stop());
+    const PATH = `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`;
+    const env = { ...bmuxd.env, PATH, BMUXD };
+    const bin = join(bmuxd.folder, 'no-node');
+    await mkdir(bin);
+    await writeFile(join(bin, 'node'), '#!/bin/sh\necho node >&2\nexit 9\n', { mode: 0o755 });
+    const quick = { ...env, PATH: `${bin}:${PATH}` };
+    const asks = async (args: readonly string[], more = {}): Promise<boolean> => {
+      const { status, stderr } = await run(BMUXD, args, { ...quick, ...more });
+      return status === 9 && stderr === 'node\n';
+    };
+    t.match(await run(BMUXD, ['--version'], quick), { status: 0, stdout: `bmuxd ${packageVersion()}\n` });
+    const command = ['exec', 'here', '--', 'printf', '%s|', 'a b', "it's", '*'];
+
+    await bmuxd.bmuxd(['warm', 'here']);
+    await waitFor('the shell knows the target', async () => !(await asks(command)));
+    t.match(await run(BMUXD, command, quick), { status: 0, stdout: "a b|it's|*|", stderr: '' });
+    const { stdout } = await run(process.execPath, [BMUXD, 'env', 'here'], env);
+    t.match(await run(BMUXD, ['env', 'here'], quick), { status: 0, stdout }, 'as Node finds out');
+    const set = `${['RUNTIME_DIR', 'TARGET', 'RUNTIME_NAME'].map((name) => `"$BMUX_${name}"`).join(' ')} "$BMUXD_SOCKET" "$BMUXD_ENV_BEFORE"`;
+    const told = await run('/bin/sh', ['-c', `eval "$("$BMUXD" env here)"; printf '%s|' ${set}`], quick);
+    t.match(await run(BMUXD, ['exec', 'here', '--', 'sh', '-c', `printf '%s|' ${set}`], quick), told);
+
+    const others: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>?])[] = [
+      ['another target', ['exec', 'there', '--', 'true']],
+      ['an option', ['exec', '--no-start', 'here', '--', 'true']],
+      ['a missing command', ['exec', 'here', '--', 'no-such-command']],
+      ['a folder', ['exec', 'here', '--', bmuxd.folder]],
+      ['a variable that a shell does not pass on', ['exec', 'here', '--', 'true'], { 'x.y': '1' }],
+      ['another context', ['exec', 'here', '--', 'true'], { BMUX_STATE_DIR: bmuxd.folder }],
+      ['another daemon', ['exec', 'here', '--', 'true'], { BMUXD_SOCKET: join(bmuxd.folder, 's') }],
+      ['a value that is to be quoted', ['exec', 'here', '--', 'true'], { BMUX_TARGET: 'a"b' }],
+      ['another shell', ['env', 'here', '--shell', 'fish']],
+    ];
+    for (const [what, args, more] of others) t.ok(await asks(args, more), what);
+    await bmuxd.killControl();
+    t.ok(await asks(command), 'a daemon that is gone');
+  },
+);
 
 t.test('the program for the shell', (t) => {
   const variables = [['A', "it's"]] as const;

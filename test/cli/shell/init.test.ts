@@ -172,8 +172,16 @@ t.test('the file for shells', (t) => {
     { name: 'c\nd', folder: 'y' },
   ];
   t.equal(
-    shellFileText({ keys: ['k|'], defaultTarget: undefined, local: ['l'], remote }),
-    'Kk|\nD\nLl\nRx a b\n',
+    shellFileText({
+      version: '1.2.3',
+      process: { pid: 7, start: '99' },
+      keys: ['k|'],
+      defaultTarget: undefined,
+      local: ['l'],
+      remote,
+      ready: [{ name: 'a', folder: 'y' }],
+    }),
+    'V1.2.3\nP7 99\nKk|\nD\nLl\nRx a b\nWy a\n',
   );
   t.end();
 });

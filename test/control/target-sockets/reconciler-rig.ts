@@ -122,6 +122,7 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
   const own = { env: { HOME: dir }, cwd: dir };
   const reconciler = new TargetSocketReconciler({
     dir,
+    version: '0.0.0',
     clock,
     random: () => 0.5,
     own,
@@ -137,6 +138,7 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
           context: (env.HOST ?? '').padStart(8, '0'),
           reads: new Map([['HOST', env.HOST]]),
           dependsOnCaller: false,
+          warnings: [],
           config: {
             connections: { targets: new Map([...configured].map((name) => [name, { transport: 'tls' }])) },
           },
