@@ -1,9 +1,9 @@
 // `bmuxd doctor`: examines the installation, the configuration and each target, and says one remedy for each finding.
-import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { printable, remedyWithCode } from '../../errors/text.ts';
 import { textOf } from '../../base/failure.ts';
+import { outputOf } from '../../base/process/output-of.ts';
 import { withoutCredentials, withoutTokens } from '../../base/redact.ts';
 import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
@@ -37,12 +37,9 @@ export const doctor: Run = async (context) => {
 };
 
 /** The output of a program, also of one that fails; undefined when it cannot be run. */
-function execute(command: string, args: readonly string[]): Promise<string | undefined> {
-  return new Promise((resolved) => {
-    execFile(command, [...args], { timeout: PROGRAM_MS, encoding: 'utf8' }, (error, stdout) => {
-      resolved(error !== null && typeof error.code === 'string' ? undefined : stdout);
-    });
-  });
+async function execute(command: string, args: readonly string[]): Promise<string | undefined> {
+  const { stdout, error } = await outputOf(command, args, { ms: PROGRAM_MS });
+  return typeof error?.code === 'string' ? undefined : stdout;
 }
 
 function readable(rows: readonly Row[]): string {

@@ -63,6 +63,7 @@ function byProgram(path: string, assignments: readonly string[]): void {
     env: { PATH: '/usr/local/bin:/usr/bin:/bin', NOTIFY_SOCKET: path },
     stdio: 'ignore',
     timeout: PROGRAM_MS,
+    killSignal: 'SIGKILL',
   });
   child.on('error', () => undefined);
   child.unref();

@@ -1,12 +1,12 @@
 // The folder of the masters' control sockets: one for each engine, mode 0700, in the runtime dir. A control socket is worth a login, so nobody
 // else may use it. The folder also shows the next engine what one that was killed has left.
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { maxSocketPath } from '../../base/files/socket-path.ts';
+import { outputOf } from '../../base/process/output-of.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import { loginKey } from './arguments.ts';
@@ -100,13 +100,10 @@ async function withControlSocketIn(folder: string): Promise<number[]> {
 }
 
 /** The same, by `ps`, where there is no `/proc`. */
-function inListOfProcesses(folder: string): Promise<number[]> {
-  return new Promise((resolve) => {
-    execFile('ps', ['-axww', '-o', 'pid=,args='], { timeout: LIMITS.sshControlMs }, (_error, stdout) => {
-      const lines = stdout.split('\n').filter((line) => line.includes(` ${folder}/`));
-      resolve(lines.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 1));
-    });
-  });
+async function inListOfProcesses(folder: string): Promise<number[]> {
+  const { stdout } = await outputOf('ps', ['-axww', '-o', 'pid=,args='], { ms: LIMITS.sshControlMs });
+  const lines = stdout.split('\n').filter((line) => line.includes(` ${folder}/`));
+  return lines.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 1);
 }
 
 function kill(pid: number): void {

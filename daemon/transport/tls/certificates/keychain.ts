@@ -1,26 +1,19 @@
 // The certificates in the keychains of macOS.
-import { execFile } from 'node:child_process';
 import { LIMITS } from '../../../base/limits.ts';
+import { outputOf } from '../../../base/process/output-of.ts';
 
 const OUTPUT_MAX = 32 << 20;
+const KEYCHAINS = [
+  '/System/Library/Keychains/SystemRootCertificates.keychain',
+  '/Library/Keychains/System.keychain',
+];
 
 /** PEM of all of them; empty when they cannot be read. */
-export function keychain(program = '/usr/bin/security', ms: number = LIMITS.keychainMs): Promise<string> {
-  return new Promise((resolve) => {
-    const args = [
-      'find-certificate',
-      '-a',
-      '-p',
-      '/System/Library/Keychains/SystemRootCertificates.keychain',
-    ];
-    execFile(
-      program,
-      [...args, '/Library/Keychains/System.keychain'],
-      // A program that hangs may also ignore SIGTERM, and its end is waited for.
-      { timeout: ms, killSignal: 'SIGKILL', maxBuffer: OUTPUT_MAX },
-      (error, stdout) => {
-        resolve(error === null ? stdout : '');
-      },
-    );
-  });
+export async function keychain(
+  program = '/usr/bin/security',
+  ms: number = LIMITS.keychainMs,
+): Promise<string> {
+  const limits = { ms, maxBuffer: OUTPUT_MAX };
+  const { stdout, error } = await outputOf(program, ['find-certificate', '-a', '-p', ...KEYCHAINS], limits);
+  return error === null ? stdout : '';
 }
