@@ -17,6 +17,8 @@ export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   /** The engine's own socket, beside which the folder of the masters is. */
   readonly engineSocket: string;
   readonly generation: string;
+  /** Watches the connections of the masters. */
+  readonly watch?: TcpWatch;
   /** Whether another engine runs. */
   readonly isAlive: (generation: string) => Promise<boolean>;
   /** Whether no engine follows this one, so that nothing may be left. */
@@ -39,7 +41,7 @@ const NOT_KEPT_MS = 1000;
 export class SshPool {
   readonly #options: SshPoolOptions;
   readonly #processes = new SshProcesses();
-  readonly #watch = new TcpWatch();
+  readonly #watch: TcpWatch;
   readonly #folder: SshFolder;
   readonly #hosts = new LruMap<string, SshHost>(MAX_HOSTS, undefined, (host) => host.inUse);
   readonly #stopReaping: () => void;
@@ -49,6 +51,7 @@ export class SshPool {
 
   constructor(options: SshPoolOptions) {
     this.#options = options;
+    this.#watch = options.watch ?? new TcpWatch();
     this.#folder = new SshFolder(options.engineSocket, options.generation);
     this.#cleaned = this.#folder.clean(options.isAlive);
     this.#stopReaping = (options.clock ?? SYSTEM_CLOCK).every(REAP_MS, () => {

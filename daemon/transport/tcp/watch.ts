@@ -9,6 +9,8 @@ import { familyOf, keyOf, readUnanswered, type SentAgain, type Unanswered } from
 export interface TcpWatchOptions {
   /** What the kernel says; undefined where it says nothing. Default: `readUnanswered`. */
   readonly read?: typeof readUnanswered;
+  /** ms after which a connection is given up. Default: `LIMITS.tcpUnansweredMs`. */
+  readonly limitMs?: number;
   /** Monotonic time, ms. */
   readonly now?: () => number;
   readonly clock?: Pick<Clock, 'after' | 'every'>;
@@ -54,6 +56,7 @@ const END_MS = 1000;
 
 export class TcpWatch {
   readonly #read: typeof readUnanswered;
+  readonly #limitMs: number;
   readonly #now: () => number;
   readonly #clock: Pick<Clock, 'after' | 'every'>;
   readonly #watched = new Set<Watched>();
@@ -65,10 +68,12 @@ export class TcpWatch {
 
   constructor({
     read = readUnanswered,
+    limitMs = LIMITS.tcpUnansweredMs,
     now = () => performance.now(),
     clock = SYSTEM_CLOCK,
   }: TcpWatchOptions = {}) {
     this.#read = read;
+    this.#limitMs = limitMs;
     this.#now = now;
     this.#clock = clock;
     this.#lookedAt = now();
@@ -141,7 +146,7 @@ export class TcpWatch {
       }
       watched.unansweredSince = unansweredSince(watched, sent, now);
       const ms = now - watched.unansweredSince;
-      const left = LIMITS.tcpUnansweredMs - ms;
+      const left = this.#limitMs - ms;
       if (left > 0) next = Math.min(next, left);
       if (sent.times < SENT_AGAIN || left > 0) continue;
       this.#remove(watched);

@@ -6,10 +6,11 @@ import type { Test } from 'tap';
 import { Deadline } from '../../../daemon/base/async/deadline.ts';
 import { Failure } from '../../../daemon/base/failure.ts';
 import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
-import { SshPool } from '../../../daemon/transport/ssh/pool.ts';
+import { SshPool, type SshPoolOptions } from '../../../daemon/transport/ssh/pool.ts';
 import type { OpenedSsh, SshWait } from '../../../daemon/transport/ssh/host.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { startSshd, type RealSshd } from '../../real/index.ts';
+import type { SshdOptions } from '../../real/sshd.ts';
 
 export interface SshRig {
   readonly sshd: RealSshd;
@@ -52,7 +53,10 @@ const FAKE_BMUX = [
   'esac',
 ].join('\n');
 
-export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] = {}): Promise<SshRig> {
+export async function sshRig(
+  t: Test,
+  { watch, ...options }: SshdOptions & Pick<SshPoolOptions, 'watch'> = {},
+): Promise<SshRig> {
   const sshd = await startSshd(options);
   t.teardown(() => sshd.stop());
   await writeProgram(sshd, 'bmux', FAKE_BMUX);
@@ -65,6 +69,7 @@ export async function sshRig(t: Test, options: Parameters<typeof startSshd>[0] =
       env: { PATH: sshd.path },
       engineSocket: join(folder, 'engines', `${generation}.sock`),
       generation,
+      ...(watch && { watch }),
       isAlive: () => Promise.resolve(false),
       isLast: () => Promise.resolve(true),
       event: ({ type, class: why, detail }) =>
