@@ -115,7 +115,11 @@ export async function startSshd({
   await writeFile(accepted, await readFile(`${identity}.pub`, 'utf8'));
   const hostKey = (await readFile(inFolder('host.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
   await writeFile(knownHosts, `[${host}]:${String(port)} ${hostKey}\n`);
-  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  // Rc files of whoever runs the tests may print, and take longer than everything else.
+  await mkdir(inFolder('home'));
+  const variables = Object.entries({ HOME: inFolder('home'), ...env }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
   await writeFile(
     inFolder('sshd_config'),
     [
@@ -130,7 +134,9 @@ export async function startSshd({
       'PasswordAuthentication no',
       'KbdInteractiveAuthentication no',
       'PermitRootLogin yes',
-      ...(variables.length === 0 ? [] : [`SetEnv ${variables.join(' ')}`]),
+      `SetEnv ${variables.join(' ')}`,
+      // The usual one computes for a long time on a busy machine.
+      'KexAlgorithms curve25519-sha256',
       '',
     ].join('\n'),
   );
@@ -141,7 +147,7 @@ export async function startSshd({
   await chmod(join(bin, 'ssh'), 0o755);
   const sshd = [sshdPath() ?? 'sshd', '-D', '-e', '-f', inFolder('sshd_config')];
   if (owner !== undefined) {
-    for (const name of ['', 'host', 'sshd_config', 'accepted'])
+    for (const name of ['', 'host', 'sshd_config', 'accepted', 'home'])
       await chown(inFolder(name), owner.uid, owner.gid);
     const ids = [`--reuid=${String(owner.uid)}`, `--regid=${String(owner.gid)}`, '--clear-groups'];
     sshd.unshift('setpriv', ...ids);

@@ -17,6 +17,8 @@ import { Sessions, tell, type SshProcess, type TellDeps } from './process.ts';
 const LOOK_MS = 20;
 /** Least ms that the host may take to open a session, before the master counts as doubtful. */
 const OPENS_MS = 1000;
+/** ms after which a host has certainly counted the end of a session before it is asked for the next one. */
+const COUNTED_MS = 100;
 
 /** Why no session was opened: the host has no more for this connection, the master is gone, or nothing was heard. */
 export type Unopened = 'full' | 'gone' | 'silent';
@@ -53,8 +55,8 @@ export class Master {
   #why: string | undefined;
   /** The ends of sessions that no stream uses. */
   readonly #questions = new Set<Promise<unknown>>();
-  /** Number of questions that have ended. */
-  #questionsOver = 0;
+  /** performance.now() of the last end of a session that was open. */
+  #freedAt = -Infinity;
   /** Sessions that the host allows, as its refusals have shown. */
   #max = Infinity;
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
@@ -155,14 +157,15 @@ export class Master {
       stdout: 'pipe',
     });
     this.#sessions.add(process);
-    this.usedAt = performance.now();
-    const questionsOver = this.#questionsOver;
+    const since = performance.now();
+    this.usedAt = since;
     let isOpen = false;
     if (stdin === 'ignore') this.#questions.add(process.exited);
     void process.exited.then(() => {
-      // One that was refused has had no session.
-      if (this.#questions.delete(process.exited) && isOpen) this.#questionsOver += 1;
+      this.#questions.delete(process.exited);
       this.usedAt = performance.now();
+      // One that was refused has had no session.
+      if (isOpen) this.#freedAt = this.usedAt;
       if (this.retired) this.#endWhenIdle();
     });
     try {
@@ -177,7 +180,7 @@ export class Master {
         return process;
       }
       await process.end();
-      if (opened === 'full' && (await this.#questionOver(questionsOver, dialling)))
+      if (opened === 'full' && (await this.#isFreed(since, dialling)))
         return await this.open(command, options);
       if (opened === 'full') this.#max = this.sessions;
       if (opened === 'gone') this.isGone = true;
@@ -192,9 +195,12 @@ export class Master {
     }
   }
 
-  /** A question to bmux there takes a session for a moment. False when none has ended since there were `before`, or ends soon. */
-  async #questionOver(before: number, { deadline, signal }: Dialling): Promise<boolean> {
-    if (this.#questionsOver > before && this.isUsable) return true;
+  /**
+   * Whether the host may have a session again for one that was asked for at `since`: another one has ended about then, and the host may not have
+   * counted that yet, or a question to bmux there, which takes a session for a moment, ends soon.
+   */
+  async #isFreed(since: number, { deadline, signal }: Dialling): Promise<boolean> {
+    if (this.#freedAt > since - COUNTED_MS && this.isUsable) return true;
     if (this.#questions.size === 0 || !this.isUsable) return false;
     const over = Promise.race(this.#questions);
     return (await settledWithin(over, deadline.within(this.#opensMs))) && !signal.aborted;

@@ -178,9 +178,12 @@ t.test('masters', { skip }, async (t) => {
       t.teardown(() => {
         network.close();
       });
+      const timers = holdTimers(t);
       now += 60_000;
       network.look();
-      await waitFor('the master to be given up', () => !rig.pool.isWarm(rig.route()));
+      await timers.pass(60_000);
+      await timers.until('the master to be given up', () => !rig.pool.isWarm(rig.route()));
+      timers.release();
       t.match(rig.events.at(-1), /^connection lost: timeout: /);
     },
   );
