@@ -22,4 +22,4 @@ export { startIrohGateway, startTlsGateway, type IrohGateway } from './gateways.
 export { startRelay, type RealRelay } from './relay.ts';
 export { hasSshAgent, startAgent, type RealAgent } from './agent.ts';
 export { learn, type Question } from './question.ts';
-export { ordinaryAccount, rootsPassword, sshdMissing, startSshd, type RealSshd } from './sshd.ts';
+export { codeOfPam, ordinaryAccount, rootsPassword, sshdMissing, startSshd, type RealSshd } from './sshd.ts';

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import { accepts, freePort, startChild } from './child.ts';
 import { onPath } from './find.ts';
 import { run } from './server.ts';
@@ -37,27 +37,49 @@ export function ordinaryAccount(): Account | undefined {
   return undefined;
 }
 
-/** A password of root that counts for one command alone: what runs the command, and the password; undefined where that cannot be. */
-export async function rootsPassword(
-  folder: string,
-): Promise<{ readonly command: readonly string[]; readonly password: string } | undefined> {
+/** Something that a person types at a login. */
+export interface Typed {
+  /** What runs an sshd that asks for it. */
+  readonly command: readonly string[];
+  readonly answer: string;
+}
+
+/** What runs a program that reads `text` in place of the file `path`, as no other program does; undefined where that cannot be. */
+async function inPlaceOf(path: string, text: string, folder: string): Promise<readonly string[] | undefined> {
   const env = { PATH: process.env['PATH'] ?? '' };
-  if (
-    process.getuid?.() !== 0 ||
-    !['unshare', 'mount', 'openssl'].every((name) => onPath(name) !== undefined)
-  )
-    return undefined;
-  const password = 'open barley';
-  const { stdout } = await run('openssl', ['passwd', '-6', password], env);
-  const shadow = join(folder, 'shadow');
+  if (process.getuid?.() !== 0 || !existsSync(path)) return undefined;
+  if (!['unshare', 'mount'].every((name) => onPath(name) !== undefined)) return undefined;
+  const file = join(folder, basename(path));
+  await writeFile(file, text, { mode: 0o600 });
+  const command = ['unshare', '-m', 'sh', '-c', `mount --bind '${file}' '${path}' && exec "$@"`, 'sh'];
+  return (await run('unshare', [...command.slice(1), 'true'], env)).status === 0 ? command : undefined;
+}
+
+/** A password of root that counts for one command alone; undefined where that cannot be. */
+export async function rootsPassword(folder: string): Promise<Typed | undefined> {
+  if (process.getuid?.() !== 0 || onPath('openssl') === undefined) return undefined;
+  const answer = 'open barley';
+  const { stdout } = await run('openssl', ['passwd', '-6', answer], { PATH: process.env['PATH'] ?? '' });
   const lines = (await readFile('/etc/shadow', 'utf8'))
     .split('\n')
     .filter((line) => !line.startsWith('root:'));
-  await writeFile(shadow, [`root:${stdout.trim()}:19000:0:99999:7:::`, ...lines].join('\n'), { mode: 0o600 });
-  const command = ['unshare', '-m', 'sh', '-c', `mount --bind '${shadow}' /etc/shadow && exec "$@"`, 'sh'];
-  return (await run('unshare', [...command.slice(1), 'true'], env)).status === 0
-    ? { command, password }
-    : undefined;
+  const shadow = [`root:${stdout.trim()}:19000:0:99999:7:::`, ...lines].join('\n');
+  const command = await inPlaceOf('/etc/shadow', shadow, folder);
+  return command && { command, answer };
+}
+
+/** A code for which PAM asks; undefined where that cannot be. */
+export async function codeOfPam(folder: string): Promise<Typed | undefined> {
+  const answer = '271828';
+  const check = join(folder, 'check');
+  await writeFile(check, `#!/bin/sh\n[ "$(tr -d '\\000')" = ${answer} ]\n`, { mode: 0o755 });
+  const service = [
+    `auth required pam_exec.so expose_authtok quiet ${check}`,
+    ...['auth', 'account', 'session'].map((kind) => `${kind} required pam_permit.so`),
+    '',
+  ];
+  const command = await inPlaceOf('/etc/pam.d/sshd', service.join('\n'), folder);
+  return command && { command, answer };
 }
 
 export interface RealSshd {
