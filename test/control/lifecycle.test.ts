@@ -174,7 +174,9 @@ t.test(
     // These requests make more log lines than a pipe holds.
     const asked = Array.from({ length: 1000 }, () => exchange(sandbox.streamsPath, upgradeText('{')));
     await Promise.all(asked);
-    t.equal((await run(process.execPath, [BMUXD, 'stop'], sandbox.env)).status, 0);
+    t.equal((await run(process.execPath, [BMUXD, 'status', '--wait', '60'], sandbox.env)).status, 0);
+    const stopped = await run(process.execPath, [BMUXD, 'stop'], sandbox.env);
+    t.equal(stopped.status, 0, stopped.stderr);
   },
 );
 

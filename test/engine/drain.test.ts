@@ -102,8 +102,13 @@ t.test('the oldest engines with streams are ended when too many drain', async (t
     ),
   );
   const current = await engineAt(t, dir, 'c00', 3);
+  const directory = new EngineDirectory({ dir });
+  await waitFor(
+    'each engine to answer',
+    async () => (await directory.beside('c00')).length === 2 + MAX_DRAINING,
+  );
   const draining = new Draining({
-    directory: new EngineDirectory({ dir }),
+    directory,
     settings: () => ({ 'engine.drain_max': 'none' }),
     log: pino({ enabled: false }),
   });
