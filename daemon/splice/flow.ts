@@ -13,9 +13,11 @@ export interface FlowOptions {
   readonly bufferLimit: number;
   /** What all streams together may buffer; none: no limit. */
   readonly budget?: BufferBudget | undefined;
+  /** `onEnd` closes `to` both ways, so it gets no end of its own: a half-closed socket would take what is written in between. */
+  readonly closes?: boolean;
   /** Called before the end is passed to `to`. */
   readonly beforeEnd?: () => void;
-  /** `from` has ended, and `to` has flushed everything and its own end. */
+  /** `from` has ended, and `to` has flushed everything and its own end, where it gets one. */
   readonly onEnd: () => void;
 }
 
@@ -34,6 +36,8 @@ const BULK_BYTES = 16 * 1024;
 
 /** Bytes buffered for a reader that keeps up: more of them would only leave the CPU cache before they are written. */
 const AHEAD_BYTES = 256 * 1024;
+const NOTHING = Buffer.alloc(0);
+
 /** A reader that has not taken half of them within these ms does not keep up: data is buffered for it up to the buffer limit. */
 const KEEPS_UP_MS = 1000;
 
@@ -47,7 +51,7 @@ export class Flow {
   bytes = 0;
   /** `from` has ended. */
   sourceEnded = false;
-  /** `to` has flushed everything, its own end included. */
+  /** `onEnd` was called. */
   ended = false;
   /** performance.now() of the last byte read, and of the last one that `to` took. */
   readAt = performance.now();
@@ -57,6 +61,7 @@ export class Flow {
   readonly #limit: number;
   readonly #onEnd: () => void;
   readonly #beforeEnd: () => void;
+  readonly #closes: boolean;
   readonly #budget: BufferBudget | undefined;
   readonly #queue = new ChunkQueue();
   /** What the budget was told of the queue. */
@@ -78,12 +83,13 @@ export class Flow {
   #discards = false;
   #told = false;
 
-  constructor({ from, to, bufferLimit, budget, beforeEnd, onEnd }: FlowOptions) {
+  constructor({ from, to, bufferLimit, budget, closes, beforeEnd, onEnd }: FlowOptions) {
     this.#from = from;
     this.#to = to;
     this.#limit = bufferLimit;
     this.#onEnd = onEnd;
     this.#beforeEnd = beforeEnd ?? nothing;
+    this.#closes = closes ?? false;
     this.#budget = budget;
     from.on('data', this.#onData);
     from.on('end', this.#onSourceEnd);
@@ -233,6 +239,7 @@ export class Flow {
     };
     if (this.#to.destroyed || this.#to.writableFinished) done();
     else if (this.#to.writableEnded) this.#to.once('finish', done).once('close', done);
+    else if (this.#closes) this.#to.write(NOTHING, done);
     else this.#to.end(done);
   }
 

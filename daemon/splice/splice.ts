@@ -68,7 +68,7 @@ export class Splice {
   /** Stops the current timeout. */
   #stopTimeout: () => void = () => {};
   #stopMute: () => void = () => {};
-  /** Set when the client has received everything and the end, until its socket is closed. */
+  /** Set when the client has received everything, until its socket is closed. */
   #closing: NodeJS.Immediate | undefined;
   #ending = false;
   #over = false;
@@ -93,6 +93,7 @@ export class Splice {
       to: client,
       bufferLimit: options.clientBufferLimit,
       budget: options.budget,
+      closes: true,
       beforeEnd: this.#beforeEnd,
       onEnd: this.#onHalf,
     });
@@ -120,6 +121,8 @@ export class Splice {
 
   /** One side has ended, or all its bytes have reached the other. */
   readonly #onHalf = (): void => {
+    // The last write of a destroyed socket may be reported after its 'close'.
+    if (this.#over) return;
     if (this.#down.sourceEnded && !this.#up.sourceEnded && !this.#ending)
       this.#why ??= 'the server ended first';
     if (this.#down.ended) this.#closeClient();

@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
+import { adopt } from '../../daemon/sockets/accepted-socket.ts';
 import { Splice } from '../../daemon/splice/splice.ts';
 import { pattern } from '../embedded/traffic.ts';
 import { waitFor } from '../real/child.ts';
@@ -71,6 +73,45 @@ t.test('the end of a server ends its client both ways, at once', async (t) => {
     lost: undefined,
     cut: undefined,
   });
+});
+
+// bmux writes as soon as it has read the end. It leaves when that fails, and waits 5 s for an answer when it does not.
+t.test('the first write of a client after the end of its server fails', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-first-write-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 's.sock');
+  const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  listener.listen(path);
+  await once(listener, 'listening');
+  t.teardown(() => listener.close());
+  // Another thread, so that it reads and writes between any two steps of the splice.
+  const clients = new Worker(
+    `const { connect } = require('node:net');
+     const { parentPort, workerData } = require('node:worker_threads');
+     parentPort.on('message', () => {
+       const client = connect({ path: workerData, allowHalfOpen: true });
+       client.on('error', () => undefined).resume().once('end', () => client.write('x', (error) => parentPort.postMessage(error?.code)));
+     });`,
+    { eval: true, workerData: path },
+  );
+  t.teardown(() => clients.terminate());
+  for (let at = 0; at < 50; at += 1) {
+    const connected = once(listener, 'connection');
+    const answered = once(clients, 'message');
+    clients.postMessage('connect');
+    const [near] = (await connected) as [Socket];
+    const client = adopt(near);
+    if (client === undefined) throw new Error('the client has left');
+    const [server, far] = await pairs.pair();
+    const splice = new Splice({ client, remote: far, clientBufferLimit: 65_536 });
+    client.resume();
+    far.resume();
+    server.resume().write('bye');
+    await waitFor('the bytes to pass', () => splice.bytesDown === 3);
+    server.end();
+    t.match(await answered, ['EPIPE']);
+    t.match(await splice.done, { reason: 'finished' });
+  }
 });
 
 t.test('a client that has ended its side is cut when the server sends nothing more', async (t) => {
