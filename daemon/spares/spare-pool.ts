@@ -26,8 +26,8 @@ interface Making {
   readonly over: Promise<void>;
 }
 
-/** ms after which a spare is checked again. It is shorter than the time for which a check is valid. */
-const CHECK_MS = 2000;
+/** ms after which a spare is checked again, at every second look. A check is valid for longer. */
+const CHECK_MS = 3000;
 /** ms for which `take` waits for checks, at least; two round trips when that is more. */
 const PATIENCE_MS = 100;
 /** Timeout of a check in ms, at least; four round trips when that is more. */

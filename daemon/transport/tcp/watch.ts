@@ -38,6 +38,8 @@ interface Watched {
   written: number;
   /** Bytes written at the last look. */
   writtenBefore: number;
+  /** Whether the last look found bytes without an answer. */
+  waited: boolean;
   /** When the bytes were sent that, at every look since, had no answer. */
   unansweredSince: number | undefined;
 }
@@ -93,6 +95,7 @@ export class TcpWatch {
       heardAfter: this.#now(),
       written: bytesWritten,
       writtenBefore: bytesWritten,
+      waited: false,
       unansweredSince: undefined,
     };
     this.#watched.add(watched);
@@ -210,8 +213,8 @@ class SocketConnection implements WatchedConnection {
 }
 
 /**
- * True when the peer may not have taken everything that was written before the last look. The kernel is not asked about what was written just
- * now, as by a check of a spare.
+ * True when the peer may not have taken everything that was written before the last look, as the last look found, too. The kernel is not asked
+ * about what was written just now, as by a check of a spare: its table takes long to read, and tells later, too, when bytes were sent.
  */
 function waits(watched: Watched, before: number): boolean {
   const { connection, writtenBefore } = watched;
@@ -222,9 +225,12 @@ function waits(watched: Watched, before: number): boolean {
     // What was written after the last look may have come after the answer.
     watched.written = writtenBefore;
     watched.unansweredSince = undefined;
+    watched.waited = false;
     return false;
   }
-  return !connection.isClosed && writtenBefore > watched.written;
+  const { waited } = watched;
+  watched.waited = !connection.isClosed && writtenBefore > watched.written;
+  return waited && watched.waited;
 }
 
 /**

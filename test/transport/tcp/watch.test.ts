@@ -99,14 +99,14 @@ t.test('when a connection is given up', async (t) => {
     made.client.write('x');
     return { ...made, error: () => error };
   };
-  const silent = [1, 2, 3, 3, 4, 4, 4, 4, 5, 5];
+  const silent = [1, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5];
 
   const dead = await begin();
-  await seconds(dead.client, silent.slice(0, 8));
+  await seconds(dead.client, silent.slice(0, 9));
   t.equal(dead.client.writableEnded, false, 'not before the limit');
   let ended = false;
   dead.server.on('end', () => (ended = true)).resume();
-  await seconds(dead.client, silent.slice(8));
+  await seconds(dead.client, silent.slice(9));
   await waitFor('the error', () => dead.error() === 'ETIMEDOUT');
   await waitFor('the end of our side, which the kernel sends when it can', () => ended);
 
@@ -116,16 +116,16 @@ t.test('when a connection is given up', async (t) => {
 
   const lossy = await begin();
   await seconds(lossy.client, [
-    ...silent.slice(0, 8),
+    ...silent.slice(0, 9),
     0,
-    ...silent.slice(0, 8),
+    ...silent.slice(1, 9),
     undefined,
-    ...silent.slice(0, 8),
+    ...silent.slice(1, 9),
   ]);
   t.equal(lossy.client.writableEnded, false, 'each acknowledgement begins anew');
 
   const talks = await begin();
-  await seconds(talks.client, silent.slice(0, 8));
+  await seconds(talks.client, silent.slice(0, 9));
   talks.server.write('y');
   talks.client.resume();
   await waitFor('what the peer says', () => talks.client.bytesRead > 0);
@@ -142,11 +142,32 @@ t.test('when a connection is given up', async (t) => {
   await waitFor('the error of a write just after an answer', () => once.error() === 'ETIMEDOUT');
 
   const slept = await begin();
-  await seconds(slept.client, silent.slice(0, 8));
+  await seconds(slept.client, silent.slice(0, 9));
   now += 60_000;
   await seconds(slept.client, [5, 5, 5]);
   t.equal(slept.client.writableEnded, false, 'the time in which the machine slept does not count');
 });
+
+for (const pause of [2000, 4000])
+  t.test(`a connection with a question and its answer every ${String(pause)} ms`, async (t) => {
+    const clock = new FakeClock();
+    let looks = 0;
+    const { client, server } = await pair(t);
+    const read = (): Promise<Unanswered> => {
+      looks += 1;
+      return Promise.resolve(new Map());
+    };
+    client.resume();
+    server.pipe(server);
+    // The question is asked just after a look, as by spares.
+    new TcpWatch({ now: () => clock.now(), clock, read }).add(client);
+    clock.every(pause, () => client.write('x'));
+    for (let ms = 0; ms < 30_000; ms += 2000) {
+      await clock.advance(2000);
+      await waitFor('the answer', () => client.bytesRead === client.bytesWritten);
+    }
+    t.equal(looks, 0, 'the table of the kernel is not read');
+  });
 
 t.test('where the kernel tells the time, it is given up when that is over', async (t) => {
   const clock = new FakeClock();
