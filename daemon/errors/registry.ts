@@ -559,6 +559,11 @@ export const REGISTRY = {
     'bmuxd is not running (no daemon on {socket}).',
     'Start it: `bmuxd start`; in the foreground: `bmuxd run`.',
   ),
+  nothing_to_stop: row(
+    [503, 3, 'engine'],
+    'bmuxd is not running (no daemon on {socket}).',
+    'There is nothing to stop: no daemon runs, and no engine has streams.',
+  ),
   service_manager_failed: row(
     [500, 1, 'engine'],
     '`{command}` has failed: {why}',

@@ -46,7 +46,8 @@ export const stop: Run = async ({ env, out, options }) => {
       if (performance.now() > until) throw notAnswering(socket);
       await sleep(LOOK_MS);
     }
-    if (!(await endedMeanwhile(dir))) throw error;
+    const isEngineLeft = await hasEngine(join(dir, 'control.sock'));
+    if (isEngineLeft || !hasChanged(dir)) throw isEngineLeft ? error : unneeded(error, socket);
     out(STOPPED);
     return 0;
   }
@@ -68,14 +69,19 @@ function isGone(error: unknown): boolean {
 
 const GONE: ReadonlySet<string> = new Set(['daemon_not_running', 'daemon_lost']);
 
-/** Whether a daemon has removed its files from `dir` since this process was started, and has left no engine. */
-async function endedMeanwhile(dir: string): Promise<boolean> {
+/** Whether a daemon has removed its files from `dir` since this process was started. */
+function hasChanged(dir: string): boolean {
   try {
-    if (statSync(dir).mtimeMs < startedAt() - TICKS_MS) return false;
+    return statSync(dir).mtimeMs >= startedAt() - TICKS_MS;
   } catch {
     return false;
   }
-  return !(await hasEngine(join(dir, 'control.sock')));
+}
+
+/** What is told where no daemon and no engine is: nobody has to start one. */
+function unneeded(error: unknown, socket: string): unknown {
+  const isAway = error instanceof Failure && error.code === 'daemon_not_running';
+  return isAway ? fail('nothing_to_stop', { socket }, error.cause) : error;
 }
 
 const hasPid = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
