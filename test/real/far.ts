@@ -12,6 +12,8 @@ export interface Far {
   readonly command: readonly string[];
   /** From here on it answers nothing, and the way still looks open. */
   readonly cut: () => Promise<unknown>;
+  /** Undoes `cut`. */
+  readonly mend: () => Promise<unknown>;
   /** Ends all programs there. */
   readonly end: () => Promise<void>;
 }
@@ -33,14 +35,15 @@ export async function far(t: Test): Promise<Far | undefined> {
     t.teardown(() => ip('link', 'del', near));
     await ip('addr', 'add', `${net}.1/30`, 'dev', near);
     await ip('link', 'set', near, 'up');
-    await inside('addr', 'add', `${net}.2/30`, 'dev', there);
+    const mend = (): Promise<unknown> => inside('addr', 'add', `${net}.2/30`, 'dev', there);
+    await mend();
     await inside('link', 'set', there, 'up');
     const command = ['ip', 'netns', 'exec', name];
     const end = async (): Promise<void> => {
       const { stdout } = await run('ip', ['netns', 'pids', name]);
       for (const pid of stdout.match(/\d+/g) ?? []) process.kill(Number(pid), 'SIGKILL');
     };
-    return { host: `${net}.2`, command, cut: () => inside('addr', 'flush', 'dev', there), end };
+    return { host: `${net}.2`, command, cut: () => inside('addr', 'flush', 'dev', there), mend, end };
   } catch (error) {
     t.comment(String(error));
     return undefined;

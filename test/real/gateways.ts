@@ -2,6 +2,7 @@
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import type { Far } from './far.ts';
 import { freePort, startChild, type Child } from './child.ts';
 import { bmuxOrThrow, realEnv, run, type RealServer } from './server.ts';
 
@@ -11,7 +12,7 @@ export interface GatewayOptions {
 }
 
 export interface TlsGateway {
-  readonly host: '127.0.0.1';
+  readonly host: string;
   readonly port: number;
   /** The self-signed certificate for localhost, 127.0.0.1 and ::1. */
   readonly caFile: string;
@@ -49,20 +50,36 @@ async function gatewayEnv(server: RealServer, options: GatewayOptions): Promise<
   return env;
 }
 
-/** Starts a real TLS gateway on a free port of loopback. */
-export async function startTlsGateway(server: RealServer, options: GatewayOptions = {}): Promise<TlsGateway> {
-  return runTlsGateway(await gatewayEnv(server, options), await freePort());
+/** Where a gateway runs. */
+type Place = Pick<Far, 'host' | 'command'>;
+
+const HERE: Place = { host: '127.0.0.1', command: [] };
+
+/** Starts a real TLS gateway on a free port of loopback, or of the host `place`. */
+export async function startTlsGateway(
+  server: RealServer,
+  options: GatewayOptions = {},
+  place = HERE,
+): Promise<TlsGateway> {
+  return runTlsGateway(await gatewayEnv(server, options), await freePort(), place);
 }
 
-async function runTlsGateway(env: Readonly<Record<string, string>>, port: number): Promise<TlsGateway> {
+async function runTlsGateway(
+  env: Readonly<Record<string, string>>,
+  port: number,
+  place: Place,
+): Promise<TlsGateway> {
+  const { host } = place;
+  const gateway = ['server', 'gateway', '--listen', `${host}:${String(port)}`, '--quick'];
+  const [command = '', ...args] = [...place.command, bmuxOrThrow(), ...gateway];
   const child = await startChild({
-    command: bmuxOrThrow(),
-    args: ['server', 'gateway', '--listen', `127.0.0.1:${String(port)}`, '--quick'],
+    command,
+    args,
     env,
     ready: (output) => output.includes('TLS gateway listening on'),
   });
   return {
-    host: '127.0.0.1',
+    host,
     port,
     caFile: join(env['BMUX_DATA_DIR'] ?? '', 'tls', 'gateway-quick-cert.pem'),
     serverName: 'localhost',
@@ -70,7 +87,7 @@ async function runTlsGateway(env: Readonly<Record<string, string>>, port: number
     restart: async (signal, awayMs = 0) => {
       await child.stop(signal);
       await setTimeout(awayMs);
-      return runTlsGateway(env, port);
+      return runTlsGateway(env, port, place);
     },
     stop: () => child.stop(),
   };

@@ -1,12 +1,13 @@
-// Tests `bmuxd attach` with the real bmux in a terminal: the screen is that of the session again, when gateway or server are back.
+// Tests `bmuxd attach` with the real bmux in a terminal: the screen is that of the session again, when what was lost is back.
 import { dirname } from 'node:path';
-import t from 'tap';
-import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
+import t, { type Test } from 'tap';
+import { BMUXD, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { accepts, realBmux, run, startChild, startServer } from '../../real/index.ts';
-import { startTlsGateway } from '../../real/gateways.ts';
-import { bmuxOrThrow } from '../../real/server.ts';
+import { far, type Far } from '../../real/far.ts';
+import { startTlsGateway, type TlsGateway } from '../../real/gateways.ts';
+import { bmuxOrThrow, type RealServer } from '../../real/server.ts';
 import { targetSocketEnv } from '../../target-sockets/target-socket.ts';
-import { hasTmux, startTmux } from '../../target-sockets/tmux.ts';
+import { hasTmux, startTmux, type Tmux } from '../../target-sockets/tmux.ts';
 import { targetToml } from '../../target-sockets/ways.ts';
 
 t.setTimeout(300_000);
@@ -15,36 +16,54 @@ const missing = realBmux() === undefined ? 'real bmux not found' : !hasTmux() &&
 const KEYS = '[keybindings.global]\n"ctrl+q" = "detach"\n';
 const WAITS = /prod was lost: .*waiting \d+ s; Enter tries now, Ctrl-C gives up/;
 
+interface Attached {
+  readonly server: RealServer;
+  readonly gateway: TlsGateway;
+  readonly bmuxd: Bmuxd;
+  readonly tmux: Tmux;
+  readonly window: string;
+  readonly isAttached: () => Promise<string>;
+}
+
+/** `bmuxd attach` in a terminal, to a session at a gateway. */
+async function attached(t: Test, place?: Far): Promise<Attached> {
+  const server = await startServer();
+  t.teardown(() => server.stop());
+  const gateway = await startTlsGateway(server, { compression: 'none' }, place);
+  t.teardown(() => gateway.stop());
+  const { host, port, serverName, caFile } = gateway;
+  const prod = targetToml('prod', {
+    transport: 'tls',
+    host,
+    port,
+    server_name: serverName,
+    ca_file: caFile,
+  });
+  const bmuxd = await startBmuxd({ config: `${KEYS}${prod}` });
+  t.teardown(() => bmuxd.stop());
+  const tmux = await startTmux();
+  t.teardown(() => tmux.stop());
+  await newSession(t, await targetSocketEnv(bmuxd, 'prod'));
+  const path = `${dirname(bmuxOrThrow())}:${process.env['PATH'] ?? ''}`;
+  const command = `PATH='${path}' '${process.execPath}' '${BMUXD}' attach prod work`;
+  const window = await tmux.open(`${command}; echo "left with $?"; stty -a; exec cat`, bmuxd.env);
+  const isAttached = (): Promise<string> => tmux.shows(window, /^╭─*╮\n│.*[#$] /m);
+  await isAttached();
+  return { server, gateway, bmuxd, tmux, window, isAttached };
+}
+
+async function newSession(t: Test, env: Readonly<Record<string, string>>): Promise<void> {
+  const made = await run(bmuxOrThrow(), ['new-session', '-n', 'work'], env);
+  t.equal(made.status, 0, made.stderr);
+}
+
 t.test(
   'attach outlives its gateway and its server, until the person detaches',
   { skip: missing },
   async (t) => {
-    const server = await startServer();
-    t.teardown(() => server.stop());
-    let gateway = await startTlsGateway(server, { compression: 'none' });
+    const { server, tmux, window, isAttached, ...world } = await attached(t);
+    let { gateway } = world;
     t.teardown(() => gateway.stop());
-    const { host, port, serverName, caFile } = gateway;
-    const prod = targetToml('prod', {
-      transport: 'tls',
-      host,
-      port,
-      server_name: serverName,
-      ca_file: caFile,
-    });
-    const bmuxd = await startBmuxd({ config: `${KEYS}${prod}` });
-    t.teardown(() => bmuxd.stop());
-    const tmux = await startTmux();
-    t.teardown(() => tmux.stop());
-    const newSession = async (env: Readonly<Record<string, string>>): Promise<void> => {
-      const made = await run(bmuxOrThrow(), ['new-session', '-n', 'work'], env);
-      t.equal(made.status, 0, made.stderr);
-    };
-    await newSession(await targetSocketEnv(bmuxd, 'prod'));
-    const path = `${dirname(bmuxOrThrow())}:${process.env['PATH'] ?? ''}`;
-    const command = `PATH='${path}' '${process.execPath}' '${BMUXD}' attach prod work`;
-    const window = await tmux.open(`${command}; echo "left with $?"; stty -a; exec cat`, bmuxd.env);
-    const isAttached = (): Promise<string> => tmux.shows(window, /^╭─*╮\n│.*[#$] /m);
-    await isAttached();
 
     process.kill(gateway.pid, 'SIGKILL');
     await tmux.shows(window, WAITS);
@@ -59,7 +78,7 @@ t.test(
     const ready = (): Promise<boolean> => accepts({ path: socketPath });
     const next = await startChild({ command: bmuxOrThrow(), args: ['server', 'start'], env, ready });
     t.teardown(() => next.stop());
-    await newSession(env);
+    await newSession(t, env);
     gateway = await gateway.restart();
     await isAttached();
 
@@ -67,3 +86,22 @@ t.test(
     t.match(await tmux.shows(window, /icanon/), / icanon .* echo /s, 'the terminal is as it was');
   },
 );
+
+t.test('attach outlives a way that is cut, and its engine', { skip: missing }, async (t) => {
+  const place = await far(t);
+  if (place === undefined) {
+    t.pass('# SKIP: a network namespace cannot be made here');
+    return;
+  }
+  const { bmuxd, tmux, window, isAttached } = await attached(t, place);
+  await place.cut();
+  await tmux.type(window, 'x');
+  await tmux.shows(window, WAITS);
+  await place.mend();
+  t.notMatch(await isAttached(), WAITS, 'the way is back');
+
+  process.kill(await bmuxd.enginePid(), 'SIGKILL');
+  await tmux.shows(window, /its engine has died/);
+  await isAttached();
+  await tmux.keyUntil(window, 'C-q', /left with 0/);
+});
