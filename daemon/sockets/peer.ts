@@ -1,6 +1,6 @@
 // Asks the kernel who is at the other end of an accepted Unix socket, and whether it is still there. Node has no functions for that.
-import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
+import { cLibrary, type CLibrary } from '../base/c-library.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import { descriptorOf } from '../base/node-internals.ts';
 import { fail } from '../errors/fail.ts';
@@ -16,11 +16,6 @@ type Ask = (descriptor: number) => Peer | undefined;
 
 /** True when the peer has closed the connection, not only its own side of it. */
 type AskClosed = (descriptor: number) => boolean;
-
-/** What is used of koffi. */
-interface Koffi {
-  load(library: null): { func(signature: string): (...args: unknown[]) => unknown };
-}
 
 /** Signatures as koffi takes them. */
 const GETSOCKOPT =
@@ -67,20 +62,20 @@ export function isClosedByPeer(socket: Socket): boolean {
 
 function load(): NonNullable<typeof loaded> {
   try {
-    const require = createRequire(import.meta.url);
-    const koffi = require('koffi') as Koffi;
-    return { ask: process.platform === 'darwin' ? onMac(koffi) : onLinux(koffi), isClosed: polled(koffi) };
+    const library = cLibrary();
+    const ask = process.platform === 'darwin' ? onMac(library) : onLinux(library);
+    return { ask, isClosed: polled(library) };
   } catch (error) {
     return { problem: fail('peers_unchecked', { why: textOf(error) }, error) };
   }
 }
 
 /** SO_PEERCRED of socket(7): the ids of the process at the time of its connect. */
-function onLinux(koffi: Koffi): Ask {
+function onLinux(library: CLibrary): Ask {
   // On other architectures the numbers are different ones.
   if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch))
     throw new Error(`not known for ${process.platform} on ${process.arch}`);
-  const getsockopt = koffi.load(null).func(GETSOCKOPT);
+  const getsockopt = library.func(GETSOCKOPT);
   const [SOL_SOCKET, SO_PEERCRED, UCRED_BYTES] = [1, 17, 12];
   // Each call fills it before it is read, and no call waits.
   const ucred = Buffer.alloc(UCRED_BYTES);
@@ -91,8 +86,7 @@ function onLinux(koffi: Koffi): Ask {
 }
 
 /** getpeereid(3), and LOCAL_PEERPID of sys/un.h. */
-function onMac(koffi: Koffi): Ask {
-  const library = koffi.load(null);
+function onMac(library: CLibrary): Ask {
   const getpeereid = library.func(GETPEEREID);
   const getsockopt = library.func(GETSOCKOPT);
   const [SOL_LOCAL, LOCAL_PEERPID, PID_BYTES] = [0, 2, 4];
@@ -106,8 +100,8 @@ function onMac(koffi: Koffi): Ask {
 }
 
 /** poll(2). POLLHUP of a socket that is asked for writing says that nothing can be written any more. */
-function polled(koffi: Koffi): AskClosed {
-  const poll = koffi.load(null).func(POLL);
+function polled(library: CLibrary): AskClosed {
+  const poll = library.func(POLL);
   const [POLLOUT, POLLHUP] = [4, 16];
   return (descriptor) => {
     const pollfd = Buffer.alloc(8);

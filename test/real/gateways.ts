@@ -51,27 +51,27 @@ async function gatewayEnv(server: RealServer, options: GatewayOptions): Promise<
 }
 
 /** Where a gateway runs. */
-type Place = Pick<Far, 'host' | 'command'>;
+type Host = Pick<Far, 'host' | 'command'>;
 
-const HERE: Place = { host: '127.0.0.1', command: [] };
+const HERE: Host = { host: '127.0.0.1', command: [] };
 
-/** Starts a real TLS gateway on a free port of loopback, or of the host `place`. */
+/** Starts a real TLS gateway on a free port of loopback, or of the host `on`. */
 export async function startTlsGateway(
   server: RealServer,
   options: GatewayOptions = {},
-  place = HERE,
+  on = HERE,
 ): Promise<TlsGateway> {
-  return runTlsGateway(await gatewayEnv(server, options), await freePort(), place);
+  return runTlsGateway(await gatewayEnv(server, options), await freePort(), on);
 }
 
 async function runTlsGateway(
   env: Readonly<Record<string, string>>,
   port: number,
-  place: Place,
+  on: Host,
 ): Promise<TlsGateway> {
-  const { host } = place;
+  const { host } = on;
   const gateway = ['server', 'gateway', '--listen', `${host}:${String(port)}`, '--quick'];
-  const [command = '', ...args] = [...place.command, bmuxOrThrow(), ...gateway];
+  const [command = '', ...args] = [...on.command, bmuxOrThrow(), ...gateway];
   const child = await startChild({
     command,
     args,
@@ -87,7 +87,7 @@ async function runTlsGateway(
     restart: async (signal, awayMs = 0) => {
       await child.stop(signal);
       await setTimeout(awayMs);
-      return runTlsGateway(env, port, place);
+      return runTlsGateway(env, port, on);
     },
     stop: () => child.stop(),
   };

@@ -1,12 +1,7 @@
 // Tells the service manager about this process: datagrams to the socket of NOTIFY_SOCKET, sd_notify(3). Node has no datagrams on Unix
-// sockets, so they are sent by koffi, or where that does not load by the program systemd-notify.
+// sockets, so they are sent by the C library, or where that does not load by the program systemd-notify.
 import { spawn } from 'node:child_process';
-import { createRequire } from 'node:module';
-
-/** What is used of koffi. */
-interface Koffi {
-  load(library: null): { func(signature: string): (...args: unknown[]) => unknown };
-}
+import { cLibrary } from '../../base/c-library.ts';
 
 /** Bytes of an address: the family, and a path of at most 107 bytes. */
 const MAX_PATH = 107;
@@ -36,7 +31,7 @@ function byLibrary(path: string): ((text: string) => boolean) | undefined {
   if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch) || name.length > MAX_PATH)
     return undefined;
   try {
-    const library = (createRequire(import.meta.url)('koffi') as Koffi).load(null);
+    const library = cLibrary();
     const socket = library.func('int socket(int domain, int type, int protocol)');
     const sendto = library.func(
       'long sendto(int fd, const uint8_t *data, size_t length, int flags, const uint8_t *address, uint32_t size)',

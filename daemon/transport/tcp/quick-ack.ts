@@ -1,13 +1,8 @@
 // Acknowledges received bytes at once. A gateway that has not set TCP_NODELAY holds a second small answer back until the first one is acknowledged
 // (RFC 896), and the kernel delays that by up to 40 ms while nothing is sent (RFC 1122, 4.2.3.2).
-import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
+import { cLibrary } from '../../base/c-library.ts';
 import { descriptorOf } from '../../base/node-internals.ts';
-
-/** What is used of koffi. */
-interface Koffi {
-  load(library: null): { func(signature: string): (...args: unknown[]) => unknown };
-}
 
 const SETSOCKOPT = 'int setsockopt(int fd, int level, int name, const int *value, uint32_t length)';
 /** The numbers of tcp(7) on Linux. */
@@ -26,8 +21,7 @@ export function acknowledgeNow(socket: Socket): void {
 function load(): (descriptor: number) => void {
   try {
     if (process.platform !== 'linux') return () => undefined;
-    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
-    const setsockopt = koffi.load(null).func(SETSOCKOPT);
+    const setsockopt = cLibrary().func(SETSOCKOPT);
     return (descriptor) => void setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, [1], INT_BYTES);
   } catch {
     // Without the package answers are as slow as the kernel makes them.

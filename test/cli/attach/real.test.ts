@@ -26,10 +26,10 @@ interface Attached {
 }
 
 /** `bmuxd attach` in a terminal, to a session at a gateway. */
-async function attached(t: Test, place?: Far): Promise<Attached> {
+async function attached(t: Test, there?: Far): Promise<Attached> {
   const server = await startServer();
   t.teardown(() => server.stop());
-  const gateway = await startTlsGateway(server, { compression: 'none' }, place);
+  const gateway = await startTlsGateway(server, { compression: 'none' }, there);
   t.teardown(() => gateway.stop());
   const { host, port, serverName, caFile } = gateway;
   const prod = targetToml('prod', {
@@ -88,16 +88,16 @@ t.test(
 );
 
 t.test('attach outlives a way that is cut, and its engine', { skip: missing }, async (t) => {
-  const place = await far(t);
-  if (place === undefined) {
+  const there = await far(t);
+  if (there === undefined) {
     t.pass('# SKIP: a network namespace cannot be made here');
     return;
   }
-  const { bmuxd, tmux, window, isAttached } = await attached(t, place);
-  await place.cut();
+  const { bmuxd, tmux, window, isAttached } = await attached(t, there);
+  await there.cut();
   await tmux.type(window, 'x');
   await tmux.shows(window, WAITS);
-  await place.mend();
+  await there.mend();
   t.notMatch(await isAttached(), WAITS, 'the way is back');
 
   process.kill(await bmuxd.enginePid(), 'SIGKILL');

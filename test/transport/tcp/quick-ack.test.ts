@@ -1,14 +1,10 @@
 // Tests that received bytes are acknowledged at once, as TCP_QUICKACK of tcp(7) says it.
 import { once } from 'node:events';
-import { createRequire } from 'node:module';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import t from 'tap';
+import { cLibrary } from '../../../daemon/base/c-library.ts';
 import { descriptorOf } from '../../../daemon/base/node-internals.ts';
 import { acknowledgeNow } from '../../../daemon/transport/tcp/quick-ack.ts';
-
-interface Library {
-  func(signature: string): (...args: unknown[]) => unknown;
-}
 
 const [IPPROTO_TCP, TCP_QUICKACK, INT_BYTES] = [6, 12, 4];
 const skip = process.platform !== 'linux' && 'Linux only';
@@ -20,8 +16,7 @@ t.test('a connection that delays acknowledgements does so no more', { skip }, as
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
   t.teardown(() => socket.destroy());
   await once(socket, 'connect');
-  const koffi = createRequire(import.meta.url)('koffi') as { load(library: null): Library };
-  const library = koffi.load(null);
+  const library = cLibrary();
   const set = library.func('int setsockopt(int fd, int level, int name, const int *value, uint32_t length)');
   const get = library.func(
     'int getsockopt(int fd, int level, int name, _Out_ int *value, _Inout_ uint32_t *length)',
