@@ -1,7 +1,7 @@
 // Entry point of the engine process, which control starts.
 import './engine-signals.ts';
 import { textOf } from '../base/failure.ts';
-import { giveBackAtRest } from '../base/memory.ts';
+import { giveBackAtRest } from '../base/process/memory.ts';
 import type { Channel } from '../engine/channel.ts';
 import type { Lifecycle } from '../engine/lifecycle.ts';
 import { runEngine } from '../engine/main.ts';

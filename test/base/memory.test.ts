@@ -1,12 +1,12 @@
 // Tests that an idle process returns the memory that earlier work has allocated.
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { SMALL_HEAP_FLAGS } from '../../daemon/base/memory.ts';
+import { SMALL_HEAP_FLAGS } from '../../daemon/base/process/memory.ts';
 import { run } from '../real/server.ts';
 
 t.setTimeout(300_000);
 
-const HEAP = fileURLToPath(new URL('../../daemon/base/memory.js', import.meta.url));
+const HEAP = fileURLToPath(new URL('../../daemon/base/process/memory.js', import.meta.url));
 
 /** Allocates until the new space has its full size, then waits until V8 has shrunk it. */
 const PROGRAM = `

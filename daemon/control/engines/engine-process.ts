@@ -1,6 +1,6 @@
 // Starts the process of an engine with its flags and environment.
 import { fork, type ChildProcess } from 'node:child_process';
-import { SMALL_HEAP_FLAGS } from '../../base/memory.ts';
+import { SMALL_HEAP_FLAGS } from '../../base/process/memory.ts';
 import type { Env } from '../../base/paths.ts';
 import { programPath } from '../../base/version.ts';
 import type { EngineProcess } from './engine-link.ts';

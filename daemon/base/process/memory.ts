@@ -1,5 +1,5 @@
 // Keeps the heap of the long-running processes small.
-import { SYSTEM_CLOCK } from './async/clock.ts';
+import { SYSTEM_CLOCK } from '../async/clock.ts';
 
 /**
  * Percent that the old space may grow by before the next collection. By default V8 lets a heap of 20 MB grow to 60 MB under load, and returns
