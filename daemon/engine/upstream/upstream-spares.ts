@@ -16,7 +16,7 @@ import { unattended } from './upstream-ssh.ts';
 
 /** Targets of one server that are remembered as warmed on request. */
 const MAX_WARMED = 64;
-/** Longest rest before a spare over SSH is made, ms. */
+/** Longest rest before the next spare is made, ms. */
 const MAX_REST_MS = 250;
 
 interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
@@ -212,7 +212,7 @@ export class UpstreamSpares {
       key,
       keep: () => this.#isKeptWarm(destination) && this.#options.keptKeys.peek(askedFor(destination)) === key,
       max: (roundTripMs) => this.#maxFor(destination, roundTripMs),
-      ...(destination.route.transport === 'ssh' ? { restMs: restOfSsh } : {}),
+      restMs,
       make: (signal) => this.#make(plan, greeting, signal),
     };
   }
@@ -252,8 +252,11 @@ export class UpstreamSpares {
   }
 }
 
-/** To start a process keeps the engine from everything else for some ms. The first answer comes within this time. */
-function restOfSsh(roundTripMs: number): number {
+/**
+ * The next spare is made after the first answer on this one: to start a process, or to shake hands, keeps the engine from handing it over. A
+ * client that needs another stream before that opens it as fast without a spare.
+ */
+function restMs(roundTripMs: number): number {
   return Math.min(MAX_REST_MS, 1.25 * roundTripMs + 10);
 }
 
