@@ -29,7 +29,7 @@ async function showTimes({ env, targets, skipped }: Scene): Promise<boolean> {
     }
   }
   say(
-    'A new stream for every row. Milliseconds from the connect to the control socket to the 101 and to the answer of a Ping.\n',
+    'A new stream for every row. Milliseconds from the connect to the streams socket to the 101 and to the answer of a Ping.\n',
   );
   const header = ['TARGET', 'TRANSPORT', 'TURN', '101', 'PING', 'WARM BEFORE'];
   for (const line of [...table(header, rows), ...failures]) say(line);

@@ -10,7 +10,7 @@ import { TestClient } from '../embedded/client.ts';
 const LIMIT_MS = 20_000;
 
 export interface Timed {
-  /** From the connect to the control socket until the 101, ms: the Hello has been answered by then. */
+  /** From the connect to the streams socket until the 101, ms: the Hello has been answered by then. */
   readonly grantedMs: number;
   /** From the same moment until the answer of a Ping that is sent after the 101, ms. */
   readonly answeredMs: number;
