@@ -1,12 +1,14 @@
 // Starts: the commands that people type, the shell function of `bmuxd shell-init`, and the daemon until it is ready.
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { httpRequest } from '../../../daemon/sockets/http-request.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
+import { bmuxdPaths, type Env } from '../../../daemon/base/paths.ts';
 import { startBmuxd } from '../../../test/daemon/bmuxd.ts';
+import { waitFor } from '../../../test/real/index.ts';
 import { Skip, type Bench, type Goal, type Measure } from '../../measure.ts';
 import { SETTINGS, startFar } from '../../rig/far.ts';
 import { baseEnv } from '../../rig/processes.ts';
@@ -22,6 +24,14 @@ const READY: Goal = {
   met: ({ ours, peer }) => ours.median < 400 + 2 * peer.median,
 };
 
+/** Waits until a daemon has kept what Node has compiled of it, as one has that has run for a while. */
+async function untilCompiled(env: Env): Promise<void> {
+  const { codeDir } = bmuxdPaths(env);
+  await waitFor('compiled code', async () =>
+    (await readdir(codeDir).catch(() => [])).some((name) => name.includes('-engine-')),
+  );
+}
+
 async function commands(bench: Bench): Promise<void> {
   const far = bench.own('far end', await startFar({ way: 'TLS plain', embedded: true }));
   const daemon = bench.own(
@@ -29,6 +39,7 @@ async function commands(bench: Bench): Promise<void> {
     await startBmuxd({ usualLog: true, config: far.config, settings: SETTINGS, env: far.env }),
   );
   await daemon.bmuxd(['warm', far.target]);
+  await untilCompiled(daemon.env);
   await daemon.bmuxd(['env', far.target]);
   const lines: readonly (readonly [string, readonly string[]])[] = [
     ['--version', ['--version']],
@@ -124,6 +135,7 @@ async function ready(bench: Bench): Promise<void> {
   const first = await startBmuxd({ usualLog: true, settings: SETTINGS });
   const { env, socketPath } = first;
   bench.own('folders', first);
+  await untilCompiled(env);
   await first.bmuxd(['stop']);
   await bench.compare(
     'bmuxd run, spawn to ready',
