@@ -12,6 +12,9 @@ import type { Greeting } from './hello-cache.ts';
 /** An end after so many ms comes from the handshake limit of the server, so it counts as silence (docs/bmux-protocol.md, Handshake limit). */
 const LATE_MS = LIMITS.serverHelloMs - 1000;
 
+/** Bytes that are read and dropped at the end of an attempt: nothing but an answer to a Hello can be honest. */
+const MAX_DISCARDED_BYTES = 256 * 1024;
+
 /** A connection that carries several streams. */
 export interface ConnectionBelow {
   /** True when it has received nothing for so long since a stream was opened that a second stream should be tried. */
@@ -52,8 +55,8 @@ export interface AttemptOptions {
   /** Called when the attempt has a stream, and when it has an outcome. */
   readonly onChange?: () => void;
   readonly ends: {
-    /** Ends a stream gracefully; resolves when that is over, never rejects. */
-    end(stream: Duplex): Promise<void>;
+    /** Ends a stream gracefully, and drops what still comes; resolves when that is over, never rejects. */
+    end(stream: Duplex, mostBytes: number): Promise<void>;
   };
 }
 
@@ -186,7 +189,7 @@ export class Attempt {
 
   #release(): Promise<void> {
     if (this.#opened === undefined || this.#taken) return Promise.resolve();
-    this.#released ??= this.#options.ends.end(this.#opened.stream);
+    this.#released ??= this.#options.ends.end(this.#opened.stream, MAX_DISCARDED_BYTES);
     return this.#released;
   }
 }

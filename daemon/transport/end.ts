@@ -3,10 +3,10 @@ import type { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { giveBack } from '../base/streams/blocks.ts';
+import { DISCARDS } from '../base/streams/discards.ts';
 
-/** Bytes that are discarded before other streams get a turn, and ms until this one goes on. */
+/** Bytes that are discarded before other streams get a turn. */
 const TURN_BYTES = 64 * 1024;
-const TURN_MS = 5;
 /** Bytes that the smallest chunk counts for: each takes time. */
 const MIN_COST = 1024;
 /** Most bytes that are discarded. A server that ends may still have some buffers full; one that sends more does not end. */
@@ -14,7 +14,7 @@ const MAX_DISCARDED_BYTES = 4 * 1024 * 1024;
 
 /**
  * Ends `stream` as its transport requires (FIN, close_notify, finished send side). Then reads and discards until the peer's end, and destroys
- * it. It is also destroyed after `MAX_DISCARDED_BYTES`. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
+ * it. It is also destroyed after `mostBytes`. When a stream is cut instead, a real gateway never closes its connection to the server (docs/bmux-protocol.md, "Connection limit": one
  * of 64 is lost). This function takes over the stream: remove your own listeners first. Never rejects; settles within `boundMs`, and
  * when `hurry` aborts, soon after a silence of the peer (`onMute`).
  */
@@ -22,6 +22,7 @@ export function endGracefully(
   stream: Duplex,
   boundMs: number = LIMITS.endMs,
   hurry?: AbortSignal,
+  mostBytes = MAX_DISCARDED_BYTES,
 ): Promise<void> {
   // Also for a destroyed stream, which may still emit an error.
   stream.on('error', () => undefined);
@@ -29,7 +30,7 @@ export function endGracefully(
   return new Promise((resolve) => {
     let discarded = 0;
     let sinceTurn = 0;
-    let turn: NodeJS.Timeout | undefined;
+    let stopQueueing: (() => void) | undefined;
     let readAt = performance.now();
     let stopWaiting = (): void => undefined;
     const discard = (chunk: Buffer): void => {
@@ -37,21 +38,21 @@ export function endGracefully(
       discarded += chunk.length;
       sinceTurn += Math.max(MIN_COST, chunk.length);
       giveBack(chunk);
-      if (discarded > MAX_DISCARDED_BYTES) {
+      if (discarded > mostBytes) {
         leave();
         return;
       }
-      if (sinceTurn < TURN_BYTES || turn !== undefined) return;
+      if (sinceTurn < TURN_BYTES || stopQueueing !== undefined) return;
       stream.pause();
-      turn = setTimeout(() => {
-        turn = undefined;
+      stopQueueing = DISCARDS.next(() => {
+        stopQueueing = undefined;
         sinceTurn = 0;
         stream.resume();
-      }, TURN_MS);
+      });
     };
     const leave = (): void => {
       clearTimeout(timer);
-      clearTimeout(turn);
+      stopQueueing?.();
       stopWaiting();
       hurry?.removeEventListener('abort', onHurry);
       stream.removeListener('data', discard);

@@ -5,7 +5,7 @@ import * as control from '../control/properties.ts';
 import { makeSandbox, startBmuxd, type Bmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import * as firstFrame from '../engine/accept/first-frame-properties.ts';
-import { startHostile } from './hostile/hostile.ts';
+import { startHostile, startHostileHosts } from './hostile/hostile.ts';
 import { startIdle } from './idle.ts';
 import { abortsAreMended } from './restarts/aborts.ts';
 import { startRestarts } from './restarts/restarts.ts';
@@ -126,6 +126,12 @@ export const DAEMON_SOAKS: readonly Soak[] = [
     inputs: 60,
     grain: 5,
     start: startHostile,
+  },
+  {
+    name: 'hostile.irohHostsDoNoHarm',
+    inputs: 60,
+    grain: 5,
+    start: startHostileHosts,
   },
   {
     // An input is a connection.

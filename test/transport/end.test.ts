@@ -89,6 +89,26 @@ t.test('others get turns while a peer sends', async (t) => {
   t.ok(most <= 1024 * 1024, `${most} bytes between two turns`);
 });
 
+t.test('many peers that send for ever share the time of one or two', async (t) => {
+  const streams = Array.from({ length: 40 }, () => sending(Infinity));
+  const sum = (): number => streams.reduce((all, { sent }) => all + sent, 0);
+  const ends = streams.map((stream) => endGracefully(stream));
+  await sleep(1);
+  const before = sum();
+  const since = performance.now();
+  for (let turn = 0; turn < 20; turn += 1) await sleep(5);
+  const turns = (performance.now() - since) / 5;
+  t.ok(sum() - before <= (turns + 1) * 4 * 64 * 1024, `${String(sum() - before)} bytes`);
+  for (const stream of streams) stream.destroy();
+  await Promise.all(ends);
+});
+
+t.test('a peer that has nothing honest to say is cut sooner', async (t) => {
+  const stream = sending(Infinity);
+  await endGracefully(stream, LIMITS.endMs, undefined, 256 * 1024);
+  t.ok(stream.sent < 512 * 1024, `${stream.sent} bytes were read`);
+});
+
 t.test('a TLS socket that ends in its own data event is read on', async (t) => {
   const { certPem, keyPem } = selfSigned();
   const server = createServer({ cert: certPem, key: keyPem }, (socket) => {

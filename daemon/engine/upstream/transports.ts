@@ -35,9 +35,9 @@ export class GracefulEnds {
   readonly #ends = new Set<Promise<void>>();
   readonly #hurry = new AbortController();
 
-  /** Ends `stream` gracefully, within LIMITS.endMs. Resolves when that is over; never rejects. */
-  end(stream: Duplex): Promise<void> {
-    const ending = endGracefully(stream, LIMITS.endMs, this.#hurry.signal);
+  /** Ends `stream` gracefully, within LIMITS.endMs. Resolves when that is over; never rejects. `mostBytes`: see `endGracefully`. */
+  end(stream: Duplex, mostBytes?: number): Promise<void> {
+    const ending = endGracefully(stream, LIMITS.endMs, this.#hurry.signal, mostBytes);
     this.keep(ending);
     return ending;
   }

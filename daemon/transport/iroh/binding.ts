@@ -92,6 +92,31 @@ export function closeRaw(connection: RawConnection): void {
   }
 }
 
+/**
+ * A gateway opens no streams. Each one that a peer opens could fill a window that nobody reads, so it is stopped, and it gets no further one
+ * for it. Datagrams need nothing: the binding keeps a bounded number, the latest.
+ */
+export function refuseStreams(connection: RawConnection): void {
+  connection.setMaxConcurrentBiStreams(0n);
+  connection.setMaxConcurrentUniStreams(0n);
+  const stopAll = async (next: () => Promise<() => Promise<unknown>>): Promise<void> => {
+    // Ends with the connection, which rejects. A stream that is over cannot be stopped.
+    for (;;) (await next())().catch(ignore);
+  };
+  stopAll(async () => {
+    const receive = await connection.acceptUni();
+    return () => receive.stop(0n);
+  }).catch(ignore);
+  stopAll(async () => {
+    const { send, recv } = await connection.acceptBi();
+    return () => Promise.all([recv.stop(0n), send.reset(0n)]);
+  }).catch(ignore);
+}
+
+function ignore(): void {
+  // The connection or the stream is closed.
+}
+
 function numbers(text: string): number[] {
   return [...Buffer.from(text)];
 }
@@ -104,7 +129,7 @@ export class ByteArrays {
   readonly #array: number[] = [];
 
   /** Starts writing `bytes`, at most PIECE of them. */
-  write(send: RawSend, bytes: Uint8Array): Promise<void> {
+  write(send: Pick<RawSend, 'writeAll'>, bytes: Uint8Array): Promise<void> {
     const array = this.#array;
     const length = bytes.length;
     array.length = length;
@@ -114,7 +139,7 @@ export class ByteArrays {
 }
 
 /** Reads at most PIECE bytes; undefined at the end of the stream. */
-export async function readRaw(receive: RawReceive): Promise<Buffer | undefined> {
+export async function readRaw(receive: Pick<RawReceive, 'read'>): Promise<Buffer | undefined> {
   const bytes: ArrayLike<number> = await receive.read(PIECE);
   const length = bytes.length;
   if (length === 0) return undefined;

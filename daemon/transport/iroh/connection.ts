@@ -7,7 +7,7 @@ import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Dialling } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
-import { ByteArrays, closeRaw, irohError, type RawConnection } from './binding.ts';
+import { ByteArrays, closeRaw, irohError, refuseStreams, type RawConnection } from './binding.ts';
 import { isRefused } from './refused.ts';
 import { IrohStream } from './stream.ts';
 
@@ -45,6 +45,7 @@ export class IrohConnection {
   constructor(raw: RawConnection, endpoint: object) {
     this.#raw = raw;
     this.endpoint = endpoint;
+    refuseStreams(raw);
     this.closed = raw.closed().then(
       (reason) => {
         this.#alive = false;

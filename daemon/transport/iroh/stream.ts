@@ -1,15 +1,21 @@
 // One bidirectional iroh stream as a Duplex. It always ends gracefully: a reset costs the server behind a real gateway one connection.
 import { Duplex } from 'node:stream';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
+import { DISCARDS } from '../../base/streams/discards.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './binding.ts';
+
+/** Most bytes that are read after a stream was destroyed: what the peer may still have sent. One that sends more does not end. */
+const MAX_DISCARDED_BYTES = 256 * 1024;
+/** Bytes between two turns. A byte of the binding takes much more time than one of a socket. */
+const TURN_BYTES = 2 * PIECE;
 
 type Done = (error?: Error | null) => void;
 
 /** The parts of a stream. */
 export interface IrohStreamParts {
-  readonly send: RawSend;
-  readonly receive: RawReceive;
+  readonly send: Pick<RawSend, 'writeAll' | 'finish'>;
+  readonly receive: Pick<RawReceive, 'read' | 'stop'>;
   readonly arrays: ByteArrays;
   /** How long a destroyed stream waits for the peer's end, ms. */
   readonly endMs?: number;
@@ -103,29 +109,39 @@ export class IrohStream extends Duplex {
 
   /** Finishes the send side and reads to the peer's end in the background, with a time limit. */
   async #endInBackground(): Promise<void> {
-    let late = false;
-    let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
+    let giveUp = (): void => undefined;
     const bound = new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        late = true;
+      giveUp = () => {
+        isOver = true;
         resolve();
-      }, this.#parts.endMs ?? LIMITS.endMs);
-      timer.unref();
+      };
     });
+    const timer = setTimeout(giveUp, this.#parts.endMs ?? LIMITS.endMs);
+    timer.unref();
     // A pending write holds the lock of the send side, so finish after it.
     const sent = this.#writing.then(() => this.#finish()).catch(() => undefined);
     const read = (async (): Promise<void> => {
       await this.#reading;
-      while (!this.#peerEnded && !late) {
-        this.#peerEnded = (await readRaw(this.#parts.receive)) === undefined;
+      let discarded = 0;
+      let sinceTurn = 0;
+      while (!this.#peerEnded && !isOver) {
+        const bytes = await readRaw(this.#parts.receive);
+        this.#peerEnded = bytes === undefined;
+        discarded += bytes?.length ?? 0;
+        sinceTurn += bytes?.length ?? 0;
+        if (discarded > MAX_DISCARDED_BYTES) giveUp();
+        if (sinceTurn < TURN_BYTES) continue;
+        sinceTurn = 0;
+        await new Promise<void>((resolve) => DISCARDS.next(resolve));
       }
     })().catch(() => {
       this.#peerEnded = true;
     });
     await Promise.race([Promise.all([sent, read]), bound]);
     clearTimeout(timer);
-    if (!late) return;
-    // The peer did not end in time: stop its sending. Behind a pending read this waits until the connection closes, which is harmless.
+    if (!isOver) return;
+    // The peer did not end in time, or sends on: stop its sending. Behind a pending read this waits until the connection closes, which is harmless.
     await this.#parts.receive.stop(0n).catch(() => undefined);
   }
 }

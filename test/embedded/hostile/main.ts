@@ -17,9 +17,13 @@ function ignoreErrors(stream: Duplex): void {
   stream.on('error', () => stream.destroy());
 }
 
-function act(mode: HostileMode, stream: Duplex, tcp: Socket): void {
+function act(mode: HostileMode, stream: Duplex, socket: Socket): void {
+  const reset = (): void => {
+    if (socket.remotePort !== undefined) socket.resetAndDestroy();
+    stream.destroy();
+  };
   // A client that leaves while it is attacked is no error.
-  Promise.resolve(mode.act({ stream, tcp })).catch(() => stream.destroy());
+  Promise.resolve(mode.act({ stream, reset })).catch(() => stream.destroy());
 }
 
 function overTls(mode: HostileMode): Server {

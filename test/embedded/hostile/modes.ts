@@ -1,6 +1,5 @@
 // What a hostile server does, as a table. No daemon may grow, stall or end because of one of these.
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import binding from 'zstd-napi/binding.js';
@@ -25,8 +24,8 @@ export interface Heard {
 export interface Peer {
   /** The stream on which bmux's protocol is spoken. */
   readonly stream: Duplex;
-  /** The socket below it; the same for a local server. */
-  readonly tcp: Socket;
+  /** Cuts the connection below, or the stream over iroh. */
+  readonly reset: () => void;
 }
 
 export interface HostileMode {
@@ -36,10 +35,10 @@ export interface HostileMode {
   readonly act: (peer: Peer) => Promise<void> | void;
 }
 
-const GARBAGE = randomBytes(64 * 1024);
+export const GARBAGE = randomBytes(64 * 1024);
 /** Random bytes that do not begin with a valid length. */
 GARBAGE.fill(0xff, 0, 8);
-const ZEROS = Buffer.alloc(64 * 1024);
+export const ZEROS = Buffer.alloc(64 * 1024);
 
 function u32(...values: readonly number[]): Buffer {
   const bytes = Buffer.alloc(4 * values.length);
@@ -48,7 +47,7 @@ function u32(...values: readonly number[]): Buffer {
 }
 
 /** Writes `chunk` again and again, as fast as the peer takes it, until the stream is closed. */
-async function flood(stream: Duplex, chunk: Buffer): Promise<void> {
+export async function flood(stream: Duplex, chunk: Buffer): Promise<void> {
   while (!stream.destroyed && stream.writable) {
     if (stream.write(chunk)) await wait(0);
     else {
@@ -74,16 +73,11 @@ async function dribble(stream: Duplex, bytes: Buffer, pauseMs: number): Promise<
   }
 }
 
-function reset({ tcp, stream }: Peer): void {
-  if ('resetAndDestroy' in tcp && tcp.remotePort !== undefined) tcp.resetAndDestroy();
-  stream.destroy();
-}
-
 /** zstd's magic number, in a block after its two lengths. */
 const MAGIC = 0xfd2fb528;
 
 /** Reads the client's Hello; undefined when the client leaves before. What follows it is read and dropped. */
-function hello(stream: Duplex): Promise<Heard | undefined> {
+export function hello(stream: Duplex): Promise<Heard | undefined> {
   return new Promise((resolve) => {
     const queue = new ByteQueue();
     stream.on('data', (chunk: Buffer) => {
@@ -122,7 +116,7 @@ function answer(stream: Duplex, { epoch, zstd }: Heard, response: Response): voi
 }
 
 /** Accepts the Hello as a real server does. */
-async function greet(stream: Duplex): Promise<Heard | undefined> {
+export async function greet(stream: Duplex): Promise<Heard | undefined> {
   const heard = await hello(stream);
   if (heard === undefined) return undefined;
   const negotiated = { ...defaultContract(heard.epoch), wireEpoch: heard.epoch, revision: 1 };
@@ -148,15 +142,19 @@ const ONE_BYTE_BLOCK = encodeBlock(Buffer.of(0));
 const manyCapabilities = Array.from({ length: 200_000 }, (_, at) => `capability.${String(at)}`);
 
 export const HOSTILE_MODES: readonly HostileMode[] = [
-  { name: 'floods garbage instead of TLS', on: 'tcp', act: ({ tcp }) => flood(tcp, GARBAGE) },
+  { name: 'floods garbage instead of TLS', on: 'tcp', act: ({ stream }) => flood(stream, GARBAGE) },
   { name: 'is silent before TLS', on: 'tcp', act: () => undefined },
-  { name: 'resets the connection at once', on: 'tcp', act: reset },
+  { name: 'resets the connection at once', on: 'tcp', act: (peer) => peer.reset() },
   {
     name: 'resets in the handshake',
     on: 'tcp',
-    act: (peer) => void peer.tcp.once('data', () => reset(peer)),
+    act: (peer) => void peer.stream.once('data', () => peer.reset()),
   },
-  { name: 'ends in the handshake', on: 'tcp', act: ({ tcp }) => void tcp.once('data', () => tcp.end()) },
+  {
+    name: 'ends in the handshake',
+    on: 'tcp',
+    act: ({ stream }) => void stream.once('data', () => stream.end()),
+  },
   { name: 'floods garbage', on: 'stream', act: ({ stream }) => flood(stream, GARBAGE) },
   { name: 'floods zeros', on: 'stream', act: ({ stream }) => flood(stream, ZEROS) },
   {
@@ -234,7 +232,7 @@ export const HOSTILE_MODES: readonly HostileMode[] = [
     on: 'stream',
     act: async (peer) => {
       await hello(peer.stream);
-      reset(peer);
+      peer.reset();
     },
   },
   {
@@ -251,7 +249,7 @@ export const HOSTILE_MODES: readonly HostileMode[] = [
     act: async (peer) => {
       await greet(peer.stream);
       await wait(20);
-      reset(peer);
+      peer.reset();
     },
   },
   {

@@ -5,7 +5,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startBmuxd, makeSandbox, type Bmuxd, type Sandbox } from '../../daemon/bmuxd.ts';
 import { launchEmbedded } from '../../embedded/launch.ts';
-import { launchHostile } from '../../embedded/hostile/launch.ts';
+import { launchHostile, launchHostileHosts } from '../../embedded/hostile/launch.ts';
+import { hasSshAgent, startAgent } from '../../real/agent.ts';
 import { encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
 import { Incoming, requestHead } from '../../streams/requests.ts';
 import { run } from '../../real/server.ts';
@@ -30,7 +31,7 @@ export interface Attack {
 /** One way to a hostile server. */
 interface HostileTarget {
   /** With the environment in which the target leads there. */
-  readonly bmuxd: Pick<Sandbox, 'env' | 'streamsPath'>;
+  readonly bmuxd: Pick<Bmuxd, 'env' | 'streamsPath'>;
   readonly target: string;
 }
 
@@ -50,42 +51,84 @@ function section(name: string, lines: readonly string[]): string {
   return `[connections.targets.${name}]\n${lines.join('\n')}\n`;
 }
 
-export async function startAttack(): Promise<Attack> {
-  const sandbox = await makeSandbox({ settings: 'iroh.relays = "disabled"\n' });
-  const hostile = await launchHostile(sandbox.folder);
-  const healthy = await launchEmbedded({
-    socketPath: join(sandbox.folder, 'healthy.sock'),
-    server: { epoch: 4 },
-    tls: { compression: 'zstd' },
-  });
-  const hostileCa = join(sandbox.folder, 'hostile.pem');
-  const healthyCa = join(sandbox.folder, 'healthy.pem');
-  await writeFile(hostileCa, hostile.certPem);
-  await writeFile(healthyCa, healthy.tls?.certPem ?? '');
-  const tls = (port: number, caFile: string): string[] => [
+/** The hostile servers of one attack, and how a daemon is told of them. */
+interface Hostile {
+  /** Of bmux.toml. */
+  readonly targets: readonly string[];
+  readonly asked: readonly HostileTarget[];
+  stop(): Promise<void>;
+}
+
+const BUDGET = `connect_timeout_ms = ${String(BUDGET_MS)}`;
+
+function tlsTarget(name: string, port: number, caFile: string): string {
+  return section(name, [
     'transport = "tls"',
     'host = "127.0.0.1"',
     `port = ${String(port)}`,
     'server_name = "localhost"',
     `ca_file = ${JSON.stringify(caFile)}`,
-    `connect_timeout_ms = ${String(BUDGET_MS)}`,
-  ];
-  const targets = [section('healthy', tls(healthy.tls?.port ?? 0, healthyCa))];
+    BUDGET,
+  ]);
+}
+
+/** Servers on sockets: each over TLS, and as a local one. */
+export async function hostileServers(sandbox: Sandbox): Promise<Hostile> {
+  const hostile = await launchHostile(sandbox.folder);
+  const ca = join(sandbox.folder, 'hostile.pem');
+  await writeFile(ca, hostile.certPem);
+  const targets: string[] = [];
   const asked: HostileTarget[] = [];
-  for (const [at, server] of hostile.servers.entries()) {
-    targets.push(section(`t${String(at)}`, tls(server.port, hostileCa)));
+  for (const [at, { port, runtimeDir }] of hostile.servers.entries()) {
+    targets.push(tlsTarget(`t${String(at)}`, port, ca));
     asked.push({ bmuxd: sandbox, target: `t${String(at)}` });
-  }
-  await sandbox.configure('bmux.toml', targets.join('\n'));
-  const bmuxd = await startBmuxd({ sandbox });
-  for (const server of hostile.servers) {
-    if (server.runtimeDir === undefined) continue;
-    const env = { ...sandbox.env, BMUX_RUNTIME_DIR: server.runtimeDir };
+    if (runtimeDir === undefined) continue;
+    const env = { ...sandbox.env, BMUX_RUNTIME_DIR: runtimeDir };
     asked.push({ bmuxd: { ...sandbox, env }, target: 'local' });
   }
+  return { targets, asked, stop: () => hostile.stop() };
+}
+
+/** Iroh hosts, with SSH auth where there is an agent. */
+export async function hostileHosts(sandbox: Sandbox): Promise<Hostile> {
+  const agent = hasSshAgent() ? await startAgent() : undefined;
+  const hostile = await launchHostileHosts(agent === undefined ? [] : [await agent.addKey('ed25519', 'me')]);
+  const env = { ...sandbox.env, ...(agent === undefined ? {} : { SSH_AUTH_SOCK: agent.socket }) };
+  const names = hostile.hosts.map((_, at) => `i${String(at)}`);
+  return {
+    targets: hostile.hosts.map(({ endpointId, address, sshAuth }, at) =>
+      section(`i${String(at)}`, [
+        'transport = "iroh"',
+        `endpoint_id = "${endpointId}"`,
+        `iroh_ip_addr = "${address}"`,
+        `iroh_ssh_auth = ${String(sshAuth)}`,
+        BUDGET,
+      ]),
+    ),
+    asked: names.map((target) => ({ bmuxd: { ...sandbox, env }, target })),
+    stop: async () => {
+      await hostile.stop();
+      await agent?.stop();
+    },
+  };
+}
+
+export async function startAttack(launch: (sandbox: Sandbox) => Promise<Hostile>): Promise<Attack> {
+  const sandbox = await makeSandbox({ settings: 'iroh.relays = "disabled"\n' });
+  const hostile = await launch(sandbox);
+  const healthy = await launchEmbedded({
+    socketPath: join(sandbox.folder, 'healthy.sock'),
+    server: { epoch: 4 },
+    tls: { compression: 'zstd' },
+  });
+  const ca = join(sandbox.folder, 'healthy.pem');
+  await writeFile(ca, healthy.tls?.certPem ?? '');
+  const targets = [tlsTarget('healthy', healthy.tls?.port ?? 0, ca), ...hostile.targets];
+  await sandbox.configure('bmux.toml', targets.join('\n'));
+  const bmuxd = await startBmuxd({ sandbox });
   return {
     bmuxd,
-    run: (ms) => attack(bmuxd, asked, ms),
+    run: (ms) => attack(bmuxd, hostile.asked, ms),
     stop: async () => {
       await bmuxd.stop();
       await hostile.stop();

@@ -1,7 +1,8 @@
 // Property: hostile servers, all at once, do no harm to the engine. It stays in place, and its memory stays within `ROOM_MB` of what it has at rest.
 import { pidsOf } from '../growth.ts';
 import type { Started } from '../soaks.ts';
-import { startAttack, type AttackResult } from './attack.ts';
+import { REGISTRY } from '../../../daemon/errors/registry.ts';
+import { hostileHosts, hostileServers, startAttack, type AttackResult } from './attack.ts';
 
 /** MB that the engine may take beyond what it has at rest, at any time. */
 const ROOM_MB = 64;
@@ -27,9 +28,18 @@ function textOf({ requests, restMb, peakMb, aloneMs, echoMs }: AttackResult): st
   return `${String(requests)} requests, ${restMb.toFixed(0)} -> ${peakMb.toFixed(0)} MB, echo ${echo}`;
 }
 
-/** `seconds`: how long the whole soak attacks. */
-export async function startHostile(seconds: number): Promise<Started> {
-  const attack = await startAttack();
+/** Servers on sockets. `seconds`: how long the whole soak attacks. */
+export function startHostile(seconds: number): Promise<Started> {
+  return started(seconds, hostileServers);
+}
+
+/** Iroh hosts. */
+export function startHostileHosts(seconds: number): Promise<Started> {
+  return started(seconds, hostileHosts);
+}
+
+async function started(seconds: number, launch: Parameters<typeof startAttack>[0]): Promise<Started> {
+  const attack = await startAttack(launch);
   const room = seconds > SHORT_S ? ROOM_MB : SHORT_ROOM_MB;
   let restMb: number | undefined;
   return {
@@ -39,6 +49,10 @@ export async function startHostile(seconds: number): Promise<Started> {
       const report = await attack.run(1000 * more);
       restMb ??= report.restMb;
       if (seconds > SHORT_S) process.stderr.write(`${textOf(report)}\n`);
+      const untold = Object.keys(report.answers).filter(
+        (answer) => answer !== '101' && !(answer in REGISTRY),
+      );
+      if (untold.length > 0) throw new Error(`not told by a code: ${untold.join(', ')}`);
       if (report.requests === 0) throw new Error('no server was asked');
       if (report.peakMb > restMb + room) throw new TookTooMuch(textOf(report));
     },
