@@ -14,8 +14,8 @@ export interface Peer {
 /** Returns undefined when the kernel does not tell, as macOS for a peer that has closed already. */
 type Ask = (descriptor: number) => Peer | undefined;
 
-/** True when the peer has closed the connection, not only its own side of it. */
-type AskClosed = (descriptor: number) => boolean;
+/** For each descriptor: true when the peer has closed the connection, not only its own side of it. */
+type AskClosed = (descriptors: readonly number[]) => readonly boolean[];
 
 /** Signatures as koffi takes them. */
 const GETSOCKOPT =
@@ -24,7 +24,7 @@ const POLL = 'int poll(_Inout_ uint8_t *fds, unsigned long count, int timeout)';
 const GETPEEREID = 'int getpeereid(int fd, _Out_ uint32_t *uid, _Out_ uint32_t *gid)';
 
 /** A failure is remembered. */
-let loaded: { readonly ask: Ask; readonly isClosed: AskClosed } | { readonly problem: Failure } | undefined;
+let loaded: { readonly ask: Ask; readonly areClosed: AskClosed } | { readonly problem: Failure } | undefined;
 
 /** Loads the library, which takes about 10 ms. The first accept would wait for that. */
 export function loadPeerCheck(): void {
@@ -42,8 +42,8 @@ export const peerCheck = {
 /** Who has connected. `unchecked` when this system has no library for the question; `unknown` when the kernel does not tell. */
 export function peerOf(socket: Socket): Peer | 'unchecked' | 'unknown' {
   loaded ??= load();
-  const descriptor = descriptorOf(socket);
   if ('problem' in loaded) return 'unchecked';
+  const descriptor = descriptorOf(socket);
   return (descriptor === undefined ? undefined : loaded.ask(descriptor)) ?? 'unknown';
 }
 
@@ -53,18 +53,23 @@ export function clientPidOf(socket: Socket): { readonly clientPid?: number } {
   return typeof peer === 'string' || peer.pid === undefined ? {} : { clientPid: peer.pid };
 }
 
-/** True when the client has closed the connection. False when it has ended its own side alone, and where this system cannot be asked. */
-export function isClosedByPeer(socket: Socket): boolean {
+/**
+ * Those whose client has closed the connection, found in one system call. Not those whose client has ended its own side alone. None where
+ * this system cannot be asked.
+ */
+export function closedByPeers(sockets: readonly Socket[]): Socket[] {
   loaded ??= load();
-  const descriptor = descriptorOf(socket);
-  return 'ask' in loaded && descriptor !== undefined && loaded.isClosed(descriptor);
+  if (!('ask' in loaded) || sockets.length === 0) return [];
+  // poll(2) ignores a negative descriptor.
+  const closed = loaded.areClosed(sockets.map((socket) => descriptorOf(socket) ?? -1));
+  return sockets.filter((_, at) => closed[at]);
 }
 
 function load(): NonNullable<typeof loaded> {
   try {
     const library = cLibrary();
     const ask = process.platform === 'darwin' ? onMac(library) : onLinux(library);
-    return { ask, isClosed: polled(library) };
+    return { ask, areClosed: polled(library) };
   } catch (error) {
     return { problem: fail('peers_unchecked', { why: textOf(error) }, error) };
   }
@@ -102,11 +107,14 @@ function onMac(library: CLibrary): Ask {
 /** poll(2). POLLHUP of a socket that is asked for writing says that nothing can be written any more. */
 function polled(library: CLibrary): AskClosed {
   const poll = library.func(POLL);
-  const [POLLOUT, POLLHUP] = [4, 16];
-  return (descriptor) => {
-    const pollfd = Buffer.alloc(8);
-    pollfd.writeInt32LE(descriptor, 0);
-    pollfd.writeInt16LE(POLLOUT, 4);
-    return poll(pollfd, 1, 0) === 1 && (pollfd.readInt16LE(6) & POLLHUP) !== 0;
+  const [POLLOUT, POLLHUP, POLLFD_BYTES] = [4, 16, 8];
+  return (descriptors) => {
+    const pollfds = Buffer.alloc(POLLFD_BYTES * descriptors.length);
+    for (const [at, descriptor] of descriptors.entries()) {
+      pollfds.writeInt32LE(descriptor, POLLFD_BYTES * at);
+      pollfds.writeInt16LE(POLLOUT, POLLFD_BYTES * at + 4);
+    }
+    poll(pollfds, descriptors.length, 0);
+    return descriptors.map((_, at) => (pollfds.readInt16LE(POLLFD_BYTES * at + 6) & POLLHUP) !== 0);
   };
 }

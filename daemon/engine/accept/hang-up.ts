@@ -1,6 +1,6 @@
 // Notices that a client has closed its socket while nothing is read from it. An end of its own side alone is no hang-up: its bytes still count.
 import type { Socket } from 'node:net';
-import { isClosedByPeer } from '../../sockets/peer.ts';
+import { closedByPeers } from '../../sockets/peer.ts';
 
 /** ms between two looks. A client that has its stream sooner is not looked at. */
 const LOOK_MS = 250;
@@ -22,10 +22,12 @@ export class HangUps {
   }
 
   #look(): void {
-    for (const [socket, onGone] of this.#waiting) {
-      if (!socket.destroyed && !isClosedByPeer(socket)) continue;
+    const waiting = [...this.#waiting.keys()];
+    const closed = closedByPeers(waiting.filter((socket) => !socket.destroyed));
+    for (const socket of [...waiting.filter(({ destroyed }) => destroyed), ...closed]) {
+      const onGone = this.#waiting.get(socket);
       this.#waiting.delete(socket);
-      onGone();
+      onGone?.();
     }
     if (this.#waiting.size > 0) return;
     clearInterval(this.#timer);
