@@ -1,9 +1,10 @@
 // The package from which this daemon was started, as it lies on the disk now: an upgrade replaces it while the daemon runs. No engine of
 // another version is started: the daemon restarts itself whole instead.
 import { spawn } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
+import { asRead, stampNow } from '../base/files/stamp.ts';
 import type { Logger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { packageRoot, programPath } from '../base/version.ts';
@@ -26,7 +27,7 @@ export interface InstalledPackageOptions {
 export class InstalledPackage {
   readonly #options: InstalledPackageOptions;
   readonly #path: string;
-  /** The file that was read last, by inode, size and time. */
+  /** Of the file that was read last. */
   #stamp = '';
   #version: string | undefined;
   /** performance.now() of the last attempt to restart. */
@@ -40,11 +41,10 @@ export class InstalledPackage {
   /** Why a restart is due, or why no engine can be started; undefined when the package is the one that runs. */
   get problem(): Failure | undefined {
     const { running } = this.#options;
-    const info = statSync(this.#path, { throwIfNoEntry: false });
-    if (info === undefined) return fail('package_away', { path: this.#path });
-    const stamp = `${String(info.ino)} ${String(info.size)} ${String(info.mtimeMs)}`;
+    const stamp = stampNow(this.#path);
+    if (stamp === '') return fail('package_away', { path: this.#path });
     if (stamp !== this.#stamp) {
-      this.#stamp = stamp;
+      this.#stamp = asRead(stamp);
       this.#version = this.#read();
     }
     if (this.#version === undefined || this.#version === running) return undefined;

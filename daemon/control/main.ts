@@ -76,6 +76,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     settings: inForce,
     contexts,
     files: planning.files,
+    trust: planning.trust,
     targetSockets: reconciler,
     keepWarm,
     metrics,

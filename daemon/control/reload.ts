@@ -14,11 +14,13 @@ export interface ReloadOptions {
   readonly contexts: { reload(): Promise<void> };
   /** Cached files of callers. */
   readonly files: { forget(): void };
+  /** The roots of the control plane. */
+  readonly trust: { renew(): void };
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
   readonly manager: { reloading(work: () => Promise<void>): Promise<void> };
-  readonly engines: { configure(settings: Settings): void };
+  readonly engines: { configure(settings: Settings): void; readAgain(): void };
   /** Its port is a setting. */
   readonly metrics: { refresh(): void };
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
@@ -43,14 +45,16 @@ export class Reload {
     });
   }
 
-  /** Reads bmuxd.toml and the files of all contexts again, whether they look changed or not. Target sockets that cannot be made now are made later. */
+  /** Reads bmuxd.toml, the files of all contexts and the trusted certificates again, whether they look changed or not. Target sockets that cannot be made now are made later. */
   all(): Promise<void> {
     return this.#options.manager.reloading(() => this.#all());
   }
 
   async #all(): Promise<void> {
-    const { contexts, files, targetSockets, log } = this.#options;
+    const { contexts, files, trust, engines, targetSockets, log } = this.#options;
     files.forget();
+    trust.renew();
+    engines.readAgain();
     await this.#settings();
     await contexts.reload();
     await settledWithin(targetSockets.refresh(), LIMITS.targetSocketMs);

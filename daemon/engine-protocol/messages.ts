@@ -51,6 +51,8 @@ export type OneToEngine =
   /** Closes warm connections and spares of this target. Live streams go on. */
   | { readonly type: 'drop'; readonly plan: Plan }
   | { readonly type: 'settings'; readonly settings: Settings }
+  /** CA files and the system's roots are read again at their next use, whatever their stamps say. */
+  | { readonly type: 'read again' }
   /** Pins of gateways, or what counts without one, have changed: spares of TLS targets are ended. */
   | { readonly type: 'trust changed' }
   /** Connections that other engines hold, by address. They count toward the server's limit together with the engine's own. */
@@ -103,6 +105,7 @@ const TO_ENGINE = new Set<ToEngine['type']>([
   'try',
   'drop',
   'settings',
+  'read again',
   'trust changed',
   'other engines',
   'drain',

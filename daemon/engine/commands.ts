@@ -46,6 +46,9 @@ export function handleCommands(options: CommandOptions): void {
       case 'trust changed':
         upstreams.trustChanged();
         break;
+      case 'read again':
+        upstreams.readAgain();
+        break;
       case 'settings':
         configure(message.settings);
         break;

@@ -31,3 +31,19 @@ export function stampFrom(found: {
 }): string {
   return [found.mtimeNs, found.ctimeNs, found.size, found.dev, found.ino].map(String).join('-');
 }
+
+/**
+ * ms for which a file that has just been changed may change again without another stamp: the kernel's clock of files moves in steps of up to
+ * 10 ms. A file system that keeps whole seconds needs two of them.
+ */
+const YOUNG_MS = 20;
+const YOUNG_IN_SECONDS_MS = 2000;
+
+/** The stamp of a file that is about to be read. That of a young file equals no later stamp, so the file is read again. */
+export function asRead(stamp: string, now = Date.now()): string {
+  // The times may be negative, and then begin with a hyphen.
+  const changed = /^-?\d+-(\d+)-/.exec(stamp)?.[1];
+  if (changed === undefined) return stamp;
+  const youngMs = changed.endsWith('000000000') ? YOUNG_IN_SECONDS_MS : YOUNG_MS;
+  return Math.abs(now - Number(changed) / 1e6) < youngMs ? `${stamp}~` : stamp;
+}

@@ -1,5 +1,6 @@
 // Caches the content of small files: a request checks whether the file has changed, and reads it again only then.
 import { SingleFlight } from '../../base/async/single-flight.ts';
+import { asRead } from '../../base/files/stamp.ts';
 import { markNow, type Mark } from './file.ts';
 import { LruMap } from '../../base/lru-map.ts';
 
@@ -17,8 +18,9 @@ export class CachedFiles<T> {
     const known = this.#kept.get(path);
     if (known?.mark === mark) return known.value;
     return this.#readings.run(JSON.stringify([path, mark]), async () => {
+      const before = asRead(mark);
       const value = await read();
-      this.#kept.set(path, { mark, value });
+      this.#kept.set(path, { mark: before, value });
       return value;
     });
   }

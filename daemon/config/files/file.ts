@@ -1,9 +1,9 @@
 // Reads one small file and tells whether it has changed. Config layers and the file watch are built on it.
-import { constants, promises as fs, statSync, type BigIntStats } from 'node:fs';
+import { constants, promises as fs, statSync } from 'node:fs';
 import { inTime } from '../../base/async/deadline.ts';
 import { errnoOf } from '../../base/failure.ts';
 import { isOnLocalDisk } from '../../base/files/local-disk.ts';
-import { stampFrom } from '../../base/files/stamp.ts';
+import { asRead, stampFrom } from '../../base/files/stamp.ts';
 import { fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 
@@ -22,18 +22,6 @@ export type Marks = Map<string, Mark>;
 
 export const MISSING: Mark = 'missing';
 const FAILED = 'error:';
-
-/**
- * ms for which a file that has just been changed may change again without another stamp: the kernel's clock of files moves in steps of up to
- * 10 ms.
- */
-const YOUNG_MS = 20;
-
-/** The mark of a file that is about to be read. That of a young file equals no later mark, so the file is read again. */
-function readingMark(stat: BigIntStats): Mark {
-  const isYoung = Math.abs(Date.now() - Number(stat.ctimeMs)) < YOUNG_MS;
-  return isYoung ? `${stampFrom(stat)}~` : stampFrom(stat);
-}
 
 function failedMark(error: unknown): Mark {
   const code = errnoOf(error);
@@ -72,7 +60,7 @@ async function readWhole(path: string, marks: Marks): Promise<Uint8Array> {
   try {
     const stat = await file.stat({ bigint: true });
     // The mark of the open file, taken before reading, so that a later write is seen as a change.
-    marks.set(path, readingMark(stat));
+    marks.set(path, asRead(stampFrom(stat)));
     if (!stat.isFile()) throw new Error('not a regular file');
     // Reads to the end and not to the size, because the file may be growing.
     const pieces: Buffer[] = [];

@@ -232,6 +232,11 @@ export class Engines {
     if (this.#hasTakenOver) this.#drainOthers();
   }
 
+  /** Certificate files are read again at their next use. */
+  readAgain(): void {
+    this.tell({ type: 'read again' });
+  }
+
   /**
    * Called when the saved target sockets have been made: all paths lead to sockets of this control now. Until then the engines of an earlier
    * control go on accepting on theirs. From now on they are told to drain.

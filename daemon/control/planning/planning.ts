@@ -28,6 +28,8 @@ export interface Planning {
   readonly files: CallerFiles;
   readonly planner: RequestPlanner;
   readonly plans: ClientPlans;
+  /** The roots by which the control plane is verified. */
+  readonly trust: Pick<SystemTrust, 'renew'>;
   /** Sends lookups to the control plane. */
   readonly http: HttpClient;
 }
@@ -44,6 +46,7 @@ export function makePlanning(options: PlanningOptions): Planning {
     contexts,
     files,
     http,
+    trust,
     planner: new RequestPlanner(deps),
     plans: new ClientPlans({ ...deps, own }),
   };

@@ -144,6 +144,11 @@ export class Transports {
     return this.#tls.trustOf(route, label);
   }
 
+  /** Certificate files are read again at their next use, whatever their stamps say. */
+  readAgain(): void {
+    this.#tls.renew();
+  }
+
   /** The network has changed, or the machine has slept: warm connections are checked before their next use. */
   markStale(): void {
     this.#iroh.markStale();

@@ -9,7 +9,7 @@ import type { Transports } from './transports.ts';
 import { Upstream, type UpstreamDeps } from './upstream.ts';
 
 export interface UpstreamsOptions extends Pick<UpstreamDeps, 'settings' | 'log' | 'event' | 'ask'> {
-  readonly transports: UpstreamDeps['transports'] & Pick<Transports, 'markStale' | 'close'>;
+  readonly transports: UpstreamDeps['transports'] & Pick<Transports, 'markStale' | 'readAgain' | 'close'>;
   readonly protocolCache: Pick<ProtocolCache, 'entry' | 'flushed'>;
   readonly clock?: Clock;
 }
@@ -74,6 +74,11 @@ export class Upstreams {
   setOtherEngines(connections: Readonly<Record<string, number>>): void {
     this.#otherEngines = connections;
     for (const address of Object.keys(connections)) this.#upstreams.peek(address)?.makeRoom();
+  }
+
+  /** See `Transports.readAgain`. */
+  readAgain(): void {
+    this.#options.transports.readAgain();
   }
 
   /** Spares may be of a gateway that is not trusted any more. */

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { excessOf } from '../../base/files/socket-path.ts';
+import { errnoOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import type { Dialling } from '../dialling.ts';
@@ -18,6 +19,16 @@ const MESSAGE_MAX = 262_144;
 const KEYS_MAX = 2048;
 /** Longest comment that is kept, bytes. It is part of a line to the host, which has a limit. */
 const COMMENT_MAX = 256;
+
+/** Why nobody can be reached at a socket. Other failures, as of a full queue, say nothing about the agent. */
+const NOBODY: ReadonlySet<string> = new Set([
+  'ENOENT',
+  'ENOTDIR',
+  'ECONNREFUSED',
+  'EACCES',
+  'ELOOP',
+  'ENOTSOCK',
+]);
 
 /** A key that an agent holds and that a bmux host may accept: Ed25519 or RSA, no certificate. */
 export interface AgentKey {
@@ -39,9 +50,6 @@ export class AgentError extends Error {
 
 /** Nobody listens on the agent's socket. */
 export class AgentGone extends AgentError {}
-
-/** The agent answered that it does not sign with a key. */
-export class AgentRefusal extends AgentError {}
 
 /** Encodes a string of SSH: 4 bytes of length, then the bytes. */
 export function sshString(bytes: Buffer | string): Buffer {
@@ -153,7 +161,7 @@ export async function agentSign(
     if (made === algorithm) return signature;
     refusal = `the SSH agent signed with ${JSON.stringify(made.slice(0, 40))} instead of ${algorithm}`;
   }
-  throw new AgentRefusal(refusal);
+  throw new AgentError(refusal);
 }
 
 /** Sends one request on its own connection. */
@@ -174,7 +182,7 @@ function ask(
       isConnected = true;
     });
     socket.once('error', (cause) => {
-      const Kind = isConnected ? AgentError : AgentGone;
+      const Kind = !isConnected && NOBODY.has(errnoOf(cause) ?? '') ? AgentGone : AgentError;
       reject(new Kind(`cannot talk to the SSH agent: ${cause.message}`, cause));
     });
     socket.once('close', () => {

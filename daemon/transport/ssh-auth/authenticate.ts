@@ -7,7 +7,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Dialling } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { LineStream } from './json-lines.ts';
-import { agentKeys, agentSign, AgentError, AgentRefusal, publicKeyLine, type AgentKey } from './agent.ts';
+import { agentKeys, agentSign, AgentError, AgentGone, publicKeyLine, type AgentKey } from './agent.ts';
 import { parseChallenge, parseResult, type Challenge } from './messages.ts';
 import { armoredSignature, signedBytes } from './sshsig.ts';
 
@@ -128,7 +128,8 @@ async function firstSignature(
       const signature = await agentSign(agentSocket, key, data, dialling, late);
       return { key, signature, unattended: performance.now() - since < UNATTENDED_MS };
     } catch (error) {
-      if (!(error instanceof AgentRefusal)) throw error;
+      // An agent may fail at one key, as at one on a token that is not plugged in.
+      if (!(error instanceof AgentError) || error instanceof AgentGone) throw error;
       if (refusals.length < SHOWN) refusals.push(`${error.message} with ${named(key)}`);
     }
   }

@@ -59,6 +59,11 @@ export class SystemTrust {
     }
   };
 
+  /** The roots are read again at their next use, whatever their stamps say. */
+  renew(): void {
+    this.#roots.renew();
+  }
+
   async #current(): Promise<Trust> {
     const roots = await this.#roots.current();
     if (this.#trust?.roots.version === roots.version) return this.#trust;

@@ -132,6 +132,11 @@ export class TlsContexts {
     return (await this.#trusts.current(route, label)).key;
   }
 
+  /** See `Trusts.renew`. */
+  renew(): void {
+    this.#trusts.renew();
+  }
+
   #keptFor(route: TlsRoute, trust: Trust): Kept {
     const place = JSON.stringify([
       route.host,

@@ -76,13 +76,19 @@ export class Trusts {
     this.#roots = roots;
   }
 
+  /** The CA files and the system's roots are read again at their next use, whatever their stamps say. */
+  renew(): void {
+    this.#caFiles.renew();
+    this.#roots.renew();
+  }
+
   /** Returns the current trust of `route`. Rejects with one of the ca_* failures or tls_roots_missing, in that order. */
   async current(route: TlsRoute, label: string): Promise<Trust> {
     const caFile = route.caFile === undefined ? undefined : await this.#caFiles.current(route.caFile);
     const roots = await this.#roots.current();
     if (roots.anchors.length === 0 && (caFile?.anchors.length ?? 0) === 0)
       throw missing(label, roots, caFile);
-    const key = JSON.stringify([roots.version, route.caFile ?? null, caFile?.stamp ?? null]);
+    const key = JSON.stringify([roots.version, route.caFile ?? null, caFile?.hash ?? null]);
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     // A changed file or bundle: the contexts of the former content are of no use.

@@ -56,6 +56,7 @@ export class UpstreamRig {
         irohHost: (options) => iroh.host(options),
         ssh,
         markStale: () => undefined,
+        readAgain: () => undefined,
         close: async () => {
           await ends.over();
           await Promise.all([iroh.close(), ssh.close()]);

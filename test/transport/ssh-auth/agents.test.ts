@@ -1,6 +1,12 @@
 // SSH agents that refuse, hang, or send what is no valid list.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { agentKeys, sshString } from '../../../daemon/transport/ssh-auth/agent.ts';
+import { AgentError, AgentGone, agentKeys, sshString } from '../../../daemon/transport/ssh-auth/agent.ts';
 import { authenticate } from '../../../daemon/transport/ssh-auth/authenticate.ts';
 import { failureOf, within } from '../dialling.ts';
 import { challengeLine, host, keyOf, listen, resultLine, vector } from './rig.ts';
@@ -39,22 +45,51 @@ t.test('agents that misbehave', async (t) => {
       ]),
     );
     const signature = sshString(Buffer.concat([sshString('ssh-ed25519'), sshString('x'.repeat(64))]));
-    const agentSocket = await listen(t, (socket) => {
-      socket.on('data', (chunk) => {
-        const isOther = chunk.includes(other.blob);
-        const signed = isOther ? Buffer.concat([Buffer.from([14]), signature]) : Buffer.from([30]);
-        socket.write(chunk[4] === 11 ? both : sshString(signed));
+    const failures: readonly (readonly [string, Buffer | undefined])[] = [
+      ['a refusal', Buffer.from([30])],
+      ['a signature that is cut off', Buffer.from([14, 0, 0, 1, 0, 1])],
+      ['a hang-up', undefined],
+    ];
+    for (const [what, failing] of failures) {
+      const agentSocket = await listen(t, (socket) => {
+        socket.on('data', (chunk) => {
+          const isOther = chunk.includes(other.blob);
+          const signed = isOther ? Buffer.concat([Buffer.from([14]), signature]) : failing;
+          if (chunk[4] === 11) socket.write(both);
+          else if (signed === undefined) socket.destroy();
+          else socket.write(sshString(signed));
+        });
       });
+      let proof: unknown;
+      const dial = await host(t, (said) => {
+        proof = said['proof'];
+        const listed = ['unknown', vector.second_key.fingerprint, vector.fingerprint];
+        return said['type'] === 'hello' ? challengeLine(listed) : resultLine(true, null);
+      });
+      const identity = await authenticate(dial(), { ...within(10_000), agentSocket, label: 'prod' });
+      t.equal(identity.fingerprint, vector.fingerprint, what);
+      t.hasStrict(proof, { fingerprint: vector.fingerprint });
+    }
+  });
+  t.test('an agent whose queue is full is there', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+    const path = join(folder, 's');
+    const program = `require('node:net').createServer(() => {}).listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => console.log('up'))`;
+    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const waiting: Socket[] = [];
+    t.teardown(async () => {
+      for (const socket of waiting) socket.destroy();
+      child.kill('SIGKILL');
+      await rm(folder, { recursive: true });
     });
-    let proof: unknown;
-    const dial = await host(t, (said) => {
-      proof = said['proof'];
-      const listed = ['unknown', vector.second_key.fingerprint, vector.fingerprint];
-      return said['type'] === 'hello' ? challengeLine(listed) : resultLine(true, null);
-    });
-    const identity = await authenticate(dial(), { ...within(10_000), agentSocket, label: 'prod' });
-    t.equal(identity.fingerprint, vector.fingerprint);
-    t.hasStrict(proof, { fingerprint: vector.fingerprint });
+    await once(child.stdout, 'data');
+    child.kill('SIGSTOP');
+    for (let at = 0; at < 4; at += 1) waiting.push(connect({ path }).on('error', () => undefined));
+    const asked = agentKeys(path, within(20_000), () => new Error('late'));
+    const why: unknown = await asked.catch((error: unknown) => error);
+    t.ok(why instanceof AgentError && !(why instanceof AgentGone), String(why));
+    const nobody = agentKeys(join(folder, 'none'), within(20_000), () => new Error('late'));
+    t.ok((await nobody.catch((error: unknown) => error)) instanceof AgentGone);
   });
   t.test('an entry that is no usable key spoils nothing but itself, and comments may be long', async (t) => {
     const entries = [

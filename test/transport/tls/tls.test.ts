@@ -244,7 +244,7 @@ t.test('TLS', { skip: noOpenssl }, async (t) => {
     const roots = new SystemRoots({ env: { SSL_CERT_FILE: bundle }, platform: 'linux' });
     const first = await roots.current();
     t.equal(first.anchors.length, 1, 'a broken certificate is left out');
-    t.equal(await roots.current(), first, 'the same object: nothing was read');
+    t.equal(await roots.current(), first, 'the same object: nothing has changed');
     const other = await made.selfSigned('other', 'DNS:one.test');
     await writeFile(bundle, both.cert + other.cert);
     await utimes(bundle, 1, 1);

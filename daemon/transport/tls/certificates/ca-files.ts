@@ -1,4 +1,5 @@
 // The CA files of targets, parsed once for each content.
+import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { SingleFlight } from '../../../base/async/single-flight.ts';
@@ -8,14 +9,15 @@ import { fail } from '../../../errors/fail.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { pemSections } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
-import { stampFrom } from '../../../base/files/stamp.ts';
+import { asRead, stampFrom } from '../../../base/files/stamp.ts';
 
 /** Largest CA file, bytes: 7000 certificates with keys of 4096 bits have 13 MB. bmux has no limit. */
 const CA_FILE_MAX = 32 << 20;
 
 export interface CaFile {
   readonly path: string;
-  readonly stamp: string;
+  /** Equal for equal content. */
+  readonly hash: string;
   readonly anchors: readonly Anchor[];
   readonly index: AnchorIndex;
   /** What a file without certificates holds instead. */
@@ -24,23 +26,36 @@ export interface CaFile {
 
 /** Caches the CA files by path; a file is read again when its stamp changes. Concurrent callers share one read. */
 export class CaFiles {
-  readonly #known: LruMap<string, CaFile>;
+  readonly #known: LruMap<string, { readonly stamp: string; readonly file: CaFile }>;
+  readonly #stamp: (path: string) => Promise<string>;
   readonly #reading = new SingleFlight<string, CaFile>();
+  /** Increases with each `renew`: a reading of an earlier one may have begun before a change. */
+  #generation = 0;
 
-  constructor(max: number) {
+  /** `stamp` gives the stamp of a file; for tests. */
+  constructor(max: number, stamp = stampOfCaFile) {
     this.#known = new LruMap(max);
+    this.#stamp = stamp;
   }
 
   /** Returns the file as it is now. Rejects with ca_unreadable, ca_unparsable, ca_unaddable. */
   async current(path: string): Promise<CaFile> {
-    const stamp = await stampOfCaFile(path);
+    const stamp = await this.#stamp(path);
     const known = this.#known.get(path);
-    if (known !== undefined && known.stamp === stamp) return known;
-    return this.#reading.run(`${stamp} ${path}`, async () => {
-      const fresh = await readCaFile(path, stamp);
-      this.#known.set(path, fresh);
+    if (known !== undefined && known.stamp === stamp) return known.file;
+    const generation = this.#generation;
+    return this.#reading.run(JSON.stringify([generation, stamp, path]), async () => {
+      const before = asRead(stamp);
+      const fresh = await readCaFile(path, this.#known.peek(path)?.file);
+      if (generation === this.#generation) this.#known.set(path, { stamp: before, file: fresh });
       return fresh;
     });
+  }
+
+  /** The next `current` of every path reads, whatever the stamp of the file says. */
+  renew(): void {
+    this.#generation += 1;
+    for (const [path, { file }] of [...this.#known]) this.#known.set(path, { stamp: '', file });
   }
 }
 
@@ -56,10 +71,13 @@ async function stampOfCaFile(path: string): Promise<string> {
   }
 }
 
-async function readCaFile(path: string, stamp: string): Promise<CaFile> {
+/** Returns `known` when the file has its content. */
+async function readCaFile(path: string, known: CaFile | undefined): Promise<CaFile> {
   const text = await readFile(path, 'latin1').catch((cause: unknown) => {
     throw fail('ca_unreadable', { path }, cause);
   });
+  const hash = createHash('sha256').update(text, 'latin1').digest('hex');
+  if (known?.hash === hash) return known;
   const slices = new Slices();
   const labels = new Set<string>();
   const ders = new Map<string, Buffer>();
@@ -82,7 +100,7 @@ async function readCaFile(path: string, stamp: string): Promise<CaFile> {
       throw fail('ca_unaddable', { path }, cause);
     }
   }
-  const file = { path, stamp, anchors, index };
+  const file = { path, hash, anchors, index };
   return anchors.length > 0 ? file : { ...file, holds: contentOf(text, labels) };
 }
 

@@ -10,7 +10,7 @@ import { Anchor, AnchorIndex } from './anchors.ts';
 import { keychain } from './keychain.ts';
 import { pemSections } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
-import { stampNow, stampOf } from '../../../base/files/stamp.ts';
+import { asRead, stampNow, stampOf } from '../../../base/files/stamp.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). The first one counts. */
 const BUNDLES: readonly string[] = [
@@ -52,7 +52,7 @@ export interface Roots {
   readonly anchors: readonly Anchor[];
   readonly index: AnchorIndex;
   readonly sources: readonly RootSource[];
-  /** Increases each time the certificates were read again. */
+  /** Increases each time other certificates were found. */
   readonly version: number;
 }
 
@@ -60,6 +60,8 @@ export interface SystemRootsOptions {
   /** SSL_CERT_FILE and SSL_CERT_DIR replace the system's own store. Both count when both are set. */
   readonly env: Env;
   readonly platform?: NodeJS.Platform;
+  /** The stamp of a source; `stampOf` by default. */
+  readonly stamp?: (path: string) => Promise<string>;
   /** Reports a source of which something was left out. */
   readonly log?: ((source: RootSource) => void) | undefined;
 }
@@ -82,6 +84,8 @@ interface Known {
 export class SystemRoots {
   readonly #options: SystemRootsOptions;
   #known: Known | undefined;
+  /** See `renew`. */
+  #isStale = false;
   readonly #reading = new SingleFlight<'roots' | 'files', Roots | undefined>();
 
   constructor(options: SystemRootsOptions) {
@@ -97,22 +101,37 @@ export class SystemRoots {
   }
 
   async #read(): Promise<Roots> {
+    const isStale = this.#isStale;
+    this.#isStale = false;
     const origins = await this.#origins();
-    const stamps = await Promise.all(origins.map(({ path }) => stampOf(path)));
+    const { stamp: stampAt = stampOf } = this.#options;
+    const stamps = await Promise.all(origins.map(({ path }) => stampAt(path)));
     const stamp = origins.length > 0 ? stamps.join('|') : storeStamp();
     const known = this.#known;
-    if (known !== undefined && known.stamp === stamp && !known.changed) {
+    if (known !== undefined && known.stamp === stamp && !known.changed && !isStale) {
       this.#checkFiles(known, origins);
       return known.roots;
     }
     // The stamps are taken before the read, so that a change during the read is seen at the next check.
-    const files = await fileStamps(origins);
-    const version = (known?.roots.version ?? 0) + 1;
+    const before = stamps.map((one) => asRead(one));
+    const files = await fileStamps(origins, (one) => asRead(one));
     const found = origins.length > 0 ? await readOrigins(origins) : [await readStore(this.#options.platform)];
-    const roots = rootsOf(found, version);
-    for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
-    this.#known = { roots, stamp, files, checkAt: performance.now() + FILES_AGE_MS, changed: false };
+    const roots = rootsOf(found, known?.roots);
+    if (roots !== known?.roots)
+      for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
+    this.#known = {
+      roots,
+      stamp: origins.length > 0 ? before.join('|') : stamp,
+      files,
+      checkAt: performance.now() + FILES_AGE_MS,
+      changed: false,
+    };
     return roots;
+  }
+
+  /** The next `current` reads, whatever the stamps say. A read under way may have begun before a change. */
+  renew(): void {
+    this.#isStale = true;
   }
 
   /** Checks in the background whether a file in a directory has changed. */
@@ -160,8 +179,8 @@ interface Found {
   readonly problems: readonly string[];
 }
 
-/** All of them, each certificate once. */
-function rootsOf(found: readonly Found[], version: number): Roots {
+/** All of them, each certificate once; `before` when nothing is new. */
+function rootsOf(found: readonly Found[], before: Roots | undefined): Roots {
   const known = new Map<string, Anchor>();
   const index = new AnchorIndex();
   for (const { anchors } of found) {
@@ -178,7 +197,13 @@ function rootsOf(found: readonly Found[], version: number): Roots {
     certificates: anchors.length,
     problems,
   }));
-  return { anchors: [...known.values()], index, sources, version };
+  const anchors = [...known.values()];
+  const isSame =
+    before?.anchors.length === anchors.length &&
+    before.anchors.every(({ der }, at) => anchors[at]?.der.equals(der) === true);
+  if (isSame)
+    return JSON.stringify(before.sources) === JSON.stringify(sources) ? before : { ...before, sources };
+  return { anchors, index, sources, version: (before?.version ?? 0) + 1 };
 }
 
 async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
@@ -254,7 +279,10 @@ async function textOfFile(path: string, read: Set<string>, problems: string[]): 
   }
 }
 
-async function fileStamps(origins: readonly Origin[]): Promise<string> {
+async function fileStamps(
+  origins: readonly Origin[],
+  noted: (stamp: string) => string = (stamp) => stamp,
+): Promise<string> {
   const slices = new Slices();
   const stamps: string[] = [];
   for (const { kind, path } of origins) {
@@ -262,14 +290,14 @@ async function fileStamps(origins: readonly Origin[]): Promise<string> {
     const files = await filesIn(path).catch(() => []);
     if (!isOnLocalDisk(path)) {
       await inGroups(files, async (some) => {
-        stamps.push(...(await Promise.all(some.map(stampOf))));
+        stamps.push(...(await Promise.all(some.map(stampOf))).map((stamp) => noted(stamp)));
       });
       continue;
     }
     // A thread for each of hundreds of files would take ten times as long.
     for (const file of files) {
       await slices.next();
-      stamps.push(stampNow(file));
+      stamps.push(noted(stampNow(file)));
     }
   }
   return stamps.join('|');

@@ -1,0 +1,63 @@
+// Certificate files that change in ways that their times do not show, or show late.
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { asRead } from '../../../daemon/base/files/stamp.ts';
+import { CaFiles } from '../../../daemon/transport/tls/certificates/ca-files.ts';
+import { SystemRoots } from '../../../daemon/transport/tls/certificates/roots.ts';
+import { root } from './chains/further-cases.ts';
+
+const [one, other] = [root(), root()];
+
+async function fileFor(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  return join(folder, 'ca.pem');
+}
+
+t.test('a file that may change again without another stamp is read again', async (t) => {
+  const path = await fileFor(t);
+  const young = `5-${String(Math.floor(Date.now() / 1000))}000000000-9-1-2`;
+  const stamp = (): Promise<string> => Promise.resolve(young);
+  const [caFiles, roots] = [new CaFiles(4, stamp), new SystemRoots({ env: { SSL_CERT_FILE: path }, stamp })];
+  for (const { pem, der } of [one, other]) {
+    writeFileSync(path, pem);
+    t.strictSame((await caFiles.current(path)).anchors[0]?.der, der);
+    t.strictSame((await roots.current()).anchors[0]?.der, der);
+  }
+});
+
+t.test('times in whole seconds hold for two seconds', (t) => {
+  const [now, earlier] = [1_700_000_001_500, 1_700_000_000_500];
+  const stamp = (ms: number): string => `-5-${String(ms)}000000-9-1-2`;
+  t.equal(asRead(stamp(now), now), `${stamp(now)}~`);
+  t.equal(asRead(stamp(earlier), now), stamp(earlier));
+  t.equal(asRead(stamp(1_700_000_000_000), now), `${stamp(1_700_000_000_000)}~`);
+  t.equal(asRead(stamp(1_699_999_999_000), now), stamp(1_699_999_999_000));
+  t.equal(asRead('missing', now), 'missing');
+  t.end();
+});
+
+t.test(
+  'a change without another stamp is seen after a reload, and the same content is no change',
+  async (t) => {
+    const path = await fileFor(t);
+    const stamp = (): Promise<string> => Promise.resolve('always');
+    writeFileSync(path, one.pem);
+    const caFiles = new CaFiles(4, stamp);
+    const roots = new SystemRoots({ env: { SSL_CERT_FILE: path }, stamp });
+    const [file, found] = [await caFiles.current(path), await roots.current()];
+    caFiles.renew();
+    roots.renew();
+    t.equal((await caFiles.current(path)).hash, file.hash);
+    t.equal((await roots.current()).version, found.version);
+    writeFileSync(path, other.pem);
+    t.equal((await caFiles.current(path)).hash, file.hash, 'not seen');
+    caFiles.renew();
+    roots.renew();
+    t.not((await caFiles.current(path)).hash, file.hash);
+    t.not((await roots.current()).version, found.version);
+  },
+);
