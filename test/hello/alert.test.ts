@@ -6,6 +6,7 @@ import { createServer, type TlsOptions } from 'node:tls';
 import t, { type Test } from 'tap';
 import { selfSigned } from '../embedded/certificate.ts';
 import { failureOf } from '../transport/dialling.ts';
+import { alertingGateway } from '../transport/tls/alerting.ts';
 import { openerFor, planFor } from './opener.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'bmuxd-alert-'));
@@ -44,4 +45,36 @@ t.test('an alert during the handshake is named, too', async (t) => {
   t.equal(code, 'tls_handshake_failed');
   t.match(text, /received fatal alert: ProtocolVersion/);
   t.ok(connections <= CANDIDATES);
+});
+
+t.test('any alert after the handshake is named once, however the connection ends', async (t) => {
+  const alerts = [
+    [48, 'UnknownCA'],
+    [45, 'CertificateExpired'],
+    [70, 'ProtocolVersion'],
+    [116, 'CertificateRequired'],
+  ] as const;
+  const first = { version: 'TLSv1.3', alert: 48, after: 'handshake', end: 'close' } as const;
+  const gateway = await alertingGateway(t, first);
+  const file = join(folder, 'alerting.pem');
+  await writeFile(file, gateway.certPem);
+  const { port } = gateway;
+  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile: file } as const;
+  let round = 0;
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    for (const after of ['handshake', 'byte'] as const) {
+      for (const end of ['close', 'reset', 'stay'] as const) {
+        const [alert, name] = alerts[round % alerts.length] ?? alerts[0];
+        round += 1;
+        gateway.now = { version, alert, after, end };
+        gateway.connections = 0;
+        const one = await openerFor(t);
+        const { code, data } = await failureOf(one.open(planFor(route)));
+        const what = `${version}, after the ${after}, ${end}`;
+        t.equal(code, 'tls_alert', what);
+        t.match(data.detail, `received fatal alert: ${name}`, what);
+        t.ok(gateway.connections <= CANDIDATES, what);
+      }
+    }
+  }
 });
