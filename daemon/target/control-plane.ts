@@ -1,4 +1,5 @@
 // Asks the control plane for the target of a share link: one GET, with limits of time, size and redirects (docs/bmux-protocol.md, "Control plane").
+import { isUtf8 } from 'node:buffer';
 import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
@@ -118,7 +119,7 @@ async function follow(
   for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
     if (!/^https?:$/.test(url.protocol)) throw new Error(`${url.protocol} is not HTTP`);
     trusted = trusted && url.origin === origin;
-    const accept = { accept: 'application/json' };
+    const accept = { accept: '*/*' };
     const headers: HttpHeaders = trusted ? { ...accept, authorization: [...named, bearer] } : accept;
     const answer = await get(url, headers, signal);
     const next = redirectOf(answer, url);
@@ -129,12 +130,13 @@ async function follow(
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
 }
 
-/** Where a redirect leads. One to no host at all is the answer itself, as in bmux. */
+/** Where a redirect leads. One to no host at all, as to a file, is the answer itself, as in bmux, and so is one in bytes that are no UTF-8. */
 function redirectOf({ status, location }: HttpAnswer, from: URL): URL | undefined {
-  if (!REDIRECTS.has(status) || location === undefined || !URL.canParse(location, from.href))
-    return undefined;
-  const url = new URL(location, from);
-  return url.host === '' ? undefined : url;
+  if (!REDIRECTS.has(status) || location === undefined) return undefined;
+  const bytes = Buffer.from(location, 'latin1');
+  if (!isUtf8(bytes) || !URL.canParse(bytes.toString(), from.href)) return undefined;
+  const url = new URL(bytes.toString(), from);
+  return url.host === '' && url.pathname.startsWith('/') ? undefined : url;
 }
 
 /** Removes user and password from a URL, for texts. */

@@ -55,6 +55,23 @@ const ROWS: readonly [name: string, answer: string, code: string][] = [
     ok('location: ftp://127.0.0.1/x\r\n', BODY, 'HTTP/1.1 302 F'),
     'control_plane_unreachable',
   ],
+  [
+    'a redirect to a mail address',
+    ok('location: mailto:a@b\r\n', BODY, 'HTTP/1.1 302 F'),
+    'control_plane_unreachable',
+  ],
+  ['a redirect in Latin-1', ok('location: /\u00fc\r\n', BODY, 'HTTP/1.1 302 F'), 'share_link_unknown'],
+  ['lines without CR', ok().replaceAll('\r', ''), 'tls_port_invalid'],
+  [
+    'chunks with a length',
+    ok('transfer-encoding: chunked\r\n', `16\r\n${BODY}\r\n0\r\n\r\n`),
+    'tls_port_invalid',
+  ],
+  [
+    'lines without CR, and a control character',
+    ok('x: \u0001\r\n').replaceAll('\r', ''),
+    'control_plane_unreachable',
+  ],
   ['much beside the target', ok('', `{"p":"${'x'.repeat(200_000)}",${BODY.slice(1)}`), 'tls_port_invalid'],
   ['nested 126 times', ok('', nested(126)), 'tls_port_invalid'],
   ['nested 127 times', ok('', nested(127)), 'share_lookup_unparsable'],
@@ -79,7 +96,7 @@ async function plane(t: Test): Promise<Plane> {
       if (!head.includes('\r\n\r\n')) return;
       heads.push(head);
       head = '';
-      socket.end(self.answer);
+      socket.end(self.answer, 'latin1');
     });
   });
   server.listen(0, '127.0.0.1');

@@ -8,6 +8,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { errnoOf } from '../../base/failure.ts';
 import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import { proxyFor, type Proxy } from './proxy.ts';
 import { openTls, openTunnel } from './tunnel.ts';
@@ -49,7 +50,19 @@ interface Route {
   readonly agent: HttpAgent;
   readonly proxy: Proxy | undefined;
   readonly verified: VerifiedTls;
+  /** See `LENIENT`. */
+  readonly isLenient?: boolean;
 }
+
+/**
+ * Errors of Node's parser at heads that bmux reads: lines that end without CR, and a length beside a transfer in chunks. The request is sent
+ * once more then, and its answer read by Node's lenient parser.
+ */
+const LENIENT: ReadonlySet<string> = new Set([
+  'HPE_CR_EXPECTED',
+  'HPE_INVALID_CONTENT_LENGTH',
+  'HPE_INVALID_TRANSFER_ENCODING',
+]);
 
 export class HttpClient {
   readonly #options: HttpClientOptions;
@@ -60,7 +73,10 @@ export class HttpClient {
     this.#options = options;
   }
 
-  /** Sends one GET, and a second one only when a kept connection turns out to be closed: the server may have closed it meanwhile. */
+  /**
+   * Sends one GET, and a second one only when a kept connection turns out to be closed, which the server may have done meanwhile, or when the
+   * head of the answer is one of `LENIENT`.
+   */
   readonly get: HttpGet = async (url, headers, signal) => {
     const proxy = proxyFor(url, this.#options.env);
     if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
@@ -70,9 +86,10 @@ export class HttpClient {
     try {
       return answerOf(await send(url, headers, signal, { agent: kept, proxy, verified }));
     } catch (error) {
-      if (!(error instanceof StaleConnection) || signal.aborted) throw error;
+      const isLenient = LENIENT.has(errnoOf(error) ?? '');
+      if ((!isLenient && !(error instanceof StaleConnection)) || signal.aborted) throw error;
       const agent = newAgent(url, proxy, false);
-      return answerOf(await send(url, headers, signal, { agent, proxy, verified }));
+      return answerOf(await send(url, headers, signal, { agent, proxy, verified, isLenient }));
     }
   };
 
@@ -125,7 +142,11 @@ function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route)
       reject(request.reusedSocket ? new StaleConnection(error.message, { cause: error }) : error);
     const take = (message: IncomingMessage): void => {
       const problem = headProblem(message);
-      if (problem === undefined) return resolve(message);
+      if (problem === undefined) {
+        // Node takes a body that is cut by a reset for a whole one, where its length is not given.
+        request.on('error', (error) => message.destroy(error));
+        return resolve(message);
+      }
       reject(new Error(problem));
       message.on('error', () => undefined).destroy();
     };
@@ -149,6 +170,8 @@ function headProblem(message: IncomingMessage): string | undefined {
   if (statusCode < 100) return `the answer has the status ${String(statusCode)}`;
   if (httpVersion === '1.0' && headers['transfer-encoding'] !== undefined)
     return 'the answer of HTTP/1.0 has a transfer encoding';
+  if (rawHeaders.some((text) => /[^\t\x20-\x7e\x80-\xff]/.test(text)))
+    return 'a header has a control character';
   return rawHeaders.length / 2 > MAX_HEADERS
     ? `the answer has more than ${String(MAX_HEADERS)} headers`
     : undefined;
@@ -158,10 +181,10 @@ function begin(
   url: URL,
   headers: HttpHeaders,
   signal: AbortSignal,
-  { agent, proxy, verified }: Route,
+  { agent, proxy, verified, isLenient = false }: Route,
 ): ClientRequest {
   const path = `${url.pathname}${url.search}`;
-  const common = { agent, signal, maxHeaderSize: MAX_HEAD };
+  const common = { agent, signal, maxHeaderSize: MAX_HEAD, insecureHTTPParser: isLenient };
   const opening = { verified, signal };
   if (url.protocol === 'https:') {
     const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, ...common };

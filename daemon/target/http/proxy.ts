@@ -45,7 +45,7 @@ function parseProxy(text: string): Proxy | undefined {
   if (!/^[\x21-\x7e]+$/.test(text) || !SCHEMES.has(scheme.toLowerCase())) return undefined;
   const at = authority.indexOf('@');
   const host = authority.slice(at + 1);
-  if (host === '' || !URL.canParse(`http://${host}`)) return undefined;
+  if (host === '' || host.includes('%') || !URL.canParse(`http://${host}`)) return undefined;
   const url = new URL(`${scheme}//${host}`);
   return { url, authorization: at < 0 ? undefined : basic(authority.slice(0, at)) };
 }
@@ -82,7 +82,7 @@ function isExempt(hostname: string, noProxy: string): boolean {
 
 /** An entry's address and length of prefix; undefined when it is neither an address nor a network. */
 function networkOf(entry: string): { network: string; family: number; prefix: number } | undefined {
-  const [, network = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
+  const [, network = '', bits] = /^([^/]*)(?:\/(0|[1-9]\d{0,2}))?$/.exec(entry) ?? [];
   const family = network.includes('%') ? 0 : isIP(network);
   if (family === 0) return undefined;
   const longest = family === 4 ? 32 : 128;

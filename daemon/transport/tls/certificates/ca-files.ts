@@ -55,7 +55,8 @@ export class CaFiles {
   /** The next `current` of every path reads, whatever the stamp of the file says. */
   renew(): void {
     this.#generation += 1;
-    for (const [path, { file }] of [...this.#known]) this.#known.set(path, { stamp: '', file });
+    const all = [...this.#known];
+    for (const [path, { file }] of all) this.#known.set(path, { stamp: '', file });
   }
 }
 
