@@ -100,6 +100,7 @@ function refusedIn(one: Presented): string | undefined {
   if (version !== 3) return `certificates of version ${String(version)} are not supported`;
   if (!isKnownKey(publicKey)) return 'the kind or size of a key is not supported';
   if (!isKnownSignature(signatureAlgorithm)) return 'the algorithm of a signature is not supported';
+  if (Date.parse(one.certificate.validFrom) < 0) return 'a time before 1970 is not supported';
   return refusedExtension(one);
 }
 

@@ -15,11 +15,22 @@ interface Name {
   readonly value: Buffer;
 }
 
+/** Whether bmux reads these basic constraints: a truth value of all bits or none, and a path length of one byte. */
+function isStrict(basic: Buffer): boolean {
+  return elementsOf(valueOf(basic)).every(({ tag, value }) =>
+    tag === TAGS.boolean
+      ? value.length === 1 && (value[0] === 0 || value[0] === 0xff)
+      : value.length === 1 || (value.length === 2 && value[0] === 0),
+  );
+}
+
 /** Why bmux refuses the certificate for its extensions. */
 export function refusedExtension({ extensions }: Extensions): string | undefined {
   for (const [id, extension] of extensions)
     if (!isKnownExtension(id) && isCritical(extension))
       return `a critical extension is not supported (${dotted(id)})`;
+  const basic = extensions.get(EXTENSIONS.basicConstraints);
+  if (basic !== undefined && !isStrict(basic)) return 'its basic constraints are not written as DER demands';
   const purposes = extensions.get(EXTENSIONS.purposes);
   if (
     purposes === undefined ||

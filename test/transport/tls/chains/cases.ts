@@ -1,5 +1,7 @@
 // Chains of certificates, and files of roots, on which two programs may differ.
 import { addFurther, CA, leaf, middle, root } from './further-cases.ts';
+import { addOdd } from './odd-cases.ts';
+import { ODD_REFUSED } from './odd-refused.ts';
 import { edKeys, ecKeys, issue, rsaKeys, type Issued } from './issue.ts';
 
 export interface ChainCase {
@@ -89,6 +91,7 @@ const REFUSED: ReadonlySet<string> = new Set([
   'the last of 120 roots of one name',
   '7 middles',
   '8 middles',
+  ...ODD_REFUSED,
 ]);
 
 /** All cases; their certificates are made by the call. */
@@ -236,6 +239,7 @@ export function chainCases(): readonly ChainCase[] {
   }
 
   addFurther(add, r);
+  addOdd(add, r);
 
   let long: Issued = r;
   const line: Issued[] = [];

@@ -50,6 +50,13 @@ export interface Certificate {
   readonly strangeKeyId?: boolean;
   /** Names its issuer by name and serial number: its own ones, or others. */
   readonly issuerSerial?: 'right' | 'other';
+  /** Parts of the certificate in DER that replace the usual ones. */
+  readonly serialDer?: Buffer;
+  readonly versionDer?: Buffer;
+  readonly subjectDer?: Buffer;
+  readonly validityDer?: Buffer;
+  /** The algorithm outside of what is signed. */
+  readonly outerAlgorithm?: Buffer;
   /** Adds an extension that nobody knows. */
   readonly unknown?: 'critical' | 'optional';
   /** Spoils the signature. */
@@ -63,8 +70,8 @@ export interface Issued extends Certificate {
   readonly pem: string;
 }
 
-const oid = (...bytes: readonly number[]): Buffer => der(0x06, Buffer.from(bytes));
-const sequence = (...contents: readonly Buffer[]): Buffer => der(0x30, ...contents);
+export const oid = (...bytes: readonly number[]): Buffer => der(0x06, Buffer.from(bytes));
+export const sequence = (...contents: readonly Buffer[]): Buffer => der(0x30, ...contents);
 const ECDSA_SHA256 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));
 const ECDSA_SHA384 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03));
 const ECDSA_SHA512 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04));
@@ -73,7 +80,7 @@ const RSA_SHA256 = sequence(oid(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 
 const RSA_SHA1 = sequence(oid(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05), NULL);
 const ED25519 = sequence(oid(0x2b, 0x65, 0x70));
 
-const extension = (id: Buffer, value: Buffer, critical = false): Buffer =>
+export const extension = (id: Buffer, value: Buffer, critical = false): Buffer =>
   sequence(id, ...(critical ? [der(0x01, Buffer.from([0xff]))] : []), der(0x04, value));
 
 export function ecKeys(curve: 'P-256' | 'P-384' | 'P-521' = 'P-256'): Keys {
@@ -149,7 +156,8 @@ const time = (days: number): Buffer => {
   return der(0x18, Buffer.from(`${date.toISOString().replace(/[-:T]|\.\d+Z$/g, '')}Z`));
 };
 
-const nameOf = ({ subject, printable }: Certificate): Buffer =>
+const nameOf = ({ subject, printable, subjectDer }: Omit<Certificate, 'keys'>): Buffer =>
+  subjectDer ??
   sequence(
     der(0x31, sequence(oid(0x55, 0x04, 0x03), der(printable === true ? 0x13 : 0x0c, Buffer.from(subject)))),
   );
@@ -169,7 +177,7 @@ const altName = (name: string): Buffer =>
 const keyId = ({ publicKey }: Keys): Buffer =>
   Buffer.from(publicKey.export({ type: 'spki', format: 'der' })).subarray(-20);
 
-type Issuer = Pick<Issued, 'subject' | 'printable' | 'keys'> & { readonly serial?: Buffer };
+type Issuer = Pick<Issued, 'subject' | 'printable' | 'subjectDer' | 'keys'> & { readonly serial?: Buffer };
 
 function extensions(what: Certificate, keys: Keys, by: Issuer): Buffer[] {
   const issuerKeys = by.keys;
@@ -225,11 +233,11 @@ export function issue(what: Certificate, issuer?: Issuer): Issued {
   if (what.paddedSerial === true) serial.fill(0, 0, 4);
   const more = what.version1 === true ? [] : extensions(what, keys, by);
   const body = sequence(
-    ...(what.version1 === true ? [] : [der(0xa0, der(0x02, Buffer.from([2])))]),
-    der(0x02, serial),
+    ...(what.version1 === true ? [] : [der(0xa0, what.versionDer ?? der(0x02, Buffer.from([2])))]),
+    what.serialDer ?? der(0x02, serial),
     by.keys.algorithm,
     nameOf(by),
-    sequence(time(what.from ?? -1), time(what.until ?? 365)),
+    what.validityDer ?? sequence(time(what.from ?? -1), time(what.until ?? 365)),
     nameOf(what),
     what.publicKey ?? Buffer.from(keys.publicKey.export({ type: 'spki', format: 'der' })),
     ...(more.length === 0 ? [] : [der(0xa3, sequence(...more))]),
@@ -239,7 +247,11 @@ export function issue(what: Certificate, issuer?: Issuer): Issued {
   const signature = sign(by.keys.hash, body, { key: by.keys.privateKey, ...salted });
   if (what.badSignature === true)
     signature.writeUInt8(signature.readUInt8(signature.length - 1) ^ 1, signature.length - 1);
-  const whole = sequence(body, by.keys.algorithm, der(0x03, Buffer.from([0]), signature));
+  const whole = sequence(
+    body,
+    what.outerAlgorithm ?? by.keys.algorithm,
+    der(0x03, Buffer.from([0]), signature),
+  );
   return { ...what, keys, serial, der: whole, pem: pemBlock(whole) };
 }
 
