@@ -2,15 +2,15 @@
 import fc from 'fast-check';
 import { checkServerIdentity } from 'node:tls';
 import t from 'tap';
-import { pemSections, type Section } from '../../daemon/transport/tls/certificates/pem.ts';
+import { pemSections, piecesOf, type Section } from '../../daemon/transport/tls/certificates/pem.ts';
 import { isServerName, sniOf } from '../../daemon/transport/tls/server-name.ts';
 import { parseChallenge } from '../../daemon/transport/ssh-auth/messages.ts';
 import { anyLineGivesResultOrFailure } from './properties.ts';
 
+const sections = (text: string | Iterable<string>): Section[] =>
+  [...pemSections(text)].filter((one) => one !== undefined);
 const certificatesIn = (text: string): Buffer[] =>
-  [...pemSections(text)].flatMap((one: Section) =>
-    'der' in one && one.label === 'CERTIFICATE' ? [one.der] : [],
-  );
+  sections(text).flatMap((one) => ('der' in one && one.label === 'CERTIFICATE' ? [one.der] : []));
 
 const pem = (der: Uint8Array, eol: string): string => {
   const lines =
@@ -61,7 +61,7 @@ t.test('PEM: every certificate is found, whatever lies between', (t) => {
   ] as const) {
     t.strictSame(certificatesIn(text), [Buffer.from('good')], JSON.stringify(text));
     t.strictSame(
-      [...pemSections(text)].flatMap((one) => ('problem' in one ? [one.problem] : [])),
+      sections(text).flatMap((one) => ('problem' in one ? [one.problem] : [])),
       problems,
     );
   }
@@ -136,5 +136,31 @@ t.test('lines of a host are checked, and only line_invalid comes out', (t) => {
     t.throws(() => parseChallenge(JSON.stringify(broken)), { code: 'line_invalid' });
   }
   anyLineGivesResultOrFailure(200);
+  t.end();
+});
+
+t.test('PEM in pieces is PEM as a whole', (t) => {
+  const filler = `${'text between sections, '.repeat(40)}\n`.repeat(100);
+  const long = 'x'.repeat(300_000);
+  const parts = [
+    filler,
+    pem(Buffer.alloc(900, 1), '\r\n'),
+    long,
+    '\n',
+    pem(Buffer.alloc(400_000, 2), '\n'),
+    filler,
+  ];
+  const text = [
+    ...parts,
+    '-----BEGIN CERTIFICATE-----\nAAAA\n',
+    ...parts,
+    pem(Buffer.from('end'), '\n').trim(),
+  ].join('');
+  const pieces = [...piecesOf(Buffer.from(text, 'latin1'))];
+  t.ok(pieces.length > 5);
+  t.equal(pieces.join(''), text);
+  t.ok(pieces.slice(0, -1).every((piece) => piece.endsWith('\n')));
+  t.strictSame(sections(pieces), sections(text));
+  t.equal(sections(text).length, 6);
   t.end();
 });

@@ -20,34 +20,50 @@ const NOTHING = Buffer.alloc(0);
 const BEGIN = '-----BEGIN ';
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
-/**
- * The sections of a text, one at a time, since a large text takes long. One character of the text is one byte of the file (latin1): a file
- * with other text around its sections need not be UTF-8.
- */
-export function* pemSections(text: string): Generator<Section, void> {
+/** Bytes of a piece: reading one takes about a millisecond. */
+const PIECE = 256 * 1024;
+
+/** A file in pieces that end with a line. One character is one byte (latin1): a file with other text around its sections need not be UTF-8. */
+export function* piecesOf(bytes: Buffer): Generator<string, void> {
+  for (let at = 0; at < bytes.length;) {
+    const last = bytes.subarray(at, at + PIECE).lastIndexOf(0x0a) + at;
+    const next = last > at || bytes.length - at <= PIECE ? last : bytes.indexOf(0x0a, at + PIECE);
+    const end = bytes.length - at <= PIECE || next < 0 ? bytes.length : next + 1;
+    yield bytes.toString('latin1', at, end);
+    at = end;
+  }
+}
+
+/** The sections of a text, one at a time, since a large text takes long; undefined between two pieces of the text. */
+export function* pemSections(pieces: string | Iterable<string>): Generator<Section | undefined, void> {
   let open: { readonly label: string; readonly body: string[] } | undefined;
-  for (let at = 0; at < text.length;) {
-    const end = lineEnd(text, at);
-    const line = text.slice(at, end);
-    at = end + 1;
-    if (line.startsWith(BEGIN)) {
-      // Two BEGIN lines without anything between them are one.
-      if (open !== undefined && open.body.length > 0)
-        yield { label: open.label, problem: `the section ${open.label} has no end` };
-      open = undefined;
-      const label = /^-----BEGIN (.*[^-]|)-----[ ]*$/s.exec(line)?.[1];
-      if (label === undefined) yield { label: '', problem: 'a BEGIN line is not valid' };
-      else open = { label, body: [] };
-    } else if (open === undefined) {
-      // Text between sections may be long.
-      const next = text.indexOf(BEGIN, at);
-      if (next < 0) return;
-      at = Math.max(at, lineStart(text, next));
-    } else if (line.startsWith(`-----END ${open.label}-----`)) {
-      yield section(open.label, open.body.join('').replace(/[ \t\v\f]/g, ''));
-      open = undefined;
-    } else {
-      open.body.push(line);
+  let isFirst = true;
+  for (const text of typeof pieces === 'string' ? [pieces] : pieces) {
+    if (!isFirst) yield undefined;
+    isFirst = false;
+    for (let at = 0; at < text.length;) {
+      const end = lineEnd(text, at);
+      const line = text.slice(at, end);
+      at = end + 1;
+      if (line.startsWith(BEGIN)) {
+        // Two BEGIN lines without anything between them are one.
+        if (open !== undefined && open.body.length > 0)
+          yield { label: open.label, problem: `the section ${open.label} has no end` };
+        open = undefined;
+        const label = /^-----BEGIN (.*[^-]|)-----[ ]*$/s.exec(line)?.[1];
+        if (label === undefined) yield { label: '', problem: 'a BEGIN line is not valid' };
+        else open = { label, body: [] };
+      } else if (open === undefined) {
+        // Text between sections may be long.
+        const next = text.indexOf(BEGIN, at);
+        if (next < 0) break;
+        at = Math.max(at, lineStart(text, next));
+      } else if (line.startsWith(`-----END ${open.label}-----`)) {
+        yield section(open.label, open.body.join('').replace(/[ \t\v\f]/g, ''));
+        open = undefined;
+      } else {
+        open.body.push(line);
+      }
     }
   }
   if (open !== undefined) yield { label: open.label, problem: `the section ${open.label} has no end` };

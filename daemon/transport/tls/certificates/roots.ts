@@ -8,7 +8,7 @@ import { errnoOf, textOf } from '../../../base/failure.ts';
 import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { keychain } from './keychain.ts';
-import { pemSections } from './pem.ts';
+import { pemSections, piecesOf } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
 import { asRead, stampNow, stampOf } from '../../../base/files/stamp.ts';
 
@@ -116,7 +116,7 @@ export class SystemRoots {
     const before = stamps.map((one) => asRead(one));
     const files = await fileStamps(origins, (one) => asRead(one));
     const found = origins.length > 0 ? await readOrigins(origins) : [await readStore(this.#options.platform)];
-    const roots = rootsOf(found, known?.roots);
+    const roots = await rootsOf(found, known?.roots);
     if (roots !== known?.roots)
       for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
     this.#known = {
@@ -180,11 +180,13 @@ interface Found {
 }
 
 /** All of them, each certificate once; `before` when nothing is new. */
-function rootsOf(found: readonly Found[], before: Roots | undefined): Roots {
+async function rootsOf(found: readonly Found[], before: Roots | undefined): Promise<Roots> {
+  const slices = new Slices();
   const known = new Map<string, Anchor>();
   const index = new AnchorIndex();
   for (const { anchors } of found) {
     for (const anchor of anchors) {
+      await slices.next();
       const key = anchor.der.toString('latin1');
       if (known.has(key)) continue;
       known.set(key, anchor);
@@ -216,7 +218,7 @@ async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
     try {
       const files = kind === 'file' ? [path] : await filesIn(path);
       await inGroups(files, async (some) => {
-        const texts = await Promise.all(some.map((file) => textOfFile(file, read, problems)));
+        const texts = await Promise.all(some.map((file) => piecesOfFile(file, read, problems)));
         for (const [index, text] of texts.entries())
           await collect(text, some[index] ?? path, { anchors, problems }, slices);
       });
@@ -232,13 +234,14 @@ async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
 
 /** Adds the usable certificates of `text`; what is broken is left out, as in rustls-native-certs. */
 async function collect(
-  text: string,
+  text: Iterable<string>,
   file: string,
   to: { readonly anchors: Anchor[]; readonly problems: string[] },
   slices: Slices,
 ): Promise<void> {
   for (const section of pemSections(text)) {
     await slices.next();
+    if (section === undefined) continue;
     if ('problem' in section) {
       to.problems.push(`${file}: ${section.problem}`);
     } else if (section.label === 'CERTIFICATE') {
@@ -263,19 +266,19 @@ async function filesIn(directory: string): Promise<string[]> {
   return names.slice(0, DIRECTORY_FILES_MAX).map((name) => join(directory, name));
 }
 
-/** Empty for what is no file, for a file that cannot be read, and for one that is in `read` under another name. */
-async function textOfFile(path: string, read: Set<string>, problems: string[]): Promise<string> {
+/** Its text in pieces. Empty for what is no file, for a file that cannot be read, and for one that is in `read` under another name. */
+async function piecesOfFile(path: string, read: Set<string>, problems: string[]): Promise<Iterable<string>> {
   try {
     const found = await stat(path);
     const id = `${String(found.dev)}-${String(found.ino)}`;
-    if (!found.isFile() || read.has(id)) return '';
+    if (!found.isFile() || read.has(id)) return [];
     if (found.size > BUNDLE_MAX) throw new Error(`larger than ${String(BUNDLE_MAX)} bytes`);
     read.add(id);
-    return await readFile(path, 'latin1');
+    return piecesOf(await readFile(path));
   } catch (error) {
     // A link to nothing is usual in a folder of certificates.
     if (errnoOf(error) !== 'ENOENT' || read.size === 0) problems.push(`${path}: ${textOf(error)}`);
-    return '';
+    return [];
   }
 }
 
@@ -313,6 +316,6 @@ async function readStore(platform: NodeJS.Platform = process.platform): Promise<
   const list = read?.('system') ?? [];
   const text = list.length > 0 || platform !== 'darwin' ? list.join('\n') : await keychain();
   const found = { kind: 'store' as const, path: 'keychain', anchors: [], problems: [] };
-  await collect(text, 'keychain', found, new Slices());
+  await collect([text], 'keychain', found, new Slices());
   return found;
 }
