@@ -69,7 +69,9 @@ export function addOdd(add: Add, r: Issued): void {
     'addresses of revocation lists that are no list': { more: [extension(ce(0x1f), bytes(5, 0))] },
     'critical policy constraints': { more: [extension(ce(0x24), sequence(der(0x80, bytes(0))), true)] },
     'critical inhibition of any policy': { more: [extension(ce(0x36), bytes(2, 1, 0), true)] },
-    'a critical address of its issuer': { more: [extension(oid(0x2b, 6, 1, 5, 5, 7, 1, 1), sequence(), true)] },
+    'a critical address of its issuer': {
+      more: [extension(oid(0x2b, 6, 1, 5, 5, 7, 1, 1), sequence(), true)],
+    },
     'the poison of a precertificate': {
       more: [extension(oid(0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 3), bytes(5, 0), true)],
     },
