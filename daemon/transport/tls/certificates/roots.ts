@@ -1,16 +1,22 @@
 // The certificates that this system trusts, found as rustls-native-certs finds them. They are read again only when they change.
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { delimiter } from 'node:path';
 import * as tls from 'node:tls';
 import { SingleFlight } from '../../../base/async/single-flight.ts';
 import { Slices } from '../../../base/async/slices.ts';
-import { errnoOf, textOf } from '../../../base/failure.ts';
+import { textOf } from '../../../base/failure.ts';
 import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { keychain } from './keychain.ts';
-import { pemSections, piecesOf } from './pem.ts';
-import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
-import { asRead, stampNow, stampOf } from '../../../base/files/stamp.ts';
+import { pemSections } from './pem.ts';
+import {
+  DIRECTORY_FILES_MAX,
+  filesIn,
+  fileStamps,
+  inGroups,
+  piecesOfFile,
+  type Origin,
+} from './root-files.ts';
+import { asRead, stampOf } from '../../../base/files/stamp.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). The first one counts. */
 const BUNDLES: readonly string[] = [
@@ -26,11 +32,6 @@ const BUNDLES: readonly string[] = [
 /** Where they keep one file for each certificate. All of these count, beside the bundle. */
 const DIRECTORIES: readonly string[] = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
 
-/** Maximum size of a bundle, bytes: a system bundle has about 200 KiB. bmux has no limit. */
-const BUNDLE_MAX = 32 << 20;
-const DIRECTORY_FILES_MAX = 20_000;
-/** Files of a directory that are read at the same time. */
-const READS_AT_ONCE = 16;
 /** Minimum time between two reads of the keychain, ms: it has no time stamp to compare. */
 const KEYCHAIN_AGE_MS = 3_600_000;
 /** Minimum time between two checks of the files in a directory, ms, and in durations of the last check: a directory may hold thousands. */
@@ -64,11 +65,6 @@ export interface SystemRootsOptions {
   readonly stamp?: (path: string) => Promise<string>;
   /** Reports a source of which something was left out. */
   readonly log?: ((source: RootSource) => void) | undefined;
-}
-
-interface Origin {
-  readonly kind: 'file' | 'directory';
-  readonly path: string;
 }
 
 interface Known {
@@ -253,57 +249,6 @@ async function collect(
       }
     }
   }
-}
-
-/** A few at a time: thousands of reads at once would hold up everything else. */
-async function inGroups<T>(all: readonly T[], use: (some: readonly T[]) => Promise<void>): Promise<void> {
-  for (let at = 0; at < all.length; at += READS_AT_ONCE) await use(all.slice(at, at + READS_AT_ONCE));
-}
-
-/** The files in a directory with any name, also through symlinks. */
-async function filesIn(directory: string): Promise<string[]> {
-  const names = (await readdir(directory)).sort();
-  return names.slice(0, DIRECTORY_FILES_MAX).map((name) => join(directory, name));
-}
-
-/** Its text in pieces. Empty for what is no file, for a file that cannot be read, and for one that is in `read` under another name. */
-async function piecesOfFile(path: string, read: Set<string>, problems: string[]): Promise<Iterable<string>> {
-  try {
-    const found = await stat(path);
-    const id = `${String(found.dev)}-${String(found.ino)}`;
-    if (!found.isFile() || read.has(id)) return [];
-    if (found.size > BUNDLE_MAX) throw new Error(`larger than ${String(BUNDLE_MAX)} bytes`);
-    read.add(id);
-    return piecesOf(await readFile(path));
-  } catch (error) {
-    // A link to nothing is usual in a folder of certificates.
-    if (errnoOf(error) !== 'ENOENT' || read.size === 0) problems.push(`${path}: ${textOf(error)}`);
-    return [];
-  }
-}
-
-async function fileStamps(
-  origins: readonly Origin[],
-  noted: (stamp: string) => string = (stamp) => stamp,
-): Promise<string> {
-  const slices = new Slices();
-  const stamps: string[] = [];
-  for (const { kind, path } of origins) {
-    if (kind !== 'directory') continue;
-    const files = await filesIn(path).catch(() => []);
-    if (!isOnLocalDisk(path)) {
-      await inGroups(files, async (some) => {
-        stamps.push(...(await Promise.all(some.map(stampOf))).map((stamp) => noted(stamp)));
-      });
-      continue;
-    }
-    // A thread for each of hundreds of files would take ten times as long.
-    for (const file of files) {
-      await slices.next();
-      stamps.push(noted(stampNow(file)));
-    }
-  }
-  return stamps.join('|');
 }
 
 function storeStamp(): string {
