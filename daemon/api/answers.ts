@@ -259,6 +259,7 @@ export interface BrokerEvent {
     | 'network changed'
     | 'config changed'
     | 'config broken'
+    | 'trust changed'
     | 'engine ready'
     | 'engine gone'
     | 'target socket taken back';

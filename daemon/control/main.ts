@@ -43,8 +43,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       void reconciler.refreshContext(key);
       if (key === contexts.ownKey) keepWarm.refresh();
     },
-    onTrustChange: () => {
-      engines.tell({ type: 'trust changed' });
+    onTrustChange: (change) => {
+      engines.tell({ type: 'trust changed', ...change });
     },
   });
   const { contexts, http, planner, plans } = planning;
@@ -75,8 +75,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     ...common,
     settings: inForce,
     contexts,
-    files: planning.files,
-    trust: planning.trust,
+    planning,
     targetSockets: reconciler,
     keepWarm,
     metrics,

@@ -12,10 +12,8 @@ import type { SettingsInForce } from './instance/settings-in-force.ts';
 export interface ReloadOptions {
   readonly settings: SettingsInForce;
   readonly contexts: { reload(): Promise<void> };
-  /** Cached files of callers. */
-  readonly files: { forget(): void };
-  /** The roots of the control plane. */
-  readonly trust: { renew(): void };
+  /** Cached files of callers, and the roots of the control plane. */
+  readonly planning: { readonly files: { forget(): void }; readonly trust: { renew(): void } };
   /** The `compression` of a target is part of its destination, so destinations are made again. */
   readonly targetSockets: { refresh(): Promise<void> };
   readonly keepWarm: { refresh(): void };
@@ -51,9 +49,9 @@ export class Reload {
   }
 
   async #all(): Promise<void> {
-    const { contexts, files, trust, engines, targetSockets, log } = this.#options;
-    files.forget();
-    trust.renew();
+    const { contexts, planning, engines, targetSockets, log } = this.#options;
+    planning.files.forget();
+    planning.trust.renew();
     engines.readAgain();
     await this.#settings();
     await contexts.reload();

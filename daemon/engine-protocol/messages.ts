@@ -34,6 +34,14 @@ export interface TargetSocketPlan {
   readonly principal: Principal;
 }
 
+/** What has changed in the trust of one context. */
+export interface TrustChange {
+  /** Path of the store of known gateways. */
+  readonly store: string;
+  /** `HOST:PORT` of gateways whose pin was removed or is another now. */
+  readonly gateways: readonly string[];
+}
+
 /** Control to engine: one message. */
 export type OneToEngine =
   | { readonly type: 'start'; readonly start: EngineStart }
@@ -53,8 +61,8 @@ export type OneToEngine =
   | { readonly type: 'settings'; readonly settings: Settings }
   /** CA files and the system's roots are read again at their next use, whatever their stamps say. */
   | { readonly type: 'read again' }
-  /** Pins of gateways, or what counts without one, have changed: spares of TLS targets are ended. */
-  | { readonly type: 'trust changed' }
+  /** Pins of gateways, or what counts without one, have changed: spares of TLS targets are ended, and live streams named. */
+  | ({ readonly type: 'trust changed' } & TrustChange)
   /** Connections that other engines hold, by address. They count toward the server's limit together with the engine's own. */
   | { readonly type: 'other engines'; readonly connections: Readonly<Record<string, number>> }
   /** Another engine takes over: the engine stops accepting, and exits after its last stream. */

@@ -44,7 +44,7 @@ export function handleCommands(options: CommandOptions): void {
         upstreams.setOtherEngines(message.connections);
         break;
       case 'trust changed':
-        upstreams.trustChanged();
+        lifecycle.trustChanged(message);
         break;
       case 'read again':
         upstreams.readAgain();

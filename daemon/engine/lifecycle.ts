@@ -1,14 +1,18 @@
 // The lifecycle of an engine: when it stops accepting, when its streams end, and when its process exits.
+import type { BrokerEvent } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { settledWithin } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Settings } from '../config/settings/table.ts';
+import type { TrustChange } from '../engine-protocol/messages.ts';
+import { classOf } from '../errors/error-class.ts';
 import type { EngineSockets } from './accept/engine-sockets.ts';
 import type { ControlLink } from './control-link.ts';
 import type { NetworkWatch } from './network-watch.ts';
 import type { Streams } from './streams.ts';
+import { liveWithoutPin } from './upstream/targets/live-without-pin.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
 /** The longest time of a timer, 24.8 days. */
@@ -19,9 +23,10 @@ export interface LifecycleOptions {
   readonly log: Logger;
   /** Is told when this engine takes no more streams. */
   readonly control: Pick<ControlLink, 'tell'>;
-  readonly streams: Pick<Streams, 'size' | 'endAll'>;
+  readonly streams: Pick<Streams, 'size' | 'live' | 'endAll'>;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly sockets: Pick<EngineSockets, 'waiting' | 'hasTargetSockets' | 'closeAll' | 'refuseWaiting'>;
-  readonly upstreams: Pick<Upstreams, 'retire' | 'hurry' | 'close'>;
+  readonly upstreams: Pick<Upstreams, 'retire' | 'trustChanged' | 'hurry' | 'close'>;
   readonly network: Pick<NetworkWatch, 'close'>;
   /** Closes the engine's own socket. */
   readonly closeApi: () => Promise<void>;
@@ -83,6 +88,14 @@ export class Lifecycle {
     sockets.closeAll();
     void streams.endAll(whoEnds(end));
     this.idle();
+  }
+
+  /** Ends what is warm at gateways whose trust may have changed, and names the live streams that were opened by a pin of before. */
+  trustChanged(change: TrustChange): void {
+    const { upstreams, streams, event } = this.#options;
+    upstreams.trustChanged();
+    for (const { data } of liveWithoutPin(streams.live(), change))
+      event({ type: 'trust changed', code: data.code, class: classOf(data), detail: data.detail });
   }
 
   /** Called after an unexpected error. Live streams go on until they end, and control starts another engine for new ones. */

@@ -79,6 +79,10 @@ export class Streams {
     return [...this.#entries.values()].map((entry) => this.#row(entry));
   }
 
+  live(): readonly Pick<Entry, 'id' | 'plan'>[] {
+    return [...this.#entries.values()].filter(({ splice }) => splice !== undefined);
+  }
+
   /** Opens the plan's stream, answers the client, and joins the two. */
   add(asked: Accepted): void {
     const entry: Entry = {

@@ -15,8 +15,10 @@ export interface EventsOptions {
 
 export function tellEvents({ log, sink, control }: EventsOptions): UpstreamsOptions['event'] {
   return (happened) => {
-    const { type, target, detail } = happened;
+    const { type, target, code, detail } = happened;
     if (type === 'connection lost') log.info({ target, why: detail }, 'connection lost');
+    if (type === 'trust changed')
+      log.warn({ code, detail }, 'streams of a gateway whose pin has changed go on');
     // The log lines about an event are sent before it: a user who was refused may read the log right away.
     if (!ROUTINE_EVENTS.has(type)) sink.flush();
     control.tell({ type: 'event', event: { ...happened, atMs: Date.now() } });

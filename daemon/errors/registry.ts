@@ -331,6 +331,11 @@ export const REGISTRY = {
     'local TLS trust pin not found for {key}',
     '`bmuxd trust list` shows the pins{near}.',
   ),
+  pin_gone_live: row(
+    [409, 6, 'tls_trust'],
+    'the pin of TLS gateway {key} was removed or changed; streams that were opened before go on: {streams}',
+    'Nothing is opened with that pin any more. `bmuxd streams end ID` ends a stream.',
+  ),
   trust_declined: row([409, 1, 'tls_trust'], 'TLS gateway trust declined for {key}', 'Nothing was changed.'),
   trust_unasked: row(
     [409, 6, 'tls_trust'],

@@ -1,5 +1,6 @@
 // What a TLS target trusts beside certificate authorities: the pin of its gateway, and what counts without one.
-import type { BmuxConfig } from '../config/bmux/types.ts';
+import { comparable } from '../config/bmux/known-gateways.ts';
+import type { BmuxConfig, TlsTrust } from '../config/bmux/types.ts';
 import type { TlsRoute } from '../engine-protocol/plan.ts';
 
 /**
@@ -32,6 +33,18 @@ export function tlsTrustOf(
       ...(problem === undefined ? {} : { problem }),
     },
   };
+}
+
+/** The gateways whose pin was removed or is another now. */
+export function lostPins(before: TlsTrust, now: TlsTrust | undefined): string[] {
+  const pins = pinsIn(now);
+  return [...pinsIn(before)].filter(([key, pin]) => pins.get(key) !== pin).map(([key]) => key);
+}
+
+/** The pins that count, by gateway. */
+function pinsIn(trust: TlsTrust | undefined): Map<string, string> {
+  const all = [...(trust?.store.pins ?? []), ...(trust?.declared ?? [])];
+  return new Map(all.map(([key, { fingerprint }]) => [key, comparable(fingerprint)]));
 }
 
 /** The key of a gateway in the config and in the store. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
-import { realBmux } from '../real/index.ts';
+import { realBmux, waitFor } from '../real/index.ts';
 import { run } from '../real/server.ts';
 
 t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
@@ -24,6 +24,8 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
     `[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
   );
   const store = join(bmuxd.env['BMUX_STATE_DIR'] ?? '', 'known-gateways.toml');
+  const spares = async (): Promise<number> =>
+    (await bmuxd.upstreams()).reduce((sum, { spares }) => sum + spares, 0);
   const trust = (...args: string[]) => bmuxd.bmuxd(['trust', ...args]);
 
   const refused = await bmuxd.bmuxd(['warm', target]);
@@ -91,7 +93,18 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
     t.match(real, { status: 0, stdout: `${key}\t${fingerprint}\tsource=local\tlabel=${target}` });
   }
 
-  t.match(await trust('remove', key), { status: 0, stdout: `removed local TLS trust pin for ${key}\n` });
+  const live = await bmuxd.open({ target });
+  live.stream.on('error', () => undefined);
+  await waitFor('spares', async () => (await spares()) > 0);
+  if (program === undefined)
+    t.match(await trust('remove', key), { status: 0, stdout: `removed local TLS trust pin for ${key}\n` });
+  else t.match(await run(program, ['remote', 'trust', 'remove', key], bmuxd.env), { status: 0 });
+  await waitFor('the live stream to be named', () =>
+    bmuxd.log().includes(`the pin of TLS gateway ${key} was removed or changed`),
+  );
+  await waitFor('no spares', async () => (await spares()) === 0);
+  t.equal(live.stream.destroyed, false, 'the live stream goes on');
+  live.stream.destroy();
   t.match(await trust('remove', key), { status: 2, stderr: /pin not found/ });
   t.match(await bmuxd.bmuxd(['warm', target]), { status: 6, stderr: /is unknown; fingerprint/ });
 

@@ -101,7 +101,8 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
     settings: () => defaultSettings(),
     log: pino({ enabled: false }),
     control: { tell: () => true },
-    streams: { size: 1, endAll: () => never },
+    streams: { size: 1, live: () => [], endAll: () => never },
+    event: () => undefined,
     sockets: {
       waiting: 0,
       hasTargetSockets: () => false,
@@ -110,6 +111,7 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
     },
     upstreams: {
       retire: () => undefined,
+      trustChanged: () => undefined,
       hurry: () => undefined,
       close: () => {
         steps.push('connections');

@@ -108,6 +108,7 @@ export const METRICS = {
         'network changed',
         'config changed',
         'config broken',
+        'trust changed',
         'engine ready',
         'engine gone',
         'target socket taken back',

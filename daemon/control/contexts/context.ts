@@ -6,6 +6,8 @@ import type { BmuxPaths, Env } from '../../base/paths.ts';
 import type { TlsTrust } from '../../config/bmux/types.ts';
 import type { Reads } from '../../config/bmux/reads.ts';
 import { ConfigSource, type CurrentConfig } from '../../config/bmux/source.ts';
+import type { TrustChange } from '../../engine-protocol/messages.ts';
+import { lostPins } from '../../target/tls-trust.ts';
 import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.ts';
 import type { CallerEnv } from '../../api/request.ts';
 import type { ContextFiles } from './context-files.ts';
@@ -21,7 +23,7 @@ export interface ContextOptions {
   /** Another context with the same key, whose environment differs in a variable that the files read. */
   readonly beside: Context | undefined;
   /** Called when the trust in gateways has changed: `connections.tls_trust`, or the store of known gateways. */
-  readonly onTrustChange: () => void;
+  readonly onTrustChange: (change: TrustChange) => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
@@ -85,7 +87,9 @@ export class Context {
     const { mode, declared, store } = trust ?? {};
     const text = JSON.stringify([mode, [...(declared ?? [])], [...(store?.pins ?? [])]]);
     this.#trust = { trust, text };
-    if (before !== undefined && before.text !== text) this.#options.onTrustChange();
+    if (before?.trust === undefined || before.text === text) return;
+    const gateways = lostPins(before.trust, trust);
+    this.#options.onTrustChange({ store: before.trust.store.path, gateways });
   }
 
   /** Keeps the problem for the status. A problem that differs from the last one is logged and reported as an event. */

@@ -10,6 +10,7 @@ import type { BrokerEvent, ContextRow, StatusProblem } from '../../api/answers.t
 import type { BmuxConfig } from '../../config/bmux/types.ts';
 import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import { Context } from './context.ts';
+import type { TrustChange } from '../../engine-protocol/messages.ts';
 import { ContextFiles } from './context-files.ts';
 import { contextInputs, type ContextInputs } from './context-key.ts';
 import { KnownTargets } from './known-targets.ts';
@@ -46,7 +47,7 @@ export interface ContextsOptions {
   /** Called when the files of the contexts with this key (daemon/control/contexts/context-key.ts) were read again. */
   readonly onChange: (key: string) => void;
   /** See `ContextOptions`. */
-  readonly onTrustChange?: () => void;
+  readonly onTrustChange?: (change: TrustChange) => void;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
