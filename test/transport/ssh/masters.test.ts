@@ -110,10 +110,10 @@ t.test('masters', { skip }, async (t) => {
         'esac',
       ].join('\n'),
     );
-    const other = rig.pool.epochOf(rig.route({ remoteBmuxPath: slow }), waitOf());
-    await waitFor('the question to have its session', () => existsSync(`${gate}.asked`));
     // However long the programs take, no limit is reached.
     const timers = holdTimers(t);
+    const other = rig.pool.epochOf(rig.route({ remoteBmuxPath: slow }), waitOf());
+    await timers.until('the question to have its session', () => existsSync(`${gate}.asked`));
     const opening = rig.open();
     await timers.until('the stream to be refused', () => rig.sshd.log().includes('no more sessions'));
     await writeFile(gate, 'go\n');
