@@ -200,7 +200,8 @@ async function bundle(root, bundled) {
     bundle: true,
     platform: 'node',
     target: old ? 'node12' : 'node20',
-    supported: { 'dynamic-import': true },
+    // With compiled code, Node 20 cannot import from a script of `node:vm` ("a dynamic import callback was not specified").
+    supported: { 'dynamic-import': old },
     format: 'cjs',
     sourcemap: 'linked',
     metafile: true,
