@@ -130,7 +130,8 @@ export const DAEMON_SOAKS: readonly Soak[] = [
   {
     name: 'hostile.irohHostsDoNoHarm',
     inputs: 60,
-    grain: 5,
+    // Each host is asked about once.
+    grain: 2,
     start: startHostileHosts,
   },
   {
