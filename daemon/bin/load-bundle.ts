@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { constants, Script } from 'node:vm';
-import { bmuxdPaths, isPrivateFolder } from '../base/paths.ts';
+import { bmuxdPaths, isPrivateFolder, type Env } from '../base/paths.ts';
 
 /** ms after which the code of a process that stays is written: by then it has compiled what its start needs. */
 const SETTLED_MS = 10_000;
@@ -41,7 +41,8 @@ export function loadBundle(path: string, from: Require, isLong: boolean): unknow
   // With one of these, V8 or Node has to see each function compiled, or a user wants no compiled code.
   if (env['NODE_V8_COVERAGE'] || env['NODE_DISABLE_COMPILE_CACHE'] || process.sourceMapsEnabled)
     return from(path);
-  const { codeDir } = bmuxdPaths(env);
+  const codeDir = folderOf(env);
+  if (codeDir === undefined) return from(path);
   const source = readFileSync(path, 'utf8');
   const file = join(codeDir, nameFor(path, source));
   const cachedData = compiled(codeDir, file);
@@ -60,6 +61,15 @@ export function loadBundle(path: string, from: Require, isLong: boolean): unknow
   }, from);
   (script.runInThisContext() as Wrapper)(module.exports, require, module, path, folder);
   return module.exports;
+}
+
+/** Undefined where the environment names no folder: the bundle says so better. */
+function folderOf(env: Env): string | undefined {
+  try {
+    return bmuxdPaths(env).codeDir;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Names what the code depends on. The build ends a bundle with its hash. An engine uses other parts of its bundle than control. */

@@ -239,6 +239,7 @@ export class Flow {
     };
     if (this.#to.destroyed || this.#to.writableFinished) done();
     else if (this.#to.writableEnded) this.#to.once('finish', done).once('close', done);
+    else if (this.#closes && this.#to.writableLength === 0) done();
     else if (this.#closes) this.#to.write(NOTHING, done);
     else this.#to.end(done);
   }
