@@ -2,7 +2,7 @@
 
 /** ms between two turns, and how many streams go on at each. */
 const TURN_MS = 5;
-const AT_ONCE = 2;
+const AT_ONCE = 16;
 
 class Discards {
   /** In the order in which they go on. */
