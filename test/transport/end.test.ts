@@ -89,8 +89,8 @@ t.test('others get turns while a peer sends', async (t) => {
   t.ok(most <= 1024 * 1024, `${most} bytes between two turns`);
 });
 
-t.test('many peers that send for ever share the time of one or two', async (t) => {
-  const streams = Array.from({ length: 40 }, () => sending(Infinity));
+t.test('many peers that send for ever share the time of sixteen', async (t) => {
+  const streams = Array.from({ length: 160 }, () => sending(Infinity));
   const sum = (): number => streams.reduce((all, { sent }) => all + sent, 0);
   const ends = streams.map((stream) => endGracefully(stream));
   await sleep(1);
@@ -98,7 +98,7 @@ t.test('many peers that send for ever share the time of one or two', async (t) =
   const since = performance.now();
   for (let turn = 0; turn < 20; turn += 1) await sleep(5);
   const turns = (performance.now() - since) / 5;
-  t.ok(sum() - before <= (turns + 1) * 4 * 64 * 1024, `${String(sum() - before)} bytes`);
+  t.ok(sum() - before <= (turns + 1) * 2 * 16 * 64 * 1024, `${String(sum() - before)} bytes`);
   for (const stream of streams) stream.destroy();
   await Promise.all(ends);
 });
