@@ -1,6 +1,6 @@
 // Tests every transport to a real server through the real daemon: Hello, Ping and ServerStatus are answered, and all connections are freed.
 import { dirname, join } from 'node:path';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import t, { type Test } from 'tap';
 import { TestClient } from '../embedded/client.ts';
@@ -89,15 +89,7 @@ async function startSshdTo(server: RealServer): Promise<RealSshd | undefined> {
   if (sshdMissing() !== false) return undefined;
   const path = `${dirname(bmuxOrThrow())}:/usr/bin:/bin`;
   const sshd = await startSshd({ env: { ...server.env, PATH: path } });
-  const alias = [
-    'Host alias',
-    `HostName ${sshd.host}`,
-    `Port ${String(sshd.port)}`,
-    `IdentityFile ${sshd.identity}`,
-    `UserKnownHostsFile ${sshd.knownHosts}`,
-    '',
-  ];
-  await writeFile(sshd.sshConfig, alias.join('\n'));
+  await sshd.alias('alias');
   return sshd;
 }
 

@@ -95,6 +95,8 @@ export interface RealSshd {
   readonly path: string;
   /** The user's part of ssh_config, empty at first. */
   readonly sshConfig: string;
+  /** Makes `sshConfig` lead `name` here, with the key; `more`: further lines. */
+  alias(name: string, more?: readonly string[]): Promise<void>;
   /** What sshd has logged. */
   log(): string;
   /** Makes a key and lets the account accept it. `options`: of its line in authorized_keys. */
@@ -190,6 +192,11 @@ export async function startSshd({
     knownHosts,
     sshConfig,
     path: `${bin}${delimiter}${process.env['PATH'] ?? ''}`,
+    alias: async (name, more = []) => {
+      const where = [`HostName ${host}`, `Port ${String(port)}`, `IdentityFile ${identity}`];
+      const lines = [`Host ${name}`, ...where, `UserKnownHostsFile ${knownHosts}`, ...more, ''];
+      await writeFile(sshConfig, lines.join('\n'));
+    },
     log: () => child.output(),
     addKey: async (name, { passphrase = '', options = '', accepted: isAccepted = true } = {}) => {
       const file = inFolder(name);

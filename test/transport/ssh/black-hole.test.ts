@@ -1,6 +1,5 @@
 // The way to a host becomes a black hole under live streams.
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
@@ -25,15 +24,7 @@ t.test('a host that acknowledges nothing', { skip }, async (t) => {
   const { sshd } = rig;
   // A second login, to which the user's own ssh_config has a master.
   const env = { PATH: sshd.path };
-  const alias = [
-    'Host own',
-    `HostName ${sshd.host}`,
-    `Port ${String(sshd.port)}`,
-    `IdentityFile ${sshd.identity}`,
-    `UserKnownHostsFile ${sshd.knownHosts}`,
-    `ControlPath ${join(rig.folder, 'own')}`,
-  ];
-  await writeFile(sshd.sshConfig, `${alias.join('\n')}\n`);
+  await sshd.alias('own', [`ControlPath ${join(rig.folder, 'own')}`]);
   t.match(await run('ssh', ['-fNM', 'own'], env), { status: 0 });
   t.teardown(() => run('ssh', ['-O', 'exit', 'own'], env));
   const { identityFile: _, knownHostsFile: __, port: ___, ...own } = rig.route({ host: 'own' });
