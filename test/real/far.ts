@@ -12,6 +12,8 @@ export interface Far {
   readonly command: readonly string[];
   /** From here on it answers nothing, and the way still looks open. */
   readonly cut: () => Promise<unknown>;
+  /** Forgets its hardware address, as after a minute of silence: once cut, the way to it is then told to be unreachable. */
+  readonly forget: () => Promise<unknown>;
   /** Undoes `cut`. */
   readonly mend: () => Promise<unknown>;
   /** Ends all programs there. */
@@ -43,7 +45,14 @@ export async function far(t: Test): Promise<Far | undefined> {
       const { stdout } = await run('ip', ['netns', 'pids', name]);
       for (const pid of stdout.match(/\d+/g) ?? []) process.kill(Number(pid), 'SIGKILL');
     };
-    return { host: `${net}.2`, command, cut: () => inside('addr', 'flush', 'dev', there), mend, end };
+    return {
+      host: `${net}.2`,
+      command,
+      cut: () => inside('addr', 'flush', 'dev', there),
+      forget: () => ip('neigh', 'flush', 'dev', near),
+      mend,
+      end,
+    };
   } catch (error) {
     t.comment(String(error));
     return undefined;

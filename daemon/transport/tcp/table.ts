@@ -15,7 +15,7 @@ export interface Ends {
 export interface SentAgain {
   /** How often it was sent again. */
   readonly times: number;
-  /** ms since it was sent first, at least; undefined where the kernel does not tell. */
+  /** ms since it was sent first, at least; undefined where the kernel does not tell, or its pauses do not. */
   readonly ms: number | undefined;
 }
 
@@ -28,6 +28,8 @@ const SENDS_AGAIN = '01';
 const ASKS_WINDOW = '04';
 /** ms of the unit of times in the table, on every machine (USER_HZ). */
 const MS_OF_TICK = 10;
+/** Ticks of the shortest and the longest pause before the kernel sends again. */
+const PAUSE = { least: 20, most: 12_000 } as const;
 /** The state of a connection that both sides have made. */
 const CONNECTED = '01';
 
@@ -87,9 +89,11 @@ export function parseTable(text: string): Unanswered {
 
 /**
  * ms since bytes were sent that were sent `times` again: each pause is twice the one before, the present one has `pause` ticks, and `left` of
- * them are to come.
+ * them are to come. After each ICMP "host unreachable", also of this machine's own, the kernel halves the pause (RFC 6069), which then tells
+ * nothing: it is shorter than so many doublings make it.
  */
 function msUnanswered(times: number, left: number, pause: number): number | undefined {
+  if (pause < Math.min(PAUSE.least * 2 ** times, PAUSE.most)) return undefined;
   const ticks = pause * (1 - 2 ** -times) + pause - left;
   return Number.isFinite(ticks) && left <= pause ? ticks * MS_OF_TICK : undefined;
 }

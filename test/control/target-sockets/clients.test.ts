@@ -109,16 +109,16 @@ t.test('saved contexts are loaded with their folders, and contain no secrets', a
   const [folder, other] = [join(dir, 'targets-0123abcd'), join(dir, 'targets-89abcdef')];
   store.use(
     folder,
-    client({ HOST: 'b', SSH_AUTH_SOCK: '/agent', BMUX_CONTROL_PLANE_URL: 'https://me:pw@x/' }),
+    client({ HOST: 'b', SSH_AUTH_SOCK: '/agent', BMUX_CONTROL_PLANE_URL: 'https://me:hunter2@x/' }),
   );
   t.equal(store.confirm(folder), true);
   t.equal(store.confirm(folder), false, 'a folder is confirmed only once');
   store.use(other, client({ HOST: 'c' }));
   store.keepInline(folder, 'tls://h:1');
-  store.keepInline(folder, 'iroh://id?relay=https://me:pw@x/');
+  store.keepInline(folder, 'iroh://id?relay=https://me:hunter2@x/');
   await store.save();
   const text = await readFile(path, 'utf8');
-  t.notMatch(text, /pw/);
+  t.notMatch(text, /hunter2/);
   const again = open();
   await again.load();
   t.same(

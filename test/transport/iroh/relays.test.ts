@@ -9,7 +9,7 @@ import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import type { ProbeStep } from '../../../daemon/engine-protocol/probe.ts';
 import { tryIroh } from '../../../daemon/engine/probe/iroh.ts';
 import { checkRelay } from '../../../daemon/transport/iroh/relay-check.ts';
-import { holdTimers } from '../../base/async/held-timers.ts';
+import { holdTime } from '../../base/async/held-timers.ts';
 import { routeTo, serve } from '../../iroh/rig.ts';
 
 /** A host that answers no connect. */
@@ -27,7 +27,7 @@ t.test('a relay is asked beside a dial that takes long', async (t) => {
   const relay = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
   await once(relay, 'listening');
   const url = `http://127.0.0.1:${String((relay.address() as AddressInfo).port)}`;
-  const timers = holdTimers(t);
+  const timers = holdTime(t);
   const alive = checkRelay(url);
   t.teardown(() => alive.stop());
   let asked = 0;
@@ -49,7 +49,7 @@ t.test('the doctor says that a relay does not answer, and tries the direct path'
   const server = await serve(t);
   const route = { ...routeTo(server), relayUrl: 'http://relay.invalid' };
   const host = muteHost(t);
-  const timers = holdTimers(t);
+  const timers = holdTime(t);
   const steps: ProbeStep[] = [];
   const plan = { destination: { label: 'box' }, budgetMs: 60_000 };
   const trying = tryIroh(plan, route, { ...defaultSettings(), 'iroh.relays': 'disabled' }, steps);

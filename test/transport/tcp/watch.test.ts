@@ -76,6 +76,8 @@ t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux
   };
   t.equal(since('01:0000000A 00000000', 20), 100, '200 ms, of which 100 are to come');
   t.equal(since('01:00000064 00000003', 160), 2000, '200, 400, 800 and 600 of 1600 ms');
+  t.equal(since('01:00000013 00000004', 163), undefined, 'pauses that an ICMP message has halved');
+  t.equal(Math.round(since('01:00000A00 0000000C', 12_000) ?? 0), 214_371, 'no pause is longer than 120 s');
   t.equal(since('01:0000000A 00000000', NaN), undefined, 'a kernel that does not tell the pause');
 });
 
@@ -169,6 +171,25 @@ for (const pause of [2000, 4000])
     t.equal(looks, 0, 'the table of the kernel is not read');
   });
 
+t.test('a way that is told to be unreachable, which halves the pauses', async (t) => {
+  const clock = new FakeClock();
+  let said: { times: number; ms: number | undefined } = { times: 3, ms: 1500 };
+  const { client } = await pair(t);
+  const read = (): Promise<Unanswered> => Promise.resolve(new Map([[keyOf(client) ?? '', said]]));
+  new TcpWatch({ now: () => clock.now(), clock, read }).add(client);
+  client.write('x');
+  await clock.advance(4000);
+  for (const times of [4, 5, 6]) {
+    said = { times, ms: undefined };
+    await clock.advance(2000);
+    t.equal(client.writableEnded, false);
+  }
+  await clock.advance(2000);
+  t.equal(client.writableEnded, false);
+  await clock.advance(700);
+  t.ok(client.writableEnded, 'the time goes on from the last one that was known');
+});
+
 t.test('where the kernel tells the time, it is given up when that is over', async (t) => {
   const clock = new FakeClock();
   let sentAt: number | undefined;
@@ -242,6 +263,7 @@ t.test(
     const lost = await connect(broken.host, there.port);
     const waiting = await connect('127.0.0.1', stopped.port);
     await broken.cut();
+    await broken.forget();
     await halt(stopped.pid);
     t.teardown(() => process.kill(stopped.pid, 'SIGCONT'));
     const since = performance.now();
