@@ -126,6 +126,8 @@ export interface Client {
   readonly contract?: RequestContract;
   /** True when "nothing there" is a valid answer, not a failure (docs/bmux-protocol.md, "Entry points"). */
   readonly ifRunning: boolean;
+  /** True for a client of a target socket: it learns why it gets no answer only by an answer of bmux's protocol. */
+  readonly toldByAnswer?: boolean;
   /** Variables of the caller that name system roots, `NAME=VALUE`, where the daemon has others. They do not count. */
   readonly otherRoots?: readonly string[];
   /** Warnings for the client, for example about a stale build. */

@@ -1,5 +1,8 @@
 // What the client of an optimistic stream has written: passed on to the inner stream, held while there is none, and recorded for a replay.
 import type { Duplex } from 'node:stream';
+import type { Failure } from '../base/failure.ts';
+import { asLine } from '../errors/text.ts';
+import { encodeResponseFrame } from '../bmux-ipc/ipc.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
 import { ReplayLog, type Undelivered } from './replay.ts';
 
@@ -12,6 +15,8 @@ export type Done = (error?: Error | null) => void;
 export class ClientWrites {
   /** What has been forwarded so far; undefined once it can no longer be replayed. */
   #log: ReplayLog | undefined = new ReplayLog();
+  /** The ids of the requests in a log that was taken. */
+  #asked: readonly bigint[] = [];
   /** The callback of a write that was passed to the inner stream and is not finished there. */
   #writing: Done | undefined;
   /** A write that came while there was no inner stream. */
@@ -67,6 +72,7 @@ export class ClientWrites {
   /** From now on nothing is recorded. */
   forgetLog(): void {
     this.#log = undefined;
+    this.#asked = [];
   }
 
   /** Whether everything that was forwarded may be sent again. */
@@ -74,9 +80,19 @@ export class ClientWrites {
     return this.#log?.harmless(epoch) !== undefined;
   }
 
+  /** Answers to the requests that were recorded or are held: they tell `why` there is no other one. */
+  refusals(epoch: Epoch, why: Failure): Uint8Array[] {
+    const held = new ReplayLog();
+    held.add(this.#held?.chunks ?? []);
+    const asked = [...(this.#log?.requests(epoch) ?? this.#asked), ...held.requests(epoch)];
+    const answer = { type: 'error', code: 'internal', message: asLine(why) } as const;
+    return asked.map((requestId) => encodeResponseFrame(epoch, requestId, answer));
+  }
+
   /** Everything that was forwarded, if it may be sent again; else undefined. From now on nothing is recorded. */
   takeLog(epoch: Epoch, undelivered?: Undelivered): Buffer | undefined {
     const sent = this.#log?.harmless(epoch, undelivered);
+    this.#asked = this.#log?.requests(epoch) ?? [];
     this.#log = undefined;
     return sent;
   }

@@ -2,7 +2,7 @@
 // is compared with the expected one, and is not passed to the client (docs/decisions/optimistic-hello.md).
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
-import { textOf, type Failure } from '../base/failure.ts';
+import { Failure, textOf } from '../base/failure.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { endGracefully } from '../transport/end.ts';
 import { SshEnd } from '../transport/ssh/failures.ts';
@@ -31,6 +31,8 @@ export interface OptimisticOptions {
   readonly answerMs: number;
   /** ms that the answer may take where it may not be. A connection that is dead fails earlier: its owner notices. */
   readonly limitMs: number;
+  /** True for a client that learns why it gets no answer only by an answer. */
+  readonly toldByAnswer?: boolean;
   /** The target's name, for the text of a timeout. */
   readonly label: string;
   /** Called when the expected answer has come. `elapsedMs` is the time since the opening. */
@@ -62,6 +64,8 @@ export class OptimisticStream extends Duplex {
   #innerEnded = false;
   /** The reader wants more: `_read` was called, and `push` has not returned false since. */
   #wanted = false;
+  /** The client has bytes of the server: nothing is sent again. */
+  #hasAnswered = false;
   readonly #writes = new ClientWrites();
 
   constructor(options: OptimisticOptions) {
@@ -155,6 +159,8 @@ export class OptimisticStream extends Duplex {
 
   #pushToReader(chunk: Buffer): void {
     this.#wanted = false;
+    if (!this.#hasAnswered) this.#writes.forgetLog();
+    this.#hasAnswered = true;
     if (this.push(chunk)) this.#wanted = true;
     // There is no inner stream when the reader of the chunk has destroyed this one. Then endGracefully reads it to its end.
     if (!this.#wanted) this.#inner?.pause();
@@ -162,7 +168,6 @@ export class OptimisticStream extends Duplex {
 
   #confirmed(): void {
     this.#state = 'confirmed';
-    this.#writes.forgetLog();
     this.#answered();
   }
 
@@ -177,13 +182,15 @@ export class OptimisticStream extends Duplex {
   };
 
   readonly #onError = (error: Error): void => {
+    const undelivered = error instanceof SshEnd ? error.undelivered : undefined;
     if (this.#state === 'confirmed') {
       // The bytes that were received before the error must still reach the reader.
-      if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.push(chunk);
-      this.destroy(error);
-      return;
+      if (this.#inner !== undefined) for (const chunk of takeBuffered(this.#inner)) this.#pushToReader(chunk);
+      if (this.#hasAnswered || undelivered === undefined) {
+        this.#lose(error);
+        return;
+      }
     }
-    const undelivered = error instanceof SshEnd ? error.undelivered : undefined;
     this.#fail(fail('optimistic_open_failed', { why: textOf(error) }, error), undelivered);
   };
 
@@ -216,14 +223,14 @@ export class OptimisticStream extends Duplex {
   }
 
   #fail(failure: Failure, undelivered?: Undelivered): void {
-    if (this.#state !== 'unconfirmed' || this.destroyed) return;
+    if (this.#state === 'replacing' || this.destroyed) return;
     this.#state = 'replacing';
     this.#answered();
     this.#options.onFailed(failure);
     const sent = this.#writes.takeLog(this.#options.epoch, undelivered);
     this.#releaseInner();
     if (sent === undefined) {
-      this.destroy(failure);
+      this.#lose(failure);
       return;
     }
     this.#reopen().then(
@@ -232,9 +239,17 @@ export class OptimisticStream extends Duplex {
       },
       (error: unknown) => {
         const causes = [...failure.data.causes, textOf(error)].slice(0, 8);
-        this.destroy(revive({ ...failure.data, causes }));
+        this.#lose(revive({ ...failure.data, causes }), error instanceof Failure ? error : undefined);
       },
     );
+  }
+
+  /** What the client has asked gets no answer of a server. */
+  #lose(error: Error, instead?: Failure): void {
+    const { epoch, toldByAnswer } = this.#options;
+    const why = instead ?? (error instanceof Failure ? error : fail('stream_lost', { why: textOf(error) }));
+    if (toldByAnswer === true) for (const answer of this.#writes.refusals(epoch, why)) this.push(answer);
+    this.destroy(error);
   }
 
   /** Async, so that a synchronous error of `reopen` is a rejection. */
@@ -249,7 +264,7 @@ export class OptimisticStream extends Duplex {
     if (this.destroyed || candidate.epoch !== epoch || !sameAnswer(negotiated, expected)) {
       // The client was given an answer that is not the one of the server, so it must open another stream.
       this.#releaseInner();
-      this.destroy(failure);
+      this.#lose(failure);
       return;
     }
     this.#confirmed();

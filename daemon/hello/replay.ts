@@ -24,6 +24,22 @@ export class ReplayLog {
     this.#bytes = length > MAX_REPLAY_BYTES ? undefined : Buffer.concat([this.#bytes, ...chunks], length);
   }
 
+  /** The ids of the requests in what was added, as far as it is known and whole. */
+  requests(epoch: Epoch): bigint[] {
+    const reader = new FrameReader();
+    const ids: bigint[] = [];
+    try {
+      reader.push(this.#bytes ?? Buffer.alloc(0));
+      for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
+        const { version, kind, requestId } = decodeEnvelope(frame);
+        if (version === epoch && kind === 'request') ids.push(requestId);
+      }
+    } catch {
+      // What follows is not bmux's protocol.
+    }
+    return ids;
+  }
+
   /** Everything that was added, if it may be sent again. */
   harmless(epoch: Epoch, undelivered?: Undelivered): Buffer | undefined {
     const bytes = this.#bytes;

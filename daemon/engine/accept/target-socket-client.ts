@@ -57,6 +57,7 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
             name: clientName,
             principal: { id: principalId },
             contract: { epoch, revisions, capabilities: [...capabilities] },
+            toldByAnswer: true,
           },
         },
       };

@@ -96,6 +96,7 @@ function optimisticStream(
   return new OptimisticStream({
     ...options,
     label: destination.label,
+    toldByAnswer: plan.client.toldByAnswer === true,
     onLate: () => {
       // The next caller waits for the server itself.
       parts.helloCache.clear();
