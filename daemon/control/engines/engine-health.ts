@@ -44,10 +44,17 @@ export class EngineHealth {
     );
   }
 
-  /** A check has failed. `isLost`: another engine is to take over. */
-  failed(error: unknown): { readonly missed: number; readonly unfound: number; readonly isLost: boolean } {
-    if (isSilence(error)) this.#missed += 1;
-    else this.#unfound += 1;
+  /**
+   * A check has failed. `hasSpoken`: a message of the engine came meanwhile, so it works and is only slow. `isLost`: another engine is to take
+   * over.
+   */
+  failed(
+    error: unknown,
+    hasSpoken: boolean,
+  ): { readonly missed: number; readonly unfound: number; readonly isLost: boolean } {
+    if (!isSilence(error)) this.#unfound += 1;
+    else if (hasSpoken) this.#missed = 0;
+    else this.#missed += 1;
     const isLost = this.#missed >= MISSES || this.#unfound >= MISSES_UNFOUND;
     return { missed: this.#missed, unfound: this.#unfound, isLost };
   }

@@ -68,6 +68,8 @@ interface Listening {
 export class EngineLink {
   readonly generation: string;
   readonly pid: number | undefined;
+  /** Number of messages that have come from the engine. */
+  messages = 0;
   readonly #process: EngineProcess;
   readonly #handlers: EngineHandlers;
   readonly #questions = new Map<number, Question>();
@@ -84,6 +86,7 @@ export class EngineLink {
     this.#process = process;
     this.#handlers = handlers;
     process.on('message', (message) => {
+      this.messages += 1;
       if (isFromEngine(message)) this.#onMessage(message);
     });
     process.on('error', (error) => {

@@ -185,6 +185,25 @@ t.test(
   },
 );
 
+t.test('an engine that says something during each check is slow, and stays', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  let isMute = false;
+  rig.ask = () => {
+    if (!isMute) rig.last().says({ type: 'log', line: 'a line\n' });
+    return Promise.reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
+  };
+  for (let look = 0; look < 5; look += 1) await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, true);
+  isMute = true;
+  await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, true, 'one missing answer is allowed');
+  await rig.supervisor.look();
+  t.equal(rig.supervisor.ready, false);
+  rig.supervisor.close();
+});
+
 t.test('an engine that hangs is replaced within 5 s, wherever its time falls', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
