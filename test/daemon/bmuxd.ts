@@ -184,7 +184,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     bmuxd: command,
     shim: (args, input, extra) => collect(spawnShim(args, extra), input),
     spawnShim,
-    open: (asked = {}) => openStream({ env, socketPath, timeoutMs: 20_000, ...asked }),
+    open: (asked = {}) => openStream({ env, socketPath, timeoutMs: 60_000, ...asked }),
     http,
     signal: (signal) => {
       process.kill(child.pid, signal);
@@ -217,7 +217,7 @@ function httpOver(
   headers: Readonly<Record<string, string>> = {},
 ): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers, agent: false, timeout: 10_000 }, (response) => {
+    const call = request({ socketPath, method, path, headers, agent: false, timeout: 60_000 }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -236,12 +236,12 @@ function httpOver(
   });
 }
 
-/** Resolves with everything that a shim prints until it exits, within 30 s. */
+/** Resolves with everything that a shim prints until it exits, within 60 s. */
 export function collect(child: ChildProcess, input?: Uint8Array): Promise<ShimRan> {
   return new Promise((resolve) => {
     const out: Buffer[] = [];
     let err = '';
-    const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
     child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
     child.stderr?.on('data', (chunk: Buffer) => {
       err += chunk.toString('utf8');

@@ -14,7 +14,7 @@ export interface RawAnswer {
 export function exchange(
   socketPath: string,
   bytes: string | Uint8Array,
-  { end = false, ms = 10_000 }: { readonly end?: boolean; readonly ms?: number } = {},
+  { end = false, ms = 60_000 }: { readonly end?: boolean; readonly ms?: number } = {},
 ): Promise<string> {
   return new Promise((resolve) => {
     let text = '';

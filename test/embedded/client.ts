@@ -40,7 +40,7 @@ export class TestClient {
   constructor(stream: Duplex, options: TestClientOptions = {}) {
     this.stream = stream;
     this.epoch = options.epoch ?? 4;
-    this.#limitMs = options.limitMs ?? 10_000;
+    this.#limitMs = options.limitMs ?? 60_000;
     this.#principalId = options.principalId ?? 'ebbce66c-743f-4b20-a1d9-2647d1ba8d3a';
     this.#clientName = options.clientName ?? 'test';
     stream.on('data', (chunk: Buffer) => {

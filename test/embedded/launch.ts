@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import type { EmbeddedAddresses, EmbeddedCommand, EmbeddedOptions, EmbeddedStatus } from './options.ts';
 
 /** Time limit for the process to listen (a relay takes a while), and for each command, ms. */
-const START_MS = 30_000;
-const COMMAND_MS = 10_000;
+const START_MS = 60_000;
+const COMMAND_MS = 60_000;
 /** Time limit for its exit, ms. */
 const STOP_MS = 8000;
 /** Characters of its stderr that an error quotes. */

@@ -143,9 +143,9 @@ t.test('a retired engine drains when it runs again', async (t) => {
   });
   // Without its socket the engine cannot be told to drain.
   await unlink(join(bmuxd.folder, 'd', 'engines', socket));
-  await waitFor('another engine', () => ready(bmuxd) === 2, 40_000);
+  await waitFor('another engine', () => ready(bmuxd) === 2);
   process.kill(pid, 'SIGCONT');
-  await waitFor('the first engine to exit', () => !isAlive(pid), 30_000);
+  await waitFor('the first engine to exit', () => !isAlive(pid));
   const through = new TestClient(await connected(targetSocketPath(bmuxd, 'one')));
   await through.hello();
   await through.close();

@@ -24,7 +24,7 @@ export function runBmux(
     execFile(
       bmux,
       args,
-      { env: { ...env, PATH: process.env['PATH'] }, timeout: 30_000 },
+      { env: { ...env, PATH: process.env['PATH'] }, timeout: 60_000 },
       (error, stdout, stderr) => {
         const code = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
         const lines = stderr.split('\n').filter((line) => !/\bINFO\b/.test(line));

@@ -13,7 +13,7 @@ export interface ChildSpec {
   readonly env: Readonly<Record<string, string>>;
   /** Called about every 20 ms and after each output, with all output so far; true when the program is ready. */
   readonly ready: (output: string) => boolean | Promise<boolean>;
-  /** Time limit for readiness; default 20 s. */
+  /** Time limit for readiness; default 60 s. */
   readonly readyMs?: number;
 }
 

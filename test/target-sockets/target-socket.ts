@@ -38,7 +38,7 @@ export async function madeAnew<T>(paths: readonly string[], work: () => Promise<
   const before = paths.map((path) => readlinkSync(dirname(path)));
   const done = await work();
   for (const [at, path] of paths.entries())
-    await waitFor(`${path} to be made again`, () => readlinkSync(dirname(path)) !== before[at], 20_000);
+    await waitFor(`${path} to be made again`, () => readlinkSync(dirname(path)) !== before[at]);
   return done;
 }
 

@@ -145,7 +145,7 @@ t.test('the real bmux reads the same', { skip: bmux === undefined && 'real bmux 
     const theirs = await promisify(execFile)(bmux ?? '', ['config', 'get', 'general.server_timeout'], {
       env,
       cwd: folder,
-      timeout: 20_000,
+      timeout: 60_000,
     }).then(({ stdout }) => Number(stdout), () => 'an error'); // prettier-ignore
     let ours: number | string;
     try {

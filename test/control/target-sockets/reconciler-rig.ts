@@ -165,7 +165,7 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
     configured,
     leads,
     lookups,
-    until: (what, so) => waitFor(what, so, 5000),
+    until: (what, so) => waitFor(what, so),
     isThere: (target, folder = 'targets') =>
       lstat(join(dir, folder, target, 'server.sock')).then(
         () => true,
