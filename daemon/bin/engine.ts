@@ -2,7 +2,7 @@
 import './engine-signals.ts';
 import { textOf } from '../base/failure.ts';
 import { giveBackAtRest } from '../base/process/memory.ts';
-import type { Channel } from '../engine/channel.ts';
+import type { Channel } from '../engine/control/channel.ts';
 import type { Lifecycle } from '../engine/lifecycle.ts';
 import { runEngine } from '../engine/main.ts';
 import { loadPeerCheck } from '../sockets/peer.ts';

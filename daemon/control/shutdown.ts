@@ -38,7 +38,7 @@ export interface ShutdownOptions {
       'halt' | 'killStarting' | 'stop' | 'kill' | 'close' | 'living'
     >;
     readonly directory: Pick<Engines['directory'], 'survey' | 'stopAll' | 'empty'>;
-    readonly streamsSocket: Pick<Engines['streamsSocket'], 'close'>;
+    readonly streamsSocket: Pick<Engines['streamsSocket'], 'leave' | 'close'>;
   };
   readonly targetSockets: Pick<TargetSocketReconciler, 'removeAll' | 'clear' | 'leave' | 'hasSockets'>;
   /** Watchers of files. */
@@ -51,6 +51,8 @@ export class Shutdown {
   readonly #options: ShutdownOptions;
   #resolveStopped: () => void = () => {};
   #closing: Promise<void> | undefined;
+  /** Control has been ready, and exits. */
+  #isLeaving = false;
   #stopping: Promise<void> | undefined;
   /** How long the live streams may go on before the stop; `until` by performance.now(). */
   #drain: { readonly ms: number; readonly until: number } | undefined;
@@ -69,10 +71,11 @@ export class Shutdown {
   }
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     const what = this.#isStopping ? 'bmuxd exits' : 'bmuxd exits; live streams continue';
     if (this.#closing === undefined) this.#options.log.info(what);
-    return this.abandon();
+    this.#isLeaving = true;
+    await this.abandon();
   }
 
   /** Removes what a failed start has made, and logs nothing. Safe to call twice. */
@@ -168,7 +171,7 @@ export class Shutdown {
     await this.close();
   }
 
-  /** Removes the sockets and refuses waiting requests. Their clients connect to the next daemon. */
+  /** Removes the sockets, or leaves them to the engine, and refuses waiting requests. Their clients come to the next daemon. */
   async #takeNoMore(): Promise<void> {
     this.#refuse();
     for (const taker of this.#options.alsoRefuse) taker.close();
@@ -185,7 +188,9 @@ export class Shutdown {
   async #closeSockets(): Promise<void> {
     const { log, engines, instance } = this.#options;
     try {
-      await engines.streamsSocket.close();
+      const isOver = !this.#isLeaving || this.#isStopping || this.#drain !== undefined;
+      if (isOver) await engines.streamsSocket.close();
+      else await engines.streamsSocket.leave();
       await instance.release();
     } catch (error) {
       log.warn({ err: asFailure(error).data }, 'removing the control socket failed');

@@ -1,8 +1,8 @@
 // What control tells the engine to do, and which part of the engine does it.
 import type { Settings } from '../config/settings/table.ts';
 import type { EngineSockets } from './accept/engine-sockets.ts';
-import type { Channel } from './channel.ts';
-import type { ControlLink } from './control-link.ts';
+import type { Channel } from './control/channel.ts';
+import type { ControlLink } from './control/control-link.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 

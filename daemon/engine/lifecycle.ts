@@ -9,7 +9,7 @@ import type { Settings } from '../config/settings/table.ts';
 import type { TrustChange } from '../engine-protocol/messages.ts';
 import { classOf } from '../errors/error-class.ts';
 import type { EngineSockets } from './accept/engine-sockets.ts';
-import type { ControlLink } from './control-link.ts';
+import type { ControlLink } from './control/control-link.ts';
 import type { NetworkWatch } from './network-watch.ts';
 import type { Streams } from './streams.ts';
 import { liveWithoutPin } from './upstream/targets/live-without-pin.ts';

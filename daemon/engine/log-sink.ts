@@ -7,7 +7,7 @@ import { makeLogger, type Logger, type LogSink } from '../base/log.ts';
 import { LossyLog } from '../base/lossy-log.ts';
 import { fail } from '../errors/fail.ts';
 import type { EngineStart } from '../engine-protocol/messages.ts';
-import type { ControlLink } from './control-link.ts';
+import type { ControlLink } from './control/control-link.ts';
 
 /** Lines of these levels may wait for others. Warnings and errors are sent at once, since a crash may follow them. */
 const ROUTINE = /^\{"level":"(trace|debug|info)"/;

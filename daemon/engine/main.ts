@@ -14,9 +14,9 @@ import { OwnClients } from '../sockets/own-clients.ts';
 import { EngineSockets } from './accept/engine-sockets.ts';
 import { FairBound, MAX_WAITING } from './accept/fair-bound.ts';
 import { serveEngine, type EngineServer } from './api.ts';
-import type { Channel } from './channel.ts';
+import type { Channel } from './control/channel.ts';
 import { handleCommands } from './commands.ts';
-import { ControlLink } from './control-link.ts';
+import { ControlLink } from './control/control-link.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { engineLog } from './log-sink.ts';
 import { NetworkWatch } from './network-watch.ts';
@@ -86,9 +86,9 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
   // The sockets of engines are in a folder of the runtime dir.
   const clients = new OwnClients({ log, folders: [dirname(dirname(start.socketPath))] });
   const sockets: EngineSockets = new EngineSockets({
-    plan: (requestId, header, signal) => {
+    plan: (requestId, header, waiting) => {
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
-      return control.plan(requestId, header, { budgetMs, signal });
+      return control.plan(requestId, header, { budgetMs, ...waiting });
     },
     add: (accepted) => {
       streams.add(accepted);

@@ -4,7 +4,7 @@ import { ROUTINE_EVENTS, type EngineStatus } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
-import type { ControlLink } from './control-link.ts';
+import type { ControlLink } from './control/control-link.ts';
 import type { UpstreamsOptions } from './upstream/upstreams.ts';
 
 export interface EventsOptions {

@@ -147,7 +147,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
         stopAll: () => Promise.resolve([]),
         empty: () => Promise.resolve(living.length === 0),
       },
-      streamsSocket: { close: done },
+      streamsSocket: { leave: done, close: done },
     },
     targetSockets: { removeAll: done, clear: done, leave: nothing, hasSockets: false },
     watchers: [],

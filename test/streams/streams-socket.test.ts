@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
+import type { Waiting } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import { pattern } from '../embedded/traffic.ts';
@@ -185,36 +186,29 @@ t.test('an engine is suspended with a request, and runs again later', async (t) 
   await nothingHeld(server);
 });
 
-t.test('control is killed with requests: they wait for the next control', async (t) => {
-  const { bmuxd, server } = await start(t, 15_000);
-  await server.command({ do: 'hold' });
-  const before = bmuxd.open();
-  await waitFor('the engine to have the request', async () => (await bmuxd.status()).streams === 1);
-  await bmuxd.killControl();
-  const own = new Incoming(bmuxd.streamsPath);
-  own.socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 1000)]));
-  const after = bmuxd.open();
-  await server.command({ do: 'release' });
-  const next = await startBmuxd({ sandbox: bmuxd });
-  t.teardown(() => next.stop());
-  await echoes(t, (await before).stream, 1000);
-  await echoes(t, (await after).stream, 1000);
-  t.equal((await own.answer()).status, 101);
-  await own.frame();
-  t.ok((await own.bytes(1000)).equals(pattern(0, 1000)));
-  own.socket.end();
-  t.equal((await own.toEnd()).length, 0);
-  await nothingHeld(server);
-});
-
-t.test(
-  'control is killed and not started again: a request is refused with control_unavailable',
-  async (t) => {
-    const { bmuxd } = await start(t, 15_000);
-    await bmuxd.killControl();
-    const client = new Incoming(bmuxd.streamsPath);
-    client.socket.write(requestHead(bmuxd));
-    t.equal((await client.answer()).status, 503);
-    t.match((await client.toEnd()).toString(), /"code":"control_unavailable"/);
-  },
-);
+for (const ends of ['is killed', 'leaves'] as const)
+  t.test(`control ${ends} with requests: they wait for the next control`, async (t) => {
+    const { bmuxd, server } = await start(t, 15_000);
+    await server.command({ do: 'hold' });
+    const before = bmuxd.open();
+    await waitFor('the engine to have the request', async () => (await bmuxd.status()).streams === 1);
+    await (ends === 'leaves' ? bmuxd.leave() : bmuxd.killControl());
+    // A client that does not try again.
+    const own = new Incoming(bmuxd.streamsPath);
+    own.socket.write(Buffer.concat([requestHead(bmuxd), rawModeFrame({ type: 'echo' }), pattern(0, 1000)]));
+    const after = bmuxd.open();
+    const told: Waiting[] = [];
+    const watched = bmuxd.open({ onWaiting: (waiting) => told.push(waiting) });
+    await waitFor('news for a client that takes them', () => told.length > 0);
+    t.equal(told[0]?.step, 'restart of bmuxd');
+    await server.command({ do: 'release' });
+    const next = await startBmuxd({ sandbox: bmuxd });
+    t.teardown(() => next.stop());
+    for (const { stream } of await Promise.all([before, after, watched])) await echoes(t, stream, 1000);
+    t.equal((await own.answer()).status, 101);
+    await own.frame();
+    t.ok((await own.bytes(1000)).equals(pattern(0, 1000)));
+    own.socket.end();
+    t.equal((await own.toEnd()).length, 0);
+    await nothingHeld(server);
+  });

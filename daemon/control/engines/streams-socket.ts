@@ -92,20 +92,37 @@ export class StreamsSocket {
     return this.#refresh();
   }
 
+  /**
+   * Closes control's handle. The path stays while an engine accepts there: requests wait in it for the next control process, which replaces the
+   * path.
+   */
+  leave(): Promise<void> {
+    return this.#end(true);
+  }
+
   /** Removes the path if it leads to our socket, and closes the socket. Requests that the engine has accepted are still answered. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#end(false);
+  }
+
+  async #end(keepsPath: boolean): Promise<void> {
     this.#closed = true;
     this.#checks?.close();
     await this.#update.request().catch(() => undefined);
+    const stays = keepsPath && this.isAccepted;
     const bound = this.#bound;
     this.#bound = undefined;
     if (bound !== undefined) {
-      // Another daemon that has taken over may be about to rename its socket to this path.
-      if (this.#isThere(bound) && (bound.privatePath !== undefined || (await this.#options.isOurs())))
-        await unlink(bound.privatePath ?? this.#options.path).catch(() => undefined);
+      if (!stays) await this.#remove(bound);
       bound.server.close();
     }
     this.#passed?.close();
+  }
+
+  async #remove(bound: Bound): Promise<void> {
+    // Another daemon that has taken over may be about to rename its socket to this path.
+    if (this.#isThere(bound) && (bound.privatePath !== undefined || (await this.#options.isOurs())))
+      await unlink(bound.privatePath ?? this.#options.path).catch(() => undefined);
   }
 
   #refresh(): Promise<void> {

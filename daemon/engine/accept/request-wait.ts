@@ -37,7 +37,7 @@ export class RequestWait {
   }
 
   /** The request is at this step now. A step that it is at already does not begin again. */
-  enter(step: WaitStep, destination: Destination): void {
+  enter(step: WaitStep, destination?: Destination): void {
     if (step === this.#step) return;
     const { clock, tell } = this.#options;
     this.#step = step;

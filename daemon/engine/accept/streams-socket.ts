@@ -32,8 +32,15 @@ import type { FairBound } from './fair-bound.ts';
 import { RequestWait } from './request-wait.ts';
 
 export interface StreamsSocketOptions {
-  /** Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. */
-  readonly plan: (requestId: string, header: string | undefined, signal: AbortSignal) => Promise<Plan>;
+  /**
+   * Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. `onAway` is called
+   * when there is no control.
+   */
+  readonly plan: (
+    requestId: string,
+    header: string | undefined,
+    waiting: { readonly signal: AbortSignal; readonly onAway: () => void },
+  ) => Promise<Plan>;
   /** Opens the stream of a plan for its client. */
   readonly add: (accepted: Accepted) => void;
   readonly health: () => StreamsHealth;
@@ -185,7 +192,11 @@ export class StreamsSocket {
     this.#waiting += 1;
     this.#planning.set(planning, { requestId, socket, wait });
     try {
-      const plan = await this.#plan(requestId, message, planning.signal);
+      const { signal } = planning;
+      const onAway = (): void => {
+        wait.enter('restart of bmuxd');
+      };
+      const plan = await this.#plan(requestId, message, { signal, onAway });
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
       add({ plan, client: httpClient({ socket, head, plan, answered: done }), wait });
@@ -202,7 +213,11 @@ export class StreamsSocket {
     }
   }
 
-  async #plan(requestId: string, message: IncomingMessage, signal: AbortSignal): Promise<Plan> {
+  async #plan(
+    requestId: string,
+    message: IncomingMessage,
+    waiting: Parameters<StreamsSocketOptions['plan']>[2],
+  ): Promise<Plan> {
     check(message);
     const header = requestHeader(message);
     const { plan, planning } = this.#options;
@@ -210,7 +225,7 @@ export class StreamsSocket {
     const isPlanned = planning.take(key);
     if (isPlanned === undefined) throw fail('engine_busy', { count: planning.count(key) });
     try {
-      return await plan(requestId, header, signal);
+      return await plan(requestId, header, waiting);
     } finally {
       isPlanned();
     }

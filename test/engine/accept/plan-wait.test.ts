@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
-import { ControlLink } from '../../../daemon/engine/control-link.ts';
+import { ControlLink } from '../../../daemon/engine/control/control-link.ts';
 import type { OneFromEngine } from '../../../daemon/engine-protocol/messages.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 
@@ -39,7 +39,11 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
     },
   });
   const plan = (): Promise<unknown> =>
-    link.plan('r', undefined, { budgetMs: LIMITS.prepareMs, signal: new AbortController().signal });
+    link.plan('r', undefined, {
+      budgetMs: LIMITS.prepareMs,
+      signal: new AbortController().signal,
+      onAway: () => undefined,
+    });
   return { link, plan, told, sockets, timers: holdTimers(t) };
 }
 

@@ -1,9 +1,9 @@
 // Tests the messages of an engine to control: they are sent in order and in batches, and reported as lost when control is gone.
 import t from 'tap';
-import type { Channel } from '../../daemon/engine/channel.ts';
-import { Outbox } from '../../daemon/engine/outbox.ts';
-import type { FromEngine, OneFromEngine } from '../../daemon/engine-protocol/messages.ts';
-import { waitFor } from '../real/child.ts';
+import type { Channel } from '../../../daemon/engine/control/channel.ts';
+import { Outbox } from '../../../daemon/engine/control/outbox.ts';
+import type { FromEngine, OneFromEngine } from '../../../daemon/engine-protocol/messages.ts';
+import { waitFor } from '../../real/child.ts';
 
 const line = (text: string): OneFromEngine => ({ type: 'log', line: text });
 const QUESTION: OneFromEngine = { type: 'resolve', id: 1, requestId: 'r1' };

@@ -1,21 +1,18 @@
 // The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
-import { notAnswering } from '../api/instance-file.ts';
-import { onSilence } from '../base/async/deadline.ts';
-import { sleep } from '../base/async/sleep.ts';
-import { errnoOf, Failure } from '../base/failure.ts';
-import { LIMITS } from '../base/limits.ts';
-import { asFailure, fail, revive } from '../errors/fail.ts';
-import { failureIn } from '../errors/problem.ts';
-import type { OneFromEngine, OneToEngine, Resolved } from '../engine-protocol/messages.ts';
-import { isToEngine } from '../engine-protocol/messages.ts';
-import type { Destination, Plan } from '../engine-protocol/plan.ts';
-import { httpRequest, NoAnswer } from '../sockets/http-request.ts';
+import { notAnswering } from '../../api/instance-file.ts';
+import { onSilence } from '../../base/async/deadline.ts';
+import { errnoOf, Failure } from '../../base/failure.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { asFailure, fail, revive } from '../../errors/fail.ts';
+import { failureIn } from '../../errors/problem.ts';
+import type { OneFromEngine, OneToEngine, Resolved } from '../../engine-protocol/messages.ts';
+import { isToEngine } from '../../engine-protocol/messages.ts';
+import type { Destination, Plan } from '../../engine-protocol/plan.ts';
+import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
 import type { Channel } from './channel.ts';
+import { NextControl, type Following } from './next-control.ts';
 import { Outbox } from './outbox.ts';
-
-/** ms between two attempts to reach the next control process. */
-const LOOK_MS = 100;
 
 type Question = Extract<OneFromEngine, { readonly type: 'resolve' | 'resolve again' }>;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
@@ -37,12 +34,14 @@ export interface ControlLinkOptions {
 export class ControlLink {
   readonly #options: ControlLinkOptions;
   readonly #outbox: Outbox;
+  readonly #nextControl: NextControl;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
 
   constructor(options: ControlLinkOptions) {
     this.#options = options;
     this.#outbox = new Outbox(options.channel);
+    this.#nextControl = new NextControl(options.controlSocket);
     options.channel.onGone(() => {
       for (const { gone } of this.#pending.values()) gone();
     });
@@ -73,34 +72,42 @@ export class ControlLink {
 
   /**
    * Asks control for the plan of one request; no plan is used for two requests. While control is away, waits for the next control
-   * process. The whole call takes at most `budgetMs`. Rejects with control's failure, `control_unavailable`, `out_of_time`,
-   * `daemon_not_answering`, or the reason of `signal`.
+   * process, for `LIMITS.awayMs` at most; `onAway` is told. An answer takes at most `budgetMs`. Rejects with control's failure,
+   * `control_unavailable`, `out_of_time`, `daemon_not_answering`, or the reason of `signal`.
    */
   async plan(
     requestId: string,
     header: string | undefined,
-    options: { readonly budgetMs: number; readonly signal: AbortSignal },
+    options: { readonly budgetMs: number; readonly signal: AbortSignal; readonly onAway: () => void },
   ): Promise<Plan> {
-    const { budgetMs, signal } = options;
-    const until = performance.now() + budgetMs;
+    const { budgetMs, signal, onAway } = options;
+    let until = performance.now() + budgetMs;
+    let away: { readonly until: number; readonly following: Following } | undefined;
     const question = { type: 'resolve' as const, requestId, ...(header === undefined ? {} : { header }) };
-    for (;;) {
-      try {
-        const left = Math.max(1, until - performance.now());
-        const result = this.#options.channel.isOpen()
-          ? await this.#ask(question, left, signal)
-          : await this.#askNextControl(requestId, header, left);
-        if ('plan' in result) return result.plan;
-        if (!('failure' in result))
-          throw fail('internal', { why: 'control answered a request without a plan' });
-        // This control process is ending; another one may start.
-        if (result.failure.code === 'stopping') throw new ControlGone('control is leaving');
-        throw revive(result.failure);
-      } catch (error) {
-        if (!(error instanceof ControlGone)) throw error;
-        if (performance.now() >= until) throw fail('control_unavailable', {}, error);
-        await sleep(LOOK_MS, signal);
+    try {
+      for (;;) {
+        try {
+          const left = Math.max(1, until - performance.now());
+          const result = this.#options.channel.isOpen()
+            ? await this.#ask(question, left, signal)
+            : await this.#askNextControl(requestId, header, left);
+          if ('plan' in result) return result.plan;
+          if (!('failure' in result))
+            throw fail('internal', { why: 'control answered a request without a plan' });
+          // This control process is ending; another one may start.
+          if (result.failure.code === 'stopping') throw new ControlGone('control is leaving');
+          throw revive(result.failure);
+        } catch (error) {
+          if (!(error instanceof ControlGone)) throw error;
+          if (away === undefined) onAway();
+          away ??= { until: performance.now() + LIMITS.awayMs, following: this.#nextControl.follow() };
+          if (performance.now() >= away.until) throw fail('control_unavailable', {}, error);
+          await away.following.change(signal);
+          until = performance.now() + budgetMs;
+        }
       }
+    } finally {
+      away?.following.end();
     }
   }
 

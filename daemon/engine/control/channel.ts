@@ -1,5 +1,5 @@
 // The engine's end of the IPC channel to control. In production it is Node's `process` (daemon/bin/engine.ts); tests pass their own.
-import type { FromEngine } from '../engine-protocol/messages.ts';
+import type { FromEngine } from '../../engine-protocol/messages.ts';
 
 export interface Channel {
   /** False when the channel is closed, which means that control is gone. */

@@ -1,8 +1,8 @@
 // The queue of messages from the engine to control. Messages that are not urgent are sent in one batch with the next urgent one:
 // each send costs both processes a system call and a wake-up, about 27 µs [measured].
 import type { Channel } from './channel.ts';
-import { ROUTINE_EVENTS } from '../api/answers.ts';
-import type { OneFromEngine } from '../engine-protocol/messages.ts';
+import { ROUTINE_EVENTS } from '../../api/answers.ts';
+import type { OneFromEngine } from '../../engine-protocol/messages.ts';
 
 /** Called with null when the message has been written, or with the error when it could not be. */
 type Sent = (error: Error | null) => void;
