@@ -125,6 +125,8 @@ export const LIMITS = {
   sshLoginMs: 30_000,
   /** ms that a master of ssh may take to answer on its control socket, which takes about 10 ms. */
   sshControlMs: 2000,
+  /** ms without a byte after which the stream of an ssh session that has exited is lost, when its master keeps stdout open. */
+  sshLeftMs: 2000,
   /** ms that the preflight on an SSH target may take, the start of its server included. */
   sshPreflightMs: 30_000,
   /** ms that an unused master of ssh is kept. */

@@ -1,7 +1,7 @@
 // The folder of the masters' control sockets: one for each engine, mode 0700, in the runtime dir. A control socket is worth a login, so nobody
 // else may use it. The folder also shows the next engine what one that was killed has left.
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { access, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -112,4 +112,12 @@ function kill(pid: number): void {
   } catch {
     // It has ended meanwhile, or belongs to another user.
   }
+}
+
+/** Whether something is at `path`. */
+export function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }

@@ -1,5 +1,4 @@
 // One master: an ssh process that holds a connection, over which sessions are opened.
-import { access } from 'node:fs/promises';
 import { inTime, onSilence, settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import type { ErrorClass } from '../../base/failure.ts';
@@ -11,6 +10,7 @@ import { isProgram, watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
 import { masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure } from './failures.ts';
+import { exists } from './folder.ts';
 import { Sessions, tell, type SshProcess, type TellDeps } from './process.ts';
 
 /** ms between two looks whether a master listens; ssh says nothing to its parent. */
@@ -48,6 +48,9 @@ export class Master {
   /** Resolves when its process has ended, or it was given up. Never rejects. */
   readonly lost: Promise<void>;
   #giveUp = (): void => undefined;
+  #unwatch = (): void => undefined;
+  /** Sessions to which the host has said nothing. Each was asked for with bytes that the host may not have acknowledged. */
+  #silences = 0;
   readonly #deps: MasterDeps;
   readonly #route: SshRoute;
   readonly #sessions = new Sessions();
@@ -90,7 +93,7 @@ export class Master {
         resolve();
       });
     });
-    if (at.pid !== undefined) void this.#watch(at.pid);
+    if (at.pid !== undefined) this.#watch(at.pid);
   }
 
   get sessions(): number {
@@ -120,11 +123,11 @@ export class Master {
    * Gives it up when its host acknowledges nothing: sooner than ssh, which counts from the last byte that came. Its process is ended, and of one
    * that somebody else has started the sessions alone.
    */
-  async #watch(pid: number): Promise<void> {
-    const unwatch = await watchConnectionOf(pid, this.#deps.watch, {
+  #watch(pid: number): void {
+    this.#unwatch = watchConnectionOf(pid, this.#deps.watch, {
       read: () => this.#sessions.sum('bytesRead'),
-      written: () => this.#sessions.sum('bytesWritten'),
-      isClosed: () => this.isGone,
+      written: () => this.#sessions.sum('bytesWritten') + this.#silences,
+      isClosed: () => this.sessions === 0,
       giveUp: ({ message }) => {
         this.#why = message;
         this.isGone = true;
@@ -133,7 +136,7 @@ export class Master {
         if (this.process === undefined) this.#giveUp();
       },
     });
-    void this.lost.then(unwatch);
+    void this.lost.then(this.#unwatch);
   }
 
   /**
@@ -166,7 +169,7 @@ export class Master {
       this.usedAt = performance.now();
       // One that was refused has had no session.
       if (isOpen) this.#freedAt = this.usedAt;
-      if (this.retired) this.#endWhenIdle();
+      if (!this.isUsable) this.#endWhenIdle();
     });
     try {
       const opened = await inTime(
@@ -183,8 +186,13 @@ export class Master {
       if (opened === 'full' && (await this.#isFreed(since, dialling)))
         return await this.open(command, options);
       if (opened === 'full') this.#max = this.sessions;
-      if (opened === 'gone') this.isGone = true;
+      if (opened === 'gone') {
+        // Sessions that are open may go on, as after `ssh -O stop`.
+        this.isGone = true;
+        this.#endWhenIdle();
+      }
       if (opened === 'silent') {
+        this.#silences += 1;
         this.#why ??= 'the host opened no session in time';
         this.retire();
       }
@@ -221,6 +229,7 @@ export class Master {
   async end(): Promise<void> {
     this.retired = true;
     this.isGone = true;
+    this.#unwatch();
     await this.process?.end();
   }
 
@@ -288,11 +297,4 @@ export async function foundMaster(
   const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
   const pid = (await isProgram(named, 'ssh')) ? named : undefined;
   return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

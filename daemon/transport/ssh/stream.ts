@@ -1,6 +1,6 @@
 // A stream of a bridge: stdin and stdout of a session of ssh as one Duplex (docs/stream-ends.md).
 import { Duplex, type Readable, type Writable } from 'node:stream';
-import { inTime } from '../../base/async/deadline.ts';
+import { inTime, onSilence } from '../../base/async/deadline.ts';
 import { errnoOf } from '../../base/failure.ts';
 import { judgeEnd, type Unproven } from '../../base/streams/judge-end.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -33,6 +33,10 @@ export class SshStream extends Duplex implements Watched {
   /** The bridge reads no more: what is written is dropped, and the exit status tells why. */
   #isDeaf = false;
   #hasServerEnded = false;
+  /** Its session has exited, and nobody else ends stdout. */
+  #isLeft = false;
+  #stopWaiting = (): void => undefined;
+  readonly #judgeNow: () => boolean;
 
   constructor(options: SshStreamOptions) {
     super({ allowHalfOpen: true });
@@ -46,21 +50,37 @@ export class SshStream extends Duplex implements Watched {
     this.on('error', () => undefined);
     stdout.on('data', (chunk: Buffer) => {
       this.heardAt = Date.now();
+      this.#waitForEnd();
       if (!this.#hasFirst && !this.#isProtocol(chunk)) return;
-      if (!this.push(chunk)) stdout.pause();
+      if (this.push(chunk)) return;
+      stdout.pause();
+      this.#stopWaiting();
     });
-    judgeEnd(this, () => this.#judge());
+    this.#judgeNow = judgeEnd(this, () => this.#judge());
     for (const event of ['end', 'error']) stdout.once(event, () => this.push(null));
     stdout.pause();
     void options.session.exited.then(() => {
       // Writes that wait get no answer any more.
       this.#isDeaf = true;
       stdin.destroy();
+      this.#waitForEnd();
     });
   }
 
   override _read(): void {
     this.#stdout.resume();
+    this.#waitForEnd();
+  }
+
+  /** The master of a session holds its stdout, too. One that is stopped or hangs leaves it open when the session has exited. */
+  #waitForEnd(): void {
+    this.#stopWaiting();
+    const { exit } = this.#options.session;
+    if (exit === undefined || this.#stdout.isPaused() || this.#stdout.readableEnded) return;
+    this.#stopWaiting = onSilence(LIMITS.sshLeftMs, () => {
+      this.#isLeft = true;
+      this.#judgeNow();
+    });
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
@@ -88,6 +108,7 @@ export class SshStream extends Duplex implements Watched {
   }
 
   override _destroy(error: Error | null, done: Done): void {
+    this.#stopWaiting();
     this.#stdin.destroy();
     this.#stdout.destroy();
     void this.#options.session.end();
@@ -134,8 +155,10 @@ export class SshStream extends Duplex implements Watched {
     const exit = await inTime(session.exited, LIMITS.endMs, late);
     if (this.#hasServerEnded) return new SshEnd(fail('ssh_server_ended', { label }));
     const { words } = session;
-    const last = lastLine();
+    const last =
+      lastLine() ?? (this.#isLeft ? 'its ssh has exited, and the master does not answer' : undefined);
     if (words.lines.length === 0 && last !== undefined) words.push(`${last}\n`);
+    if (this.#isLeft) return new SshEnd(fail('ssh_lost', { label }, words.asCause()));
     return bridgeFailure(route, label, { words, exit });
   }
 }

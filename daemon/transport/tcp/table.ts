@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { endianness } from 'node:os';
+import { errnoOf } from '../../base/failure.ts';
 
 /** Both ends of a connection, as on a `Socket`. */
 export interface Ends {
@@ -53,19 +54,37 @@ export interface TableRow {
   readonly family: 4 | 6;
 }
 
-/** The connections whose sockets have these inodes. */
-export async function connectionsOf(inodes: ReadonlySet<string>, signal: AbortSignal): Promise<TableRow[]> {
-  const found: TableRow[] = [];
+/**
+ * The connections whose sockets have these inodes, by inode: a table that changes while it is read may show one twice. Rejects when the table
+ * could not be read.
+ */
+export async function connectionsOf(
+  inodes: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<Map<string, TableRow>> {
+  const found = new Map<string, TableRow>();
   for (const family of [4, 6] as const) {
-    const text = await readFile(FILES[family], { encoding: 'latin1', signal }).catch(() => '');
-    for (const line of text.split('\n').slice(1)) {
-      const fields = line.trim().split(/\s+/);
-      const [, local, remote, state] = fields;
-      if (local === undefined || remote === undefined || state !== CONNECTED) continue;
-      if (inodes.has(fields[9] ?? '')) found.push({ key: `${local} ${remote}`, family });
-    }
+    const text = await readFile(FILES[family], { encoding: 'latin1', signal }).catch((error: unknown) => {
+      // A system without this table, or without this family.
+      if (errnoOf(error) === 'ENOENT') return '';
+      throw error;
+    });
+    for (const [inode, row] of parseConnections(text, family)) if (inodes.has(inode)) found.set(inode, row);
   }
   return found;
+}
+
+/** The connections in one table, by the inodes of their sockets. */
+export function parseConnections(text: string, family: 4 | 6): Map<string, TableRow> {
+  const all = new Map<string, TableRow>();
+  for (const line of text.split('\n').slice(1)) {
+    const fields = line.trim().split(/\s+/);
+    const [, local, remote, state] = fields;
+    const inode = fields[9];
+    if (local === undefined || remote === undefined || inode === undefined) continue;
+    if (state === CONNECTED) all.set(inode, { key: `${local} ${remote}`, family });
+  }
+  return all;
 }
 
 /** Reads one table (proc_net_tcp in the documentation of Linux). */

@@ -18,7 +18,7 @@ export interface TcpWatchOptions {
 
 /** A connection that may be given up. */
 export interface WatchedConnection {
-  /** Its key in the table (`keyOf`); undefined when it is not connected. */
+  /** Its key in the table (`keyOf`); undefined when it is not connected, or not found yet: the kernel is not asked about it then. */
   readonly key: string | undefined;
   readonly family: 4 | 6;
   readonly bytesRead: number;
@@ -36,8 +36,12 @@ interface Watched {
   heardAfter: number;
   /** Bytes written of which is known that the peer has acknowledged them, or has answered. */
   written: number;
+  /** Bytes written at the last look, if the kernel then knew of none without an answer. One read of its table may miss a row. */
+  missed: number | undefined;
   /** Bytes written at the last look. */
   writtenBefore: number;
+  /** How often the kernel had sent again at the last look: fewer times than before tell that the peer has acknowledged meanwhile. */
+  times: number;
   /** Whether the last look found bytes without an answer. */
   waited: boolean;
   /** When the bytes were sent that, at every look since, had no answer. */
@@ -94,6 +98,8 @@ export class TcpWatch {
       heard: bytesRead,
       heardAfter: this.#now(),
       written: bytesWritten,
+      missed: undefined,
+      times: 0,
       writtenBefore: bytesWritten,
       waited: false,
       unansweredSince: undefined,
@@ -134,7 +140,9 @@ export class TcpWatch {
     const isLate = now - before > LATE_MS;
     this.#lookedAt = now;
     for (const watched of this.#watched) if (isLate) forget(watched, now);
-    const waiting = [...this.#watched].filter((watched) => waits(watched, isLate ? now : before));
+    const waiting = [...this.#watched].filter(
+      (watched) => waits(watched, isLate ? now : before) && watched.connection.key !== undefined,
+    );
     if (waiting.length === 0) return;
     const written = waiting.map(({ connection }) => connection.bytesWritten);
     const unanswered = await this.#unanswered(waiting);
@@ -142,16 +150,19 @@ export class TcpWatch {
     let next = LOOK_MS;
     for (const [index, watched] of waiting.entries()) {
       const sent = unanswered.get(watched.connection.key ?? '');
-      if (sent === undefined) watched.written = written[index] ?? watched.written;
-      if (sent === undefined || sent.times === 0) {
-        watched.unansweredSince = undefined;
-        continue;
-      }
+      const { missed } = watched;
+      watched.missed = sent === undefined ? written[index] : undefined;
+      if (sent === undefined && missed === undefined) continue;
+      if (sent === undefined) watched.written = missed ?? watched.written;
+      const times = sent?.times ?? 0;
+      if (times < watched.times || times === 0) watched.unansweredSince = undefined;
+      watched.times = times;
+      if (sent === undefined || times === 0) continue;
       watched.unansweredSince = unansweredSince(watched, sent, now);
       const ms = now - watched.unansweredSince;
       const left = this.#limitMs - ms;
       if (left > 0) next = Math.min(next, left);
-      if (sent.times < SENT_AGAIN || left > 0) continue;
+      if (times < SENT_AGAIN || left > 0) continue;
       this.#remove(watched);
       const why = `the peer has acknowledged nothing for ${String(Math.round(ms / 1000))} s`;
       watched.connection.giveUp(Object.assign(new Error(why), { code: 'ETIMEDOUT' }));
@@ -224,6 +235,7 @@ function waits(watched: Watched, before: number): boolean {
     watched.heardAfter = before;
     // What was written after the last look may have come after the answer.
     watched.written = writtenBefore;
+    watched.missed = undefined;
     watched.unansweredSince = undefined;
     watched.waited = false;
     return false;

@@ -2,11 +2,16 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
+import { SYSTEM_CLOCK, type Clock } from '../../../daemon/base/async/clock.ts';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
-import { far, run, sshdMissing } from '../../real/index.ts';
-import { sshRig, waitOf } from './rig.ts';
+import { far, halt, run, sshdMissing } from '../../real/index.ts';
+import { processesWith, sshRig, waitOf } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'Linux only');
+
+/** ms between two looks at the connections. */
+const OFTEN_MS = 100;
 
 /** Bytes that look like the begin of a frame, as the stream expects them. */
 const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
@@ -18,24 +23,38 @@ t.test('a host that acknowledges nothing', { skip }, async (t) => {
     return;
   }
   // The real limit is held in test/transport/tcp/watch.test.ts.
-  const rig = await sshRig(t, { at: there, watch: new TcpWatch({ limitMs: 1000 }) });
+  const clock: Pick<Clock, 'after' | 'every'> = {
+    after: (ms, run) => SYSTEM_CLOCK.after(ms, run),
+    every: (_ms, run) => {
+      const timer = setInterval(run, OFTEN_MS);
+      return () => {
+        clearInterval(timer);
+      };
+    },
+  };
+  const rig = await sshRig(t, { at: there, watch: new TcpWatch({ limitMs: 1000, clock }) });
   // The connections of sshd are not told that ours have ended.
   t.teardown(() => there.end());
   const { sshd } = rig;
-  // A second login, to which the user's own ssh_config has a master.
+  // Further logins, to which the user's own ssh_config has masters.
   const env = { PATH: sshd.path };
-  await sshd.alias('own', [`ControlPath ${join(rig.folder, 'own')}`]);
-  t.match(await run('ssh', ['-fNM', 'own'], env), { status: 0 });
-  t.teardown(() => run('ssh', ['-O', 'exit', 'own'], env));
-  const { identityFile: _, knownHostsFile: __, port: ___, ...own } = rig.route({ host: 'own' });
-  const streams = [(await rig.open()).stream, (await rig.pool.stream(own, waitOf())).stream];
-  t.equal(rig.logins(), 2, 'the master of the user and one of the engine');
+  await sshd.alias('own*', [`ControlPath ${join(rig.folder, '%n')}`]);
+  const streams = [(await rig.open()).stream];
+  for (const host of ['own', 'own-idle']) {
+    t.match(await run('ssh', ['-fNM', host], env), { status: 0 });
+    t.teardown(() => run('ssh', ['-O', 'exit', host], env));
+    const { identityFile: _, knownHostsFile: __, port: ___, ...own } = rig.route({ host });
+    streams.push((await rig.pool.stream(own, waitOf())).stream);
+  }
+  t.equal(rig.logins(), 3, 'two masters of the user and one of the engine');
   for (const stream of streams) {
     const first = once(stream, 'data');
     stream.write(FRAME);
     await first;
     stream.resume();
   }
+  // All that was written counts as acknowledged by now.
+  await sleep(10 * OFTEN_MS);
   await there.cut();
   const since = performance.now();
   const lost = streams.map(
@@ -47,7 +66,32 @@ t.test('a host that acknowledges nothing', { skip }, async (t) => {
         }),
       ),
   );
-  for (const stream of streams) stream.write(FRAME);
+  for (const stream of streams.slice(0, 2)) stream.write(FRAME);
+  // Nothing is written on the last one, but its host is asked.
+  rig.pool.markStale();
   for (const why of await Promise.all(lost)) t.match(why, /has acknowledged nothing for \d+ s/);
   t.match(await run('ssh', ['-O', 'check', 'own'], env), { status: 0 }, 'the master of the user goes on');
+});
+
+t.test('a master of the user that is stopped when a session of it has ended', { skip }, async (t) => {
+  const rig = await sshRig(t);
+  const env = { PATH: rig.sshd.path };
+  const path = join(rig.folder, 'own');
+  await rig.sshd.alias('own', [`ControlPath ${path}`]);
+  t.match(await run('ssh', ['-fNM', 'own'], env), { status: 0 });
+  t.teardown(() => run('ssh', ['-O', 'exit', 'own'], env));
+  const { identityFile: _, knownHostsFile: __, port: ___, ...own } = rig.route({ host: 'own' });
+  const { stream } = await rig.pool.stream(own, waitOf());
+  const first = once(stream, 'data');
+  stream.write(FRAME);
+  await first;
+  stream.resume();
+  const { stderr } = await run('ssh', ['-O', 'check', 'own'], env);
+  const master = Number(/pid=(\d+)/.exec(stderr)?.[1]);
+  await halt(master);
+  t.teardown(() => process.kill(master, 'SIGCONT'));
+  const lost = once(stream, 'error');
+  for (const { pid, line } of await processesWith(rig.sshd.sshConfig))
+    if (line.includes('server bridge')) process.kill(pid, 'SIGTERM');
+  t.match(await lost, [{ code: 'ssh_lost' }]);
 });

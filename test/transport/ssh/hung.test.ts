@@ -7,6 +7,7 @@ import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
 import { foundMaster, login, type MasterDeps } from '../../../daemon/transport/ssh/master.ts';
 import { serverThere } from '../../../daemon/transport/ssh/preflight.ts';
 import { SshProcesses } from '../../../daemon/transport/ssh/process.ts';
+import { SshStream } from '../../../daemon/transport/ssh/stream.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { isAlive } from '../../real/child.ts';
@@ -64,4 +65,34 @@ t.test('a question to bmux there', async (t) => {
     serverThere(route, 'box', () => Promise.resolve(processes.start([], { env, stdout: 'pipe' }))),
   );
   t.equal(await there, undefined);
+});
+
+t.test('a session that has exited, whose stdout somebody else keeps open', async (t) => {
+  const folder = t.testdir({});
+  const file = join(folder, 'pid');
+  // As a master that is stopped.
+  const program = `#!/bin/sh\nsleep 600 2>/dev/null &\necho $! > '${file}'\nprintf '\\004\\000\\000\\000abc'\nread -r _\nprintf d\n`;
+  writeFileSync(join(folder, 'ssh'), program, { mode: 0o755 });
+  const timers = holdTimers(t);
+  const session = new SshProcesses().start([], {
+    env: { PATH: `${folder}:/usr/bin:/bin` },
+    stdin: 'pipe',
+    stdout: 'pipe',
+  });
+  const stream = new SshStream({ session, route, label: 'box', lastLine: () => undefined });
+  let error: Error | undefined;
+  stream.once('error', (why) => (error = why));
+  let read = 0;
+  stream.on('data', (bytes: Buffer) => (read += bytes.length));
+  await timers.until('the bytes of a session that runs', () => read === 7);
+  const holder = Number(readFileSync(file, 'utf8'));
+  t.teardown(() => process.kill(holder, 'SIGKILL'));
+  await timers.pass(10 * LIMITS.sshLeftMs);
+  stream.write('\n');
+  await timers.until('its exit, and the last byte', () => session.exit !== undefined && read === 8);
+  await timers.pass(LIMITS.sshLeftMs - 1);
+  t.equal(error, undefined);
+  await timers.pass(1);
+  await timers.until('the loss', () => error !== undefined);
+  t.match(error, { code: 'ssh_lost', cause: /its ssh has exited, and the master does not answer/ });
 });

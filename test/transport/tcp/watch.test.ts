@@ -178,7 +178,7 @@ t.test('a way that is told to be unreachable, which halves the pauses', async (t
   const read = (): Promise<Unanswered> => Promise.resolve(new Map([[keyOf(client) ?? '', said]]));
   new TcpWatch({ now: () => clock.now(), clock, read }).add(client);
   client.write('x');
-  await clock.advance(4000);
+  await clock.advance(6000);
   for (const times of [4, 5, 6]) {
     said = { times, ms: undefined };
     await clock.advance(2000);
