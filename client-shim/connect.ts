@@ -4,6 +4,7 @@ import type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
 import { Failure } from '../daemon/base/failure.ts';
 import { fail } from '../daemon/errors/fail.ts';
 import { jittered } from '../daemon/base/async/backoff.ts';
+import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { notAnswering } from '../daemon/api/instance-file.ts';
@@ -54,26 +55,21 @@ class Lost extends Error {
   }
 }
 
-/** Monotonic time, ms. `performance` would load another module. */
-function now(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
-}
-
 /**
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
  * `daemon_not_running` (at once; while engines run, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
  */
 export async function askForStream(question: StreamQuestion): Promise<Granted> {
-  const until = now() + question.budgetMs;
+  const until = monotonicMs() + question.budgetMs;
   let lostAt: number | undefined;
   let isTold = false;
   const patience = new Patience();
   for (;;) {
     try {
-      return await once(question, until - now(), lostAt !== undefined);
+      return await once(question, until - monotonicMs(), lostAt !== undefined);
     } catch (error) {
       if (!(error instanceof Lost)) throw error;
-      const at = now();
+      const at = monotonicMs();
       lostAt ??= at;
       const why = error.last instanceof Failure ? error.last.code : error.last.message;
       if (patience.isOver(why, error.patienceMs, at) || at > until) throw error.last;

@@ -8,6 +8,6 @@ export interface CLibrary {
 
 /** Throws where the package koffi does not load. It takes about 10 ms at first. */
 export function cLibrary(): CLibrary {
-  const koffi = createRequire(import.meta.url)('koffi') as { load(library: null): CLibrary };
+  const koffi = createRequire(import.meta.filename)('koffi') as { load(library: null): CLibrary };
   return koffi.load(null);
 }

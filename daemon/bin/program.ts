@@ -43,6 +43,12 @@ export async function runProgram(): Promise<void> {
   if (!unwritten) process.exitCode = status;
 
   // The daemon has removed its sockets. Refused clients and timers of packages may still keep the process running, so it exits after
-  // `LAST_MS`. The other commands have no such timeout: they end when their output has been read.
+  // `LAST_MS`. The other commands have no such timeout: they end when their output has been written.
   if (name === 'run') setTimeout(() => process.exit(), LAST_MS).unref();
+  else setImmediate(exitWhenWritten);
+}
+
+/** Node frees its heap at an end by itself, and not at an exit. A failed write is told before the turn of the event loop in which this is called. */
+function exitWhenWritten(): void {
+  if (process.stdout.writableLength + process.stderr.writableLength === 0) process.exit();
 }

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { readAnswer } from '../../client-shim/answer.ts';
 import { connectTo } from '../../client-shim/control-socket.ts';
 import { onSilence } from '../base/async/deadline.ts';
+import { headOf, takeSent } from './status/early.ts';
 
 /** bmuxd sends no answer larger than this: 10,000 stream rows take about 4 MB. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
@@ -43,7 +44,8 @@ export interface Exchange {
 }
 
 export function controlRequest(socketPath: string, question: ControlQuestion): Exchange {
-  const socket = connectTo(socketPath);
+  const sent = takeSent(socketPath, question.method, question.path);
+  const socket = sent?.socket ?? connectTo(socketPath);
   const silence = { over: (): void => undefined };
   const end = (): void => {
     silence.over();
@@ -56,20 +58,31 @@ export function controlRequest(socketPath: string, question: ControlQuestion): E
       end();
       reject(new NoAnswer(question.timeoutMs));
     });
-    exchange(socket, question, (result) => {
+    const done = (result: ControlAnswer | Error): void => {
       end();
       if (result instanceof Error) reject(result);
       else resolve(result);
-    });
+    };
+    const lost = sent?.error();
+    if (lost !== undefined) {
+      done(lost);
+      return;
+    }
+    if (sent === undefined) send(socket, question);
+    receive(socket, done);
   });
   return { answer, end };
 }
 
-function exchange(
-  socket: Socket,
-  { method, path, headers = {} }: ControlQuestion,
-  done: (result: ControlAnswer | Error) => void,
-): void {
+function send(socket: Socket, { method, path, headers = {} }: ControlQuestion): void {
+  socket.on('connect', () => {
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+    const length = method === 'GET' ? '' : 'Content-Length: 0\r\n';
+    socket.write(headOf(method, path, length + lines.join('')));
+  });
+}
+
+function receive(socket: Socket, done: (result: ControlAnswer | Error) => void): void {
   const chunks: Buffer[] = [];
   let size = 0;
   /** How many bytes the whole answer has, when its head says so. */
@@ -79,12 +92,6 @@ function exchange(
     if (answer?.complete !== true || answer.status === 0) done(cut(size));
     else done({ status: answer.status, headers: answer.headers, body: parsed(answer.rest) });
   };
-  socket.on('connect', () => {
-    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-    // An answer to HTTP/1.0 is never in chunks.
-    const length = method === 'GET' ? '' : 'Content-Length: 0\r\n';
-    socket.write(`${method} ${path} HTTP/1.0\r\nHost: bmuxd\r\n${length}${lines.join('')}\r\n`);
-  });
   socket.on('data', (chunk: Buffer) => {
     chunks.push(chunk);
     size += chunk.length;

@@ -28,8 +28,12 @@ const ZERO = /^[\p{Mn}\p{Me}\p{Cf}\u{1160}-\u{11ff}]$/u;
 const WIDE =
   /^[\u{1100}-\u{115f}\u{2e80}-\u{303e}\u{3041}-\u{a4cf}\u{ac00}-\u{d7a3}\u{f900}-\u{faff}\u{fe30}-\u{fe6f}\u{ff00}-\u{ff60}\u{ffe0}-\u{ffe6}\u{20000}-\u{3fffd}\p{Emoji_Presentation}]$/u;
 
+/** Each character is one column wide. Most texts are such, and the patterns above take long to compile. */
+const PLAIN = /^[ -~]*$/;
+
 /** Columns that a terminal uses for `text`. */
 export function displayWidth(text: string): number {
+  if (PLAIN.test(text)) return text.length;
   let width = 0;
   for (const character of text) width += ZERO.test(character) ? 0 : WIDE.test(character) ? 2 : 1;
   return width;
@@ -47,7 +51,8 @@ function fitting(characters: readonly string[], width: number): string[] {
  * end.
  */
 export function shortened(text: string, limit: number = SHOWN): string {
-  const plain = withoutCredentials(text).replace(/\p{Cc}/gu, '?');
+  const known = withoutCredentials(text);
+  const plain = PLAIN.test(known) ? known : known.replace(/\p{Cc}/gu, '?');
   if (displayWidth(plain) <= limit) return plain;
   const characters = Array.from(plain);
   const head = Math.ceil((limit - 1) * 0.6);

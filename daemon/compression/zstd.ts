@@ -29,7 +29,7 @@ const { used, problem } = load();
 
 function load(): { readonly used: Zstd; readonly problem?: Failure } {
   try {
-    return { used: packaged(createRequire(import.meta.url)('zstd-napi/binding.js') as typeof Binding) };
+    return { used: packaged(createRequire(import.meta.filename)('zstd-napi/binding.js') as typeof Binding) };
   } catch (error) {
     const ofNode = nodeZstd(LEVEL);
     if (ofNode !== undefined) return { used: ofNode };

@@ -434,8 +434,6 @@ export const REGISTRY = {
     'Is the SSH agent waiting for a confirmation? Does the host demand SSH auth?',
   ),
 
-  ...SSH_TARGETS,
-
   // Hello
   wire_epoch_mismatch: row(
     [409, 1, 'epoch'],
@@ -850,6 +848,9 @@ export const REGISTRY = {
     'an error inside bmuxd: {why}',
     'Please report it with the log of bmuxd (`bmuxd logs`).',
   ),
+
+  // At the end: V8 makes what follows a spread property by property, which takes a command 1 ms.
+  ...SSH_TARGETS,
 } as const satisfies Record<string, Row>;
 
 /** Every code of the registry. */

@@ -9,27 +9,22 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 /**
- * The bundled programs: the source without its ending, and the file in dist/ without its ending. `front`: the file that a person calls.
- * `commands`: which commands of the table are in it (daemon/cli/shell/quick.ts). `starters`: files that are run and load it. `old`: an old Node must
- * be able to parse it.
+ * The bundled programs: the source without its ending, and the file in dist/ without its ending. `hasCommands`: it has some commands of the table
+ * (BUNDLE_NAMES). `starters`: files that are run and load it. `old`: an old Node must be able to parse it.
  */
 const BUNDLES = [
   { entry: 'client-shim/bmux-stream', output: 'client-shim/bmux-stream', old: true },
-  {
-    entry: 'daemon/bin/bmuxd-front',
-    output: 'daemon/bin/bmuxd-quick',
-    front: 'daemon/bin/bmuxd',
-    commands: 'quick',
-  },
-  { entry: 'daemon/bin/bmuxd-all', output: 'daemon/bin/bmuxd-all', commands: 'other' },
+  { entry: 'daemon/bin/bmuxd-status', output: 'daemon/bin/bmuxd-status', hasCommands: true },
+  { entry: 'daemon/bin/bmuxd', output: 'daemon/bin/bmuxd-quick', hasCommands: true },
+  { entry: 'daemon/bin/bmuxd', output: 'daemon/bin/bmuxd-all', hasCommands: true },
   {
     entry: 'daemon/bin/bmuxd-daemon',
     output: 'daemon/bin/bmuxd-daemon',
-    commands: 'whole',
+    hasCommands: true,
     starters: ['daemon/bin/engine', 'daemon/bin/probe'],
   },
   // The quick commands read the config only to start a daemon. What reads it is half of their bundle.
@@ -42,12 +37,14 @@ const LIBRARY = {
 };
 /** What the licenses of bundled packages ask for. */
 const LICENSES = 'dist/third-party-licenses.txt';
+/** The file that a person calls. It loads the bundle of the command. */
+const FRONT = 'daemon/bin/bmuxd';
+const BUNDLE_NAMES = 'daemon/bin/bundles';
 /** What loads the bundles, in each file that is run. */
 const LOADER = 'daemon/bin/load-bundle.ts';
 /** The shell's part of the file that a person calls. */
 export const SHELL_FRONT = 'daemon/cli/shell/front.sh';
 const COMMANDS = 'daemon/cli/command-table.ts';
-const MODULE_URL = "const moduleUrl = require('node:url').pathToFileURL(__filename).href;";
 
 /** Writes all bundles whose sources are there. */
 export async function bundleAll(root, sources) {
@@ -59,6 +56,7 @@ export async function bundleAll(root, sources) {
     }
   };
   for (const one of bundlesOf(sources)) note(await bundle(root, one));
+  if (sources.includes(`${FRONT}.ts`)) await bundleFront(root);
   if (!hasLibrary(sources)) return;
   note(await bundleLibrary(root));
   writeFileSync(join(root, LICENSES), licensesOf(root, [...packages].sort(byName)));
@@ -67,6 +65,7 @@ export async function bundleAll(root, sources) {
 /** All files of the bundles whose sources are there, relative to the root; those of the library are in a folder. */
 export function bundledFiles(sources) {
   const files = bundlesOf(sources).flatMap(filesOf);
+  if (sources.includes(`${FRONT}.ts`)) files.push(`dist/${FRONT}.cjs`);
   if (!hasLibrary(sources)) return files;
   const entries = Object.keys(LIBRARY.entries).map((name) => `dist/${LIBRARY.folder}/${name}.js`);
   return [...files, ...entries, LICENSES];
@@ -80,9 +79,8 @@ function hasLibrary(sources) {
   return Object.values(LIBRARY.entries).every((entry) => sources.includes(`${entry}.ts`));
 }
 
-function filesOf({ output, front, starters = [] }) {
-  const others = front === undefined ? starters : [...starters, front];
-  return [`dist/${output}.cjs`, `dist/${output}.cjs.map`, ...others.map((one) => `dist/${one}.cjs`)];
+function filesOf({ output, starters = [] }) {
+  return [`dist/${output}.cjs`, `dist/${output}.cjs.map`, ...starters.map((one) => `dist/${one}.cjs`)];
 }
 
 const byName = (a, b) => (a < b ? -1 : 1);
@@ -100,25 +98,22 @@ function licensesOf(root, packages) {
   return `The programs of bmuxd contain code of these packages:${line}${sections.join(line)}\n`;
 }
 
-/** The modules of the table of commands that are in a bundle. */
-function commandModules(root, commands) {
-  const quickSource = readFileSync(join(root, 'daemon/cli/shell/quick.ts'), 'utf8');
-  const [quick = '', whole = ''] = [...quickSource.matchAll(/\[([^\]]*)\]/gs)].map(([, names]) => names);
-  const kindOf = (name) =>
-    quick.includes(`'${name}'`) ? 'quick' : whole.includes(`'${name}'`) ? 'whole' : 'other';
+/** The modules of the table of commands that are in the bundle of this name. */
+async function commandModules(root, bundleName) {
+  const { bundleOf } = await import(pathToFileURL(join(root, `dist/${BUNDLE_NAMES}.js`)).href);
   const table = readFileSync(join(root, COMMANDS), 'utf8');
   const modules = new Set();
-  let kind = '';
+  let isHere = false;
   for (const [, name, module] of table.matchAll(/\bname: '([^']+)'|\bimport\('([^']+)'\)/g)) {
-    if (name !== undefined) kind = kindOf(name);
-    else if (kind === commands) modules.add(module);
+    if (name !== undefined) isHere = bundleOf(name) === bundleName;
+    else if (isHere) modules.add(module);
   }
   return modules;
 }
 
 /** Leaves out of a bundle what is in others. */
-function parts(root, { output, commands }) {
-  const own = commands === undefined ? new Set() : commandModules(root, commands);
+async function parts(root, { output, hasCommands = false }) {
+  const own = hasCommands ? await commandModules(root, basename(output)) : new Set();
   return {
     name: 'parts',
     setup: ({ onResolve, onLoad }) => {
@@ -191,7 +186,7 @@ function checkOfNode(root) {
 
 /** Writes the files of one bundle. Packages with native code are loaded by `createRequire`, and so they stay outside. */
 async function bundle(root, bundled) {
-  const { entry, output, front, starters = [], old = false } = bundled;
+  const { entry, output, starters = [], old = false } = bundled;
   const { build } = await import('esbuild');
   const outfile = join(root, `dist/${output}.cjs`);
   const result = await build({
@@ -206,33 +201,30 @@ async function bundle(root, bundled) {
     sourcemap: 'linked',
     metafile: true,
     absWorkingDir: root,
-    define: { 'import.meta.url': 'moduleUrl' },
+    define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
     banner: {
-      js: old
-        ? `#!/usr/bin/env node\n"use strict";\n${checkOfNode(root)}\n${MODULE_URL}`
-        : `"use strict";\n${MODULE_URL}`,
+      js: old ? `#!/usr/bin/env node\n"use strict";\n${checkOfNode(root)}` : '"use strict";',
     },
-    plugins: [parts(root, bundled)],
+    plugins: [await parts(root, bundled)],
     minify: true,
     logLevel: 'warning',
   });
   if (old) chmodSync(outfile, 0o755);
   if (!old) appendFileSync(outfile, `//${hashOf(outfile)}\n`);
-  if (front !== undefined) {
-    const program = join(root, `dist/${front}.cjs`);
-    const shell = await shellFront(root);
-    writeFileSync(
-      program,
-      `${shell}"use strict";\n${checkOfNode(root)}\n${await loads(root, front, output)}`,
-    );
-    chmodSync(program, 0o755);
-  }
   for (const starter of starters)
     writeFileSync(
       join(root, `dist/${starter}.cjs`),
       `"use strict";\n${checkOfNode(root)}\n${await loads(root, starter, output)}`,
     );
   return result;
+}
+
+/** Writes the file that a person calls. */
+async function bundleFront(root) {
+  const program = join(root, `dist/${FRONT}.cjs`);
+  const shell = await shellFront(root);
+  writeFileSync(program, `${shell}"use strict";\n${checkOfNode(root)}\n${await loads(root, FRONT)}`);
+  chmodSync(program, 0o755);
 }
 
 /** The shell's part, with what it shares with the modules. */
@@ -248,14 +240,20 @@ function hashOf(file) {
   return createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 16);
 }
 
-/** The statements of the file `from` that load a bundle. */
+/** The statements of the file `from` that load a bundle, or without `output` that of the command. */
 async function loads(root, from, output) {
   const { build } = await import('esbuild');
   const isLong = from.endsWith('/engine') ? 'true' : "process.argv[2] === 'run'";
+  const name =
+    output === undefined
+      ? "bundleOf(process.argv[2] || '')"
+      : JSON.stringify(relative(dirname(from), output));
   const { outputFiles } = await build({
     stdin: {
-      contents: `import { loadBundle } from './${LOADER}';
-        loadBundle(__dirname + '/${relative(dirname(from), output)}.cjs', require, ${isLong});`,
+      contents: `${from === FRONT ? "import './daemon/bin/bmuxd-signals.ts';" : ''}
+        import { loadBundle } from './${LOADER}';
+        import { bundleOf } from './${BUNDLE_NAMES}.ts';
+        loadBundle(__dirname + '/' + ${name} + '.cjs', require, ${isLong});`,
       resolveDir: root,
     },
     bundle: true,

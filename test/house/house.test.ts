@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import t from 'tap';
+import { bundleOf, COMMANDS_IN } from '../../daemon/bin/bundles.ts';
+import { COMMANDS } from '../../daemon/cli/command-table.ts';
+import { SH_EXEC } from '../../daemon/cli/shell/shell-in-front.ts';
 
 interface Tally {
   readonly passed: number;
@@ -81,6 +84,25 @@ t.test('assertions are counted, subtests are not, and a failure is printed with 
     /not ok - .*fine\.js > one is .*# two > a # b\n(.*\n)*.*\+1/,
     'with its path and diff',
   );
+});
+
+t.test('each command is in the table, and in the bundle that is loaded for it', (t) => {
+  const sourcesOf = (name: string): string => {
+    const map = readFileSync(join(fileURLToPath(root), `dist/daemon/bin/${name}.cjs.map`), 'utf8');
+    return (JSON.parse(map) as { sources: string[] }).sources.join('\n');
+  };
+  const names = new Set(['--version', '-V', SH_EXEC, ...COMMANDS.map(({ name }) => name)]);
+  t.same(
+    Object.values(COMMANDS_IN)
+      .flat()
+      .filter((name) => !names.has(name)),
+    [],
+  );
+  t.equal(bundleOf('streams'), 'bmuxd-all');
+  t.match(sourcesOf(bundleOf('streams')), /daemon\/cli\/commands\/lists\.ts/);
+  t.match(sourcesOf(bundleOf('status')), /daemon\/cli\/status\/status\.ts/);
+  t.notMatch(sourcesOf(bundleOf('status')), /daemon\/cli\/(service|attach|commands)\/|smol-toml/);
+  t.end();
 });
 
 t.test('the quick commands load neither the schemas nor the reader of the config', (t) => {

@@ -1,4 +1,5 @@
 // Deadlines and timeouts: every wait for another process, a file or the network uses them.
+import { monotonicMs } from './monotonic.ts';
 
 /** A point in time by which something must be done. `remaining()` is in milliseconds and never negative. */
 export class Deadline {
@@ -7,11 +8,11 @@ export class Deadline {
 
   constructor(budgetMs: number) {
     this.budgetMs = budgetMs;
-    this.#at = performance.now() + budgetMs;
+    this.#at = monotonicMs() + budgetMs;
   }
 
   remaining(): number {
-    return Math.max(0, this.#at - performance.now());
+    return Math.max(0, this.#at - monotonicMs());
   }
 
   /** The earlier of this deadline and `ms` from now, as milliseconds. */
@@ -33,9 +34,9 @@ export function onSilence(ms: number, late: () => void): () => void {
   let reading: NodeJS.Immediate | undefined;
   let timer: NodeJS.Timeout;
   const wait = (left: number, again: boolean): void => {
-    const due = performance.now() + left;
+    const due = monotonicMs() + left;
     timer = setTimeout(() => {
-      if (!again && performance.now() - due > STALLED_MS) wait(Math.min(ms, AGAIN_MS), true);
+      if (!again && monotonicMs() - due > STALLED_MS) wait(Math.min(ms, AGAIN_MS), true);
       else reading = setImmediate(late);
     }, left);
   };

@@ -11,6 +11,8 @@ export type Parsed = Pick<CommandContext, 'options' | 'args' | 'argsBeforeDashes
 
 /** Throws `usage` for an option that does not exist. Whether the arguments fit is asked of `misfit`, since `--help` needs none. */
 export function parsed(command: Command, argv: readonly string[]): Parsed {
+  // Node loads two modules for the first use of `parseArgs`.
+  if (argv.length === 0) return { options: {}, args: [], argsBeforeDashes: 0 };
   const options = Object.fromEntries(
     optionsOf(command).map(([name, { type, short }]) => [
       name,

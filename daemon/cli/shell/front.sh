@@ -3,6 +3,9 @@
 # `exec` ends as its command: Node finds out the environment and is gone. A command that Node had started would have lost what Node
 # changes in its own process: ignored signals, the limit of open files, descriptors above 2, and bytes that are not UTF-8.
 
+# The shell runs before it has read the functions below.
+case ${1-} in exec | env | --version | -V) ;; *) exec node "$0" "$@" ;; esac
+
 # Sets _bmuxd_t to the folder of the target socket of $1, _bmuxd_s to the control socket, and _bmuxd_b to the values that the variables of
 # the target socket replace. Fails when Node has to find them out: the file of the shell names what is known (daemon/request/shell-file.ts).
 _bmuxd_known() {

@@ -9,6 +9,7 @@ import type { CommandContext, Run } from '../command.ts';
 import { secondsOf } from '../option-values.ts';
 import { roomOf } from '../table.ts';
 import { rendered } from './render.ts';
+import { monotonicMs } from '../../base/async/monotonic.ts';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two status requests of `--wait`. */
@@ -19,10 +20,10 @@ export const status: Run = async (context) => {
   if (target !== undefined) return (await import('./target-status.ts')).targetStatus(target, context);
   if (context.options['watch'] === true) return (await import('./watch.ts')).watch(context);
   const waitMs = secondsOf('status', 'wait', context.options['wait']);
-  const until = performance.now() + (waitMs ?? 0);
+  const until = monotonicMs() + (waitMs ?? 0);
   for (;;) {
     const { shown, state, exit } = await look(context);
-    if (state === 'ready' || performance.now() >= until) {
+    if (state === 'ready' || monotonicMs() >= until) {
       shown();
       // Requests wait for a daemon that is starting, so it is no failure, except to one who waits for its end.
       return state === 'starting' && waitMs === undefined ? 0 : exit;

@@ -25,7 +25,7 @@ const loaded = load();
 
 function load(): { readonly iroh: typeof Binding } | { readonly problem: Failure } {
   try {
-    return { iroh: createRequire(import.meta.url)('@number0/iroh/index.js') as typeof Binding };
+    return { iroh: createRequire(import.meta.filename)('@number0/iroh/index.js') as typeof Binding };
   } catch (error) {
     return { problem: fail('iroh_unavailable', { why: whyNotLoaded(error) }) };
   }

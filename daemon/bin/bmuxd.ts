@@ -1,0 +1,4 @@
+// Entry point of `bmuxd`. Each bundle that has it has other commands (bundles.ts).
+import { runProgram } from './program.ts';
+
+void runProgram();
