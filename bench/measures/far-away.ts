@@ -181,14 +181,19 @@ async function unknownIroh(bench: Bench): Promise<void> {
   );
 }
 
+/** Gateways are pinned at the first contact, before the first turn that counts. */
+const TRUST_NEW = '[connections.tls_trust]\nmode = "trust_new"\n';
+
 /** A Ping on a warm target through the streams socket, as `bmux-stream` and the library use it. */
-async function warm(bench: Bench, way: FarWay): Promise<void> {
+async function warm(bench: Bench, way: FarWay, isPinned = false): Promise<void> {
   const far = bench.own('far end', await farAt(way));
-  const daemon = bench.own('daemon', await startDaemon(far));
-  const inRoundTrips = await tripsOf(bench, far, `control socket, ${way}`);
+  const config = isPinned ? TRUST_NEW + far.config.replace(/^ca_file.*\n/m, '') : far.config;
+  const daemon = bench.own('daemon', await startDaemon({ ...far, config }));
+  const what = isPinned ? `${way}, known by its pin` : way;
+  const inRoundTrips = await tripsOf(bench, far, `control socket, ${what}`);
   const peer = 'without a broker';
   await bench.compare(
-    `first answer by the control socket, ${way}, 50 ms`,
+    `first answer by the control socket, ${what}, 50 ms`,
     'round trips',
     bench.count(20, 4),
     [
@@ -207,6 +212,7 @@ export const farAway: Measure = {
       await bench.part(`target socket, ${way}`, () => throughTargetSocket(bench, way));
       if (!bench.quick || way === 'iroh') await bench.part(`control socket, ${way}`, () => warm(bench, way));
     }
+    await bench.part('control socket, TLS zstd, pinned', () => warm(bench, 'TLS zstd', true));
     await bench.part('whole command, TLS plain', () => wholeCommand(bench));
     for (const way of ['TLS plain', 'TLS zstd'] as const)
       for (const epoch of bench.quick ? ([4] as const) : ([4, 3] as const))
