@@ -17,6 +17,11 @@ export function loginKey(route: SshRoute): string {
 /** The master that a session uses: its control socket, or the one of the user's own ssh_config. */
 export type MasterPath = { readonly path: string } | 'users own';
 
+/** What tells one from another. */
+export function keyOf(place: MasterPath): string {
+  return JSON.stringify(place);
+}
+
 const NOT_INTERACTIVE = ['-T', '-oBatchMode=yes'];
 const NOTHING_ELSE = ['ClearAllForwardings=yes', 'ForwardAgent=no', 'ForwardX11=no', 'Tunnel=no']
   .concat('PermitLocalCommand=no', 'RemoteCommand=none')

@@ -56,6 +56,14 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   return fail('ssh_login_failed', { label }, words.asCause());
 }
 
+/** A login, or what followed it, that took too long. `waitedFor`: what ssh still waited for. */
+export function sshTimeout(label: string, waitedFor: string | undefined, words?: Words): Failure {
+  const said = words?.asCause();
+  if (waitedFor === undefined) return fail('ssh_connect_timeout', { label }, said);
+  const cause = new Error(`waited for ${waitedFor}`, said === undefined ? {} : { cause: said });
+  return fail('ssh_connect_timeout', { label }, cause);
+}
+
 function denied(label: string, words: Words): Failure {
   const { acceptedKey, isPartial } = words;
   const methods = /Permission denied \(([^)]*)\)/.exec(words.text)?.[1];

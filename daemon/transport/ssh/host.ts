@@ -8,15 +8,16 @@ import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
-import { firstLiveAgent } from './agent.ts';
-import type { MasterPath } from './arguments.ts';
+import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { foundMaster, login, type Master, type MasterDeps, type SshEvent, type Unopened } from './master.ts';
-import { SshEnd } from './failures.ts';
+import { foundMaster, login } from './login.ts';
+import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
+import { SshEnd, sshTimeout } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
-import { SshStream } from './stream.ts';
+import { SshStream, type OpenedSsh } from './stream.ts';
 import { ServerWatch, type ServerThere } from './watch.ts';
+import type { Words } from './words.ts';
 
 /** The request that a stream is for. */
 export interface SshWait extends Dialling {
@@ -27,12 +28,6 @@ export interface SshWait extends Dialling {
 export interface SshHostDeps extends MasterDeps {
   readonly folder: SshFolder;
   readonly event: (event: SshEvent) => void;
-}
-
-export interface OpenedSsh {
-  readonly stream: SshStream;
-  /** False when a login had to be made first. */
-  readonly warm: boolean;
 }
 
 interface OpenedSession {
@@ -54,6 +49,8 @@ export class SshHost {
   readonly #logins = new SingleFlight<string, Master>();
   /** Until when (performance.now()) a master of another program is not asked, by `keyOf`. */
   readonly #shunned = new Map<string, number>();
+  /** What is waited for here. */
+  #step: Pick<Words, 'waitsFor'> = { waitsFor: undefined };
   readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
   /** Of the targets with live streams, and of some without. */
   readonly #watches = new LruMap<string, ServerWatch>(MAX_REMEMBERED, undefined, ({ inUse }) => inUse);
@@ -162,7 +159,7 @@ export class SshHost {
   /** Opens a session that no caller waits for. Never rejects. */
   #open(master: Master, command: string, opensMs?: number): Promise<SshProcess | Unopened> {
     const dialling = { deadline: new Deadline(LIMITS.sshLoginMs), signal: new AbortController().signal };
-    const late = (): Error => fail('ssh_connect_timeout', { label: command });
+    const late = (): Error => sshTimeout(command, undefined);
     return master.open(command, { stdin: 'ignore', dialling, late, opensMs }).catch(() => 'silent' as const);
   }
 
@@ -193,7 +190,7 @@ export class SshHost {
       this.#watches.peek(key)?.suspect();
       return found;
     });
-    const found = await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
+    const found = await inTime(run, wait.deadline.remaining(), () => this.#late(wait), wait);
     return { ...found, isKnown: false };
   }
 
@@ -210,18 +207,26 @@ export class SshHost {
         warm = false;
         if (this.#usable.length >= MAX_MASTERS) throw fail('ssh_session_refused', { label: wait.label });
         const run = this.#logins.run('login', () => this.#login(route, wait));
-        master = await inTime(run, wait.deadline.remaining(), () => late(wait), wait);
+        master = await inTime(run, wait.deadline.remaining(), () => this.#late(wait), wait);
       }
       const fresh = master.sessions === 0 && !warm;
-      const session = await master.open(command, { stdin, dialling: wait, late: () => late(wait) });
-      if (typeof session !== 'string') return { session, master, warm };
+      this.#step = { waitsFor: 'the host to open a session' };
+      const session = await master.open(command, { stdin, dialling: wait, late: () => this.#late(wait) });
+      if (typeof session !== 'string') {
+        this.#step = { waitsFor: 'bmux there to answer' };
+        return { session, master, warm };
+      }
       this.#hasNotOpened(master, session);
       if (session === 'full' && fresh && master.sessions === 0 && master.process !== undefined) {
         master.retire();
         throw fail('ssh_session_refused', { label: wait.label });
       }
-      if (wait.deadline.remaining() <= 0) throw late(wait);
+      if (wait.deadline.remaining() <= 0) throw this.#late(wait);
     }
+  }
+
+  #late({ label }: SshWait): Error {
+    return sshTimeout(label, this.#step.waitsFor);
   }
 
   /** A master that answers already, the user's own one among them, else a login. */
@@ -236,9 +241,14 @@ export class SshHost {
       const found = await foundMaster(this.#deps, route, place);
       if (found !== undefined) return this.#add(found, target);
     }
-    const agent = await firstLiveAgent(route);
-    const connectMs = wait.deadline.remaining();
-    const master = await login(this.#deps, route, { label, path: await folder.next(), connectMs, agent });
+    const path = await folder.next();
+    const onStart = (words: Words): void => void (this.#step = words);
+    const master = await login(this.#deps, route, {
+      label,
+      path,
+      connectMs: wait.deadline.remaining(),
+      onStart,
+    });
     return this.#add(master, target);
   }
 
@@ -287,11 +297,3 @@ const SURPLUS_MS = 60_000;
 /** ms for which a master of another program that did not answer is not asked, and one that is gone. */
 const SHUNNED_MS = 60_000;
 const GONE_MS = 500;
-
-function keyOf(place: MasterPath): string {
-  return JSON.stringify(place);
-}
-
-function late({ label }: SshWait): Error {
-  return fail('ssh_connect_timeout', { label });
-}

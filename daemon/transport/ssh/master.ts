@@ -1,22 +1,15 @@
 // One master: an ssh process that holds a connection, over which sessions are opened.
 import { inTime, onSilence, settledWithin } from '../../base/async/deadline.ts';
-import { sleep } from '../../base/async/sleep.ts';
 import type { ErrorClass } from '../../base/failure.ts';
-import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
-import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
-import { isProgram, watchConnectionOf } from '../tcp/of-process.ts';
+import { watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
-import { masterArgs, sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
-import { loginFailure } from './failures.ts';
-import { exists } from './folder.ts';
-import { Sessions, tell, type SshProcess, type TellDeps } from './process.ts';
+import { sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { Sessions, type SshProcess, type TellDeps } from './process.ts';
 
-/** ms between two looks whether a master listens; ssh says nothing to its parent. */
-const LOOK_MS = 20;
 /** Least ms that the host may take to open a session, before the master counts as doubtful. */
-const OPENS_MS = 1000;
+export const OPENS_MS = 1000;
 /** ms after which a host has certainly counted the end of a session before it is asked for the next one. */
 const COUNTED_MS = 100;
 
@@ -255,46 +248,3 @@ export class Master {
 
 /** How the ssh of a session tells that the host has no more for this connection. */
 const REFUSED = /Session open refused by peer|session request failed/;
-
-/** Logs in. Resolves with the master when it listens at `path`; rejects with the failure for the user. */
-export async function login(
-  deps: MasterDeps,
-  route: SshRoute,
-  {
-    label,
-    path,
-    connectMs,
-    agent,
-  }: { label: string; path: string; connectMs: number; agent: string | undefined },
-): Promise<Master> {
-  const since = performance.now();
-  const process = deps.processes.start(masterArgs(route, path, connectMs), { env: sshEnv(deps.env, agent) });
-  if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
-  const listens = (async (): Promise<void> => {
-    while (process.exit === undefined && !(await exists(path))) await sleep(LOOK_MS);
-  })();
-  const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
-  if (!inLimit) await process.end();
-  if (process.exit !== undefined) {
-    const { words, exit } = process;
-    throw inLimit
-      ? loginFailure(label, { words, exit })
-      : fail('ssh_connect_timeout', { label }, words.asCause());
-  }
-  const { pid } = process;
-  return new Master(deps, route, { place: { path }, process, pid, loginMs: performance.now() - since });
-}
-
-/** A master that somebody else has started and that answers; undefined where there is none. */
-export async function foundMaster(
-  deps: MasterDeps,
-  route: SshRoute,
-  place: MasterPath,
-): Promise<Master | undefined> {
-  if (place !== 'users own' && !(await exists(place.path))) return undefined;
-  const told = await tell(deps, route, place, 'check');
-  if (told === undefined) return undefined;
-  const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
-  const pid = (await isProgram(named, 'ssh')) ? named : undefined;
-  return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
-}

@@ -7,9 +7,10 @@ import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import { loginKey } from './arguments.ts';
 import { SshFolder } from './folder.ts';
-import { SshHost, type OpenedSsh, type SshHostDeps, type SshWait } from './host.ts';
+import { SshHost, type SshHostDeps, type SshWait } from './host.ts';
 import type { Preflight } from './preflight.ts';
 import { endLogin, SshProcesses } from './process.ts';
+import type { OpenedSsh } from './stream.ts';
 
 export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   /** The daemon's environment. */

@@ -20,6 +20,12 @@ export interface SshStreamOptions {
   readonly lastLine: () => string | undefined;
 }
 
+export interface OpenedSsh {
+  readonly stream: SshStream;
+  /** False when a login had to be made first. */
+  readonly warm: boolean;
+}
+
 /**
  * `end()` ends the bridge's stdin, on which it ends its connection to the server. A destroyed stream ends the session, which does the same. The
  * end of stdout is judged by the exit status of the bridge.

@@ -13,6 +13,18 @@ const LOG = /^\S*\d{4}-\d\d-\d\dT\S+ +(?:INFO|DEBUG|TRACE|WARN)\b/;
 // oxlint-disable-next-line no-control-regex
 const CONTROLS = /\u001b\[[0-9;]*[A-Za-z]/g;
 
+/** What ssh waits for after it has told a step. */
+const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
+  [/^debug1: Executing proxy command/, 'the jump host or proxy to connect'],
+  [/^debug1: Connecting to (.+?)\.?$/, '$1 to take the connection'],
+  [/^debug1: (?:Connection established|Local version string)/, 'the first line of an SSH server'],
+  [/^debug1: Remote protocol version/, 'the host to exchange keys'],
+  [/^debug1: SSH2_MSG_(?:NEWKEYS received|SERVICE_ACCEPT received)/, 'the host to answer a login'],
+  [/^debug1: (?:Offering|Authentications that can continue|Next auth)/, 'the host to answer a login'],
+  [/^debug1: Server accepts key/, 'the signature of a key, or the host to accept it'],
+  [/^Authenticated to /, 'the host to open a session'],
+];
+
 export class Words {
   /** The last own words, a line each. */
   readonly lines: string[] = [];
@@ -20,6 +32,9 @@ export class Words {
   acceptedKey: string | undefined;
   /** True when one of several methods has succeeded, and the host wants another one. */
   isPartial = false;
+  /** What ssh waits for, as far as its steps tell. */
+  waitsFor: string | undefined;
+  #hasProxy = false;
   /** Called for each line of `-v`. */
   onStep: (line: string) => void = () => undefined;
   #rest = '';
@@ -38,12 +53,25 @@ export class Words {
       const key = /^debug1: Server accepts key: (.*?) (?:[A-Z0-9-]+ )?SHA256:/.exec(line)?.[1];
       if (key !== undefined) this.acceptedKey = key;
       if (line.includes(' with partial success')) this.isPartial = true;
+      this.#step(line);
       this.onStep(line);
       return;
     }
     if (line.trim() === '' || LOG.test(line)) return;
     this.lines.push(instead ?? line);
     if (this.lines.length > MAX_LINES) this.lines.shift();
+  }
+
+  #step(line: string): void {
+    if (line.startsWith('debug1: Executing proxy command')) this.#hasProxy = true;
+    // The ssh to a jump host tells its steps here, too.
+    const isJump = this.#hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');
+    const found = WAITS_FOR.find(([step]) => step.test(line));
+    if (found === undefined) return;
+    const [step, what] = found;
+    this.waitsFor = isJump
+      ? 'the first line of an SSH server behind the jump host'
+      : what.replace('$1', step.exec(line)?.[1] ?? '');
   }
 
   /** The whole text of the own words. */

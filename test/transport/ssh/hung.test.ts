@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 import type { SshRoute } from '../../../daemon/engine-protocol/plan.ts';
-import { foundMaster, login, type MasterDeps } from '../../../daemon/transport/ssh/master.ts';
+import { foundMaster, login } from '../../../daemon/transport/ssh/login.ts';
+import type { MasterDeps } from '../../../daemon/transport/ssh/master.ts';
 import { serverThere } from '../../../daemon/transport/ssh/preflight.ts';
 import { SshProcesses } from '../../../daemon/transport/ssh/process.ts';
 import { SshStream } from '../../../daemon/transport/ssh/stream.ts';
@@ -48,7 +49,7 @@ async function hung<T>(
 
 t.test('a login', async (t) => {
   const path = join(t.testdir({}), 'm');
-  const options = { label: 'box', path, connectMs: 60_000, agent: undefined };
+  const options = { label: 'box', path, connectMs: 60_000 };
   const failing = hung(t, LIMITS.sshLoginMs, (deps) => login(deps, route, options));
   await t.rejects(failing, { code: 'ssh_connect_timeout' });
 });

@@ -100,12 +100,42 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     const printing = await sshRig(t, { env: { HOME: folder, BASH_ENV: rc } });
     t.match(await printing.refusal(), /^ssh_shell_prints\n.*: "loading the aliases"[^]*rc files/);
   });
-  await t.test('a host that says nothing', async (t) => {
-    const mute = createServer((socket) => socket.on('error', () => undefined));
-    await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
-    t.teardown(() => mute.close());
-    const { port } = mute.address() as AddressInfo;
-    t.match(await rig.refusal({ port }, 1500), /^ssh_connect_timeout\n/);
+  await t.test('a host, or the way to it, that falls silent: the step is named', async (t) => {
+    /** Hands over `bytes` of what the host says. */
+    const mute = async (bytes: number): Promise<number> => {
+      const server = createServer((client) => {
+        let left = bytes;
+        const host = connect(sshd.port, sshd.host);
+        for (const socket of [client, host]) socket.on('error', () => undefined);
+        client.pipe(host);
+        client.once('close', () => host.destroy());
+        host.on('data', (chunk: Buffer) => {
+          client.write(chunk.subarray(0, left));
+          left = Math.max(0, left - chunk.length);
+        });
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      t.teardown(() => server.close());
+      return (server.address() as AddressInfo).port;
+    };
+    // The ssh to a jump host takes the options of the target from ssh_config alone.
+    await sshd.alias('*', ['StrictHostKeyChecking no']);
+    const silent = async (bytes: number, fields: Parameters<typeof rig.refusal>[0] = {}): Promise<string> =>
+      rig.refusal({ port: await mute(bytes), strictHostKeyChecking: false, ...fields }, 3000);
+    const jump = `${sshd.host}:${String(sshd.port)}`;
+    const asleep = await program('asleep', 'exec sleep 10');
+    const [first, keys, behind, there] = await Promise.all([
+      silent(0),
+      silent(100),
+      silent(0, { jump }),
+      rig.refusal({ remoteBmuxPath: asleep }, 3000),
+    ]);
+    const waited = (what: string): RegExp => new RegExp(`^ssh_connect_timeout\n[^]*\nwaited for ${what}\n`);
+    t.match(first, waited('the first line of an SSH server'));
+    t.match(keys, waited('the host to exchange keys'));
+    t.match(behind, waited('the first line of an SSH server behind the jump host'));
+    t.match(there, waited('bmux there to answer'));
+    await writeFile(sshd.sshConfig, '');
   });
   await t.test('a forced command', async (t) => {
     const forced = (name: string, command: string): Promise<string> =>

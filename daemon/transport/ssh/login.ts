@@ -1,0 +1,89 @@
+// How a master is made: a login of ssh with the agent of the caller, or one that somebody else has started already.
+import { connect } from 'node:net';
+import { settledWithin } from '../../base/async/deadline.ts';
+import { sleep } from '../../base/async/sleep.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { SshRoute } from '../../engine-protocol/plan.ts';
+import { isProgram } from '../tcp/of-process.ts';
+import { masterArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { loginFailure, sshTimeout } from './failures.ts';
+import { exists } from './folder.ts';
+import { Master, OPENS_MS, type MasterDeps } from './master.ts';
+import { tell } from './process.ts';
+import type { Words } from './words.ts';
+
+/** ms between two looks whether a master listens; ssh says nothing to its parent. */
+const LOOK_MS = 20;
+
+export interface LoginOptions {
+  readonly label: string;
+  /** Of the master's control socket. */
+  readonly path: string;
+  readonly connectMs: number;
+  /** Gets what ssh will say. */
+  readonly onStart?: (words: Words) => void;
+}
+
+/** Logs in. Resolves with the master when it listens at `path`; rejects with the failure for the user. */
+export async function login(
+  deps: MasterDeps,
+  route: SshRoute,
+  { label, path, connectMs, onStart = () => undefined }: LoginOptions,
+): Promise<Master> {
+  const agent = await firstLiveAgent(route);
+  const since = performance.now();
+  const process = deps.processes.start(masterArgs(route, path, connectMs), { env: sshEnv(deps.env, agent) });
+  onStart(process.words);
+  if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
+  const listens = (async (): Promise<void> => {
+    while (process.exit === undefined && !(await exists(path))) await sleep(LOOK_MS);
+  })();
+  const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
+  if (!inLimit) await process.end();
+  if (process.exit !== undefined) {
+    const { words, exit } = process;
+    throw inLimit ? loginFailure(label, { words, exit }) : sshTimeout(label, words.waitsFor, words);
+  }
+  const { pid } = process;
+  return new Master(deps, route, { place: { path }, process, pid, loginMs: performance.now() - since });
+}
+
+/** A master that somebody else has started and that answers; undefined where there is none. */
+export async function foundMaster(
+  deps: MasterDeps,
+  route: SshRoute,
+  place: MasterPath,
+): Promise<Master | undefined> {
+  if (place !== 'users own' && !(await exists(place.path))) return undefined;
+  const told = await tell(deps, route, place, 'check');
+  if (told === undefined) return undefined;
+  const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
+  const pid = (await isProgram(named, 'ssh')) ? named : undefined;
+  return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
+}
+
+/** The first agent of the route that takes a connection; the caller's own one when none does: a forwarded agent ends with its login session, and
+ * its socket may stay. */
+async function firstLiveAgent({ agentSocket, earlierAgents }: SshRoute): Promise<string | undefined> {
+  if (agentSocket === undefined || earlierAgents === undefined) return agentSocket;
+  for (const path of [agentSocket, ...earlierAgents]) if (await isLive(path)) return path;
+  return agentSocket;
+}
+
+function isLive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const done = (isThere: boolean): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(isThere);
+    };
+    const timer = setTimeout(done, LIMITS.sshControlMs, false);
+    socket.once('connect', () => {
+      done(true);
+    });
+    socket.once('error', () => {
+      done(false);
+    });
+  });
+}
