@@ -69,7 +69,10 @@ t.test('a host that acknowledges nothing', { skip }, async (t) => {
   for (const stream of streams.slice(0, 2)) stream.write(FRAME);
   // Nothing is written on the last one, but its host is asked.
   rig.pool.markStale();
-  for (const why of await Promise.all(lost)) t.match(why, /has acknowledged nothing for \d+ s/);
+  const [ours, ...others] = await Promise.all(lost);
+  // On a busy machine ssh itself may notice it first. A master of the user asks nothing.
+  t.match(ours, /has acknowledged nothing for \d+ s|the host opened no session in time|Timeout, server /);
+  for (const why of others) t.match(why, /has acknowledged nothing for \d+ s/);
   t.match(await run('ssh', ['-O', 'check', 'own'], env), { status: 0 }, 'the master of the user goes on');
 });
 
