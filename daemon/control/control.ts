@@ -1,6 +1,7 @@
 // What a start of control takes and gives.
 import type { LogLevel } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
+import type { EarlyProcess } from './engines/engine-process.ts';
 import type { ControlSink } from './instance/stderr-sink.ts';
 
 export interface ControlOptions {
@@ -9,6 +10,8 @@ export interface ControlOptions {
   readonly cwd: string;
   readonly version: string;
   readonly sink: ControlSink;
+  /** The process of the first engine. The caller kills it when the start fails. */
+  readonly early: EarlyProcess;
   /** Level from the command line. It overrides the setting `log.level`. */
   readonly logLevel?: LogLevel | undefined;
   /** Takes over from a daemon that runs. Without one, it starts as usual. */

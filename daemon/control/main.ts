@@ -26,7 +26,7 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
-  const { version, sink, signal, replace = false } = options;
+  const { version, sink, signal, early, replace = false } = options;
   workAfterOthers(LIMITS.statusLateMs);
   const { paths, passed, env, own, manager, takesEnginesAlong, inForce, log } = await lookAround(options);
   const settings = inForce.current;
@@ -60,6 +60,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const engines: Engines = new Engines({
     ...common,
     installed,
+    early,
     streamsFd: passed.streams,
     sink,
     planner,

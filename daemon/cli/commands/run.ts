@@ -43,6 +43,10 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
   process.on('SIGHUP', onHup);
   // Only the user may access the daemon's folders, sockets and files, whatever the umask of the shell is.
   process.umask(0o077);
+  const ownEnv = withAbsolutePaths(env, cwd);
+  // First, so that the engine's modules load beside those of control. It ends when this process does.
+  const { startEarly } = await import('../../control/engines/engine-process.ts');
+  const early = startEarly(ownEnv);
   try {
     await untilSignal(async (signal) => {
       // Loaded here because loading the daemon's packages would slow down the other commands.
@@ -55,7 +59,8 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
       // The daemon must not keep the file system of this folder from being unmounted.
       process.chdir('/');
       const control = await runControl({
-        env: withAbsolutePaths(env, cwd),
+        env: ownEnv,
+        early,
         cwd,
         version,
         sink,
@@ -73,6 +78,7 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
     });
     return 0;
   } finally {
+    early.kill();
     process.off('SIGHUP', onHup);
   }
 };

@@ -1,7 +1,7 @@
 // The stderr of an engine, for what it cannot log: a crash of native code, or an error at its start. It is a file and not a pipe, because
 // the engine outlives control.
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makeFolderSync } from '../../base/files/make-folder.ts';
 
 /** How many characters of the end of stderr are returned for the log. */
@@ -10,8 +10,9 @@ const SHOWN = 2000;
 export class CapturedStderr {
   readonly #path: string;
 
-  constructor(path: string) {
-    this.#path = path;
+  /** `stateDir`: the folder of the file. */
+  constructor(stateDir: string) {
+    this.#path = join(stateDir, 'engine.stderr');
   }
 
   /** Empties the file and passes its descriptor to `use`, then closes it. Passes `ignore` when the file cannot be opened. */

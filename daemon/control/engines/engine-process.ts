@@ -1,8 +1,10 @@
 // Starts the process of an engine with its flags and environment.
 import { fork, type ChildProcess } from 'node:child_process';
 import { SMALL_HEAP_FLAGS } from '../../base/process/memory.ts';
-import type { Env } from '../../base/paths.ts';
+import { bmuxdPaths, isPrivateFolder, type Env } from '../../base/paths.ts';
 import { programPath } from '../../base/version.ts';
+import { withoutManager } from '../service/service-manager.ts';
+import { CapturedStderr } from './captured-stderr.ts';
 import type { EngineProcess } from './engine-link.ts';
 
 /** Variables that are added to the environment of an engine, unless the daemon's own environment sets them. */
@@ -43,19 +45,34 @@ export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
 }
 
 /**
+ * Starts the process of the first engine before the modules of control are loaded. Where the folder of its stderr is not there yet, it is
+ * started when it is known that this daemon may make it. `env`: the daemon's own environment.
+ */
+export function startEarly(env: Env): EarlyProcess {
+  const { stateDir } = bmuxdPaths(env);
+  const captured = new CapturedStderr(stateDir);
+  const early = new EarlyProcess(() => captured.lend((stderr) => forkEngine(withoutManager(env), stderr)));
+  if (isPrivateFolder(stateDir)) early.start();
+  return early;
+}
+
+/**
  * The process of the first engine, started early: Node and the engine's modules load while control gets ready. It waits for its `start`
  * message, and ends when the channel closes.
  */
 export class EarlyProcess {
   readonly #fork: () => EngineProcess;
+  #isStarted = false;
   #process: EngineProcess | undefined;
 
   constructor(fork: () => EngineProcess) {
     this.#fork = fork;
   }
 
-  /** When it cannot be started, the first engine is started without it, and that start tells the reason. */
+  /** Does nothing a second time. When it cannot be started, the first engine is started without it, and that start tells the reason. */
   start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
     let process: EngineProcess;
     try {
       process = this.#fork();

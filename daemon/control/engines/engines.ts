@@ -20,7 +20,7 @@ import type { TargetSocketReconciler } from '../target-sockets/reconciler.ts';
 import { CapturedStderr } from './captured-stderr.ts';
 import { EngineDirectory } from './engine-directory.ts';
 import type { EngineLink } from './engine-link.ts';
-import { forkEngine } from './engine-process.ts';
+import { forkEngine, type EarlyProcess } from './engine-process.ts';
 import { NodeOptions } from './node-options.ts';
 import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
@@ -38,6 +38,8 @@ export interface EnginesOptions {
   readonly instance: Pick<Instance, 'isOurs' | 'runtimeDir'>;
   readonly log: Logger;
   readonly installed: Pick<InstalledPackage, 'refusal'>;
+  /** The process of the first engine. */
+  readonly early: EarlyProcess;
   /** Descriptor of the streams socket, if a service manager has passed one. */
   readonly streamsFd: number | undefined;
   readonly event: (event: Omit<BrokerEvent, 'atMs'> & { readonly atMs?: number }) => void;
@@ -93,7 +95,7 @@ export class Engines {
       },
     });
     this.nodeOptions = new NodeOptions(env, log);
-    const captured = new CapturedStderr(join(paths.stateDir, 'engine.stderr'));
+    const captured = new CapturedStderr(paths.stateDir);
     const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
     this.streamsSocket = new StreamsSocket({
       path: paths.streamsSocket,
@@ -109,6 +111,7 @@ export class Engines {
       runtimeDir: instance.runtimeDir,
       refusal: options.installed.refusal,
       fork: () => captured.lend((stderr) => forkEngine(this.nodeOptions.env, stderr)),
+      early: options.early,
       stderr: () => captured.read(),
       onFailedStart: (stderr) => {
         this.nodeOptions.failed(stderr);

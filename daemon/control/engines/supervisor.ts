@@ -8,7 +8,7 @@ import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
-import { EarlyProcess } from './engine-process.ts';
+import type { EarlyProcess } from './engine-process.ts';
 import { StartBackoff } from './start-backoff.ts';
 import { endedFailure } from './start-failure.ts';
 import { EngineHealth } from './engine-health.ts';
@@ -22,6 +22,8 @@ export interface EngineSupervisorOptions {
   readonly refusal: () => Failure | undefined;
   /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */
   readonly fork: () => EngineProcess;
+  /** The process of the first engine, whose start may have begun before. */
+  readonly early: EarlyProcess;
   /** What the last process wrote to stderr; empty when nothing. */
   readonly stderr: () => string;
   /** Called with that when an engine has ended before it was ready. The next one may be started in another way. */
@@ -73,7 +75,7 @@ export class EngineSupervisor {
 
   constructor(options: EngineSupervisorOptions) {
     this.#options = options;
-    this.early = new EarlyProcess(options.fork);
+    this.early = options.early;
   }
 
   /** True when an engine accepts streams. */

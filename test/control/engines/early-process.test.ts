@@ -5,9 +5,15 @@ import { FakeProcess } from './fake-process.ts';
 
 t.test('it is given out once', (t) => {
   const child = new FakeProcess();
-  const early = new EarlyProcess(() => child.process);
+  let forks = 0;
+  const early = new EarlyProcess(() => {
+    forks += 1;
+    return child.process;
+  });
   t.equal(early.take(), undefined);
   early.start();
+  early.start();
+  t.equal(forks, 1, 'a second start does nothing');
   t.equal(early.take(), child.process);
   t.equal(early.take(), undefined);
   early.kill();

@@ -1,5 +1,6 @@
 // A supervisor of engines over fake processes and a fake clock.
 import { pino } from 'pino';
+import { EarlyProcess } from '../../../daemon/control/engines/engine-process.ts';
 import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
 import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
@@ -21,19 +22,21 @@ export class Rig {
   readonly broken: Error[] = [];
   /** The answer of an engine to the health check. */
   ask: () => Promise<unknown> = () => Promise.resolve({});
+  readonly #fork = () => {
+    const error = this.broken.shift();
+    if (error !== undefined) throw error;
+    const child = new FakeProcess(1000 + this.processes.length);
+    this.processes.push(child);
+    return child.process;
+  };
   readonly supervisor = new EngineSupervisor({
     onTrouble: () => undefined,
     clock: this.clock,
     runtimeDir: this.runtimeDir,
     log: pino({ level: 'silent' }),
     refusal: () => this.refusal,
-    fork: () => {
-      const error = this.broken.shift();
-      if (error !== undefined) throw error;
-      const child = new FakeProcess(1000 + this.processes.length);
-      this.processes.push(child);
-      return child.process;
-    },
+    fork: this.#fork,
+    early: new EarlyProcess(this.#fork),
     stderr: () => this.stderr,
     onFailedStart: (stderr) => {
       this.failedStarts.push(stderr);
