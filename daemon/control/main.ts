@@ -69,7 +69,6 @@ export async function runControl(options: ControlOptions): Promise<Control> {
       keepWarm.refresh();
     },
   });
-  engines.load();
   const keepWarm = new KeepWarm({ ...common, plans, engines });
   const metrics = new MetricsListener({ port: () => settings()['metrics.port'], log });
   const reload = new Reload({

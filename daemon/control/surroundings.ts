@@ -27,11 +27,12 @@ export interface Surroundings {
 }
 
 /** Reads the settings and makes the runtime dir. Rejects with the failure of the runtime dir. */
-export async function lookAround({ env, cwd, sink, logLevel }: ControlOptions): Promise<Surroundings> {
+export async function lookAround({ env, cwd, sink, logLevel, early }: ControlOptions): Promise<Surroundings> {
   const paths = bmuxdPaths(env);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
   await makeRuntimeDir(paths, log);
+  early.start();
   return {
     paths,
     passed: passedSockets(env, process.pid),

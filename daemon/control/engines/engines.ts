@@ -154,11 +154,6 @@ export class Engines {
     this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
   }
 
-  /** Lets the first engine load while control gets ready for `start`. */
-  load(): void {
-    this.supervisor.early.start();
-  }
-
   /** Starts the first engine. It accepts nothing before `open`. */
   async start(): Promise<void> {
     this.streamsSocket.open();

@@ -62,7 +62,6 @@ export class EngineSupervisor {
   /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
   readonly #backoff = new StartBackoff();
-  readonly early: EarlyProcess;
   #starts = 0;
   #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
@@ -75,7 +74,6 @@ export class EngineSupervisor {
 
   constructor(options: EngineSupervisorOptions) {
     this.#options = options;
-    this.early = options.early;
   }
 
   /** True when an engine accepts streams. */
@@ -124,7 +122,7 @@ export class EngineSupervisor {
     this.#cancelLooks();
     this.#cancelSecondLook();
     this.#cancelRestart();
-    this.early.kill();
+    this.#options.early.kill();
   }
 
   /** Closes the channels of all engines: they drain, and exit after their last stream. */
@@ -195,12 +193,12 @@ export class EngineSupervisor {
   }
 
   #startEngine(): void {
-    const { clock, fork, start, log, onReady, handlers } = this.#options;
+    const { clock, early, fork, start, log, onReady, handlers } = this.#options;
     // The time in ms, so that generations sort by age. It is unique on one machine, since starts are more than 1 ms apart.
     const generation = clock.now().toString(36);
     let process: EngineProcess;
     try {
-      process = this.early.take() ?? fork();
+      process = early.take() ?? fork();
     } catch (error) {
       const problem = fail('engine_unstartable', { why: textOf(error) }, error);
       log.error(

@@ -29,6 +29,7 @@ export class Rig {
     this.processes.push(child);
     return child.process;
   };
+  readonly early = new EarlyProcess(this.#fork);
   readonly supervisor = new EngineSupervisor({
     onTrouble: () => undefined,
     clock: this.clock,
@@ -36,7 +37,7 @@ export class Rig {
     log: pino({ level: 'silent' }),
     refusal: () => this.refusal,
     fork: this.#fork,
-    early: new EarlyProcess(this.#fork),
+    early: this.early,
     stderr: () => this.stderr,
     onFailedStart: (stderr) => {
       this.failedStarts.push(stderr);

@@ -27,7 +27,7 @@ t.test('an engine gets its start data first, and is current when it is ready', a
 
 t.test('a process that was started early is the first engine', async (t) => {
   const rig = new Rig();
-  rig.supervisor.early.start();
+  rig.early.start();
   rig.supervisor.start();
   t.equal(rig.processes.length, 1);
   t.match(rig.last().sent[0]?.message, { type: 'start' });
