@@ -1,5 +1,5 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
-import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { inTime, settledWithin } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
@@ -81,7 +81,7 @@ export class TlsContexts {
     let first: Refusal | undefined;
     for (;;) {
       const context = await bounded(trust.context(selection));
-      const shaken = await handshake(route, label, dialling, context, kept, this.#names.lookup);
+      const shaken = await handshake(route, label, dialling, context, kept, this.#names);
       const { socket, tickets, connectMs, handshakeMs } = shaken;
       const refusal = refusalOf(socket, route.serverName, trust, selection);
       const accept = (): DialledStream => {
@@ -163,14 +163,14 @@ async function handshake(
   dialling: Dialling,
   secureContext: SecureContext,
   kept: Kept,
-  lookup: LookupFunction,
+  names: HostNames,
 ): Promise<Shaken> {
   const { deadline, signal } = dialling;
   const start = performance.now();
   const tcp = {
     host: route.host,
     port: route.port,
-    lookup,
+    lookup: names.lookup,
     allowHalfOpen: true,
     autoSelectFamily: true,
     // An unreachable first address must leave time for the others; a distant one needs more than Node's 250 ms.
@@ -197,6 +197,8 @@ async function handshake(
   } catch (error) {
     tickets.unused();
     throw error;
+  } finally {
+    names.tried(socket);
   }
   const connectedAt = performance.now();
   // Set only after connecting: each of several addresses gets a new handle, without the settings of the last. The options of `tls.connect`
@@ -236,8 +238,13 @@ function truncated(): Error {
 
 /** Waits for the TCP connection. */
 async function connected(socket: Socket, label: string, dialling: Dialling): Promise<void> {
+  const late = (): Failure => {
+    const addresses = socket.autoSelectFamilyAttemptedAddresses as string[] | undefined;
+    const silent = new Error(`none of ${String(addresses?.join(' '))} took the connection`);
+    return fail('tls_connect_timeout', { label }, (addresses?.length ?? 0) > 1 ? silent : undefined);
+  };
   try {
-    await established(socket, 'connect', dialling, () => fail('tls_connect_timeout', { label }));
+    await established(socket, 'connect', dialling, late);
   } catch (error) {
     if (error instanceof Failure || dialling.signal.aborted) throw error;
     throw fail('tls_unreachable', { label }, error);

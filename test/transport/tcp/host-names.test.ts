@@ -1,4 +1,5 @@
 // Tests what is known of the addresses of host names.
+import { isIP } from 'node:net';
 import t from 'tap';
 import { HostNames } from '../../../daemon/transport/tcp/host-names.ts';
 
@@ -45,4 +46,45 @@ t.test('an address that a name has left', async (t) => {
   t.equal(await hasLeft('10.0.0.1', '10.0.0.1'), false);
   t.equal(await hasLeft(undefined, 'more.test'), false);
   t.equal(asked, 0, 'an address is no name');
+});
+
+t.test('an address that took no connection', async (t) => {
+  let now = 0;
+  const all = ['10.0.0.1', '::2', '10.0.0.3', '10.0.0.4'];
+  const names = new HostNames({
+    now: () => now,
+    lookup: (_host, _options, done) => {
+      done(
+        null,
+        all.map((address) => ({ address, family: isIP(address) })),
+      );
+    },
+  });
+  const order = (): Promise<string[]> =>
+    new Promise((resolve) => {
+      names.lookup('gateway.test', { all: true }, (_error, found) => {
+        resolve(typeof found === 'string' ? [] : found.map(({ address }) => address));
+      });
+    });
+  const tried = (addresses: readonly string[], remoteAddress?: string): void => {
+    const autoSelectFamilyAttemptedAddresses = addresses.map((address) => `${address}:443`);
+    names.tried({ autoSelectFamilyAttemptedAddresses, remoteAddress });
+  };
+  t.strictSame(await order(), all);
+  tried(['10.0.0.1', '::2', '10.0.0.3']);
+  t.strictSame(
+    await order(),
+    ['10.0.0.3', '10.0.0.4', '10.0.0.1', '::2'],
+    'the last one that was tried may have had no time',
+  );
+  tried(['10.0.0.3', '10.0.0.4'], '10.0.0.4');
+  t.strictSame(await order(), ['10.0.0.4', '10.0.0.1', '::2', '10.0.0.3'], 'and the others keep their order');
+  tried(['10.0.0.1'], '10.0.0.1');
+  t.strictSame(
+    await order(),
+    ['10.0.0.1', '10.0.0.4', '::2', '10.0.0.3'],
+    'one that took a connection counts again',
+  );
+  now += 5 * 60_000;
+  t.strictSame(await order(), all, 'after a while all are tried in the order of the system');
 });
