@@ -40,7 +40,8 @@ export const login: Run = async (context) => {
 function ssh(args: readonly string[], env: Env, stdio: 'ignore' | 'inherit'): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn('ssh', args, { env, stdio });
-    const timer = stdio === 'ignore' ? setTimeout(() => child.kill(), LIMITS.sshControlMs) : undefined;
+    const timer =
+      stdio === 'ignore' ? setTimeout(() => child.kill('SIGKILL'), LIMITS.sshControlMs) : undefined;
     child.once('error', (error) => {
       reject(fail('ssh_program_missing', { why: textOf(error) }));
     });
