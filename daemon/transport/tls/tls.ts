@@ -1,6 +1,7 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
 import { connect as connectTcp, type Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
+import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime, settledWithin } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -18,6 +19,7 @@ import { acknowledgeNow } from '../tcp/quick-ack.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';
+import { DialPace } from './dial-pace.ts';
 import { isServerName, sniOf } from './server-name.ts';
 import { hasPin, trustOrRefuse } from './pins.ts';
 import { Tickets, type KeptTickets } from './tickets.ts';
@@ -58,6 +60,7 @@ export class TlsContexts {
   readonly #trusts: Trusts;
   readonly #watch = new TcpWatch();
   readonly #names = new HostNames();
+  readonly #pace = new DialPace(SYSTEM_CLOCK);
   /** By key, least recently used first. */
   readonly #kept = new LruMap<string, Kept>(KEPT_MAX);
 
@@ -81,7 +84,14 @@ export class TlsContexts {
     let first: Refusal | undefined;
     for (;;) {
       const context = await bounded(trust.context(selection));
-      const shaken = await handshake(route, label, dialling, context, kept, this.#names);
+      const dial = this.#pace.dial(`${route.host} ${String(route.port)}`);
+      let shaken: Shaken;
+      try {
+        if (dial.turn !== undefined) await bounded(dial.turn);
+        shaken = await handshake(route, label, dialling, context, kept, this.#names);
+      } finally {
+        dial.over();
+      }
       const { socket, tickets, connectMs, handshakeMs } = shaken;
       const refusal = refusalOf(socket, route.serverName, trust, selection);
       const accept = (): DialledStream => {

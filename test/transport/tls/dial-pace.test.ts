@@ -1,0 +1,63 @@
+// Tests how the beginnings of many TLS dials are spread over time.
+import t from 'tap';
+import { DialPace, type PacedDial } from '../../../daemon/transport/tls/dial-pace.ts';
+import { FakeClock } from '../../base/async/fake-clock.ts';
+
+/** Dials `count` times; `begun` has the numbers of the dials that have begun. */
+function dialled(pace: DialPace, key: string, count: number): { dials: PacedDial[]; begun: number[] } {
+  const begun: number[] = [];
+  const dials = Array.from({ length: count }, (_, at) => {
+    const dial = pace.dial(key);
+    if (dial.turn === undefined) begun.push(at);
+    else void dial.turn.then(() => begun.push(at));
+    return dial;
+  });
+  return { dials, begun };
+}
+
+t.test(
+  'few dials begin at once, further ones one after the other, and none of another address waits',
+  async (t) => {
+    const clock = new FakeClock();
+    const pace = new DialPace(clock);
+    const mute = dialled(pace, 'mute', 20);
+    t.equal(mute.begun.length, 8);
+    t.equal(dialled(pace, 'healthy', 1).begun.length, 1);
+    await clock.advance(1);
+    t.same(mute.begun.slice(8), [8], 'the oldest one is first');
+    await clock.advance(100);
+    t.equal(mute.begun.length, 20);
+    t.equal(clock.waiting, 0, 'no timer is left');
+  },
+);
+
+t.test('addresses take turns', async (t) => {
+  const clock = new FakeClock();
+  const pace = new DialPace(clock);
+  const first = dialled(pace, 'first', 108);
+  const second = dialled(pace, 'second', 108);
+  await clock.advance(20);
+  t.equal(first.begun.length - 8, 10);
+  t.equal(second.begun.length - 8, 10);
+});
+
+t.test('the more dials are under way, the slower others begin; all of them do', async (t) => {
+  const clock = new FakeClock();
+  const pace = new DialPace(clock);
+  const { begun } = dialled(pace, 'mute', 1024);
+  await clock.advance(500);
+  t.ok(begun.length > 200 && begun.length < 400, `${String(begun.length)} have begun`);
+  await clock.advance(3500);
+  t.equal(begun.length, 1024);
+});
+
+t.test('a dial that is given up leaves the queue, and one that is over makes room', async (t) => {
+  const clock = new FakeClock();
+  const pace = new DialPace(clock);
+  const { dials, begun } = dialled(pace, 'mute', 10);
+  dials[8]?.over();
+  await clock.advance(10);
+  t.same(begun.slice(8), [9]);
+  for (const { over } of dials) over();
+  t.equal(dialled(pace, 'mute', 9).begun.length, 8, 'none is counted twice or kept');
+});
