@@ -15,7 +15,7 @@ export interface Handle {
 }
 
 /** The handle under `socket`; undefined when it is closed. */
-function handleOf(socket: Socket): Handle | undefined {
+export function handleOf(socket: Socket): Handle | undefined {
   const handle: unknown = Reflect.get(socket, '_handle');
   return isHandle(handle) ? handle : undefined;
 }

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { cLibrary, type CLibrary } from '../base/c-library.ts';
 import { textOf, type Failure } from '../base/failure.ts';
-import { descriptorOf } from '../base/node-internals.ts';
+import { descriptorOf, handleOf, type Handle } from '../base/node-internals.ts';
 import { fail } from '../errors/fail.ts';
 
 /** The process that has connected. */
@@ -39,12 +39,21 @@ export const peerCheck = {
   },
 };
 
+/** The peers that are known. The kernel keeps the ids of the connect, so one question is enough for a connection, which has one handle. */
+const known = new WeakMap<Handle, Peer>();
+
 /** Who has connected. `unchecked` when this system has no library for the question; `unknown` when the kernel does not tell. */
 export function peerOf(socket: Socket): Peer | 'unchecked' | 'unknown' {
   loaded ??= load();
   if ('problem' in loaded) return 'unchecked';
+  const handle = handleOf(socket);
+  if (handle === undefined) return 'unknown';
+  const before = known.get(handle);
+  if (before !== undefined) return before;
   const descriptor = descriptorOf(socket);
-  return (descriptor === undefined ? undefined : loaded.ask(descriptor)) ?? 'unknown';
+  const peer = descriptor === undefined ? undefined : loaded.ask(descriptor);
+  if (peer !== undefined) known.set(handle, peer);
+  return peer ?? 'unknown';
 }
 
 /** The pid of the client, as the rows of a status have it; empty when the kernel does not tell. */
