@@ -2,7 +2,8 @@
 import { asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamRow, Transport } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-import { textOf } from '../base/failure.ts';
+import { nextTurn } from '../base/async/turn.ts';
+import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
@@ -13,7 +14,7 @@ import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
 import { Splice } from '../splice/splice.ts';
 import { askedFor, type Plan } from '../engine-protocol/plan.ts';
-import { infoOf, withOtherRoots } from './accept/answers.ts';
+import { infoOf, NOTHING_THERE, withOtherRoots } from './accept/answers.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import type { FairBound } from './accept/fair-bound.ts';
 import { RequestWait } from './accept/request-wait.ts';
@@ -90,7 +91,7 @@ export class Streams {
       plan: asked.plan,
       sinceMs: Date.now(),
       ...clientPidOf(asked.client.socket),
-      abort: new AbortController(),
+      abort: asked.abort ?? new AbortController(),
       wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
       isEnded: false,
       opened: undefined,
@@ -152,10 +153,7 @@ export class Streams {
     if (isOpened === undefined) {
       const failure = fail('target_busy', { count: opening.count(address), label });
       log.info({ ...context, code: failure.code }, 'refused');
-      tally.refused(classOf(failure.data));
-      event({ type: 'stream refused', target, requestId, code: failure.code, detail: failure.message });
-      this.#over(entry, failure.message);
-      client.refused(failure);
+      await this.#refuse(entry, client, failure);
       return;
     }
     let opened: OpenedStream;
@@ -182,15 +180,10 @@ export class Streams {
         { ...context, code: failure.code, causes: failure.data.causes },
         absent ? 'nothing there' : 'refused',
       );
-      if (absent) tally.nothingThere();
-      else {
-        const kind = classOf(failure.data);
-        const { code, message: detail } = failure;
-        tally.refused(kind);
-        this.#over(entry, detail);
-        event({ type: 'stream refused', target, requestId, code, class: kind, detail });
-      }
-      client.refused(absent ? fail('nothing_there') : failure);
+      if (absent) {
+        tally.nothingThere();
+        client.refused(fail('nothing_there'));
+      } else await this.#refuse(entry, client, failure);
       return;
     } finally {
       stopLooking?.();
@@ -217,6 +210,20 @@ export class Streams {
       ...(end.lost === undefined ? {} : { code: 'stream_lost' }),
       detail: end.lost ?? end.why ?? end.reason,
     });
+  }
+
+  async #refuse(entry: Entry, client: AcceptedClient, failure: Failure): Promise<void> {
+    const { tally, event } = this.#options;
+    const { client: asked, destination } = entry.plan;
+    const { code, message: detail } = failure;
+    const kind = classOf(failure.data);
+    tally.refused(kind);
+    this.#over(entry, detail);
+    const told = { target: askedFor(destination), requestId: asked.requestId, code, class: kind, detail };
+    event({ type: 'stream refused', ...told });
+    // The event leaves at the end of this turn: before the client has its answer.
+    await nextTurn();
+    client.refused(failure);
   }
 
   /** Keeps how the stream ended, before its client sees it. */
@@ -280,16 +287,6 @@ export class Streams {
     };
   }
 }
-
-/** Failures that mean "no server there" for `ifRunning`. A time-out stays an error (docs/bmux-protocol.md, "Entry points"). */
-const NOTHING_THERE: ReadonlySet<string> = new Set([
-  'server_not_running',
-  'tls_unreachable',
-  'iroh_unreachable',
-  'ssh_host_unknown',
-  'ssh_unreachable',
-  'ssh_server_not_running',
-]);
 
 function transportOf({ destination }: Plan): Transport {
   return destination.route.transport;

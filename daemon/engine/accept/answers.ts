@@ -27,3 +27,13 @@ export function withOtherRoots(failure: Failure, { client: { otherRoots } }: Pla
 }
 
 const UNTRUSTED: ReadonlySet<string> = new Set(['tls_handshake_failed', 'tls_roots_missing']);
+
+/** Failures that mean "no server there" for `ifRunning`. A time-out stays an error (docs/bmux-protocol.md, "Entry points"). */
+export const NOTHING_THERE: ReadonlySet<string> = new Set([
+  'server_not_running',
+  'tls_unreachable',
+  'iroh_unreachable',
+  'ssh_host_unknown',
+  'ssh_unreachable',
+  'ssh_server_not_running',
+]);

@@ -199,7 +199,7 @@ export class StreamsSocket {
       const plan = await this.#plan(requestId, message, { signal, onAway });
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
-      add({ plan, client: httpClient({ socket, head, plan, answered: done }), wait });
+      add({ plan, client: httpClient({ socket, head, plan, answered: done }), wait, abort: planning });
     } catch (error) {
       wait.end();
       const failure = asFailure(error);

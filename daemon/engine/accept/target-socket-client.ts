@@ -20,6 +20,8 @@ export interface Accepted {
   readonly open?: Open;
   /** The wait of a request; that of another client begins with its stream. */
   readonly wait?: RequestWait;
+  /** With it the request is given up. */
+  readonly abort?: AbortController;
 }
 
 /** Opens the stream of a plan. Calls `leadsTo` when it uses another plan instead; later results and failures belong to that plan. */

@@ -23,10 +23,12 @@ function canWait(message: OneFromEngine): boolean {
 }
 
 /**
- * Questions of one turn of the event loop are sent together at its end. Other urgent messages are sent at once: the event about a
- * refusal must leave before the client has its answer.
+ * Questions and refusals of one turn of the event loop are sent together at its end: a flood has many of them. Other urgent messages are sent
+ * at once.
  */
-function isQuestion({ type }: OneFromEngine): boolean {
+function isOfTurn(message: OneFromEngine): boolean {
+  const { type } = message;
+  if (type === 'event') return message.event.type === 'stream refused';
   return type === 'resolve' || type === 'resolve again' || type === 'cancel';
 }
 
@@ -53,7 +55,7 @@ export class Outbox {
     this.#waiting.push(message);
     if (sent !== undefined) this.#told.push(sent);
     if (this.#waiting.length >= MAX_BATCH) this.flush();
-    else if (isQuestion(message)) {
+    else if (isOfTurn(message)) {
       this.#turn ??= setImmediate(() => {
         this.flush();
       });

@@ -1,5 +1,6 @@
 // Tests the messages of an engine to control: they are sent in order and in batches, and reported as lost when control is gone.
 import t from 'tap';
+import { nextTurn } from '../../../daemon/base/async/turn.ts';
 import type { Channel } from '../../../daemon/engine/control/channel.ts';
 import { Outbox } from '../../../daemon/engine/control/outbox.ts';
 import type { FromEngine, OneFromEngine } from '../../../daemon/engine-protocol/messages.ts';
@@ -40,7 +41,13 @@ t.test('messages that can wait are sent in one batch with a message that cannot,
   t.same(end.sent[1], line('c'));
   const refused: OneFromEngine = { type: 'event', event: { type: 'stream refused', atMs: 1 } };
   outbox.send(refused);
-  t.same(end.sent[2], refused, 'a refusal is sent at once');
+  outbox.send(refused);
+  // As those do who answer the client of a refusal.
+  await nextTurn();
+  t.same(end.sent[2], { type: 'batch', messages: [refused, refused] }, 'refusals of one turn');
+  const other: OneFromEngine = { type: 'event', event: { type: 'connection lost', atMs: 1 } };
+  outbox.send(other);
+  t.same(end.sent[3], other, 'another event is sent at once');
 });
 
 t.test('when control is gone, waiting messages are reported as lost before a new one is refused', (t) => {
