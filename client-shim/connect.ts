@@ -7,7 +7,7 @@ import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { notAnswering } from '../daemon/api/instance-file.ts';
+import { notAnswering, wasKilled } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, readAnswer, refusalIn, waitingIn } from './answer.ts';
 import { connectTo } from './control-socket.ts';
@@ -44,7 +44,7 @@ class Lost extends Error {
   readonly last: Error;
   /** How long to retry, ms from the first of its kind on. */
   readonly patienceMs: number;
-  /** No process of the daemon but its engines runs. */
+  /** The daemon has ended: at most its engines run. */
   readonly isAway: boolean;
 
   constructor(last: Error, patienceMs: number = LIMITS.replacedMs, isAway = false) {
@@ -57,7 +57,7 @@ class Lost extends Error {
 
 /**
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
- * `daemon_not_running` (at once; while engines run, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
+ * `daemon_not_running` (at once; while engines run, or just after the daemon was killed, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
  */
 export async function askForStream(question: StreamQuestion): Promise<Granted> {
   const until = monotonicMs() + question.budgetMs;
@@ -130,8 +130,10 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       accepts(controlSocket)
         .then(async (isThere) => {
           if (isThere) failed(starting(error));
-          // The daemon was here, and somebody is about to start it again: engines without it do not stay for long.
-          else failed((await hasEngine(controlSocket)) ? away(controlSocket, error) : why);
+          // The daemon was here, and somebody is about to start it again: engines without it do not stay for long, and its file is new.
+          else if ((await hasEngine(controlSocket)) || wasKilled(controlSocket))
+            failed(away(controlSocket, error));
+          else failed(why);
         })
         .catch(() => undefined);
     };

@@ -2,9 +2,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
+import { LIMITS } from '../base/limits.ts';
 import { isRunning, type ProcessIdentity } from '../base/process/identity.ts';
 import { fail } from '../errors/fail.ts';
 import { list, number, object, optional, text, truth } from './shape.ts';
+
+/** ms after which a daemon that works has renewed the time of its file, at the latest. */
+export const RENEWED_MS = 20_000;
 
 export interface InstanceFile extends ProcessIdentity {
   /** Paths of the sockets on which it answers. */
@@ -40,6 +44,20 @@ export function notAnswering(socket: string, cause?: unknown): Failure {
 export function isStopping(socket: string): boolean {
   const found = read(socket);
   return found?.stopping === true && isRunning(found) !== false;
+}
+
+/**
+ * Whether the daemon of `socket` has ended a short while ago without removing its file: it was killed, and its supervisor may be about to start
+ * it again.
+ */
+export function wasKilled(socket: string): boolean {
+  const found = read(socket);
+  if (found === undefined || found.stopping === true) return false;
+  try {
+    return Date.now() - statSync(instanceFileOf(socket)).mtimeMs < RENEWED_MS + LIMITS.awayMs;
+  } catch {
+    return false;
+  }
 }
 
 function read(socket: string): InstanceFile | undefined {

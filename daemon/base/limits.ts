@@ -16,7 +16,7 @@ export const LIMITS = {
   endsKeptMs: 600_000,
   /** ms that a client retries while the daemon is being replaced; a start takes 182 to 315 ms (measured). */
   replacedMs: 5000,
-  /** ms that a client waits for a daemon that is away, but whose engines run; a restart takes 0.3 to 3 s. */
+  /** ms that a client waits for a daemon that is away, but whose engines run or that was just killed; a restart takes 0.3 to 3 s. */
   awayMs: 15_000,
   /** ms before a client asks again whether a hanging engine has been replaced. */
   stuckAskedMs: 250,

@@ -2,12 +2,12 @@
 // tells the user from them which process hangs, and since when.
 import { utimesSync } from 'node:fs';
 import { readFile, unlink } from 'node:fs/promises';
-import { instanceFileOf, type InstanceFile } from '../../api/instance-file.ts';
+import { instanceFileOf, RENEWED_MS, type InstanceFile } from '../../api/instance-file.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { ownIdentity } from '../../base/process/identity.ts';
 
-/** ms between two renewals. */
-const RENEW_MS = 15_000;
+/** ms between two renewals: the next look after that is at most 4 s later. */
+const RENEW_MS = RENEWED_MS - 5000;
 
 export class InstanceFiles {
   readonly #file: InstanceFile;
