@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { appendFile, mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -50,6 +51,20 @@ t.test('start returns when target sockets listen, and once more does nothing', a
   t.equal((await bmuxd('logs', '-n', '1')).stdout.split('\n').length, 2, 'one line');
   t.equal((await bmuxd('stop')).status, 0);
   t.match(await bmuxd('logs'), { status: 0, stdout: /"msg":"bmuxd exits/ }, 'the log of the last one');
+});
+
+t.test('start beside a daemon that is just being killed', async (t) => {
+  const { bmuxd, folder, socketPath } = await sandbox(t);
+  await mkdir(join(folder, 'd'), { mode: 0o700 });
+  // It takes the question with it.
+  const dying = createServer((socket) => {
+    socket.once('data', () => {
+      dying.close();
+      socket.destroy();
+    });
+  });
+  await new Promise<void>((resolve) => dying.listen(socketPath, resolve));
+  t.match(await bmuxd('start'), { status: 0, stdout: /^bmuxd has started: ready/, stderr: '' });
 });
 
 t.test('no daemon is started for a name that is not there', async (t) => {

@@ -112,13 +112,16 @@ async function settledHealth(env: Env): Promise<Health | undefined> {
   }
 }
 
-/** The health of the running daemon; undefined when there is none. */
-export async function runningHealth(env: Env): Promise<Health | undefined> {
+/** The health of the running daemon; undefined when there is none. `again`: this is the second request. */
+export async function runningHealth(env: Env, again = false): Promise<Health | undefined> {
   const question = { method: 'GET', path: '/v1/health', timeoutMs: LIMITS.engineAnswerMs } as const;
   try {
     return await askControl(env, question, isHealth);
   } catch (error) {
-    if (error instanceof Failure && error.code === 'daemon_not_running') return undefined;
+    const code = error instanceof Failure ? error.code : undefined;
+    if (code === 'daemon_not_running') return undefined;
+    // It is being killed: its sockets may be there for a moment after the process is shown as dead.
+    if (code === 'daemon_lost' && !again) return runningHealth(env, true);
     throw error;
   }
 }
