@@ -34,7 +34,7 @@ export async function askForShareLink(
   if (signedIn === undefined) return { reference };
   const { token, warnings } = signedIn;
   const answer = await lookUpShareLink(name, controlPlaneUrl(env, config), token, limits);
-  return 'target' in answer ? { reference: answer.target, warnings } : { reference, why: answer.why };
+  return 'target' in answer ? { reference: answer.target.trim(), warnings } : { reference, why: answer.why };
 }
 
 /**
@@ -58,6 +58,7 @@ export function followShareLinks(
       if (why === undefined) throw fail('share_link_unknown', { name });
       throw warned(fail('share_link_unknown', { name }, new Error(why)), [why]);
     }
-    current = next;
+    // As in bmux: padding makes no other target of it, and least of all the local server.
+    current = next.trim();
   }
 }

@@ -17,6 +17,8 @@ const headers = (count: number, length = 1): string =>
   Array.from({ length: count }, (_, index) => `x-${String(index)}: ${'v'.repeat(length)}\r\n`).join('');
 const nested = (depth: number): string => `{"a":${'['.repeat(depth)}${']'.repeat(depth)},${BODY.slice(1)}`;
 
+const chunked = (body: string): string => `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${body}`;
+
 /** The failure that bmux's text stands for; the target in a good answer has a bad port. */
 const TEXTS: readonly [text: string, code: string][] = [
   ['invalid TLS port', 'tls_port_invalid'],
@@ -72,6 +74,12 @@ const ROWS: readonly [name: string, answer: string, code: string][] = [
     ok('x: \u0001\r\n').replaceAll('\r', ''),
     'control_plane_unreachable',
   ],
+  ['spaces behind the size of a chunk', chunked(`16  \r\n${BODY}\r\n0\r\n\r\n`), 'tls_port_invalid'],
+  ['no size of a chunk', chunked(`zz\r\n${BODY}\r\n0\r\n\r\n`), 'share_lookup_unparsable'],
+  ['more than the length says', `${ok()} more`, 'tls_port_invalid'],
+  ['less than the length says', ok().replace('22', '23'), 'share_lookup_unparsable'],
+  ['a control character in the status', ok('', BODY, 'HTTP/1.1 200 \u0001'), 'control_plane_unreachable'],
+  ['spaces around the target', ok('', '{"target":" tls://x:y\\n"}'), 'tls_port_invalid'],
   ['much beside the target', ok('', `{"p":"${'x'.repeat(200_000)}",${BODY.slice(1)}`), 'tls_port_invalid'],
   ['nested 126 times', ok('', nested(126)), 'tls_port_invalid'],
   ['nested 127 times', ok('', nested(127)), 'share_lookup_unparsable'],

@@ -195,6 +195,7 @@ t.test('share links of the config', async (t) => {
     shareLinks: {
       prod: 'prod',
       two: 'bmux://prod',
+      padded: ' bmux://two\t',
       inline: 'iroh://ID?compression=none',
       word: 'nothing',
       empty: '',
@@ -208,6 +209,7 @@ t.test('share links of the config', async (t) => {
   const of = (name: string) => resolveTarget(inputs({ target: name, config: settings }));
   t.equal((await of('bmux://prod')).label, 'prod');
   t.equal((await of('bmux://two')).label, 'prod');
+  t.equal((await of('bmux://padded')).label, 'prod', 'spaces do not make it the local server');
   t.equal((await of('bmux://inline')).label, 'iroh://ID?compression=none');
   t.match((await of('bmux://word')).warnings, [/'nothing' is not configured/]);
   const empty = await of('bmux://empty');

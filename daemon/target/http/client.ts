@@ -64,6 +64,9 @@ const LENIENT: ReadonlySet<string> = new Set([
   'HPE_INVALID_TRANSFER_ENCODING',
 ]);
 
+/** The same for a body: spaces behind the size of a chunk. */
+const LENIENT_BODY = 'HPE_INVALID_CHUNK_SIZE';
+
 export class HttpClient {
   readonly #options: HttpClientOptions;
   /** By kind of connection and URL of the proxy. There are few, because the proxies are those of one environment. */
@@ -75,7 +78,7 @@ export class HttpClient {
 
   /**
    * Sends one GET, and a second one only when a kept connection turns out to be closed, which the server may have done meanwhile, or when the
-   * head of the answer is one of `LENIENT`.
+   * head of the answer is one of `LENIENT`, or its body `LENIENT_BODY`.
    */
   readonly get: HttpGet = async (url, headers, signal) => {
     const proxy = proxyFor(url, this.#options.env);
@@ -83,13 +86,15 @@ export class HttpClient {
       throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
     const verified = this.#options.verified ?? ((_host, connect) => connect({}));
     const kept = this.#agentOf(url, proxy);
+    const again = (isLenient: boolean): Promise<IncomingMessage> =>
+      send(url, headers, signal, { agent: newAgent(url, proxy, false), proxy, verified, isLenient });
     try {
-      return answerOf(await send(url, headers, signal, { agent: kept, proxy, verified }));
+      const first = await send(url, headers, signal, { agent: kept, proxy, verified });
+      return answerOf(first, () => again(true));
     } catch (error) {
       const isLenient = LENIENT.has(errnoOf(error) ?? '');
       if ((!isLenient && !(error instanceof StaleConnection)) || signal.aborted) throw error;
-      const agent = newAgent(url, proxy, false);
-      return answerOf(await send(url, headers, signal, { agent, proxy, verified, isLenient }));
+      return answerOf(await again(isLenient));
     }
   };
 
@@ -144,7 +149,8 @@ function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route)
       const problem = headProblem(message);
       if (problem === undefined) {
         // Node takes a body that is cut by a reset for a whole one, where its length is not given.
-        request.on('error', (error) => message.destroy(error));
+        // What follows a whole body is no part of it.
+        request.on('error', (error) => message.complete || message.destroy(error));
         return resolve(message);
       }
       reject(new Error(problem));
@@ -165,13 +171,13 @@ function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route)
 
 /** What bmux refuses in the head of an answer, and the parser of Node does not. */
 function headProblem(message: IncomingMessage): string | undefined {
-  const { httpVersion, statusCode = 0, headers, rawHeaders } = message;
+  const { httpVersion, statusCode = 0, statusMessage = '', headers, rawHeaders } = message;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return `the answer is of HTTP/${httpVersion}`;
   if (statusCode < 100) return `the answer has the status ${String(statusCode)}`;
   if (httpVersion === '1.0' && headers['transfer-encoding'] !== undefined)
     return 'the answer of HTTP/1.0 has a transfer encoding';
-  if (rawHeaders.some((text) => /[^\t\x20-\x7e\x80-\xff]/.test(text)))
-    return 'a header has a control character';
+  if ([statusMessage, ...rawHeaders].some((text) => /[^\t\x20-\x7e\x80-\xff]/.test(text)))
+    return 'the head of the answer has a control character';
   return rawHeaders.length / 2 > MAX_HEADERS
     ? `the answer has more than ${String(MAX_HEADERS)} headers`
     : undefined;
@@ -206,11 +212,21 @@ function begin(
   return httpsRequest(Object.assign(options, { servername: serverNameOf(proxy.url), open }));
 }
 
-function answerOf(message: IncomingMessage): HttpAnswer {
+function answerOf(message: IncomingMessage, again?: () => Promise<IncomingMessage>): HttpAnswer {
   return {
     status: message.statusCode ?? 0,
     location: message.headers.location,
-    text: (limit) => textOf(message, limit),
+    text: async (limit) => {
+      try {
+        return await textOf(message, limit);
+      } catch (error) {
+        if (errnoOf(error) !== LENIENT_BODY || again === undefined) throw error;
+        const other = await again();
+        if (other.statusCode === message.statusCode) return textOf(other, limit);
+        other.on('error', () => undefined).destroy();
+        throw error;
+      }
+    },
     drop: () => void message.on('error', () => undefined).destroy(),
   };
 }
