@@ -76,7 +76,16 @@ function folderOf(env: Env): string | undefined {
 function nameFor(path: string, source: string): string {
   const hash = source.slice(-17).trim();
   const program = basename(process.argv[1] ?? '', '.cjs');
-  return `${basename(path, '.cjs')}-${program}-${hash}-${process.version}-${process.arch}.bin`;
+  const node = `${process.version}-${process.arch}-${flags()}`;
+  return `${basename(path, '.cjs')}-${program}-${hash}-${node}.bin`;
+}
+
+/** Stands for the flags of this process: V8 refuses code that was compiled with others. A service has some that a person leaves out. */
+function flags(): string {
+  let sum = 0;
+  for (const character of [...process.execArgv, process.env['NODE_OPTIONS']].join(' '))
+    sum = (Math.imul(sum, 31) + (character.codePointAt(0) ?? 0)) >>> 0;
+  return sum.toString(36);
 }
 
 /**

@@ -17,10 +17,13 @@ t.test('compiled code', async (t) => {
   const folder = join(home, 'state', 'bmuxd', 'code');
   const env = { HOME: home, XDG_STATE_HOME: join(home, 'state'), XDG_RUNTIME_DIR: home };
   /** What the commands print. */
-  const printed = async (more: Readonly<Record<string, string>> = {}): Promise<readonly string[]> => {
+  const printed = async (
+    more: Readonly<Record<string, string>> = {},
+    flags: readonly string[] = [],
+  ): Promise<readonly string[]> => {
     const texts = [];
     for (const command of COMMANDS) {
-      const ran = await run(process.execPath, [BMUXD, ...command], { ...env, ...more });
+      const ran = await run(process.execPath, [...flags, BMUXD, ...command], { ...env, ...more });
       t.same([ran.status, ran.stderr], [0, ''], command.join(' '));
       texts.push(ran.stdout);
     }
@@ -50,6 +53,12 @@ t.test('compiled code', async (t) => {
   t.match(Object.keys(first), [/^bmuxd-all-bmuxd-.*\.bin$/, /^bmuxd-quick-bmuxd-.*\.bin$/]);
   t.same(await printed(), plain);
   t.same(await files(), first, 'code that is used is not written again');
+  t.same(await printed({}, ['--max-semi-space-size=2']), plain);
+  const both = await files();
+  t.equal(Object.keys(both).length, 4, 'V8 needs other code with other flags');
+  await printed();
+  await printed({}, ['--max-semi-space-size=2']);
+  t.same(await files(), both, 'which does not replace the first');
 
   for (const name of Object.keys(first)) {
     const bytes = await readFile(join(folder, name));
