@@ -2,6 +2,7 @@
 import { Server } from 'node:net';
 import { notAnswering } from '../../api/instance-file.ts';
 import { onSilence } from '../../base/async/deadline.ts';
+import { nextTurn } from '../../base/async/turn.ts';
 import { errnoOf, Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { asFailure, fail, revive } from '../../errors/fail.ts';
@@ -14,6 +15,10 @@ import type { Channel } from './channel.ts';
 import { NextControl, type Following } from './next-control.ts';
 import { Outbox } from './outbox.ts';
 
+/** Answers that are handled in one turn of the event loop. */
+const ANSWERS_PER_TURN = 8;
+
+type Answer = Extract<OneToEngine, { readonly type: 'resolved' }>;
 type Question = Extract<OneFromEngine, { readonly type: 'resolve' | 'resolve again' }>;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
@@ -37,6 +42,8 @@ export class ControlLink {
   readonly #nextControl: NextControl;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
+  /** Number of messages that have come from control. */
+  #messages = 0;
 
   constructor(options: ControlLinkOptions) {
     this.#options = options;
@@ -63,11 +70,22 @@ export class ControlLink {
   ): void {
     this.#options.channel.onMessage((message, handle) => {
       if (!isToEngine(message)) return;
+      this.#messages += 1;
+      const answers: Answer[] = [];
       for (const one of message.type === 'batch' ? message.messages : [message]) {
-        if (one.type === 'resolved') this.#pending.get(one.id)?.answer(one.result);
+        if (one.type === 'resolved') answers.push(one);
         else listener(one, handle instanceof Server ? handle : undefined);
       }
+      void this.#take(answers);
     });
+  }
+
+  /** A few in each turn of the event loop: what follows takes up to a millisecond for each, and a flood has hundreds. Never rejects. */
+  async #take(answers: readonly Answer[]): Promise<void> {
+    for (const [at, { id, result }] of answers.entries()) {
+      if (at > 0 && at % ANSWERS_PER_TURN === 0) await nextTurn();
+      this.#pending.get(id)?.answer(result);
+    }
   }
 
   /**
@@ -165,7 +183,10 @@ export class ControlLink {
         giveUp(asFailure(signal?.reason));
       };
       const watch = async (): Promise<void> => {
-        const silent = (await this.#controlIsSilent()) && (await this.#controlIsSilent());
+        const messages = this.#messages;
+        const unanswered = (await this.#controlIsSilent()) && (await this.#controlIsSilent());
+        // One that says something meanwhile is only slow.
+        const silent = unanswered && this.#messages === messages;
         if (isOver) return;
         if (silent) giveUp(notAnswering(this.#options.controlSocket));
         else look = setTimeout(() => void watch(), LIMITS.silenceMs);

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
+import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import { ControlLink } from '../../../daemon/engine/control/control-link.ts';
-import type { OneFromEngine } from '../../../daemon/engine-protocol/messages.ts';
+import type { OneFromEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
+import { fail } from '../../../daemon/errors/fail.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 
 /** A control process that takes questions and answers none. `serve` gets the connections to its control socket. */
@@ -25,6 +27,7 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
     await rm(folder, { recursive: true });
   });
   const told: OneFromEngine[] = [];
+  let say: (message: ToEngine) => void = () => undefined;
   const link = new ControlLink({
     controlSocket,
     channel: {
@@ -33,18 +36,32 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
         told.push(...(message.type === 'batch' ? message.messages : [message]));
         sent(null);
       },
-      onMessage: () => undefined,
+      onMessage: (listener) => {
+        say = (message) => {
+          listener(message, undefined);
+        };
+      },
       onGone: () => undefined,
       exit: () => undefined,
     },
   });
+  link.onMessage(() => undefined);
   const plan = (): Promise<unknown> =>
     link.plan('r', undefined, {
       budgetMs: LIMITS.prepareMs,
       signal: new AbortController().signal,
       onAway: () => undefined,
     });
-  return { link, plan, told, sockets, timers: holdTimers(t) };
+  return {
+    link,
+    plan,
+    told,
+    sockets,
+    timers: holdTimers(t),
+    say: (message: ToEngine): void => {
+      say(message);
+    },
+  };
 }
 
 const healthy = (socket: Socket): void => {
@@ -68,6 +85,42 @@ t.test('a control process that hangs is noticed before the time is over', async 
   await timers.until('another one', () => sockets.length === 2);
   await timers.pass(LIMITS.healthMs);
   await late;
+});
+
+t.test('a control process that says something meanwhile is only slow', async (t) => {
+  const { plan, sockets, timers, say } = await mute(t, () => undefined);
+  const late = t.rejects(plan(), { code: 'out_of_time' });
+  await timers.pass(LIMITS.silenceMs);
+  await timers.until('a question for its health', () => sockets.length === 1);
+  say({ type: 'settings', settings: defaultSettings() });
+  await timers.pass(LIMITS.healthMs);
+  await timers.until('another one', () => sockets.length === 2);
+  await timers.pass(LIMITS.healthMs);
+  await timers.pass(LIMITS.prepareMs - LIMITS.silenceMs - 2 * LIMITS.healthMs);
+  await late;
+});
+
+t.test('answers of one message are handled a few in each turn of the event loop', async (t) => {
+  const { plan, told, timers, say } = await mute(t, healthy);
+  let answered = 0;
+  const plans = Array.from({ length: 20 }, () =>
+    plan().catch(() => {
+      answered += 1;
+    }),
+  );
+  const ids = (): number[] => told.flatMap((one) => (one.type === 'resolve' ? [one.id] : []));
+  await timers.until('the questions', () => ids().length === 20);
+  const { data: failure } = fail('stream_ended', { id: 'x', who: 'a test' });
+  say({
+    type: 'batch',
+    messages: ids().map((id) => ({ type: 'resolved' as const, id, result: { failure } })),
+  });
+  await new Promise((resolve) => {
+    process.nextTick(resolve);
+  });
+  t.ok(answered < 20, `${String(answered)} in the first turn`);
+  await Promise.all(plans);
+  t.equal(answered, 20);
 });
 
 t.test('a control process that does not say where a share link leads now', async (t) => {
