@@ -44,16 +44,13 @@ export class EngineHealth {
     );
   }
 
-  /**
-   * A check has failed. `hasSpoken`: a message of the engine came meanwhile, so it works and is only slow. `isLost`: another engine is to take
-   * over.
-   */
+  /** A check has failed. `isAtWork`: it is only slow, see `EngineLink.watchWork`. `isLost`: another engine is to take over. */
   failed(
     error: unknown,
-    hasSpoken: boolean,
+    isAtWork: boolean,
   ): { readonly missed: number; readonly unfound: number; readonly isLost: boolean } {
     if (!isSilence(error)) this.#unfound += 1;
-    else if (hasSpoken) this.#missed = 0;
+    else if (isAtWork) this.#missed = 0;
     else this.#missed += 1;
     const isLost = this.#missed >= MISSES || this.#unfound >= MISSES_UNFOUND;
     return { missed: this.#missed, unfound: this.#unfound, isLost };

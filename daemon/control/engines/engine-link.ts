@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Server } from 'node:net';
 import { onSilence } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
+import { cpuUseOf, isStarved } from '../../base/process/starved.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { isTally, type Tally } from '../../api/metrics/tally.ts';
@@ -68,8 +69,7 @@ interface Listening {
 export class EngineLink {
   readonly generation: string;
   readonly pid: number | undefined;
-  /** Number of messages that have come from the engine. */
-  messages = 0;
+  #messages = 0;
   readonly #process: EngineProcess;
   readonly #handlers: EngineHandlers;
   readonly #questions = new Map<number, Question>();
@@ -86,7 +86,7 @@ export class EngineLink {
     this.#process = process;
     this.#handlers = handlers;
     process.on('message', (message) => {
-      this.messages += 1;
+      this.#messages += 1;
       if (isFromEngine(message)) this.#onMessage(message);
     });
     process.on('error', (error) => {
@@ -196,6 +196,12 @@ export class EngineLink {
   /** Replaces where a target socket leads. */
   update(targetSocket: string, plan: TargetSocketPlan): void {
     this.tell({ type: 'target socket', targetSocket, ...plan });
+  }
+
+  /** From now on. The returned function tells whether the engine has sent something since, or would work and gets no CPU. */
+  watchWork(): () => boolean {
+    const [messages, used, since] = [this.#messages, cpuUseOf(this.pid), performance.now()];
+    return () => this.#messages > messages || isStarved(used, cpuUseOf(this.pid), performance.now() - since);
   }
 
   kill(): void {

@@ -159,14 +159,14 @@ export class EngineSupervisor {
     const engine = this.#current;
     const { ask, log, runtimeDir } = this.#options;
     if (engine?.link.ready !== true || runtimeDir.isAway || this.#isLooking) return;
-    const { generation, messages } = engine.link;
+    const [{ generation }, isAtWork] = [engine.link, engine.link.watchWork()];
     this.#isLooking = true;
     try {
       const status = await ask(generation);
       engine.health.answered(this.#options.clock.now());
       this.#alive(engine, status);
     } catch (error) {
-      const { isLost, ...counts } = engine.health.failed(error, engine.link.messages > messages);
+      const { isLost, ...counts } = engine.health.failed(error, isAtWork());
       const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
       log[level]({ generation, ...counts, why: textOf(error) }, 'engine does not answer');
       if (isLost) this.#retire(engine, 'it does not answer');

@@ -4,6 +4,9 @@ import type { Serializable } from 'node:child_process';
 import type { EngineProcess } from '../../../daemon/control/engines/engine-link.ts';
 import type { FromEngine, OneToEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
 
+/** Beyond the ids of real processes. */
+export const FIRST_PID = 5_000_000;
+
 export class FakeProcess extends EventEmitter {
   readonly sent: { readonly message: ToEngine; readonly handle: unknown }[] = [];
   pid: number | undefined;
@@ -11,7 +14,7 @@ export class FakeProcess extends EventEmitter {
   killed = false;
   released = false;
 
-  constructor(pid: number | undefined = 1000) {
+  constructor(pid: number | undefined = FIRST_PID) {
     super();
     this.pid = pid;
   }

@@ -6,7 +6,7 @@ import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts'
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import type { Failure } from '../../../daemon/base/failure.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
-import { FakeProcess } from './fake-process.ts';
+import { FakeProcess, FIRST_PID } from './fake-process.ts';
 
 export class Rig {
   readonly clock = new FakeClock();
@@ -25,7 +25,7 @@ export class Rig {
   readonly #fork = () => {
     const error = this.broken.shift();
     if (error !== undefined) throw error;
-    const child = new FakeProcess(1000 + this.processes.length);
+    const child = new FakeProcess(FIRST_PID + this.processes.length);
     this.processes.push(child);
     return child.process;
   };

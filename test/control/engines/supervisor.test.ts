@@ -7,6 +7,7 @@ import { Ticks } from '../../../daemon/base/async/ticks.ts';
 import { EngineHealth } from '../../../daemon/control/engines/engine-health.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
+import { FIRST_PID } from './fake-process.ts';
 import { Rig } from './supervisor-rig.ts';
 
 t.test('an engine gets its start data first, and is current when it is ready', async (t) => {
@@ -17,7 +18,7 @@ t.test('an engine gets its start data first, and is current when it is ready', a
   t.equal(rig.supervisor.ready, false);
   t.equal(rig.supervisor.problem, undefined, 'a start is no failure');
   child.says({ type: 'ready', generation: 'x' });
-  t.equal(rig.supervisor.current?.pid, 1000);
+  t.equal(rig.supervisor.current?.pid, FIRST_PID);
   t.equal(rig.supervisor.problem, undefined);
   t.equal(rig.ready.length, 1);
   rig.supervisor.close();
@@ -175,11 +176,11 @@ t.test(
     t.equal(first.killed, false, 'its streams go on');
     await rig.clock.advance(0);
     rig.last().says({ type: 'ready', generation: 'y' });
-    t.equal(rig.supervisor.current?.pid, 1001);
+    t.equal(rig.supervisor.current?.pid, FIRST_PID + 1);
     t.same(rig.supervisor.living.length, 2);
     first.exits(0);
     t.same(rig.supervisor.living.length, 1);
-    t.equal(rig.supervisor.current?.pid, 1001, 'the end of a retired engine starts no other one');
+    t.equal(rig.supervisor.current?.pid, FIRST_PID + 1, 'the end of a retired engine starts no other one');
     t.equal(rig.processes.length, 2);
     rig.supervisor.close();
   },
