@@ -38,6 +38,8 @@ export class NetworkWatch {
   readonly close: () => void;
   readonly #now: () => number;
   #seen: string;
+  /** The tables of the last look with what they say: they seldom change, and parsing them takes a third of a look. */
+  #routes: { readonly tables: RouteTables; readonly defaults: readonly string[] } | undefined;
   #lookedAt: number;
 
   constructor(options: NetworkWatchOptions) {
@@ -85,8 +87,15 @@ export class NetworkWatch {
         .filter(({ internal }) => !internal)
         .map(({ family, address }) => `${name} ${family === 'IPv6' ? networkOf(address) : address}`),
     );
-    const routes = defaultRoutes((this.#options.routes ?? routeTables)());
-    return [...new Set([...networks, ...routes])].sort().join('\n');
+    return [...new Set([...networks, ...this.#defaultRoutes()])].sort().join('\n');
+  }
+
+  #defaultRoutes(): readonly string[] {
+    const tables = (this.#options.routes ?? routeTables)();
+    const before = this.#routes;
+    if (before?.tables.ipv4 === tables.ipv4 && before.tables.ipv6 === tables.ipv6) return before.defaults;
+    this.#routes = { tables, defaults: defaultRoutes(tables) };
+    return this.#routes.defaults;
   }
 }
 
