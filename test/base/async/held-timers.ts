@@ -38,11 +38,12 @@ export function holdTimers(t: Test): HeldTimers {
 /** The same, and holds monotonic time, too: `performance.now()` and `process.hrtime.bigint()` go on only with `pass`. */
 export function holdTime(t: Test): HeldTimers {
   const timers = holdTimers(t);
-  const start = now();
+  // The two clocks count from different moments.
+  const [start, startNs] = [now(), process.hrtime.bigint()];
   let passed = 0;
   const clocks = [
     mock.method(performance, 'now', () => start + passed),
-    mock.method(process.hrtime, 'bigint', () => BigInt(Math.round((start + passed) * 1e6))),
+    mock.method(process.hrtime, 'bigint', () => startNs + BigInt(passed * 1_000_000)),
   ];
   const release = (): void => {
     timers.release();
