@@ -3,9 +3,9 @@ import type { Failure } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 
 /** ms before each further start when ready engines end soon after their start. The first restart is immediate, and the next engine is ready within a second. */
-const BACKOFF_MS = [0, 100, 300, 500] as const;
+const BACKOFF_MS = [0, 100, 200, 250] as const;
 /** The same for engines that do not become ready. The cause usually needs the user, and each attempt costs a process start. */
-const FAILING_BACKOFF_MS = [...BACKOFF_MS, 2000, 5000, 15_000, 30_000] as const;
+const FAILING_BACKOFF_MS = [0, 100, 300, 500, 2000, 5000, 15_000, 30_000] as const;
 /** ms after its start from which the end of an engine no longer counts as a failed start. */
 const HEALTHY_MS = 10_000;
 /** Ends soon after a start that are told. */

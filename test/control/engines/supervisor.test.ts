@@ -73,7 +73,7 @@ t.test('an engine that ends is replaced, at once when it had been ready', async 
 t.test('engines that end soon after their start are told, also while the next one is ready', async (t) => {
   const rig = new Rig();
   rig.supervisor.start();
-  for (const [index, wait] of [0, 100, 300, 500, 500].entries()) {
+  for (const [index, wait] of [0, 100, 200, 250, 250].entries()) {
     rig.last().says({ type: 'ready', generation: 'x' });
     if (index < 3) t.equal(rig.supervisor.crashes, undefined);
     rig.last().exits(null, 'SIGABRT');
