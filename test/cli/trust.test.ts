@@ -8,7 +8,8 @@ import { realBmux, waitFor } from '../real/index.ts';
 import { run } from '../real/server.ts';
 
 t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
-  const bmuxd = await startBmuxd();
+  // Spares also for a gateway that is near.
+  const bmuxd = await startBmuxd({ settings: '[warmth]\nmin_round_trip = 0\n' });
   t.teardown(() => bmuxd.stop());
   const server = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'server.sock'),
