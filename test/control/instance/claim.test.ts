@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openStream, type Failure } from '../../../client-shim/index.ts';
 import { BMUXD, makeSandbox, startBmuxd, type Sandbox } from '../../daemon/bmuxd.ts';
-import { startChild, waitFor } from '../../real/child.ts';
+import { isAlive, startChild, waitFor } from '../../real/child.ts';
 import { run } from '../../real/server.ts';
 
 const runAt = (sandbox: Sandbox, env: Readonly<Record<string, string>> = {}) =>
@@ -173,6 +173,8 @@ for (const names of PASSED)
       await waitFor('some requests', () => asked > before + 10);
       if (i + 1 < starts) {
         process.kill(pid, 'SIGTERM');
+        // It may still answer the next question otherwise.
+        await waitFor('it to leave', () => !isAlive(pid));
         continue;
       }
       going = false;
