@@ -1,4 +1,5 @@
 // The clock for warm connections and spares: wall time, which continues while the machine sleeps, and timers.
+import { monotonicMs } from './monotonic.ts';
 import { Ticks } from './ticks.ts';
 
 export interface Clock {
@@ -18,7 +19,7 @@ const TOGETHER_MS = 1000;
 
 const ticks = new Ticks({
   // The same in all processes of this machine.
-  now: () => Number(process.hrtime.bigint() / 1000n) / 1000,
+  now: monotonicMs,
   after: (ms, run) => {
     const timer = setTimeout(run, ms);
     timer.unref();

@@ -62,8 +62,10 @@ export async function foundMaster(
   return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
 }
 
-/** The first agent of the route that takes a connection; the caller's own one when none does: a forwarded agent ends with its login session, and
- * its socket may stay. */
+/**
+ * The first agent of the route that takes a connection; the caller's own one when none does. A forwarded agent ends with its login session, and
+ * its socket may stay.
+ */
 async function firstLiveAgent({ agentSocket, earlierAgents }: SshRoute): Promise<string | undefined> {
   if (agentSocket === undefined || earlierAgents === undefined) return agentSocket;
   for (const path of [agentSocket, ...earlierAgents]) if (await isLive(path)) return path;
