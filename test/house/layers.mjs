@@ -51,7 +51,7 @@ const NATIVE = [
 
 /** The only files that may import the adapter of the C library. */
 const CALLS_C =
-  /^(daemon\/(sockets\/peer|control\/service\/notify-socket|transport\/tcp\/quick-ack)\.ts|test\/.*)$/;
+  /^(daemon\/(sockets\/peer|control\/service\/notify-socket|transport\/tcp\/options)\.ts|test\/.*)$/;
 
 /**
  * The only files that read the process's arguments and environment; all other code gets what it needs as parameters. The library's

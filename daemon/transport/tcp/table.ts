@@ -18,6 +18,8 @@ export interface SentAgain {
   readonly times: number;
   /** ms since it was sent first, at least; undefined where the kernel does not tell, or its pauses do not. */
   readonly ms: number | undefined;
+  /** Whether the peer's window is full. */
+  readonly isFull?: boolean;
 }
 
 /** The connections with bytes that the peer has not acknowledged, by `keyOf`. */
@@ -100,7 +102,8 @@ export function parseTable(text: string): Unanswered {
     if (kind === SENDS_AGAIN) {
       const times = Number.parseInt(retransmits, 16);
       sent = { times, ms: msUnanswered(times, Number.parseInt(inTicks, 16), Number(fields[12])) };
-    } else if (kind === ASKS_WINDOW) sent = { times: Number.parseInt(probes, 10), ms: undefined };
+    } else if (kind === ASKS_WINDOW)
+      sent = { times: Number.parseInt(probes, 10), ms: undefined, isFull: true };
     all.set(`${local} ${remote}`, sent);
   }
   return all;

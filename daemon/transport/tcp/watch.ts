@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { askOften } from './options.ts';
 import { familyOf, keyOf, readUnanswered, type SentAgain, type Unanswered } from './table.ts';
 
 export interface TcpWatchOptions {
@@ -25,6 +26,8 @@ export interface WatchedConnection {
   readonly bytesWritten: number;
   readonly isClosed: boolean;
   giveUp(error: Error): void;
+  /** Has the kernel ask a peer whose window is full often, or as usual. Missing for a socket of another process, which alone can. */
+  askOften?(isOften: boolean): void;
 }
 
 /** The state of one connection. */
@@ -44,6 +47,8 @@ interface Watched {
   times: number;
   /** Whether the last look found bytes without an answer. */
   waited: boolean;
+  /** Whether the peer's window was full at the last look, so that it is asked often. */
+  isFull: boolean;
   /** When the bytes were sent that, at every look since, had no answer. */
   unansweredSince: number | undefined;
 }
@@ -102,6 +107,7 @@ export class TcpWatch {
       times: 0,
       writtenBefore: bytesWritten,
       waited: false,
+      isFull: false,
       unansweredSince: undefined,
     };
     this.#watched.add(watched);
@@ -140,9 +146,12 @@ export class TcpWatch {
     const isLate = now - before > LATE_MS;
     this.#lookedAt = now;
     for (const watched of this.#watched) if (isLate) forget(watched, now);
-    const waiting = [...this.#watched].filter(
-      (watched) => waits(watched, isLate ? now : before) && watched.connection.key !== undefined,
-    );
+    const waiting: Watched[] = [];
+    for (const watched of this.#watched) {
+      const isWaiting = waits(watched, isLate ? now : before) && watched.connection.key !== undefined;
+      if (isWaiting) waiting.push(watched);
+      else full(watched, false);
+    }
     if (waiting.length === 0) return;
     const written = waiting.map(({ connection }) => connection.bytesWritten);
     const unanswered = await this.#unanswered(waiting);
@@ -153,6 +162,7 @@ export class TcpWatch {
       const { missed } = watched;
       watched.missed = sent === undefined ? written[index] : undefined;
       if (sent === undefined && missed === undefined) continue;
+      full(watched, sent?.isFull === true);
       if (sent === undefined) watched.written = missed ?? watched.written;
       const times = sent?.times ?? 0;
       if (times < watched.times || times === 0) watched.unansweredSince = undefined;
@@ -209,6 +219,10 @@ class SocketConnection implements WatchedConnection {
     return this.#socket.destroyed;
   }
 
+  askOften(isOften: boolean): void {
+    askOften(this.#socket, isOften);
+  }
+
   giveUp(error: Error): void {
     const socket = this.#socket;
     if (socket.writableEnded || socket.writableLength > 0) {
@@ -252,6 +266,13 @@ function waits(watched: Watched, before: number): boolean {
 function unansweredSince(watched: Watched, { ms }: SentAgain, now: number): number {
   if (ms === undefined) return watched.unansweredSince ?? Math.max(watched.heardAfter, now - LOOK_MS);
   return Math.max(watched.heardAfter, now - ms);
+}
+
+/** A vanished peer is noticed only by questions without an answer. */
+function full(watched: Watched, isFull: boolean): void {
+  if (watched.isFull === isFull) return;
+  watched.isFull = isFull;
+  watched.connection.askOften?.(isFull);
 }
 
 /** The time before `now` does not count. */

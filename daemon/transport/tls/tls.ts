@@ -15,7 +15,7 @@ import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
 import { HostNames } from '../tcp/host-names.ts';
-import { acknowledgeNow } from '../tcp/quick-ack.ts';
+import { acknowledgeNow } from '../tcp/options.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { alertIn } from './alert.ts';

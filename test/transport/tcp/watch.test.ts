@@ -6,6 +6,7 @@ import { keyOf, parseTable, readUnanswered, type Unanswered } from '../../../dae
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { far, halt, waitFor } from '../../real/index.ts';
+import { backoffOf, optionOf, TCP_RTO_MAX_MS } from './kernel.ts';
 
 const never = new AbortController().signal;
 
@@ -219,6 +220,45 @@ t.test('where the kernel tells the time, it is given up when that is over', asyn
   t.equal(clock.waiting, 0, 'no timer is left');
 });
 
+t.test('a peer is asked often while its window is full', async (t) => {
+  const clock = new FakeClock();
+  let said: Unanswered = new Map();
+  const told: boolean[] = [];
+  let bytesRead = 0;
+  let bytesWritten = 0;
+  const watch = new TcpWatch({ now: () => clock.now(), clock, read: () => Promise.resolve(said) });
+  const isFull = (full: boolean): void => {
+    said = new Map([['key', { times: 0, ms: undefined, isFull: full }]]);
+  };
+  t.teardown(
+    watch.addConnection({
+      key: 'key',
+      family: 4,
+      get bytesRead() {
+        return bytesRead;
+      },
+      get bytesWritten() {
+        return bytesWritten;
+      },
+      isClosed: false,
+      giveUp: () => undefined,
+      askOften: (isOften) => told.push(isOften),
+    }),
+  );
+  bytesWritten += 1;
+  isFull(true);
+  await clock.advance(60_000);
+  t.same(told, [true]);
+  isFull(false);
+  await clock.advance(2000);
+  t.same(told, [true, false], 'it has room');
+  isFull(true);
+  await clock.advance(2000);
+  bytesRead += 1;
+  await clock.advance(2000);
+  t.same(told, [true, false, true, false], 'it has answered');
+});
+
 /** An echo server in a process of its own. */
 async function echo(
   t: Test,
@@ -260,18 +300,29 @@ t.test(
     };
     const lost = await connect(broken.host, there.port);
     const waiting = await connect('127.0.0.1', stopped.port);
+    const full = await connect(broken.host, there.port);
+    full.pause().write(Buffer.alloc(20_000_000));
+    // Pauses without a limit would be 100 s long.
+    if (optionOf(full, TCP_RTO_MAX_MS) === undefined) t.comment('this kernel asks rarely');
+    else await waitFor('a full window to be asked nine times', () => backoffOf(full) >= 9);
+    t.equal(full.destroyed, false, 'a peer that answers such questions');
     await broken.cut();
     await broken.forget();
     await halt(stopped.pid);
     t.teardown(() => process.kill(stopped.pid, 'SIGCONT'));
     const since = performance.now();
-    const told = new Promise<string | undefined>((resolve) =>
-      lost.once('error', (error: NodeJS.ErrnoException) => resolve(error.code)),
-    );
+    const errorOf = (socket: Socket): Promise<string | undefined> =>
+      new Promise((resolve) => socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code)));
+    const told = errorOf(lost);
+    const fullTold = errorOf(full);
     lost.write('y');
     waiting.write(Buffer.alloc(20_000_000));
     t.equal(await told, 'ETIMEDOUT');
     t.comment(`told after ${String(Math.round(performance.now() - since))} ms`);
+    if (optionOf(waiting, TCP_RTO_MAX_MS) !== undefined) {
+      t.equal(await fullTold, 'ETIMEDOUT');
+      t.comment(`of the full window after ${String(Math.round(performance.now() - since))} ms`);
+    }
     t.equal(waiting.writableEnded, false, 'the kernel of a stopped peer acknowledges');
   },
 );
