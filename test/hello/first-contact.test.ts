@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Epoch } from '../../daemon/bmux-ipc/epoch.ts';
 import type { Plan, Route } from '../../daemon/engine-protocol/plan.ts';
+import { holdTimers } from '../base/async/held-timers.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { TestClient } from '../embedded/client.ts';
 import { waitFor } from '../real/child.ts';
@@ -70,6 +71,33 @@ t.test('each epoch in each compression is detected over each transport', async (
   }
   t.equal((await server.status()).tls?.truncated, truncated, 'every TLS stream ended with close_notify');
 });
+
+t.test(
+  'every Hello of a first contact is sent before the server answers one, over one iroh connection',
+  async (t) => {
+    await behind(4, 'zstd');
+    const before = (await server.status()).iroh?.connections ?? 0;
+    for (const route of [routes.tls, routes.iroh]) {
+      const one = await openerFor(t);
+      await server.command({ do: 'hold' });
+      // No candidate is tried because another one is silent: no time passes.
+      const timers = holdTimers(t);
+      const found = use(one, planFor(route));
+      const late = performance.now() + 60_000;
+      while ((await server.status()).connections < 4)
+        if (performance.now() > late)
+          throw new Error(`${route.transport}: a candidate waits for another one`);
+      timers.release();
+      await server.command({ do: 'release' });
+      const opened = await opening;
+      t.match(opened.candidate, { epoch: 4, compression: 'zstd' }, route.transport);
+      await one.end(opened);
+      await one.close();
+      await nothingHeld();
+    }
+    t.equal((await server.status()).iroh?.connections, before + 1, 'all streams are on one connection');
+  },
+);
 
 t.test(
   'the detected protocol is kept over a restart, and detected again when the server has changed',
