@@ -22,7 +22,7 @@ t.test('a host that acknowledges nothing', { skip }, async (t) => {
     t.pass('# SKIP: a network namespace cannot be made here');
     return;
   }
-  // The real limit is held in test/transport/tcp/watch.test.ts.
+  // The real limit is held in test/transport/tcp/broken-way.test.ts.
   const clock: Pick<Clock, 'after' | 'every'> = {
     after: (ms, run) => SYSTEM_CLOCK.after(ms, run),
     every: (_ms, run) => {
