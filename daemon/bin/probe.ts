@@ -7,5 +7,5 @@ process.once('message', (task) => {
     process.send?.(result, () => process.exit(0));
   });
 });
-// Nobody waits for the answer any more.
-process.once('disconnect', () => process.exit(1));
+// Nobody waits for the answer any more. The group is this process and every ssh below it.
+process.once('disconnect', () => process.kill(-process.pid, 'SIGTERM'));

@@ -67,6 +67,8 @@ export interface SshRoute {
   readonly startsServer: boolean;
   /** SSH_AUTH_SOCK of the client. */
   readonly agentSocket?: string;
+  /** KRB5CCNAME of the client: where its Kerberos tickets are. */
+  readonly tickets?: string;
   /** As in `IrohRoute`. */
   readonly earlierAgents?: readonly string[];
 }

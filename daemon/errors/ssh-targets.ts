@@ -29,8 +29,23 @@ export const SSH_TARGETS = {
   ),
   ssh_jump_failed: row(
     [502, 1, 'server_gone'],
-    "the way to SSH target '{label}' through its jump host or proxy failed",
-    'Try `ssh` to the jump host alone. It needs a login without a question, as the target does.',
+    "the way to SSH target '{label}' through the jump host {jump} failed",
+    'Try `{command}`: the login to the jump host must work without a question, as that to the target does.',
+  ),
+  ssh_jump_key_unknown: row(
+    [502, 6, 'auth'],
+    "the host key of the jump host {jump} of SSH target '{label}' is not known",
+    'Run `bmuxd login {label}`: ssh shows the fingerprint and asks, and then keeps the key in known_hosts.',
+  ),
+  ssh_jump_key_changed: row(
+    [502, 6, 'auth'],
+    "the host key of the jump host {jump} of SSH target '{label}' has changed",
+    'If that host has a new key, remove the former one with `ssh-keygen -R`, then run `bmuxd login {label}`. Otherwise another host answers there.',
+  ),
+  ssh_proxy_failed: row(
+    [502, 1, 'server_gone'],
+    "the ProxyCommand of SSH target '{label}' failed",
+    'Run `bmuxd login {label}`: there it has your terminal and the environment of your shell, otherwise that of bmuxd.',
   ),
   ssh_host_key_unknown: row(
     [502, 6, 'auth'],

@@ -22,6 +22,7 @@ const NO_PATH: readonly EnvName[] = [
   'BMUX_RUNTIME',
   'BMUX_SLOT_NAME',
   'BMUX_NO_BASE_CONFIG',
+  'KRB5CCNAME',
 ];
 
 /** The variables whose values make the key of a caller. */

@@ -131,17 +131,22 @@ function ssh(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
   return sshTarget(target, route, INLINE_TIMEOUT_MS);
 }
 
-/** The route with the agent of the caller. `target`: as the user wrote it, for errors. */
+/** The route with the agent and the tickets of the caller. `target`: as the user wrote it, for errors. */
 export function sshRoute(
   target: string,
   { env, cwd }: RouteInputs,
-  fields: Omit<SshRoute, 'transport' | 'agentSocket' | 'earlierAgents'>,
+  fields: Omit<SshRoute, 'transport' | 'agentSocket' | 'earlierAgents' | 'tickets'>,
 ): SshRoute {
   const { host, user } = fields;
   for (const value of [host, ...(user === undefined ? [] : [user])])
     if (!TAKEN.test(value)) throw fail('ssh_host_invalid', { target, value });
   const agentSocket = agentSocketOf(env, cwd);
-  return { transport: 'ssh', ...fields, ...(agentSocket === undefined ? {} : { agentSocket }) };
+  return {
+    transport: 'ssh',
+    ...fields,
+    ...(agentSocket === undefined ? {} : { agentSocket }),
+    ...(env.KRB5CCNAME ? { tickets: env.KRB5CCNAME } : {}),
+  };
 }
 
 /** A bridge never compresses: ssh has a compression of its own. */

@@ -2,7 +2,7 @@
 // not with itself.
 import t from 'tap';
 import { fail, type Code, type Values } from '../../daemon/errors/fail.ts';
-import { asLine } from '../../daemon/errors/text.ts';
+import { asLine, asText } from '../../daemon/errors/text.ts';
 
 type Row = readonly [code: Code, values: Values, text: string];
 
@@ -146,4 +146,25 @@ t.test('a failure in one line has message, causes, remedy and code', async (t) =
   t.match(long, /^TLS target unreachable: l; caused by: \?\[31mx+… /);
   t.ok(long.endsWith(remedy), 'the remedy and the code are not cut');
   t.ok(long.length < 2200, 'its length is bounded');
+});
+
+t.test('a cause that is told already is not told again', (t) => {
+  const reset = new Error('read ECONNRESET');
+  const broken = fail(
+    'stream_lost',
+    { why: 'read ECONNRESET.' },
+    new Error('read ECONNRESET.', { cause: reset }),
+  );
+  t.match(asLine(broken), /^the stream through bmuxd broke: read ECONNRESET\. \S+ /);
+  t.notMatch(asText(broken, 'bmuxd'), /caused by/);
+  const wrapped = fail(
+    'tls_unreachable',
+    { label: 'l' },
+    new Error('no way', { cause: new Error('no way', { cause: reset }) }),
+  );
+  t.match(
+    asText(wrapped, 'bmuxd'),
+    /^TLS target unreachable: l\n {2}caused by: no way\n {2}caused by: read ECONNRESET\n\S/,
+  );
+  t.end();
 });

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasEngine } from '../../../client-shim/probe.ts';
-import { remedyWithCode } from '../../errors/text.ts';
+import { causesToShow, remedyWithCode } from '../../errors/text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { Failure } from '../../base/failure.ts';
 import { isRunning, startedAt, type ProcessIdentity } from '../../base/process/identity.ts';
@@ -91,7 +91,7 @@ export const reload: Run = async ({ env, out, err }) => {
   const { problems } = await askControl(env, { method: 'POST', path: '/v1/reload', timeoutMs }, isReloaded);
   for (const { where, failure } of problems) {
     err(`${problemLine(where, failure)}\n`);
-    for (const cause of failure.causes) err(`  ${cause}\n`);
+    for (const cause of causesToShow(failure)) err(`  ${cause}\n`);
     err(`  ${remedyWithCode(failure)}\n`);
   }
   if (problems.length === 0) out('reloaded\n');

@@ -1,7 +1,7 @@
 // `bmuxd doctor`: examines the installation, the configuration and each target, and says one remedy for each finding.
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { printable, remedyWithCode } from '../../errors/text.ts';
+import { causesToShow, printable, remedyWithCode } from '../../errors/text.ts';
 import { textOf } from '../../base/failure.ts';
 import { outputOf } from '../../base/process/output-of.ts';
 import { withoutCredentials, withoutTokens } from '../../base/redact.ts';
@@ -61,7 +61,7 @@ function lineOf({ what, detail, ms, failure }: Row, width: number): string[] {
   const indent = ' '.repeat(left.length);
   const lines = [`${left}${first}${time}`, ...more.map((line) => `${indent}${line}`)];
   if (failure === undefined) return lines;
-  const causes = failure.causes.map((cause) => `${indent}caused by: ${cause}`);
+  const causes = causesToShow(failure).map((cause) => `${indent}caused by: ${cause}`);
   return [...lines, ...causes, `${indent}${remedyWithCode(failure)}`];
 }
 

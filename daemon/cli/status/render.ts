@@ -1,6 +1,6 @@
 // The status as text. On a narrow terminal less important columns are left out.
 import type { FailureData } from '../../base/failure.ts';
-import { remedyWithCode } from '../../errors/text.ts';
+import { causesToShow, remedyWithCode } from '../../errors/text.ts';
 import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';
@@ -58,7 +58,7 @@ function problemsOf({ version, problems }: Status): string[] {
   const lines = version === packageVersion() ? [] : ['', `! ${versionsDiffer(version)}`];
   for (const { where, failure } of problems) {
     lines.push('', `! ${problemLine(where, failure)}`);
-    for (const cause of failure.causes) lines.push(`    ${cause}`);
+    for (const cause of causesToShow(failure)) lines.push(`    ${cause}`);
     lines.push(`  ${remedyWithCode(failure)}`);
   }
   return lines;

@@ -1,5 +1,5 @@
 // Runs the probe in a process of its own, within a time limit.
-import { fork } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { onSilence } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
@@ -12,6 +12,8 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
   const child = fork(programPath('probe'), [], {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     env: { ...env },
+    // In a session of its own: no ssh below it asks anybody at the terminal of this process.
+    detached: true,
   });
   const failed = (why: string): ProbeResult => {
     const failure = fail('engine_lost', { why: `the probe of bmuxd doctor: ${why}` }).data;
@@ -20,7 +22,7 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
   return new Promise((resolve) => {
     const ms = (task.plan?.budgetMs ?? LIMITS.engineStartMs) + LIMITS.reachMs;
     const over = onSilence(ms, () => {
-      child.kill('SIGKILL');
+      endWithAllBelow(child);
       resolve(failed(`no result within ${String(Math.round(ms))} ms`));
     });
     child.once('message', (result) => {
@@ -37,4 +39,13 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
     });
     child.send(task, () => undefined);
   });
+}
+
+/** Ends it with the processes that it has started: it leads their group. */
+function endWithAllBelow({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // They have ended meanwhile.
+  }
 }

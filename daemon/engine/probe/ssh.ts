@@ -59,7 +59,7 @@ export async function trySshHost(way: Way, steps: ProbeStep[]): Promise<void> {
 
 /** What `ssh -G` prints, the first value of each option. */
 async function configOf({ label, route, env, deadline }: Way): Promise<ReadonlyMap<string, string>> {
-  const ssh = new SshProcess(configArgs(route), { env: sshEnv(env, undefined), stdout: 'pipe' });
+  const ssh = new SshProcess(configArgs(route), { env: sshEnv(env), stdout: 'pipe' });
   let printed = '';
   ssh.stdout?.setEncoding('utf8');
   ssh.stdout?.on('data', (text: string) => (printed += text));

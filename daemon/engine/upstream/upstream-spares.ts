@@ -291,8 +291,8 @@ function asSpare(
  */
 function trustKey(plan: Plan, trust: string): string {
   const { route } = plan.destination;
-  // The agents of the callers matter to a login only, which all of them share.
-  const own =
-    route.transport === 'ssh' ? { ...route, agentSocket: undefined, earlierAgents: undefined } : route;
+  // The agents and tickets of the callers matter to a login only, which all of them share.
+  const nobodys = { agentSocket: undefined, earlierAgents: undefined, tickets: undefined };
+  const own = route.transport === 'ssh' ? { ...route, ...nobodys } : route;
   return `${JSON.stringify(own)}|${trust}|`;
 }

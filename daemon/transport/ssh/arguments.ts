@@ -96,11 +96,17 @@ function whom({ user, port }: Pick<SshRoute, 'user' | 'port'>): string[] {
   return [...(port === undefined ? [] : [`-p${String(port)}`]), ...(user === undefined ? [] : [`-l${user}`])];
 }
 
-/** The environment of ssh: that of the daemon with the caller's agent. Also the ssh of a jump host must ask nobody. */
-export function sshEnv(env: Env, agentSocket: string | undefined): Record<string, string> {
+/**
+ * The environment of ssh: that of the daemon, with the agent and the tickets of the caller. Also the ssh of a jump host must ask nobody.
+ */
+export function sshEnv(
+  env: Env,
+  { agentSocket, tickets }: { [name in 'agentSocket' | 'tickets']?: string | undefined } = {},
+): Record<string, string> {
   const { SSH_AUTH_SOCK: _, ...others } = env;
   const own: Record<string, string> = { SSH_ASKPASS_REQUIRE: 'never' };
   if (agentSocket !== undefined) own['SSH_AUTH_SOCK'] = agentSocket;
+  if (tickets !== undefined) own['KRB5CCNAME'] = tickets;
   for (const [name, value] of Object.entries(others)) if (value !== undefined) own[name] ??= value;
   return own;
 }

@@ -1,7 +1,7 @@
 // Which failure the words of ssh mean. ssh has one exit status for all failures of its own, and does not translate its messages.
 import { Failure } from '../../base/failure.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import type { Exit } from './process.ts';
 import type { Words } from './words.ts';
 
@@ -24,6 +24,10 @@ interface Ended {
 const CONFIG =
   /^terminating, \d+ bad|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
+const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/;
+const KEY_UNKNOWN = /Host key verification failed|host key is known for .* strict checking/;
+/** The proxy command has ended, or a jump host opens no connection to the host. */
+const WAY_GONE = /^Connection closed by UNKNOWN|stdio forwarding failed|channel \d+: open failed/m;
 /** The host has closed the connection before it said who it is. */
 const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connection reset)/m;
 
@@ -32,19 +36,13 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
   if (CONFIG.test(said)) return fail('ssh_config_unusable', { label }, words.asCause());
-  if (/REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/.test(said))
-    return fail('ssh_host_key_changed', { label }, words.asCause());
-  if (/Host key verification failed|host key is known for .* strict checking/.test(said))
-    return fail('ssh_host_key_unknown', { label }, words.asCause());
-  const isShut = /^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said);
-  const isProxyGone = /^Connection closed by UNKNOWN|stdio forwarding failed|channel \d+: open failed/m.test(
-    said,
-  );
-  const needsPerson = words.acceptedKey !== undefined || words.isPartial;
-  if (DENIED.test(said) && (needsPerson || !isProxyGone)) return denied(label, words);
-  if (isShut || (!isProxyGone && CLOSED.test(said)))
+  if (/^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said))
     return fail('ssh_logins_refused', { label }, words.asCause());
-  if (isProxyGone) return fail('ssh_jump_failed', { label }, words.asCause());
+  if (WAY_GONE.test(said)) return wayFailure(label, words);
+  if (KEY_CHANGED.test(said)) return fail('ssh_host_key_changed', { label }, words.asCause());
+  if (KEY_UNKNOWN.test(said)) return fail('ssh_host_key_unknown', { label }, words.asCause());
+  if (DENIED.test(said)) return denied(label, words);
+  if (CLOSED.test(said)) return fail('ssh_logins_refused', { label }, words.asCause());
   if (/Could not resolve hostname/.test(said))
     return fail('ssh_host_unknown', { label }, words.asCause('ENOTFOUND'));
   if (/timed out|Operation timed out/i.test(said))
@@ -56,30 +54,71 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   return fail('ssh_login_failed', { label }, words.asCause());
 }
 
-/** A login, or what followed it, that took too long. `waitedFor`: what ssh still waited for. */
-export function sshTimeout(label: string, waitedFor: string | undefined, words?: Words): Failure {
+/** How far a login, or what followed it, has come. */
+export type Progress = Pick<Words, 'waitsFor'> & Partial<Pick<Words, 'unconfirmedKey'>>;
+
+/** Why the way through a jump host or another proxy has ended before the host was reached. */
+function wayFailure(label: string, words: Words): Failure {
+  const { text, hop, lastHop } = words;
+  const cause = words.asCause();
+  if (lastHop === undefined) return fail('ssh_proxy_failed', { label }, cause);
+  if (hop === undefined) {
+    const refused = /open failed: connect failed: (.*)/.exec(text)?.[1];
+    if (refused !== undefined)
+      return fail(/\b[Nn]ame\b/.test(refused) ? 'ssh_host_unknown' : 'ssh_unreachable', { label }, cause);
+    if (!/open failed/.test(text) && CLOSED.test(text)) return fail('ssh_logins_refused', { label }, cause);
+  }
+  const { name: jump, command } = hop ?? lastHop;
+  if (KEY_CHANGED.test(text)) return fail('ssh_jump_key_changed', { label, jump }, cause);
+  if (KEY_UNKNOWN.test(text)) return fail('ssh_jump_key_unknown', { label, jump }, cause);
+  const why = hop !== undefined && DENIED.test(text) ? whyWanted(words) : undefined;
+  return why === undefined
+    ? fail('ssh_jump_failed', { label, jump, command }, cause)
+    : fail('ssh_login_wanted', { label, why: `at the jump host ${jump}, ${why}` }, cause);
+}
+
+/** A login, or what followed it, that took too long. */
+export function sshTimeout(
+  label: string,
+  { waitsFor: waitedFor, unconfirmedKey: key }: Progress,
+  words?: Words,
+): Failure {
   const said = words?.asCause();
+  if (key !== undefined)
+    return fail(
+      'ssh_login_wanted',
+      { label, why: `nobody has confirmed the use of the key ${key} in time` },
+      said,
+    );
   if (waitedFor === undefined) return fail('ssh_connect_timeout', { label }, said);
   const cause = new Error(`waited for ${waitedFor}`, said === undefined ? {} : { cause: said });
   return fail('ssh_connect_timeout', { label }, cause);
 }
 
 function denied(label: string, words: Words): Failure {
-  const { acceptedKey, isPartial } = words;
-  const methods = /Permission denied \(([^)]*)\)/.exec(words.text)?.[1];
-  if (isPartial) {
-    const which = methods === undefined ? '' : ` (${methods})`;
-    return wanted(label, `the host wants a second proof${which}`, words);
-  }
-  if (acceptedKey !== undefined)
-    return wanted(label, `the key ${acceptedKey} needs its passphrase or a touch`, words);
-  if (methods !== undefined && !methods.includes('publickey'))
-    return wanted(label, `the host takes ${methods} only`, words);
-  return fail('ssh_denied', { label }, words.asCause());
+  const why = whyWanted(words);
+  if (why === undefined) return fail('ssh_denied', { label }, words.asCause());
+  const wanted = fail('ssh_login_wanted', { label, why }, words.asCause());
+  return methodsOf(words)?.includes('gssapi') === true && words.acceptedKey === undefined
+    ? advised(wanted, `Run \`kinit\` and try again, or run \`bmuxd login ${label}\`.`)
+    : wanted;
 }
 
-function wanted(label: string, why: string, words: Words): Failure {
-  return fail('ssh_login_wanted', { label, why }, words.asCause());
+/** What a person has to do for a login that was denied; undefined when the host has not accepted anything. */
+function whyWanted(words: Words): string | undefined {
+  const { acceptedKey: key, isPartial, text } = words;
+  const methods = methodsOf(words);
+  if (isPartial) return `the host wants a second proof${methods === undefined ? '' : ` (${methods})`}`;
+  if (key !== undefined)
+    return / from agent: /.test(text)
+      ? `the SSH agent has not signed with the key ${key}`
+      : `the key ${key} needs its passphrase, its PIN or a touch`;
+  if (methods !== undefined && !methods.includes('publickey')) return `the host takes ${methods} only`;
+  return undefined;
+}
+
+function methodsOf({ text }: Words): string | undefined {
+  return /Permission denied \(([^)]*)\)/.exec(text)?.[1];
 }
 
 /** Why a command that runs bmux there has ended, from its exit status and words; undefined when they name no reason. */

@@ -12,7 +12,7 @@ import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
 import { foundMaster, login } from './login.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
-import { SshEnd, sshTimeout } from './failures.ts';
+import { SshEnd, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
 import { SshStream, type OpenedSsh } from './stream.ts';
@@ -50,7 +50,7 @@ export class SshHost {
   /** Until when (performance.now()) a master of another program is not asked, by `keyOf`. */
   readonly #shunned = new Map<string, number>();
   /** What is waited for here. */
-  #step: Pick<Words, 'waitsFor'> = { waitsFor: undefined };
+  #step: Progress = { waitsFor: undefined };
   readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
   /** Of the targets with live streams, and of some without. */
   readonly #watches = new LruMap<string, ServerWatch>(MAX_REMEMBERED, undefined, ({ inUse }) => inUse);
@@ -159,7 +159,7 @@ export class SshHost {
   /** Opens a session that no caller waits for. Never rejects. */
   #open(master: Master, command: string, opensMs?: number): Promise<SshProcess | Unopened> {
     const dialling = { deadline: new Deadline(LIMITS.sshLoginMs), signal: new AbortController().signal };
-    const late = (): Error => sshTimeout(command, undefined);
+    const late = (): Error => sshTimeout(command, { waitsFor: undefined });
     return master.open(command, { stdin: 'ignore', dialling, late, opensMs }).catch(() => 'silent' as const);
   }
 
@@ -226,7 +226,7 @@ export class SshHost {
   }
 
   #late({ label }: SshWait): Error {
-    return sshTimeout(label, this.#step.waitsFor);
+    return sshTimeout(label, this.#step);
   }
 
   /** A master that answers already, the user's own one among them, else a login. */

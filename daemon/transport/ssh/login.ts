@@ -30,9 +30,11 @@ export async function login(
   route: SshRoute,
   { label, path, connectMs, onStart = () => undefined }: LoginOptions,
 ): Promise<Master> {
-  const agent = await firstLiveAgent(route);
+  const agentSocket = await firstLiveAgent(route);
   const since = performance.now();
-  const process = deps.processes.start(masterArgs(route, path, connectMs), { env: sshEnv(deps.env, agent) });
+  const process = deps.processes.start(masterArgs(route, path, connectMs), {
+    env: sshEnv(deps.env, { ...route, agentSocket }),
+  });
   onStart(process.words);
   if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
   const listens = (async (): Promise<void> => {
@@ -42,7 +44,7 @@ export async function login(
   if (!inLimit) await process.end();
   if (process.exit !== undefined) {
     const { words, exit } = process;
-    throw inLimit ? loginFailure(label, { words, exit }) : sshTimeout(label, words.waitsFor, words);
+    throw inLimit ? loginFailure(label, { words, exit }) : sshTimeout(label, words, words);
   }
   const { pid } = process;
   return new Master(deps, route, { place: { path }, process, pid, loginMs: performance.now() - since });

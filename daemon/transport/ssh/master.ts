@@ -148,7 +148,7 @@ export class Master {
     const { stdin, dialling, late, opensMs } = options;
     const { processes, env } = this.#deps;
     const process = processes.start(sessionArgs(this.#route, this.place, command), {
-      env: sshEnv(env, undefined),
+      env: sshEnv(env),
       stdin,
       stdout: 'pipe',
     });

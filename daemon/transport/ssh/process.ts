@@ -169,7 +169,7 @@ export async function tell(
 ): Promise<string | undefined> {
   const told = await processes.run(
     controlArgs(route, place, what),
-    { env: sshEnv(env, undefined) },
+    { env: sshEnv(env) },
     LIMITS.sshControlMs,
   );
   return told?.exit?.status === 0 ? told.words.text : undefined;

@@ -13,6 +13,12 @@ const LOG = /^\S*\d{4}-\d\d-\d\dT\S+ +(?:INFO|DEBUG|TRACE|WARN)\b/;
 // oxlint-disable-next-line no-control-regex
 const CONTROLS = /\u001b\[[0-9;]*[A-Za-z]/g;
 
+/** Where a key is that ssh does not sign with by itself. */
+const CONFIRMED = / (?:agent|authenticator|token)$/;
+/** Steps that follow a signature. */
+const SIGNED =
+  /^(?:Authenticated |debug1: (?:Authentications that can continue|Offering |Next auth|No more auth))/;
+
 /** What ssh waits for after it has told a step. */
 const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
   [/^debug1: Executing proxy command/, 'the jump host or proxy to connect'],
@@ -25,6 +31,27 @@ const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
   [/^Authenticated to /, 'the host to open a session'],
 ];
 
+/** What an ssh says only because the way to its host has ended. */
+const WAY_GONE =
+  /^(?:kex_exchange_identification: Connection closed by remote host|Connection closed by UNKNOWN port \d+)$/;
+
+/** A jump host, as ssh starts the ssh to it. */
+export interface Hop {
+  /** `[user@]host[:port]` */
+  readonly name: string;
+  /** The command line that leads to it alone. */
+  readonly command: string;
+}
+
+function hopOf(proxyCommand: string): Hop {
+  const words = proxyCommand.split(' ');
+  const after = (option: string): string | undefined => words[words.indexOf(option) + 1 || words.length];
+  const [host = '', user, port] = [words.at(-1), after('-l'), after('-p')];
+  const name = `${user === undefined ? '' : `${user}@`}${host}${port === undefined ? '' : `:${port}`}`;
+  const options = [...(user === undefined ? [] : ['-l', user]), ...(port === undefined ? [] : ['-p', port])];
+  return { name, command: ['ssh', ...options, host, 'true'].join(' ') };
+}
+
 export class Words {
   /** The last own words, a line each. */
   readonly lines: string[] = [];
@@ -34,7 +61,13 @@ export class Words {
   isPartial = false;
   /** What ssh waits for, as far as its steps tell. */
   waitsFor: string | undefined;
-  #hasProxy = false;
+  /** The key whose use a person may have to confirm, while ssh waits for its signature: one of an agent, or of a hardware key. */
+  unconfirmedKey: string | undefined;
+  /** True when the host is reached through a proxy command, as that to a jump host. */
+  hasProxy = false;
+  /** The jump hosts, the last one of the way first. */
+  readonly #hops: Hop[] = [];
+  #passed = 0;
   /** Called for each line of `-v`. */
   onStep: (line: string) => void = () => undefined;
   #rest = '';
@@ -50,22 +83,40 @@ export class Words {
     // What a host says in place of its name is why it takes no login.
     const instead = /^debug1: kex_exchange_identification: banner line \d+: (.+)/.exec(line)?.[1];
     if (instead === undefined && STEPS.test(line)) {
-      const key = /^debug1: Server accepts key: (.*?) (?:[A-Z0-9-]+ )?SHA256:/.exec(line)?.[1];
-      if (key !== undefined) this.acceptedKey = key;
+      const [, key, how = ''] =
+        /^debug1: Server accepts key: (.*?) (?:[A-Z0-9-]+ )?SHA256:\S+(.*)$/.exec(line) ?? [];
+      if (key !== undefined) {
+        this.acceptedKey = key;
+        this.unconfirmedKey = CONFIRMED.test(how) ? key : undefined;
+      } else if (SIGNED.test(line)) this.unconfirmedKey = undefined;
       if (line.includes(' with partial success')) this.isPartial = true;
       this.#step(line);
       this.onStep(line);
       return;
     }
-    if (line.trim() === '' || LOG.test(line)) return;
-    this.lines.push(instead ?? line);
+    const said = instead ?? line;
+    if (line.trim() === '' || LOG.test(line) || said === this.lines.at(-1)) return;
+    this.lines.push(said);
     if (this.lines.length > MAX_LINES) this.lines.shift();
   }
 
+  /** The jump host at which the way ends so far. Undefined when all have let ssh in, and where there is none. */
+  get hop(): Hop | undefined {
+    return this.#hops[this.#hops.length - 1 - this.#passed];
+  }
+
+  /** The last jump host of the way. */
+  get lastHop(): Hop | undefined {
+    return this.#hops[0];
+  }
+
   #step(line: string): void {
-    if (line.startsWith('debug1: Executing proxy command')) this.#hasProxy = true;
+    if (line.startsWith('debug1: Executing proxy command')) this.hasProxy = true;
+    const jump = /^debug1: Setting implicit ProxyCommand from ProxyJump: (.*)/.exec(line)?.[1];
+    if (jump !== undefined) this.#hops.push(hopOf(jump));
     // The ssh to a jump host tells its steps here, too.
-    const isJump = this.#hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');
+    if (line.startsWith('Authenticated to ')) this.#passed += 1;
+    const isJump = this.hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');
     const found = WAITS_FOR.find(([step]) => step.test(line));
     if (found === undefined) return;
     const [step, what] = found;
@@ -82,7 +133,8 @@ export class Words {
   /** The own words as an error with causes, the last ones; undefined when there are none. `code`: the system error that they tell. */
   asCause(code?: string): Error | undefined {
     let cause: Error | undefined;
-    for (const line of this.lines.slice(-6).reverse()) {
+    const told = this.lines.filter((line) => !WAY_GONE.test(line));
+    for (const line of (told.length === 0 ? this.lines : told).slice(-6).reverse()) {
       const error = new Error(line.trim(), cause === undefined ? {} : { cause });
       cause = error;
     }

@@ -5,8 +5,13 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { freePort, sshdMissing, waitFor } from '../../real/index.ts';
+import { freePort, hasSshAgent, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
+import { listen } from '../ssh-auth/rig.ts';
 import { sshRig, writeProgram } from './rig.ts';
+
+/** SSH_AGENTC_SIGN_REQUEST */
+const SIGN_REQUEST = 13;
+const noAgent = !hasSshAgent() && 'ssh-agent not found';
 
 t.test('refusals', { skip: sshdMissing() }, async (t) => {
   const rig = await sshRig(t);
@@ -41,6 +46,25 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     t.match(
       await rig.refusal({ identityFile }),
       /^ssh_login_wanted\n.*the key \S+secret needs its passphrase[^]*bmuxd login box/,
+    );
+  });
+  await t.test('a key whose agent asks a person, who does nothing', { skip: noAgent }, async (t) => {
+    const agent = await startAgent();
+    t.teardown(() => agent.stop());
+    const key = await agent.addKey('ed25519', 'agents');
+    await writeFile(join(sshd.folder, 'accepted'), `${key}\n`, { flag: 'a' });
+    const asking = await listen(t, (client) => {
+      const real = connect(agent.socket);
+      real.pipe(client);
+      client.once('close', () => real.destroy());
+      // ssh writes the length and the message one after the other.
+      client.on('data', (message) => {
+        if (message[0] !== SIGN_REQUEST && message[4] !== SIGN_REQUEST) real.write(message);
+      });
+    });
+    t.match(
+      await rig.refusal({ identityFile: 'none', agentSocket: asking }, 3000),
+      /^ssh_login_wanted\n.*nobody has confirmed the use of the key agents in time[^]*bmuxd login box/,
     );
   });
   await t.test('nobody listens, or the name leads nowhere', async (t) => {

@@ -19,6 +19,7 @@ export const UNREACHABLE: ReadonlySet<string> = new Set([
   'ssh_unreachable',
   'ssh_connect_timeout',
   'ssh_jump_failed',
+  'ssh_proxy_failed',
   'ssh_lost',
 ]);
 

@@ -1,0 +1,95 @@
+// The way to a host leads through a jump host or a proxy command: what fails there is told as theirs, with a remedy that is theirs.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { freePort, sshdMissing, startSshd } from '../../real/index.ts';
+import { sshRig } from './rig.ts';
+
+t.test('a jump host', { skip: sshdMissing() }, async (t) => {
+  const rig = await sshRig(t);
+  const gate = await startSshd();
+  t.teardown(() => gate.stop());
+  const known = join(rig.sshd.folder, 'gates');
+  /** `gate` leads to the jump host, with its own keys and `key` of the account. */
+  const throughGate = async ({ hostKey = true, key = gate.identity, more = [] as string[] } = {}) => {
+    await writeFile(known, hostKey ? await readFile(gate.knownHosts, 'utf8') : '');
+    const where = ['Host gate', `HostName ${gate.host}`, `Port ${String(gate.port)}`];
+    const how = [`UserKnownHostsFile ${known}`, `IdentityFile ${key}`, 'IdentitiesOnly yes', ...more, ''];
+    await writeFile(rig.sshd.sshConfig, [...where, ...how].join('\n'));
+  };
+
+  await t.test('leads to the host', async (t) => {
+    await throughGate();
+    t.equal(await rig.refusal({ jump: 'gate' }), 'opened');
+    rig.pool.drop(rig.route({ jump: 'gate' }));
+  });
+  await t.test('its host key is not known', async (t) => {
+    await throughGate({ hostKey: false });
+    t.match(
+      await rig.refusal({ jump: 'gate' }),
+      /^ssh_jump_key_unknown\nthe host key of the jump host gate of SSH target 'box' is not known\nHost key verification failed\.\nRun `bmuxd login box`/,
+    );
+  });
+  await t.test('its host key has changed', async (t) => {
+    await throughGate();
+    const other = await readFile(`${rig.sshd.identity}.pub`, 'utf8');
+    await writeFile(known, `[${gate.host}]:${String(gate.port)} ${other}`);
+    t.match(
+      await rig.refusal({ jump: 'gate' }),
+      /^ssh_jump_key_changed\nthe host key of the jump host gate [^]*Offending ED25519 key in [^]*ssh-keygen -f [^]*bmuxd login box/,
+    );
+  });
+  await t.test('the key for it has a passphrase', async (t) => {
+    await throughGate({ key: await gate.addKey('secret', { passphrase: 'open sesame' }) });
+    t.match(
+      await rig.refusal({ jump: 'gate' }),
+      /^ssh_login_wanted\n.*: at the jump host gate, the key \S+secret needs its passphrase[^]*bmuxd login box/,
+    );
+  });
+  await t.test('the key for the host has one', async (t) => {
+    await throughGate();
+    const identityFile = await rig.sshd.addKey('secret', { passphrase: 'open sesame' });
+    t.match(
+      await rig.refusal({ jump: 'gate', identityFile }),
+      /^ssh_login_wanted\n.*needs a person: the key \S+secret needs its passphrase/,
+    );
+  });
+  await t.test('the host key of the host is not known', async (t) => {
+    await throughGate();
+    const knownHostsFile = join(rig.sshd.folder, 'none');
+    t.match(await rig.refusal({ jump: 'gate', knownHostsFile }), /^ssh_host_key_unknown\n/);
+  });
+  await t.test('it cannot be reached, and the remedy leads to it', async (t) => {
+    const port = String(await freePort());
+    t.match(
+      await rig.refusal({ jump: `ada@127.0.0.1:${port}` }),
+      new RegExp(
+        `^ssh_jump_failed\n.* the jump host ada@127\\.0\\.0\\.1:${port} failed[^]*Connection refused\nTry \`ssh -l ada -p ${port} 127\\.0\\.0\\.1 true\``,
+      ),
+    );
+  });
+  await t.test('the second of two', async (t) => {
+    await throughGate({ more: ['Host second', `HostName ${gate.host}`, `Port ${String(await freePort())}`] });
+    t.match(
+      await rig.refusal({ jump: 'gate,second' }),
+      /^ssh_jump_failed\n.* the jump host second failed[^]*Connection refused\n[^]*Try `ssh second true`/,
+    );
+  });
+  await t.test('it cannot reach the host', async (t) => {
+    await throughGate();
+    t.match(
+      await rig.refusal({ jump: 'gate', port: await freePort() }),
+      /^ssh_unreachable\n[^]*Connection refused/,
+    );
+    t.match(await rig.refusal({ jump: 'gate', host: 'nosuch.invalid' }), /^ssh_host_unknown\n/);
+  });
+});
+
+t.test('a ProxyCommand that fails', { skip: sshdMissing() }, async (t) => {
+  const rig = await sshRig(t);
+  await writeFile(rig.sshd.sshConfig, 'ProxyCommand sh -c "echo the token has expired >&2; exit 3"\n');
+  t.match(
+    await rig.refusal(),
+    /^ssh_proxy_failed\nthe ProxyCommand of SSH target 'box' failed\nthe token has expired\nRun `bmuxd login box`/,
+  );
+});
