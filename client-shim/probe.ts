@@ -8,7 +8,8 @@ import { socketProblem } from '../daemon/api/socket-path.ts';
 import { keptEnd } from '../daemon/api/stream-end.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
-import { endIn, fieldsIn, readAnswer } from './answer.ts';
+import { endIn, fieldsIn } from './answer.ts';
+import { readAnswer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
 
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */

@@ -144,8 +144,6 @@ export interface BmuxdPaths {
   readonly enginesDir: string;
   readonly settings: string;
   readonly stateDir: string;
-  /** Code that V8 has compiled (daemon/bin/load-bundle.ts). */
-  readonly codeDir: string;
 }
 
 /** Name of the folder with the engines' sockets, in the runtime dir. */
@@ -186,6 +184,16 @@ function systemRuntimeDir(
   return isPrivate(usual) ? usual : undefined;
 }
 
+/** Where bmuxd keeps what is to survive a restart of the machine. */
+function stateDirOf(env: Env): string {
+  return join(absolute(env, 'XDG_STATE_HOME') ?? join(homeOf(env), '.local', 'state'), 'bmuxd');
+}
+
+/** Code that V8 has compiled (daemon/bin/load-bundle.ts). No other path is needed to load a program. */
+export function codeDirOf(env: Env): string {
+  return join(stateDirOf(env), 'code');
+}
+
 /**
  * bmuxd's paths for `env`. A relative XDG_* or TMPDIR counts as unset, because the daemon and every client must get the same
  * socket path, whatever their working directories are. The runtime dir is never in a folder where other users can make files: an
@@ -197,7 +205,7 @@ export function bmuxdPaths(
   isPrivate: (path: string) => boolean = isPrivateFolder,
 ): BmuxdPaths {
   const home = homeOf(env);
-  const stateDir = join(absolute(env, 'XDG_STATE_HOME') ?? join(home, '.local', 'state'), 'bmuxd');
+  const stateDir = stateDirOf(env);
   const system = systemRuntimeDir(env, platform, isPrivate);
   const dir =
     set(env, 'BMUXD_RUNTIME_DIR') ?? (system === undefined ? join(stateDir, 'run') : join(system, 'bmuxd'));
@@ -212,6 +220,5 @@ export function bmuxdPaths(
       set(env, 'BMUXD_CONFIG') ??
       join(absolute(env, 'XDG_CONFIG_HOME') ?? join(home, '.config'), 'bmuxd', 'bmuxd.toml'),
     stateDir,
-    codeDir: join(stateDir, 'code'),
   };
 }

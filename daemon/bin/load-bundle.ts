@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { constants, Script } from 'node:vm';
-import { bmuxdPaths, isPrivateFolder, type Env } from '../base/paths.ts';
+import { codeDirOf, isPrivateFolder, type Env } from '../base/paths.ts';
 
 /** ms after which the code of a process that stays is written: by then it has compiled what its start needs. */
 const SETTLED_MS = 10_000;
@@ -66,7 +66,7 @@ export function loadBundle(path: string, from: Require, isLong: boolean): unknow
 /** Undefined where the environment names no folder: the bundle says so better. */
 function folderOf(env: Env): string | undefined {
   try {
-    return bmuxdPaths(env).codeDir;
+    return codeDirOf(env);
   } catch {
     return undefined;
   }

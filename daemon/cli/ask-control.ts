@@ -10,7 +10,8 @@ import { notAnswering } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 import { VERSION_HEADER } from '../api/header.ts';
-import { controlRequest, NoAnswer, type ControlAnswer, type ControlQuestion } from './control-request.ts';
+import { controlRequest, NoAnswer, type ControlQuestion } from './control-request.ts';
+import type { ControlAnswer } from './status/exchange.ts';
 import { hearVersion, otherVersion } from './daemon-version.ts';
 
 /** Codes of a request that the daemon does not know. */

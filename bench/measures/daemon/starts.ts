@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { httpRequest } from '../../../daemon/sockets/http-request.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
-import { bmuxdPaths, type Env } from '../../../daemon/base/paths.ts';
+import { codeDirOf, type Env } from '../../../daemon/base/paths.ts';
 import { startBmuxd } from '../../../test/daemon/bmuxd.ts';
 import { waitFor } from '../../../test/real/index.ts';
 import { Skip, type Bench, type Goal, type Measure } from '../../measure.ts';
@@ -26,9 +26,8 @@ const READY: Goal = {
 
 /** Waits until a daemon has kept what Node has compiled of it, as one has that has run for a while. */
 async function untilCompiled(env: Env): Promise<void> {
-  const { codeDir } = bmuxdPaths(env);
   await waitFor('compiled code', async () =>
-    (await readdir(codeDir).catch(() => [])).some((name) => name.includes('-engine-')),
+    (await readdir(codeDirOf(env)).catch(() => [])).some((name) => name.includes('-engine-')),
   );
 }
 

@@ -1,22 +1,15 @@
 // The status as text. On a narrow terminal less important columns are left out.
 import type { FailureData } from '../../base/failure.ts';
 import { causesToShow, remedyWithCode } from '../../errors/text.ts';
-import type { EngineRow, Status, StreamRow, UpstreamRow } from '../../api/answers.ts';
+import type { Status, StreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';
 import { versionsDiffer } from '../daemon-version.ts';
 import { ago, bytes, shortened, table, type Column } from '../table.ts';
+import { headOf, statusText, upstreamTable } from './tables.ts';
 
 export function rendered(answer: Status, room: number): string {
-  const tables = [engineTable(answer.engines, room), upstreamTable(answer.upstreams, room)];
-  const lines = [
-    ...headOf(answer),
-    `socket ${answer.socket}`,
-    ...problemsOf(answer),
-    ...lostIn(answer),
-    ...tables.flatMap((rows) => (rows.length === 0 ? [] : ['', ...rows])),
-  ];
-  return `${lines.join('\n')}\n`;
+  return statusText(answer, room, [...problemsOf(answer), ...lostIn(answer)]);
 }
 
 /** What `bmuxd status --watch` shows: targets and streams. `rates`: bytes a second of each stream, by id. */
@@ -49,11 +42,6 @@ function sumOf(rates: ReadonlyMap<string, Rate>, { id }: StreamRow): number {
   return up + down;
 }
 
-function headOf({ version, state, pid, sinceMs, streams }: Status): string[] {
-  const count = `${String(streams)} live stream${streams === 1 ? '' : 's'}`;
-  return [`bmuxd ${version}: ${state}  pid ${String(pid)}, up ${ago(sinceMs)}, ${count}`];
-}
-
 function problemsOf({ version, problems }: Status): string[] {
   const lines = version === packageVersion() ? [] : ['', `! ${versionsDiffer(version)}`];
   for (const { where, failure } of problems) {
@@ -75,52 +63,6 @@ function lostIn({ lostConnections = [] }: Status): string[] {
     const { data } = fail('connections_lost', { target: shortened(target), count });
     return ['', `! ${data.detail}`, `  ${remedyWithCode(data)}`];
   });
-}
-
-function engineTable(engines: readonly EngineRow[], room: number): string[] {
-  if (engines.length === 0) return [];
-  const rows = engines.map((engine) => [
-    engine.generation,
-    engine.pid === 0 ? '-' : String(engine.pid),
-    engine.state,
-    String(engine.streams),
-    engine.sinceMs === 0 ? '-' : ago(engine.sinceMs),
-  ]);
-  return table(['ENGINE', 'PID', 'STATE', 'STREAMS', 'UP'], rows, room);
-}
-
-const UPSTREAM_COLUMNS: readonly Column[] = [
-  'TARGET',
-  { name: 'TRANSPORT', drops: 5 },
-  { name: 'EPOCH', drops: 2 },
-  { name: 'COMPRESSION', drops: 1 },
-  'STATE',
-  'ROUND TRIP',
-  { name: 'AGE', drops: 4 },
-  { name: 'SPARES', drops: 6 },
-  { name: 'CONNECTIONS', drops: 3 },
-  'STREAMS',
-  'LAST ERROR',
-];
-
-function upstreamTable(upstreams: readonly UpstreamRow[], room: number): string[] {
-  if (upstreams.length === 0) return [];
-  const rows = upstreams.map((row) => [
-    shortened(row.target),
-    row.transport,
-    String(row.epoch ?? '-'),
-    row.compression ?? '-',
-    row.failingSinceMs === undefined ? row.state : `failing ${ago(row.failingSinceMs)}`,
-    row.roundTripMs === undefined ? '-' : `${String(row.roundTripMs)} ms`,
-    row.warmSinceMs === undefined ? '-' : ago(row.warmSinceMs),
-    String(row.spares),
-    String(row.connections),
-    String(row.streams),
-    row.lastError === undefined
-      ? '-'
-      : `${row.lastError.class}: ${row.lastError.code} (${ago(row.lastError.atMs)} ago)`,
-  ]);
-  return table(UPSTREAM_COLUMNS, rows, room);
 }
 
 function streamTable(
