@@ -82,7 +82,7 @@ t.test(
       await server.command({ do: 'hold' });
       // No candidate is tried because another one is silent: no time passes.
       const timers = holdTimers(t);
-      const opening = one.open(planFor(route));
+      const found = use(one, planFor(route));
       const late = performance.now() + 60_000;
       while ((await server.status()).connections < 4)
         if (performance.now() > late)
