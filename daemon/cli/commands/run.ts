@@ -46,7 +46,7 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
   const ownEnv = withAbsolutePaths(env, cwd);
   // First, so that the engine's modules load beside those of control. It ends when this process does.
   const { startEarly } = await import('../../control/engines/engine-process.ts');
-  const early = startEarly(ownEnv);
+  const early = await startEarly(ownEnv, replace === true);
   try {
     await untilSignal(async (signal) => {
       // Loaded here because loading the daemon's packages would slow down the other commands.
