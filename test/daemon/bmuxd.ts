@@ -11,6 +11,7 @@ import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 import { isListening } from '../../daemon/sockets/bind.ts';
+import { PassedSockets } from './passed-sockets.ts';
 
 export interface BmuxdOptions {
   /** Text of bmux.toml. */
@@ -25,6 +26,8 @@ export interface BmuxdOptions {
   readonly sandbox?: Sandbox;
   /** Logs with the default level, not the debug level; for the bench. */
   readonly usualLog?: boolean;
+  /** This process is its service manager, which holds the sockets and passes them. */
+  readonly isActivated?: boolean;
 }
 
 /** The folders and the environment of a daemon and its callers. */
@@ -41,6 +44,8 @@ export interface Sandbox {
 
 export interface Bmuxd extends Sandbox {
   readonly pid: number;
+  /** What this process holds with `isActivated`. */
+  readonly passed: PassedSockets | undefined;
   /** stderr of control so far: JSON lines, including those of its engines. */
   log(): string;
   /** The status when all engines have answered. A single `GET /v1/status` does not wait for an engine that is late. */
@@ -128,16 +133,12 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const sandbox = options.sandbox ?? (await makeSandbox(options));
   const { env, socketPath, folder } = sandbox;
   const { program = BMUXD } = options;
+  const passed = options.isActivated === true ? await PassedSockets.hold(sandbox) : undefined;
+  // The same option as in the service units.
+  const args = ['--max-semi-space-size=2', program, 'run'];
+  if (options.usualLog !== true) args.push('--log-level', 'debug');
   const child: Child = await startChild({
-    command: process.execPath,
-    // The same option as in the service units.
-    args: [
-      '--max-semi-space-size=2',
-      program,
-      'run',
-      ...(options.usualLog === true ? [] : ['--log-level', 'debug']),
-    ],
-    env,
+    ...(passed?.pass(args, env) ?? { command: process.execPath, args, env }),
     ready: (output) => output.includes('"streams are accepted"'),
   });
   const command = (args: readonly string[], extra: Readonly<Record<string, string>> = {}): Promise<Ran> =>
@@ -162,6 +163,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   return {
     ...sandbox,
     pid: child.pid,
+    passed,
     log: () => child.output(),
     status,
     upstreams: async () => {
@@ -202,6 +204,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
         await waitFor('all engines to exit', async () => (await engines()).length === 0).catch(
           () => undefined,
         );
+        passed?.close();
         if (options.sandbox === undefined) await sandbox.remove();
       })();
       return stopped;

@@ -30,13 +30,14 @@ export interface WithTeardown {
 /** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
   t: WithTeardown,
-  options: { settings?: string; relay?: boolean; program?: string } = {},
+  options: { settings?: string; relay?: boolean; program?: string; isActivated?: boolean } = {},
 ): Promise<World> {
   const relay = options.relay === true && realRelay() !== undefined ? await startRelay() : undefined;
   const relays = relay === undefined ? '"disabled"' : JSON.stringify([relay.url]);
   const bmuxd = await startBmuxd({
     settings: `warmth.max_connections = 0\niroh.relays = ${relays}\n${options.settings ?? ''}`,
     ...(options.program === undefined ? {} : { program: options.program }),
+    isActivated: options.isActivated === true,
   });
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),

@@ -13,6 +13,8 @@ export interface ChildSpec {
   readonly env: Readonly<Record<string, string>>;
   /** Called about every 20 ms and after each output, with all output so far; true when the program is ready. */
   readonly ready: (output: string) => boolean | Promise<boolean>;
+  /** Descriptors of this process that the program gets, from 3 on. */
+  readonly fds?: readonly number[];
   /** Time limit for readiness; default 60 s. */
   readonly readyMs?: number;
 }
@@ -79,7 +81,7 @@ function isHalted(pid: number): boolean {
 export async function startChild(spec: ChildSpec): Promise<Child> {
   const child: ChildProcess = spawn(spec.command, spec.args, {
     env: spec.env,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...(spec.fds ?? [])],
   });
   let output = '';
   let over = false;

@@ -8,7 +8,7 @@ import * as firstFrame from '../engine/accept/first-frame-properties.ts';
 import { startHostile, startHostileHosts } from './hostile/hostile.ts';
 import { startIdle } from './idle.ts';
 import { abortsAreMended } from './restarts/aborts.ts';
-import { startRestarts } from './restarts/restarts.ts';
+import { startActivatedRestarts, startRestarts } from './restarts/restarts.ts';
 import { startEndurance } from './endurance/endurance.ts';
 import { pidsOf } from './growth.ts';
 import { COUNT, startMatrix } from '../package/matrix.ts';
@@ -145,8 +145,14 @@ export const DAEMON_SOAKS: readonly Soak[] = [
     // A restart takes two seconds under its load.
     name: 'restarts.nothingNotices',
     inputs: 100,
-    grain: 5,
+    grain: 6,
     start: startRestarts,
+  },
+  {
+    name: 'restarts.socketsOfAManagerStay',
+    inputs: 50,
+    grain: 3,
+    start: startActivatedRestarts,
   },
   {
     name: 'restarts.abortsAreMended',

@@ -11,6 +11,8 @@ export class Loop {
   readonly name: string;
   readonly failures: string[] = [];
   readonly #times: number[] = [];
+  /** The longest times, ms, by what happened meanwhile. */
+  readonly #noted = new Map<string, number[]>();
   #longest = 0;
   #longestOfLate = 0;
   #isOver = false;
@@ -26,11 +28,12 @@ export class Loop {
     return this.#times.length;
   }
 
-  /** The longest time since the last call, ms. */
-  longestOfLate(): number {
-    const ms = this.#longestOfLate;
+  /** The longest time since the last call belongs to this. */
+  note(what: string): void {
+    const noted = this.#noted.get(what) ?? [];
+    this.#noted.set(what, noted);
+    noted.push(this.#longestOfLate);
     this.#longestOfLate = 0;
-    return ms;
   }
 
   async stop(): Promise<void> {
@@ -38,13 +41,15 @@ export class Loop {
     await this.#running;
   }
 
-  /** In one line: how many clients, how long half of them took, and the longest. */
+  /** How many clients, how long they took, and how long the slowest took during each kind of what was noted. */
   report(): string {
-    const sorted = [...this.#times].sort((a, b) => a - b);
-    const at = (share: number): string => (sorted[Math.floor(sorted.length * share)] ?? NaN).toFixed(0);
     const failed = this.failures.length === 0 ? '' : `, ${String(this.failures.length)} FAILED`;
-    const ms = `median ${at(0.5)} ms, p99 ${at(0.99)} ms, longest ${this.#longest.toFixed(0)} ms`;
-    return `${this.name}: ${String(this.count)}, ${ms}${failed}`;
+    const all = `median ${at(this.#times, 0.5)} ms, p99 ${at(this.#times, 0.99)} ms, longest ${this.#longest.toFixed(0)} ms`;
+    const noted = [...this.#noted].map(
+      ([what, times]) =>
+        `  slowest during ${what}: ${String(times.length)}, median ${at(times, 0.5)} ms, longest ${at(times, 1)} ms`,
+    );
+    return [`${this.name}: ${String(this.count)}, ${all}${failed}`, ...noted].join('\n');
   }
 
   async #run(work: () => Promise<void>): Promise<void> {
@@ -62,6 +67,12 @@ export class Loop {
       await sleep(PAUSE_MS);
     }
   }
+}
+
+/** The time that this share of all did not exceed, in whole ms. */
+function at(times: readonly number[], share: number): string {
+  const sorted = [...times].sort((a, b) => a - b);
+  return (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN).toFixed(0);
 }
 
 /** One connect without a second try. */

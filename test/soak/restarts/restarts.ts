@@ -1,42 +1,38 @@
 // Property: restarts of every kind, under live streams with numbered bytes and clients that come again and again, lose nothing.
-import { spawn } from 'node:child_process';
 import fc from 'fast-check';
-import { packageVersion } from '../../../daemon/base/version.ts';
-import { isRunning } from '../../../daemon/base/process/identity.ts';
-import type { Health } from '../../../daemon/api/answers.ts';
 import { packageCopy } from '../../daemon/package-copy.ts';
 import { TestClient } from '../../embedded/client.ts';
-import { startWorld, Talk, type World } from '../../engine/world.ts';
+import { startWorld, Talk } from '../../engine/world.ts';
 import { waitFor } from '../../real/index.ts';
 import { connected, targetSocketIs, targetSocketPath } from '../../target-sockets/target-socket.ts';
 import type { Started } from '../soaks.ts';
+import { ACTIVATED_KINDS, KINDS, Noticed, PATIENCE_MS, Restarts, type Kind, type Site } from './kinds.ts';
 import { bareConnect, Loop } from './loops.ts';
 
 /** Live streams in a full soak and in a short one, of all targets together. */
 const STREAMS = { full: 50, short: 8 } as const;
 /** Restarts from which a soak is a full one. */
 const FULL = 20;
-/** ms that a wait may take on a busy machine. */
-const PATIENCE_MS = 60_000;
-/** ms between two pieces of a stream. */
-const EVERY_MS = 100;
+/** ms between two pieces of a stream, for each stream: 50 pieces a second leave a machine with two CPUs time for clients and restarts. */
+const EVERY_MS = 20;
 
-const KINDS = ['restart', 'replace', 'kill', 'term', 'upgrade'] as const;
-type Kind = (typeof KINDS)[number];
-
-/** Error: a restart was noticed. */
-class Noticed extends Error {
-  override readonly name = 'restart_noticed';
-}
-
-interface Site {
-  readonly world: World;
-  readonly program: string;
-  readonly setVersion: (to: string) => Promise<void>;
+interface Planned {
+  readonly restarts: number;
+  readonly kinds: readonly Kind[];
+  readonly stop: () => Promise<void>;
 }
 
 /** `restarts`: the number of all. */
-export async function startRestarts(restarts: number): Promise<Started> {
+export function startRestarts(restarts: number): Promise<Started> {
+  return startAll(restarts, KINDS);
+}
+
+/** The same where a service manager holds the sockets: no bare connect is refused. */
+export function startActivatedRestarts(restarts: number): Promise<Started> {
+  return startAll(restarts, ACTIVATED_KINDS);
+}
+
+async function startAll(restarts: number, kinds: readonly Kind[]): Promise<Started> {
   const ends: (() => unknown)[] = [];
   const ending = { teardown: (end: () => unknown) => ends.push(end) };
   const stop = async (): Promise<void> => {
@@ -44,18 +40,16 @@ export async function startRestarts(restarts: number): Promise<Started> {
   };
   try {
     const { program, setVersion } = await packageCopy(ending);
-    const world = await startWorld(ending, { relay: true, program });
-    return await start({ world, program, setVersion }, { restarts, stop });
+    const isActivated = kinds === ACTIVATED_KINDS;
+    const world = await startWorld(ending, { relay: true, program, isActivated });
+    return await start({ world, program, setVersion }, { restarts, kinds, stop });
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function start(
-  site: Site,
-  { restarts, stop }: { readonly restarts: number; readonly stop: () => Promise<void> },
-): Promise<Started> {
+async function start(site: Site, { restarts, kinds, stop }: Planned): Promise<Started> {
   const { bmuxd, targets } = site.world;
   const isFull = restarts >= FULL;
   const path = targetSocketPath(bmuxd, 'tls');
@@ -65,7 +59,7 @@ async function start(
   // One after the other: the server waits only a short time for a Hello.
   for (let at = 0; at < count; at += 1)
     talks.push(await Talk.open(bmuxd, targets[at % targets.length] ?? 'local'));
-  for (const talk of talks) talk.start(EVERY_MS);
+  for (const talk of talks) talk.start(EVERY_MS * count);
   const pinged = async (client: TestClient): Promise<void> => {
     try {
       await client.ping();
@@ -84,35 +78,33 @@ async function start(
       const { stream } = await bmuxd.open({ target: 'local', timeoutMs: PATIENCE_MS });
       await pinged(new TestClient(stream, { limitMs: PATIENCE_MS }));
     }),
+    new Loop('bare connect to a target socket', () => bareConnect(path)),
+    new Loop('bare connect for streams', () => bareConnect(bmuxd.streamsPath)),
   ];
-  const bare = new Loop('bare connect', () => bareConnect(bmuxd.socketPath));
-  let former = bmuxd.pid;
+  const bare = new Loop('bare connect to control', () => bareConnect(bmuxd.socketPath));
   const seed = Date.now() % 1_000_000;
-  const kinds = fc.sample(fc.constantFrom(...KINDS), { seed, numRuns: Math.max(restarts, KINDS.length) });
+  const next = fc.sample(fc.constantFrom(...kinds), { seed, numRuns: Math.max(restarts, kinds.length) });
   // Each kind at least once.
-  kinds.splice(0, KINDS.length, ...KINDS);
-  let version = 0;
+  next.splice(0, kinds.length, ...kinds);
   const failures = (): string[] => [...loops.flatMap((loop) => loop.failures), ...bareFailures];
   const bareFailures: string[] = [];
+  const daemon = new Restarts(site);
   return {
     run: async (more) => {
       for (let done = 0; done < more; done += 1) {
-        const kind = kinds.shift() ?? 'restart';
+        const kind = next.shift() ?? 'restart';
         const [before, came] = [bare.failures.length, loops.map((loop) => loop.count)];
-        if (kind === 'upgrade') await site.setVersion(`${packageVersion()}-next.${String((version += 1))}`);
-        former = await restarted(site, kind, former);
+        await daemon.next(kind);
+        // Without a service manager, a daemon that was ended is away until the next one starts.
+        const isAway = bmuxd.passed === undefined && (kind === 'kill' || kind === 'term');
         const met = bare.failures.slice(before);
-        // A daemon that was ended is away until the next one starts.
-        if (kind !== 'kill' && kind !== 'term') bareFailures.push(...met.map((text) => `${kind}: ${text}`));
+        if (!isAway) bareFailures.push(...met.map((text) => `${kind}: ${text}`));
         await waitFor(
           'clients of every loop',
           () => loops.every((loop, at) => loop.failures.length > 0 || loop.count > (came[at] ?? 0) + 5),
           PATIENCE_MS,
         );
-        if (isFull)
-          process.stderr.write(
-            `${kind}: ${loops.map((loop) => `${loop.name} ${loop.longestOfLate().toFixed(0)} ms`).join(', ')}\n`,
-          );
+        for (const loop of loops) loop.note(kind);
         const dead = talks.filter(({ incoming }) => incoming.ended);
         if (dead.length > 0) throw new Noticed(`seed ${String(seed)}, ${kind}: streams ended`);
         if (failures().length > 0)
@@ -136,36 +128,4 @@ async function start(
       }
     },
   };
-}
-
-/** Restarts in this way, and resolves with the pid of the next control process when it is ready and the former one has left. */
-async function restarted({ world: { bmuxd }, program }: Site, kind: Kind, former: number): Promise<number> {
-  if (kind === 'replace')
-    spawn(process.execPath, [program, 'run', '--replace', '--log-file', `${bmuxd.folder}/replaced.log`], {
-      env: { ...bmuxd.env },
-      detached: true,
-      stdio: 'ignore',
-    }).unref();
-  else {
-    if (kind === 'kill' || kind === 'term') {
-      process.kill(former, kind === 'kill' ? 'SIGKILL' : 'SIGTERM');
-      await waitFor('control to end', () => !isRunning({ pid: former }));
-    }
-    const { status, stderr } = await bmuxd.bmuxd([
-      kind === 'restart' || kind === 'upgrade' ? 'restart' : 'start',
-    ]);
-    if (status !== 0) throw new Noticed(`${kind}: ${stderr}`);
-  }
-  await waitFor('the former one to leave', () => !isRunning({ pid: former }), PATIENCE_MS);
-  let pid = former;
-  await waitFor(
-    'the next one to answer',
-    async () => {
-      const health = await bmuxd.http('GET', '/v1/health').catch(() => undefined);
-      pid = (health?.body as Health | undefined)?.pid ?? former;
-      return pid !== former;
-    },
-    PATIENCE_MS,
-  );
-  return pid;
 }
