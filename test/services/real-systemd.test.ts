@@ -153,6 +153,11 @@ t.test(
     t.not(await property('MainPID'), first);
     await ping();
     t.equal((await inside('systemctl', '--user', 'reload', 'bmuxd.service')).status, 0);
+    const killed = await property('MainPID');
+    process.kill(Number(killed), 'SIGKILL');
+    await waitFor('the next control', async () => ![killed, '0'].includes(await property('MainPID')));
+    await waitFor('it is ready', async () => (await property('ActiveState')) === 'active');
+    await ping();
 
     const unit = join(home, '.config', 'systemd', 'user', 'bmuxd.service');
     own(`${unit}.d`);

@@ -1,5 +1,6 @@
 // `bmuxd run`: runs the daemon in the foreground until a signal or `bmuxd stop` ends it.
 import { resolve } from 'node:path';
+import { sleep } from '../../base/async/sleep.ts';
 import { usesColor } from '../../base/process/color.ts';
 import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
@@ -7,6 +8,9 @@ import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Run } from '../command.ts';
 import { tellStarter } from '../service/ready.ts';
 import { untilSignal } from '../until-signal.ts';
+
+/** ms until a daemon that has failed exits, where a service manager starts it again: systemd does so after `RestartSec`. */
+const FAILED_MS = 1000;
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
 
@@ -77,6 +81,10 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
       return control;
     });
     return 0;
+  } catch (error) {
+    early.kill();
+    if ((env['NOTIFY_SOCKET'] ?? '') !== '') await sleep(FAILED_MS);
+    throw error;
   } finally {
     early.kill();
     process.off('SIGHUP', onHup);

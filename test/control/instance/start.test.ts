@@ -106,6 +106,15 @@ t.test('a start fails with the path when the runtime dir cannot be made', async 
   );
 });
 
+t.test('a failed start takes a second where a service manager starts the daemon again', async (t) => {
+  const made = await sandbox(t);
+  await writeFile(join(made.folder, 'file'), '');
+  const env = { BMUXD_RUNTIME_DIR: join(made.folder, 'file'), NOTIFY_SOCKET: join(made.folder, 'none') };
+  const { status, took } = await daemon(made, env).end();
+  t.equal(status, 6);
+  t.ok(took >= 1000, String(took));
+});
+
 t.test(
   'a state folder that cannot be made does not prevent the start',
   { skip: process.platform !== 'linux' && 'no /proc here' },
