@@ -27,7 +27,8 @@ const DENIED = /Permission denied|Too many authentication failures|signing faile
 const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/;
 const KEY_UNKNOWN = /Host key verification failed|host key is known for .* strict checking/;
 /** The proxy command has ended, or a jump host opens no connection to the host. */
-const WAY_GONE = /^Connection closed by UNKNOWN|stdio forwarding failed|channel \d+: open failed/m;
+const WAY_GONE =
+  /^Connection (?:closed|reset) by UNKNOWN|Connection to UNKNOWN port \d+: |stdio forwarding failed|channel \d+: open failed/m;
 /** The host has closed the connection before it said who it is. */
 const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connection reset)/m;
 

@@ -10,7 +10,7 @@ import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
 import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { foundMaster, login } from './login.ts';
+import { dropLogin, foundMaster, login } from './login.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
 import { SshEnd, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
@@ -135,7 +135,9 @@ export class SshHost {
   drop(): void {
     for (const master of this.#masters) {
       master.retire();
-      if (master.process === undefined) this.#masters.delete(master);
+      if (master.process !== undefined) continue;
+      this.#shun(master, DROPPED_MS);
+      void dropLogin(this.#deps, master);
     }
     this.#preflights.clear();
   }
@@ -293,7 +295,5 @@ export class SshHost {
 
 /** ms that a second master without sessions is kept. */
 const SURPLUS_MS = 60_000;
-
-/** ms for which a master of another program that did not answer is not asked, and one that is gone. */
-const SHUNNED_MS = 60_000;
-const GONE_MS = 500;
+/** ms for which a master of another program is not asked: it did not answer, it is gone, or it was dropped. */
+const [SHUNNED_MS, GONE_MS, DROPPED_MS] = [60_000, 500, 3000];

@@ -9,7 +9,7 @@ import { masterArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure, sshTimeout } from './failures.ts';
 import { exists } from './folder.ts';
 import { Master, OPENS_MS, type MasterDeps } from './master.ts';
-import { tell } from './process.ts';
+import { endLogin, tell } from './process.ts';
 import type { Words } from './words.ts';
 
 /** ms between two looks whether a master listens; ssh says nothing to its parent. */
@@ -31,9 +31,11 @@ export async function login(
   { label, path, connectMs, onStart = () => undefined }: LoginOptions,
 ): Promise<Master> {
   const agentSocket = await firstLiveAgent(route);
+  const env = sshEnv(deps.env, { ...route, agentSocket });
+  await deps.processes.look(env);
   const since = performance.now();
-  const process = deps.processes.start(masterArgs(route, path, connectMs), {
-    env: sshEnv(deps.env, { ...route, agentSocket }),
+  const process = deps.processes.start([...deps.processes.newer, ...masterArgs(route, path, connectMs)], {
+    env,
   });
   onStart(process.words);
   if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
@@ -57,6 +59,7 @@ export async function foundMaster(
   place: MasterPath,
 ): Promise<Master | undefined> {
   if (place !== 'users own' && !(await exists(place.path))) return undefined;
+  await deps.processes.look(sshEnv(deps.env));
   const told = await tell(deps, route, place, 'check');
   if (told === undefined) return undefined;
   const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
@@ -90,4 +93,13 @@ function isLive(path: string): Promise<boolean> {
       done(false);
     });
   });
+}
+
+/** ms for which the spares of a login that was dropped may still have its connection. */
+const SPARES_MS = 2000;
+
+/** Ends a master that `bmuxd login` has made, unless live streams use it. The last of them leaves it to the next login. */
+export async function dropLogin(deps: MasterDeps, { place, idle }: Master): Promise<void> {
+  if (place === 'users own' || !(await settledWithin(idle, SPARES_MS))) return;
+  await endLogin(deps, place.path);
 }

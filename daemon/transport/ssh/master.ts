@@ -93,6 +93,11 @@ export class Master {
     return this.#sessions.running.size;
   }
 
+  /** Resolves when the sessions that run now have ended. */
+  get idle(): Promise<unknown> {
+    return Promise.all([...this.#sessions.running].map(({ exited }) => exited));
+  }
+
   get isUsable(): boolean {
     return !this.isGone && !this.retired;
   }
@@ -147,7 +152,7 @@ export class Master {
   ): Promise<SshProcess | Unopened> {
     const { stdin, dialling, late, opensMs } = options;
     const { processes, env } = this.#deps;
-    const process = processes.start(sessionArgs(this.#route, this.place, command), {
+    const process = processes.start([...processes.newer, ...sessionArgs(this.#route, this.place, command)], {
       env: sshEnv(env),
       stdin,
       stdout: 'pipe',

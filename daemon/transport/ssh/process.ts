@@ -125,9 +125,24 @@ export class Sessions {
   }
 }
 
+/** Options that make of an ssh something else than a stream or a master, with the first version that knows them. */
+const NEWER = { since: 8.7, options: ['StdinNull=no', 'ForkAfterAuthentication=no'] };
+
 /** All ssh processes of the engine that run. */
 export class SshProcesses {
   readonly #running = new Set<SshProcess>();
+  /** Arguments that this version of ssh needs, and an older one refuses. Known when `look` has been called. */
+  newer: readonly string[] = [];
+  #looked: Promise<void> | undefined;
+
+  /** Finds out which ssh this is, once. Never rejects. */
+  look(env: Readonly<Record<string, string>>): Promise<void> {
+    this.#looked ??= this.run(['-V'], { env }, LIMITS.sshControlMs).then((told) => {
+      if ((told?.words.version ?? 0) >= NEWER.since)
+        this.newer = NEWER.options.map((option) => `-o${option}`);
+    });
+    return this.#looked;
+  }
 
   start(args: readonly string[], options: StartOptions): SshProcess {
     const process = new SshProcess(args, options);

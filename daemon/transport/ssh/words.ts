@@ -19,11 +19,13 @@ const CONFIRMED = / (?:agent|authenticator|token)$/;
 const SIGNED =
   /^(?:Authenticated |debug1: (?:Authentications that can continue|Offering |Next auth|No more auth))/;
 
+const FIRST_LINE = 'the first line of an SSH server';
+
 /** What ssh waits for after it has told a step. */
 const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
   [/^debug1: Executing proxy command/, 'the jump host or proxy to connect'],
   [/^debug1: Connecting to (.+?)\.?$/, '$1 to take the connection'],
-  [/^debug1: (?:Connection established|Local version string)/, 'the first line of an SSH server'],
+  [/^debug1: (?:Connection established|Local version string)/, FIRST_LINE],
   [/^debug1: Remote protocol version/, 'the host to exchange keys'],
   [/^debug1: SSH2_MSG_(?:NEWKEYS received|SERVICE_ACCEPT received)/, 'the host to answer a login'],
   [/^debug1: (?:Offering|Authentications that can continue|Next auth)/, 'the host to answer a login'],
@@ -33,7 +35,7 @@ const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
 
 /** What an ssh says only because the way to its host has ended. */
 const WAY_GONE =
-  /^(?:kex_exchange_identification: Connection closed by remote host|Connection closed by UNKNOWN port \d+)$/;
+  /^(?:kex_exchange_identification: (?:Connection closed|read: Connection reset) by |(?:banner exchange: )?Connection .*\bUNKNOWN port \d+)/;
 
 /** A jump host, as ssh starts the ssh to it. */
 export interface Hop {
@@ -59,6 +61,8 @@ export class Words {
   acceptedKey: string | undefined;
   /** True when one of several methods has succeeded, and the host wants another one. */
   isPartial = false;
+  /** Of this ssh, as it has told it. */
+  version: number | undefined;
   /** What ssh waits for, as far as its steps tell. */
   waitsFor: string | undefined;
   /** The key whose use a person may have to confirm, while ssh waits for its signature: one of an agent, or of a hardware key. */
@@ -90,6 +94,8 @@ export class Words {
         this.unconfirmedKey = CONFIRMED.test(how) ? key : undefined;
       } else if (SIGNED.test(line)) this.unconfirmedKey = undefined;
       if (line.includes(' with partial success')) this.isPartial = true;
+      const version = /^OpenSSH_(?:\D+_)?(\d+\.\d+)/.exec(line)?.[1];
+      if (version !== undefined) this.version = Number(version);
       this.#step(line);
       this.onStep(line);
       return;
@@ -117,12 +123,12 @@ export class Words {
     // The ssh to a jump host tells its steps here, too.
     if (line.startsWith('Authenticated to ')) this.#passed += 1;
     const isJump = this.hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');
-    const found = WAITS_FOR.find(([step]) => step.test(line));
-    if (found === undefined) return;
-    const [step, what] = found;
-    this.waitsFor = isJump
-      ? 'the first line of an SSH server behind the jump host'
-      : what.replace('$1', step.exec(line)?.[1] ?? '');
+    const [step, what = ''] = WAITS_FOR.find(([step]) => step.test(line)) ?? [];
+    if (step === undefined) return;
+    const isProxys = this.hasProxy && this.#hops.length === 0;
+    if (isJump) this.waitsFor = `${FIRST_LINE} behind the jump host`;
+    else if (isProxys && what === FIRST_LINE) this.waitsFor = `${FIRST_LINE} behind the ProxyCommand`;
+    else this.waitsFor = what.replace('$1', step.exec(line)?.[1] ?? '');
   }
 
   /** The whole text of the own words. */

@@ -92,4 +92,11 @@ t.test('a ProxyCommand that fails', { skip: sshdMissing() }, async (t) => {
     await rig.refusal(),
     /^ssh_proxy_failed\nthe ProxyCommand of SSH target 'box' failed\nthe token has expired\nRun `bmuxd login box`/,
   );
+  await writeFile(rig.sshd.sshConfig, 'ProxyCommand nosuch-proxy %h\n');
+  t.match(await rig.refusal(), /^ssh_proxy_failed\n.*\n.*nosuch-proxy: not found\nRun /);
+  await writeFile(rig.sshd.sshConfig, 'ProxyCommand sleep 60\n');
+  t.match(
+    await rig.refusal({}, 3000),
+    /^ssh_connect_timeout\n[^]*waited for the first line of an SSH server behind the ProxyCommand\n/,
+  );
 });

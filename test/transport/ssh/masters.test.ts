@@ -9,30 +9,12 @@ import { mock } from 'node:test';
 import t from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
-import {
-  hasSshAgent,
-  ordinaryAccount,
-  run,
-  sshdMissing,
-  startAgent,
-  startChild,
-  waitFor,
-} from '../../real/index.ts';
+import { hasSshAgent, ordinaryAccount, run, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { isAlive } from '../../real/child.ts';
-import { sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
+import { answers, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
-
-/** Bytes that look like the begin of a frame, as the stream expects them. */
-const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
-
-async function answers(stream: Duplex): Promise<void> {
-  const first = once(stream, 'data');
-  stream.write(FRAME);
-  const [chunk] = (await first) as [Buffer];
-  if (!chunk.equals(FRAME)) throw new Error(`not an echo: ${chunk.toString('hex')}`);
-}
 
 /** The error of a stream, when it comes. */
 function errorOf(stream: Duplex): Promise<Error> {
@@ -252,24 +234,5 @@ t.test('masters', { skip }, async (t) => {
     const rig = await sshRig(t, { owner: account });
     await answers((await rig.open({ user: account.name })).stream);
     t.match(rig.sshd.log(), `Accepted publickey for ${account.name} `);
-  });
-
-  await t.test("a master of the user's own is used, and never ended", async (t) => {
-    const rig = await sshRig(t);
-    const { sshd } = rig;
-    const control = join(sshd.folder, 'own');
-    await writeFile(sshd.sshConfig, `ControlPath ${control}\n`);
-    const known = `-oUserKnownHostsFile=${sshd.knownHosts}`;
-    const own = await startChild({
-      command: join(sshd.folder, 'bin', 'ssh'),
-      args: ['-M', '-N', '-i', sshd.identity, known, '-p', String(sshd.port), '127.0.0.1'],
-      env: { PATH: sshd.path },
-      ready: () => existsSync(control),
-    });
-    t.teardown(() => own.stop());
-    await answers((await rig.open()).stream);
-    t.equal(rig.logins(), 1);
-    await rig.pool.close();
-    t.equal(own.exited(), false);
   });
 });

@@ -1,7 +1,9 @@
 // A pool of SSH logins as an engine has it, before a real sshd.
+import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
 import { Deadline } from '../../../daemon/base/async/deadline.ts';
 import { Failure } from '../../../daemon/base/failure.ts';
@@ -115,6 +117,17 @@ export async function sshRig(
       }
     },
   };
+}
+
+/** Bytes that look like the begin of a frame, as the stream expects them. */
+const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
+
+/** Resolves when the bridge has sent back what it got. */
+export async function answers(stream: Duplex): Promise<void> {
+  const first = once(stream, 'data');
+  stream.write(FRAME);
+  const [chunk] = (await first) as [Buffer];
+  if (!chunk.equals(FRAME)) throw new Error(`not an echo: ${chunk.toString('hex')}`);
 }
 
 /** Processes with `part` on their command line. */
