@@ -39,10 +39,9 @@ export class StreamEnds {
     return rows.slice(-MAX_ROWS);
   }
 
-  /** Leaves the latest ends to clients that ask when this engine has exited. Without them, nothing is written. */
+  /** Leaves the latest ends to clients that ask when this engine has exited. Also without any: an engine that leaves no file was killed. */
   async keep(path: string): Promise<void> {
     const rows = this.#since(Date.now() - LIMITS.endsKeptMs);
-    if (rows.length === 0) return;
     const ends = Object.fromEntries(rows.map(({ id, lost }) => [id, lost ?? null]));
     const kept: KeptEnds = { schema: SCHEMA, ends, rows: rows.slice(-MAX_ROWS) };
     await writeFile(path, JSON.stringify(kept), { mode: 0o600 });

@@ -72,9 +72,9 @@ export class ClientEnds {
     } catch (error) {
       if (isSilence(error)) return NOTHING;
       const rows = leftBy(path);
-      if (rows.length > 0) return { rows, live: 0 };
-      // The socket file of an engine that was killed stays.
-      return this.#seen.has(path) && existsSync(path) ? 'died' : NOTHING;
+      if (rows !== undefined) return { rows, live: 0 };
+      // Control may have removed the socket of an engine that was killed. Without the folder, nobody knows.
+      return this.#seen.has(path) && existsSync(dirname(path)) ? 'died' : NOTHING;
     }
   }
 
@@ -88,14 +88,14 @@ export class ClientEnds {
   }
 }
 
-/** What an engine has left when it exited. */
-function leftBy(engineSocket: string): readonly EndRow[] {
+/** What an engine has left when it exited; undefined when it has left nothing. */
+function leftBy(engineSocket: string): readonly EndRow[] | undefined {
   const path = keptEndsBeside(engineSocket);
-  if (socketProblem(path) !== undefined) return [];
+  if (socketProblem(path) !== undefined) return undefined;
   try {
     return keptRowsIn(readFileSync(path, 'utf8'));
   } catch {
-    return [];
+    return undefined;
   }
 }
 
