@@ -1,5 +1,5 @@
 // Requests in an engine without control, until the next control process answers on its socket.
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,6 +104,50 @@ t.test('without a folder to watch it looks every now and then', async (t) => {
   await following.change();
   const change = following.change();
   await time.pass(200);
+  await change;
+  following.end();
+  t.pass();
+});
+
+t.test('a caller that has gone before does not wait', async (t) => {
+  holdTime(t);
+  const following = new NextControl(join(await folder(t), 'c.sock')).follow();
+  const gone = AbortSignal.abort(new Error('the caller is gone'));
+  await t.rejects(following.change(gone), /the caller is gone/);
+  await following.change();
+  await t.rejects(following.change(gone), /the caller is gone/);
+  following.end();
+});
+
+t.test('who ends, even twice, takes the event from nobody else', async (t) => {
+  const path = join(await folder(t), 'c.sock');
+  holdTime(t);
+  const next = new NextControl(path);
+  const [one, other] = [next.follow(), next.follow()];
+  one.end();
+  one.end();
+  await other.change();
+  const change = other.change();
+  await writeFile(path, '');
+  await change;
+  other.end();
+  t.pass();
+});
+
+t.test('after the last follower the folder is no longer watched', async (t) => {
+  const dir = join(await folder(t), 'd');
+  const path = join(dir, 'c.sock');
+  await mkdir(dir);
+  holdTime(t);
+  const next = new NextControl(path);
+  next.follow().end();
+  await rm(dir, { recursive: true });
+  await mkdir(dir);
+  // A watch of the former folder would not see the new one.
+  const following = next.follow();
+  await following.change();
+  const change = following.change();
+  await writeFile(path, '');
   await change;
   following.end();
   t.pass();
