@@ -4,6 +4,7 @@ import { textOf } from '../daemon/base/failure.ts';
 import { parse, USAGE, type Arguments } from './arguments.ts';
 import { bulk } from './measures/bulk.ts';
 import { command } from './measures/command.ts';
+import { fairness } from './measures/fairness.ts';
 import { farAway } from './measures/far-away.ts';
 import { firstAnswer } from './measures/first-answer.ts';
 import { streamRequests } from './measures/stream-requests.ts';
@@ -30,6 +31,7 @@ const MEASURES: readonly Measure[] = [
   idle,
   starts,
   manyStreams,
+  fairness,
 ];
 
 const say = (text: string): void => {

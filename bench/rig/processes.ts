@@ -3,8 +3,10 @@ import { fileURLToPath } from 'node:url';
 import { startChild, type Child } from '../../test/real/index.ts';
 import type { BareAcceptOptions } from '../process/bare-accept.ts';
 import type { BulkServerOptions, BulkServerReady } from '../process/bulk-server.ts';
+import type { CrowdOptions } from '../process/crowd.ts';
 import type { DownloadOptions } from '../process/download.ts';
 import type { IdleOptions } from '../process/idle.ts';
+import type { MuteGatewayReady } from '../process/mute-gateway.ts';
 import type { PipelineRelayOptions } from '../process/pipeline-relay.ts';
 import type { UdpRelayOptions, UdpRelayReady } from '../process/udp-relay.ts';
 
@@ -12,6 +14,8 @@ interface Programs {
   readonly 'bare-accept': { readonly options: BareAcceptOptions; readonly ready: object };
   readonly 'bulk-server': { readonly options: BulkServerOptions; readonly ready: BulkServerReady };
   readonly 'pipeline-relay': { readonly options: PipelineRelayOptions; readonly ready: object };
+  readonly crowd: { readonly options: CrowdOptions; readonly ready: object };
+  readonly 'mute-gateway': { readonly options: object; readonly ready: MuteGatewayReady };
   readonly download: { readonly options: DownloadOptions; readonly ready: object };
   readonly 'udp-relay': { readonly options: UdpRelayOptions; readonly ready: UdpRelayReady };
   readonly idle: { readonly options: IdleOptions; readonly ready: object };

@@ -153,7 +153,9 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   const status = async (): Promise<Status> => {
     const until = performance.now() + LATE_MS;
     for (;;) {
-      const now = (await http('GET', '/v1/status')).body as Status;
+      const answer = await http('GET', '/v1/status');
+      if (answer.status !== 200) throw new Error(`no status: ${JSON.stringify(answer.body)}`);
+      const now = answer.body as Status;
       const late = now.engines.some(({ state }) => state === 'not answering');
       if (!late || performance.now() > until) return now;
       await sleep(20);
