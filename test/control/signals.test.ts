@@ -16,6 +16,7 @@ const MEANINGLESS = [
   'SIGIO',
   'SIGPWR',
   'SIGSTKFLT',
+  'SIGXFSZ',
   'SIGPIPE',
 ] as const;
 

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 /** End control and engines in good order. SIGXCPU: the limit of CPU time is reached; the kernel kills somewhat later. */
 export const ENDING = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGXCPU'] as const;
 
-/** Do nothing: they have no meaning for the daemon. */
+/** Do nothing: they have no meaning for the daemon. SIGXFSZ: a file at its limit (`ulimit -f`) is told by the failed write, too. */
 const MEANINGLESS: readonly NodeJS.Signals[] = [
   'SIGUSR1',
   'SIGUSR2',
@@ -13,6 +13,7 @@ const MEANINGLESS: readonly NodeJS.Signals[] = [
   'SIGIO',
   'SIGPWR',
   'SIGSTKFLT',
+  'SIGXFSZ',
 ];
 
 /** Ignores the signals that mean nothing to the daemon, and `more`. */
