@@ -26,6 +26,8 @@ export async function askEarly(
   if (socketPath === undefined) return undefined;
   const socket = connect({ path: socketPath, allowHalfOpen: true });
   const asked = exchange(socket, headOf('GET', PATH));
+  // Whoever takes the exchange meets its failure, which may come before.
+  asked.answer.catch(() => undefined);
   sent = { asked, socketPath };
   await new Promise<void>((resolve) => {
     socket.once('connect', resolve).once('error', () => {
@@ -36,17 +38,18 @@ export async function askEarly(
 }
 
 /** The answer, when it comes soon. The exchange can still be taken. */
-export function soonAnswer({ answer }: Exchange, ms = SOON_MS): Promise<ControlAnswer | undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms, undefined);
-    const done = (found?: ControlAnswer): void => {
-      clearTimeout(timer);
-      resolve(found);
-    };
-    answer.then(done, () => {
-      done();
-    });
+export async function soonAnswer({ answer }: Exchange, ms = SOON_MS): Promise<ControlAnswer | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
   });
+  try {
+    return await Promise.race([answer, late]);
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Gives the request away that was sent early, to the first who would send the same. */
