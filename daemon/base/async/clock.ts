@@ -34,6 +34,11 @@ export function workAfterOthers(ms: number): void {
   ticks.shift(ms);
 }
 
+/** Does the regular work now that is due within `ms`. */
+export function workAhead(ms: number): void {
+  ticks.ahead(ms);
+}
+
 export const SYSTEM_CLOCK: Clock = {
   now: () => Date.now(),
   after: (ms, run) => {

@@ -44,6 +44,13 @@ export class Ticks {
     };
   }
 
+  /** Does now what is due within `ms`: the process is awake already. */
+  ahead(ms: number): void {
+    if (this.#plannedAt > this.#now() + ms) return;
+    this.#cancel();
+    this.#tick(ms);
+  }
+
   #now(): number {
     return this.#options.now() - this.#shift;
   }
@@ -61,9 +68,9 @@ export class Ticks {
           });
   }
 
-  #tick(): void {
+  #tick(aheadMs = EARLY_MS): void {
     this.#plannedAt = Infinity;
-    const now = this.#now() + EARLY_MS;
+    const now = this.#now() + aheadMs;
     try {
       for (const regular of this.#all) {
         if (regular.at > now) continue;

@@ -1,6 +1,6 @@
 // The engines of this user, as control has them: the supervisor, the directory of all engines, and the socket for stream requests.
 import { join } from 'node:path';
-import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { SYSTEM_CLOCK, workAhead } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
 import { sleep } from '../../base/async/sleep.ts';
@@ -147,6 +147,8 @@ export class Engines {
       onTrouble: tried,
       onStatus: (generation, status) => {
         targetSockets.heard(this.directory.heard(generation, status));
+        // This process is awake for it, and its own regular work is due soon after (`workAfterOthers`).
+        workAhead(LIMITS.statusLateMs);
         void this.#usage.look();
       },
     });

@@ -81,3 +81,25 @@ t.test(
     t.equal(clock.waiting, 0);
   },
 );
+
+t.test('work that is due soon is done by a process that is awake', async (t) => {
+  const { ticks, clock, wakes } = rig();
+  const times: number[] = [];
+  ticks.shift(200);
+  const stops = [2000, 4000].map((ms) => ticks.every(ms, () => times.push(ms)));
+  for (let beat = 1; beat <= 8; beat += 1) {
+    await clock.advance(beat === 1 ? 2005 : 2000);
+    ticks.ahead(200);
+  }
+  t.equal(times.filter((ms) => ms === 2000).length, 8, 'each once');
+  t.equal(times.filter((ms) => ms === 4000).length, 4);
+  t.equal(wakes(), 0);
+  ticks.ahead(200);
+  t.equal(times.length, 12, 'what is done already is not due');
+  await clock.advance(2200);
+  t.equal(times.length, 13, 'without being called, it is done at its own time');
+  t.equal(wakes(), 1);
+  for (const stop of stops) stop();
+  ticks.ahead(60_000);
+  t.equal(times.length, 13);
+});
