@@ -11,6 +11,7 @@ const NO_START: OptionRow = {
 export const COMMANDS: readonly Command[] = [
   {
     name: 'run',
+    otherNames: ['serve', 'daemon', 'server'],
     forms: [''],
     about: 'run the daemon in the foreground',
     options: {
@@ -38,6 +39,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'start',
+    otherNames: ['up'],
     forms: [''],
     about: 'start the daemon in the background; returns when it is ready',
     options: {},
@@ -56,6 +58,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'status',
+    otherNames: ['top', 'show', 'info', 'state'],
     forms: ['[TARGET]'],
     about: 'show the state of the daemon, its engines and the servers that it knows, or of one target',
     options: {
@@ -76,6 +79,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'env',
+    otherNames: ['use', 'switch'],
     forms: ['', 'TARGET'],
     about: 'print what to set so that an unmodified bmux talks to TARGET through bmuxd',
     options: {
@@ -98,6 +102,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'exec',
+    otherNames: ['with'],
     forms: ['TARGET -- COMMAND [ARG...]'],
     about: 'run COMMAND so that an unmodified bmux talks to TARGET through bmuxd',
     options: {
@@ -117,6 +122,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'attach',
+    otherNames: ['connect', 'ssh', 'open'],
     forms: ['[TARGET] [SESSION] [BMUX_ARG...]'],
     about: 'run `bmux attach` at TARGET, and again when its connection was lost and TARGET answers again',
     options: { 'no-start': NO_START },
@@ -129,6 +135,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'ping',
+    otherNames: ['test'],
     forms: ['TARGET'],
     about: 'measure round trips to the server of a target, over its warm connection',
     options: {
@@ -157,6 +164,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'drop',
+    otherNames: ['close', 'disconnect', 'forget'],
     forms: ['TARGET'],
     about: 'close the warm connections and spares of a target; live streams continue',
     options: {},
@@ -166,6 +174,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'login',
+    otherNames: ['auth'],
     forms: ['TARGET'],
     about: 'log in to an SSH target in this terminal, where a passphrase, a code or a touch is asked for',
     options: {},
@@ -194,6 +203,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'targets',
+    otherNames: ['ls', 'list', 'hosts'],
     forms: [''],
     about: 'list the targets that a command with this environment has',
     options: { json: JSON_OPTION },
@@ -203,6 +213,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'streams',
+    otherNames: ['ps', 'clients', 'sessions'],
     forms: ['', 'end ID'],
     about: 'list the live streams, of every engine; `end ID` ends one gracefully',
     options: { json: JSON_OPTION },
@@ -237,6 +248,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'logs',
+    otherNames: ['journal'],
     forms: [''],
     about: 'show the log of the daemon, wherever it is: the journal, or a file',
     options: {
@@ -268,6 +280,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'uninstall',
+    otherNames: ['remove'],
     forms: [''],
     about: 'stop and remove the service of this user; live streams continue',
     options: { 'dry-run': { type: 'boolean', about: 'only show what would be run and removed' } },
@@ -285,6 +298,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'doctor',
+    otherNames: ['check', 'config', 'diagnose', 'debug'],
     forms: ['[TARGET]'],
     about: 'find out what is wrong: installation, configuration, daemon, and each target step by step',
     options: {
@@ -313,6 +327,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'stop',
+    otherNames: ['kill', 'quit', 'shutdown', 'down', 'exit'],
     forms: [''],
     about: 'end every stream gracefully and stop the daemon',
     options: {

@@ -33,6 +33,8 @@ export type Run = (context: CommandContext) => Promise<number>;
 /** A row of the command table. */
 export interface Command {
   readonly name: string;
+  /** What other programs call it: it is suggested to somebody who writes that. */
+  readonly otherNames?: readonly string[];
   /**
    * The ways to write its arguments, as in a usage line: small words stand for themselves, capital ones for a value. `a|b` is one of both,
    * `[X]` may be missing, `X...` may be repeated.

@@ -24,7 +24,14 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
     [['streams', 'kill', 'x'], 'bmuxd streams: write `bmuxd streams` or `bmuxd streams end ID`'],
     [['run', '--log-level', 'loud'], "bmuxd run: --log-level: 'loud' is none of trace, debug,"],
     [['meta', 'reed'], 'bmuxd meta: write `bmuxd meta write` or `bmuxd meta remove`'],
-    [['meta', 'write', '--pid', '-1'], "bmuxd meta: Option '--pid' argument is ambiguous"],
+    [
+      ['meta', 'write', '--pid', '-1'],
+      "bmuxd meta: --pid takes a value, and '-1' may be an option; write --pid=-1 for the value",
+    ],
+    [['logs', '-n', '--json'], "bmuxd logs: -n takes a value, and '--json' may be an option"],
+    [['top'], "bmuxd: there is no command 'top'; did you mean status?"],
+    [['ls'], "bmuxd: there is no command 'ls'; did you mean targets?"],
+    [['version'], "bmuxd: there is no command 'version'; did you mean --version?"],
     [['meta', 'write', '--pid', 'x'], 'bmuxd meta: --pid: a process id is needed'],
     [[], 'Usage: bmuxd COMMAND [OPTIONS]'],
   ];

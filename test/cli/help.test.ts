@@ -129,3 +129,13 @@ t.test('what may come next', async (t) => {
     COMMANDS.map(({ name, about }) => [name, about]),
   );
 });
+
+t.test('a word that other programs use suggests one command', async (t) => {
+  const seen = new Set(COMMANDS.map(({ name }) => name));
+  for (const { name, otherNames = [] } of COMMANDS)
+    for (const word of otherNames) {
+      t.notOk(seen.has(word), word);
+      seen.add(word);
+      t.match((await failureOf(() => commandNamed(COMMANDS, word))).detail, `did you mean ${name}?`);
+    }
+});

@@ -16,9 +16,11 @@ const HELP_OPTION: OptionRow = { type: 'boolean', short: 'h', about: 'show this'
 export function commandNamed(commands: readonly Command[], name: string): Command {
   const found = commands.find((row) => row.name === name);
   if (found !== undefined) return found;
+  const called = commands.find((row) => row.otherNames?.includes(name) === true);
+  // The nearest word may be another thing: `top` is no `stop`.
   const near = meant(
-    name,
-    commands.map((row) => row.name),
+    called?.name ?? name,
+    called === undefined ? [...commands.map((row) => row.name), '--version', '--help'] : [called.name],
   );
   throw fail('usage', { why: `bmuxd: there is no command '${name}'${near}`, command: 'bmuxd' });
 }

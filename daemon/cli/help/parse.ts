@@ -21,9 +21,17 @@ export function parsed(command: Command, argv: readonly string[]): Parsed {
   );
   const config = { args: [...argv], options, allowPositionals: true, tokens: true } as const;
   for (const token of parseArgs({ ...config, strict: false }).tokens) {
-    if (token.kind !== 'option' || Object.hasOwn(options, token.name)) continue;
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value, inlineValue } = token;
+    // Node says that this is ambiguous, and not how to write it.
+    if (options[name]?.type === 'string' && inlineValue === false && value.startsWith('-') && value !== '-')
+      throw usage(
+        command,
+        `${rawName} takes a value, and '${value}' may be an option; write --${name}=${value} for the value`,
+      );
+    if (Object.hasOwn(options, name)) continue;
     const names = Object.keys(options).map((name) => `--${name}`);
-    throw usage(command, `there is no option ${token.rawName}${meant(token.rawName, names)}`);
+    throw usage(command, `there is no option ${rawName}${meant(rawName, names)}`);
   }
   let found;
   try {
