@@ -13,6 +13,7 @@ const MEANINGLESS = [
   'SIGUSR2',
   'SIGALRM',
   'SIGVTALRM',
+  'SIGPROF',
   'SIGIO',
   'SIGPWR',
   'SIGSTKFLT',

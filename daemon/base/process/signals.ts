@@ -10,6 +10,7 @@ const MEANINGLESS: readonly NodeJS.Signals[] = [
   'SIGUSR2',
   'SIGALRM',
   'SIGVTALRM',
+  'SIGPROF',
   'SIGIO',
   'SIGPWR',
   'SIGSTKFLT',
