@@ -61,13 +61,14 @@ async function untilBack(name: string, why: string, wait: Wait): Promise<TargetV
       last = error;
     },
   });
-  const line = new ReconnectLine({ terminal: wait.stderr, clock: SYSTEM_CLOCK, target: name, why });
   const readNoMore = readKeys(process.stdin, {
     enter: attempts.now,
     giveUp: () => {
       attempts.end(fail('stream_lost', { why }, last === undefined ? undefined : asFailure(last)));
     },
   });
+  // Last: who reads this line may answer it with a signal.
+  const line = new ReconnectLine({ terminal: wait.stderr, clock: SYSTEM_CLOCK, target: name, why });
   let isBack = false;
   try {
     const found = await attempts.done;

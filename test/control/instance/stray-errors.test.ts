@@ -130,5 +130,7 @@ t.test('a planted exception is survived; many of them end control with the reaso
   });
   t.match(child.output(), /ends after \d+ unexpected errors, the last one: planted/);
   const engines = join(sandbox.folder, 'd', 'engines');
-  await waitFor('the engine to leave', async () => (await readdir(engines)).length === 0);
+  const left = async (): Promise<boolean> => (await readdir(engines)).every((name) => name.endsWith('.ends'));
+  await waitFor('the engine to leave', left);
+  t.equal((await readdir(engines)).length, 1, 'what it knew of its streams');
 });
