@@ -21,15 +21,19 @@ const route: SshRoute = {
   startsServer: false,
 };
 
+type Deps = MasterDeps & { readonly env: Record<string, string> };
+
 /** Does `work` with such an ssh, which has `ms`, and expects that ssh to be ended. */
 async function hung<T>(
   t: Test,
   ms: number,
-  work: (deps: MasterDeps & { readonly env: Record<string, string> }) => Promise<T>,
+  work: (deps: Deps) => Promise<T>,
+  hangsAtVersion = false,
 ): Promise<T> {
   const folder = t.testdir({});
   const file = join(folder, 'pid');
-  const program = `#!/bin/sh\ntrap '' TERM\necho $$ > '${file}'\nexec sleep 600\n`;
+  const hangs = `trap '' TERM\necho $$ > '${file}'\nexec sleep 600\n`;
+  const program = `#!/bin/sh\n${hangsAtVersion ? '' : '[ "$1" = -V ] && exit 1\n'}${hangs}`;
   writeFileSync(join(folder, 'ssh'), program, { mode: 0o755 });
   const timers = holdTimers(t);
   const env = { PATH: `${folder}:/usr/bin:/bin`, HOME: folder };
@@ -59,6 +63,14 @@ t.test('a question on the control socket of a master', async (t) => {
     foundMaster(deps, route, { path: deps.env['PATH']?.split(':')[0] ?? '' }),
   );
   t.equal(await found, undefined);
+});
+
+t.test('the question for the version', async (t) => {
+  const look = async ({ processes, env }: Deps): Promise<readonly string[]> => {
+    await processes.look(env);
+    return processes.newer;
+  };
+  t.same(await hung(t, LIMITS.sshControlMs, look, true), [], 'it is taken for an old one');
 });
 
 t.test('a question to bmux there', async (t) => {
