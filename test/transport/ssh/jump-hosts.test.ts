@@ -94,7 +94,8 @@ t.test('a ProxyCommand that fails', { skip: sshdMissing() }, async (t) => {
   );
   await writeFile(rig.sshd.sshConfig, 'ProxyCommand nosuch-proxy %h\n');
   t.match(await rig.refusal(), /^ssh_proxy_failed\n/);
-  await writeFile(rig.sshd.sshConfig, 'ProxyCommand sleep 60\n');
+  // It ends with its ssh, as a proxy does.
+  await writeFile(rig.sshd.sshConfig, 'ProxyCommand sh -c "while read -r line; do :; done"\n');
   t.match(
     await rig.refusal({}, 3000),
     /^ssh_connect_timeout\n[^]*waited for the first line of an SSH server behind the ProxyCommand\n/,
