@@ -167,6 +167,10 @@ export const DAEMON_SOAKS: readonly Soak[] = [
   },
 ];
 
+export function isOfRestarts({ name }: Soak): boolean {
+  return name.startsWith('restarts.');
+}
+
 /** The package under each Node and npm. `npm test` tries the one that runs it. */
 const PACKAGE_SOAK: Soak = {
   name: 'package.worksWithEachNodeAndNpm',
