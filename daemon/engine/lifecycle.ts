@@ -1,7 +1,7 @@
 // The lifecycle of an engine: when it stops accepting, when its streams end, and when its process exits.
 import type { BrokerEvent } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-import { settledWithin } from '../base/async/deadline.ts';
+import { onSilence, settledWithin } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
@@ -116,8 +116,9 @@ export class Lifecycle {
     this.drain('another engine takes over');
     this.#drainsFrom = Math.min(this.#drainsFrom ?? Infinity, SYSTEM_CLOCK.now());
     this.#limitDrain(max ?? settings()['engine.drain_max']);
-    // A client may have resolved the path to this engine's socket just before it was replaced, and connect only now.
-    SYSTEM_CLOCK.after(LIMITS.takenOverMs, () => {
+    // A client may have resolved the path to this engine's socket just before it was replaced, and connect only now. An engine that did not
+    // run for a while accepts first: those in the queue of a socket that is closed are cut.
+    onSilence(LIMITS.takenOverMs, () => {
       sockets.closeAll();
       upstreams.retire();
       this.idle();

@@ -30,7 +30,14 @@ export interface WithTeardown {
 /** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
   t: WithTeardown,
-  options: { settings?: string; relay?: boolean; program?: string; isActivated?: boolean } = {},
+  options: {
+    settings?: string;
+    relay?: boolean;
+    program?: string;
+    isActivated?: boolean;
+    /** ms that the servers wait for a Hello. */
+    handshakeTimeoutMs?: number;
+  } = {},
 ): Promise<World> {
   const relay = options.relay === true && realRelay() !== undefined ? await startRelay() : undefined;
   const relays = relay === undefined ? '"disabled"' : JSON.stringify([relay.url]);
@@ -42,7 +49,7 @@ export async function startWorld(
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
     // A gateway that compresses keeps a Hello that does not until this limit: a short one gives connections back soon.
-    server: { epoch: 4, handshakeTimeoutMs: 1500 },
+    server: { epoch: 4, handshakeTimeoutMs: options.handshakeTimeoutMs ?? 1500 },
     tls: { compression: 'zstd' },
     iroh: { relays: 'disabled', compression: 'zstd' },
   });

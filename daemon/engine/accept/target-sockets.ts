@@ -1,5 +1,6 @@
 // Target sockets, the engine's side. Control sends their plans in advance, so the engine also accepts on them while control is away.
 import type { Server, Socket } from 'node:net';
+import { onSilence } from '../../base/async/deadline.ts';
 import type { Logger } from '../../base/log.ts';
 import { setBacklog } from '../../base/node-internals.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
@@ -97,9 +98,9 @@ export class TargetSockets {
     };
   }
 
-  /** Closes the former socket of a path after a while. A close at once would cut clients in its queue and those just connecting. */
+  /** Closes the former socket of a path after a while. A close before the last clients in its queue are accepted would cut them. */
   #closeLater(server: Server): void {
-    setTimeout(() => server.close(), LIMITS.takenOverMs).unref();
+    onSilence(LIMITS.takenOverMs, () => server.close());
   }
 
   /** Asks control where a target socket leads now, and uses the answer for later clients too. */

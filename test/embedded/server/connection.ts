@@ -1,6 +1,7 @@
 // One client of the embedded server, from accept to end, by the rules of a real server's handle_connection (docs/bmux-protocol.md, "Across
 // epochs" and "Handshake limit"; measured).
 import type { Socket } from 'node:net';
+import { onSilence } from '../../../daemon/base/async/deadline.ts';
 import { textOf } from '../../../daemon/base/failure.ts';
 import {
   decodeEnvelope,
@@ -49,7 +50,8 @@ export interface ConnectionHost {
 export class Connection {
   readonly #host: ConnectionHost;
   readonly #socket: FrameSocket;
-  readonly #handshake: NodeJS.Timeout;
+  /** Ends the wait for the Hello. */
+  readonly #heard: () => void;
   #writer: FrameWriter;
   #hello: HelloSeen | undefined;
   #raw: RawConnection | undefined;
@@ -64,12 +66,12 @@ export class Connection {
       onEnd: () => this.#onEnd(),
       onTooLarge: () => this.#close(),
       onClose: () => {
-        clearTimeout(this.#handshake);
+        this.#heard();
         host.onClosed(this);
       },
     });
     this.#writer = new FrameWriter(this.#socket, undefined, () => undefined);
-    this.#handshake = setTimeout(() => this.#close(), host.handshakeTimeoutMs);
+    this.#heard = onSilence(host.handshakeTimeoutMs, () => this.#close());
   }
 
   get bytesRead(): number {
@@ -138,7 +140,7 @@ export class Connection {
 
   /** Handles the first request: only a Hello of this epoch is accepted. */
   async #greet(epoch: Epoch, request: Request, respond: (r: Response) => Promise<void>): Promise<boolean> {
-    clearTimeout(this.#handshake);
+    this.#heard();
     this.#writer = new FrameWriter(this.#socket, this.#host.writeLimitMs(epoch), () =>
       this.#host.onStalled(),
     );

@@ -1,5 +1,6 @@
 // Property: restarts of every kind, under live streams with numbered bytes and clients that come again and again, lose nothing.
 import fc from 'fast-check';
+import { LIMITS } from '../../../daemon/base/limits.ts';
 import { packageCopy } from '../../daemon/package-copy.ts';
 import { TestClient } from '../../embedded/client.ts';
 import { startWorld, Talk } from '../../engine/world.ts';
@@ -41,7 +42,8 @@ async function startAll(restarts: number, kinds: readonly Kind[]): Promise<Start
   try {
     const { program, setVersion } = await packageCopy(ending);
     const isActivated = kinds === ACTIVATED_KINDS;
-    const world = await startWorld(ending, { relay: true, program, isActivated });
+    const handshakeTimeoutMs = LIMITS.serverHelloMs;
+    const world = await startWorld(ending, { relay: true, program, isActivated, handshakeTimeoutMs });
     return await start({ world, program, setVersion }, { restarts, kinds, stop });
   } catch (error) {
     await stop();
