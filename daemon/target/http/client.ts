@@ -8,7 +8,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { errnoOf } from '../../base/failure.ts';
+import { errnoOf, textOf } from '../../base/failure.ts';
 import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import { proxyFor, type Proxy } from './proxy.ts';
 import { openTls, openTunnel } from './tunnel.ts';
@@ -51,21 +51,23 @@ interface Route {
   readonly proxy: Proxy | undefined;
   readonly verified: VerifiedTls;
   /** See `LENIENT`. */
-  readonly isLenient?: boolean;
+  readonly lenient?: boolean;
 }
 
 /**
- * Errors of Node's parser at heads that bmux reads: lines that end without CR, and a length beside a transfer in chunks. The request is sent
- * once more then, and its answer read by Node's lenient parser.
+ * Errors of Node's parser at answers that bmux reads: lines that end without CR, a length beside a transfer in chunks, spaces behind the size of
+ * a chunk, and an answer behind a 100 that says `Connection: close`. The request is sent once more then, and its answer read by Node's lenient
+ * parser.
  */
 const LENIENT: ReadonlySet<string> = new Set([
   'HPE_CR_EXPECTED',
   'HPE_INVALID_CONTENT_LENGTH',
   'HPE_INVALID_TRANSFER_ENCODING',
+  'HPE_INVALID_CHUNK_SIZE',
+  'HPE_CLOSED_CONNECTION',
 ]);
 
-/** The same for a body: spaces behind the size of a chunk. */
-const LENIENT_BODY = 'HPE_INVALID_CHUNK_SIZE';
+const isLenient = (error: unknown): boolean => LENIENT.has(errnoOf(error) ?? '');
 
 export class HttpClient {
   readonly #options: HttpClientOptions;
@@ -78,23 +80,20 @@ export class HttpClient {
 
   /**
    * Sends one GET, and a second one only when a kept connection turns out to be closed, which the server may have done meanwhile, or when the
-   * head of the answer is one of `LENIENT`, or its body `LENIENT_BODY`.
+   * answer is one of `LENIENT`.
    */
   readonly get: HttpGet = async (url, headers, signal) => {
     const proxy = proxyFor(url, this.#options.env);
     if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
       throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
     const verified = this.#options.verified ?? ((_host, connect) => connect({}));
-    const kept = this.#agentOf(url, proxy);
-    const again = (isLenient: boolean): Promise<IncomingMessage> =>
-      send(url, headers, signal, { agent: newAgent(url, proxy, false), proxy, verified, isLenient });
+    if (proxy === undefined) return this.#send(url, headers, signal, { proxy, verified });
     try {
-      const first = await send(url, headers, signal, { agent: kept, proxy, verified });
-      return answerOf(first, () => again(true));
+      return await this.#send(url, headers, signal, { proxy, verified });
     } catch (error) {
-      const isLenient = LENIENT.has(errnoOf(error) ?? '');
-      if ((!isLenient && !(error instanceof StaleConnection)) || signal.aborted) throw error;
-      return answerOf(await again(isLenient));
+      if (signal.aborted) throw error;
+      // The address of a proxy alone says nothing to who has forgotten the variable.
+      throw new Error(`${textOf(error)}; asked through the proxy ${proxy.url.origin}`, { cause: error });
     }
   };
 
@@ -102,6 +101,24 @@ export class HttpClient {
   close(): void {
     for (const agent of this.#agents.values()) agent.destroy();
     this.#agents.clear();
+  }
+
+  async #send(
+    url: URL,
+    headers: HttpHeaders,
+    signal: AbortSignal,
+    { proxy, verified }: Pick<Route, 'proxy' | 'verified'>,
+  ): Promise<HttpAnswer> {
+    const kept = this.#agentOf(url, proxy);
+    const again = (lenient: boolean): Promise<IncomingMessage> =>
+      send(url, headers, signal, { agent: newAgent(url, proxy, false), proxy, verified, lenient });
+    try {
+      const first = await send(url, headers, signal, { agent: kept, proxy, verified });
+      return answerOf(first, () => again(true));
+    } catch (error) {
+      if ((!isLenient(error) && !(error instanceof StaleConnection)) || signal.aborted) throw error;
+      return answerOf(await again(isLenient(error)));
+    }
   }
 
   #agentOf(url: URL, proxy: Proxy | undefined): HttpAgent {
@@ -187,10 +204,10 @@ function begin(
   url: URL,
   headers: HttpHeaders,
   signal: AbortSignal,
-  { agent, proxy, verified, isLenient = false }: Route,
+  { agent, proxy, verified, lenient = false }: Route,
 ): ClientRequest {
   const path = `${url.pathname}${url.search}`;
-  const common = { agent, signal, maxHeaderSize: MAX_HEAD, insecureHTTPParser: isLenient };
+  const common = { agent, signal, maxHeaderSize: MAX_HEAD, insecureHTTPParser: lenient };
   const opening = { verified, signal };
   if (url.protocol === 'https:') {
     const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, ...common };
@@ -218,11 +235,11 @@ function answerOf(message: IncomingMessage, again?: () => Promise<IncomingMessag
     location: message.headers.location,
     text: async (limit) => {
       try {
-        return await textOf(message, limit);
+        return await bodyOf(message, limit);
       } catch (error) {
-        if (errnoOf(error) !== LENIENT_BODY || again === undefined) throw error;
+        if (!isLenient(error) || again === undefined) throw error;
         const other = await again();
-        if (other.statusCode === message.statusCode) return textOf(other, limit);
+        if (other.statusCode === message.statusCode) return bodyOf(other, limit);
         other.on('error', () => undefined).destroy();
         throw error;
       }
@@ -231,7 +248,7 @@ function answerOf(message: IncomingMessage, again?: () => Promise<IncomingMessag
   };
 }
 
-async function textOf(message: IncomingMessage, limit: number): Promise<string> {
+async function bodyOf(message: IncomingMessage, limit: number): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of message as AsyncIterable<Buffer>) {

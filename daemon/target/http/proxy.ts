@@ -36,18 +36,26 @@ export function proxyFor(url: URL, env: Env): Proxy | undefined {
   );
 }
 
+/** Characters that bmux's URL parser takes in `[user[:password]@]host[:port]`. */
+const AUTHORITY = /^[!$%&'()*+,\-.:;=@[\]\w~]+$/;
+
+/** Undefined for what bmux takes for no proxy, too. Throws where bmux would ask a proxy that cannot be reached: nothing is sent past it. */
 function parseProxy(text: string): Proxy | undefined {
-  // The URL parser of the platform trims and repairs what reqwest refuses.
+  // The URL parser of the platform trims and repairs what bmux's refuses.
   const [, scheme = 'http:', authority = ''] =
     /^(?:([a-z][a-z\d+.-]*:)\/\/)?([^/?#]+)$/i.exec(
       text.replace(/^([a-z][a-z\d+.-]*:\/\/[^/?#]*)[/?#].*$/i, '$1'),
     ) ?? [];
-  if (!/^[\x21-\x7e]+$/.test(text) || !SCHEMES.has(scheme.toLowerCase())) return undefined;
+  if (!/^[\x21-\x7e]+$/.test(text) || !AUTHORITY.test(authority)) return undefined;
+  if (!SCHEMES.has(scheme.toLowerCase())) return undefined;
   const at = authority.indexOf('@');
-  const host = authority.slice(at + 1);
-  if (host === '' || host.includes('%') || !URL.canParse(`http://${host}`)) return undefined;
-  const url = new URL(`${scheme}//${host}`);
-  return { url, authorization: at < 0 ? undefined : basic(authority.slice(0, at)) };
+  const [, host = '', port] = /^(\[.*\]|[^:]*)(?::([^:]*))?$/.exec(authority.slice(at + 1)) ?? [];
+  if ((host === '' && port === undefined) || host.includes('%')) return undefined;
+  // What is no port counts as none, as in bmux.
+  const number = /^\+?\d+$/.test(port ?? '') ? Number(port) : NaN;
+  const address = `${scheme}//${host}${number <= 65_535 ? `:${String(number)}` : ''}`;
+  if (!URL.canParse(address)) throw new Error(`the proxy "${host}" has no valid host name`);
+  return { url: new URL(address), authorization: at < 0 ? undefined : basic(authority.slice(0, at)) };
 }
 
 /** `user[:password]`, percent-encoded, as a header of basic authentication. */

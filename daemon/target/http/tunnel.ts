@@ -6,6 +6,8 @@ import type { Proxy } from './proxy.ts';
 
 /** Largest answer of a proxy to CONNECT, bytes; reqwest has the same limit. */
 const MAX_ANSWER = 8192;
+/** How every answer of a proxy begins. */
+const VERSION = 'HTTP/1.';
 const HTTP_1 = { ALPNProtocols: ['http/1.1'] };
 
 /** How long a connection may take, and what it is verified by. */
@@ -102,6 +104,8 @@ async function readHead(socket: Socket): Promise<string> {
   let head = '';
   const take = (chunk: Buffer): void => {
     head += chunk.toString('latin1');
+    if (!VERSION.startsWith(head.slice(0, VERSION.length)))
+      return void socket.destroy(new Error('the proxy answered CONNECT with something else than HTTP/1'));
     const end = head.indexOf('\r\n\r\n');
     if (end < 0 && head.length < MAX_ANSWER) return;
     socket.pause();

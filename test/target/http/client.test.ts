@@ -118,7 +118,7 @@ t.test('a proxy that refuses the tunnel is asked once, and the error says what i
     [undefined, /the proxy hung up without an answer to CONNECT/],
     ['HTTP/1.1 403 Forbidden\r\n\r\n', /the proxy refused CONNECT to plane\.invalid:443 \(403\)/],
     ['HTTP/1.1 407 Who\r\n\r\n', /the proxy demands credentials \(407\)/],
-    ['SSH-2.0-x\r\n\r\n', /something else than HTTP\/1/],
+    ['SSH-2.0-x\r\n\r\n', /something else than HTTP\/1; asked through the proxy http:\/\/127\.0\.0\.1:\d+$/],
     ['HTTP/1.1 200 OK\r\n\r\nhello', /the proxy sent data before the tunnel was used/],
     [`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(9000)}`, /a head that does not end/],
     ['HTTP/1.1 200 OK\r\n\r\n', /socket disconnected before secure TLS|closed in the TLS handshake/],
@@ -136,6 +136,14 @@ t.test('a proxy that refuses the tunnel is asked once, and the error says what i
     textOf(clientOf(t, { ALL_PROXY: 'socks5://a:1' }), 'http://x/'),
     /the proxy scheme socks5 is not/,
   );
+});
+
+t.test('a proxy that speaks another protocol is not waited for', async (t) => {
+  for (const greeting of ['SSH-2.0-x\r\n', '<html>', 'HTTP/2 200\r\n']) {
+    const proxy = await peerOf(t, (socket) => void socket.write(greeting));
+    const client = clientOf(t, { HTTPS_PROXY: `127.0.0.1:${String(proxy.port)}` });
+    await t.rejects(textOf(client, 'https://plane.invalid/'), /something else than HTTP\/1/);
+  }
 });
 
 t.test('an abort ends every step', async (t) => {

@@ -23,6 +23,15 @@ const ROWS: readonly [url: string, env: Record<string, string>, proxy: string | 
   ['http://x/', { ALL_PROXY: ' http://a:1' }, undefined],
   ['http://x/', { ALL_PROXY: 'http://' }, undefined],
   ['http://x/', { ALL_PROXY: 'http://%61:1' }, undefined],
+  ['http://x/', { ALL_PROXY: 'http://u:p#q@a:1' }, 'http://u/'],
+  ['http://x/', { ALL_PROXY: 'http://a:99999' }, 'http://a/'],
+  ['http://x/', { ALL_PROXY: 'https://a:b' }, 'https://a/'],
+  ['http://x/', { ALL_PROXY: 'http://a:+1' }, A],
+  ['http://x/', { ALL_PROXY: 'http://[::1]:1' }, 'http://[::1]:1/'],
+  ['http://x/', { ALL_PROXY: 'http:\\\\a:1' }, undefined],
+  ['http://x/', { ALL_PROXY: 'http://u:^@a:1' }, undefined],
+  ['http://x/', { ALL_PROXY: 'http://u@' }, undefined],
+  ['http://x/', { ALL_PROXY: 'http://a:1/x y' }, undefined],
   ['http://x/', { ALL_PROXY: 'HTTPS://a:1' }, 'https://a:1/'],
   ['http://x/', { ALL_PROXY: 'socks5h://a:1' }, 'socks5h://a:1'],
   ['http://x/', { ALL_PROXY: A, NO_PROXY: '*' }, undefined],
@@ -45,6 +54,11 @@ const ROWS: readonly [url: string, env: Record<string, string>, proxy: string | 
 t.test('the proxy of a URL', async (t) => {
   for (const [url, env, proxy] of ROWS)
     t.equal(proxyFor(new URL(url), env)?.url.href, proxy, `${url} ${JSON.stringify(env)}`);
+});
+
+t.test('a proxy that cannot be reached is no reason to ask without one', async (t) => {
+  for (const proxy of ['http://xn--a.invalid:1', 'http://u:p@:1'])
+    t.throws(() => proxyFor(new URL('http://x/'), { HTTP_PROXY: proxy }), /no valid host name/);
 });
 
 t.test('the credentials of a proxy', async (t) => {
