@@ -22,17 +22,22 @@ export function withEntry(text: string, gateways: Table): string {
     if (isDeepStrictEqual(before[key], gateways[key])) continue;
     const entry = gateways[key];
     const section = isTable(entry) ? written({ gateways: { [key]: entry } }) : '';
-    edited = withSection(edited, key, section);
+    edited = withSection(edited, key, text.includes('\r\n') ? section.replaceAll('\n', '\r\n') : section);
   }
   return says(edited, wanted) ? edited : written(wanted);
 }
 
 function says(text: string, wanted: Table): boolean {
   try {
-    return written(exactly(text)) === written(wanted);
+    return written(inOrder(exactly(text))) === written(inOrder(wanted));
   } catch {
     return false;
   }
+}
+
+/** A text may have no table `gateways` any more, or have it elsewhere. */
+function inOrder({ gateways = {}, ...others }: Table): Table {
+  return { ...others, gateways };
 }
 
 /** The lines of the section of `key` become `section`, which is added at the end when there are none. */
@@ -44,7 +49,7 @@ function withSection(text: string, key: string, section: string): string {
   const next = lines.findIndex((line, at) => at > begin && line.trimStart().startsWith('['));
   let end = next < 0 ? lines.length : next;
   // What stands before the next section is about that one.
-  while (end > begin + 1 && /^\s*(?:#.*)?$/.test(lines[end - 1] ?? '')) end -= 1;
+  while (end > begin + 1 && /^\s*(?:#.*)?\r?$/.test(lines[end - 1] ?? '')) end -= 1;
   const rest = lines.slice(end).join('\n');
   return [...lines.slice(0, begin).map((line) => `${line}\n`), section, rest].join('');
 }

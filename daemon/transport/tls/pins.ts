@@ -74,10 +74,13 @@ export async function trustOrRefuse(
 }
 
 /** What to do so that the certificate is verified. */
-function remedyFor({ caFile }: Trust, { kind, chain }: Refusal): string {
+function remedyFor({ caFile }: Trust, { kind, chain, fault }: Refusal): string {
   const names = chain[0]?.certificate.subjectAltName;
   if (kind === 'name' && names !== undefined)
     return `Set server_name to one of the names of the certificate: ${names}.`;
+  if (fault === 'named') return 'Let the gateway present certificates without that fault.';
+  if (fault === 'strict')
+    return 'OpenSSL refuses here what bmux may accept (docs/targets.md, "Where bmuxd is stricter than bmux"): let the gateway present another certificate.';
   if (caFile === undefined)
     return 'Set ca_file to the certificate of the gateway, or of the CA that has issued it.';
   if (caFile.holds !== undefined)

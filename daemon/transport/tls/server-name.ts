@@ -1,17 +1,14 @@
 // Checks the name of a certificate by the rules of rustls: no fall-back to the common name, IP addresses by their SAN.
 import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
-import { dnsNamesOf } from './certificates/constraints.ts';
+import { dnsNamesOf, isDnsName } from './certificates/constraints.ts';
 import type { Presented } from './paths.ts';
 
 /** True for a name that rustls accepts as server name: a DNS name (RFC 5890 labels and `_`; a trailing dot is allowed) or an IP address. */
 export function isServerName(name: string): boolean {
   if (isIP(name) !== 0) return !name.includes('%');
   if (name === '' || Buffer.byteLength(name) > 253) return false;
-  const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.');
-  const valid = labels.every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
-  // A name that ends in a number is parsed as an IPv4 address and is an invalid one.
-  return valid && !/^\d+$/.test(labels.at(-1) ?? '');
+  return isDnsName(name.replace(/\.$/, ''));
 }
 
 /** The SNI to send: none for an IP address, and no trailing dot. */

@@ -51,8 +51,9 @@ export class SystemTrust {
       }
       socket.destroy();
       this.#selections.delete(host);
-      why ??= refusal.why;
-      left ??= [...(await otherAnchors(refusal, trust, selection))];
+      // A name that is wrong says more than an anchor that is another.
+      if (why === undefined || refusal.kind === 'name') why = refusal.why;
+      left ??= [...(await otherAnchors(refusal, trust, selection)).selections];
       const next = left.shift();
       if (next === undefined) throw why;
       selection = next;

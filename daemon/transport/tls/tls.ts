@@ -43,8 +43,8 @@ interface Kept {
   readonly tickets: KeptTickets;
   /** The anchors that have verified the gateway, when it was not the usual selection. */
   selection?: Selection;
-  /** Hash of a chain for which no other anchors have helped. */
-  hopeless?: string;
+  /** A chain for which no other anchors have helped, and whether an anchor has signed it. */
+  hopeless?: { readonly chain: string; readonly areSigned: boolean };
 }
 
 /** A finished handshake. */
@@ -115,14 +115,23 @@ export class TlsContexts {
         const chain = refusal.chain.map(({ certificate }) => certificate.fingerprint256).join();
         if (first === undefined) {
           first = refusal;
-          if (kept.hopeless !== chain) left.push(...(await bounded(otherAnchors(refusal, trust, selection))));
+          const { hopeless } = kept;
+          const { selections, areSigned } =
+            hopeless?.chain === chain
+              ? { ...hopeless, selections: [] }
+              : await bounded(otherAnchors(refusal, trust, selection));
+          left.push(...selections);
+          if (areSigned) first = { fault: 'strict', ...refusal };
           delete kept.selection;
+        } else if (refusal.kind === 'name') {
+          // Other anchors have verified the chain: only the name is wrong.
+          first = refusal;
         }
         const next = left.shift();
         if (next === undefined) {
-          kept.hopeless = chain;
-          // This connection's certificate is judged, with the first reason.
-          await bounded(trustOrRefuse(route, label, trust, { ...refusal, why: first.why }));
+          kept.hopeless = { chain, areSigned: first.fault === 'strict' };
+          // This connection's certificate is judged, with the reason that leads on.
+          await bounded(trustOrRefuse(route, label, trust, { ...first, chain: refusal.chain }));
           return accept();
         }
         tickets.refused();

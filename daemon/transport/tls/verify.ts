@@ -6,7 +6,8 @@ import { Slices } from '../../base/async/slices.ts';
 import { textOf } from '../../base/failure.ts';
 import { verifyErrorOf } from '../../base/node-internals.ts';
 import type { Anchor } from './certificates/anchors.ts';
-import { certificateParts, issuerSerialOf } from './certificates/parts.ts';
+import { refusedExtension } from './certificates/constraints.ts';
+import { certificateParts, isCa, issuerSerialOf, maySign } from './certificates/parts.ts';
 import { nameOf, oneLine, PathSearch, type Presented } from './paths.ts';
 import { identityError } from './server-name.ts';
 import type { Selection, Trust } from './trust.ts';
@@ -24,6 +25,11 @@ export interface Refusal {
   readonly kind: 'name' | 'chain';
   readonly why: Error;
   readonly chain: readonly Presented[];
+  /**
+   * No other anchor helps. `named`: a presented certificate has the fault, and `why` names it. `strict`: an anchor has signed the chain, and OpenSSL
+   * refuses it nevertheless (docs/targets.md).
+   */
+  readonly fault?: 'named' | 'strict';
 }
 
 /** The certificates that the peer has sent, in the order in which they were sent. Its own one is the first. */
@@ -55,7 +61,7 @@ export function refusalOf(
   const error = verifyErrorOf(socket);
   const chain = presentedBy(socket);
   const [own] = chain;
-  if (error !== undefined) return { kind: 'chain', why: explained(error, chain, trust), chain };
+  if (error !== undefined) return { kind: 'chain', chain, ...explained(error, chain, trust) };
   if (own === undefined) return { kind: 'chain', why: new Error('no certificate was presented'), chain };
   const stricter = stricterReason(chain, trust, selection);
   if (stricter !== undefined) return { kind: 'chain', why: new Error(stricter), chain };
@@ -84,6 +90,12 @@ function notAsBmux(chain: readonly Presented[], trust: Trust, { anchors }: Selec
   return search.problem;
 }
 
+interface Others {
+  readonly selections: readonly Selection[];
+  /** Whether an anchor, tried or not, has signed the chain. */
+  readonly areSigned: boolean;
+}
+
 /**
  * Other anchors that may verify this chain, each alone: with the name and the key of an issuer. OpenSSL takes one anchor, and one presented
  * certificate, of each name; webpki tries all.
@@ -92,12 +104,13 @@ export async function otherAnchors(
   { chain, kind }: Refusal,
   trust: Trust,
   tried: Selection,
-): Promise<readonly Selection[]> {
-  if (kind === 'name') return [];
+): Promise<Others> {
+  if (kind === 'name') return { selections: [], areSigned: false };
   const found: Selection[] = [];
   // What has been found before a certificate that cannot be read counts.
   await collect(found, chain, trust).catch(() => undefined);
-  return found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
+  const selections = found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
+  return { selections, areSigned: found.length > 0 };
 }
 
 async function collect(found: Selection[], chain: readonly Presented[], trust: Trust): Promise<void> {
@@ -137,18 +150,14 @@ function isSame(one: Selection, tried: Selection): boolean {
 }
 
 /** The error of OpenSSL, with the certificates that it concerns. */
-function explained(error: Error, chain: readonly Presented[], trust: Trust): Error {
+function explained(error: Error, chain: readonly Presented[], trust: Trust): Pick<Refusal, 'why' | 'fault'> {
   const why = error.message;
-  const code: unknown = Reflect.get(error, 'code');
-  const now = Date.now();
-  const outdated = chain.find(({ certificate: { validFrom, validTo } }) =>
-    code === 'CERT_HAS_EXPIRED'
-      ? Date.parse(validTo) < now
-      : code === 'CERT_NOT_YET_VALID' && Date.parse(validFrom) > now,
-  );
-  if (outdated !== undefined) {
-    const { validFrom, validTo } = outdated.certificate;
-    return new Error(`${why}: ${nameOf(outdated)}, valid from ${validFrom} to ${validTo}`);
+  const faulty = faultyOne(why, chain);
+  if (faulty !== undefined) {
+    const { validFrom, validTo } = faulty.certificate;
+    const times = `, valid from ${validFrom} to ${validTo}`;
+    const about = `${why}: ${nameOf(faulty)}${/expired|not yet/.test(why) ? times : ''}`;
+    return { why: new Error(about), fault: 'named' };
   }
   const lines = chain.slice(0, SHOWN_MAX).map((one) => {
     const [anchor] = trust.anchorsOf(one.issuer);
@@ -156,5 +165,25 @@ function explained(error: Error, chain: readonly Presented[], trust: Trust): Err
     return `${nameOf(one)} of issuer "${oneLine(one.certificate.issuer)}" (a name that is ${trusted})`;
   });
   if (chain.length > SHOWN_MAX) lines.push(`and ${String(chain.length - SHOWN_MAX)} more`);
-  return new Error([why, ...lines].join('; '));
+  return { why: new Error([why, ...lines].join('; ')) };
+}
+
+/** The presented certificate that the words of OpenSSL are about, where they show which one. */
+function faultyOne(why: string, chain: readonly Presented[]): Presented | undefined {
+  const now = Date.now();
+  const [own, ...others] = chain;
+  switch (why) {
+    case 'certificate has expired':
+      return chain.find(({ certificate: { validTo } }) => Date.parse(validTo) < now);
+    case 'certificate is not yet valid':
+      return chain.find(({ certificate: { validFrom } }) => Date.parse(validFrom) > now);
+    case 'invalid CA certificate':
+      return others.find((one) => !isCa(one));
+    case 'key usage does not include certificate signing':
+      return others.find((one) => !maySign(one));
+    case 'unsuitable certificate purpose':
+      return chain.find((one) => refusedExtension(one) !== undefined) ?? own;
+    default:
+      return undefined;
+  }
 }

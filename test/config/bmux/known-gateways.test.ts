@@ -111,6 +111,21 @@ t.test('what is not changed stays as it is written', async (t) => {
   t.strictSame([...(await readKnownGateways(path)).pins.keys()], ['a:1', 'new:1']);
 });
 
+t.test('comments stay when the last pin goes, and lines keep their ends', async (t) => {
+  const { path } = await storeOf(t);
+  const head = '# by hand\n';
+  await writeFile(path, `${head}${HEAD}${AT}`);
+  await removeKnownGateway(path, 'a:1');
+  t.equal(await readFile(path, 'utf8'), head);
+  await addKnownGateway(path, 'a:1', { fingerprint: PIN, trustedAtMs: 5 });
+  t.equal(await readFile(path, 'utf8'), `${head}${HEAD}${AT}`);
+  const crlf = (text: string): string => text.replaceAll('\n', '\r\n');
+  const after = `\n# the other\n[gateways."z:1"]\nfingerprint_sha256 = "${PIN}"\n${AT}`;
+  await writeFile(path, crlf(`${head}${HEAD}${AT}${after}`));
+  await addKnownGateway(path, 'a:1', { fingerprint: PIN, trustedAtMs: 7 }, true);
+  t.equal(await readFile(path, 'utf8'), crlf(`${head}${HEAD}${AT}${after}`.replace('ms = 5', 'ms = 7')));
+});
+
 t.test('beside bmux', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
   const { path, env } = await storeOf(t);
   const list = async (): Promise<{ isRead: boolean; stdout: string }> => {

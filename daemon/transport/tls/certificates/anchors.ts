@@ -1,7 +1,15 @@
 // Anchors as bmux understands them: a name, a key and name constraints. OpenSSL judges an anchor as a certificate: validity, purposes, path
 // length. So it is given certificates that hold these three alone (docs/decisions/tls-trust.md).
 import { createPublicKey, type KeyObject, type X509Certificate } from 'node:crypto';
-import { certificateParts, EXTENSIONS, isCa, isKnownKey, valueOf, type CertificateParts } from './parts.ts';
+import {
+  certificateParts,
+  EXTENSIONS,
+  isCa,
+  isKnownKey,
+  signatureBy,
+  valueOf,
+  type CertificateParts,
+} from './parts.ts';
 import { contentOf, encoded, TAGS, wholeElement } from './der.ts';
 import { pemOf } from './pem.ts';
 
@@ -85,10 +93,12 @@ export class Anchor {
 
   /**
    * PEM of name, key and name constraints. `withKeyId`: also the key id, by which OpenSSL chooses between anchors of one name. `serial`: another
-   * serial number than its own, as a certificate below names it. bmux ignores both. OpenSSL does not verify the signature of an anchor.
+   * serial number than its own, as a certificate below names it. bmux ignores both. OpenSSL does not verify the signature of an anchor, but takes a
+   * certificate for self-signed only when its key may have made such a signature.
    */
   reduced(withKeyId: boolean, serial = isPlain(this.#parts.serial) ? this.#parts.serial : ONE): string {
-    const { extensions, signatureAlgorithm, subjectName } = this.#parts;
+    const { extensions, subjectName } = this.#parts;
+    const signatureAlgorithm = signatureBy(this.publicKey);
     const kept = [extensions.get(EXTENSIONS.nameConstraints)];
     if (withKeyId) kept.push(readable(extensions.get(EXTENSIONS.keyId)));
     const more = kept.filter((one) => one !== undefined);
@@ -107,12 +117,23 @@ export class Anchor {
   }
 }
 
+/** The extensions whose form bmux reads. */
+const SEQUENCES = [
+  EXTENSIONS.names,
+  EXTENSIONS.basicConstraints,
+  EXTENSIONS.nameConstraints,
+  EXTENSIONS.revocationLists,
+  EXTENSIONS.purposes,
+];
+
 /** Throws for what bmux refuses as an anchor, though it uses none of it. */
 function checkForm({ version, extensions }: CertificateParts): void {
   if (version !== 3 && (version !== 1 || extensions.size > 0))
     throw new Error(`a certificate of version ${String(version)}`);
-  const constraints = extensions.get(EXTENSIONS.basicConstraints);
-  if (constraints !== undefined) wholeElement(valueOf(constraints), TAGS.sequence);
+  for (const id of SEQUENCES) {
+    const extension = extensions.get(id);
+    if (extension !== undefined) wholeElement(valueOf(extension), TAGS.sequence);
+  }
 }
 
 /** Whether OpenSSL reads the number: it must have a byte, and none too many. */

@@ -70,10 +70,26 @@ function isRefused(name: Name, limit: Name, isExcluded: boolean): boolean {
   if (name.tag !== limit.tag) return false;
   if (limit.tag === KINDS.ip) return limit.value.length === 2 * name.value.length && !isMask(limit.value);
   if (limit.tag !== KINDS.dns) return true;
-  const [first, ...rest] = name.value.toString('latin1').toLowerCase().split('.');
+  const [named, limited] = [textOf(name), textOf(limit)];
+  // bmux refuses a name that it compares and cannot read.
+  if (
+    !isDnsName(named.replace(/^\*\.(?=[^.]*\.)/, '')) ||
+    !(limited === '' || isDnsName(limited.replace(/^\./, '')))
+  )
+    return true;
+  const [first, ...rest] = named.split('.');
   // The wildcard stands for the excluded name, too.
-  const [, ...excluded] = limit.value.toString('latin1').toLowerCase().replace(/^\./, '').split('.');
+  const [, ...excluded] = limited.replace(/^\./, '').split('.');
   return isExcluded && first === '*' && excluded.join('.') === rest.join('.');
+}
+
+const textOf = ({ value }: Name): string => value.toString('latin1').toLowerCase();
+
+/** Whether bmux reads the text as a DNS name without a dot at its end. One that ends in a number is read as an IPv4 address. */
+export function isDnsName(text: string): boolean {
+  const labels = text.split('.');
+  const isWritten = labels.every((label) => /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(label));
+  return isWritten && text.length <= 253 && !/^\d+$/.test(labels.at(-1) ?? '');
 }
 
 /** Whether the second half of the bytes is a mask of leading ones. */

@@ -121,12 +121,23 @@ export function isCa({ extensions }: CertificateParts): boolean {
   }
 }
 
+/** Whether the key usage lets the key sign certificates; true when there is none. */
+export function maySign({ extensions }: CertificateParts): boolean {
+  const extension = extensions.get(EXTENSIONS.keyUsage);
+  if (extension === undefined) return true;
+  const value = valueOf(extension);
+  // The first byte of a bit string is the number of its unused bits.
+  return ((contentOf(value, wholeElement(value, TAGS.bits))[1] ?? 0) & 0x04) !== 0;
+}
+
 const RSA_KEY = '06092a864886f70d0101010500';
 const EC_KEYS: ReadonlyMap<string, number> = new Map([
   ['06072a8648ce3d020106082a8648ce3d030107', 65],
   ['06072a8648ce3d020106052b81040022', 97],
 ]);
 const ED25519 = '06032b6570';
+const RSA_SHA256 = '06092a864886f70d01010b0500';
+const ECDSA_SHA256 = '06082a8648ce3d040302';
 const UNCOMPRESSED = 0x04;
 const RSA_BITS = { min: 2048, max: 8192 } as const;
 
@@ -136,7 +147,7 @@ const pss = (hash: string, salt: string): string =>
 
 /** The signatures that bmux verifies, as the content of an AlgorithmIdentifier: ECDSA and RSA with SHA-2, RSA-PSS, Ed25519. */
 const SIGNATURES: ReadonlySet<string> = new Set([
-  '06082a8648ce3d040302',
+  ECDSA_SHA256,
   '06082a8648ce3d040303',
   ED25519,
   pss('201', '20'),
@@ -148,6 +159,14 @@ const SIGNATURES: ReadonlySet<string> = new Set([
 /** Whether bmux verifies signatures of this algorithm (an AlgorithmIdentifier). */
 export function isKnownSignature(algorithm: Buffer): boolean {
   return SIGNATURES.has(contentOf(algorithm, wholeElement(algorithm, TAGS.sequence)).toString('hex'));
+}
+
+/** The algorithm (an AlgorithmIdentifier) of a signature that a key of this kind can make. */
+export function signatureBy(publicKey: Buffer): Buffer {
+  const [algorithm] = childrenOf(publicKey, wholeElement(publicKey, TAGS.sequence));
+  const kind = algorithm === undefined ? '' : contentOf(publicKey, algorithm).toString('hex');
+  const id = kind === RSA_KEY ? RSA_SHA256 : kind === ED25519 ? ED25519 : ECDSA_SHA256;
+  return encoded(TAGS.sequence, Buffer.from(id, 'hex'));
 }
 
 /** Whether bmux verifies signatures by this key (a SubjectPublicKeyInfo): P-256, P-384, Ed25519, or RSA of 2048 to 8192 bits. */

@@ -61,7 +61,7 @@ export function* pemSections(pieces: string | Iterable<string>): Generator<Secti
       } else if (line.startsWith(`-----END ${open.label}-----`)) {
         yield section(open.label, open.body.join('').replace(/[ \t\v\f]/g, ''));
         open = undefined;
-      } else {
+      } else if (/[^ \t\f]/.test(line)) {
         open.body.push(line);
       }
     }

@@ -24,7 +24,7 @@ export const STRICTER: ReadonlyMap<string, string> = new Map([
   ],
   [
     'leaf with the Netscape type of a client',
-    'a gateway whose certificate has the Netscape type of a client',
+    'a gateway whose certificate has a Netscape type, and not that of a server',
   ],
   [
     'name constraints: the common name of a leaf without DNS names',
@@ -34,6 +34,16 @@ export const STRICTER: ReadonlyMap<string, string> = new Map([
     'middle by its own former key, without key ids',
     'a chain in which a CA has signed its own next key, in certificates without key ids',
   ],
+  [
+    'leaf that names another serial number of its middle',
+    'a certificate that names the serial number of its issuer, an intermediate, and it has another',
+  ],
+  [
+    'leaf that names another key id of its middle',
+    'a certificate that names the key id of its issuer, an intermediate, and it has another',
+  ],
+  ['leaf: the key usage damaged', 'a certificate whose key usage cannot be read'],
+  ['leaf: the key id damaged', 'a certificate whose key id cannot be read'],
 ]);
 
 /** What bmux refuses, by measurement (`compare.ts`). */
@@ -91,6 +101,14 @@ const REFUSED: ReadonlySet<string> = new Set([
   'the last of 120 roots of one name',
   '7 middles',
   '8 middles',
+  'root: the alternative names damaged',
+  'root: the addresses of revocation lists damaged',
+  'root: the extended key usage damaged',
+  ...['test', 'a.test'].flatMap((below) =>
+    ['*.test', 'a b.a.test', 'a.test.'].map(
+      (name) => `name constraints: a name beside '${name}' below '${below}'`,
+    ),
+  ),
   ...ODD_REFUSED,
 ]);
 

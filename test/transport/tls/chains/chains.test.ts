@@ -153,6 +153,7 @@ t.test('a CA file is read as by bmux', async (t) => {
   const empty = { subject: 'Empty', more: [Buffer.from('30070603551d130400', 'hex')] };
   for (const [content, accepted] of [
     [`${root.pem.split('\n')[0] ?? ''}\n${root.pem}`, true],
+    [`${root.pem.split('\n')[0] ?? ''}\n \n${root.pem}`, true],
     [`-----BEGIN PGP SIGNATURE-----\nVersion: 1\n-----END PGP SIGNATURE-----\n${root.pem}`, true],
     [`-----BEGIN PRIVATE KEY-----\nVersion: 1\n-----END PRIVATE KEY-----\n${root.pem}`, false],
     [issue(empty).pem + root.pem, false],
@@ -163,9 +164,14 @@ t.test('a CA file is read as by bmux', async (t) => {
 
 t.test('a refusal names the certificate, the check and the remedy', async (t) => {
   const all = contexts();
-  const refuse = async (chain: readonly Issued[], name: string, text: RegExp): Promise<void> => {
+  const refuse = async (
+    chain: readonly Issued[],
+    name: string,
+    text: RegExp,
+    roots: readonly Issued[] = [root],
+  ): Promise<void> => {
     const gateway = await gatewayOf({ chain });
-    const outcome = await ownOutcome(all, { serverName: name }, gateway, await file(root.pem));
+    const outcome = await ownOutcome(all, { serverName: name }, gateway, await file(pemOf(roots)));
     gateway.close();
     t.match(outcome, { accepted: false, text });
   };
@@ -175,6 +181,28 @@ t.test('a refusal names the certificate, the check and the remedy', async (t) =>
   const middle = issue({ subject: 'Middle', ca: true, from: -20, until: -10 }, root);
   const below = issue({ subject: 'gateway', ...names }, middle);
   await refuse([below, middle], 'gateway.test', /certificate has expired: "CN=Middle"/);
+  const unsigning = issue({ subject: 'Middle', ca: true, keyUsage: 0x80 }, root);
+  await refuse(
+    [issue({ subject: 'gateway', ...names }, unsigning), unsigning],
+    'gateway.test',
+    /certificate signing: "CN=Middle": Let the gateway present certificates without that fault\. Or trust/,
+  );
+  await refuse(
+    [issue({ subject: 'gateway', ...names, keyUsage: 0x04 }, root)],
+    'gateway.test',
+    /unsuitable certificate purpose: "CN=gateway": Let the gateway present/,
+  );
+  const strange = issue({ subject: 'Middle', ca: true, keyIds: true }, root);
+  await refuse(
+    [issue({ subject: 'gateway', ...names, strangeKeyId: true }, strange), strange],
+    'gateway.test',
+    /OpenSSL refuses here what bmux may accept .*let the gateway present another certificate\. Or trust/,
+  );
+  const former = issue({ subject: 'Root', ca: true });
+  await refuse([leaf], 'else.test', /is not valid for else\.test.*Set server_name to one of the names/, [
+    former,
+    root,
+  ]);
   await refuse(
     [leaf],
     'else.test',

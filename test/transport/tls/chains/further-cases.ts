@@ -5,8 +5,11 @@ import {
   CRITICAL_POLICIES,
   directoryName,
   ecKeys,
+  edKeys,
+  extension,
   issue,
   mailName,
+  oid,
   OLD_PURPOSE,
   pssKeys,
   rsaKeys,
@@ -97,6 +100,46 @@ export function addFurther(
     const next = middle(former, { keyIds });
     const ids = keyIds ? 'with' : 'without';
     add(`middle by its own former key, ${ids} key ids`, [leaf(next, { keyIds }), next, former], [r]);
+  }
+
+  for (const [what, above, below] of [
+    ['RSA under P-256', ecKeys(), rsaKeys(2048)],
+    ['P-384 under RSA', rsaKeys(2048), ecKeys('P-384')],
+    ['Ed25519 under RSA', rsaKeys(2048), edKeys()],
+    ['P-256 under RSA with SHA-1', rsaKeys(2048, 'sha1'), ecKeys()],
+    ['P-256 under P-521', ecKeys('P-521'), ecKeys()],
+  ] as const) {
+    const by = middle(root({ keys: above }), { keys: below });
+    add(`middle an anchor: ${what}`, [leaf(by), by], [by]);
+  }
+  const NULL = Buffer.from([5, 0]);
+  for (const [what, last] of Object.entries({
+    'the key usage': 0x0f,
+    'the key id': 0x0e,
+    'the alternative names': 0x11,
+    'the addresses of revocation lists': 0x1f,
+    'the extended key usage': 0x25,
+  })) {
+    const more = [extension(oid(0x55, 0x1d, last), NULL)];
+    add(`root: ${what} damaged`, [leaf(r)], [issue({ subject: 'Root', ca: true, keys: r.keys, more })]);
+    if (last < 0x11) add(`leaf: ${what} damaged`, [leaf(r, { more })], [r]);
+  }
+  for (const permitted of ['test', 'a.test']) {
+    const limited = middle(r, { permitted: [permitted] });
+    for (const name of ['*.test', 'a b.a.test', 'a.test.'])
+      add(
+        `name constraints: a name beside '${name}' below '${permitted}'`,
+        [leaf(limited, { names: ['x.a.test', name] }), limited],
+        [r],
+        'x.a.test',
+      );
+  }
+  for (const [what, more] of [
+    ['serial number', { issuerSerial: 'other' }],
+    ['key id', { strangeKeyId: true }],
+  ] as const) {
+    const by = middle(r, { keyIds: true });
+    add(`leaf that names another ${what} of its middle`, [leaf(by, more), by], [r]);
   }
 
   const [salted, unsalted] = [root({ keys: pssKeys(32) }), root({ keys: pssKeys(20) })];
