@@ -11,6 +11,7 @@ import { startChild, waitFor, type Child } from '../real/child.ts';
 import { realEnv, run as runProgram, type Ran } from '../real/server.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 import { isListening } from '../../daemon/sockets/bind.ts';
+import { keepCode, takeCode } from './compiled-code.ts';
 import { PassedSockets } from './passed-sockets.ts';
 
 export interface BmuxdOptions {
@@ -109,6 +110,7 @@ export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> 
     XDG_STATE_HOME: join(folder, 'xdg-state'),
     ...options.env,
   };
+  await takeCode(env);
   /** Replaces the file in one step, so that the daemon never reads an incomplete one. */
   const configure = async (name: string, text: string): Promise<void> => {
     const path = join(bmux['BMUX_CONFIG_DIR'] ?? folder, name);
@@ -207,6 +209,7 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
           () => undefined,
         );
         passed?.close();
+        if (options.program === undefined) await keepCode(env);
         if (options.sandbox === undefined) await sandbox.remove();
       })();
       return stopped;

@@ -13,6 +13,8 @@ import { checkWords } from './words.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = (name) => join(root, 'node_modules', name);
 const SLOWEST = 5;
+/** Folders with tests that take minutes. They come first, so that the run does not end with one of them alone. */
+const LONG = ['dist/test/soak/', 'dist/test/end-to-end/', 'dist/test/transport/', 'dist/test/streams/'];
 const CHECK_LIMIT_MS = 300_000;
 
 /** Checks by name. Each resolves with the problems as text; the text is empty when there are none. */
@@ -76,7 +78,10 @@ function report(tally) {
 async function main(pattern) {
   if (!(await step('build', () => build(root)))) return { passed: 0, failed: 1, skipped: [] };
   const all = filesUnder(root, 'dist/test').filter((file) => file.endsWith('.test.js'));
-  const files = all.filter((file) => file.includes(pattern ?? ''));
+  const isLong = (file) => LONG.some((folder) => file.startsWith(folder));
+  const files = all
+    .filter((file) => file.includes(pattern ?? ''))
+    .sort((a, b) => Number(isLong(b)) - Number(isLong(a)));
   if (files.length === 0) {
     console.log(`not ok - no test file's path contains '${pattern ?? '.test.js'}'`);
     return { passed: 0, failed: 1, skipped: [] };
