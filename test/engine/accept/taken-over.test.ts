@@ -1,4 +1,5 @@
 // A target socket whose path another socket has taken: clients that have resolved the path to the old one are still served.
+import { spawnSync } from 'node:child_process';
 import { connect, createServer, type Server } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,7 @@ import { LIMITS } from '../../../daemon/base/limits.ts';
 import { TargetSockets } from '../../../daemon/engine/accept/target-sockets.ts';
 import type { Destination } from '../../../daemon/engine-protocol/plan.ts';
 import { OwnClients } from '../../../daemon/sockets/own-clients.ts';
-import { holdTimers } from '../../base/async/held-timers.ts';
+import { holdTimers, type HeldTimers } from '../../base/async/held-timers.ts';
 
 async function listening(t: Test, path: string): Promise<Server> {
   const server = createServer();
@@ -18,7 +19,17 @@ async function listening(t: Test, path: string): Promise<Server> {
   return server;
 }
 
-t.test('the old socket accepts until its limit', async (t) => {
+interface Taken {
+  readonly oldPath: string;
+  readonly old: Server;
+  readonly next: Server;
+  readonly sockets: TargetSockets;
+  readonly timers: HeldTimers;
+  readonly served: () => number;
+}
+
+/** A target socket whose path another one has just taken. Timers are held. */
+async function taken(t: Test): Promise<Taken> {
   const folder = await mkdtemp(join(tmpdir(), 'taken-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const log = pino({ enabled: false });
@@ -48,15 +59,33 @@ t.test('the old socket accepts until its limit', async (t) => {
     runtime: { name: 'default', socket: '/s' },
   };
   const plan = { destination, principal: { id: 'p' } };
-  const [old, next] = [await listening(t, join(folder, 'a')), await listening(t, join(folder, 'b'))];
+  const oldPath = join(folder, 'a');
+  const [old, next] = [await listening(t, oldPath), await listening(t, join(folder, 'b'))];
   sockets.listen('id', plan, old);
   const timers = holdTimers(t);
   sockets.listen('id', plan, next);
+  return { oldPath, old, next, sockets, timers, served: () => served };
+}
+
+t.test('the old socket accepts until its limit', async (t) => {
+  const { oldPath, old, next, sockets, timers, served } = await taken(t);
   await timers.pass(LIMITS.takenOverMs - 1);
-  connect(join(folder, 'a')).on('error', () => undefined);
-  await timers.until('its client to be served', () => served === 1);
+  connect(oldPath).on('error', () => undefined);
+  await timers.until('its client to be served', () => served() === 1);
   await timers.pass(1);
   t.equal(old.listening, false);
   t.equal(next.listening, true);
+  sockets.closeAll();
+});
+
+t.test('a process that did not run until then accepts the clients in the queue first', async (t) => {
+  const { oldPath, old, sockets, timers, served } = await taken(t);
+  // From here on no socket is read: a timer that is due comes first, as in a process that did not run.
+  await new Promise((resolve) => setImmediate(resolve));
+  const client = `require('node:net').connect(process.argv[1]).on('connect', () => process.exit())`;
+  t.equal(spawnSync(process.execPath, ['-e', client, oldPath]).status, 0);
+  await timers.pass(LIMITS.takenOverMs);
+  await timers.until('the old socket to be closed', () => !old.listening);
+  t.equal(served(), 1);
   sockets.closeAll();
 });
