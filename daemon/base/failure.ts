@@ -54,10 +54,18 @@ export class Failure extends Error {
   }
 }
 
+/** An error of OpenSSL: thread, number, library, function, reason, file and line. Only the reason is for users. */
+const OPENSSL = /^[\dA-F]+:error:[\dA-F]+:[^:]*:[^:]*:([^:]+):/;
+/** What OpenSSL says of the first bytes of another protocol. */
+const NO_TLS = 'wrong version number';
+
 /** The first line of any thrown value's text, because some libraries put a backtrace into `message`. */
 export function textOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.split('\n', 1)[0] ?? '';
+  const line = text.split('\n', 1)[0] ?? '';
+  const reason = OPENSSL.exec(line)?.[1];
+  if (reason === undefined) return line;
+  return reason === NO_TLS ? `the answer is not TLS (${reason})` : `OpenSSL: ${reason}`;
 }
 
 /** The `code` of a Node system error (`ECONNREFUSED`), or undefined. */

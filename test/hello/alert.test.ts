@@ -1,5 +1,6 @@
 // A gateway that refuses connections with a TLS alert: during the handshake, and after it.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer as createTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer, type TlsOptions } from 'node:tls';
@@ -45,6 +46,20 @@ t.test('an alert during the handshake is named, too', async (t) => {
   t.equal(code, 'tls_handshake_failed');
   t.match(text, /received fatal alert: ProtocolVersion/);
   t.ok(connections <= CANDIDATES);
+});
+
+t.test('a server that speaks no TLS is told as that', async (t) => {
+  const server = createTcp((socket) => {
+    socket.on('error', () => undefined).once('data', () => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const { port } = server.address() as { port: number };
+  const one = await openerFor(t);
+  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile } as const;
+  const { code, data } = await failureOf(one.open(planFor(route)));
+  t.equal(code, 'tls_handshake_failed');
+  t.strictSame(data.causes, ['the answer is not TLS (wrong version number)']);
 });
 
 t.test('any alert after the handshake is named once, however the connection ends', async (t) => {
