@@ -1,11 +1,13 @@
 // `bmuxd trust`, beside the daemon that uses the pins and the real program that reads the same store.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createServer } from 'node:tls';
 import t from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { realBmux, waitFor } from '../real/index.ts';
 import { run } from '../real/server.ts';
+import { issue } from '../transport/tls/chains/issue.ts';
 
 t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
   // Spares also for a gateway that is near.
@@ -56,7 +58,16 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
     status: 6,
     stderr: /does not have the fingerprint SHA256:00, but SHA256:/,
   });
-  for (const text of ['iroh://x', `${key}/path`, `user@${key}`, `tls://${key}?server_name=x`])
+  for (const text of [
+    '::1',
+    '[::1',
+    `${key}:1`,
+    `${key.slice(0, -1)}:`,
+    'iroh://x',
+    `${key}/path`,
+    `user@${key}`,
+    `tls://${key}?server_name=x`,
+  ])
     t.match(await trust('add', text, '--yes'), { status: 2, stderr: 'is not HOST:PORT' }, text);
   t.match(await trust('add', key, '--fingerprint', 'AA:BB'), {
     status: 2,
@@ -129,4 +140,26 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   t.match(await trust('list'), { stdout: /mode: require_known\n[^]* config\s/ });
   await writeFile(store, 'junk =');
   t.match(await trust('list'), { status: 6, stderr: /failed parsing known gateways store/ });
+});
+
+t.test('a gateway is asked for the name that its target has', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const asked: unknown[] = [];
+  const own = issue({ subject: 'gateway', names: ['gateway.test'] });
+  const key = own.keys.privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const server = createServer({ cert: own.pem, key }, (socket) => {
+    asked.push(socket.servername);
+    socket.on('error', () => undefined);
+    socket.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));
+  t.teardown(() => server.close());
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? String(address.port) : '';
+  const target = `transport = "tls"\nhost = "localhost"\nport = ${port}\nserver_name = "gateway.test"\n`;
+  await bmuxd.configure('bmux.toml', `[connections.targets.gw]\n${target}`);
+  for (const gateway of ['gw', `localhost:${port}`])
+    t.match(await bmuxd.bmuxd(['trust', 'add', gateway, '--yes']), { status: 0 }, gateway);
+  t.strictSame(asked, ['gateway.test', 'gateway.test']);
 });

@@ -7,6 +7,7 @@ import { meant } from '../../errors/nearest.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { bmuxPaths } from '../../base/paths.ts';
+import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { BmuxConfig } from '../../config/bmux/types.ts';
 import { advised, fail } from '../../errors/fail.ts';
@@ -26,6 +27,8 @@ interface Gateway {
   readonly host: string;
   readonly port: number;
   readonly key: string;
+  /** The name that the gateway is asked for: that of the target where there is one. */
+  readonly serverName: string;
 }
 
 /** A TLS target's name, or `[tls://]HOST[:PORT]` as `bmux remote trust add` takes it. A host of one word needs its port. */
@@ -35,7 +38,7 @@ function gatewayIn(given: string, { targets }: BmuxConfig['connections']): Gatew
   if (target?.transport === 'tls' && target.host !== undefined) {
     const host = withoutBrackets(target.host);
     const port = target.port ?? 443;
-    return { host, port, key: gatewayKey(host, port) };
+    return { host, port, key: gatewayKey(host, port), serverName: target.serverName ?? host };
   }
   if (target?.transport === 'ssh') throw fail('trust_of_ssh', { name: text });
   if (/^[\w-]+$/.test(text) && text !== 'localhost') {
@@ -48,8 +51,13 @@ function gatewayIn(given: string, { targets }: BmuxConfig['connections']): Gatew
   const host = (v6 ?? name ?? '').trim();
   const port = digits === undefined ? 443 : Number(digits);
   // A path, a query, a user or another scheme would be looked up as a name.
-  if (host === '' || port > 0xffff || /[\s/?#@]/.test(host)) throw usage(`'${text}' is not HOST:PORT`);
-  return { host, port, key: gatewayKey(host, port) };
+  if (host === '' || port > 0xffff || /[\s/?#@[\]]/.test(host) || (v6 === undefined && host.includes(':')))
+    throw usage(`'${text}' is not HOST:PORT; an IPv6 address stands in brackets`);
+  const key = gatewayKey(host, port);
+  const known = [...targets.values()].find(
+    (one) => one.transport === 'tls' && gatewayKey(withoutBrackets(one.host ?? ''), one.port ?? 443) === key,
+  );
+  return { host, port, key, serverName: known?.serverName ?? host };
 }
 
 /** The config of this environment, with its store of known gateways. */
@@ -141,7 +149,7 @@ async function add(context: CommandContext, written: string): Promise<number> {
   await addKnownGateway(
     store,
     key,
-    { fingerprint, serverName: gateway.host, label: `tls://${key}`, trustedAtMs: Date.now() },
+    { fingerprint, serverName: gateway.serverName, label: `tls://${key}`, trustedAtMs: Date.now() },
     true,
   );
   out(`trusted TLS gateway ${key}: ${fingerprint}\n`);
@@ -177,17 +185,18 @@ async function confirm({ stderr }: CommandContext, key: string): Promise<void> {
 }
 
 /** The certificate that the gateway presents, verified or not. */
-async function presentedBy({ host, port, key }: Gateway): Promise<X509Certificate> {
+async function presentedBy({ host, port, key, serverName }: Gateway): Promise<X509Certificate> {
   const { connect } = await import('node:tls');
   const { Deadline } = await import('../../base/async/deadline.ts');
   const { established } = await import('../../transport/dialling.ts');
   const { endGracefully } = await import('../../transport/end.ts');
-  const { sniOf } = await import('../../transport/tls/server-name.ts');
+  const { isServerName, sniOf } = await import('../../transport/tls/server-name.ts');
+  const { handshakeFailure } = await import('../../transport/tls/alert.ts');
   const label = `tls://${key}`;
   const socket = connect({
     host,
     port,
-    servername: sniOf(host),
+    servername: isServerName(serverName) ? sniOf(serverName) : '',
     rejectUnauthorized: false,
     checkServerIdentity: () => undefined,
     minVersion: 'TLSv1.2',
@@ -196,11 +205,12 @@ async function presentedBy({ host, port, key }: Gateway): Promise<X509Certificat
   let isConnected = false;
   socket.once('connect', () => (isConnected = true));
   try {
-    await established(socket, 'secureConnect', limits, () => fail('tls_handshake_timeout', { label }));
+    await established(socket, 'secureConnect', limits, () =>
+      fail(isConnected ? 'tls_handshake_timeout' : 'tls_connect_timeout', { label }),
+    );
   } catch (error) {
-    throw isConnected
-      ? fail('tls_handshake_failed', { label }, error)
-      : fail('tls_unreachable', { label }, error);
+    if (error instanceof Failure) throw error;
+    throw isConnected ? handshakeFailure(label, error) : fail('tls_unreachable', { label }, error);
   }
   const certificate = socket.getPeerX509Certificate();
   await endGracefully(socket, LIMITS.silenceMs);

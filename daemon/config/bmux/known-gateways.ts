@@ -1,12 +1,12 @@
 // bmux's store of trusted gateways, `known-gateways.toml` in its state dir (docs/bmux-protocol.md, "Certificate pins").
-import { lstat, realpath } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readlink, realpath } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import lockfile from 'proper-lockfile';
-import { Failure } from '../../base/failure.ts';
+import { errnoOf, Failure } from '../../base/failure.ts';
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { appended, type BmuxPaths } from '../../base/paths.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import type { Marks } from '../files/file.ts';
 import { isTable, tableAt, type Table } from '../files/table.ts';
 import { lineOf, readToml } from '../files/toml.ts';
@@ -162,15 +162,21 @@ async function changed<T>(
   } catch (error) {
     if (error instanceof Failure && error.code === 'known_gateways_unparsable') throw error;
     const unparsable = error instanceof Failure && error.code === 'config_syntax';
+    if (errnoOf(error) === 'ELOCKED')
+      throw advised(
+        fail('known_gateways_unwritable', { path }, error),
+        `Another program holds ${path}.lock: try again when it has ended, or remove that folder when none runs.`,
+      );
     throw fail(unparsable ? 'known_gateways_unparsable' : 'known_gateways_unwritable', { path }, error);
   }
 }
 
-/** The file behind a symbolic link, so that a rename does not replace the link. */
+/** The file behind a symbolic link, also one to nothing, so that a rename does not replace the link. */
 async function behindLink(path: string): Promise<string> {
-  const link = await lstat(path).then(
-    (found) => found.isSymbolicLink(),
-    () => false,
-  );
-  return link ? realpath(path) : path;
+  const link = await readlink(path).catch(() => undefined);
+  if (link === undefined) return path;
+  return realpath(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    return behindLink(resolve(dirname(path), link));
+  });
 }

@@ -1,4 +1,6 @@
 // TLS alerts of a peer, by the names that bmux shows.
+import type { Failure } from '../../base/failure.ts';
+import { advised, fail } from '../../errors/fail.ts';
 
 /** By the number of RFC 8446 and RFC 5246, as rustls calls them. */
 const NAMES: Readonly<Record<number, string>> = {
@@ -42,4 +44,14 @@ export function alertIn(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const number = /SSL alert number (\d+)/.exec(error.message)?.[1];
   return number === undefined ? undefined : (NAMES[Number(number)] ?? `alert ${number}`);
+}
+
+/** The failure of a handshake before the certificate is judged. */
+export function handshakeFailure(label: string, error: unknown): Failure {
+  const alert = alertIn(error);
+  const why = alert === undefined ? error : new Error(`received fatal alert: ${alert}`);
+  return advised(
+    fail('tls_handshake_failed', { label }, why),
+    'Is it a TLS gateway of bmux that listens there? It must speak TLS 1.2 or 1.3, without client certificates.',
+  );
 }

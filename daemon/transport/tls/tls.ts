@@ -10,7 +10,7 @@ import { sawCloseNotify } from '../../base/node-internals.ts';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { judgeEnd } from '../../base/streams/judge-end.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
-import { advised, fail } from '../../errors/fail.ts';
+import { fail } from '../../errors/fail.ts';
 import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
@@ -18,7 +18,7 @@ import { HostNames } from '../tcp/host-names.ts';
 import { acknowledgeNow } from '../tcp/options.ts';
 import { TcpWatch } from '../tcp/watch.ts';
 import type { SystemRoots } from './certificates/roots.ts';
-import { alertIn } from './alert.ts';
+import { handshakeFailure } from './alert.ts';
 import { DialPace } from './dial-pace.ts';
 import { isServerName, sniOf } from './server-name.ts';
 import { hasPin, trustOrRefuse } from './pins.ts';
@@ -33,10 +33,6 @@ const KEEP_ALIVE_MS = 15_000;
 const HANDSHAKE_ENDS_MS = 2000;
 /** Minimum time for one of several addresses of a name, ms: Node's own default. */
 const ATTEMPT_MIN_MS = 250;
-
-/** The remedy for a handshake that has failed before the certificate was verified. */
-const NOT_ABOUT_TRUST =
-  'Is it a TLS gateway of bmux that listens there? It must speak TLS 1.2 or 1.3, without client certificates.';
 
 /** What is kept for one address, server name and trust. */
 interface Kept {
@@ -232,9 +228,7 @@ async function handshake(
   } catch (error) {
     tickets.refused();
     if (error instanceof Failure || signal.aborted) throw error;
-    const alert = alertIn(error);
-    const why = alert === undefined ? error : new Error(`received fatal alert: ${alert}`);
-    throw advised(fail('tls_handshake_failed', { label }, why), NOT_ABOUT_TRUST);
+    throw handshakeFailure(label, error);
   }
   return {
     socket,

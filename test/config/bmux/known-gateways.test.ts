@@ -1,5 +1,5 @@
 // The store of trusted gateways: what bmux cannot read is used by nobody and overwritten by nobody, and what is not ours stays as it is.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readlink, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -124,6 +124,20 @@ t.test('comments stay when the last pin goes, and lines keep their ends', async 
   await writeFile(path, crlf(`${head}${HEAD}${AT}${after}`));
   await addKnownGateway(path, 'a:1', { fingerprint: PIN, trustedAtMs: 7 }, true);
   t.equal(await readFile(path, 'utf8'), crlf(`${head}${HEAD}${AT}${after}`.replace('ms = 5', 'ms = 7')));
+});
+
+t.test('a link stays a link, also one to nothing, and a lock that is held is named', async (t) => {
+  const { path, env } = await storeOf(t);
+  const [there, by] = [join(env['HOME'] ?? '', 'there.toml'), join(env['HOME'] ?? '', 'by.toml')];
+  await symlink('there.toml', by);
+  await symlink(by, path);
+  await addKnownGateway(path, 'a:1', { fingerprint: PIN, trustedAtMs: 5 });
+  t.equal(await readFile(there, 'utf8'), `${HEAD}${AT}`);
+  t.equal(await readlink(path), by);
+  await mkdir(`${path}.lock`);
+  await utimes(`${path}.lock`, new Date(), new Date(Date.now() + 3_600_000));
+  const held = await addKnownGateway(path, 'b:1', { fingerprint: PIN }).catch((error: unknown) => error);
+  t.match(held, { data: { remedy: /^Another program holds \S+known-gateways\.toml\.lock: / } });
 });
 
 t.test('beside bmux', { skip: realBmux() === undefined && 'real bmux not found' }, async (t) => {
