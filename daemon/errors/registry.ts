@@ -463,7 +463,7 @@ export const REGISTRY = {
   hello_timeout: row(
     [504, 7, 'timeout'],
     "bmux error: no answer to the Hello from target '{label}' within {ms} ms.",
-    'Check the server behind the gateway, and the compression setting of the target.',
+    'Check the server there, and the compression setting of the target. Over SSH, see that no rc file reads stdin.',
   ),
   hello_silent_auth: row(
     [504, 7, 'timeout'],

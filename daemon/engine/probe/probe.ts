@@ -102,6 +102,8 @@ async function tryStream(
       generation,
       isAlive: () => Promise.resolve(true),
       isLast: () => Promise.resolve(false),
+      // All are of the group of this process.
+      lead: false,
       onLogin: loginSteps(steps),
     },
     log,

@@ -22,7 +22,7 @@ interface Ended {
 }
 
 const CONFIG =
-  /^terminating, \d+ bad|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
+  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
 const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/;
 const KEY_UNKNOWN = /Host key verification failed|host key is known for .* strict checking/;

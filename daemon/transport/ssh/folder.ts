@@ -10,6 +10,7 @@ import { outputOf } from '../../base/process/output-of.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import { loginKey } from './arguments.ts';
+import { signalGroup } from './process.ts';
 
 /** Characters that ssh adds to the path of a control socket while it binds it. */
 const ADDED = 17;
@@ -106,7 +107,9 @@ async function inListOfProcesses(folder: string): Promise<number[]> {
   return lines.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 1);
 }
 
+/** Ends it, with its group when it leads one. */
 function kill(pid: number): void {
+  if (signalGroup(pid, 'SIGTERM')) return;
   try {
     process.kill(pid, 'SIGTERM');
   } catch {

@@ -18,6 +18,8 @@ export interface SshPoolOptions extends Pick<SshHostDeps, 'event' | 'onLogin'> {
   /** The engine's own socket, beside which the folder of the masters is. */
   readonly engineSocket: string;
   readonly generation: string;
+  /** Whether each ssh leads a group of its own, which is ended with it. Default: true. */
+  readonly lead?: boolean;
   /** Watches the connections of the masters. */
   readonly watch?: TcpWatch;
   /** Whether another engine runs. */
@@ -41,7 +43,7 @@ const NOT_KEPT_MS = 1000;
 
 export class SshPool {
   readonly #options: SshPoolOptions;
-  readonly #processes = new SshProcesses();
+  readonly #processes: SshProcesses;
   readonly #watch: TcpWatch;
   readonly #folder: SshFolder;
   readonly #hosts = new LruMap<string, SshHost>(MAX_HOSTS, undefined, (host) => host.inUse);
@@ -52,6 +54,7 @@ export class SshPool {
 
   constructor(options: SshPoolOptions) {
     this.#options = options;
+    this.#processes = new SshProcesses(options);
     this.#watch = options.watch ?? new TcpWatch();
     this.#folder = new SshFolder(options.engineSocket, options.generation);
     this.#cleaned = this.#folder.clean(options.isAlive);

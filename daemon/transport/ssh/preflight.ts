@@ -1,5 +1,5 @@
 // The preflight: what a target must have before a bridge can be opened there. It is asked once, in one session, and remembered.
-import { Deadline, inTime } from '../../base/async/deadline.ts';
+import { Deadline, inTime, settledWithin } from '../../base/async/deadline.ts';
 import type { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { epochOf, type Epoch } from '../../bmux-ipc/epoch.ts';
@@ -22,6 +22,8 @@ export type RunThere = (command: string) => Promise<SshProcess>;
 
 /** Characters of an answer that are read. */
 const MAX_ANSWER = 16 * 1024;
+/** ms that the answer to the first question may go on after a line that is not bmux's. */
+const PRINTED_MS = 1000;
 
 interface Answer {
   readonly stdout: string;
@@ -37,11 +39,12 @@ export async function preflight(
   runThere: RunThere,
 ): Promise<Preflight> {
   const bmux = route.remoteBmuxPath;
-  const ask = (command: string): Promise<Answer> => answerOf(runThere(command), label, deadline);
-  const asked = await ask(`${bmux} --version && ${bmux} server status`);
+  const ask = (command: string, isOver?: IsOver): Promise<Answer> =>
+    answerOf(runThere(command), label, { deadline, isOver });
+  const asked = await ask(`${bmux} --version && ${bmux} server status`, hasPrinted);
   const lines = asked.stdout.split(/\r?\n/);
   const ended = { words: asked.session.words, exit: { status: asked.status } };
-  const version = /^bmux (\S+)/.exec(lines[0] ?? '')?.[1];
+  const version = VERSION.exec(lines[0] ?? '')?.[1];
   if (version === undefined) {
     const printed = lines.find((line) => line.trim() !== '');
     const known = commandFailure(route, label, ended);
@@ -70,25 +73,45 @@ export async function preflight(
 export async function serverThere(route: SshRoute, label: string, runThere: RunThere): Promise<ServerThere> {
   const deadline = new Deadline(LIMITS.sshPreflightMs);
   const command = `${route.remoteBmuxPath} server status`;
-  const answer = await answerOf(runThere(command), label, deadline).catch(() => undefined);
+  const answer = await answerOf(runThere(command), label, { deadline }).catch(() => undefined);
   if (answer === undefined) return undefined;
   const { status, stdout, session } = answer;
   if (status !== 0) return isStopped(stdout + session.words.text) ? 'stopped' : undefined;
   return { id: (stdout.match(/^server (?:pid|started_at_ms): \d+/gm) ?? []).join() };
 }
 
+const VERSION = /^bmux (\S+)/;
+
+/** Whether a shell has printed a line before bmux has. It may never end. */
+function hasPrinted(stdout: string): boolean {
+  const lines = stdout.split(/\r?\n/).slice(0, stdout.length < MAX_ANSWER ? -1 : undefined);
+  return !VERSION.test(lines[0] ?? '') && lines.some((line) => line.trim() !== '');
+}
+
 function isStopped(said: string): boolean {
   return /server is not running/.test(said);
 }
 
-async function answerOf(opening: Promise<SshProcess>, label: string, deadline: Deadline): Promise<Answer> {
+/** Whether nothing more has to be read of an answer. */
+type IsOver = (stdout: string) => boolean;
+
+async function answerOf(
+  opening: Promise<SshProcess>,
+  label: string,
+  { deadline, isOver = () => false }: { readonly deadline: Deadline; readonly isOver?: IsOver | undefined },
+): Promise<Answer> {
   const session = await opening;
   let stdout = '';
+  let isRead = false;
   const over = new Promise<void>((resolve) => {
     const from = session.stdout;
     from?.setEncoding('utf8');
     from?.on('data', (text: string) => {
       stdout = (stdout + text).slice(0, MAX_ANSWER);
+      if (isRead || !isOver(stdout)) return;
+      isRead = true;
+      // What follows may tell more.
+      void settledWithin(session.exited, PRINTED_MS).then(() => session.end());
     });
     from?.once('close', resolve);
   });

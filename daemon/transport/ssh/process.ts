@@ -1,9 +1,10 @@
-// The processes of ssh. Each belongs to the engine: it is ended with it, and its exit is awaited.
+// The processes of ssh. Each belongs to the engine: it is ended with it and with all that it has started, and its exit is awaited.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { textOf } from '../../base/failure.ts';
 import { settledWithin } from '../../base/async/deadline.ts';
+import { sleep } from '../../base/async/sleep.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
@@ -12,6 +13,8 @@ import { Words } from './words.ts';
 
 /** ms that a process may take to exit after SIGTERM. */
 const TERM_MS = 1000;
+/** ms between two looks whether a group has ended. */
+const GROUP_MS = 20;
 /** ms that the last line of a process may take after its exit. */
 const SAID_MS = 200;
 
@@ -28,6 +31,11 @@ export interface StartOptions {
   readonly stdin?: 'pipe' | 'ignore';
   /** Default: `/dev/null`. */
   readonly stdout?: 'pipe' | 'ignore';
+  /**
+   * It leads a group of its own, which is ended with it. Otherwise the ssh to a jump host, or a command of ssh_config, may outlive it: one that
+   * connects reads nothing, and does not see its end.
+   */
+  readonly leads?: boolean;
 }
 
 export class SshProcess {
@@ -37,10 +45,15 @@ export class SshProcess {
   /** How it has ended; undefined while it runs. */
   exit: Exit | undefined;
   readonly #child: ChildProcess;
+  readonly #leads: boolean;
   #kill: NodeJS.Timeout | undefined;
 
-  constructor(args: readonly string[], { env, stdin = 'ignore', stdout = 'ignore' }: StartOptions) {
-    this.#child = spawn('ssh', args, { env, cwd: '/', stdio: [stdin, stdout, 'pipe'] });
+  constructor(
+    args: readonly string[],
+    { env, stdin = 'ignore', stdout = 'ignore', leads = false }: StartOptions,
+  ) {
+    this.#leads = leads;
+    this.#child = spawn('ssh', args, { env, cwd: '/', stdio: [stdin, stdout, 'pipe'], detached: leads });
     const { stderr } = this.#child;
     stderr?.setEncoding('utf8');
     stderr?.on('data', (text: string) => {
@@ -95,12 +108,34 @@ export class SshProcess {
     return stdin instanceof Socket ? stdin.bytesWritten : 0;
   }
 
-  /** Ends it with SIGTERM, and with SIGKILL when that does nothing. Resolves when it has exited. */
+  /** Ends it with SIGTERM, and with SIGKILL when that does nothing; then what it has left. Resolves when all have exited. */
   async end(): Promise<void> {
     if (this.exit !== undefined) return;
     this.#child.kill('SIGTERM');
     this.#kill ??= setTimeout(() => this.#child.kill('SIGKILL'), TERM_MS);
     await this.exited;
+    const { pid } = this.#child;
+    if (this.#leads && pid !== undefined) await endGroup(pid);
+  }
+}
+
+/** Ends the processes of a group, as one is ended. Resolves when there are none. */
+async function endGroup(group: number): Promise<void> {
+  const since = performance.now();
+  let isThere = signalGroup(group, 'SIGTERM');
+  while (isThere && performance.now() - since < TERM_MS) {
+    await sleep(GROUP_MS);
+    isThere = signalGroup(group, 0);
+  }
+  if (isThere) signalGroup(group, 'SIGKILL');
+}
+
+/** False when the group has no process. */
+export function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(-group, signal);
+  } catch {
+    return false;
   }
 }
 
@@ -131,9 +166,15 @@ const NEWER = { since: 8.7, options: ['StdinNull=no', 'ForkAfterAuthentication=n
 /** All ssh processes of the engine that run. */
 export class SshProcesses {
   readonly #running = new Set<SshProcess>();
+  readonly #lead: boolean;
   /** Arguments that this version of ssh needs, and an older one refuses. Known when `look` has been called. */
   newer: readonly string[] = [];
   #looked: Promise<void> | undefined;
+
+  /** `lead`: each leads a group of its own. */
+  constructor({ lead = true }: { readonly lead?: boolean | undefined } = {}) {
+    this.#lead = lead;
+  }
 
   /** Finds out which ssh this is, once. Never rejects. */
   look(env: Readonly<Record<string, string>>): Promise<void> {
@@ -145,7 +186,7 @@ export class SshProcesses {
   }
 
   start(args: readonly string[], options: StartOptions): SshProcess {
-    const process = new SshProcess(args, options);
+    const process = new SshProcess(args, { ...options, leads: this.#lead });
     this.#running.add(process);
     void process.exited.then(() => this.#running.delete(process));
     return process;

@@ -23,6 +23,7 @@ const FIRST_LINE = 'the first line of an SSH server';
 
 /** What ssh waits for after it has told a step. */
 const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
+  [/^OpenSSH_/, 'ssh to read its configuration'],
   [/^debug1: Executing proxy command/, 'the jump host or proxy to connect'],
   [/^debug1: Connecting to (.+?)\.?$/, '$1 to take the connection'],
   [/^debug1: (?:Connection established|Local version string)/, FIRST_LINE],
@@ -120,8 +121,12 @@ export class Words {
     if (line.startsWith('debug1: Executing proxy command')) this.hasProxy = true;
     const jump = /^debug1: Setting implicit ProxyCommand from ProxyJump: (.*)/.exec(line)?.[1];
     if (jump !== undefined) this.#hops.push(hopOf(jump));
-    // The ssh to a jump host tells its steps here, too.
-    if (line.startsWith('Authenticated to ')) this.#passed += 1;
+    // The ssh to a jump host tells its steps here, too. What it has shown there says nothing of the next host.
+    if (line.startsWith('Authenticated to ')) {
+      this.#passed += 1;
+      this.acceptedKey = undefined;
+      this.isPartial = false;
+    }
     const isJump = this.hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');
     const [step, what = ''] = WAITS_FOR.find(([step]) => step.test(line)) ?? [];
     if (step === undefined) return;

@@ -1,9 +1,18 @@
 // The way to a host leads through a jump host or a proxy command: what fails there is told as theirs, with a remedy that is theirs.
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import t from 'tap';
-import { freePort, sshdMissing, startSshd } from '../../real/index.ts';
-import { sshRig } from './rig.ts';
+import t, { type Test } from 'tap';
+import { freePort, sshdMissing, startSshd, waitFor } from '../../real/index.ts';
+import { processesWith, sshRig, waitOf } from './rig.ts';
+
+/** A server that takes connections and says nothing. */
+async function listenOn(t: Test): Promise<AddressInfo> {
+  const server = createServer((client) => client.on('error', () => undefined));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  return server.address() as AddressInfo;
+}
 
 t.test('a jump host', { skip: sshdMissing() }, async (t) => {
   const rig = await sshRig(t);
@@ -53,6 +62,28 @@ t.test('a jump host', { skip: sshdMissing() }, async (t) => {
       await rig.refusal({ jump: 'gate', identityFile }),
       /^ssh_login_wanted\n.*needs a person: the key \S+secret needs its passphrase/,
     );
+  });
+  await t.test('the host denies the login, and the key of the jump host is not blamed', async (t) => {
+    await throughGate();
+    const identityFile = await rig.sshd.addKey('stranger', { accepted: false });
+    t.match(await rig.refusal({ jump: 'gate', identityFile }), /^ssh_denied\n/);
+  });
+  await t.test('it is no name of a host', async (t) => {
+    for (const jump of ['', 'gate, gate', '-oProxyCommand=x'])
+      t.match(await rig.refusal({ jump }), /^ssh_config_unusable\n[^]*Invalid -J argument\n.*`jump`/, jump);
+  });
+  const noProc = process.platform !== 'linux' && 'processes are found in /proc';
+  await t.test('it takes a connection and says nothing', { skip: noProc }, async (t) => {
+    const { port } = await listenOn(t);
+    const other = rig.poolOf('other');
+    const route = rig.route({ jump: `127.0.0.1:${String(port)}` });
+    const waiting = t.rejects(other.stream(route, waitOf(3000)), { code: 'ssh_connect_timeout' });
+    const toIt = async (): Promise<number> =>
+      (await processesWith(`-p\0${String(port)}\0`)).filter(({ line }) => line.includes('-W')).length;
+    await waitFor('the ssh to it', async () => (await toIt()) === 1);
+    await waiting;
+    await other.close();
+    await waitFor('its end', async () => (await toIt()) === 0);
   });
   await t.test('the host key of the host is not known', async (t) => {
     await throughGate();

@@ -113,6 +113,13 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       options: 'command="echo Welcome to box; eval $SSH_ORIGINAL_COMMAND"',
     });
     t.match(await rig.refusal({ identityFile }), /^ssh_shell_prints\n.*: "Welcome to box"/);
+    for (const [name, prints] of [
+      ['endless', 'yes Welcome'],
+      ['waiting', 'echo Welcome; sleep 600'],
+    ] as const) {
+      const key = await sshd.addKey(name, { options: `command="${prints}"` });
+      t.match(await rig.refusal({ identityFile: key }), /^ssh_shell_prints\n.*: "Welcome"/, prints);
+    }
   });
   const noBash = userInfo().shell?.endsWith('/bash') !== true && 'the shell of this account is not bash';
   await t.test('an rc file that prints', { skip: noBash }, async (t) => {
