@@ -7,7 +7,8 @@ import { SCHEMA } from '../../api/answers.ts';
 import type { SettingsInForce } from '../instance/settings-in-force.ts';
 import { configReport } from './config-report.ts';
 import { controlArgs, loginArgs } from '../../transport/ssh/arguments.ts';
-import { pathForLogin } from '../../transport/ssh/folder.ts';
+import { pathsForLogin } from '../../transport/ssh/folder.ts';
+import { isLive } from '../../transport/ssh/login.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Engines } from '../engines/engines.ts';
 import { listTargets, oneTarget } from '../planning/list-targets.ts';
@@ -106,9 +107,11 @@ export function resources(owners: ResourceOwners): Resources {
     login: async (request) => {
       const { route, label } = (await plans.planFor(request)).destination;
       if (route.transport !== 'ssh') throw fail('login_needless', { label, transport: route.transport });
-      const path = await pathForLogin(paths.dir, route);
-      const check = controlArgs(route, { path }, 'check');
-      return { schema: SCHEMA, target: label, path, login: loginArgs(route, path), check };
+      const { path, present } = await pathsForLogin(paths.dir, route);
+      const live = await Promise.all(present.map((one) => isLive(one)));
+      const there = present.find((_, at) => live[at]) ?? present[0] ?? path;
+      const check = controlArgs(route, { path: there }, 'check');
+      return { schema: SCHEMA, target: label, path: there, login: loginArgs(route, path), check };
     },
     parse: (header) => planner.request(header),
     plan: (requestId, header) => {

@@ -85,7 +85,10 @@ export class Transports {
     readonly event: (event: ConnectionEvent) => void;
     /** Asked before each stream: it marks everything stale when the machine has slept. */
     readonly network?: () => Pick<NetworkWatch, 'noticeJump'>;
-    readonly ssh: Pick<SshPoolOptions, 'engineSocket' | 'generation' | 'isAlive' | 'isLast' | 'lead' | 'onLogin'>;
+    readonly ssh: Pick<
+      SshPoolOptions,
+      'engineSocket' | 'generation' | 'isAlive' | 'isLast' | 'lead' | 'onLogin'
+    >;
     readonly log?: Logger;
   }) {
     this.#network = options.network ?? (() => undefined);

@@ -1,8 +1,8 @@
 // The folder of the masters' control sockets: one for each engine, mode 0700, in the runtime dir. A control socket is worth a login, so nobody
 // else may use it. The folder also shows the next engine what one that was killed has left.
-import { createHash } from 'node:crypto';
-import { access, readdir, readFile, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { createHash, randomBytes } from 'node:crypto';
+import { access, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { maxSocketPath } from '../../base/files/socket-path.ts';
@@ -35,9 +35,9 @@ export class SshFolder {
     return checked(join(own, (this.#next++).toString(36)));
   }
 
-  /** Path at which `bmuxd login` puts a master for this login. */
-  loginPath(route: SshRoute): string {
-    return loginPathIn(this.#root, route);
+  /** Control sockets of masters that `bmuxd login` has made for this login. */
+  async loginsOf(route: SshRoute): Promise<string[]> {
+    return loginsIn(this.#root, nameOf(route));
   }
 
   get #own(): string {
@@ -48,10 +48,9 @@ export class SshFolder {
     await rm(this.#own, { recursive: true, force: true });
   }
 
-  /** Control sockets of masters that `bmuxd login` has made. */
+  /** Control sockets of masters that `bmuxd login` has made, also those that were set aside. */
   async logins(): Promise<string[]> {
-    const folder = join(this.#root, LOGINS);
-    return (await readdir(folder).catch((): string[] => [])).map((name) => join(folder, name));
+    return loginsIn(this.#root);
   }
 
   /** Ends what engines that have died have left: masters, logins under way, and sessions. Never rejects. */
@@ -66,20 +65,41 @@ export class SshFolder {
   }
 }
 
-/** Path for the master of `bmuxd login`, in a folder that is made. */
-export async function pathForLogin(runtimeDir: string, route: SshRoute): Promise<string> {
-  const path = loginPathIn(rootBeside(runtimeDir), route);
+export interface PathsForLogin {
+  /** For a new master. No other login has it: ssh would go to the background without a control socket, and nobody would end it. */
+  readonly path: string;
+  /** Where masters of the same login may be. */
+  readonly present: readonly string[];
+}
+
+/** Paths for the master of `bmuxd login`, in a folder that is made. */
+export async function pathsForLogin(runtimeDir: string, route: SshRoute): Promise<PathsForLogin> {
+  const [root, name] = [rootBeside(runtimeDir), nameOf(route)];
+  const path = join(root, LOGINS, `${name}${randomBytes(2).toString('hex')}`);
   await makeFolder(dirname(path));
-  return checked(path);
+  return { path: checked(path), present: await loginsIn(root, name) };
+}
+
+/** No engine finds the master of `bmuxd login` any more. Its sessions go on. Resolves with where it is then. */
+export async function setAside(path: string): Promise<string> {
+  const aside = join(dirname(path), `-${basename(path)}`);
+  await rename(path, aside);
+  return aside;
 }
 
 function rootBeside(runtimeDir: string): string {
   return join(runtimeDir, 'ssh');
 }
 
-function loginPathIn(root: string, route: SshRoute): string {
-  const name = createHash('sha256').update(loginKey(route)).digest('hex').slice(0, 12);
-  return join(root, LOGINS, name);
+/** How the sockets of a login begin. */
+function nameOf(route: SshRoute): string {
+  return createHash('sha256').update(loginKey(route)).digest('hex').slice(0, 8);
+}
+
+async function loginsIn(root: string, begin = ''): Promise<string[]> {
+  const folder = join(root, LOGINS);
+  const names = await readdir(folder).catch((): string[] => []);
+  return names.filter((name) => name.startsWith(begin)).map((name) => join(folder, name));
 }
 
 function checked(path: string): string {

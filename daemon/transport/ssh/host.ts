@@ -10,7 +10,7 @@ import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
 import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { dropLogin, foundMaster, login } from './login.ts';
+import { dropLogins, foundMaster, login } from './login.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
 import { SshEnd, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
@@ -132,12 +132,11 @@ export class SshHost {
   }
 
   /** Live streams go on, and their masters with them. */
-  drop(): void {
+  drop(route: SshRoute): void {
+    void dropLogins(this.#deps, route, [...this.#masters]);
     for (const master of this.#masters) {
       master.retire();
-      if (master.process !== undefined) continue;
-      this.#shun(master, DROPPED_MS);
-      void dropLogin(this.#deps, master);
+      if (master.process === undefined) this.#shun(master, DROPPED_MS);
     }
     this.#preflights.clear();
   }
@@ -236,7 +235,8 @@ export class SshHost {
     const { folder } = this.#deps;
     const { label } = wait;
     const target = wait.link ?? label;
-    for (const place of [{ path: folder.loginPath(route) }, 'users own'] as const) {
+    const logins = (await folder.loginsOf(route)).map((path) => ({ path }));
+    for (const place of [...logins, 'users own'] as const) {
       const key = keyOf(place);
       if ((this.#shunned.get(key) ?? 0) > performance.now()) continue;
       if (this.#usable.some((master) => keyOf(master.place) === key)) continue;

@@ -1,13 +1,14 @@
 // How a master is made: a login of ssh with the agent of the caller, or one that somebody else has started already.
+import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { isProgram } from '../tcp/of-process.ts';
-import { masterArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { keyOf, masterArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure, sshTimeout } from './failures.ts';
-import { exists } from './folder.ts';
+import { exists, setAside, type SshFolder } from './folder.ts';
 import { Master, OPENS_MS, type MasterDeps } from './master.ts';
 import { endLogin, tell } from './process.ts';
 import type { Words } from './words.ts';
@@ -77,7 +78,8 @@ async function firstLiveAgent({ agentSocket, earlierAgents }: SshRoute): Promise
   return agentSocket;
 }
 
-function isLive(path: string): Promise<boolean> {
+/** Whether somebody listens at `path`. */
+export function isLive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
     const done = (isThere: boolean): void => {
@@ -95,11 +97,23 @@ function isLive(path: string): Promise<boolean> {
   });
 }
 
-/** ms for which the spares of a login that was dropped may still have its connection. */
-const SPARES_MS = 2000;
+/** Ends the masters that `bmuxd login` has made for this login. One that is used goes on until its sessions have ended. Never rejects. */
+export async function dropLogins(
+  deps: MasterDeps & { readonly folder: SshFolder },
+  route: SshRoute,
+  used: readonly Master[],
+): Promise<void> {
+  for (const path of await deps.folder.loginsOf(route)) {
+    const master = used.find(({ place }) => keyOf(place) === keyOf({ path }));
+    void dropLogin(deps, path, master);
+  }
+}
 
-/** Ends a master that `bmuxd login` has made, unless live streams use it. The last of them leaves it to the next login. */
-export async function dropLogin(deps: MasterDeps, { place, idle }: Master): Promise<void> {
-  if (place === 'users own' || !(await settledWithin(idle, SPARES_MS))) return;
-  await endLogin(deps, place.path);
+async function dropLogin(deps: MasterDeps, path: string, master: Master | undefined): Promise<void> {
+  const aside = await setAside(path).catch(() => undefined);
+  if (aside === undefined) return;
+  await master?.idle;
+  await endLogin(deps, aside);
+  // ssh removes the path that it was given.
+  await rm(aside, { force: true }).catch(() => undefined);
 }

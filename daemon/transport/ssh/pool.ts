@@ -97,7 +97,7 @@ export class SshPool {
   }
 
   drop(route: SshRoute): void {
-    this.#hosts.peek(loginKey(route))?.drop();
+    this.#hosts.peek(loginKey(route))?.drop(route);
   }
 
   /** Ends all masters; those that `bmuxd login` has made only with the last engine. */

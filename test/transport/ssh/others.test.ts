@@ -1,12 +1,12 @@
 // Masters that the engine has not started, and an ssh_config that would make of a master or a session something else.
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { loginArgs } from '../../../daemon/transport/ssh/arguments.ts';
-import { pathForLogin } from '../../../daemon/transport/ssh/folder.ts';
-import { run, sshdMissing, startChild, waitFor } from '../../real/index.ts';
-import { answers, sshRig } from './rig.ts';
+import { pathsForLogin } from '../../../daemon/transport/ssh/folder.ts';
+import { run, sshdMissing, startChild, waitFor, type Child } from '../../real/index.ts';
+import { answers, sshRig, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -41,9 +41,9 @@ t.test('masters of others', { skip }, async (t) => {
     t.equal(own.exited(), false);
   });
 
-  await t.test('a master of `bmuxd login` is used, and ended when its target is dropped', async (t) => {
-    const rig = await sshRig(t);
-    const control = await pathForLogin(rig.folder, rig.route());
+  /** A master as `bmuxd login` leaves it. */
+  const loggedIn = async (t: Test, rig: SshRig): Promise<Child> => {
+    const { path: control } = await pathsForLogin(rig.folder, rig.route());
     const made = await startChild({
       command: 'ssh',
       args: loginArgs(rig.route(), control).filter((argument) => argument !== '-f'),
@@ -51,6 +51,12 @@ t.test('masters of others', { skip }, async (t) => {
       ready: () => existsSync(control),
     });
     t.teardown(() => made.stop());
+    return made;
+  };
+
+  await t.test('a master of `bmuxd login` is used, and ended when its target is dropped', async (t) => {
+    const rig = await sshRig(t);
+    const made = await loggedIn(t, rig);
     const { stream } = await rig.open();
     await answers(stream);
     t.equal(rig.logins(), 1);
@@ -59,5 +65,22 @@ t.test('masters of others', { skip }, async (t) => {
     await waitFor('its end', () => made.exited());
     await answers((await rig.open()).stream);
     t.equal(rig.logins(), 2);
+  });
+
+  await t.test('the same while a stream uses it: it ends with the stream', async (t) => {
+    const rig = await sshRig(t);
+    const made = await loggedIn(t, rig);
+    const { stream } = await rig.open();
+    await answers(stream);
+    rig.pool.drop(rig.route());
+    const folder = join(rig.folder, 'ssh', 'login');
+    await waitFor('nobody to find it', async () => (await readdir(folder))[0]?.startsWith('-') === true);
+    await answers((await rig.open()).stream);
+    t.equal(rig.logins(), 2, 'the next stream has a connection of its own');
+    await answers(stream);
+    t.equal(made.exited(), false);
+    stream.end();
+    await waitFor('its end', () => made.exited());
+    await waitFor('its socket to be gone', async () => (await readdir(folder)).length === 0);
   });
 });
