@@ -1,0 +1,41 @@
+// Tests daemon/base/async/slices.ts: however many works run at once, each turn of the event loop has one slice.
+import t from 'tap';
+import { Slices } from '../../../daemon/base/async/slices.ts';
+
+/** Longer than a slice, ms. */
+const STEP_MS = 6;
+
+t.test('works that run at once take turns', async (t) => {
+  let turn = 0;
+  let isOver = false;
+  const count = (): void => {
+    turn += 1;
+    if (!isOver) setImmediate(count);
+  };
+  count();
+  const turns: number[] = [];
+  const work = async (): Promise<void> => {
+    const slices = new Slices();
+    for (let step = 0; step < 4; step += 1) {
+      await slices.next();
+      turns.push(turn);
+      const until = performance.now() + STEP_MS;
+      while (performance.now() < until);
+    }
+  };
+  await Promise.all(Array.from({ length: 6 }, work));
+  isOver = true;
+  t.equal(turns.length, 24);
+  t.equal(new Set(turns).size, turns.length, 'no turn has two slices');
+});
+
+t.test('a short work does not wait', async (t) => {
+  let hasTurned = false;
+  setImmediate(() => {
+    hasTurned = true;
+  });
+  const slices = new Slices();
+  await slices.next();
+  await slices.next();
+  t.equal(hasTurned, false);
+});
