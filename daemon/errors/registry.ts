@@ -324,7 +324,7 @@ export const REGISTRY = {
   pin_declared: row(
     [409, 6, 'tls_trust'],
     'the config declares another pin for the TLS gateway {key}: {pin}',
-    'Change connections.tls_trust.known_gateways in bmux.toml: it comes before the store.',
+    'Change connections.tls_trust.known_gateways in the config: it comes before the store. `bmuxd doctor` shows its file.',
   ),
   pin_unknown: row(
     [404, 2, 'request'],

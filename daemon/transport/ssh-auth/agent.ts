@@ -51,6 +51,9 @@ export class AgentError extends Error {
 /** Nobody listens on the agent's socket. */
 export class AgentGone extends AgentError {}
 
+/** The agent signs with none of the keys that the host lists. */
+export class AgentRefusal extends AgentError {}
+
 /** Encodes a string of SSH: 4 bytes of length, then the bytes. */
 export function sshString(bytes: Buffer | string): Buffer {
   const body = Buffer.from(bytes);

@@ -2,12 +2,20 @@
 // (docs/bmux-protocol.md, "SSH auth").
 import type { Duplex } from 'node:stream';
 import { Failure, textOf } from '../../base/failure.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Dialling } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { LineStream } from './json-lines.ts';
-import { agentKeys, agentSign, AgentError, AgentGone, publicKeyLine, type AgentKey } from './agent.ts';
+import {
+  agentKeys,
+  agentSign,
+  AgentError,
+  AgentGone,
+  AgentRefusal,
+  publicKeyLine,
+  type AgentKey,
+} from './agent.ts';
 import { parseChallenge, parseResult, type Challenge } from './messages.ts';
 import { armoredSignature, signedBytes } from './sshsig.ts';
 
@@ -52,7 +60,15 @@ export async function authenticate(stream: Duplex, options: SshAuthOptions): Pro
     if (options.signal.aborted) throw error;
     if (error instanceof Failure && error.code === 'ssh_auth_timeout') throw error;
     const cause = error instanceof Failure ? error : fail('ssh_auth_error', { why: textOf(error) }, error);
-    throw fail('ssh_auth_failed', {}, cause);
+    const failed = fail('ssh_auth_failed', {}, cause);
+    if (error instanceof AgentGone)
+      throw advised(failed, 'Start an SSH agent, or set SSH_AUTH_SOCK to the socket of one.');
+    if (error instanceof AgentRefusal)
+      throw advised(
+        failed,
+        'Unlock the SSH agent or confirm the use of the key, or load another one (`ssh-add`).',
+      );
+    throw failed;
   }
 }
 
@@ -63,7 +79,7 @@ async function exchange(
 ): Promise<SshIdentity> {
   const { agentSocket } = options;
   if (agentSocket === undefined || agentSocket === '') {
-    throw fail('ssh_auth_error', { why: 'no SSH agent (SSH_AUTH_SOCK is not set)' });
+    throw new AgentGone('no SSH agent (SSH_AUTH_SOCK is not set)');
   }
   // The agent lists its keys while the hello is on its way.
   lines.send({ type: 'hello', version: 1 });
@@ -133,7 +149,7 @@ async function firstSignature(
       if (refusals.length < SHOWN) refusals.push(`${error.message} with ${named(key)}`);
     }
   }
-  throw new AgentError(refusals.join('; '));
+  throw new AgentRefusal(refusals.join('; '));
 }
 
 /** A key for texts: fingerprint and comment. */

@@ -47,7 +47,7 @@ export async function trustOrRefuse(
     throw trust.pin.from === 'declarative config'
       ? advised(
           failure,
-          `If that is right, change connections.tls_trust.known_gateways."${key}" in bmux.toml.`,
+          `If that is right, change connections.tls_trust.known_gateways."${key}" in the config; \`bmuxd doctor\` shows its file.`,
         )
       : failure;
   }

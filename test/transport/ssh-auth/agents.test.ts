@@ -34,7 +34,8 @@ t.test('agents that misbehave', async (t) => {
     t.match((await fails(t, list, sha1)).data.causes[0], /signed with "ssh-rsa" instead of rsa-sha2-256/);
   });
   t.test('a refusal to sign names the key, and the next key that the host lists is tried', async (t) => {
-    const { causes } = (await fails(t, list, sshString(Buffer.from([5])))).data;
+    const { causes, remedy } = (await fails(t, list, sshString(Buffer.from([5])))).data;
+    t.match(remedy, /^Unlock the SSH agent or confirm the use of the key/);
     t.match(causes[0], `refused to sign with key ${vector.second_key.fingerprint} (rsa key)`);
 
     const other = keyOf(vector.public_key_openssh);
@@ -69,6 +70,15 @@ t.test('agents that misbehave', async (t) => {
       const identity = await authenticate(dial(), { ...within(10_000), agentSocket, label: 'prod' });
       t.equal(identity.fingerprint, vector.fingerprint, what);
       t.hasStrict(proof, { fingerprint: vector.fingerprint });
+    }
+  });
+  t.test('without an agent the remedy is an agent', async (t) => {
+    for (const agentSocket of [undefined, '/nowhere/agent', `/${'x'.repeat(200)}`]) {
+      const dial = await host(t, () => challengeLine([vector.fingerprint]));
+      const failure = await failureOf(
+        authenticate(dial(), { ...within(10_000), agentSocket, label: 'prod' }),
+      );
+      t.match(failure.data.remedy, /^Start an SSH agent, or set SSH_AUTH_SOCK/);
     }
   });
   t.test('an agent whose queue is full is there', async (t) => {
