@@ -57,6 +57,11 @@ export const SSH_TARGETS = {
     "the host key of SSH target '{label}' has changed",
     'If the host has a new key, remove the former one with `ssh-keygen -R`, then run `bmuxd login {label}`. Otherwise another host answers there.',
   ),
+  ssh_host_key_revoked: row(
+    [502, 6, 'auth'],
+    "the host key on the way to SSH target '{label}' is marked as revoked",
+    'Do not log in: another host may answer there with that key. Whoever has revoked it in known_hosts knows more.',
+  ),
   ssh_denied: row(
     [403, 6, 'auth'],
     "SSH target '{label}' denied the login",

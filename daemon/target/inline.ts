@@ -119,7 +119,6 @@ function ssh(target: string, inputs: RouteInputs): ResolvedTarget | undefined {
   const [address = ''] = (hasScheme ? target.slice(SSH_SCHEME.length) : target).split('/', 1);
   const at = address.lastIndexOf('@');
   const { host, port } = splitHostPort(address.slice(at + 1));
-  if (port !== undefined && !(port > 0)) throw fail('ssh_port_invalid', { target });
   const route = sshRoute(target, inputs, {
     host,
     ...(at < 0 ? {} : { user: address.slice(0, at) }),
@@ -137,7 +136,8 @@ export function sshRoute(
   { env, cwd }: RouteInputs,
   fields: Omit<SshRoute, 'transport' | 'agentSocket' | 'earlierAgents' | 'tickets'>,
 ): SshRoute {
-  const { host, user } = fields;
+  const { host, user, port } = fields;
+  if (port !== undefined && !(port > 0)) throw fail('ssh_port_invalid', { target });
   for (const value of [host, ...(user === undefined ? [] : [user])])
     if (!TAKEN.test(value)) throw fail('ssh_host_invalid', { target, value });
   const agentSocket = agentSocketOf(env, cwd);

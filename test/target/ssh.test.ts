@@ -8,6 +8,7 @@ import { config, inputs } from './sample.ts';
 t.test('SSH targets', async (t) => {
   const targets: Record<string, Partial<TargetConfig>> = {
     box: { transport: 'ssh' },
+    closed: { transport: 'ssh', port: 0 },
     'me@home': { transport: 'tls', host: 'h' },
     all: {
       transport: 'ssh',
@@ -63,7 +64,7 @@ t.test('SSH targets', async (t) => {
       { label: target, route, compression: ['none'], connectTimeoutMs },
       target,
     );
-  for (const target of ['user@host:x', 'ssh://host:0', 'ssh://host:70000'])
+  for (const target of ['user@host:x', 'ssh://host:0', 'ssh://host:70000', 'closed'])
     t.hasStrict(await failureOf(() => resolved(target)), { code: 'ssh_port_invalid' }, target);
   // An option, or a word for the shell of a ProxyCommand.
   for (const target of [

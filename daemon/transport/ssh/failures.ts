@@ -24,7 +24,8 @@ interface Ended {
 const CONFIG =
   /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
-const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY/;
+const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED/;
+const KEY_REVOKED = /REVOKED HOST KEY|is marked as revoked/;
 const KEY_UNKNOWN = /Host key verification failed|host key is known for .* strict checking/;
 /** The proxy command has ended, or a jump host opens no connection to the host. */
 const WAY_GONE =
@@ -39,6 +40,7 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   if (CONFIG.test(said)) return fail('ssh_config_unusable', { label }, words.asCause());
   if (/^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said))
     return fail('ssh_logins_refused', { label }, words.asCause());
+  if (KEY_REVOKED.test(said)) return fail('ssh_host_key_revoked', { label }, words.asCause());
   if (WAY_GONE.test(said)) return wayFailure(label, words);
   if (KEY_CHANGED.test(said)) return fail('ssh_host_key_changed', { label }, words.asCause());
   if (KEY_UNKNOWN.test(said)) return fail('ssh_host_key_unknown', { label }, words.asCause());

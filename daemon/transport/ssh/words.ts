@@ -34,9 +34,9 @@ const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
   [/^Authenticated to /, 'the host to open a session'],
 ];
 
-/** What an ssh says only because the way to its host has ended. */
+/** What an ssh says only because the way to its host has ended, and the frame of its warnings. */
 const WAY_GONE =
-  /^(?:kex_exchange_identification: (?:Connection closed|read: Connection reset) by |(?:banner exchange: )?Connection .*\bUNKNOWN port \d+)/;
+  /^(?:@+$|kex_exchange_identification: (?:Connection closed|read: Connection reset) by |(?:banner exchange: )?Connection .*\bUNKNOWN port \d+)/;
 
 /** A jump host, as ssh starts the ssh to it. */
 export interface Hop {

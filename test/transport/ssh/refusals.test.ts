@@ -34,6 +34,14 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       /^ssh_host_key_changed\n[^]*Offending ED25519 key[^]*ssh-keygen -R/,
     );
   });
+  await t.test('a host key that is marked as revoked', async (t) => {
+    const revoked = join(sshd.folder, 'revoked');
+    await writeFile(revoked, `@revoked * ${await readFile(join(sshd.folder, 'host.pub'), 'utf8')}`);
+    t.match(
+      await rig.refusal({ knownHostsFile: revoked }),
+      /^ssh_host_key_revoked\n(?![^]*@@@)[^]*is marked as revoked[^]*Do not log in/,
+    );
+  });
   await t.test('a key that is not accepted', async (t) => {
     const identityFile = await sshd.addKey('stranger', { accepted: false });
     t.match(
