@@ -2,8 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
+import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { asRead } from '../../../daemon/base/files/stamp.ts';
 import { CaFiles } from '../../../daemon/transport/tls/certificates/ca-files.ts';
 import { SystemRoots } from '../../../daemon/transport/tls/certificates/roots.ts';
@@ -26,6 +27,18 @@ t.test('a file that may change again without another stamp is read again', async
     writeFileSync(path, pem);
     t.strictSame((await caFiles.current(path)).anchors[0]?.der, der);
     t.strictSame((await roots.current()).anchors[0]?.der, der);
+  }
+});
+
+t.test('a file of a small directory that is written anew in place counts at once', async (t) => {
+  const path = await fileFor(t);
+  const roots = new SystemRoots({ env: { SSL_CERT_DIR: dirname(path) } });
+  for (const { pem, der } of [one, other, one]) {
+    writeFileSync(path, pem);
+    t.strictSame((await roots.current()).anchors[0]?.der, der);
+    // Until the stamp of the file is an old one: a young one is read again anyway.
+    await sleep(100);
+    await roots.current();
   }
 });
 
