@@ -1,6 +1,7 @@
 // Entry point of `bmux-stream`, bundled to one CommonJS file. Until the first byte it loads no module but `node:net`.
 import { readFileSync } from 'node:fs';
 import { asFailure } from '../daemon/errors/fail.ts';
+import { keepBlocking } from '../daemon/base/node-internals.ts';
 import { openNoDebugger } from '../daemon/base/process/signals.ts';
 import { HELP, parse } from './arguments.ts';
 import { bridge } from './bridge.ts';
@@ -21,7 +22,9 @@ function say(text: string): void {
 }
 
 function stderr(): NodeJS.WriteStream {
-  return process.stderr.once('error', () => undefined);
+  const { stderr } = process;
+  keepBlocking(stderr);
+  return stderr.once('error', () => undefined);
 }
 
 async function main(): Promise<number> {

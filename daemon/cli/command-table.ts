@@ -45,6 +45,7 @@ export const COMMANDS: readonly Command[] = [
     options: {},
     examples: [['bmuxd start && bmuxd targets', 'target sockets are there when it returns']],
     exits: { 0: 'it runs and is ready', 1: 'it could not be started, or is degraded' },
+    waits: 'the daemon to get ready',
     load: async () => (await import('./service/start.ts')).start,
   },
   {
@@ -54,6 +55,7 @@ export const COMMANDS: readonly Command[] = [
     options: {},
     examples: [['npm install -g bmuxd && bmuxd restart', 'to use the version that is installed now']],
     exits: { 0: 'it is ready', 1: 'it could not be started, or is degraded' },
+    waits: 'the new daemon to get ready',
     load: async () => (await import('./service/restart.ts')).restart,
   },
   {
@@ -75,6 +77,7 @@ export const COMMANDS: readonly Command[] = [
       ['bmuxd status prod', 'what bmuxd knows of one target'],
     ],
     exits: { 0: 'ready or starting', 1: 'degraded, or the target fails', 3: 'not running' },
+    waits: 'the daemon to answer',
     load: async () => (await import('./status/status.ts')).status,
   },
   {
@@ -199,6 +202,7 @@ export const COMMANDS: readonly Command[] = [
       ['bmuxd trust add gateway.example.org:7443', 'shows the certificate and asks'],
       ['bmuxd trust remove prod', 'by the name of a TLS target'],
     ],
+    waits: 'the gateway to show its certificate',
     load: async () => (await import('./commands/trust.ts')).trust,
   },
   {
@@ -285,6 +289,7 @@ export const COMMANDS: readonly Command[] = [
     about: 'stop and remove the service of this user; live streams continue',
     options: { 'dry-run': { type: 'boolean', about: 'only show what would be run and removed' } },
     examples: [['bmuxd uninstall', 'before bmuxd itself is removed']],
+    waits: 'the service manager',
     load: async () => (await import('./service/install/install.ts')).uninstall,
   },
   {
@@ -294,6 +299,7 @@ export const COMMANDS: readonly Command[] = [
     options: { json: JSON_OPTION },
     examples: [['bmuxd service status', 'says when the path of Node is gone']],
     exits: { 0: 'it runs', 1: 'it does not run, or its paths are gone', 3: 'none is installed' },
+    waits: 'the service manager',
     load: async () => (await import('./service/install/service-status.ts')).service,
   },
   {
@@ -314,6 +320,7 @@ export const COMMANDS: readonly Command[] = [
       ['bmuxd doctor prod --bundle report.json', 'of one target, for a report'],
     ],
     exits: { 0: 'nothing is wrong', 1: 'there are findings' },
+    waits: 'the examination to end',
     load: async () => (await import('./doctor/doctor.ts')).doctor,
   },
   {

@@ -11,7 +11,8 @@ const DRIVERS: Readonly<Record<string, string>> = {
 COMP_LINE=$LINE COMP_POINT=\${#LINE} COMP_WORDS=($LINE) COMP_WORDBREAKS=$' \\t\\n:='
 _bmuxd; printf '%s\\n' "\${COMPREPLY[@]}"`,
   // Stands in for zsh's own completion, which needs a terminal.
-  zsh: `compdef() { :; }; _describe() { print -l -- "\${(@)found%%:*}"; }; _normal() { print -r -- "program: $words"; }
+  zsh: `compdef() { :; }; _describe() { print -l -- "\${(@)found%%:*}"; [[ $found != *: ]] || print 'no description'; }; _normal() { print -r -- "program: $words"; }
+_files() { print files; }
 eval "$(bmuxd completion zsh)"
 words=(\${(s: :)LINE}); [[ $LINE == *' ' ]] && words+=(''); CURRENT=$#words
 _bmuxd`,
@@ -36,6 +37,12 @@ t.test('completion in shells', async (t) => {
       t.same(await completed('bmuxd tru'), ['trust']);
       t.same(await completed('bmuxd exec pr'), ['preview', 'prod']);
       t.same(await completed('bmuxd status --wai'), ['--wait']);
+      t.same(await completed('bmuxd --vers'), ['--version']);
+      const assigned = await completed('bmuxd env --shell=f');
+      t.same(assigned, [shell === 'bash' ? 'fish' : '--shell=fish'], 'bash replaces what follows the sign');
+      await writeFile(join(bmuxd.folder, 'report.json'), '');
+      const file = await completed(`bmuxd doctor --bundle ${bmuxd.folder}/rep`);
+      t.same(file, [shell === 'zsh' ? 'files' : join(bmuxd.folder, 'report.json')]);
       if (shell === 'bash') {
         t.same(await completed('bmuxd warm a:'), ['b'], 'bash replaces what follows the colon');
         t.ok((await completed('bmuxd exec a:b -- ech')).includes('echo'));

@@ -1,6 +1,8 @@
 // Tests what a person at a terminal sees: the line of a command that waits, and colours.
 import t from 'tap';
 import { usesColor } from '../../daemon/base/process/color.ts';
+import { COMMANDS } from '../../daemon/cli/command-table.ts';
+import { readableLine } from '../../daemon/cli/service/log-lines.ts';
 import { showWait } from '../../daemon/cli/terminal.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
 
@@ -36,5 +38,25 @@ t.test('NO_COLOR and FORCE_COLOR', async (t) => {
     [{ FORCE_COLOR: '0' }, false],
     [{ TERM: 'dumb' }, false],
   ];
-  for (const [env, color] of rows) t.equal(usesColor(env), color, JSON.stringify(env));
+  for (const [env, color] of rows) t.equal(usesColor(env, true), color, JSON.stringify(env));
+  t.equal(usesColor({}, false), false, 'no terminal');
+  t.equal(usesColor({ FORCE_COLOR: '' }, false), false, 'an empty variable counts as unset');
+  t.equal(usesColor({ FORCE_COLOR: '1' }, false), true);
+});
+
+t.test('a line of the log', (t) => {
+  const line = JSON.stringify({ level: 'warn', time: 'T', process: 'control', msg: 'text', a: '\u001b[2J' });
+  t.equal(readableLine(line, false), 'T WARN  [control] text a=?[2J\n');
+  t.equal(readableLine(line, true), 'T \u001b[33mWARN \u001b[0m [control] text a=?[2J\n');
+  t.equal(readableLine(line.replace('warn', 'info'), true), 'T INFO  [control] text a=?[2J\n');
+  t.end();
+});
+
+t.test('each command that asks something outside says what it waits for', (t) => {
+  // The others show it themselves, go on until they are ended, or ask nobody.
+  const without = COMMANDS.filter(({ waits }) => waits === undefined).map(({ name }) => name);
+  t.same(without, [
+    'run', 'env', 'exec', 'attach', 'ping', 'shell-init', 'warm', 'login', 'events', 'logs', 'install', 'meta', 'completion', 'help',
+  ]); // prettier-ignore
+  t.end();
 });

@@ -13,6 +13,7 @@ import { fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
 import { reach } from '../reach.ts';
+import { showWait } from '../terminal.ts';
 
 export const login: Run = async (context) => {
   const { args, cwd, out } = context;
@@ -23,7 +24,9 @@ export const login: Run = async (context) => {
   // Longer than control's own time limit, because control's failure says more than a timeout here.
   const timeoutMs = LIMITS.prepareMs + 2 * LIMITS.silenceMs;
   const question = { method: 'POST', path: '/v1/login', headers, timeoutMs } as const;
-  const answer = await askControl(env, question, isLoginAnswer);
+  // Over before ssh asks in this terminal.
+  const end = showWait(context.stderr, 'the daemon to find the host');
+  const answer = await askControl(env, question, isLoginAnswer).finally(end);
   if ((await ssh(answer.check, env, 'ignore')) !== 0) {
     // A connection that was killed has left its socket, and ssh would not take its place.
     await rm(answer.path, { force: true });

@@ -59,7 +59,12 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
       checkNodeInternals();
       const { controlSink } = await import('../../control/instance/stderr-sink.ts');
       const file = typeof logFile === 'string' ? resolve(cwd, logFile) : undefined;
-      const sink = controlSink({ stderr, journalStream: env['JOURNAL_STREAM'], file, color: usesColor(env) });
+      const sink = controlSink({
+        stderr,
+        journalStream: env['JOURNAL_STREAM'],
+        file,
+        color: usesColor(env, true),
+      });
       // The daemon must not keep the file system of this folder from being unmounted.
       process.chdir('/');
       const control = await runControl({

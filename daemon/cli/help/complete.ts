@@ -11,6 +11,14 @@ const SOURCES: Readonly<Record<string, 'targets' | 'streams' | 'commands'>> = {
   NAME: 'commands',
 };
 
+/** The options without a command. */
+const GENERAL: Completion['candidates'] = [
+  ['--help', 'show all commands'],
+  ['--version', 'show the version'],
+];
+/** Placeholders of options that take the name of a file. */
+const FILES: readonly (string | undefined)[] = ['PATH', 'FILE'];
+
 export interface Completion {
   /** Each with its description, which may be empty. */
   readonly candidates: readonly (readonly [word: string, about: string])[];
@@ -31,7 +39,7 @@ export async function complete(
 ): Promise<Completion> {
   const typed = words.at(-1) ?? '';
   const names = commands.map(({ name, about }) => [name, about] as const);
-  if (words.length <= 1) return beginning(typed, names);
+  if (words.length <= 1) return beginning(typed, typed.startsWith('-') ? GENERAL : names);
   const command = commands.find(({ name }) => name === words[0]);
   if (command === undefined) return { candidates: [] };
   const before = words.slice(1, -1);
@@ -40,6 +48,12 @@ export async function complete(
   if (!before.includes('--')) {
     const valued = optionBefore(command, before);
     if (valued !== undefined) return valuesOf(valued, typed);
+    const [name = '', value] = typed.split(/=(.*)/s, 2);
+    const assigned = value === undefined ? undefined : optionNamed(command, name);
+    if (assigned?.type === 'string') {
+      const { candidates } = valuesOf(assigned, value ?? '');
+      return { candidates: candidates.map(([word, about]) => [`${name}=${word}`, about]) };
+    }
     if (typed.startsWith('-')) {
       const options = optionsOf(command).map(([name, row]) => [`--${name}`, optionAbout(row)] as const);
       return beginning(typed, options);
@@ -90,7 +104,7 @@ function optionBefore(command: Command, before: readonly string[]): OptionRow | 
 }
 
 function valuesOf({ values, value }: OptionRow, typed: string): Completion {
-  if (values === undefined) return { candidates: [], ...(value === 'PATH' ? { instead: 'files' } : {}) };
+  if (values === undefined) return { candidates: [], ...(FILES.includes(value) ? { instead: 'files' } : {}) };
   return beginning(
     typed,
     values.map((one) => [one, ''] as const),

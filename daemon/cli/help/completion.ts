@@ -78,9 +78,10 @@ const SCRIPTS: Readonly<Record<string, string>> = {
       ?*) COMPREPLY+=("\${line%%$'\\t'*}") ;;
     esac
   done < <(command bmuxd completion bash -- "\${words[@]:1}" 2>/dev/null)
-  # bash replaces only what follows the last colon.
+  # bash replaces only what follows the last colon or sign of equality.
   case $COMP_WORDBREAKS$word in
     *:*:*) local head="\${word%:*}:"; COMPREPLY=("\${COMPREPLY[@]#"$head"}") ;;
+    *=*--*=*) local head="\${word%%=*}="; COMPREPLY=("\${COMPREPLY[@]#"$head"}") ;;
   esac
 }
 complete -F _bmuxd bmuxd
@@ -98,6 +99,7 @@ _bmuxd() {
         _normal
         return ;;
       :files) _files; return ;;
+      *$'\\t') found+=("\${\${line%%$'\\t'*}//:/\\\\:}") ;;
       ?*) found+=("\${\${line%%$'\\t'*}//:/\\\\:}:\${line#*$'\\t'}") ;;
     esac
   done

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { errnoOf, Failure } from '../../base/failure.ts';
+import { usesColor } from '../../base/process/color.ts';
 import { ENDING } from '../../base/process/signals.ts';
 import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
@@ -16,9 +17,11 @@ const MAX_LINES = 100_000;
 
 export const logs: Run = async (context) => {
   const count = countOf(context.options['lines']);
-  const isReadable = context.stdout.isTTY && context.options['json'] !== true;
+  const { env, stdout, options } = context;
+  const isColored = usesColor(env, stdout.isTTY);
+  const isReadable = (stdout.isTTY || isColored) && options['json'] !== true;
   const show = (line: string): void => {
-    context.out(isReadable ? readableLine(line) : `${line}\n`);
+    context.out(isReadable ? readableLine(line, isColored) : `${line}\n`);
   };
   const place = await placeOf(context);
   if (place === 'stderr') throw fail('log_on_stderr');

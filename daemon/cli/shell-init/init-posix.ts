@@ -118,7 +118,11 @@ export function functionFor(shell: 'bash' | 'zsh', sockets: Sockets): string {
   const text = body(sockets)
     .replaceAll('_bmux_real "$@"', 'command bmux "$@"')
     .replaceAll('_bmux_exec "$_bmux_t"', 'command bmuxd exec --if-remote -- "$_bmux_t" -- bmux');
-  const begin = shell === 'zsh' ? '\n  emulate -L sh' : '';
+  // An option that makes a pattern without a file an error, which would end the function where no daemon has run.
+  const begin =
+    shell === 'zsh'
+      ? '\n  emulate -L sh'
+      : '\n  if shopt -q failglob; then shopt -u failglob; _bmux_through "$@"; set -- "$?"; shopt -s failglob; return "$1"; fi';
   return `unalias bmux 2> /dev/null || :
 function _bmux_through {${begin}
   local ${LOCALS}${text}}
@@ -132,18 +136,25 @@ case $- in *i*) alias bmux=_bmux_through ;; esac
 `;
 }
 
-/** A program to put before bmux in PATH. It finds the next bmux there. */
+/** The second line of the program, by which a copy of it knows the others. */
+const MADE = '# Made by `bmuxd shell-init sh`.';
+
+/** A program to put before bmux in PATH. It finds the next bmux there that is no such program: two copies would run each other without end. */
 export function scriptFor(sockets: Sockets): string {
   return `#!/bin/sh
-# Made by \`bmuxd shell-init sh\`.
+${MADE}
 _bmux_found=
 _bmux_real() { exec "$_bmux_found" "$@"; }
 _bmux_exec() { _bmux_t=$1; shift; exec bmuxd exec --if-remote -- "$_bmux_t" -- "$_bmux_found" "$@"; }
 _bmux_main() {${body(sockets)}}
+_bmux_made() {
+  [ "$1" -ef "$0" ] && return
+  { IFS= read -r _bmux_l && [ "$_bmux_l" = '#!/bin/sh' ] && IFS= read -r _bmux_l && [ "$_bmux_l" = ${quotedSh(MADE)} ]; } 2> /dev/null < "$1"
+}
 _bmux_rest=$PATH:
 while [ -n "$_bmux_rest" ]; do
   _bmux_p=\${_bmux_rest%%:*}/bmux _bmux_rest=\${_bmux_rest#*:}
-  if [ -x "$_bmux_p" ] && [ ! -d "$_bmux_p" ] && [ ! "$_bmux_p" -ef "$0" ]; then _bmux_found=$_bmux_p; break; fi
+  if [ -x "$_bmux_p" ] && [ ! -d "$_bmux_p" ] && ! _bmux_made "$_bmux_p"; then _bmux_found=$_bmux_p; break; fi
 done
 if [ -z "$_bmux_found" ]; then echo 'bmux: there is no other bmux in PATH' >&2; exit 127; fi
 _bmux_main "$@"

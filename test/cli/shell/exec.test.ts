@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { startFar } from '../../../bench/rig/far.ts';
 import { packageVersion } from '../../../daemon/base/version.ts';
@@ -14,6 +16,13 @@ import { run } from '../../real/index.ts';
 import { waitFor } from '../../real/child.ts';
 
 t.setTimeout(300_000);
+
+/** Whether a descriptor of a process is blocking. */
+function isBlocking(pid: number | undefined, fd: number): boolean {
+  const info = readFileSync(`/proc/${String(pid)}/fdinfo/${String(fd)}`, 'utf8');
+  const [, flags = ''] = /flags:\s*(\d+)/.exec(info) ?? [];
+  return (Number.parseInt(flags, 8) & 0o4000) === 0;
+}
 
 t.test('bmuxd exec becomes its command', async (t) => {
   const bmuxd = await startBmuxd({ config: '[connections.targets.here]\ntransport = "local"\n' });
@@ -78,6 +87,36 @@ t.test('bmuxd exec becomes its command', async (t) => {
     }),
   ]);
 
+  await t.test('it ends with a shell that is killed while it waits', async (t) => {
+    const silent = createServer((socket) => t.teardown(() => socket.destroy())).listen(0, '127.0.0.1');
+    t.teardown(() => silent.close());
+    await once(silent, 'listening');
+    const address = silent.address();
+    const target = `tls://127.0.0.1:${String(typeof address === 'object' ? address?.port : '')}`;
+    const child = spawn(BMUXD, ['exec', target, '--', 'true'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    await once(silent, 'connection');
+    child.kill('SIGKILL');
+    // Closed by the last process that has it. The failure of the target would be told there.
+    t.equal(await text(child.stderr), '');
+  });
+  await t.test(
+    'a pipe that the daemon shares stays blocking',
+    { skip: process.platform !== 'linux' && 'Linux shows flags' },
+    async (t) => {
+      // Node gives its children sockets, so the shell makes the pipe.
+      const program = 'mkfifo "$P"; cat "$P" & exec 2> "$P"; "$BMUXD" run & echo $!; wait $!';
+      const other = join(bmuxd.folder, 'other');
+      const shell = spawn('/bin/sh', ['-c', program], {
+        env: { ...env, BMUXD_RUNTIME_DIR: other, P: join(bmuxd.folder, 'pipe') },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let said = '';
+      shell.stdout.on('data', (text: Buffer) => (said += text.toString()));
+      t.teardown(() => process.kill(Number(/^\d+$/m.exec(said)?.[0])));
+      await waitFor('the daemon logs', () => Promise.resolve(said.includes('streams are accepted')));
+      t.equal(isBlocking(shell.pid, 2), true);
+    },
+  );
   await t.test(
     'a shared pipe stays blocking',
     { skip: process.platform !== 'linux' && 'Linux shows flags' },
@@ -85,12 +124,7 @@ t.test('bmuxd exec becomes its command', async (t) => {
       const child = spawn(BMUXD, ['events'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
       t.teardown(() => child.kill('SIGKILL'));
       await once(child.stdout, 'data');
-      for (const fd of [1, 2]) {
-        const [, flags = ''] =
-          /flags:\s*(\d+)/.exec(readFileSync(`/proc/${String(child.pid)}/fdinfo/${String(fd)}`, 'utf8')) ??
-          [];
-        t.equal(Number.parseInt(flags, 8) & 0o4000, 0, `descriptor ${String(fd)}`);
-      }
+      for (const fd of [1, 2]) t.equal(isBlocking(child.pid, fd), true, `descriptor ${String(fd)}`);
     },
   );
 });

@@ -110,6 +110,15 @@ t.test('what each shell runs', async (t) => {
   const plain = (said: string): string => said.replace(/<\/[^>]*\/bmux>/g, '<bmux>');
   await waitFor('the file for shells', () => Promise.resolve(existsSync(file)));
 
+  const bash = all.find(({ name }) => name === 'bash');
+  if (bash !== undefined) {
+    const lines = 'shopt -s failglob; bmux --target prod attach; shopt -q failglob && echo kept';
+    t.equal(
+      await bash.run(lines, { BMUXD_RUNTIME_DIR: join(bmuxd.folder, 'none') }),
+      `bmuxd ${runtime} unset: <exec> <--if-remote> <--> <prod> <--> <bmux> <attach>\nkept\n`,
+      'no daemon has run, and bash refuses a pattern without a file',
+    );
+  }
   for (const { name, run } of all) {
     await t.test(name, async (t) => {
       const said = plain(await run(CALLS.map(([line]) => line).join('\n')));
@@ -150,6 +159,21 @@ t.test('what each shell runs', async (t) => {
   );
   for (const { name, run } of all)
     t.equal(await run('bmux attach'), 'bmux prod local: <attach>\n', `${name}: the default target`);
+});
+
+t.test('copies of the program for PATH do not run each other', async (t) => {
+  const bmuxd = await startBmuxd({ config: '' });
+  t.teardown(() => bmuxd.stop());
+  const text = (await bmuxd.bmuxd(['shell-init', 'sh'])).stdout;
+  const folders = ['one', 'two', 'real'].map((name) => join(bmuxd.folder, name));
+  for (const folder of folders) await mkdir(folder);
+  for (const folder of folders.slice(0, 2)) await writeFile(join(folder, 'bmux'), text, { mode: 0o755 });
+  const PATH = `${folders.join(':')}:/usr/bin:/bin`;
+  const bmux = (path = PATH) => run('/bin/sh', ['-c', 'bmux a'], { ...bmuxd.env, PATH: path });
+  await writeFile(join(folders[2] ?? '', 'bmux'), '#!/bin/sh\necho "real $*"\n', { mode: 0o755 });
+  t.match(await bmux(), { status: 0, stdout: 'real a\n', stderr: '' });
+  const alone = `${folders.slice(0, 2).join(':')}:/usr/bin:/bin`;
+  t.match(await bmux(alone), { status: 127, stderr: 'bmux: there is no other bmux in PATH\n' });
 });
 
 t.test('bmuxd exec --if-remote', async (t) => {
