@@ -100,24 +100,6 @@ t.test('bmuxd exec becomes its command', async (t) => {
     t.equal(await text(child.stderr), '');
   });
   await t.test(
-    'a pipe that the daemon shares stays blocking',
-    { skip: process.platform !== 'linux' && 'Linux shows flags' },
-    async (t) => {
-      // Node gives its children sockets, so the shell makes the pipe.
-      const program = 'mkfifo "$P"; cat "$P" & exec 2> "$P"; "$BMUXD" run & echo $!; wait $!';
-      const other = join(bmuxd.folder, 'other');
-      const shell = spawn('/bin/sh', ['-c', program], {
-        env: { ...env, BMUXD_RUNTIME_DIR: other, P: join(bmuxd.folder, 'pipe') },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      let said = '';
-      shell.stdout.on('data', (text: Buffer) => (said += text.toString()));
-      t.teardown(() => process.kill(Number(/^\d+$/m.exec(said)?.[0])));
-      await waitFor('the daemon logs', () => Promise.resolve(said.includes('streams are accepted')));
-      t.equal(isBlocking(shell.pid, 2), true);
-    },
-  );
-  await t.test(
     'a shared pipe stays blocking',
     { skip: process.platform !== 'linux' && 'Linux shows flags' },
     async (t) => {
