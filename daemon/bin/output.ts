@@ -1,6 +1,6 @@
 // stdout and stderr of one command line of `bmuxd`: failed writes, a terminal that goes away, the end. It imports little, since `bmuxd status`
 // needs it before the rest of the program is loaded.
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { errnoOf } from '../base/failure.ts';
 import { keepBlocking } from '../base/node-internals.ts';
 
@@ -19,8 +19,7 @@ export class Output {
     this.#isDaemon = isDaemon;
     // The terminal may be closed while the daemon runs.
     process.on('exit', rememberTerminal());
-    if (isDaemon) ownPipe(2);
-    keepBlocking(process.stdout);
+    this.#keepBlocking(process.stdout);
     // EPIPE is no error: the reader has exited, as in `bmuxd streams | head`. Any other failed write is one, for example on a full disk.
     process.stdout.on('error', (error: Error) => {
       if (errnoOf(error) === 'EPIPE') return;
@@ -34,8 +33,7 @@ export class Output {
   get stderr(): typeof process.stderr {
     if (this.#stderr === undefined) {
       this.#stderr = process.stderr;
-      // The daemon does not wait for a reader of its log.
-      if (!this.#isDaemon) keepBlocking(process.stderr);
+      this.#keepBlocking(process.stderr);
       process.stderr.on('error', () => undefined);
     }
     return this.#stderr;
@@ -53,28 +51,14 @@ export class Output {
       });
   }
 
+  /** Other processes write to the same pipes. */
+  #keepBlocking(stream: object): void {
+    if (!this.#isDaemon) keepBlocking(stream);
+  }
+
   /** Node frees its heap at an end by itself, and not at an exit. A failed write is told before the turn of the event loop in which this is called. */
   #exitWhenWritten(): void {
     if (process.stdout.writableLength + (this.#stderr?.writableLength ?? 0) === 0) process.exit();
-  }
-}
-
-/**
- * Opens the pipe `fd` again, on Linux: it is non-blocking then for this process alone, and not for the others that have the pipe. A pipe that
- * has no reader, or is another user's, stays as it is.
- */
-function ownPipe(fd: number): void {
-  try {
-    if (process.platform !== 'linux' || !fstatSync(fd).isFIFO()) return;
-    const path = `/proc/self/fd/${String(fd)}`;
-    const flags = constants.O_WRONLY | constants.O_NONBLOCK;
-    const own = openSync(path, flags);
-    closeSync(fd);
-    // open(2) returns the lowest free descriptor, which is the one just closed.
-    openSync(`/proc/self/fd/${String(own)}`, flags);
-    closeSync(own);
-  } catch {
-    // It is used as it is.
   }
 }
 
