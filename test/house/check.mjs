@@ -14,7 +14,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const bin = (name) => join(root, 'node_modules', name);
 const SLOWEST = 5;
 /** Folders with tests that take minutes. They come first, so that the run does not end with one of them alone. */
-const LONG = ['dist/test/soak/', 'dist/test/end-to-end/', 'dist/test/transport/', 'dist/test/streams/'];
+const LONG = [
+  'dist/test/soak/',
+  'dist/test/end-to-end/',
+  'dist/test/transport/',
+  'dist/test/streams/',
+  'dist/test/package/',
+];
 const CHECK_LIMIT_MS = 300_000;
 
 /** Checks by name. Each resolves with the problems as text; the text is empty when there are none. */

@@ -6,25 +6,27 @@ import { textOf, type Failure } from '../../base/failure.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import type { Candidate } from '../../hello/candidates.ts';
 import { greetingKey, type Greeting } from '../../hello/hello-cache.ts';
-import { HealthCheck, type PendingPing } from '../../hello/health-check.ts';
-import { Spares, type ReadyStream, type SpareFactory } from '../../spares/spares.ts';
+import type { PendingPing } from '../../hello/health-check.ts';
+import { Spares, type SpareFactory } from '../../spares/spares.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { askedFor, type Destination, type Plan, type TlsRoute } from '../../engine-protocol/plan.ts';
+import {
+  askedFor,
+  type Destination,
+  type Plan,
+  type SshRoute,
+  type TlsRoute,
+} from '../../engine-protocol/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
 import type { OpenedStream } from './dialler.ts';
+import { asSpare, type Spare } from './spare-stream.ts';
 import { unattended } from './upstream-ssh.ts';
 
 /** Targets of one server that are remembered as warmed on request. */
 const MAX_WARMED = 64;
 /** Longest rest before the next spare is made, ms. */
 const MAX_REST_MS = 250;
-
-interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
-  /** ms, as the last check measured it; undefined before the first check. */
-  readonly roundTripMs: () => number | undefined;
-  /** The Ping that was under way when the spare was handed out. */
-  readonly pending: () => PendingPing | undefined;
-}
+/** Sessions over SSH that spares leave to callers, where the host takes few. */
+const FOR_CALLERS = 2;
 
 /** A spare that is handed out. */
 export interface TakenSpare extends Omit<OpenedStream, 'warm'> {
@@ -36,6 +38,8 @@ export interface UpstreamSparesOptions {
   readonly settings: () => Settings;
   /** Number of connections of the server that are held, or that a dial under way will take. */
   readonly taken: () => number;
+  /** Sessions that the host of a login takes from this engine; Infinity while it has refused none. */
+  readonly sessions: (route: SshRoute) => number;
   /** Opens a stream whose Hello the server has answered. */
   readonly open: (plan: Plan, candidate: Candidate, signal: AbortSignal) => Promise<OpenedStream>;
   /** The candidate in the protocol cache. */
@@ -244,11 +248,19 @@ export class UpstreamSpares {
   #maxFor(destination: Destination, roundTripMs: number): number {
     const { spares = 'auto', warm } = targetSettings(this.#options.settings(), destination);
     if (spares !== 'auto') return spares;
-    // Over SSH a stream also waits for a process there.
     const isFar = roundTripMs >= this.#options.settings()['warmth.min_round_trip'];
     if (warm === false) return 0;
-    if (isFar || destination.route.transport === 'ssh') return MAX_SPARES;
+    // Over SSH a stream also waits for a process there.
+    if (destination.route.transport === 'ssh') return this.#maxOverSsh(destination.route);
+    if (isFar) return MAX_SPARES;
     return (this.#warmedUntil.peek(askedFor(destination)) ?? 0) > this.#options.clock.now() ? 1 : 0;
+  }
+
+  /** A host with a small MaxSessions would refuse a caller whose session a spare has. */
+  #maxOverSsh(route: SshRoute): number {
+    const { sessions, taken } = this.#options;
+    const others = taken() - this.#spares.count;
+    return Math.max(0, Math.min(MAX_SPARES, sessions(route) - FOR_CALLERS - others));
   }
 }
 
@@ -258,31 +270,6 @@ export class UpstreamSpares {
  */
 function restMs(roundTripMs: number): number {
   return Math.min(MAX_REST_MS, 1.25 * roundTripMs + 10);
-}
-
-function asSpare(
-  { stream, candidate, negotiated, hasMoved }: Omit<OpenedStream, 'warm'>,
-  measured: (roundTripMs: number) => void,
-): Spare {
-  const health = new HealthCheck(stream, candidate.epoch);
-  let pending: PendingPing | undefined;
-  return {
-    stream,
-    candidate,
-    negotiated,
-    hasMoved,
-    check: async (timeoutMs) => {
-      const roundTripMs = await health.check(timeoutMs);
-      measured(roundTripMs);
-      return roundTripMs;
-    },
-    release: () => {
-      pending = health.release();
-      return pending !== undefined;
-    },
-    roundTripMs: () => health.roundTripMs,
-    pending: () => pending,
-  };
 }
 
 /**

@@ -79,6 +79,7 @@ export class Upstream {
     const spares: UpstreamSpares = new UpstreamSpares({
       settings: deps.settings,
       taken: () => this.#connections.taken,
+      sessions: (route) => transports.ssh.sessionsOf(route),
       candidate: () => this.candidate,
       open: (plan, candidate, signal) => openByDetection(this.#parts, plan, signal, { only: [candidate] }),
       trustOf: (route, label) => transports.trustOf(route, label),

@@ -4,7 +4,6 @@ import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
-import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
@@ -76,12 +75,8 @@ export class SshHost {
   }
 
   /** The epoch of the server there, if a preflight tells it. `isKnown`: nothing had to be asked for it. */
-  async epochOf(
-    route: SshRoute,
-    wait: SshWait,
-  ): Promise<{ readonly epoch: Epoch | undefined; readonly isKnown: boolean }> {
-    const { epoch, isKnown } = await this.#ready(route, wait);
-    return { epoch, isKnown };
+  epochOf(route: SshRoute, wait: SshWait): Promise<Pick<Preflight, 'epoch'> & { readonly isKnown: boolean }> {
+    return this.#ready(route, wait);
   }
 
   found(route: SshRoute): Preflight | undefined {
@@ -115,6 +110,11 @@ export class SshHost {
     if (typeof session !== 'string') return session;
     this.#hasNotOpened(master, session);
     throw fail('ssh_lost', { label });
+  }
+
+  /** Of all masters together: each has as many as the one with the fewest. Infinity while the host has refused none. */
+  get maxSessions(): number {
+    return MAX_MASTERS * Math.max(1, Math.min(...[...this.#masters].map((master) => master.maxSessions)));
   }
 
   get isWarm(): boolean {

@@ -54,7 +54,7 @@ export class Master {
   /** performance.now() of the last end of a session that was open. */
   #freedAt = -Infinity;
   /** Sessions that the host allows, as its refusals have shown. */
-  #max = Infinity;
+  maxSessions = Infinity;
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
   retired = false;
   isGone = false;
@@ -103,7 +103,7 @@ export class Master {
   }
 
   get hasRoom(): boolean {
-    return this.isUsable && this.sessions < this.#max;
+    return this.isUsable && this.sessions < this.maxSessions;
   }
 
   /** What it said last. */
@@ -183,7 +183,7 @@ export class Master {
       await process.end();
       if (opened === 'full' && (await this.#isFreed(since, dialling)))
         return await this.open(command, options);
-      if (opened === 'full') this.#max = this.sessions;
+      if (opened === 'full') this.maxSessions = this.sessions;
       if (opened === 'gone') {
         // Sessions that are open may go on, as after `ssh -O stop`.
         this.isGone = true;

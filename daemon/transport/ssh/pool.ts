@@ -91,6 +91,11 @@ export class SshPool {
     return this.#hosts.peek(loginKey(route))?.warmSinceMs;
   }
 
+  /** Sessions that the host takes from this engine; Infinity while it has refused none. */
+  sessionsOf(route: SshRoute): number {
+    return this.#hosts.peek(loginKey(route))?.maxSessions ?? Infinity;
+  }
+
   /** The network has changed: connections are checked before their next use. */
   markStale(): void {
     for (const host of this.#hosts.values()) host.markStale();

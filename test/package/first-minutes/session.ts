@@ -94,9 +94,13 @@ interface Here {
   readonly port: number;
 }
 
+/** What is on a line before it is wiped: a command that takes long says for what it waits. */
+// oxlint-disable-next-line no-control-regex
+const WIPED = /[^\n]*\r\u001b\[K/g;
+
 /** What a page shows of an output: paths of an ordinary machine, and no log lines of bmux. */
 function shown(output: string, { home, runtime, port }: Here): string {
-  const lines = stripVTControlCharacters(output)
+  const lines = stripVTControlCharacters(output.replaceAll(WIPED, ''))
     .replaceAll('\r', '')
     .replaceAll(home, '/home/ada')
     .replaceAll(runtime, '/run/user/1000')
