@@ -76,21 +76,30 @@ const FAST: Goal = {
   met: ({ ours, ratio }) => ours.median <= 85 && ratio.median <= 1 / 3,
 };
 
+/** Gateways are pinned at the first contact, before the first turn that counts. */
+const TRUST_NEW = '[connections.tls_trust]\nmode = "trust_new"\n';
+
+function pinned({ config }: Far): string {
+  return TRUST_NEW + config.replace(/^ca_file.*\n/m, '');
+}
+
 /** A real bmux through the target socket, and the same command at the server's own socket, which shows the cost of its start. */
-async function throughTargetSocket(bench: Bench, way: FarWay): Promise<void> {
+async function throughTargetSocket(bench: Bench, way: FarWay, isPinned = false): Promise<void> {
   const program = bmuxOrSkip();
   const far = bench.own('far end', await farAt(way));
-  const daemon = bench.own('daemon', await startDaemon(far));
+  const daemon = bench.own('daemon', await startDaemon(isPinned ? { ...far, config: pinned(far) } : far));
+  const what = isPinned ? `${way}, known by its pin` : way;
   const env = await targetSocketEnv(bench, daemon, far);
   const near = 'at the server itself';
-  const inRoundTrips = await tripsOf(bench, far, `target socket, ${way}`);
+  const inRoundTrips = await tripsOf(bench, far, `target socket, ${what}`);
   const command = (args: readonly string[]): [Subject, Subject] => [
     inRoundTrips({ name: 'bmux, target socket', once: () => runToEnd(program, args, env) }),
     inRoundTrips({ name: near, once: () => runToEnd(program, args, far.clientEnv) }),
   ];
-  await bench.compare(`list-sessions, ${way}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
+  await bench.compare(`list-sessions, ${what}, 50 ms`, 'round trips', bench.count(20, 4), command(LIST), {
     goals: { [near]: ONE_TRIP },
   });
+  if (isPinned) return;
   // Four in a row without a pause: the slowest shows whether a connection waited for a dial.
   const slowest = ({ name, once }: Subject): Subject => ({
     name,
@@ -186,14 +195,10 @@ async function unknownIroh(bench: Bench): Promise<void> {
   );
 }
 
-/** Gateways are pinned at the first contact, before the first turn that counts. */
-const TRUST_NEW = '[connections.tls_trust]\nmode = "trust_new"\n';
-
 /** A Ping on a warm target through the streams socket, as `bmux-stream` and the library use it. */
 async function warm(bench: Bench, way: FarWay, isPinned = false): Promise<void> {
   const far = bench.own('far end', await farAt(way));
-  const config = isPinned ? TRUST_NEW + far.config.replace(/^ca_file.*\n/m, '') : far.config;
-  const daemon = bench.own('daemon', await startDaemon({ ...far, config }));
+  const daemon = bench.own('daemon', await startDaemon(isPinned ? { ...far, config: pinned(far) } : far));
   const what = isPinned ? `${way}, known by its pin` : way;
   const inRoundTrips = await tripsOf(bench, far, `control socket, ${what}`);
   const peer = 'without a broker';
@@ -217,6 +222,7 @@ export const farAway: Measure = {
       await bench.part(`target socket, ${way}`, () => throughTargetSocket(bench, way));
       if (!bench.quick || way === 'iroh') await bench.part(`control socket, ${way}`, () => warm(bench, way));
     }
+    await bench.part('target socket, TLS zstd, pinned', () => throughTargetSocket(bench, 'TLS zstd', true));
     await bench.part('control socket, TLS zstd, pinned', () => warm(bench, 'TLS zstd', true));
     await bench.part('whole command, TLS plain', () => wholeCommand(bench));
     for (const way of ['TLS plain', 'TLS zstd'] as const)
