@@ -22,6 +22,7 @@ t.test('paths are taken literally by systemd and launchd', async (t) => {
   t.equal(unitCommand(['/usr/bin/node', '-x=1', '/a/b.cjs', 'run']), '/usr/bin/node -x=1 /a/b.cjs run');
   t.equal(unitCommand(['/a b$/n%n', '/c "d"\\', '$HOME']), '"/a b$/n%%n" "/c \\"d\\"\\\\" "$$HOME"');
   t.equal(unitVariable('X', 'a b%'), '"X=a b%%"');
+  t.equal(unitCommand(['/a\nb\\n', 'run']), '"/a\\nb\\\\n" run');
   const options = {
     env: { HOME: '/h & <h>', BMUXD_CONFIG: '/c & d' },
     node: '/n & o/node',
@@ -53,7 +54,7 @@ t.test(
     const [unit] = unitFiles({
       env: { HOME: folder },
       node: join(odd, 'node'),
-      program: join(odd, 'p'),
+      program: join(odd, 'p\nq'),
       sockets: false,
     });
     const path = join(folder, 'bmuxd.service');

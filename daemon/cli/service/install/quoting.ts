@@ -2,9 +2,10 @@
 
 const PLAIN = /^[\w@+=:,./-]+$/;
 
-/** A value in quotes, where those are needed. */
+/** A value in quotes, where those are needed. A line feed would end the line. */
 function quoted(value: string): string {
-  return PLAIN.test(value) ? value : `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  if (PLAIN.test(value)) return value;
+  return `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
 }
 
 /** A path as the value of a setting that takes the rest of its line. */
