@@ -1,10 +1,11 @@
 // A gateway that refuses connections with a TLS alert: during the handshake, and after it.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer as createTcp } from 'node:net';
+import { createServer as createTcp, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer, type TlsOptions } from 'node:tls';
 import t, { type Test } from 'tap';
+import type { Failure } from '../../daemon/base/failure.ts';
 import { selfSigned } from '../embedded/certificate.ts';
 import { failureOf } from '../transport/dialling.ts';
 import { alertingGateway } from '../transport/tls/alerting.ts';
@@ -16,18 +17,23 @@ const { certPem, keyPem } = selfSigned();
 const caFile = join(folder, 'ca.pem');
 await writeFile(caFile, certPem);
 
+/** Opens a stream to `server`, which does not listen yet. Returns the failure. */
+async function failureAt(t: Test, server: Server): Promise<Failure> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const { port } = server.address() as { port: number };
+  const one = await openerFor(t);
+  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile } as const;
+  return failureOf(one.open(planFor(route)));
+}
+
 /** Opens a stream to a gateway with these options. Returns the failure, and how many connections were made for it. */
 async function refusalBy(t: Test, options: TlsOptions): Promise<[string, string, number]> {
   const server = createServer({ cert: certPem, key: keyPem, ...options });
   let connections = 0;
   server.on('connection', () => (connections += 1));
   server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => server.close());
-  const { port } = server.address() as { port: number };
-  const one = await openerFor(t);
-  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile } as const;
-  const { code, data } = await failureOf(one.open(planFor(route)));
+  const { code, data } = await failureAt(t, server);
   return [code, [data.detail, ...data.causes].join(': '), connections];
 }
 
@@ -52,12 +58,7 @@ t.test('a server that speaks no TLS is told as that', async (t) => {
   const server = createTcp((socket) => {
     socket.on('error', () => undefined).once('data', () => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => server.close());
-  const { port } = server.address() as { port: number };
-  const one = await openerFor(t);
-  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile } as const;
-  const { code, data } = await failureOf(one.open(planFor(route)));
+  const { code, data } = await failureAt(t, server);
   t.equal(code, 'tls_handshake_failed');
   t.strictSame(data.causes, ['the answer is not TLS (wrong version number)']);
 });
