@@ -7,7 +7,7 @@ import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { notAnswering, wasKilled } from '../daemon/api/instance-file.ts';
+import { isAwaited, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
@@ -58,7 +58,8 @@ class Lost extends Error {
 
 /**
  * Asks for a stream. Resolves with the socket paused, its first bytes unshifted. Rejects with the daemon's own failure, or with
- * `daemon_not_running` (at once; while engines run, or just after the daemon was killed, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_lost` (after `LIMITS.replacedMs`).
+ * `daemon_not_running` (at once; while engines run, or just after the daemon was killed, after `LIMITS.awayMs`), `daemon_not_answering` (about 2.5 s of silence on all sockets), `daemon_start_late` (after
+ * `LIMITS.startMs`), `daemon_lost` (after `LIMITS.replacedMs`).
  */
 export async function askForStream(question: StreamQuestion): Promise<Granted> {
   const until = monotonicMs() + question.budgetMs;
@@ -182,15 +183,23 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'stuck') silence = setTimeout(ask, LIMITS.stuckAskedMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
-          else failed(notAnswering(controlSocket));
+          else if (isAwaited(controlSocket) && monotonicMs() - askedAt < LIMITS.startMs) {
+            onWaiting?.({
+              step: 'start of bmuxd',
+              sinceMs: Date.now() - Math.round(monotonicMs() - askedAt),
+            });
+            silence = setTimeout(ask, LIMITS.silenceMs);
+          } else failed(noAnswerOn(controlSocket));
         },
         () => undefined,
       );
     };
+    const askedAt = monotonicMs();
     const liveness = new Liveness(socketPath, controlSocket);
     const budget = setTimeout(
       () => {
-        failed(fail('out_of_time', { ms: Math.round(question.budgetMs), step: 'bmuxd opened the stream' }));
+        const step = isAwaited(controlSocket) ? 'bmuxd started' : 'bmuxd opened the stream';
+        failed(fail('out_of_time', { ms: Math.round(question.budgetMs), step }));
       },
       Math.min(LONGEST_MS, Math.max(1, ms)),
     );
@@ -234,7 +243,7 @@ function unreachable(
     }
     case 'EAGAIN':
       // The queue of connections is full: too many clients, or a daemon that accepts none.
-      return new Lost(notAnswering(controlSocket, error));
+      return new Lost(noAnswerOn(controlSocket, error));
     case 'ECONNRESET':
       // The daemon was killed between connect and accept.
       return new Lost(fail('daemon_lost', {}, error));

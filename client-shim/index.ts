@@ -75,7 +75,7 @@ export function buildIdOf(path: string): string {
 
 /**
  * Opens a stream through the broker. Rejects with a `Failure` whose `data` holds code, detail, remedy and exit status:
- * the broker's own failure, or `daemon_not_running`, `daemon_not_answering`, `daemon_lost`.
+ * the broker's own failure, or `daemon_not_running`, `daemon_not_answering`, `daemon_start_late`, `daemon_lost`.
  */
 export async function openStream(options: OpenStreamOptions = {}): Promise<OpenedStream> {
   const env = options.env ?? process.env;

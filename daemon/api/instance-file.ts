@@ -30,6 +30,21 @@ export function instanceFileOf(socket: string): string {
   return join(dirname(socket), 'instance.json');
 }
 
+/**
+ * Whether no daemon of `socket` is known to run. A socket that takes connections is then held by a service manager, which starts the daemon for
+ * them (docs/service.md).
+ */
+export function isAwaited(socket: string): boolean {
+  // Whatever sockets the file names: a client may know the same one by another path.
+  const found = fileBeside(socket);
+  return found === undefined || isRunning(found) === false;
+}
+
+/** The failure for a `socket` that takes a connection and answers nothing: `daemon_start_late` when its daemon does not run yet, else as below. */
+export function noAnswerOn(socket: string, cause?: unknown): Failure {
+  return isAwaited(socket) ? fail('daemon_start_late', { socket }, cause) : notAnswering(socket, cause);
+}
+
 /** `daemon_not_answering` for the daemon of `socket`. Names its process and when it last worked, if they are known. */
 export function notAnswering(socket: string, cause?: unknown): Failure {
   const known = instanceOf(socket);
@@ -61,9 +76,14 @@ export function wasKilled(socket: string): boolean {
 }
 
 function read(socket: string): InstanceFile | undefined {
+  const found = fileBeside(socket);
+  return found?.sockets.includes(socket) === true ? found : undefined;
+}
+
+function fileBeside(socket: string): InstanceFile | undefined {
   try {
     const found: unknown = JSON.parse(readFileSync(instanceFileOf(socket), 'utf8'));
-    return isInstanceFile(found) && found.sockets.includes(socket) ? found : undefined;
+    return isInstanceFile(found) ? found : undefined;
   } catch {
     return undefined;
   }

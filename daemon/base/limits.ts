@@ -24,7 +24,10 @@ export const LIMITS = {
   retryMs: 50,
   /** ms that an engine may take from fork to ready; measured 100 to 300. */
   engineStartMs: 10_000,
-  /** ms that `bmuxd start` waits for the daemon: longer than the wait for its lock and `engineStartMs` together. */
+  /**
+   * ms that `bmuxd start` waits for the daemon, and a client for one that a service manager starts: longer than the wait for its lock and
+   * `engineStartMs` together.
+   */
   startMs: 20_000,
   /** ms that systemctl, loginctl or launchctl may take; a start of the service waits until the daemon is ready. */
   serviceManagerMs: 60_000,

@@ -6,7 +6,7 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
-import { notAnswering } from '../api/instance-file.ts';
+import { isAwaited, noAnswerOn } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 import { VERSION_HEADER } from '../api/header.ts';
@@ -19,14 +19,14 @@ const UNKNOWN: ReadonlySet<string> = new Set(['request_field_invalid', 'route_un
 
 /**
  * Resolves with the JSON body of a 2xx answer, after `shape` has accepted it. Rejects with `daemon_not_running`, `daemon_not_answering`,
- * `daemon_lost`, `version_mismatch`, or the failure that the daemon sent.
+ * `daemon_start_late`, `daemon_lost`, `version_mismatch`, or the failure that the daemon sent.
  */
 export async function askControl<T>(env: Env, question: ControlQuestion, shape: Shape<T>): Promise<T> {
   const socketPath = bmuxdPaths(env).controlSocket;
   const exchange = controlRequest(socketPath, question);
   let answer;
   try {
-    answer = await answerOf(exchange.answer, socketPath);
+    answer = await answerOf(exchange.answer, socketPath, question.awaitsStart ?? true);
   } catch (error) {
     // The request would keep the process waiting for its own time limit.
     exchange.end();
@@ -63,13 +63,22 @@ function versionIn(body: unknown): string | undefined {
   return VERSIONED(body) ? body.version : undefined;
 }
 
-/** Waits for `answer`. If none comes in `LIMITS.silenceMs`, a health request on a second connection decides whether to wait on. */
-async function answerOf(answer: Promise<ControlAnswer>, socketPath: string): Promise<ControlAnswer> {
+/**
+ * Waits for `answer`. If none comes in `LIMITS.silenceMs`, a health request on a second connection decides whether to wait on. A daemon that
+ * does not run yet is waited for.
+ */
+async function answerOf(
+  answer: Promise<ControlAnswer>,
+  socketPath: string,
+  awaitsStart: boolean,
+): Promise<ControlAnswer> {
   const silent = new NoAnswer(LIMITS.silenceMs);
   try {
     return await inTime(answer, LIMITS.silenceMs, () => silent);
   } catch (error) {
-    if (error !== silent || !(await isAnswering(socketPath))) throw error;
+    if (error !== silent) throw error;
+    const isStarting = awaitsStart && isAwaited(socketPath);
+    if (!isStarting && !(await isAnswering(socketPath))) throw error;
     return answer;
   }
 }
@@ -82,7 +91,7 @@ export function unasked(error: unknown, socket: string): Failure {
     return fail('daemon_not_running', { socket }, error);
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
   // EAGAIN: the queue of connections is full, because a process listens but does not accept.
-  if (error instanceof NoAnswer || errno === 'EAGAIN') return notAnswering(socket, error);
+  if (error instanceof NoAnswer || errno === 'EAGAIN') return noAnswerOn(socket, error);
   // The daemon was killed before it answered.
   if (errno === 'ECONNRESET' || errno === 'EPIPE') return fail('daemon_lost', {}, error);
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);

@@ -1,6 +1,8 @@
 // Sends one HTTP request of a command to the daemon, with a time limit.
 import { connectTo } from '../../client-shim/control-socket.ts';
+import { isAwaited } from '../api/instance-file.ts';
 import { onSilence } from '../base/async/deadline.ts';
+import { LIMITS } from '../base/limits.ts';
 import { takeSent } from './status/early.ts';
 import { exchange, headOf, type ControlAnswer, type Exchange } from './status/exchange.ts';
 
@@ -10,6 +12,8 @@ export interface ControlQuestion {
   readonly headers?: Readonly<Record<string, string>>;
   /** ms for the whole exchange. */
   readonly timeoutMs: number;
+  /** Whether a daemon that does not run yet, but whose socket a service manager holds, is waited for: `LIMITS.startMs`. Default true. */
+  readonly awaitsStart?: boolean;
 }
 
 /** Rejects an exchange in which no answer came in time. */
@@ -22,7 +26,7 @@ export class NoAnswer extends Error {
 
 /** The answer rejects with the error of the exchange, with `path_insecure`, or with `NoAnswer`. */
 export function controlRequest(socketPath: string, question: ControlQuestion): Exchange {
-  const { method, path, headers = {}, timeoutMs } = question;
+  const { method, path, headers = {}, timeoutMs, awaitsStart = true } = question;
   const sent = takeSent(socketPath, method, path) ?? send(socketPath, method, path, headers);
   let over = (): void => undefined;
   const end = (): void => {
@@ -30,10 +34,18 @@ export function controlRequest(socketPath: string, question: ControlQuestion): E
     sent.end();
   };
   const answer = new Promise<ControlAnswer>((resolve, reject) => {
-    over = onSilence(timeoutMs, () => {
-      end();
-      reject(new NoAnswer(timeoutMs));
-    });
+    const wait = (ms: number, waited: number): void => {
+      over = onSilence(ms, () => {
+        const left = LIMITS.startMs - waited;
+        if (awaitsStart && left > 0 && isAwaited(socketPath)) {
+          wait(Math.min(LIMITS.silenceMs, left), waited + LIMITS.silenceMs);
+          return;
+        }
+        end();
+        reject(new NoAnswer(waited));
+      });
+    };
+    wait(timeoutMs, timeoutMs);
     sent.answer.finally(end).then(resolve, reject);
   });
   return { answer, end };

@@ -593,6 +593,11 @@ export const REGISTRY = {
     'bmuxd{who} does not answer on {socket}{since}.',
     'Continue its process if it was stopped (`kill -CONT {pid}`), or end it with `kill -9 {pid}` and start it again; live streams go on.',
   ),
+  daemon_start_late: row(
+    [503, 7, 'engine'],
+    'bmuxd does not run yet: nobody answers on {socket}, which a service manager holds while it starts bmuxd.',
+    'Try again in a moment. If it stays, look why bmuxd does not start (`bmuxd service status`, `bmuxd logs`), or which other program has that socket.',
+  ),
   daemon_lost: row(
     [503, 1, 'engine'],
     'bmuxd closed the connection before it answered.',

@@ -3,7 +3,8 @@ import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
 import { printable } from '../../errors/text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
-import { notAnswering } from '../../api/instance-file.ts';
+import { isAwaited, noAnswerOn, notAnswering } from '../../api/instance-file.ts';
+import { monotonicMs } from '../../base/async/monotonic.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';
 import { socketProblem } from '../../api/socket-path.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
@@ -42,11 +43,20 @@ function follow({ env, out, options, stdout }: CommandContext, wanted: Wanted): 
   const json = options['json'] === true;
   return new Promise((resolve, reject) => {
     const call = request({ socketPath: socket, path: '/v1/events', agent: false });
-    const silent = (): void => {
+    const giveUp = (failure: Failure): void => {
       call.destroy();
-      reject(notAnswering(socket));
+      reject(failure);
     };
-    let timer = setTimeout(silent, LIMITS.engineAnswerMs);
+    const silent = (): void => {
+      giveUp(notAnswering(socket));
+    };
+    const askedAt = monotonicMs();
+    const unanswered = (): void => {
+      const waits = isAwaited(socket) && monotonicMs() - askedAt < LIMITS.startMs;
+      if (waits) timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
+      else giveUp(noAnswerOn(socket));
+    };
+    let timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
     let foreign = false;
     /** The past events, until the comment that comes after them. */
     let past: string[] | undefined = [];

@@ -13,7 +13,12 @@ import { finding, type Check, type Row, type Surroundings } from './row.ts';
 export const daemon: Check = async (surroundings) => {
   const area = 'daemon';
   const { env, version } = surroundings;
-  const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
+  const question = {
+    method: 'GET',
+    path: '/v1/status',
+    timeoutMs: LIMITS.statusMs,
+    awaitsStart: false,
+  } as const;
   let status;
   try {
     status = await askControl(env, question, isStatus);

@@ -32,6 +32,12 @@ export const status: Run = async (context) => {
   }
 };
 
+/** `state` of the JSON for a daemon without an answer, by code. */
+const STATES: Readonly<Record<string, string>> = {
+  daemon_not_running: 'not running',
+  daemon_start_late: 'starting',
+};
+
 interface Look {
   readonly shown: () => void;
   /** Missing without an answer. */
@@ -43,7 +49,12 @@ async function look(context: CommandContext): Promise<Look> {
   const { env, options, out, err } = context;
   const json = options['json'] === true;
   try {
-    const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.statusMs } as const;
+    const question = {
+      method: 'GET',
+      path: '/v1/status',
+      timeoutMs: LIMITS.statusMs,
+      awaitsStart: false,
+    } as const;
     const answer = await askControl(env, question, isStatus);
     const shown = (): void => {
       out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer, roomOf(context.stdout)));
@@ -58,7 +69,7 @@ async function look(context: CommandContext): Promise<Look> {
         err(asText(error, 'bmuxd'));
         return;
       }
-      const state = running ? 'degraded' : 'not running';
+      const state = STATES[code] ?? 'degraded';
       out(`${JSON.stringify({ schema: SCHEMA, state, code, detail, causes, remedy }, null, 2)}\n`);
     };
     return { shown, exit: running ? 1 : 3 };

@@ -58,7 +58,7 @@ async function frameOf(
   isJson: boolean,
 ): Promise<string[]> {
   try {
-    const get = { method: 'GET', timeoutMs: LIMITS.statusMs } as const;
+    const get = { method: 'GET', timeoutMs: LIMITS.statusMs, awaitsStart: false } as const;
     const [status, list] = await Promise.all([
       askControl(env, { ...get, path: '/v1/status' }, isStatus),
       askControl(env, { ...get, path: '/v1/streams' }, isStreamList),

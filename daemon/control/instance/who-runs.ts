@@ -1,5 +1,5 @@
 // Finds out which daemon answers on a socket.
-import { notAnswering } from '../../api/instance-file.ts';
+import { noAnswerOn } from '../../api/instance-file.ts';
 import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
@@ -42,7 +42,7 @@ export async function whoRuns(
     // The process was killed or has closed the connection while it answered. A second request shows whether it is gone.
     if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, signal, true);
     // EAGAIN: the queue of connections is full, because a process listens but does not accept.
-    if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN') return notAnswering(socketPath, error);
+    if (error instanceof NoAnswer || errnoOf(error) === 'EAGAIN') return noAnswerOn(socketPath, error);
     return fail('daemon_foreign', { socket: socketPath, why: textOf(error) }, error);
   }
 }

@@ -1,6 +1,8 @@
 // Faults of this machine, its files and the daemon: each with the code that the doctor must find and a part of the right remedy.
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { instanceFileOf } from '../../../daemon/api/instance-file.ts';
+import { ownIdentity } from '../../../daemon/base/process/identity.ts';
 import { answering, silent, type Fault, type Spot } from './spot.ts';
 
 const runtimeDir = ({ env }: Spot): string => env['BMUXD_RUNTIME_DIR'] ?? '';
@@ -145,7 +147,18 @@ export const MACHINE_FAULTS: readonly Fault[] = [
   {
     name: 'a daemon that does not answer',
     code: 'daemon_not_answering',
-    remedy: /\w/,
+    remedy: /kill -9/,
+    plant: async (spot) => {
+      await mkdir(runtimeDir(spot), { mode: 0o700 });
+      const socket = join(runtimeDir(spot), 'control.sock');
+      await writeFile(instanceFileOf(socket), JSON.stringify({ ...ownIdentity(), sockets: [socket] }));
+      await spot.listen(silent(), socket);
+    },
+  },
+  {
+    name: 'a socket of a service manager whose daemon does not start',
+    code: 'daemon_start_late',
+    remedy: /bmuxd service status/,
     plant: async (spot) => {
       await mkdir(runtimeDir(spot), { mode: 0o700 });
       await spot.listen(silent(), join(runtimeDir(spot), 'control.sock'));
