@@ -153,6 +153,11 @@ export const REGISTRY = {
     '{file}:{line}: [composition]: {why}',
     'Mend the [composition] table.',
   ),
+  config_key_unknown: row(
+    [500, 1, 'request'],
+    '{file}:{line}: {key}: bmux has no such key, and ignores it{suggestion}',
+    'Correct the key, or remove it.',
+  ),
   settings_invalid: row(
     [500, 1, 'request'],
     '{file}:{line}: {key}: {why}',

@@ -22,16 +22,22 @@ import { applyPolicy } from '../../policy/policy.ts';
 import { buildIdOf, metaForPolicy } from '../../policy/server-meta.ts';
 import { agentKeys } from '../../transport/ssh-auth/agent.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
+import { misspeltKeys, settingsOfNobody } from './names.ts';
 import { finding, rowsOf, type Check, type Row, type Surroundings } from './row.ts';
 
-export const settings: Check = async ({ env, platform }) => {
+export const settings: Check = async (surroundings) => {
   const area = 'settings';
+  const { env, platform } = surroundings;
   const path = bmuxdPaths(env, platform).settings;
   const loaded = await loadSettings(path);
   if (loaded.problem !== undefined) return [finding(area, 'bmuxd.toml', loaded.problem)];
   const set = settingsValues(loaded).filter(({ origin }) => origin !== DEFAULT);
   const what = loaded.doc === undefined ? 'there is none' : `values: ${String(set.length)}`;
-  return [{ area, what: 'bmuxd.toml', detail: `${path}: ${what}` }, ...valueRows(area, set)];
+  return [
+    { area, what: 'bmuxd.toml', detail: `${path}: ${what}` },
+    ...(await settingsOfNobody(surroundings)),
+    ...valueRows(area, set),
+  ];
 };
 
 /** bmux's config, its slot, and the policy of the local server. */
@@ -44,6 +50,7 @@ export const config: Check = async (surroundings) => {
     ...(problem === undefined ? [] : [finding(area, 'bmux.toml', problem)]),
     ...(slot === undefined ? [] : [{ area, what: 'slot', detail: slot.name }]),
     ...warnings.map((warning) => ({ area, what: 'warning', detail: withoutCredentials(warning) })),
+    ...(await misspeltKeys(files)),
     ...valueRows(area, valuesFor(surroundings.target, values())),
     ...(await rowsOf('policy', async () => {
       const bmux = onPath(surroundings.env, 'bmux');

@@ -95,6 +95,18 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     plant: ({ settings }) => settings('[log]\nlevle = "debug"\n'),
   },
   {
+    name: 'bmuxd.toml with settings of a target that is not there',
+    code: 'settings_invalid',
+    remedy: /\w/,
+    plant: ({ settings }) => settings('[targets.prdo]\nwarm = true\n'),
+  },
+  {
+    name: 'bmux.toml with a misspelt key, which bmux ignores',
+    code: 'config_key_unknown',
+    remedy: /Correct/,
+    plant: ({ config }) => config('connect_timeout = 500\n[appearance]\nthem = "dark"\n'),
+  },
+  {
     name: 'bmux.toml with a mistake in its syntax',
     code: 'config_unloadable',
     remedy: /file/,
