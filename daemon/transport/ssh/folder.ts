@@ -20,6 +20,7 @@ const LOGINS = 'login';
 export class SshFolder {
   readonly #root: string;
   readonly #generation: string;
+  readonly #removed = new AbortController();
   #next = 1;
 
   /** `engineSocket`: the engine's own socket, `RUNTIME_DIR/engines/GENERATION.sock`. */
@@ -44,7 +45,13 @@ export class SshFolder {
     return join(this.#root, this.#generation);
   }
 
+  /** Aborts with `remove`. */
+  get removed(): AbortSignal {
+    return this.#removed.signal;
+  }
+
   async remove(): Promise<void> {
+    this.#removed.abort();
     await rm(this.#own, { recursive: true, force: true });
   }
 
@@ -59,7 +66,7 @@ export class SshFolder {
     for (const name of names) {
       if (name === LOGINS || name === this.#generation || (await isAlive(name))) continue;
       const folder = join(this.#root, name);
-      for (const pid of await withControlSocketIn(folder)) kill(pid);
+      for (const pid of await withControlSocket(`${folder}/`)) kill(pid);
       await rm(folder, { recursive: true, force: true }).catch(() => undefined);
     }
   }
@@ -108,22 +115,22 @@ function checked(path: string): string {
   return path;
 }
 
-/** Processes of this user that have a control socket in `folder` on their command line. */
-async function withControlSocketIn(folder: string): Promise<number[]> {
-  if (process.platform !== 'linux') return inListOfProcesses(folder);
+/** Processes that have a control socket on their command line whose path begins so: masters, and the sessions of all engines. */
+export async function withControlSocket(begin: string): Promise<number[]> {
+  if (process.platform !== 'linux') return inListOfProcesses(begin);
   const found: number[] = [];
   for (const name of await readdir('/proc').catch((): string[] => [])) {
     if (!/^\d+$/.test(name)) continue;
     const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
-    if (line.split('\0').some((word) => word.startsWith(`${folder}/`))) found.push(Number(name));
+    if (line.split('\0').some((word) => word.startsWith(begin))) found.push(Number(name));
   }
   return found;
 }
 
 /** The same, by `ps`, where there is no `/proc`. */
-async function inListOfProcesses(folder: string): Promise<number[]> {
+async function inListOfProcesses(begin: string): Promise<number[]> {
   const { stdout } = await outputOf('ps', ['-axww', '-o', 'pid=,args='], { ms: LIMITS.sshControlMs });
-  const lines = stdout.split('\n').filter((line) => line.includes(` ${folder}/`));
+  const lines = stdout.split('\n').filter((line) => line.includes(` ${begin}`));
   return lines.map((line) => Number.parseInt(line, 10)).filter((pid) => pid > 1);
 }
 

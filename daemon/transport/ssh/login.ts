@@ -8,13 +8,15 @@ import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { isProgram } from '../tcp/of-process.ts';
 import { keyOf, masterArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure, sshTimeout } from './failures.ts';
-import { exists, setAside, type SshFolder } from './folder.ts';
+import { exists, setAside, withControlSocket, type SshFolder } from './folder.ts';
 import { Master, OPENS_MS, type MasterDeps } from './master.ts';
 import { endLogin, tell } from './process.ts';
 import type { Words } from './words.ts';
 
 /** ms between two looks whether a master listens; ssh says nothing to its parent. */
 const LOOK_MS = 20;
+/** ms between two looks whether another engine still has sessions over a master. */
+const SESSIONS_LOOK_MS = 1000;
 
 export interface LoginOptions {
   readonly label: string;
@@ -63,9 +65,14 @@ export async function foundMaster(
   await deps.processes.look(sshEnv(deps.env));
   const told = await tell(deps, route, place, 'check');
   if (told === undefined) return undefined;
-  const named = Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
+  const named = pidIn(told);
   const pid = (await isProgram(named, 'ssh')) ? named : undefined;
   return new Master(deps, route, { place, pid, loginMs: OPENS_MS });
+}
+
+/** The process that a master names when it is asked. */
+function pidIn(told: string): number {
+  return Number(/\(pid=(\d+)\)/.exec(told)?.[1]);
 }
 
 /**
@@ -97,7 +104,10 @@ export function isLive(path: string): Promise<boolean> {
   });
 }
 
-/** Ends the masters that `bmuxd login` has made for this login. One that is used goes on until its sessions have ended. Never rejects. */
+/**
+ * Ends the masters that `bmuxd login` has made for this login. One that is used, here or by an engine that drains, goes on until its sessions have
+ * ended. Never rejects.
+ */
 export async function dropLogins(
   deps: MasterDeps & { readonly folder: SshFolder },
   route: SshRoute,
@@ -109,10 +119,23 @@ export async function dropLogins(
   }
 }
 
-async function dropLogin(deps: MasterDeps, path: string, master: Master | undefined): Promise<void> {
+async function dropLogin(
+  deps: MasterDeps & { readonly folder: SshFolder },
+  path: string,
+  master: Master | undefined,
+): Promise<void> {
   const aside = await setAside(path).catch(() => undefined);
   if (aside === undefined) return;
   await master?.idle;
+  const told = await tell(deps, { host: 'bmuxd' }, { path: aside }, 'check');
+  const isUsed = async (): Promise<boolean> =>
+    told !== undefined && (await withControlSocket(path)).some((pid) => pid !== pidIn(told));
+  try {
+    while (await isUsed()) await sleep(SESSIONS_LOOK_MS, deps.folder.removed);
+  } catch {
+    // This engine ends. The last one ends all logins.
+    return;
+  }
   await endLogin(deps, aside);
   // ssh removes the path that it was given.
   await rm(aside, { force: true }).catch(() => undefined);
