@@ -30,6 +30,12 @@ export function instanceFileOf(socket: string): string {
   return join(dirname(socket), 'instance.json');
 }
 
+/** The control process of `socket`; undefined when it is not known, or in another pid namespace. */
+export function pidOf(socket: string): number | undefined {
+  const found = fileBeside(socket);
+  return found !== undefined && isRunning(found) === true ? found.pid : undefined;
+}
+
 /**
  * Whether no daemon of `socket` is known to run. A socket that takes connections is then held by a service manager, which starts the daemon for
  * them (docs/service.md).
