@@ -3,6 +3,7 @@ import { Duplex } from 'node:stream';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { DISCARDS } from '../../base/streams/discards.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { LARGE_BYTES, LARGE_READS } from './large-reads.ts';
 import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSend } from './binding.ts';
 
 /** Most bytes that are read after a stream was destroyed: what the peer may still have sent. One that sends more does not end. */
@@ -34,6 +35,8 @@ export class IrohStream extends Duplex {
   #writing: Promise<void> = Promise.resolve();
   #finished = false;
   #peerEnded = false;
+  /** The last read has brought much. */
+  #isLarge = false;
 
   constructor(parts: IrohStreamParts) {
     super({ allowHalfOpen: true, readableHighWaterMark: 2 * PIECE, writableHighWaterMark: 2 * PIECE });
@@ -51,7 +54,7 @@ export class IrohStream extends Duplex {
 
   override _read(): void {
     if (this.#reading !== undefined || this.#peerEnded) return;
-    this.#reading = readRaw(this.#parts.receive).then(
+    this.#reading = this.#readPiece().then(
       (bytes) => {
         this.#reading = undefined;
         if (bytes === undefined) this.#peerEnded = true;
@@ -63,6 +66,18 @@ export class IrohStream extends Duplex {
         this.destroy(irohError(error));
       },
     );
+  }
+
+  /** Reads a piece; undefined at the end of the stream. After a large one it waits for its turn. */
+  async #readPiece(): Promise<Buffer | undefined> {
+    const endTurn = this.#isLarge ? await LARGE_READS.next() : undefined;
+    try {
+      const bytes = await readRaw(this.#parts.receive);
+      this.#isLarge = bytes !== undefined && bytes.length >= LARGE_BYTES;
+      return bytes;
+    } finally {
+      endTurn?.();
+    }
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
@@ -126,7 +141,7 @@ export class IrohStream extends Duplex {
       let discarded = 0;
       let sinceTurn = 0;
       while (!this.#peerEnded && !isOver) {
-        const bytes = await readRaw(this.#parts.receive);
+        const bytes = await this.#readPiece();
         this.#peerEnded = bytes === undefined;
         discarded += bytes?.length ?? 0;
         sinceTurn += bytes?.length ?? 0;
