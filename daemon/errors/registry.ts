@@ -751,7 +751,7 @@ export const REGISTRY = {
   service_path_gone: row(
     [503, 1, 'engine'],
     'the service {file} starts {path}, which is gone',
-    'Run `bmuxd install` again; with --stable-node its paths last.',
+    'Run `bmuxd install` again, with the same options.',
   ),
   service_failed: row(
     [503, 1, 'engine'],

@@ -5,7 +5,7 @@ import t from 'tap';
 import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { Check, Errors } from 'typebox/schema';
-import { ROUTES } from '../../daemon/api/openapi/routes.ts';
+import { ROUTES, type RouteRow } from '../../daemon/api/openapi/routes.ts';
 import { repositoryRoot } from '../real/index.ts';
 
 const PAGE = readFileSync(join(repositoryRoot(), 'docs/control-socket.md'), 'utf8');
@@ -24,6 +24,11 @@ interface Described {
 }
 
 interface Operation {
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly in: string;
+    readonly schema?: { readonly maximum?: number };
+  }[];
   readonly responses: Readonly<
     Record<string, { readonly content?: Readonly<Record<string, { schema: object }>> }>
   >;
@@ -72,6 +77,25 @@ t.test('routes and fields are documented', async (t) => {
   t.strictSame(Object.keys(ROUTES).sort(), routes.map(([method, path]) => `${method} ${path}`).sort());
   const described = (await daemon.http('GET', '/v1/openapi.json')).body as Described;
   t.strictSame(operationsOf(described).sort(), Object.keys(ROUTES).sort());
+  for (const [name, { query = {} }] of Object.entries<RouteRow>(ROUTES)) {
+    const [method = '', path = ''] = name.split(' ');
+    const { parameters = [] } = described.paths[path]?.[method.toLowerCase()] ?? {};
+    t.strictSame(
+      parameters.filter((one) => one.in === 'query').map((one) => one.name),
+      Object.keys(query),
+      name,
+    );
+    for (const key of Object.keys(query))
+      t.ok(PAGE.includes(`\`${name}?${key}=`), `${name}: ${key} is explained`);
+  }
+  // The daemon refuses what the description does not allow.
+  const drain = described.paths['/v1/stop']?.['post']?.parameters?.find((one) => one.name === 'drainMs');
+  t.match(drain, { in: 'query', schema: { type: 'integer', minimum: 0 } });
+  for (const value of ['-1', '1.5', 'x', '', String(Number(drain?.schema?.maximum) + 1)])
+    t.match(await daemon.http('POST', `/v1/stop?drainMs=${value}`), {
+      status: 400,
+      body: { code: 'request_field_invalid' },
+    });
   const explained = (key: string): boolean => PAGE.includes(`\`${key}\``) || key === 'schema';
   for (const key of keysOf(info)) t.ok(explained(key), `Bmux-Stream: ${key}`);
   for (const [method, path] of routes) {

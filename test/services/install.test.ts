@@ -1,7 +1,7 @@
 // Tests what `bmuxd install` writes, and what the daemon tells a service manager.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -91,6 +91,16 @@ t.test('paths that vanish are told apart', async (t) => {
     ['/home/u/.npm/_npx/123/node_modules/bmuxd/x.cjs', /cache/],
     ['/home/u/.local/share/pnpm/global/5/.pnpm/bmuxd@0.1.0/node_modules/bmuxd/dist/x.cjs', /pnpm/],
     ['/tmp/x/node', /temporary/],
+    ['/home/u/.fnm/node-versions/v22.1.0/installation/bin/node', /fnm/],
+    ['/home/u/.local/share/asdf/installs/nodejs/22.1.0/bin/node', /asdf/],
+    ['/home/u/.local/share/volta/tools/image/node/22.1.0/bin/node', /volta/],
+    ['/home/u/.nodenv/versions/22.1.0/bin/node', /of one version/],
+    ['/home/u/.nvs/node/22.1.0/x64/bin/node', /of one version/],
+    ['/home/u/.local/share/pnpm/nodejs/22.1.0/bin/node', /of one version/],
+    ['/home/u/.proto/tools/node/22.1.0/bin/node', /of one version/],
+    ['/usr/local/lib/nodejs/node-v22.1.0-linux-x64/bin/node', /of one version/],
+    ['/home/u/.local/share/mise/installs/npm-bmuxd/0.1.0/lib/node_modules/bmuxd/x.cjs', /of one version/],
+    ['/home/u/node-22/bin/node', undefined],
   ];
   for (const [path, why] of rows)
     t.match(lastingPath(path), why === undefined ? { path, why } : { path, why }, path);
@@ -124,6 +134,39 @@ t.test(
     await t.rejects(readFile(join(folder, 'home', '.config', 'systemd', 'user', 'bmuxd.service')));
     t.match(await run(process.execPath, [BMUXD, 'service', 'status'], env), { status: 3 });
     t.match(await run(process.execPath, [BMUXD, 'uninstall'], env), { status: 0, stdout: /no service/ });
+  },
+);
+
+t.test(
+  'links for the service are made, kept, led elsewhere, and removed',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    // A service manager that does all.
+    const bin = join(sandbox.folder, 'bin');
+    await mkdir(bin);
+    for (const name of ['systemctl', 'loginctl'])
+      await writeFile(join(bin, name), '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+    const env = { ...sandbox.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` };
+    const bmuxd = (...args: string[]) => run(process.execPath, [BMUXD, ...args], env);
+    const link = join(sandbox.folder, 'home', '.local', 'share', 'bmuxd', 'node');
+    const install = ['install', '--now', '--stable-node'];
+    t.match(await bmuxd(...install), { status: 0, stdout: /^link .*\/node -> / });
+    t.equal(await readlink(link), process.execPath);
+    const again = await bmuxd(...install);
+    t.match(again, { status: 0, stdout: /^unchanged link .*\nunchanged link .*\nunchanged \// });
+    t.match(again.stdout, /^run systemctl --user start bmuxd\.service$/m, 'not restarted');
+    // As after the installation of another Node.
+    await rm(link);
+    await symlink('/none/node', link);
+    t.match(await bmuxd('service', 'status'), { status: 1, stdout: /node is gone: run/ });
+    const renewed = await bmuxd(...install);
+    t.match(renewed, { status: 0, stdout: /^link .*\/node -> .*\nunchanged link .*\nunchanged \// });
+    t.match(renewed.stdout, /^run systemctl --user restart bmuxd\.service$/m, 'it runs the former Node');
+    t.equal(await readlink(link), process.execPath);
+    t.match(await bmuxd('uninstall'), { status: 0, stdout: /^remove .*\/node$/m });
+    await t.rejects(readlink(link), 'nothing is left');
   },
 );
 

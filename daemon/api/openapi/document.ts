@@ -6,7 +6,7 @@ import { isConfigReport, isConfigRow } from '../config/report.ts';
 import { RequestSchema } from '../request.ts';
 import { list, number, object, optional, text, word, type JsonSchema, type Shape } from '../shape.ts';
 import { isStreamEnd } from '../stream-end.ts';
-import { ROUTE_LIST, type RouteRow } from './routes.ts';
+import { MAX_QUERY, ROUTE_LIST, type RouteRow } from './routes.ts';
 
 const isProblem: Shape<Problem> = object<Problem>({
   type: text,
@@ -89,6 +89,12 @@ function operationOf(route: RouteRow & { readonly path: string }): JsonSchema {
           },
         ]
       : []),
+    ...Object.entries(route.query ?? {}).map(([name, description]) => ({
+      name,
+      in: 'query',
+      description,
+      schema: { type: 'integer', minimum: 0, maximum: MAX_QUERY },
+    })),
     ...(route.takesRequest === true
       ? [
           {

@@ -21,6 +21,8 @@ export interface RouteRow {
   readonly about: string;
   /** It takes a Bmux-Request header. */
   readonly takesRequest?: true;
+  /** Parameters of the query, each with what it means. They are whole numbers, and may be missing. */
+  readonly query?: Readonly<Record<string, string>>;
   /** Status and content of the answer. Any other status has a problem document. */
   readonly status: number;
   readonly type?: string;
@@ -163,10 +165,14 @@ export const ROUTES = {
   'POST /v1/stop': {
     id: 'stop',
     about: 'every stream is ended gracefully, then the daemon exits',
+    query: { drainMs: 'How many milliseconds live streams may go on first.' },
     status: 202,
     shape: isDone,
   },
 } as const satisfies Readonly<Record<string, RouteRow>>;
+
+/** The greatest number in a query. */
+export const MAX_QUERY = 999_999_999_999;
 
 export type RouteName = keyof typeof ROUTES;
 export type Method = 'GET' | 'POST' | 'DELETE';

@@ -17,7 +17,7 @@ import {
   type Version,
 } from '../../api/answers.ts';
 import type { ConfigReport } from '../../api/config/report.ts';
-import type { RouteName } from '../../api/openapi/routes.ts';
+import { MAX_QUERY, type RouteName } from '../../api/openapi/routes.ts';
 import type { StreamRequest } from '../../api/request.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
@@ -158,7 +158,7 @@ function drainIn({ query }: FastifyRequest): number | undefined {
   const ms: unknown =
     typeof query === 'object' && query !== null && 'drainMs' in query ? query.drainMs : undefined;
   if (ms === undefined) return undefined;
-  if (typeof ms === 'string' && /^\d{1,12}$/.test(ms)) return Number(ms);
+  if (typeof ms === 'string' && /^\d+$/.test(ms) && Number(ms) <= MAX_QUERY) return Number(ms);
   throw fail('request_field_invalid', { field: 'drainMs', why: 'it is not a number of milliseconds' });
 }
 

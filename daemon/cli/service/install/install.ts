@@ -1,10 +1,10 @@
 // `bmuxd install` and `bmuxd uninstall`: the service of this user, with the paths of this Node and this bmuxd.
-import { mkdir, readFile, rm, symlink } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeAtomic } from '../../../base/files/atomic-file.ts';
 import { makeFolder } from '../../../base/files/make-folder.ts';
-import { homeOf, type Env } from '../../../base/paths.ts';
+import type { Env } from '../../../base/paths.ts';
 import { programPath } from '../../../base/version.ts';
 import { fail } from '../../../errors/fail.ts';
 import type { CommandContext, Run } from '../../command.ts';
@@ -13,6 +13,7 @@ import { agentFiles, SOCKET_UNITS, unitFiles, type ServiceFile } from './files.t
 import { lastingPath } from './lasting-path.ts';
 import { leaveToService } from './leave-to-service.ts';
 import { ask, lingers, systemctl, tell } from './manager.ts';
+import { makeStableLinks, removeStableLinks, type StableLinks } from './stable-links.ts';
 
 export const install: Run = async (context) => {
   const { env, out, options } = context;
@@ -21,9 +22,9 @@ export const install: Run = async (context) => {
   const isMac = process.platform === 'darwin';
   if (isMac && sockets)
     throw fail('service_unsupported', { why: 'bmuxd install: --socket: launchd passes no sockets to bmuxd' });
-  const { node, program } = await programs(context, options['stable-node'] === true, isDry);
+  const { node, program, changed: renewed } = await programs(context, options['stable-node'] === true, isDry);
   const files = (isMac ? agentFiles : unitFiles)({ env, node, program, sockets });
-  const changed = await written(files, isDry, out);
+  const changed = (await written(files, isDry, out)) || renewed;
   const commands = isMac
     ? agentCommands(env, options['now'] === true)
     : unitCommands(sockets, options['now'] === true, changed);
@@ -58,6 +59,7 @@ export const uninstall: Run = async (context) => {
     out(`remove ${path}\n`);
     if (!isDry) await rm(path, { force: true });
   }
+  await removeStableLinks(env, isDry, out);
   if (!isMac) await attempt(context, systemctl('daemon-reload'), isDry);
   if (!isDry) out('uninstalled; an engine with live streams leaves after the last one\n');
   return 0;
@@ -68,36 +70,15 @@ async function programs(
   { env, out, err }: CommandContext,
   stable: boolean,
   isDry: boolean,
-): Promise<{ readonly node: string; readonly program: string }> {
-  if (stable) {
-    const links = linkFolder(env);
-    const made = { node: join(links, 'node'), program: join(links, 'bmuxd.cjs') };
-    for (const [link, target] of [
-      [made.node, process.execPath],
-      [made.program, programPath()],
-    ] as const) {
-      out(`link ${link} -> ${target}\n`);
-      if (isDry) continue;
-      await mkdir(links, { recursive: true, mode: 0o700 });
-      await rm(link, { force: true });
-      await symlink(target, link);
-    }
-    return made;
-  }
+): Promise<StableLinks> {
+  if (stable) return makeStableLinks(env, isDry, out);
   const [node, program] = [lastingPath(process.execPath), lastingPath(programPath())];
   for (const { path, why } of [node, program])
     if (why !== undefined)
       err(
         `bmuxd: ${path} may vanish: ${why}. Run \`bmuxd install\` again then, or now with --stable-node.\n`,
       );
-  return { node: node.path, program: program.path };
-}
-
-/** Where the links of `--stable-node` are. */
-function linkFolder(env: Env): string {
-  const named = env['XDG_DATA_HOME'];
-  const data = named !== undefined && isAbsolute(named) ? named : join(homeOf(env), '.local', 'share');
-  return join(data, 'bmuxd');
+  return { node: node.path, program: program.path, changed: false };
 }
 
 /** Shows and writes the files that differ. Resolves with whether one did. */

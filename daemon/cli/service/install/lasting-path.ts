@@ -13,13 +13,13 @@ interface Kind {
 const KINDS: readonly Kind[] = [
   { pattern: /\/fnm_multishells\/.*/, why: 'fnm removes it with the shell' },
   {
-    pattern: /\/fnm\/node-versions\/([^/]+)\/installation\/.*/,
+    pattern: /\/\.?fnm\/node-versions\/[^/]+\/installation\/.*/,
     why: 'fnm removes it with this version of Node',
   },
   { pattern: /\/\.?nvm\/versions\/node\/[^/]+\/.*/, why: 'nvm removes it with this version of Node' },
-  { pattern: /\/\.volta\/tools\/image\/node\/[^/]+\/.*/, why: 'volta removes it with this version of Node' },
+  { pattern: /\/\.?volta\/tools\/image\/node\/[^/]+\/.*/, why: 'volta removes it with this version of Node' },
   {
-    pattern: /\/\.asdf\/(installs\/nodejs\/[^/]+|shims)\/.*/,
+    pattern: /\/\.?asdf\/(installs\/nodejs\/[^/]+|shims)\/.*/,
     why: 'asdf removes it with this version of Node',
   },
   { pattern: /\/mise\/(installs\/node\/[^/]+|shims)\/.*/, why: 'mise removes it with this version of Node' },
@@ -45,6 +45,8 @@ const KINDS: readonly Kind[] = [
   },
   { pattern: /\/(_npx|dlx[-/]|\.bun\/install\/cache)\b.*/, why: 'it is in a cache that may be emptied' },
   { pattern: /^(\/private)?\/(tmp|var\/tmp|var\/folders)\/.*/, why: 'it is in a folder for temporary files' },
+  // Last: of nodenv, nvs, proto, pnpm, of an archive of nodejs.org, and of what is not known here.
+  { pattern: /\/[^/]*\d+\.\d+\.\d+[^/]*\/.*/, why: 'its folder is that of one version' },
 ];
 
 export interface Lasting {
