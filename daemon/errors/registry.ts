@@ -646,7 +646,7 @@ export const REGISTRY = {
   version_mismatch: row(
     [502, 1, 'engine'],
     '{own} talks to {other}, which answers in another form',
-    'Restart the daemon (`bmuxd stop`, then start it again) so that both are of one version.',
+    'Restart the daemon (`bmuxd restart`; live streams go on) so that both are of one version.',
   ),
   peers_unchecked: row(
     [500, 1, 'engine'],

@@ -105,6 +105,22 @@ t.test('answers in another form are reported with the version of the daemon', as
   }
 });
 
+t.test('the doctor finds a version that differs once, with a remedy that ends no stream', async (t) => {
+  const { data } = fail('restart_due', { installed: '9.9.9', running: '9.8.7' });
+  for (const problems of [[], [{ where: 'package', failure: data }]]) {
+    const made = await sandbox(t);
+    await answering(t, made.socketPath, { 'GET /v1/status': { ...STATUS, problems } });
+    const { stdout } = await run(process.execPath, [BMUXD, 'doctor', '--json'], made.env);
+    const rows = JSON.parse(stdout) as {
+      rows: { area: string; failure?: { code: string; remedy: string } }[];
+    };
+    const found = rows.rows.flatMap(({ area, failure }) => (area === 'daemon' ? (failure ?? []) : []));
+    t.match(found, [{ code: 'restart_due', remedy: /`bmuxd restart`.*live streams go on/ }]);
+    t.equal(found.length, 1);
+  }
+  t.notMatch(fail('version_mismatch', { own: 'a', other: 'b' }).data.remedy, /bmuxd stop/);
+});
+
 t.test('a version that differs is said with its remedy', async (t) => {
   const made = await sandbox(t);
   const problem = {

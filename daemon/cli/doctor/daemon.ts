@@ -44,10 +44,10 @@ export const daemon: Check = async (surroundings) => {
     })),
     ...status.problems.map(({ where, failure }) => ({ area, what: where, detail: failure.detail, failure })),
   ];
-  if (status.version !== version) {
-    const own = `bmuxd ${version}`;
-    rows.push(finding(area, 'version', fail('version_mismatch', { own, other: `bmuxd ${status.version}` })));
-  }
+  // A daemon whose files were replaced says so itself.
+  const isSaid = status.problems.some(({ failure }) => failure.code === 'restart_due');
+  if (status.version !== version && !isSaid)
+    rows.push(finding(area, 'version', fail('restart_due', { installed: version, running: status.version })));
   return rows;
 };
 
