@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { StreamInfo } from '../api/answers.ts';
 import { openStream } from '../../client-shim/index.ts';
 import { WaitingLine } from '../../client-shim/waiting-line.ts';
+import { Failure } from '../base/failure.ts';
 import { fail } from '../errors/fail.ts';
 import { encodeRequestFrame } from '../bmux-ipc/ipc.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -42,27 +43,27 @@ export async function reach(
       return info;
     }
     // The Hello may have been answered from the hello cache. The entry is removed now, so the second attempt gets the server's own answer.
-    if (last) throw fail('stream_lost', { why });
+    if (last) throw why;
   }
 }
 
 const NOWHERE = { write: () => undefined };
 
-/** Sends a Ping. Resolves with undefined when an answer comes, else with the reason why none came. `id`: of the request. */
+/** Sends a Ping. Resolves with undefined when an answer comes, else with the failure of the stream. `id`: of the request. */
 export function unanswered(
   stream: Duplex,
   epoch: Epoch,
   { signal, id = 1n }: { readonly signal?: AbortSignal | undefined; readonly id?: bigint } = {},
-): Promise<string | undefined> {
+): Promise<Failure | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       done(`no answer within ${String(LIMITS.reachMs)} ms`);
     }, LIMITS.reachMs);
-    const done = (why: string | undefined): void => {
+    const done = (why: string | Failure | undefined): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
       stream.off('close', onClose).off('end', onEnd).off('data', onData);
-      resolve(why);
+      resolve(typeof why === 'string' ? fail('stream_lost', { why }) : why);
     };
     const onAbort = (): void => {
       done('nobody waits for the answer');
@@ -79,7 +80,7 @@ export function unanswered(
     signal?.addEventListener('abort', onAbort, { once: true });
     // It stays, because the stream may fail later.
     stream.once('error', (error) => {
-      done(error.message);
+      done(error instanceof Failure ? error : error.message);
     });
     stream.on('close', onClose).on('end', onEnd).on('data', onData);
     stream.write(encodeRequestFrame(epoch, id, { type: 'ping' }));

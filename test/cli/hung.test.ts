@@ -7,7 +7,9 @@ import { Duplex, PassThrough } from 'node:stream';
 import t from 'tap';
 import { instanceFileOf, notAnswering } from '../../daemon/api/instance-file.ts';
 import { ownIdentity } from '../../daemon/base/process/identity.ts';
+import type { Failure } from '../../daemon/base/failure.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
+import { fail } from '../../daemon/errors/fail.ts';
 import { events } from '../../daemon/cli/commands/events.ts';
 import { unanswered } from '../../daemon/cli/reach.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
@@ -123,11 +125,21 @@ t.test('bmuxd events gives up a daemon that has fallen silent', async (t) => {
 t.test('a Ping that is not answered counts as not reached', async (t) => {
   const mute = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
   const timers = holdTimers(t);
-  let why: string | undefined;
+  let why: Failure | undefined;
   const asked = unanswered(mute, 4).then((reason) => (why = reason));
   await timers.pass(LIMITS.reachMs - 1);
   t.equal(why, undefined);
   await timers.pass(1);
   await asked;
-  t.match(why, /no answer within/);
+  t.match(why, { code: 'stream_lost', message: /no answer within/ });
+});
+
+t.test('a stream that was lost under a Ping is told once', async (t) => {
+  const lost = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+  const asked = unanswered(lost, 4);
+  lost.destroy(fail('stream_lost', { why: 'its engine has died' }));
+  t.match(await asked, {
+    code: 'stream_lost',
+    message: /^the stream through bmuxd broke: its engine has died$/,
+  });
 });

@@ -83,3 +83,26 @@ t.test('a full disk loses log lines, but neither the log nor the state files', {
   t.match(readFileSync(path('log'), 'utf8').slice(lines.join('\n').length), /"reloaded"/);
   await bmuxd('stop');
 });
+
+t.test('a start on a full disk says so, also where its stderr is on that disk', { skip }, async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const disk = join(sandbox.folder, 'disk');
+  mkdirSync(disk, { mode: 0o700 });
+  const env = {
+    ...sandbox.env,
+    BMUXD_RUNTIME_DIR: join(disk, 'd'),
+    XDG_STATE_HOME: join(disk, 'state'),
+  };
+  const script = [
+    'mount -t tmpfs -o size=64k,mode=700 tmpfs "$1"',
+    'mkdir -m 700 "$1/d" "$1/state"',
+    '{ cat /dev/zero >"$1/filler" || true; } 2>/dev/null',
+    'exec "$2" "$3" start',
+  ];
+  const args = ['-m', '/bin/sh', '-c', script.join(' && '), 'sh', disk, process.execPath, BMUXD];
+  t.match(await run('unshare', args, env), {
+    status: 1,
+    stderr: /^bmuxd could not be started: [^]*ENOSPC[^]*Make room on its disk/,
+  });
+});

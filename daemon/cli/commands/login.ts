@@ -1,6 +1,6 @@
 // `bmuxd login`: the login of ssh in this terminal. The connection that it makes stays, and the engines use it.
 import { spawn } from 'node:child_process';
-import { rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { asciiJson } from '../../api/header.ts';
 import { isLoginAnswer } from '../../api/answer-shapes.ts';
 import { whitelisted } from '../../api/caller-env.ts';
@@ -9,7 +9,7 @@ import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
 import { reach } from '../reach.ts';
@@ -32,12 +32,26 @@ export const login: Run = async (context) => {
     await rm(answer.path, { force: true });
     // A person takes the time that it takes: ssh has a limit for the connect alone.
     const status = await ssh(answer.login, env, 'inherit');
-    if (status !== 0) throw fail('ssh_login_ended', { label: answer.target, status });
+    if (status !== 0) {
+      const failure = fail('ssh_login_ended', { label: answer.target, status });
+      throw (await canAsk(env)) ? failure : advised(failure, UNASKED);
+    }
   }
   await reach(target, { ...context, env }, 'bmuxd login');
   out(`logged in to ${answer.target}; bmuxd keeps the connection\n`);
   return 0;
 };
+
+const UNASKED =
+  'ssh has said why. It has no terminal here, so it could ask nobody: run this in a terminal, or set SSH_ASKPASS.';
+
+/** Whether ssh can ask somebody: it opens the terminal of its session, or starts a program. */
+async function canAsk(env: Env): Promise<boolean> {
+  if ((env['SSH_ASKPASS'] ?? '') !== '') return true;
+  const terminal = await open('/dev/tty').catch(() => undefined);
+  await terminal?.close();
+  return terminal !== undefined;
+}
 
 /** Runs `ssh` to its end; resolves with its exit status. */
 function ssh(args: readonly string[], env: Env, stdio: 'ignore' | 'inherit'): Promise<number> {

@@ -5,7 +5,6 @@ import { printable } from '../../errors/text.ts';
 import { SCHEMA } from '../../api/answers.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
 import { countOf } from '../option-values.ts';
 import { unanswered } from '../reach.ts';
@@ -27,7 +26,7 @@ export const ping: Run = async (context) => {
   /** The first Ping waits for the stream, too, since its Hello may have been answered from the hello cache. */
   const answered = async (id: number, sinceMs: number): Promise<number> => {
     const why = await unanswered(stream, info.epoch, { id: BigInt(id) });
-    if (why !== undefined) throw fail('stream_lost', { why });
+    if (why !== undefined) throw why;
     return performance.now() - sinceMs;
   };
   const trips: number[] = [];

@@ -4,9 +4,10 @@ import { sleep } from '../../base/async/sleep.ts';
 import { usesColor } from '../../base/process/color.ts';
 import type { Env } from '../../base/paths.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
+import { asText } from '../../errors/text.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Run } from '../command.ts';
-import { tellStarter } from '../service/ready.ts';
+import { tellFailed, tellReady } from '../service/ready.ts';
 import { untilSignal } from '../until-signal.ts';
 
 /** ms until a daemon that has failed exits, where a service manager starts it again: systemd does so after `RestartSec`. */
@@ -82,12 +83,13 @@ export const run: Run = async ({ env, cwd, version, stderr, options }) => {
           stderr.write(`${asFailure(error).message}\n`);
         });
       };
-      void control.ready.then(tellStarter);
+      void control.ready.then(tellReady);
       return control;
     });
     return 0;
   } catch (error) {
     early.kill();
+    await tellFailed(asText(asFailure(error), 'bmuxd'));
     if ((env['NOTIFY_SOCKET'] ?? '') !== '') await sleep(FAILED_MS);
     throw error;
   } finally {

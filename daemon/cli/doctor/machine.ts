@@ -1,13 +1,13 @@
 // What the doctor finds on this machine: versions, folders and sockets, native packages, files of the state, service.
 import { access, constants, lstat, stat } from 'node:fs/promises';
-import { errnoOf, textOf } from '../../base/failure.ts';
+import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
 import { octal } from '../../base/files/path-problem.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
 import { bmuxdPaths, bmuxPaths } from '../../base/paths.ts';
 import { whitelisted } from '../../api/caller-env.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { defaultSettings } from '../../config/settings/table.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import { readServerMeta } from '../../policy/server-meta.ts';
 import { checkNodeInternals } from '../../sockets/check-node.ts';
 import { loadPeerCheck, peerCheck } from '../../sockets/peer.ts';
@@ -41,11 +41,12 @@ export const folders: Check = async ({ env, platform, cwd }) => {
   const { serverSocket } = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
   const excess = excessOf(serverSocket);
   const socket: Row = { area, what: 'bmux socket', detail: serverSocket };
-  return [
-    ...rows,
-    excess === undefined ? socket : finding(area, 'bmux socket', fail('socket_path_too_long', excess)),
-  ];
+  return [...rows, excess === undefined ? socket : finding(area, 'bmux socket', tooLongForBmux(excess))];
 };
+
+function tooLongForBmux(excess: { path: string; length: number; limit: number }): Failure {
+  return advised(fail('socket_path_too_long', excess), 'Set BMUX_RUNTIME_DIR to a shorter path.');
+}
 
 /** A state dir that is missing is made at the start. */
 async function writable(path: string): Promise<readonly Row[]> {

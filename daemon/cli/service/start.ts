@@ -8,7 +8,7 @@ import type { Health } from '../../api/answers.ts';
 import { refuseForeign } from '../../api/socket-path.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { inTime } from '../../base/async/deadline.ts';
+import { inTime, settledWithin } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import { openPrivate } from '../../base/files/bounded-log-file.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -19,10 +19,12 @@ import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
 import { AGENT_LABEL, installedService, UNIT } from './installed.ts';
 import { daemonCommand } from './program.ts';
-import { isReady } from './ready.ts';
+import { failedIn, isReady } from './ready.ts';
 
 /** ms between two looks whether the start of a daemon is over. */
 const LOOK_MS = 50;
+/** ms that the last message of a daemon may take after its exit. */
+const TOLD_MS = 1000;
 /** Most characters of the daemon's stderr in an error text. */
 const MAX_SAID = 4000;
 
@@ -131,25 +133,33 @@ type Files = ReturnType<typeof logFilesOf>;
 /** Resolves with true when the child says that it is ready, and with false when it ends because another daemon was faster. */
 function untilReady(child: ChildProcess, files: Files): Promise<boolean> {
   const ready = new Promise<boolean>((resolve, reject) => {
+    let told = '';
+    const allTold = new Promise<void>((over) => {
+      child.once('disconnect', over);
+    });
     child.once('error', (error) => {
       reject(fail('daemon_unstarted', { why: error.message, log: files.log }, error));
     });
     child.once('exit', (status, signal) => {
       const why = signal === null ? `exit status ${String(status)}` : signal;
-      unstarted(why, files).then((failure) => {
+      const text = settledWithin(allTold, TOLD_MS).then(() => told);
+      unstarted(why, files, text).then((failure) => {
         if (/bmuxd is already running/.test(failure.message)) resolve(false);
         else reject(failure);
       }, reject);
     });
     child.on('message', (message) => {
       if (isReady(message)) resolve(true);
+      told = failedIn(message) ?? told;
     });
   });
   const why = `it is not ready after ${String(LIMITS.startMs)} ms`;
   return inTime(ready, LIMITS.startMs, () => fail('daemon_unstarted', { why, log: files.log }));
 }
 
-async function unstarted(why: string, { stderr, log }: Files): Promise<Failure> {
-  const said = (await readFile(stderr, 'utf8').catch(() => '')).trim().slice(-MAX_SAID);
+/** `told`: what it has said on the channel. */
+async function unstarted(why: string, { stderr, log }: Files, told: Promise<string>): Promise<Failure> {
+  const written = (await readFile(stderr, 'utf8').catch(() => '')).trim();
+  const said = (written === '' ? (await told).trim() : written).slice(-MAX_SAID);
   return fail('daemon_unstarted', { why: said === '' ? why : `${why}\n${said}`, log });
 }

@@ -10,7 +10,7 @@ import { asFailure, fail } from '../../errors/fail.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { KeptRuntimeDir } from './kept-runtime-dir.ts';
 import { InstanceFiles } from './instance-files.ts';
-import { underLock } from './start-lock.ts';
+import { unbindable, underLock } from './start-lock.ts';
 import { whoRuns } from './who-runs.ts';
 
 export interface InstanceLockOptions {
@@ -211,8 +211,3 @@ export class InstanceLock {
 
 /** The other process is a daemon. Once the paths lead to this one, it leaves. */
 const REPLACEABLE: ReadonlySet<string> = new Set(['daemon_already_running', 'daemon_not_answering']);
-
-function unbindable(socket: string, error: unknown): Failure {
-  const failure = asFailure(error);
-  return failure.code === 'internal' ? fail('control_socket_unbindable', { socket }, error) : failure;
-}

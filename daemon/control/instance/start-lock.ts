@@ -2,11 +2,11 @@
 // was killed is taken over at once.
 import { open, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '../../base/failure.ts';
+import { errnoOf, type Failure } from '../../base/failure.ts';
 import { isRunning, ownIdentity, type ProcessIdentity } from '../../base/process/identity.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { number, object, optional, text } from '../../api/shape.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, asFailure, fail } from '../../errors/fail.ts';
 import { privateName } from '../../sockets/bind.ts';
 
 /** ms after which a lock is ignored whose process is not known: of another container or version, or not written whole. */
@@ -16,6 +16,18 @@ const WAIT_MS = 7500;
 const RETRY_MS = 50;
 
 const isIdentity = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
+
+/** Codes of a disk without room. */
+const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT']);
+
+/** The failure of a daemon that cannot make `socket`, or the lock for it. */
+export function unbindable(socket: string, error: unknown): Failure {
+  const known = asFailure(error);
+  if (known.code !== 'internal') return known;
+  const failure = fail('control_socket_unbindable', { socket }, error);
+  if (!NO_ROOM.has(errnoOf(error))) return failure;
+  return advised(failure, 'Make room on its disk, or set BMUXD_RUNTIME_DIR to a folder on another one.');
+}
 
 /**
  * Runs `work` under the lock. Rejects with `daemon_starting` when another process keeps it, with `control_socket_unbindable` when it cannot be
@@ -34,7 +46,7 @@ export async function underLock<T>(
   } catch (error) {
     signal?.throwIfAborted();
     if (errnoOf(error) === 'EEXIST') throw fail('daemon_starting', { dir }, error);
-    throw fail('control_socket_unbindable', { socket: path }, error);
+    throw unbindable(path, error);
   }
   try {
     return await work(isLost);

@@ -66,7 +66,7 @@ export const MACHINE_FAULTS: readonly Fault[] = [
   {
     name: 'a bmux socket with too long a path',
     code: 'socket_path_too_long',
-    remedy: /\w/,
+    remedy: /BMUX_RUNTIME_DIR/,
     also: /server_socket_failed|server_not_running|socket_path_too_long/,
     plant: async ({ env, folder }) => {
       env['BMUX_RUNTIME_DIR'] = join(folder, 'y'.repeat(100));
