@@ -11,7 +11,7 @@ import { unitCommand, unitVariable } from '../../daemon/cli/service/install/quot
 import { ask } from '../../daemon/cli/service/install/manager.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { ServiceManager, wantedBy } from '../../daemon/control/service/service-manager.ts';
-import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
 import { isAlive, waitFor } from '../real/child.ts';
@@ -167,6 +167,32 @@ t.test(
     t.equal(await readlink(link), process.execPath);
     t.match(await bmuxd('uninstall'), { status: 0, stdout: /^remove .*\/node$/m });
     await t.rejects(readlink(link), 'nothing is left');
+  },
+);
+
+t.test(
+  'where the service manager fails, the daemon of now goes on',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const daemon = await startBmuxd({ sandbox });
+    t.teardown(() => daemon.stop());
+    const bin = join(sandbox.folder, 'bin');
+    await mkdir(bin);
+    const env = { ...sandbox.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` };
+    const unit = join(sandbox.folder, 'home', '.config', 'systemd', 'user', 'bmuxd.service');
+    for (const [fails, isWritten] of [
+      ['show', false],
+      ['enable', true],
+    ] as const) {
+      const text = `#!/bin/sh\n[ "$2" != ${fails} ] || { echo "Failed to connect to bus" >&2; exit 1; }\n`;
+      await writeFile(join(bin, 'systemctl'), text, { mode: 0o755 });
+      const ran = await run(process.execPath, [BMUXD, 'install', '--now'], env);
+      t.match(ran, { status: 1, stderr: /Failed to connect to bus[^]*\[service_manager_failed\]\n$/ });
+      t.equal(existsSync(unit), isWritten, 'without a manager nothing is written');
+      t.match(await daemon.http('GET', '/v1/health'), { status: 200, body: { state: 'ready' } });
+    }
   },
 );
 

@@ -22,6 +22,8 @@ export const install: Run = async (context) => {
   const isMac = process.platform === 'darwin';
   if (isMac && sockets)
     throw fail('service_unsupported', { why: 'bmuxd install: --socket: launchd passes no sockets to bmuxd' });
+  // Files that nobody has read would look like a service: commands would no longer start the daemon themselves.
+  if (!isMac && !isDry) await tell(env, systemctl('show', '--property=Version'));
   const { node, program, changed: renewed } = await programs(context, options['stable-node'] === true, isDry);
   const files = (isMac ? agentFiles : unitFiles)({ env, node, program, sockets });
   const changed = (await written(files, isDry, out)) || renewed;
@@ -129,12 +131,13 @@ function domain(): string {
 
 async function run(context: CommandContext, commands: readonly Line[], isDry: boolean): Promise<void> {
   const { env, out, options } = context;
-  if (options['now'] === true && !isDry) {
-    // The former agent has the old paths. It is not there at the first install.
-    if (process.platform === 'darwin') await ask(env, ['launchctl', 'bootout', `${domain()}/${AGENT_LABEL}`]);
-    await leaveToService(context);
-  }
+  const isNow = options['now'] === true && !isDry;
+  // The former agent has the old paths. It is not there at the first install.
+  if (isNow && process.platform === 'darwin')
+    await ask(env, ['launchctl', 'bootout', `${domain()}/${AGENT_LABEL}`]);
   for (const command of commands) {
+    // The last one starts the service. When one before it fails, the daemon of now goes on.
+    if (isNow && command === commands.at(-1)) await leaveToService(context);
     out(`run ${command.join(' ')}\n`);
     if (!isDry) await tell(env, command);
   }
