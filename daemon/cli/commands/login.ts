@@ -13,6 +13,7 @@ import { advised, fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
 import { reach } from '../reach.ts';
+import { runCommand } from '../shell/run-command.ts';
 import { showWait } from '../terminal.ts';
 
 export const login: Run = async (context) => {
@@ -27,11 +28,13 @@ export const login: Run = async (context) => {
   // Over before ssh asks in this terminal.
   const end = showWait(context.stderr, 'the daemon to find the host');
   const answer = await askControl(env, question, isLoginAnswer).finally(end);
-  if ((await ssh(answer.check, env, 'ignore')) !== 0) {
+  if (!(await answers(answer.check, env))) {
     // A connection that was killed has left its socket, and ssh would not take its place.
     await rm(answer.path, { force: true });
     // A person takes the time that it takes: ssh has a limit for the connect alone.
-    const status = await ssh(answer.login, env, 'inherit');
+    // It ends with this command: nobody else would answer what it asks.
+    const { status, isEnded } = await runCommand('ssh', answer.login, env);
+    if (isEnded) return status;
     if (status !== 0) {
       const failure = fail('ssh_login_ended', { label: answer.target, status });
       throw (await canAsk(env)) ? failure : advised(failure, UNASKED);
@@ -53,18 +56,17 @@ async function canAsk(env: Env): Promise<boolean> {
   return terminal !== undefined;
 }
 
-/** Runs `ssh` to its end; resolves with its exit status. */
-function ssh(args: readonly string[], env: Env, stdio: 'ignore' | 'inherit'): Promise<number> {
+/** Whether a master is there and answers. */
+function answers(check: readonly string[], env: Env): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const child = spawn('ssh', args, { env, stdio });
-    const timer =
-      stdio === 'ignore' ? setTimeout(() => child.kill('SIGKILL'), LIMITS.sshControlMs) : undefined;
+    const child = spawn('ssh', check, { env, stdio: 'ignore' });
+    const timer = setTimeout(() => child.kill('SIGKILL'), LIMITS.sshControlMs);
     child.once('error', (error) => {
       reject(fail('ssh_program_missing', { why: textOf(error) }));
     });
     child.once('exit', (status) => {
       clearTimeout(timer);
-      resolve(status ?? 255);
+      resolve(status === 0);
     });
   });
 }
