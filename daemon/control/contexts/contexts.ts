@@ -158,8 +158,10 @@ export class Contexts {
     return this.#contexts.map((context) => context.row());
   }
 
+  /** Those of all contexts. Contexts of one runtime dir that read the same broken file have one together. */
   problems(): StatusProblem[] {
-    return this.#contexts.flatMap((context) => context.problems());
+    const all = this.#contexts.flatMap((context) => context.problems());
+    return [...new Map(all.map((problem) => [JSON.stringify(problem), problem])).values()];
   }
 
   /** Reads the files of every context again. A broken config leaves the last good one in force. */

@@ -149,3 +149,27 @@ t.test('a broken config of one caller is removed from the status when it is corr
   await writeFile(join(config, 'bmux.toml'), '');
   await waitFor('the status to be ready', async () => (await bmuxd.bmuxd(['status'])).status === 0);
 });
+
+t.test('a broken file that several contexts of one runtime dir read is told once', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'bmuxd-broken-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, 'bmux.toml'), '[connections');
+  const own = { HOME: dir, BMUX_CONFIG_DIR: dir, BMUX_RUNTIME_DIR: dir };
+  const contexts = new Contexts({
+    env: {},
+    own: { env: own, cwd: dir },
+    clock: SYSTEM_CLOCK,
+    max: () => 4,
+    isPinned: () => false,
+    onChange: () => undefined,
+    event: () => undefined,
+    log: pino({ level: 'silent' }),
+  });
+  t.teardown(() => contexts.close());
+  await contexts.openOwn();
+  // The overlay of this caller is elsewhere, so it has a context of its own.
+  await contexts.view({ env: { ...own, BMUX_STATE_DIR: join(dir, 'state') } }).catch(() => undefined);
+  t.equal(contexts.rows().length, 2);
+  t.match(contexts.problems(), [{ where: dir, failure: { code: 'config_unloadable' } }]);
+  t.equal(contexts.problems().length, 1);
+});
