@@ -18,7 +18,7 @@ import { infoOf, NOTHING_THERE, withOtherRoots } from './accept/answers.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import type { FairBound } from './accept/fair-bound.ts';
 import { RequestWait } from './accept/request-wait.ts';
-import { openStream, type Accepted } from './accept/target-socket-client.ts';
+import { openAsPlanned, type Accepted } from './accept/target-socket-client.ts';
 import type { StreamEnds } from './stream-ends.ts';
 import type { Tally } from './metrics/tally.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
@@ -139,7 +139,7 @@ export class Streams {
     entry.splice?.stop(who);
   }
 
-  async #serve(entry: Entry, { client, plan, open = openStream }: Accepted): Promise<void> {
+  async #serve(entry: Entry, { client, plan, open = openAsPlanned }: Accepted): Promise<void> {
     const { log, upstreams, event, opening, tally } = this.#options;
     const { requestId } = plan.client;
     const target = askedFor(plan.destination);

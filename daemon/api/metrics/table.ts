@@ -1,7 +1,27 @@
 // The metrics of `GET /v1/metrics`, as data: names, units, labels and their values. Engines count, control adds up and prints.
 import { ERROR_CLASSES } from '../../base/failure.ts';
+import type { BrokerEvent, Transport } from '../answers.ts';
 
-const TRANSPORTS = ['local', 'tls', 'iroh', 'ssh'] as const;
+/** The names of a type, all of them: a new one that is missing here does not compile. */
+function all<T extends string>(names: Readonly<Record<T, true>>): readonly T[] {
+  return Object.keys(names) as T[];
+}
+
+const TRANSPORTS = all<Transport>({ local: true, tls: true, iroh: true, ssh: true });
+/** Those that every stream causes have metrics of their own. */
+const EVENTS = all<Exclude<BrokerEvent['type'], 'stream opened' | 'stream over' | 'stream refused'>>({
+  'optimistic open failed': true,
+  'connection lost': true,
+  'connection made': true,
+  'connection failed': true,
+  'network changed': true,
+  'config changed': true,
+  'config broken': true,
+  'trust changed': true,
+  'engine ready': true,
+  'engine gone': true,
+  'target socket taken back': true,
+});
 /** Whether a dial was needed for the stream. */
 const WARMTHS = ['warm', 'cold'] as const;
 
@@ -99,21 +119,7 @@ export const METRICS = {
   bmuxd_event_followers: { type: 'gauge', help: 'Clients that follow `GET /v1/events`.' },
   bmuxd_events_total: {
     type: 'counter',
-    labels: {
-      type: [
-        'optimistic open failed',
-        'connection lost',
-        'connection made',
-        'connection failed',
-        'network changed',
-        'config changed',
-        'config broken',
-        'trust changed',
-        'engine ready',
-        'engine gone',
-        'target socket taken back',
-      ],
-    },
+    labels: { type: EVENTS },
     help: 'Events of `GET /v1/events`, without those that every stream causes.',
   },
   bmuxd_process_cpu_seconds_total: {

@@ -13,7 +13,7 @@ import type { OpenedStream, Progress } from '../upstream/dialler.ts';
 import { UNREACHABLE } from '../upstream/targets/health.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 
-/** A client and the plan for it. `open` replaces `openStream` where the stream is opened in another way. */
+/** A client and the plan for it. `open` replaces `openAsPlanned` where the stream is opened in another way. */
 export interface Accepted {
   readonly client: AcceptedClient;
   readonly plan: Plan;
@@ -33,7 +33,7 @@ export type Open = (
   progress: Progress,
 ) => Promise<OpenedStream>;
 
-export const openStream: Open = (plan, upstreams, signal, _, progress) =>
+export const openAsPlanned: Open = (plan, upstreams, signal, _, progress) =>
   upstreams.for(plan.destination).open(plan, signal, progress);
 
 /** The exit status of all failures whose time was over. */
@@ -82,7 +82,7 @@ export async function acceptedFrom(socket: Socket, plan: Plan, head: Buffer): Pr
  * control is asked again, and another destination is tried once. Without a dial, nothing is asked.
  */
 function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefined>): Accepted {
-  const { open = openStream } = asked;
+  const { open = openAsPlanned } = asked;
   return {
     ...asked,
     open: async (first, upstreams, signal, leadsTo, progress) => {
