@@ -7,7 +7,7 @@ import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { isAwaited, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
+import { isAwaited, isStarting, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
@@ -183,7 +183,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'stuck') silence = setTimeout(ask, LIMITS.stuckAskedMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
-          else if (isAwaited(controlSocket) && monotonicMs() - askedAt < LIMITS.startMs) {
+          else if (starts() && monotonicMs() - askedAt < LIMITS.startMs) {
             onWaiting?.({
               step: 'start of bmuxd',
               sinceMs: Date.now() - Math.round(monotonicMs() - askedAt),
@@ -195,6 +195,8 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       );
     };
     const askedAt = monotonicMs();
+    let wasAwaited = false;
+    const starts = (): boolean => (wasAwaited ||= isAwaited(controlSocket)) || isStarting(controlSocket);
     const liveness = new Liveness(socketPath, controlSocket);
     const budget = setTimeout(
       () => {

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
-import { isRunning, type ProcessIdentity } from '../base/process/identity.ts';
+import { ageOf, isRunning, type ProcessIdentity } from '../base/process/identity.ts';
 import { fail } from '../errors/fail.ts';
 import { list, number, object, optional, text, truth } from './shape.ts';
 
@@ -44,6 +44,15 @@ export function isAwaited(socket: string): boolean {
   // Whatever sockets the file names: a client may know the same one by another path.
   const found = fileBeside(socket);
   return found === undefined || isRunning(found) === false;
+}
+
+/** ms after the start of a daemon in which it may not answer yet: on a machine with too much work that takes seconds. */
+const YOUNG_MS = 5000;
+
+/** Whether the daemon of `socket` does not run yet, or was started a short while ago: it is waited for. */
+export function isStarting(socket: string): boolean {
+  const found = fileBeside(socket);
+  return isAwaited(socket) || (found !== undefined && ageOf(found) < YOUNG_MS);
 }
 
 /** The failure for a `socket` that takes a connection and answers nothing: `daemon_start_late` when its daemon does not run yet, else as below. */

@@ -6,7 +6,7 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
-import { isAwaited, noAnswerOn } from '../api/instance-file.ts';
+import { isStarting, noAnswerOn } from '../api/instance-file.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 import { VERSION_HEADER } from '../api/header.ts';
@@ -65,7 +65,7 @@ function versionIn(body: unknown): string | undefined {
 
 /**
  * Waits for `answer`. If none comes in `LIMITS.silenceMs`, a health request on a second connection decides whether to wait on. A daemon that
- * does not run yet is waited for.
+ * starts is waited for.
  */
 async function answerOf(
   answer: Promise<ControlAnswer>,
@@ -77,8 +77,7 @@ async function answerOf(
     return await inTime(answer, LIMITS.silenceMs, () => silent);
   } catch (error) {
     if (error !== silent) throw error;
-    const isStarting = awaitsStart && isAwaited(socketPath);
-    if (!isStarting && !(await isAnswering(socketPath))) throw error;
+    if (!(awaitsStart && isStarting(socketPath)) && !(await isAnswering(socketPath))) throw error;
     return answer;
   }
 }

@@ -1,6 +1,6 @@
 // Sends one HTTP request of a command to the daemon, with a time limit.
 import { connectTo } from '../../client-shim/control-socket.ts';
-import { isAwaited } from '../api/instance-file.ts';
+import { isAwaited, isStarting } from '../api/instance-file.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { takeSent } from './status/early.ts';
@@ -12,7 +12,7 @@ export interface ControlQuestion {
   readonly headers?: Readonly<Record<string, string>>;
   /** ms for the whole exchange. */
   readonly timeoutMs: number;
-  /** Whether a daemon that does not run yet, but whose socket a service manager holds, is waited for: `LIMITS.startMs`. Default true. */
+  /** Whether a daemon that starts, and whose socket a service manager holds before, is waited for: `LIMITS.startMs`. Default true. */
   readonly awaitsStart?: boolean;
 }
 
@@ -34,10 +34,12 @@ export function controlRequest(socketPath: string, question: ControlQuestion): E
     sent.end();
   };
   const answer = new Promise<ControlAnswer>((resolve, reject) => {
+    let wasAwaited = false;
     const wait = (ms: number, waited: number): void => {
       over = onSilence(ms, () => {
+        wasAwaited ||= isAwaited(socketPath);
         const left = LIMITS.startMs - waited;
-        if (awaitsStart && left > 0 && isAwaited(socketPath)) {
+        if (awaitsStart && left > 0 && (wasAwaited || isStarting(socketPath))) {
           wait(Math.min(LIMITS.silenceMs, left), waited + LIMITS.silenceMs);
           return;
         }

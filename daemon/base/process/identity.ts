@@ -33,6 +33,11 @@ export function startedAt(): number {
   return Math.min(performance.timeOrigin, Date.now() - uptime() * 1000 + Number(start) * TICK_MS);
 }
 
+/** ms since the process was started; Infinity where the system does not tell. */
+export function ageOf({ start }: ProcessIdentity): number {
+  return start === undefined ? Infinity : uptime() * 1000 - Number(start) * TICK_MS;
+}
+
 /** Whether the process runs; undefined when it is in another pid namespace, where this process cannot see it. */
 export function isRunning({ pid, start, namespace }: ProcessIdentity): boolean | undefined {
   if (namespace !== undefined && namespace !== ownNamespace()) return undefined;

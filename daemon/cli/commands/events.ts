@@ -3,7 +3,7 @@ import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
 import { printable } from '../../errors/text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
-import { isAwaited, noAnswerOn, notAnswering } from '../../api/instance-file.ts';
+import { isAwaited, isStarting, noAnswerOn, notAnswering } from '../../api/instance-file.ts';
 import { monotonicMs } from '../../base/async/monotonic.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';
 import { socketProblem } from '../../api/socket-path.ts';
@@ -51,9 +51,11 @@ function follow({ env, out, options, stdout }: CommandContext, wanted: Wanted): 
       giveUp(notAnswering(socket));
     };
     const askedAt = monotonicMs();
+    let wasAwaited = false;
     const unanswered = (): void => {
-      const waits = isAwaited(socket) && monotonicMs() - askedAt < LIMITS.startMs;
-      if (waits) timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
+      wasAwaited ||= isAwaited(socket);
+      if ((wasAwaited || isStarting(socket)) && monotonicMs() - askedAt < LIMITS.startMs)
+        timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
       else giveUp(noAnswerOn(socket));
     };
     let timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
