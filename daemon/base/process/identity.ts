@@ -35,7 +35,10 @@ export function startedAt(): number {
 
 /** ms since the process was started; Infinity where the system does not tell. */
 export function ageOf({ start }: ProcessIdentity): number {
-  return start === undefined ? Infinity : uptime() * 1000 - Number(start) * TICK_MS;
+  if (start === undefined) return Infinity;
+  const ms = uptime() * 1000 - Number(start) * TICK_MS;
+  // A container may have an uptime of its own.
+  return ms < 0 ? Infinity : ms;
 }
 
 /** Whether the process runs; undefined when it is in another pid namespace, where this process cannot see it. */
