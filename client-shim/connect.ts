@@ -7,12 +7,12 @@ import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { isAwaited, isStarting, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
+import { isAwaited, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
-import { Patience } from './patience.ts';
+import { Patience, StartWait } from './patience.ts';
 import { accepts, hasEngine, Liveness } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
@@ -183,10 +183,10 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
           if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'stuck') silence = setTimeout(ask, LIMITS.stuckAskedMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
-          else if (starts() && monotonicMs() - askedAt < LIMITS.startMs) {
+          else if (start.goesOn()) {
             onWaiting?.({
               step: 'start of bmuxd',
-              sinceMs: Date.now() - Math.round(monotonicMs() - askedAt),
+              sinceMs: Date.now() - Math.round(start.waitedMs),
             });
             silence = setTimeout(ask, LIMITS.silenceMs);
           } else failed(noAnswerOn(controlSocket));
@@ -194,9 +194,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
         () => undefined,
       );
     };
-    const askedAt = monotonicMs();
-    let wasAwaited = false;
-    const starts = (): boolean => (wasAwaited ||= isAwaited(controlSocket)) || isStarting(controlSocket);
+    const start = new StartWait(controlSocket);
     const liveness = new Liveness(socketPath, controlSocket);
     const budget = setTimeout(
       () => {

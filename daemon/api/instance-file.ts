@@ -7,6 +7,8 @@ import { ageOf, isRunning, type ProcessIdentity } from '../base/process/identity
 import { fail } from '../errors/fail.ts';
 import { list, number, object, optional, text, truth } from './shape.ts';
 
+/** ms after the start of a daemon in which it may not answer yet: on a machine with too much work that takes seconds. */
+const YOUNG_MS = 5000;
 /** ms after which a daemon that works has renewed the time of its file, at the latest. */
 export const RENEWED_MS = 20_000;
 
@@ -46,13 +48,10 @@ export function isAwaited(socket: string): boolean {
   return found === undefined || isRunning(found) === false;
 }
 
-/** ms after the start of a daemon in which it may not answer yet: on a machine with too much work that takes seconds. */
-const YOUNG_MS = 5000;
-
-/** Whether the daemon of `socket` does not run yet, or was started a short while ago: it is waited for. */
-export function isStarting(socket: string): boolean {
+/** Whether the daemon of `socket` was started a short while ago, so that it may not answer yet. */
+export function isYoung(socket: string): boolean {
   const found = fileBeside(socket);
-  return isAwaited(socket) || (found !== undefined && ageOf(found) < YOUNG_MS);
+  return found !== undefined && ageOf(found) < YOUNG_MS;
 }
 
 /** The failure for a `socket` that takes a connection and answers nothing: `daemon_start_late` when its daemon does not run yet, else as below. */

@@ -6,13 +6,22 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
-import { isStarting, noAnswerOn } from '../api/instance-file.ts';
+import { noAnswerOn } from '../api/instance-file.ts';
+import { StartWait } from '../../client-shim/patience.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
 import { VERSION_HEADER } from '../api/header.ts';
 import { controlRequest, NoAnswer, type ControlQuestion } from './control-request.ts';
 import type { ControlAnswer } from './status/exchange.ts';
 import { hearVersion, otherVersion } from './daemon-version.ts';
+
+/** Asks for the status now: that a daemon starts is an answer, too. */
+export const STATUS_NOW: ControlQuestion = {
+  method: 'GET',
+  path: '/v1/status',
+  timeoutMs: LIMITS.statusMs,
+  awaitsStart: false,
+};
 
 /** Codes of a request that the daemon does not know. */
 const UNKNOWN: ReadonlySet<string> = new Set(['request_field_invalid', 'route_unknown']);
@@ -77,7 +86,7 @@ async function answerOf(
     return await inTime(answer, LIMITS.silenceMs, () => silent);
   } catch (error) {
     if (error !== silent) throw error;
-    if (!(awaitsStart && isStarting(socketPath)) && !(await isAnswering(socketPath))) throw error;
+    if (!(awaitsStart && new StartWait(socketPath).goesOn()) && !(await isAnswering(socketPath))) throw error;
     return answer;
   }
 }

@@ -1,6 +1,6 @@
 // Sends one HTTP request of a command to the daemon, with a time limit.
 import { connectTo } from '../../client-shim/control-socket.ts';
-import { isAwaited, isStarting } from '../api/instance-file.ts';
+import { StartWait } from '../../client-shim/patience.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { takeSent } from './status/early.ts';
@@ -34,20 +34,18 @@ export function controlRequest(socketPath: string, question: ControlQuestion): E
     sent.end();
   };
   const answer = new Promise<ControlAnswer>((resolve, reject) => {
-    let wasAwaited = false;
-    const wait = (ms: number, waited: number): void => {
+    const start = new StartWait(socketPath);
+    const wait = (ms: number): void => {
       over = onSilence(ms, () => {
-        wasAwaited ||= isAwaited(socketPath);
-        const left = LIMITS.startMs - waited;
-        if (awaitsStart && left > 0 && (wasAwaited || isStarting(socketPath))) {
-          wait(Math.min(LIMITS.silenceMs, left), waited + LIMITS.silenceMs);
+        if (awaitsStart && start.goesOn()) {
+          wait(Math.min(LIMITS.silenceMs, start.leftMs));
           return;
         }
         end();
-        reject(new NoAnswer(waited));
+        reject(new NoAnswer(Math.round(start.waitedMs)));
       });
     };
-    wait(timeoutMs, timeoutMs);
+    wait(timeoutMs);
     sent.answer.finally(end).then(resolve, reject);
   });
   return { answer, end };

@@ -1,5 +1,4 @@
 // Tests clients of sockets that a service manager holds, while the daemon takes its time to start. This test is the manager.
-import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openStream } from '../../client-shim/index.ts';
@@ -7,33 +6,17 @@ import type { Waiting } from '../../daemon/api/answers.ts';
 import { isHealth } from '../../daemon/api/answer-shapes.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { askControl } from '../../daemon/cli/ask-control.ts';
-import { BMUXD, makeSandbox, type Sandbox } from '../daemon/bmuxd.ts';
-import { PassedSockets } from '../daemon/passed-sockets.ts';
-import { holdTimers } from '../base/async/held-timers.ts';
+import { BMUXD } from '../daemon/bmuxd.ts';
+import { underManager, type UnderManager } from '../daemon/under-manager.ts';
+import { holdTime } from '../base/async/held-timers.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
 import { run } from '../real/server.ts';
 
-interface Held {
-  readonly sandbox: Sandbox;
-  readonly start: () => ChildProcess;
-}
-
 /** Sockets that take connections which nobody accepts: a first daemon listened on them, and has stopped. */
-async function hold(t: Test): Promise<Held> {
-  const sandbox = await makeSandbox({ config: '[general]\nserver_timeout = 30000\n' });
-  t.teardown(() => sandbox.remove());
-  t.teardown(() => run(process.execPath, [BMUXD, 'stop'], sandbox.env));
-  const passed = await PassedSockets.hold(sandbox);
-  t.teardown(() => {
-    passed.close();
-  });
-  const start = (): ChildProcess => {
-    const child = passed.start(BMUXD, sandbox.env);
-    t.teardown(() => child.kill('SIGKILL'));
-    return child;
-  };
+async function hold(t: Test): Promise<UnderManager> {
+  const { sandbox, start } = await underManager(t);
   const first = start();
   const question = { method: 'GET', path: '/v1/health', timeoutMs: 5000 } as const;
   await waitFor('the first daemon', () =>
@@ -74,7 +57,7 @@ t.test('commands and streams wait for it, and are told so', async (t) => {
 
 t.test('one that never comes is told as such, not as a process that hangs', async (t) => {
   const { sandbox } = await hold(t);
-  const timers = holdTimers(t);
+  const timers = holdTime(t);
   const codes: string[] = [];
   const count = (error: unknown): void => {
     codes.push(error instanceof Error && 'code' in error ? String(error.code) : 'none');

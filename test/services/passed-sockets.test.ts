@@ -1,35 +1,21 @@
 // Sockets of a service manager, which keeps them while control and engine are both dead. This test is the manager.
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
 import { isStatus } from '../../daemon/api/answer-shapes.ts';
 import { httpRequest } from '../../daemon/sockets/http-request.ts';
-import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
-import { PassedSockets } from '../daemon/passed-sockets.ts';
+import { underManager } from '../daemon/under-manager.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { waitFor } from '../real/child.ts';
-import { run } from '../real/server.ts';
 import { Incoming, requestHead } from '../streams/requests.ts';
 
 t.test('control and engine are killed: clients in the queue of the manager are served later', async (t) => {
-  const sandbox = await makeSandbox({ config: '[general]\nserver_timeout = 30000\n' });
-  t.teardown(() => sandbox.remove());
+  const { sandbox, start } = await underManager(t);
   const server = await EmbeddedServer.start({
     socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
     epoch: 4,
   });
   t.teardown(() => server.stop());
-  t.teardown(() => run(process.execPath, [BMUXD, 'stop'], sandbox.env));
-  const passed = await PassedSockets.hold(sandbox);
-  t.teardown(() => {
-    passed.close();
-  });
-  const start = (): ChildProcess => {
-    const child = passed.start(BMUXD, sandbox.env);
-    t.teardown(() => child.kill('SIGKILL'));
-    return child;
-  };
   const first = start();
   const status = async (): Promise<unknown> =>
     (

@@ -3,8 +3,8 @@ import { request, type IncomingMessage } from 'node:http';
 import type { Failure } from '../../base/failure.ts';
 import { printable } from '../../errors/text.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
-import { isAwaited, isStarting, noAnswerOn, notAnswering } from '../../api/instance-file.ts';
-import { monotonicMs } from '../../base/async/monotonic.ts';
+import { noAnswerOn, notAnswering } from '../../api/instance-file.ts';
+import { StartWait } from '../../../client-shim/patience.ts';
 import { isBrokerEvent } from '../../api/answer-shapes.ts';
 import { socketProblem } from '../../api/socket-path.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
@@ -50,12 +50,9 @@ function follow({ env, out, options, stdout }: CommandContext, wanted: Wanted): 
     const silent = (): void => {
       giveUp(notAnswering(socket));
     };
-    const askedAt = monotonicMs();
-    let wasAwaited = false;
+    const start = new StartWait(socket);
     const unanswered = (): void => {
-      wasAwaited ||= isAwaited(socket);
-      if ((wasAwaited || isStarting(socket)) && monotonicMs() - askedAt < LIMITS.startMs)
-        timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
+      if (start.goesOn()) timer = setTimeout(unanswered, LIMITS.engineAnswerMs);
       else giveUp(noAnswerOn(socket));
     };
     let timer = setTimeout(unanswered, LIMITS.engineAnswerMs);

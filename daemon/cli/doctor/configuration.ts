@@ -35,7 +35,7 @@ export const settings: Check = async (surroundings) => {
   const what = loaded.doc === undefined ? 'there is none' : `values: ${String(set.length)}`;
   return [
     { area, what: 'bmuxd.toml', detail: `${path}: ${what}` },
-    ...(await settingsOfNobody(surroundings)),
+    ...(await settingsOfNobody(loaded, surroundings)),
     ...valueRows(area, set),
   ];
 };

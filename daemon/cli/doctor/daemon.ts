@@ -2,10 +2,9 @@
 import { isStatus } from '../../api/answer-shapes.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { Failure } from '../../base/failure.ts';
-import { LIMITS } from '../../base/limits.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import { fail } from '../../errors/fail.ts';
-import { askControl } from '../ask-control.ts';
+import { askControl, STATUS_NOW } from '../ask-control.ts';
 import { shortened } from '../table.ts';
 import { installedService } from '../service/installed.ts';
 import { finding, type Check, type Row, type Surroundings } from './row.ts';
@@ -13,15 +12,9 @@ import { finding, type Check, type Row, type Surroundings } from './row.ts';
 export const daemon: Check = async (surroundings) => {
   const area = 'daemon';
   const { env, version } = surroundings;
-  const question = {
-    method: 'GET',
-    path: '/v1/status',
-    timeoutMs: LIMITS.statusMs,
-    awaitsStart: false,
-  } as const;
   let status;
   try {
-    status = await askControl(env, question, isStatus);
+    status = await askControl(env, STATUS_NOW, isStatus);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'daemon_not_running') throw error;
     return [await notRunning(surroundings, error)];

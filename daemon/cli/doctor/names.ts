@@ -3,11 +3,10 @@ import { BmuxSchema } from '../../config/bmux/schema.ts';
 import { readSmallFile } from '../../config/files/file.ts';
 import { dotted, isTable, tableAt, valueAt, type Table } from '../../config/files/table.ts';
 import { lineOf, parseToml } from '../../config/files/toml.ts';
-import { loadSettings } from '../../config/settings/load.ts';
-import { unknownTarget } from '../../control/planning/unknown-target.ts';
+import type { LoadedSettings } from '../../config/settings/load.ts';
+import { unknownTargets } from '../../control/planning/unknown-target.ts';
 import { fail } from '../../errors/fail.ts';
 import { meant } from '../../errors/nearest.ts';
-import { bmuxdPaths } from '../../base/paths.ts';
 import { finding, type Row, type Surroundings } from './row.ts';
 
 /** Findings that are shown at most; after their correction the next report shows the rest. */
@@ -38,20 +37,18 @@ export async function misspeltKeys(files: readonly string[]): Promise<Row[]> {
   return rows;
 }
 
-/** `[targets.NAME]` of bmuxd.toml for a name that leads nowhere. */
-export async function settingsOfNobody({ env, cwd, platform }: Surroundings): Promise<Row[]> {
-  const path = bmuxdPaths(env, platform).settings;
-  const { settings, doc } = await loadSettings(path);
-  const rows: Row[] = [];
-  for (const name of Object.keys(settings.targets)) {
-    const unknown = await unknownTarget(name, { env, cwd });
-    if (unknown === undefined) continue;
+/** `[targets.NAME]` of bmuxd.toml for names that lead nowhere. */
+export async function settingsOfNobody(
+  { settings, doc }: LoadedSettings,
+  { env, cwd }: Surroundings,
+): Promise<Row[]> {
+  if (doc === undefined) return [];
+  const unknown = await unknownTargets(Object.keys(settings.targets), { env, cwd }, MAX_FOUND);
+  return [...unknown].map(([name, { detail: why }]) => {
     const key = ['targets', name];
-    const where = { file: path, line: doc === undefined ? 1 : lineOf(doc.text, key), key: dotted(key) };
-    rows.push(finding('settings', 'target', fail('settings_invalid', { ...where, why: unknown.detail })));
-    if (rows.length === MAX_FOUND) break;
-  }
-  return rows;
+    const where = { file: doc.file, line: lineOf(doc.text, key), key: dotted(key) };
+    return finding('settings', 'target', fail('settings_invalid', { ...where, why }));
+  });
 }
 
 const PROFILES = ['composition', 'profiles'];

@@ -3,8 +3,7 @@ import { asText } from '../../errors/text.ts';
 import { Failure } from '../../base/failure.ts';
 import { SCHEMA, type Status } from '../../api/answers.ts';
 import { isStatus } from '../../api/answer-shapes.ts';
-import { LIMITS } from '../../base/limits.ts';
-import { askControl } from '../ask-control.ts';
+import { askControl, STATUS_NOW } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
 import { secondsOf } from '../option-values.ts';
 import { roomOf } from '../table.ts';
@@ -49,13 +48,7 @@ async function look(context: CommandContext): Promise<Look> {
   const { env, options, out, err } = context;
   const json = options['json'] === true;
   try {
-    const question = {
-      method: 'GET',
-      path: '/v1/status',
-      timeoutMs: LIMITS.statusMs,
-      awaitsStart: false,
-    } as const;
-    const answer = await askControl(env, question, isStatus);
+    const answer = await askControl(env, STATUS_NOW, isStatus);
     const shown = (): void => {
       out(json ? `${JSON.stringify(answer, null, 2)}\n` : rendered(answer, roomOf(context.stdout)));
     };

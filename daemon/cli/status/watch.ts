@@ -3,9 +3,8 @@ import { asText } from '../../errors/text.ts';
 import { isStatus, isStreamList } from '../../api/answer-shapes.ts';
 import type { StreamRow } from '../../api/answers.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { LIMITS } from '../../base/limits.ts';
 import { asFailure } from '../../errors/fail.ts';
-import { askControl } from '../ask-control.ts';
+import { askControl, STATUS_NOW } from '../ask-control.ts';
 import type { CommandContext } from '../command.ts';
 import { cut, roomOf } from '../table.ts';
 import { renderedLive, type Rate } from './render.ts';
@@ -58,10 +57,9 @@ async function frameOf(
   isJson: boolean,
 ): Promise<string[]> {
   try {
-    const get = { method: 'GET', timeoutMs: LIMITS.statusMs, awaitsStart: false } as const;
     const [status, list] = await Promise.all([
-      askControl(env, { ...get, path: '/v1/status' }, isStatus),
-      askControl(env, { ...get, path: '/v1/streams' }, isStreamList),
+      askControl(env, STATUS_NOW, isStatus),
+      askControl(env, { ...STATUS_NOW, path: '/v1/streams' }, isStreamList),
     ]);
     const now = rates.of(list.streams, performance.now());
     if (isJson) {
