@@ -1,6 +1,6 @@
 // Certificate files that change in ways that their times do not show, or show late.
-import { writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { watch, writeFileSync } from 'node:fs';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -39,6 +39,31 @@ t.test('a file of a small directory that is written anew in place counts at once
     // Until the stamp of the file is an old one: a young one is read again anyway.
     await sleep(100);
     await roots.current();
+  }
+});
+
+t.test('a file of a large directory that is written anew in place counts at the next call', async (t) => {
+  const file = await fileFor(t);
+  const folder = dirname(file);
+  for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
+  const elsewhere = await fileFor(t);
+  await symlink(elsewhere, join(folder, 'link.pem'));
+  for (const path of [file, elsewhere]) {
+    for (const each of [file, elsewhere]) writeFileSync(each, '');
+    const roots = new SystemRoots({ env: { SSL_CERT_DIR: folder } });
+    t.strictSame((await roots.current()).anchors, []);
+    for (const { pem, der } of [one, other, one]) {
+      // A second watch of the folder is told behind the one of the roots.
+      const told = new Promise<void>((done) => {
+        const watcher = watch(dirname(path), () => {
+          watcher.close();
+          done();
+        });
+      });
+      writeFileSync(path, pem);
+      await told;
+      t.strictSame((await roots.current()).anchors[0]?.der, der, path);
+    }
   }
 });
 

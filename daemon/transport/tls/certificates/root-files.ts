@@ -53,10 +53,11 @@ export async function piecesOfFile(
   }
 }
 
+/** The stamps of all files in the directories. Never rejects. */
 export async function fileStamps(
   origins: readonly Origin[],
   noted: (stamp: string) => string = (stamp) => stamp,
-): Promise<string> {
+): Promise<string[]> {
   const slices = new Slices();
   const stamps: string[] = [];
   for (const { kind, path } of origins) {
@@ -74,5 +75,5 @@ export async function fileStamps(
       stamps.push(noted(stampNow(file)));
     }
   }
-  return stamps.join('|');
+  return stamps;
 }

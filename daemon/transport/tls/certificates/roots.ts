@@ -8,14 +8,8 @@ import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
 import { keychain } from './keychain.ts';
 import { pemSections } from './pem.ts';
-import {
-  DIRECTORY_FILES_MAX,
-  filesIn,
-  fileStamps,
-  inGroups,
-  piecesOfFile,
-  type Origin,
-} from './root-files.ts';
+import { DIRECTORY_FILES_MAX, filesIn, inGroups, piecesOfFile, type Origin } from './root-files.ts';
+import { RootFolders } from './root-folders.ts';
 import { asRead, stampOf } from '../../../base/files/stamp.ts';
 
 /** Where distributions keep the bundle, in the order of openssl-probe (which bmux's rustls-native-certs uses). The first one counts. */
@@ -34,11 +28,6 @@ const DIRECTORIES: readonly string[] = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
 
 /** Minimum time between two reads of the keychain, ms: it has no time stamp to compare. */
 const KEYCHAIN_AGE_MS = 3_600_000;
-/** Minimum time between two checks of the files in a directory, ms, and in durations of the last check: a directory may hold thousands. */
-const FILES_AGE_MS = 1000;
-const FILES_AGE_CHECKS = 20;
-/** Files in directories that are checked at each call: to look at one takes 10 µs. */
-const QUICK_FILES = 32;
 
 /** Where roots came from, for the log and for the doctor. */
 export interface RootSource {
@@ -72,10 +61,7 @@ export interface SystemRootsOptions {
 interface Known {
   readonly roots: Roots;
   readonly stamp: string;
-  /** Stamps of the files in directories, and when (performance.now()) to compare them again. */
-  readonly files: string;
-  checkAt: number;
-  changed: boolean;
+  readonly folders: RootFolders;
 }
 
 /** Reads the system's roots; `current()` compares the stamps of the sources and reads them again only when one has changed. */
@@ -84,18 +70,17 @@ export class SystemRoots {
   #known: Known | undefined;
   /** See `renew`. */
   #isStale = false;
-  readonly #reading = new SingleFlight<'roots' | 'files', Roots | undefined>();
+  readonly #reading = new SingleFlight<'roots', Roots>();
 
   constructor(options: SystemRootsOptions) {
     this.#options = options;
   }
 
   /**
-   * Returns the current roots. A missing source is no error: without roots the list is empty. Concurrent calls share one read. Where directories
-   * hold more than `QUICK_FILES`, a file that was rewritten in place is seen one call later, since checking hundreds of files takes milliseconds.
+   * Returns the current roots. A missing source is no error: without roots the list is empty. Concurrent calls share one read.
    */
-  async current(): Promise<Roots> {
-    return (await this.#reading.run('roots', () => this.#read())) ?? NO_ROOTS;
+  current(): Promise<Roots> {
+    return this.#reading.run('roots', () => this.#read());
   }
 
   async #read(): Promise<Roots> {
@@ -106,44 +91,22 @@ export class SystemRoots {
     const stamps = await Promise.all(origins.map(({ path }) => stampAt(path)));
     const stamp = origins.length > 0 ? stamps.join('|') : storeStamp();
     const known = this.#known;
-    if (known !== undefined && known.stamp === stamp && !known.changed && !isStale) {
-      if (known.files.split('|').length > QUICK_FILES) this.#checkFiles(known, origins);
-      else known.changed = (await fileStamps(origins)) !== known.files;
-      if (!known.changed) return known.roots;
-    }
+    if (known?.stamp === stamp && !isStale && !(await known.folders.hasChanged())) return known.roots;
     // The stamps are taken before the read, so that a change during the read is seen at the next check.
     const before = stamps.map((one) => asRead(one));
-    const files = await fileStamps(origins, (one) => asRead(one));
+    const folders = await RootFolders.of(origins);
     const found = origins.length > 0 ? await readOrigins(origins) : [await readStore(this.#options.platform)];
     const roots = await rootsOf(found, known?.roots);
     if (roots !== known?.roots)
       for (const source of roots.sources) if (source.problems.length > 0) this.#options.log?.(source);
-    this.#known = {
-      roots,
-      stamp: origins.length > 0 ? before.join('|') : stamp,
-      files,
-      checkAt: performance.now() + FILES_AGE_MS,
-      changed: false,
-    };
+    known?.folders.close();
+    this.#known = { roots, stamp: origins.length > 0 ? before.join('|') : stamp, folders };
     return roots;
   }
 
   /** The next `current` reads, whatever the stamps say. A read under way may have begun before a change. */
   renew(): void {
     this.#isStale = true;
-  }
-
-  /** Checks in the background whether a file in a directory has changed. */
-  #checkFiles(known: Known, origins: readonly Origin[]): void {
-    const since = performance.now();
-    if (since < known.checkAt) return;
-    void this.#reading.run('files', async () => {
-      const files = await fileStamps(origins);
-      const now = performance.now();
-      known.checkAt = now + Math.max(FILES_AGE_MS, (now - since) * FILES_AGE_CHECKS);
-      known.changed = files !== known.files;
-      return undefined;
-    });
   }
 
   async #origins(): Promise<readonly Origin[]> {
@@ -168,8 +131,6 @@ export class SystemRoots {
     return origins;
   }
 }
-
-const NO_ROOTS: Roots = { anchors: [], index: new AnchorIndex(), sources: [], version: 0 };
 
 interface Found {
   readonly kind: RootSource['kind'];
