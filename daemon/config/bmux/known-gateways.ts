@@ -7,9 +7,10 @@ import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { makeFolder } from '../../base/files/make-folder.ts';
 import { appended, type BmuxPaths } from '../../base/paths.ts';
 import { advised, fail } from '../../errors/fail.ts';
-import type { Marks } from '../files/file.ts';
+import { readSmallFile, type Marks } from '../files/file.ts';
+import { STORE_INTEGERS } from '../files/grammar.ts';
 import { isTable, tableAt, type Table } from '../files/table.ts';
-import { lineOf, readToml } from '../files/toml.ts';
+import { lineOf, readToml, type Doc } from '../files/toml.ts';
 import { exactly, withEntry } from '../files/toml-edit.ts';
 
 /** ms after which the lock of a killed process is ignored. */
@@ -42,10 +43,13 @@ export function comparable(fingerprint: string): string {
   return fingerprint.trim().toLowerCase();
 }
 
+const readStore = (path: string, marks?: Marks): Promise<Doc | undefined> =>
+  readToml(path, marks, readSmallFile, STORE_INTEGERS);
+
 /** Reads the store; a missing one is empty. Never rejects. `marks` collects the mark of the file. */
 export async function readKnownGateways(path: string, marks?: Marks): Promise<KnownGateways> {
   try {
-    const doc = await readToml(path, marks);
+    const doc = await readStore(path, marks);
     const all = [...(doc === undefined ? [] : pinsIn(doc.text))];
     const isBlank = ([, { fingerprint }]: (typeof all)[number]): boolean => fingerprint === '';
     const pins = new Map(all.filter((entry) => !isBlank(entry)));
@@ -64,7 +68,7 @@ const FIELDS: Readonly<
   fingerprint_sha256: { what: 'a text', fits: (value) => typeof value === 'string' },
   trusted_at_unix_ms: {
     what: 'a whole number, ms since 1970',
-    fits: (value) => typeof value === 'bigint' && value >= 0n,
+    fits: (value) => typeof value === 'bigint' && value >= 0n && value < 2n ** 64n,
   },
   server_name: { what: 'a text', fits: (value) => value === undefined || typeof value === 'string' },
   label: { what: 'a text', fits: (value) => value === undefined || typeof value === 'string' },
@@ -147,7 +151,7 @@ async function changed<T>(
       retries: { retries: 50, minTimeout: 10, maxTimeout: 200, randomize: true },
     });
     try {
-      const text = (await readToml(path))?.text ?? '';
+      const text = (await readStore(path))?.text ?? '';
       try {
         pinsIn(text);
       } catch (error) {

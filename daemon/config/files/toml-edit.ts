@@ -1,11 +1,12 @@
 // Changes the table `gateways` of a TOML text and leaves the rest as it is written, where that can be.
 import { isDeepStrictEqual } from 'node:util';
-import { parse, stringify } from 'smol-toml';
+import { stringify } from 'smol-toml';
+import { parsed } from './grammar.ts';
 import { isTable, tableAt, type Table } from './table.ts';
 
 /** The document with whole numbers as bigint, so that `1.0` stays another value than `1`. Throws for a text that is no TOML. */
 export function exactly(text: string): Table {
-  return parse(text, { integersAsBigInt: true });
+  return parsed(text, true);
 }
 
 function written(table: Table): string {

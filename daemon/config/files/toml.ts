@@ -1,8 +1,9 @@
 // Parses TOML into data that is safe to access, and finds the line on which a key was set.
-import { parse, TomlError } from 'smol-toml';
+import { TomlError } from 'smol-toml';
 import { textOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { readSmallFile, type Marks, type ReadFile } from './file.ts';
+import { CONFIG_INTEGERS, oddityIn, parsed, type Integers } from './grammar.ts';
 import { LARGE, lineInLarge } from './large-file.ts';
 import { valueAt, type Table } from './table.ts';
 
@@ -21,7 +22,7 @@ export interface SyntaxProblem {
 
 function parseText(text: string): Table {
   // Integers beyond 2^53 are valid in TOML and in bmux, and may be values of keys that are not used here.
-  return parse(text, { integersAsBigInt: 'asNeeded' });
+  return parsed(text, 'asNeeded');
 }
 
 /** Number of newlines before the first byte that is not UTF-8, plus one. */
@@ -42,15 +43,22 @@ function badUtf8Line(bytes: Uint8Array): number {
 }
 
 /** The parsed text, or its error. Never throws. */
-export function parseToml(bytes: Uint8Array): { text: string; table: Table } | SyntaxProblem {
+export function parseToml(
+  bytes: Uint8Array,
+  integers: Integers = CONFIG_INTEGERS,
+): { text: string; table: Table } | SyntaxProblem {
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    // smol-toml skips a byte order mark. A second one is an error, as in bmux.
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return { line: badUtf8Line(bytes), why: 'not UTF-8' };
   }
   try {
-    return { text, table: parseText(text) };
+    const table = parseText(text);
+    const odd = oddityIn(text, table, integers);
+    if (odd === undefined) return { text, table };
+    return { line: 'line' in odd ? odd.line : lineOf(text, odd.path), why: odd.why };
   } catch (error) {
     const why = textOf(error).replace(/^Invalid TOML document: /u, '');
     // What is not closed is found at the end, behind empty lines.
@@ -64,12 +72,13 @@ export async function readToml(
   path: string,
   marks: Marks = new Map(),
   read: ReadFile = readSmallFile,
+  integers: Integers = CONFIG_INTEGERS,
 ): Promise<Doc | undefined> {
   const bytes = await read(path, marks);
   if (bytes === undefined) return undefined;
-  const parsed = parseToml(bytes);
-  if ('why' in parsed) throw fail('config_syntax', { file: path, ...parsed });
-  return { file: path, ...parsed };
+  const found = parseToml(bytes, integers);
+  if ('why' in found) throw fail('config_syntax', { file: path, ...found });
+  return { file: path, ...found };
 }
 
 /** Most characters that `lineOf` parses to find the ends of statements. It bounds the time for an unusual file to a fraction of a second. */

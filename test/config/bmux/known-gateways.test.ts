@@ -27,6 +27,14 @@ const UNREADABLE: readonly (readonly [string, RegExp])[] = [
   [`[gateways."a:1"]\n${AT}`, /fingerprint_sha256 in line 1 is missing/],
   ['[gateways]\n"a:1" = "x"\n', /"a:1" in line 2 is no table/],
   ['gateways = []\n', /gateways is no table/],
+  // Values of nobody, which bmux reads nevertheless.
+  [`${HEAD}${AT}note = 2026-02-30\n`, /:4: not TOML: there is no such date/],
+  [`x = [2100-02-29T00:00:00Z]\n${HEAD}${AT}`, /:1: not TOML: there is no such date/],
+  [`${HEAD}${AT}[other]\nfloat = 1e400\n`, /:5: not TOML: there is no such date, or no such number/],
+  [`x = ${String(2n ** 128n)}\n${HEAD}${AT}`, /:1: not TOML: the number is too large/],
+  [`x = ${'['.repeat(81)}${']'.repeat(81)}\n${HEAD}${AT}`, /:1: not TOML: .*nested/],
+  [`\uFEFF\uFEFF${HEAD}${AT}`, /:1: not TOML/],
+  [`${HEAD}trusted_at_unix_ms = ${String(2n ** 64n)}\n`, /trusted_at_unix_ms in line 3 is not a whole/],
 ];
 const READABLE = [
   `${HEAD}${AT}`,
@@ -35,6 +43,9 @@ const READABLE = [
   `version = 1\n${HEAD}${AT}more = 1.0\n[other]\nx = 1\n`,
   `[gateways."a:1"]\nfingerprint_sha256 = "  "\n${AT}`,
   '',
+  `\uFEFFx = 23:59:60\ny = 2016-12-31T23:59:60.5Z\n${HEAD}${AT}`,
+  `x = 2024-02-29\ny = "2026-02-30, 1e400" # 2026-02-30\n2026-02-30 = -inf\n${HEAD}${AT}`,
+  `x = ${String(2n ** 128n - 1n)}\ny = ${'['.repeat(80)}${']'.repeat(80)}\n${HEAD}${AT}`,
 ];
 
 async function storeOf(t: Test): Promise<{ readonly path: string; readonly env: Record<string, string> }> {

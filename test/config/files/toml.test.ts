@@ -71,6 +71,16 @@ t.test('what is not closed is told with the last line that is not empty', async 
   t.equal(lineIn('a = 1 2\nb = 1\n'), 1);
 });
 
+t.test('numbers beyond 64 bits are refused, as in bmux', (t) => {
+  const read = (text: string): unknown => parseToml(Buffer.from(text));
+  t.match(read('a = 9223372036854775807\nb = -9223372036854775808\n'), {
+    table: { a: 2n ** 63n - 1n, b: -(2n ** 63n) },
+  });
+  for (const value of ['9223372036854775808', '-9223372036854775809', '0xffffffffffffffff'])
+    t.match(read(`a = 1\n[b]\nc = [1, { d = ${value} }]\n`), { line: 3, why: 'the number is too large' });
+  t.end();
+});
+
 t.test('lineOf costs little, whatever the file looks like', (t) => {
   const many = Array.from({ length: 8000 }, (_, i) => `[t.k${String(i)}]\nhost = "host.example"`).join('\n');
   const long = `a = [\n${'  { x = 1 },\n'.repeat(20_000)}]\nlast = 1\n`;

@@ -46,10 +46,10 @@ t.test('a file of a large directory that is written anew in place counts at the 
   const file = await fileFor(t);
   const folder = dirname(file);
   for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
-  const elsewhere = await fileFor(t);
-  await symlink(elsewhere, join(folder, 'link.pem'));
-  for (const path of [file, elsewhere]) {
-    for (const each of [file, elsewhere]) writeFileSync(each, '');
+  const linked = await fileFor(t);
+  await symlink(linked, join(folder, 'link.pem'));
+  for (const path of [file, linked]) {
+    for (const each of [file, linked]) writeFileSync(each, '');
     const roots = new SystemRoots({ env: { SSL_CERT_DIR: folder } });
     t.strictSame((await roots.current()).anchors, []);
     for (const { pem, der } of [one, other, one]) {
