@@ -16,14 +16,34 @@ export interface ReachContext extends Pick<CommandContext, 'env' | 'cwd' | 'err'
   readonly signal?: AbortSignal;
 }
 
+/** A stream on which the server itself has answered a Ping, whose request id was 1. */
+export interface Answered {
+  readonly stream: Awaited<ReturnType<typeof openStream>>['stream'];
+  readonly info: StreamInfo;
+  /** ms from the request for the stream to the answer. */
+  readonly openMs: number;
+}
+
 /** Resolves when the server itself has answered; rejects with the broker's failure. Warnings about the target go to `err`. */
 export async function reach(
   target: string | undefined,
-  { env, cwd, err, stderr, signal }: ReachContext,
+  context: ReachContext,
   clientName: string,
 ): Promise<StreamInfo> {
+  const { stream, info } = await openAnswered(target, context, clientName);
+  stream.destroy();
+  return info;
+}
+
+/** As `reach`, and leaves the stream open for its caller. */
+export async function openAnswered(
+  target: string | undefined,
+  { env, cwd, err, stderr, signal }: ReachContext,
+  clientName: string,
+): Promise<Answered> {
   for (let last = false; ; last = true) {
     const line = new WaitingLine({ terminal: () => stderr ?? NOWHERE, target });
+    const begun = performance.now();
     const { stream, info } = await openStream({
       ...(target === undefined ? {} : { target }),
       ...(signal === undefined ? {} : { signal }),
@@ -37,13 +57,14 @@ export async function reach(
       line.end();
     });
     const why = await unanswered(stream, info.epoch, { signal });
-    stream.destroy();
     if (why === undefined) {
       for (const warning of info.warnings) err(`bmuxd: ${warning}\n`);
-      return info;
+      return { stream, info, openMs: performance.now() - begun };
     }
+    stream.destroy();
     // The Hello may have been answered from the hello cache. The entry is removed now, so the second attempt gets the server's own answer.
-    if (last) throw why;
+    if (last || signal?.aborted === true) throw why;
+    if (info.warm) err('bmuxd: the warm connection does not answer, a new one is tried\n');
   }
 }
 

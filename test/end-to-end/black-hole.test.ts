@@ -90,6 +90,19 @@ t.test('TLS', async (t) => {
   t.match(await row('far'), { failingSinceMs: undefined });
 });
 
+t.test('a ping over a warm connection whose path is gone tells why the target is away', async (t) => {
+  const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
+  const { row, tls, bmuxd } = world;
+  await world.ask('far');
+  await waitFor('a spare', async () => ((await row('far'))?.spares ?? 0) > 0);
+  await tls.command({ do: 'blackhole' });
+  const { status, stderr } = await bmuxd.bmuxd(['ping', 'far']);
+  t.not(status, 0, stderr);
+  t.match(stderr, 'bmuxd: the warm connection does not answer, a new one is tried\n');
+  t.match(stderr, '[tls_handshake_timeout]', 'the reason is that of a new connection');
+  t.notMatch(stderr, '[stream_lost]');
+});
+
 t.test('iroh', async (t) => {
   const world = await startFarWorld(t, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
   const { row, iroh, bmuxd } = world;
