@@ -75,12 +75,13 @@ export class Shutdown {
     const what = this.#isStopping ? 'bmuxd exits' : 'bmuxd exits; live streams continue';
     if (this.#closing === undefined) this.#options.log.info(what);
     this.#isLeaving = true;
-    await this.abandon();
+    this.#closing ??= this.#leave();
+    await this.#closing;
   }
 
   /** Removes what a failed start has made, and logs nothing. Safe to call twice. */
   abandon(): Promise<void> {
-    this.#closing ??= this.#leave();
+    this.#closing ??= this.#undo();
     return this.#closing;
   }
 
@@ -125,6 +126,17 @@ export class Shutdown {
         this.#resolveStopped();
       });
     return this.#stopping;
+  }
+
+  /** An engine that is ready has served nobody. Its socket would make clients wait for a daemon that comes back, until its grace is over. */
+  async #undo(): Promise<void> {
+    const { supervisor } = this.#options.engines;
+    supervisor.halt();
+    supervisor.stop();
+    supervisor.killStarting();
+    const until = performance.now() + LIMITS.engineAnswerMs;
+    while (supervisor.living.length > 0 && performance.now() < until) await sleep(LOOK_MS);
+    await this.#leave();
   }
 
   async #leave(): Promise<void> {

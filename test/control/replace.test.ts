@@ -1,15 +1,16 @@
 // Tests that a daemon that leaves answers what it has taken, and that the next one is ready for what was used. Restarts under load are in test/soak/restarts.
 import { connect } from 'node:net';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { isRunning } from '../../daemon/base/process/identity.ts';
 import { isEngineStatus, isStatus } from '../../daemon/api/answer-shapes.ts';
 import { engineRequest } from '../../daemon/sockets/http-request.ts';
 import { TestClient } from '../embedded/client.ts';
+import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
 import { startWorld } from '../engine/world.ts';
-import { waitFor } from '../real/index.ts';
+import { run, waitFor } from '../real/index.ts';
 import { connected, madeAnew, targetSocketIs, targetSocketPath } from '../target-sockets/target-socket.ts';
 
 t.setTimeout(300_000);
@@ -78,4 +79,16 @@ t.test('a client in the queue of a dead engine is served when control leaves', a
   await answered;
   await client.close();
   await waitFor('the daemon to be gone', () => !isRunning({ pid: bmuxd.pid }));
+});
+
+t.test('a daemon that cannot take over leaves no engine behind', async (t) => {
+  const sandbox = await makeSandbox({ settings: '[engine]\ndrain_grace = 600\n' });
+  t.teardown(() => sandbox.remove());
+  const dir = dirname(sandbox.socketPath);
+  mkdirSync(join(sandbox.socketPath, 'in the way'), { recursive: true, mode: 0o700 });
+  const { status, stderr } = await run(process.execPath, [BMUXD, 'run', '--replace'], sandbox.env);
+  t.equal(status, 1, stderr);
+  t.match(stderr, '[control_socket_unbindable]');
+  const left = readdirSync(join(dir, 'engines')).filter((name) => name.endsWith('.sock'));
+  t.same(left, [], 'its socket would tell clients of a daemon that comes back');
 });
