@@ -2,13 +2,13 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { Status } from '../../daemon/api/answers.ts';
 import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
 import { exchange } from '../daemon/raw-http.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { startChild, waitFor } from '../real/child.ts';
-import { run } from '../real/server.ts';
+import { run, type Ran } from '../real/server.ts';
 
 /** A file system of 64 KiB can be mounted in a mount namespace, by root only. */
 const skip =
@@ -85,6 +85,21 @@ t.test('a full disk loses log lines, but neither the log nor the state files', {
 });
 
 t.test('a start on a full disk says so, also where its stderr is on that disk', { skip }, async (t) => {
+  t.match(await onFullDisk(t, 'start'), {
+    status: 1,
+    stderr: /^bmuxd could not be started: [^]*ENOSPC[^]*Make room on its disk/,
+  });
+});
+
+t.test('the doctor finds a full disk without a daemon', { skip }, async (t) => {
+  const { status, stdout } = await onFullDisk(t, 'doctor');
+  t.equal(status, 1);
+  for (const code of ['control_socket_unbindable', 'state_unwritable']) t.match(stdout, code);
+  t.match(stdout, /no space is left on its disk[^]*Make room on its disk/);
+});
+
+/** Runs bmuxd with one argument, where the runtime dir and the state are on a disk without room. */
+async function onFullDisk(t: Test, arg: string): Promise<Ran> {
   const sandbox = await makeSandbox();
   t.teardown(() => sandbox.remove());
   const disk = join(sandbox.folder, 'disk');
@@ -98,11 +113,8 @@ t.test('a start on a full disk says so, also where its stderr is on that disk', 
     'mount -t tmpfs -o size=64k,mode=700 tmpfs "$1"',
     'mkdir -m 700 "$1/d" "$1/state"',
     '{ cat /dev/zero >"$1/filler" || true; } 2>/dev/null',
-    'exec "$2" "$3" start',
+    'exec "$2" "$3" "$4"',
   ];
-  const args = ['-m', '/bin/sh', '-c', script.join(' && '), 'sh', disk, process.execPath, BMUXD];
-  t.match(await run('unshare', args, env), {
-    status: 1,
-    stderr: /^bmuxd could not be started: [^]*ENOSPC[^]*Make room on its disk/,
-  });
-});
+  const args = ['-m', '/bin/sh', '-c', script.join(' && '), 'sh', disk, process.execPath, BMUXD, arg];
+  return run('unshare', args, env);
+}

@@ -1,5 +1,6 @@
 // What the doctor finds on this machine: versions, folders and sockets, native packages, files of the state, service.
-import { access, constants, lstat, stat } from 'node:fs/promises';
+import { access, constants, lstat, stat, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
 import { octal } from '../../base/files/path-problem.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
@@ -32,6 +33,10 @@ export const folders: Check = async ({ env, platform, cwd }) => {
   const rows = [
     ...(await rowsOf(area, async () => {
       await checkRuntimeDir(paths);
+      if (await isFull(paths.dir)) {
+        const { unbindable } = await import('../../control/instance/start-lock.ts');
+        throw unbindable(paths.controlSocket, noRoom());
+      }
       const info = await lstat(paths.dir).catch(() => undefined);
       const mode = info === undefined ? 'made at the start of the daemon' : `mode ${octal(info.mode)}`;
       return [{ area, what: 'runtime dir', detail: `${paths.dir}, ${mode}` }];
@@ -48,6 +53,18 @@ function tooLongForBmux(excess: { path: string; length: number; limit: number })
   return advised(fail('socket_path_too_long', excess), 'Set BMUX_RUNTIME_DIR to a shorter path.');
 }
 
+/** Whether the disk of `path`, or of the folder in which it will be made, has no room for a file. */
+async function isFull(path: string): Promise<boolean> {
+  const disk = await statfs(path).catch(() => undefined);
+  if (disk === undefined) return dirname(path) !== path && isFull(dirname(path));
+  // Some file systems count no blocks, or no files.
+  return (disk.blocks > 0 && disk.bavail === 0) || (disk.files > 0 && disk.ffree === 0);
+}
+
+function noRoom(): NodeJS.ErrnoException {
+  return Object.assign(new Error('no space is left on its disk'), { code: 'ENOSPC' });
+}
+
 /** A state dir that is missing is made at the start. */
 async function writable(path: string): Promise<readonly Row[]> {
   const row: Row = { area: 'folders', what: 'state dir', detail: path };
@@ -55,11 +72,14 @@ async function writable(path: string): Promise<readonly Row[]> {
     const info = await stat(path);
     if (!info.isDirectory()) throw new Error('it is no folder');
     await access(path, constants.W_OK | constants.X_OK);
-    return [row];
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [row];
-    return [finding('folders', 'state dir', fail('state_unwritable', { path, why: textOf(error) }, error))];
+    if (errnoOf(error) !== 'ENOENT') return [unwritable(path, error)];
   }
+  return [(await isFull(path)) ? unwritable(path, noRoom()) : row];
+}
+
+function unwritable(path: string, error: unknown): Row {
+  return finding('folders', 'state dir', fail('state_unwritable', { path, why: textOf(error) }, error));
 }
 
 export const packages: Check = async ({ probe }) => {
