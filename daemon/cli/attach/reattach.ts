@@ -1,4 +1,5 @@
 // Runs a command at a target socket, and runs it again when its stream was lost, as soon as the target answers.
+import type { Failure } from '../../base/failure.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
@@ -52,23 +53,29 @@ interface Wait extends CommandContext {
 /** Resolves when the target answers. */
 async function untilBack(name: string, why: string, wait: Wait): Promise<TargetVariables> {
   const { env, cwd, delayMs } = wait;
-  let last: unknown;
+  let last: Failure | undefined;
   const attempts = new Attempts({
     clock: SYSTEM_CLOCK,
     delayMs,
     attempt: (signal) => variablesFor(wait.target, { env, cwd, err: () => undefined, signal }),
     onFailure: (error) => {
-      last = error;
+      last = asFailure(error);
+      line.failed(last);
     },
   });
   const readNoMore = readKeys(process.stdin, {
     enter: attempts.now,
     giveUp: () => {
-      attempts.end(fail('stream_lost', { why }, last === undefined ? undefined : asFailure(last)));
+      attempts.end(fail('stream_lost', { why }, last));
     },
   });
   // Last: who reads this line may answer it with a signal.
-  const line = new ReconnectLine({ terminal: wait.stderr, clock: SYSTEM_CLOCK, target: name, why });
+  const line: ReconnectLine = new ReconnectLine({
+    terminal: wait.stderr,
+    clock: SYSTEM_CLOCK,
+    target: name,
+    why,
+  });
   let isBack = false;
   try {
     const found = await attempts.done;

@@ -1,9 +1,13 @@
 // What a person at a terminal sees and can do while a target is waited for: one line, Enter and Ctrl-C.
 import { inOneLine, WIPE } from '../../../client-shim/waiting-line.ts';
-import { printable } from '../../errors/text.ts';
 import type { Clock } from '../../base/async/clock.ts';
+import type { ErrorClass, Failure } from '../../base/failure.ts';
+import { classOf } from '../../errors/error-class.ts';
+import { asText, printable } from '../../errors/text.ts';
 
 const RENEWED_MS = 1000;
+/** Failures that do not end by waiting: a person has to do something. */
+const FOR_A_PERSON: ReadonlySet<ErrorClass> = new Set(['tls_trust', 'auth', 'epoch', 'policy', 'request']);
 const KEYS = 'Enter tries now, Ctrl-C gives up';
 
 export interface WaitingScreen {
@@ -20,11 +24,15 @@ export interface ReconnectLineOptions {
   readonly why: string;
 }
 
-/** `TARGET was lost: WHY; waiting 12 s; Enter tries now, Ctrl-C gives up`. Without a terminal, one line is written, and not renewed. */
+/** `TARGET was lost: WHY; now: WHY; waiting 12 s; Enter tries now, Ctrl-C gives up`. Without a terminal, one line is written, and not renewed. */
 export class ReconnectLine {
   readonly #options: ReconnectLineOptions;
   readonly #sinceMs: number;
   readonly #stop: () => void;
+  /** Why the last attempt has failed. */
+  #now: Failure | undefined;
+  /** Codes of what was told in full. */
+  readonly #told = new Set<string>();
 
   constructor(options: ReconnectLineOptions) {
     this.#options = options;
@@ -39,6 +47,17 @@ export class ReconnectLine {
     }
     terminal.write(`${printable(`bmuxd: ${target} was lost: ${why}; waiting until it answers`)}\n`);
     this.#stop = () => {};
+  }
+
+  /** An attempt has failed. What a person has to mend is told with its remedy, once; anything else in the line. */
+  failed(failure: Failure): void {
+    this.#now = failure;
+    if (this.#told.has(failure.code) || !FOR_A_PERSON.has(classOf(failure.data))) return;
+    this.#told.add(failure.code);
+    const { terminal } = this.#options;
+    const isTerminal = terminal.isTTY === true;
+    terminal.write(`${isTerminal ? WIPE : ''}${asText(failure, 'bmuxd')}`);
+    if (isTerminal) this.#write();
   }
 
   /** Says in the same line that the target answers, or wipes it. */
@@ -56,8 +75,9 @@ export class ReconnectLine {
 
   #write(): void {
     const { terminal, target, why } = this.#options;
+    const now = this.#now === undefined ? '' : `; now: ${this.#now.message}`;
     const tail = `; waiting ${this.#elapsed()}; ${KEYS}`;
-    terminal.write(`${WIPE}${inOneLine(`bmuxd: ${target} was lost: ${why}`, tail, terminal)}`);
+    terminal.write(`${WIPE}${inOneLine(`bmuxd: ${target} was lost: ${why}${now}`, tail, terminal)}`);
   }
 }
 

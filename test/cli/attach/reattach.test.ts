@@ -1,10 +1,13 @@
 // Tests `bmuxd exec --reattach` with a client of a target socket: when the client is started again, and when that is over.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { StreamList } from '../../../daemon/api/answers.ts';
 import { defaultContract, encodeRequestFrame } from '../../../daemon/bmux-ipc/ipc.ts';
 import { BMUXD } from '../../daemon/bmuxd.ts';
+import { selfSigned } from '../../embedded/certificate.ts';
 import { startWorld, type World } from '../../engine/world.ts';
 import { waitFor } from '../../real/index.ts';
 
@@ -85,4 +88,21 @@ t.test('a client whose stream was lost is started again, one that has ended is n
   wrapped.kill('SIGINT');
   t.same(await wrapped.exited, [8, null]);
   t.match(wrapped.said(), /the stream through bmuxd broke: the connection to its server was lost: /);
+});
+
+t.test('what only a person can mend is told while the target is waited for', async (t) => {
+  const world = await startWorld(t);
+  const { bmuxd } = world;
+  const attached = attachTo(world, t, 'tls');
+  await attached.up(1);
+  const caFile = join(bmuxd.folder, 'ca.pem');
+  const right = await readFile(caFile, 'utf8');
+  await writeFile(caFile, selfSigned().certPem);
+  process.kill(await bmuxd.enginePid(), 'SIGKILL');
+  await waitFor(`the reason (${attached.said()})`, () => /\[tls_/.test(attached.said()));
+  t.match(attached.said(), /waiting until it answers\n[^]*\[tls_\w+\]\n$/);
+  await writeFile(caFile, right);
+  await attached.up(2);
+  t.match(attached.said(), /it answers again after \d+ s\n$/);
+  t.equal(attached.said().split('[tls_').length, 2, 'it is told once');
 });

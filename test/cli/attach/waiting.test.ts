@@ -1,6 +1,7 @@
 // Tests what a person sees and can do while a target is waited for.
 import { EventEmitter } from 'node:events';
 import t from 'tap';
+import { fail } from '../../../daemon/errors/fail.ts';
 import { readKeys, ReconnectLine } from '../../../daemon/cli/attach/waiting.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 
@@ -25,6 +26,30 @@ t.test('the line shows reason, time and keys, and ends as a line of its own', as
     `${WIPE}bmuxd: prod was lost: its engine has died; it answers again after 2 s\n`,
   ]);
   t.equal(clock.waiting, 0);
+});
+
+t.test('what a person has to mend is told once with its remedy, anything else in the line', async (t) => {
+  const clock = new FakeClock();
+  const screen = terminal({ columns: 140 });
+  const line = new ReconnectLine({ terminal: screen, clock, target: 'prod', why: 'gone' });
+  line.failed(fail('tls_unreachable', { label: 'prod' }));
+  await clock.advance(1000);
+  for (const _ of [1, 2]) line.failed(fail('ssh_login_wanted', { label: 'prod', why: 'it asks' }));
+  line.failed(fail('tls_unreachable', { label: 'prod' }));
+  line.failed(fail('ssh_login_wanted', { label: 'prod', why: 'it asks' }));
+  line.end(false);
+  const [first = '', second = '', told = '', third = '', end, ...more] = screen.written;
+  t.match(first, 'prod was lost: gone; waiting 0 s');
+  t.match(second, /prod was lost: gone; now: .*prod.*; waiting 1 s/);
+  t.match(told, /^\r.*it asks[^]*bmuxd login prod[^]*\[ssh_login_wanted\]\n$/);
+  t.match(third, /prod was lost: gone; now: .*it asks.*; waiting 1 s/);
+  t.equal(end, WIPE);
+  t.strictSame(more, []);
+  const file = terminal({ isTTY: false });
+  const lines = new ReconnectLine({ terminal: file, clock, target: 'prod', why: 'gone' });
+  lines.failed(fail('ssh_login_wanted', { label: 'prod', why: 'it asks' }));
+  lines.end(true);
+  t.match(file.written[1], /^[^\r]*it asks[^]*\[ssh_login_wanted\]\n$/);
 });
 
 t.test('a narrow terminal loses the reason, not the keys; a hostile text does nothing', async (t) => {
