@@ -1,6 +1,8 @@
 // The paths from a gateway's certificate to an anchor, as webpki finds them: any presented certificate may follow, several may have one name.
 import type { X509Certificate } from 'node:crypto';
 import type { Anchor } from './certificates/anchors.ts';
+import { damageForBmux, damageForOpenSsl } from './certificates/damage.ts';
+import { textOf } from '../../base/failure.ts';
 import { refusedExtension, refusedNames } from './certificates/constraints.ts';
 import {
   EXTENSIONS,
@@ -97,20 +99,31 @@ export const oneLine = (name: string): string => name.replaceAll('\n', ', ');
 
 function refusedIn(one: Presented): string | undefined {
   const { version, publicKey, signatureAlgorithm } = one;
-  if (version !== 3) return `certificates of version ${String(version)} are not supported`;
-  if (!isKnownKey(publicKey)) return 'the kind or size of a key is not supported';
-  if (!isKnownSignature(signatureAlgorithm)) return 'the algorithm of a signature is not supported';
-  if (Date.parse(one.certificate.validFrom) < 0) return 'a time before 1970 is not supported';
-  return refusedExtension(one);
+  try {
+    if (version !== 3) return `certificates of version ${String(version)} are not supported`;
+    if (!isKnownKey(publicKey)) return 'the kind or size of a key is not supported';
+    if (!isKnownSignature(signatureAlgorithm)) return 'the algorithm of a signature is not supported';
+    if (Date.parse(one.certificate.validFrom) < 0) return 'a time before 1970 is not supported';
+    return damageForBmux(one) ?? refusedExtension(one);
+  } catch (error) {
+    return damageForOpenSsl(one) ?? `it cannot be read (${textOf(error)})`;
+  }
 }
 
 /** The name constraints of each CA are for all certificates below it. */
 function namesRefused(path: readonly Presented[], anchor: Anchor): string | undefined {
-  for (const [depth, { extensions }] of path.entries()) {
-    const refused = refusedNames(extensions.get(EXTENSIONS.nameConstraints), path.slice(0, depth));
-    if (refused !== undefined) return refused;
+  const limits = path.map(({ extensions }) => extensions.get(EXTENSIONS.nameConstraints));
+  try {
+    for (const [depth, limit] of limits.entries()) {
+      const refused = refusedNames(limit, path.slice(0, depth));
+      if (refused !== undefined) return refused;
+    }
+    return refusedNames(anchor.nameConstraints, path);
+  } catch (error) {
+    const damaged = path.find((one) => damageForOpenSsl(one) !== undefined);
+    if (damaged !== undefined) return `${String(damageForOpenSsl(damaged))}: ${nameOf(damaged)}`;
+    return `the name constraints of an anchor cannot be read (${textOf(error)}): ${anchor.source}`;
   }
-  return refusedNames(anchor.nameConstraints, path);
 }
 
 function isValidNow({ certificate: { validFrom, validTo } }: Presented): boolean {

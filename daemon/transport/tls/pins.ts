@@ -5,6 +5,7 @@ import { Failure } from '../../base/failure.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
 import { gatewayKey } from '../../target/tls-trust.ts';
 import { advised, fail } from '../../errors/fail.ts';
+import { namesOf } from './server-name.ts';
 import type { Trust } from './trust.ts';
 import type { Refusal } from './verify.ts';
 
@@ -32,7 +33,8 @@ export async function trustOrRefuse(
   const { trust } = route;
   const key = gatewayKey(route.host, route.port);
   const own = refusal.chain[0]?.certificate;
-  if (own === undefined) throw fail('tls_handshake_failed', { label }, refusal.why);
+  if (own === undefined)
+    throw advised(fail('tls_handshake_failed', { label }, refusal.why), remedyFor(trusted, refusal));
   const fingerprint = fingerprintOf(own);
   const failed = (text: string): Failure =>
     fail('tls_handshake_failed', { label }, new Error(text, { cause: refusal.why }));
@@ -75,9 +77,10 @@ export async function trustOrRefuse(
 
 /** What to do so that the certificate is verified. */
 function remedyFor({ caFile }: Trust, { kind, chain, fault }: Refusal): string {
-  const names = chain[0]?.certificate.subjectAltName;
-  if (kind === 'name' && names !== undefined)
-    return `Set server_name to one of the names of the certificate: ${names}.`;
+  const own = chain[0]?.certificate;
+  const names = own === undefined ? undefined : namesOf(own);
+  if (kind === 'name' && names === undefined) return 'Let the gateway present a certificate with names.';
+  if (kind === 'name') return `Set server_name to one of the names of the certificate: ${String(names)}.`;
   if (fault === 'named') return 'Let the gateway present certificates without that fault.';
   if (fault === 'strict')
     return 'OpenSSL refuses here what bmux may accept (docs/targets.md, "Where bmuxd is stricter than bmux"): let the gateway present another certificate.';

@@ -1,4 +1,5 @@
 // Checks the name of a certificate by the rules of rustls: no fall-back to the common name, IP addresses by their SAN.
+import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
 import { dnsNamesOf, isDnsName } from './certificates/constraints.ts';
@@ -16,10 +17,15 @@ export function sniOf(name: string): string {
   return isIP(name) === 0 ? name.replace(/\.$/, '') : '';
 }
 
+/** Its alternative names, as text; undefined without any. */
+export function namesOf({ subjectAltName }: Pick<X509Certificate, 'subjectAltName'>): string | undefined {
+  return subjectAltName === '' ? undefined : subjectAltName;
+}
+
 /** Why the certificate is not valid for `name`, or undefined. Its common name never counts. */
 export function identityError(name: string, presented: Presented): Error | undefined {
   const { certificate } = presented;
-  const names = certificate.subjectAltName ?? 'none';
+  const names = namesOf(certificate) ?? 'none';
   if (isIP(name) !== 0) {
     // `checkServerIdentity` knows no IPv6 address in several releases of Node (22.23, 24.17).
     if (certificate.checkIP(name) !== undefined) return undefined;

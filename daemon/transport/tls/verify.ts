@@ -6,6 +6,7 @@ import { Slices } from '../../base/async/slices.ts';
 import { textOf } from '../../base/failure.ts';
 import { verifyErrorOf } from '../../base/node-internals.ts';
 import type { Anchor } from './certificates/anchors.ts';
+import { damageForBmux, damageForOpenSsl } from './certificates/damage.ts';
 import { refusedExtension } from './certificates/constraints.ts';
 import { certificateParts, isCa, issuerSerialOf, maySign } from './certificates/parts.ts';
 import { nameOf, oneLine, PathSearch, type Presented } from './paths.ts';
@@ -32,8 +33,11 @@ export interface Refusal {
   readonly fault?: 'named' | 'strict';
 }
 
-/** The certificates that the peer has sent, in the order in which they were sent. Its own one is the first. */
-function presentedBy(socket: TLSSocket): Presented[] {
+/**
+ * The certificates that the peer has sent, in the order in which they were sent. Its own one is the first. Those before one that cannot be read, and
+ * why that is so.
+ */
+function presentedBy(socket: TLSSocket): { readonly chain: Presented[]; readonly problem?: string } {
   const chain: Presented[] = [];
   for (
     let certificate = socket.getPeerX509Certificate();
@@ -42,11 +46,11 @@ function presentedBy(socket: TLSSocket): Presented[] {
   ) {
     try {
       chain.push({ ...certificateParts(certificate.raw), certificate });
-    } catch {
-      break;
+    } catch (error) {
+      return { chain, problem: `it cannot be read (${textOf(error)}): "${oneLine(certificate.subject)}"` };
     }
   }
-  return chain;
+  return { chain };
 }
 
 /** Judges the finished handshake of `socket`, which was made with `selection`. Undefined: accepted. */
@@ -59,22 +63,17 @@ export function refusalOf(
   // A session is resumed only by tickets of connections that were accepted under the same trust. It presents no certificate.
   if (socket.isSessionReused()) return undefined;
   const error = verifyErrorOf(socket);
-  const chain = presentedBy(socket);
+  const { chain, problem } = presentedBy(socket);
   const [own] = chain;
+  if (error !== undefined && problem !== undefined)
+    return { kind: 'chain', chain, why: new Error(`${problem}; ${error.message}`), fault: 'named' };
   if (error !== undefined) return { kind: 'chain', chain, ...explained(error, chain, trust) };
-  if (own === undefined) return { kind: 'chain', why: new Error('no certificate was presented'), chain };
-  const stricter = stricterReason(chain, trust, selection);
-  if (stricter !== undefined) return { kind: 'chain', why: new Error(stricter), chain };
+  if (own === undefined)
+    return { kind: 'chain', why: new Error(problem ?? 'no certificate was presented'), chain };
+  const stricter = notAsBmux(chain, trust, selection);
+  if (stricter !== undefined) return { kind: 'chain', why: new Error(stricter), chain, fault: 'named' };
   const wrongName = identityError(serverName, own);
   return wrongName === undefined ? undefined : { kind: 'name', why: wrongName, chain };
-}
-
-function stricterReason(...args: Parameters<typeof notAsBmux>): string | undefined {
-  try {
-    return notAsBmux(...args);
-  } catch (error) {
-    return `an extension of a certificate is not valid: ${textOf(error)}`;
-  }
 }
 
 /** What webpki refuses and OpenSSL accepts; undefined for a chain without any of it. Names are compared byte by byte. */
@@ -107,8 +106,7 @@ export async function otherAnchors(
 ): Promise<Others> {
   if (kind === 'name') return { selections: [], areSigned: false };
   const found: Selection[] = [];
-  // What has been found before a certificate that cannot be read counts.
-  await collect(found, chain, trust).catch(() => undefined);
+  await collect(found, chain, trust);
   const selections = found.filter((one) => !isSame(one, tried)).slice(0, RETRIES_MAX);
   return { selections, areSigned: found.length > 0 };
 }
@@ -159,13 +157,18 @@ function explained(error: Error, chain: readonly Presented[], trust: Trust): Pic
     const about = `${why}: ${nameOf(faulty)}${/expired|not yet/.test(why) ? times : ''}`;
     return { why: new Error(about), fault: 'named' };
   }
+  const damaged = chain.find((one) => damageForOpenSsl(one) !== undefined);
+  const damage = damaged === undefined ? [] : [`${String(damageForOpenSsl(damaged))}: ${nameOf(damaged)}`];
+  if (damaged !== undefined && damageForBmux(damaged) !== undefined)
+    return { why: new Error([...damage, why].join('; ')), fault: 'named' };
   const lines = chain.slice(0, SHOWN_MAX).map((one) => {
     const [anchor] = trust.anchorsOf(one.issuer);
-    const trusted = anchor === undefined ? 'not trusted' : `trusted in ${anchor.source}`;
+    const damage = anchor?.damage === undefined ? '' : `, but ${anchor.damage}`;
+    const trusted = anchor === undefined ? 'not trusted' : `trusted in ${anchor.source}${damage}`;
     return `${nameOf(one)} of issuer "${oneLine(one.certificate.issuer)}" (a name that is ${trusted})`;
   });
   if (chain.length > SHOWN_MAX) lines.push(`and ${String(chain.length - SHOWN_MAX)} more`);
-  return { why: new Error([why, ...lines].join('; ')) };
+  return { why: new Error([...damage, why, ...lines].join('; ')) };
 }
 
 /** The presented certificate that the words of OpenSSL are about, where they show which one. */

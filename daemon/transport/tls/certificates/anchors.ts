@@ -10,6 +10,7 @@ import {
   valueOf,
   type CertificateParts,
 } from './parts.ts';
+import { damageForBmux, damageForOpenSsl } from './damage.ts';
 import { contentOf, encoded, TAGS, wholeElement } from './der.ts';
 import { pemOf } from './pem.ts';
 
@@ -59,6 +60,13 @@ export class Anchor {
   /** The extension that limits the names of certificates below. */
   get nameConstraints(): Buffer | undefined {
     return this.#parts.extensions.get(EXTENSIONS.nameConstraints);
+  }
+
+  /** Why OpenSSL does not take this anchor. */
+  get damage(): string | undefined {
+    const { nameConstraints } = this;
+    if (nameConstraints === undefined) return undefined;
+    return damageForOpenSsl({ extensions: new Map([[EXTENSIONS.nameConstraints, nameConstraints]]) });
   }
 
   /** Whether the key of this anchor has signed `certificate`. */
@@ -117,23 +125,13 @@ export class Anchor {
   }
 }
 
-/** The extensions whose form bmux reads. */
-const SEQUENCES = [
-  EXTENSIONS.names,
-  EXTENSIONS.basicConstraints,
-  EXTENSIONS.nameConstraints,
-  EXTENSIONS.revocationLists,
-  EXTENSIONS.purposes,
-];
-
 /** Throws for what bmux refuses as an anchor, though it uses none of it. */
-function checkForm({ version, extensions }: CertificateParts): void {
+function checkForm(parts: CertificateParts): void {
+  const { version, extensions } = parts;
   if (version !== 3 && (version !== 1 || extensions.size > 0))
-    throw new Error(`a certificate of version ${String(version)}`);
-  for (const id of SEQUENCES) {
-    const extension = extensions.get(id);
-    if (extension !== undefined) wholeElement(valueOf(extension), TAGS.sequence);
-  }
+    throw new Error(`its version is ${String(version)}`);
+  const damage = damageForBmux(parts);
+  if (damage !== undefined) throw new Error(damage);
 }
 
 /** Whether OpenSSL reads the number: it must have a byte, and none too many. */

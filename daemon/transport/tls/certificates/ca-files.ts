@@ -7,6 +7,7 @@ import { Slices } from '../../../base/async/slices.ts';
 import { LruMap } from '../../../base/lru-map.ts';
 import { fail } from '../../../errors/fail.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
+import { unusable } from './damage.ts';
 import { pemSections, piecesOf } from './pem.ts';
 import { isOnLocalDisk } from '../../../base/files/local-disk.ts';
 import { asRead, stampFrom } from '../../../base/files/stamp.ts';
@@ -99,7 +100,7 @@ async function readCaFile(path: string, known: CaFile | undefined): Promise<CaFi
   }
   const anchors: Anchor[] = [];
   const index = new AnchorIndex();
-  for (const der of ders.values()) {
+  for (const [number, der] of [...ders.values()].entries()) {
     await slices.next();
     try {
       const anchor = new Anchor(der, path);
@@ -107,7 +108,7 @@ async function readCaFile(path: string, known: CaFile | undefined): Promise<CaFi
       anchors.push(anchor);
       index.add(anchor);
     } catch (cause) {
-      throw fail('ca_unaddable', { path }, cause);
+      throw fail('ca_unaddable', { path }, new Error(unusable(der, number + 1, cause)));
     }
   }
   const file = { path, hash, anchors, index };

@@ -89,13 +89,13 @@ export function isCritical(extension: Buffer): boolean {
   return flag?.tag === TAGS.boolean && extension[flag.body] !== 0;
 }
 
-/** The serial number by which a certificate names that of its issuer (DER), where it does. bmux ignores it. */
+/** The serial number by which a certificate names that of its issuer (DER), where it does and it can be read. bmux ignores it. */
 export function issuerSerialOf(parts: CertificateParts): Buffer | undefined {
   const serial = issuerPartOf(parts, 0x82);
   return serial === undefined ? undefined : encoded(TAGS.integer, serial);
 }
 
-/** The key id by which a certificate names that of its issuer, where it does. */
+/** The key id by which a certificate names that of its issuer, where it does and it can be read. */
 export function issuerKeyIdOf(parts: CertificateParts): Buffer | undefined {
   return issuerPartOf(parts, 0x80);
 }
@@ -103,9 +103,13 @@ export function issuerKeyIdOf(parts: CertificateParts): Buffer | undefined {
 function issuerPartOf({ extensions }: CertificateParts, wanted: number): Buffer | undefined {
   const extension = extensions.get(EXTENSIONS.issuerKeyId);
   if (extension === undefined) return undefined;
-  const value = valueOf(extension);
-  const part = childrenOf(value, wholeElement(value, TAGS.sequence)).find(({ tag }) => tag === wanted);
-  return part === undefined ? undefined : contentOf(value, part);
+  try {
+    const value = valueOf(extension);
+    const part = childrenOf(value, wholeElement(value, TAGS.sequence)).find(({ tag }) => tag === wanted);
+    return part === undefined ? undefined : contentOf(value, part);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether the basic constraints say CA:TRUE; false when they cannot be read. */

@@ -6,6 +6,7 @@ import { Slices } from '../../../base/async/slices.ts';
 import { textOf } from '../../../base/failure.ts';
 import type { Env } from '../../../base/paths.ts';
 import { Anchor, AnchorIndex } from './anchors.ts';
+import { unusable } from './damage.ts';
 import { keychain } from './keychain.ts';
 import { pemSections } from './pem.ts';
 import { DIRECTORY_FILES_MAX, filesIn, inGroups, piecesOfFile, type Origin } from './root-files.ts';
@@ -199,17 +200,19 @@ async function collect(
   to: { readonly anchors: Anchor[]; readonly problems: string[] },
   slices: Slices,
 ): Promise<void> {
+  let number = 0;
   for (const section of pemSections(text)) {
     await slices.next();
     if (section === undefined) continue;
     if ('problem' in section) {
       to.problems.push(`${file}: ${section.problem}`);
     } else if (section.label === 'CERTIFICATE') {
+      number += 1;
       try {
         const anchor = new Anchor(section.der, file);
         if (anchor.isUsable) to.anchors.push(anchor);
-      } catch {
-        to.problems.push(`${file}: a section CERTIFICATE is not an X.509 certificate`);
+      } catch (error) {
+        to.problems.push(`${file}: ${unusable(section.der, number, error)}`);
       }
     }
   }

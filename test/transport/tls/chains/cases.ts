@@ -1,4 +1,5 @@
 // Chains of certificates, and files of roots, on which two programs may differ.
+import { addDamaged, DAMAGED_REFUSED, DAMAGED_STRICTER } from './damaged-cases.ts';
 import { addFurther, CA, leaf, middle, root } from './further-cases.ts';
 import { addOdd } from './odd-cases.ts';
 import { ODD_REFUSED } from './odd-refused.ts';
@@ -42,8 +43,7 @@ export const STRICTER: ReadonlyMap<string, string> = new Map([
     'leaf that names another key id of its middle',
     'a certificate that names the key id of its issuer, an intermediate, and it has another',
   ],
-  ['leaf: the key usage damaged', 'a certificate whose key usage cannot be read'],
-  ['leaf: the key id damaged', 'a certificate whose key id cannot be read'],
+  ...DAMAGED_STRICTER,
 ]);
 
 /** What bmux refuses, by measurement (`compare.ts`). */
@@ -101,14 +101,12 @@ const REFUSED: ReadonlySet<string> = new Set([
   'the last of 120 roots of one name',
   '7 middles',
   '8 middles',
-  'root: the alternative names damaged',
-  'root: the addresses of revocation lists damaged',
-  'root: the extended key usage damaged',
   ...['test', 'a.test'].flatMap((below) =>
     ['*.test', 'a b.a.test', 'a.test.'].map(
       (name) => `name constraints: a name beside '${name}' below '${below}'`,
     ),
   ),
+  ...DAMAGED_REFUSED,
   ...ODD_REFUSED,
 ]);
 
@@ -257,6 +255,7 @@ export function chainCases(): readonly ChainCase[] {
   }
 
   addFurther(add, r);
+  addDamaged(add, r);
   addOdd(add, r);
 
   let long: Issued = r;

@@ -109,6 +109,45 @@ t.test('what a CA file without certificates holds is said', async (t) => {
   }
 });
 
+t.test('an extension that cannot be read is named, with its certificate', async (t) => {
+  const all = contexts();
+  const cases = chainCases();
+  for (const [name, text] of [
+    [
+      'leaf: the key usage damaged',
+      /its key usage cannot be read \(.*\): "CN=gateway"; .*OpenSSL refuses here/,
+    ],
+    ['middle: the issuer key id damaged', /its issuer key id cannot be read \(.*\): "CN=Middle"/],
+    [
+      'middle: the extended key usage damaged',
+      /its extended key usage .*"CN=Middle".*: Let the gateway present/,
+    ],
+    ['middle: two alternative names', /: its alternative names cannot be read \(.*\): "CN=Middle": Let the/],
+    [
+      'root: the alternative names damaged',
+      /certificate 1 \("CN=Root"\): its alternative names cannot be read/,
+    ],
+    ['root: the name constraints damaged within', /trusted in \S+, but its name constraints cannot be read/],
+    ['leaf with another algorithm outside', /it cannot be read \(the algorithm .* two ways\): "CN=gateway"/],
+  ] as const) {
+    const one = cases.find((each) => each.name === name);
+    if (one === undefined) throw new Error(name);
+    const gateway = await gatewayOf(one);
+    t.match(
+      await ownOutcome(all, one, gateway, await file(pemOf(one.anchors))),
+      { accepted: false, text },
+      name,
+    );
+    gateway.close();
+  }
+  const broken =
+    chainCases().find(({ name }) => name === 'root: the alternative names damaged')?.anchors ?? [];
+  const roots = new SystemRoots({ env: { SSL_CERT_FILE: await file(pemOf([root, ...broken])) } });
+  const [source] = (await roots.current()).sources;
+  t.equal(source?.certificates, 1);
+  t.match(source?.problems, [/\.pem: certificate 2 \("CN=Root"\): its alternative names cannot be read/]);
+});
+
 t.test('others run between the signatures that a search checks, and the named key comes first', (t) => {
   const roots = [1, 2, 3].map(() => issue({ subject: 'Root', ca: true, keyIds: true }));
   const anchors = roots.map(({ der }) => new Anchor(der, 'x'));

@@ -6,10 +6,8 @@ import {
   directoryName,
   ecKeys,
   edKeys,
-  extension,
   issue,
   mailName,
-  oid,
   OLD_PURPOSE,
   pssKeys,
   rsaKeys,
@@ -111,18 +109,6 @@ export function addFurther(
   ] as const) {
     const by = middle(root({ keys: above }), { keys: below });
     add(`middle an anchor: ${what}`, [leaf(by), by], [by]);
-  }
-  const NULL = Buffer.from([5, 0]);
-  for (const [what, last] of Object.entries({
-    'the key usage': 0x0f,
-    'the key id': 0x0e,
-    'the alternative names': 0x11,
-    'the addresses of revocation lists': 0x1f,
-    'the extended key usage': 0x25,
-  })) {
-    const more = [extension(oid(0x55, 0x1d, last), NULL)];
-    add(`root: ${what} damaged`, [leaf(r)], [issue({ subject: 'Root', ca: true, keys: r.keys, more })]);
-    if (last < 0x11) add(`leaf: ${what} damaged`, [leaf(r, { more })], [r]);
   }
   for (const permitted of ['test', 'a.test']) {
     const limited = middle(r, { permitted: [permitted] });
