@@ -25,7 +25,7 @@ export interface EngineServerOptions {
   readonly sockets: { planningRows(): PlanningRow[]; hasTargetSockets(): boolean };
   readonly tally: Tally;
   readonly upstreams: Pick<Upstreams, 'rows'>;
-  readonly lifecycle: Pick<Lifecycle, 'state' | 'takenOver' | 'endDrain' | 'stop'>;
+  readonly lifecycle: Pick<Lifecycle, 'state' | 'drainedByOther' | 'endDrain' | 'stop'>;
   readonly clients: OwnClients;
   readonly log: Logger;
   /** What keeps the engine from a part of its work. */
@@ -66,7 +66,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   });
   app.post<{ Querystring: Readonly<Record<string, unknown>> }>('/v1/drain', async ({ query }, reply) => {
     const { max } = query;
-    lifecycle.takenOver(max === 'none' ? max : numberIn(max));
+    lifecycle.drainedByOther(max === 'none' ? max : numberIn(max));
     const count = numberIn(query['newer']);
     if (count !== undefined) lifecycle.endDrain({ for: 'engines', count });
     return reply.code(202).send({ schema: SCHEMA });

@@ -22,10 +22,13 @@ export interface LifecycleOptions {
   readonly settings: () => Settings;
   readonly log: Logger;
   /** Is told when this engine takes no more streams. */
-  readonly control: Pick<ControlLink, 'tell'>;
+  readonly control: Pick<ControlLink, 'tell' | 'isThere'>;
   readonly streams: Pick<Streams, 'size' | 'live' | 'endAll'>;
   readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  readonly sockets: Pick<EngineSockets, 'waiting' | 'hasTargetSockets' | 'closeAll' | 'refuseWaiting'>;
+  readonly sockets: Pick<
+    EngineSockets,
+    'waiting' | 'hasAccepted' | 'hasTargetSockets' | 'closeAll' | 'refuseWaiting'
+  >;
   readonly upstreams: Pick<Upstreams, 'retire' | 'trustChanged' | 'hurry' | 'close'>;
   readonly network: Pick<NetworkWatch, 'close'>;
   /** Closes the engine's own socket. */
@@ -105,6 +108,13 @@ export class Lifecycle {
     log.error({ err: textOf(error), stack }, 'unexpected error in the engine');
     this.#retiring(textOf(error));
     this.drain('an unexpected error');
+  }
+
+  /** `takenOver`, as a control process says it that did not start this engine. It cannot know which daemons get ready to take over from it. */
+  drainedByOther(max: Settings['engine.drain_max'] | undefined): void {
+    const { sockets, control, log } = this.#options;
+    if (sockets.hasAccepted || !control.isThere) this.takenOver(max);
+    else log.info('another daemon tells this engine to drain; it goes on, since its own one gets ready');
   }
 
   /**

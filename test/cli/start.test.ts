@@ -121,6 +121,16 @@ t.test('a daemon that does not get ready is named and left alone', async (t) => 
   t.notOk(process.getActiveResourcesInfo().includes('ProcessWrap'), 'nobody waits for its end');
 });
 
+t.test('a daemon from which another one takes over before it is ready', async (t) => {
+  const { bmuxd, env, folder } = await sandbox(t);
+  const leaving = join(folder, 'leave.cjs');
+  await writeFile(leaving, 'process.exit(0);');
+  const leaves = { ...env, NODE_OPTIONS: `--require=${leaving}` };
+  await t.rejects(spawnDaemon(leaves, folder, []), { code: 'daemon_unstarted', message: /it has ended/ });
+  t.equal((await bmuxd('start')).status, 0);
+  t.match(await spawnDaemon(leaves, folder, []), { isNew: false, health: { state: 'ready' } });
+});
+
 t.test('exec and env start the daemon unless that is turned off', async (t) => {
   const { bmuxd, env, folder } = await sandbox(t);
   const server = await EmbeddedServer.start({ socketPath: join(folder, 'run', 'server.sock'), epoch: 4 });

@@ -100,11 +100,12 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
   const lifecycle = new Lifecycle({
     settings: () => defaultSettings(),
     log: pino({ enabled: false }),
-    control: { tell: () => true },
+    control: { tell: () => true, isThere: false },
     streams: { size: 1, live: () => [], endAll: () => never },
     event: () => undefined,
     sockets: {
       waiting: 0,
+      hasAccepted: true,
       hasTargetSockets: () => false,
       closeAll: () => undefined,
       refuseWaiting: () => undefined,

@@ -78,7 +78,8 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     });
     const isNew = await untilReady(child, { log, stderr: said });
     if (isNew) await rename(said, stderr);
-    const health = isNew ? await runningHealth(env) : await settledHealth(env);
+    // Another daemon may have taken over already.
+    const health = await settledHealth(env);
     if (health === undefined) throw fail('daemon_unstarted', { why: 'it has ended', log });
     return { health, isNew };
   } finally {
@@ -130,7 +131,7 @@ export async function runningHealth(env: Env, again = false): Promise<Health | u
 
 type Files = ReturnType<typeof logFilesOf>;
 
-/** Resolves with true when the child says that it is ready, and with false when it ends because another daemon was faster. */
+/** Resolves with true when the child says that it is ready, and with false when it ends because another daemon was faster, or has taken over. */
 function untilReady(child: ChildProcess, files: Files): Promise<boolean> {
   const ready = new Promise<boolean>((resolve, reject) => {
     let told = '';
@@ -141,6 +142,7 @@ function untilReady(child: ChildProcess, files: Files): Promise<boolean> {
       reject(fail('daemon_unstarted', { why: error.message, log: files.log }, error));
     });
     child.once('exit', (status, signal) => {
+      if (status === 0) resolve(false);
       const why = signal === null ? `exit status ${String(status)}` : signal;
       const text = settledWithin(allTold, TOLD_MS).then(() => told);
       unstarted(why, files, text).then((failure) => {

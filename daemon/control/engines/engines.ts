@@ -248,6 +248,11 @@ export class Engines {
 
   #drainOthers(): void {
     const { current } = this.supervisor;
-    if (current !== undefined) void this.#draining.drainOthers(current.generation);
+    if (current !== undefined) void this.#drainBeside(current.generation);
+  }
+
+  /** A daemon that still leaves after another one has taken over would drain the engine of that one. Never rejects. */
+  async #drainBeside(generation: string): Promise<void> {
+    if (await this.#options.instance.isOurs()) await this.#draining.drainOthers(generation);
   }
 }

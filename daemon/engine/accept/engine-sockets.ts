@@ -26,6 +26,7 @@ export type SocketMessage = Extract<
 export class EngineSockets {
   readonly #streams: StreamsSocket;
   readonly #targets: TargetSockets;
+  #hasAccepted = false;
 
   constructor(options: EngineSocketsOptions) {
     const { upstreams, add, log, tally } = options;
@@ -62,6 +63,11 @@ export class EngineSockets {
     return this.#streams.planningRows();
   }
 
+  /** Control has told it to accept. Before that, its daemon only gets ready to take over from another one. */
+  get hasAccepted(): boolean {
+    return this.#hasAccepted;
+  }
+
   hasTargetSockets(): boolean {
     return this.#targets.size > 0;
   }
@@ -71,6 +77,7 @@ export class EngineSockets {
     switch (message.type) {
       case 'listen':
         if (server === undefined) return false;
+        this.#hasAccepted = true;
         if (message.socket.kind === 'streams') this.#streams.listen(server);
         else this.#targets.listen(message.socket.targetSocket, message.socket, server);
         return true;

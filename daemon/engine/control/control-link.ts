@@ -54,6 +54,11 @@ export class ControlLink {
     });
   }
 
+  /** The control process that has started this engine runs. */
+  get isThere(): boolean {
+    return this.#options.channel.isOpen();
+  }
+
   /** Sends a message to control. False when control is gone. `sent` gets null when the message has been written, else the error. */
   tell(message: OneFromEngine, sent?: (error: Error | null) => void): boolean {
     return this.#outbox.send(message, sent);
