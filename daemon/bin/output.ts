@@ -1,8 +1,9 @@
 // stdout and stderr of one command line of `bmuxd`: failed writes, a terminal that goes away, the end. It imports little, since `bmuxd status`
 // needs it before the rest of the program is loaded.
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { errnoOf } from '../base/failure.ts';
 import { keepBlocking } from '../base/node-internals.ts';
+import type { Stderr } from '../cli/command.ts';
 
 /** The number of /dev/null on Linux. */
 const NULL_DEVICE = 0x103;
@@ -11,7 +12,7 @@ const LAST_MS = 250;
 
 export class Output {
   readonly #isDaemon: boolean;
-  #stderr: typeof process.stderr | undefined;
+  #stderr: Stderr | undefined;
   #unwritten = false;
 
   /** Prepares stdout. `isDaemon`: it does not wait for a reader of its log. */
@@ -19,7 +20,7 @@ export class Output {
     this.#isDaemon = isDaemon;
     // The terminal may be closed while the daemon runs.
     process.on('exit', rememberTerminal());
-    this.#keepBlocking(process.stdout);
+    keepBlocking(process.stdout);
     // EPIPE is no error: the reader has exited, as in `bmuxd streams | head`. Any other failed write is one, for example on a full disk.
     process.stdout.on('error', (error: Error) => {
       if (errnoOf(error) === 'EPIPE') return;
@@ -30,11 +31,13 @@ export class Output {
   }
 
   /** stderr, prepared at its first use: Node takes a while to make it. */
-  get stderr(): typeof process.stderr {
+  get stderr(): Stderr {
     if (this.#stderr === undefined) {
-      this.#stderr = process.stderr;
-      this.#keepBlocking(process.stderr);
-      process.stderr.on('error', () => undefined);
+      const log = this.#isDaemon ? logPipe() : undefined;
+      this.#stderr = log ?? process.stderr;
+      // Node makes `process.stderr` also by itself, as soon as a socket is closed.
+      if (!this.#isDaemon || log !== undefined) keepBlocking(process.stderr);
+      this.#stderr.on('error', () => undefined);
     }
     return this.#stderr;
   }
@@ -51,14 +54,25 @@ export class Output {
       });
   }
 
-  /** Other processes write to the same pipes. */
-  #keepBlocking(stream: object): void {
-    if (!this.#isDaemon) keepBlocking(stream);
-  }
-
   /** Node frees its heap at an end by itself, and not at an exit. A failed write is told before the turn of the event loop in which this is called. */
   #exitWhenWritten(): void {
     if (process.stdout.writableLength + (this.#stderr?.writableLength ?? 0) === 0) process.exit();
+  }
+}
+
+/**
+ * Where the daemon writes its log when stderr is a pipe. The daemon must not wait for the reader, and other processes may write to the same pipe
+ * and expect to wait. So the pipe is opened again: only that description becomes non-blocking. Undefined for what is no pipe, for a pipe of
+ * another user, and where there is no `/proc`. The daemon then uses the description that it shares, and Node makes it blocking again at the end.
+ */
+function logPipe(): Stderr | undefined {
+  try {
+    if (!fstatSync(2).isFIFO()) return undefined;
+    const fd = openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK);
+    const { Socket } = process.getBuiltinModule('node:net');
+    return Object.assign(new Socket({ fd, readable: false, writable: true }), { fd });
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,5 +1,9 @@
 // Types of the command table: what a command is, and what it gets when it runs.
+import type { Socket } from 'node:net';
 import type { Env } from '../base/paths.ts';
+
+/** `process.stderr`, or what takes its place in the daemon. */
+export type Stderr = Socket & { readonly fd: number; readonly isTTY?: boolean; readonly columns?: number };
 
 export interface CommandContext {
   readonly env: Env;
@@ -8,7 +12,7 @@ export interface CommandContext {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly stdout: NodeJS.WriteStream;
-  readonly stderr: NodeJS.WriteStream & { readonly fd: number };
+  readonly stderr: Stderr;
   /** The shell that waits for this process and goes on with what it prints (shell/front.sh). */
   readonly shell?: FrontShell | undefined;
   /** Values of the command's options, by name. */

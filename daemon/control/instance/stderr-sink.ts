@@ -1,6 +1,7 @@
 // Writes control's log to stderr or to a file: JSON lines, readable lines on a terminal, lines with a priority for the journal. A failing or
 // blocked stderr must not stop or delay the daemon.
 import { fstatSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import pretty from 'pino-pretty';
 import type { Failure } from '../../base/failure.ts';
 import { boundedLogFile } from '../../base/files/bounded-log-file.ts';
@@ -31,7 +32,10 @@ export interface ControlSinkOptions {
 }
 
 /** The part of `process.stderr` that is used. */
-type Stderr = { readonly fd: number } & Pick<NodeJS.WriteStream, 'isTTY' | 'writableLength' | 'write' | 'on'>;
+type Stderr = { readonly fd: number; readonly isTTY?: boolean } & Pick<
+  Socket,
+  'writableLength' | 'write' | 'on'
+>;
 
 export function controlSink({ stderr, journalStream, file, color = true }: ControlSinkOptions): ControlSink {
   // Every failed write is told to its callback.
@@ -52,7 +56,7 @@ export function controlSink({ stderr, journalStream, file, color = true }: Contr
 }
 
 function outputOf(stderr: Stderr, color: boolean): LogOutput {
-  if (stderr.isTTY) return terminal(stderr, color);
+  if (stderr.isTTY === true) return terminal(stderr, color);
   return isFile(stderr.fd) ? regularFile(stderr.fd) : pipe(stderr);
 }
 

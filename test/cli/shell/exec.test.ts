@@ -107,6 +107,16 @@ t.test('bmuxd exec becomes its command', async (t) => {
       t.teardown(() => child.kill('SIGKILL'));
       await once(child.stdout, 'data');
       for (const fd of [1, 2]) t.equal(isBlocking(child.pid, fd), true, `descriptor ${String(fd)}`);
+      // The daemon writes to its pipe without waiting. Node would make a socket of it, so a shell starts it.
+      const wait = 'until "$BMUXD" status --wait 60 >/dev/null 2>&1; do :; done';
+      const script = `{ "$BMUXD" run & ${wait}; grep flags /proc/$!/fdinfo/1 /proc/$!/fdinfo/2; "$BMUXD" stop; wait; } 2>&1 | cat`;
+      const shown = await shell(script, { BMUXD_RUNTIME_DIR: join(bmuxd.folder, 'piped') });
+      t.same(
+        shown.match(/(?<=flags:\s+)\d+/g)?.map((flags) => Number.parseInt(flags, 8) & 0o4000),
+        [0, 0],
+        'descriptors 1 and 2 of the daemon',
+      );
+      t.match(shown, /bmuxd is up/);
     },
   );
 });
