@@ -32,7 +32,12 @@ const contexts = (roots = without): TlsContexts =>
 t.test('each chain is judged as by bmux', async (t) => {
   const all = contexts();
   for (const one of chainCases()) {
-    const gateway = await gatewayOf(one);
+    const gateway = await gatewayOf(one).catch((error: Error) => error);
+    if (gateway instanceof Error) {
+      // OpenSSL 3.5 (Node 22 and later) does not load the certificate of each gateway that rustls presents.
+      t.equal(one.accepted, false, `${one.name}: cannot be presented by this Node: ${gateway.message}`);
+      continue;
+    }
     const outcome = await ownOutcome(all, one, gateway, await file(pemOf(one.anchors)));
     gateway.close();
     t.equal(outcome.accepted, one.accepted && !STRICTER.has(one.name), `${one.name} ${outcome.text}`);
