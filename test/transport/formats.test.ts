@@ -57,6 +57,8 @@ t.test('PEM: every certificate is found, whatever lies between', (t) => {
     ],
     [good.replaceAll('\n', ' \n'), []],
     [good.trimEnd(), []],
+    [good.replace('==', ''), []],
+    [good + good.replace('==', '='), ['the section CERTIFICATE is not valid base64']],
     [good.replace('E-----\n', 'E-----\n  '), []],
   ] as const) {
     t.strictSame(certificatesIn(text), [Buffer.from('good')], JSON.stringify(text));

@@ -71,7 +71,10 @@ export function* pemSections(pieces: string | Iterable<string>): Generator<Secti
 
 function section(label: string, body: string): Section {
   if (!DECODED.has(label)) return { label, der: NOTHING };
-  if (!BASE64.test(body) || body.replace(/=+$/, '').length % 4 === 1)
+  // The end may be padded or not, but not in part.
+  const digits = body.replace(/=+$/, '').length;
+  const isPadded = digits === body.length || body.length % 4 === 0;
+  if (!BASE64.test(body) || digits % 4 === 1 || !isPadded)
     return { label, problem: `the section ${label} is not valid base64` };
   return { label, der: Buffer.from(body, 'base64') };
 }
