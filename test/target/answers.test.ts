@@ -76,6 +76,19 @@ const ROWS: readonly [name: string, answer: string, code: string][] = [
     ok('x: \u0001\r\n').replaceAll('\r', ''),
     'control_plane_unreachable',
   ],
+  ['a length twice', ok('content-length: 22\r\n'), 'tls_port_invalid'],
+  ['two lengths in one line', ok().replace('22', '22 , 22\t'), 'tls_port_invalid'],
+  ['two lengths', ok('content-length: 21\r\n'), 'control_plane_unreachable'],
+  [
+    'a length twice behind another answer, lines without CR',
+    `HTTP/1.1 103 E\n\n${ok('content-length: 22\r\n').replaceAll('\r', '')}`,
+    'tls_port_invalid',
+  ],
+  [
+    'chunks with a length that is no number',
+    `HTTP/1.1 200 OK\r\ncontent-length: x\r\ntransfer-encoding: chunked\r\n\r\n16\r\n${BODY}\r\n0\r\n\r\n`,
+    'tls_port_invalid',
+  ],
   ['spaces behind the size of a chunk', chunked(`16  \r\n${BODY}\r\n0\r\n\r\n`), 'tls_port_invalid'],
   [
     'a length behind the chunks',

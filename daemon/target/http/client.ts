@@ -1,22 +1,19 @@
 // HTTP for lookups at the control plane: GET alone, directly or through a proxy, with the rules of reqwest, the HTTP library of bmux. It is
 // built on `node:http`: `fetch` refuses some ports, and repeats a tunnel that a proxy closes without an end.
 import {
-  Agent as HttpAgent,
   request as httpRequest,
+  type Agent as HttpAgent,
   type ClientRequest,
   type IncomingMessage,
 } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { errnoOf, textOf } from '../../base/failure.ts';
 import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
+import { newAgent } from './agents.ts';
 import { proxyFor, type Proxy } from './proxy.ts';
 import { openTls, openTunnel } from './tunnel.ts';
 
-/** ms that an unused connection is kept; reqwest has the same limit. */
-const IDLE_MS = 90_000;
-/** Unused connections that are kept for one server. */
-const MAX_IDLE = 4;
 /** Largest head of an answer, bytes. */
 const MAX_HEAD = 1024 * 1024;
 /** Headers of an answer; hyper has the same limit. */
@@ -55,13 +52,14 @@ interface Route {
 }
 
 /**
- * Errors of Node's parser at answers that bmux reads: lines that end without CR, a length beside a transfer in chunks, spaces behind the size of
- * a chunk, and an answer behind a 100 that says `Connection: close`. The request is sent once more then, and its answer read by Node's lenient
- * parser.
+ * Errors of Node's parser at answers that bmux reads: lines that end without CR, a length that is told twice or beside a transfer in chunks, spaces
+ * behind the size of a chunk, and an answer behind a 100 that says `Connection: close`. The request is sent once more then, and its answer mended and
+ * read by Node's lenient parser.
  */
 const LENIENT: ReadonlySet<string> = new Set([
   'HPE_CR_EXPECTED',
   'HPE_INVALID_CONTENT_LENGTH',
+  'HPE_UNEXPECTED_CONTENT_LENGTH',
   'HPE_INVALID_TRANSFER_ENCODING',
   'HPE_INVALID_CHUNK_SIZE',
   'HPE_CLOSED_CONNECTION',
@@ -110,8 +108,10 @@ export class HttpClient {
     { proxy, verified }: Pick<Route, 'proxy' | 'verified'>,
   ): Promise<HttpAnswer> {
     const kept = this.#agentOf(url, proxy);
-    const again = (lenient: boolean): Promise<IncomingMessage> =>
-      send(url, headers, signal, { agent: newAgent(url, proxy, false), proxy, verified, lenient });
+    const again = (lenient: boolean): Promise<IncomingMessage> => {
+      const agent = newAgent({ isTls: isTls(url, proxy), once: true, lenient });
+      return send(url, headers, signal, { agent, proxy, verified, lenient });
+    };
     try {
       const first = await send(url, headers, signal, { agent: kept, proxy, verified });
       return answerOf(first, () => again(true));
@@ -123,39 +123,19 @@ export class HttpClient {
 
   #agentOf(url: URL, proxy: Proxy | undefined): HttpAgent {
     const key = `${url.protocol} ${proxy?.authorization ?? ''} ${proxy?.url.href ?? ''}`;
-    const agent = this.#agents.get(key) ?? newAgent(url, proxy, true);
+    const options = { isTls: isTls(url, proxy), once: false, lenient: false };
+    const agent = this.#agents.get(key) ?? newAgent(options);
     this.#agents.set(key, agent);
     return agent;
   }
 }
 
+/** Whether TLS is spoken with the first hop, which may be the proxy. */
+const isTls = (url: URL, proxy: Proxy | undefined): boolean =>
+  url.protocol === 'https:' || proxy?.url.protocol === 'https:';
+
 /** A kept connection ended before it brought an answer. */
 class StaleConnection extends Error {}
-
-function newAgent(url: URL, proxy: Proxy | undefined, keepAlive: boolean): HttpAgent {
-  const options = { keepAlive, maxFreeSockets: MAX_IDLE, timeout: IDLE_MS };
-  // A resumed session skips the check of the server's name, so no session is kept.
-  const tlsOptions = { ...options, maxCachedSessions: 0 };
-  const isTls = url.protocol === 'https:' || proxy?.url.protocol === 'https:';
-  return isTls ? new VerifyingAgent(tlsOptions) : new HttpAgent(options);
-}
-
-/** Keeps TLS connections to servers, in tunnels through a proxy as well, and to proxies. */
-class VerifyingAgent extends HttpsAgent {
-  override createConnection(
-    options: Parameters<HttpsAgent['createConnection']>[0] & { readonly open?: () => Promise<Duplex> },
-    settle?: (error: Error | null, stream: Duplex) => void,
-  ): undefined {
-    if (options.open === undefined || settle === undefined)
-      throw new Error('a connection needs what opens it');
-    // Node takes no stream where there is an error, which its type does not know.
-    const failed = settle as (error: Error) => void;
-    options.open().then(
-      (stream) => settle(null, stream),
-      (error: unknown) => failed(error instanceof Error ? error : new Error(String(error))),
-    );
-  }
-}
 
 function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {

@@ -68,6 +68,11 @@ export async function authenticate(stream: Duplex, options: SshAuthOptions): Pro
         failed,
         'Unlock the SSH agent or confirm the use of the key, or load another one (`ssh-add`).',
       );
+    if (error instanceof AgentError)
+      throw advised(
+        failed,
+        'See that SSH_AUTH_SOCK is the socket of an SSH agent, and that `ssh-add -l` works.',
+      );
     throw failed;
   }
 }
