@@ -7,8 +7,8 @@ const DEPTH_MAX = 80;
 /** Leap seconds of a document that are read. */
 const LEAPS_MAX = 16;
 
-/** Which whole numbers a document may have: least, and first that is too large. */
-export type Integers = readonly [bigint, bigint];
+/** Which whole numbers a document may have: least, and first that is too large. 'any': who reads the values looks at them. */
+export type Integers = readonly [bigint, bigint] | 'any';
 export const CONFIG_INTEGERS: Integers = [-(2n ** 63n), 2n ** 63n];
 export const STORE_INTEGERS: Integers = [-(2n ** 127n), 2n ** 128n];
 
@@ -72,7 +72,8 @@ function largeIn(
   path: string[],
   found: { mayRoll: boolean },
 ): string[] | undefined {
-  if (typeof value === 'bigint') return value >= integers[0] && value < integers[1] ? undefined : path;
+  if (typeof value === 'bigint')
+    return integers === 'any' || (value >= integers[0] && value < integers[1]) ? undefined : path;
   if (value instanceof Date || value === Infinity || value === -Infinity) found.mayRoll = true;
   if (!isTable(value) && !Array.isArray(value)) return undefined;
   for (const [key, inner] of Object.entries(value)) {

@@ -98,7 +98,7 @@ function problemOf(file: string, mistakes: readonly Mistake[]): Failure | undefi
 
 /** Parses the settings in the bytes of a file. Never throws. */
 export function parseSettings(file: string, bytes: Uint8Array): LoadedSettings {
-  const parsed = parseToml(bytes);
+  const parsed = parseToml(bytes, 'any');
   if ('why' in parsed) {
     const problem = fail('settings_invalid', { file, line: parsed.line, key: 'not TOML', why: parsed.why });
     return { settings: defaultSettings(), problem };
