@@ -1,5 +1,6 @@
 // All uses of undocumented properties of Node. A release of Node may change them, so `checkNodeInternals` tests for them at the start of
 // each process and names the missing ones. This file imports only modules that the shim needs in any case.
+import { closeSync, constants as files, fstatSync, openSync } from 'node:fs';
 import net, { Socket, type OnReadOpts, type Server } from 'node:net';
 import { constants } from 'node:os';
 import type { Duplex } from 'node:stream';
@@ -41,7 +42,7 @@ export function takeHandle(socket: Socket): Handle | undefined {
 }
 
 /** Makes a socket of a handle that no other socket uses. It does not read yet, and half-close works. */
-export function socketOf(handle: Handle, onread: OnReadOpts): Socket {
+export function socketOf(handle: Handle, onread?: OnReadOpts): Socket {
   // Servers of Node make their sockets with the undocumented options `handle` and `manualStart`.
   const options = { handle, manualStart: true, allowHalfOpen: true, onread };
   return new Socket(options);
@@ -233,4 +234,34 @@ export function keepBlocking(stream: object): void {
   const handle: unknown = '_handle' in stream ? stream._handle : undefined;
   if (typeof handle !== 'object' || handle === null || !('setBlocking' in handle)) return;
   if (typeof handle.setBlocking === 'function') Reflect.apply(handle.setBlocking, handle, [true]);
+}
+
+/**
+ * Calls `gone` when the pipe `fd`, to which this process writes, has no reader any more; by itself only the next write would tell. It works on
+ * Linux; elsewhere `gone` is never called.
+ *
+ * The kernel reports the error to every process that waits for an event of the pipe. libuv waits for what it reads, and takes a TCP handle for
+ * readable without asking the kernel; its read fails and changes nothing. The pipe is opened again, since the handle makes it non-blocking.
+ */
+export function watchReader(fd: number, gone: () => void): void {
+  try {
+    // Node aborts on a file, of which the kernel has no events.
+    if (!fstatSync(fd).isFIFO()) return;
+    const handle = tcpHandle();
+    const open: unknown = handle === undefined ? undefined : Reflect.get(handle, 'open');
+    if (handle === undefined || typeof open !== 'function') return;
+    const again = openSync(`/proc/self/fd/${String(fd)}`, files.O_WRONLY | files.O_NONBLOCK);
+    if (Reflect.apply(open, handle, [again]) === 0) socketOf(handle).once('error', gone).unref().resume();
+    else closeSync(again);
+  } catch {
+    // There is no /proc, or the pipe is another user's.
+  }
+}
+
+/** A new TCP handle; undefined when Node has changed. */
+function tcpHandle(): Handle | undefined {
+  // Node makes the handle at the connect, which waits here for an address that never comes.
+  const socket = new Socket().on('error', () => undefined);
+  socket.connect({ host: 'none.invalid', port: 1, lookup: () => undefined });
+  return takeHandle(socket);
 }

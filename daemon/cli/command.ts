@@ -11,7 +11,7 @@ export interface CommandContext {
   readonly version: string;
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
-  readonly stdout: NodeJS.WriteStream;
+  readonly stdout: NodeJS.WriteStream & { readonly fd: number };
   readonly stderr: Stderr;
   /** The shell that waits for this process and goes on with what it prints (shell/front.sh). */
   readonly shell?: FrontShell | undefined;

@@ -1,6 +1,8 @@
-// Tells at the terminal what a command waits for.
+// Tells at the terminal what a command waits for, and a command that nobody reads it any more.
 import { inOneLine, WIPE, type Terminal } from '../../client-shim/waiting-line.ts';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
+import { watchReader } from '../base/node-internals.ts';
+import type { CommandContext } from './command.ts';
 
 /** ms after which a person is told what a command waits for, and between two renewals of the line. */
 const TOLD_MS = 1000;
@@ -20,4 +22,11 @@ export function showWait(terminal: Terminal, what: string, clock: Clock = SYSTEM
     if (isShown) terminal.write(WIPE);
     isShown = false;
   };
+}
+
+/** Lets `stdout` fail as soon as its reader has ended, as in `bmuxd events | head -1`. By itself it fails at the next write, which may come late. */
+export function failWithReader(stdout: CommandContext['stdout']): void {
+  watchReader(stdout.fd, () => {
+    stdout.destroy(Object.assign(new Error('nobody reads the output'), { code: 'EPIPE' }));
+  });
 }

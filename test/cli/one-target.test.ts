@@ -1,11 +1,12 @@
 // Tests what commands say of one target: `bmuxd ping`, `bmuxd status TARGET`, and the events that `bmuxd events` selects.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { BMUXD, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
+import { run } from '../real/index.ts';
 
 t.test('ping, status of a target, events', async (t) => {
   const bmuxd = await startBmuxd({
@@ -107,6 +108,18 @@ t.test('ping, status of a target, events', async (t) => {
     t.ok(since.length < all.length && since.length >= 2, `${String(since.length)} since ${middle}`);
     t.match(await bmuxd.bmuxd(['events', '--since', 'noon']), { status: 2, stderr: /is not a time such as/ });
   });
+
+  await t.test(
+    'events ends with its reader, and not at the next event',
+    { skip: process.platform !== 'linux' && 'elsewhere the next write tells' },
+    async (t) => {
+      const script = '{ "$BMUXD" events --json; echo "status $?" >&2; } | head -1';
+      const env = { ...bmuxd.env, PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`, BMUXD };
+      const ran = await run('/bin/sh', ['-c', script], env);
+      t.match(JSON.parse(ran.stdout), { atMs: Number });
+      t.equal(ran.stderr, 'status 0\n');
+    },
+  );
 
   await t.test('the list of trusted gateways as JSON', async (t) => {
     const { stdout } = await bmuxd.bmuxd(['trust', 'list', '--json']);

@@ -13,6 +13,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { countOf, timeOf } from '../option-values.ts';
 import { otherForm, refused, unasked } from '../ask-control.ts';
 import type { CommandContext, Run } from '../command.ts';
+import { failWithReader } from '../terminal.ts';
 
 /** bmuxd sends no line longer than this, characters. */
 const MAX_LINE = 1024 * 1024;
@@ -74,6 +75,7 @@ function follow({ env, out, options, stdout }: CommandContext, wanted: Wanted): 
       call.destroy();
       over();
     });
+    if (wanted.follows) failWithReader(stdout);
     call.on('response', (response) => {
       response.on('error', over);
       if (response.statusCode !== 200) {

@@ -6,6 +6,7 @@ import { usesColor } from '../../base/process/color.ts';
 import { ENDING } from '../../base/process/signals.ts';
 import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
+import { failWithReader } from '../terminal.ts';
 import { FollowedFile } from './followed-file.ts';
 import { readableLine } from './log-lines.ts';
 import { logFilesOf, runningHealth } from './start.ts';
@@ -26,6 +27,7 @@ export const logs: Run = async (context) => {
   const place = await placeOf(context);
   if (place === 'stderr') throw fail('log_on_stderr');
   const follow = context.options['follow'] === true;
+  if (follow) failWithReader(stdout);
   return place === 'journal'
     ? journal(context, { count, follow, show })
     : file(context, place, { count, follow, show });
