@@ -1,5 +1,6 @@
 // The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
+import { number, object } from '../../api/shape.ts';
 import { notAnswering } from '../../api/instance-file.ts';
 import { onSilence } from '../../base/async/deadline.ts';
 import { nextTurn } from '../../base/async/turn.ts';
@@ -34,7 +35,11 @@ export interface ControlLinkOptions {
   readonly channel: Channel;
   /** Path of the daemon's control socket. When this control process is gone, the next one answers there. */
   readonly controlSocket: string;
+  /** Of the control process that has started this engine. Default: the parent of this process. */
+  readonly controlPid?: number;
 }
+
+const hasPid = object({ pid: number });
 
 export class ControlLink {
   readonly #options: ControlLinkOptions;
@@ -44,6 +49,8 @@ export class ControlLink {
   #nextId = 1;
   /** Number of messages that have come from control. */
   #messages = 0;
+  /** Another control process has taken over from one that has not left yet, as one that hangs. */
+  #isReplaced = false;
 
   constructor(options: ControlLinkOptions) {
     this.#options = options;
@@ -111,9 +118,10 @@ export class ControlLink {
       for (;;) {
         try {
           const left = Math.max(1, until - performance.now());
-          const result = this.#options.channel.isOpen()
-            ? await this.#ask(question, left, signal)
-            : await this.#askNextControl(requestId, header, left);
+          const result =
+            this.isThere && !this.#isReplaced
+              ? await this.#ask(question, left, signal)
+              : await this.#askNextControl(requestId, header, left);
           if ('plan' in result) return result.plan;
           if (!('failure' in result))
             throw fail('internal', { why: 'control answered a request without a plan' });
@@ -146,27 +154,29 @@ export class ControlLink {
   }
 
   /**
-   * True when the control socket gives no answer within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is false:
-   * when control has ended, the channel closes and the link learns it from there.
+   * `silent`: no answer at the control socket within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is `there`: when
+   * control has ended, the channel closes and the link learns it from there. `replaced`: another control process answers.
    */
-  async #controlIsSilent(): Promise<boolean> {
+  async #health(): Promise<'there' | 'silent' | 'replaced'> {
+    const { controlSocket, controlPid = process.ppid } = this.#options;
     try {
-      await httpRequest({
-        socketPath: this.#options.controlSocket,
+      const { body } = await httpRequest({
+        socketPath: controlSocket,
         method: 'GET',
         path: '/v1/health',
         timeoutMs: LIMITS.healthMs,
       });
-      return false;
+      return hasPid(body) && body.pid !== controlPid ? 'replaced' : 'there';
     } catch (error) {
-      return error instanceof NoAnswer || errnoOf(error) === 'EAGAIN';
+      return error instanceof NoAnswer || errnoOf(error) === 'EAGAIN' ? 'silent' : 'there';
     }
   }
 
   /**
    * Sends one question and resolves with its answer. Rejects with `ControlGone`, with `out_of_time` after `ms`, or with the reason of
    * `signal`. While there is no answer, it checks the control socket every `LIMITS.silenceMs`. When two health requests in a row get
-   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`.
+   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`. When another
+   * control process answers them, it rejects with `ControlGone`.
    */
   #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
     const id = this.#nextId++;
@@ -189,11 +199,15 @@ export class ControlLink {
       };
       const watch = async (): Promise<void> => {
         const messages = this.#messages;
-        const unanswered = (await this.#controlIsSilent()) && (await this.#controlIsSilent());
-        // One that says something meanwhile is only slow.
-        const silent = unanswered && this.#messages === messages;
+        const first = await this.#health();
+        const health = first === 'silent' ? await this.#health() : first;
         if (isOver) return;
-        if (silent) giveUp(notAnswering(this.#options.controlSocket));
+        // One that says something meanwhile is only slow.
+        const isSlow = this.#messages !== messages;
+        if (health === 'replaced') {
+          this.#isReplaced = true;
+          giveUp(new ControlGone('another control process has taken over'));
+        } else if (health === 'silent' && !isSlow) giveUp(notAnswering(this.#options.controlSocket));
         else look = setTimeout(() => void watch(), LIMITS.silenceMs);
       };
       let look = setTimeout(() => void watch(), LIMITS.silenceMs);

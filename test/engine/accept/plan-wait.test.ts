@@ -30,6 +30,7 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
   let say: (message: ToEngine) => void = () => undefined;
   const link = new ControlLink({
     controlSocket,
+    controlPid: 1,
     channel: {
       isOpen: () => true,
       send: (message, sent) => {
@@ -74,6 +75,18 @@ t.test('a control process that is alive and makes no plan', async (t) => {
   await timers.pass(LIMITS.prepareMs);
   await late;
   await timers.until('the cancel', () => told.at(-1)?.type === 'cancel');
+});
+
+t.test('another control process has taken over from one that hangs', async (t) => {
+  const text = JSON.stringify({ pid: 2, plan: {} });
+  const head = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n`;
+  const answers = `${head}Content-Length: ${String(text.length)}\r\n\r\n${text}`;
+  const { plan, told, timers } = await mute(t, (socket) => socket.end(answers));
+  const made = plan();
+  await timers.pass(LIMITS.silenceMs);
+  t.same(await made, {}, 'it makes the plan');
+  t.same(await plan(), {}, 'it is asked at once the next time');
+  t.same(told.map(({ type }) => type).filter((type) => type === 'resolve').length, 1);
 });
 
 t.test('a control process that hangs is noticed before the time is over', async (t) => {
