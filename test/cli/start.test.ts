@@ -96,6 +96,15 @@ t.test('a start that fails says why', async (t) => {
     stdout: '',
     stderr: /^bmuxd could not be started: exit status 6\n[^]* is not a folder\n[^]*daemon\.log/,
   });
+  await writeFile(join(folder, 'state-file'), '');
+  t.match(
+    await run(process.execPath, [BMUXD, 'start'], { ...env, XDG_STATE_HOME: join(folder, 'state-file') }),
+    {
+      status: 1,
+      stdout: '',
+      stderr: /^bmuxd could not be started: ENOTDIR: [^]*\[daemon_unstarted\]\n$/,
+    },
+  );
   t.match(await run(process.execPath, [BMUXD, 'logs'], { ...env, XDG_STATE_HOME: join(folder, 'none') }), {
     status: 1,
     stderr: /^there is no log yet: /,

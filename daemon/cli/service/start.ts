@@ -9,7 +9,7 @@ import { refuseForeign } from '../../api/socket-path.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { inTime, settledWithin } from '../../base/async/deadline.ts';
-import { Failure } from '../../base/failure.ts';
+import { Failure, textOf } from '../../base/failure.ts';
 import { openPrivate } from '../../base/files/bounded-log-file.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { bmuxdPaths, type Env } from '../../base/paths.ts';
@@ -66,7 +66,7 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
   const { log, stderr } = logFilesOf(env);
   // Another start at the same time has a file of its own. The one that succeeds gets the name.
   const said = `${stderr}${privateName()}`;
-  const fd = openPrivate(said, 'w');
+  const fd = openSaid(said, log);
   const [node, ...args] = daemonCommand();
   let child: ChildProcess | undefined;
   try {
@@ -88,6 +88,14 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     child?.unref();
     closeSync(fd);
     await rm(said, { force: true });
+  }
+}
+
+function openSaid(path: string, log: string): number {
+  try {
+    return openPrivate(path, 'w');
+  } catch (error) {
+    throw fail('daemon_unstarted', { why: textOf(error), log }, error);
   }
 }
 
