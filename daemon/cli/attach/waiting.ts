@@ -91,6 +91,8 @@ export interface Keyboard {
   pause(): unknown;
 }
 
+/** Signals that end the wait as Ctrl-C does. Otherwise the terminal would stay in raw mode. */
+const GIVING_UP = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 const CTRL_C = 3;
 const ENTER: readonly number[] = [10, 13];
 
@@ -99,7 +101,7 @@ export function readKeys(
   keyboard: Keyboard,
   on: { readonly enter: () => void; readonly giveUp: () => void },
 ): () => void {
-  process.on('SIGINT', on.giveUp);
+  for (const signal of GIVING_UP) process.on(signal, on.giveUp);
   const isTerminal = keyboard.isTTY === true;
   const onData = (keys: Buffer): void => {
     if (keys.includes(CTRL_C)) on.giveUp();
@@ -112,7 +114,7 @@ export function readKeys(
     keyboard.resume();
   }
   return () => {
-    process.off('SIGINT', on.giveUp);
+    for (const signal of GIVING_UP) process.off(signal, on.giveUp);
     if (!isTerminal) return;
     keyboard.off('data', onData);
     keyboard.pause();
