@@ -33,7 +33,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   const events = new Events();
   const instance = new Instance({ paths, controlFd: passed.control, log });
   const installed = installedPackage({ version, env, log, mayRestart: !takesEnginesAlong });
-  const common = { paths, version, env, own, settings, log, instance, event: events.add };
+  const common = { paths, version, env, own, settings, log, instance, takesEnginesAlong, event: events.add };
   const strayErrors = new StrayErrors({ source: process, clock: SYSTEM_CLOCK, log, instance });
 
   const planning: Planning = makePlanning({
@@ -141,10 +141,10 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   return {
     socketPath: paths.controlSocket,
-    onTerm: () => shutdown.onTerm(settings().on_term, takesEnginesAlong),
+    onTerm: () => shutdown.onTerm(settings().on_term),
     close: () => shutdown.close(),
     reload: () => reload.all(),
     ready,
-    stopped: Promise.race([shutdown.stopped, instance.lost, strayErrors.broken]),
+    stopped: Promise.race([shutdown.stopped, shutdown.after(instance.lost), strayErrors.broken]),
   };
 }

@@ -20,6 +20,8 @@ const DRAIN_LOOK_MS = 100;
 
 export interface ShutdownOptions {
   readonly log: Logger;
+  /** The end of this process ends its engines. */
+  readonly takesEnginesAlong: boolean;
   readonly manager: Pick<ServiceManager, 'stopping'>;
   readonly server: Pick<Server, 'close' | 'closeAllConnections'>;
   readonly requests: Pick<OpenRequests, 'answered'>;
@@ -65,9 +67,23 @@ export class Shutdown {
   }
 
   /** Ends what the setting `on_term` says. Safe to call twice. */
-  onTerm(setting: Settings['on_term'], takesEnginesAlong: boolean): Promise<void> {
-    const stops = setting === 'stop' || (setting === 'auto' && takesEnginesAlong);
+  onTerm(setting: Settings['on_term']): Promise<void> {
+    const stops = setting === 'stop' || (setting === 'auto' && this.#options.takesEnginesAlong);
     return stops ? this.stop(LIMITS.termMs) : this.close();
+  }
+
+  /** `lost`: another daemon has taken over. Where the end of this process kills its engines, their streams end gracefully first. */
+  async after(lost: Promise<void>): Promise<void> {
+    await lost;
+    const { log, engines, takesEnginesAlong } = this.#options;
+    if (!takesEnginesAlong) return;
+    const { supervisor } = engines;
+    log.info('the streams are ended, since the engines of this daemon end with it');
+    supervisor.halt();
+    supervisor.killStarting();
+    supervisor.stop();
+    const until = performance.now() + LIMITS.termMs;
+    while (supervisor.living.length > 0 && performance.now() < until) await sleep(LOOK_MS);
   }
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */

@@ -75,6 +75,14 @@ t.test('process 1 of a container', { skip: !mayUnshare && 'needs unshare(1) and 
   await waitFor('the connections to come back', async () => (await server.status()).connections === 0);
   t.equal((await server.status()).tls?.truncated, 0, 'each stream ended with close_notify');
 
+  const replaced = await start();
+  await talks();
+  t.match(await run(process.execPath, [BMUXD, 'restart'], sandbox.env), { status: 0 });
+  await replaced.gone();
+  await waitFor('the connections to come back', async () => (await server.status()).connections === 0);
+  t.equal((await server.status()).tls?.truncated, 0, 'also when a daemon outside has taken over');
+  t.match(await run(process.execPath, [BMUXD, 'stop'], sandbox.env), { status: 0 });
+
   const second = await start();
   t.not(second.pid, 1);
   const stopped = await run(process.execPath, [BMUXD, 'stop'], sandbox.env);
@@ -119,6 +127,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
   const living = ['a'];
   const shutdown = new Shutdown({
     log: pino({ enabled: false }),
+    takesEnginesAlong: false,
     manager: { stopping: nothing },
     server: { close: () => createServer(), closeAllConnections: nothing },
     requests: { answered: done },
@@ -153,7 +162,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
     watchers: [],
   });
   const time = holdTime(t);
-  const stopping = shutdown.onTerm('stop', false);
+  const stopping = shutdown.onTerm('stop');
   await time.pass(LIMITS.termMs - 100);
   t.strictSame(living, ['a']);
   await time.pass(200);
