@@ -1,6 +1,6 @@
 // TOML as bmux's parser reads it, where smol-toml reads more, or less.
 import { parse, TomlError } from 'smol-toml';
-import { isTable, type Table } from './table.ts';
+import type { Table } from './table.ts';
 
 /** Arrays and inline tables within each other. */
 const DEPTH_MAX = 80;
@@ -39,8 +39,8 @@ function withoutLeap(text: string, { line, column }: TomlError): string {
 /** The first thing in a parsed document that bmux refuses. */
 export function oddityIn(text: string, table: Table, integers: Integers): Oddity | undefined {
   const found = { mayRoll: false };
-  const path = largeIn(table, integers, [], found);
-  if (path !== undefined) return { path, why: 'the number is too large' };
+  const path = largeIn(table, integers, found);
+  if (path !== undefined) return { path: path.reverse(), why: 'the number is too large' };
   // smol-toml makes March 2 of February 30, and infinity of 1e400.
   if (!found.mayRoll) return undefined;
   const rolled = text.replace(
@@ -65,20 +65,25 @@ export function oddityIn(text: string, table: Table, integers: Integers): Oddity
   }
 }
 
-/** The path of an integer out of the range. */
-function largeIn(
-  value: unknown,
-  integers: Integers,
-  path: string[],
-  found: { mayRoll: boolean },
-): string[] | undefined {
-  if (typeof value === 'bigint')
-    return integers === 'any' || (value >= integers[0] && value < integers[1]) ? undefined : path;
-  if (value instanceof Date || value === Infinity || value === -Infinity) found.mayRoll = true;
-  if (!isTable(value) && !Array.isArray(value)) return undefined;
-  for (const [key, inner] of Object.entries(value)) {
-    const large = largeIn(inner, integers, [...path, key], found);
-    if (large !== undefined) return large;
+/** The path of an integer out of the range, its last key first: a large document has 100,000 values. */
+function largeIn(value: object, integers: Integers, found: { mayRoll: boolean }): string[] | undefined {
+  for (const key in value) {
+    const inner: unknown = Reflect.get(value, key);
+    switch (typeof inner) {
+      case 'bigint':
+        if (integers !== 'any' && (inner < integers[0] || inner >= integers[1])) return [key];
+        break;
+      case 'number':
+        if (inner === Infinity || inner === -Infinity) found.mayRoll = true;
+        break;
+      case 'object': {
+        if (inner instanceof Date) found.mayRoll = true;
+        const path = inner === null ? undefined : largeIn(inner, integers, found);
+        if (path !== undefined) return [...path, key];
+        break;
+      }
+      default:
+    }
   }
   return undefined;
 }
