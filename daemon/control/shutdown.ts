@@ -23,8 +23,8 @@ export interface ShutdownOptions {
   /** The end of this process ends its engines. */
   readonly takesEnginesAlong: boolean;
   readonly manager: Pick<ServiceManager, 'stopping'>;
-  readonly server: Pick<Server, 'close' | 'closeAllConnections'>;
-  readonly requests: Pick<OpenRequests, 'answered'>;
+  readonly server: Pick<Server, 'closeAllConnections'>;
+  readonly requests: Pick<OpenRequests, 'acceptNoMore' | 'answered'>;
   /** What has clients without an end. */
   readonly followed: { close(): void };
   /** Closed before everything in `refuse`. */
@@ -162,8 +162,7 @@ export class Shutdown {
     if (!this.#isStopping && targetSockets.hasSockets) await engines.accepting(LIMITS.nextEngineMs);
     followed.close();
     await this.#closeSockets();
-    // `server.close()` is not awaited: it does not complete while a socket that was passed to another process is open.
-    server.close();
+    requests.acceptNoMore();
     await requests.answered(LIMITS.leaveMs);
     await this.#takeNoMore();
     targetSockets.leave();

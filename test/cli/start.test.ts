@@ -5,6 +5,7 @@ import { appendFile, mkdir, open, readFile, rename, stat, writeFile } from 'node
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { takeBuffered } from '../../daemon/base/streams/take-buffered.ts';
 import t, { type Test } from 'tap';
 import { FollowedFile } from '../../daemon/cli/service/followed-file.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
@@ -227,7 +228,11 @@ t.test('lines for the journal begin with their priority', async (t) => {
   t.equal(sink.place, 'journal');
   sink.write('{"level":"error","msg":"a"}\n{"level":"info","msg":"b"}\n');
   sink.write('no JSON\n');
-  t.equal(String(stream.read()), '<3>{"level":"error","msg":"a"}\n<6>{"level":"info","msg":"b"}\nno JSON\n');
+  // Node 26 reads one chunk at a time.
+  t.equal(
+    Buffer.concat([...takeBuffered(stream)]).toString(),
+    '<3>{"level":"error","msg":"a"}\n<6>{"level":"info","msg":"b"}\nno JSON\n',
+  );
   const other = controlSink({ stderr, journalStream: '1:1' });
   t.equal(other.place, 'stderr', 'stderr was redirected after systemd had set the variable');
 });

@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { chown, mkdir, readdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import pino from 'pino';
 import t from 'tap';
@@ -129,8 +128,8 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
     log: pino({ enabled: false }),
     takesEnginesAlong: false,
     manager: { stopping: nothing },
-    server: { close: () => createServer(), closeAllConnections: nothing },
-    requests: { answered: done },
+    server: { closeAllConnections: nothing },
+    requests: { acceptNoMore: nothing, answered: done },
     followed: { close: nothing },
     planner: { close: nothing },
     refuse: [],

@@ -1,6 +1,6 @@
 // The requests that a server has not answered yet. A process that leaves answers them first.
 import type { Server } from 'node:http';
-import type { Socket } from 'node:net';
+import { Server as NetServer, type Socket } from 'node:net';
 import { sleep } from '../../base/async/sleep.ts';
 
 /** ms between two looks. */
@@ -12,6 +12,8 @@ export class OpenRequests {
   readonly #server: Server;
   /** Accepted connections whose first request has not arrived. */
   readonly #fresh = new Set<Socket>();
+  /** Connections whose requests are answered, and what they had read then, bytes: more of it is the next request. */
+  readonly #idle = new Map<Socket, number>();
   /** performance.now() of the latest connection. */
   #latestAt = -Infinity;
   #open = 0;
@@ -21,15 +23,28 @@ export class OpenRequests {
     server.on('connection', (socket) => {
       this.#fresh.add(socket);
       this.#latestAt = performance.now();
-      socket.once('close', () => this.#fresh.delete(socket));
+      socket.once('close', () => {
+        this.#fresh.delete(socket);
+        this.#idle.delete(socket);
+      });
     });
     server.on('request', ({ socket }, response) => {
       this.#fresh.delete(socket);
+      this.#idle.delete(socket);
       this.#open += 1;
       response.once('close', () => {
         this.#open -= 1;
+        if (!socket.destroyed) this.#idle.set(socket, socket.bytesRead);
       });
     });
+  }
+
+  /**
+   * Accepts no more connections, and ends none. The method of the HTTP server ends idle ones: in Node 26 also those that have just been accepted,
+   * whose request is under way.
+   */
+  acceptNoMore(): void {
+    NetServer.prototype.close.call(this.#server);
   }
 
   /** Resolves when all are answered, at the latest after `ms`. */
@@ -37,7 +52,7 @@ export class OpenRequests {
     const until = performance.now() + ms;
     while ((this.#isFresh() || this.#open > 0) && performance.now() < until) {
       await sleep(LOOK_MS);
-      this.#server.closeIdleConnections();
+      for (const [socket, bytesRead] of this.#idle) if (socket.bytesRead === bytesRead) socket.destroy();
     }
   }
 
