@@ -8,7 +8,7 @@ import { engineRequest } from '../../daemon/sockets/http-request.ts';
 import { isEngineStatus } from '../../daemon/api/answer-shapes.ts';
 import type { Health } from '../../daemon/api/answers.ts';
 import { BMUXD } from '../daemon/bmuxd.ts';
-import { startWorld, type World } from '../engine/world.ts';
+import { startWorld, Talk, type World } from '../engine/world.ts';
 import { waitFor } from '../real/index.ts';
 
 t.setTimeout(300_000);
@@ -66,4 +66,23 @@ t.test('a daemon that gets ready to take over is told to drain', async (t) => {
   });
   await waitFor('the former one to leave', () => !isRunning({ pid: bmuxd.pid }));
   t.same(await statesOfNew(world, before), ['serving']);
+});
+
+t.test('an engine that starts in the same millisecond as that of another daemon', async (t) => {
+  const world = await startWorld(t);
+  const { bmuxd } = world;
+  const [former] = (await bmuxd.status()).engines;
+  const talk = await Talk.open(bmuxd, 'tls');
+  const clock = join(bmuxd.folder, 'clock.cjs');
+  const atMs = parseInt(former?.generation.slice(0, 8) ?? '', 36);
+  await writeFile(clock, `Date.now = () => ${String(atMs)};`);
+  const env = { ...bmuxd.env, NODE_OPTIONS: `--require=${clock}` };
+  const next = spawn(process.execPath, [BMUXD, 'run', '--replace'], { env, stdio: 'ignore' });
+  t.teardown(() => next.kill('SIGKILL'));
+  await waitFor('the former one to leave', () => !isRunning({ pid: bmuxd.pid }));
+  const { engines } = await bmuxd.status();
+  const isFormer = engines.map(({ pid }) => pid === former?.pid);
+  t.same([isFormer.length, isFormer.filter(Boolean).length], [2, 1], 'each has an id of its own');
+  await talk.end();
+  t.match((await bmuxd.http('GET', `/v1/streams/${talk.id}/end`)).body, { known: true, lost: undefined });
 });

@@ -8,7 +8,7 @@ import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
-import type { EarlyProcess } from './engine-process.ts';
+import { generationAt, type EarlyProcess } from './engine-process.ts';
 import { StartBackoff } from './start-backoff.ts';
 import { endedFailure } from './start-failure.ts';
 import { EngineHealth } from './engine-health.ts';
@@ -194,8 +194,7 @@ export class EngineSupervisor {
 
   #startEngine(): void {
     const { clock, early, fork, start, log, onReady, handlers } = this.#options;
-    // The time in ms, so that generations sort by age. It is unique on one machine, since starts are more than 1 ms apart.
-    const generation = clock.now().toString(36);
+    const generation = generationAt(clock.now());
     let process: EngineProcess;
     try {
       process = early.take() ?? fork();
