@@ -82,7 +82,10 @@ export const trust: Check = async ({ env, platform, cwd }) => {
       // The system's own folders may hold odd files. One that a variable names is meant to be used.
       if (certificates === 0 && named.some((name) => name.split(':').includes(path)))
         return finding(area, 'roots', fail('roots_missing', { path, why: problems[0] ?? 'no certificate' }));
-      return { area, what: 'roots', detail: `${path}: ${String(certificates)} certificates` };
+      const [first, ...others] = problems;
+      const more = others.length === 0 ? '' : `, and ${String(others.length)} more`;
+      const leftOut = first === undefined ? '' : `; left out: ${first}${more}`;
+      return { area, what: 'roots', detail: `${path}: ${String(certificates)} certificates${leftOut}` };
     }),
     known.problem === undefined
       ? { area, what: 'pins', detail: `${store}: ${String(known.pins.size)} gateways` }

@@ -30,7 +30,8 @@ const gateways = await launchEmbedded({
 });
 // The roots of the system are hundreds of files, which each examination would read.
 const roots = join(folder, 'roots.pem');
-await writeFile(roots, selfSigned(['roots.example']).certPem);
+const half = '-----BEGIN CERTIFICATE-----\nAAAA\n';
+await writeFile(roots, `${selfSigned(['roots.example']).certPem}${half}`);
 const caFile = join(folder, 'ca.pem');
 await writeFile(caFile, gateways.tls?.certPem ?? '');
 t.teardown(async () => {
@@ -241,6 +242,10 @@ t.test(
     t.match(
       ran.stdout,
       /! metrics\.port .*\n.*Set metrics\.port in bmuxd\.toml.*\[metrics_port_unusable\]\n/,
+    );
+    t.match(
+      ran.stdout,
+      /roots\.pem: 1 certificates; left out: \S+roots\.pem: the section CERTIFICATE has no end\n/,
     );
     t.match(ran.stdout, /\n1 finding\.\n$/);
     t.match(ran.stderr, /read it before you send it/);

@@ -90,17 +90,21 @@ async function readCaFile(path: string, known: CaFile | undefined): Promise<CaFi
   const hash = hashing.digest('hex');
   if (known?.hash === hash) return known;
   const labels = new Set<string>();
-  const ders = new Map<string, Buffer>();
+  const found = new Map<string, { readonly der: Buffer; readonly number: number }>();
+  let count = 0;
   for (const section of pemSections(piecesOf(bytes))) {
     await slices.next();
     if (section === undefined) continue;
     if ('problem' in section) throw fail('ca_unparsable', { path }, new Error(section.problem));
     labels.add(section.label);
-    if (section.label === 'CERTIFICATE') ders.set(section.der.toString('latin1'), section.der);
+    if (section.label !== 'CERTIFICATE') continue;
+    count += 1;
+    const key = section.der.toString('latin1');
+    if (!found.has(key)) found.set(key, { der: section.der, number: count });
   }
   const anchors: Anchor[] = [];
   const index = new AnchorIndex();
-  for (const [number, der] of [...ders.values()].entries()) {
+  for (const { der, number } of found.values()) {
     await slices.next();
     try {
       const anchor = new Anchor(der, path);
@@ -108,7 +112,7 @@ async function readCaFile(path: string, known: CaFile | undefined): Promise<CaFi
       anchors.push(anchor);
       index.add(anchor);
     } catch (cause) {
-      throw fail('ca_unaddable', { path }, new Error(unusable(der, number + 1, cause)));
+      throw fail('ca_unaddable', { path }, new Error(unusable(der, number, cause)));
     }
   }
   const file = { path, hash, anchors, index };

@@ -147,6 +147,9 @@ t.test('an extension that cannot be read is named, with its certificate', async 
   }
   const broken =
     chainCases().find(({ name }) => name === 'root: the alternative names damaged')?.anchors ?? [];
+  const twice = await file(pemOf([root, root, ...broken]));
+  const failed = /certificate 3 \("CN=Root"\): its alternative names/;
+  t.match(await ownOutcome(all, {}, { port: 1 }, twice), { text: failed }, 'as they stand in the file');
   const roots = new SystemRoots({ env: { SSL_CERT_FILE: await file(pemOf([root, ...broken])) } });
   const [source] = (await roots.current()).sources;
   t.equal(source?.certificates, 1);
