@@ -132,12 +132,14 @@ function domain(): string {
 async function run(context: CommandContext, commands: readonly Line[], isDry: boolean): Promise<void> {
   const { env, out, options } = context;
   const isNow = options['now'] === true && !isDry;
-  // The former agent has the old paths. It is not there at the first install.
-  if (isNow && process.platform === 'darwin')
-    await ask(env, ['launchctl', 'bootout', `${domain()}/${AGENT_LABEL}`]);
   for (const command of commands) {
     // The last one starts the service. When one before it fails, the daemon of now goes on.
-    if (isNow && command === commands.at(-1)) await leaveToService(context);
+    if (isNow && command === commands.at(-1)) {
+      // The former agent has the old paths. It is not there at the first install.
+      if (process.platform === 'darwin')
+        await ask(env, ['launchctl', 'bootout', `${domain()}/${AGENT_LABEL}`]);
+      await leaveToService(context);
+    }
     out(`run ${command.join(' ')}\n`);
     if (!isDry) await tell(env, command);
   }
