@@ -40,7 +40,8 @@ export function onSilence(ms: number, late: () => void): () => void {
       else reading = setImmediate(late);
     }, left);
   };
-  wait(ms, false);
+  // Node warns of a negative time.
+  wait(Math.max(0, ms), false);
   return () => {
     clearTimeout(timer);
     clearImmediate(reading);
