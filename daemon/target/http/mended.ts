@@ -2,7 +2,7 @@
 import { Duplex } from 'node:stream';
 
 /** Largest head that is mended, bytes. A larger one is left as it is, for the parser to refuse. */
-const MAX_HEAD = 1024 * 1024;
+const MAX_HEAD = 64 * 1024;
 
 /** A connection whose answers are mended on their way to the parser. */
 export class MendedConnection extends Duplex {
