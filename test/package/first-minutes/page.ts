@@ -32,7 +32,7 @@ export function comparable(page: string): string[] {
 
 const VARYING: readonly (readonly [RegExp, string])[] = [
   [/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UUID'],
-  [/\bm[a-z0-9]{7}\b/g, 'ENGINE'],
+  [/\bm[a-z0-9]{7}(?:[a-z0-9]{2})?\b/g, 'ENGINE'],
   [/\b[a-z0-9]{2,8}-\d+\b/g, 'ID'],
   [/\d+(?:[.:-]\d+)*/g, 'N'],
   [/\bN m?s\b/g, 'TIME'],
