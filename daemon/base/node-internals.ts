@@ -244,17 +244,30 @@ export function keepBlocking(stream: object): void {
  * readable without asking the kernel; its read fails and changes nothing. The pipe is opened again, since the handle makes it non-blocking.
  */
 export function watchReader(fd: number, gone: () => void): void {
+  // Node aborts on a file, of which the kernel has no events.
+  const again = pipeAgain(fd);
+  if (again === undefined) return;
   try {
-    // Node aborts on a file, of which the kernel has no events.
-    if (!fstatSync(fd).isFIFO()) return;
     const handle = tcpHandle();
     const open: unknown = handle === undefined ? undefined : Reflect.get(handle, 'open');
-    if (handle === undefined || typeof open !== 'function') return;
-    const again = openSync(`/proc/self/fd/${String(fd)}`, files.O_WRONLY | files.O_NONBLOCK);
-    if (Reflect.apply(open, handle, [again]) === 0) socketOf(handle).once('error', gone).unref().resume();
+    const isOpen = typeof open === 'function' && Reflect.apply(open, handle, [again]) === 0;
+    if (handle !== undefined && isOpen) socketOf(handle).once('error', gone).unref().resume();
     else closeSync(again);
   } catch {
-    // There is no /proc, or the pipe is another user's.
+    // Node has changed.
+  }
+}
+
+/**
+ * Opens the pipe `fd` again for writing: only the new description is non-blocking. Undefined for what is no pipe, for a pipe of another user, and
+ * where there is no `/proc`.
+ */
+export function pipeAgain(fd: number): number | undefined {
+  try {
+    if (!fstatSync(fd).isFIFO()) return undefined;
+    return openSync(`/proc/self/fd/${String(fd)}`, files.O_WRONLY | files.O_NONBLOCK);
+  } catch {
+    return undefined;
   }
 }
 

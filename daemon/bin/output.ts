@@ -1,8 +1,8 @@
 // stdout and stderr of one command line of `bmuxd`: failed writes, a terminal that goes away, the end. It imports little, since `bmuxd status`
 // needs it before the rest of the program is loaded.
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { errnoOf } from '../base/failure.ts';
-import { keepBlocking } from '../base/node-internals.ts';
+import { keepBlocking, pipeAgain } from '../base/node-internals.ts';
 import type { Stderr } from '../cli/command.ts';
 
 /** The number of /dev/null on Linux. */
@@ -62,18 +62,14 @@ export class Output {
 
 /**
  * Where the daemon writes its log when stderr is a pipe. The daemon must not wait for the reader, and other processes may write to the same pipe
- * and expect to wait. So the pipe is opened again: only that description becomes non-blocking. Undefined for what is no pipe, for a pipe of
- * another user, and where there is no `/proc`. The daemon then uses the description that it shares, and Node makes it blocking again at the end.
+ * and expect to wait. So the pipe is opened again. Undefined where it cannot be: the daemon then uses the description that it shares, and Node
+ * makes it blocking again at the end.
  */
 function logPipe(): Stderr | undefined {
-  try {
-    if (!fstatSync(2).isFIFO()) return undefined;
-    const fd = openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_NONBLOCK);
-    const { Socket } = process.getBuiltinModule('node:net');
-    return Object.assign(new Socket({ fd, readable: false, writable: true }), { fd });
-  } catch {
-    return undefined;
-  }
+  const fd = pipeAgain(2);
+  if (fd === undefined) return undefined;
+  const { Socket } = process.getBuiltinModule('node:net');
+  return Object.assign(new Socket({ fd, readable: false, writable: true }), { fd });
 }
 
 /**

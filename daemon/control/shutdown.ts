@@ -75,15 +75,10 @@ export class Shutdown {
   /** `lost`: another daemon has taken over. Where the end of this process kills its engines, their streams end gracefully first. */
   async after(lost: Promise<void>): Promise<void> {
     await lost;
-    const { log, engines, takesEnginesAlong } = this.#options;
+    const { log, takesEnginesAlong } = this.#options;
     if (!takesEnginesAlong) return;
-    const { supervisor } = engines;
     log.info('the streams are ended, since the engines of this daemon end with it');
-    supervisor.halt();
-    supervisor.killStarting();
-    supervisor.stop();
-    const until = performance.now() + LIMITS.termMs;
-    while (supervisor.living.length > 0 && performance.now() < until) await sleep(LOOK_MS);
+    await this.#endOwnEngines(LIMITS.termMs);
   }
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */
@@ -146,13 +141,18 @@ export class Shutdown {
 
   /** An engine that is ready has served nobody. Its socket would make clients wait for a daemon that comes back, until its grace is over. */
   async #undo(): Promise<void> {
+    await this.#endOwnEngines(LIMITS.engineAnswerMs);
+    await this.#leave();
+  }
+
+  /** Resolves when the engines of this daemon have ended their streams and themselves, at the latest after `ms`. */
+  async #endOwnEngines(ms: number): Promise<void> {
     const { supervisor } = this.#options.engines;
     supervisor.halt();
-    supervisor.stop();
     supervisor.killStarting();
-    const until = performance.now() + LIMITS.engineAnswerMs;
+    supervisor.stop();
+    const until = performance.now() + ms;
     while (supervisor.living.length > 0 && performance.now() < until) await sleep(LOOK_MS);
-    await this.#leave();
   }
 
   async #leave(): Promise<void> {
