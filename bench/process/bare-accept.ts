@@ -5,7 +5,7 @@ import { fork } from 'node:child_process';
 import { createServer } from 'node:http';
 import { connect, createServer as createNetServer, Server, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { bindWithoutListen } from '../../daemon/sockets/bind-without-listen.ts';
+import { bindWithoutListen } from '../../daemon/sockets/bind.ts';
 import { HELLO } from '../rig/upgrade.ts';
 
 export interface BareAcceptOptions {

@@ -162,7 +162,7 @@ export class Shutdown {
     if (!this.#isStopping && targetSockets.hasSockets) await engines.accepting(LIMITS.nextEngineMs);
     followed.close();
     await this.#closeSockets();
-    requests.acceptNoMore();
+    await requests.acceptNoMore();
     await requests.answered(LIMITS.leaveMs);
     await this.#takeNoMore();
     targetSockets.leave();

@@ -7,6 +7,7 @@ import { connect, createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { excessOf } from '../base/files/socket-path.ts';
+import { bindHandle } from '../base/node-internals.ts';
 import { refuseInsecure } from '../api/socket-path.ts';
 import { fail } from '../errors/fail.ts';
 
@@ -71,6 +72,21 @@ export async function bindSocket(server: Server, path: string): Promise<Bound> {
     }
   };
   return { isThere, unbind };
+}
+
+/**
+ * Binds `server` to `path`, on which another process listens. The binding process keeps the socket open while listening processes are replaced.
+ * Connects are refused until a process to which it was sent (`child.send(message, server)`) listens. When that process exits, new connections
+ * wait in the kernel's queue for the next one. If this process listened, too, it would accept some of the clients, and they would be lost when
+ * it exits.
+ */
+export function bindWithoutListen(server: Server, path: string): void {
+  bindHandle(server, { path });
+}
+
+/** The same for a socket of a service manager, which is bound and listening already. */
+export function openWithoutListen(server: Server, fd: number): void {
+  bindHandle(server, { fd });
 }
 
 /**

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { SingleFlight } from '../base/async/single-flight.ts';
 import { FolderLooks } from '../base/files/folder-looks.ts';
 import { bindSocket, forwardTo, type Bound } from './bind.ts';
+import { closeWhenEmpty } from './close-when-empty.ts';
 
 export interface KeptSocketOptions {
   /** Serves the requests on the socket. */
@@ -76,8 +77,7 @@ export class KeptSocket {
     await this.#binding?.catch(() => undefined);
     await this.#bound?.unbind();
     this.#bound = undefined;
-    this.#forwarder?.close();
-    this.#forwarder = undefined;
+    await this.#replaceForwarder(undefined);
   }
 
   async #look(): Promise<void> {
@@ -95,7 +95,12 @@ export class KeptSocket {
     const { server, path } = this.#options;
     const forwarder = forwardTo(server);
     this.#bound = await bindSocket(forwarder, path);
-    this.#forwarder?.close();
-    this.#forwarder = forwarder;
+    void this.#replaceForwarder(forwarder);
+  }
+
+  async #replaceForwarder(next: Server | undefined): Promise<void> {
+    const former = this.#forwarder;
+    this.#forwarder = next;
+    if (former !== undefined) await closeWhenEmpty(former);
   }
 }

@@ -57,7 +57,7 @@ t.test('control refuses to start without them', async (t) => {
 });
 
 t.test('these properties are used in node-internals.ts only', async (t) => {
-  const FILES = ['transport/read-buffers', 'sockets/accepted-socket', 'sockets/bind-without-listen'];
+  const FILES = ['transport/read-buffers', 'sockets/accepted-socket', 'sockets/bind'];
   for (const file of [...FILES, 'base/streams/drain-after-write-error', 'base/process/memory']) {
     const text = await readFile(join(repositoryRoot(), `daemon/${file}.ts`), 'utf8');
     t.notMatch(text, /_handle|_createServerHandle|useUserBuffer|\._write|setFlagsFromString/, file);

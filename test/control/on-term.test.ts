@@ -129,7 +129,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
     takesEnginesAlong: false,
     manager: { stopping: nothing },
     server: { closeAllConnections: nothing },
-    requests: { acceptNoMore: nothing, answered: done },
+    requests: { acceptNoMore: done, answered: done },
     followed: { close: nothing },
     planner: { close: nothing },
     refuse: [],

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { bindWithoutListen } from '../../daemon/sockets/bind-without-listen.ts';
+import { bindWithoutListen } from '../../daemon/sockets/bind.ts';
 import type { ChildSpec } from '../real/child.ts';
 
 type Env = Readonly<Record<string, string>>;

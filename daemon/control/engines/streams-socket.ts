@@ -9,8 +9,7 @@ import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
 import { refuseInsecure } from '../../api/socket-path.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
-import { leadsTo, privateName } from '../../sockets/bind.ts';
-import { bindWithoutListen, openWithoutListen } from '../../sockets/bind-without-listen.ts';
+import { bindWithoutListen, leadsTo, openWithoutListen, privateName } from '../../sockets/bind.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import type { EngineLink } from './engine-link.ts';
 

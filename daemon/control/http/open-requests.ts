@@ -1,7 +1,8 @@
 // The requests that a server has not answered yet. A process that leaves answers them first.
 import type { Server } from 'node:http';
-import { Server as NetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { sleep } from '../../base/async/sleep.ts';
+import { closeWhenEmpty } from '../../sockets/close-when-empty.ts';
 
 /** ms between two looks. */
 const LOOK_MS = 10;
@@ -39,12 +40,9 @@ export class OpenRequests {
     });
   }
 
-  /**
-   * Accepts no more connections, and ends none. The method of the HTTP server ends idle ones: in Node 26 also those that have just been accepted,
-   * whose request is under way.
-   */
-  acceptNoMore(): void {
-    NetServer.prototype.close.call(this.#server);
+  /** Accepts what is in the queue and no more connections, and ends none. */
+  acceptNoMore(): Promise<void> {
+    return closeWhenEmpty(this.#server);
   }
 
   /** Resolves when all are answered, at the latest after `ms`. */

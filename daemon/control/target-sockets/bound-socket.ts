@@ -2,7 +2,7 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { fail } from '../../errors/fail.ts';
-import { bindWithoutListen } from '../../sockets/bind-without-listen.ts';
+import { bindWithoutListen } from '../../sockets/bind.ts';
 import { makeTargetSocketFolder, type TargetSocketFolder } from './folder.ts';
 
 export interface BoundSocketOptions {

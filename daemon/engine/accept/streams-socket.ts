@@ -14,6 +14,7 @@ import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt, takeRead } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
+import { closeWhenEmpty } from '../../sockets/close-when-empty.ts';
 import { processing, refuse } from '../../sockets/http-answer.ts';
 import {
   answerProblem,
@@ -124,7 +125,7 @@ export class StreamsSocket {
     server.on('error', (error) => {
       this.#options.log.warn({ err: error.message }, 'streams socket');
     });
-    if (this.#closed) server.close();
+    if (this.#closed) void closeWhenEmpty(server);
   }
 
   /** Number of requests without an answer. */
@@ -148,7 +149,7 @@ export class StreamsSocket {
   /** Stops accepting. Requests that have been accepted are still answered. */
   close(): void {
     this.#closed = true;
-    for (const server of this.#servers) server.close();
+    for (const server of this.#servers) void closeWhenEmpty(server);
   }
 
   #onUpgrade(message: IncomingMessage, accepted: Duplex, head: Buffer): void {

@@ -6,6 +6,7 @@ import { setBacklog } from '../../base/node-internals.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
 import { adopt } from '../../sockets/accepted-socket.ts';
 import { BACKLOG } from '../../sockets/bind.ts';
+import { closeWhenEmpty } from '../../sockets/close-when-empty.ts';
 import { addressOf } from '../../engine-protocol/address.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
@@ -100,7 +101,7 @@ export class TargetSockets {
 
   /** Closes the former socket of a path after a while. A close before the last clients in its queue are accepted would cut them. */
   #closeLater(server: Server): void {
-    onSilence(LIMITS.takenOverMs, () => server.close());
+    onSilence(LIMITS.takenOverMs, () => void closeWhenEmpty(server));
   }
 
   /** Asks control where a target socket leads now, and uses the answer for later clients too. */
@@ -135,7 +136,9 @@ export class TargetSockets {
   }
 
   #close(id: string): void {
-    this.#targetSockets.get(id)?.server.close();
+    const known = this.#targetSockets.get(id);
+    if (known === undefined) return;
     this.#targetSockets.delete(id);
+    void closeWhenEmpty(known.server);
   }
 }
