@@ -57,7 +57,7 @@ function cells({ measure, what, unit, ours, peer, compared, goal }: MeasuredFigu
   return [
     measure, what, unit, `${ours.name} ${spread(compared.ours)}`, peer.name, spread(compared.peer),
     spread(compared.ratio), addedOf(unit, compared.added), String(Math.min(compared.ours.runs, compared.peer.runs)), met,
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
 }
 
 const gapLine = ({ measure, what, kind, why }: Gap): string => `${measure}: ${what}: ${kind}: ${why}`;

@@ -101,7 +101,7 @@ function lines(bytes: number, line: () => string): Buffer {
 function terminalText(bytes: number): Buffer {
   const words = [
     'running', 'test', 'src/main.rs', 'ok', 'warning:', 'unused', 'Compiling', 'src/lib/session.rs', 'error', 'pane',
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   const next = numbers();
   return lines(bytes, () => {
     const parts = Array.from({ length: 4 + next(6) }, () => words[next(words.length)] ?? '');

@@ -11,7 +11,8 @@ import { Skip } from '../measure.ts';
 
 /** The address that a relay connects to. */
 export type RelayTo =
-  { readonly path: string } | { readonly port: number; readonly caFile: string; readonly ca: string };
+  | { readonly path: string }
+  | { readonly port: number; readonly caFile: string; readonly ca: string };
 
 export interface Relay {
   readonly name: string;
@@ -101,7 +102,7 @@ const STARTERS: Record<RelayName, Starter> = {
       'foreground = yes', 'pid =', 'syslog = no', 'debug = err', '[far]', 'client = yes', 'TIMEOUTclose = 1',
       `accept = 127.0.0.1:${String(port)}`, `connect = 127.0.0.1:${String(to.port)}`, `CAfile = ${to.caFile}`,
       'verifyPeer = yes', 'socket = l:TCP_NODELAY=1', 'socket = r:TCP_NODELAY=1', '',
-    ]; // prettier-ignore
+    ]; // oxfmt-ignore
     await writeFile(config, lines.join('\n'));
     const listen = { host: '127.0.0.1', port };
     const running = await child(program('stunnel4', 'stunnel'), [config], listen);
@@ -116,7 +117,7 @@ const STARTERS: Record<RelayName, Starter> = {
     const lines = [
       'global', '  maxconn 4000', 'defaults', '  mode tcp', '  timeout connect 10s', '  timeout client 10m',
       '  timeout server 10m', 'listen far', `  bind unix@${path}`, `  server far ${far}`, '',
-    ]; // prettier-ignore
+    ]; // oxfmt-ignore
     await writeFile(config, lines.join('\n'));
     return child(program('haproxy'), ['-db', '-q', '-f', config], { path });
   },
@@ -142,7 +143,7 @@ async function sshRelay({ folder, path, to }: RelayOptions): Promise<{ stop(): P
   const config = [
     `Port ${String(port)}`, 'ListenAddress 127.0.0.1', `HostKey ${key('host')}`, `AuthorizedKeysFile ${key('user.pub')}`,
     'PidFile none', 'StrictModes no', 'UsePAM no', 'PasswordAuthentication no', 'PermitRootLogin prohibit-password', '',
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   await writeFile(key('sshd_config'), config.join('\n'));
   const server = await child(daemon, ['-D', '-e', '-f', key('sshd_config')], { host: '127.0.0.1', port });
   try {
@@ -155,7 +156,7 @@ async function sshRelay({ folder, path, to }: RelayOptions): Promise<{ stop(): P
     const args = [
       '-N', '-M', '-S', key('mux'), '-i', key('user'), '-F', 'none', ...options.flatMap((row) => ['-o', row]),
       '-p', String(port), '-L', `${path}:${to.path}`, `${userInfo().username}@127.0.0.1`,
-    ]; // prettier-ignore
+    ]; // oxfmt-ignore
     const master = await startChild({
       command: ssh,
       args,

@@ -22,7 +22,12 @@ export interface StreamInfo {
 
 /** What a request for a stream is doing before its stream is open. */
 export type WaitStep =
-  'planning' | 'taking a spare' | 'connecting' | 'protocol detection' | 'restart of bmuxd' | 'start of bmuxd';
+  | 'planning'
+  | 'taking a spare'
+  | 'connecting'
+  | 'protocol detection'
+  | 'restart of bmuxd'
+  | 'start of bmuxd';
 
 /** The step of a waiting request, and since when, ms since 1970. */
 export interface Wait {

@@ -8,7 +8,7 @@ export const ENV_WHITELIST = [
   'HOST',
   'HOSTNAME', 'TMPDIR', 'XDG_CONFIG_HOME', 'XDG_RUNTIME_DIR', 'XDG_DATA_HOME', 'XDG_STATE_HOME', 'TERM', 'SSH_AUTH_SOCK',
   'SSL_CERT_FILE', 'SSL_CERT_DIR', 'KRB5CCNAME',
-] as const; // prettier-ignore
+] as const; // oxfmt-ignore
 
 export type EnvName = (typeof ENV_WHITELIST)[number];
 /** A caller's environment, reduced to the whitelist. */

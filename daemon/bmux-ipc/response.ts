@@ -48,7 +48,7 @@ type Known = Exclude<Response['type'], 'other' | 'error'>;
 const INDEX: Record<Epoch, Record<Known, number>> = {
   3: { pong: 0, principal_identity: 1, server_status: 2, server_stopping: 9, hello_negotiated: 13, hello_incompatible: 14 },
   4: { pong: 0, principal_identity: 1, server_status: 2, server_stopping: 6, hello_negotiated: 10, hello_incompatible: 11 },
-}; // prettier-ignore
+}; // oxfmt-ignore
 const COUNT: Record<Epoch, number> = { 3: 15, 4: 14 };
 
 const typeAt = (epoch: Epoch): ReadonlyMap<number, Known> =>

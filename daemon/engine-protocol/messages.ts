@@ -75,7 +75,9 @@ export type ToEngine = OneToEngine | { readonly type: 'batch'; readonly messages
 
 /** Control's answer: a plan to `resolve`, a destination to `resolve again`, or a failure to either. */
 export type Resolved =
-  { readonly plan: Plan } | { readonly destination: Destination } | { readonly failure: FailureData };
+  | { readonly plan: Plan }
+  | { readonly destination: Destination }
+  | { readonly failure: FailureData };
 
 /** Engine to control: one message. */
 export type OneFromEngine =
@@ -100,7 +102,8 @@ export type OneFromEngine =
 
 /** Engine to control: one message, or several in their order. */
 export type FromEngine =
-  OneFromEngine | { readonly type: 'batch'; readonly messages: readonly OneFromEngine[] };
+  | OneFromEngine
+  | { readonly type: 'batch'; readonly messages: readonly OneFromEngine[] };
 
 const TO_ENGINE = new Set<ToEngine['type']>([
   'batch',

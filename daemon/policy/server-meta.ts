@@ -23,7 +23,8 @@ export interface MetaPath {
 
 /** The runtime dir of a server: given directly, or found from an environment as bmux does (docs/bmux-protocol.md, "Paths"). */
 export type RuntimePlace =
-  { readonly runtimeDir: string; readonly env?: Env } | { readonly env: Env; readonly runtimeDir?: never };
+  | { readonly runtimeDir: string; readonly env?: Env }
+  | { readonly env: Env; readonly runtimeDir?: never };
 
 /** Input of `writeServerMeta`, which finds the build id and the start time itself. */
 export type NewServerMeta = RuntimePlace & {

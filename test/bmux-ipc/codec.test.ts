@@ -20,7 +20,7 @@ t.test('values have the bytes of the specification', async (t) => {
     ['020103', (w) => w.vec([1, 3], (v) => w.varint(v))],
     ['1000112233445566778899aabbccddeeff', (w) => w.uuid(4, '00112233-4455-6677-8899-aabbccddeeff')],
     [`24${Buffer.from('00112233-4455-6677-8899-aabbccddeeff').toString('hex')}`, (w) => w.uuid(3, '00112233-4455-6677-8899-AABBCCDDEEFF')],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [wanted, write] of cases) {
     const writer = new Writer();
     write(writer);
@@ -47,7 +47,7 @@ t.test('what breaks the rules is refused, and says why', async (t) => {
     ['0f00112233445566778899aabbccddee', 'a UUID of 15 bytes', (r) => r.uuid(4)],
     [`20${Buffer.from('00112233445566778899aabbccddeeff').toString('hex')}`, 'not a UUID', (r) => r.uuid(3)],
     ['00', '1 bytes too many', (r) => { r.end(); }],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [input, why, read] of cases)
     t.throws(
       () => read(reader(input)),

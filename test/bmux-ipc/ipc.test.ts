@@ -80,7 +80,7 @@ for (const [file, epoch] of [
   ['v3-local.json', 3],
   ['v4-local.json', 4],
 ] as const) {
-  // prettier-ignore
+  // oxfmt-ignore
   const { cases, principal } = vectors<{ cases: Case[]; principal: string }>(file);
   for (const one of cases) {
     t.test(`${file}: ${one.name}`, async (t) => {
@@ -213,7 +213,7 @@ t.test('the same number is another command in the other epoch', async (t) => {
     [3, 15],
     [4, 13],
   ] as const)
-    // prettier-ignore
+    // oxfmt-ignore
     t.throws(() => decodeRequest(epoch, Buffer.of(first)), { code: 'frame_invalid' });
   t.throws(() => decodeRequest(4, Buffer.of(1, 0)), { code: 'frame_invalid' }, 'trailing bytes');
 });
@@ -223,7 +223,7 @@ t.test('a Hello in the envelope of the other epoch does not decode', async (t) =
     [3, 4],
     [4, 3],
   ] as const) {
-    // prettier-ignore
+    // oxfmt-ignore
     const principalId = '00112233-4455-6677-8899-aabbccddeeff';
     const hello = encodeRequestFrame(from, 1n, {
       type: 'hello',

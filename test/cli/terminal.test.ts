@@ -57,6 +57,6 @@ t.test('each command that asks something outside says what it waits for', (t) =>
   const without = COMMANDS.filter(({ waits }) => waits === undefined).map(({ name }) => name);
   t.same(without, [
     'run', 'env', 'exec', 'attach', 'ping', 'shell-init', 'warm', 'login', 'events', 'logs', 'install', 'meta', 'completion', 'help',
-  ]); // prettier-ignore
+  ]); // oxfmt-ignore
   t.end();
 });

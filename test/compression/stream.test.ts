@@ -172,7 +172,7 @@ t.test('a stream may end between blocks and nowhere else', async (t) => {
     [block.length - 1, 'block_truncated'],
     [block.length, undefined],
   ] as const) {
-    // prettier-ignore
+    // oxfmt-ignore
     const [near, far] = await pair(t);
     const here = compressed(near);
     const gone = closed(here);

@@ -19,7 +19,8 @@ export interface Scene {
 
 /** The only message to the parent. */
 export type FromStage =
-  { readonly type: 'ready'; readonly scene: Scene } | { readonly type: 'failed'; readonly why: string };
+  | { readonly type: 'ready'; readonly scene: Scene }
+  | { readonly type: 'failed'; readonly why: string };
 
 const parentGone = new Promise<void>((resolve) => {
   process.once('disconnect', () => {

@@ -127,7 +127,7 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 function unformatted(markdown: string): string {
-  return `<!-- prettier-ignore-start -->\n${markdown}\n<!-- prettier-ignore-end -->`;
+  return `<!-- oxfmt-ignore-start -->\n${markdown}\n<!-- oxfmt-ignore-end -->`;
 }
 
 /** Plain text in a cell. Code spans of the source stay code. */

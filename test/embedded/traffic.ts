@@ -46,7 +46,9 @@ export class PatternCheck {
  * line of JSON (SinkReport) and ends.
  */
 export type RawMode =
-  { readonly type: 'echo' } | { readonly type: 'source'; readonly bytes: number } | { readonly type: 'sink' };
+  | { readonly type: 'echo' }
+  | { readonly type: 'source'; readonly bytes: number }
+  | { readonly type: 'sink' };
 
 export interface SinkReport {
   readonly count: number;

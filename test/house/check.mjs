@@ -25,7 +25,7 @@ const CHECK_LIMIT_MS = 300_000;
 
 /** Checks by name. Each resolves with the problems as text; the text is empty when there are none. */
 const CHECKS = {
-  format: () => run(bin('prettier/bin/prettier.cjs'), ['--check', '--log-level=warn', '.']),
+  format: () => run(bin('oxfmt/bin/oxfmt'), ['--check', '.']),
   lint: () =>
     run(bin('oxlint/bin/oxlint'), [
       '--type-aware',

@@ -45,7 +45,7 @@ t.test('inline TLS', async (t) => {
       .map((name): [string, string] => [name, 'TLS target must include a host']),
     ...['https://', 'https:///x', 'https://:443', 'https://:/x']
       .map((name): [string, string] => [name, 'hosted target must include a host']),
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [name, detail] of wrong) {
     t.equal((await failureOf(() => resolveTarget(inputs({ target: name })))).detail, detail, name);
   }

@@ -52,7 +52,7 @@ export async function anyReferenceGivesTargetOrFailure(runs: number): Promise<vo
           Number.isInteger(port) && port >= 0 && port <= 65535 &&
           compression.length === (route.transport === 'local' || route.transport === 'ssh' ? 1 : 2) &&
           connectTimeoutMs >= 1 && label !== ''
-        ); // prettier-ignore
+        ); // oxfmt-ignore
       } catch (error) {
         return error instanceof Failure && error.code !== 'internal';
       }

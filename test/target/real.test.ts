@@ -23,7 +23,7 @@ t.test('wrong targets', { skip: bmux === undefined && 'real bmux not found' }, a
   const references = [
     'tls://h:65536', 'tls://h:x', 'tls://', 'https://', 'iroh://', 'iroh://?auth=ssh',
     'iroh://x?compression=LZ4', 'bmux://unknown', 't', 'i',
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const target of references) {
     const said = await runBmux(bmux, ['list-sessions'], { ...enclosed(dir), BMUX_TARGET: target });
     const ours = await failureOf(() =>

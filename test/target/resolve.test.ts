@@ -179,7 +179,7 @@ t.test('compression: by the target, by the config, by our own setting', async (t
     ['iroh://ID?compression=none', on, new Map([['iroh://ID?compression=none', 'auto']]), 'zstd', false],
     ['bmux://p', on, new Map([['prod', 'none']]), 'none', true],
     ['local', on, new Map([['local', 'zstd']]), 'none', false],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [name, compression, overrides, first, stated] of rows) {
     const targets = { prod: { transport: 'tls', host: 'gw' } } as const;
     const settings = config({ targets, shareLinks: { p: 'prod' }, compression });

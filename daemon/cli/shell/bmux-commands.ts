@@ -16,7 +16,7 @@ export const THROUGH: readonly string[] = [
   'move-floating-pane', 'resize-floating-pane', 'move-active-floating-pane', 'resize-active-floating-pane',
   'set-floating-pane-z', 'set-floating-pane-layer', 'close-floating-pane',
   'workspace',
-]; // prettier-ignore
+]; // oxfmt-ignore
 
 /** Those of which only some subcommands go through. */
 export const THROUGH_WITH: Readonly<Record<string, readonly string[]>> = {
@@ -29,7 +29,7 @@ export const UNTOUCHED: readonly string[] = [
   'setup', 'host', 'join', 'hosts', 'auth', 'access', 'kiosk', 'share', 'unshare', 'connect', 'remote',
   'logs', 'diagnostics', 'config', 'doctor', 'keymap', 'terminal', 'playbook', 'sandbox', 'slot', 'env', 'device-seal-broker',
   'plugin', 'prompted-action', 'record', 'recording', 'explain-spawn-directory', 'theme', 'help',
-]; // prettier-ignore
+]; // oxfmt-ignore
 
 /** Options that stand before or after the command and take the next word. */
 export const VALUED: readonly string[] = ['--log-level'];

@@ -58,7 +58,7 @@ t.test('every key', (t) => {
     compression = { enabled = false, remote = "lz4" }
   `);
   t.equal(config.general.serverTimeoutMs, 7);
-  t.strictSame([...config.connections.shareLinks], [['demo', 'iroh://x'], ['__proto__', 'tls://y']]); // prettier-ignore
+  t.strictSame([...config.connections.shareLinks], [['demo', 'iroh://x'], ['__proto__', 'tls://y']]); // oxfmt-ignore
   t.match(config.connections, { defaultTarget: 'a', controlPlaneUrl: 'https://cp' });
   t.strictSame(config.behavior, {
     staleBuildAction: 'error',
@@ -141,7 +141,7 @@ const WRONG: readonly (readonly [texts: string | readonly string[], detail: stri
   ['[behavior]\ncompression.remote = "snappy"', '/0.toml:2: behavior.compression.remote: "snappy" is not "auto", "none", "zstd" or "lz4"'],
   ['[behavior.compression]\nenabled = "yes"', '/0.toml:2: behavior.compression.enabled: "yes" is not true or false'],
   ['[composition]\nactive_profile = "p"\n[composition.profiles.P.patch.general]\n\nserver_timeout = "x"', '/0.toml:5: general.server_timeout: "x" is not a whole number, 0 or more'],
-]; // prettier-ignore
+]; // oxfmt-ignore
 
 t.test('errors name file, line and key', async (t) => {
   for (const [texts, detail] of WRONG) {
@@ -157,7 +157,7 @@ t.test('socket addresses', (t) => {
     t.notOk(isSocketAddress(bad), bad);
   }
   t.end();
-}); // prettier-ignore
+}); // oxfmt-ignore
 
 t.test('variables in paths', (t) => {
   const at = (written: string, facts: Partial<ComposeFacts> = {}) => {

@@ -28,7 +28,7 @@ t.test('profiles', (t) => {
     ['a profile of two files', 8, [`composition.active_profile = "dev"\n${dev}`, patched('Dev', 8)]],
     ['a built-in profile', 4, 'general.server_timeout = 4\ncomposition.active_profile = "mine"\ncomposition.profiles.mine.extends = ["tmux_compat", "zellij_compat", "VIM"]'],
     ['composition inside a patch means nothing', 5000, '[composition]\nactive_profile = "a"\n[composition.profiles.a.patch.composition]\nactive_profile = "nope"'],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [title, expected, texts] of rows) t.equal(timeout(texts), expected, title);
   t.end();
 });
@@ -58,7 +58,7 @@ t.test('auto_select', (t) => {
   for (const [rule, expected, facts] of rows) t.equal(when(rule, facts), expected, `${rule} ${JSON.stringify(facts)}`);
   t.equal(timeout('composition.active_profile = "vim"\n[[composition.auto_select]]\nprofile = "nope"'), 5000, 'active_profile first');
   t.end();
-}); // prettier-ignore
+}); // oxfmt-ignore
 
 t.test('composition errors', async (t) => {
   const rows: readonly (readonly [string | readonly string[], string])[] = [
@@ -73,7 +73,7 @@ t.test('composition errors', async (t) => {
     ['[composition]\nlayer_order = ["bogus"]', "/0.toml:2: [composition]: unknown layer 'bogus'"],
     ['[composition.profiles." "]', '/0.toml:1: [composition]: profile id must not be empty'],
     ['[[composition.auto_select]]\n[[composition.auto_select]]\nos = 1', '/0.toml:3: [composition]: composition.auto_select.1.os: 1 is not a string'],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [texts, detail] of rows) {
     t.match(await failureOf(() => compose(texts)), { code: 'composition_invalid', detail });
   }
@@ -146,7 +146,7 @@ t.test('the real bmux reads the same', { skip: bmux === undefined && 'real bmux 
       env,
       cwd: folder,
       timeout: 60_000,
-    }).then(({ stdout }) => Number(stdout), () => 'an error'); // prettier-ignore
+    }).then(({ stdout }) => Number(stdout), () => 'an error'); // oxfmt-ignore
     let ours: number | string;
     try {
       ours = timeout([main, overlay], { cwd: folder, term: env.TERM, env });

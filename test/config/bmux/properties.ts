@@ -14,11 +14,11 @@ const WORDS = [
   'general', 'server_timeout', 'connections', 'targets', 'share_links', 'transport', 'port', 'ca_file', 'iroh_ip_addr', 'behavior', 'compression', 'remote',
   'composition', 'profiles', 'active_profile', 'layer_order', 'auto_select', 'extends', 'patch', 'profile', 'slots', 'binary', 'extend', 'runtime_dir',
   'log', 'level', 'iroh', 'relays', '__proto__', 'constructor', 'toString', 'a', 'A', '""', '"a b"',
-] as const; // prettier-ignore
+] as const; // oxfmt-ignore
 const VALUES = [
   '1', '0', '-1', '1.5', 'nan', '99999999999999999999', 'true', '"x"', '"tls"', '"${a}"', '"$HOME/~"', "'''\n[a]\n'''", '[]', '["a"]', '[{ profile = "a" }]', '{}',
   '{ a = { extends = ["a"] } }', '1979-05-27', '07:32:00', '"1.2.3.4:5"', '[1, "a"]', '"\\u0000"', '["profile:a", "config", "profile:active"]',
-] as const; // prettier-ignore
+] as const; // oxfmt-ignore
 
 const key = fc
   .array(fc.constantFrom(...WORDS), { minLength: 1, maxLength: 4 })

@@ -33,7 +33,7 @@ t.test('the name', (t) => {
     ['b', { env: { BMUX_SLOT_NAME: 'a' }, explicit: ' b' }],
     ['a', { env: { BMUX_SLOT_NAME: 'a' }, explicit: '' }],
     ...['bmux', 'bmux-', 'bmux-default', 'bmux-a b', 'xbmux-dev'].map((programName) => [undefined, { env: {}, programName }] as const),
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [expected, inputs] of rows) t.equal(slotNameOf(inputs), expected, JSON.stringify(inputs));
   for (const good of ['a', 'A-Z_0.9', 'Default']) t.equal(slotNameProblem(good), undefined, good);
   for (const bad of ['', 'a b', 'a/b', 'ä', 'a\n', 'default', 'current', 'all'])
@@ -110,7 +110,7 @@ t.test('a manifest that is wrong', async (t) => {
     ['[slots.all]\nbinary = "b"', 'slots_invalid', '/0.toml:1: slots.all: invalid slot name "all": is reserved'],
     ['[slots.dev]\nbinary = "b"\ndata_dir = "${NOPE}"', 'slot_variable_unset', 'environment variable NOPE is not set, in data_dir of slot "dev" (/0.toml)'],
     ['[slots.a]\nbinary = "b"\nruntime_dir = "/r"\n[slots.b]\nbinary = "b"\nruntime_dir = "/r"', 'slot_dirs_shared', 'slots "a" and "b" share the runtime dir /r (/0.toml)'],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [text, code, detail] of rows) {
     const data = await failureOf(() => slots(text));
     t.match(data, { code, detail: data.detail.startsWith(detail) ? data.detail : detail });
@@ -155,7 +155,7 @@ t.test('the active slot', async (t) => {
   await put(manifest, 'extend = ["${NOPE}"]');
   t.match((await ask()).warnings, [/environment variable NOPE is not set, in extend/]);
   t.match((await ask({ BMUX_SLOTS_MANIFEST: folder })).warnings, [/failed reading/]);
-}); // prettier-ignore
+}); // oxfmt-ignore
 
 const bmux = realBmux();
 t.test('the real bmux', { skip: bmux === undefined && 'real bmux not found' }, async (t) => {
@@ -187,4 +187,4 @@ t.test('the real bmux', { skip: bmux === undefined && 'real bmux not found' }, a
     ['inherit_base', String(slot?.inheritBase)],
   ];
   t.strictSame(stdout.trim().split('\n').map((line) => line.split(/ *= /)), ours);
-}); // prettier-ignore
+}); // oxfmt-ignore

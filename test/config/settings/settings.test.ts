@@ -59,7 +59,7 @@ t.test('a whole file', async (t) => {
     'contexts.max': 2,
     'control_plane.timeout': 1,
   });
-  t.strictSame(Object.entries(targets), [['my host', { compression: 'zstd' }], ['empty', {}], ['__proto__', { compression: 'none' }]]); // prettier-ignore
+  t.strictSame(Object.entries(targets), [['my host', { compression: 'zstd' }], ['empty', {}], ['__proto__', { compression: 'none' }]]); // oxfmt-ignore
   t.equal(JSON.stringify(settings).includes('"my host":{"compression":"zstd"}'), true, 'plain JSON');
   await mkdir(join(folder, 'dir'));
   t.match(await loadSettings(join(folder, 'dir')), {
@@ -90,7 +90,7 @@ t.test('what is wrong is named, and the rest counts', (t) => {
     ['[targets.a]\nwarm = 1', '2: targets.a.warm: 1 is not true, false or "auto"'],
     ['[targets.a]\ncompresion = "zstd"', '2: targets.a.compresion: no such setting; did you mean compression?'],
     ['[warmth]\nttl = 1\n[log]\nlevel = 1\n[targets.a]\nspare = 0', '2: warmth.ttl: no such setting; line 4: log.level: 1 is not one of "trace", "debug", "info", "warn", "error", "fatal"; line 6: targets.a.spare: no such setting; did you mean spares?'],
-  ]; // prettier-ignore
+  ]; // oxfmt-ignore
   for (const [text, expected] of rows) {
     const { problem } = parsed(text);
     t.equal(problem?.code, 'settings_invalid');
@@ -102,4 +102,4 @@ t.test('what is wrong is named, and the rest counts', (t) => {
   t.match(settings, { 'contexts.max': 3, 'log.level': 'info', targets: { a: { compression: 'none', spares: 0, warm: true } } });
   t.match(problem?.message, '/bmuxd.toml:2: ');
   t.end();
-}); // prettier-ignore
+}); // oxfmt-ignore

@@ -2,7 +2,8 @@
 
 /** A section with its content (empty where the label is none that bmux decodes), or why it has none. */
 export type Section =
-  { readonly label: string; readonly der: Buffer } | { readonly label: string; readonly problem: string };
+  | { readonly label: string; readonly der: Buffer }
+  | { readonly label: string; readonly problem: string };
 
 /** The labels whose content bmux decodes. A section with another label is skipped, whatever it holds. */
 const DECODED: ReadonlySet<string> = new Set([
