@@ -1,4 +1,4 @@
-// Builds dist/: compiles everything with tsc, then bundles the programs and the library, and makes the man pages. Does nothing when dist/ is up to date.
+// Builds dist/: compiles everything with tsc, then bundles the programs, the library and tap, and makes the man pages. Does nothing when dist/ is up to date.
 // Removes outputs whose source has been deleted, so that a deleted test does not run.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -16,6 +16,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { bundleAll, bundledFiles, SHELL_FRONT } from './bundle.mjs';
+import { bundleTap, TAP_FILES } from './runner/tap.mjs';
 
 const SOURCE_FOLDERS = ['daemon', 'client-shim', 'test', 'bench'];
 const ALSO_DECIDING = [
@@ -24,6 +25,7 @@ const ALSO_DECIDING = [
   'package-lock.json',
   'test/house/build.mjs',
   'test/house/bundle.mjs',
+  'test/house/runner/tap.mjs',
   SHELL_FRONT,
 ];
 /** The program that makes the man pages, and the pages. */
@@ -69,7 +71,7 @@ function outputsOf(sources) {
     const stem = `dist/${source.slice(0, -'.ts'.length)}`;
     for (const ending of ['.js', '.js.map', '.d.ts']) outputs.add(stem + ending);
   }
-  for (const file of bundledFiles(sources)) outputs.add(file);
+  for (const file of [...bundledFiles(sources), ...TAP_FILES]) outputs.add(file);
   if (sources.includes(`${MAN_PAGES.entry}.ts`)) for (const file of MAN_PAGES.outputs) outputs.add(file);
   return outputs;
 }
@@ -129,6 +131,7 @@ export async function build(root) {
   const errors = await compile(root);
   if (errors !== '') return errors;
   await bundleAll(root, sources);
+  await bundleTap(root);
   if (outputs.has(MAN_PAGES.outputs[0])) await writeManPages(root, MAN_PAGES);
   writeFileSync(stamp, fingerprint);
   return '';
