@@ -1,6 +1,6 @@
 // The user's identity for servers: one UUID in a file, created once, also when processes start together (docs/bmux-protocol.md, "Principal").
 import { randomUUID } from 'node:crypto';
-import { link, open, rm } from 'node:fs/promises';
+import { link, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/failure.ts';
 import { Deadline } from '../base/async/deadline.ts';
@@ -90,12 +90,6 @@ async function placeNewId(path: string, folder: string): Promise<void> {
 }
 
 async function writeNew(path: string, content: string): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    await file.writeFile(content);
-    // Without the sync, a crash of the machine can leave an empty file that stays empty.
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  // Without the flush, a crash of the machine can leave an empty file that stays empty. Not FileHandle.sync: Yarn's Plug'n'Play has none.
+  await writeFile(path, content, { flag: 'wx', flush: true });
 }

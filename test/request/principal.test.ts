@@ -1,7 +1,8 @@
 // Tests daemon/request/principal.ts and uuid.ts: one id for all processes, no partial file, and parsing as lenient as in bmux.
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import promises, { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { loadPrincipalId } from '../../daemon/request/principal.ts';
@@ -90,6 +91,17 @@ t.test('an empty file that another program is just writing is waited for', async
   for (let n = 0; n < 10; n += 1) await stat(principalId);
   await writeFile(principalId, '00112233-4455-6677-8899-aabbccddeeff');
   t.equal(await loading, '00112233-4455-6677-8899-aabbccddeeff');
+});
+
+t.test("with file handles of Yarn's Plug'n'Play, which have no sync()", async (t) => {
+  const { open } = promises;
+  const opened = async (...args: Parameters<typeof open>): Promise<unknown> =>
+    Object.assign(await open(...args), { sync: undefined });
+  t.intercept(promises, 'open', { value: opened });
+  syncBuiltinESMExports();
+  t.teardown(syncBuiltinESMExports);
+  const principalId = join(await ownFolder(t), 'runtime', 'principal-id');
+  t.equal(await loadPrincipalId({ paths: { principalId } }), await readFile(principalId, 'utf8'));
 });
 
 t.test('failures name the file', async (t) => {
