@@ -1,7 +1,7 @@
 // The package from which this daemon was started, as it lies on the disk now: an upgrade replaces it while the daemon runs. No engine of
 // another version is started: the daemon restarts itself whole instead.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
 import { asRead, stampNow } from '../base/files/stamp.ts';
@@ -13,8 +13,12 @@ import { fail } from '../errors/fail.ts';
 
 const hasVersion = object<{ version: string }>({ version: text });
 
-/** ms from one attempt to restart to the next: the last one may have ended without success. */
+/** ms from one attempt to restart with the same files to the next: the last one may have ended without success. */
 const RESTART_AGAIN_MS = 30_000;
+/** The programs, relative to the root: what an engine and `bmuxd restart` load. */
+const PROGRAMS = 'dist/daemon/bin';
+/** ms since the last change of a program after which a package manager has written them all. */
+const QUIET_MS = 1000;
 
 export interface InstalledPackageOptions {
   readonly root: string;
@@ -22,6 +26,8 @@ export interface InstalledPackageOptions {
   /** Starts `bmuxd restart` of the package on the disk; undefined where the end of this process would end more than the daemon. */
   readonly restart: (() => void) | undefined;
   readonly log: Pick<Logger, 'warn'>;
+  /** The time, ms, as the file system has it. */
+  readonly now?: () => number;
 }
 
 export class InstalledPackage {
@@ -30,8 +36,8 @@ export class InstalledPackage {
   /** Of the file that was read last. */
   #stamp = '';
   #version: string | undefined;
-  /** performance.now() of the last attempt to restart. */
-  #restartedAt: number | undefined;
+  /** performance.now() of the last attempt to restart, and the change times of the programs that it was made with. */
+  #restarted: { readonly at: number; readonly programs: string } | undefined;
 
   constructor(options: InstalledPackageOptions) {
     this.#options = options;
@@ -51,21 +57,38 @@ export class InstalledPackage {
     return fail('restart_due', { installed: this.#version, running });
   }
 
-  /** Why no engine may be started now; undefined when one may. Where the package is of another version, the daemon is restarted. */
+  /**
+   * Why no engine may be started now; undefined when one may. Where the package is of another version, the daemon is restarted. Nothing is
+   * started from files that are being written: an engine would end by a syntax error, and a restart that fails is not tried again soon.
+   */
   readonly refusal = (): Failure | undefined => {
     const { problem } = this;
+    const { root, restart, log, now = Date.now } = this.#options;
+    const changes = this.#changesOfPrograms();
+    const isBeingWritten = changes.some((ms) => Math.abs(now() - ms) < QUIET_MS);
+    if (isBeingWritten) return fail('package_being_written', { path: join(root, PROGRAMS) });
     // A package manager writes the file: the others may be of any version.
     if (problem === undefined)
       return this.#version === undefined ? fail('package_away', { path: this.#path }) : undefined;
-    const { restart, log } = this.#options;
-    const now = performance.now();
-    const isRecent = this.#restartedAt !== undefined && now - this.#restartedAt < RESTART_AGAIN_MS;
-    if (problem.code !== 'restart_due' || restart === undefined || isRecent) return problem;
-    this.#restartedAt = now;
+    if (problem.code !== 'restart_due' || restart === undefined) return problem;
+    const [at, programs, last] = [performance.now(), changes.join(' '), this.#restarted];
+    if (last?.programs === programs && at - last.at < RESTART_AGAIN_MS) return problem;
+    this.#restarted = { at, programs };
     log.warn({ code: problem.code, why: problem.message }, 'an engine is needed: bmuxd restarts itself');
     restart();
     return problem;
   };
+
+  /** When each of the programs was changed last, ms; the folder shows one that is missing. */
+  #changesOfPrograms(): number[] {
+    const folder = join(this.#options.root, PROGRAMS);
+    try {
+      return ['.', ...readdirSync(folder)].map((name) => statSync(join(folder, name)).ctimeMs);
+    } catch {
+      // A package without programs is away, or is being replaced: the next look sees more.
+      return [];
+    }
+  }
 
   /** Undefined while a package manager writes the file. */
   #read(): string | undefined {

@@ -798,6 +798,11 @@ export const REGISTRY = {
     'the package of bmuxd is away: there is no {path}',
     'Install bmuxd again. Streams go on meanwhile; an engine that ends is replaced when the package is there again.',
   ),
+  package_being_written: row(
+    [503, 1, 'engine'],
+    'the package of bmuxd is being written: {path} has just changed',
+    'Wait until it is installed. bmuxd goes on by itself a second later.',
+  ),
   engine_unstartable: row(
     [503, 1, 'engine'],
     'the engine process of bmuxd cannot be started: {why}',

@@ -1,5 +1,5 @@
 // Tests what a daemon says about the package on the disk when that is replaced or removed while it runs.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -38,4 +38,42 @@ t.test('an upgrade, a broken file and a removed package', async (t) => {
   await write('{"version":"0.1.0"}');
   t.equal(installed.problem, undefined, 'it is there again');
   t.equal(installed.refusal(), undefined);
+});
+
+t.test('nothing is started from programs that are being written', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'bmuxd-package-'));
+  t.teardown(() => rm(root, { recursive: true }));
+  const programs = join(root, 'dist/daemon/bin');
+  await mkdir(programs, { recursive: true });
+  const program = join(programs, 'engine.cjs');
+  let restarts = 0;
+  let now = Date.now();
+  const { refusal } = new InstalledPackage({
+    root,
+    running: '0.1.0',
+    restart: () => (restarts += 1),
+    log: { warn: () => undefined },
+    now: () => now,
+  });
+  const write = async (text: string): Promise<void> => {
+    await writeFile(program, text);
+    now = (await stat(program)).ctimeMs + 10;
+  };
+  await writeFile(join(root, 'package.json'), '{"version":"0.1.0"}');
+  await write('a part');
+  t.match(refusal(), { code: 'package_being_written', message: programs }, 'no engine is started');
+  now += 2000;
+  t.equal(refusal(), undefined);
+  await writeFile(join(root, 'package.json'), '{"version":"0.2.0"}');
+  await write('another part');
+  t.match(refusal(), { code: 'package_being_written' });
+  t.equal(restarts, 0);
+  now += 2000;
+  t.match([refusal(), refusal()], [{ code: 'restart_due' }, { code: 'restart_due' }]);
+  t.equal(restarts, 1, 'once with these files');
+  await write('the other part');
+  t.match(refusal(), { code: 'package_being_written' });
+  now += 2000;
+  t.match(refusal(), { code: 'restart_due' });
+  t.equal(restarts, 2, 'at once with files that were written since');
 });
