@@ -678,6 +678,11 @@ export const REGISTRY = {
     'the runtime dir {path} is gone, and cannot be made again: {why}',
     'Log in again, or make the folder above it again. bmuxd goes on by itself then; live streams go on meanwhile.',
   ),
+  runtime_dir_unwritable: row(
+    [503, 1, 'engine'],
+    'no file can be made in the runtime dir {path}: {why}',
+    'Make room on its disk, mount it writable again, or run `chmod 700` on it. bmuxd goes on by itself then; live streams go on meanwhile.',
+  ),
   runtime_dir_insecure: row(
     [500, 6, 'auth'],
     'the folder {path} {why}',

@@ -16,7 +16,7 @@ import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-li
 
 export interface EngineSupervisorOptions {
   readonly clock: Clock;
-  /** Without it no engine can bind its socket: none is started or asked. */
+  /** Without it no engine can bind its socket: none is started, and one whose socket is not there works. */
   readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
   /** Why no engine may be started now. Asked again until one may. */
   readonly refusal: () => Failure | undefined;
@@ -158,7 +158,7 @@ export class EngineSupervisor {
   async look(): Promise<void> {
     const engine = this.#current;
     const { ask, log, runtimeDir } = this.#options;
-    if (engine?.link.ready !== true || runtimeDir.isAway || this.#isLooking) return;
+    if (engine?.link.ready !== true || this.#isLooking) return;
     const [{ generation }, isAtWork] = [engine.link, engine.link.watchWork()];
     this.#isLooking = true;
     try {
@@ -166,6 +166,7 @@ export class EngineSupervisor {
       engine.health.answered(this.#options.clock.now());
       this.#alive(engine, status);
     } catch (error) {
+      if (!isSilence(error) && runtimeDir.isAway) return;
       const { isLost, ...counts } = engine.health.failed(error, isAtWork());
       const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
       log[level]({ generation, ...counts, why: textOf(error) }, 'engine does not answer');

@@ -15,9 +15,9 @@ export interface InstanceOptions {
   readonly log: Logger;
 }
 
-/** How a lost socket is logged. */
+/** How a lost socket is logged, and what is told already. */
 export interface Losses {
-  readonly runtimeDir: Pick<KeptRuntimeDir, 'lossLevel'>;
+  readonly runtimeDir: Pick<KeptRuntimeDir, 'lossLevel' | 'problem'>;
 }
 
 export class Instance {

@@ -1,7 +1,8 @@
 // A target socket in the file system: the bound server in its folder, and a watcher that detects when it is replaced.
 import { watch, type FSWatcher } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { fail } from '../../errors/fail.ts';
+import { textOf, type Failure } from '../../base/failure.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
 import { bindWithoutListen } from '../../sockets/bind.ts';
 import { makeTargetSocketFolder, type TargetSocketFolder } from './folder.ts';
 
@@ -33,6 +34,10 @@ export class BoundSocket {
     const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
       bindWithoutListen(server, path);
       await listen(server);
+    }).catch((error: unknown) => {
+      const failure = asFailure(error);
+      if (failure.code !== 'internal') throw failure;
+      throw fail('runtime_dir_unwritable', { path: parent, why: textOf(error) }, error);
     });
     return new BoundSocket(server, folder, onChange);
   }
@@ -75,9 +80,10 @@ export class SocketCount {
     return this.#count >= this.#max;
   }
 
-  /** Target sockets that wait for room. */
-  get missing(): number {
-    return this.#waiting.size;
+  /** Set while target sockets wait for room. */
+  get problem(): Failure | undefined {
+    const missing = this.#waiting.size;
+    return missing === 0 ? undefined : fail('target_sockets_missing', { missing, max: this.#max });
   }
 
   /** Counts one more; the returned function counts it off again, once. Throws `target_sockets_full` at the limit. */

@@ -86,10 +86,11 @@ export class TargetSocketReconciler {
     });
   }
 
-  /** A cause of `degraded`: targets have no socket, because the limit is reached. */
+  /** A cause of `degraded`: targets have no socket, because the limit is reached or this machine refuses one. */
   get problem(): Failure | undefined {
-    const { missing } = this.#count;
-    return missing === 0 ? undefined : fail('target_sockets_missing', { missing, max: MAX_TARGET_SOCKETS });
+    if (this.#count.problem !== undefined) return this.#count.problem;
+    const isTold = this.#options.instance.runtimeDir.problem !== undefined;
+    return isTold ? undefined : [...this.#all()].find(({ refusal }) => refusal !== undefined)?.refusal;
   }
 
   get hasSockets(): boolean {

@@ -24,10 +24,13 @@ export interface TargetSocketOptions extends TargetSocketDeps {
   readonly resolve: (signal: AbortSignal) => Promise<TargetSocketPlan>;
 }
 
-/** The pauses until a failed target socket is tried again. */
+/** The pauses until a failed target socket is tried again, with its lookup, and without a lookup. */
 const PAUSES = { firstMs: 2000, lastMs: 60_000 } as const;
+const HERE = { firstMs: 2000, lastMs: 4000 } as const;
 /** Failures that are not caused by the target itself. The next attempt may succeed. */
 const PASSING: ReadonlySet<string> = new Set(['engine_unavailable', 'out_of_time']);
+/** Failures of this machine, which a person mends. To try again costs nobody else anything. */
+const OURS_TO_MEND: ReadonlySet<string> = new Set(['runtime_dir_unwritable', 'files_exhausted']);
 
 export class TargetSocket {
   readonly id: string;
@@ -84,6 +87,11 @@ export class TargetSocket {
   /** Where the engine sends its clients; undefined while there is no socket. */
   get destination(): Destination | undefined {
     return this.#sent?.data.destination;
+  }
+
+  /** Why this machine refuses the socket; undefined when it does not. */
+  get refusal(): Failure | undefined {
+    return OURS_TO_MEND.has(this.#unopened?.code ?? '') ? this.#unopened : undefined;
   }
 
   /** Called when another engine is ready. It gets the socket; a socket that could not be made without an engine is made now. */
@@ -263,9 +271,10 @@ export class TargetSocket {
     if (failure === undefined || this.#state !== 'active' || this.#cancelRetry !== undefined) return;
     if (failure.code === 'target_sockets_full') return this.#waitForRoom();
     const { clock, log, random } = this.#options;
-    const ms = pauseAfter(this.#retries++, PAUSES, random);
+    const isHere = failure === this.refusal;
+    const ms = pauseAfter(this.#retries++, isHere ? HERE : PAUSES, random);
     log.debug({ target: this.target, err: failure.data, ms }, 'the target socket is tried again later');
-    this.#cancelRetry = clock.after(ms, () => void this.refresh());
+    this.#cancelRetry = clock.after(ms, () => void (isHere ? this.attached() : this.refresh()));
   }
 
   #waitForRoom(): void {

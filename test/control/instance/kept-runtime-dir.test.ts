@@ -1,4 +1,5 @@
 // Tests who says whether the runtime dir is there: it is made again where that is possible, and each change is told once.
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,15 @@ import { bmuxdPaths } from '../../../daemon/base/paths.ts';
 import { KeptRuntimeDir } from '../../../daemon/control/instance/kept-runtime-dir.ts';
 import { makeRuntimeDir } from '../../../daemon/control/instance/runtime-dir.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
+
+const mount = (...args: string[]): void => {
+  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+};
+const skip =
+  spawnSync('unshare', ['-m', 'mount', '--bind', '/tmp', '/tmp']).status === 0
+    ? false
+    : 'nothing can be mounted here';
 
 interface Rig {
   readonly dir: string;
@@ -57,4 +67,20 @@ t.test('one that cannot be made is a problem until it can', async (t) => {
   t.equal(await kept.check(), true);
   t.equal(kept.problem, undefined);
   t.match(lines, [/the runtime dir is gone/, /the runtime dir is back/]);
+});
+
+t.test('one that takes no files is a problem, and is not used, until it does again', { skip }, async (t) => {
+  const { dir, kept, lines } = await rig(t);
+  mount('--bind', dir, dir);
+  t.teardown(() => spawnSync('umount', [dir]));
+  mount('-o', 'remount,bind,ro', dir);
+  for (let look = 0; look < 5; look += 1) t.equal(await kept.check(), false);
+  t.equal(kept.isAway, true);
+  t.match(kept.problem?.data, { code: 'runtime_dir_unwritable', detail: /EROFS/, remedy: /writable/ });
+  t.equal(lines.length, 1, 'told once');
+  mount('-o', 'remount,bind,rw', dir);
+  t.equal(await kept.check(), true);
+  t.equal(kept.problem, undefined);
+  t.equal(kept.isAway, false);
+  t.match(lines, [/takes no files/, /the runtime dir is back/]);
 });

@@ -128,7 +128,7 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
     own,
     log: pino({ level: 'silent' }),
     event: () => undefined,
-    instance: { isOurs: () => Promise.resolve(true), runtimeDir: { lossLevel: 'warn' } },
+    instance: { isOurs: () => Promise.resolve(true), runtimeDir: { lossLevel: 'warn', problem: undefined } },
     maxContexts: () => max,
     file: new ClientFile({ path: join(dir, 'contexts.json'), log: { warn: (text) => t.fail(text) } }),
     targets: {

@@ -1,6 +1,6 @@
 // Tests which target sockets are made and what the engine is sent: only what has changed, and no target socket waits for another.
 import { join } from 'node:path';
-import { chmod, readdir, readlink, rename } from 'node:fs/promises';
+import { chmod, readdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import t from 'tap';
 import { fail } from '../../../daemon/errors/fail.ts';
 import type { TargetSocketReconciler } from '../../../daemon/control/target-sockets/reconciler.ts';
@@ -37,6 +37,28 @@ t.test('only what has changed is sent', async (t) => {
   t.equal(lookups.length, before, 'a change in another context resolves nothing here');
   await reconciler.refresh();
   t.strictSame(engine.news(), ['listen a 3']);
+});
+
+t.test('one that this machine refuses is named, and made soon after it can be', async (t) => {
+  const { dir, reconciler, configured, lookups, clock, isThere, until } = await rigFor(t);
+  reconciler.attach(new FakeEngine());
+  // A file where the folder should be: root, too, can make nothing in it.
+  await writeFile(join(dir, 'targets'), '');
+  configured.add('one');
+  await reconciler.open();
+  const problem = reconciler.problem?.data;
+  t.match(problem, { code: 'runtime_dir_unwritable', detail: /targets: E(NOTDIR|EXIST)/, remedy: /room/ });
+  for (let pause = 0; pause < 5; pause += 1) {
+    await clock.advance(60_000);
+    await settle();
+  }
+  t.strictSame(lookups, ['one'], 'no attempt looks it up again');
+  await rm(join(dir, 'targets'));
+  await until('the target socket', async () => {
+    await clock.advance(5000);
+    return isThere('one');
+  });
+  await until('the end of the problem', () => reconciler.problem === undefined);
 });
 
 t.test('a failed target socket is tried again with growing waits, without the others', async (t) => {
