@@ -6,6 +6,7 @@ import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import type { FailureData } from '../../base/failure.ts';
 import { makeLogger } from '../../base/log.ts';
+import { withoutCredentials } from '../../base/redact.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
 import { finding, rowsOf, type Check, type Row } from './row.ts';
@@ -46,7 +47,7 @@ export const targets: Check = async (surroundings) => {
     const signal = AbortSignal.timeout(settings['control_plane.timeout']);
     const plan = await planner.plan('doctor', asciiJson(request(name)), () => signal);
     const { route, warnings } = plan.destination;
-    const area = `target ${name}`;
+    const area = areaOf(name);
     const planned: Row = { area, what: 'plan', detail: route.transport, ms: performance.now() - since };
     const { steps, failure } = await surroundings.probe({ plan, settings });
     return [
@@ -57,14 +58,14 @@ export const targets: Check = async (surroundings) => {
     ];
   };
   try {
-    if (target !== undefined) return await rowsOf(`target ${target}`, () => tried(target));
+    if (target !== undefined) return await rowsOf(areaOf(target), () => tried(target));
     const { targets: listed } = await listTargets(await contexts.view({ ...own }));
     const rows: (readonly Row[])[] = [];
     const left = [...listed.entries()];
     const worker = async (): Promise<void> => {
       for (let next = left.shift(); next !== undefined; next = left.shift()) {
         const [index, { name, failure }] = next;
-        const area = `target ${name}`;
+        const area = areaOf(name);
         if (failure !== undefined && failure.code !== 'control_plane_unreachable')
           rows[index] = [{ area, what: 'plan', detail: failure.detail, failure }];
         else rows[index] = settled(name, await rowsOf(area, () => tried(name)));
@@ -79,6 +80,11 @@ export const targets: Check = async (surroundings) => {
     await contexts.close();
   }
 };
+
+/** A target may be an address with a password, and the report is sent to others. */
+function areaOf(name: string): string {
+  return `target ${withoutCredentials(name)}`;
+}
 
 /** Nobody has asked for the local server: that none runs is no finding. */
 function settled(name: string, rows: readonly Row[]): readonly Row[] {

@@ -59,6 +59,10 @@ export class Events {
   listen(response: ServerResponse): boolean {
     if (this.#listeners.size >= MAX_LISTENERS) return false;
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+    if (response.req.method === 'HEAD') {
+      response.end();
+      return true;
+    }
     for (const event of this.#kept) response.write(rendered(event));
     response.write(':\n\n');
     this.#listeners.add(response);

@@ -252,6 +252,9 @@ t.test(
     const text = await readFile(bundle, 'utf8');
     t.notMatch(text + ran.stdout, 'sEcret7');
     t.match(JSON.parse(text), { report: { healthy: false }, log: [/\w/] });
+    const typed = await bmuxd.bmuxd(['doctor', 'tls://me:sEcret8@127.0.0.1:1', '--bundle', bundle]);
+    t.match(typed.stdout, /^target tls:\/\/…@127\.0\.0\.1:1$/m);
+    t.notMatch((await readFile(bundle, 'utf8')) + typed.stdout, 'sEcret8');
     await writeFile(join(bmuxd.folder, 'settings', 'bmuxd.toml'), '');
     t.equal((await bmuxd.bmuxd(['reload'])).status, 0);
     const all = await bmuxd.bmuxd(['doctor', '--json']);

@@ -214,6 +214,11 @@ t.test('invalid requests are refused with a code, and the daemon goes on', async
   t.equal((await bmuxd.status()).pid, bmuxd.pid);
 });
 
+t.test('HEAD of the events ends with the head', async (t) => {
+  const { status } = await raw('HEAD /v1/events HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+  t.equal(status, 200);
+});
+
 t.test('a request of 64 KiB is accepted, a longer one is not', async (t) => {
   const request = JSON.stringify({ cwd: `/${'b'.repeat(4000)}`, ifRunning: true });
   t.equal((await onStreams(upgradeText(request.padEnd(64 * 1024)))).status, 204);
