@@ -56,7 +56,9 @@ export interface SshRoute {
   readonly host: string;
   readonly user?: string;
   readonly port?: number;
+  /** As `ssh -i` takes it, and with `%%` as `IdentityFile` does. */
   readonly identityFile?: string;
+  /** As `UserKnownHostsFile` of ssh takes it: one or more files. */
   readonly knownHostsFile?: string;
   readonly strictHostKeyChecking: boolean;
   /** As `ssh -J` takes it. */

@@ -10,7 +10,7 @@ export const SSH_TARGETS = {
   ssh_config_unusable: row(
     [400, 2, 'request'],
     "ssh cannot use its configuration for SSH target '{label}'",
-    'Correct the line of ssh_config that ssh names, or `jump` of the target.',
+    'Correct the line of ssh_config that ssh names, or `jump`, `identity_file` or `known_hosts_file` of the target.',
   ),
   ssh_host_unknown: row(
     [502, 1, 'server_gone'],

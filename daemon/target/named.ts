@@ -1,4 +1,5 @@
 // Resolves targets of `[connections.targets.NAME]`, with one function per transport (docs/bmux-protocol.md, "Named targets").
+import { isAbsolute } from 'node:path';
 import { agentSocketOf, appended } from '../base/paths.ts';
 import type { TargetConfig, TargetTransport } from '../config/bmux/types.ts';
 import { fail } from '../errors/fail.ts';
@@ -47,8 +48,11 @@ const MAKERS: Readonly<Record<TargetTransport, NamedMaker>> = {
       ...(user === undefined ? {} : { user }),
       ...(port === undefined ? {} : { port }),
       ...(jump === undefined ? {} : { jump }),
-      ...(identityFile === undefined ? {} : { identityFile: appended(inputs.cwd, identityFile) }),
-      ...(knownHostsFile === undefined ? {} : { knownHostsFile: appended(inputs.cwd, knownHostsFile) }),
+      // ssh passes over a file without a name.
+      ...(identityFile === undefined || identityFile === ''
+        ? {}
+        : { identityFile: ofCaller(inputs.cwd, identityFile, IDENTITY_OF_SSH) }),
+      ...(knownHostsFile === undefined ? {} : { knownHostsFile: knownHostsOf(inputs.cwd, knownHostsFile) }),
       strictHostKeyChecking: target.strictHostKeyChecking,
       remoteBmuxPath: target.remoteBmuxPath,
       startsServer: target.serverStartMode === 'auto',
@@ -76,4 +80,29 @@ function remote(
     connectTimeoutMs: Math.max(1, target.connectTimeoutMs),
     warnings: [],
   };
+}
+
+/** What ssh does not look for in its folder: a home, `none`, and in known_hosts a variable of ssh. */
+const IDENTITY_OF_SSH = /^(?:~|none$)/i;
+const KNOWN_HOSTS_OF_SSH = /^(?:~|none$|%d|\$\{)/i;
+
+/** A file in the folder of the caller. ssh expands `%` in paths, and `%%` is the character. */
+function ofCaller(cwd: string, file: string, ofSsh: RegExp): string {
+  return isAbsolute(file) || ofSsh.test(file) ? file : appended(cwd.replaceAll('%', '%%'), file);
+}
+
+/** One or more files, as `UserKnownHostsFile` of ssh takes them. */
+function knownHostsOf(cwd: string, written: string): string {
+  const [list = ''] = written.split(/(?<!\S)#/, 1);
+  const words = list.match(/"[^"]*"|[^\s"]+/g) ?? [];
+  // What is left to ssh it reads itself, or says what is wrong.
+  if (words.length === 0 || /['\\]/.test(list) || list.split('"').length % 2 === 0) return written;
+  const files = words.map((word) => word.replaceAll('"', ''));
+  // A path with spaces is meant more often than bmux, which hands it to ssh without quotes, finds it.
+  if (files.length > 1 && !list.includes('"')) files.push(list.trim());
+  return files.map((file) => quoted(ofCaller(cwd, file, KNOWN_HOSTS_OF_SSH))).join(' ');
+}
+
+function quoted(file: string): string {
+  return /[\s"'\\#]/.test(file) ? `"${file.replace(/["\\]/g, '\\$&')}"` : file;
 }

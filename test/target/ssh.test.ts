@@ -82,3 +82,37 @@ t.test('SSH targets', async (t) => {
     'a name comes first',
   );
 });
+
+t.test('files of SSH targets, as ssh finds them for bmux in the folder of the caller', async (t) => {
+  const files = async (cwd: string, fields: Partial<TargetConfig>) => {
+    const settings = config({ targets: { box: { transport: 'ssh', ...fields } } });
+    return (await resolveTarget(inputs({ target: 'box', config: settings, cwd }))).route;
+  };
+  const identities: [written: string, cwd: string, identityFile: string | undefined][] = [
+    ['~root/id', '/w', '~root/id'],
+    ['none', '/w', 'none'],
+    ['', '/w', undefined],
+    ['a b', '/w', '/w/a b'],
+    ['id', '/My%20Work', '/My%%20Work/id'],
+    ['/My%20Work/id', '/w', '/My%20Work/id'],
+  ];
+  for (const [identityFile, cwd, wanted] of identities) {
+    const route = await files(cwd, { identityFile });
+    t.equal('identityFile' in route ? route.identityFile : undefined, wanted, identityFile);
+  }
+  const lists: [written: string, cwd: string, knownHostsFile: string][] = [
+    ['kh', '/w', '/w/kh'],
+    ['kh', '/a b', '"/a b/kh"'],
+    ['kh', '/a"b', '"/a\\"b/kh"'],
+    ['kh', '/My%20Work', '/My%%20Work/kh'],
+    ['/etc/kh ~root/kh', '/w', '/etc/kh ~root/kh "/etc/kh ~root/kh"'],
+    ['a\tb', '/w', '/w/a /w/b "/w/a\tb"'],
+    ['"a b" c # d', '/w', '"/w/a b" /w/c'],
+    ['none', '/w', 'none'],
+    ['%d/kh', '/w', '%d/kh'],
+    ['', '/w', ''],
+    ['"a', '/w', '"a'],
+  ];
+  for (const [knownHostsFile, cwd, wanted] of lists)
+    t.hasStrict(await files(cwd, { knownHostsFile }), { knownHostsFile: wanted }, knownHostsFile);
+});

@@ -56,11 +56,16 @@ function loginOptions(route: SshRoute, path: string, connectMs: number): string[
     `-oConnectTimeout=${String(Math.max(1, Math.ceil(connectMs / 1000)))}`,
     `-oServerAliveInterval=${String(ALIVE_S)}`,
     `-oServerAliveCountMax=${String(UNANSWERED)}`,
-    ...(identityFile === undefined ? [] : ['-i', identityFile]),
-    ...(knownHostsFile === undefined ? [] : [`-oUserKnownHostsFile="${knownHostsFile}"`]),
+    ...(identityFile === undefined ? [] : identityArgs(identityFile)),
+    ...(knownHostsFile === undefined ? [] : [`-oUserKnownHostsFile=${knownHostsFile}`]),
     ...(jump === undefined ? [] : ['-J', jump]),
     ...whom(route),
   ];
+}
+
+/** With `-i` ssh passes over a file that is not there, but looks for it before it expands `%%`. */
+function identityArgs(file: string): string[] {
+  return file.includes('%%') ? [`-oIdentityFile="${file}"`] : ['-i', file];
 }
 
 /**

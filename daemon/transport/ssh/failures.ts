@@ -22,7 +22,7 @@ interface Ended {
 }
 
 const CONFIG =
-  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|: line \d+: (?:bad|unsupported|missing|no argument)/im;
+  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|^tilde_expand|percent_expand: unknown key|:? line \d+: (?:bad|unsupported|missing|no argument|invalid quotes)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
 const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED/;
 const KEY_REVOKED = /REVOKED HOST KEY|is marked as revoked/;
@@ -98,7 +98,18 @@ export function sshTimeout(
   return fail('ssh_connect_timeout', { label }, cause);
 }
 
+/** What ssh says of a key file that it does not use. It says nothing of one that only lacks its passphrase. */
+const KEY_UNUSED = /^Load key "(.*)": (.*)$/m;
+
 function denied(label: string, words: Words): Failure {
+  const [, file, fault] = KEY_UNUSED.exec(words.text) ?? [];
+  if (file !== undefined && fault !== undefined)
+    return advised(
+      fail('ssh_denied', { label }, words.asCause()),
+      fault.startsWith('bad permissions')
+        ? `Others may read the key, so ssh does not use it: run \`chmod 600 ${file}\`.`
+        : `ssh cannot use the key ${file} (${fault}): set identity_file to a private key.`,
+    );
   const why = whyWanted(words);
   if (why === undefined) return fail('ssh_denied', { label }, words.asCause());
   const wanted = fail('ssh_login_wanted', { label, why }, words.asCause());

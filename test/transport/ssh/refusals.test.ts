@@ -1,6 +1,6 @@
 // What a real sshd, and the account behind it, can refuse: each has a code of its own, with ssh's own words and a remedy.
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +55,37 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       await rig.refusal({ identityFile }),
       /^ssh_login_wanted\n.*the key \S+secret needs its passphrase[^]*bmuxd login box/,
     );
+  });
+  await t.test('a key file that ssh does not use', async (t) => {
+    const identityFile = await sshd.addKey('open');
+    await chmod(identityFile, 0o644);
+    t.match(
+      await rig.refusal({ identityFile }),
+      /^ssh_denied\n(?=[^]*Permissions 0644)[^]*run `chmod 600 \S+open`/,
+    );
+    await writeFile(identityFile, 'no key', { mode: 0o600 });
+    await chmod(identityFile, 0o600);
+    t.match(await rig.refusal({ identityFile }), /^ssh_denied\n[^]*ssh cannot use the key \S+open \(/);
+  });
+  await t.test('options that ssh cannot read', async (t) => {
+    for (const wrong of [
+      { identityFile: '~no-such-user/id' },
+      { knownHostsFile: '' },
+      { knownHostsFile: '"a' },
+    ])
+      t.match(await rig.refusal(wrong), /^ssh_config_unusable\n[^]*known_hosts_file/, JSON.stringify(wrong));
+  });
+  await t.test('files of a folder with % in its name, and several of known hosts', async (t) => {
+    const folder = join(sshd.folder, 'My%20Work');
+    await mkdir(folder);
+    await copyFile(sshd.identity, join(folder, 'id'));
+    const route = {
+      identityFile: join(sshd.folder, 'My%%20Work', 'id'),
+      knownHostsFile: `/nonexistent ${sshd.knownHosts}`,
+      // A login of its own.
+      user: userInfo().username,
+    };
+    t.equal(await rig.refusal(route), 'opened');
   });
   await t.test('a key whose agent asks a person, who does nothing', { skip: noAgent }, async (t) => {
     const agent = await startAgent();
