@@ -7,7 +7,8 @@ const MAX_ROUNDS = 2 * BACKLOG;
 
 /**
  * Accepts what is in the queue of `server`, then closes it. Resolves when it is closed. The event loop accepts one connection of a socket in each
- * round, so a round without one means that the queue is empty. The caller has removed the path, or another socket has replaced it.
+ * round, so a round without one means that the queue is empty. Before, the path has been removed or leads to another socket. Where a service manager
+ * holds the socket, closing it cuts nobody.
  */
 export function closeWhenEmpty(server: Server): Promise<void> {
   return new Promise((resolve) => {

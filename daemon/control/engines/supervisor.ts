@@ -16,7 +16,7 @@ import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-li
 
 export interface EngineSupervisorOptions {
   readonly clock: Clock;
-  /** Without it no engine can bind its socket: none is started, and one whose socket is not there works. */
+  /** Without it no engine can bind its socket: none is started, and one without its socket counts as at work. */
   readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
   /** Why no engine may be started now. Asked again until one may. */
   readonly refusal: () => Failure | undefined;
