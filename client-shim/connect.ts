@@ -65,14 +65,16 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
   const until = monotonicMs() + question.budgetMs;
   let lostAt: number | undefined;
   let isTold = false;
+  let last: Error | undefined;
   const patience = new Patience();
   for (;;) {
     try {
-      return await once(question, until - monotonicMs(), lostAt !== undefined);
+      return await once(question, until - monotonicMs(), last);
     } catch (error) {
       if (!(error instanceof Lost)) throw error;
       const at = monotonicMs();
       lostAt ??= at;
+      last = error.last;
       const why = error.last instanceof Failure ? error.last.code : error.last.message;
       if (patience.isOver(why, error.patienceMs, at) || at > until) throw error.last;
       if (error.isAway && !isTold && at - lostAt > LIMITS.waitToldMs) {
@@ -84,8 +86,11 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
   }
 }
 
-/** One attempt. `again`: an earlier attempt found a daemon, so that a missing one is worth a retry. */
-function once(question: StreamQuestion, ms: number, again: boolean): Promise<Granted> {
+/**
+ * One attempt. `last`: why there was no answer to an earlier one. That one found a daemon, so that a missing one is worth a retry. When the time
+ * ends soon after this attempt began, that reason says more than the end of the time.
+ */
+function once(question: StreamQuestion, ms: number, last: Error | undefined): Promise<Granted> {
   const { socketPath, controlSocket, request, signal, onWaiting } = question;
   return new Promise((resolve, reject) => {
     const socket = connectTo(socketPath);
@@ -123,7 +128,7 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
       else notThere(error);
     };
     const notThere = (error: NodeJS.ErrnoException): void => {
-      const why = unreachable(socketPath, controlSocket, error, again);
+      const why = unreachable(socketPath, controlSocket, error, last !== undefined);
       if (!NOBODY.has(error.code)) {
         failed(why);
         return;
@@ -199,7 +204,8 @@ function once(question: StreamQuestion, ms: number, again: boolean): Promise<Gra
     const budget = setTimeout(
       () => {
         const step = isAwaited(controlSocket) ? 'bmuxd started' : 'bmuxd opened the stream';
-        failed(fail('out_of_time', { ms: Math.round(question.budgetMs), step }));
+        const outOfTime = fail('out_of_time', { ms: Math.round(question.budgetMs), step });
+        failed(ms < LIMITS.silenceMs ? (last ?? outOfTime) : outOfTime);
       },
       Math.min(LONGEST_MS, Math.max(1, ms)),
     );

@@ -93,6 +93,17 @@ t.test('without a daemon', async (t) => {
     },
   );
 
+  await t.test('a retry that is under way when the time ends does not hide why there was one', async (t) => {
+    let asked = 0;
+    const stop = await fake(sandbox, (socket) => {
+      asked += 1;
+      if (asked === 1) socket.destroy();
+    });
+    const { data } = await failureOf(openStream({ env: sandbox.env, timeoutMs: 300 }));
+    t.match(data, { code: 'daemon_lost', exitStatus: 1 });
+    await stop();
+  });
+
   await t.test('a request to a daemon that is killed before it accepts is retried', async (t) => {
     const child = spawn(process.execPath, [
       '-e',
