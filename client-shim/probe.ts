@@ -8,8 +8,7 @@ import { socketProblem } from '../daemon/api/socket-path.ts';
 import { keptEnd } from '../daemon/api/stream-end.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { pidOf } from '../daemon/api/instance-file.ts';
-import { monotonicMs } from '../daemon/base/async/monotonic.ts';
-import { cpuUseOf, isStarved } from '../daemon/base/process/starved.ts';
+import { answersInTurn } from '../daemon/base/process/starved.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { endIn, fieldsIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
@@ -18,18 +17,9 @@ import { connectTo } from './control-socket.ts';
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
 type Health = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
 
-/** Health requests to a control process that waits for a CPU all the time. */
-const MAX_LOOKS = 10;
-
 /** Whether a health request is answered: the first, the second, or a later one while the process gets no CPU. */
-export async function isAnswering(socketPath: string): Promise<boolean> {
-  const pid = pidOf(socketPath);
-  for (let looks = 1; ; looks += 1) {
-    const [before, askedAt] = [cpuUseOf(pid), monotonicMs()];
-    if ((await health(socketPath)) !== 'silent') return true;
-    const waits = isStarved(before, cpuUseOf(pid), monotonicMs() - askedAt);
-    if (looks === MAX_LOOKS || (looks > 1 && !waits)) return false;
-  }
+export function isAnswering(socketPath: string): Promise<boolean> {
+  return answersInTurn(pidOf(socketPath), async () => (await health(socketPath)) !== 'silent');
 }
 
 /** Distinguishes a long dial from a process that does not answer, for one request. */

@@ -3,16 +3,27 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
 import { cpuUseOf, isStarved } from '../../daemon/base/process/starved.ts';
+import { crowd, noCrowd } from './crowd.ts';
 import { halt, waitFor } from '../real/child.ts';
 
 t.test('a process is starved when it wants to run and gets less than half of the time', (t) => {
-  const before = { ms: 100, isRunnable: false };
-  t.equal(isStarved(before, { ms: 200, isRunnable: true }, 1000), true);
-  t.equal(isStarved(before, { ms: 1000, isRunnable: true }, 1000), false, 'it loops');
-  t.equal(isStarved(before, { ms: 100, isRunnable: false }, 1000), false, 'it is stopped, or waits');
-  t.equal(isStarved(undefined, { ms: 200, isRunnable: true }, 1000), false);
+  const before = { ms: 100, waitedMs: 50, isRunnable: false };
+  const isStarvedNow = (ms: number, waitedMs: number, isRunnable: boolean): boolean =>
+    isStarved(before, { ms, waitedMs, isRunnable }, 1000);
+  t.equal(isStarvedNow(200, 50, true), true);
+  t.equal(isStarvedNow(1000, 50, true), false, 'it loops');
+  t.equal(isStarvedNow(100, 50, false), false, 'it is stopped, or waits');
+  t.equal(isStarvedNow(110, 650, false), true, 'it had its turn a moment ago');
+  t.equal(isStarvedNow(110, 450, false), false, 'most of the time it had nothing to do');
+  t.equal(isStarved(undefined, { ms: 200, waitedMs: 50, isRunnable: true }, 1000), false);
   t.equal(isStarved(before, undefined, 1000), false);
   t.end();
+});
+
+t.test('the kernel tells how long it has waited', { skip: noCrowd }, async (t) => {
+  const [busy] = crowd(t);
+  await waitFor('a wait', () => (cpuUseOf(busy?.pid)?.waitedMs ?? 0) > 50);
+  t.pass();
 });
 
 t.test('the kernel tells what a process has used', { skip: process.platform !== 'linux' }, async (t) => {

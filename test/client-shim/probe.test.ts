@@ -1,6 +1,5 @@
 // Tests how a client tells a daemon that hangs from one that gets no CPU.
-import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,19 +7,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { instanceFileOf } from '../../daemon/api/instance-file.ts';
-import { onPath } from '../real/index.ts';
-
-const skip = onPath('taskset') === undefined && 'taskset not found';
-
-/** Three programs that share one CPU and never rest. */
-function crowd(t: Test): ChildProcess[] {
-  const cpu = /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  const busy = [1, 2, 3].map(() => spawn('taskset', ['-c', cpu, 'sh', '-c', 'while :; do :; done']));
-  t.teardown(() => {
-    for (const child of busy) child.kill('SIGKILL');
-  });
-  return busy;
-}
+import { crowd, noCrowd } from '../base/crowd.ts';
 
 /** A socket of the process `pid` that is silent on the first `silent` connections, and answers the later ones. */
 async function socketOf(
@@ -45,14 +32,14 @@ async function socketOf(
   return { path, count: () => held.length };
 }
 
-t.test('a process that waits for a CPU is asked again', { skip }, async (t) => {
+t.test('a process that waits for a CPU is asked again', { skip: noCrowd }, async (t) => {
   const [busy] = crowd(t);
   const { path, count } = await socketOf(t, busy?.pid ?? 0, 4);
   t.equal(await isAnswering(path), true);
   t.equal(count(), 5);
 });
 
-t.test('but not for ever', { skip }, async (t) => {
+t.test('but not for ever', { skip: noCrowd }, async (t) => {
   const [busy] = crowd(t);
   const { path, count } = await socketOf(t, busy?.pid ?? 0, Infinity);
   t.equal(await isAnswering(path), false);

@@ -6,6 +6,7 @@ import { onSilence } from '../../base/async/deadline.ts';
 import { nextTurn } from '../../base/async/turn.ts';
 import { errnoOf, Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { answersInTurn } from '../../base/process/starved.ts';
 import { asFailure, fail, revive } from '../../errors/fail.ts';
 import { failureIn } from '../../errors/problem.ts';
 import type { OneFromEngine, OneToEngine, Resolved } from '../../engine-protocol/messages.ts';
@@ -39,6 +40,9 @@ export interface ControlLinkOptions {
   readonly controlPid?: number;
 }
 
+/** What a health request has found; see `#health`. */
+type Health = 'there' | 'silent' | 'replaced';
+
 const hasPid = object({ pid: number });
 
 export class ControlLink {
@@ -64,6 +68,10 @@ export class ControlLink {
   /** The control process that has started this engine runs. */
   get isThere(): boolean {
     return this.#options.channel.isOpen();
+  }
+
+  get #controlPid(): number {
+    return this.#options.controlPid ?? process.ppid;
   }
 
   /** Sends a message to control. False when control is gone. `sent` gets null when the message has been written, else the error. */
@@ -157,8 +165,8 @@ export class ControlLink {
    * `silent`: no answer at the control socket within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is `there`: when
    * control has ended, the channel closes and the link learns it from there. `replaced`: another control process answers.
    */
-  async #health(): Promise<'there' | 'silent' | 'replaced'> {
-    const { controlSocket, controlPid = process.ppid } = this.#options;
+  async #health(): Promise<Health> {
+    const { controlSocket } = this.#options;
     try {
       const { body } = await httpRequest({
         socketPath: controlSocket,
@@ -166,7 +174,7 @@ export class ControlLink {
         path: '/v1/health',
         timeoutMs: LIMITS.healthMs,
       });
-      return hasPid(body) && body.pid !== controlPid ? 'replaced' : 'there';
+      return hasPid(body) && body.pid !== this.#controlPid ? 'replaced' : 'there';
     } catch (error) {
       return error instanceof NoAnswer || errnoOf(error) === 'EAGAIN' ? 'silent' : 'there';
     }
@@ -175,7 +183,8 @@ export class ControlLink {
   /**
    * Sends one question and resolves with its answer. Rejects with `ControlGone`, with `out_of_time` after `ms`, or with the reason of
    * `signal`. While there is no answer, it checks the control socket every `LIMITS.silenceMs`. When two health requests in a row get
-   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`. When another
+   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`. A control process
+   * that gets no CPU does not hang, and is asked up to ten times. When another
    * control process answers them, it rejects with `ControlGone`.
    */
   #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
@@ -199,8 +208,11 @@ export class ControlLink {
       };
       const watch = async (): Promise<void> => {
         const messages = this.#messages;
-        const first = await this.#health();
-        const health = first === 'silent' ? await this.#health() : first;
+        let health = 'silent' as Health;
+        await answersInTurn(this.#controlPid, async () => {
+          health = await this.#health();
+          return health !== 'silent' || isOver;
+        });
         if (isOver) return;
         // One that says something meanwhile is only slow.
         const isSlow = this.#messages !== messages;

@@ -10,9 +10,15 @@ import { ControlLink } from '../../../daemon/engine/control/control-link.ts';
 import type { OneFromEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
+import { crowd, noCrowd } from '../../base/crowd.ts';
+import { waitFor } from '../../real/index.ts';
 
-/** A control process that takes questions and answers none. `serve` gets the connections to its control socket. */
+/** A control process that takes questions and answers none. `serve` gets the connections to its control socket. Time stands still. */
 async function mute(t: Test, serve: (socket: Socket) => void) {
+  return { ...(await muteControl(t, serve, 1)), timers: holdTimers(t) };
+}
+
+async function muteControl(t: Test, serve: (socket: Socket) => void, controlPid: number) {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   const controlSocket = join(folder, 'c.sock');
   const sockets: Socket[] = [];
@@ -30,7 +36,7 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
   let say: (message: ToEngine) => void = () => undefined;
   const link = new ControlLink({
     controlSocket,
-    controlPid: 1,
+    controlPid,
     channel: {
       isOpen: () => true,
       send: (message, sent) => {
@@ -58,7 +64,6 @@ async function mute(t: Test, serve: (socket: Socket) => void) {
     plan,
     told,
     sockets,
-    timers: holdTimers(t),
     say: (message: ToEngine): void => {
       say(message);
     },
@@ -98,6 +103,23 @@ t.test('a control process that hangs is noticed before the time is over', async 
   await timers.until('another one', () => sockets.length === 2);
   await timers.pass(LIMITS.healthMs);
   await late;
+});
+
+t.test('a control process that gets no CPU does not hang', { skip: noCrowd }, async (t) => {
+  const [busy] = crowd(t);
+  let asked = 0;
+  const serve = (socket: Socket): void => {
+    asked += 1;
+    if (asked > 3) healthy(socket);
+  };
+  const { plan, told, say } = await muteControl(t, serve, busy?.pid ?? 0);
+  const made = plan();
+  await Promise.race([made, waitFor('an answer to a question for its health', () => asked > 3)]);
+  const [question] = told;
+  const id = question?.type === 'resolve' ? question.id : NaN;
+  const { data: failure } = fail('stream_ended', { id: 'x', who: 'a test' });
+  say({ type: 'resolved', id, result: { failure } });
+  await t.rejects(made, { code: 'stream_ended' }, 'its answer counts');
 });
 
 t.test('a control process that says something meanwhile is only slow', async (t) => {
