@@ -5,7 +5,7 @@ import type { Clock } from '../base/async/clock.ts';
 import { Demand } from './demand.ts';
 import { Backoff } from './backoff.ts';
 import type { SpareFactory } from './factory.ts';
-import { isUsable, Spare, type ReadyStream, type SpareOwner } from './spare.ts';
+import { byCheck, isUsable, Spare, type ReadyStream, type SpareOwner } from './spare.ts';
 
 export interface SparePoolOptions {
   readonly clock: Clock;
@@ -60,6 +60,11 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
 
   get size(): number {
     return this.#spares.length;
+  }
+
+  /** Connections of the server that it holds: a spare counts from the call of `make`. */
+  get held(): number {
+    return this.#spares.length + this.#making.length;
   }
 
   /** When the oldest spare was made, ms by the clock; Infinity without spares. */
@@ -139,24 +144,22 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
   /** Checks spares whose last check is old, ends spares whose server has moved and spares that are too many, and makes missing ones. */
   look(): void {
     for (const spare of this.#spares.filter(({ ready }) => ready.hasMoved?.() === true)) this.#end(spare);
-    const surplus = this.#spares.length - this.#wanted();
-    for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
-    for (const spare of this.#spares) {
-      if (spare.ageOfCheckMs > CHECK_MS) void this.#check(spare);
-    }
+    this.#endSurplus();
+    for (const spare of this.#spares) if (spare.ageOfCheckMs > CHECK_MS) void this.#check(spare);
     this.fill();
+  }
+
+  /** Ends spares beyond those that are wanted, which are fewer after a host has refused a session. */
+  #endSurplus(): void {
+    const surplus = this.#spares.length - this.#waiting - this.#wanted();
+    for (const spare of surplus > 0 ? this.#spares.slice(0, surplus) : []) this.#end(spare);
   }
 
   /** Makes the missing spares, as far as more connections may be held. */
   fill(): void {
     const { clock, mayHold, end, log } = this.#options;
-    const now = clock.now();
     if (this.#backoff.waiting || this.#endRest !== undefined) return;
-    while (
-      !this.#closed &&
-      this.#spares.length + this.#making.length - this.#waiting < this.#wanted() &&
-      mayHold()
-    ) {
+    while (!this.#closed && this.held - this.#waiting < this.#wanted() && mayHold()) {
       const over = (): void => {
         this.#making.splice(this.#making.indexOf(making), 1);
       };
@@ -170,16 +173,18 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
           }
           this.#makeMs = Math.max(0, clock.now() - making.since);
           this.#keep(ready);
+          this.#endSurplus();
         },
         (error: unknown) => {
           over();
           // The failure of an aborted spare does not count: it says nothing about the server.
           if (abort.signal.aborted) return;
           this.#backoff.failed();
+          this.#endSurplus();
           log('no spare', error);
         },
       );
-      const making: Making = { since: now, abort, over: made };
+      const making: Making = { since: clock.now(), abort, over: made };
       this.#making.push(making);
     }
   }
@@ -292,9 +297,4 @@ export class SparePool<R extends ReadyStream> implements SpareOwner<R> {
     spare.release();
     this.#options.end(spare.ready.stream);
   }
-}
-
-/** Spares without a check under way come first, then those with the latest check. */
-function byCheck<R extends ReadyStream>(a: Spare<R>, b: Spare<R>): number {
-  return Number(a.isChecking) - Number(b.isChecking) || b.checkedAt - a.checkedAt;
 }

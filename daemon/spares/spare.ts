@@ -132,3 +132,8 @@ export class Spare<R extends ReadyStream> {
     if (!this.isChecking) this.#owner.lost(this, 'it sent something');
   };
 }
+
+/** Spares without a check under way come first, then those with the latest check. */
+export function byCheck<R extends ReadyStream>(a: Spare<R>, b: Spare<R>): number {
+  return Number(a.isChecking) - Number(b.isChecking) || b.checkedAt - a.checkedAt;
+}

@@ -78,6 +78,11 @@ export class Spares<R extends ReadyStream> {
     return [...this.#pools.values()].reduce((sum, pool) => sum + pool.size, 0);
   }
 
+  /** Number of connections of the server that spares hold, with those that are being made. */
+  get held(): number {
+    return [...this.#pools.values()].reduce((sum, pool) => sum + pool.held, 0);
+  }
+
   /** True while there is a pool, even if it has no spare at the moment. */
   get areKept(): boolean {
     return this.#pools.size > 0;

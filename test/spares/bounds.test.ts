@@ -148,3 +148,27 @@ t.test('pools that have lost the same server come back at different times', asyn
     rig.spares.close();
   }
 });
+
+t.test('what is being made counts as held', async (t) => {
+  const rig = new SparesRig();
+  rig.spares.used(rig.factory(), rig.makeMs, rig.roundTripMs);
+  t.equal(rig.spares.held, 2);
+  t.equal(rig.spares.count, 0);
+  await rig.clock.advance(rig.makeMs + 1);
+  t.equal(rig.spares.held, 2);
+  t.equal(rig.spares.count, 2);
+  rig.spares.close();
+});
+
+t.test('fewer are wanted while some are made: the surplus is ended at once', async (t) => {
+  const rig = new SparesRig();
+  await rig.warm();
+  t.equal(rig.spares.count, 2);
+  await rig.take();
+  t.ok(rig.making > 0);
+  rig.max = 1;
+  await rig.clock.advance(rig.makeMs + 1);
+  t.equal(rig.making, 0);
+  t.equal(rig.spares.count, 1);
+  rig.spares.close();
+});

@@ -259,7 +259,7 @@ export class UpstreamSpares {
   /** A host with a small MaxSessions would refuse a caller whose session a spare has. */
   #maxOverSsh(route: SshRoute): number {
     const { sessions, taken } = this.#options;
-    const others = taken() - this.#spares.count;
+    const others = taken() - this.#spares.held;
     return Math.max(0, Math.min(MAX_SPARES, sessions(route) - FOR_CALLERS - others));
   }
 }

@@ -10,6 +10,7 @@ import type { Dialling } from '../dialling.ts';
 import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
 import { dropLogins, foundMaster, login } from './login.ts';
+import { hasFreed, sessionsOfEach, withRoom } from './master.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
 import { SshEnd, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
@@ -27,12 +28,6 @@ export interface SshWait extends Dialling {
 export interface SshHostDeps extends MasterDeps {
   readonly folder: SshFolder;
   readonly event: (event: SshEvent) => void;
-}
-
-interface OpenedSession {
-  readonly session: SshProcess;
-  readonly master: Master;
-  readonly warm: boolean;
 }
 
 /** Masters of one login at most: with the usual MaxSessions more than the connections of a server. */
@@ -104,17 +99,16 @@ export class SshHost {
 
   /** A session over a connection that is there; rejects without one that has room. */
   async #sessionOnly(command: string, label: string): Promise<SshProcess> {
-    const master = this.#usable.find(({ hasRoom }) => hasRoom);
-    if (master === undefined) throw fail('ssh_lost', { label });
-    const session = await this.#open(master, command);
+    const master = withRoom(this.#usable, true);
+    const session = master === undefined ? 'full' : await this.#open(master, command);
     if (typeof session !== 'string') return session;
-    this.#hasNotOpened(master, session);
+    if (master !== undefined) this.#hasNotOpened(master, session);
     throw fail('ssh_lost', { label });
   }
 
   /** Of all masters together: each has as many as the one with the fewest. Infinity while the host has refused none. */
   get maxSessions(): number {
-    return MAX_MASTERS * Math.max(1, Math.min(...[...this.#masters].map((master) => master.maxSessions)));
+    return MAX_MASTERS * sessionsOfEach([...this.#masters]);
   }
 
   get isWarm(): boolean {
@@ -200,13 +194,16 @@ export class SshHost {
     command: string,
     stdin: 'pipe' | 'ignore',
     wait: SshWait,
-  ): Promise<OpenedSession> {
+  ): Promise<{ readonly session: SshProcess; readonly master: Master; readonly warm: boolean }> {
     let warm = true;
     for (;;) {
-      let master = this.#usable.find(({ hasRoom }) => hasRoom);
+      let master = withRoom(this.#usable, this.#usable.length < MAX_MASTERS);
       if (master === undefined) {
         warm = false;
-        if (this.#usable.length >= MAX_MASTERS) throw fail('ssh_session_refused', { label: wait.label });
+        if (this.#usable.length >= MAX_MASTERS) {
+          if (await hasFreed(this.#usable, wait)) continue;
+          throw fail('ssh_session_refused', { label: wait.label });
+        }
         const run = this.#logins.run('login', () => this.#login(route, wait));
         master = await inTime(run, wait.deadline.remaining(), () => this.#late(wait), wait);
       }
@@ -218,10 +215,8 @@ export class SshHost {
         return { session, master, warm };
       }
       this.#hasNotOpened(master, session);
-      if (session === 'full' && fresh && master.sessions === 0 && master.process !== undefined) {
-        master.retire();
+      if (session === 'full' && fresh && master.retired)
         throw fail('ssh_session_refused', { label: wait.label });
-      }
       if (wait.deadline.remaining() <= 0) throw this.#late(wait);
     }
   }
@@ -268,6 +263,8 @@ export class SshHost {
   #hasNotOpened(master: Master, why: Unopened): void {
     if (why === 'gone') this.#forgetMaster(master);
     if (why === 'silent') this.#tellLoss(master);
+    // It is of no use, and a new login may be.
+    if (why === 'full' && master.sessions === 0 && master.process !== undefined) master.retire();
     if (why !== 'full' && master.process === undefined)
       this.#shun(master, why === 'gone' ? GONE_MS : SHUNNED_MS);
   }

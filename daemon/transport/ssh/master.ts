@@ -49,8 +49,8 @@ export class Master {
   readonly #sessions = new Sessions();
   /** Why it was given up, or gets no more sessions. */
   #why: string | undefined;
-  /** The ends of sessions that no stream uses. */
-  readonly #questions = new Set<Promise<unknown>>();
+  /** The ends of sessions that no stream uses: questions to bmux there, which take a session for a moment. */
+  readonly questions = new Set<Promise<unknown>>();
   /** performance.now() of the last end of a session that was open. */
   #freedAt = -Infinity;
   /** Sessions that the host allows, as its refusals have shown. */
@@ -161,9 +161,9 @@ export class Master {
     const since = performance.now();
     this.usedAt = since;
     let isOpen = false;
-    if (stdin === 'ignore') this.#questions.add(process.exited);
+    if (stdin === 'ignore') this.questions.add(process.exited);
     void process.exited.then(() => {
-      this.#questions.delete(process.exited);
+      this.questions.delete(process.exited);
       this.usedAt = performance.now();
       // One that was refused has had no session.
       if (isOpen) this.#freedAt = this.usedAt;
@@ -207,13 +207,11 @@ export class Master {
    */
   async #isFreed(since: number, { deadline, signal }: Dialling): Promise<boolean> {
     if (this.#freedAt > since - COUNTED_MS && this.isUsable) return true;
-    if (this.#questions.size === 0 || !this.isUsable) return false;
-    const over = Promise.race(this.#questions);
-    return (await settledWithin(over, deadline.within(this.#opensMs))) && !signal.aborted;
+    return this.isUsable && (await hasFreed([this], { deadline, signal }));
   }
 
   /** ms to wait for a session: as long as the login took, and at least OPENS_MS. */
-  get #opensMs(): number {
+  get opensMs(): number {
     return Math.max(OPENS_MS, this.loginMs);
   }
 
@@ -239,7 +237,7 @@ export class Master {
     const { words } = process;
     let answered = (): void => undefined;
     const told = new Promise<'open' | Unopened>((resolve) => {
-      answered = onSilence(Math.max(opensMs, this.#opensMs), () => {
+      answered = onSilence(Math.max(opensMs, this.opensMs), () => {
         resolve('silent');
       });
       words.onStep = (line) => {
@@ -249,6 +247,38 @@ export class Master {
     const ended = process.exited.then(() => (REFUSED.test(words.text) ? 'full' : 'gone'));
     return Promise.race([told, ended]).finally(answered);
   }
+}
+
+/** What is known of the sessions of a master. */
+type Room = Pick<Master, 'process' | 'sessions' | 'maxSessions' | 'hasRoom'>;
+
+/** Sessions that a host takes on each connection, as its refusals have shown; Infinity while it has refused none. */
+export function sessionsOfEach(masters: readonly Room[]): number {
+  // One of the user has sessions that are not known here.
+  const own = masters.filter(({ process }) => process !== undefined);
+  return Math.max(1, Math.min(...own.map(({ maxSessions }) => maxSessions)));
+}
+
+/** Waits for the end of a question to bmux there, on any of `masters`. False when there is none, or none ends soon. */
+export async function hasFreed(
+  masters: readonly Master[],
+  { deadline, signal }: Pick<Dialling, 'deadline' | 'signal'>,
+): Promise<boolean> {
+  const questions = masters.flatMap((master) => [...master.questions]);
+  if (questions.length === 0) return false;
+  const ms = Math.max(...masters.map(({ opensMs }) => opensMs));
+  return (await settledWithin(Promise.race(questions), deadline.within(ms))) && !signal.aborted;
+}
+
+/**
+ * A master that has room. What a host has refused on one connection it will refuse on the others: with `isSure` there is no need to ask on each of
+ * them, as where a login is still possible.
+ */
+export function withRoom<R extends Room>(masters: readonly R[], isSure: boolean): R | undefined {
+  const most = sessionsOfEach(masters);
+  const rooms = masters.filter(({ hasRoom }) => hasRoom);
+  const likely = rooms.find(({ sessions, process }) => process === undefined || sessions < most);
+  return likely ?? (isSure ? undefined : rooms[0]);
 }
 
 /** How the ssh of a session tells that the host has no more for this connection. */

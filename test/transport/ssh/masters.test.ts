@@ -10,6 +10,7 @@ import t from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import { hasSshAgent, ordinaryAccount, run, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
+import { withRoom } from '../../../daemon/transport/ssh/master.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { isAlive } from '../../real/child.ts';
 import { answers, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
@@ -28,6 +29,25 @@ async function mastersOf(rig: SshRig): Promise<number[]> {
   const all = await rig.processes();
   return all.filter(({ line }) => line.includes('ControlMaster=yes')).map(({ pid }) => pid);
 }
+
+t.test('which connection is asked for a session', (t) => {
+  type Room = NonNullable<Parameters<typeof withRoom>[0][number]>;
+  const process = {} as NonNullable<Room['process']>;
+  const room = (sessions: number, maxSessions = Infinity): Room => {
+    return { process, sessions, maxSessions, hasRoom: sessions < maxSessions };
+  };
+  const [full, other] = [room(2, 2), room(2)];
+  t.equal(withRoom([other], true), other, 'one where the host has refused nothing');
+  t.equal(withRoom([full, other], true), undefined, 'the host will refuse here what it has refused there');
+  t.equal(withRoom([full, other], false), other, 'it is asked all the same where no login is possible');
+  const empty = room(1);
+  t.equal(withRoom([full, other, empty], true), empty);
+  const users = { ...room(2), process: undefined };
+  t.equal(withRoom([full, users], true), users, 'sessions of the user are not known');
+  const crowded = { ...room(0, 0), process: undefined };
+  t.equal(withRoom([crowded, other], true), other, 'and say nothing of the others');
+  t.end();
+});
 
 t.test('masters', { skip }, async (t) => {
   await t.test('callers share one login, and a stream ends properly', async (t) => {
