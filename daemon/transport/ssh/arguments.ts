@@ -63,9 +63,9 @@ function loginOptions(route: SshRoute, path: string, connectMs: number): string[
   ];
 }
 
-/** With `-i` ssh passes over a file that is not there, but looks for it before it expands `%%`. */
+/** With `-i` ssh passes over a file that is not there, but looks for it before it expands `%%`. The value of an option it reads with quotes. */
 function identityArgs(file: string): string[] {
-  return file.includes('%%') ? [`-oIdentityFile="${file}"`] : ['-i', file];
+  return file.includes('%%') ? [`-oIdentityFile="${file.replace(/["\\]/g, '\\$&')}"`] : ['-i', file];
 }
 
 /**

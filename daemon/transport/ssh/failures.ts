@@ -22,11 +22,14 @@ interface Ended {
 }
 
 const CONFIG =
-  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|^tilde_expand|percent_expand: unknown key|:? line \d+: (?:bad|unsupported|missing|no argument|invalid quotes)/im;
+  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|^tilde_expand|percent_expand: unknown key|:? line \d+: (?:bad|unsupported|missing|no argument|invalid quotes|keyword)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
 const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED/;
 const KEY_REVOKED = /REVOKED HOST KEY|is marked as revoked/;
 const KEY_UNKNOWN = /Host key verification failed|host key is known for .* strict checking/;
+const KEY_NAMED = /host key is known for .* strict checking/;
+const NO_KNOWN_HOSTS =
+  'ssh has no known_hosts file to keep it in, so `bmuxd login` cannot ask: set known_hosts_file (in ssh_config UserKnownHostsFile) to a file, not to `none`.';
 /** The proxy command has ended, or a jump host opens no connection to the host. */
 const WAY_GONE =
   /^Connection (?:closed|reset) by UNKNOWN|Connection to UNKNOWN port \d+: |stdio forwarding failed|channel \d+: open failed/m;
@@ -43,7 +46,7 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   if (KEY_REVOKED.test(said)) return fail('ssh_host_key_revoked', { label }, words.asCause());
   if (WAY_GONE.test(said)) return wayFailure(label, words);
   if (KEY_CHANGED.test(said)) return fail('ssh_host_key_changed', { label }, words.asCause());
-  if (KEY_UNKNOWN.test(said)) return fail('ssh_host_key_unknown', { label }, words.asCause());
+  if (KEY_UNKNOWN.test(said)) return keyUnknown(label, words);
   if (DENIED.test(said)) return denied(label, words);
   if (CLOSED.test(said)) return fail('ssh_logins_refused', { label }, words.asCause());
   if (/Could not resolve hostname/.test(said))
@@ -55,6 +58,12 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   if (/No route to host|Network is (?:unreachable|down)/.test(said))
     return fail('ssh_unreachable', { label }, words.asCause('EHOSTUNREACH'));
   return fail('ssh_login_failed', { label }, words.asCause());
+}
+
+/** With `UserKnownHostsFile none` ssh does not say that the key is unknown. It has no file to keep one in, and asks nobody. */
+function keyUnknown(label: string, words: Words): Failure {
+  const failure = fail('ssh_host_key_unknown', { label }, words.asCause());
+  return KEY_NAMED.test(words.text) ? failure : advised(failure, NO_KNOWN_HOSTS);
 }
 
 /** How far a login, or what followed it, has come. */

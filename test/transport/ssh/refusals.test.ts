@@ -24,6 +24,11 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       /^ssh_host_key_unknown\n[^]*No ED25519 host key is known[^]*bmuxd login box/,
     );
     t.equal(await rig.refusal({ knownHostsFile: '/dev/null', strictHostKeyChecking: false }), 'opened');
+    for (const strictHostKeyChecking of [true, false])
+      t.match(
+        await rig.refusal({ knownHostsFile: 'none', strictHostKeyChecking }),
+        /^ssh_host_key_unknown\n[^]*set known_hosts_file \([^]*not to `none`/,
+      );
   });
   await t.test('a host key that has changed', async (t) => {
     const other = await readFile(`${await sshd.addKey('other', { accepted: false })}.pub`, 'utf8');
@@ -72,20 +77,23 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
       { identityFile: '~no-such-user/id' },
       { knownHostsFile: '' },
       { knownHostsFile: '"a' },
+      { knownHostsFile: 'none b' },
     ])
       t.match(await rig.refusal(wrong), /^ssh_config_unusable\n[^]*known_hosts_file/, JSON.stringify(wrong));
   });
   await t.test('files of a folder with % in its name, and several of known hosts', async (t) => {
-    const folder = join(sshd.folder, 'My%20Work');
-    await mkdir(folder);
-    await copyFile(sshd.identity, join(folder, 'id'));
-    const route = {
-      identityFile: join(sshd.folder, 'My%%20Work', 'id'),
-      knownHostsFile: `/nonexistent ${sshd.knownHosts}`,
-      // A login of its own.
-      user: userInfo().username,
-    };
-    t.equal(await rig.refusal(route), 'opened');
+    for (const name of ['My%20Work', 'My "20%" \\Work\\']) {
+      const folder = join(sshd.folder, name);
+      await mkdir(folder);
+      await copyFile(sshd.identity, join(folder, 'id'));
+      const route = {
+        identityFile: join(folder.replaceAll('%', '%%'), 'id'),
+        knownHostsFile: `/nonexistent ${sshd.knownHosts}`,
+        // A login of its own.
+        user: userInfo().username,
+      };
+      t.equal(await rig.refusal(route), 'opened', name);
+    }
   });
   await t.test('a key whose agent asks a person, who does nothing', { skip: noAgent }, async (t) => {
     const agent = await startAgent();
