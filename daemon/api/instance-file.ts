@@ -38,6 +38,15 @@ export function pidOf(socket: string): number | undefined {
   return found !== undefined && isRunning(found) === true ? found.pid : undefined;
 }
 
+/** The daemon that the file beside `socket` names in place of `former`; undefined when there is none, or when it has ended. */
+export function otherThan(former: ProcessIdentity, socket: string): ProcessIdentity | undefined {
+  const found = fileBeside(socket);
+  if (found === undefined || isRunning(found) === false) return undefined;
+  // Without /proc only the id is known.
+  const { pid, start = found.start, namespace = found.namespace } = former;
+  return found.pid === pid && found.start === start && found.namespace === namespace ? undefined : found;
+}
+
 /**
  * Whether no daemon of `socket` is known to run. A socket that takes connections is then held by a service manager, which starts the daemon for
  * them (docs/service.md).

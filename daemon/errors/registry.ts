@@ -608,6 +608,11 @@ export const REGISTRY = {
     'bmuxd closed the connection before it answered.',
     'Try again; if it stays, look at the log of bmuxd (`bmuxd logs`).',
   ),
+  daemon_replaced: row(
+    [409, 1, 'engine'],
+    'bmuxd with pid {pid} has ended, but another one, with pid {next}, has taken over meanwhile and runs; live streams may go on.',
+    'To end that one and all streams, run `bmuxd stop` again.',
+  ),
   daemon_already_running: row(
     [409, 1, 'engine'],
     'bmuxd is already running: pid {pid}, version {version}, since {since}.',

@@ -76,7 +76,13 @@ t.test('process 1 of a container', { skip: !mayUnshare && 'needs unshare(1) and 
 
   const replaced = await start();
   await talks();
+  const stopping = run(process.execPath, [BMUXD, 'stop', '--drain', '1h'], sandbox.env);
+  await waitFor('it to drain', async () => {
+    const { stdout } = await run(process.execPath, [BMUXD, 'status', '--json'], sandbox.env);
+    return stdout.includes('"draining"');
+  });
   t.match(await run(process.execPath, [BMUXD, 'restart'], sandbox.env), { status: 0 });
+  t.match(await stopping, { status: 1, stderr: '[daemon_replaced]' }, 'a stop outside, too');
   await replaced.gone();
   await waitFor('the connections to come back', async () => (await server.status()).connections === 0);
   t.equal((await server.status()).tls?.truncated, 0, 'also when a daemon outside has taken over');

@@ -1,4 +1,5 @@
 // Tests the end of live streams by a deadline: `engine.drain_max`, `bmuxd stop --drain`, and the bound on draining engines.
+import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -8,8 +9,8 @@ import pino from 'pino';
 import type { StreamEnd, StreamList } from '../../daemon/api/answers.ts';
 import { EngineDirectory } from '../../daemon/control/engines/engine-directory.ts';
 import { Draining, MAX_DRAINING } from '../../daemon/control/engines/others/draining.ts';
-import { startBmuxd } from '../daemon/bmuxd.ts';
-import { isAlive, waitFor } from '../real/index.ts';
+import { BMUXD, collect, startBmuxd } from '../daemon/bmuxd.ts';
+import { halt, isAlive, waitFor } from '../real/index.ts';
 import { startWorld, Talk } from './world.ts';
 
 t.setTimeout(120_000);
@@ -131,3 +132,43 @@ t.test('an engine that is told that too many drain ends its streams', async (t) 
   t.equal(end.lost, 'it was ended by bmuxd: 16 newer engines drain, too');
   t.same(((await bmuxd.http('GET', '/v1/streams')).body as StreamList).streams, []);
 });
+
+t.test('a stop says when another daemon has taken over meanwhile', async (t) => {
+  const { bmuxd } = await startWorld(t);
+  const talk = await Talk.open(bmuxd, 'tls');
+  const stopping = bmuxd.bmuxd(['stop', '--drain', '1h']);
+  await waitFor('the daemon to drain', async () =>
+    (await bmuxd.status()).problems.some(({ failure }) => failure.code === 'draining'),
+  );
+  t.match(await bmuxd.bmuxd(['restart']), { status: 0 });
+  t.match(await stopping, {
+    status: 1,
+    stdout: '',
+    stderr: /has taken over meanwhile and runs[^]*`bmuxd stop` again[^]*daemon_replaced/,
+  });
+  t.notOk(talk.incoming.ended, 'the stream goes on');
+  t.match(await bmuxd.bmuxd(['stop']), { status: 0, stdout: 'bmuxd has stopped\n' });
+  await waitFor('the stream to end', () => talk.incoming.ended);
+});
+
+t.test(
+  'a stop succeeds when the daemon is started again after its end, as by a service manager',
+  async (t) => {
+    const { bmuxd } = await startWorld(t);
+    const talk = await Talk.open(bmuxd, 'tls');
+    const stop = spawn(process.execPath, [BMUXD, 'stop', '--drain', '1h'], { env: { ...bmuxd.env } });
+    const stopped = collect(stop);
+    await waitFor('the daemon to drain', async () =>
+      (await bmuxd.status()).problems.some(({ failure }) => failure.code === 'draining'),
+    );
+    await halt(stop.pid ?? 0);
+    await bmuxd.http('POST', '/v1/stop');
+    await waitFor('the daemon to be gone', () => !isAlive(bmuxd.pid));
+    const next = await startBmuxd({ sandbox: bmuxd });
+    t.teardown(() => next.stop());
+    stop.kill('SIGCONT');
+    const { status, stdout, stderr } = await stopped;
+    t.same([status, stdout.toString(), stderr], [0, 'bmuxd has stopped\n', '']);
+    t.ok(talk.incoming.ended);
+  },
+);

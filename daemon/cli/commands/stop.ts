@@ -5,9 +5,9 @@ import { hasEngine } from '../../../client-shim/probe.ts';
 import { causesToShow, remedyWithCode } from '../../errors/text.ts';
 import { bmuxdPaths } from '../../base/paths.ts';
 import { Failure } from '../../base/failure.ts';
-import { isRunning, startedAt, type ProcessIdentity } from '../../base/process/identity.ts';
+import { ageOf, isRunning, startedAt, type ProcessIdentity } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { isStopping, notAnswering } from '../../api/instance-file.ts';
+import { isStopping, notAnswering, otherThan } from '../../api/instance-file.ts';
 import { isReloaded } from '../../api/answer-shapes.ts';
 import { anything, number, object, optional, text } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -52,13 +52,23 @@ export const stop: Run = async ({ env, out, options }) => {
     return 0;
   }
   // The process is checked where it can be seen: a socket of a service manager keeps listening, and a connect would start the next daemon.
+  const next = (): ProcessIdentity | undefined =>
+    identity === undefined ? undefined : otherThan(identity, socket);
   const runs = async (): Promise<boolean> =>
     (identity === undefined ? undefined : isRunning(identity)) ??
-    (await isListening(existsSync(instanceSocket) ? instanceSocket : socket, LIMITS.engineAnswerMs));
-  while (await runs()) {
-    if (performance.now() > until) throw notAnswering(socket);
+    (next() === undefined &&
+      (await isListening(existsSync(instanceSocket) ? instanceSocket : socket, LIMITS.engineAnswerMs)));
+  let seenAt = performance.now();
+  for (let at = seenAt; await runs(); at = performance.now()) {
+    seenAt = at;
+    if (at > until) throw notAnswering(socket);
     await sleep(LOOK_MS);
   }
+  // Where this one was started again after its end, as by a service manager, it has stopped as asked. Another one that was started before that
+  // has taken over: with it, streams may go on.
+  const other = next();
+  if (identity !== undefined && other !== undefined && ageOf(other) > performance.now() - seenAt)
+    throw fail('daemon_replaced', { pid: identity.pid, next: other.pid });
   out(STOPPED);
   return 0;
 };
