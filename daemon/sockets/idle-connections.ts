@@ -42,6 +42,10 @@ export class IdleConnections {
     this.#max = options.max ?? Math.min(MAX_IDLE, Math.floor(descriptorLimit() * IDLE_SHARE));
   }
 
+  get size(): number {
+    return this.#idle.size;
+  }
+
   /** `socket` is idle until the returned function is called, or until it is closed. */
   add(socket: Socket): () => void {
     const over = (): void => {

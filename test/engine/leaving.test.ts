@@ -1,14 +1,25 @@
 // Tests how engines end: after control and their streams have ended, on SIGTERM, and with requests under way.
-import { readFile, stat } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import t from 'tap';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { defaultSettings } from '../../daemon/config/settings/table.ts';
-import { Lifecycle } from '../../daemon/engine/lifecycle.ts';
-import { holdTimers } from '../base/async/held-timers.ts';
+import { EngineSockets } from '../../daemon/engine/accept/engine-sockets.ts';
+import { FairBound } from '../../daemon/engine/accept/fair-bound.ts';
+import { Lifecycle, type LifecycleOptions } from '../../daemon/engine/lifecycle.ts';
+import { Tally } from '../../daemon/engine/metrics/tally.ts';
+import { ProtocolCache } from '../../daemon/hello/protocol-cache.ts';
+import { OwnClients } from '../../daemon/sockets/own-clients.ts';
+import { holdTime, holdTimers } from '../base/async/held-timers.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { isAlive, waitFor } from '../real/index.ts';
+import { coldUpstreams } from '../hello/cold.ts';
+import { planFor } from '../hello/opener.ts';
+import { rawModeFrame } from '../streams/requests.ts';
 import { startWorld, Talk } from './world.ts';
 
 t.test(
@@ -94,14 +105,14 @@ t.test('an engine without streams exits when control is killed', async (t) => {
   await talk.end();
 });
 
-t.test('a stop waits for streams, and then for connections, until its limit', async (t) => {
-  const steps: string[] = [];
-  const never = new Promise<void>(() => undefined);
-  const lifecycle = new Lifecycle({
-    settings: () => defaultSettings(),
-    log: pino({ enabled: false }),
+/** A lifecycle of which only `parts` do anything. */
+function lifecycleWith(parts: Partial<LifecycleOptions>): Lifecycle {
+  const log = pino({ enabled: false });
+  return new Lifecycle({
+    settings: () => ({ ...defaultSettings(), 'engine.orphan_grace': 1, 'engine.drain_grace': 1 }),
+    log,
     control: { tell: () => true, isThere: false },
-    streams: { size: 1, live: () => [], endAll: () => never },
+    streams: { size: 0, live: () => [], endAll: () => Promise.resolve() },
     event: () => undefined,
     sockets: {
       waiting: 0,
@@ -114,13 +125,29 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
       retire: () => undefined,
       trustChanged: () => undefined,
       hurry: () => undefined,
+      close: () => Promise.resolve(),
+    },
+    network: { close: () => undefined },
+    closeApi: () => Promise.resolve(),
+    exit: () => undefined,
+    ...parts,
+  });
+}
+
+t.test('a stop waits for streams, and then for connections, until its limit', async (t) => {
+  const steps: string[] = [];
+  const never = new Promise<void>(() => undefined);
+  const lifecycle = lifecycleWith({
+    streams: { size: 1, live: () => [], endAll: () => never },
+    upstreams: {
+      retire: () => undefined,
+      trustChanged: () => undefined,
+      hurry: () => undefined,
       close: () => {
         steps.push('connections');
         return never;
       },
     },
-    network: { close: () => undefined },
-    closeApi: () => Promise.resolve(),
     exit: () => {
       steps.push('exit');
     },
@@ -134,4 +161,63 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
   await timers.pass(LIMITS.stopMs);
   t.strictSame(steps, ['connections', 'exit']);
   await stopping;
+});
+
+t.test('an engine that drains waits for clients of target sockets that have said nothing yet', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const log = pino({ enabled: false });
+  const { upstreams } = coldUpstreams(new ProtocolCache({ path: join(folder, 'protocol-cache.json'), log }));
+  t.teardown(() => upstreams.close());
+  let asked = 0;
+  let isGone = false;
+  const sockets = new EngineSockets({
+    plan: () => Promise.reject(new Error('nobody asks')),
+    add: ({ client }) => {
+      asked += 1;
+      client.socket.destroy();
+    },
+    health: () => ({ schema: 1, pid: 1, generation: 'g', version: '0.1.0', sinceMs: 0 }),
+    planning: new FairBound({ perKey: () => 1, total: 1 }),
+    onIdle: () => {
+      lifecycle.idle();
+    },
+    destinationOf: () => Promise.resolve(undefined),
+    hasControl: () => false,
+    upstreams,
+    clients: new OwnClients({ log, folders: [folder] }),
+    tally: new Tally('g'),
+    log,
+  });
+  const lifecycle = lifecycleWith({
+    sockets,
+    exit: () => {
+      isGone = true;
+    },
+  });
+  const path = join(folder, 'target.sock');
+  const server = createServer({ allowHalfOpen: true });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const { destination } = planFor({ transport: 'local', socketPath: join(folder, 'none.sock') });
+  const socket = { kind: 'target', targetSocket: 'id', destination, principal: { id: 'p' } } as const;
+  t.ok(sockets.handle({ type: 'listen', id: 1, socket }, server));
+  const timers = holdTime(t);
+  const connected = async (): Promise<Socket> => {
+    const accepted = once(server, 'connection');
+    const client = connect(path);
+    await accepted;
+    return client;
+  };
+  const [speaks, isSilent] = [await connected(), await connected()];
+  lifecycle.drain('control is gone');
+  await timers.pass(2000);
+  t.notOk(isGone, 'both may still say something');
+  speaks.write(rawModeFrame({ type: 'echo' }));
+  await timers.until('the first to be served', () => asked === 1);
+  await timers.pass(LIMITS.serverHelloMs - 2000);
+  isSilent.resume();
+  await timers.until('the other to be closed', () => isSilent.readableEnded);
+  t.notOk(isGone, 'each of them begins the grace again');
+  await timers.pass(1000);
+  await timers.until('the end', () => isGone);
 });

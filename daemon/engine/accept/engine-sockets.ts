@@ -26,11 +26,12 @@ export type SocketMessage = Extract<
 export class EngineSockets {
   readonly #streams: StreamsSocket;
   readonly #targets: TargetSockets;
+  /** Clients of target sockets that have sent no first frame. */
+  readonly #idle = new IdleConnections();
   #hasAccepted = false;
 
   constructor(options: EngineSocketsOptions) {
-    const { upstreams, add, log, tally } = options;
-    const idle = new IdleConnections();
+    const { upstreams, add, log, tally, onIdle } = options;
     this.#streams = new StreamsSocket(options);
     this.#targets = new TargetSockets({
       ...options,
@@ -39,7 +40,7 @@ export class EngineSockets {
           tally.requested('target_socket');
           add(accepted);
         };
-        greet(socket, plan, { renew, add: counted, log, idle });
+        void greet(socket, plan, { renew, add: counted, log, idle: this.#idle }).then(onIdle);
       },
       refer: (destination) => {
         upstreams.for(destination).refer(destination);
@@ -53,9 +54,9 @@ export class EngineSockets {
     });
   }
 
-  /** Requests for streams that have no answer yet. */
+  /** Requests for streams that have no answer yet, and clients of target sockets that may still ask for one. */
   get waiting(): number {
-    return this.#streams.waiting;
+    return this.#streams.waiting + this.#idle.size;
   }
 
   /** Requests for streams that have no plan yet. */

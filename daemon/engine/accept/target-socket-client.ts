@@ -121,7 +121,10 @@ function withRenewal(asked: Accepted, renew: () => Promise<Destination | undefin
   };
 }
 
-/** Serves a client of a target socket. It speaks bmux's protocol from its first byte, and nothing has been read from it yet. */
+/**
+ * Serves a client of a target socket. It speaks bmux's protocol from its first byte, and nothing has been read from it yet. Resolves when its
+ * first frame has been read, or when none comes. Never rejects.
+ */
 export function greet(
   socket: Socket,
   plan: Plan,
@@ -132,9 +135,9 @@ export function greet(
     /** The clients that have sent no first frame. */
     readonly idle: IdleConnections;
   },
-): void {
+): Promise<void> {
   const isHeard = options.idle.add(socket);
-  acceptedFrom(socket, plan, Buffer.alloc(0))
+  return acceptedFrom(socket, plan, Buffer.alloc(0))
     .finally(isHeard)
     .then(
       (accepted) => {
