@@ -41,12 +41,14 @@ export async function lookUpShareLink(
   const shown = withoutCredentials(url);
   const late = (why: string) => fail('control_plane_unreachable', { url: shown }, new Error(why));
   const abort = new AbortController();
-  const work = ask(name, url, token, limits.get, abort.signal, late);
+  let way = '';
+  const get: HttpGet = (to, headers, signal) => limits.get(to, headers, signal, (one) => (way = one));
+  const work = ask(name, url, token, get, abort.signal, late);
   try {
     return await inTime(
       work,
       limits.timeoutMs,
-      () => late(`no answer within ${String(limits.timeoutMs)} ms`),
+      () => late(`no answer within ${String(limits.timeoutMs)} ms${way}`),
       limits.signal === undefined ? {} : { signal: limits.signal },
     );
   } finally {

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { HttpClient } from '../../daemon/target/http/client.ts';
 import { resolveTarget, type ResolveInputs } from '../../daemon/target/resolve.ts';
 import { fail } from '../../daemon/errors/fail.ts';
 import type { ResolvedTarget } from '../../daemon/engine-protocol/plan.ts';
@@ -195,6 +196,11 @@ t.test('no answer', async (t) => {
     t.hasStrict(failure, { code: 'control_plane_unreachable', detail: `failed contacting ${url}` }, name);
     t.match(failure.causes.join('\n'), cause, name);
   }
+  const proxied = new HttpClient({ env: { HTTP_PROXY: silent.url } });
+  t.teardown(() => proxied.close());
+  const late = await signedIn(t, 'http://plane.invalid', { lookup: { timeoutMs: 100, get: proxied.get } });
+  const why = `no answer within 100 ms; asked through the proxy ${silent.url}`;
+  t.same((await failureOf(() => resolveTarget(late))).causes, [why]);
   const withPassword = await signedIn(t, refused.url.replace('//', '//me:secret@'));
   t.equal((await failureOf(() => resolveTarget(withPassword))).detail, `failed contacting ${refused.url}`);
 });

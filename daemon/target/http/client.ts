@@ -32,8 +32,13 @@ export interface HttpAnswer {
 /** A list stands for a header of several lines. */
 export type HttpHeaders = Readonly<Record<string, string | string[]>>;
 
-/** One GET. `signal` ends it, the body included. */
-export type HttpGet = (url: URL, headers: HttpHeaders, signal: AbortSignal) => Promise<HttpAnswer>;
+/** One GET. `signal` ends it, the body included. `onWay` is told first by which proxy it is sent, in words for the end of an error text. */
+export type HttpGet = (
+  url: URL,
+  headers: HttpHeaders,
+  signal: AbortSignal,
+  onWay?: (way: string) => void,
+) => Promise<HttpAnswer>;
 
 export interface HttpClientOptions {
   /** The proxy variables are read from it. */
@@ -80,18 +85,19 @@ export class HttpClient {
    * Sends one GET, and a second one only when a kept connection turns out to be closed, which the server may have done meanwhile, or when the
    * answer is one of `LENIENT`.
    */
-  readonly get: HttpGet = async (url, headers, signal) => {
+  readonly get: HttpGet = async (url, headers, signal, onWay = () => undefined) => {
     const proxy = proxyFor(url, this.#options.env);
     if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
       throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
     const verified = this.#options.verified ?? ((_host, connect) => connect({}));
-    if (proxy === undefined) return this.#send(url, headers, signal, { proxy, verified });
+    // The address of a proxy alone says nothing to who has forgotten the variable.
+    const way = proxy === undefined ? '' : `; asked through the proxy ${proxy.url.origin}`;
+    onWay(way);
     try {
       return await this.#send(url, headers, signal, { proxy, verified });
     } catch (error) {
-      if (signal.aborted) throw error;
-      // The address of a proxy alone says nothing to who has forgotten the variable.
-      throw new Error(`${textOf(error)}; asked through the proxy ${proxy.url.origin}`, { cause: error });
+      if (signal.aborted || way === '') throw error;
+      throw new Error(`${textOf(error)}${way}`, { cause: error });
     }
   };
 

@@ -8,6 +8,8 @@ import type { Proxy } from './proxy.ts';
 const MAX_ANSWER = 8192;
 /** How every answer of a proxy begins. */
 const VERSION = 'HTTP/1.';
+/** What ends a head. */
+const END = '\r\n\r\n';
 const HTTP_1 = { ALPNProtocols: ['http/1.1'] };
 
 /** How long a connection may take, and what it is verified by. */
@@ -93,31 +95,33 @@ async function demandTunnel(socket: Socket, url: URL, proxy: Proxy): Promise<voi
   const lines = [`CONNECT ${authority} HTTP/1.1`, `Host: ${authority}`];
   if (proxy.authorization !== undefined) lines.push(`Proxy-Authorization: ${proxy.authorization}`);
   socket.write(`${lines.join('\r\n')}\r\n\r\n`);
-  const status = /^HTTP\/1\.[01] (\d{3})/.exec(await readHead(socket))?.[1];
+  const answer = await readAnswer(socket);
+  const status = /^HTTP\/1\.[01] (\d{3})/.exec(answer)?.[1];
   if (status === '407') throw new Error('the proxy demands credentials (407)');
   if (status === undefined) throw new Error('the proxy answered CONNECT with something else than HTTP/1');
   if (status !== '200') throw new Error(`the proxy refused CONNECT to ${authority} (${status})`);
+  // The server waits for the ClientHello. A proxy that refuses may explain that in a page.
+  if (answer.indexOf(END) + END.length < answer.length)
+    throw new Error('the proxy sent data before the tunnel was used');
 }
 
-/** Reads the head of an answer. Nothing may follow it, because the server waits for the ClientHello. */
-async function readHead(socket: Socket): Promise<string> {
-  let head = '';
+/** Reads an answer until its head is whole, and what has come with it. */
+async function readAnswer(socket: Socket): Promise<string> {
+  let answer = '';
   const take = (chunk: Buffer): void => {
-    head += chunk.toString('latin1');
-    if (!VERSION.startsWith(head.slice(0, VERSION.length)))
+    answer += chunk.toString('latin1');
+    if (!VERSION.startsWith(answer.slice(0, VERSION.length)))
       return void socket.destroy(new Error('the proxy answered CONNECT with something else than HTTP/1'));
-    const end = head.indexOf('\r\n\r\n');
-    if (end < 0 && head.length < MAX_ANSWER) return;
+    const isWhole = answer.includes(END);
+    if (!isWhole && answer.length < MAX_ANSWER) return;
     socket.pause();
-    if (end < 0) socket.destroy(new Error('the proxy answered CONNECT with a head that does not end'));
-    else if (end + 4 < head.length)
-      socket.destroy(new Error('the proxy sent data before the tunnel was used'));
-    else socket.emit('head');
+    if (isWhole) socket.emit('head');
+    else socket.destroy(new Error('the proxy answered CONNECT with a head that does not end'));
   };
   socket.on('data', take);
   try {
     await until(socket, 'head', 'the proxy hung up without an answer to CONNECT');
-    return head;
+    return answer;
   } finally {
     socket.off('data', take);
   }

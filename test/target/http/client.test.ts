@@ -118,6 +118,8 @@ t.test('a proxy that refuses the tunnel is asked once, and the error says what i
     [undefined, /the proxy hung up without an answer to CONNECT/],
     ['HTTP/1.1 403 Forbidden\r\n\r\n', /the proxy refused CONNECT to plane\.invalid:443 \(403\)/],
     ['HTTP/1.1 407 Who\r\n\r\n', /the proxy demands credentials \(407\)/],
+    ['HTTP/1.1 502 Bad\r\nContent-Length: 5\r\n\r\nsorry', /refused CONNECT to plane\.invalid:443 \(502\)/],
+    ['HTTP/1.1 407 Who\r\nContent-Length: 5\r\n\r\nsorry', /the proxy demands credentials \(407\)/],
     ['SSH-2.0-x\r\n\r\n', /something else than HTTP\/1; asked through the proxy http:\/\/127\.0\.0\.1:\d+$/],
     ['HTTP/1.1 200 OK\r\n\r\nhello', /the proxy sent data before the tunnel was used/],
     [`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(9000)}`, /a head that does not end/],
