@@ -27,6 +27,9 @@ export interface WithTeardown {
   teardown(end: () => unknown): unknown;
 }
 
+/** ms for which a client may not read. A real server waits 5 s: on a busy machine it ended streams whose bytes these tests count. */
+const WRITE_LIMIT_MS = 120_000;
+
 /** Ends with the test. No spares: they would hold connections. */
 export async function startWorld(
   t: WithTeardown,
@@ -49,7 +52,11 @@ export async function startWorld(
   const server = await launchEmbedded({
     socketPath: join(bmuxd.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
     // A gateway that compresses keeps a Hello that does not until this limit: a short one gives connections back soon.
-    server: { epoch: 4, handshakeTimeoutMs: options.handshakeTimeoutMs ?? 1500 },
+    server: {
+      epoch: 4,
+      handshakeTimeoutMs: options.handshakeTimeoutMs ?? 1500,
+      writeLimitMs: WRITE_LIMIT_MS,
+    },
     tls: { compression: 'zstd' },
     iroh: { relays: 'disabled', compression: 'zstd' },
   });
@@ -58,7 +65,7 @@ export async function startWorld(
       ? undefined
       : await launchEmbedded({
           socketPath: join(bmuxd.folder, 'far.sock'),
-          server: { epoch: 4 },
+          server: { epoch: 4, writeLimitMs: WRITE_LIMIT_MS },
           iroh: { relays: [relay.url], compression: 'none' },
         });
   const servers = far === undefined ? [server] : [server, far];
