@@ -179,7 +179,7 @@ function checkOfNode(root) {
   return `(function () {
   var parts = process.versions.node.split('.').map(Number);
   if (parts[0] > ${major} || (parts[0] === ${major} && parts[1] >= ${minor})) return;
-  process.stderr.write('bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ': ' + process.execPath + '\\n');
+  process.stderr.write('bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ' (' + process.execPath + ').\\nPut a newer Node first in PATH, or install one.\\n');
   process.exit(1);
 })();`;
 }

@@ -85,5 +85,13 @@ if [ "${1-}" = exec ]; then
   eval "$_bmuxd"
   exit
 fi
+if [ "${1-}" = env ]; then
+  # A Node that is too old or missing prints nothing, and `eval` of nothing succeeds: a command behind it would have the target of before.
+  _bmuxd=$(exec node "$0" "$@")
+  _bmuxd_e=$?
+  [ $_bmuxd_e = 0 ] || _bmuxd=${_bmuxd:-false}
+  [ -z "$_bmuxd" ] || printf '%s\n' "$_bmuxd"
+  exit $_bmuxd_e
+fi
 exec node "$0" "$@"
 */

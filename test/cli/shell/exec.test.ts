@@ -2,8 +2,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
@@ -170,6 +171,17 @@ t.test(
     t.ok(await asks(command), 'a daemon that is gone');
   },
 );
+
+t.test('bmuxd env without a Node that can run it prints what makes eval fail', async (t) => {
+  const bin = await mkdtemp(join(tmpdir(), 'bmuxd-old-'));
+  t.teardown(() => rm(bin, { recursive: true }));
+  const ask = 'eval "$("$BMUXD" env here)" && echo went on';
+  const env = { BMUXD, PATH: `${bin}:/usr/bin:/bin` };
+  await writeFile(join(bin, 'node'), '#!/bin/sh\necho too old >&2\nexit 1\n', { mode: 0o755 });
+  t.match(await run('/bin/sh', ['-c', ask], env), { status: 1, stdout: '', stderr: 'too old\n' });
+  await rm(join(bin, 'node'));
+  t.match(await run('/bin/sh', ['-c', ask], { ...env, PATH: bin }), { status: 1, stdout: '' });
+});
 
 t.test('the program for the shell', (t) => {
   const variables = [['A', "it's"]] as const;
