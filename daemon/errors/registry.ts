@@ -593,6 +593,11 @@ export const REGISTRY = {
     'Look where it was started, or start it with `bmuxd start` or as a service.',
   ),
   log_missing: row([404, 1, 'request'], 'there is no log yet: {path}', 'Start bmuxd: `bmuxd start`.'),
+  log_unreadable: row(
+    [500, 1, 'request'],
+    'the log {path} cannot be read: {why}',
+    'Check who owns it and what it is. bmuxd makes a new one when it is removed.',
+  ),
   daemon_not_answering: row(
     [504, 7, 'engine'],
     'bmuxd{who} does not answer on {socket}{since}.',

@@ -1,6 +1,6 @@
 // Tests `bmuxd start`, `bmuxd logs`, and commands that start the daemon when none runs.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { appendFile, mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -110,6 +110,11 @@ t.test('a start that fails says why', async (t) => {
     status: 1,
     stderr: /^there is no log yet: /,
   });
+  await mkdir(join(folder, 'odd', 'bmuxd', 'daemon.log'), { recursive: true });
+  t.match(await run(process.execPath, [BMUXD, 'logs'], { ...env, XDG_STATE_HOME: join(folder, 'odd') }), {
+    status: 1,
+    stderr: /^the log \S+daemon\.log cannot be read: EISDIR: [^]*\[log_unreadable\]\n$/,
+  });
 });
 
 t.test('a daemon that does not get ready is named and left alone', async (t) => {
@@ -183,7 +188,8 @@ t.test('a log is followed into the next file, and characters stay whole', async 
   const lines: string[] = [];
   await writeFile(`${path}.1`, 'a\nb\n');
   await writeFile(path, 'c\n');
-  const followed = new FollowedFile({ path, show: (line) => lines.push(line) });
+  let gaps = 0;
+  const followed = new FollowedFile({ path, show: (line) => lines.push(line), onGap: () => (gaps += 1) });
   await followed.last(2);
   t.same(lines.splice(0), ['b', 'c']);
   const stop = new AbortController();
@@ -196,6 +202,20 @@ t.test('a log is followed into the next file, and characters stay whole', async 
   await writeFile(path, 'f\n');
   await waitFor('the line of the next file', () => lines.includes('f'));
   t.same(lines, ['é', 'd', 'e', 'f']);
+  t.equal(gaps, 0);
+  await appendFile(path, 'x\nhalf');
+  await waitFor('the line before the half one', () => lines.includes('x'));
+  await writeFile(path, 'g\n');
+  await waitFor('the line after the file was emptied', () => lines.includes('g'));
+  t.same(lines, ['é', 'd', 'e', 'f', 'x', 'half', 'g'], 'a line without an end stays one of its own');
+  t.equal(gaps, 1, 'what was emptied may have held more');
+  // Between two looks, as after Ctrl-Z. Without an open file the last one would get the number of the first.
+  for (const text of ['h\n', 'i\n']) {
+    renameSync(path, `${path}.1`);
+    writeFileSync(path, text);
+  }
+  await waitFor('the line of the last file', () => lines.includes('i'));
+  t.equal(gaps, 2);
   stop.abort();
   await ended;
 });

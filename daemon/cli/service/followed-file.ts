@@ -3,8 +3,9 @@ import { createReadStream } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { StringDecoder } from 'node:string_decoder';
-import { errnoOf } from '../../base/failure.ts';
+import { errnoOf, textOf } from '../../base/failure.ts';
 import { sleep } from '../../base/async/sleep.ts';
+import { fail } from '../../errors/fail.ts';
 
 /** ms between two looks at the file. */
 const LOOK_MS = 250;
@@ -14,17 +15,26 @@ const PIECE = 64 * 1024;
 export class FollowedFile {
   readonly #path: string;
   readonly #show: (line: string) => void;
+  readonly #onGap: () => void;
+  /** Open between two looks, since a file that is gone gives its number to the next one. */
+  #file: FileHandle | undefined;
   #ino = 0;
   #offset = 0;
   #held = '';
   #decoder = new StringDecoder('utf8');
 
-  constructor(options: { readonly path: string; readonly show: (line: string) => void }) {
+  /** `onGap`: lines may be missing here, since the file was replaced more than once between two looks, removed or emptied. */
+  constructor(options: {
+    readonly path: string;
+    readonly show: (line: string) => void;
+    readonly onGap?: () => void;
+  }) {
     this.#path = options.path;
     this.#show = options.show;
+    this.#onGap = options.onGap ?? (() => undefined);
   }
 
-  /** Shows the last `count` lines of the file and of the one before it. */
+  /** Shows the last `count` lines of the file and of the one before it. Rejects with `log_unreadable`. */
   async last(count: number): Promise<void> {
     const lines: string[] = [];
     for (const path of [`${this.#path}.1`, this.#path]) {
@@ -38,47 +48,63 @@ export class FollowedFile {
           if (lines.length > count) lines.shift();
         }
       } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
+        if (errnoOf(error) !== 'ENOENT') throw fail('log_unreadable', { path, why: textOf(error) }, error);
       }
     }
     for (const line of lines) this.#show(line);
   }
 
-  /** Shows what is appended after `last`, until `stop` aborts. */
+  /** Shows what is appended after `last`, until `stop` aborts. Rejects with `log_unreadable`. */
   async follow(stop: AbortSignal): Promise<void> {
-    while (!stop.aborted) {
-      await this.#more();
-      await sleep(LOOK_MS, stop).catch(() => undefined);
+    try {
+      while (!stop.aborted) {
+        await this.#more();
+        await sleep(LOOK_MS, stop).catch(() => undefined);
+      }
+    } catch (error) {
+      throw fail('log_unreadable', { path: this.#path, why: textOf(error) }, error);
+    } finally {
+      await this.#file?.close();
+      this.#file = undefined;
     }
   }
 
   async #more(): Promise<void> {
-    const file = await open(this.#path).catch(() => undefined);
-    if (file === undefined) return;
-    try {
-      const { ino, size } = await file.stat();
-      if (ino !== this.#ino || size < this.#offset) {
-        await this.#restOfFormer();
-        [this.#ino, this.#offset] = [ino, 0];
-      }
-      await this.#read(file);
-    } finally {
-      await file.close();
-    }
+    this.#file ??= await this.#former();
+    const found = await stat(this.#path).catch(() => undefined);
+    if (found !== undefined && (found.ino !== this.#ino || found.size < this.#offset)) await this.#next();
+    await this.#read();
   }
 
-  /** What was appended to the file before it got the name with `.1`. */
-  async #restOfFormer(): Promise<void> {
-    const file = await open(`${this.#path}.1`).catch(() => undefined);
-    if (file === undefined) return;
-    try {
-      if ((await file.stat()).ino === this.#ino) await this.#read(file);
-    } finally {
-      await file.close();
+  /** The file that `last` has read, which may have got the name with `.1` since. */
+  async #former(): Promise<FileHandle | undefined> {
+    for (const path of [this.#path, `${this.#path}.1`]) {
+      const file = await opened(path);
+      if ((await file?.stat())?.ino === this.#ino) return file;
+      await file?.close();
     }
+    return undefined;
   }
 
-  async #read(file: FileHandle): Promise<void> {
+  /** Goes on with the file that now has the path. */
+  async #next(): Promise<void> {
+    const next = await opened(this.#path);
+    if (next === undefined) return;
+    await this.#read();
+    // A line of the former file that has no end is none of the next one's.
+    const held = this.#held + this.#decoder.end();
+    this.#held = '';
+    if (held !== '') this.#show(held);
+    const before = await stat(`${this.#path}.1`).catch(() => undefined);
+    if (this.#ino !== 0 && before?.ino !== this.#ino) this.#onGap();
+    await this.#file?.close();
+    this.#file = next;
+    [this.#ino, this.#offset] = [(await next.stat()).ino, 0];
+  }
+
+  async #read(): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return;
     const buffer = Buffer.alloc(PIECE);
     for (;;) {
       const { bytesRead } = await file.read(buffer, 0, PIECE, this.#offset);
@@ -89,4 +115,12 @@ export class FollowedFile {
       for (const line of lines) this.#show(line);
     }
   }
+}
+
+/** Undefined while there is no such file. */
+function opened(path: string): Promise<FileHandle | undefined> {
+  return open(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  });
 }

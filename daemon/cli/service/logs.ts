@@ -60,12 +60,15 @@ async function placeOf({ env }: CommandContext): Promise<string> {
 }
 
 async function file(
-  { stdout }: CommandContext,
+  { stdout, err }: CommandContext,
   path: string,
   { count, follow, show }: Wanted,
 ): Promise<number> {
   if (!existsSync(path) && !follow) throw fail('log_missing', { path });
-  const followed = new FollowedFile({ path, show });
+  const onGap = (): void => {
+    err('bmuxd logs: lines may be missing here: the log file was replaced or emptied\n');
+  };
+  const followed = new FollowedFile({ path, show, onGap });
   if (!follow) await followed.last(count);
   else {
     await ended(stdout, async (stop) => {
