@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import { Check, Errors } from 'typebox/schema';
 import { ROUTES, type RouteRow } from '../../daemon/api/openapi/routes.ts';
-import { repositoryRoot } from '../real/index.ts';
+import { repositoryRoot, run } from '../real/index.ts';
 
 const PAGE = readFileSync(join(repositoryRoot(), 'docs/control-socket.md'), 'utf8');
 
@@ -115,5 +115,30 @@ t.test('routes and fields are documented', async (t) => {
     if (path === '/v1/openapi.json' || path === '/v1/metrics') continue;
     t.notMatch(body, { code: 'route_unknown' }, `${method} ${path}`);
     for (const key of keysOf(body)) t.ok(explained(key), `${method} ${path}: ${key}`);
+  }
+});
+
+t.test('what commands print with --json is documented', async (t) => {
+  const daemon = await startBmuxd({ config: '[connections.targets.here]\ntransport = "local"\n' });
+  t.teardown(() => daemon.stop());
+  const server = await EmbeddedServer.start({
+    socketPath: join(daemon.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const rows = PAGE.slice(PAGE.indexOf('## `--json` of the commands'));
+  const calls: [row: string, args: string[]][] = [
+    ['status TARGET', ['status', 'here', '--json']],
+    ['ping', ['ping', '-c', '1', 'here', '--json']],
+    ['trust list', ['trust', 'list', '--json']],
+    ['service status', ['service', 'status', '--json']],
+    ['doctor', ['doctor', 'here', '--json']],
+  ];
+  for (const [row, args] of calls) {
+    const { stdout } = await run(process.execPath, [BMUXD, ...args], daemon.env);
+    const printed: unknown = JSON.parse(stdout);
+    t.match(printed, { schema: 1 }, row);
+    const text = rows.split('\n').find((line) => line.startsWith(`| \`${row}\``)) ?? '';
+    for (const key of Object.keys(Object(printed))) t.ok(text.includes(`\`${key}\``), `${row}: ${key}`);
   }
 });

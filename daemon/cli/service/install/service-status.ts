@@ -1,6 +1,7 @@
 // `bmuxd service status`: which service is installed, whether it runs, and whether its paths are still there.
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { SCHEMA } from '../../../api/answers.ts';
 import type { Env } from '../../../base/paths.ts';
 import { programPath } from '../../../base/version.ts';
 import type { Run } from '../../command.ts';
@@ -23,7 +24,8 @@ export interface ServiceState {
 
 export const service: Run = async ({ env, out, options }) => {
   const state = await serviceState(env);
-  if (options['json'] === true) out(`${JSON.stringify(state ?? { state: 'not installed' }, null, 2)}\n`);
+  if (options['json'] === true)
+    out(`${JSON.stringify({ schema: SCHEMA, ...(state ?? { state: 'not installed' }) }, null, 2)}\n`);
   else if (state === undefined) out('no service is installed: `bmuxd install`\n');
   else out(rendered(state));
   if (state === undefined) return 3;
