@@ -6,17 +6,18 @@ import type { OpenStreamOptions } from './index.ts';
 
 export const HELP = `Usage: bmux-stream [TARGET] [OPTIONS]
 
-Bridges stdin and stdout to a stream of a bmux server, through bmuxd. The Hello has been answered on it.
+Bridges stdin and stdout to a stream of a bmux server, through bmuxd. The Hello
+has been answered on it.
 
-  --scope SCOPE        normal (default) or recovery_inspection, which skips the policies
-  --raw                check no policy
-  --if-running         exit with status 4 when no server runs there
-  --client-name NAME   label for the server's debug log
-  --epoch 3|4          the wire epoch that this client speaks (default: the server's own)
-  --build-of PATH      executable whose build the stale-build policy compares
+  --scope SCOPE       normal (default) or recovery_inspection: no policies
+  --raw               check no policy
+  --if-running        exit with status 4 when no server runs there
+  --client-name NAME  label for the server's debug log
+  --epoch 3|4         the wire epoch that this client speaks (or the server's)
+  --build-of PATH     executable whose build the stale-build policy compares
   --help, --version
 
-${exitStatusText().replace(/(.{1,90}[;.])(?: |$)/g, '$1\n')}`;
+${exitStatusText().replace(/(.{1,79}[;.])(?: |$)/g, '$1\n')}`;
 
 /** The parsed command line. */
 export type Parsed =

@@ -53,7 +53,7 @@ export const COMMANDS: readonly Command[] = [
     forms: [''],
     about: 'start the daemon anew, as after an upgrade; live streams go on, and no request is refused',
     options: {},
-    examples: [['npm install -g bmuxd && bmuxd restart', 'to use the version that is installed now']],
+    examples: [['npm install -g ./bmuxd-*.tgz && bmuxd restart', 'to use the version that is installed now']],
     exits: { 0: 'it is ready', 1: 'it could not be started, or is degraded' },
     waits: 'the new daemon to get ready',
     load: async () => (await import('./service/restart.ts')).restart,

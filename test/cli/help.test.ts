@@ -1,5 +1,6 @@
 // Tests what is made from the table of commands: help, suggestions, checks of arguments, and what a shell completes.
 import t from 'tap';
+import { HELP } from '../../client-shim/arguments.ts';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { argsOf, misfit, usagesOf } from '../../daemon/cli/help/forms.ts';
 import { commandNamed, help, helpOf } from '../../daemon/cli/help/help.ts';
@@ -8,7 +9,7 @@ import { complete } from '../../daemon/cli/help/complete.ts';
 import { failureOf } from '../policy/failure-of.ts';
 
 t.test('every help fits into 80 columns and names every option', async (t) => {
-  for (const text of [help(COMMANDS), ...COMMANDS.map(helpOf)])
+  for (const text of [HELP, help(COMMANDS), ...COMMANDS.map(helpOf)])
     for (const line of text.split('\n')) t.ok(line.length <= 80, line);
   for (const { name } of COMMANDS) t.match(help(COMMANDS), new RegExp(`^  ${name}\\b`, 'm'));
   for (const command of COMMANDS)
