@@ -136,9 +136,9 @@ t.test('what commands print with --json is documented', async (t) => {
   ];
   for (const [row, args] of calls) {
     const { stdout } = await run(process.execPath, [BMUXD, ...args], daemon.env);
-    const printed: unknown = JSON.parse(stdout);
+    const printed = JSON.parse(stdout) as Record<string, unknown>;
     t.match(printed, { schema: 1 }, row);
     const text = rows.split('\n').find((line) => line.startsWith(`| \`${row}\``)) ?? '';
-    for (const key of Object.keys(Object(printed))) t.ok(text.includes(`\`${key}\``), `${row}: ${key}`);
+    for (const key of Object.keys(printed)) t.ok(text.includes(`\`${key}\``), `${row}: ${key}`);
   }
 });
