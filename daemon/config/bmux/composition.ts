@@ -79,9 +79,11 @@ function fits(rule: Rule, facts: Facts): boolean {
   return runtime === undefined || lower(runtime) === lower(facts.runtimeName);
 }
 
-/** Whether the result depends on the caller's working directory and TERM. */
+/** Whether the result depends on the caller's working directory and TERM: by a rule, or by `$PWD` in a path. */
 export function dependsOnCaller(docs: readonly Doc[]): boolean {
-  return docs.some(({ table }) => valueAt(table, [ROOT, 'auto_select']) !== undefined);
+  return docs.some(
+    ({ table, text }) => valueAt(table, [ROOT, 'auto_select']) !== undefined || /\$\{?PWD\b/u.test(text),
+  );
 }
 
 /** All tables in the order in which they are applied, lowest first. Fails with `composition_invalid`. */

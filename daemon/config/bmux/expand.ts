@@ -5,6 +5,8 @@ import { homeOf, type Env } from '../../base/paths.ts';
 export interface Variables {
   readonly env: Env;
   readonly daemon?: Env;
+  /** The caller's working directory, in place of its PWD, which no request carries. */
+  readonly cwd?: string | undefined;
 }
 
 /** A path of the config after expansion. */
@@ -21,7 +23,7 @@ const WHOLE_NAME = new RegExp(`^${NAME}$`, 'u');
 const VARIABLE = new RegExp(`\\$(?:(\\$)|\\{([^}]*)\\}|(${NAME}))`, 'gu');
 
 /** Expands `~`, `$VAR`, `${VAR}` and `$$` in a path of bmux.toml (docs/bmux-protocol.md, "Config layers"). Any other `$` stays as written. */
-export function expandConfigPath(written: string, { env, daemon }: Variables): Expanded {
+export function expandConfigPath(written: string, { env, daemon, cwd }: Variables): Expanded {
   const unset = new Set<string>();
   const borrowed = new Set<string>();
   // As in bmux, `~` is expanded before variables: a `$` in the name of the home folder is expanded too.
@@ -32,7 +34,7 @@ export function expandConfigPath(written: string, { env, daemon }: Variables): E
       if (dollar !== undefined) return '$';
       const name = braced ?? bare ?? '';
       if (!WHOLE_NAME.test(name)) return whole;
-      const own = env[name];
+      const own = env[name] ?? (name === 'PWD' ? cwd : undefined);
       if (own !== undefined) return own;
       const other = daemon?.[name];
       (other === undefined ? unset : borrowed).add(name);

@@ -53,6 +53,21 @@ t.test('every way to change a file', async (t) => {
   t.equal(await now(), 66, 'another file');
 });
 
+t.test('$PWD in a path is the folder of the caller, not that of the daemon', async (t) => {
+  const folder = await folderFor(t);
+  const source = sourceIn(folder, { daemon: { PWD: '/daemon' } });
+  await put(
+    join(folder, 'c/bmux.toml'),
+    '[connections.targets.gw]\ntransport = "tls"\nca_file = "${PWD}/gw.pem"\n',
+  );
+  for (const cwd of ['/a', '/b', '/a']) {
+    const { config, warnings, facts } = await source.current({ cwd });
+    t.equal(config.connections.targets.get('gw')?.caFile, `${cwd}/gw.pem`);
+    t.strictSame(warnings, []);
+    t.not(facts, '', 'the config of one folder is not that of another');
+  }
+});
+
 t.test(
   'a change that keeps size and modification time is seen, and a reload reads whatever the stamps say',
   async (t) => {
