@@ -9,6 +9,7 @@ import { keptEnd } from '../daemon/api/stream-end.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
 import { pidOf } from '../daemon/api/instance-file.ts';
 import { answersInTurn } from '../daemon/base/process/starved.ts';
+import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { endIn, fieldsIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
@@ -110,15 +111,32 @@ function health(socketPath: string): Promise<Health> {
 /** ms between two requests to an engine that is exiting. */
 const AGAIN_MS = 2;
 
+/** ms between two looks for sockets that are away. */
+const AWAY_MS = 50;
+
 /**
  * Why the stream was lost; undefined after a proper end. On a Unix socket every end looks the same, so the engine is asked, then the file that
- * it has left at a proper exit, then control. Without a proof of a proper end the stream is lost (docs/stream-ends.md).
+ * it has left at a proper exit, then control. Without a proof of a proper end the stream is lost (docs/stream-ends.md). When nobody is there to
+ * be asked, the runtime dir may have been removed: the daemon makes it and its sockets again.
  */
 export async function whyLost(
   streamId: string,
   where: { readonly controlSocket: string; readonly env: Env },
 ): Promise<string | undefined> {
-  const { controlSocket, env } = where;
+  const until = monotonicMs() + LIMITS.endAwayMs;
+  for (;;) {
+    const end = await endOf(streamId, where);
+    if (end !== undefined) return end.known === false ? UNKNOWN : end.lost;
+    if (monotonicMs() > until) return UNKNOWN;
+    await sleep(AWAY_MS);
+  }
+}
+
+/** Undefined when nobody can be asked. */
+async function endOf(
+  streamId: string,
+  { controlSocket, env }: Parameters<typeof whyLost>[1],
+): Promise<StreamEnd | undefined> {
   const { enginesDir } = bmuxdPaths(env);
   const generation = streamId.slice(0, streamId.lastIndexOf('-'));
   // A client that has only the path of the control socket may have another runtime dir.
@@ -126,15 +144,11 @@ export async function whyLost(
     const path = join(folder, `${generation}.sock`);
     const end = await pollForEnd(path, streamId);
     const known = typeof end === 'object' ? end : leftBy(path, streamId);
-    if (known !== undefined) return reasonIn(known);
-    if (end === 'refused') return 'its engine has died';
+    if (known !== undefined) return known;
+    if (end === 'refused') return { schema: SCHEMA, known: true, lost: 'its engine has died' };
   }
   const end = await pollForEnd(controlSocket, streamId);
-  return typeof end === 'object' ? reasonIn(end) : UNKNOWN;
-}
-
-function reasonIn({ known, lost }: StreamEnd): string | undefined {
-  return known === false ? UNKNOWN : lost;
+  return typeof end === 'object' ? end : undefined;
 }
 
 const UNKNOWN = 'nothing is known of its end';

@@ -19,10 +19,10 @@ export interface InstanceFile extends ProcessIdentity {
   readonly stopping?: boolean;
 }
 
+const IDENTITY = { pid: number, start: optional(text), namespace: optional(text) };
+export const isIdentity = object<ProcessIdentity>(IDENTITY);
 const isInstanceFile = object<InstanceFile>({
-  pid: number,
-  start: optional(text),
-  namespace: optional(text),
+  ...IDENTITY,
   sockets: list(text),
   stopping: optional(truth),
 });

@@ -1,5 +1,7 @@
 // How a stream ended, and how that is read: an engine's answer, and the file that an engine leaves when it exits.
 import { SCHEMA, type StreamEnd, type Transport } from './answers.ts';
+import type { ProcessIdentity } from '../base/process/identity.ts';
+import { isIdentity } from './instance-file.ts';
 import { exactly, list, number, object, optional, text, truth, word, type Shape } from './shape.ts';
 
 /** One row of `GET /v1/ends` on an engine's own socket: a stream that is over, or that was refused. */
@@ -24,6 +26,8 @@ export interface EndList {
   readonly ends: readonly EndRow[];
   /** Streams that are not over: of the client that was asked for, else all. */
   readonly live: number;
+  /** The engine itself. An older one does not tell. */
+  readonly process?: ProcessIdentity;
 }
 
 /** `engines/GENERATION.ends`: how the last streams of an engine that has exited ended. */
@@ -55,6 +59,7 @@ export const isEndList: Shape<EndList> = object<EndList>({
   schema: exactly(SCHEMA),
   ends: list(isEndRow),
   live: number,
+  process: optional(isIdentity),
 });
 
 const keptRows = object<{ rows: readonly EndRow[] }>({ rows: list(isEndRow) });

@@ -12,6 +12,8 @@ export const LIMITS = {
   endAskedMs: 500,
   /** ms that the answer may take; about 1 ms, more from a busy engine. */
   endAnsweredMs: 5000,
+  /** ms that a socket of which the end of a stream is asked may be away: a cleaner has removed it, and its process binds it again within 0.6 s. */
+  endAwayMs: 3000,
   /** ms that the ends of streams are kept after their engine has exited. */
   endsKeptMs: 600_000,
   /** ms that a client retries while the daemon is being replaced; a start takes 182 to 315 ms (measured). */

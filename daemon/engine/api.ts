@@ -8,6 +8,7 @@ import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
 import type { EndList } from '../api/stream-end.ts';
 import { SCHEMA, type EngineRow, type EngineStatus, type PlanningRow } from '../api/answers.ts';
 import { keptEndsBeside } from '../base/paths.ts';
+import { ownIdentity } from '../base/process/identity.ts';
 import { IdleConnections } from '../sockets/idle-connections.ts';
 import type { OwnClients } from '../sockets/own-clients.ts';
 import { KeptSocket } from '../sockets/kept-socket.ts';
@@ -55,7 +56,7 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
       .rows()
       .filter((row) => (clientPid === undefined || row.clientPid === clientPid) && !options.ends.has(row.id));
     const ends = options.ends.list({ clientPid, sinceMs: numberIn(query['sinceMs']) });
-    return { schema: SCHEMA, ends, live: live.length };
+    return { schema: SCHEMA, ends, live: live.length, process: ownIdentity() };
   });
   app.delete<{ Params: { id: string } }>('/v1/streams/:id', async (request, reply) => {
     if (streams.end(request.params.id, 'bmuxd streams')) return reply.code(202).send({ schema: SCHEMA });

@@ -7,9 +7,9 @@ import { bmuxdPaths } from '../../base/paths.ts';
 import { Failure } from '../../base/failure.ts';
 import { ageOf, isRunning, startedAt, type ProcessIdentity } from '../../base/process/identity.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { isStopping, notAnswering, otherThan } from '../../api/instance-file.ts';
+import { isIdentity, isStopping, notAnswering, otherThan } from '../../api/instance-file.ts';
 import { isReloaded } from '../../api/answer-shapes.ts';
-import { anything, number, object, optional, text } from '../../api/shape.ts';
+import { anything } from '../../api/shape.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
@@ -37,7 +37,7 @@ export const stop: Run = async ({ env, out, options }) => {
   try {
     // Any form of answer is accepted, because a daemon of another version must be stoppable, too.
     const health = await askControl(env, { method: 'GET', path: '/v1/health', timeoutMs }, anything);
-    identity = hasPid(health) ? health : undefined;
+    identity = isIdentity(health) ? health : undefined;
     await askControl(env, { method: 'POST', path, timeoutMs }, anything);
   } catch (error) {
     if (!isGone(error)) throw error;
@@ -93,8 +93,6 @@ function unneeded(error: unknown, socket: string): unknown {
   const isAway = error instanceof Failure && error.code === 'daemon_not_running';
   return isAway ? fail('nothing_to_stop', { socket }, error.cause) : error;
 }
-
-const hasPid = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
 
 export const reload: Run = async ({ env, out, err }) => {
   const timeoutMs = 10 * LIMITS.engineAnswerMs;

@@ -1,11 +1,10 @@
 // Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
 import { existsSync } from 'node:fs';
-import { readFile, stat, unlink } from 'node:fs/promises';
+import { stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
 import { namesIn } from '../../base/files/names-in.ts';
 import { LruMap } from '../../base/lru-map.ts';
-import { keptEndsBeside } from '../../base/paths.ts';
 import { isListening } from '../../sockets/bind.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -20,8 +19,8 @@ import {
 } from '../../api/answers.ts';
 import { isEngineStatus } from '../../api/answer-shapes.ts';
 import type { Tally } from '../../api/metrics/tally.ts';
-import { isStreamEnd, keptEnd } from '../../api/stream-end.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
+import { endOf } from './others/end-of.ts';
 import { streamList } from './others/stream-list.ts';
 import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
 import type { Survey } from './others/survey.ts';
@@ -53,6 +52,8 @@ export class EngineDirectory {
   readonly #foreign = new LruMap<string, EngineRow>(MAX_HEARD);
   /** Engines that did not answer the last survey. Until they answer, a survey waits for them only briefly. */
   readonly #silent = new Set<string>();
+  /** Engines that have left a socket on which nobody listens. */
+  readonly #dead = new LruMap<string, true>(MAX_HEARD);
   /** Pending requests of surveys. */
   readonly #asked = new SingleFlight<string, boolean>();
 
@@ -172,18 +173,7 @@ export class EngineDirectory {
   async endOf(id: string): Promise<StreamEnd> {
     const generation = id.slice(0, id.lastIndexOf('-'));
     if (!/^[a-z0-9]+$/.test(generation)) return { schema: SCHEMA, known: false };
-    const path = this.#path(generation);
-    try {
-      const { body } = await engineRequest(path, 'GET', `/v1/streams/${encodeURIComponent(id)}/end`);
-      if (isStreamEnd(body)) return body;
-    } catch (error) {
-      if (isSilence(error)) return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
-    }
-    const kept = await readFile(keptEndsBeside(path), 'utf8').catch(() => undefined);
-    if (kept !== undefined) return keptEnd(kept, id);
-    const dir = await stat(this.#dir).catch(() => undefined);
-    const lost = dir === undefined ? 'the runtime dir is gone' : 'its engine has died';
-    return { schema: SCHEMA, known: true, lost };
+    return endOf(id, this.#path(generation), () => this.#dead.has(generation));
   }
 
   /** The engines other than `current`, the oldest first, each with its live streams as it has told last. */
@@ -252,6 +242,7 @@ export class EngineDirectory {
   /** Nobody listens on its socket. An engine that ends properly removes the file first. */
   #crashed(generation: string): void {
     if (!existsSync(this.#path(generation))) return;
+    this.#dead.set(generation, true);
     const last = this.#last.peek(generation);
     this.#last.delete(generation);
     if (last !== undefined) this.#onCrash?.(last.status.upstreams);

@@ -3,9 +3,9 @@
 import { open, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, type Failure } from '../../base/failure.ts';
-import { isRunning, ownIdentity, type ProcessIdentity } from '../../base/process/identity.ts';
+import { isRunning, ownIdentity } from '../../base/process/identity.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { number, object, optional, text } from '../../api/shape.ts';
+import { isIdentity } from '../../api/instance-file.ts';
 import { advised, asFailure, fail } from '../../errors/fail.ts';
 import { privateName } from '../../sockets/bind.ts';
 
@@ -14,8 +14,6 @@ const STALE_MS = 5000;
 /** ms that a start waits for the lock, longer than `STALE_MS`; and ms between two attempts. */
 const WAIT_MS = 7500;
 const RETRY_MS = 50;
-
-const isIdentity = object<ProcessIdentity>({ pid: number, start: optional(text), namespace: optional(text) });
 
 /** Codes of a disk without room. */
 const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT']);

@@ -1,4 +1,5 @@
 // Tests that a runtime dir has one daemon even when its sockets are removed. They are bound again, unless another daemon has bound them.
+import { once } from 'node:events';
 import { mkdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +10,7 @@ import { TestClient } from '../../embedded/client.ts';
 import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { isAlive, waitFor } from '../../real/index.ts';
 import { run } from '../../real/server.ts';
+import { startWorld } from '../../engine/world.ts';
 import type { StreamList } from '../../../daemon/api/answers.ts';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 
@@ -69,6 +71,19 @@ t.test('removed sockets are bound again', async (t) => {
   await client.ping();
   await client.close();
   t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+});
+
+t.test('a stream that ends properly while the runtime dir is away is not told as lost', async (t) => {
+  const { bmuxd } = await startWorld(t);
+  for (const ms of [0, 5, 20, 40]) {
+    const { stream } = await bmuxd.open({ target: 'tls' });
+    await rm(join(bmuxd.folder, 'd'), { recursive: true, maxRetries: 5, retryDelay: 5 });
+    await sleep(ms);
+    stream.end();
+    await t.resolves(once(stream.resume(), 'end'), `${ms} ms after its removal`);
+    // The next one waits for the streams socket.
+    await waitFor('the daemon to be back', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+  }
 });
 
 t.test('a runtime dir that is gone and cannot be made again is waited for', async (t) => {

@@ -1,0 +1,41 @@
+// How a stream ended: its engine says it, or the file that the engine has left.
+import { readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { SCHEMA, type StreamEnd } from '../../../api/answers.ts';
+import { isStreamEnd, keptEnd } from '../../../api/stream-end.ts';
+import { sleep } from '../../../base/async/sleep.ts';
+import { LIMITS } from '../../../base/limits.ts';
+import { keptEndsBeside } from '../../../base/paths.ts';
+import { engineRequest, isSilence } from '../../../sockets/http-request.ts';
+
+/** ms between two looks for a socket that is away. */
+const LOOK_MS = 20;
+
+/**
+ * How the stream `id` of the engine behind `path` ended. Without an answer and without a file the engine has died, or a cleaner has removed both: a
+ * living engine binds its socket again, which is waited for unless it `isDead`.
+ */
+export async function endOf(id: string, path: string, isDead: () => boolean): Promise<StreamEnd> {
+  const until = performance.now() + LIMITS.endAwayMs;
+  for (;;) {
+    const end = await endAt(id, path);
+    if (end !== undefined) return end;
+    if (isDead() || performance.now() > until) break;
+    await sleep(LOOK_MS);
+  }
+  const dir = await stat(dirname(path)).catch(() => undefined);
+  const lost = dir === undefined ? 'the runtime dir is gone' : 'its engine has died';
+  return { schema: SCHEMA, known: true, lost };
+}
+
+/** Undefined when nobody answers and there is no file. */
+async function endAt(id: string, path: string): Promise<StreamEnd | undefined> {
+  try {
+    const { body } = await engineRequest(path, 'GET', `/v1/streams/${encodeURIComponent(id)}/end`);
+    if (isStreamEnd(body)) return body;
+  } catch (error) {
+    if (isSilence(error)) return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
+  }
+  const kept = await readFile(keptEndsBeside(path), 'utf8').catch(() => undefined);
+  return kept === undefined ? undefined : keptEnd(kept, id);
+}
