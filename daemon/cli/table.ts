@@ -9,8 +9,11 @@ const BETWEEN = '  ';
 /** Width of a terminal that does not say it; one without a size says 0. */
 const USUAL_COLUMNS = 80;
 
-/** The heading of a column. `drops`: the order in which columns are left out on a narrow terminal, 1 first; missing for one that stays. */
-export type Column = string | { readonly name: string; readonly drops: number };
+/**
+ * The heading of a column. `drops`: the order in which columns are left out on a narrow terminal, 1 first; missing for one that stays.
+ * `late`: only where even texts that are cut do not fit.
+ */
+export type Column = string | { readonly name: string; readonly drops: number; readonly late?: true };
 
 /** How wide a table may be: the width of the terminal, and no limit elsewhere, since a program may read it. */
 export function roomOf({
@@ -95,15 +98,12 @@ export function table(
 /** Indexes of the columns that fit, or that may not be dropped. */
 function shownColumns(columns: readonly Column[], widths: readonly number[], room: number): number[] {
   let shown = columns.map((_, index) => index);
-  const dropsOf = (index: number): number => {
-    const column = columns[index];
-    return column === undefined || typeof column === 'string' ? Infinity : column.drops;
-  };
-  const droppable = shown
-    .filter((index) => dropsOf(index) < Infinity)
-    .sort((a, b) => dropsOf(a) - dropsOf(b));
-  for (const dropped of droppable) {
-    if (total(shown.map((index) => widths[index] ?? 0)) <= room) break;
+  const droppable = columns
+    .flatMap((column, index) => (typeof column === 'string' ? [] : [{ ...column, index }]))
+    .sort((a, b) => a.drops - b.drops);
+  for (const { index: dropped, late } of droppable) {
+    const least = (width: number): number => (late === true ? Math.min(width, NARROWEST) : width);
+    if (total(shown.map((index) => least(widths[index] ?? 0))) <= room) continue;
     shown = shown.filter((index) => index !== dropped);
   }
   return shown;

@@ -1,6 +1,7 @@
 // Tests the texts of `bmuxd status` and `status --watch` at 80 columns, and the rates.
 import t from 'tap';
 import type { Status, StreamRow, UpstreamRow } from '../../daemon/api/answers.ts';
+import { readable } from '../../daemon/cli/doctor/doctor.ts';
 import { rendered, renderedLive } from '../../daemon/cli/status/render.ts';
 import { Rates } from '../../daemon/cli/status/watch.ts';
 import { displayWidth } from '../../daemon/cli/table.ts';
@@ -50,6 +51,10 @@ const STREAM: StreamRow = {
 };
 
 t.test('the status fits into 80 columns, and says the most important', async (t) => {
+  for (const room of [80, 60, 40]) {
+    const [, tables = ''] = rendered(STATUS, room).split(/\n\n(?=TARGET)/);
+    for (const line of tables.split('\n')) t.ok(displayWidth(line) <= room, `${String(room)}: ${line}`);
+  }
   const narrow = rendered(STATUS, 80);
   for (const line of narrow.split('\n')) t.ok(displayWidth(line) <= 80, line);
   t.match(narrow, /^TARGET .*STATE .*STREAMS .*LAST ERROR$/m);
@@ -88,4 +93,25 @@ t.test('the live view fits, too, and begins with the busiest stream', async (t) 
     '',
     'no streams',
   ]);
+});
+
+t.test('the report of the doctor fits into the terminal, and is whole elsewhere', async (t) => {
+  const detail = 'TLS target unreachable: nobody answers at the address that its host name leads to';
+  const rows = [
+    { area: 'daemon', what: 'prod', detail, ms: 20 },
+    { area: 'daemon', what: '日本', detail: 'warm' },
+    { area: 'daemon', what: '日本語'.repeat(8), detail },
+  ];
+  t.same(readable(rows, 60).split('\n'), [
+    'daemon',
+    '    prod  TLS target unreachable: nobody answers at the',
+    '          address that its host name leads to (20 ms)',
+    '    日本  warm',
+    `    ${'日本語'.repeat(8)}`,
+    '          TLS target unreachable: nobody answers at the',
+    '          address that its host name leads to',
+    'Nothing is wrong.',
+    '',
+  ]);
+  t.match(readable(rows, Infinity), `    prod  ${detail} (20 ms)\n    日本  warm\n`);
 });

@@ -84,6 +84,10 @@ t.test('a table fits into the room: columns are left out first, then texts are c
   t.equal(table(columns, rows, 49)[0], 'NAME  LATER       WHY');
   t.equal(table(columns, rows, 30)[0], 'NAME  WHY');
   t.same(table(columns, rows, 20), ['NAME  WHY', 'prod  wwwwwwwwwwwww…']);
+  const late = ['NAME', { name: 'LATE', drops: 3, late: true as const }, 'WHY'];
+  const long = [['n'.repeat(20), 'l'.repeat(20), 'w'.repeat(20)]];
+  t.equal(table(late, long, 28)[0], 'NAME      LATE      WHY', 'texts are cut first');
+  t.same(table(late, long, 27), ['NAME          WHY', 'nnnnnnnnnnn…  wwwwwwwwwwww…']);
   t.equal(roomOf({}), Infinity, 'a pipe');
   t.equal(roomOf({ isTTY: true }), 80);
   t.equal(roomOf({ isTTY: true, columns: 120 }), 120);

@@ -7,17 +7,23 @@ import { outputOf } from '../../base/process/output-of.ts';
 import { withoutCredentials, withoutTokens } from '../../base/redact.ts';
 import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
+import { wrapped } from '../help/columns.ts';
 import { logs } from '../service/logs.ts';
+import { displayWidth, roomOf } from '../table.ts';
 import { examine } from './examine.ts';
 import type { Row } from './row.ts';
 
 /** ms that a program of the system may take. */
 const PROGRAM_MS = 3000;
+/** Columns of the longest name that the others are aligned with. */
+const MAX_NAME = 24;
+/** A text is not broken into lines that are shorter. */
+const NARROWEST = 30;
 /** Last lines of the log in a bundle. */
 const LOG_LINES = '500';
 
 export const doctor: Run = async (context) => {
-  const { env, cwd, version, args, options, out } = context;
+  const { env, cwd, version, args, options, out, stdout } = context;
   const { runProbe } = await import('../../control/probe/probe-process.ts');
   const rows = await examine({
     env,
@@ -30,7 +36,7 @@ export const doctor: Run = async (context) => {
   });
   const findings = rows.filter(({ failure }) => failure !== undefined);
   const report = { schema: 1, version, healthy: findings.length === 0, rows };
-  out(options['json'] === true ? `${JSON.stringify(report)}\n` : readable(rows));
+  out(options['json'] === true ? `${JSON.stringify(report)}\n` : readable(rows, roomOf(stdout)));
   const bundle = options['bundle'];
   if (typeof bundle === 'string') await writeBundle(resolve(cwd, bundle), report, context);
   return findings.length === 0 ? 0 : 1;
@@ -42,27 +48,37 @@ async function execute(command: string, args: readonly string[]): Promise<string
   return typeof error?.code === 'string' ? undefined : stdout;
 }
 
-function readable(rows: readonly Row[]): string {
+/** The report for people. `room`: the width of the terminal. */
+export function readable(rows: readonly Row[], room: number): string {
   const areas = [...new Set(rows.map(({ area }) => area))];
-  const width = Math.max(...rows.map(({ what }) => what.length));
+  // A longer name widens its own row alone.
+  const widths = rows.map(({ what }) => displayWidth(what)).filter((width) => width <= MAX_NAME);
+  const layout = { width: Math.max(...widths), room };
   const lines = areas.flatMap((area) => [
     area,
-    ...rows.filter((row) => row.area === area).flatMap((row) => lineOf(row, width)),
+    ...rows.filter((row) => row.area === area).flatMap((row) => lineOf(row, layout)),
   ]);
   const count = rows.filter(({ failure }) => failure !== undefined).length;
   const end = count === 0 ? 'Nothing is wrong.' : count === 1 ? '1 finding.' : `${String(count)} findings.`;
   return printable(`${[...lines, end].join('\n')}\n`);
 }
 
-function lineOf({ what, detail, ms, failure }: Row, width: number): string[] {
+function lineOf(
+  { what, detail, ms, failure }: Row,
+  { width, room }: { readonly width: number; readonly room: number },
+): string[] {
   const time = ms === undefined ? '' : ` (${ms < 10 ? ms.toFixed(1) : String(Math.round(ms))} ms)`;
-  const left = `  ${failure === undefined ? ' ' : '!'} ${what.padEnd(width)}  `;
+  const left = `  ${failure === undefined ? ' ' : '!'} ${what}${' '.repeat(Math.max(0, width - displayWidth(what)))}`;
+  const indent = ' '.repeat(width + 6);
   const [first = '', ...more] = detail.split('\n');
-  const indent = ' '.repeat(left.length);
-  const lines = [`${left}${first}${time}`, ...more.map((line) => `${indent}${line}`)];
-  if (failure === undefined) return lines;
-  const causes = causesToShow(failure).map((cause) => `${indent}caused by: ${cause}`);
-  return [...lines, ...causes, `${indent}${remedyWithCode(failure)}`];
+  const failed = failure === undefined ? [] : causesToShow(failure).map((cause) => `caused by: ${cause}`);
+  const remedy = failure === undefined ? [] : [remedyWithCode(failure)];
+  const texts = [`${first}${time}`, ...more, ...failed, ...remedy].flatMap((line) =>
+    wrapped(line, Math.max(NARROWEST, room - indent.length)),
+  );
+  // On a terminal a long name has a line of its own.
+  const [start = '', ...below] = room < Infinity && displayWidth(what) > width ? ['', ...texts] : texts;
+  return [`${left}  ${start}`.trimEnd(), ...below.map((line) => `${indent}${line}`)];
 }
 
 /** A file for a report of a bug: the rows, and the last lines of the log. Secrets are left out; names of hosts and paths are in it. */

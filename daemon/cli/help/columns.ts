@@ -1,13 +1,16 @@
-// Lays out help texts within 80 columns.
+// Lays out texts within the columns of a terminal: help within 80.
+import { displayWidth } from '../table.ts';
 
 const WIDTH = 80;
 
-/** Breaks a text into lines of at most `width` characters. A longer word has a line of its own. */
+/** Breaks a text into lines of at most `width` columns. A longer word, as a path that may be copied, has a line of its own. */
 export function wrapped(text: string, width: number = WIDTH): string[] {
+  if (displayWidth(text) <= width) return [text];
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {
-    if (line === '' || line.length + 1 + word.length <= width) line += line === '' ? word : ` ${word}`;
+    if (line === '' || displayWidth(line) + 1 + displayWidth(word) <= width)
+      line += line === '' ? word : ` ${word}`;
     else {
       lines.push(line);
       line = word;

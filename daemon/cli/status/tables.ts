@@ -38,11 +38,11 @@ const UPSTREAM_COLUMNS: readonly Column[] = [
   { name: 'EPOCH', drops: 2 },
   { name: 'COMPRESSION', drops: 1 },
   'STATE',
-  'ROUND TRIP',
+  { name: 'ROUND TRIP', drops: 8, late: true },
   { name: 'AGE', drops: 4 },
   { name: 'SPARES', drops: 6 },
   { name: 'CONNECTIONS', drops: 3 },
-  'STREAMS',
+  { name: 'STREAMS', drops: 7, late: true },
   'LAST ERROR',
 ];
 

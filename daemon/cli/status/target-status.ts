@@ -8,7 +8,8 @@ import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
 import type { CommandContext } from '../command.ts';
-import { ago, shortened } from '../table.ts';
+import { wrapped } from '../help/columns.ts';
+import { ago, roomOf, shortened } from '../table.ts';
 
 export async function targetStatus(target: string, context: CommandContext): Promise<number> {
   const { cwd, out, options } = context;
@@ -19,7 +20,7 @@ export async function targetStatus(target: string, context: CommandContext): Pro
   if (options['json'] === true) {
     const answer = { schema: SCHEMA, target: row, ...(upstream === undefined ? {} : { upstream }) };
     out(`${JSON.stringify(answer, null, 2)}\n`);
-  } else out(rendered(row, upstream));
+  } else out(rendered(row, upstream, roomOf(context.stdout)));
   return upstream?.state === 'failing' ? 1 : 0;
 }
 
@@ -48,7 +49,7 @@ function upstreamOf({ address, name }: TargetRow, { upstreams }: Status): Upstre
   return { ...own, spares: sum('spares'), connections: sum('connections') };
 }
 
-function rendered(target: TargetRow, upstream: UpstreamRow | undefined): string {
+function rendered(target: TargetRow, upstream: UpstreamRow | undefined, room: number): string {
   const rows: [string, string][] = [
     ['address', shortened(target.address, 200)],
     ['state', upstream === undefined ? 'cold: not asked for in the last time' : stateText(upstream)],
@@ -71,7 +72,11 @@ function rendered(target: TargetRow, upstream: UpstreamRow | undefined): string 
     }
   }
   const width = Math.max(...rows.map(([name]) => name.length));
-  const lines = rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
+  const lines = rows.flatMap(([name, value]) =>
+    wrapped(value, room - width - 4).map(
+      (line, index) => `  ${(index === 0 ? name : '').padEnd(width)}  ${line}`,
+    ),
+  );
   return `${shortened(target.name)} (${target.transport})\n${lines.join('\n')}\n`;
 }
 
