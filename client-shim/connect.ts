@@ -7,7 +7,7 @@ import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { LIMITS } from '../daemon/base/limits.ts';
-import { isAwaited, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
+import { isAwaited, lostBy, noAnswerOn, wasKilled } from '../daemon/api/instance-file.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../daemon/api/upgrade.ts';
 import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
@@ -146,7 +146,7 @@ function once(question: StreamQuestion, ms: number, last: Error | undefined): Pr
     };
     const onEnd = (): void => {
       const answer = readAnswer(bytes);
-      if (answer === undefined) failed(new Lost(fail('daemon_lost', {})));
+      if (answer === undefined) failed(new Lost(lostBy(controlSocket)));
       else failed(refused(answer));
     };
     const refused = (answer: NonNullable<ReturnType<typeof readAnswer>>): Error => {
@@ -252,7 +252,7 @@ function unreachable(
       return new Lost(noAnswerOn(controlSocket, error));
     case 'ECONNRESET':
       // The daemon was killed between connect and accept.
-      return new Lost(fail('daemon_lost', {}, error));
+      return new Lost(lostBy(controlSocket, error));
     case 'EACCES':
     case 'EPERM':
       return fail('control_socket_denied', { socket }, error);

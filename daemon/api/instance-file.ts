@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
+import { descriptorLimit } from '../base/process/descriptors.ts';
 import { ageOf, isRunning, type ProcessIdentity } from '../base/process/identity.ts';
 import { fail } from '../errors/fail.ts';
 import { list, number, object, optional, text, truth } from './shape.ts';
@@ -11,6 +12,9 @@ import { list, number, object, optional, text, truth } from './shape.ts';
 const YOUNG_MS = 5000;
 /** ms after which a daemon that works has renewed the time of its file, at the latest. */
 export const RENEWED_MS = 20_000;
+
+/** Without any stream, control and an engine need 24 to 30 each. */
+const FEW_FILES = 64;
 
 export interface InstanceFile extends ProcessIdentity {
   /** Paths of the sockets on which it answers. */
@@ -76,6 +80,14 @@ export function notAnswering(socket: string, cause?: unknown): Failure {
       ? { who: '', since: '', pid: 'PID' }
       : { who: ` with pid ${String(known.pid)}`, since: ` since ${known.aliveAt}`, pid: known.pid };
   return fail('daemon_not_answering', { socket, ...values }, cause);
+}
+
+/** `daemon_lost` for the daemon of `socket`, which has closed a connection without an answer. Node does so at once where it has too few descriptors. */
+export function lostBy(socket: string, cause?: unknown): Failure {
+  const pid = pidOf(socket);
+  const limit = pid === undefined ? Infinity : descriptorLimit(pid);
+  const why = `bmuxd and its engines may open only ${String(limit)} files each (ulimit -n); they need more`;
+  return fail('daemon_lost', {}, limit < FEW_FILES ? new Error(why) : cause);
 }
 
 /** Whether the daemon of `socket` is stopping; its sockets are gone then. */

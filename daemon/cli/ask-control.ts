@@ -6,7 +6,7 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 import { fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
-import { noAnswerOn } from '../api/instance-file.ts';
+import { noAnswerOn, lostBy } from '../api/instance-file.ts';
 import { StartWait } from '../../client-shim/patience.ts';
 import { object, text, type Shape } from '../api/shape.ts';
 import { packageVersion } from '../base/version.ts';
@@ -101,7 +101,7 @@ export function unasked(error: unknown, socket: string): Failure {
   // EAGAIN: the queue of connections is full, because a process listens but does not accept.
   if (error instanceof NoAnswer || errno === 'EAGAIN') return noAnswerOn(socket, error);
   // The daemon was killed before it answered.
-  if (errno === 'ECONNRESET' || errno === 'EPIPE') return fail('daemon_lost', {}, error);
+  if (errno === 'ECONNRESET' || errno === 'EPIPE') return lostBy(socket, error);
   return fail('daemon_foreign', { socket, why: textOf(error) }, error);
 }
 

@@ -1,26 +1,14 @@
 // Limits the connections on which nothing has been asked yet. So a process keeps file descriptors for its work, and a new client is always served.
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { descriptorLimit } from '../base/process/descriptors.ts';
 
-/** Assumed where the limit of file descriptors cannot be read. */
-const USUAL_DESCRIPTORS = 1024;
 /** Shares of the process's file descriptors: connections of one server, and those of them on which nothing has been asked. */
 const CONNECTIONS_SHARE = 1 / 2;
 const IDLE_SHARE = 1 / 16;
 const MAX_IDLE = 1024;
 /** ms that a connection always has for its first bytes: many are accepted in one turn of the event loop, before the first is read. */
 const FIRST_BYTES_MS = 100;
-
-/** File descriptors that this process may have. Node raises the soft limit to the hard one when it starts. */
-export function descriptorLimit(): number {
-  try {
-    const soft = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-    return soft === undefined ? USUAL_DESCRIPTORS : Number(soft);
-  } catch {
-    return USUAL_DESCRIPTORS;
-  }
-}
 
 /** Most connections of one server. */
 export const MAX_CONNECTIONS = Math.floor(descriptorLimit() * CONNECTIONS_SHARE);

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Duplex, PassThrough } from 'node:stream';
 import t from 'tap';
 import { instanceFileOf, notAnswering } from '../../daemon/api/instance-file.ts';
@@ -13,10 +13,11 @@ import { fail } from '../../daemon/errors/fail.ts';
 import { events } from '../../daemon/cli/commands/events.ts';
 import { unanswered } from '../../daemon/cli/reach.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
-import { startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, SHIM, startBmuxd } from '../daemon/bmuxd.ts';
 import { TestClient } from '../embedded/client.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
-import { halt, waitFor } from '../real/child.ts';
+import { halt, startChild, waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
 
 t.test('every command names the hung process within a few seconds', async (t) => {
   const bmuxd = await startBmuxd();
@@ -51,6 +52,34 @@ t.test('every command names the hung process within a few seconds', async (t) =>
   await client.ping();
   bmuxd.signal('SIGCONT');
   await waitFor('an answer', async () => (await bmuxd.bmuxd(['status'])).status === 0);
+});
+
+t.test('a daemon that may open too few files closes connections at once, and commands say why', async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const dir = dirname(sandbox.socketPath);
+  mkdirSync(dir, { mode: 0o700 });
+  const program = `const { join } = require('node:path');
+    const sockets = ['control', 'streams'].map((name) => join(process.argv[1], name + '.sock'));
+    const file = JSON.stringify({ pid: process.pid, sockets });
+    require('node:fs').writeFileSync(join(process.argv[1], 'instance.json'), file);
+    for (const path of sockets) require('node:net').createServer((socket) => socket.destroy()).listen(path);
+    setTimeout(() => console.log('ready'), 0);`;
+  const child = await startChild({
+    command: 'sh',
+    args: ['-c', 'ulimit -n 60 && exec "$0" -e "$1" "$2"', process.execPath, program, dir],
+    env: sandbox.env,
+    ready: (output) => output.includes('ready'),
+  });
+  t.teardown(() => child.stop('SIGKILL'));
+  const why = /may open only 60 files each[^]*\[daemon_lost\]/;
+  for (const command of ['status', 'streams'])
+    t.match(await run(process.execPath, [BMUXD, command], sandbox.env), { status: 1, stderr: why }, command);
+  t.match(
+    await run(process.execPath, [SHIM, 'local'], sandbox.env),
+    { status: 1, stderr: why },
+    'bmux-stream',
+  );
 });
 
 t.test('a process is named only when it is certain that it is the daemon of the socket', (t) => {

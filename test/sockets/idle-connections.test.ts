@@ -2,7 +2,8 @@
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import { errnoOf } from '../../daemon/base/failure.ts';
-import { descriptorLimit, IdleConnections } from '../../daemon/sockets/idle-connections.ts';
+import { descriptorLimit } from '../../daemon/base/process/descriptors.ts';
+import { IdleConnections } from '../../daemon/sockets/idle-connections.ts';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { socketPairs } from '../engine/socket-pairs.ts';
 import { waitFor } from '../real/child.ts';
