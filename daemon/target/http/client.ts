@@ -8,6 +8,7 @@ import {
 } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { sleep } from '../../base/async/sleep.ts';
 import { errnoOf, textOf } from '../../base/failure.ts';
 import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import { newAgent } from './agents.ts';
@@ -18,6 +19,11 @@ import { openTls, openTunnel } from './tunnel.ts';
 const MAX_HEAD = 1024 * 1024;
 /** Headers of an answer; hyper has the same limit. */
 const MAX_HEADERS = 100;
+/**
+ * ms without an answer on a kept connection after which the request is sent on a new one as well: the network may have changed, and then the
+ * former one stays silent.
+ */
+const SILENT_MS = 1500;
 
 export interface HttpAnswer {
   readonly status: number;
@@ -113,14 +119,18 @@ export class HttpClient {
     signal: AbortSignal,
     { proxy, verified }: Pick<Route, 'proxy' | 'verified'>,
   ): Promise<HttpAnswer> {
-    const kept = this.#agentOf(url, proxy);
-    const again = (lenient: boolean): Promise<IncomingMessage> => {
-      const agent = newAgent({ isTls: isTls(url, proxy), once: true, lenient });
-      return send(url, headers, signal, { agent, proxy, verified, lenient });
+    const agent = this.#agentOf(url, proxy);
+    const again = (lenient: boolean, until = signal): Promise<IncomingMessage> => {
+      const once = newAgent({ isTls: isTls(url, proxy), once: true, lenient });
+      return send(url, headers, until, { agent: once, proxy, verified, lenient }).answer;
     };
+    const given = new AbortController();
+    const first = send(url, headers, AbortSignal.any([signal, given.signal]), { agent, proxy, verified });
     try {
-      const first = await send(url, headers, signal, { agent: kept, proxy, verified });
-      return answerOf(first, () => again(true));
+      const answer = first.isKept
+        ? await orElse(first.answer, given, (until) => again(false, AbortSignal.any([signal, until])))
+        : await first.answer;
+      return answerOf(answer, () => again(true));
     } catch (error) {
       if ((!isLenient(error) && !(error instanceof StaleConnection)) || signal.aborted) throw error;
       return answerOf(await again(isLenient(error)));
@@ -143,9 +153,40 @@ const isTls = (url: URL, proxy: Proxy | undefined): boolean =>
 /** A kept connection ended before it brought an answer. */
 class StaleConnection extends Error {}
 
-function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route): Promise<IncomingMessage> {
+/** `first`, or the answer of `second` when that comes earlier. The other request is ended. */
+function orElse(
+  first: Promise<IncomingMessage>,
+  ofFirst: AbortController,
+  second: (signal: AbortSignal) => Promise<IncomingMessage>,
+): Promise<IncomingMessage> {
+  const ofSecond = new AbortController();
+  const later = (async () => {
+    try {
+      await sleep(SILENT_MS, ofSecond.signal);
+      const answer = await second(ofSecond.signal);
+      ofFirst.abort();
+      return answer;
+    } catch {
+      return first;
+    }
+  })();
+  return Promise.race([first.finally(() => ofSecond.abort()), later]);
+}
+
+/** A request that is under way. */
+interface Sent {
+  readonly answer: Promise<IncomingMessage>;
+  /** Whether it is sent on a connection that has brought an answer before. */
+  readonly isKept: boolean;
+}
+
+function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route): Sent {
+  const request = begin(url, { ...headers, host: url.host }, signal, route);
+  return { answer: answerTo(request), isKept: request.reusedSocket };
+}
+
+function answerTo(request: ClientRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const request = begin(url, { ...headers, host: url.host }, signal, route);
     const failed = (error: Error): void =>
       reject(request.reusedSocket ? new StaleConnection(error.message, { cause: error }) : error);
     const take = (message: IncomingMessage): void => {

@@ -93,6 +93,11 @@ t.test(
     for (let i = 0; i < 4; i += 1) t.equal(await textOf(client, url), GOOD);
     t.equal(once.heads.length, 6, 'two where a kept connection was used');
 
+    const silent = await peerOf(t, (socket, _, count) => void (count > 1 || answerOk(socket)));
+    for (let i = 0; i < 2; i += 1)
+      t.equal(await textOf(client, `http://127.0.0.1:${String(silent.port)}/`), GOOD);
+    t.equal(silent.heads.length, 3, 'one that is silent, too');
+
     let isGone = false;
     const gone = await peerOf(t, (socket) => (isGone ? hangUp : answerOk)(socket));
     t.equal(await textOf(client, `http://127.0.0.1:${String(gone.port)}/`), GOOD);
