@@ -1,5 +1,5 @@
 // Tells at the terminal what a command waits for, and a command that nobody reads it any more.
-import { inOneLine, WIPE, type Terminal } from '../../client-shim/waiting-line.ts';
+import { RenewedLine, type Terminal } from '../../client-shim/waiting-line.ts';
 import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { watchReader } from '../base/node-internals.ts';
 import type { CommandContext } from './command.ts';
@@ -9,18 +9,18 @@ const TOLD_MS = 1000;
 
 /** Shows in one line what is waited for, from 1 s on and only on a terminal. The returned function wipes it; calling that twice is safe. */
 export function showWait(terminal: Terminal, what: string, clock: Clock = SYSTEM_CLOCK): () => void {
-  let isShown = false;
+  let line: RenewedLine | undefined;
   let seconds = 0;
   const stop = clock.every(TOLD_MS, () => {
     seconds += 1;
     if (terminal.isTTY !== true) return;
-    isShown = true;
-    terminal.write(`${WIPE}${inOneLine(`waiting for ${what}`, `, ${String(seconds)} s`, terminal)}`);
+    line ??= new RenewedLine(terminal);
+    line.show(`waiting for ${what}`, `, ${String(seconds)} s`);
   });
   return () => {
     stop();
-    if (isShown) terminal.write(WIPE);
-    isShown = false;
+    line?.replace();
+    line = undefined;
   };
 }
 

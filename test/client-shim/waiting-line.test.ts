@@ -1,6 +1,6 @@
 // Tests the line that tells a person what a request waits for.
 import t from 'tap';
-import { WaitingLine } from '../../client-shim/waiting-line.ts';
+import { RenewedLine, WaitingLine } from '../../client-shim/waiting-line.ts';
 import { FakeClock } from '../base/async/fake-clock.ts';
 
 const WIPE = '\r\u001b[K';
@@ -61,4 +61,22 @@ t.test('the line fits the terminal and has no control characters of others', asy
   other.show({ step: 'planning', sinceMs: 0 });
   t.strictSame(sizeless.written, [`${WIPE}waiting: planning, 0 s`]);
   other.end();
+});
+
+t.test('a line that wraps because the terminal was made narrower is wiped whole', (t) => {
+  const screen = { ...terminal(), columns: 100 };
+  const line = new RenewedLine(screen);
+  line.show('x'.repeat(61));
+  screen.columns = 30;
+  line.show('y'.repeat(61));
+  line.show('z');
+  screen.columns = 0;
+  line.replace('end\n');
+  t.strictSame(screen.written, [
+    `${WIPE}${'x'.repeat(61)}`,
+    `\r${'\u001b[K\u001b[A'.repeat(2)}\u001b[K${'y'.repeat(28)}…`,
+    `${WIPE}z`,
+    `${WIPE}end\n`,
+  ]);
+  t.end();
 });

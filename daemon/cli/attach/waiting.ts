@@ -1,5 +1,5 @@
 // What a person at a terminal sees and can do while a target is waited for: one line, Enter and Ctrl-C.
-import { inOneLine, WIPE } from '../../../client-shim/waiting-line.ts';
+import { RenewedLine } from '../../../client-shim/waiting-line.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { ErrorClass, Failure } from '../../base/failure.ts';
 import { classOf } from '../../errors/error-class.ts';
@@ -29,6 +29,8 @@ export class ReconnectLine {
   readonly #options: ReconnectLineOptions;
   readonly #sinceMs: number;
   readonly #stop: () => void;
+  /** Undefined without a terminal. */
+  readonly #line: RenewedLine | undefined;
   /** Why the last attempt has failed. */
   #now: Failure | undefined;
   /** Codes of what was told in full. */
@@ -39,6 +41,7 @@ export class ReconnectLine {
     const { terminal, clock, target, why } = options;
     this.#sinceMs = clock.now();
     if (terminal.isTTY === true) {
+      this.#line = new RenewedLine(terminal);
       this.#write();
       this.#stop = clock.every(RENEWED_MS, () => {
         this.#write();
@@ -54,19 +57,22 @@ export class ReconnectLine {
     this.#now = failure;
     if (this.#told.has(failure.code) || !FOR_A_PERSON.has(classOf(failure.data))) return;
     this.#told.add(failure.code);
-    const { terminal } = this.#options;
-    const isTerminal = terminal.isTTY === true;
-    terminal.write(`${isTerminal ? WIPE : ''}${asText(failure, 'bmuxd')}`);
-    if (isTerminal) this.#write();
+    this.#replace(asText(failure, 'bmuxd'));
+    this.#write();
   }
 
   /** Says in the same line that the target answers, or wipes it. */
   end(isBack: boolean): void {
     this.#stop();
-    const { terminal, target, why } = this.#options;
-    const wipe = terminal.isTTY === true ? WIPE : '';
+    const { target, why } = this.#options;
     const text = `bmuxd: ${target} was lost: ${why}; it answers again after ${this.#elapsed()}`;
-    terminal.write(isBack ? `${wipe}${printable(text)}\n` : wipe);
+    this.#replace(isBack ? `${printable(text)}\n` : '');
+  }
+
+  /** Writes this in place of the line. */
+  #replace(text: string): void {
+    if (this.#line === undefined) this.#options.terminal.write(text);
+    else this.#line.replace(text);
   }
 
   #elapsed(): string {
@@ -74,10 +80,10 @@ export class ReconnectLine {
   }
 
   #write(): void {
-    const { terminal, target, why } = this.#options;
+    const { target, why } = this.#options;
     const now = this.#now === undefined ? '' : `; now: ${this.#now.message}`;
     const tail = `; waiting ${this.#elapsed()}; ${KEYS}`;
-    terminal.write(`${WIPE}${inOneLine(`bmuxd: ${target} was lost: ${why}${now}`, tail, terminal)}`);
+    this.#line?.show(`bmuxd: ${target} was lost: ${why}${now}`, tail);
   }
 }
 

@@ -69,6 +69,22 @@ t.test('a narrow terminal loses the reason, not the keys; a hostile text does no
   t.equal(last, WIPE);
 });
 
+t.test('a terminal that is made narrower has no rest of the line', async (t) => {
+  const clock = new FakeClock();
+  const screen = { ...terminal(), columns: 100 };
+  const line = new ReconnectLine({ terminal: screen, clock, target: 'prod', why: 'its engine has died' });
+  const [first = ''] = screen.written;
+  screen.columns = 40;
+  await clock.advance(1000);
+  screen.columns = 20;
+  line.end(false);
+  t.equal(Math.ceil((first.length - WIPE.length) / 40), 3);
+  const [, second = '', wiped] = screen.written;
+  const above = '\u001b[K\u001b[A';
+  t.ok(second.startsWith(`\r${above.repeat(2)}\u001b[K…; waiting 1 s`), second);
+  t.equal(wiped, `\r${above}\u001b[K`);
+});
+
 t.test('without a terminal two lines are written', async (t) => {
   const clock = new FakeClock();
   const file = terminal({ isTTY: false });
