@@ -24,6 +24,8 @@ const MAX_HEADERS = 100;
  * former one stays silent.
  */
 const SILENT_MS = 1500;
+/** The status with which a server ends a connection on which it waits for a request. */
+const REQUEST_TIMEOUT = 408;
 
 export interface HttpAnswer {
   readonly status: number;
@@ -130,6 +132,11 @@ export class HttpClient {
       const answer = first.isKept
         ? await orElse(first.answer, given, (until) => again(false, AbortSignal.any([signal, until])))
         : await first.answer;
+      // The server gave the connection up while the request was under way (RFC 9110, 15.5.9).
+      if (first.isKept && answer.statusCode === REQUEST_TIMEOUT) {
+        answer.on('error', () => undefined).destroy();
+        throw new StaleConnection('the server has given the connection up');
+      }
       return answerOf(answer, () => again(true));
     } catch (error) {
       if ((!isLenient(error) && !(error instanceof StaleConnection)) || signal.aborted) throw error;

@@ -98,6 +98,15 @@ t.test(
       t.equal(await textOf(client, `http://127.0.0.1:${String(silent.port)}/`), GOOD);
     t.equal(silent.heads.length, 3, 'one that is silent, too');
 
+    const late = 'HTTP/1.1 408 Late\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+    const ended = await peerOf(
+      t,
+      (socket, _, count) => void (count > 1 ? socket.end(late) : answerOk(socket)),
+    );
+    for (let i = 0; i < 2; i += 1)
+      t.equal(await textOf(client, `http://127.0.0.1:${String(ended.port)}/`), GOOD);
+    t.equal(ended.heads.length, 3, 'one that the server has given up, too');
+
     let isGone = false;
     const gone = await peerOf(t, (socket) => (isGone ? hangUp : answerOk)(socket));
     t.equal(await textOf(client, `http://127.0.0.1:${String(gone.port)}/`), GOOD);
