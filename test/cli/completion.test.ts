@@ -21,7 +21,9 @@ _bmuxd`,
 
 t.test('completion in shells', async (t) => {
   const bmuxd = await startBmuxd({
-    config: '[connections.targets.prod]\n[connections.targets.preview]\n[connections.targets."a:b"]\n',
+    config: ['prod', 'preview', 'a:b', 'with space', '$(date)']
+      .map((name) => `[connections.targets."${name}"]\n`)
+      .join(''),
   });
   t.teardown(() => bmuxd.stop());
   const bin = join(bmuxd.folder, 'bmuxd');
@@ -46,6 +48,9 @@ t.test('completion in shells', async (t) => {
       if (shell === 'bash') {
         t.same(await completed('bmuxd warm a:'), ['b'], 'bash replaces what follows the colon');
         t.ok((await completed('bmuxd exec a:b -- ech')).includes('echo'));
+        t.same(await completed('bmuxd warm wi'), ['with\\ space'], 'bash quotes nothing by itself');
+        t.same(await completed('bmuxd warm with\\ sp'), ['with\\ space']);
+        t.same(await completed('bmuxd warm $'), ['\\$\\(date\\)']);
       }
       if (shell === 'zsh') t.same(await completed('bmuxd exec prod -- ls -l'), ['program: ls -l']);
       if (shell === 'fish') t.ok((await completed('bmuxd exec prod -- ech')).includes('echo'));

@@ -60,8 +60,9 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   COMPREPLY=()
   # COMP_WORDS is cut at the colons of an address.
   local line rest="\${COMP_LINE:0:COMP_POINT}" word='' words=()
-  read -ra words <<<"$rest"
-  case $rest in *[[:space:]]) words+=('') ;; *) word="\${words[\${#words[@]}-1]}" ;; esac
+  # Without -r: a blank behind a backslash is part of a word.
+  read -a words <<<"$rest"
+  case $rest in *\\\\[[:space:]]) word="\${words[\${#words[@]}-1]}" ;; *[[:space:]]) words+=('') ;; *) word="\${words[\${#words[@]}-1]}" ;; esac
   while IFS= read -r line; do
     case $line in
       ':program '*)
@@ -75,7 +76,11 @@ const SCRIPTS: Readonly<Record<string, string>> = {
         while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "$word")
         compopt -o filenames 2>/dev/null
         return ;;
-      ?*) COMPREPLY+=("\${line%%$'\\t'*}") ;;
+      ?*)
+        line=\${line%%$'\\t'*}
+        # bash puts it on the command line as it is.
+        case $line in *[\\ \\'\\"\\\\$\\\`\\&\\;\\|\\<\\>\\(\\)\\*\\?\\[\\#\\!\\~\\{\\}]*) printf -v line %q "$line" ;; esac
+        COMPREPLY+=("$line") ;;
     esac
   done < <(command bmuxd completion bash -- "\${words[@]:1}" 2>/dev/null)
   # bash replaces only what follows the last colon or sign of equality.
@@ -90,7 +95,7 @@ complete -F _bmuxd bmuxd
 _bmuxd() {
   local line
   local -a found
-  for line in "\${(@f)$(command bmuxd completion zsh -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+  for line in "\${(@f)$(command bmuxd completion zsh -- "\${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
     case $line in
       ':program '*)
         local from=\${line#:program }
