@@ -19,10 +19,7 @@ import { openTls, openTunnel } from './tunnel.ts';
 const MAX_HEAD = 1024 * 1024;
 /** Headers of an answer; hyper has the same limit. */
 const MAX_HEADERS = 100;
-/**
- * ms without an answer on a kept connection after which the request is sent on a new one as well: the network may have changed, and then the
- * former one stays silent.
- */
+/** ms of silence on a kept connection after which the request is sent on a new one as well: after a change of network the former stays silent. */
 const SILENT_MS = 1500;
 /** The status with which a server ends a connection on which it waits for a request. */
 const REQUEST_TIMEOUT = 408;
@@ -167,17 +164,23 @@ function orElse(
   second: (signal: AbortSignal) => Promise<IncomingMessage>,
 ): Promise<IncomingMessage> {
   const ofSecond = new AbortController();
+  let isSecond = false;
   const later = (async () => {
     try {
       await sleep(SILENT_MS, ofSecond.signal);
       const answer = await second(ofSecond.signal);
+      isSecond = true;
       ofFirst.abort();
       return answer;
     } catch {
       return first;
     }
   })();
-  return Promise.race([first.finally(() => ofSecond.abort()), later]);
+  const over = first.finally(() => {
+    // The body of the second answer may not have come yet.
+    if (!isSecond) ofSecond.abort();
+  });
+  return Promise.race([over, later]);
 }
 
 /** A request that is under way. */

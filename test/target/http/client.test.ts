@@ -98,6 +98,18 @@ t.test(
       t.equal(await textOf(client, `http://127.0.0.1:${String(silent.port)}/`), GOOD);
     t.equal(silent.heads.length, 3, 'one that is silent, too');
 
+    // The body comes long after the head, when the silent request has been ended.
+    const body = GOOD.slice('200 '.length);
+    const slow = await peerOf(t, (socket, _, count) => {
+      if (count > 1) return;
+      if (slow.heads.length < 3) return void answerOk(socket);
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${String(body.length)}\r\n\r\n`);
+      setTimeout(() => socket.write(body), 200);
+    });
+    for (let i = 0; i < 2; i += 1)
+      t.equal(await textOf(client, `http://127.0.0.1:${String(slow.port)}/`), GOOD);
+    t.equal(slow.heads.length, 3);
+
     const late = 'HTTP/1.1 408 Late\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
     const ended = await peerOf(
       t,
