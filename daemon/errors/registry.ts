@@ -362,6 +362,11 @@ export const REGISTRY = {
     "no TLS trust roots available for target '{label}'; install system certs or set ca_file",
     'Install the system certificates (ca-certificates). Where SSL_CERT_FILE or SSL_CERT_DIR of the daemon is set, it replaces them: correct it.',
   ),
+  server_untrusted: row(
+    [502, 6, 'tls_trust'],
+    '{host} is not trusted: {why}',
+    "Add the CA of {host} to the system's certificates, or set SSL_CERT_FILE for bmuxd (it replaces them); `bmuxd doctor` shows which roots count.",
+  ),
   ca_unreadable: row([500, 6, 'tls_trust'], 'failed reading CA bundle {path}', 'Check ca_file.'),
   ca_unparsable: row(
     [500, 6, 'tls_trust'],

@@ -2,7 +2,8 @@
 import { isUtf8 } from 'node:buffer';
 import { inTime } from '../base/async/deadline.ts';
 import type { BmuxConfig } from '../config/bmux/types.ts';
-import { fail } from '../errors/fail.ts';
+import { Failure } from '../base/failure.ts';
+import { advised, fail } from '../errors/fail.ts';
 import type { CallerEnv } from '../api/request.ts';
 import type { HttpAnswer, HttpGet, HttpHeaders } from './http/client.ts';
 import { parseJson } from './http/json.ts';
@@ -71,7 +72,9 @@ async function ask(
   try {
     answer = await follow(name, base, token, get, signal);
   } catch (error) {
-    throw fail('control_plane_unreachable', { url: withoutCredentials(base) }, error);
+    const failure = fail('control_plane_unreachable', { url: withoutCredentials(base) }, error);
+    const untrusted = untrustedIn(error);
+    throw untrusted === undefined ? failure : advised(failure, untrusted.data.remedy);
   }
   const { status } = answer;
   const plane = `the control plane ${withoutCredentials(base)}`;
@@ -87,6 +90,12 @@ async function ask(
   }
   const target = typeof data === 'object' && data !== null && 'target' in data ? data.target : undefined;
   return typeof target === 'string' ? { target } : { why: `${plane} answered without a target` };
+}
+
+/** The failure of a server that is not trusted, below others as that of a proxy. */
+function untrustedIn(error: unknown): Failure | undefined {
+  if (error instanceof Failure && error.code === 'server_untrusted') return error;
+  return error instanceof Error && error.cause !== undefined ? untrustedIn(error.cause) : undefined;
 }
 
 /** What a status other than 2xx says of the link. */

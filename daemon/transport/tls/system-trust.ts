@@ -1,9 +1,10 @@
 // TLS to servers that are no gateways: they are verified as gateways are, by the system's roots alone.
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { LruMap } from '../../base/lru-map.ts';
+import { fail } from '../../errors/fail.ts';
 import type { SystemRoots } from './certificates/roots.ts';
 import { Trust, type Selection } from './trust.ts';
-import { otherAnchors, refusalOf } from './verify.ts';
+import { otherAnchors, refusalOf, type Refusal } from './verify.ts';
 
 /** Hosts whose anchors are remembered when they are not the usual ones. */
 const HOSTS_MAX = 32;
@@ -26,7 +27,8 @@ export class SystemTrust {
 
   /**
    * Returns a connection whose certificate is valid for `host`. `connect` makes one up to the end of its handshake, and is called again for each
-   * other anchor that may verify the server. Rejects with the first reason.
+   * other anchor that may verify the server. Rejects with the first reason: `server_untrusted`, unless only the
+   * name is another.
    */
   readonly verified = async (
     host: string,
@@ -35,7 +37,7 @@ export class SystemTrust {
     const trust = await this.#current();
     let selection = this.#selections.get(host) ?? trust.first;
     let left: Selection[] | undefined;
-    let why: Error | undefined;
+    let first: Refusal | undefined;
     for (;;) {
       const secureContext = await trust.context(selection);
       const unjudged = {
@@ -52,10 +54,11 @@ export class SystemTrust {
       socket.destroy();
       this.#selections.delete(host);
       // A name that is wrong says more than an anchor that is another.
-      if (why === undefined || refusal.kind === 'name') why = refusal.why;
+      if (first === undefined || refusal.kind === 'name') first = refusal;
       left ??= [...(await otherAnchors(refusal, trust, selection)).selections];
       const next = left.shift();
-      if (next === undefined) throw why;
+      if (next === undefined)
+        throw first.kind === 'name' ? first.why : fail('server_untrusted', { host, why: first.why.message });
       selection = next;
     }
   };

@@ -5,6 +5,7 @@ import { createServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { lookUpShareLink } from '../../../../daemon/target/control-plane.ts';
 import { HttpClient } from '../../../../daemon/target/http/client.ts';
 import { Anchor } from '../../../../daemon/transport/tls/certificates/anchors.ts';
 import { certificateParts } from '../../../../daemon/transport/tls/certificates/parts.ts';
@@ -12,6 +13,7 @@ import { SystemRoots } from '../../../../daemon/transport/tls/certificates/roots
 import { PathSearch } from '../../../../daemon/transport/tls/paths.ts';
 import { SystemTrust } from '../../../../daemon/transport/tls/system-trust.ts';
 import { TlsContexts } from '../../../../daemon/transport/tls/tls.ts';
+import { failureOf } from '../../dialling.ts';
 import { chainCases, STRICTER } from './cases.ts';
 import { gatewayOf, ownOutcome } from './gateway.ts';
 import { issue, pemBlock, type Issued } from './issue.ts';
@@ -180,10 +182,14 @@ t.test('the control plane is verified as a gateway is', async (t) => {
   t.teardown(() => server.close());
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  const get = async (roots: readonly Issued[], host = 'localhost'): Promise<string> => {
+  const clientOf = async (roots: readonly Issued[]): Promise<HttpClient> => {
     const env = { SSL_CERT_FILE: await file(pemOf(roots)) };
     const http = new HttpClient({ env: {}, verified: new SystemTrust(new SystemRoots({ env })).verified });
     t.teardown(() => http.close());
+    return http;
+  };
+  const get = async (roots: readonly Issued[], host = 'localhost'): Promise<string> => {
+    const http = await clientOf(roots);
     const url = new URL(`https://${host}:${String(port)}/`);
     return (await http.get(url, {}, AbortSignal.timeout(60_000))).text(100);
   };
@@ -191,6 +197,11 @@ t.test('the control plane is verified as a gateway is', async (t) => {
   t.equal(await get([now, old]), 'hello', 'in both orders');
   await t.rejects(get([old, other]), /certificate signature failure; "CN=plane"/);
   await t.rejects(get([now], '127.0.0.1'), /not valid for 127\.0\.0\.1/);
+  const limits = { get: (await clientOf([other])).get, timeoutMs: 60_000 };
+  const looked = lookUpShareLink('demo', `https://localhost:${String(port)}`, 'token', limits);
+  const { data } = await failureOf(looked);
+  t.match(data, { code: 'control_plane_unreachable', causes: [/^localhost is not trusted: /] });
+  t.match(data.remedy, /SSL_CERT_FILE/, 'the remedy is the one of an untrusted server');
 });
 
 t.test('a CA file is read as by bmux', async (t) => {
