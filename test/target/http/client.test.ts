@@ -102,7 +102,7 @@ t.test(
     const body = GOOD.slice('200 '.length);
     const slow = await peerOf(t, (socket, _, count) => {
       if (count > 1) return;
-      if (slow.heads.length < 3) return void answerOk(socket);
+      if (slow.heads.length < 3) return answerOk(socket);
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${String(body.length)}\r\n\r\n`);
       setTimeout(() => socket.write(body), 200);
     });
