@@ -132,6 +132,17 @@ t.test('values of other targets are left out when one is tried', async (t) => {
   t.notMatch(one, 'prod-2');
 });
 
+t.test('an npm that says nothing in time has a text, as one that is missing', async (t) => {
+  const spot = await spotFor(t);
+  const npmOf = async (answer: string | undefined): Promise<string | undefined> => {
+    const rows = await examined(spot, { execute: () => Promise.resolve(answer) });
+    return rows.find(({ what }) => what === 'npm')?.detail;
+  };
+  t.equal(await npmOf('12.2.2\n'), '12.2.2');
+  t.equal(await npmOf(''), 'told no version in time');
+  t.equal(await npmOf(undefined), 'not found');
+});
+
 t.test('the steps of a way over SSH', { skip: sshdMissing() }, async (t) => {
   const spot = await spotFor(t);
   const { sshd, toml } = await sshToServer(t, join(folder, 'server.sock'));
