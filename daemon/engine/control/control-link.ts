@@ -1,19 +1,18 @@
 // The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
-import { number, object } from '../../api/shape.ts';
 import { notAnswering } from '../../api/instance-file.ts';
 import { onSilence } from '../../base/async/deadline.ts';
 import { nextTurn } from '../../base/async/turn.ts';
-import { errnoOf, Failure } from '../../base/failure.ts';
+import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { answersInTurn } from '../../base/process/starved.ts';
 import { asFailure, fail, revive } from '../../errors/fail.ts';
 import { failureIn } from '../../errors/problem.ts';
 import type { OneFromEngine, OneToEngine, Resolved } from '../../engine-protocol/messages.ts';
 import { isToEngine } from '../../engine-protocol/messages.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
-import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
+import { httpRequest } from '../../sockets/http-request.ts';
 import type { Channel } from './channel.ts';
+import { ControlHealth } from './control-health.ts';
 import { NextControl, type Following } from './next-control.ts';
 import { Outbox } from './outbox.ts';
 
@@ -40,15 +39,11 @@ export interface ControlLinkOptions {
   readonly controlPid?: number;
 }
 
-/** What a health request has found; see `#health`. */
-type Health = 'there' | 'silent' | 'replaced';
-
-const hasPid = object({ pid: number });
-
 export class ControlLink {
   readonly #options: ControlLinkOptions;
   readonly #outbox: Outbox;
   readonly #nextControl: NextControl;
+  readonly #health: ControlHealth;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   /** Number of messages that have come from control. */
@@ -60,6 +55,12 @@ export class ControlLink {
     this.#options = options;
     this.#outbox = new Outbox(options.channel);
     this.#nextControl = new NextControl(options.controlSocket);
+    this.#health = new ControlHealth({
+      controlSocket: options.controlSocket,
+      controlPid: () => options.controlPid ?? process.ppid,
+      messages: () => this.#messages,
+      isAwaited: () => this.#pending.size > 0,
+    });
     options.channel.onGone(() => {
       for (const { gone } of this.#pending.values()) gone();
     });
@@ -68,10 +69,6 @@ export class ControlLink {
   /** The control process that has started this engine runs. */
   get isThere(): boolean {
     return this.#options.channel.isOpen();
-  }
-
-  get #controlPid(): number {
-    return this.#options.controlPid ?? process.ppid;
   }
 
   /** Sends a message to control. False when control is gone. `sent` gets null when the message has been written, else the error. */
@@ -162,30 +159,9 @@ export class ControlLink {
   }
 
   /**
-   * `silent`: no answer at the control socket within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is `there`: when
-   * control has ended, the channel closes and the link learns it from there. `replaced`: another control process answers.
-   */
-  async #health(): Promise<Health> {
-    const { controlSocket } = this.#options;
-    try {
-      const { body } = await httpRequest({
-        socketPath: controlSocket,
-        method: 'GET',
-        path: '/v1/health',
-        timeoutMs: LIMITS.healthMs,
-      });
-      return hasPid(body) && body.pid !== this.#controlPid ? 'replaced' : 'there';
-    } catch (error) {
-      return error instanceof NoAnswer || errnoOf(error) === 'EAGAIN' ? 'silent' : 'there';
-    }
-  }
-
-  /**
-   * Sends one question and resolves with its answer. Rejects with `ControlGone`, with `out_of_time` after `ms`, or with the reason of
-   * `signal`. While there is no answer, it checks the control socket every `LIMITS.silenceMs`. When two health requests in a row get
-   * no answer either, control hangs (a slow lookup would not block them), and the call rejects with `daemon_not_answering`. A control process
-   * that gets no CPU does not hang, and is asked up to ten times. When another
-   * control process answers them, it rejects with `ControlGone`.
+   * Sends one question and resolves with its answer. Rejects with `out_of_time` after `ms`, or with the reason of `signal`. While there is
+   * no answer, it looks at control's health every `LIMITS.silenceMs`: control that hangs is `daemon_not_answering`, since a slow lookup
+   * would not block a health request; control that is gone or was replaced is `ControlGone`.
    */
   #ask(question: Without<Question, 'id'>, ms: number, signal?: AbortSignal): Promise<Resolved> {
     const id = this.#nextId++;
@@ -207,19 +183,12 @@ export class ControlLink {
         giveUp(asFailure(signal?.reason));
       };
       const watch = async (): Promise<void> => {
-        const messages = this.#messages;
-        let health = 'silent' as Health;
-        await answersInTurn(this.#controlPid, async () => {
-          health = await this.#health();
-          return health !== 'silent' || isOver;
-        });
+        const health = await this.#health.look();
         if (isOver) return;
-        // One that says something meanwhile is only slow.
-        const isSlow = this.#messages !== messages;
         if (health === 'replaced') {
           this.#isReplaced = true;
           giveUp(new ControlGone('another control process has taken over'));
-        } else if (health === 'silent' && !isSlow) giveUp(notAnswering(this.#options.controlSocket));
+        } else if (health === 'silent') giveUp(notAnswering(this.#options.controlSocket));
         else look = setTimeout(() => void watch(), LIMITS.silenceMs);
       };
       let look = setTimeout(() => void watch(), LIMITS.silenceMs);

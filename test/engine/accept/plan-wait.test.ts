@@ -105,6 +105,20 @@ t.test('a control process that hangs is noticed before the time is over', async 
   await late;
 });
 
+t.test('hundreds that wait for control ask for its health once', async (t) => {
+  const { plan, told, sockets, timers } = await mute(t, () => undefined);
+  const late = Array.from({ length: 200 }, () => t.rejects(plan(), { code: 'daemon_not_answering' }));
+  await timers.until('the questions', () => told.length === 200);
+  await timers.pass(LIMITS.silenceMs);
+  await timers.until('a question for its health', () => sockets.length > 0);
+  await timers.pass(LIMITS.healthMs);
+  await timers.until('another one', () => sockets.length > 1);
+  t.equal(sockets.length, 2);
+  if (sockets.length !== 2) return;
+  await timers.pass(LIMITS.healthMs);
+  await Promise.all(late);
+});
+
 t.test('a control process that gets no CPU does not hang', { skip: noCrowd }, async (t) => {
   const [busy] = crowd(t);
   let asked = 0;
