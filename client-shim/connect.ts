@@ -1,8 +1,8 @@
 // The client's side of the streams socket: one HTTP upgrade written by hand, because every module that a CLI loads costs time at its start.
 import type { Socket } from 'node:net';
 import type { StreamInfo, Waiting } from '../daemon/api/answers.ts';
-import { Failure } from '../daemon/base/failure.ts';
-import { fail } from '../daemon/errors/fail.ts';
+import { Failure, isOutOfFiles } from '../daemon/base/failure.ts';
+import { asFailure, fail } from '../daemon/errors/fail.ts';
 import { jittered } from '../daemon/base/async/backoff.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
@@ -13,7 +13,7 @@ import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
 import { Patience, StartWait } from './patience.ts';
-import { accepts, hasEngine, Liveness } from './probe.ts';
+import { accepts, hasEngine, Liveness, whyNotReady } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
@@ -48,6 +48,11 @@ class Lost extends Error {
   /** The daemon has ended: at most its engines run. */
   readonly isAway: boolean;
 
+  /** The daemon runs, and its engine does not accept yet. */
+  get isStarting(): boolean {
+    return this.last instanceof Failure && this.last.code === 'engine_unavailable';
+  }
+
   constructor(last: Error, patienceMs: number = LIMITS.replacedMs, isAway = false) {
     super(last.message);
     this.last = last;
@@ -76,7 +81,7 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
       lostAt ??= at;
       last = error.last;
       const why = error.last instanceof Failure ? error.last.code : error.last.message;
-      if (patience.isOver(why, error.patienceMs, at) || at > until) throw error.last;
+      if (patience.isOver(why, error.patienceMs, at) || at > until) throw await said(error, question);
       if (error.isAway && !isTold && at - lostAt > LIMITS.waitToldMs) {
         isTold = true;
         question.onWaiting?.({ step: 'restart of bmuxd', sinceMs: Date.now() - Math.round(at - lostAt) });
@@ -84,6 +89,11 @@ export async function askForStream(question: StreamQuestion): Promise<Granted> {
       await sleep(jittered(LIMITS.retryMs), question.signal);
     }
   }
+}
+
+/** The failure for the user. Where the daemon runs and does not accept streams, it says the reason itself. */
+async function said({ last, isStarting }: Lost, { controlSocket }: StreamQuestion): Promise<Error> {
+  return (isStarting ? await whyNotReady(controlSocket) : undefined) ?? last;
 }
 
 /**
@@ -185,7 +195,8 @@ function once(question: StreamQuestion, ms: number, last: Error | undefined): Pr
       liveness.look().then(
         (state) => {
           if (over) return;
-          if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
+          if (state instanceof Failure) failed(state);
+          else if (state === 'alive') silence = setTimeout(ask, LIMITS.silenceMs);
           else if (state === 'stuck') silence = setTimeout(ask, LIMITS.stuckAskedMs);
           else if (state === 'replaced') failed(new Lost(fail('engine_stuck', {})));
           else if (start.goesOn()) {
@@ -239,7 +250,7 @@ function unreachable(
   error: NodeJS.ErrnoException,
   again: boolean,
 ): Error {
-  if (error instanceof Failure) return error;
+  if (error instanceof Failure || isOutOfFiles(error)) return asFailure(error);
   switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR':

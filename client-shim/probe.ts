@@ -1,7 +1,7 @@
 // Asks on another connection whether the daemon is stuck or busy with a long dial, and whether a stream has ended or was lost.
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { errnoOf } from '../daemon/base/failure.ts';
+import { errnoOf, type Failure } from '../daemon/base/failure.ts';
 import { bmuxdPaths, ENGINES, keptEndsBeside, type Env } from '../daemon/base/paths.ts';
 import { SCHEMA, type StreamEnd } from '../daemon/api/answers.ts';
 import { socketProblem } from '../daemon/api/socket-path.ts';
@@ -11,8 +11,8 @@ import { pidOf } from '../daemon/api/instance-file.ts';
 import { answersInTurn } from '../daemon/base/process/starved.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
-import { endIn, fieldsIn } from './answer.ts';
-import { readAnswer } from './answer-head.ts';
+import { endIn, fieldsIn, refusalIn } from './answer.ts';
+import { readAnswer, type Answer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
 
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
@@ -30,6 +30,8 @@ export class Liveness {
   /** Date.now() of the request. */
   readonly #askedAt = Date.now();
   #generation: unknown;
+  /** monotonicMs() since which the engine does not answer although control does. */
+  #stuckAt: number | undefined;
 
   constructor(streamsSocket: string, controlSocket: string) {
     this.#streamsSocket = streamsSocket;
@@ -39,10 +41,12 @@ export class Liveness {
   /**
    * `replaced`: an engine accepts now that started after the request; the engine that took the request hangs or is gone.
    * `stuck`: the engine does not answer, and control does, which replaces it. `silent`: neither of them answers.
+   * A failure: control cannot replace it, and says why.
    */
-  async look(): Promise<'alive' | 'replaced' | 'stuck' | 'silent'> {
+  async look(): Promise<'alive' | 'replaced' | 'stuck' | 'silent' | Failure> {
     const engine = await health(this.#streamsSocket);
-    if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? 'stuck' : 'silent';
+    if (engine === 'silent') return (await isAnswering(this.#controlSocket)) ? this.#stuck() : 'silent';
+    this.#stuckAt = undefined;
     // The request's own connection will get an error.
     if (engine === 'nobody') return 'alive';
     const { generation, sinceMs } = engine;
@@ -50,6 +54,13 @@ export class Liveness {
     this.#generation = generation;
     const isLater = typeof sinceMs === 'number' && sinceMs > this.#askedAt;
     return isLater || generation !== before ? 'replaced' : 'alive';
+  }
+
+  async #stuck(): Promise<'stuck' | Failure> {
+    const at = monotonicMs();
+    this.#stuckAt ??= at;
+    const isLate = at - this.#stuckAt > LIMITS.engineStartMs;
+    return (isLate ? await whyNotReady(this.#controlSocket) : undefined) ?? 'stuck';
   }
 }
 
@@ -74,11 +85,25 @@ export async function hasEngine(controlSocket: string): Promise<boolean> {
   return (await Promise.all(latest.map((name) => accepts(join(folder, name))))).includes(true);
 }
 
-function health(socketPath: string): Promise<Health> {
+/** Why the daemon accepts no streams, as it says itself; undefined when it accepts them, or says nothing. */
+export async function whyNotReady(controlSocket: string): Promise<Failure | undefined> {
+  const answer = await ask(controlSocket, '/v1/health/ready');
+  if (typeof answer === 'string' || answer.status !== 503) return undefined;
+  const failure = refusalIn(answer, controlSocket);
+  return failure.code === 'daemon_foreign' ? undefined : failure;
+}
+
+async function health(socketPath: string): Promise<Health> {
+  const answer = await ask(socketPath, '/v1/health');
+  if (answer === 'closed') return {};
+  return typeof answer === 'string' ? answer : fieldsIn(answer);
+}
+
+function ask(socketPath: string, path: string): Promise<Answer | 'closed' | 'nobody' | 'silent'> {
   return new Promise((resolve) => {
     const socket = connectTo(socketPath);
     let bytes: Buffer = Buffer.alloc(0);
-    const done = (answer: Health): void => {
+    const done = (answer: Answer | 'closed' | 'nobody' | 'silent'): void => {
       clearTimeout(timer);
       socket.destroy();
       resolve(answer);
@@ -89,21 +114,21 @@ function health(socketPath: string): Promise<Health> {
     }, LIMITS.healthMs);
     socket.on('connect', () => {
       connected = true;
-      socket.write('GET /v1/health HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n');
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: bmuxd\r\nConnection: close\r\n\r\n`);
     });
     socket.on('data', (chunk) => {
       bytes = Buffer.concat([bytes, chunk]);
       const answer = readAnswer(bytes);
-      if (answer?.complete === true) done(fieldsIn(answer));
+      if (answer?.complete === true) done(answer);
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
       // A process that exits may reset the connection; until then it was there.
-      if (connected) done({});
+      if (connected) done('closed');
       // EAGAIN: the queue of connections is full, since the process accepts none; the timeout decides, as for any other.
       else if (error.code !== 'EAGAIN') done('nobody');
     });
     socket.on('end', () => {
-      done({});
+      done('closed');
     });
   });
 }

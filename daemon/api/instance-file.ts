@@ -5,7 +5,7 @@ import type { Failure } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
 import { descriptorLimit } from '../base/process/descriptors.ts';
 import { ageOf, isRunning, type ProcessIdentity } from '../base/process/identity.ts';
-import { fail } from '../errors/fail.ts';
+import { advised, fail } from '../errors/fail.ts';
 import { list, number, object, optional, text, truth } from './shape.ts';
 
 /** ms after the start of a daemon in which it may not answer yet: on a machine with too much work that takes seconds. */
@@ -15,6 +15,7 @@ export const RENEWED_MS = 20_000;
 
 /** Without any stream, control and an engine need 24 to 30 each. */
 const FEW_FILES = 64;
+const RAISE_FILES = 'Raise that limit to 1024 or more, and start bmuxd again.';
 
 export interface InstanceFile extends ProcessIdentity {
   /** Paths of the sockets on which it answers. */
@@ -87,7 +88,8 @@ export function lostBy(socket: string, cause?: unknown): Failure {
   const pid = pidOf(socket);
   const limit = pid === undefined ? Infinity : descriptorLimit(pid);
   const why = `bmuxd and its engines may open only ${String(limit)} files each (ulimit -n); they need more`;
-  return fail('daemon_lost', {}, limit < FEW_FILES ? new Error(why) : cause);
+  if (limit >= FEW_FILES) return fail('daemon_lost', {}, cause);
+  return advised(fail('daemon_lost', {}, new Error(why)), RAISE_FILES);
 }
 
 /** Whether the daemon of `socket` is stopping; its sockets are gone then. */

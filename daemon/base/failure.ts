@@ -74,6 +74,20 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+/** Errors of a connect when no process listens: no file or folder, a socket without a listener, or a file that is no socket. */
+const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK']);
+
+/** Whether a connect has found that no process listens. After any other error it is not known. */
+export function isNobody(error: unknown): boolean {
+  return NOBODY.has(errnoOf(error));
+}
+
+/** Whether this process or the machine has no more file descriptors. It tells nothing of the file or socket that was asked for. */
+export function isOutOfFiles(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'EMFILE' || errno === 'ENFILE';
+}
+
 /** The texts of an error and its causes, outermost first. At most 8, because a cause chain can be a loop. */
 export function causeTexts(error: unknown): string[] {
   const texts: string[] = [];

@@ -1,9 +1,9 @@
 // Sends one request of a command to the daemon, with a time limit, and turns errors of the connection into failures with a remedy.
-import { errnoOf, Failure, textOf } from '../base/failure.ts';
+import { errnoOf, Failure, isNobody, isOutOfFiles, textOf } from '../base/failure.ts';
 import { isAnswering } from '../../client-shim/probe.ts';
 import { inTime } from '../base/async/deadline.ts';
 import { bmuxdPaths, type Env } from '../base/paths.ts';
-import { fail } from '../errors/fail.ts';
+import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import { failureIn } from '../errors/problem.ts';
 import { noAnswerOn, lostBy } from '../api/instance-file.ts';
@@ -93,10 +93,9 @@ async function answerOf(
 
 /** The failure for an error of the request itself. */
 export function unasked(error: unknown, socket: string): Failure {
-  if (error instanceof Failure) return error;
+  if (error instanceof Failure || isOutOfFiles(error)) return asFailure(error);
   const errno = errnoOf(error);
-  if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ECONNREFUSED')
-    return fail('daemon_not_running', { socket }, error);
+  if (isNobody(error)) return fail('daemon_not_running', { socket }, error);
   if (errno === 'EACCES' || errno === 'EPERM') return fail('control_socket_denied', { socket }, error);
   // EAGAIN: the queue of connections is full, because a process listens but does not accept.
   if (error instanceof NoAnswer || errno === 'EAGAIN') return noAnswerOn(socket, error);

@@ -3,13 +3,13 @@
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Failure } from '../base/failure.ts';
+import { isOutOfFiles, type Failure } from '../base/failure.ts';
 import { asRead, stampNow } from '../base/files/stamp.ts';
 import type { Logger } from '../base/log.ts';
 import type { Env } from '../base/paths.ts';
 import { packageRoot, programPath } from '../base/version.ts';
 import { object, text } from '../api/shape.ts';
-import { fail } from '../errors/fail.ts';
+import { asFailure, fail } from '../errors/fail.ts';
 
 const hasVersion = object<{ version: string }>({ version: text });
 
@@ -36,6 +36,8 @@ export class InstalledPackage {
   /** Of the file that was read last. */
   #stamp = '';
   #version: string | undefined;
+  /** Why that file could not be read, although it may be whole. */
+  #lack: Failure | undefined;
   /** performance.now() of the last attempt to restart, and the change times of the programs that it was made with. */
   #restarted: { readonly at: number; readonly programs: string } | undefined;
 
@@ -69,7 +71,9 @@ export class InstalledPackage {
     if (isBeingWritten) return fail('package_being_written', { path: join(root, PROGRAMS) });
     // A package manager writes the file: the others may be of any version.
     if (problem === undefined)
-      return this.#version === undefined ? fail('package_away', { path: this.#path }) : undefined;
+      return this.#version === undefined
+        ? (this.#lack ?? fail('package_away', { path: this.#path }))
+        : undefined;
     if (problem.code !== 'restart_due' || restart === undefined) return problem;
     const [at, programs, last] = [performance.now(), changes.join(' '), this.#restarted];
     if (last?.programs === programs && at - last.at < RESTART_AGAIN_MS) return problem;
@@ -95,7 +99,8 @@ export class InstalledPackage {
     try {
       const parsed: unknown = JSON.parse(readFileSync(this.#path, 'utf8'));
       return hasVersion(parsed) ? parsed.version : undefined;
-    } catch {
+    } catch (error) {
+      this.#lack = isOutOfFiles(error) ? asFailure(error) : undefined;
       this.#stamp = '';
       return undefined;
     }

@@ -3,7 +3,7 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
-import { fail } from '../errors/fail.ts';
+import { asFailure, fail } from '../errors/fail.ts';
 import { PROBLEM_TYPE, problemOf } from '../errors/problem.ts';
 import type { EndList } from '../api/stream-end.ts';
 import { SCHEMA, type EngineRow, type EngineStatus, type PlanningRow } from '../api/answers.ts';
@@ -44,6 +44,10 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
   const app: FastifyInstance = Fastify({ logger: false, forceCloseConnections: true });
   new IdleConnections().watch(app.server);
   const { streams, sockets, lifecycle } = options;
+  app.setErrorHandler((error, _, reply) => {
+    const { data } = asFailure(error);
+    return reply.code(data.status).type(PROBLEM_TYPE).send(problemOf(data));
+  });
   app.get('/v1/engine', () => statusOf(options));
   app.get('/v1/streams', () => {
     const planning = sockets.planningRows();

@@ -1,5 +1,5 @@
 // Creates failures from the registry, so that every error text is defined only there.
-import { causeTexts, errnoOf, Failure, textOf, type FailureData } from '../base/failure.ts';
+import { causeTexts, errnoOf, Failure, isOutOfFiles, textOf, type FailureData } from '../base/failure.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { classOfCause } from './error-class.ts';
 import { REGISTRY, type Code } from './registry.ts';
@@ -17,7 +17,7 @@ function fill(text: string, values: Values): string {
 }
 
 /**
- * Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. No text shows credentials: a target
+ * Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. A lack of descriptors has its own remedy. No text shows credentials: a target
  * or a relay URL may contain them.
  */
 export function fail(code: Code, values: Values = {}, cause?: unknown): Failure {
@@ -26,7 +26,9 @@ export function fail(code: Code, values: Values = {}, cause?: unknown): Failure 
     code,
     class: (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class,
     detail: withoutCredentials(fill(row.text, values)),
-    remedy: withoutCredentials(fill(row.remedy, values)),
+    remedy: isOutOfFiles(cause)
+      ? REGISTRY.files_exhausted.remedy
+      : withoutCredentials(fill(row.remedy, values)),
     exitStatus: row.exit,
     status: row.status,
     causes: cause === undefined ? [] : causeTexts(cause).map(withoutCredentials),
@@ -37,9 +39,8 @@ export function fail(code: Code, values: Values = {}, cause?: unknown): Failure 
 /** Converts any thrown value: a `Failure` stays as it is, a lack in the environment is named, anything else becomes `internal`. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
-  const errno = errnoOf(error);
-  if (errno === 'EMFILE' || errno === 'ENFILE') return fail('files_exhausted', { why: textOf(error) });
-  if (errno === 'ERR_SYSTEM_ERROR' && isAboutHome(error)) return fail('home_unknown');
+  if (isOutOfFiles(error)) return fail('files_exhausted', { why: textOf(error) });
+  if (errnoOf(error) === 'ERR_SYSTEM_ERROR' && isAboutHome(error)) return fail('home_unknown');
   return fail('internal', { why: textOf(error) }, error);
 }
 

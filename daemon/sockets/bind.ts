@@ -5,7 +5,7 @@ import { lstat, rename, unlink } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
-import { errnoOf } from '../base/failure.ts';
+import { errnoOf, isNobody } from '../base/failure.ts';
 import { excessOf } from '../base/files/socket-path.ts';
 import { bindHandle } from '../base/node-internals.ts';
 import { refuseInsecure } from '../api/socket-path.ts';
@@ -102,7 +102,10 @@ export function leadsTo(path: string, { ino, dev }: { readonly ino: bigint; read
   }
 }
 
-/** True when a process listens on `path`; also when a connect gets no answer within `timeoutMs`. Never rejects. */
+/**
+ * False when it is known that no process listens on `path`: its file may be removed then. True when a connect gets no answer within `timeoutMs`,
+ * and when it cannot be tried, since this process has no more descriptors. Never rejects.
+ */
 export function isListening(path: string, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -119,7 +122,7 @@ export function isListening(path: string, timeoutMs: number): Promise<boolean> {
       done(true);
     });
     socket.once('error', (error) => {
-      done(errnoOf(error) === 'EAGAIN');
+      done(!isNobody(error));
     });
   });
 }

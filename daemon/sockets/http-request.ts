@@ -2,8 +2,8 @@
 import { request, type IncomingHttpHeaders } from 'node:http';
 import { socketProblem } from '../api/socket-path.ts';
 import { onSilence } from '../base/async/deadline.ts';
-import { Failure, textOf } from '../base/failure.ts';
-import { fail } from '../errors/fail.ts';
+import { Failure, isOutOfFiles, textOf } from '../base/failure.ts';
+import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 
 /** bmuxd sends no answer larger than this: 10,000 stream rows take about 4 MB. */
@@ -92,7 +92,12 @@ export function isSilence(error: unknown): boolean {
   return error instanceof Error && error.cause instanceof NoAnswer;
 }
 
-/** Sends one request to an engine. Rejects with `engine_unavailable`. */
+/** Whether `engineRequest` failed because this process has no more descriptors. That tells nothing of the engine. */
+export function isLack(error: unknown): error is Failure {
+  return error instanceof Failure && error.code === 'files_exhausted';
+}
+
+/** Sends one request to an engine. Rejects with `engine_unavailable`, or with `files_exhausted`. */
 export async function engineRequest(
   socketPath: string,
   method: Question['method'],
@@ -102,7 +107,7 @@ export async function engineRequest(
   try {
     return await httpRequest({ socketPath, method, path, timeoutMs });
   } catch (error) {
-    if (error instanceof Failure) throw error;
+    if (error instanceof Failure || isOutOfFiles(error)) throw asFailure(error);
     throw fail('engine_unavailable', { why: textOf(error) }, error);
   }
 }

@@ -1,12 +1,10 @@
 // Finds all engines of this user by their sockets, also those of an earlier control, and sends them requests. Each request has a time limit.
 import { existsSync } from 'node:fs';
-import { stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
 import { inTime } from '../../base/async/deadline.ts';
-import { namesIn } from '../../base/files/names-in.ts';
+import type { FailureData } from '../../base/failure.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { isListening } from '../../sockets/bind.ts';
-import { engineRequest, isSilence } from '../../sockets/http-request.ts';
+import { engineRequest, isLack, isSilence } from '../../sockets/http-request.ts';
 import { LIMITS } from '../../base/limits.ts';
 import {
   SCHEMA,
@@ -20,7 +18,9 @@ import {
 import { isEngineStatus } from '../../api/answer-shapes.ts';
 import type { Tally } from '../../api/metrics/tally.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
+import { failureIn } from '../../errors/problem.ts';
 import { endOf } from './others/end-of.ts';
+import { EngineSockets } from './others/sockets.ts';
 import { streamList } from './others/stream-list.ts';
 import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
 import type { Survey } from './others/survey.ts';
@@ -42,7 +42,7 @@ export interface DirectoryOptions {
 
 /** The engines behind `engines/{generation}.sock`. */
 export class EngineDirectory {
-  readonly #dir: string;
+  readonly #sockets: EngineSockets;
   readonly #onTally: (tally: Tally) => void;
   readonly #onHeard: DirectoryOptions['onHeard'];
   readonly #onCrash: DirectoryOptions['onCrash'];
@@ -54,22 +54,25 @@ export class EngineDirectory {
   readonly #silent = new Set<string>();
   /** Engines that have left a socket on which nobody listens. */
   readonly #dead = new LruMap<string, true>(MAX_HEARD);
+  /** What has kept engines from an answer, in the last requests. */
+  readonly #troubles = new LruMap<string, StatusProblem>(MAX_HEARD);
   /** Pending requests of surveys. */
   readonly #asked = new SingleFlight<string, boolean>();
 
   constructor(options: DirectoryOptions) {
-    this.#dir = options.dir;
+    this.#sockets = new EngineSockets(options.dir);
     this.#onTally = options.onTally ?? (() => undefined);
     this.#onHeard = options.onHeard;
     this.#onCrash = options.onCrash;
   }
 
   async survey(): Promise<Survey> {
+    this.#troubles.clear();
     const found = this.#list();
     const there = await Promise.all(found.map((generation) => this.#glance(generation)));
     const engines: EngineRow[] = [];
     const upstreams: UpstreamRow[] = [];
-    const problems: StatusProblem[] = [];
+    const problems: StatusProblem[] = [...this.#troubles.values()];
     const now = performance.now();
     for (const [index, generation] of found.entries()) {
       if (there[index] !== true) continue;
@@ -133,7 +136,7 @@ export class EngineDirectory {
       } catch (error) {
         // A dead engine holds nothing. Its socket file is kept here: a refused connect tells a client that the engine died
         // (client-shim/probe.ts).
-        if (!isSilence(error)) {
+        if (!isSilence(error) && !(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
           this.#crashed(generation);
           return;
         }
@@ -190,7 +193,7 @@ export class EngineDirectory {
 
   /**
    * Tells every engine to end its streams gracefully and exit. `drainedMs`: how long they have gone on since the stop began. Resolves with
-   * those that did not answer in time.
+   * those that did not answer in time. One that could not be asked does not count as one.
    */
   async stopAll(drainedMs?: number): Promise<string[]> {
     const path = drainedMs === undefined ? '/v1/stop' : `/v1/stop?drainedMs=${String(drainedMs)}`;
@@ -198,8 +201,8 @@ export class EngineDirectory {
       try {
         await this.#tellToStop(generation, path);
         return undefined;
-      } catch {
-        return generation;
+      } catch (error) {
+        return this.#isLack(error) ? undefined : generation;
       }
     });
     return (await Promise.all(told)).filter((generation) => generation !== undefined);
@@ -222,21 +225,29 @@ export class EngineDirectory {
 
   /** Removes the socket files on which no process listens, since a killed engine leaves its own, and what engines have left long ago. */
   async sweep(): Promise<void> {
-    for (const name of namesIn(this.#dir)) {
-      const path = join(this.#dir, name);
-      if (!name.endsWith('.ends')) continue;
-      const found = await stat(path).catch(() => undefined);
-      if (found !== undefined && Date.now() - found.mtimeMs > LIMITS.endsKeptMs)
-        await unlink(path).catch(() => undefined);
-    }
-    await Promise.all(
-      this.#list().map(async (generation) => {
-        if (!(await isListening(this.#path(generation), LIMITS.engineAnswerMs))) {
-          this.#crashed(generation);
-          await unlink(this.#path(generation)).catch(() => undefined);
-        }
-      }),
+    await this.#sockets.removeOldEnds();
+    await Promise.all(this.#list().map((generation) => this.#removeDead(generation, LIMITS.engineAnswerMs)));
+  }
+
+  #removeDead(generation: string, timeoutMs: number): Promise<boolean> {
+    return this.#sockets.removeDead(
+      generation,
+      () => {
+        this.#crashed(generation);
+      },
+      timeoutMs,
     );
+  }
+
+  /** Whether this process lacks what it needs to ask an engine. That is shown in the next status. */
+  #isLack(error: unknown): boolean {
+    if (!isLack(error)) return false;
+    this.#trouble('control', error.data);
+    return true;
+  }
+
+  #trouble(where: string, failure: FailureData): void {
+    this.#troubles.set(where, { where, failure });
   }
 
   /** Nobody listens on its socket. An engine that ends properly removes the file first. */
@@ -265,25 +276,23 @@ export class EngineDirectory {
     timeoutMs: number,
   ): Promise<{ readonly generation: string; readonly body: unknown } | undefined> {
     try {
-      const { body } = await engineRequest(this.#path(generation), 'GET', path, timeoutMs);
-      return { generation, body };
-    } catch {
+      const { body, status } = await engineRequest(this.#path(generation), 'GET', path, timeoutMs);
+      const trouble = status < 500 ? undefined : failureIn(body, status);
+      if (trouble === undefined) return { generation, body };
+      this.#trouble(`engine ${generation}`, trouble);
+      return { generation, body: undefined };
+    } catch (error) {
       // An engine that listens but is silent is reported. The socket file of a killed engine is removed.
-      if (await isListening(this.#path(generation), timeoutMs)) return { generation, body: undefined };
-      this.#crashed(generation);
-      await unlink(this.#path(generation)).catch(() => undefined);
-      return undefined;
+      const isDead = !this.#isLack(error) && (await this.#removeDead(generation, timeoutMs));
+      return isDead ? undefined : { generation, body: undefined };
     }
   }
 
-  #list(): string[] {
-    return namesIn(this.#dir)
-      .filter((name) => /^[a-z0-9]+\.sock$/.test(name))
-      .map((name) => name.slice(0, -'.sock'.length))
-      .sort();
+  #list(): readonly string[] {
+    return this.#sockets.list();
   }
 
   #path(generation: string): string {
-    return join(this.#dir, `${generation}.sock`);
+    return this.#sockets.path(generation);
   }
 }

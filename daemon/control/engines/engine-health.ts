@@ -1,6 +1,6 @@
 // What control knows of whether one engine works: the status that it sends, and the checks that have found no answer.
 import { LIMITS } from '../../base/limits.ts';
-import { isSilence } from '../../sockets/http-request.ts';
+import { isLack, isSilence } from '../../sockets/http-request.ts';
 
 /** Checks without an answer after which another engine takes over. One alone may only mean that the machine is busy. */
 const MISSES = 2;
@@ -49,6 +49,7 @@ export class EngineHealth {
     error: unknown,
     isAtWork: boolean,
   ): { readonly missed: number; readonly unfound: number; readonly isLost: boolean } {
+    if (isLack(error)) return { missed: this.#missed, unfound: this.#unfound, isLost: false };
     if (!isSilence(error)) this.#unfound += 1;
     else if (isAtWork) this.#missed = 0;
     else this.#missed += 1;

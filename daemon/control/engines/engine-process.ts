@@ -65,7 +65,7 @@ export async function startEarly(env: Env, replaces: boolean): Promise<EarlyProc
 
 /** Whether the latest engine of a former control process runs: it accepts streams until another one takes over. */
 async function hasEngine(dir: string): Promise<boolean> {
-  const latest = namesIn(dir)
+  const latest = (namesIn(dir) ?? [])
     .filter((name) => name.endsWith('.sock'))
     .sort()
     .at(-1);

@@ -13,13 +13,14 @@ const TELLING = [
 const SCARCE =
   /EAGAIN|ENOMEM|EMFILE|ENFILE|uv_thread_create|pthread_create|out of memory|temporarily unavailable/i;
 
+const OUT_OF_FILES = /EMFILE|ENFILE/;
+const RAISE_FILES =
+  'Raise the limit of open files (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.';
+
 /** Reasons that a user can mend. */
 const REMEDIES: readonly (readonly [RegExp, string])[] = [
   [/NODE_OPTIONS|internal\/preload|--require|--import/, 'Mend NODE_OPTIONS, and start bmuxd again.'],
-  [
-    /EMFILE|ENFILE/,
-    'Raise the limit of open files (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.',
-  ],
+  [OUT_OF_FILES, RAISE_FILES],
   [
     SCARCE,
     'Raise the limits of memory and processes (`ulimit -v`, `ulimit -u`, `TasksMax=` of the service). bmuxd tries again by itself.',
@@ -46,6 +47,12 @@ export function reasonIn(stderr: string): string {
 /** Whether the machine or a limit is the reason, not what the engine was started with. */
 export function isScarcity(stderr: string): boolean {
   return SCARCE.test(stderr);
+}
+
+/** The failure of an engine whose process could not be started. `why`: the system's words. */
+export function unstartable(why: string, cause?: unknown): Failure {
+  const failure = fail('engine_unstartable', { why }, cause);
+  return OUT_OF_FILES.test(why) ? advised(failure, RAISE_FILES) : failure;
 }
 
 /** The failure of an engine that has ended. `stderr`: what it wrote; `why`: its exit status or signal. */

@@ -10,7 +10,7 @@ import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
 import { generationAt, type EarlyProcess } from './engine-process.ts';
 import { StartBackoff } from './start-backoff.ts';
-import { endedFailure } from './start-failure.ts';
+import { endedFailure, unstartable } from './start-failure.ts';
 import { EngineHealth } from './engine-health.ts';
 import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
 
@@ -200,7 +200,7 @@ export class EngineSupervisor {
     try {
       process = early.take() ?? fork();
     } catch (error) {
-      const problem = fail('engine_unstartable', { why: textOf(error) }, error);
+      const problem = unstartable(textOf(error), error);
       log.error(
         { generation, code: problem.code, why: textOf(error) },
         'the engine process cannot be started',
@@ -270,7 +270,7 @@ export class EngineSupervisor {
     if (!wasCurrent) return;
     this.#current = undefined;
     if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
-    const problem = pid === undefined ? fail('engine_unstartable', { why }) : endedFailure(why, captured);
+    const problem = pid === undefined ? unstartable(why) : endedFailure(why, captured);
     this.#restartLater(engine, problem, why);
   }
 

@@ -20,7 +20,7 @@ import type { ConfigReport } from '../../api/config/report.ts';
 import { MAX_QUERY, type RouteName } from '../../api/openapi/routes.ts';
 import type { StreamRequest } from '../../api/request.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import { problemOf, PROBLEM_TYPE } from '../../errors/problem.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 import { EXPOSITION_TYPE } from '../metrics/exposition.ts';
@@ -77,7 +77,8 @@ export function handlersOf(resources: Resources): Readonly<Record<RouteName, Han
   };
   const done = (reply: FastifyReply): FastifyReply => reply.code(202).send({ schema: SCHEMA });
   const healthUnless = (problem: Failure | undefined): Health => {
-    if (problem !== undefined) throw fail('not_ready', { why: problem.message }, problem);
+    if (problem !== undefined)
+      throw advised(fail('not_ready', { why: problem.message }, problem), problem.data.remedy);
     return resources.health();
   };
   const wrongSocket = (): Failure => fail('wrong_socket', { socket: resources.streamsSocket });

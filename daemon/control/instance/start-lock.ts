@@ -2,7 +2,7 @@
 // was killed is taken over at once.
 import { open, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf, type Failure } from '../../base/failure.ts';
+import { errnoOf, isOutOfFiles, type Failure } from '../../base/failure.ts';
 import { isRunning, ownIdentity } from '../../base/process/identity.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { isIdentity } from '../../api/instance-file.ts';
@@ -49,7 +49,8 @@ export async function underLock<T>(
   try {
     return await work(isLost);
   } finally {
-    if (!(await isLost())) await unlink(path).catch(() => undefined);
+    // A lock that cannot be read is left: that of a process that has ended is taken over.
+    if (!(await isLost().catch(() => true))) await unlink(path).catch(() => undefined);
   }
 }
 
@@ -110,11 +111,16 @@ async function remove(path: string, content: string | undefined): Promise<void> 
     if (errnoOf(error) === 'ENOENT') return;
     throw error;
   }
-  if ((await contentOf(aside)) === content) await rm(aside, { recursive: true, force: true });
+  // One that cannot be read is put back, too.
+  const isSame = contentOf(aside).then((found) => found === content);
+  if (await isSame.catch(() => false)) await rm(aside, { recursive: true, force: true });
   else await rename(aside, path);
 }
 
-/** Undefined for what is no file, such as the lock of an earlier version. */
+/** Undefined for what is no file, such as the lock of an earlier version. Rejects when this process has no more descriptors. */
 function contentOf(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined);
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (isOutOfFiles(error)) throw error;
+    return undefined;
+  });
 }

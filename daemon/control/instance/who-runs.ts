@@ -1,12 +1,9 @@
 // Finds out which daemon answers on a socket.
 import { noAnswerOn } from '../../api/instance-file.ts';
-import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
+import { errnoOf, isNobody, isOutOfFiles, textOf, type Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { fail } from '../../errors/fail.ts';
+import { asFailure, fail } from '../../errors/fail.ts';
 import { httpRequest, NoAnswer } from '../../sockets/http-request.ts';
-
-/** Errors of a connect when no process listens: no file or folder, a stale socket, or a file that is not a socket. */
-const NOBODY: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK']);
 
 /** The failure that says which process listens on the socket; undefined when none does. `again`: this is the second request. */
 export async function whoRuns(
@@ -38,7 +35,8 @@ export async function whoRuns(
     return fail('daemon_foreign', { socket: socketPath, why: 'it answers something else' });
   } catch (error) {
     signal?.throwIfAborted();
-    if (NOBODY.has(errnoOf(error))) return undefined;
+    if (isNobody(error)) return undefined;
+    if (isOutOfFiles(error)) throw asFailure(error);
     // The process was killed or has closed the connection while it answered. A second request shows whether it is gone.
     if (errnoOf(error) === 'ECONNRESET' && !again) return whoRuns(socketPath, signal, true);
     // EAGAIN: the queue of connections is full, because a process listens but does not accept.

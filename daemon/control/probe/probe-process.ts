@@ -15,8 +15,8 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
     // In a session of its own: no ssh below it asks anybody at the terminal of this process.
     detached: true,
   });
-  const failed = (why: string): ProbeResult => {
-    const failure = fail('engine_lost', { why: `the probe of bmuxd doctor: ${why}` }).data;
+  const failed = (why: string, cause?: Error): ProbeResult => {
+    const failure = fail('engine_lost', { why: `the probe of bmuxd doctor: ${why}` }, cause).data;
     return { packages: [], steps: [], failure };
   };
   return new Promise((resolve) => {
@@ -31,13 +31,14 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
     });
     child.once('error', (error) => {
       over();
-      resolve(failed(error.message));
+      resolve(failed(error.message, error));
     });
     child.once('exit', (status, signal) => {
       over();
       resolve(failed(signal ?? `exit status ${String(status)}`));
     });
-    child.send(task, () => undefined);
+    // Without descriptors there is neither a process nor a channel, and 'error' follows.
+    if (child.connected) child.send(task, () => undefined);
   });
 }
 

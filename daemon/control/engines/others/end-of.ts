@@ -6,7 +6,7 @@ import { isStreamEnd, keptEnd } from '../../../api/stream-end.ts';
 import { sleep } from '../../../base/async/sleep.ts';
 import { LIMITS } from '../../../base/limits.ts';
 import { keptEndsBeside } from '../../../base/paths.ts';
-import { engineRequest, isSilence } from '../../../sockets/http-request.ts';
+import { engineRequest, isLack, isSilence } from '../../../sockets/http-request.ts';
 
 /** ms between two looks for a socket that is away. */
 const LOOK_MS = 20;
@@ -34,7 +34,8 @@ async function endAt(id: string, path: string): Promise<StreamEnd | undefined> {
     const { body } = await engineRequest(path, 'GET', `/v1/streams/${encodeURIComponent(id)}/end`);
     if (isStreamEnd(body)) return body;
   } catch (error) {
-    if (isSilence(error)) return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
+    if (isSilence(error) || isLack(error))
+      return { schema: SCHEMA, known: true, lost: 'its engine does not answer' };
   }
   const kept = await readFile(keptEndsBeside(path), 'utf8').catch(() => undefined);
   return kept === undefined ? undefined : keptEnd(kept, id);
