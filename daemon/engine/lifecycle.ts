@@ -18,6 +18,9 @@ import type { Upstreams } from './upstream/upstreams.ts';
 /** The longest time of a timer, 24.8 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** ms between two ends of late streams, at least: `engine.drain_max` may be 0. */
+const MIN_LATE_MS = 1000;
+
 export interface LifecycleOptions {
   readonly settings: () => Settings;
   readonly log: Logger;
@@ -47,7 +50,7 @@ export type DrainEnd =
 /**
  * serving -> draining (control is gone, or another engine takes over) -> closed. A draining engine keeps its live streams. After the
  * last one it waits `engine.drain_grace` and exits; while it still accepts on target sockets, it waits `engine.orphan_grace` instead.
- * Streams that are live `engine.drain_max` after another engine has taken over are ended.
+ * Streams that are live `engine.drain_max` after another engine has taken over are ended; later ones after that time, or a second one, again.
  */
 export class Lifecycle {
   readonly #options: LifecycleOptions;
@@ -179,7 +182,18 @@ export class Lifecycle {
     const left = Math.min(Math.max(0, this.#drainsFrom + ms - SYSTEM_CLOCK.now()), MAX_TIMER_MS);
     this.#cancelDrainEnd = SYSTEM_CLOCK.after(left, () => {
       if (left === MAX_TIMER_MS) this.#limitDrain(seconds);
-      else this.endDrain({ for: 'drain_max', ms });
+      else {
+        this.endDrain({ for: 'drain_max', ms });
+        this.#limitLate(ms);
+      }
+    });
+  }
+
+  /** A client that was accepted before may be heard only now. Its stream goes on for as long as those of before. */
+  #limitLate(ms: number): void {
+    this.#cancelDrainEnd = SYSTEM_CLOCK.after(Math.max(ms, MIN_LATE_MS), () => {
+      if (this.#options.streams.size > 0) this.endDrain({ for: 'drain_max', ms });
+      this.#limitLate(ms);
     });
   }
 

@@ -163,6 +163,38 @@ t.test('a stop waits for streams, and then for connections, until its limit', as
   await stopping;
 });
 
+t.test('a stream that begins after engine.drain_max is over has that time, too', async (t) => {
+  let size = 1;
+  const ends: string[] = [];
+  const timers = holdTimers(t);
+  const lifecycle = lifecycleWith({
+    settings: () => ({ ...defaultSettings(), 'engine.drain_max': 2 }),
+    streams: {
+      get size() {
+        return size;
+      },
+      live: () => [],
+      endAll: (who) => {
+        ends.push(who);
+        return Promise.resolve();
+      },
+    },
+  });
+  lifecycle.takenOver();
+  await timers.pass(2000);
+  t.strictSame(ends, ['engine.drain_max, 2 s after its engine began to drain']);
+  // Its client was accepted before, and has said nothing until now.
+  size = 1;
+  await timers.pass(1999);
+  t.equal(ends.length, 1);
+  await timers.pass(1);
+  t.equal(ends.length, 2);
+  size = 0;
+  await timers.pass(2000);
+  t.equal(ends.length, 2, 'without a stream nothing is ended');
+  await lifecycle.stop();
+});
+
 t.test('an engine that drains waits for clients of target sockets that have said nothing yet', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   t.teardown(() => rm(folder, { recursive: true }));
