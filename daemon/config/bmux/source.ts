@@ -53,11 +53,18 @@ interface Made extends Composed {
   readonly facts: string;
 }
 
-/** The last composed config. */
-interface Memo {
+/** What was last composed from some layers: the config, or why there is none. */
+interface Memo<T> {
   readonly layers: Layers;
   readonly knownGateways: KnownGateways;
-  readonly made: Made;
+  readonly facts: string;
+  readonly made: T;
+}
+
+/** Why no config could be composed, and the environment variables that were read until then. */
+interface Refused {
+  readonly why: Failure;
+  readonly reads: Reads;
 }
 
 /** The config for a caller or the failure, and the environment variables on which this outcome depends. */
@@ -80,7 +87,9 @@ export class ConfigSource {
   /** The newest layers from which a config could be composed. */
   #good: Good | undefined;
   /** One entry is enough, because most callers of a context get the same config. */
-  #memo: Memo | undefined;
+  #memo: Memo<Made> | undefined;
+  /** The same for layers of which there is none: to find that out anew for each request would take as long as to compose them. */
+  #refused: Memo<Refused> | undefined;
   /** Environment variables that were read for the last answer. */
   #reads: Reads | undefined;
 
@@ -175,20 +184,38 @@ export class ConfigSource {
     caller: CallerFacts,
     reads: Map<string, string | undefined>,
   ): Made {
-    const { cwd, term } = caller;
     const facts = dependsOnCaller(layers.docs) ? factsKey(caller) : '';
-    const memo = this.#memo;
-    const isSame = memo?.layers === layers && memo.knownGateways === knownGateways;
-    if (isSame && memo.made.facts === facts) return memo.made;
+    const of = { layers, knownGateways, facts };
+    const known = remembered(this.#memo, of);
+    if (known !== undefined) return known;
+    const refused = remembered(this.#refused, of);
+    if (refused !== undefined) {
+      for (const [name, value] of refused.reads) reads.set(name, value);
+      throw refused.why;
+    }
+    try {
+      const made = { ...this.#compose(of, caller, reads), reads, facts };
+      this.#memo = { ...of, made };
+      return made;
+    } catch (error) {
+      this.#refused = { ...of, made: { why: asBad(error), reads: new Map(reads) } };
+      throw error;
+    }
+  }
+
+  #compose(
+    { layers, knownGateways }: Omit<Memo<unknown>, 'made'>,
+    caller: CallerFacts,
+    reads: Map<string, string | undefined>,
+  ): Composed {
     const { daemon, platform = process.platform } = this.#options;
     const env = noted(this.#options.env, reads);
     const known = (name: string): string | undefined => env[name] ?? daemon?.[name];
     // These are getters, so that a variable is recorded only when a rule uses it.
-    const composed = composeConfig(
+    return composeConfig(
       layers,
       {
-        cwd,
-        term,
+        ...caller,
         get host() {
           return known('HOSTNAME') ?? known('HOST') ?? '';
         },
@@ -201,10 +228,13 @@ export class ConfigSource {
       },
       knownGateways,
     );
-    const made = { ...composed, reads, facts };
-    this.#memo = { layers, knownGateways, made };
-    return made;
   }
+}
+
+function remembered<T>(memo: Memo<T> | undefined, of: Omit<Memo<unknown>, 'made'>): T | undefined {
+  const { layers, knownGateways, facts } = of;
+  const isSame = memo?.layers === layers && memo.knownGateways === knownGateways && memo.facts === facts;
+  return isSame ? memo.made : undefined;
 }
 
 function settled({ outcome }: Answer): CurrentConfig {

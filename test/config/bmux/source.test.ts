@@ -8,6 +8,7 @@ import { ConfigSource, type ConfigSourceOptions } from '../../../daemon/config/b
 import { ConfigFiles } from '../../../daemon/config/bmux/config-files.ts';
 import { SteadyFiles } from '../../../daemon/config/files/steady-files.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
+import { waitFor } from '../../real/child.ts';
 import { failureOf } from '../../policy/failure-of.ts';
 import { folderFor, passed, put } from '../files.ts';
 
@@ -147,6 +148,29 @@ t.test('the last good one', async (t) => {
   const { config, problem } = await source.current();
   t.equal(config.general.serverTimeoutMs, 2);
   t.equal(problem, undefined);
+});
+
+t.test('a config with a wrong value is composed once, not for each caller', async (t) => {
+  const folder = await folderFor(t);
+  const source = sourceIn(folder, { env: { CA_DIR: folder } });
+  const file = join(folder, 'c/bmux.toml');
+  const problem = async () => (await source.current()).problem;
+  const target = '[connections.targets.a]\nca_file = "$CA_DIR/ca.pem"\n';
+  const wrong = '[connections.targets.b]\niroh_ip_addr = "no address"\n';
+  await put(file, timeout(1));
+  t.equal(await problem(), undefined);
+  for (const text of [target + wrong, `${target}${wrong}port = 1\n`]) {
+    await put(file, text);
+    // A file that was written just now is read again by each call.
+    await waitFor('the same object', async () => (await problem()) === (await problem()));
+    const first = await problem();
+    t.match(first?.message, /"no address" is not a socket address/);
+    const others = await Promise.all(Array.from({ length: 20 }, problem));
+    for (const other of [...others, await problem()]) t.equal(other, first, 'the same object');
+    t.ok(source.reads?.has('CA_DIR'), 'what was read then decides for whom the answer is');
+  }
+  await put(file, target);
+  t.equal(await problem(), undefined, 'mended');
 });
 
 t.test('BMUX_CONFIG that comes and goes', async (t) => {
