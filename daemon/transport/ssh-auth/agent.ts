@@ -5,6 +5,7 @@ import { excessOf } from '../../base/files/socket-path.ts';
 import { errnoOf } from '../../base/failure.ts';
 import { fail } from '../../errors/fail.ts';
 import { inTime } from '../../base/async/deadline.ts';
+import { Slices } from '../../base/async/slices.ts';
 import type { Dialling } from '../dialling.ts';
 
 const REQUEST_IDENTITIES = 11;
@@ -104,11 +105,15 @@ export function publicKeyLine(key: AgentKey): string {
   return `${key.type} ${key.blob.toString('base64')}${comment === '' ? '' : ` ${comment}`}`;
 }
 
-/** Returns the usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. */
+/**
+ * Returns the usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. Two thousand keys take 10 ms,
+ * so they are read in `slices`.
+ */
 export async function agentKeys(
   agentSocket: string,
   dialling: Dialling,
   late: () => Error,
+  slices: Pick<Slices, 'next'> = new Slices(),
 ): Promise<AgentKey[]> {
   const answer = await ask(agentSocket, Buffer.from([REQUEST_IDENTITIES]), dialling, late);
   const reader = new SshReader(answer);
@@ -117,6 +122,7 @@ export async function agentKeys(
   if (count > KEYS_MAX) throw new AgentError(`the SSH agent claims ${String(count)} keys`);
   const keys: AgentKey[] = [];
   for (let i = 0; i < count; i++) {
+    await slices.next();
     const blob = reader.string();
     const comment = reader.string().subarray(0, COMMENT_MAX);
     const type = typeOf(blob);

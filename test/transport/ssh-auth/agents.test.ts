@@ -135,6 +135,23 @@ t.test('agents that misbehave', async (t) => {
     );
     t.ok((keys[0]?.comment.length ?? 0) <= 256);
   });
+  t.test('between two keys of a list other streams may have their turn', async (t) => {
+    const count = 1000;
+    const head = Buffer.from([12, 0, 0, count >> 8, count & 0xff]);
+    const entry = Buffer.concat([sshString(blob), sshString('comment')]);
+    const small = Buffer.concat([sshString(''), sshString('')]);
+    const entries = Array.from({ length: count }, (_, at) => (at % 100 === 0 ? entry : small));
+    const agentSocket = await agent(t, sshString(Buffer.concat([head, ...entries])), sha1);
+    let turns = 0;
+    const next = async (): Promise<void> => {
+      turns += 1;
+      await Promise.resolve();
+    };
+    const slices = { next };
+    const keys = await agentKeys(agentSocket, within(20_000), () => new Error('late'), slices);
+    t.equal(keys.length, 10);
+    t.equal(turns, count);
+  });
   t.test('lengths beyond every limit', async (t) => {
     t.match((await fails(t, huge, huge)).data.causes[0], /message of 4294967295 bytes/);
     const many = sshString(Buffer.from([12, 0x7f, 0xff, 0xff, 0xff]));
