@@ -1,5 +1,5 @@
 // Certificate files that change in ways that their times do not show, or show late.
-import { watch, writeFileSync } from 'node:fs';
+import { linkSync, watch, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -7,7 +7,9 @@ import t, { type Test } from 'tap';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { asRead } from '../../../daemon/base/files/stamp.ts';
 import { CaFiles } from '../../../daemon/transport/tls/certificates/ca-files.ts';
+import { RootFolders } from '../../../daemon/transport/tls/certificates/root-folders.ts';
 import { SystemRoots } from '../../../daemon/transport/tls/certificates/roots.ts';
+import { waitFor } from '../../real/child.ts';
 import { root } from './chains/further-cases.ts';
 
 const [one, other] = [root(), root()];
@@ -65,6 +67,51 @@ t.test('a file of a large directory that is written anew in place counts at the 
       t.strictSame((await roots.current()).anchors[0]?.der, der, path);
     }
   }
+});
+
+t.test('of watched folders the kernel tells: the files are looked at only once a minute', async (t) => {
+  const file = await fileFor(t);
+  const folder = dirname(file);
+  for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
+  writeFileSync(file, '');
+  // The kernel does not tell of what is written under this name.
+  const elsewhere = await fileFor(t);
+  linkSync(file, elsewhere);
+  await sleep(20);
+  let now = 0;
+  const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);
+  t.teardown(() => {
+    found.close();
+  });
+  writeFileSync(elsewhere, one.pem);
+  for (const at of [2000, 30_000, 59_000]) {
+    now = at;
+    for (let asked = 0; asked < 20; asked += 1) {
+      t.equal(await found.hasChanged(), false);
+      await sleep(5);
+    }
+  }
+  now = 61_000;
+  await waitFor('the look', () => found.hasChanged());
+});
+
+t.test('where a folder cannot be watched, the files are looked at again after a second', async (t) => {
+  const file = await fileFor(t);
+  const folder = dirname(file);
+  for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
+  await symlink(join(folder, 'gone', 'ca.pem'), join(folder, 'link.pem'));
+  writeFileSync(file, '');
+  const elsewhere = await fileFor(t);
+  linkSync(file, elsewhere);
+  await sleep(20);
+  let now = 0;
+  const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);
+  t.teardown(() => {
+    found.close();
+  });
+  writeFileSync(elsewhere, one.pem);
+  now = 1001;
+  await waitFor('the look', () => found.hasChanged());
 });
 
 t.test('times in whole seconds hold for two seconds', (t) => {
