@@ -24,6 +24,11 @@ export class EngineHealth {
     this.#heardAt = now;
   }
 
+  /** The last check has found no answer, and the engine was not heard since. */
+  get isDoubtful(): boolean {
+    return this.#missed > 0;
+  }
+
   /** Its status has come. */
   heard(now: number): void {
     this.#heardAt = now;

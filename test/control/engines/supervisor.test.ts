@@ -282,3 +282,19 @@ t.test('control looks at a status when it has had time to come, and soon when it
   await clock.advance(2 * LIMITS.heartbeatMs);
   t.equal(lateMs, LIMITS.statusLateMs);
 });
+
+t.test('what an engine uses is read only while it is in doubt: its last check has failed', (t) => {
+  const health = new EngineHealth(0);
+  const late = fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000));
+  const miss = (isAtWork: boolean): boolean => health.failed(late, isAtWork).isLost;
+  t.equal(health.isDoubtful, false);
+  t.equal(miss(false), false);
+  t.equal(health.isDoubtful, true);
+  t.equal(miss(true), false, 'it got no CPU');
+  t.equal(health.isDoubtful, false);
+  t.equal(miss(false), false, 'the next one alone tells nothing');
+  t.equal(miss(false), true);
+  health.heard(1);
+  t.equal(health.isDoubtful, false);
+  t.end();
+});
