@@ -11,6 +11,7 @@ import { pidOf } from '../daemon/api/instance-file.ts';
 import { answersInTurn } from '../daemon/base/process/starved.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
+import { untilBack } from '../daemon/base/async/until-back.ts';
 import { endIn, fieldsIn, refusalIn } from './answer.ts';
 import { readAnswer, type Answer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
@@ -136,9 +137,6 @@ function ask(socketPath: string, path: string): Promise<Answer | 'closed' | 'nob
 /** ms between two requests to an engine that is exiting. */
 const AGAIN_MS = 2;
 
-/** ms between two looks for sockets that are away. */
-const AWAY_MS = 50;
-
 /**
  * Why the stream was lost; undefined after a proper end. On a Unix socket every end looks the same, so the engine is asked, then the file that
  * it has left at a proper exit, then control. Without a proof of a proper end the stream is lost (docs/stream-ends.md). When nobody is there to
@@ -148,13 +146,8 @@ export async function whyLost(
   streamId: string,
   where: { readonly controlSocket: string; readonly env: Env },
 ): Promise<string | undefined> {
-  const until = monotonicMs() + LIMITS.endAwayMs;
-  for (;;) {
-    const end = await endOf(streamId, where);
-    if (end !== undefined) return end.known === false ? UNKNOWN : end.lost;
-    if (monotonicMs() > until) return UNKNOWN;
-    await sleep(AWAY_MS);
-  }
+  const end = await untilBack(() => endOf(streamId, where));
+  return end === undefined || end.known === false ? UNKNOWN : end.lost;
 }
 
 /** Undefined when nobody can be asked. */

@@ -4,17 +4,13 @@ import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { socketProblem } from '../../api/socket-path.ts';
 import { isEndList, keptRowsIn, type EndRow } from '../../api/stream-end.ts';
-import { monotonicMs } from '../../base/async/monotonic.ts';
-import { sleep } from '../../base/async/sleep.ts';
-import { LIMITS } from '../../base/limits.ts';
+import { untilBack } from '../../base/async/until-back.ts';
 import { bmuxdPaths, keptEndsBeside, type Env } from '../../base/paths.ts';
 import { isRunning, type ProcessIdentity } from '../../base/process/identity.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';
 
 /** ms before the exit of a command in which the lost stream of another process counts: one that the command has started. */
 const AROUND_EXIT_MS = 5000;
-/** ms between two looks for the socket of an engine that runs. */
-const AWAY_MS = 50;
 
 export interface ExitedCommand {
   readonly pid: number;
@@ -69,26 +65,25 @@ export class ClientEnds {
   }
 
   async #ask(path: string, query: string): Promise<Said> {
-    const until = monotonicMs() + LIMITS.endAwayMs;
-    for (;;) {
-      try {
-        const { body } = await engineRequest(path, 'GET', `/v1/ends?${query}`);
-        if (!isEndList(body)) return NOTHING;
-        this.#seen.set(path, body.process);
-        return { rows: body.ends, live: body.live };
-      } catch (error) {
-        if (isSilence(error)) return NOTHING;
-      }
-      const rows = leftBy(path);
-      if (rows !== undefined) return { rows, live: 0 };
-      const process = this.#seen.get(path);
-      // Control may have removed the socket of an engine that was killed. Without the folder, nobody knows.
-      if (process === undefined || isRunning(process) !== true)
-        return this.#seen.has(path) && existsSync(dirname(path)) ? 'died' : NOTHING;
-      // A cleaner has removed the socket. The engine binds it again.
-      if (monotonicMs() > until) return NOTHING;
-      await sleep(AWAY_MS);
+    return (await untilBack(() => this.#saidAt(path, query))) ?? NOTHING;
+  }
+
+  /** Undefined while the socket of an engine that runs is away. */
+  async #saidAt(path: string, query: string): Promise<Said | undefined> {
+    try {
+      const { body } = await engineRequest(path, 'GET', `/v1/ends?${query}`);
+      if (!isEndList(body)) return NOTHING;
+      this.#seen.set(path, body.process);
+      return { rows: body.ends, live: body.live };
+    } catch (error) {
+      if (isSilence(error)) return NOTHING;
     }
+    const rows = leftBy(path);
+    if (rows !== undefined) return { rows, live: 0 };
+    const process = this.#seen.get(path);
+    if (process !== undefined && isRunning(process) === true) return undefined;
+    // Control may have removed the socket of an engine that was killed. Without the folder, nobody knows.
+    return this.#seen.has(path) && existsSync(dirname(path)) ? 'died' : NOTHING;
   }
 
   async #sockets(): Promise<string[]> {

@@ -3,26 +3,17 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SCHEMA, type StreamEnd } from '../../../api/answers.ts';
 import { isStreamEnd, keptEnd } from '../../../api/stream-end.ts';
-import { sleep } from '../../../base/async/sleep.ts';
-import { LIMITS } from '../../../base/limits.ts';
+import { untilBack } from '../../../base/async/until-back.ts';
 import { keptEndsBeside } from '../../../base/paths.ts';
 import { engineRequest, isLack, isSilence } from '../../../sockets/http-request.ts';
-
-/** ms between two looks for a socket that is away. */
-const LOOK_MS = 20;
 
 /**
  * How the stream `id` of the engine behind `path` ended. Without an answer and without a file the engine has died, or a cleaner has removed both: a
  * living engine binds its socket again, which is waited for unless it `isDead`.
  */
 export async function endOf(id: string, path: string, isDead: () => boolean): Promise<StreamEnd> {
-  const until = performance.now() + LIMITS.endAwayMs;
-  for (;;) {
-    const end = await endAt(id, path);
-    if (end !== undefined) return end;
-    if (isDead() || performance.now() > until) break;
-    await sleep(LOOK_MS);
-  }
+  const end = await untilBack(() => endAt(id, path), isDead);
+  if (end !== undefined) return end;
   const dir = await stat(dirname(path)).catch(() => undefined);
   const lost = dir === undefined ? 'the runtime dir is gone' : 'its engine has died';
   return { schema: SCHEMA, known: true, lost };
