@@ -6,6 +6,7 @@ import type { Command, CommandContext, Run } from './command.ts';
 import { sayOtherVersion } from './daemon-version.ts';
 import { commandNamed, help, helpOf } from './help/help.ts';
 import { checkArgs, parsed } from './help/parse.ts';
+import { roomOf } from './table.ts';
 import { showWait } from './terminal.ts';
 
 /** What the command line does not say. */
@@ -30,11 +31,11 @@ export async function main(argv: readonly string[], context: Outside): Promise<n
 async function dispatch(argv: readonly string[], context: Outside): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined) {
-    context.err(help(COMMANDS));
+    context.err(help(COMMANDS, roomOf(context.stderr)));
     return 2;
   }
   if (name === '--help' || name === '-h') {
-    context.out(help(COMMANDS));
+    context.out(help(COMMANDS, roomOf(context.stdout)));
     return 0;
   }
   if (name === '--version' || name === '-V') {
@@ -44,7 +45,7 @@ async function dispatch(argv: readonly string[], context: Outside): Promise<numb
   const command = commandNamed(COMMANDS, name);
   const found = parsed(command, rest);
   if (found.options['help'] === true) {
-    context.out(helpOf(command));
+    context.out(helpOf(command, roomOf(context.stdout)));
     return 0;
   }
   checkArgs(command, found);

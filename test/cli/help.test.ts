@@ -9,12 +9,25 @@ import { complete } from '../../daemon/cli/help/complete.ts';
 import { failureOf } from '../policy/failure-of.ts';
 
 t.test('every help fits into 80 columns and names every option', async (t) => {
-  for (const text of [HELP, help(COMMANDS), ...COMMANDS.map(helpOf)])
+  for (const text of [HELP, help(COMMANDS), ...COMMANDS.map((command) => helpOf(command))])
     for (const line of text.split('\n')) t.ok(line.length <= 80, line);
   for (const { name } of COMMANDS) t.match(help(COMMANDS), new RegExp(`^  ${name}\\b`, 'm'));
   for (const command of COMMANDS)
     for (const option of Object.keys(command.options)) t.ok(helpOf(command).includes(`--${option}`), option);
 });
+
+t.test(
+  'on a narrow terminal a help is broken between words; only what may be copied is longer',
+  async (t) => {
+    for (const room of [60, 40]) {
+      for (const text of [help(COMMANDS, room), ...COMMANDS.map((command) => helpOf(command, room))])
+        for (const line of text.split('\n'))
+          t.ok(line.length <= room || /^ {2,4}\S|^ +\S+$/.test(line), `${String(room)}: ${line}`);
+      t.ok(help(COMMANDS, room).includes('keeps connections'));
+    }
+    t.equal(help(COMMANDS, 200), help(COMMANDS));
+  },
+);
 
 t.test('every example is a call that the table takes', async (t) => {
   for (const { name, examples } of COMMANDS) {

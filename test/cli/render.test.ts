@@ -50,6 +50,20 @@ const STREAM: StreamRow = {
   bytesDown: 123_456_789,
 };
 
+t.test('what stands above the tables is broken between words', async (t) => {
+  const failure = fail('engine_unavailable', { why: 'it says nothing '.repeat(9).trim() }).data;
+  const status = { ...STATUS, problems: [{ where: 'engine', failure }] };
+  for (const room of [120, 80, 60, 40]) {
+    for (const text of [rendered(status, room), renderedLive(status, [], new Map(), room).join('\n')]) {
+      const [head = ''] = text.split('\n\nTARGET');
+      for (const line of head.split('\n')) t.ok(displayWidth(line) <= room, `${String(room)}: ${line}`);
+      t.match(head.replaceAll(/\s+/g, ' '), `ready pid 8629, up 60 s, 1 live stream`);
+      t.match(head.replaceAll(/\s+/g, ' '), failure.detail.trim());
+    }
+  }
+  t.match(rendered(status, Infinity), `\nsocket ${STATUS.socket}\n\n! engine: ${failure.detail}\n`);
+});
+
 t.test('the status fits into 80 columns, and says the most important', async (t) => {
   for (const room of [80, 60, 40]) {
     const [, tables = ''] = rendered(STATUS, room).split(/\n\n(?=TARGET)/);

@@ -216,6 +216,15 @@ t.test('a log is followed into the next file, and characters stay whole', async 
   }
   await waitFor('the line of the last file', () => lines.includes('i'));
   t.equal(gaps, 2);
+  // Emptied between two looks, and longer again than before.
+  lines.length = 0;
+  writeFileSync(path, 'j\nk\nl\n');
+  await waitFor('the last line', () => lines.includes('l'));
+  t.same(lines, ['j', 'k', 'l']);
+  t.equal(gaps, 3);
+  await appendFile(path, 'm\n');
+  await waitFor('the line after them', () => lines.includes('m'));
+  t.same([lines, gaps], [['j', 'k', 'l', 'm'], 3]);
   stop.abort();
   await ended;
 });

@@ -6,13 +6,18 @@ import { sleep } from '../../base/async/sleep.ts';
 import type { Run } from '../command.ts';
 import { countOf } from '../option-values.ts';
 import { openAnswered, unanswered } from '../reach.ts';
+import { hanging } from '../help/columns.ts';
+import { roomOf } from '../table.ts';
 
 /** ms between two Pings. */
 const BETWEEN_MS = 1000;
 const MAX_COUNT = 1_000_000;
 
 export const ping: Run = async (context) => {
-  const { args, options, out } = context;
+  const { args, options, stdout } = context;
+  const out = (line: string): void => {
+    context.out(`${hanging(line, roomOf(stdout)).join('\n')}\n`);
+  };
   const [target = ''] = args;
   const isJson = options['json'] === true;
   const count = countOf('ping', 'count', options['count'], { min: 1, max: MAX_COUNT }) ?? 4;
@@ -26,7 +31,7 @@ export const ping: Run = async (context) => {
   const trips: number[] = [];
   try {
     const how = `${info.transport}, epoch ${String(info.epoch)}, ${info.warm ? 'warm' : 'dialled now'}`;
-    if (!isJson) out(printable(`${info.target} (${how}): first answer after ${shown(openMs)}\n`));
+    if (!isJson) out(printable(`${info.target} (${how}): first answer after ${shown(openMs)}`));
     for (let id = 2; id < count + 2; id += 1) {
       if (id > 2) await sleep(BETWEEN_MS);
       const begun = performance.now();
@@ -34,7 +39,7 @@ export const ping: Run = async (context) => {
       if (why !== undefined) throw why;
       const tripMs = performance.now() - begun;
       trips.push(tripMs);
-      if (!isJson) out(printable(`round trip ${String(trips.length)} to ${info.target}: ${shown(tripMs)}\n`));
+      if (!isJson) out(printable(`round trip ${String(trips.length)} to ${info.target}: ${shown(tripMs)}`));
     }
   } finally {
     stream.destroy();
@@ -43,7 +48,8 @@ export const ping: Run = async (context) => {
   const all = { schema: SCHEMA, target: name, transport, epoch, warm, openMs, roundTripsMs: trips };
   const mean = trips.reduce((sum, ms) => sum + ms, 0) / trips.length;
   const summary = `min ${shown(Math.min(...trips))}, mean ${shown(mean)}, max ${shown(Math.max(...trips))}`;
-  out(isJson ? `${JSON.stringify(all)}\n` : `${summary}\n`);
+  if (isJson) context.out(`${JSON.stringify(all)}\n`);
+  else out(summary);
   return 0;
 };
 

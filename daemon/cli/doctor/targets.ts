@@ -97,7 +97,9 @@ function settled(name: string, rows: readonly Row[]): readonly Row[] {
 }
 
 function failed(area: string, route: Route, failure: FailureData): Row {
-  const what = STEPS_OF_CODES[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
+  const step = STEPS_OF_CODES[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
+  // The others have no step of that name.
+  const what = step === 'tcp' && !['tls', 'ssh'].includes(route.transport) ? 'connect' : step;
   // The doctor starts none.
   if (failure.code === 'ssh_server_not_running' && route.transport === 'ssh' && route.startsServer)
     return { area, what, detail: 'no server runs there; the next command starts one' };

@@ -3,7 +3,8 @@ import { fail } from '../../errors/fail.ts';
 import { meant } from '../../errors/nearest.ts';
 import { exitStatusText } from '../../errors/exit-statuses.ts';
 import type { Command, CommandContext, OptionRow } from '../command.ts';
-import { columns, wrapped } from './columns.ts';
+import { roomOf } from '../table.ts';
+import { columns, hanging, WIDTH, wrapped } from './columns.ts';
 import { argsOf, usagesOf } from './forms.ts';
 
 export const ABOUT =
@@ -26,42 +27,52 @@ export function commandNamed(commands: readonly Command[], name: string): Comman
 }
 
 /** `bmuxd help [NAME]`. */
-export function showHelp(commands: readonly Command[], { args, out }: CommandContext): Promise<number> {
+export function showHelp(
+  commands: readonly Command[],
+  { args, out, stdout }: CommandContext,
+): Promise<number> {
   const [name] = args;
-  out(name === undefined ? help(commands) : helpOf(commandNamed(commands, name)));
+  const room = roomOf(stdout);
+  out(name === undefined ? help(commands, room) : helpOf(commandNamed(commands, name), room));
   return Promise.resolve(0);
 }
 
-export function help(commands: readonly Command[]): string {
+/** Within `room` columns, and no more than 80. */
+export function help(commands: readonly Command[], room = WIDTH): string {
+  const width = Math.min(room, WIDTH);
   return text([
-    ...wrapped(ABOUT),
+    ...wrapped(ABOUT, width),
     '',
     'Usage: bmuxd COMMAND [OPTIONS]',
     '',
-    ...columns(commands.map((row) => [`${row.name} ${argsOf(row)}`.trimEnd(), row.about])),
+    ...columns(
+      commands.map((row) => [`${row.name} ${argsOf(row)}`.trimEnd(), row.about]),
+      { room: width },
+    ),
     '',
-    ...wrapped('`bmuxd help COMMAND` shows options and examples; `bmuxd --version` the version.'),
-    ...wrapped(exitStatusText()),
+    ...wrapped('`bmuxd help COMMAND` shows options and examples; `bmuxd --version` the version.', width),
+    ...wrapped(exitStatusText(), width),
   ]);
 }
 
-export function helpOf(command: Command): string {
+export function helpOf(command: Command, room = WIDTH): string {
+  const width = Math.min(room, WIDTH);
   const { about, examples, exits } = command;
   const [first = '', ...more] = usagesOf(command);
   const statuses = Object.entries(exits ?? {}).map(([status, meaning]) => `${status} ${meaning}`);
   return text([
-    `Usage: ${first}`,
-    ...more.map((usage) => `       ${usage}`),
+    ...hanging(`Usage: ${first}`, width),
+    ...more.flatMap((usage) => hanging(`       ${usage}`, width)),
     '',
-    ...wrapped(about),
+    ...wrapped(about, width),
     '',
     'Options:',
     ...columns(
       optionsOf(command).map(([name, row]) => [optionText(name, row), optionAbout(row)]),
-      28,
+      { leftMost: 28, room: width },
     ),
-    ...(examples.length === 0 ? [] : ['', 'Examples:', ...columns(examples, 42)]),
-    ...(statuses.length === 0 ? [] : ['', ...wrapped(`Exit status: ${statuses.join(', ')}.`)]),
+    ...(examples.length === 0 ? [] : ['', 'Examples:', ...columns(examples, { leftMost: 42, room: width })]),
+    ...(statuses.length === 0 ? [] : ['', ...wrapped(`Exit status: ${statuses.join(', ')}.`, width)]),
   ]);
 }
 

@@ -11,6 +11,8 @@ import { fail } from '../../errors/fail.ts';
 const LOOK_MS = 250;
 /** Bytes of one read. */
 const PIECE = 64 * 1024;
+/** Bytes before the place that was read to, which are read again: they are others when the file was emptied and has grown past it. A line has its time. */
+const TAIL = 256;
 
 export class FollowedFile {
   readonly #path: string;
@@ -20,6 +22,8 @@ export class FollowedFile {
   #file: FileHandle | undefined;
   #ino = 0;
   #offset = 0;
+  /** The bytes before `#offset`. */
+  #tail: Buffer = Buffer.alloc(0);
   #held = '';
   #decoder = new StringDecoder('utf8');
 
@@ -40,7 +44,10 @@ export class FollowedFile {
     for (const path of [`${this.#path}.1`, this.#path]) {
       try {
         const found = await stat(path);
-        if (path === this.#path) [this.#ino, this.#offset] = [found.ino, found.size];
+        if (path === this.#path) {
+          [this.#ino, this.#offset] = [found.ino, found.size];
+          this.#tail = await tailOf(path, found.size);
+        }
         if (found.size === 0) continue;
         const input = createReadStream(path, { encoding: 'utf8', end: found.size - 1 });
         for await (const line of createInterface({ input })) {
@@ -91,15 +98,25 @@ export class FollowedFile {
     const next = await opened(this.#path);
     if (next === undefined) return;
     await this.#read();
-    // A line of the former file that has no end is none of the next one's.
-    const held = this.#held + this.#decoder.end();
-    this.#held = '';
-    if (held !== '') this.#show(held);
+    this.#endLine();
     const before = await stat(`${this.#path}.1`).catch(() => undefined);
     if (this.#ino !== 0 && before?.ino !== this.#ino) this.#onGap();
     await this.#file?.close();
     this.#file = next;
-    [this.#ino, this.#offset] = [(await next.stat()).ino, 0];
+    this.#ino = (await next.stat()).ino;
+    this.#begin();
+  }
+
+  /** A line of the former file that has no end is none of the next one's. */
+  #endLine(): void {
+    const held = this.#held + this.#decoder.end();
+    this.#held = '';
+    if (held !== '') this.#show(held);
+  }
+
+  #begin(): void {
+    this.#offset = 0;
+    this.#tail = Buffer.alloc(0);
   }
 
   async #read(): Promise<void> {
@@ -107,13 +124,35 @@ export class FollowedFile {
     if (file === undefined) return;
     const buffer = Buffer.alloc(PIECE);
     for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, PIECE, this.#offset);
-      if (bytesRead === 0) return;
-      this.#offset += bytesRead;
-      const lines = (this.#held + this.#decoder.write(buffer.subarray(0, bytesRead))).split('\n');
+      const known = this.#tail.length;
+      const { bytesRead } = await file.read(buffer, 0, PIECE, this.#offset - known);
+      // It was emptied: the next look sees that.
+      if (bytesRead < known) return;
+      if (!buffer.subarray(0, known).equals(this.#tail)) {
+        this.#endLine();
+        this.#onGap();
+        this.#begin();
+        continue;
+      }
+      if (bytesRead === known) return;
+      this.#offset += bytesRead - known;
+      this.#tail = Buffer.from(buffer.subarray(Math.max(0, bytesRead - TAIL), bytesRead));
+      const lines = (this.#held + this.#decoder.write(buffer.subarray(known, bytesRead))).split('\n');
       this.#held = lines.pop() ?? '';
       for (const line of lines) this.#show(line);
     }
+  }
+}
+
+/** The last bytes before `offset`. */
+async function tailOf(path: string, offset: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const length = Math.min(offset, TAIL);
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, offset - length);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
   }
 }
 

@@ -5,6 +5,7 @@ import type { Status, StreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';
 import { versionsDiffer } from '../daemon-version.ts';
+import { hanging } from '../help/columns.ts';
 import { ago, bytes, shortened, table, type Column } from '../table.ts';
 import { headOf, statusText, upstreamTable } from './tables.ts';
 
@@ -19,12 +20,10 @@ export function renderedLive(
   rates: ReadonlyMap<string, Rate>,
   room: number,
 ): string[] {
-  const problems = problemsOf(status);
+  const head = [...headOf(status), ...problemsOf(status), ...lostIn(status)];
   const busiest = [...streams].sort((left, right) => sumOf(rates, right) - sumOf(rates, left));
   return [
-    ...headOf(status),
-    ...problems,
-    ...lostIn(status),
+    ...head.flatMap((text) => text.split('\n')).flatMap((line) => hanging(line, room)),
     '',
     ...(status.upstreams.length === 0 ? ['no targets in use'] : upstreamTable(status.upstreams, room)),
     '',

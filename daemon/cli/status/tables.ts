@@ -1,15 +1,15 @@
 // The tables of the status, without what is wrong. Where nothing is wrong they are all that `bmuxd status` shows, and they are made before the
 // rest of the program is loaded: this file imports little.
 import type { EngineRow, Status, UpstreamRow } from '../../api/answers.ts';
+import { hanging } from '../help/columns.ts';
 import { ago, shortened, table, type Column } from '../table.ts';
 
 /** The whole text. `between`: lines about what is wrong. */
 export function statusText(status: Status, room: number, between: readonly string[] = []): string {
   const tables = [engineTable(status.engines, room), upstreamTable(status.upstreams, room)];
+  const head = [...headOf(status), `socket ${status.socket}`, ...between];
   const lines = [
-    ...headOf(status),
-    `socket ${status.socket}`,
-    ...between,
+    ...head.flatMap((text) => text.split('\n')).flatMap((line) => hanging(line, room)),
     ...tables.flatMap((rows) => (rows.length === 0 ? [] : ['', ...rows])),
   ];
   return `${lines.join('\n')}\n`;

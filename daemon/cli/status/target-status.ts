@@ -52,7 +52,7 @@ function upstreamOf({ address, name }: TargetRow, { upstreams }: Status): Upstre
 function rendered(target: TargetRow, upstream: UpstreamRow | undefined, room: number): string {
   const rows: [string, string][] = [
     ['address', shortened(target.address, 200)],
-    ['state', upstream === undefined ? 'cold: not asked for in the last time' : stateText(upstream)],
+    ['state', upstream === undefined ? 'cold: not asked for recently' : stateText(upstream)],
   ];
   if (upstream !== undefined) {
     const { epoch, compression, roundTripMs, warmSinceMs, lastStreamMs, lastError } = upstream;

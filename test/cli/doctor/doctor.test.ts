@@ -117,6 +117,12 @@ t.test('nothing is found where all is well, and each step of a target has its ti
   t.match(text, `${join(spot.folder, 'config', 'bmux.toml')}:4`, 'origin of a value of bmux');
 });
 
+t.test('a local server is not connected to by TCP', async (t) => {
+  const rows = await examined(await spotFor(t), { target: 'local' });
+  const [failed] = rows.filter(({ failure }) => failure?.code === 'server_not_running');
+  t.equal(failed?.what, 'connect');
+});
+
 t.test('values of other targets are left out when one is tried', async (t) => {
   const spot = await spotFor(t);
   await spot.config('[connections.targets.prod-2]\ntransport = "local"\n[general]\nserver_timeout = 1\n');
