@@ -75,15 +75,15 @@ t.test('of watched folders the kernel tells: the files are looked at only once a
   for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
   writeFileSync(file, '');
   // The kernel does not tell of what is written under this name.
-  const elsewhere = await fileFor(t);
-  linkSync(file, elsewhere);
+  const otherName = await fileFor(t);
+  linkSync(file, otherName);
   await sleep(20);
   let now = 0;
   const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);
   t.teardown(() => {
     found.close();
   });
-  writeFileSync(elsewhere, one.pem);
+  writeFileSync(otherName, one.pem);
   for (const at of [2000, 30_000, 59_000]) {
     now = at;
     for (let asked = 0; asked < 20; asked += 1) {
@@ -101,15 +101,15 @@ t.test('where a folder cannot be watched, the files are looked at again after a 
   for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
   await symlink(join(folder, 'gone', 'ca.pem'), join(folder, 'link.pem'));
   writeFileSync(file, '');
-  const elsewhere = await fileFor(t);
-  linkSync(file, elsewhere);
+  const otherName = await fileFor(t);
+  linkSync(file, otherName);
   await sleep(20);
   let now = 0;
   const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);
   t.teardown(() => {
     found.close();
   });
-  writeFileSync(elsewhere, one.pem);
+  writeFileSync(otherName, one.pem);
   now = 1001;
   await waitFor('the look', () => found.hasChanged());
 });
