@@ -65,6 +65,12 @@ export function isStarved(before: CpuUse | undefined, now: CpuUse | undefined, m
   return now.isRunnable && now.ms - before.ms < ms * LEAST_SHARE;
 }
 
+/** From now on. The returned function tells whether the process `pid` has waited for a CPU since. */
+export function watchCpu(pid: number | undefined): () => boolean {
+  const [before, since] = [cpuUseOf(pid), monotonicMs()];
+  return () => isStarved(before, cpuUseOf(pid), monotonicMs() - since);
+}
+
 /** Questions to a process that waits for a CPU all the time. */
 const MAX_QUESTIONS = 10;
 
@@ -74,9 +80,8 @@ const MAX_QUESTIONS = 10;
  */
 export async function answersInTurn(pid: number | undefined, ask: () => Promise<boolean>): Promise<boolean> {
   for (let asked = 1; ; asked += 1) {
-    const [before, askedAt] = [cpuUseOf(pid), monotonicMs()];
+    const waits = watchCpu(pid);
     if (await ask()) return true;
-    const waits = isStarved(before, cpuUseOf(pid), monotonicMs() - askedAt);
-    if (asked === MAX_QUESTIONS || (asked > 1 && !waits)) return false;
+    if (asked === MAX_QUESTIONS || (asked > 1 && !waits())) return false;
   }
 }

@@ -24,7 +24,7 @@ export class EngineHealth {
     this.#heardAt = now;
   }
 
-  /** The last check has found no answer, and the engine was not heard since. */
+  /** The last check has found no answer, and the engine was not heard since. One such check decides nothing. */
   get isDoubtful(): boolean {
     return this.#missed > 0;
   }

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Server } from 'node:net';
 import { onSilence } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
-import { cpuUseOf, isStarved, type CpuUse } from '../../base/process/starved.ts';
+import { watchCpu } from '../../base/process/starved.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { BrokerEvent } from '../../api/answers.ts';
 import { isTally, type Tally } from '../../api/metrics/tally.ts';
@@ -198,14 +198,10 @@ export class EngineLink {
     this.tell({ type: 'target socket', targetSocket, ...plan });
   }
 
-  /**
-   * From now on. The returned function tells whether the engine has sent something since, or would work and gets no CPU. `isDoubtful`: the last
-   * check has failed. Only then it is read what the engine uses, which takes some thirty files; the first check mostly has an answer, and decides nothing.
-   */
+  /** From now on. Tells whether it has sent something since or, if `isDoubtful`, would work and gets no CPU: thirty files are read for that. */
   watchWork(isDoubtful: boolean): () => boolean {
-    const useNow = (): CpuUse | undefined => (isDoubtful ? cpuUseOf(this.pid) : undefined);
-    const [messages, used, since] = [this.#messages, useNow(), performance.now()];
-    return () => this.#messages > messages || isStarved(used, useNow(), performance.now() - since);
+    const [messages, waits] = [this.#messages, watchCpu(isDoubtful ? this.pid : undefined)];
+    return () => this.#messages > messages || waits();
   }
 
   kill(): void {

@@ -159,16 +159,15 @@ export class EngineSupervisor {
     const engine = this.#current;
     const { ask, log, runtimeDir } = this.#options;
     if (engine?.link.ready !== true || this.#isLooking) return;
-    const { link, health } = engine;
-    const [{ generation }, isAtWork] = [link, link.watchWork(health.isDoubtful)];
+    const [{ generation }, isAtWork] = [engine.link, engine.link.watchWork(engine.health.isDoubtful)];
     this.#isLooking = true;
     try {
       const status = await ask(generation);
-      health.answered(this.#options.clock.now());
+      engine.health.answered(this.#options.clock.now());
       this.#alive(engine, status);
     } catch (error) {
       if (!isSilence(error) && runtimeDir.isAway) return;
-      const { isLost, ...counts } = health.failed(error, isAtWork());
+      const { isLost, ...counts } = engine.health.failed(error, isAtWork());
       const level = isSilence(error) ? 'warn' : runtimeDir.lossLevel;
       log[level]({ generation, ...counts, why: textOf(error) }, 'engine does not answer');
       if (isLost) this.#retire(engine, 'it does not answer');
