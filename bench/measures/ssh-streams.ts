@@ -1,8 +1,7 @@
 // A live stream over SSH on this machine: keystrokes and bytes per second, beside a bridge over a master of the user's own.
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { startBmuxd, type Bmuxd } from '../../test/daemon/bmuxd.ts';
 import { sshdMissing, startChild, startSshd } from '../../test/real/index.ts';
 import { targetToml } from '../../test/target-sockets/ways.ts';
@@ -10,6 +9,7 @@ import { writeProgram } from '../../test/transport/ssh/rig.ts';
 import { Skip, type Bench } from '../measure.ts';
 import { greet, order, type Order } from '../rig/bulk-order.ts';
 import { SETTINGS } from '../rig/far.ts';
+import { bridgeOf } from '../rig/question.ts';
 import { move, moveThroughBroker, startBulkFar } from './bulk.ts';
 import { bmuxOrSkip } from './command.ts';
 import { ECHO, felt, press, report } from './keystroke.ts';
@@ -58,8 +58,7 @@ async function scene(bench: Bench): Promise<Scene> {
     daemon,
     plain: async () => {
       const args = ['-T', ...options, '127.0.0.1', `${bmux} server bridge --stdio`];
-      const { stdin, stdout } = spawn(ssh, args, { env, stdio: ['pipe', 'pipe', 'ignore'] });
-      const stream = Duplex.from({ readable: stdout, writable: stdin });
+      const stream = bridgeOf(ssh, args, env);
       await greet(stream);
       return stream;
     },

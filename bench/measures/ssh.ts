@@ -3,15 +3,16 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { TestClient } from '../../test/embedded/client.ts';
 import { startDelayProxy } from '../../test/embedded/delay-proxy.ts';
 import { learn, sshdMissing, startChild, startServer, startSshd } from '../../test/real/index.ts';
 import { realEnv } from '../../test/real/server.ts';
 import { targetSocketEnv } from '../../test/target-sockets/target-socket.ts';
 import { targetToml } from '../../test/target-sockets/ways.ts';
-import { Skip, type Bench, type Goal, type Measure, type Subject } from '../measure.ts';
+import { Skip, timed, type Bench, type Goal, type Measure, type Subject } from '../measure.ts';
 import { startTcpPath } from '../rig/path.ts';
 import { runToEnd } from '../rig/programs.ts';
-import { askByProcess } from '../rig/question.ts';
+import { askByProcess, bridgeOf } from '../rig/question.ts';
 import { bmuxOrSkip, LIST } from './command.ts';
 import { askThroughBroker, startDaemon } from './first-answer.ts';
 import { streams } from './ssh-streams.ts';
@@ -90,10 +91,26 @@ async function commands(bench: Bench): Promise<void> {
     ours,
     beside,
   ]);
-  const first: Subject = { name: 'broker, a spare', once: () => askThroughBroker(daemon, 'far') };
-  await bench.compare('first answer, SSH, 50 ms', 'round trips', runs, [inTrips(first), inTrips(beside)], {
-    goals: { [beside.name]: FIRST },
+  const open = new TestClient(bridgeOf(join(sshd.folder, 'bin', 'ssh'), bridge, { PATH: sshd.path }), {
+    epoch: 4,
+    limitMs: 20_000,
   });
+  bench.own('open bridge', { stop: () => open.close() });
+  await open.hello();
+  const ping: Subject = {
+    name: 'a Ping on such a bridge that is open',
+    once: () => timed(() => open.ping()),
+  };
+  const first: Subject = { name: 'broker, a spare', once: () => askThroughBroker(daemon, 'far') };
+  await bench.compare(
+    'first answer, SSH, 50 ms',
+    'round trips',
+    runs,
+    [inTrips(first), inTrips(beside), inTrips(ping)],
+    {
+      goals: { [beside.name]: FIRST },
+    },
+  );
 }
 
 export const ssh: Measure = {

@@ -1,5 +1,6 @@
 // Sends a request of the real CLI through a program that bridges its stdin and stdout.
 import { spawn } from 'node:child_process';
+import { Duplex } from 'node:stream';
 import { decodeEnvelope } from '../../daemon/bmux-ipc/ipc.ts';
 import { FrameReader } from '../../daemon/bmux-ipc/frame.ts';
 import type { Question } from '../../test/real/index.ts';
@@ -43,4 +44,14 @@ export function askByProcess(
     });
     askNext();
   });
+}
+
+/** stdin and stdout of such a program as one stream. */
+export function bridgeOf(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Duplex {
+  const { stdin, stdout } = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'ignore'] });
+  return Duplex.from({ readable: stdout, writable: stdin });
 }
