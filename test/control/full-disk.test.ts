@@ -1,4 +1,4 @@
-// Tests that the daemon goes on while the disk with its log and its state is full, says so, and writes both again when there is room.
+// Tests what happens while a disk is full: that of the log and the state, and that of the runtime dir.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -118,3 +118,31 @@ async function onFullDisk(t: Test, arg: string): Promise<Ran> {
   const args = ['-m', '/bin/sh', '-c', script.join(' && '), 'sh', disk, process.execPath, BMUXD, arg];
   return run('unshare', args, env);
 }
+
+/** What runs in a mount namespace with a runtime dir of 64 KiB: each line of output is what a step says. */
+const FULL_RUNTIME_DIR = `
+mount -t tmpfs -o size=64k,mode=700 tmpfs "$BMUXD_RUNTIME_DIR" || exit 77
+bmuxd() { "$NODE" "$BMUXD" "$@"; }
+bmuxd start >/dev/null || exit 1
+cat /dev/zero 2>/dev/null >"$BMUXD_RUNTIME_DIR/filler"
+bmuxd restart 2>&1 | grep -c 'ENOSPC\\|Make room'
+bmuxd status | head -1 | cut -d' ' -f1,3
+ls "$BMUXD_RUNTIME_DIR/engines" | grep -c 'sock$'
+bmuxd stop
+ls "$BMUXD_RUNTIME_DIR"
+`;
+
+t.test('a runtime dir without room', { skip }, async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  mkdirSync(join(sandbox.folder, 'd'), { mode: 0o700 });
+  const env = { ...sandbox.env, NODE: process.execPath, BMUXD };
+  const { stdout, stderr } = await run('unshare', ['-m', '/bin/sh', '-c', FULL_RUNTIME_DIR], env);
+  const [said, state, sockets, stopped, ...left] = stdout.trim().split('\n');
+  t.equal(said, '2', `a restart that fails says why, and what to do: ${stderr}`);
+  t.equal(state, 'bmuxd ready', 'the former daemon goes on');
+  t.equal(sockets, '1', 'the engine of the restart has left no socket');
+  t.equal(stopped, 'bmuxd has stopped');
+  // With instance.json, clients would wait for a daemon that was killed.
+  t.strictSame(left, ['engines', 'filler', 'targets']);
+});

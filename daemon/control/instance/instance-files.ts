@@ -12,13 +12,15 @@ const RENEW_MS = RENEWED_MS - 5000;
 export class InstanceFiles {
   readonly #file: InstanceFile;
   #text: string;
+  /** All that this daemon may have written: a full disk keeps the text of before. */
+  readonly #texts = new Set<string>();
   readonly #paths: ReadonlySet<string>;
   #renewedAt = -Infinity;
 
   /** `sockets`: on which this daemon answers. */
   constructor(sockets: readonly string[]) {
     this.#file = { ...ownIdentity(), sockets };
-    this.#text = `${JSON.stringify(this.#file)}\n`;
+    this.#text = this.#use(this.#file);
     this.#paths = new Set(sockets.map(instanceFileOf));
   }
 
@@ -46,7 +48,7 @@ export class InstanceFiles {
   /** The files say from now on that this daemon stops, unless another daemon has replaced them. Never rejects. */
   async stopping(): Promise<void> {
     const ours = this.#text;
-    this.#text = `${JSON.stringify({ ...this.#file, stopping: true })}\n`;
+    this.#text = this.#use({ ...this.#file, stopping: true });
     for (const path of this.#paths) {
       const found = await readFile(path, 'utf8').catch(() => undefined);
       if (found === ours) await writeAtomic(path, this.#text).catch(() => undefined);
@@ -57,7 +59,13 @@ export class InstanceFiles {
   async end(): Promise<void> {
     for (const path of this.#paths) {
       const found = await readFile(path, 'utf8').catch(() => undefined);
-      if (found === this.#text) await unlink(path).catch(() => undefined);
+      if (found !== undefined && this.#texts.has(found)) await unlink(path).catch(() => undefined);
     }
+  }
+
+  #use(file: InstanceFile): string {
+    const text = `${JSON.stringify(file)}\n`;
+    this.#texts.add(text);
+    return text;
   }
 }
