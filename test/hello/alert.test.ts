@@ -90,6 +90,9 @@ t.test('any alert after the handshake is named once, however the connection ends
         t.equal(code, 'tls_alert', what);
         t.match(data.detail, `received fatal alert: ${name}`, what);
         t.ok(gateway.connections <= CANDIDATES, what);
+        gateway.connections = 0;
+        t.equal((await failureOf(one.open(planFor(route)))).code, 'tls_alert', what);
+        t.equal(gateway.connections, 1, `${what}: it has refused before`);
       }
     }
   }

@@ -15,9 +15,10 @@ const SIGN_RESPONSE = 14;
 const RSA_SHA2_256 = 2;
 const RSA_SHA2_512 = 4;
 
-/** OpenSSH's own limits: bytes of a message, and keys in an agent. */
-const MESSAGE_MAX = 262_144;
-const KEYS_MAX = 2048;
+/** Largest message, bytes, as in bmux. OpenSSH's own agent sends a quarter of it at most. */
+const MESSAGE_MAX = 1 << 20;
+/** Bytes of the shortest entry of a list: two lengths. */
+const ENTRY_MIN = 8;
 /** Longest comment that is kept, bytes. It is part of a line to the host, which has a limit. */
 const COMMENT_MAX = 256;
 
@@ -106,8 +107,8 @@ export function publicKeyLine(key: AgentKey): string {
 }
 
 /**
- * Returns the usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. Two thousand keys take 10 ms,
- * so they are read in `slices`.
+ * Returns the usable keys of the agent, in its order. Rejects with AgentError; `late` makes the error of a timeout. A list of two thousand takes
+ * 10 ms, so it is read in `slices`.
  */
 export async function agentKeys(
   agentSocket: string,
@@ -119,7 +120,7 @@ export async function agentKeys(
   const reader = new SshReader(answer);
   if (reader.byte() !== IDENTITIES_ANSWER) throw new AgentError('the SSH agent refused to list its keys');
   const count = reader.u32();
-  if (count > KEYS_MAX) throw new AgentError(`the SSH agent claims ${String(count)} keys`);
+  if (count > answer.length / ENTRY_MIN) throw new AgentError(`the SSH agent claims ${String(count)} keys`);
   const keys: AgentKey[] = [];
   for (let i = 0; i < count; i++) {
     await slices.next();

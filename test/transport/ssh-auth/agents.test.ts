@@ -152,6 +152,14 @@ t.test('agents that misbehave', async (t) => {
     t.equal(keys.length, 10);
     t.equal(turns, count);
   });
+  t.test('a list may have as many bytes and keys as bmux reads', async (t) => {
+    const head = Buffer.from([12, 0, 0, 2500 >> 8, 2500 & 0xff]);
+    const small = Buffer.concat([sshString(''), sshString('x'.repeat(400))]);
+    const entries = [...Array.from({ length: 2499 }, () => small), sshString(blob), sshString('')];
+    const agentSocket = await agent(t, sshString(Buffer.concat([head, ...entries])), sha1);
+    const keys = await agentKeys(agentSocket, within(20_000), () => new Error('late'));
+    t.equal(keys.length, 1);
+  });
   t.test('lengths beyond every limit', async (t) => {
     t.match((await fails(t, huge, huge)).data.causes[0], /message of 4294967295 bytes/);
     const many = sshString(Buffer.from([12, 0x7f, 0xff, 0xff, 0xff]));

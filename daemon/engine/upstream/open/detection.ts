@@ -57,7 +57,8 @@ export async function openByDetection(
     const epochHint = await dialler.epochHint(signal);
     const hinted = { ...destination, ...(epochHint === undefined ? {} : { epochHint }) };
     const all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
-    const stages = health.lacksZstd ? all.flatMap(byMode) : all;
+    const likely = health.lacksZstd ? all.flatMap(byMode) : all;
+    const stages = health.hasRefused ? firstAlone(likely) : likely;
     const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
       stages,
       wanted,
@@ -81,17 +82,19 @@ export async function openByDetection(
   } catch (error) {
     // The hello cache is cleared, unless the caller has caused the failure.
     const own = error instanceof Incompatible || 'failure' in plan.client.principal || signal.aborted;
-    if (asFailure(error).code === 'zstd_unavailable') health.lackedZstd();
+    const { code } = asFailure(error);
+    if (code === 'zstd_unavailable') health.lackedZstd();
+    if (code === 'tls_alert') health.refused();
     // The server there may have been stopped since it was asked for: it is asked, and started, again.
     if (!own) dialler.forget();
-    if (!own && mayAskAgain && dialler.warm && MAY_BE_GONE.has(asFailure(error).code)) {
+    if (!own && mayAskAgain && dialler.warm && MAY_BE_GONE.has(code)) {
       const again = { ...plan, budgetMs: deadline.remaining() };
       return await openByDetection(parts, again, signal, { progress, mayAskAgain: false });
     }
     if (!own && only === undefined) {
       helloCache.clear();
       // A full server closes the stream. Spares must not hold the connections that the next attempt needs.
-      if (asFailure(error).code === 'connection_lost') spares.drop();
+      if (code === 'connection_lost') spares.drop();
     }
     throw error;
   } finally {
@@ -108,6 +111,11 @@ function byMode(stage: Stage): Stage[] {
     stage.filter(({ compression }) => compression === mode),
   );
   return [compressed ?? [], plain ?? []].filter(({ length }) => length > 0);
+}
+
+/** One connection shows whether a gateway that has refused the last one still does so. */
+function firstAlone([first = [], ...later]: readonly Stage[]): Stage[] {
+  return [first.slice(0, 1), first.slice(1), ...later].filter(({ length }) => length > 0);
 }
 
 /** Failures of a bridge whose server may have been stopped. */

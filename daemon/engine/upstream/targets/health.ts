@@ -34,6 +34,7 @@ export class Health {
   readonly #clock: Clock;
   #candidate: Candidate | undefined;
   #lacksZstd = false;
+  #hasRefused = false;
   /** The latest measured round trips, the oldest first. */
   #trips: { readonly ms: number; readonly atMs: number }[] = [];
 
@@ -67,16 +68,27 @@ export class Health {
     this.#lacksZstd = true;
   }
 
+  /** True when the gateway has refused a stream with a TLS alert, and none was opened since. */
+  get hasRefused(): boolean {
+    return this.#hasRefused;
+  }
+
+  refused(): void {
+    this.#hasRefused = true;
+  }
+
   /** A stream was opened. */
   opened(candidate: Candidate): void {
     this.#candidate = candidate;
     this.#lacksZstd = false;
+    this.#hasRefused = false;
   }
 
   /** Back to the state of a new object, when the server has no reference any more. */
   reset(): void {
     this.#candidate = undefined;
     this.#lacksZstd = false;
+    this.#hasRefused = false;
     this.#trips = [];
   }
 }
