@@ -23,7 +23,7 @@ export function comparable(page: string): string[] {
   return page
     .replace(/^packages\n(?: .*\n)+/m, '')
     .replace(/^(?:Nothing is wrong|1 finding)\.$/m, '')
-    .replace(/^! engine .*\n.*\[zstd_unavailable\]\n\n/m, '')
+    .replace(/^! engine (?:.+\n)*?.*\[zstd_unavailable\]\n\n/m, '')
     .replace(/^(bmuxd \S+: )degraded/m, '$1ready')
     .split('\n')
     .filter((line) => !/^ +(?:roots|npm|node) /.test(line))
