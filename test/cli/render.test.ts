@@ -57,7 +57,7 @@ t.test('what stands above the tables is broken between words', async (t) => {
     for (const text of [rendered(status, room), renderedLive(status, [], new Map(), room).join('\n')]) {
       const [head = ''] = text.split('\n\nTARGET');
       for (const line of head.split('\n')) t.ok(displayWidth(line) <= room, `${String(room)}: ${line}`);
-      t.match(head.replaceAll(/\s+/g, ' '), `ready pid 8629, up 60 s, 1 live stream`);
+      t.match(head.replaceAll(/\s+/g, ' '), /ready pid 8629, up \d+ s, 1 live stream/);
       t.match(head.replaceAll(/\s+/g, ' '), failure.detail.trim());
     }
   }
