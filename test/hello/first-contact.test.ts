@@ -202,9 +202,10 @@ t.test('the last connection of a server is found, and a full server is reported'
 });
 
 t.test(
-  'a Hello in the wrong compression holds the last connection for 5 s; the next candidate waits for it',
+  'a Hello in the wrong compression holds the last connection until the limit; the next candidate waits for it',
   async (t) => {
-    await behind(4, 'zstd', { connections: 1, handshakeTimeoutMs: 5000 });
+    // A second earlier than the real one: on a busy machine the server may be late.
+    await behind(4, 'zstd', { connections: 1, handshakeTimeoutMs: 4000 });
     const one = await openerFor(t);
     // bmux's config says that this target does not compress, and it does.
     t.equal(
