@@ -78,7 +78,7 @@ export function unanswered(
 ): Promise<Failure | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
-      done(`no answer within ${String(LIMITS.reachMs)} ms`);
+      done(fail('ping_timeout', { ms: LIMITS.reachMs }));
     }, LIMITS.reachMs);
     const done = (why: string | Failure | undefined): void => {
       clearTimeout(timer);

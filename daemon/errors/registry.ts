@@ -865,6 +865,11 @@ export const REGISTRY = {
     'the stream through bmuxd broke: {why}',
     'Open a new stream; the log of bmuxd says more (`bmuxd logs`).',
   ),
+  ping_timeout: row(
+    [504, 7, 'timeout'],
+    'no answer to a Ping within {ms} ms: the server, or the way to it, is silent',
+    'Run `bmuxd doctor TARGET`: it dials anew and says which step fails.',
+  ),
   stream_ended: row([499, 1, 'request'], 'stream {id} was ended by {who}', 'Open a new stream.'),
   draining: row(
     [503, 1, 'engine'],

@@ -160,7 +160,7 @@ t.test('a Ping that is not answered counts as not reached', async (t) => {
   t.equal(why, undefined);
   await timers.pass(1);
   await asked;
-  t.match(why, { code: 'stream_lost', message: /no answer within/ });
+  t.match(why, { code: 'ping_timeout', message: /no answer to a Ping within 20000 ms/ });
 });
 
 t.test('a stream that was lost under a Ping is told once', async (t) => {
