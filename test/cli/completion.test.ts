@@ -40,6 +40,8 @@ t.test('completion in shells', async (t) => {
       t.same(await completed('bmuxd exec pr'), ['preview', 'prod']);
       t.same(await completed('bmuxd status --wai'), ['--wait']);
       t.same(await completed('bmuxd --vers'), ['--version']);
+      for (const quote of ['"', "'"])
+        t.same(await completed(`bmuxd exec ${quote}pr`), ['preview', 'prod'], 'in an open quote');
       const assigned = await completed('bmuxd env --shell=f');
       t.same(assigned, [shell === 'bash' ? 'fish' : '--shell=fish'], 'bash replaces what follows the sign');
       await writeFile(join(bmuxd.folder, 'report.json'), '');
@@ -51,6 +53,10 @@ t.test('completion in shells', async (t) => {
         t.same(await completed('bmuxd warm wi'), ['with\\ space'], 'bash quotes nothing by itself');
         t.same(await completed('bmuxd warm with\\ sp'), ['with\\ space']);
         t.same(await completed('bmuxd warm $'), ['\\$\\(date\\)']);
+        t.same(await completed('bmuxd warm "with sp'), ['with space']);
+        t.same(await completed('bmuxd warm "$'), ['\\$(date)'], 'it is no command in the quote');
+        t.same(await completed("bmuxd warm '$"), ['$(date)']);
+        t.same(await completed('bmuxd warm "a:'), ['a:b'], 'bash replaces all behind the quote');
       }
       if (shell === 'zsh') t.same(await completed('bmuxd exec prod -- ls -l'), ['program: ls -l']);
       if (shell === 'fish') t.ok((await completed('bmuxd exec prod -- ech')).includes('echo'));

@@ -60,9 +60,18 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   COMPREPLY=()
   # COMP_WORDS is cut at the colons of an address.
   local line rest="\${COMP_LINE:0:COMP_POINT}" word='' words=()
-  # Without -r: a blank behind a backslash is part of a word.
-  read -a words <<<"$rest"
-  case $rest in *\\\\[[:space:]]) word="\${words[\${#words[@]}-1]}" ;; *[[:space:]]) words+=('') ;; *) word="\${words[\${#words[@]}-1]}" ;; esac
+  local plain="\${rest//\\\\[\\"\\']/}" quote=''
+  local double="\${plain//[!\\"]/}" single="\${plain//[!\\']/}"
+  if [ $((\${#double} % 2)) = 1 ]; then quote='"'; elif [ $((\${#single} % 2)) = 1 ]; then quote="'"; fi
+  # Without -r: a blank behind a backslash is part of a word, and so is each in an open quote.
+  read -a words <<<"\${rest%"$quote"*}"
+  [ -n "$quote" ] || read -a words <<<"$rest"
+  case \${quote:-n}$rest in
+    [!n]*) word="\${rest##*"$quote"}" words+=("$word") ;;
+    *\\\\[[:space:]]) word="\${words[\${#words[@]}-1]}" ;;
+    *[[:space:]]) words+=('') ;;
+    *) word="\${words[\${#words[@]}-1]}" ;;
+  esac
   while IFS= read -r line; do
     case $line in
       ':program '*)
@@ -79,12 +88,17 @@ const SCRIPTS: Readonly<Record<string, string>> = {
       ?*)
         line=\${line%%$'\\t'*}
         # bash puts it on the command line as it is.
-        case $line in *[\\ \\'\\"\\\\$\\\`\\&\\;\\|\\<\\>\\(\\)\\*\\?\\[\\#\\!\\~\\{\\}]*) printf -v line %q "$line" ;; esac
+        case \${quote:-n}$line in
+          \\"*) line=\${line//\\\\/\\\\\\\\} line=\${line//\\"/\\\\\\"} line=\${line//\\$/\\\\\\$} line=\${line//\\\`/\\\\\\\`} ;;
+          \\'*) line=\${line//\\'/\\'\\\\\\'\\'} ;;
+          n*[\\ \\'\\"\\\\$\\\`\\&\\;\\|\\<\\>\\(\\)\\*\\?\\[\\#\\!\\~\\{\\}]*) printf -v line %q "$line" ;;
+        esac
         COMPREPLY+=("$line") ;;
     esac
   done < <(command bmuxd completion bash -- "\${words[@]:1}" 2>/dev/null)
   # bash replaces only what follows the last colon or sign of equality.
-  case $COMP_WORDBREAKS$word in
+  case $quote$COMP_WORDBREAKS$word in
+    [\\'\\"]*) ;; # It replaces all that is behind the quote.
     *:*:*) local head="\${word%:*}:"; COMPREPLY=("\${COMPREPLY[@]#"$head"}") ;;
     *=*--*=*) local head="\${word%%=*}="; COMPREPLY=("\${COMPREPLY[@]#"$head"}") ;;
   esac
@@ -95,7 +109,7 @@ complete -F _bmuxd bmuxd
 _bmuxd() {
   local line
   local -a found
-  for line in "\${(@f)$(command bmuxd completion zsh -- "\${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
+  for line in "\${(@f)$(command bmuxd completion zsh -- "\${(@Q)words[2,CURRENT-1]}" "\${\${(Q)words[CURRENT]}#[\\"\\']}" 2>/dev/null)}"; do
     case $line in
       ':program '*)
         local from=\${line#:program }
@@ -113,7 +127,7 @@ _bmuxd() {
 compdef _bmuxd bmuxd
 `,
   fish: `function __bmuxd_complete
-  set -l words (commandline -opc) (commandline -ct)
+  set -l words (commandline -opc) (string replace -r -- '^["\\\\\\']' '' (commandline -ct))
   set -l answer (command bmuxd completion fish -- $words[2..-1] 2>/dev/null)
   switch "$answer[1]"
     case ':program *'
