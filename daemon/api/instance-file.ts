@@ -106,7 +106,8 @@ export function wasKilled(socket: string): boolean {
   const found = read(socket);
   if (found === undefined || found.stopping === true) return false;
   try {
-    return Date.now() - statSync(instanceFileOf(socket)).mtimeMs < RENEWED_MS + LIMITS.awayMs;
+    // A time in the future is one of before the clock was set back.
+    return Math.abs(Date.now() - statSync(instanceFileOf(socket)).mtimeMs) < RENEWED_MS + LIMITS.awayMs;
   } catch {
     return false;
   }

@@ -58,7 +58,7 @@ export class Lifecycle {
   #stopping = false;
   #leaving = false;
   #grace: () => void = () => undefined;
-  /** When `engine.drain_max` begins, epoch ms; undefined while the engine serves. */
+  /** When `engine.drain_max` begins, performance.now(); undefined while the engine serves. */
   #drainsFrom: number | undefined;
   #cancelDrainEnd: () => void = () => undefined;
 
@@ -81,7 +81,7 @@ export class Lifecycle {
     const { log, sockets, settings } = this.#options;
     log.info({ why }, 'engine drains');
     const graceMs = sockets.hasTargetSockets() ? settings()['engine.orphan_grace'] * 1000 : 0;
-    this.#drainsFrom = SYSTEM_CLOCK.now() + graceMs;
+    this.#drainsFrom = performance.now() + graceMs;
     this.#limitDrain(settings()['engine.drain_max']);
     this.idle();
   }
@@ -127,7 +127,7 @@ export class Lifecycle {
   takenOver(max?: Settings['engine.drain_max']): void {
     const { settings, sockets, upstreams } = this.#options;
     this.drain('another engine takes over');
-    this.#drainsFrom = Math.min(this.#drainsFrom ?? Infinity, SYSTEM_CLOCK.now());
+    this.#drainsFrom = Math.min(this.#drainsFrom ?? Infinity, performance.now());
     this.#limitDrain(max ?? settings()['engine.drain_max']);
     // A client may have resolved the path to this engine's socket just before it was replaced, and connect only now. An engine that did not
     // run for a while accepts first: those in the queue of a socket that is closed are cut.
@@ -179,7 +179,7 @@ export class Lifecycle {
     this.#cancelDrainEnd();
     if (typeof seconds !== 'number' || this.#drainsFrom === undefined) return;
     const ms = seconds * 1000;
-    const left = Math.min(Math.max(0, this.#drainsFrom + ms - SYSTEM_CLOCK.now()), MAX_TIMER_MS);
+    const left = Math.min(Math.max(0, this.#drainsFrom + ms - performance.now()), MAX_TIMER_MS);
     this.#cancelDrainEnd = SYSTEM_CLOCK.after(left, () => {
       if (left === MAX_TIMER_MS) this.#limitDrain(seconds);
       else {

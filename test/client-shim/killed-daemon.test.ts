@@ -63,6 +63,12 @@ t.test('the file of a daemon that was killed long ago, or that was stopped, is n
   };
   await left(60_000);
   await t.rejects(openStream({ env: sandbox.env }), { code: 'daemon_not_running' });
+  // The clock was set back since.
+  await left(-3_600_000);
+  const onWaiting = (): void => {
+    t.fail('it waits');
+  };
+  await t.rejects(openStream({ env: sandbox.env, onWaiting }), { code: 'daemon_not_running' });
   await left(0, { stopping: true });
   await t.rejects(openStream({ env: sandbox.env }), { code: 'daemon_not_running' });
   await left(0);

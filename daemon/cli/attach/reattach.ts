@@ -9,6 +9,7 @@ import { variablesFor, type TargetVariables } from '../target-variables.ts';
 import { Attempts } from './attempts.ts';
 import { ClientEnds } from './client-ends.ts';
 import { TerminalModes } from './modes.ts';
+import { RunTime } from './run-time.ts';
 import { readKeys, ReconnectLine } from './waiting.ts';
 
 /** ms between the starts of two runs, at least: a target that answers may still end each stream at once. */
@@ -28,19 +29,19 @@ export async function reattach(what: Reattached, context: CommandContext): Promi
   const modes = new TerminalModes();
   for (;;) {
     const ends = new ClientEnds(withoutTargetSocket(context.env));
-    const sinceMs = Date.now();
+    const time = new RunTime();
     const env = { ...context.env, ...Object.fromEntries(known.variables) };
     const looked = ends.look();
     const ran = await runCommand(command, args, env);
     await looked;
     modes.restore(ran.status === 0);
     if (ran.isEnded) return ran.status;
-    const why = await ends.whyLost({ pid: ran.pid, sinceMs, target: known.target });
+    const why = await ends.whyLost({ pid: ran.pid, sinceMs: time.sinceMs, target: known.target });
     if (why === undefined) return ran.status;
     known = await untilBack(target ?? known.target, why, {
       ...context,
       target,
-      delayMs: Math.max(0, sinceMs + MIN_RUN_MS - Date.now()),
+      delayMs: Math.max(0, MIN_RUN_MS - time.elapsedMs),
     });
   }
 }

@@ -33,9 +33,15 @@ interface Attached {
   kill(signal: NodeJS.Signals): void;
 }
 
-function attachTo({ bmuxd }: World, t: Test, target: string, wrap: readonly string[] = []): Attached {
+function attachTo(
+  { bmuxd }: World,
+  t: Test,
+  target: string,
+  wrap: readonly string[] = [],
+  node: readonly string[] = [],
+): Attached {
   const command = [...wrap, process.execPath, '-e', CLIENT, HELLO];
-  const child = spawn(process.execPath, [BMUXD, 'exec', '--reattach', target, '--', ...command], {
+  const child = spawn(process.execPath, [...node, BMUXD, 'exec', '--reattach', target, '--', ...command], {
     env: bmuxd.env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -105,4 +111,23 @@ t.test('what only a person can mend is told while the target is waited for', asy
   await attached.up(2);
   t.match(attached.said(), /it answers again after \d+ s\n$/);
   t.equal(attached.said().split('[tls_').length, 2, 'it is told once');
+});
+
+/** Its time of day is an hour ahead until the file beside it is there. */
+const SET_BACK = `const now = Date.now;
+Date.now = () => now() + (require('node:fs').existsSync(__dirname + '/set-back') ? 0 : 3_600_000);`;
+
+t.test('the clock is set back while a client is attached', async (t) => {
+  const world = await startWorld(t);
+  const { folder } = world.bmuxd;
+  const file = join(folder, 'set-back.cjs');
+  await writeFile(file, SET_BACK);
+  const attached = attachTo(world, t, 'tls', [], ['--require', file]);
+  await attached.up(1);
+  await writeFile(join(folder, 'set-back'), '');
+  await world.server.command({ do: 'drop-all' });
+  await attached.up(2);
+  t.match(attached.said(), /tls was lost: its server has ended it/);
+  attached.kill('SIGTERM');
+  await attached.exited;
 });
