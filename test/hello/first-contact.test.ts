@@ -181,7 +181,7 @@ t.test('the last connection of a server is found, and a full server is reported'
     ['zstd', routes.tls],
     ['none', routes.iroh],
   ] as const) {
-    await behind(4, mode, { connections: 3, handshakeTimeoutMs: 5000 });
+    await behind(4, mode, { connections: 3, handshakeTimeoutMs: 4000 });
     const held = await Promise.all([1, 2].map(() => hold(server.socketPath)));
     const one = await openerFor(t);
     t.equal(
