@@ -35,7 +35,7 @@ export const SSH_TARGETS = {
   ssh_jump_key_unknown: row(
     [502, 6, 'auth'],
     "the host key of the jump host {jump} of SSH target '{label}' is not known",
-    'Run `bmuxd login {label}`: ssh shows the fingerprint and asks, and then keeps the key in known_hosts.',
+    'Run `bmuxd login {label}`: ssh shows the fingerprint and asks, and then keeps the key in known_hosts. UserKnownHostsFile of {jump} in ssh_config must be a file for that, not `none`.',
   ),
   ssh_jump_key_changed: row(
     [502, 6, 'auth'],

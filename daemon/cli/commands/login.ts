@@ -1,6 +1,7 @@
 // `bmuxd login`: the login of ssh in this terminal. The connection that it makes stays, and the engines use it.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { open, rm } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { asciiJson } from '../../api/header.ts';
 import { isLoginAnswer } from '../../api/answer-shapes.ts';
 import { whitelisted } from '../../api/caller-env.ts';
@@ -37,6 +38,7 @@ export const login: Run = async (context) => {
     if (isEnded) return status;
     if (status !== 0) {
       const failure = fail('ssh_login_ended', { label: answer.target, status });
+      if (await keepsNoKeys(answer.login, env)) throw advised(failure, UNKEPT);
       throw (await canAsk(env)) ? failure : advised(failure, UNASKED);
     }
   }
@@ -47,6 +49,17 @@ export const login: Run = async (context) => {
 
 const UNASKED =
   'ssh has said why. It has no terminal here, so it could ask nobody: run this in a terminal, or set SSH_ASKPASS.';
+
+const UNKEPT =
+  'ssh has said why. It has no known_hosts file here, so it asks about no host key: if the key is not known, set known_hosts_file (in ssh_config UserKnownHostsFile) to a file, not to `none`.';
+
+/** Whether ssh has no file for the keys of hosts. It prints what its options and ssh_config make of that, and connects to nothing. */
+async function keepsNoKeys(login: readonly string[], env: Env): Promise<boolean> {
+  const options = { env, timeout: LIMITS.sshControlMs };
+  const asked = promisify(execFile)('ssh', ['-G', ...login], options);
+  const { stdout } = await asked.catch(() => ({ stdout: '' }));
+  return /^userknownhostsfile none$/im.test(stdout);
+}
 
 /** Whether ssh can ask somebody: it opens the terminal of its session, or starts a program. */
 async function canAsk(env: Env): Promise<boolean> {
