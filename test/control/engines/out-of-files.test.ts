@@ -24,8 +24,11 @@ function limitFiles(t: Test, pid: number): (more: number) => void {
   };
 }
 
-const problemsOf = async (bmuxd: Bmuxd): Promise<readonly string[]> =>
-  (await bmuxd.status()).problems.map(({ where, failure }) => `${where}: ${failure.code}`);
+/** None where control has no descriptor for the question: it may need the last one for something else just then. */
+async function problemsOf(bmuxd: Bmuxd): Promise<readonly string[]> {
+  const status = await bmuxd.status().catch(() => undefined);
+  return (status?.problems ?? []).map(({ where, failure }) => `${where}: ${failure.code}`);
+}
 
 t.test('no socket of a living engine is removed, and the status says what lacks', { skip }, async (t) => {
   const { bmuxd } = await startWorld(t);
@@ -71,9 +74,14 @@ t.test('where no engine can be started, a client is told why', { skip }, async (
   await waitFor('the status to tell', async () =>
     (await problemsOf(bmuxd)).includes('engine: engine_unstartable'),
   );
-  const told = await bmuxd.shim([]);
-  t.equal(told.status, 1);
-  t.match(told.stderr, /^bmuxd is not ready: the engine process .* EMFILE\nRaise the limit of open files/);
+  let told = '';
+  await waitFor('a client that could ask why', async () => {
+    const { status, stderr } = await bmuxd.shim([]);
+    t.equal(status, 1);
+    told = stderr;
+    return told.startsWith('bmuxd is not ready');
+  });
+  t.match(told, /^bmuxd is not ready: the engine process .* EMFILE\nRaise the limit of open files/);
   limit(64);
   await bmuxd.enginePid();
 });
