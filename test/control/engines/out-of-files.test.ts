@@ -73,8 +73,9 @@ t.test('where no engine can be started, a client is told why', { skip }, async (
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
   const limit = limitFiles(t, bmuxd.pid);
+  const before = await bmuxd.enginePid();
   limit(1);
-  process.kill(await bmuxd.enginePid(), 'SIGKILL');
+  process.kill(before, 'SIGKILL');
   await waitFor('the status to tell', async () =>
     (await problemsOf(bmuxd)).includes('engine: engine_unstartable'),
   );
@@ -87,7 +88,8 @@ t.test('where no engine can be started, a client is told why', { skip }, async (
   });
   t.match(told, /^bmuxd is not ready: the engine process .* EMFILE\nRaise the limit of open files/);
   limit(64);
-  await bmuxd.enginePid();
+  await waitFor('the next engine', async () => (await problemsOf(bmuxd)).length === 0);
+  t.not(await bmuxd.enginePid(), before);
 });
 
 t.test('an engine that lacks them is no engine of another version', { skip }, async (t) => {
