@@ -11,7 +11,7 @@ import { pidOf } from '../daemon/api/instance-file.ts';
 import { answersInTurn } from '../daemon/base/process/starved.ts';
 import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
-import { untilBack } from '../daemon/base/async/until-back.ts';
+import { askUntilBack } from '../daemon/base/async/until-back.ts';
 import { endIn, fieldsIn, refusalIn } from './answer.ts';
 import { readAnswer, type Answer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
@@ -146,7 +146,7 @@ export async function whyLost(
   streamId: string,
   where: { readonly controlSocket: string; readonly env: Env },
 ): Promise<string | undefined> {
-  const end = await untilBack(() => endOf(streamId, where));
+  const end = await askUntilBack(() => endOf(streamId, where));
   return end === undefined || end.known === false ? UNKNOWN : end.lost;
 }
 

@@ -10,7 +10,7 @@ const LOOK_MS = 20;
  * Calls `ask` until it resolves with an answer; undefined means that nobody could be asked. Gives up after `LIMITS.endAwayMs`, and at once when the
  * process `isDead`.
  */
-export async function untilBack<T>(
+export async function askUntilBack<T>(
   ask: () => Promise<T | undefined>,
   isDead: () => boolean = () => false,
 ): Promise<T | undefined> {

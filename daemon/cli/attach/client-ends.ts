@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { socketProblem } from '../../api/socket-path.ts';
 import { isEndList, keptRowsIn, type EndRow } from '../../api/stream-end.ts';
-import { untilBack } from '../../base/async/until-back.ts';
+import { askUntilBack } from '../../base/async/until-back.ts';
 import { bmuxdPaths, keptEndsBeside, type Env } from '../../base/paths.ts';
 import { isRunning, type ProcessIdentity } from '../../base/process/identity.ts';
 import { engineRequest, isSilence } from '../../sockets/http-request.ts';
@@ -65,7 +65,7 @@ export class ClientEnds {
   }
 
   async #ask(path: string, query: string): Promise<Said> {
-    return (await untilBack(() => this.#saidAt(path, query))) ?? NOTHING;
+    return (await askUntilBack(() => this.#saidAt(path, query))) ?? NOTHING;
   }
 
   /** Undefined while the socket of an engine that runs is away. */

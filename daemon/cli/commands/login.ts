@@ -1,7 +1,6 @@
 // `bmuxd login`: the login of ssh in this terminal. The connection that it makes stays, and the engines use it.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { open, rm } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { asciiJson } from '../../api/header.ts';
 import { isLoginAnswer } from '../../api/answer-shapes.ts';
 import { whitelisted } from '../../api/caller-env.ts';
@@ -9,6 +8,7 @@ import type { StreamRequest } from '../../api/request-types.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { outputOf } from '../../base/process/output-of.ts';
 import type { Env } from '../../base/paths.ts';
 import { advised, fail } from '../../errors/fail.ts';
 import { askControl } from '../ask-control.ts';
@@ -55,9 +55,7 @@ const UNKEPT =
 
 /** Whether ssh has no file for the keys of hosts. It prints what its options and ssh_config make of that, and connects to nothing. */
 async function keepsNoKeys(login: readonly string[], env: Env): Promise<boolean> {
-  const options = { env, timeout: LIMITS.sshControlMs };
-  const asked = promisify(execFile)('ssh', ['-G', ...login], options);
-  const { stdout } = await asked.catch(() => ({ stdout: '' }));
+  const { stdout } = await outputOf('ssh', ['-G', ...login], { ms: LIMITS.sshControlMs, env });
   return /^userknownhostsfile none$/im.test(stdout);
 }
 

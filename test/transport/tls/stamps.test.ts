@@ -69,14 +69,19 @@ t.test('a file of a large directory that is written anew in place counts at the 
   }
 });
 
-t.test('of watched folders the kernel tells: the files are looked at only once a minute', async (t) => {
+/** A folder of many files. The kernel does not tell its watchers of what is written under `otherName`, which is a file of it, too. */
+async function largeFolder(t: Test): Promise<{ folder: string; otherName: string }> {
   const file = await fileFor(t);
   const folder = dirname(file);
   for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
   writeFileSync(file, '');
-  // The kernel does not tell of what is written under this name.
   const otherName = await fileFor(t);
   linkSync(file, otherName);
+  return { folder, otherName };
+}
+
+t.test('of watched folders the kernel tells: the files are looked at only once a minute', async (t) => {
+  const { folder, otherName } = await largeFolder(t);
   await sleep(20);
   let now = 0;
   const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);
@@ -96,13 +101,8 @@ t.test('of watched folders the kernel tells: the files are looked at only once a
 });
 
 t.test('where a folder cannot be watched, the files are looked at again after a second', async (t) => {
-  const file = await fileFor(t);
-  const folder = dirname(file);
-  for (let at = 0; at < 300; at += 1) writeFileSync(join(folder, `other-${String(at)}.pem`), '');
+  const { folder, otherName } = await largeFolder(t);
   await symlink(join(folder, 'gone', 'ca.pem'), join(folder, 'link.pem'));
-  writeFileSync(file, '');
-  const otherName = await fileFor(t);
-  linkSync(file, otherName);
   await sleep(20);
   let now = 0;
   const found = await RootFolders.of([{ kind: 'directory', path: folder }], () => now);

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SCHEMA, type StreamEnd } from '../../../api/answers.ts';
 import { isStreamEnd, keptEnd } from '../../../api/stream-end.ts';
-import { untilBack } from '../../../base/async/until-back.ts';
+import { askUntilBack } from '../../../base/async/until-back.ts';
 import { keptEndsBeside } from '../../../base/paths.ts';
 import { engineRequest, isLack, isSilence } from '../../../sockets/http-request.ts';
 
@@ -12,7 +12,7 @@ import { engineRequest, isLack, isSilence } from '../../../sockets/http-request.
  * living engine binds its socket again, which is waited for unless it `isDead`.
  */
 export async function endOf(id: string, path: string, isDead: () => boolean): Promise<StreamEnd> {
-  const end = await untilBack(() => endAt(id, path), isDead);
+  const end = await askUntilBack(() => endAt(id, path), isDead);
   if (end !== undefined) return end;
   const dir = await stat(dirname(path)).catch(() => undefined);
   const lost = dir === undefined ? 'the runtime dir is gone' : 'its engine has died';
