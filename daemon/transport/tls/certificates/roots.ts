@@ -59,6 +59,11 @@ export interface SystemRootsOptions {
   readonly log?: ((source: RootSource) => void) | undefined;
 }
 
+interface Stamped extends Origin {
+  /** Empty where the source is missing. */
+  readonly stamp: string;
+}
+
 interface Known {
   readonly roots: Roots;
   readonly stamp: string;
@@ -88,8 +93,7 @@ export class SystemRoots {
     const isStale = this.#isStale;
     this.#isStale = false;
     const origins = await this.#origins();
-    const { stamp: stampAt = stampOf } = this.#options;
-    const stamps = await Promise.all(origins.map(({ path }) => stampAt(path)));
+    const stamps = origins.map(({ stamp }) => stamp);
     const stamp = origins.length > 0 ? stamps.join('|') : storeStamp();
     const known = this.#known;
     if (known?.stamp === stamp && !isStale && !(await known.folders.hasChanged())) return known.roots;
@@ -110,25 +114,34 @@ export class SystemRoots {
     this.#isStale = true;
   }
 
-  async #origins(): Promise<readonly Origin[]> {
-    const { env, platform = process.platform } = this.#options;
+  /** The sources, each with its stamp now. */
+  async #origins(): Promise<readonly Stamped[]> {
+    const { env, platform = process.platform, stamp: stampAt = stampOf } = this.#options;
+    const stamped = async (kind: Origin['kind'], path: string): Promise<Stamped> => ({
+      kind,
+      path,
+      stamp: await stampAt(path),
+    });
     const [file, folders] = [env['SSL_CERT_FILE'], env['SSL_CERT_DIR']];
     if (file !== undefined || folders !== undefined) {
       const paths = (folders ?? '').split(delimiter).filter((path) => path !== '');
-      return [
-        ...(file === undefined ? [] : [{ kind: 'file' as const, path: file }]),
-        ...paths.map((path) => ({ kind: 'directory' as const, path })),
-      ];
+      return Promise.all([
+        ...(file === undefined ? [] : [stamped('file', file)]),
+        ...paths.map((path) => stamped('directory', path)),
+      ]);
     }
     if (platform === 'darwin') return [];
-    const isThere = async (path: string): Promise<boolean> => (await stampOf(path)) !== '';
-    const origins: Origin[] = [];
+    const origins: Stamped[] = [];
     for (const path of BUNDLES) {
-      if (!(await isThere(path))) continue;
-      origins.push({ kind: 'file', path });
+      const bundle = await stamped('file', path);
+      if (bundle.stamp === '') continue;
+      origins.push(bundle);
       break;
     }
-    for (const path of DIRECTORIES) if (await isThere(path)) origins.push({ kind: 'directory', path });
+    for (const path of DIRECTORIES) {
+      const folder = await stamped('directory', path);
+      if (folder.stamp !== '') origins.push(folder);
+    }
     return origins;
   }
 }
