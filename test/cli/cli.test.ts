@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { BMUXD, makeSandbox, startBmuxd, SHIM } from '../daemon/bmuxd.ts';
 import { failureOf } from '../policy/failure-of.ts';
+import { repositoryRoot } from '../real/index.ts';
 import { run } from '../real/server.ts';
 
 t.test('wrong usage is refused with its reason and exit status 2', async (t) => {
@@ -67,6 +68,22 @@ t.test('a Node that is too old is named', async (t) => {
     const old = `Object.defineProperty(process, 'versions', { value: { node: '20.18.9' } }); require('${program}');`;
     const ran = await run(process.execPath, ['-e', old], sandbox.env);
     t.match(ran, { status: 1, stdout: '', stderr: /^bmuxd needs Node >= 20\.19, and this is v/ });
+  }
+  const old = "Object.defineProperty(process, 'versions', { value: { node: '20.18.9' } });";
+  const from = `require('node:module').createRequire(${JSON.stringify(join(repositoryRoot(), 'package.json'))})`;
+  // With this flag a Node is as 22.11, which imports modules and does not require them.
+  for (const [flags, start, says] of [
+    [[], old, /Error: bmuxd needs Node >= 20\.19, and this is v/],
+    [
+      ['--no-experimental-require-module'],
+      '',
+      /needs a Node that can require ES modules .*\n.*`await import\(/,
+    ],
+  ] as const) {
+    for (const name of ['bmuxd', 'bmuxd/server-meta']) {
+      const ran = await run(process.execPath, [...flags, '-e', `${start} ${from}('${name}');`], sandbox.env);
+      t.match(ran, { status: 1, stdout: '', stderr: says }, name);
+    }
   }
 });
 

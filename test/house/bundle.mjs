@@ -30,11 +30,13 @@ const BUNDLES = [
   // The quick commands read the config only to start a daemon. What reads it is half of their bundle.
   { entry: 'daemon/control/planning/unknown-target', output: 'daemon/bin/bmuxd-names' },
 ];
-/** The library, as modules that share what both use, and its types. */
+/** The library, as modules that share what both use, what `require` loads, and the types of both. */
 const LIBRARY = {
   entries: { index: 'client-shim/index', 'server-meta': 'daemon/policy/server-meta' },
   folder: 'library',
 };
+/** What declarations import of each other: before it, the path without its ending, quoted at the beginning. */
+const RELATIVE = /((?:from|import\()\s*)('\.[^']*)\.[jt]s'/g;
 /** What the licenses of bundled packages ask for. */
 const LICENSES = 'dist/third-party-licenses.txt';
 /** The file that a person calls. It loads the bundle of the command. */
@@ -67,7 +69,9 @@ export function bundledFiles(sources) {
   const files = bundlesOf(sources).flatMap(filesOf);
   if (sources.includes(`${FRONT}.ts`)) files.push(`dist/${FRONT}.cjs`);
   if (!hasLibrary(sources)) return files;
-  const entries = Object.keys(LIBRARY.entries).map((name) => `dist/${LIBRARY.folder}/${name}.js`);
+  const entries = Object.keys(LIBRARY.entries).flatMap((name) =>
+    ['js', 'cjs'].map((ending) => `dist/${LIBRARY.folder}/${name}.${ending}`),
+  );
   return [...files, ...entries, LICENSES];
 }
 
@@ -139,7 +143,10 @@ async function parts(root, { output, hasCommands = false }) {
   };
 }
 
-/** The library as modules for `import`, and the types that it shows. */
+/**
+ * The library as modules, and the types that it shows. What is imported and what is required are the same objects: `require` gets a file that
+ * loads the module. TypeScript takes the types of such a file for CommonJS only where they end so.
+ */
 async function bundleLibrary(root) {
   const { build } = await import('esbuild');
   const outdir = join(root, 'dist', LIBRARY.folder);
@@ -165,22 +172,39 @@ async function bundleLibrary(root) {
     const to = join(outdir, path);
     mkdirSync(dirname(to), { recursive: true });
     writeFileSync(to, text);
-    for (const [, found] of text.matchAll(/(?:from|import\()\s*'(\.[^']*)\.[jt]s'/g))
-      visit(join(dirname(path), `${found}.d.ts`));
+    writeFileSync(to.replace(/ts$/, 'cts'), text.replaceAll(RELATIVE, "$1$2.cts'"));
+    for (const [, , found] of text.matchAll(RELATIVE)) visit(join(dirname(path), `${found.slice(1)}.d.ts`));
   };
-  for (const [, entry] of entries) visit(`${entry}.d.ts`);
+  for (const [name, entry] of entries) {
+    visit(`${entry}.d.ts`);
+    writeFileSync(join(outdir, `${name}.cjs`), required(root, name));
+  }
   return result;
 }
 
+/** The file for `require`. Node 21 and 22.0 to 22.11 are new enough, but import modules only. */
+function required(root, name) {
+  const asked = name === 'index' ? 'bmuxd' : `bmuxd/${name}`;
+  return `"use strict";
+${checkOfNode(root, 'throw new Error(text)')}
+try {
+  module.exports = require('./${name}.js');
+} catch (error) {
+  if (error.code !== 'ERR_REQUIRE_ESM') throw error;
+  throw new Error("require('${asked}') needs a Node that can require ES modules (20.19, 22.12 or later), and this is " + process.version + " (" + process.execPath + ").\\nUse \`await import('${asked}')\`, or a newer Node.");
+}
+`;
+}
+
 /** Code that an old Node can parse, too: it says which Node is needed. The rest is compiled for such a Node, but not run by it. */
-function checkOfNode(root) {
+function checkOfNode(root, end = "process.stderr.write(text + '\\n');\n  process.exit(1)") {
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const [major, minor] = engines.node.replace('>=', '').split('.').map(Number);
   return `(function () {
   var parts = process.versions.node.split('.').map(Number);
   if (parts[0] > ${major} || (parts[0] === ${major} && parts[1] >= ${minor})) return;
-  process.stderr.write('bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ' (' + process.execPath + ').\\nPut a newer Node first in PATH, or install one.\\n');
-  process.exit(1);
+  var text = 'bmuxd needs Node >= ${major}.${minor}, and this is ' + process.version + ' (' + process.execPath + ').\\nPut a newer Node first in PATH, or install one.';
+  ${end};
 })();`;
 }
 

@@ -25,7 +25,7 @@ export async function uses(folder: string, { prefix, env }: Installed): Promise<
     'typed.mts': TYPED,
     'typed.cts': TYPED,
     'tsconfig.json':
-      '{"compilerOptions": {"noEmit": true, "strict": true, "skipLibCheck": true, "module": "nodenext", "types": ["node"]}}',
+      '{"compilerOptions": {"noEmit": true, "strict": true, "skipLibCheck": true, "module": "node16", "types": ["node"]}}',
   };
   for (const [name, text] of Object.entries(sources)) await writeFile(join(app, name), text);
   const nobody = { ...env, BMUXD_RUNTIME_DIR: join(folder, 'nobody') };

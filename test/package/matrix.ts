@@ -82,8 +82,8 @@ async function tried(name: string, file: string, place: string, tools: Tools): P
 async function judge(file: string, folder: string, { npm }: Tools): Promise<void> {
   const env = { ...npmEnv(folder), PATH: process.env['PATH'] ?? '' };
   for (const checker of CHECKERS) {
-    // The library is of ES modules alone: old resolution of types is not for it.
-    const options = checker === 'publint' ? ['--strict'] : ['--profile', 'esm-only'];
+    // The library needs `exports`: resolution of types without them is not for it.
+    const options = checker === 'publint' ? ['--strict'] : ['--profile', 'node16'];
     const judged = await run(npm, ['exec', '--yes', '--', checker, file, ...options], env, NPM_MS);
     const findings = judged.stdout.split('\n').filter((line) => /^\d+\. /.test(line) && !EXPECTED.test(line));
     if (
