@@ -11,8 +11,8 @@ import { quantile } from '../statistics.ts';
 const CROWD = 1000;
 /** ms of a look: without the crowd, while it arrives, and while it waits. */
 const LOOK_MS = 2000;
-/** ms after which each of the crowd has begun its TLS dial (`daemon/transport/tls/dial-pace.ts`). */
-const DIALLED_MS = 6000;
+/** ms after which each of the crowd has begun its TLS dial (`daemon/transport/tls/dial-pace.ts`), also on a busy machine. */
+const DIALLED_MS = 16_000;
 /** ms of rest before a look. */
 const REST_MS = 1000;
 /** Most of the crowd that may be left when the next turn begins. */

@@ -2,6 +2,7 @@
 import { asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamRow, Transport } from '../api/answers.ts';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import { Slices } from '../base/async/slices.ts';
 import { nextTurn } from '../base/async/turn.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
@@ -163,6 +164,8 @@ export class Streams {
         })
       : undefined;
     try {
+      // Many requests come in one turn of the event loop, and to open takes milliseconds of CPU.
+      await new Slices().next();
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo, (step) => {
         entry.wait.enter(step, entry.plan.destination);
       });

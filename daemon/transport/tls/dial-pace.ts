@@ -1,12 +1,15 @@
-// Spreads the beginnings of many TLS dials over time. Each takes about a millisecond of CPU: a thousand at once would hold up all streams.
+// Spreads the beginnings of many TLS dials over time. Each takes milliseconds of CPU: a thousand at once would hold up all streams.
+import type { EventLoopUtilization } from 'node:perf_hooks';
 import type { Clock } from '../../base/async/clock.ts';
 
 /** Dials of one address that begin at once. */
 const FREE = 8;
-/** The more dials are under way, the longer the time between two beginnings: 1 ms for each so many of them. */
+/** Between two beginnings the event loop has been idle. The more dials are under way, the longer: 1 ms for each so many of them. */
 const DIALS_PER_MS = 64;
-/** ms between two beginnings at most. A thousand dials have begun after 4 s. */
-const MAX_GAP_MS = 4;
+/** Idle ms at most. A thousand dials have begun after 4 s where nothing else is to be done. */
+const MAX_IDLE_MS = 4;
+/** ms between two beginnings at most, however busy the loop is. A dial takes 6 ms on a slow machine: streams get the rest. */
+const MAX_GAP_MS = 16;
 
 /** One dial: it waits, then it is under way, then it is over. */
 export interface PacedDial {
@@ -22,15 +25,23 @@ interface Address {
   readonly waiting: Set<() => void>;
 }
 
+/** How the event loop has spent its time, ms. */
+export type LoopTimes = Pick<EventLoopUtilization, 'idle' | 'active'>;
+
 export class DialPace {
   readonly #clock: Pick<Clock, 'after'>;
+  readonly #loopTimes: () => LoopTimes;
   /** Addresses with dials. Those that wait for a turn are in rotation. */
   readonly #addresses = new Map<string, Address>();
   #underWay = 0;
   #isResting = false;
 
-  constructor(clock: Pick<Clock, 'after'>) {
+  constructor(
+    clock: Pick<Clock, 'after'>,
+    loopTimes: () => LoopTimes = () => performance.eventLoopUtilization(),
+  ) {
     this.#clock = clock;
+    this.#loopTimes = loopTimes;
   }
 
   /** An address with few dials waits for none of another one. */
@@ -79,8 +90,19 @@ export class DialPace {
   #rest(): void {
     if (this.#isResting) return;
     this.#isResting = true;
-    const gap = Math.min(MAX_GAP_MS, Math.max(1, Math.floor(this.#underWay / DIALS_PER_MS)));
-    this.#clock.after(gap, () => {
+    this.#restFrom(this.#loopTimes());
+  }
+
+  #restFrom(before: LoopTimes): void {
+    const idleMs = Math.min(MAX_IDLE_MS, Math.max(1, Math.floor(this.#underWay / DIALS_PER_MS)));
+    this.#clock.after(idleMs, () => {
+      const now = this.#loopTimes();
+      const idle = now.idle - before.idle;
+      const all = idle + now.active - before.active;
+      if (idle < idleMs && all < MAX_GAP_MS) {
+        this.#restFrom(before);
+        return;
+      }
       this.#isResting = false;
       this.#next();
     });

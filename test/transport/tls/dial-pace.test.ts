@@ -1,6 +1,6 @@
 // Tests how the beginnings of many TLS dials are spread over time.
 import t from 'tap';
-import { DialPace, type PacedDial } from '../../../daemon/transport/tls/dial-pace.ts';
+import { DialPace, type LoopTimes, type PacedDial } from '../../../daemon/transport/tls/dial-pace.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 
 /** Dials `count` times; `begun` has the numbers of the dials that have begun. */
@@ -15,11 +15,19 @@ function dialled(pace: DialPace, key: string, count: number): { dials: PacedDial
   return { dials, begun };
 }
 
+/** A loop that does nothing but these dials, and one that never rests. */
+const idleLoop =
+  (clock: FakeClock): (() => LoopTimes) =>
+  () => ({ idle: clock.now(), active: 0 });
+const busyLoop =
+  (clock: FakeClock): (() => LoopTimes) =>
+  () => ({ idle: 0, active: clock.now() });
+
 t.test(
   'few dials begin at once, further ones one after the other, and none of another address waits',
   async (t) => {
     const clock = new FakeClock();
-    const pace = new DialPace(clock);
+    const pace = new DialPace(clock, idleLoop(clock));
     const mute = dialled(pace, 'mute', 20);
     t.equal(mute.begun.length, 8);
     t.equal(dialled(pace, 'healthy', 1).begun.length, 1);
@@ -33,7 +41,7 @@ t.test(
 
 t.test('addresses take turns', async (t) => {
   const clock = new FakeClock();
-  const pace = new DialPace(clock);
+  const pace = new DialPace(clock, idleLoop(clock));
   const first = dialled(pace, 'first', 108);
   const second = dialled(pace, 'second', 108);
   await clock.advance(20);
@@ -43,7 +51,7 @@ t.test('addresses take turns', async (t) => {
 
 t.test('the more dials are under way, the slower others begin; all of them do', async (t) => {
   const clock = new FakeClock();
-  const pace = new DialPace(clock);
+  const pace = new DialPace(clock, idleLoop(clock));
   const { begun } = dialled(pace, 'mute', 1024);
   await clock.advance(500);
   t.ok(begun.length > 200 && begun.length < 400, `${String(begun.length)} have begun`);
@@ -53,11 +61,22 @@ t.test('the more dials are under way, the slower others begin; all of them do', 
 
 t.test('a dial that is given up leaves the queue, and one that is over makes room', async (t) => {
   const clock = new FakeClock();
-  const pace = new DialPace(clock);
+  const pace = new DialPace(clock, idleLoop(clock));
   const { dials, begun } = dialled(pace, 'mute', 10);
   dials[8]?.over();
   await clock.advance(10);
   t.same(begun.slice(8), [9]);
   for (const { over } of dials) over();
   t.equal(dialled(pace, 'mute', 9).begun.length, 8, 'none is counted twice or kept');
+});
+
+t.test('beside a busy event loop dials begin more slowly, and all of them do', async (t) => {
+  const clock = new FakeClock();
+  const pace = new DialPace(clock, busyLoop(clock));
+  const { begun } = dialled(pace, 'mute', 28);
+  await clock.advance(160);
+  t.ok(begun.length - 8 >= 8 && begun.length - 8 <= 10, `${String(begun.length)} have begun`);
+  await clock.advance(240);
+  t.equal(begun.length, 28);
+  t.equal(clock.waiting, 0, 'no timer is left');
 });
