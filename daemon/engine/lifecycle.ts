@@ -96,9 +96,13 @@ export class Lifecycle {
     this.idle();
   }
 
-  /** Ends what is warm at gateways whose trust may have changed, and names the live streams that were opened by a pin of before. */
+  /**
+   * Ends the spares when a pin of before does not count any more, and names the live streams that were opened by it. A new pin, and another
+   * mode, take no trust from what is warm.
+   */
   trustChanged(change: TrustChange): void {
     const { upstreams, streams, event } = this.#options;
+    if (change.gateways.length === 0) return;
     upstreams.trustChanged();
     for (const { data } of liveWithoutPin(streams.live(), change))
       event({ type: 'trust changed', code: data.code, class: classOf(data), detail: data.detail });

@@ -5,6 +5,7 @@ import type { Failure } from '../base/failure.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { Route } from '../engine-protocol/plan.ts';
 import type { Candidate } from './candidates.ts';
 import { handshake, type Handshake, type HelloOutcome } from './handshake.ts';
 import type { Greeting } from './hello-cache.ts';
@@ -30,6 +31,8 @@ export interface AttemptStream {
   readonly below?: ConnectionBelow;
   /** See `TransportStream`. */
   readonly hasMoved?: () => boolean;
+  /** See `TransportStream`. */
+  readonly pinned?: Route | undefined;
 }
 
 /** The result of one candidate. */

@@ -7,6 +7,7 @@ import { sleep } from '../base/async/sleep.ts';
 import { asFailure } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Epoch } from '../bmux-ipc/epoch.ts';
+import type { Route } from '../engine-protocol/plan.ts';
 import { Attempt, type AttemptOptions } from './attempt.ts';
 import { sameCandidate, type Candidate, type Stage } from './candidates.ts';
 import type { Negotiated } from './handshake.ts';
@@ -38,6 +39,8 @@ export interface Detected {
   readonly elapsedMs: number;
   /** See `TransportStream`. */
   readonly hasMoved?: (() => boolean) | undefined;
+  /** See `TransportStream`. */
+  readonly pinned?: Route | undefined;
 }
 
 /** ms in which the server can free the connections of ended streams, before the next candidate is tried alone. */
@@ -258,8 +261,8 @@ class ProtocolDetection {
 
 function wonBy(attempt: Attempt, negotiated: Negotiated): Detected {
   const { candidate, elapsedMs } = attempt;
-  const { stream, hasMoved } = attempt.take();
-  return { stream, candidate, negotiated, elapsedMs, hasMoved };
+  const { stream, hasMoved, pinned } = attempt.take();
+  return { stream, candidate, negotiated, elapsedMs, hasMoved, pinned };
 }
 
 function unique(candidates: readonly Candidate[]): Candidate[] {

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inTime, type Deadline } from '../base/async/deadline.ts';
+import type { TlsRoute } from '../engine-protocol/plan.ts';
 
 /** The limits of one attempt to open a stream. */
 export interface Dialling {
@@ -59,6 +60,8 @@ export interface DialledStream {
   readonly handshakeMs: number;
   /** True when the name of the host does not lead to the address of this stream any more. */
   readonly hasMoved: () => boolean;
+  /** The route with the pin of the gateway, when its own route has none and this connection has brought it into the store. */
+  readonly pinned?: TlsRoute | undefined;
   /** Tells the peer at once that what has come has come: it may hold back a second small answer until then. */
   readonly acknowledge: () => void;
 }

@@ -163,3 +163,42 @@ t.test('a gateway is asked for the name that its target has', async (t) => {
     t.match(await bmuxd.bmuxd(['trust', 'add', gateway, '--yes']), { status: 0 }, gateway);
   t.strictSame(asked, ['gateway.test', 'gateway.test']);
 });
+
+t.test('trust_new: after the first contact there is a spare for the next request', async (t) => {
+  const bmuxd = await startBmuxd({ settings: '[targets.gateway]\nspares = 1\n' });
+  t.teardown(() => bmuxd.stop());
+  const server = await launchEmbedded({
+    socketPath: join(bmuxd.folder, 'server.sock'),
+    server: { epoch: 4 },
+    tls: { compression: 'zstd' },
+  });
+  t.teardown(() => server.stop());
+  const { port } = server.tls ?? { port: 0 };
+  const key = `127.0.0.1:${String(port)}`;
+  await bmuxd.configure(
+    'bmux.toml',
+    `[connections.tls_trust]\nmode = "trust_new"\n[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
+  );
+  const accepted = async (): Promise<number> => (await server.status()).tls?.accepted ?? 0;
+  const spares = async (): Promise<number> => (await bmuxd.upstreams())[0]?.spares ?? 0;
+  const isTrusted = async (): Promise<boolean> =>
+    (await bmuxd.bmuxd(['trust', 'list'])).stdout.includes(`${key} `);
+  const open = async (): Promise<boolean> => {
+    const { stream, info } = await bmuxd.open({ target: 'gateway' });
+    stream.end();
+    stream.resume();
+    return info.warm;
+  };
+
+  t.equal(await open(), false, 'the first contact');
+  t.equal(await isTrusted(), true);
+  await waitFor('a spare', async () => (await spares()) === 1);
+  const before = await accepted();
+  t.equal(await open(), true, 'the second request has the spare');
+  await waitFor('its successor', async () => (await spares()) === 1);
+  t.equal((await accepted()) - before, 1, 'only its successor is a new connection');
+
+  t.match(await bmuxd.bmuxd(['trust', 'remove', key]), { status: 0 });
+  await waitFor('no spares', async () => (await spares()) === 0);
+  t.equal(await isTrusted(), false, 'no spare brings the pin back');
+});

@@ -23,6 +23,8 @@ export interface TransportStream {
   readonly below?: ConnectionBelow;
   /** True when the name of the host leads to another address by now. */
   readonly hasMoved?: () => boolean;
+  /** See `DialledStream.pinned`. */
+  readonly pinned?: Route | undefined;
   /** See `DialledStream.acknowledge`. */
   readonly acknowledge?: () => void;
 }
@@ -114,8 +116,9 @@ export class Transports {
     this.#table = {
       local: async (route: LocalRoute, wait) => ({ stream: await openLocal(route, wait), warm: false }),
       tls: async (route: TlsRoute, wait) => {
-        const { stream, hasMoved, acknowledge } = await this.#tls.open(route, wait.label, wait);
-        return { stream, hasMoved, acknowledge, warm: false };
+        const opened = await this.#tls.open(route, wait.label, wait);
+        const { stream, hasMoved, pinned, acknowledge } = opened;
+        return { stream, hasMoved, pinned, acknowledge, warm: false };
       },
       iroh: (route: IrohRoute, wait, host) => host().stream(route, wait),
       ssh: (route: SshRoute, wait) => this.ssh.stream(route, wait),

@@ -13,6 +13,7 @@ import {
   askedFor,
   type Destination,
   type Plan,
+  type Route,
   type SshRoute,
   type TlsRoute,
 } from '../../engine-protocol/plan.ts';
@@ -107,11 +108,16 @@ export class UpstreamSpares {
     return { stream, candidate, negotiated, roundTripMs: spare.roundTripMs(), pending: spare.pending() };
   }
 
-  /** A stream was opened without a spare: `openMs` is the time for that, `roundTripMs` the part of the Hello. */
-  used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number): void {
-    this.#trustOf(plan).then(
+  /**
+   * A stream was opened without a spare: `openMs` is the time for that, `roundTripMs` the part of the Hello. `pinned`: see `TransportStream`.
+   * The spares are made and kept by that route, as the next request has it.
+   */
+  used(plan: Plan, greeting: Greeting, openMs: number, roundTripMs: number, pinned?: Route): void {
+    const { route } = plan.destination;
+    const ofNext = { ...plan, destination: { ...plan.destination, route: pinned ?? route } };
+    this.#trustOf(ofNext).then(
       (trust) => {
-        if (trust !== undefined) this.#spares.used(this.#use(plan, greeting, trust), openMs, roundTripMs);
+        if (trust !== undefined) this.#spares.used(this.#use(ofNext, greeting, trust), openMs, roundTripMs);
       },
       (error: unknown) => {
         this.#options.log('no spare', { err: textOf(error) });

@@ -22,14 +22,15 @@ export function hasPin({ trust }: TlsRoute, { chain: [own] }: Refusal): boolean 
 
 /**
  * Decides about a gateway that is refused and does not have its pin. Resolves when it is trusted nevertheless: a new gateway in the mode
- * `trust_new`, which is in the store then. Rejects with the failure for the user.
+ * `trust_new`, which is in the store then. The result is the route with that pin, as the next request has it. Rejects with the failure for the
+ * user.
  */
 export async function trustOrRefuse(
   route: TlsRoute,
   label: string,
   trusted: Trust,
   refusal: Refusal,
-): Promise<void> {
+): Promise<TlsRoute> {
   const { trust } = route;
   const key = gatewayKey(route.host, route.port);
   const own = refusal.chain[0]?.certificate;
@@ -60,8 +61,10 @@ export async function trustOrRefuse(
       serverName: route.serverName,
       label,
     });
-    if (comparable(now.fingerprint) === comparable(fingerprint)) return;
-    throw changed(now.fingerprint, 'local known-gateways store');
+    const pin = { fingerprint: now.fingerprint, from: 'local known-gateways store' } as const;
+    if (comparable(pin.fingerprint) === comparable(fingerprint))
+      return { ...route, trust: { ...trust, pin } };
+    throw changed(pin.fingerprint, pin.from);
   }
   const how = `bmuxd trust add ${key} --fingerprint ${fingerprint}`;
   const remedy = `${remedyFor(trusted, refusal)} Or trust this certificate alone: \`${how}\`, when the gateway shows that fingerprint.`;

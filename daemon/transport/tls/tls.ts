@@ -90,7 +90,7 @@ export class TlsContexts {
       }
       const { socket, tickets, connectMs, handshakeMs } = shaken;
       const refusal = refusalOf(socket, route.serverName, trust, selection);
-      const accept = (): DialledStream => {
+      const accept = (pinned?: TlsRoute): DialledStream => {
         // Without a pin in the route, the next connection must be compared with the store again.
         if (refusal === undefined || route.trust?.pin !== undefined) tickets.verified();
         else tickets.refused();
@@ -103,7 +103,7 @@ export class TlsContexts {
         const acknowledge = (): void => {
           acknowledgeNow(socket);
         };
-        return { stream: socket, connectMs, handshakeMs, hasMoved, acknowledge };
+        return { stream: socket, connectMs, handshakeMs, hasMoved, pinned, acknowledge };
       };
       // Other anchors would only show once more that the gateway is trusted.
       if (refusal === undefined || hasPin(route, refusal)) return accept();
@@ -127,8 +127,8 @@ export class TlsContexts {
         if (next === undefined) {
           kept.hopeless = { chain, areSigned: first.fault === 'strict' };
           // This connection's certificate is judged, with the reason that leads on.
-          await bounded(trustOrRefuse(route, label, trust, { ...first, chain: refusal.chain }));
-          return accept();
+          const judged = { ...first, chain: refusal.chain };
+          return accept(await bounded(trustOrRefuse(route, label, trust, judged)));
         }
         tickets.refused();
         selection = next;

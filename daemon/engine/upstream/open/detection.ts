@@ -59,7 +59,7 @@ export async function openByDetection(
     const all = only === undefined ? stagesFor(hinted, protocol.candidate, wanted) : [only];
     const likely = health.lacksZstd ? all.flatMap(byMode) : all;
     const stages = health.hasRefused ? firstAlone(likely) : likely;
-    const { stream, candidate, negotiated, elapsedMs, hasMoved } = await detectProtocol({
+    const { stream, candidate, negotiated, elapsedMs, hasMoved, pinned } = await detectProtocol({
       stages,
       wanted,
       deadline,
@@ -76,7 +76,7 @@ export async function openByDetection(
     const greeting = greetingOf(plan, candidate.epoch);
     if (greeting !== undefined && destination.route.transport !== 'local') {
       helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
-      if (only === undefined) spares.used(plan, greeting, performance.now() - since, elapsedMs);
+      if (only === undefined) spares.used(plan, greeting, performance.now() - since, elapsedMs, pinned);
     }
     return { stream, candidate, negotiated, warm: dialler.warm, hasMoved };
   } catch (error) {

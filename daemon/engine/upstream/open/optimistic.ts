@@ -60,7 +60,8 @@ export async function openWithCachedAnswer(
   const since = performance.now();
   try {
     const dialler = parts.dialler.for(plan.destination, new Deadline(plan.budgetMs), progress);
-    const { stream: inner, warm, below, acknowledge } = await dialler.open(candidate, signal);
+    const opened = await dialler.open(candidate, signal);
+    const { stream: inner, warm, below, pinned, acknowledge } = opened;
     const dialMs = performance.now() - since;
     const stream = optimisticStream(parts, plan, {
       inner,
@@ -74,7 +75,7 @@ export async function openWithCachedAnswer(
         if (below !== undefined) below.helloAnswered = true;
         helloCache.store(greeting, { candidate, negotiated, roundTripMs: elapsedMs });
         health.answered(elapsedMs);
-        spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs);
+        spares.used(plan, greeting, dialMs + elapsedMs, elapsedMs, pinned);
       },
     });
     return { stream, candidate, negotiated, warm };
