@@ -42,15 +42,21 @@ export async function gatewayOf({ chain }: Pick<ChainCase, 'chain'>): Promise<Ga
   return { port: address.port, accepted: () => accepted, close: () => server.close() };
 }
 
-/** Opens a stream to the gateway of `one`. */
+/** Opens a stream to the gateway of `one`. Without `caFile` the roots of `contexts` count alone. */
 export async function ownOutcome(
   contexts: TlsContexts,
   one: Pick<ChainCase, 'serverName'>,
   { port }: Pick<Gateway, 'port'>,
-  caFile: string,
+  caFile?: string,
 ): Promise<Outcome> {
   const serverName = one.serverName ?? 'gateway.test';
-  const route = { transport: 'tls', host: '127.0.0.1', port, serverName, caFile } as const;
+  const route = {
+    transport: 'tls',
+    host: '127.0.0.1',
+    port,
+    serverName,
+    ...(caFile === undefined ? {} : { caFile }),
+  } as const;
   const limits = { deadline: new Deadline(20_000), signal: new AbortController().signal };
   try {
     const { stream } = await contexts.open(route, 'gw', limits);
