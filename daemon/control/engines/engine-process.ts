@@ -72,14 +72,6 @@ async function hasEngine(dir: string): Promise<boolean> {
   return latest !== undefined && isListening(join(dir, latest), LIMITS.engineAnswerMs);
 }
 
-/** Values of two digits of base 36. */
-const TWO_DIGITS = 36 ** 2;
-
-/** The id of an engine: the time in ms, so that ids sort by age, and two digits of the pid, since several daemons may start at once. */
-export function generationAt(ms: number): string {
-  return `${ms.toString(36)}${(process.pid % TWO_DIGITS).toString(36).padStart(2, '0')}`;
-}
-
 /**
  * The process of the first engine, started early: Node and the engine's modules load while control gets ready. It waits for its `start`
  * message, and ends when the channel closes.

@@ -1,5 +1,4 @@
 // The engines of this user, as control has them: the supervisor, the directory of all engines, and the socket for stream requests.
-import { join } from 'node:path';
 import { SYSTEM_CLOCK, workAhead } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { untilAborted } from '../../base/async/until-aborted.ts';
@@ -26,6 +25,7 @@ import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { Draining } from './others/draining.ts';
 import { LostConnections } from './others/lost-connections.ts';
+import { EngineSockets } from './others/sockets.ts';
 import { EngineUsage } from './others/usage.ts';
 import { Tallies } from '../metrics/tallies.ts';
 
@@ -65,6 +65,7 @@ export class Engines {
   /** Resolves when the first engine accepts streams, or when its start has failed. */
   readonly firstTried: Promise<void>;
   readonly #options: EnginesOptions;
+  readonly #sockets: EngineSockets;
   readonly #usage: EngineUsage;
   readonly #draining: Draining;
   #hasTakenOver = false;
@@ -96,7 +97,8 @@ export class Engines {
     });
     this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(paths.stateDir);
-    const socketOf = (generation: string): string => join(paths.enginesDir, `${generation}.sock`);
+    const sockets = new EngineSockets(paths.enginesDir);
+    this.#sockets = sockets;
     this.streamsSocket = new StreamsSocket({
       path: paths.streamsSocket,
       fd: options.streamsFd,
@@ -116,15 +118,13 @@ export class Engines {
       onFailedStart: (stderr) => {
         this.nodeOptions.failed(stderr);
       },
-      start: (generation) => ({
-        generation,
-        version,
-        socketPath: socketOf(generation),
-        stateDir: paths.stateDir,
-        controlSocket: paths.controlSocket,
-        settings: settings(),
-      }),
-      ask: async (generation) => (await engineRequest(socketOf(generation), 'GET', '/v1/engine')).body,
+      start: () => {
+        const generation = sockets.next(SYSTEM_CLOCK.now());
+        const { stateDir, controlSocket } = paths;
+        const socketPath = sockets.path(generation);
+        return { generation, version, socketPath, stateDir, controlSocket, settings: settings() };
+      },
+      ask: async (generation) => (await engineRequest(sockets.path(generation), 'GET', '/v1/engine')).body,
       handlers: {
         onEvent: event,
         onTally: this.tallies.heard,
@@ -206,8 +206,7 @@ export class Engines {
   async upstreams(): Promise<readonly UpstreamRow[]> {
     const { current } = this.supervisor;
     if (current === undefined) return [];
-    const path = join(this.#options.paths.enginesDir, `${current.generation}.sock`);
-    const { body } = await engineRequest(path, 'GET', '/v1/engine');
+    const { body } = await engineRequest(this.#sockets.path(current.generation), 'GET', '/v1/engine');
     return isEngineStatus(body) ? body.upstreams : [];
   }
 

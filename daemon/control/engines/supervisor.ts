@@ -8,7 +8,7 @@ import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
 import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
-import { generationAt, type EarlyProcess } from './engine-process.ts';
+import type { EarlyProcess } from './engine-process.ts';
 import { StartBackoff } from './start-backoff.ts';
 import { endedFailure, unstartable } from './start-failure.ts';
 import { EngineHealth } from './engine-health.ts';
@@ -28,7 +28,7 @@ export interface EngineSupervisorOptions {
   readonly stderr: () => string;
   /** Called with that when an engine has ended before it was ready. The next one may be started in another way. */
   readonly onFailedStart: (stderr: string) => void;
-  readonly start: (generation: string) => EngineStart;
+  readonly start: () => EngineStart;
   /** Asks an engine for its status over its own socket. Rejects as `engineRequest` does. */
   readonly ask: (generation: string) => Promise<unknown>;
   readonly log: Logger;
@@ -194,8 +194,8 @@ export class EngineSupervisor {
   }
 
   #startEngine(): void {
-    const { clock, early, fork, start, log, onReady, handlers } = this.#options;
-    const generation = generationAt(clock.now());
+    const [{ clock, early, fork, log, onReady, handlers }, start] = [this.#options, this.#options.start()];
+    const { generation } = start;
     let process: EngineProcess;
     try {
       process = early.take() ?? fork();
@@ -208,7 +208,7 @@ export class EngineSupervisor {
       this.#restartLater(undefined, problem, textOf(error));
       return;
     }
-    const link: EngineLink = new EngineLink(process, start(generation), {
+    const link: EngineLink = new EngineLink(process, start, {
       ...handlers,
       onReady: () => {
         engine.started();

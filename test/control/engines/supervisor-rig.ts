@@ -2,6 +2,7 @@
 import { pino } from 'pino';
 import { EarlyProcess } from '../../../daemon/control/engines/engine-process.ts';
 import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
+import { EngineSockets } from '../../../daemon/control/engines/others/sockets.ts';
 import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import type { Failure } from '../../../daemon/base/failure.ts';
@@ -30,6 +31,7 @@ export class Rig {
     return child.process;
   };
   readonly early = new EarlyProcess(this.#fork);
+  readonly #sockets = new EngineSockets('/e');
   readonly supervisor = new EngineSupervisor({
     onTrouble: () => undefined,
     clock: this.clock,
@@ -42,8 +44,8 @@ export class Rig {
     onFailedStart: (stderr) => {
       this.failedStarts.push(stderr);
     },
-    start: (generation) => ({
-      generation,
+    start: () => ({
+      generation: this.#sockets.next(this.clock.now()),
       version: '1',
       socketPath: '/e',
       stateDir: '/s',

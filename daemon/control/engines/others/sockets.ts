@@ -5,8 +5,15 @@ import { namesIn } from '../../../base/files/names-in.ts';
 import { LIMITS } from '../../../base/limits.ts';
 import { isListening } from '../../../sockets/bind.ts';
 
+/** Values of two digits of base 36. */
+const TWO_DIGITS = 36 ** 2;
+/** An id: eight digits of the time, which are enough until 2059, and two of the pid. */
+const WHOLE_ID = /^[a-z0-9]{10}$/;
+
 export class EngineSockets {
   readonly #dir: string;
+  /** The id that `next` has made last. */
+  #made: readonly string[] = [];
   /** As they were read last. They count while the folder cannot be read, since this process has no more descriptors. */
   #generations: readonly string[] = [];
 
@@ -23,6 +30,18 @@ export class EngineSockets {
         .map((name) => name.slice(0, -'.sock'.length))
         .sort();
     return this.#generations;
+  }
+
+  /**
+   * The id of an engine that starts now: the time in ms, and two digits of the pid, since several daemons may start at once. Ids sort by age. The
+   * clock may have been set back, so the time in the id is later than that of every engine that is there.
+   */
+  next(now: number): string {
+    const known = [...this.list(), ...this.#made].filter((id) => WHOLE_ID.test(id));
+    const ms = Math.max(now, ...known.map((id) => Number.parseInt(id.slice(0, -2), 36) + 1));
+    const id = `${ms.toString(36)}${(process.pid % TWO_DIGITS).toString(36).padStart(2, '0')}`;
+    this.#made = [id];
+    return id;
   }
 
   path(generation: string): string {
