@@ -4,6 +4,9 @@ import type { ProcessIdentity } from '../base/process/identity.ts';
 import { isIdentity } from './instance-file.ts';
 import { exactly, list, number, object, optional, text, truth, word, type Shape } from './shape.ts';
 
+/** Begins `lost` where the transport broke; the system's reason follows. */
+export const SERVER_LOST = 'the connection to its server was lost: ';
+
 /** One row of `GET /v1/ends` on an engine's own socket: a stream that is over, or that was refused. */
 export interface EndRow {
   readonly id: string;

@@ -1,5 +1,6 @@
 // Joins a client and a remote stream: bytes and half-close in both directions, and a proper end whatever happens to either side.
 import type { Duplex } from 'node:stream';
+import { SERVER_LOST } from '../api/stream-end.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { textOf } from '../base/failure.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -285,7 +286,7 @@ export class Splice {
 
 /** The text of `SpliceEnd.lost` for each reason. */
 const LOST: Readonly<Partial<Record<SpliceEnd['reason'], (why: string) => string>>> = {
-  'remote lost': (why) => `the connection to its server was lost: ${why}`,
+  'remote lost': (why) => `${SERVER_LOST}${why}`,
   stopped: (who) => `it was ended by ${who}`,
   'out of time': (why) => why,
 };

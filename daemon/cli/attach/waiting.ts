@@ -1,5 +1,6 @@
 // What a person at a terminal sees and can do while a target is waited for: one line, Enter and Ctrl-C.
 import { RenewedLine } from '../../../client-shim/waiting-line.ts';
+import { SERVER_LOST } from '../../api/stream-end.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { ErrorClass, Failure } from '../../base/failure.ts';
 import { classOf } from '../../errors/error-class.ts';
@@ -37,8 +38,10 @@ export class ReconnectLine {
   readonly #told = new Set<string>();
 
   constructor(options: ReconnectLineOptions) {
-    this.#options = options;
-    const { terminal, clock, target, why } = options;
+    const { terminal, clock, target } = options;
+    // The line itself says that the target was lost. On a usual terminal there is no room for the reason beside it.
+    const why = options.why.startsWith(SERVER_LOST) ? options.why.slice(SERVER_LOST.length) : options.why;
+    this.#options = { ...options, why };
     this.#sinceMs = clock.now();
     if (terminal.isTTY === true) {
       this.#line = new RenewedLine(terminal);

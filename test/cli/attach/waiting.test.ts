@@ -28,6 +28,14 @@ t.test('the line shows reason, time and keys, and ends as a line of its own', as
   t.equal(clock.waiting, 0);
 });
 
+t.test('the reason of the system is in the line, not before it that something was lost', async (t) => {
+  const screen = terminal({ columns: 80 });
+  const why = 'the connection to its server was lost: read ECONNRESET';
+  new ReconnectLine({ terminal: screen, clock: new FakeClock(), target: 'prod', why }).end(true);
+  t.match(screen.written[0], 'prod was lost: read ECON…; waiting 0 s');
+  t.equal(screen.written[1], `${WIPE}bmuxd: prod was lost: read ECONNRESET; it answers again after 0 s\n`);
+});
+
 t.test('what a person has to mend is told once with its remedy, anything else in the line', async (t) => {
   const clock = new FakeClock();
   const screen = terminal({ columns: 140 });
