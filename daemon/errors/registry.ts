@@ -582,6 +582,11 @@ export const REGISTRY = {
     '`{command}` has failed: {why}',
     'Run that command by hand. Without a service manager of this user (a login by su, a container), use `bmuxd start`.',
   ),
+  service_file_unwritable: row(
+    [500, 1, 'engine'],
+    '{path} of the service cannot be changed: {why}',
+    'Check who owns it and its folders (`ls -ld`), and whether its disk is writable and has room. Then run the command again.',
+  ),
   service_unsupported: row(
     [400, 2, 'request'],
     '{why}',

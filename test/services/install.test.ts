@@ -171,6 +171,27 @@ t.test(
 );
 
 t.test(
+  'a file of the service that cannot be written is named',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const [bin, home] = [join(sandbox.folder, 'bin'), join(sandbox.folder, 'home')];
+    for (const folder of [bin, join(home, '.config'), join(home, '.local')])
+      await mkdir(folder, { recursive: true });
+    await writeFile(join(bin, 'systemctl'), '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+    const env = { ...sandbox.env, PATH: `${bin}:${process.env['PATH'] ?? ''}` };
+    for (const [inTheWay, ...options] of [['.local/share', '--stable-node'], ['.config/systemd']] as const) {
+      const path = join(home, inTheWay);
+      await writeFile(path, '');
+      const ran = await run(process.execPath, [BMUXD, 'install', ...options], env);
+      t.match(ran, { status: 1, stderr: /\[service_file_unwritable\]\n$/ });
+      t.match(ran.stderr, `${path}/`);
+    }
+  },
+);
+
+t.test(
   'where the service manager fails, the daemon of now goes on',
   { skip: process.platform !== 'linux' && 'Linux only' },
   async (t) => {
@@ -205,6 +226,7 @@ t.test('the manager hears of each step, and of a working control only', async (t
     notify: (assignments) => sent.push(assignments.join(' ')),
     watchdogMs: 3000,
     clock,
+    isEnding: () => Promise.resolve(false),
   });
   const next = async (ms = 0): Promise<string[]> => {
     await clock.advance(ms);

@@ -66,17 +66,28 @@ function noRoom(): NodeJS.ErrnoException {
   return Object.assign(new Error('no space is left on its disk'), { code: 'ENOSPC' });
 }
 
-/** A state dir that is missing is made at the start. */
 async function writable(path: string): Promise<readonly Row[]> {
-  const row: Row = { area: 'folders', what: 'state dir', detail: path };
+  try {
+    await checkWritable(path);
+  } catch (error) {
+    return [unwritable(path, error)];
+  }
+  return [
+    (await isFull(path)) ? unwritable(path, noRoom()) : { area: 'folders', what: 'state dir', detail: path },
+  ];
+}
+
+/** A folder that is missing is made at the start, in the nearest one that is there. */
+async function checkWritable(path: string): Promise<void> {
   try {
     const info = await stat(path);
     if (!info.isDirectory()) throw new Error('it is no folder');
     await access(path, constants.W_OK | constants.X_OK);
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') return [unwritable(path, error)];
+    const isLink = (await lstat(path).catch(() => undefined)) !== undefined;
+    if (errnoOf(error) !== 'ENOENT' || isLink || dirname(path) === path) throw error;
+    await checkWritable(dirname(path));
   }
-  return [(await isFull(path)) ? unwritable(path, noRoom()) : row];
 }
 
 function unwritable(path: string, error: unknown): Row {

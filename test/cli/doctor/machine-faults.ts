@@ -83,6 +83,15 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'a state dir that cannot be made',
+    code: 'state_unwritable',
+    remedy: /disk|write/,
+    plant: async ({ env, folder }) => {
+      env['XDG_STATE_HOME'] = join(folder, 'xdg-state');
+      await symlink(join(folder, 'nowhere'), join(folder, 'xdg-state'));
+    },
+  },
+  {
     name: 'bmuxd.toml that is no TOML',
     code: 'settings_invalid',
     remedy: /\w/,

@@ -9,6 +9,7 @@ import { programPath } from '../../../base/version.ts';
 import { fail } from '../../../errors/fail.ts';
 import type { CommandContext, Run } from '../../command.ts';
 import { AGENT_LABEL, agentFile, agentLog, UNIT, userUnits } from '../installed.ts';
+import { changeFile } from './change-file.ts';
 import { agentFiles, SOCKET_UNITS, unitFiles, type ServiceFile } from './files.ts';
 import { lastingPath } from './lasting-path.ts';
 import { leaveToService } from './leave-to-service.ts';
@@ -30,7 +31,7 @@ export const install: Run = async (context) => {
   const commands = isMac
     ? agentCommands(env, options['now'] === true)
     : unitCommands(sockets, options['now'] === true, changed);
-  if (isMac && !isDry) await makeFolder(dirname(agentLog(env)));
+  if (isMac && !isDry) await changeFile(agentLog(env), () => makeFolder(dirname(agentLog(env))));
   await run(context, commands, isDry);
   if (isDry) return 0;
   if (!isMac) await explainLinger(context);
@@ -59,7 +60,7 @@ export const uninstall: Run = async (context) => {
   }
   for (const path of there) {
     out(`remove ${path}\n`);
-    if (!isDry) await rm(path, { force: true });
+    if (!isDry) await changeFile(path, () => rm(path, { force: true }));
   }
   await removeStableLinks(env, isDry, out);
   if (!isMac) await attempt(context, systemctl('daemon-reload'), isDry);
@@ -98,8 +99,10 @@ async function written(
     changed = true;
     out(`write ${path}\n${content.replaceAll(/^(?=.)/gm, '    ')}`);
     if (isDry) continue;
-    await makeFolder(dirname(path));
-    await writeAtomic(path, content);
+    await changeFile(path, async () => {
+      await makeFolder(dirname(path));
+      await writeAtomic(path, content);
+    });
   }
   return changed;
 }

@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path';
 import { makeFolder } from '../../../base/files/make-folder.ts';
 import { homeOf, type Env } from '../../../base/paths.ts';
 import { programPath } from '../../../base/version.ts';
+import { changeFile } from './change-file.ts';
 import { lastingPath } from './lasting-path.ts';
 
 export interface StableLinks {
@@ -34,12 +35,14 @@ export async function makeStableLinks(
     changed = true;
     out(`link ${link} -> ${path}${renew}\n`);
     if (isDry) continue;
-    await makeFolder(folder);
-    // A service that starts meanwhile finds the former link or this one.
-    const made = `${link}.${String(process.pid)}.tmp`;
-    await rm(made, { force: true });
-    await symlink(path, made);
-    await rename(made, link);
+    await changeFile(link, async () => {
+      await makeFolder(folder);
+      // A service that starts meanwhile finds the former link or this one.
+      const made = `${link}.${String(process.pid)}.tmp`;
+      await rm(made, { force: true });
+      await symlink(path, made);
+      await rename(made, link);
+    });
   }
   return { node, program, changed };
 }
@@ -54,7 +57,7 @@ export async function removeStableLinks(
   for (const link of [node, program]) {
     if ((await readlink(link).catch(() => undefined)) === undefined) continue;
     out(`remove ${link}\n`);
-    if (!isDry) await rm(link, { force: true });
+    if (!isDry) await changeFile(link, () => rm(link, { force: true }));
   }
 }
 
