@@ -70,6 +70,8 @@ export const LIMITS = {
   serverExitMs: 50,
   /** ms that all streams may take to end when a signal stops bmuxd: supervisors kill after 10 s. */
   termMs: 7000,
+  /** ms that systemd may take to say whether it ends: it gives the service 15 s for `termMs` and this. */
+  managerStateMs: 2000,
   /** ms that a control process that leaves waits for an engine that accepts on the target sockets; a start takes 100 to 300 ms. */
   nextEngineMs: 2000,
   /** ms that a control process that leaves still answers the requests that it has taken. */

@@ -22,7 +22,7 @@ export interface ShutdownOptions {
   readonly log: Logger;
   /** The end of this process ends its engines. */
   readonly takesEnginesAlong: boolean;
-  readonly manager: Pick<ServiceManager, 'stopping'>;
+  readonly manager: Pick<ServiceManager, 'stopping' | 'isEnding'>;
   readonly server: Pick<Server, 'closeAllConnections'>;
   readonly requests: Pick<OpenRequests, 'acceptNoMore' | 'answered'>;
   /** What has clients without an end. */
@@ -67,9 +67,11 @@ export class Shutdown {
   }
 
   /** Ends what the setting `on_term` says. Safe to call twice. */
-  onTerm(setting: Settings['on_term']): Promise<void> {
-    const stops = setting === 'stop' || (setting === 'auto' && this.#options.takesEnginesAlong);
-    return stops ? this.stop(LIMITS.termMs) : this.close();
+  async onTerm(setting: Settings['on_term']): Promise<void> {
+    const { takesEnginesAlong, manager } = this.#options;
+    const stops =
+      setting === 'stop' || (setting === 'auto' && (takesEnginesAlong || (await manager.isEnding())));
+    await (stops ? this.stop(LIMITS.termMs) : this.close());
   }
 
   /** `lost`: another daemon has taken over. Where the end of this process kills its engines, their streams end gracefully first. */

@@ -33,12 +33,13 @@ export async function lookAround({ env, cwd, sink, logLevel, early }: ControlOpt
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
   await makeRuntimeDir(paths, log);
   early.start();
+  const self = ownProcess();
   return {
     paths,
     passed: passedSockets(env, process.pid),
     env: withoutManager(env),
-    manager: serviceManager(env),
-    takesEnginesAlong: endsEngines({ env, ...ownProcess() }),
+    manager: serviceManager(env, self.parent),
+    takesEnginesAlong: endsEngines({ env, ...self }),
     // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
     own: { env: whitelisted(withoutTargetSocket(env)), cwd },
     inForce,

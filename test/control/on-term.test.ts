@@ -8,6 +8,7 @@ import t from 'tap';
 import { LIMITS } from '../../daemon/base/limits.ts';
 import { Shutdown } from '../../daemon/control/shutdown.ts';
 import { endsEngines } from '../../daemon/control/instance/ends-engines.ts';
+import { managerEnds } from '../../daemon/control/service/manager-ends.ts';
 import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { holdTime } from '../base/async/held-timers.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
@@ -99,6 +100,29 @@ t.test('process 1 of a container', { skip: !mayUnshare && 'needs unshare(1) and 
   await second.gone();
 });
 
+t.test('whether the service manager ends is asked of the one that has started control', async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const answer = (script: string): Promise<void> =>
+    writeFile(join(sandbox.folder, 'systemctl'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const env = { MANAGERPID: '7', PATH: `${sandbox.folder}:${process.env['PATH'] ?? ''}` };
+  t.equal(
+    await managerEnds({ MANAGERPID: '7', PATH: join(sandbox.folder, 'none') }, 7),
+    false,
+    'no systemctl',
+  );
+  await answer('[ "$*" = "--user is-system-running" ] && echo stopping; exit 1');
+  t.equal(await managerEnds(env, 7), true);
+  t.equal(await managerEnds(env, 8), false, 'started by hand in a service');
+  t.equal(await managerEnds({ ...env, MANAGERPID: undefined }, 7), false, 'no service');
+  await answer('echo degraded; exit 1');
+  t.equal(await managerEnds(env, 7), false);
+  await answer('echo stopping; exec sleep 600');
+  t.equal(await managerEnds(env, 7), true, 'said before the limit');
+  await answer('exec sleep 600');
+  t.equal(await managerEnds(env, 7), false, 'nothing within the limit');
+});
+
 t.test(
   'root makes no folders in the home of a user',
   { skip: process.getuid?.() !== 0 && 'only root can change the owner of a folder' },
@@ -133,7 +157,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
   const shutdown = new Shutdown({
     log: pino({ enabled: false }),
     takesEnginesAlong: false,
-    manager: { stopping: nothing },
+    manager: { stopping: nothing, isEnding: () => Promise.resolve(false) },
     server: { closeAllConnections: nothing },
     requests: { acceptNoMore: done, answered: done },
     followed: { close: nothing },

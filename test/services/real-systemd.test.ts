@@ -190,5 +190,26 @@ t.test(
     const over = new Promise((resolve) => shim.once('close', resolve));
     shim.stdin.end();
     await over;
+
+    // The last logout: the system kills what is left when the manager has ended.
+    t.match(await bmuxd('install', '--now'), { status: 0 });
+    const last = spawn('nsenter', [...into, ...env, process.execPath, SHIM, 'here'], { stdio: 'pipe' });
+    let [answered, why] = [false, ''];
+    last.stdout.once('data', () => (answered = true));
+    last.stderr.on('data', (chunk: Buffer) => (why += chunk.toString()));
+    last.stdin.write(PING);
+    await waitFor('the Pong', () => answered);
+    const { engines: left } = JSON.parse((await bmuxd('status', '--json')).stdout) as Pick<Status, 'engines'>;
+    t.teardown(() => {
+      for (const { pid } of left) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    });
+    manager.kill('SIGTERM');
+    await waitFor('the manager to end', () => manager.exitCode !== null || manager.signalCode !== null);
+    t.same(
+      left.filter(({ pid }) => isAlive(pid)),
+      [],
+      'no engine is left to be killed',
+    );
+    await waitFor('the end of the stream', () => why.includes('ended by bmuxd stop'));
   },
 );

@@ -46,7 +46,7 @@ export const SETTINGS = [
     name: 'on_term',
     takes: { kind: 'choice', values: ['auto', 'leave', 'stop'] },
     default: 'auto',
-    doc: 'What SIGTERM and SIGINT do. "leave": the daemon exits, and its engines finish the live streams. "stop": all streams are ended first, as by `bmuxd stop`. "auto": "stop" where the end of the daemon ends its engines, too: as process 1 of a container, or as the child of its process 1; else "leave".',
+    doc: 'What SIGTERM and SIGINT do. "leave": the daemon exits, and its engines finish the live streams. "stop": all streams are ended first, as by `bmuxd stop`. "auto": "stop" where the end of the daemon ends its engines, too: as process 1 of a container, as the child of its process 1, or as a service of systemd at the last logout and at a shutdown; else "leave".',
   },
   {
     name: 'engine.drain_grace',

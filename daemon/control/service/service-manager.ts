@@ -2,6 +2,7 @@
 import type { Env } from '../../base/paths.ts';
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import type { Health, StatusProblem } from '../../api/answers.ts';
+import { managerEnds } from './manager-ends.ts';
 import { notifySocket, type Notify } from './notify-socket.ts';
 
 export interface ServiceManagerOptions {
@@ -10,6 +11,8 @@ export interface ServiceManagerOptions {
   /** ms within which the manager wants to hear that this process works; undefined when it does not. */
   readonly watchdogMs: number | undefined;
   readonly clock: Clock;
+  /** Whether the manager itself ends. */
+  readonly isEnding: () => Promise<boolean>;
 }
 
 /** What the manager is told about. */
@@ -59,6 +62,11 @@ export class ServiceManager {
     }
   }
 
+  /** Whether the manager itself ends: what its services leave behind ends then, too. */
+  isEnding(): Promise<boolean> {
+    return this.#options.isEnding();
+  }
+
   /** Safe to call twice. */
   stopping(): void {
     this.#stopLooking?.();
@@ -92,12 +100,13 @@ export function wantedBy(
 }
 
 /** The manager that has started this process, if one has. */
-export function serviceManager(env: Env): ServiceManager {
+export function serviceManager(env: Env, parent: number): ServiceManager {
   const { socket, watchdogMs } = wantedBy(env, process.pid);
   return new ServiceManager({
     notify: socket === undefined ? undefined : notifySocket(socket),
     watchdogMs,
     clock: SYSTEM_CLOCK,
+    isEnding: () => managerEnds(env, parent),
   });
 }
 
