@@ -68,3 +68,41 @@ t.test('commands for an SSH target', { skip }, async (t) => {
   }
   await tmux.keyUntil(window, 'C-q', /left with 0/);
 });
+
+t.test(
+  'identity_file names a variable: the key of each caller counts at its next command',
+  { skip },
+  async (t) => {
+    const server = await startServer();
+    t.teardown(() => server.stop());
+    const sshd = await startSshd({ env: server.env });
+    t.teardown(() => sshd.stop());
+    const keys = [
+      sshd.identity,
+      await sshd.addKey('stranger', { accepted: false }),
+      await sshd.addKey('second'),
+    ];
+    const bmuxd = await startBmuxd({ config: sshToml('box', sshd, '$HOST'), env: { PATH: sshd.path } });
+    t.teardown(() => bmuxd.stop());
+    const command = `eval "$('${process.execPath}' '${BMUXD}' env box)" && '${bmuxOrThrow()}' list-sessions`;
+    for (const key of [...keys, ...keys]) {
+      const own = { ...bmuxd.env, HOST: key };
+      const told = key.endsWith('stranger') ? { status: 6, stderr: /denied the login/ } : { status: 0 };
+      t.match(
+        await bmuxd.bmuxd(['exec', 'box', '--', bmuxOrThrow(), 'list-sessions'], own),
+        told,
+        `exec ${key}`,
+      );
+      t.match(
+        await bmuxd.shim(['box'], new Uint8Array(), own),
+        { status: told.status },
+        `bmux-stream ${key}`,
+      );
+      const evaluated = await run('sh', ['-c', command], own);
+      t.equal(evaluated.status === 0, told.status === 0, `env ${key}: ${evaluated.stderr}`);
+      const opened = bmuxd.open({ target: 'box', env: own });
+      if (told.status === 0) (await opened).stream.destroy();
+      else await t.rejects(opened, { code: 'ssh_denied' }, `the library ${key}`);
+    }
+  },
+);
