@@ -52,6 +52,6 @@ export function handshakeFailure(label: string, error: unknown): Failure {
   const why = alert === undefined ? error : new Error(`received fatal alert: ${alert}`);
   return advised(
     fail('tls_handshake_failed', { label }, why),
-    'Is it a TLS gateway of bmux that listens there? It must speak TLS 1.2 or 1.3, without client certificates.',
+    'Is it a TLS gateway of bmux that listens there? It must speak TLS 1.3, or 1.2 with ECDHE and AES-GCM or ChaCha20, without client certificates.',
   );
 }

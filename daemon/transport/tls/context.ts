@@ -5,13 +5,35 @@ import { addCertificate } from '../../base/node-internals.ts';
 import { pemOf } from './certificates/pem.ts';
 import type { Selection } from './trust.ts';
 
+/** The cipher suites that bmux offers, in its order. OpenSSL's own list has some without forward secrecy or authenticated encryption. */
+const CIPHERS = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  ...['ECDHE-ECDSA', 'ECDHE-RSA'].flatMap((kind) =>
+    ['AES256-GCM-SHA384', 'AES128-GCM-SHA256', 'CHACHA20-POLY1305'].map((cipher) => `${kind}-${cipher}`),
+  ),
+].join(':');
+const OFFERED = { minVersion: 'TLSv1.2', ciphers: CIPHERS, ecdhCurve: groups() } as const;
+
+/** The groups of key exchange that bmux offers; OpenSSL's own ones where it lacks one of them, as in FIPS mode. */
+function groups(): string {
+  const ecdhCurve = 'X25519:P-256:P-384';
+  try {
+    createSecureContext({ ca: [], ecdhCurve });
+    return ecdhCurve;
+  } catch {
+    return 'auto';
+  }
+}
+
 /**
  * Without `allowPartialTrustChain`: each anchor is given to OpenSSL as a self-signed certificate, so nothing else in the context is trusted.
  * Never rejects.
  */
 export async function contextWith({ anchors, loose, serial, links = [] }: Selection): Promise<SecureContext> {
   const slices = new Slices();
-  const context = createSecureContext({ minVersion: 'TLSv1.2', ca: [] });
+  const context = createSecureContext({ ...OFFERED, ca: [] });
   for (const anchor of anchors) {
     await slices.next();
     const asItIs = anchor.mayBePresented && loose !== true;
