@@ -51,7 +51,8 @@ export class ClientEnds {
     const last = latest(own, (row) => row.clientPid === pid && row.atMs >= sinceMs);
     if (last !== undefined) return reasonOf(last);
     if (own.includes('died')) return 'its engine has died';
-    const near = exitedMs - AROUND_EXIT_MS;
+    // What was lost before the command was started is not of a process that it has started.
+    const near = Math.max(exitedMs - AROUND_EXIT_MS, sinceMs);
     const others = await this.#askAll(`sinceMs=${String(near)}`);
     const isChild = ({ clientPid }: EndRow): boolean =>
       clientPid === undefined || !isRunning({ pid: clientPid });

@@ -7,9 +7,42 @@ import t, { type Test } from 'tap';
 import { bmuxdPaths } from '../../../daemon/base/paths.ts';
 import { ownIdentity, type ProcessIdentity } from '../../../daemon/base/process/identity.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
+import type { EndRow } from '../../../daemon/api/stream-end.ts';
 import { ClientEnds } from '../../../daemon/cli/attach/client-ends.ts';
 import { StreamEnds } from '../../../daemon/engine/stream-ends.ts';
 import { makeSandbox } from '../../daemon/bmuxd.ts';
+
+/** No process has this id. */
+const GONE_PID = 2 ** 22 + 1;
+
+t.test('what others lost before the command was started says nothing of it', async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const { enginesDir } = bmuxdPaths(sandbox.env);
+  await mkdir(enginesDir, { recursive: true, mode: 0o700 });
+  const sinceMs = Date.now() - 1000;
+  const row: EndRow = {
+    id: 'e1-1',
+    target: 'prod',
+    transport: 'tls',
+    clientPid: GONE_PID,
+    atMs: sinceMs - 500,
+    lost: 'no answer',
+    by: 'server',
+  };
+  const ends = [row];
+  const engine = createServer(({ url = '' }, response) => {
+    response.setHeader('Connection', 'close');
+    const rows = url.includes('clientPid') ? [] : ends;
+    response.end(JSON.stringify({ schema: 1, ends: rows, live: 0 }));
+  });
+  await new Promise<void>((resolve) => engine.listen(join(enginesDir, 'e1.sock'), resolve));
+  t.teardown(() => engine.close());
+  const command = { pid, sinceMs, target: 'prod' };
+  t.equal(await new ClientEnds(sandbox.env).whyLost(command), undefined);
+  ends.push({ ...row, id: 'e1-2', atMs: sinceMs + 500 });
+  t.equal(await new ClientEnds(sandbox.env).whyLost(command), 'no answer', 'a process that it has started');
+});
 
 /** An engine that was there when a command began, and is gone now, with its socket. `process`: what it tells of itself. */
 async function goneEngine(t: Test, process?: ProcessIdentity) {
