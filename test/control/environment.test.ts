@@ -6,10 +6,11 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import * as zlib from 'node:zlib';
 import t, { type Test } from 'tap';
-import { makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
+import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import type { EmbeddedOptions } from '../embedded/options.ts';
 import { waitFor } from '../real/child.ts';
+import { run } from '../real/server.ts';
 import { targetToml } from '../target-sockets/ways.ts';
 
 /** Preloaded, it takes away the package zstd-napi and the zstd of Node. */
@@ -28,6 +29,21 @@ async function launched(t: Test, options: EmbeddedOptions): Promise<Embedded> {
   t.teardown(() => embedded.stop());
   return embedded;
 }
+
+const WITHOUT_PROC = 'while [ -e /proc/uptime ]; do umount -l /proc || exit 1; done';
+const mayUnmount = spawnSync('unshare', ['-m', 'sh', '-c', WITHOUT_PROC]).status === 0;
+
+t.test('a chroot without /proc', { skip: !mayUnmount && 'needs unshare(1) and its rights' }, async (t) => {
+  const sandbox = await makeSandbox();
+  t.teardown(() => sandbox.remove());
+  const commands = `node=$1 bmuxd=$2; "$node" "$bmuxd" start; "$node" "$bmuxd" status --wait 60; "$node" "$bmuxd" stop`;
+  const args = ['-m', 'sh', '-c', `${WITHOUT_PROC}; ${commands}`, 'sh', process.execPath, BMUXD];
+  const ran = await run('unshare', args, sandbox.env);
+  t.match(
+    ran.stdout,
+    /^bmuxd has started: ready, .*\nbmuxd [^ ]+: ready [^]*serving[^]*\nbmuxd has stopped\n$/,
+  );
+});
 
 t.test('NODE_OPTIONS that name a file which is gone are left out, and the status says so', async (t) => {
   const sandbox = await makeSandbox();

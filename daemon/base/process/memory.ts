@@ -1,4 +1,5 @@
 // Keeps the heap of the long-running processes small.
+import { memoryUsage } from 'node:process';
 import { SYSTEM_CLOCK } from '../async/clock.ts';
 
 /**
@@ -10,6 +11,15 @@ const GROWING_PERCENT = 30;
 
 /** Node flags of an engine; `collectWhenIdle` needs the second one. */
 export const SMALL_HEAP_FLAGS = [`--heap-growing-percent=${String(GROWING_PERCENT)}`, '--expose-gc'] as const;
+
+/** Bytes that this process holds of the machine's memory; undefined where the system does not say so, as in a chroot without /proc. */
+export function residentBytes(): number | undefined {
+  try {
+    return memoryUsage.rss();
+  } catch {
+    return undefined;
+  }
+}
 
 /** The process is idle after `QUIET_LOOKS` intervals of `LOOK_MS` with less than `QUIET_CPU_MS` of CPU time each (2 %). */
 const LOOK_MS = 2000;

@@ -1,7 +1,7 @@
 // The metrics of the daemon: what the engines have counted, and what control knows itself.
-import { memoryUsage } from 'node:process';
 import type { Status } from '../../api/answers.ts';
 import type { Sample } from '../../api/metrics/tally.ts';
+import { residentBytes } from '../../base/process/memory.ts';
 import type { Events } from '../http/events.ts';
 import type { EngineSupervisor } from '../engines/supervisor.ts';
 import { exposition } from './exposition.ts';
@@ -22,6 +22,7 @@ export async function metricsText({ tallies, status, supervisor, events }: Metri
   const now = await status();
   const { user, system } = process.cpuUsage();
   const { starts } = supervisor;
+  const resident = residentBytes();
   const own: Sample[] = [
     sample('bmuxd_build_info', 1, { version: now.version }),
     sample('bmuxd_start_time_seconds', now.sinceMs / 1000),
@@ -37,7 +38,7 @@ export async function metricsText({ tallies, status, supervisor, events }: Metri
     sample('bmuxd_event_followers', events.listeners),
     ...[...events.counts].map(([type, count]) => sample('bmuxd_events_total', count, { type })),
     sample('bmuxd_process_cpu_seconds_total', (user + system) / 1e6, CONTROL),
-    sample('bmuxd_process_resident_memory_bytes', memoryUsage.rss(), CONTROL),
+    ...(resident === undefined ? [] : [sample('bmuxd_process_resident_memory_bytes', resident, CONTROL)]),
     ...now.engines.map(({ state }) => sample('bmuxd_engines', 1, { state })),
     ...now.upstreams.flatMap(({ transport, state, connections, spares }) => [
       sample('bmuxd_upstreams', 1, { transport, state }),

@@ -1,9 +1,9 @@
 // Counts what the engine does, for the metrics of the daemon. A histogram is kept as one number for each bucket.
-import { memoryUsage } from 'node:process';
 import type { PlanningRow, StreamRow, Transport } from '../../api/answers.ts';
 import { METRICS, type MetricName } from '../../api/metrics/table.ts';
 import type { Sample, Tally as Counted } from '../../api/metrics/tally.ts';
 import type { ErrorClass } from '../../base/failure.ts';
+import { residentBytes } from '../../base/process/memory.ts';
 
 type Labels = Readonly<Record<string, string>>;
 type Entry = 'streams_socket' | 'target_socket';
@@ -78,6 +78,7 @@ export class Tally {
     const { user, system } = process.cpuUsage();
     const labels = { process: 'engine' };
     counters.push({ name: 'bmuxd_process_cpu_seconds_total', labels, value: (user + system) / 1e6 });
+    const resident = residentBytes();
     const now = streams.map(({ transport, state }): Sample => {
       return { name: 'bmuxd_streams', labels: { transport, state }, value: 1 };
     });
@@ -88,7 +89,9 @@ export class Tally {
       gauges: [
         ...now,
         { name: 'bmuxd_stream_requests_planning', labels: {}, value: sockets.planningRows().length },
-        { name: 'bmuxd_process_resident_memory_bytes', labels, value: memoryUsage.rss() },
+        ...(resident === undefined
+          ? []
+          : [{ name: 'bmuxd_process_resident_memory_bytes', labels, value: resident } as const]),
       ],
     };
   }
