@@ -18,7 +18,7 @@ export interface FolderLooksOptions {
 
 interface Watched {
   readonly watcher: FSWatcher;
-  /** Device and inode: a folder that is made again has others. */
+  /** See `folderIdentity`. */
   readonly identity: string;
 }
 
@@ -79,7 +79,7 @@ export class FolderLooks {
   }
 
   #watchOne(folder: string): boolean {
-    const identity = identityOf(folder);
+    const identity = folderIdentity(folder);
     if (identity !== undefined && this.#watched.get(folder)?.identity === identity) return true;
     this.#forget(folder);
     if (identity === undefined) return false;
@@ -103,10 +103,11 @@ export class FolderLooks {
   }
 }
 
-function identityOf(folder: string): string | undefined {
+/** Which folder this is; undefined when there is none. One that is made again may get the inode of the one before, as on ext4, but not its birth. */
+export function folderIdentity(folder: string): string | undefined {
   try {
-    const { dev, ino } = statSync(folder);
-    return `${String(dev)}:${String(ino)}`;
+    const { dev, ino, birthtimeNs } = statSync(folder, { bigint: true });
+    return [dev, ino, birthtimeNs].map(String).join(':');
   } catch {
     return undefined;
   }

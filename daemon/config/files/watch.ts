@@ -1,11 +1,12 @@
 // Reports when one of a few files has changed, however it was changed. It uses two mechanisms. Folder events are fast, but miss a folder that
 // is removed and created again, and a symlink to it that is replaced. A check every few seconds finds those.
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { textOf } from '../../base/failure.ts';
+import { folderIdentity } from '../../base/files/folder-looks.ts';
 import { markNowSync, type Mark } from './file.ts';
 import type { SteadyFiles } from './steady-files.ts';
 
@@ -53,16 +54,7 @@ function withParents(files: readonly string[]): Set<string> {
 
 /** Identifies the folders that the watcher is attached to. When the text differs, the watcher must be attached again. */
 function attachment(folders: readonly string[]): string {
-  return folders
-    .map((folder) => {
-      try {
-        const { dev, ino } = statSync(folder);
-        return `${folder}\0${String(dev)}\0${String(ino)}`;
-      } catch {
-        return `${folder}\0`;
-      }
-    })
-    .join('\n');
+  return folders.map((folder) => `${folder}\0${folderIdentity(folder) ?? ''}`).join('\n');
 }
 
 class Watch implements FileWatch {
