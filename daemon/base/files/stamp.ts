@@ -4,8 +4,8 @@ import { stat } from 'node:fs/promises';
 import { isOnLocalDisk } from './local-disk.ts';
 
 /** Empty for a missing file. The change time shows a replacement that keeps size and modification time. */
-export async function stampOf(path: string): Promise<string> {
-  if (isOnLocalDisk(path)) return stampNow(path);
+export async function stampOf(path: string | Buffer): Promise<string> {
+  if (isOnLocalDisk(String(path))) return stampNow(path);
   try {
     return stampFrom(await stat(path, { bigint: true }));
   } catch {
@@ -14,7 +14,7 @@ export async function stampOf(path: string): Promise<string> {
 }
 
 /** `stampOf`, for a file on a disk of this machine. */
-export function stampNow(path: string): string {
+export function stampNow(path: string | Buffer): string {
   try {
     return stampFrom(statSync(path, { bigint: true }));
   } catch {

@@ -1,5 +1,5 @@
 // Certificate files that change in ways that their times do not show, or show late.
-import { linkSync, watch, writeFileSync } from 'node:fs';
+import { linkSync, unlinkSync, watch, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -30,6 +30,23 @@ t.test('a file that may change again without another stamp is read again', async
     t.strictSame((await caFiles.current(path)).anchors[0]?.der, der);
     t.strictSame((await roots.current()).anchors[0]?.der, der);
   }
+});
+
+const skip = process.platform !== 'linux' && 'names are text there';
+t.test('a file of a directory whose name is not UTF-8 counts, and a change of it', { skip }, async (t) => {
+  const folder = dirname(await fileFor(t));
+  const path = Buffer.concat([
+    Buffer.from(join(folder, 'Tan')),
+    Buffer.from([0xfa, 0x73, 0xed]),
+    Buffer.from('.crt'),
+  ]);
+  const roots = new SystemRoots({ env: { SSL_CERT_DIR: folder } });
+  for (const { pem, der } of [one, other]) {
+    writeFileSync(path, pem);
+    t.strictSame((await roots.current()).anchors[0]?.der, der);
+  }
+  unlinkSync(path);
+  t.equal((await roots.current()).anchors.length, 0);
 });
 
 t.test('a file of a small directory that is written anew in place counts at once', async (t) => {

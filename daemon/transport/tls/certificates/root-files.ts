@@ -27,15 +27,19 @@ export async function inGroups<T>(
   for (let at = 0; at < all.length; at += READS_AT_ONCE) await use(all.slice(at, at + READS_AT_ONCE));
 }
 
-/** The files in a directory with any name, also through symlinks. */
-export async function filesIn(directory: string): Promise<string[]> {
-  const names = (await readdir(directory)).sort();
-  return names.slice(0, DIRECTORY_FILES_MAX).map((name) => join(directory, name));
+/** The files in a directory with any name, also through symlinks. Where a name is not UTF-8, which Node's text would not lead to, in bytes. */
+export async function filesIn(directory: string): Promise<(string | Buffer)[]> {
+  const names = (await readdir(directory)).sort().slice(0, DIRECTORY_FILES_MAX);
+  if (!names.some((name) => name.includes('\ufffd'))) return names.map((name) => join(directory, name));
+  const bytes = (await readdir(directory, { encoding: 'buffer' })).sort((a, b) => Buffer.compare(a, b));
+  return bytes
+    .slice(0, DIRECTORY_FILES_MAX)
+    .map((name) => Buffer.concat([Buffer.from(join(directory, '/')), name]));
 }
 
 /** Its text in pieces. Empty for what is no file, for a file that cannot be read, and for one that is in `read` under another name. */
 export async function piecesOfFile(
-  path: string,
+  path: string | Buffer,
   read: Set<string>,
   problems: string[],
 ): Promise<Iterable<string>> {
@@ -48,7 +52,7 @@ export async function piecesOfFile(
     return piecesOf(await readFile(path));
   } catch (error) {
     // A link to nothing is usual in a folder of certificates.
-    if (errnoOf(error) !== 'ENOENT' || read.size === 0) problems.push(`${path}: ${textOf(error)}`);
+    if (errnoOf(error) !== 'ENOENT' || read.size === 0) problems.push(`${String(path)}: ${textOf(error)}`);
     return [];
   }
 }

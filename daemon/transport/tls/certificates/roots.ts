@@ -194,7 +194,7 @@ async function readOrigins(origins: readonly Origin[]): Promise<Found[]> {
       await inGroups(files, async (some) => {
         const texts = await Promise.all(some.map((file) => piecesOfFile(file, read, problems)));
         for (const [index, text] of texts.entries())
-          await collect(text, some[index] ?? path, { anchors, problems }, slices);
+          await collect(text, String(some[index] ?? path), { anchors, problems }, slices);
       });
       if (files.length === DIRECTORY_FILES_MAX)
         problems.push(`${path}: only the first ${String(DIRECTORY_FILES_MAX)} files count`);
