@@ -168,7 +168,7 @@ t.test('an engine makes its socket again when the folder of the engines is remov
   const { stream, info } = await bmuxd.open({ target: 'local' });
   const client = new TestClient(stream, { epoch: info.epoch });
   await client.ping();
-  await rm(join(bmuxd.folder, 'd', 'engines'), { recursive: true });
+  await rm(join(bmuxd.folder, 'd', 'engines'), { recursive: true, maxRetries: 5, retryDelay: 5 });
   await waitFor('the socket of the engine', async () => (await bmuxd.engines()).length === 1);
   const { streams } = (await bmuxd.http('GET', '/v1/streams')).body as { streams: readonly unknown[] };
   t.equal(streams.length, 1);
@@ -183,7 +183,7 @@ t.test('reload fails with the reason while no engine can start', async (t) => {
   const engines = join(bmuxd.folder, 'd', 'engines');
   // Control makes the folder again at once, so the test may have to try more than once.
   await waitFor('a file instead of the folder', async () => {
-    await rm(engines, { recursive: true, force: true });
+    await rm(engines, { recursive: true, force: true, maxRetries: 5, retryDelay: 5 });
     return writeFile(engines, '', { flag: 'wx' }).then(
       () => true,
       () => false,
