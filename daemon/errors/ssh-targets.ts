@@ -115,7 +115,7 @@ export const SSH_TARGETS = {
   ssh_shell_prints: row(
     [502, 1, 'request'],
     "the shell of SSH target '{label}' prints before the protocol: {line}",
-    'Let its rc files print only in interactive shells: `ssh HOST true` must print nothing.',
+    'Let its rc files print only in interactive shells: `ssh HOST true` must print nothing. An account without a shell (nologin, SFTP alone) cannot be used.',
   ),
   ssh_server_not_running: row(
     [503, 1, 'refused'],

@@ -22,7 +22,7 @@ interface Ended {
 }
 
 const CONFIG =
-  /^terminating, \d+ bad|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|^tilde_expand|percent_expand: unknown key|:? line \d+: (?:bad|unsupported|missing|no argument|invalid quotes|keyword)/im;
+  /(?:^|: )terminating, \d+ bad|^Too many recursive configuration includes|^Invalid -J argument|^jumphost loop|^Bad owner or permissions on|^tilde_expand|percent_expand: unknown key|:? line \d+: (?:bad|unsupported|missing|no argument|invalid quotes|keyword)/im;
 const DENIED = /Permission denied|Too many authentication failures|signing failed for/;
 const KEY_CHANGED = /REMOTE HOST IDENTIFICATION HAS CHANGED/;
 const KEY_REVOKED = /REVOKED HOST KEY|is marked as revoked/;
@@ -36,6 +36,9 @@ const WAY_GONE =
 /** The host has closed the connection before it said who it is. */
 const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connection reset)/m;
 
+/** What servers of HTTP, mail and files say in place of the name of an SSH server. */
+const NOT_SSH = /^(?:HTTP\/\d|<(?:!doctype|html)|220[ -]|\* OK )/im;
+
 /** Why a login has failed. */
 export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
@@ -48,6 +51,11 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   if (KEY_CHANGED.test(said)) return fail('ssh_host_key_changed', { label }, words.asCause());
   if (KEY_UNKNOWN.test(said)) return keyUnknown(label, words);
   if (DENIED.test(said)) return denied(label, words);
+  if (NOT_SSH.test(said))
+    return advised(
+      fail('ssh_login_failed', { label }, words.asCause()),
+      'What listens there is no SSH server: check host and port.',
+    );
   if (CLOSED.test(said)) return fail('ssh_logins_refused', { label }, words.asCause());
   if (/Could not resolve hostname/.test(said))
     return fail('ssh_host_unknown', { label }, words.asCause('ENOTFOUND'));

@@ -81,6 +81,24 @@ t.test('refusals', { skip: sshdMissing() }, async (t) => {
     ])
       t.match(await rig.refusal(wrong), /^ssh_config_unusable\n[^]*known_hosts_file/, JSON.stringify(wrong));
   });
+  await t.test('lines of ssh_config that ssh cannot read', async (t) => {
+    const good = await readFile(sshd.sshConfig, 'utf8');
+    for (const wrong of ['ServerAliveInterval soon', 'NoSuchOption yes', `Include ${sshd.sshConfig}`]) {
+      await writeFile(sshd.sshConfig, `${wrong}\n${good}`);
+      t.match(await rig.refusal({ host: 'box' }), /^ssh_config_unusable\n/, wrong);
+    }
+    await writeFile(sshd.sshConfig, good);
+  });
+  await t.test('what listens there is a server of HTTP', async (t) => {
+    const http = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => http.close());
+    const { port } = http.address() as AddressInfo;
+    t.match(await rig.refusal({ port }), /^ssh_login_failed\n[^]*What listens there is no SSH server/);
+  });
   await t.test('files of a folder with % in its name, and several of known hosts', async (t) => {
     for (const name of ['My%20Work', 'My "20%" \\Work\\']) {
       const folder = join(sshd.folder, name);
