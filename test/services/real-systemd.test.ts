@@ -34,6 +34,8 @@ echo $$ > "$cgroup/init.scope/cgroup.procs"
 chown -R "$1" "$cgroup"
 exec setpriv --reuid "$1" --regid "$1" --clear-groups env -i PATH="$3" HOME="$2/home" XDG_RUNTIME_DIR="$2/run" \\
   SYSTEMD_LOG_TARGET=console ${SYSTEMD} --user`;
+/** $1: the process of the manager. What it has started must have ended. */
+const REMOVE = `mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && find "/sys/fs/cgroup/bmuxd-test-$1" -depth -type d -exec rmdir {} +`;
 const PING = Buffer.from([5, 0, 0, 0, 4, 2, 0, 1, 1]);
 const PONG = '06000000040201020000';
 
@@ -109,6 +111,8 @@ t.test(
         'the manager to end',
         () => manager.exitCode !== null || manager.signalCode !== null,
       ).catch(() => manager.kill('SIGKILL'));
+      const remove = ['-m', 'sh', '-c', REMOVE, 'sh', pid];
+      await waitFor('the cgroup to be empty', async () => (await run('unshare', remove, {})).status === 0);
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     });
     await waitFor(`the manager ${said}`, () => existsSync(join(runtime, 'systemd', 'private')));
