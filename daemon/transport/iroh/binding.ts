@@ -150,6 +150,14 @@ export async function readRaw(receive: Pick<RawReceive, 'read'>): Promise<Buffer
   return buffer;
 }
 
+/** What `ConnectionLost(WHY)` means, as the binding says it of a stream. */
+const LOST: Readonly<Record<string, string>> = {
+  TimedOut: 'the host does not answer',
+  Reset: 'the host does not know the connection any more',
+  ApplicationClosed: 'the host has closed the connection',
+  ConnectionClosed: 'the host has closed the connection',
+};
+
 /**
  * Converts an error of the binding for people. Its message has several lines: a type with a source path, a chain of causes, a backtrace. The
  * innermost cause says what happened (`timed out`). The code marks the error as a lost connection, as on a socket.
@@ -165,5 +173,7 @@ export function irohError(error: unknown): Error {
         .trim(),
     )
     .filter((line) => line !== '' && line !== 'Caused by:');
-  return Object.assign(new Error(lines.at(-1) ?? 'unknown error'), { code: 'ECONNRESET' });
+  const said = lines.at(-1) ?? 'unknown error';
+  const lost = LOST[/^ConnectionLost\((\w+)/.exec(said)?.[1] ?? ''];
+  return Object.assign(new Error(lost ?? said), { code: 'ECONNRESET' });
 }
