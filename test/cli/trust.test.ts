@@ -2,16 +2,16 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded } from '../embedded/launch.ts';
 import { realBmux, waitFor } from '../real/index.ts';
 import { run } from '../real/server.ts';
 import { issue } from '../transport/tls/chains/issue.ts';
 
-t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
-  // Spares also for a gateway that is near.
-  const bmuxd = await startBmuxd({ settings: '[warmth]\nmin_round_trip = 0\n' });
+/** A daemon, and a gateway that nobody has signed: the target `gateway`. `mode`: lines of bmux.toml before it. */
+async function withGateway(t: Test, settings: string, mode = '') {
+  const bmuxd = await startBmuxd({ settings });
   t.teardown(() => bmuxd.stop());
   const server = await launchEmbedded({
     socketPath: join(bmuxd.folder, 'server.sock'),
@@ -21,11 +21,17 @@ t.test('a gateway that nobody has signed: refused, trusted by a command, and ref
   t.teardown(() => server.stop());
   const { port } = server.tls ?? { port: 0 };
   const key = `127.0.0.1:${String(port)}`;
-  const target = `tls://${key}`;
   await bmuxd.configure(
     'bmux.toml',
-    `[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
+    `${mode}[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
   );
+  return { bmuxd, server, port, key };
+}
+
+t.test('a gateway that nobody has signed: refused, trusted by a command, and refused again', async (t) => {
+  // Spares also for a gateway that is near.
+  const { bmuxd, key } = await withGateway(t, '[warmth]\nmin_round_trip = 0\n');
+  const target = `tls://${key}`;
   const store = join(bmuxd.env['BMUX_STATE_DIR'] ?? '', 'known-gateways.toml');
   const spares = async (): Promise<number> =>
     (await bmuxd.upstreams()).reduce((sum, { spares }) => sum + spares, 0);
@@ -165,20 +171,8 @@ t.test('a gateway is asked for the name that its target has', async (t) => {
 });
 
 t.test('trust_new: after the first contact there is a spare for the next request', async (t) => {
-  const bmuxd = await startBmuxd({ settings: '[targets.gateway]\nspares = 1\n' });
-  t.teardown(() => bmuxd.stop());
-  const server = await launchEmbedded({
-    socketPath: join(bmuxd.folder, 'server.sock'),
-    server: { epoch: 4 },
-    tls: { compression: 'zstd' },
-  });
-  t.teardown(() => server.stop());
-  const { port } = server.tls ?? { port: 0 };
-  const key = `127.0.0.1:${String(port)}`;
-  await bmuxd.configure(
-    'bmux.toml',
-    `[connections.tls_trust]\nmode = "trust_new"\n[connections.targets.gateway]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\n`,
-  );
+  const trustNew = '[connections.tls_trust]\nmode = "trust_new"\n';
+  const { bmuxd, server, key } = await withGateway(t, '[targets.gateway]\nspares = 1\n', trustNew);
   const accepted = async (): Promise<number> => (await server.status()).tls?.accepted ?? 0;
   const spares = async (): Promise<number> => (await bmuxd.upstreams())[0]?.spares ?? 0;
   const isTrusted = async (): Promise<boolean> =>

@@ -14,7 +14,8 @@ const CIPHERS = [
     ['AES256-GCM-SHA384', 'AES128-GCM-SHA256', 'CHACHA20-POLY1305'].map((cipher) => `${kind}-${cipher}`),
   ),
 ].join(':');
-const OFFERED = { minVersion: 'TLSv1.2', ciphers: CIPHERS, ecdhCurve: groups() } as const;
+/** Found out at the first context, not at each start. */
+let knownGroups: string | undefined;
 
 /** The groups of key exchange that bmux offers; OpenSSL's own ones where it lacks one of them, as in FIPS mode. */
 function groups(): string {
@@ -33,7 +34,13 @@ function groups(): string {
  */
 export async function contextWith({ anchors, loose, serial, links = [] }: Selection): Promise<SecureContext> {
   const slices = new Slices();
-  const context = createSecureContext({ ...OFFERED, ca: [] });
+  knownGroups ??= groups();
+  const context = createSecureContext({
+    minVersion: 'TLSv1.2',
+    ciphers: CIPHERS,
+    ecdhCurve: knownGroups,
+    ca: [],
+  });
   for (const anchor of anchors) {
     await slices.next();
     const asItIs = anchor.mayBePresented && loose !== true;
