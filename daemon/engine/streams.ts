@@ -140,7 +140,7 @@ export class Streams {
     entry.splice?.stop(who);
   }
 
-  async #serve(entry: Entry, { client, plan, open = openAsPlanned }: Accepted): Promise<void> {
+  async #serve(entry: Entry, { client, plan, open = openAsPlanned, slices }: Accepted): Promise<void> {
     const { log, upstreams, event, opening, tally } = this.#options;
     const { requestId } = plan.client;
     const target = askedFor(plan.destination);
@@ -165,7 +165,7 @@ export class Streams {
       : undefined;
     try {
       // Many requests come in one turn of the event loop, and to open takes milliseconds of CPU.
-      await new Slices().next();
+      await (slices ?? new Slices(address)).next();
       opened = await open(plan, upstreams, entry.abort.signal, leadsTo, (step) => {
         entry.wait.enter(step, entry.plan.destination);
       });

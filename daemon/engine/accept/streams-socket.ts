@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { PlanningRow, StreamsHealth } from '../../api/answers.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../../api/upgrade.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
+import { Slices } from '../../base/async/slices.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { setBacklog } from '../../base/node-internals.ts';
 import type { Logger } from '../../base/log.ts';
@@ -197,10 +198,20 @@ export class StreamsSocket {
       const onAway = (): void => {
         wait.enter('restart of bmuxd');
       };
-      const plan = await this.#plan(requestId, message, { signal, onAway });
+      check(message);
+      const header = requestHeader(message);
+      // Requests of the same content wait for each other, also for their streams.
+      const slices = new Slices(header ?? '');
+      const plan = await this.#plan(requestId, header, slices, { signal, onAway });
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
-      add({ plan, client: httpClient({ socket, head, plan, answered: done }), wait, abort: planning });
+      add({
+        plan,
+        client: httpClient({ socket, head, plan, answered: done }),
+        wait,
+        abort: planning,
+        slices,
+      });
     } catch (error) {
       wait.end();
       const failure = asFailure(error);
@@ -216,16 +227,17 @@ export class StreamsSocket {
 
   async #plan(
     requestId: string,
-    message: IncomingMessage,
+    header: string | undefined,
+    slices: Slices,
     waiting: Parameters<StreamsSocketOptions['plan']>[2],
   ): Promise<Plan> {
-    check(message);
-    const header = requestHeader(message);
     const { plan, planning } = this.#options;
     const key = header ?? '';
     const isPlanned = planning.take(key);
     if (isPlanned === undefined) throw fail('engine_busy', { count: planning.count(key) });
     try {
+      // Many requests come in one turn of the event loop.
+      await slices.next();
       return await plan(requestId, header, waiting);
     } finally {
       isPlanned();

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { Deadline, inTime } from '../../base/async/deadline.ts';
 import { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Slices } from '../../base/async/slices.ts';
 import { asFailure } from '../../errors/fail.ts';
 import type { IdleConnections } from '../../sockets/idle-connections.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
@@ -22,6 +23,8 @@ export interface Accepted {
   readonly wait?: RequestWait;
   /** With it the request is given up. */
   readonly abort?: AbortController;
+  /** Those of the work that has been done for the request already. */
+  readonly slices?: Slices;
 }
 
 /** Opens the stream of a plan. Calls `leadsTo` when it uses another plan instead; later results and failures belong to that plan. */

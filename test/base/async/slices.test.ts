@@ -39,3 +39,18 @@ t.test('a short work does not wait', async (t) => {
   await slices.next();
   t.equal(hasTurned, false);
 });
+
+t.test('many works for one key do not delay the work for another', async (t) => {
+  const begun: string[] = [];
+  const work = async (key: string): Promise<void> => {
+    await new Slices(key).next();
+    begun.push(key);
+    const until = performance.now() + STEP_MS;
+    while (performance.now() < until);
+  };
+  const many = Array.from({ length: 8 }, () => work('many'));
+  await Promise.all([...many, work('one'), work('another')]);
+  t.equal(begun.length, 10);
+  t.ok(begun.indexOf('one') <= 3, `one is among the first: ${begun.join(' ')}`);
+  t.ok(begun.indexOf('another') <= 4, `another is among the first: ${begun.join(' ')}`);
+});
