@@ -633,6 +633,16 @@ export const REGISTRY = {
     'bmuxd is already running: pid {pid}, version {version}, since {since}.',
     'Use it, or end it first: `bmuxd stop`.',
   ),
+  control_socket_mismatch: row(
+    [409, 1, 'engine'],
+    'BMUXD_SOCKET names {socket}, where {there}; the daemon of the runtime dir {dir} {here}',
+    'Run `unset BMUXD_SOCKET`; or, if it is meant, set BMUXD_RUNTIME_DIR to the runtime dir of its daemon.',
+  ),
+  target_socket_gone: row(
+    [404, 1, 'request'],
+    'BMUX_RUNTIME_DIR names the target socket of {target}, which is not there: {path}',
+    'Start bmuxd if it does not run (`bmuxd start`); if the target is gone, run `eval "$(bmuxd env --unset)"`.',
+  ),
   daemon_starting: row(
     [409, 1, 'engine'],
     'another bmuxd is just starting in {dir}, and does not come to an end.',
@@ -738,10 +748,20 @@ export const REGISTRY = {
     'the home folder is not known: HOME is not set, and this user has no entry in the password database',
     'Set HOME.',
   ),
+  home_relative: row(
+    [500, 2, 'request'],
+    'HOME is {home}, which is not an absolute path',
+    'Set HOME to the absolute path of the home folder.',
+  ),
   files_exhausted: row(
     [503, 1, 'full'],
     'no more files can be opened: {why}',
     'Raise the limit (`ulimit -n`, `LimitNOFILE=` of the service) to 1024 or more.',
+  ),
+  files_few: row(
+    [500, 1, 'full'],
+    '{who} may open only {limit} files',
+    'Raise the limit (`ulimit -n` of the shell, `LimitNOFILE=` of the service) to 1024 or more, then start bmuxd again if it runs.',
   ),
   log_unwritable: row(
     [500, 1, 'engine'],

@@ -1,7 +1,7 @@
 // Makes a folder with its parents, one level at a time. Node's `mkdir` with `recursive` never returns in a file system that answers ENOENT
 // to every new name, as /proc does. It loops in native code on a thread that no signal stops and for which `process.exit` waits.
-import { mkdirSync, statSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { constants, mkdirSync, statSync } from 'node:fs';
+import { access, lstat, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../failure.ts';
 
@@ -66,4 +66,17 @@ function isFolder(path: string): boolean {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
+}
+
+/** Rejects when files cannot be made in the folder, or the folder cannot be made in the nearest one that is there. */
+export async function checkMakeable(path: string): Promise<void> {
+  try {
+    const info = await stat(path);
+    if (!info.isDirectory()) throw new Error('it is no folder');
+    await access(path, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
+    if (errnoOf(error) !== 'ENOENT' || isLink || dirname(path) === path) throw error;
+    await checkMakeable(dirname(path));
+  }
 }

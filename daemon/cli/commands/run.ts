@@ -15,6 +15,11 @@ const FAILED_MS = 1000;
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
 
+/** The level of BMUXD_LOG_LEVEL; undefined when it is not set. Throws the failure for a word that is none. */
+export function levelOf(env: Env): LogLevel | undefined {
+  return levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
+}
+
 function levelFrom(value: string | undefined, source: string): LogLevel | undefined {
   if (value === undefined || value === '') return undefined;
   const level = LOG_LEVELS.find((name) => name === value);
@@ -38,9 +43,7 @@ function withAbsolutePaths(env: Env, cwd: string): Env {
 
 export const run: Run = async ({ env, cwd, version, stderr, options }) => {
   const { 'log-level': flag, 'log-file': logFile, replace } = options;
-  const logLevel =
-    levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ??
-    levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
+  const logLevel = levelFrom(typeof flag === 'string' ? flag : undefined, '--log-level') ?? levelOf(env);
   let reload = (): void => {};
   const onHup = (): void => {
     reload();

@@ -22,6 +22,7 @@ import { applyPolicy } from '../../policy/policy.ts';
 import { buildIdOf, metaForPolicy } from '../../policy/server-meta.ts';
 import { agentKeys } from '../../transport/ssh-auth/agent.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
+import { levelOf } from '../commands/run.ts';
 import { misspeltKeys, settingsOfNobody } from './names.ts';
 import { finding, rowsOf, type Check, type Row, type Surroundings } from './row.ts';
 
@@ -31,10 +32,15 @@ export const settings: Check = async (surroundings) => {
   const path = bmuxdPaths(env, platform).settings;
   const loaded = await loadSettings(path);
   if (loaded.problem !== undefined) return [finding(area, 'bmuxd.toml', loaded.problem)];
+  const level = await rowsOf(area, () => {
+    levelOf(env);
+    return Promise.resolve([]);
+  });
   const set = settingsValues(loaded).filter(({ origin }) => origin !== DEFAULT);
   const what = loaded.doc === undefined ? 'there is none' : `values: ${String(set.length)}`;
   return [
     { area, what: 'bmuxd.toml', detail: `${path}: ${what}` },
+    ...level,
     ...(await settingsOfNobody(loaded, surroundings)),
     ...valueRows(area, set),
   ];
@@ -159,7 +165,8 @@ function valueRows(area: string, values: readonly ConfigValue[]): Row[] {
   });
 }
 
-function onPath(env: Surroundings['env'], name: string): string | undefined {
+/** The program that a shell finds by this name. */
+export function onPath(env: Surroundings['env'], name: string): string | undefined {
   const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }

@@ -1,13 +1,18 @@
 // What the doctor finds of a running daemon: whether it answers, who it is, and what it reports itself.
 import { isStatus } from '../../api/answer-shapes.ts';
-import { bmuxdPaths } from '../../base/paths.ts';
+import { bmuxdPaths, type Env } from '../../base/paths.ts';
 import { Failure } from '../../base/failure.ts';
+import { descriptorLimit } from '../../base/process/descriptors.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import { fail } from '../../errors/fail.ts';
 import { askControl, STATUS_NOW } from '../ask-control.ts';
 import { shortened } from '../table.ts';
 import { installedService } from '../service/installed.ts';
+import { runningHealth, socketMismatch } from '../service/start.ts';
 import { finding, type Check, type Row, type Surroundings } from './row.ts';
+
+/** Files that a process of bmuxd should be allowed to open. Its remedies name this number. */
+const ENOUGH_FILES = 1024;
 
 export const daemon: Check = async (surroundings) => {
   const area = 'daemon';
@@ -17,7 +22,11 @@ export const daemon: Check = async (surroundings) => {
     status = await askControl(env, STATUS_NOW, isStatus);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'daemon_not_running') throw error;
-    return [await notRunning(surroundings, error)];
+    return [
+      ...(await notRunning(surroundings, error)),
+      ...(await another(env)),
+      ...fewFiles(ownFiles(surroundings)),
+    ];
   }
   const rows: Row[] = [
     {
@@ -37,6 +46,13 @@ export const daemon: Check = async (surroundings) => {
     })),
     ...status.problems.map(({ where, failure }) => ({ area, what: where, detail: failure.detail, failure })),
   ];
+  rows.push(...(await another(env)));
+  const mismatch = await socketMismatch(env, status.pid);
+  if (mismatch !== undefined) rows.push(finding(area, 'BMUXD_SOCKET', mismatch));
+  const engines = status.engines.map(({ pid }) => ({ who: `the engine process ${String(pid)}`, pid }));
+  const control = { who: `bmuxd with pid ${String(status.pid)}`, pid: status.pid };
+  const [few] = fewFiles([control, ...engines, ...ownFiles(surroundings)]);
+  if (few !== undefined) rows.push(few);
   // A daemon whose files were replaced says so itself.
   const isSaid = status.problems.some(({ failure }) => failure.code === 'restart_due');
   if (status.version !== version && !isSaid)
@@ -45,13 +61,47 @@ export const daemon: Check = async (surroundings) => {
 };
 
 /** Without a daemon all is well where a command would start one. */
-async function notRunning({ env, platform }: Surroundings, failure: Failure): Promise<Row> {
+async function notRunning({ env, platform }: Surroundings, failure: Failure): Promise<readonly Row[]> {
+  const area = 'daemon';
   const paths = bmuxdPaths(env, platform);
+  const mismatch = await socketMismatch(env);
+  if (mismatch !== undefined) return [finding(area, 'BMUXD_SOCKET', mismatch)];
   const { whoRuns } = await import('../../control/instance/who-runs.ts');
   const other = await whoRuns(paths.instanceSocket);
-  if (other !== undefined) return finding('daemon', 'instance', other);
+  if (other !== undefined) return [finding(area, 'instance', other)];
   const { autostart } = (await loadSettings(paths.settings)).settings;
   const starts = autostart === 'auto' ? installedService(env, platform) === undefined : autostart;
-  if (!starts) return finding('daemon', 'not running', failure);
-  return { area: 'daemon', what: 'not running', detail: 'the first command starts it' };
+  if (!starts) return [finding(area, 'not running', failure)];
+  return [{ area, what: 'not running', detail: 'the first command starts it' }];
+}
+
+/** A daemon that this user has besides, at the place that is used without BMUXD_RUNTIME_DIR. */
+async function another(env: Env): Promise<readonly Row[]> {
+  const { BMUXD_RUNTIME_DIR: _, BMUXD_SOCKET: __, ...usual } = env;
+  const { dir } = bmuxdPaths(usual);
+  if (dir === bmuxdPaths(env).dir) return [];
+  const health = await runningHealth(usual).catch(() => undefined);
+  if (health === undefined) return [];
+  const detail = `process ${String(health.pid)}, ${health.version}, ${dir}: it holds connections of its own`;
+  return [{ area: 'daemon', what: 'another', detail }];
+}
+
+interface Opener {
+  readonly who: string;
+  readonly pid: number | 'self';
+}
+
+/** What a daemon that is started from this shell may open. A service has a limit of its own. */
+function ownFiles({ env, platform }: Surroundings): readonly Opener[] {
+  return installedService(env, platform) === undefined ? [{ who: 'a bmuxd of this shell', pid: 'self' }] : [];
+}
+
+/** The first that may open few files: the others mostly have their limit from it. */
+function fewFiles(openers: readonly Opener[]): readonly Row[] {
+  for (const { who, pid } of openers) {
+    const limit = descriptorLimit(pid);
+    if (limit < ENOUGH_FILES)
+      return [finding('daemon', 'open files', fail('files_few', { who, limit: String(limit) }))];
+  }
+  return [];
 }

@@ -1,12 +1,14 @@
 // What the doctor finds on this machine: versions, folders and sockets, native packages, files of the state, service.
-import { access, constants, lstat, stat, statfs } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
+import { lstat, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { basename, dirname, isAbsolute, join } from 'node:path';
+import { textOf, type Failure } from '../../base/failure.ts';
+import { checkMakeable } from '../../base/files/make-folder.ts';
 import { octal } from '../../base/files/path-problem.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
-import { bmuxdPaths, bmuxPaths } from '../../base/paths.ts';
+import { bmuxdPaths, bmuxPaths, homeOf, type Env } from '../../base/paths.ts';
 import { whitelisted } from '../../api/caller-env.ts';
-import { withoutTargetSocket } from '../../api/target-socket-env.ts';
+import { TARGETS_FOLDER, withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { defaultSettings } from '../../config/settings/table.ts';
 import { advised, fail } from '../../errors/fail.ts';
 import { readServerMeta } from '../../policy/server-meta.ts';
@@ -14,16 +16,26 @@ import { checkNodeInternals } from '../../sockets/check-node.ts';
 import { loadPeerCheck, peerCheck } from '../../sockets/peer.ts';
 import { readAuthState } from '../../target/auth-state.ts';
 import { installedService, UNIT } from '../service/installed.ts';
+import { onPath } from './configuration.ts';
 import { finding, rowsOf, type Check, type Row } from './row.ts';
 
-export const versions: Check = async ({ version, execute }) => {
+export const versions: Check = async ({ env, version, execute }) => {
   checkNodeInternals();
-  const npm = (await execute('npm', ['--version']))?.trim();
+  const versionOf = async (name: string, program = name): Promise<string> => {
+    const said = (await execute(program, ['--version']))?.trim().split('\n')[0];
+    // On a busy machine npm takes longer than it gets here.
+    return said === '' ? 'told no version in time' : (said?.replace(`${name} `, '') ?? 'not found');
+  };
+  const path = onPath(env, 'bmux');
+  const [npm, bmux] = await Promise.all([
+    versionOf('npm'),
+    path === undefined ? 'not found on the PATH' : versionOf('bmux', path),
+  ]);
   return [
     { area: 'versions', what: 'bmuxd', detail: version },
     { area: 'versions', what: 'node', detail: `${process.version}, ${process.execPath}` },
-    // On a busy machine npm takes longer than it gets here.
-    { area: 'versions', what: 'npm', detail: npm === '' ? 'told no version in time' : (npm ?? 'not found') },
+    { area: 'versions', what: 'npm', detail: npm },
+    { area: 'versions', what: 'bmux', detail: path === undefined ? bmux : `${bmux}, ${path}` },
   ];
 };
 
@@ -43,12 +55,27 @@ export const folders: Check = async ({ env, platform, cwd }) => {
       return [{ area, what: 'runtime dir', detail: `${paths.dir}, ${mode}` }];
     })),
     ...(await writable(paths.stateDir)),
+    ...oddVariables(env),
   ];
   const { serverSocket } = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
   const excess = excessOf(serverSocket);
   const socket: Row = { area, what: 'bmux socket', detail: serverSocket };
   return [...rows, excess === undefined ? socket : finding(area, 'bmux socket', tooLongForBmux(excess))];
 };
+
+/** Variables that lead nowhere. */
+function oddVariables(env: Env): readonly Row[] {
+  const home = homeOf(env);
+  const runtimeDir = env['BMUX_RUNTIME_DIR'] ?? '';
+  const target = basename(runtimeDir);
+  const isTargetSocket = isAbsolute(runtimeDir) && TARGETS_FOLDER.test(basename(dirname(runtimeDir)));
+  return [
+    ...(isAbsolute(home) ? [] : [finding('folders', 'HOME', fail('home_relative', { home }))]),
+    ...(isTargetSocket && !existsSync(join(runtimeDir, 'server.sock'))
+      ? [finding('folders', 'BMUX_RUNTIME_DIR', fail('target_socket_gone', { path: runtimeDir, target }))]
+      : []),
+  ];
+}
 
 function tooLongForBmux(excess: { path: string; length: number; limit: number }): Failure {
   return advised(fail('socket_path_too_long', excess), 'Set BMUX_RUNTIME_DIR to a shorter path.');
@@ -68,26 +95,13 @@ function noRoom(): NodeJS.ErrnoException {
 
 async function writable(path: string): Promise<readonly Row[]> {
   try {
-    await checkWritable(path);
+    await checkMakeable(path);
   } catch (error) {
     return [unwritable(path, error)];
   }
   return [
     (await isFull(path)) ? unwritable(path, noRoom()) : { area: 'folders', what: 'state dir', detail: path },
   ];
-}
-
-/** A folder that is missing is made at the start, in the nearest one that is there. */
-async function checkWritable(path: string): Promise<void> {
-  try {
-    const info = await stat(path);
-    if (!info.isDirectory()) throw new Error('it is no folder');
-    await access(path, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const isLink = (await lstat(path).catch(() => undefined)) !== undefined;
-    if (errnoOf(error) !== 'ENOENT' || isLink || dirname(path) === path) throw error;
-    await checkWritable(dirname(path));
-  }
 }
 
 function unwritable(path: string, error: unknown): Row {

@@ -80,7 +80,7 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     if (isNew) await rename(said, stderr);
     // Another daemon may have taken over already.
     const health = await settledHealth(env);
-    if (health === undefined) throw fail('daemon_unstarted', { why: 'it has ended', log });
+    if (health === undefined) throw await gone(env, log);
     return { health, isNew };
   } finally {
     // Also a daemon that is not ready goes on. Without this the command would wait for its end.
@@ -89,6 +89,12 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     closeSync(fd);
     await rm(said, { force: true });
   }
+}
+
+/** Why no daemon answers on the control socket, though the new one has ended because another one runs. */
+async function gone(env: Env, log: string): Promise<Failure> {
+  const mismatch = (await pidOfInstance(env)) === undefined ? undefined : await socketMismatch(env);
+  return mismatch ?? fail('daemon_unstarted', { why: 'it has ended', log });
 }
 
 function openSaid(path: string, log: string): number {
@@ -172,4 +178,25 @@ async function unstarted(why: string, { stderr, log }: Files, told: Promise<stri
   const written = (await readFile(stderr, 'utf8').catch(() => '')).trim();
   const said = (written === '' ? (await told).trim() : written).slice(-MAX_SAID);
   return fail('daemon_unstarted', { why: said === '' ? why : `${why}\n${said}`, log });
+}
+
+/**
+ * `control_socket_mismatch` when BMUXD_SOCKET does not lead to the daemon of the runtime dir: a shell may have it from another daemon.
+ * `pid`: the daemon that answers on the control socket of `env`, if there is one.
+ */
+export async function socketMismatch(env: Env, pid?: number): Promise<Failure | undefined> {
+  const { dir, controlSocket: socket } = bmuxdPaths(env);
+  if (socket === join(dir, 'control.sock')) return undefined;
+  const own = await pidOfInstance(env);
+  if (own !== undefined && own === pid) return undefined;
+  return fail('control_socket_mismatch', {
+    socket,
+    dir,
+    there: pid === undefined ? 'no daemon answers' : `the daemon with pid ${String(pid)} answers`,
+    here: own === undefined ? 'is not running' : `has pid ${String(own)}`,
+  });
+}
+
+async function pidOfInstance(env: Env): Promise<number | undefined> {
+  return (await runningHealth({ ...env, BMUXD_SOCKET: bmuxdPaths(env).instanceSocket }))?.pid;
 }

@@ -2,7 +2,7 @@
 import { chmod, lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { textOf } from '../../base/failure.ts';
-import { makeFolder } from '../../base/files/make-folder.ts';
+import { checkMakeable, makeFolder } from '../../base/files/make-folder.ts';
 import { octal, ownedBy, sharedAbove } from '../../base/files/path-problem.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
 import type { Logger } from '../../base/log.ts';
@@ -34,13 +34,25 @@ export async function makeRuntimeDir(paths: BmuxdPaths, log?: Pick<Logger, 'warn
   }
 }
 
-/** Checks as `makeRuntimeDir` does, and changes nothing. A missing folder is right: it is made at the start. */
+/** Checks as `makeRuntimeDir` does, and changes nothing. A missing folder is right where it can be made at the start. */
 export async function checkRuntimeDir(paths: BmuxdPaths): Promise<void> {
   checkPath(paths);
   for (const dir of new Set([paths.dir, paths.enginesDir, dirname(paths.controlSocket)])) {
-    if (!(await isTaken(dir))) continue;
-    await checkPrivate(dir, dir === paths.dir);
-    refuseInsecure(dir);
+    const isThere = await isTaken(dir);
+    if (isThere) await checkPrivate(dir, dir === paths.dir);
+    refuseForeign(dir);
+    try {
+      await checkMakeable(dir);
+    } catch (error) {
+      if (!isThere) throw fail('runtime_dir_uncreatable', { path: dir }, error);
+      throw fail('runtime_dir_insecure', { path: dir, why: `cannot be written: ${textOf(error)}` }, error);
+    }
+  }
+  for (const socket of [paths.instanceSocket, paths.controlSocket, paths.streamsSocket]) {
+    // A file or a stale socket is replaced.
+    const info = await lstat(socket).catch(() => undefined);
+    if (info?.isDirectory() === true)
+      throw fail('control_socket_unbindable', { socket }, new Error('a folder is in its place'));
   }
 }
 

@@ -80,6 +80,9 @@ async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep
   return stream;
 }
 
+/** How the name of a folder of this process begins. */
+const NAME = 'bmuxd-';
+
 /** Connection with SSH auth, Hello in every epoch and compression, and a Ping. */
 async function tryStream(
   plan: Plan,
@@ -88,7 +91,8 @@ async function tryStream(
 ): Promise<void> {
   const log = makeLogger({ level: 'fatal', process: 'probe', sink: { write: () => undefined } });
   const event = (): void => undefined;
-  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
+  // TMPDIR may name a folder that is gone, which keeps no daemon from its work.
+  const folder = await mkdtemp(join(tmpdir(), NAME)).catch(() => mkdtemp(join('/tmp', NAME)));
   const { dir } = bmuxdPaths(env);
   // Beside the connections that `bmuxd login` has made.
   const runtimeDir = existsSync(join(dir, 'ssh')) ? dir : folder;

@@ -85,6 +85,8 @@ function remedyFor({ caFile }: Trust, { kind, chain, fault }: Refusal): string {
   if (kind === 'name' && names === undefined) return 'Let the gateway present a certificate with names.';
   if (kind === 'name') return `Set server_name to one of the names of the certificate: ${String(names)}.`;
   if (fault === 'named') return 'Let the gateway present certificates without that fault.';
+  if (fault === 'time')
+    return 'Let the gateway present a certificate that is valid now, or correct the clock of this machine.';
   if (fault === 'strict')
     return 'OpenSSL refuses here what bmux may accept (docs/targets.md, "Where bmuxd is stricter than bmux"): let the gateway present another certificate.';
   if (caFile === undefined)

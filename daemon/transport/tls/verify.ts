@@ -27,10 +27,10 @@ export interface Refusal {
   readonly why: Error;
   readonly chain: readonly Presented[];
   /**
-   * No other anchor helps. `named`: a presented certificate has the fault, and `why` names it. `strict`: an anchor has signed the chain, and OpenSSL
+   * No other anchor helps. `named`: a presented certificate has the fault, and `why` names it; `time`: it is not valid now. `strict`: an anchor has signed the chain, and OpenSSL
    * refuses it nevertheless (docs/targets.md).
    */
-  readonly fault?: 'named' | 'strict';
+  readonly fault?: 'named' | 'time' | 'strict';
 }
 
 /**
@@ -153,9 +153,10 @@ function explained(error: Error, chain: readonly Presented[], trust: Trust): Pic
   const faulty = faultyOne(why, chain);
   if (faulty !== undefined) {
     const { validFrom, validTo } = faulty.certificate;
-    const times = `, valid from ${validFrom} to ${validTo}`;
-    const about = `${why}: ${nameOf(faulty)}${/expired|not yet/.test(why) ? times : ''}`;
-    return { why: new Error(about), fault: 'named' };
+    const about = `${why}: ${nameOf(faulty)}`;
+    if (!/expired|not yet/.test(why)) return { why: new Error(about), fault: 'named' };
+    const times = `valid from ${validFrom} to ${validTo}; here it is ${new Date().toUTCString()}`;
+    return { why: new Error(`${about}, ${times}`), fault: 'time' };
   }
   const damaged = chain.find((one) => damageForOpenSsl(one) !== undefined);
   const damage = damaged === undefined ? [] : [`${String(damageForOpenSsl(damaged))}: ${nameOf(damaged)}`];

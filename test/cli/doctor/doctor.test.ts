@@ -18,8 +18,9 @@ import { sshToServer } from '../../transport/ssh/far-server.ts';
 import { MACHINE_FAULTS } from './machine-faults.ts';
 import type { Fault, Spot } from './spot.ts';
 import { TARGET_FAULTS } from './target-faults.ts';
+import { VARIABLE_FAULTS } from './variable-faults.ts';
 
-const FAULTS = [...MACHINE_FAULTS, ...TARGET_FAULTS];
+const FAULTS = [...MACHINE_FAULTS, ...TARGET_FAULTS, ...VARIABLE_FAULTS];
 
 const folder = await mkdtemp(join(tmpdir(), 'bmuxd-doctor-'));
 const gateways = await launchEmbedded({

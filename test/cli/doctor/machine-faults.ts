@@ -53,6 +53,33 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'a runtime dir that cannot be made',
+    code: 'runtime_dir_uncreatable',
+    remedy: /parent folder/,
+    plant: async ({ env, folder }) => {
+      await symlink(join(folder, 'nowhere'), join(folder, 'link'));
+      env['BMUXD_RUNTIME_DIR'] = join(folder, 'link', 'd');
+    },
+  },
+  {
+    name: 'a missing runtime dir below a folder in which others may write',
+    code: 'path_insecure',
+    remedy: /\w/,
+    plant: async ({ env, folder }) => {
+      await mkdir(join(folder, 'open'));
+      await chmod(join(folder, 'open'), 0o777);
+      env['BMUXD_RUNTIME_DIR'] = join(folder, 'open', 'd');
+    },
+  },
+  {
+    name: 'a folder in place of the control socket',
+    code: 'control_socket_unbindable',
+    remedy: /in the way/,
+    also: /daemon_foreign/,
+    plant: (spot) =>
+      mkdir(join(runtimeDir(spot), 'control.sock'), { recursive: true, mode: 0o700 }).then(() => undefined),
+  },
+  {
     name: 'a folder above the runtime dir in which others may write',
     code: 'path_insecure',
     remedy: /\w/,
