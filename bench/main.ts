@@ -14,6 +14,7 @@ import { keystroke } from './measures/keystroke.ts';
 import { manyStreams } from './measures/many-streams.ts';
 import { memory } from './measures/memory.ts';
 import { starts } from './measures/daemon/starts.ts';
+import { parsing } from './measures/daemon/parsing.ts';
 import { ssh } from './measures/ssh.ts';
 import { Bench, type Gap, type Measure, type MeasuredFigure } from './measure.ts';
 import { machine, markdown, table, type Result } from './report.ts';
@@ -32,6 +33,7 @@ const MEASURES: readonly Measure[] = [
   starts,
   manyStreams,
   fairness,
+  parsing,
 ];
 
 const say = (text: string): void => {

@@ -22,6 +22,8 @@ export interface FarOptions {
   readonly roundTripMs?: number;
   /** Epoch of an embedded server; default 4. */
   readonly epoch?: 3 | 4;
+  /** The comments of the agent's keys, the first of which the host takes. SSH auth only. */
+  readonly comments?: readonly string[];
 }
 
 export interface Far {
@@ -85,7 +87,7 @@ async function startReal(options: FarOptions, ends: Ends): Promise<Omit<Far, 'st
     ends.push(() => gateway.stop());
     return { ...common, ...(await tlsFar(gateway, gateway.caFile, options, ends)) };
   }
-  const agent = way === 'iroh with SSH auth' ? await agentWithKey(ends) : undefined;
+  const agent = way === 'iroh with SSH auth' ? await agentWithKeys(options, ends) : undefined;
   const gateway = await real.startIrohGateway(server, agent === undefined ? {} : { sshAuth: [agent.key] });
   ends.push(() => gateway.stop());
   return { ...common, ...irohFar(gateway, agent?.socket) };
@@ -96,7 +98,7 @@ async function startEmbedded(options: FarOptions, ends: Ends): Promise<Omit<Far,
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-bench-'));
   ends.push(() => rm(folder, { recursive: true, force: true }));
   const socketPath = join(folder, 'server.sock');
-  const agent = way === 'iroh with SSH auth' ? await agentWithKey(ends) : undefined;
+  const agent = way === 'iroh with SSH auth' ? await agentWithKeys(options, ends) : undefined;
   const compression = way === 'TLS plain' ? 'none' : 'zstd';
   const asked: EmbeddedOptions = {
     socketPath,
@@ -191,8 +193,13 @@ function irohFar(
   };
 }
 
-async function agentWithKey(ends: Ends): Promise<{ readonly socket: string; readonly key: string }> {
+async function agentWithKeys(
+  { comments: [first = 'bench', ...others] = [] }: FarOptions,
+  ends: Ends,
+): Promise<{ readonly socket: string; readonly key: string }> {
   const agent = await real.startAgent();
   ends.push(() => agent.stop());
-  return { socket: agent.socket, key: await agent.addKey('ed25519', 'bench') };
+  const key = await agent.addKey('ed25519', first);
+  for (const comment of others) await agent.addKey('ed25519', comment);
+  return { socket: agent.socket, key };
 }

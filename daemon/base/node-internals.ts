@@ -115,6 +115,22 @@ export function addCertificate(context: SecureContext, pem: string): void {
   add(pem);
 }
 
+/**
+ * Makes Node's own store of roots, which bmuxd does not use, while it has none. Else Node makes it at the first `addCertificate` of a
+ * process, from its own 144 roots: 40 ms in which no stream moves. The process needs `--use-openssl-ca`. `env`: `process.env` itself. A
+ * variable is changed in it meanwhile, so this is called before there are other threads.
+ */
+export function makeRootStore(env: NodeJS.ProcessEnv): void {
+  const file = env['SSL_CERT_FILE'];
+  env['SSL_CERT_FILE'] = '';
+  try {
+    process.getBuiltinModule('node:tls').createSecureContext();
+  } finally {
+    if (file === undefined) delete env['SSL_CERT_FILE'];
+    else env['SSL_CERT_FILE'] = file;
+  }
+}
+
 function adderOf(context: SecureContext): ((pem: string) => unknown) | undefined {
   const native: unknown = Reflect.get(context, 'context');
   const add: unknown = isObject(native) ? Reflect.get(native, 'addCACert') : undefined;

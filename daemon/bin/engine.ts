@@ -1,6 +1,7 @@
 // Entry point of the engine process, which control starts.
 import './engine-signals.ts';
 import { textOf } from '../base/failure.ts';
+import { makeRootStore } from '../base/node-internals.ts';
 import { giveBackAtRest } from '../base/process/memory.ts';
 import type { Channel } from '../engine/control/channel.ts';
 import type { Lifecycle } from '../engine/lifecycle.ts';
@@ -58,6 +59,7 @@ function started(): Promise<EngineStart> {
 async function startEngine(): Promise<Lifecycle> {
   const starting = started();
   // While control gets ready.
+  makeRootStore(process.env);
   loadPeerCheck();
   const start = await starting;
   checkNodeInternals();

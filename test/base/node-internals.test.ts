@@ -1,12 +1,15 @@
 // Tests the check for the undocumented properties of Node that bmuxd needs. A missing property must be named.
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import t from 'tap';
 import { missingInternals, verifyErrorOf } from '../../daemon/base/node-internals.ts';
+import { forkEngine } from '../../daemon/control/engines/engine-process.ts';
 import { BMUXD, makeSandbox } from '../daemon/bmuxd.ts';
+import { selfSigned } from '../embedded/certificate.ts';
 import { repositoryRoot } from '../real/index.ts';
 import { run } from '../real/server.ts';
 
@@ -42,6 +45,45 @@ t.test('the advice of Node is no part of what OpenSSL says', async (t) => {
   const advice = '; if the root CA is installed locally, try running Node.js with  --use-system-ca';
   t.match(said(`${own.message}${advice}`), own);
   t.notMatch(said(`${own.message}${advice}`)?.message, /Node/);
+});
+
+/** Prints whether Node itself trusts a server whose certificate is in SSL_CERT_FILE, and that variable. `%`: what is done before. */
+const OWN_ROOTS = `
+import { readFileSync } from 'node:fs';
+import tls from 'node:tls';
+import { makeRootStore } from '${new URL('../../daemon/base/node-internals.js', import.meta.url).href}';
+%
+const [cert, key] = [process.env.SSL_CERT_FILE, process.env.KEY_FILE].map((file) => readFileSync(file));
+const server = tls.createServer({ cert, key }).on('tlsClientError', () => undefined).listen(0, '127.0.0.1', () => {
+  const to = { port: server.address().port, host: '127.0.0.1', servername: 'localhost', rejectUnauthorized: false };
+  const socket = tls.connect(to, () => {
+    console.log(JSON.stringify([socket.authorized, process.env.SSL_CERT_FILE]));
+    process.exit();
+  });
+});`;
+
+t.test("an engine has no roots of Node's own, which take long to read", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-roots-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const [file, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  const { certPem, keyPem } = selfSigned();
+  await writeFile(file, certPem);
+  await writeFile(keyFile, keyPem);
+  const env = { PATH: process.env['PATH'] ?? '', SSL_CERT_FILE: file, KEY_FILE: keyFile };
+  const printed = async (before: string): Promise<unknown> => {
+    const args = ['--use-openssl-ca', '--input-type=module', '-e', OWN_ROOTS.replace('%', before)];
+    const { stdout, stderr } = await run(process.execPath, args, env);
+    return JSON.parse(stdout || JSON.stringify(stderr));
+  };
+  t.same(await printed(''), [true, file], 'the file is read else');
+  t.same(await printed('makeRootStore(process.env);'), [false, file]);
+  const flagsOf = (options: string): readonly string[] => {
+    const engine = forkEngine({ ...env, NODE_OPTIONS: options }, 'ignore');
+    engine.on('error', () => undefined).kill('SIGKILL');
+    return engine.spawnargs;
+  };
+  t.ok(flagsOf('').includes('--use-openssl-ca'));
+  t.notOk(flagsOf('--use-bundled-ca').includes('--use-openssl-ca'), 'Node refuses both together');
 });
 
 t.test('control refuses to start without them', async (t) => {

@@ -28,6 +28,9 @@ const ENGINE_ENV = {
  */
 const ENGINE_FLAGS = ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS];
 
+/** For `makeRootStore`. Node does not start with this one and `--use-bundled-ca`. */
+const OPENSSL_ROOTS = '--use-openssl-ca';
+
 /** Newer versions of Node have it. It closes the time before the engine's own handler, in which SIGUSR1 would open a debugger. */
 const NO_DEBUGGER = '--disable-sigusr1';
 
@@ -36,13 +39,15 @@ const NO_DEBUGGER = '--disable-sigusr1';
  * messages at a crash. When the process cannot be started, this throws or the returned process emits 'error'.
  */
 export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
+  const given = [...process.execArgv, env['NODE_OPTIONS'] ?? ''].join(' ');
+  const openSslRoots = given.includes('--use-bundled-ca') ? [] : [OPENSSL_ROOTS];
   const noDebugger = process.allowedNodeEnvironmentFlags.has(NO_DEBUGGER) ? [NO_DEBUGGER] : [];
   return fork(programPath('engine'), [], {
     // The engine runs in its own session. Ctrl-C and the end of the terminal reach control only, and streams go on.
     detached: true,
     stdio: ['ignore', 'ignore', stderr, 'ipc'],
     // When a flag is given twice, the last one counts.
-    execArgv: [...process.execArgv, ...ENGINE_FLAGS, ...noDebugger],
+    execArgv: [...process.execArgv, ...ENGINE_FLAGS, ...openSslRoots, ...noDebugger],
     cwd: '/',
     env: { ...ENGINE_ENV, ...env },
   });
