@@ -26,6 +26,8 @@ export const LIMITS = {
   retryMs: 50,
   /** ms that an engine may take from fork to ready; measured 100 to 300. */
   engineStartMs: 10_000,
+  /** ms that it may take at most: where it gets no CPU, or where an earlier one was late. */
+  slowStartMs: 60_000,
   /**
    * ms that `bmuxd start` waits for the daemon, and a client for one that a service manager starts: longer than the wait for its lock and
    * `engineStartMs` together.

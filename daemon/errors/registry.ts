@@ -881,7 +881,7 @@ export const REGISTRY = {
   ),
   engine_crashes: row(
     [503, 1, 'engine'],
-    'the engine has ended {count} times soon after its start, the last time with {why}',
+    'the engine was replaced {count} times soon after its start; the last time: {why}',
     'The log of bmuxd says more (`bmuxd logs`). Please report it.',
   ),
   stream_unknown: row([404, 1, 'request'], 'no stream {id}', 'Run `bmuxd streams`.'),

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { cpuUseOf, isStarved } from '../../daemon/base/process/starved.ts';
+import { cpuUseOf, isShortOfCpu, isStarved } from '../../daemon/base/process/starved.ts';
 import { crowd, noCrowd } from './crowd.ts';
 import { halt, waitFor } from '../real/child.ts';
 
@@ -25,6 +25,19 @@ t.test('the kernel tells how long it has waited', { skip: noCrowd }, async (t) =
   await waitFor('a wait', () => (cpuUseOf(busy?.pid)?.waitedMs ?? 0) > 50);
   t.pass();
 });
+
+t.test(
+  'a process whose child gets no CPU is short of it, one that rests is not',
+  { skip: noCrowd },
+  async (t) => {
+    const rests = spawn('sleep', ['600']);
+    t.teardown(() => rests.kill('SIGKILL'));
+    const [busy] = crowd(t);
+    await waitFor('a lack', () => isShortOfCpu(busy?.pid) && isShortOfCpu(process.pid));
+    await waitFor('one that rests since its start', () => !isShortOfCpu(rests.pid));
+    t.equal(isShortOfCpu(undefined), false);
+  },
+);
 
 t.test('the kernel tells what a process has used', { skip: process.platform !== 'linux' }, async (t) => {
   const busy = spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' });

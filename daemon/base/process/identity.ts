@@ -13,10 +13,15 @@ export interface ProcessIdentity {
 }
 
 export function ownIdentity(): ProcessIdentity {
-  const start = statOf(process.pid)?.start;
+  return identityOf(process.pid);
+}
+
+/** Of a process in the pid namespace of this one. */
+export function identityOf(pid: number): ProcessIdentity {
+  const start = statOf(pid)?.start;
   const namespace = ownNamespace();
   return {
-    pid: process.pid,
+    pid,
     ...(start === undefined ? {} : { start }),
     ...(namespace === undefined ? {} : { namespace }),
   };

@@ -1,6 +1,7 @@
 // Tells a process that hangs from one that gets no CPU, as on a machine with too much work.
 import { readdirSync, readFileSync } from 'node:fs';
 import { monotonicMs } from '../async/monotonic.ts';
+import { ageOf, identityOf } from './identity.ts';
 
 /** What a process has used so far, and whether it could use more now. A thread of it may wait for another one, which waits for a CPU. */
 export interface CpuUse {
@@ -83,5 +84,26 @@ export async function answersInTurn(pid: number | undefined, ask: () => Promise<
     const waits = watchCpu(pid);
     if (await ask()) return true;
     if (asked === MAX_QUESTIONS || (asked > 1 && !waits())) return false;
+  }
+}
+
+const NEW: CpuUse = { ms: 0, waitedMs: 0, isRunnable: false };
+
+/** Whether the process `pid`, or one that it has started, has waited for a CPU for most of its life. */
+export function isShortOfCpu(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  return [pid, ...childrenOf(pid)].some((one) => {
+    const ms = ageOf(identityOf(one));
+    return Number.isFinite(ms) && isStarved(NEW, cpuUseOf(one), ms);
+  });
+}
+
+/** Children of its main thread, which starts all of them in Node. Empty where the kernel does not tell. */
+function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'latin1');
+    return text.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
   }
 }

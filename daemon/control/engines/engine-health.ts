@@ -1,5 +1,6 @@
 // What control knows of whether one engine works: the status that it sends, and the checks that have found no answer.
 import { LIMITS } from '../../base/limits.ts';
+import { isEngineStatus } from '../../api/answer-shapes.ts';
 import { isLack, isSilence } from '../../sockets/http-request.ts';
 
 /** Checks without an answer after which another engine takes over. One alone may only mean that the machine is busy. */
@@ -19,6 +20,8 @@ export class EngineHealth {
   /** Checks that could not connect to its socket, since the last one with an answer. */
   #unfound = 0;
   #rounds = 0;
+  #isHanging = false;
+  #streams = 0;
 
   constructor(now: number) {
     this.#heardAt = now;
@@ -29,10 +32,22 @@ export class EngineHealth {
     return this.#missed > 0;
   }
 
+  /** It has been given up because it is silent, and was not heard since. */
+  get isHanging(): boolean {
+    return this.#isHanging;
+  }
+
+  /** Its live streams, as it has told last. */
+  get streams(): number {
+    return this.#streams;
+  }
+
   /** Its status has come. */
-  heard(now: number): void {
+  heard(now: number, status?: unknown): void {
     this.#heardAt = now;
     this.#missed = 0;
+    this.#isHanging = false;
+    if (isEngineStatus(status)) this.#streams = status.engine.streams;
   }
 
   /** A check was answered. */
@@ -58,7 +73,8 @@ export class EngineHealth {
     if (!isSilence(error)) this.#unfound += 1;
     else if (isAtWork) this.#missed = 0;
     else this.#missed += 1;
-    const isLost = this.#missed >= MISSES || this.#unfound >= MISSES_UNFOUND;
+    this.#isHanging = this.#missed >= MISSES;
+    const isLost = this.#isHanging || this.#unfound >= MISSES_UNFOUND;
     return { missed: this.#missed, unfound: this.#unfound, isLost };
   }
 }

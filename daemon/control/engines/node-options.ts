@@ -4,7 +4,7 @@ import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
-import { isScarcity, reasonIn } from './start-failure.ts';
+import { isScarcity, reasonIn } from './start/failure.ts';
 
 /**
  * The states: given -> tried without (after a failed start) -> left out (an engine without them is ready) | kept (that one fails as well, so

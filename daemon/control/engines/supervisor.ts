@@ -1,47 +1,14 @@
 // Supervises the engines: one is current, others finish their streams. When the current one ends or hangs, a new one is started.
-import type { Clock } from '../../base/async/clock.ts';
-import { onSilence } from '../../base/async/deadline.ts';
 import { textOf, type Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { Logger } from '../../base/log.ts';
-import type { EngineStart } from '../../engine-protocol/messages.ts';
 import { fail } from '../../errors/fail.ts';
-import type { KeptRuntimeDir } from '../instance/kept-runtime-dir.ts';
 import { isSilence } from '../../sockets/http-request.ts';
-import type { EarlyProcess } from './engine-process.ts';
-import { StartBackoff } from './start-backoff.ts';
-import { endedFailure, unstartable } from './start-failure.ts';
+import { StartBackoff } from './start/backoff.ts';
+import { endedFailure, lateFailure, unstartable } from './start/failure.ts';
 import { EngineHealth } from './engine-health.ts';
-import { EngineLink, type EngineHandlers, type EngineProcess } from './engine-link.ts';
-
-export interface EngineSupervisorOptions {
-  readonly clock: Clock;
-  /** Without it no engine can bind its socket: none is started, and one without its socket counts as at work. */
-  readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
-  /** Why no engine may be started now. Asked again until one may. */
-  readonly refusal: () => Failure | undefined;
-  /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */
-  readonly fork: () => EngineProcess;
-  /** The process of the first engine, whose start may have begun before. */
-  readonly early: EarlyProcess;
-  /** What the last process wrote to stderr; empty when nothing. */
-  readonly stderr: () => string;
-  /** Called with that when an engine has ended before it was ready. The next one may be started in another way. */
-  readonly onFailedStart: (stderr: string) => void;
-  readonly start: () => EngineStart;
-  /** Asks an engine for its status over its own socket. Rejects as `engineRequest` does. */
-  readonly ask: (generation: string) => Promise<unknown>;
-  readonly log: Logger;
-  readonly handlers: Pick<EngineHandlers, 'onEvent' | 'onTally' | 'onLog' | 'resolve' | 'resolveAgain'>;
-  /** Called when the current engine is ready. */
-  readonly onReady: (engine: EngineLink) => void;
-  /** Called when an engine has ended, or when another one takes over from it. It must not be used any more. */
-  readonly onLeave: (engine: EngineLink, why: string) => void;
-  /** Called when an engine could not be started, has ended, or is replaced. */
-  readonly onTrouble: () => void;
-  /** Called with the current engine's status whenever it sends it, and after each check that it has answered. */
-  readonly onStatus: (generation: string, status: unknown) => void;
-}
+import { EngineLink, type EngineProcess } from './engine-link.ts';
+import { endHanging } from './others/hanging.ts';
+import type { EngineSupervisorOptions } from './supervisor-options.ts';
 
 interface Engine {
   readonly link: EngineLink;
@@ -50,6 +17,8 @@ interface Engine {
   readonly health: EngineHealth;
   /** Cancels the time limit for the start. */
   readonly started: () => void;
+  /** ms after which it was given up, because it was not ready. */
+  lateMs: number | undefined;
 }
 
 /** ms between two looks whether the runtime dir is back. */
@@ -98,8 +67,12 @@ export class EngineSupervisor {
 
   /** Set while engines end soon after their start, again and again. The one that is ready now may end, too. */
   get crashes(): Failure | undefined {
-    const ms = this.#current === undefined ? 0 : this.#options.clock.now() - this.#current.startedAt;
-    return this.#backoff.problem(this.ready ? ms : undefined);
+    return this.#backoff.problem(this.ready ? this.#ageMs(this.#current) : undefined);
+  }
+
+  /** Whether an engine that is starting gets more time, since it gets no CPU. */
+  get isSlow(): boolean {
+    return !this.ready && this.#backoff.isSlow;
   }
 
   /** Starts the first engine, and the regular check. */
@@ -179,8 +152,8 @@ export class EngineSupervisor {
 
   /** The engine works: its status has come. */
   #alive(engine: Engine, status: unknown): void {
+    engine.health.heard(this.#options.clock.now(), status);
     if (this.#current !== engine) return;
-    engine.health.heard(this.#options.clock.now());
     this.#options.onStatus(engine.link.generation, status);
   }
 
@@ -233,10 +206,12 @@ export class EngineSupervisor {
       link,
       startedAt: clock.now(),
       health: new EngineHealth(clock.now()),
-      started: onSilence(LIMITS.engineStartMs, () => {
-        log.error({ generation }, 'the engine did not become ready in time');
+      started: this.#backoff.watch(process.pid, (ms) => {
+        log.error({ generation, ms }, 'the engine did not become ready in time');
+        engine.lateMs = ms;
         link.kill();
       }),
+      lateMs: undefined,
     };
     this.#starts += 1;
     this.#current = engine;
@@ -254,6 +229,7 @@ export class EngineSupervisor {
     this.#current = undefined;
     // Sent over the channel, since the engine's socket may be the problem. An engine that hangs reads it when it goes on.
     link.tell({ type: 'drain' });
+    endHanging(this.#living, log);
     this.#restartLater(engine, fail('engine_unavailable', { why }), why);
   }
 
@@ -261,7 +237,7 @@ export class EngineSupervisor {
     if (!this.#living.delete(engine)) return;
     engine.started();
     const { log, stderr, onLeave, onFailedStart } = this.#options;
-    const { generation, pid } = engine.link;
+    const [{ generation, pid }, { lateMs }] = [engine.link, engine];
     const wasCurrent = this.#current === engine;
     const captured = wasCurrent ? stderr() : '';
     const said = captured === '' ? {} : { stderr: captured };
@@ -270,8 +246,9 @@ export class EngineSupervisor {
     if (!wasCurrent) return;
     this.#current = undefined;
     if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
-    const problem = pid === undefined ? unstartable(why) : endedFailure(why, captured);
-    this.#restartLater(engine, problem, why);
+    const ended = pid === undefined ? unstartable(why) : endedFailure(why, captured);
+    const problem = lateMs === undefined ? ended : lateFailure(lateMs);
+    this.#restartLater(engine, problem, lateMs === undefined ? why : 'it was not ready in time');
   }
 
   /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
@@ -279,9 +256,13 @@ export class EngineSupervisor {
     if (this.#closing) return;
     this.#problem = problem;
     this.#options.onTrouble();
-    const livedMs = last === undefined ? undefined : this.#options.clock.now() - last.startedAt;
-    const wait = this.#backoff.next({ wasReady: last?.link.wasReady === true, livedMs }, why);
-    this.#startAfter(wait);
+    const wasReady = last?.link.wasReady === true;
+    this.#startAfter(this.#backoff.next({ wasReady, livedMs: this.#ageMs(last) }, why));
+  }
+
+  /** ms since the start of an engine. The clock may have been set back since. */
+  #ageMs(engine: Engine | undefined): number | undefined {
+    return engine === undefined ? undefined : Math.abs(this.#options.clock.now() - engine.startedAt);
   }
 
   #startAfter(ms: number): void {

@@ -23,10 +23,11 @@ export class Rig {
   readonly broken: Error[] = [];
   /** The answer of an engine to the health check. */
   ask: () => Promise<unknown> = () => Promise.resolve({});
+  readonly #pid: number | undefined;
   readonly #fork = () => {
     const error = this.broken.shift();
     if (error !== undefined) throw error;
-    const child = new FakeProcess(FIRST_PID + this.processes.length);
+    const child = new FakeProcess(this.#pid ?? FIRST_PID + this.processes.length);
     this.processes.push(child);
     return child.process;
   };
@@ -68,6 +69,11 @@ export class Rig {
     },
     onStatus: () => undefined,
   });
+
+  /** `pid`: of a process that runs, for each engine. */
+  constructor(pid?: number) {
+    this.#pid = pid;
+  }
 
   last(): FakeProcess {
     const last = this.processes.at(-1);

@@ -81,7 +81,7 @@ t.test('engines that end soon after their start are told, also while the next on
     t.equal(rig.processes.length, index + 2, 'never later than a second');
   }
   rig.last().says({ type: 'ready', generation: 'x' });
-  t.match(rig.supervisor.crashes?.message, /ended 5 times .* SIGABRT/);
+  t.match(rig.supervisor.crashes?.message, /replaced 5 times .* SIGABRT/);
   await rig.clock.advance(10_001);
   t.equal(rig.supervisor.crashes, undefined, 'this one lives');
   rig.supervisor.close();

@@ -1,6 +1,6 @@
 // Reads what an engine has written to stderr before it ended: which line tells the reason, and what a user can do about it.
-import { textOf, type Failure } from '../../base/failure.ts';
-import { advised, fail } from '../../errors/fail.ts';
+import { textOf, type Failure } from '../../../base/failure.ts';
+import { advised, fail } from '../../../errors/fail.ts';
 
 /** Lines that name the reason, the most telling first. Node prints source and a stack around them. */
 const TELLING = [
@@ -53,6 +53,17 @@ export function isScarcity(stderr: string): boolean {
 export function unstartable(why: string, cause?: unknown): Failure {
   const failure = fail('engine_unstartable', { why }, cause);
   return OUT_OF_FILES.test(why) ? advised(failure, RAISE_FILES) : failure;
+}
+
+/** The failure of an engine that was given up `ms` after its start. */
+export function lateFailure(ms: number): Failure {
+  const failure = fail('engine_unavailable', {
+    why: `the last one was not ready ${String(Math.round(ms / 1000))} s after its start`,
+  });
+  return advised(
+    failure,
+    'Has this machine too much work, or does NODE_OPTIONS name a file that does not come to its end? bmuxd tries again by itself, with more time.',
+  );
 }
 
 /** The failure of an engine that has ended. `stderr`: what it wrote; `why`: its exit status or signal. */
