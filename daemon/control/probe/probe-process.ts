@@ -33,7 +33,8 @@ export function runProbe(task: ProbeTask, env: Env): Promise<ProbeResult> {
       over();
       resolve(failed(error.message, error));
     });
-    child.once('exit', (status, signal) => {
+    // Its end may be seen before its answer has been read.
+    child.once('close', (status, signal) => {
       over();
       resolve(failed(signal ?? `exit status ${String(status)}`));
     });
