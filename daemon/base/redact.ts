@@ -2,11 +2,11 @@
 
 /**
  * User info: in a URL all before the last @ of the authority, also percent-encoded in a query; elsewhere `user:password@` at the start of a
- * word. The user of an ssh URL without a password is shown: it is no secret, and the text of bmux has it. Never across a double quote, so that
- * a line stays JSON. Each part of a text is tried once, because a peer may have sent it.
+ * word. The user of an ssh URL, and of the address of an SSH server, without a password is shown: it is no secret, and the text of bmux has it.
+ * Never across a double quote, so that a line stays JSON. Each part of a text is tried once, because a peer may have sent it.
  */
 const CREDENTIALS =
-  /(?<!\bssh:(?=\/\/[^\s/?#"\\:@]+@(?![^\s/?#"\\]*@)))(\/\/)[^\s/?#"\\]+(@|%40)|(%2F%2F)(?:(?!%2F)[^\s/?#&"'\\])+(@|%40)|(?<![^\s/?#&@"'\\])[^\s/?#&@"'\\:]+:[^\s/?#&@"'\\]+(@)/gi;
+  /(?<!\bssh:(?=\/\/[^\s/?#"\\:@]+@(?![^\s/?#"\\]*@)))(\/\/)[^\s/?#"\\]+(@|%40)|(%2F%2F)(?:(?!%2F)[^\s/?#&"'\\])+(@|%40)|(?<![^\s/?#&@"'\\])(?!ssh:[^\s/?#"'\\:@]+@(?![^\s/?#"'\\]*@))[^\s/?#&@"'\\:]+:[^\s/?#&@"'\\]+(@)/gi;
 
 /** Values in a query or fragment, also percent-encoded. Those that bmux knows in a target are shown; each other one may be a secret. */
 const QUERY_VALUES =

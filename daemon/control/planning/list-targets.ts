@@ -38,7 +38,12 @@ export function oneTarget(view: View, { target = '' }: StreamRequest, { destinat
   return {
     schema: SCHEMA,
     targets: [
-      { name, transport: route.transport, address, isDefault: name === (chosen === '' ? 'local' : chosen) },
+      {
+        name,
+        transport: route.transport,
+        address: withoutCredentials(address),
+        isDefault: name === (chosen === '' ? 'local' : chosen),
+      },
     ],
   };
 }
@@ -56,7 +61,7 @@ async function rowOf(name: string, chosen: string, view: View): Promise<TargetRo
       hasHad,
       lookup: NO_LOOKUP,
     });
-    return { ...shown, transport: route.transport, address: addressOf(route) };
+    return { ...shown, transport: route.transport, address: withoutCredentials(addressOf(route)) };
   } catch (error) {
     const transport = config.connections.targets.get(name)?.transport ?? '';
     return { ...shown, transport, address: '', failure: asFailure(error).data };

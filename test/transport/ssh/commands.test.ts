@@ -1,4 +1,5 @@
 // What a person asks bmuxd about an SSH target, before a real sshd and the real bmux: doctor, ping, metrics, and attach in a terminal.
+import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { BMUXD, startBmuxd } from '../../daemon/bmuxd.ts';
@@ -17,7 +18,8 @@ t.test('commands for an SSH target', { skip }, async (t) => {
   t.teardown(() => server.stop());
   const sshd = await startSshd({ env: server.env });
   t.teardown(() => sshd.stop());
-  const config = `[keybindings.global]\n"ctrl+q" = "detach"\n${sshToml('box', sshd)}`;
+  const mine = `${sshToml('mine', sshd)}user = ${JSON.stringify(userInfo().username)}\n`;
+  const config = `[keybindings.global]\n"ctrl+q" = "detach"\n${sshToml('box', sshd)}\n${mine}`;
   const bmuxd = await startBmuxd({ config, env: { PATH: sshd.path } });
   t.teardown(() => bmuxd.stop());
 
@@ -45,6 +47,13 @@ t.test('commands for an SSH target', { skip }, async (t) => {
   t.match(body, /\nbmuxd_upstreams\{transport="ssh",state="warm"\} 1\n/);
   for (const warmth of ['cold', 'warm'])
     t.match(body, new RegExp(`_open_duration_seconds_count\\{transport="ssh",warmth="${warmth}"\\} 1\\n`));
+
+  t.match(await bmuxd.bmuxd(['warm', 'mine']), { status: 0 });
+  t.match(
+    await bmuxd.bmuxd(['status', 'mine']),
+    { stdout: /^ {2}address +ssh:\S+@127\.0\.0\.1:\d+ [^]*^ {2}state +warm$/m },
+    'a target with a user',
+  );
 
   if (!hasTmux()) {
     t.pass('# SKIP: tmux not found');
