@@ -14,13 +14,15 @@ const TLS_PORT = 443;
 const SSH_SCHEME = 'ssh://';
 
 /** `user@host[:port]`. The port is not checked: a mistyped port must not turn an SSH target into the local server. */
-const WITH_USER = /^[^\s@/:]+@[^\s@/]+$/;
+const WITH_USER = /^[^\s/:]+@[^\s@/]+$/;
 
 /**
  * What ssh takes as a host or a user on its command line, as OpenSSH 9.6 and later check it. An older one hands it to the shell of a
  * ProxyCommand, and a share link may come from anybody.
  */
 const TAKEN = /^(?!-)[^\s\p{Cc}'"`$\\;&<>|(){}]+$/u;
+/** Of a user also `DOMAIN\name`. */
+const TAKEN_USER = /^(?!-)(?:\\(?!$)|[^\s\p{Cc}'"`$\\;&<>|(){}])+$/u;
 
 type InlineParser = (target: string, inputs: RouteInputs) => ResolvedTarget;
 
@@ -138,8 +140,11 @@ export function sshRoute(
 ): SshRoute {
   const { host, user, port } = fields;
   if (port !== undefined && !(port > 0)) throw fail('ssh_port_invalid', { target });
-  for (const value of [host, ...(user === undefined ? [] : [user])])
-    if (!TAKEN.test(value)) throw fail('ssh_host_invalid', { target, value });
+  for (const [value, taken] of [
+    [host, TAKEN],
+    ...(user === undefined ? [] : [[user, TAKEN_USER] as const]),
+  ] as const)
+    if (!taken.test(value)) throw fail('ssh_host_invalid', { target, value });
   const agentSocket = agentSocketOf(env, cwd);
   return {
     transport: 'ssh',

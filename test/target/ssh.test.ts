@@ -55,6 +55,8 @@ t.test('SSH targets', async (t) => {
     ],
     ['ssh://host', { ...usual, host: 'host' }, 8000],
     ['ssh://u@host:22/', { ...usual, host: 'host', user: 'u', port: 22 }, 8000],
+    ['ada@example.org@host', { ...usual, host: 'host', user: 'ada@example.org' }, 8000],
+    ['CORP\\ada@host:2', { ...usual, host: 'host', user: 'CORP\\ada', port: 2 }, 8000],
     ['user@host', { ...usual, host: 'host', user: 'user' }, 8000],
     ['u@[::1]:2', { ...usual, host: '::1', user: 'u', port: 2 }, 8000],
   ];
@@ -73,6 +75,10 @@ t.test('SSH targets', async (t) => {
     'ssh://a`b`',
     'ssh://$(x)@host',
     '-l@host',
+    'ada\\@host',
+    'ssh://CORP\\ada\\@host',
+    'ssh://a\\;b@host',
+    'ssh://ada@CORP\\host',
     'ssh://a b',
   ])
     t.hasStrict(await failureOf(() => resolved(target)), { code: 'ssh_host_invalid' }, target);

@@ -14,6 +14,11 @@ export class SingleFlight<K, T> {
     this.#running.set(key, run);
     return run;
   }
+
+  /** Later calls share no run that is under way now. */
+  forgetAll(): void {
+    this.#running.clear();
+  }
 }
 
 /**

@@ -30,6 +30,9 @@ const KEY_UNKNOWN = /Host key verification failed|host key is known for .* stric
 const KEY_NAMED = /host key is known for .* strict checking/;
 const NO_KNOWN_HOSTS =
   'ssh has no known_hosts file to keep it in, so `bmuxd login` cannot ask: set known_hosts_file (in ssh_config UserKnownHostsFile) to a file, not to `none`.';
+const CERTIFICATE_INVALID = /^Certificate invalid: /m;
+const RENEW_CERTIFICATE =
+  'The certificate of the host does not count: whoever runs the host has to renew it, for the name that you use.';
 /** The proxy command has ended, or a jump host opens no connection to the host. */
 const WAY_GONE =
   /^Connection (?:closed|reset) by UNKNOWN|Connection to UNKNOWN port \d+: |stdio forwarding failed|channel \d+: open failed/m;
@@ -43,6 +46,11 @@ const NOT_SSH = /^(?:HTTP\/\d|<(?:!doctype|html)|220[ -]|\* OK )/im;
 export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
+  if (words.loop !== undefined)
+    return advised(
+      fail('ssh_config_unusable', { label }, new Error(`jumphost loop via ${words.loop}`)),
+      `Set \`ProxyJump none\` for the host ${words.loop} in ssh_config.`,
+    );
   if (CONFIG.test(said)) return fail('ssh_config_unusable', { label }, words.asCause());
   if (/^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said))
     return fail('ssh_logins_refused', { label }, words.asCause());
@@ -71,8 +79,12 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
 /** With `UserKnownHostsFile none` ssh does not say that the key is unknown. It has no file to keep one in, and asks nobody. */
 function keyUnknown(label: string, words: Words): Failure {
   const failure = fail('ssh_host_key_unknown', { label }, words.asCause());
+  if (CERTIFICATE_INVALID.test(words.text)) return advised(failure, RENEW_CERTIFICATE);
   return KEY_NAMED.test(words.text) ? failure : advised(failure, NO_KNOWN_HOSTS);
 }
+
+/** What is waited for when a session is open. */
+export const BMUX_THERE = 'bmux there to answer';
 
 /** How far a login, or what followed it, has come. */
 export type Progress = Pick<Words, 'waitsFor'> & Partial<Pick<Words, 'unconfirmedKey'>>;
@@ -112,11 +124,30 @@ export function sshTimeout(
     );
   if (waitedFor === undefined) return fail('ssh_connect_timeout', { label }, said);
   const cause = new Error(`waited for ${waitedFor}`, said === undefined ? {} : { cause: said });
-  return fail('ssh_connect_timeout', { label }, cause);
+  const failure = fail('ssh_connect_timeout', { label }, cause);
+  return waitedFor === BMUX_THERE
+    ? advised(
+        failure,
+        `Try \`ssh HOST bmux --version\`: an rc file of the shell there may wait for something. When it is mended, run \`bmuxd drop ${label}\`.`,
+      )
+    : failure;
 }
 
 /** What ssh says of a key file that it does not use. It says nothing of one that only lacks its passphrase. */
 const KEY_UNUSED = /^Load key "(.*)": (.*)$/m;
+/** The token of a key is not there. */
+const NO_TOKEN = /^sign_and_send_pubkey: signing failed for \S+ "(.*)".*: device not found/m;
+
+/** What to do about a login that was denied for a reason that ssh names; undefined when it names none. */
+function denialAdvice({ text, certificate }: Words): string | undefined {
+  if (/Too many authentication failures/.test(text))
+    return 'The host has refused the keys that ssh offers first, and takes no more: set `IdentitiesOnly yes` and IdentityFile for it in ssh_config, or remove keys from the agent (`ssh-add -d`).';
+  const token = NO_TOKEN.exec(text)?.[1];
+  if (token !== undefined) return `Plug in the security key that ${token} belongs to.`;
+  return certificate === undefined
+    ? undefined
+    : `The host does not take the certificate for ${certificate}: \`ssh-keygen -L -f\` with its file shows until when and for whom it is valid. Renew it, or load another key.`;
+}
 
 function denied(label: string, words: Words): Failure {
   const [, file, fault] = KEY_UNUSED.exec(words.text) ?? [];
@@ -127,8 +158,12 @@ function denied(label: string, words: Words): Failure {
         ? `Others may read the key, so ssh does not use it: run \`chmod 600 ${file}\`.`
         : `ssh cannot use the key ${file} (${fault}): set identity_file to a private key.`,
     );
-  const why = whyWanted(words);
-  if (why === undefined) return fail('ssh_denied', { label }, words.asCause());
+  const advice = denialAdvice(words);
+  const why = NO_TOKEN.test(words.text) ? undefined : whyWanted(words);
+  if (why === undefined) {
+    const failure = fail('ssh_denied', { label }, words.asCause());
+    return advice === undefined ? failure : advised(failure, advice);
+  }
   const wanted = fail('ssh_login_wanted', { label, why }, words.asCause());
   return methodsOf(words)?.includes('gssapi') === true && words.acceptedKey === undefined
     ? advised(wanted, `Run \`kinit\` and try again, or run \`bmuxd login ${label}\`.`)
@@ -152,11 +187,14 @@ function methodsOf({ text }: Words): string | undefined {
   return /Permission denied \(([^)]*)\)/.exec(text)?.[1];
 }
 
+const CSH_MISSING = /^\S+: (?:Command not found|Permission denied)\.$/m;
+
 /** Why a command that runs bmux there has ended, from its exit status and words; undefined when they name no reason. */
 export function commandFailure(route: SshRoute, label: string, { words, exit }: Ended): Failure | undefined {
   const { status } = exit;
   const said = words.text;
-  if (status === 126 || status === 127)
+  // The csh has one exit status for all failures of its own.
+  if (status === 126 || status === 127 || (status === 1 && CSH_MISSING.test(said)))
     return fail('ssh_bmux_missing', { label, path: route.remoteBmuxPath }, words.asCause());
   if (/unrecognized subcommand|unexpected argument|invalid subcommand/.test(said))
     return fail('ssh_bmux_unsuitable', { label, version: 'it does not know the command' }, words.asCause());

@@ -12,7 +12,7 @@ import type { SshFolder } from './folder.ts';
 import { dropLogins, foundMaster, login } from './login.ts';
 import { hasFreed, sessionsOfEach, withRoom } from './master.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
-import { SshEnd, sshTimeout, type Progress } from './failures.ts';
+import { BMUX_THERE, SshEnd, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
 import { SshStream, type OpenedSsh } from './stream.ts';
@@ -133,6 +133,7 @@ export class SshHost {
       if (master.process === undefined) this.#shun(master, DROPPED_MS);
     }
     this.#preflights.clear();
+    this.#underWay.forgetAll();
   }
 
   /** Ends masters that were unused for `idleMs`. Of several without a session one is kept. */
@@ -211,7 +212,7 @@ export class SshHost {
       this.#step = { waitsFor: 'the host to open a session' };
       const session = await master.open(command, { stdin, dialling: wait, late: () => this.#late(wait) });
       if (typeof session !== 'string') {
-        this.#step = { waitsFor: 'bmux there to answer' };
+        this.#step = { waitsFor: BMUX_THERE };
         return { session, master, warm };
       }
       this.#hasNotOpened(master, session);

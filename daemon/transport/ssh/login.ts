@@ -43,10 +43,11 @@ export async function login(
   onStart(process.words);
   if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
   const listens = (async (): Promise<void> => {
-    while (process.exit === undefined && !(await exists(path))) await sleep(LOOK_MS);
+    while (process.exit === undefined && process.words.loop === undefined && !(await exists(path)))
+      await sleep(LOOK_MS);
   })();
   const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
-  if (!inLimit) await process.end();
+  if (!inLimit || process.words.loop !== undefined) await process.end();
   if (process.exit !== undefined) {
     const { words, exit } = process;
     throw inLimit ? loginFailure(label, { words, exit }) : sshTimeout(label, words, words);

@@ -152,11 +152,14 @@ export class Master {
   ): Promise<SshProcess | Unopened> {
     const { stdin, dialling, late, opensMs } = options;
     const { processes, env } = this.#deps;
-    const process = processes.start([...processes.newer, ...sessionArgs(this.#route, this.place, command)], {
-      env: sshEnv(env),
-      stdin,
-      stdout: 'pipe',
-    });
+    const process = processes.start(
+      [...processes.newerOfSession, ...sessionArgs(this.#route, this.place, command)],
+      {
+        env: sshEnv(env),
+        stdin,
+        stdout: 'pipe',
+      },
+    );
     this.#sessions.add(process);
     const since = performance.now();
     this.usedAt = since;

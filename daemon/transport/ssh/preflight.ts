@@ -4,8 +4,8 @@ import type { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { epochOf, type Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
-import { fail } from '../../errors/fail.ts';
-import { commandFailure } from './failures.ts';
+import { advised, fail } from '../../errors/fail.ts';
+import { BMUX_THERE, commandFailure, sshTimeout } from './failures.ts';
 import type { SshProcess } from './process.ts';
 import type { ServerThere } from './watch.ts';
 
@@ -54,7 +54,10 @@ export async function preflight(
     if (known !== undefined) throw known;
     // A forced command, such as a bridge, takes no other one.
     if (asked.status === 0) return { version: undefined, epoch: undefined };
-    throw fail('ssh_bridge_failed', { label, status: asked.status ?? 255 }, ended.words.asCause());
+    throw advised(
+      fail('ssh_bridge_failed', { label, status: asked.status ?? 255 }, ended.words.asCause()),
+      'No bmux has answered there: `ssh HOST true` must succeed and print nothing. See the rc files of the shell there, and remote_bmux_path.',
+    );
   }
   const server = /^server version: (\S+)/m.exec(asked.stdout)?.[1];
   if (asked.status === 0) return { version, epoch: epochOf(server ?? version) };
@@ -116,7 +119,7 @@ async function answerOf(
     from?.once('close', resolve);
   });
   const ms = deadline.within(LIMITS.sshPreflightMs);
-  const late = (): Failure => fail('out_of_time', { ms, step: `asking bmux on SSH target '${label}'` });
+  const late = (): Failure => sshTimeout(label, { waitsFor: BMUX_THERE }, session.words);
   try {
     const exit = await inTime(session.exited, ms, late);
     await inTime(over, LIMITS.sshControlMs, late);

@@ -161,7 +161,11 @@ export class Sessions {
 }
 
 /** Options that make of an ssh something else than a stream or a master, with the first version that knows them. */
-const NEWER = { since: 8.7, options: ['StdinNull=no', 'ForkAfterAuthentication=no'] };
+const NEWER = {
+  since: 8.7,
+  options: ['StdinNull=no', 'ForkAfterAuthentication=no'],
+  ofSession: ['SessionType=default'],
+};
 
 /** All ssh processes of the engine that run. */
 export class SshProcesses {
@@ -169,6 +173,8 @@ export class SshProcesses {
   readonly #lead: boolean;
   /** Arguments that this version of ssh needs, and an older one refuses. Known when `look` has been called. */
   newer: readonly string[] = [];
+  /** Those of a session. */
+  newerOfSession: readonly string[] = [];
   #looked: Promise<void> | undefined;
 
   /** `lead`: each leads a group of its own. */
@@ -179,8 +185,9 @@ export class SshProcesses {
   /** Finds out which ssh this is, once. Never rejects. */
   look(env: Readonly<Record<string, string>>): Promise<void> {
     this.#looked ??= this.run(['-V'], { env }, LIMITS.sshControlMs).then((told) => {
-      if ((told?.words.version ?? 0) >= NEWER.since)
-        this.newer = NEWER.options.map((option) => `-o${option}`);
+      if ((told?.words.version ?? 0) < NEWER.since) return;
+      this.newer = NEWER.options.map((option) => `-o${option}`);
+      this.newerOfSession = [...this.newer, ...NEWER.ofSession.map((option) => `-o${option}`)];
     });
     return this.#looked;
   }

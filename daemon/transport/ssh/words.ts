@@ -68,10 +68,15 @@ export class Words {
   waitsFor: string | undefined;
   /** The key whose use a person may have to confirm, while ssh waits for its signature: one of an agent, or of a hardware key. */
   unconfirmedKey: string | undefined;
+  /** A certificate that was offered to the host, by its file or its place in an agent. */
+  certificate: string | undefined;
+  /** The jump host that is reached through itself: ssh starts one ssh after the other, without an end. */
+  loop: string | undefined;
   /** True when the host is reached through a proxy command, as that to a jump host. */
   hasProxy = false;
   /** The jump hosts, the last one of the way first. */
   readonly #hops: Hop[] = [];
+  readonly #jumps = new Set<string>();
   #passed = 0;
   /** Called for each line of `-v`. */
   onStep: (line: string) => void = () => undefined;
@@ -120,11 +125,19 @@ export class Words {
   #step(line: string): void {
     if (line.startsWith('debug1: Executing proxy command')) this.hasProxy = true;
     const jump = /^debug1: Setting implicit ProxyCommand from ProxyJump: (.*)/.exec(line)?.[1];
-    if (jump !== undefined) this.#hops.push(hopOf(jump));
+    if (jump !== undefined) {
+      this.#hops.push(hopOf(jump));
+      // The same command finds the same ssh_config, and starts what it was started by.
+      if (this.#jumps.has(jump)) this.loop ??= hopOf(jump).name;
+      this.#jumps.add(jump);
+    }
+    this.certificate =
+      /^debug1: Offering public key: (.*) [A-Z0-9-]+-CERT SHA256:/.exec(line)?.[1] ?? this.certificate;
     // The ssh to a jump host tells its steps here, too. What it has shown there says nothing of the next host.
     if (line.startsWith('Authenticated to ')) {
       this.#passed += 1;
       this.acceptedKey = undefined;
+      this.certificate = undefined;
       this.isPartial = false;
     }
     const isJump = this.hasProxy && line.startsWith('Authenticated to ') && !line.includes('(via proxy)');

@@ -106,6 +106,16 @@ t.test('a jump host', { skip: sshdMissing() }, async (t) => {
       /^ssh_jump_failed\n.* the jump host second failed[^]*Connection refused\n[^]*Try `ssh second true`/,
     );
   });
+  await t.test('it is reached through itself', async (t) => {
+    await throughGate({ more: ['ProxyJump gate'] });
+    t.match(
+      await rig.refusal({ jump: 'gate' }),
+      /^ssh_config_unusable\n.*\njumphost loop via gate\nSet `ProxyJump none` for the host gate in ssh_config\.$/,
+    );
+    if (process.platform !== 'linux') return;
+    const through = `${rig.sshd.sshConfig}\0-v\0-W\0`;
+    await waitFor('the end of each ssh', async () => (await processesWith(through)).length === 0);
+  });
   await t.test('it cannot reach the host', async (t) => {
     await throughGate();
     t.match(

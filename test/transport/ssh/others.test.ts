@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { loginArgs } from '../../../daemon/transport/ssh/arguments.ts';
 import { pathsForLogin } from '../../../daemon/transport/ssh/folder.ts';
 import { run, sshdMissing, startChild, waitFor, type Child } from '../../real/index.ts';
-import { answers, sshRig, type SshRig } from './rig.ts';
+import { answers, sshRig, waitOf, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -14,12 +14,16 @@ t.test('masters of others', { skip }, async (t) => {
   await t.test('ssh_config cannot take the streams away, or the master from the engine', async (t) => {
     const rig = await sshRig(t);
     const { path, sshConfig } = rig.sshd;
-    await writeFile(sshConfig, 'StdinNull yes\nForkAfterAuthentication yes\nSessionType none\n');
-    const known = (await run('ssh', ['-G', 'box'], { PATH: path })).status === 0;
-    if (!known) await writeFile(sshConfig, '');
-    await answers((await rig.open()).stream);
-    await rig.pool.close();
-    t.strictSame(await rig.processes(), []);
+    for (const type of ['none', 'subsystem']) {
+      await writeFile(sshConfig, `StdinNull yes\nForkAfterAuthentication yes\nSessionType ${type}\n`);
+      const known = (await run('ssh', ['-G', 'box', 'true'], { PATH: path })).status === 0;
+      if (!known) await writeFile(sshConfig, '');
+      const pool = rig.poolOf(type);
+      t.teardown(() => pool.close());
+      await answers((await pool.stream(rig.route(), waitOf())).stream);
+      await pool.close();
+      t.strictSame(await rig.processes(), [], type);
+    }
   });
 
   await t.test("a master of the user's own is used, and never ended", async (t) => {
