@@ -127,15 +127,19 @@ async function follow(
   const bearer = `Bearer ${token}`;
   const named = username === '' && password === '' ? [] : [basic(`${username}:${password}`)];
   let trusted = true;
+  let referer: { readonly referer?: string } = {};
   for (let hops = 0; hops <= MAX_REDIRECTS; hops += 1) {
     if (!/^https?:$/.test(url.protocol)) throw new Error(`${url.protocol} is not HTTP`);
     trusted = trusted && url.origin === origin;
-    const accept = { accept: '*/*' };
-    const headers: HttpHeaders = trusted ? { ...accept, authorization: [...named, bearer] } : accept;
+    const usual = { accept: '*/*', ...referer };
+    const headers: HttpHeaders = trusted ? { ...usual, authorization: [...named, bearer] } : usual;
     const answer = await get(url, headers, signal);
     const next = redirectOf(answer, url);
     if (next === undefined) return answer;
     answer.drop();
+    // As bmux tells it: never what was asked with https to a server with http.
+    const isTold = url.protocol !== 'https:' || next.protocol === 'https:';
+    referer = isTold ? { referer: withoutCredentials(url.href).replace(/#.*$/, '') } : {};
     url = next;
   }
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);

@@ -239,6 +239,8 @@ t.test('redirects: followed, bounded, and no other origin sees the token', async
   const tokens = ({ requests }: Server) => requests.map(({ headers }) => headers.authorization);
   t.equal((await resolve('/v1/here')).label, 'tls://gw');
   t.same(tokens(home), ['Bearer token-123', 'Bearer token-123'], 'the same origin');
+  const referers = home.requests.map(({ headers }) => headers.referer);
+  t.same(referers, [undefined, `${home.url}/v1/share-links/demo`], 'where the redirect came from');
   t.equal((await resolve(`${other.url}/x`)).label, 'tls://gw');
   t.same(tokens(other), [undefined], 'another port is another origin');
   t.equal((await resolve(`${other.url}/back`)).label, 'tls://gw');

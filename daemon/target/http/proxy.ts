@@ -90,12 +90,14 @@ function isExempt(hostname: string, noProxy: string): boolean {
 
 /** An entry's address and length of prefix; undefined when it is neither an address nor a network. */
 function networkOf(entry: string): { network: string; family: number; prefix: number } | undefined {
-  const [, network = '', bits] = /^([^/]*)(?:\/(0|[1-9]\d{0,2}))?$/.exec(entry) ?? [];
+  const [, network = '', bits] = /^([^/]*)(?:\/(\d+))?$/.exec(entry) ?? [];
   const family = network.includes('%') ? 0 : isIP(network);
   if (family === 0) return undefined;
-  const longest = family === 4 ? 32 : 128;
-  const prefix = bits === undefined ? longest : Number(bits);
-  return prefix > longest ? undefined : { network, family, prefix };
+  const longest = family === 4 ? '32' : '128';
+  const prefix = bits ?? longest;
+  // A zero before the number is taken, as long as there are no more digits than in the longest prefix.
+  if (prefix.length > longest.length || Number(prefix) > Number(longest)) return undefined;
+  return { network, family, prefix: Number(prefix) };
 }
 
 const isNetwork = (entry: string): boolean => networkOf(entry) !== undefined;
