@@ -200,7 +200,12 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
     stop: () => {
       stopped ??= (async () => {
         // Another daemon may have taken over from this one.
-        if (!child.exited() || (await isListening(socketPath, 1000))) await command(['stop']);
+        const isThere = !child.exited() || (await isListening(socketPath, 1000));
+        // As `bmuxd stop` does, without a process for it.
+        const isTold = isThere && (await tellToStop(socketPath));
+        if (isTold && !child.exited()) await child.stop('none', 30_000);
+        else if (isTold && passed === undefined)
+          await waitFor('the daemon to end', async () => !(await isListening(socketPath, 1000)));
         await child.stop('SIGTERM', 10_000);
         // Engines whose control has exited or was killed go on with their streams, so they are stopped here.
         for (const name of await engines())
@@ -217,15 +222,22 @@ export async function startBmuxd(options: BmuxdOptions = {}): Promise<Bmuxd> {
   };
 }
 
+/** False when no daemon answers on `socketPath`. */
+async function tellToStop(socketPath: string): Promise<boolean> {
+  const answer = await httpOver(socketPath, 'POST', '/v1/stop', {}, 10_000).catch(() => undefined);
+  return answer !== undefined && answer.status < 300;
+}
+
 /** One request over a Unix socket. */
 function httpOver(
   socketPath: string,
   method: string,
   path: string,
   headers: Readonly<Record<string, string>> = {},
+  timeout = 60_000,
 ): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers, agent: false, timeout: 60_000 }, (response) => {
+    const call = request({ socketPath, method, path, headers, agent: false, timeout }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
