@@ -3,6 +3,8 @@ import { packageVersion } from '../base/version.ts';
 import type { CommandContext } from './command.ts';
 
 let heard: string | undefined;
+/** The command's own output says it. */
+let isSaid = false;
 
 /** Notes the header of an answer. An older daemon does not send it. */
 export function hearVersion(header: string | readonly string[] | undefined): void {
@@ -16,10 +18,15 @@ export function otherVersion(): string | undefined {
   return heard;
 }
 
+/** To be called by a command whose output says that the daemon has another version. */
+export function versionIsSaid(): void {
+  isSaid = true;
+}
+
 /** Says, where a person reads it, that the daemon has another version. Called once, when the command has ended. */
 export function sayOtherVersion({ err, stderr }: Pick<CommandContext, 'err' | 'stderr'>): void {
   const other = otherVersion();
-  if (other !== undefined && stderr.isTTY) err(`bmuxd: ${versionsDiffer(other)}\n`);
+  if (other !== undefined && !isSaid && stderr.isTTY) err(`bmuxd: ${versionsDiffer(other)}\n`);
 }
 
 /** One line with the remedy. */

@@ -4,6 +4,8 @@ import { createServer, type Server } from 'node:http';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { hearVersion, sayOtherVersion } from '../../daemon/cli/daemon-version.ts';
+import type { Status } from '../../daemon/api/answers.ts';
+import { rendered } from '../../daemon/cli/status/render.ts';
 import { fail } from '../../daemon/errors/fail.ts';
 import { BMUXD, makeSandbox, SHIM, startBmuxd, type Sandbox } from '../daemon/bmuxd.ts';
 import { granted } from '../daemon/raw-http.ts';
@@ -152,6 +154,15 @@ t.test('a version that differs is said with its remedy', async (t) => {
   t.equal(said, '', 'a script is not told');
   sayOtherVersion({ err, stderr: stderr(true) });
   t.match(said, /^bmuxd: the daemon is bmuxd 9\.8\.7, .*\n$/);
+
+  const status: Status = { ...STATUS, schema: 1, log: '/log', state: 'degraded' };
+  said = '';
+  t.equal(rendered(status, 200).match(/bmuxd restart/g)?.length, 1);
+  sayOtherVersion({ err, stderr: stderr(true) });
+  t.equal(said, '', 'the status has said it');
+  const due = fail('restart_due', { installed: '0.2.0', running: '9.8.7' }).data;
+  const shown = rendered({ ...status, problems: [{ where: 'bmuxd', failure: due }] }, 200);
+  t.equal(shown.match(/bmuxd restart/g)?.length, 1, 'the daemon says it itself');
 });
 
 t.test('answers with additional fields and unknown words are accepted', async (t) => {

@@ -1,6 +1,9 @@
 // Tests what an engine is started with: settings of any size, and nothing of them in the list of processes.
-import { readFile, writeFile } from 'node:fs/promises';
+import { watch } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
+import type { Status } from '../../daemon/api/answers.ts';
 import { startBmuxd, type Bmuxd } from '../daemon/bmuxd.ts';
 import { waitFor } from '../real/child.ts';
 
@@ -39,4 +42,48 @@ t.test('a large bmuxd.toml, at the start and at a reload', async (t) => {
     return engines.some(({ pid, state }) => pid !== before && state === 'serving');
   });
   await serves(bmuxd);
+});
+
+/** The children of a process, the newest last. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const task = `/proc/${String(pid)}/task/${String(pid)}/children`;
+  return (await readFile(task, 'utf8')).trim().split(' ').map(Number);
+}
+
+t.test('an engine that has bound its socket and has told nothing yet is starting', { skip }, async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const engines = join(bmuxd.folder, 'd', 'engines');
+  let stopped: number | undefined;
+  t.teardown(() => {
+    if (stopped !== undefined) process.kill(stopped, 'SIGCONT');
+  });
+  await waitFor('an engine that is stopped before it has told anything', async () => {
+    if (stopped !== undefined) process.kill(stopped, 'SIGCONT');
+    stopped = undefined;
+    await serves(bmuxd);
+    const former = await bmuxd.enginePid();
+    const before = await readdir(engines);
+    const bound = new Promise<void>((resolve) => {
+      const watcher = watch(engines, (_, name) => {
+        if (name === null || before.includes(name) || !/^[a-z0-9]+\.sock$/.test(name)) return;
+        watcher.close();
+        resolve();
+      });
+    });
+    process.kill(former, 'SIGKILL');
+    await bound;
+    stopped = (await childrenOf(bmuxd.pid)).at(-1);
+    if (stopped !== undefined) process.kill(stopped, 'SIGSTOP');
+    const { body } = await bmuxd.http('GET', '/v1/status');
+    const { engines: rows, problems } = body as Status;
+    const row = rows.find(({ pid }) => pid === stopped || pid === 0);
+    if (row === undefined || row.state === 'serving') return false;
+    t.match(row, { state: 'starting', pid: stopped });
+    t.strictSame(
+      problems.filter(({ failure }) => failure.code === 'engine_silent'),
+      [],
+    );
+    return true;
+  });
 });

@@ -6,6 +6,7 @@ import { descriptorLimit } from '../../base/process/descriptors.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import { fail } from '../../errors/fail.ts';
 import { askControl, STATUS_NOW } from '../ask-control.ts';
+import { versionIsSaid } from '../daemon-version.ts';
 import { shortened } from '../table.ts';
 import { installedService } from '../service/installed.ts';
 import { runningHealth, socketMismatch } from '../service/start.ts';
@@ -55,6 +56,7 @@ export const daemon: Check = async (surroundings) => {
   if (few !== undefined) rows.push(few);
   // A daemon whose files were replaced says so itself.
   const isSaid = status.problems.some(({ failure }) => failure.code === 'restart_due');
+  if (status.version !== version) versionIsSaid();
   if (status.version !== version && !isSaid)
     rows.push(finding(area, 'version', fail('restart_due', { installed: version, running: status.version })));
   return rows;

@@ -4,7 +4,7 @@ import { causesToShow, remedyWithCode } from '../../errors/text.ts';
 import type { Status, StreamRow } from '../../api/answers.ts';
 import { fail } from '../../errors/fail.ts';
 import { packageVersion } from '../../base/version.ts';
-import { versionsDiffer } from '../daemon-version.ts';
+import { versionIsSaid, versionsDiffer } from '../daemon-version.ts';
 import { hanging } from '../help/columns.ts';
 import { ago, bytes, shortened, table, type Column } from '../table.ts';
 import { headOf, statusText, upstreamTable } from './tables.ts';
@@ -42,7 +42,11 @@ function sumOf(rates: ReadonlyMap<string, Rate>, { id }: StreamRow): number {
 }
 
 function problemsOf({ version, problems }: Status): string[] {
-  const lines = version === packageVersion() ? [] : ['', `! ${versionsDiffer(version)}`];
+  const isOther = version !== packageVersion();
+  // A daemon whose files were replaced says so itself.
+  const isDue = problems.some(({ failure }) => failure.code === 'restart_due');
+  if (isOther) versionIsSaid();
+  const lines = isOther && !isDue ? ['', `! ${versionsDiffer(version)}`] : [];
   for (const { where, failure } of problems) {
     lines.push('', `! ${problemLine(where, failure)}`);
     for (const cause of causesToShow(failure)) lines.push(`    ${cause}`);

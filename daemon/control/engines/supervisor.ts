@@ -115,6 +115,11 @@ export class EngineSupervisor {
     return [...this.#living].map(({ link }) => link.generation);
   }
 
+  /** The process of an engine of this control that has not ended; undefined when there is none. */
+  pidOf(generation: string): number | undefined {
+    return [...this.#living].find(({ link }) => link.generation === generation)?.link.pid;
+  }
+
   /** Kills the engines that are not ready. They hold no stream, and cannot handle a `stop` message yet. */
   killStarting(): void {
     for (const { link } of this.#living) if (!link.ready) link.kill();

@@ -70,7 +70,13 @@ export class StatusReport {
   /** Waits for engines at most `LIMITS.surveyMs`. */
   async status(): Promise<Status> {
     const { contexts, socketPath } = this.#options;
-    const { engines, upstreams, problems: reported } = await this.#options.engines.directory.survey();
+    const { directory, supervisor } = this.#options.engines;
+    const { engines: found, upstreams, problems: reported } = await directory.survey();
+    const engines = found.map((row): EngineRow => {
+      // It has bound its socket, and has told nothing yet. One that hangs is replaced by the supervisor.
+      const pid = row.pid === 0 ? supervisor.pidOf(row.generation) : undefined;
+      return row.state === 'not answering' && pid !== undefined ? { ...row, state: 'starting', pid } : row;
+    });
     const lost = this.#options.engines.lost.rows();
     const problems = [
       ...this.problems(),
