@@ -3,7 +3,7 @@ import { Failure } from '../../base/failure.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { advised, fail } from '../../errors/fail.ts';
 import type { Exit } from './process.ts';
-import type { Words } from './words.ts';
+import { CONFIG_READ, type Words } from './words.ts';
 
 /** A failure of the transport that comes when the stream is open already: the other end has said why. */
 export class SshEnd extends Failure {
@@ -47,10 +47,7 @@ export function loginFailure(label: string, { words, exit }: Ended): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
   if (words.loop !== undefined)
-    return advised(
-      fail('ssh_config_unusable', { label }, new Error(`jumphost loop via ${words.loop}`)),
-      `Set \`ProxyJump none\` for the host ${words.loop} in ssh_config.`,
-    );
+    return advised(fail('ssh_config_unusable', { label }, new Error(words.loop.told)), words.loop.remedy);
   if (CONFIG.test(said)) return fail('ssh_config_unusable', { label }, words.asCause());
   if (/^(?:Exceeded MaxStartups|Not allowed at this time)/m.test(said))
     return fail('ssh_logins_refused', { label }, words.asCause());
@@ -125,11 +122,13 @@ export function sshTimeout(
   if (waitedFor === undefined) return fail('ssh_connect_timeout', { label }, said);
   const cause = new Error(`waited for ${waitedFor}`, said === undefined ? {} : { cause: said });
   const failure = fail('ssh_connect_timeout', { label }, cause);
-  return waitedFor === BMUX_THERE
-    ? advised(
-        failure,
-        `Try \`ssh HOST bmux --version\`: an rc file of the shell there may wait for something. When it is mended, run \`bmuxd drop ${label}\`.`,
-      )
+  if (waitedFor === BMUX_THERE)
+    return advised(
+      failure,
+      `Try \`ssh HOST bmux --version\`: an rc file of the shell there may wait for something. When it is mended, run \`bmuxd drop ${label}\`.`,
+    );
+  return waitedFor === CONFIG_READ
+    ? advised(failure, 'Try `ssh -G HOST`: a `Match exec` of ssh_config may wait for something.')
     : failure;
 }
 

@@ -18,6 +18,15 @@ const LOOK_MS = 20;
 /** ms between two looks whether another engine still has sessions over a master. */
 const SESSIONS_LOOK_MS = 1000;
 
+/** ms between two counts of the processes of a login through a proxy, and how many show that its ProxyCommand starts itself. */
+const COUNT_MS = 2000;
+const MAX_PROCESSES = 40;
+const PROXY_LOOP = {
+  told: `its ProxyCommand has started more than ${String(MAX_PROCESSES)} processes`,
+  remedy:
+    'It seems to lead through its own host: set `ProxyCommand none` in ssh_config for the host that it logs in to.',
+};
+
 export interface LoginOptions {
   readonly label: string;
   /** Of the master's control socket. */
@@ -43,8 +52,13 @@ export async function login(
   onStart(process.words);
   if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
   const listens = (async (): Promise<void> => {
-    while (process.exit === undefined && process.words.loop === undefined && !(await exists(path)))
+    let countAt = since + COUNT_MS;
+    while (process.exit === undefined && process.words.loop === undefined && !(await exists(path))) {
       await sleep(LOOK_MS);
+      if (!process.words.hasProxy || performance.now() < countAt) continue;
+      if ((await process.groupSize()) > MAX_PROCESSES) process.words.loop = PROXY_LOOP;
+      countAt = performance.now() + COUNT_MS;
+    }
   })();
   const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
   if (!inLimit || process.words.loop !== undefined) await process.end();

@@ -6,7 +6,7 @@ import type { Dialling } from '../dialling.ts';
 import { watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
 import { sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
-import { Sessions, type SshProcess, type TellDeps } from './process.ts';
+import { isHung, Sessions, type SshProcess, type TellDeps } from './process.ts';
 
 /** Least ms that the host may take to open a session, before the master counts as doubtful. */
 export const OPENS_MS = 1000;
@@ -127,14 +127,25 @@ export class Master {
       written: () => this.#sessions.sum('bytesWritten') + this.#silences,
       isClosed: () => this.sessions === 0,
       giveUp: ({ message }) => {
-        this.#why = message;
-        this.isGone = true;
-        const ending = this.process === undefined ? [...this.#sessions.running] : [this.process];
-        for (const process of ending) void process.end();
-        if (this.process === undefined) this.#giveUp();
+        this.#abandon(message);
       },
     });
     void this.lost.then(this.#unwatch);
+  }
+
+  #abandon(why: string): void {
+    this.#why = why;
+    this.isGone = true;
+    const ending = this.process === undefined ? [...this.#sessions.running] : [this.process];
+    for (const process of ending) void process.end();
+    if (this.process === undefined) this.#giveUp();
+  }
+
+  /** A master that hangs leaves its streams open without an end. */
+  async #abandonIfHung(): Promise<void> {
+    const heard = this.#sessions.sum('bytesRead');
+    const isOver = (): boolean => this.sessions === 0 || this.#sessions.sum('bytesRead') !== heard;
+    if (await isHung(this.#deps, this.#route, this.place, isOver)) this.#abandon('its ssh does not answer');
   }
 
   /**
@@ -196,6 +207,7 @@ export class Master {
         this.#silences += 1;
         this.#why ??= 'the host opened no session in time';
         this.retire();
+        void this.#abandonIfHung();
       }
       return opened;
     } catch (error) {

@@ -6,6 +6,7 @@ import { textOf } from '../../base/failure.ts';
 import { settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { outputOf } from '../../base/process/output-of.ts';
 import type { Env } from '../../base/paths.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { controlArgs, sshEnv, type MasterPath } from './arguments.ts';
@@ -106,6 +107,13 @@ export class SshProcess {
   get bytesWritten(): number {
     const { stdin } = this.#child;
     return stdin instanceof Socket ? stdin.bytesWritten : 0;
+  }
+
+  /** Processes of the group that it leads, or that this process leads with it; 0 when nobody can tell. Never rejects. */
+  async groupSize(): Promise<number> {
+    const group = this.#leads ? this.pid : process.pid;
+    const { stdout } = await outputOf('ps', ['-A', '-o', 'pgid='], { ms: LIMITS.sshControlMs });
+    return stdout.split('\n').filter((line) => Number(line) === group).length;
   }
 
   /** Ends it with SIGTERM, and with SIGKILL when that does nothing; then what it has left. Resolves when all have exited. */
@@ -236,4 +244,20 @@ export async function tell(
     LIMITS.sshControlMs,
   );
   return told?.exit?.status === 0 ? told.words.text : undefined;
+}
+
+/** Times that a master is asked before it counts as hung. */
+const ASKED = 3;
+
+/** Whether a master says nothing on its control socket, not even that it is none. False as soon as `isOver`. Never rejects. */
+export async function isHung(
+  { processes, env }: TellDeps,
+  route: Pick<SshRoute, 'host' | 'user' | 'port'>,
+  place: MasterPath,
+  isOver: () => boolean,
+): Promise<boolean> {
+  const args = controlArgs(route, place, 'check');
+  for (let left = ASKED; left > 0 && !isOver(); left -= 1)
+    if ((await processes.run(args, { env: sshEnv(env) }, LIMITS.sshControlMs)) !== undefined) return false;
+  return !isOver();
 }

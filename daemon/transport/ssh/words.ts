@@ -19,11 +19,13 @@ const CONFIRMED = / (?:agent|authenticator|token)$/;
 const SIGNED =
   /^(?:Authenticated |debug1: (?:Authentications that can continue|Offering |Next auth|No more auth))/;
 
+/** What is waited for at the start of an ssh. */
+export const CONFIG_READ = 'ssh to read its configuration';
 const FIRST_LINE = 'the first line of an SSH server';
 
 /** What ssh waits for after it has told a step. */
 const WAITS_FOR: readonly (readonly [RegExp, string])[] = [
-  [/^OpenSSH_/, 'ssh to read its configuration'],
+  [/^OpenSSH_/, CONFIG_READ],
   [/^debug1: Executing proxy command/, 'the jump host or proxy to connect'],
   [/^debug1: Connecting to (.+?)\.?$/, '$1 to take the connection'],
   [/^debug1: (?:Connection established|Local version string)/, FIRST_LINE],
@@ -44,6 +46,17 @@ export interface Hop {
   readonly name: string;
   /** The command line that leads to it alone. */
   readonly command: string;
+}
+
+/** A way that leads through its own host. */
+interface Loop {
+  readonly told: string;
+  readonly remedy: string;
+}
+
+function loopVia(jump: string): Loop {
+  const remedy = `Set \`ProxyJump none\` for the host ${jump} in ssh_config.`;
+  return { told: `jumphost loop via ${jump}`, remedy };
 }
 
 function hopOf(proxyCommand: string): Hop {
@@ -70,8 +83,8 @@ export class Words {
   unconfirmedKey: string | undefined;
   /** A certificate that was offered to the host, by its file or its place in an agent. */
   certificate: string | undefined;
-  /** The jump host that is reached through itself: ssh starts one ssh after the other, without an end. */
-  loop: string | undefined;
+  /** Set when the way leads through its own host: ssh starts one ssh after the other, without an end. */
+  loop: Loop | undefined;
   /** True when the host is reached through a proxy command, as that to a jump host. */
   hasProxy = false;
   /** The jump hosts, the last one of the way first. */
@@ -128,7 +141,7 @@ export class Words {
     if (jump !== undefined) {
       this.#hops.push(hopOf(jump));
       // The same command finds the same ssh_config, and starts what it was started by.
-      if (this.#jumps.has(jump)) this.loop ??= hopOf(jump).name;
+      if (this.#jumps.has(jump)) this.loop ??= loopVia(hopOf(jump).name);
       this.#jumps.add(jump);
     }
     this.certificate =

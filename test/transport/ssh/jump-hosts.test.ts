@@ -141,4 +141,10 @@ t.test('a ProxyCommand that fails', { skip: sshdMissing() }, async (t) => {
     await rig.refusal({}, 3000),
     /^ssh_connect_timeout\n[^]*waited for the first line of an SSH server behind the ProxyCommand\n/,
   );
+  // Each ssh of it starts the next one.
+  await writeFile(rig.sshd.sshConfig, 'ProxyCommand ssh -W %h:%p box\n');
+  t.match(
+    await rig.refusal({ host: 'box' }, 60_000),
+    /^ssh_config_unusable\n.*\nits ProxyCommand has started more than 40 processes\n.*set `ProxyCommand none`/,
+  );
 });

@@ -142,7 +142,9 @@ t.test('masters', { skip }, async (t) => {
 
   await t.test('a master that stands still is replaced', async (t) => {
     const rig = await sshRig(t);
-    await answers((await rig.open()).stream);
+    const { stream } = await rig.open();
+    await answers(stream);
+    const lost = errorOf(stream);
     const stopped = await mastersOf(rig);
     for (const pid of stopped) process.kill(pid, 'SIGSTOP');
     t.teardown(() => {
@@ -152,7 +154,7 @@ t.test('masters', { skip }, async (t) => {
     t.equal(rig.logins(), 2);
     const loss = 'connection lost: timeout: the host opened no session in time';
     t.strictSame(rig.events, ['connection made', loss, 'connection made']);
-    for (const pid of stopped) process.kill(pid, 'SIGKILL');
+    t.match(await lost, { code: 'ssh_lost' }, 'its live stream does not stay open');
     await waitFor('its end', async () => !(await mastersOf(rig)).some((pid) => stopped.includes(pid)));
     t.equal(rig.events.length, 3, 'its loss is told once');
   });
