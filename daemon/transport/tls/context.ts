@@ -14,17 +14,41 @@ const CIPHERS = [
     ['AES256-GCM-SHA384', 'AES128-GCM-SHA256', 'CHACHA20-POLY1305'].map((cipher) => `${kind}-${cipher}`),
   ),
 ].join(':');
-/** Found out at the first context, not at each start. */
-let knownGroups: string | undefined;
+/** Those of bmux, and those of keys that are refused later, with a text that names the certificate. OpenSSL's own list has SHA-224, too. */
+const SIGNATURES = [
+  'ECDSA+SHA256',
+  'ECDSA+SHA384',
+  'ECDSA+SHA512',
+  'ed25519',
+  'ed448',
+  ...['pss', 'rsae'].flatMap((kind) => ['256', '384', '512'].map((bits) => `rsa_pss_${kind}_sha${bits}`)),
+  'RSA+SHA256',
+  'RSA+SHA384',
+  'RSA+SHA512',
+].join(':');
+const GROUPS = 'X25519:P-256:P-384';
 
-/** The groups of key exchange that bmux offers; OpenSSL's own ones where it lacks one of them, as in FIPS mode. */
-function groups(): string {
-  const ecdhCurve = 'X25519:P-256:P-384';
+/** The groups of key exchange that bmux offers, and signatures. */
+interface Offered {
+  readonly ecdhCurve: string;
+  readonly sigalgs?: string;
+}
+
+/** Found out at the first context, not at each start. */
+let offered: Offered | undefined;
+
+/** OpenSSL's own lists stand where it lacks one of ours, as in FIPS mode. */
+function offeredHere(): Offered {
+  const ecdhCurve = isKnown({ ecdhCurve: GROUPS }) ? GROUPS : 'auto';
+  return isKnown({ sigalgs: SIGNATURES }) ? { ecdhCurve, sigalgs: SIGNATURES } : { ecdhCurve };
+}
+
+function isKnown(options: Partial<Offered>): boolean {
   try {
-    createSecureContext({ ca: [], ecdhCurve });
-    return ecdhCurve;
+    createSecureContext({ ca: [], ...options });
+    return true;
   } catch {
-    return 'auto';
+    return false;
   }
 }
 
@@ -34,13 +58,8 @@ function groups(): string {
  */
 export async function contextWith({ anchors, loose, serial, links = [] }: Selection): Promise<SecureContext> {
   const slices = new Slices();
-  knownGroups ??= groups();
-  const context = createSecureContext({
-    minVersion: 'TLSv1.2',
-    ciphers: CIPHERS,
-    ecdhCurve: knownGroups,
-    ca: [],
-  });
+  offered ??= offeredHere();
+  const context = createSecureContext({ minVersion: 'TLSv1.2', ciphers: CIPHERS, ...offered, ca: [] });
   for (const anchor of anchors) {
     await slices.next();
     const asItIs = anchor.mayBePresented && loose !== true;
