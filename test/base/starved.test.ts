@@ -36,6 +36,8 @@ t.test(
     await waitFor('a lack', () => isShortOfCpu(busy?.pid) && isShortOfCpu(process.pid));
     await waitFor('one that rests since its start', () => !isShortOfCpu(rests.pid));
     t.equal(isShortOfCpu(undefined), false);
+    await halt(busy?.pid ?? 0);
+    t.equal(isShortOfCpu(busy?.pid), false, 'it is stopped');
   },
 );
 

@@ -146,3 +146,26 @@ t.test('a runtime dir without room', { skip }, async (t) => {
   // With instance.json, clients would wait for a daemon that was killed.
   t.strictSame(left, ['engines', 'filler', 'targets']);
 });
+
+t.test(
+  'on a disk that is read-only the daemon starts and restarts, and says what is missing',
+  { skip },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const disk = join(sandbox.folder, 'disk');
+    mkdirSync(disk, { mode: 0o700 });
+    const commands = ['start', 'restart', 'status', 'stop'].map((one) => `"$2" "$3" ${one}`).join('; ');
+    const ran = await run(
+      'unshare',
+      ['-m', 'sh', '-c', `mount -t tmpfs -o ro tmpfs "$1"; ${commands}`, 'sh', disk, process.execPath, BMUXD],
+      { ...sandbox.env, XDG_STATE_HOME: join(disk, 'state') },
+    );
+    t.match(
+      ran.stdout,
+      /^bmuxd has started: [^]*\nbmuxd has restarted: [^]*degraded [^]*read-only[^]*serving[^]*\nbmuxd has stopped\n$/,
+      ran.stderr,
+    );
+    t.notMatch(ran.stderr, /daemon_unstarted/);
+  },
+);

@@ -94,8 +94,17 @@ export function isShortOfCpu(pid: number | undefined): boolean {
   if (pid === undefined) return false;
   return [pid, ...childrenOf(pid)].some((one) => {
     const ms = ageOf(identityOf(one));
-    return Number.isFinite(ms) && isStarved(NEW, cpuUseOf(one), ms);
+    return Number.isFinite(ms) && !isStopped(one) && isStarved(NEW, cpuUseOf(one), ms);
   });
+}
+
+/** Whether a signal has stopped it: it does not wait for a CPU then, whatever it did before. */
+function isStopped(pid: number): boolean {
+  try {
+    return fieldsOf(`/proc/${String(pid)}`)[0] === 'T';
+  } catch {
+    return false;
+  }
 }
 
 /** Children of its main thread, which starts all of them in Node. Empty where the kernel does not tell. */

@@ -9,7 +9,7 @@ import { refuseForeign } from '../../api/socket-path.ts';
 import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { settledWithin } from '../../base/async/deadline.ts';
-import { Failure, textOf } from '../../base/failure.ts';
+import { errnoOf, Failure, textOf } from '../../base/failure.ts';
 import { openPrivate } from '../../base/files/bounded-log-file.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { bmuxdPaths, type Env } from '../../base/paths.ts';
@@ -26,6 +26,8 @@ import { failedIn, isReady } from './ready.ts';
 const LOOK_MS = 50;
 /** ms that the last message of a daemon may take after its exit. */
 const TOLD_MS = 1000;
+/** What a disk says that takes no file: it is read-only or full. */
+const TAKES_NOTHING: ReadonlySet<string | undefined> = new Set(['EROFS', 'ENOSPC', 'EDQUOT']);
 /** ms between two looks whether a start that takes long gets a CPU. */
 const CPU_LOOK_MS = 1000;
 /** Most characters of the daemon's stderr in an error text. */
@@ -77,10 +79,10 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
       detached: true,
       cwd,
       env: withoutTargetSocket(env),
-      stdio: ['ignore', 'ignore', fd, 'ipc'],
+      stdio: ['ignore', 'ignore', fd ?? 'ignore', 'ipc'],
     });
     const isNew = await untilReady(child, { log, stderr: said });
-    if (isNew) await rename(said, stderr);
+    if (isNew && fd !== undefined) await rename(said, stderr);
     // Another daemon may have taken over already.
     const health = await settledHealth(env);
     if (health === undefined) throw await gone(env, log);
@@ -89,8 +91,10 @@ export async function spawnDaemon(env: Env, cwd: string, options: readonly strin
     // Also a daemon that is not ready goes on. Without this the command would wait for its end.
     if (child?.connected === true) child.disconnect();
     child?.unref();
-    closeSync(fd);
-    await rm(said, { force: true });
+    if (fd !== undefined) {
+      closeSync(fd);
+      await rm(said, { force: true });
+    }
   }
 }
 
@@ -100,10 +104,12 @@ async function gone(env: Env, log: string): Promise<Failure> {
   return mismatch ?? fail('daemon_unstarted', { why: 'it has ended', log });
 }
 
-function openSaid(path: string, log: string): number {
+/** Undefined where the disk takes no file: the daemon goes on without its log, too, and says so in its status. */
+function openSaid(path: string, log: string): number | undefined {
   try {
     return openPrivate(path, 'w');
   } catch (error) {
+    if (TAKES_NOTHING.has(errnoOf(error))) return undefined;
     throw fail('daemon_unstarted', { why: textOf(error), log }, error);
   }
 }
