@@ -26,7 +26,7 @@ export function comparable(page: string): string[] {
     .replace(/^! engine (?:.+\n)*?.*\[zstd_unavailable\]\n\n/m, '')
     .replace(/^(bmuxd \S+: )degraded/m, '$1ready')
     .split('\n')
-    .filter((line) => !/^ +(?:roots|npm|node) /.test(line))
+    .filter((line) => !/^ +(?:roots |npm |node |bmux +(?:\d|told))/.test(line))
     .map((line) => VARYING.reduce((text, [what, word]) => text.replaceAll(what, word), line));
 }
 

@@ -107,6 +107,7 @@ function shown(output: string, { home, runtime, port }: Here): string {
     // A long path is cut in the middle.
     .replaceAll(/local:\/\S+mux\/server\.sock/g, 'local:/run/user/1000/bmux/server.sock')
     .replaceAll(process.execPath, '/usr/bin/node')
+    .replace(/^( +bmux +\S+, ).*\/bmux$/m, '$1/usr/local/bin/bmux')
     .replaceAll(String(port), '7443')
     .split('\n');
   return lines
