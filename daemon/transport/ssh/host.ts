@@ -263,7 +263,10 @@ export class SshHost {
   /** What another program has started is not asked again for a while, and is never ended. */
   #hasNotOpened(master: Master, why: Unopened): void {
     if (why === 'gone') this.#forgetMaster(master);
-    if (why === 'silent') this.#tellLoss(master);
+    if (why === 'silent') {
+      this.#tellLoss(master);
+      for (const one of this.#masters) void one.abandonIfHung();
+    }
     // It is of no use, and a new login may be.
     if (why === 'full' && master.sessions === 0 && master.process !== undefined) master.retire();
     if (why !== 'full' && master.process === undefined)

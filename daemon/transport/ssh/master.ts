@@ -141,8 +141,8 @@ export class Master {
     if (this.process === undefined) this.#giveUp();
   }
 
-  /** A master that hangs leaves its streams open without an end. */
-  async #abandonIfHung(): Promise<void> {
+  /** A master that hangs leaves its streams open without an end. Never rejects. */
+  async abandonIfHung(): Promise<void> {
     const heard = this.#sessions.sum('bytesRead');
     const isOver = (): boolean => this.sessions === 0 || this.#sessions.sum('bytesRead') !== heard;
     if (await isHung(this.#deps, this.#route, this.place, isOver)) this.#abandon('its ssh does not answer');
@@ -207,7 +207,6 @@ export class Master {
         this.#silences += 1;
         this.#why ??= 'the host opened no session in time';
         this.retire();
-        void this.#abandonIfHung();
       }
       return opened;
     } catch (error) {

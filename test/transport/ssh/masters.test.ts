@@ -159,6 +159,24 @@ t.test('masters', { skip }, async (t) => {
     t.equal(rig.events.length, 3, 'its loss is told once');
   });
 
+  await t.test('of several that stand still none keeps its streams', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 2' });
+    const lost: Promise<unknown>[] = [];
+    for (let at = 1; at <= 3; at += 1) {
+      const { stream } = await rig.open();
+      await answers(stream);
+      lost.push(errorOf(stream));
+    }
+    const stopped = await mastersOf(rig);
+    t.equal(stopped.length, 2);
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+    t.teardown(() => {
+      for (const pid of stopped) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    });
+    await answers((await rig.open()).stream);
+    for (const one of lost) t.match(await one, { code: 'ssh_lost' });
+  });
+
   await t.test(
     'after a change of the network, or a sleep, a dead master is replaced before anybody waits for it',
     async (t) => {
