@@ -1,6 +1,6 @@
 // Reports when one of a few files has changed, however it was changed. It uses two mechanisms. Folder events are fast, but miss a folder that
 // is removed and created again, and a symlink to it that is replaced. A check every few seconds finds those.
-import { existsSync } from 'node:fs';
+import { constants, existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
@@ -41,6 +41,23 @@ function nearestFolder(path: string): string {
   let folder = dirname(path);
   while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
   return folder;
+}
+
+/**
+ * The folder whose events tell of `path`; undefined where only the regular check does. A folder that all users share, as /tmp, has events
+ * without end, and at each of them the watcher reads it whole: too much to learn that a folder in it was made.
+ */
+function watchedFolder(path: string): string | undefined {
+  const folder = nearestFolder(path);
+  return folder !== dirname(path) && isShared(folder) ? undefined : folder;
+}
+
+function isShared(folder: string): boolean {
+  try {
+    return (statSync(folder).mode & constants.S_IWOTH) !== 0;
+  } catch {
+    return false;
+  }
 }
 
 /** The files and all folders above them: creating or removing any of these can matter. */
@@ -127,7 +144,7 @@ class Watch implements FileWatch {
 
   /** Attaches a folder watcher to the nearest existing folders, unless it is attached to them already. */
   #attach(changed: boolean): void {
-    const folders = [...new Set(this.#files.map(nearestFolder))];
+    const folders = [...new Set(this.#files.flatMap((file) => watchedFolder(file) ?? []))];
     const wanted = attachment(folders);
     if (!changed && wanted === this.#attached) return;
     this.#attached = wanted;

@@ -1,6 +1,6 @@
 // The file watch reports every kind of change, and leaves nothing running after close().
 import { writeFileSync } from 'node:fs';
-import { mkdir, rename, rm, symlink, unlink } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SYSTEM_CLOCK } from '../../../daemon/base/async/clock.ts';
@@ -42,6 +42,37 @@ async function fastest(change: (n: number) => Promise<number>): Promise<number> 
   for (let n = 0; n < 10 && best >= EVENT_MS; n += 1) best = Math.min(best, await change(n));
   return best;
 }
+
+/** How many folders and files this process has events of. */
+async function watched(): Promise<number> {
+  const all = await readdir('/proc/self/fdinfo');
+  const texts = all.map((fd) => readFile(`/proc/self/fdinfo/${fd}`, 'utf8').catch(() => ''));
+  return (await Promise.all(texts)).join('').split('inotify wd:').length - 1;
+}
+
+const noEvents = process.platform === 'linux' ? false : 'only Linux tells what is watched';
+
+t.test(
+  'a folder that all users share is not watched for what is not in it',
+  { skip: noEvents },
+  async (t) => {
+    const folder = await folderFor(t);
+    const own = join(folder, 'own');
+    const shared = join(folder, 'shared');
+    await mkdir(own);
+    await mkdir(shared);
+    await chmod(shared, 0o1777);
+    const before = await watched();
+    const { noticed, watch } = watching(t, () => [join(shared, 'bmux/x.toml')]);
+    const { watch: other } = watching(t, () => [join(own, 'bmux/x.toml')]);
+    await waitFor('the watch of the other folder', async () => (await watched()) > before);
+    await other.close();
+    await waitFor('no watch', async () => (await watched()) === before);
+    await noticed('a file in a folder that was not there', () => put(join(shared, 'bmux/x.toml'), '1'));
+    await waitFor('the watch of its folder', async () => (await watched()) > before);
+    await watch.close();
+  },
+);
 
 t.test('files', async (t) => {
   const folder = await folderFor(t);
