@@ -468,7 +468,7 @@ export const REGISTRY = {
   connection_lost: row(
     [502, 1, 'server_gone'],
     LOST,
-    'Is the server behind the gateway running? It may be full: it takes 64 connections in all (`bmux list-clients`).',
+    'Is the bmux server of this target running? It may be full: it takes 64 connections in all (`bmux list-clients`).',
   ),
   hello_timeout: row(
     [504, 7, 'timeout'],
