@@ -77,6 +77,32 @@ function isHalted(pid: number): boolean {
   }
 }
 
+/** The programs that run. A test that dies must not leave them running; only these are killed. */
+const running = new Set<ChildProcess>();
+
+function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
+/** A signal alone runs no exit handlers, so it is turned into an exit. */
+function exitBy(signal: NodeJS.Signals): void {
+  process.exit(128 + (constants.signals[signal] ?? 15));
+}
+
+function hold(child: ChildProcess): void {
+  if (running.size === 0) {
+    process.on('exit', killAll);
+    for (const signal of SIGNALS) process.on(signal, exitBy);
+  }
+  running.add(child);
+}
+
+function release(child: ChildProcess): void {
+  if (!running.delete(child) || running.size > 0) return;
+  process.off('exit', killAll);
+  for (const signal of SIGNALS) process.off(signal, exitBy);
+}
+
 /** Starts a program and waits until it is ready. */
 export async function startChild(spec: ChildSpec): Promise<Child> {
   const child: ChildProcess = spawn(spec.command, spec.args, {
@@ -90,21 +116,11 @@ export async function startChild(spec: ChildSpec): Promise<Child> {
   };
   child.stdout?.on('data', collect);
   child.stderr?.on('data', collect);
-  // A test that dies must not leave its programs running; only this child is killed.
-  const onExit = (): void => {
-    child.kill('SIGKILL');
-  };
-  const onSignal = (signal: NodeJS.Signals): void => {
-    // A signal alone runs no exit handlers, so it is turned into an exit.
-    process.exit(128 + (constants.signals[signal] ?? 15));
-  };
-  process.once('exit', onExit);
-  for (const signal of SIGNALS) process.once(signal, onSignal);
+  hold(child);
   const end = new Promise<void>((resolve) => {
     const finish = (): void => {
       over = true;
-      process.removeListener('exit', onExit);
-      for (const signal of SIGNALS) process.removeListener(signal, onSignal);
+      release(child);
       resolve();
     };
     child.once('exit', finish);

@@ -209,10 +209,9 @@ t.test(
     });
     manager.kill('SIGTERM');
     await waitFor('the manager to end', () => manager.exitCode !== null || manager.signalCode !== null);
-    t.same(
-      left.filter(({ pid }) => isAlive(pid)),
-      [],
-      'no engine is left to be killed',
+    // The first process of this machine may reap an engine whose control was killed some seconds after its end.
+    await waitFor('the end of the engines, which nobody kills here', () =>
+      left.every(({ pid }) => !isAlive(pid)),
     );
     await waitFor('the end of the stream', () => why.includes('ended by bmuxd stop'));
   },
