@@ -117,10 +117,11 @@ export function addCertificate(context: SecureContext, pem: string): void {
 
 /**
  * Makes Node's own store of roots, which bmuxd does not use, while it has none. Else Node makes it at the first `addCertificate` of a
- * process, from its own 144 roots: 40 ms in which no stream moves. The process needs `--use-openssl-ca`. `env`: `process.env` itself. A
- * variable is changed in it meanwhile, so this is called before there are other threads.
+ * process, from its own 144 roots: 40 ms in which no stream moves. Does nothing where the process has not got `--use-openssl-ca`. `env`:
+ * `process.env` itself. A variable is changed in it meanwhile, so this is called before there are other threads.
  */
 export function makeRootStore(env: NodeJS.ProcessEnv): void {
+  if (!process.execArgv.includes('--use-openssl-ca')) return;
   const file = env['SSL_CERT_FILE'];
   env['SSL_CERT_FILE'] = '';
   try {

@@ -28,8 +28,9 @@ const ENGINE_ENV = {
  */
 const ENGINE_FLAGS = ['--max-semi-space-size=8', ...SMALL_HEAP_FLAGS];
 
-/** For `makeRootStore`. Node does not start with this one and `--use-bundled-ca`. */
+/** For `makeRootStore`. Node does not start with two such options, and a variable stands for one of them. */
 const OPENSSL_ROOTS = '--use-openssl-ca';
+const ROOTS_GIVEN = /--use[-_]\w+[-_]ca\b/;
 
 /** Newer versions of Node have it. It closes the time before the engine's own handler, in which SIGUSR1 would open a debugger. */
 const NO_DEBUGGER = '--disable-sigusr1';
@@ -40,7 +41,8 @@ const NO_DEBUGGER = '--disable-sigusr1';
  */
 export function forkEngine(env: Env, stderr: number | 'ignore'): ChildProcess {
   const given = [...process.execArgv, env['NODE_OPTIONS'] ?? ''].join(' ');
-  const openSslRoots = given.includes('--use-bundled-ca') ? [] : [OPENSSL_ROOTS];
+  const hasRoots = ROOTS_GIVEN.test(given) || env['NODE_USE_SYSTEM_CA'] === '1';
+  const openSslRoots = hasRoots ? [] : [OPENSSL_ROOTS];
   const noDebugger = process.allowedNodeEnvironmentFlags.has(NO_DEBUGGER) ? [NO_DEBUGGER] : [];
   return fork(programPath('engine'), [], {
     // The engine runs in its own session. Ctrl-C and the end of the terminal reach control only, and streams go on.
