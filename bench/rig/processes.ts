@@ -5,6 +5,7 @@ import type { BareAcceptOptions } from '../process/bare-accept.ts';
 import type { BulkServerOptions, BulkServerReady } from '../process/bulk-server.ts';
 import type { CrowdOptions } from '../process/crowd.ts';
 import type { DownloadOptions } from '../process/download.ts';
+import type { EchoesOptions } from '../process/echoes.ts';
 import type { IdleOptions } from '../process/idle.ts';
 import type { MuteGatewayReady } from '../process/mute-gateway.ts';
 import type { PipelineRelayOptions } from '../process/pipeline-relay.ts';
@@ -16,6 +17,7 @@ interface Programs {
   readonly 'pipeline-relay': { readonly options: PipelineRelayOptions; readonly ready: object };
   readonly crowd: { readonly options: CrowdOptions; readonly ready: object };
   readonly 'mute-gateway': { readonly options: object; readonly ready: MuteGatewayReady };
+  readonly echoes: { readonly options: EchoesOptions; readonly ready: object };
   readonly download: { readonly options: DownloadOptions; readonly ready: object };
   readonly 'udp-relay': { readonly options: UdpRelayOptions; readonly ready: UdpRelayReady };
   readonly idle: { readonly options: IdleOptions; readonly ready: object };

@@ -1,22 +1,17 @@
 // While something large is parsed for streams that are opened: the longest pause of another stream's echo, and the longest turn of the engine.
-import { once } from 'node:events';
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import { startBmuxd, type Bmuxd } from '../../../test/daemon/bmuxd.ts';
 import { ecKeys, issue } from '../../../test/transport/tls/chains/issue.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { launchEmbedded } from '../../../test/embedded/launch.ts';
 import { TestClient } from '../../../test/embedded/client.ts';
 import type { Bench, Goal, Measure } from '../../measure.ts';
-import { order } from '../../rig/bulk-order.ts';
 import { SETTINGS, startFar, tlsTarget } from '../../rig/far.ts';
-import { programPath } from '../../rig/processes.ts';
+import { programPath, startProgram } from '../../rig/processes.ts';
 import { startBulkFar } from '../bulk.ts';
-import { ECHO } from '../keystroke.ts';
 
-const KEY = Buffer.from('k');
 /** ms of the shortest window in which echoes are timed. */
 const WINDOW_MS = 500;
 const TOGETHER = 20;
@@ -43,29 +38,24 @@ interface Longest {
   readonly windowMs: number;
 }
 
+/** What the programs of a scene write: the ms of each echo, and of each long turn of an event loop. */
+interface Files {
+  readonly echoes: string;
+  readonly turns: string;
+}
+
 /** From now until `work` is over, and for `WINDOW_MS` at least. */
-async function longest(stream: Duplex, turns: string, work: () => Promise<unknown>): Promise<Longest> {
-  await writeFile(turns, '');
+async function longest({ echoes, turns }: Files, work: () => Promise<unknown>): Promise<Longest> {
+  await Promise.all([writeFile(echoes, ''), writeFile(turns, '')]);
   const since = performance.now();
-  const state = { over: false };
-  const worked = Promise.all([work(), sleep(WINDOW_MS)]).finally(() => {
-    state.over = true;
-  });
-  let echo = 0;
-  while (!state.over) {
-    const start = performance.now();
-    const echoed = once(stream, 'data', { signal: AbortSignal.timeout(60_000) });
-    stream.write(KEY);
-    await echoed;
-    echo = Math.max(echo, performance.now() - start);
-    await sleep(1);
-  }
-  await worked;
-  const told = (await readFile(turns, 'utf8')).matchAll(/^\S*engine\S* (\S+)$/gm);
+  await Promise.all([work(), sleep(WINDOW_MS)]);
+  const windowMs = performance.now() - since;
+  const most = async (file: string, line: RegExp): Promise<number> =>
+    Math.max(0, ...[...(await readFile(file, 'utf8')).matchAll(line)].map(([, ms]) => Number(ms)));
   return {
-    echo,
-    turn: Math.max(0, ...[...told].map(([, ms]) => Number(ms))),
-    windowMs: performance.now() - since,
+    echo: await most(echoes, /^(\S+)$/gm),
+    turn: await most(turns, /^\S*engine\S* (\S+)$/gm),
+    windowMs,
   };
 }
 
@@ -76,7 +66,7 @@ async function open(daemon: Bmuxd, target: string): Promise<void> {
 
 async function beside(bench: Bench, scene: Scene): Promise<void> {
   const far = bench.own('bulk server', await startBulkFar());
-  const turns = join(far.folder, 'turns');
+  const files: Files = { echoes: join(far.folder, 'echoes'), turns: join(far.folder, 'turns') };
   const daemon = bench.own(
     'daemon',
     await startBmuxd({
@@ -87,27 +77,24 @@ async function beside(bench: Bench, scene: Scene): Promise<void> {
         ...scene.env,
         BMUX_RUNTIME_DIR: far.folder,
         NODE_OPTIONS: `--import ${programPath('turns')}`,
-        TURNS_FILE: turns,
+        TURNS_FILE: files.turns,
       },
     }),
   );
-  const { stream } = await daemon.open({ target: 'local' });
-  await order(stream, ECHO);
-  stream.resume();
+  const { NODE_OPTIONS: _, ...env } = daemon.env;
+  bench.own('echoes', await startProgram('echoes', { env, target: 'local', file: files.echoes }));
   const [ours, alone]: [Longest[], Longest[]] = [[], []];
   for (let turn = 0; turn <= bench.count(8, 2); turn += 1) {
-    const opened = await longest(stream, turns, async () => {
+    const opened = await longest(files, async () => {
       await scene.change(daemon, turn);
       await Promise.all(scene.targets.map((target) => open(daemon, target)));
     });
     // What is left of the work is not of the other window.
     await sleep(WINDOW_MS);
-    const idle = await longest(stream, turns, () => sleep(opened.windowMs));
+    const idle = await longest(files, () => sleep(opened.windowMs));
     if (turn > 0) ours.push(opened);
     if (turn > 0) alone.push(idle);
   }
-  stream.on('error', () => undefined);
-  stream.destroy();
   for (const [what, of] of [
     ['longest echo of another stream', 'echo'],
     ['CPU time of the longest turn of the engine', 'turn'],
