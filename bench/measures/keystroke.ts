@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { startBmuxd, type Bmuxd } from '../../test/daemon/bmuxd.ts';
-import { greet, order } from '../rig/bulk-order.ts';
+import { ECHO, greet, order } from '../rig/bulk-order.ts';
 import { startBulkFar } from './bulk.ts';
 import { SETTINGS, tlsTarget } from '../rig/far.ts';
 import type { Bench, Goal, Measure, Side } from '../measure.ts';
@@ -14,7 +14,6 @@ import { quantile } from '../statistics.ts';
 import { hold, throughBroker } from '../rig/streams.ts';
 
 const KEY = Buffer.from('k');
-export const ECHO = { way: 'echo', bytes: 0, kind: 'noise' } as const;
 
 /** Median and tail latency, ms, one value each per batch. */
 interface Felt {

@@ -7,12 +7,12 @@ import { sshdMissing, startChild, startSshd } from '../../test/real/index.ts';
 import { targetToml } from '../../test/target-sockets/ways.ts';
 import { writeProgram } from '../../test/transport/ssh/rig.ts';
 import { Skip, type Bench } from '../measure.ts';
-import { greet, order, type Order } from '../rig/bulk-order.ts';
+import { ECHO, greet, order, type Order } from '../rig/bulk-order.ts';
 import { SETTINGS } from '../rig/far.ts';
 import { bridgeOf } from '../rig/question.ts';
 import { move, moveThroughBroker, startBulkFar } from './bulk.ts';
 import { bmuxOrSkip } from './command.ts';
-import { ECHO, felt, press, report } from './keystroke.ts';
+import { felt, press, report } from './keystroke.ts';
 
 interface Scene {
   readonly daemon: Bmuxd;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
 import { openStream } from '../../client-shim/index.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
-import { order, type Order } from '../rig/bulk-order.ts';
+import { ECHO, order } from '../rig/bulk-order.ts';
 
 export interface EchoesOptions {
   /** Of a caller of the daemon. */
@@ -13,7 +13,6 @@ export interface EchoesOptions {
   readonly file: string;
 }
 
-const ECHO: Order = { way: 'echo', bytes: 0, kind: 'noise' };
 const KEY = Buffer.from('k');
 
 const { env, target, file } = JSON.parse(process.argv[2] ?? '{}') as EchoesOptions;

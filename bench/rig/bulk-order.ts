@@ -14,6 +14,9 @@ export interface Order {
   readonly kind: Kind;
 }
 
+/** Everything comes back. */
+export const ECHO: Order = { way: 'echo', bytes: 0, kind: 'noise' };
+
 /** Variant index of InvokeService of epoch 4, and of its answer (docs/bmux-protocol.md, "Requests" and "Answers"). */
 export const INVOKE_SERVICE = 5;
 export const SERVICE_ANSWER = 8;

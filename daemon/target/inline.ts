@@ -140,11 +140,8 @@ export function sshRoute(
 ): SshRoute {
   const { host, user, port } = fields;
   if (port !== undefined && !(port > 0)) throw fail('ssh_port_invalid', { target });
-  for (const [value, taken] of [
-    [host, TAKEN],
-    ...(user === undefined ? [] : [[user, TAKEN_USER] as const]),
-  ] as const)
-    if (!taken.test(value)) throw fail('ssh_host_invalid', { target, value });
+  if (!TAKEN.test(host)) throw fail('ssh_host_invalid', { target, value: host });
+  if (user !== undefined && !TAKEN_USER.test(user)) throw fail('ssh_host_invalid', { target, value: user });
   const agentSocket = agentSocketOf(env, cwd);
   return {
     transport: 'ssh',

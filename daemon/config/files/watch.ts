@@ -1,6 +1,6 @@
 // Reports when one of a few files has changed, however it was changed. It uses two mechanisms. Folder events are fast, but miss a folder that
 // is removed and created again, and a symlink to it that is replaced. A check every few seconds finds those.
-import { constants, existsSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
@@ -49,12 +49,13 @@ function nearestFolder(path: string): string {
  */
 function watchedFolder(path: string): string | undefined {
   const folder = nearestFolder(path);
-  return folder !== dirname(path) && isShared(folder) ? undefined : folder;
+  return folder !== dirname(path) && isOpenToAll(folder) ? undefined : folder;
 }
 
-function isShared(folder: string): boolean {
+/** Every user may make files in it. */
+function isOpenToAll(folder: string): boolean {
   try {
-    return (statSync(folder).mode & constants.S_IWOTH) !== 0;
+    return (statSync(folder).mode & 0o002) !== 0;
   } catch {
     return false;
   }

@@ -20,7 +20,6 @@ export class EngineHealth {
   /** Checks that could not connect to its socket, since the last one with an answer. */
   #unfound = 0;
   #rounds = 0;
-  #isHanging = false;
   #streams = 0;
 
   constructor(now: number) {
@@ -34,7 +33,7 @@ export class EngineHealth {
 
   /** It has been given up because it is silent, and was not heard since. */
   get isHanging(): boolean {
-    return this.#isHanging;
+    return this.#missed >= MISSES;
   }
 
   /** Its live streams, as it has told last. */
@@ -46,7 +45,6 @@ export class EngineHealth {
   heard(now: number, status?: unknown): void {
     this.#heardAt = now;
     this.#missed = 0;
-    this.#isHanging = false;
     if (isEngineStatus(status)) this.#streams = status.engine.streams;
   }
 
@@ -73,8 +71,7 @@ export class EngineHealth {
     if (!isSilence(error)) this.#unfound += 1;
     else if (isAtWork) this.#missed = 0;
     else this.#missed += 1;
-    this.#isHanging = this.#missed >= MISSES;
-    const isLost = this.#isHanging || this.#unfound >= MISSES_UNFOUND;
+    const isLost = this.isHanging || this.#unfound >= MISSES_UNFOUND;
     return { missed: this.#missed, unfound: this.#unfound, isLost };
   }
 }

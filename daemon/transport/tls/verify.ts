@@ -27,8 +27,8 @@ export interface Refusal {
   readonly why: Error;
   readonly chain: readonly Presented[];
   /**
-   * No other anchor helps. `named`: a presented certificate has the fault, and `why` names it; `time`: it is not valid now. `strict`: an anchor has signed the chain, and OpenSSL
-   * refuses it nevertheless (docs/targets.md).
+   * No other anchor helps. `named`: a presented certificate has the fault, and `why` names it; `time`: it is not valid now. `strict`: an
+   * anchor has signed the chain, and OpenSSL refuses it nevertheless (docs/targets.md).
    */
   readonly fault?: 'named' | 'time' | 'strict';
 }
