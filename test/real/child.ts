@@ -1,8 +1,9 @@
 // A program that a test starts: detects readiness, ends gracefully, and never outlives the test process.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect, createServer, type NetConnectOpts } from 'node:net';
 import { constants } from 'node:os';
+import { settledWithin } from '../../daemon/base/async/deadline.ts';
 import { sleep } from '../../daemon/base/async/sleep.ts';
 
 /** How to start a program. */
@@ -24,11 +25,16 @@ export interface Child {
   /** stdout and stderr so far, the last 256 KiB. */
   output(): string;
   exited(): boolean;
-  /** Sends `signal` (none: only waits), waits up to `ms`, then sends SIGKILL. Calling twice is safe. */
+  /**
+   * Sends `signal` (none: only waits), waits up to `ms`, then sends SIGKILL. Rejects when a process that it has started is left and keeps its output
+   * open. Calling twice is safe.
+   */
   stop(signal?: NodeJS.Signals | 'none', ms?: number): Promise<void>;
 }
 
 const OUTPUT_MAX = 262_144;
+/** ms that processes which a program has started may outlive it. */
+const LEFT_MS = 30_000;
 /** Signals that end a test process from outside: from a runner's time limit or a terminal. */
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
@@ -103,12 +109,34 @@ function release(child: ChildProcess): void {
   for (const signal of SIGNALS) process.off(signal, exitBy);
 }
 
+/** What a process has as stdout and stderr, on Linux. */
+function outputsOf(pid: number | undefined): string[] {
+  return [1, 2].flatMap((fd) => linkOf(`/proc/${String(pid)}/fd/${String(fd)}`));
+}
+
+function linkOf(path: string): string[] {
+  try {
+    return [readlinkSync(path)];
+  } catch {
+    return [];
+  }
+}
+
+/** The processes that have one of `outputs` open, with their command lines. */
+function holdersOf(outputs: readonly string[]): string[] {
+  if (!existsSync('/proc/self')) return ['one that cannot be named without /proc'];
+  return readdirSync('/proc')
+    .filter((pid) => /^\d+$/.test(pid) && outputsOf(Number(pid)).some((link) => outputs.includes(link)))
+    .map((pid) => `${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`);
+}
+
 /** Starts a program and waits until it is ready. */
 export async function startChild(spec: ChildSpec): Promise<Child> {
   const child: ChildProcess = spawn(spec.command, spec.args, {
     env: spec.env,
     stdio: ['ignore', 'pipe', 'pipe', ...(spec.fds ?? [])],
   });
+  const outputs = outputsOf(child.pid);
   let output = '';
   let over = false;
   const collect = (chunk: Buffer): void => {
@@ -117,6 +145,14 @@ export async function startChild(spec: ChildSpec): Promise<Child> {
   child.stdout?.on('data', collect);
   child.stderr?.on('data', collect);
   hold(child);
+  const closed = new Promise<void>((resolve) => {
+    child.once('close', () => {
+      resolve();
+    });
+    child.once('error', () => {
+      resolve();
+    });
+  });
   const end = new Promise<void>((resolve) => {
     const finish = (): void => {
       over = true;
@@ -135,6 +171,12 @@ export async function startChild(spec: ChildSpec): Promise<Child> {
     const timer = setTimeout(() => child.kill('SIGKILL'), ms);
     await end;
     clearTimeout(timer);
+    // Without it a process that is left would keep this one from ending, and nobody would know which.
+    if (await settledWithin(closed, LEFT_MS)) return;
+    const left = holdersOf(outputs).join('\n');
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    throw new Error(`${spec.command} has left processes:\n${left}`);
   };
   try {
     await waitFor(

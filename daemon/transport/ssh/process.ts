@@ -116,6 +116,12 @@ export class SshProcess {
     return stdout.split('\n').filter((line) => Number(line) === group).length;
   }
 
+  /** Ends it at once, with the group that it leads. */
+  kill(): void {
+    if (this.#leads && this.pid !== undefined) signalGroup(this.pid, 'SIGKILL');
+    else this.#child.kill('SIGKILL');
+  }
+
   /** Ends it with SIGTERM, and with SIGKILL when that does nothing; then what it has left. Resolves when all have exited. */
   async end(): Promise<void> {
     if (this.exit !== undefined) return;
@@ -184,10 +190,16 @@ export class SshProcesses {
   /** Those of a session. */
   newerOfSession: readonly string[] = [];
   #looked: Promise<void> | undefined;
+  #areEnded = false;
+  /** An engine that exits before `endAll` is over leaves nothing behind. */
+  readonly #atExit = (): void => {
+    for (const process of this.#running) process.kill();
+  };
 
   /** `lead`: each leads a group of its own. */
   constructor({ lead = true }: { readonly lead?: boolean | undefined } = {}) {
     this.#lead = lead;
+    process.on('exit', this.#atExit);
   }
 
   /** Finds out which ssh this is, once. Never rejects. */
@@ -201,10 +213,12 @@ export class SshProcesses {
   }
 
   start(args: readonly string[], options: StartOptions): SshProcess {
-    const process = new SshProcess(args, { ...options, leads: this.#lead });
-    this.#running.add(process);
-    void process.exited.then(() => this.#running.delete(process));
-    return process;
+    const ssh = new SshProcess(args, { ...options, leads: this.#lead });
+    this.#running.add(ssh);
+    void ssh.exited.then(() => this.#running.delete(ssh));
+    // A login may have waited for something else until now.
+    if (this.#areEnded) void ssh.end();
+    return ssh;
   }
 
   /** Runs one to its end, at most `ms`; undefined when it was ended before. */
@@ -215,9 +229,11 @@ export class SshProcesses {
     return undefined;
   }
 
-  /** Ends all that run, and waits for them. */
+  /** Ends all that run and that will be started, and waits for them. */
   async endAll(): Promise<void> {
-    await Promise.all([...this.#running].map((process) => process.end()));
+    this.#areEnded = true;
+    while (this.#running.size > 0) await Promise.all([...this.#running].map((ssh) => ssh.end()));
+    process.off('exit', this.#atExit);
   }
 }
 

@@ -11,7 +11,8 @@ import { SshProcesses } from '../../../daemon/transport/ssh/process.ts';
 import { SshStream } from '../../../daemon/transport/ssh/stream.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
-import { isAlive } from '../../real/child.ts';
+import { isAlive, waitFor } from '../../real/child.ts';
+import { run } from '../../real/server.ts';
 
 const route: SshRoute = {
   transport: 'ssh',
@@ -108,4 +109,38 @@ t.test('a session that has exited, whose stdout somebody else keeps open', async
   await timers.pass(1);
   await timers.until('the loss', () => error !== undefined);
   t.match(error, { code: 'ssh_lost', cause: /its ssh has exited, and the master does not answer/ });
+});
+
+/** A folder with an ssh that runs until it is ended, and writes its pid to the file `pid` there. */
+function lastingSsh(t: Test): { readonly folder: string; readonly env: Record<string, string> } {
+  const folder = t.testdir({});
+  const program = `#!/bin/sh\necho $$ > '${join(folder, 'new')}' && mv '${join(folder, 'new')}' '${join(folder, 'pid')}'\nexec sleep 600\n`;
+  writeFileSync(join(folder, 'ssh'), program, { mode: 0o755 });
+  return { folder, env: { PATH: `${folder}:/usr/bin:/bin` } };
+}
+
+t.test('one that is started when all were ended', async (t) => {
+  const { env } = lastingSsh(t);
+  const processes = new SshProcesses();
+  await processes.endAll();
+  t.match(await processes.start([], { env }).exited, { status: undefined }, 'it is ended, too');
+});
+
+t.test('an engine that exits before all are ended', async (t) => {
+  const { folder, env } = lastingSsh(t);
+  const file = join(folder, 'pid');
+  const path = new URL('../../../daemon/transport/ssh/process.js', import.meta.url).href;
+  const script = `
+    import { existsSync } from 'node:fs';
+    import { SshProcesses } from ${JSON.stringify(path)};
+    new SshProcesses().start([], { env: ${JSON.stringify(env)} });
+    setInterval(() => existsSync(${JSON.stringify(file)}) && process.exit(0), 20);
+  `;
+  const ran = await run(process.execPath, ['--input-type=module', '-e', script], env);
+  t.match(ran, { status: 0 }, ran.stderr);
+  const pid = Number(readFileSync(file, 'utf8'));
+  t.teardown(() => {
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
+  await waitFor('the end of its ssh', () => !isAlive(pid));
 });
