@@ -71,7 +71,7 @@ function handle(lifecycle: Lifecycle): void {
   // SIGTERM comes at a shutdown of the machine or from a user. Streams are ended gracefully first. The same signal again ends the engine at once.
   for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGXCPU'] as const)
     process.once(signal, () => {
-      void lifecycle.stop();
+      void lifecycle.stop(`${signal} to its engine`);
     });
   // After an unexpected error the engine accepts no more streams but keeps the live ones. Control starts another engine for new streams.
   process.on('uncaughtException', (error) => {

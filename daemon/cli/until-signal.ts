@@ -7,7 +7,7 @@ const START_ENDS_MS = 2000;
 
 export interface Started {
   /** Ends it after a signal. */
-  onTerm(): Promise<void>;
+  onTerm(signal: NodeJS.Signals): Promise<void>;
   /** Closes what was started. */
   close(): Promise<void>;
   /** Resolves when it has ended without a signal; rejects with the reason why it must end. */
@@ -30,7 +30,9 @@ export async function untilSignal(
       resolve();
     });
   });
+  let first: NodeJS.Signals | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
+    first ??= signal;
     ending.abort(new Error(`${signal} during the start`));
     settledWithin(starting, startEndsMs).then(
       (settled) => {
@@ -54,7 +56,7 @@ export async function untilSignal(
       await settledWithin(started.close(), startEndsMs);
       throw error;
     }
-    await (ending.signal.aborted ? started.onTerm() : started.close());
+    await (first === undefined ? started.close() : started.onTerm(first));
   } catch (error) {
     if (!ending.signal.aborted || error !== ending.signal.reason) throw error;
   } finally {

@@ -23,7 +23,7 @@ export interface ControlOptions {
 export interface Control {
   readonly socketPath: string;
   /** Ends the daemon as the setting `on_term` says. May be called twice. */
-  onTerm(): Promise<void>;
+  onTerm(signal: NodeJS.Signals): Promise<void>;
   /** Ends control; engines drain, and live streams go on. Resolves when the sockets are gone. May be called twice. */
   close(): Promise<void>;
   reload(): Promise<void>;

@@ -115,7 +115,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     requests: new OpenRequests(app.server),
     followed: events,
     refuse: [plans, reconciler, clientFile, keepWarm],
-    alsoRefuse: [events, http, metrics],
+    alsoRefuse: [http, metrics],
     engines,
     targetSockets: reconciler,
     watchers: [reload, contexts],
@@ -141,7 +141,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
   });
   return {
     socketPath: paths.controlSocket,
-    onTerm: () => shutdown.onTerm(settings().on_term),
+    onTerm: (signal) => shutdown.onTerm(settings().on_term, signal),
     close: () => shutdown.close(),
     reload: () => reload.all(),
     ready,

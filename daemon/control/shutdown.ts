@@ -25,7 +25,7 @@ export interface ShutdownOptions {
   readonly manager: Pick<ServiceManager, 'stopping' | 'isEnding'>;
   readonly server: Pick<Server, 'closeAllConnections'>;
   readonly requests: Pick<OpenRequests, 'acceptNoMore' | 'answered'>;
-  /** What has clients without an end. */
+  /** What has clients without an end: they are told of all streams that are ended. */
   readonly followed: { close(): void };
   /** Closed before everything in `refuse`. */
   readonly planner: Pick<RequestPlanner, 'close'>;
@@ -47,6 +47,15 @@ export interface ShutdownOptions {
   readonly watchers: readonly { close(): Promise<void> }[];
 }
 
+/** Who ends the streams, as their clients are told: "it was ended by ...". */
+const WHO = {
+  person: () => 'bmuxd stop',
+  late: (drainMs: number) => `bmuxd stop --drain, ${String(drainMs / 1000)} s later`,
+  signal: (signal: NodeJS.Signals) => `bmuxd, which got ${signal}`,
+  manager: () => 'bmuxd, since its service manager ends, as at a logout',
+  other: () => 'bmuxd, since another one has taken over and its engines end with it',
+} as const;
+
 export class Shutdown {
   /** Resolves when `stop` was called and everything has ended. */
   readonly stopped: Promise<void>;
@@ -67,11 +76,12 @@ export class Shutdown {
   }
 
   /** Ends what the setting `on_term` says. Safe to call twice. */
-  async onTerm(setting: Settings['on_term']): Promise<void> {
+  async onTerm(setting: Settings['on_term'], signal: NodeJS.Signals): Promise<void> {
     const { takesEnginesAlong, manager } = this.#options;
-    const stops =
-      setting === 'stop' || (setting === 'auto' && (takesEnginesAlong || (await manager.isEnding())));
-    await (stops ? this.stop(LIMITS.termMs) : this.close());
+    if (setting === 'stop' || (setting === 'auto' && takesEnginesAlong))
+      await this.stop(WHO.signal(signal), LIMITS.termMs);
+    else if (setting === 'auto' && (await manager.isEnding())) await this.stop(WHO.manager(), LIMITS.termMs);
+    else await this.close();
   }
 
   /** `lost`: another daemon has taken over. Where the end of this process kills its engines, their streams end gracefully first. */
@@ -80,7 +90,7 @@ export class Shutdown {
     const { log, takesEnginesAlong } = this.#options;
     if (!takesEnginesAlong) return;
     log.info('the streams are ended, since the engines of this daemon end with it');
-    await this.#endOwnEngines(LIMITS.termMs);
+    await this.#endOwnEngines(WHO.other(), LIMITS.termMs);
   }
 
   /** Ends control only; live streams continue in the engines. Safe to call twice. */
@@ -114,7 +124,7 @@ export class Shutdown {
       await sleep(DRAIN_LOOK_MS);
       isLive = await live();
     }
-    await this.stop();
+    await this.stop(isLive ? WHO.late(this.#drain.ms) : undefined);
   }
 
   /** What the status says while the daemon drains. */
@@ -129,8 +139,8 @@ export class Shutdown {
   }
 
   /** Ends every stream of every engine gracefully within `ms`, and then control. Never rejects. Safe to call twice. */
-  stop(ms: number = LIMITS.stopMs + LIMITS.engineAnswerMs): Promise<void> {
-    this.#stopping ??= this.#stopAll(ms)
+  stop(who: string = WHO.person(), ms: number = LIMITS.stopMs + LIMITS.engineAnswerMs): Promise<void> {
+    this.#stopping ??= this.#stopAll(who, ms)
       .catch((error: unknown) => {
         this.#options.log.error({ err: asFailure(error).data }, 'stopping failed');
       })
@@ -143,16 +153,16 @@ export class Shutdown {
 
   /** An engine that is ready has served nobody. Its socket would make clients wait for a daemon that comes back, until its grace is over. */
   async #undo(): Promise<void> {
-    await this.#endOwnEngines(LIMITS.engineAnswerMs);
+    await this.#endOwnEngines(WHO.person(), LIMITS.engineAnswerMs);
     await this.#leave();
   }
 
   /** Resolves when the engines of this daemon have ended their streams and themselves, at the latest after `ms`. */
-  async #endOwnEngines(ms: number): Promise<void> {
+  async #endOwnEngines(who: string, ms: number): Promise<void> {
     const { supervisor } = this.#options.engines;
     supervisor.halt();
     supervisor.killStarting();
-    supervisor.stop();
+    supervisor.stop(who);
     const until = performance.now() + ms;
     while (supervisor.living.length > 0 && performance.now() < until) await sleep(LOOK_MS);
   }
@@ -173,21 +183,20 @@ export class Shutdown {
     await Promise.all(watchers.map((watcher) => watcher.close()));
   }
 
-  async #stopAll(ms: number): Promise<void> {
+  async #stopAll(who: string, ms: number): Promise<void> {
     const { log, manager, targetSockets, engines, instance } = this.#options;
     const { supervisor, directory } = engines;
     manager.stopping();
     await instance.stopping();
-    log.info('bmuxd stops and ends all streams');
+    log.info({ who }, 'bmuxd stops and ends all streams');
     supervisor.halt();
     supervisor.killStarting();
     await this.#takeNoMore();
     await targetSockets.removeAll();
     // An engine that does not answer will not end its streams. If this control started it, it is killed; any other is only logged.
-    const isDrained = this.#drain !== undefined && performance.now() >= this.#drain.until;
-    const silent = await directory.stopAll(isDrained ? this.#drain?.ms : undefined);
+    const silent = await directory.stopAll(who);
     // `stopAll` misses an engine whose socket file is missing at the moment. Engines of this control are also told on their channels.
-    supervisor.stop();
+    supervisor.stop(who);
     if (silent.length > 0) log.warn({ engines: silent }, 'engines that do not answer are not waited for');
     supervisor.kill(silent);
     await this.#allGone(ms, silent);

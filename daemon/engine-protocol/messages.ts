@@ -68,7 +68,7 @@ export type OneToEngine =
   /** Another engine takes over: the engine stops accepting, and exits after its last stream. */
   | { readonly type: 'drain' }
   /** The engine ends its streams gracefully and exits. */
-  | { readonly type: 'stop' };
+  | { readonly type: 'stop'; readonly who: string };
 
 /** Control to engine: one message, or several in their order. A message with a handle is never in a batch. */
 export type ToEngine = OneToEngine | { readonly type: 'batch'; readonly messages: readonly OneToEngine[] };

@@ -77,9 +77,9 @@ export async function serveEngine(options: EngineServerOptions): Promise<EngineS
     return reply.code(202).send({ schema: SCHEMA });
   });
   app.post<{ Querystring: Readonly<Record<string, unknown>> }>('/v1/stop', async ({ query }, reply) => {
-    const drainedMs = numberIn(query['drainedMs']);
+    const { who } = query;
     // The engine stops after the answer has been sent, because stopping closes this connection.
-    reply.raw.once('close', () => void lifecycle.stop(drainedMs));
+    reply.raw.once('close', () => void lifecycle.stop(typeof who === 'string' ? who : undefined));
     return reply.code(202).send({ schema: SCHEMA });
   });
   options.clients.guard(app.server);

@@ -56,7 +56,7 @@ export function handleCommands(options: CommandOptions): void {
         lifecycle.takenOver();
         break;
       case 'stop':
-        void lifecycle.stop();
+        void lifecycle.stop(message.who);
         break;
     }
   });

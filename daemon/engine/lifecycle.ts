@@ -143,10 +143,10 @@ export class Lifecycle {
   }
 
   /**
-   * Ends every stream gracefully within `LIMITS.stopMs`, then exits. `drainedMs`: how long `bmuxd stop --drain` has let them go on. A second
-   * call does nothing.
+   * Ends every stream gracefully within `LIMITS.stopMs`, then exits. `who`: as clients are told, "it was ended by ..."; an earlier version of
+   * control does not say it. A second call does nothing.
    */
-  async stop(drainedMs?: number): Promise<void> {
+  async stop(who = 'bmuxd stop'): Promise<void> {
     if (this.#stopping) return;
     const { sockets, streams, upstreams } = this.#options;
     this.#stopping = true;
@@ -155,7 +155,6 @@ export class Lifecycle {
     sockets.closeAll();
     sockets.refuseWaiting();
     upstreams.hurry();
-    const who = drainedMs === undefined ? 'bmuxd stop' : `bmuxd stop --drain, ${secondsOf(drainedMs)} later`;
     await settledWithin(streams.endAll(who), LIMITS.stopMs);
     await this.#leave();
   }
@@ -226,9 +225,5 @@ export class Lifecycle {
 /** As in "it was ended by ...". */
 function whoEnds(end: DrainEnd): string {
   if (end.for === 'engines') return `bmuxd: ${String(end.count)} newer engines drain, too`;
-  return `engine.drain_max, ${secondsOf(end.ms)} after its engine began to drain`;
-}
-
-function secondsOf(ms: number): string {
-  return `${String(ms / 1000)} s`;
+  return `engine.drain_max, ${String(end.ms / 1000)} s after its engine began to drain`;
 }

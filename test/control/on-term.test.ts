@@ -191,7 +191,7 @@ t.test('a signal kills the engines that have not ended at the limit', async (t) 
     watchers: [],
   });
   const time = holdTime(t);
-  const stopping = shutdown.onTerm('stop');
+  const stopping = shutdown.onTerm('stop', 'SIGTERM');
   await time.pass(LIMITS.termMs - 100);
   t.strictSame(living, ['a']);
   await time.pass(200);

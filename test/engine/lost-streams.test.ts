@@ -111,3 +111,38 @@ t.test('the engine is killed while the status is polled, and `bmuxd stop`', asyn
   process.kill(stopped.pid, 'SIGCONT');
   t.match(await stopped.exited, [8, /^the stream through bmuxd broke: it was ended by bmuxd stop\n/]);
 });
+
+/** Follows the events until control closes them. */
+async function followed(t: Test, bmuxd: Bmuxd): Promise<() => string> {
+  const socket = await connected(bmuxd.socketPath);
+  t.teardown(() => socket.destroy());
+  let text = '';
+  socket.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  socket.on('error', () => undefined);
+  socket.write('GET /v1/events HTTP/1.0\r\n\r\n');
+  await waitFor('the recent events', () => /(^|\n):\r?\n/.test(text));
+  return () => text;
+}
+
+t.test('who has ended all streams is told by its own words', async (t) => {
+  const { bmuxd } = await startWorld(t, { settings: 'on_term = "stop"\n' });
+  const first = await liveShim(t, bmuxd, 'tls');
+  process.kill(await bmuxd.enginePid(), 'SIGTERM');
+  t.match(await first.exited, [8, /broke: it was ended by SIGTERM to its engine\n/]);
+  await waitFor('all streams to be over', async () => (await bmuxd.status()).streams === 0);
+
+  const [second, events] = [await liveShim(t, bmuxd, 'tls'), await followed(t, bmuxd)];
+  await bmuxd.leave();
+  t.match(await second.exited, [8, /broke: it was ended by bmuxd, which got SIGTERM\n/]);
+  const told = events()
+    .split('\n')
+    .find((line) => line.includes(second.id) && line.includes('stream over'));
+  t.match(told, /it was ended by bmuxd, which got SIGTERM/, 'those who follow the events learn it, too');
+  t.match(bmuxd.log(), /"lost":"it was ended by bmuxd, which got SIGTERM"/);
+
+  const next = await startWorld(t);
+  const [third, nextEvents] = [await liveShim(t, next.bmuxd, 'tls'), await followed(t, next.bmuxd)];
+  t.match(await next.bmuxd.bmuxd(['stop']), { status: 0 });
+  t.match(await third.exited, [8, /broke: it was ended by bmuxd stop\n/]);
+  t.match(nextEvents(), /stream over.*it was ended by bmuxd stop/);
+});

@@ -213,6 +213,8 @@ t.test(
     await waitFor('the end of the engines, which nobody kills here', () =>
       left.every(({ pid }) => !isAlive(pid)),
     );
-    await waitFor('the end of the stream', () => why.includes('ended by bmuxd stop'));
+    await waitFor('the end of the stream', () =>
+      why.includes('ended by bmuxd, since its service manager ends'),
+    );
   },
 );

@@ -192,11 +192,11 @@ export class EngineDirectory {
   }
 
   /**
-   * Tells every engine to end its streams gracefully and exit. `drainedMs`: how long they have gone on since the stop began. Resolves with
-   * those that did not answer in time. One that could not be asked does not count as one.
+   * Tells every engine to end its streams gracefully and exit. `who`: has ended them, as their clients are told. Resolves with those that
+   * did not answer in time. One that could not be asked does not count as one.
    */
-  async stopAll(drainedMs?: number): Promise<string[]> {
-    const path = drainedMs === undefined ? '/v1/stop' : `/v1/stop?drainedMs=${String(drainedMs)}`;
+  async stopAll(who: string): Promise<string[]> {
+    const path = `/v1/stop?who=${encodeURIComponent(who)}`;
     const told = this.#list().map(async (generation) => {
       try {
         await this.#tellToStop(generation, path);

@@ -84,9 +84,9 @@ export class EngineSupervisor {
     });
   }
 
-  /** Tells every engine of this control to end its streams gracefully and exit. Their sockets are not needed for that. */
-  stop(): void {
-    for (const { link } of this.#living) link.tell({ type: 'stop' });
+  /** Tells every engine of this control to end its streams gracefully and exit. Their sockets are not needed for that. `who`: see `Lifecycle`. */
+  stop(who: string): void {
+    for (const { link } of this.#living) link.tell({ type: 'stop', who });
   }
 
   /** Stops starting and checking engines. Those that live are left alone. */

@@ -142,7 +142,7 @@ t.test(
       { code: 'engine_unavailable' },
       'the engine has ended',
     );
-    link.tell({ type: 'stop' });
+    link.tell({ type: 'stop', who: 'bmuxd stop' });
     t.same(child.told('stop'), [], 'nothing is sent to an engine that has ended');
   },
 );

@@ -249,8 +249,8 @@ t.test('after halt no engine is started', async (t) => {
   rig.supervisor.start();
   rig.last().says({ type: 'ready', generation: 'x' });
   rig.supervisor.halt();
-  rig.supervisor.stop();
-  t.equal(rig.last().told('stop').length, 1);
+  rig.supervisor.stop('bmuxd stop');
+  t.match(rig.last().told('stop'), [{ who: 'bmuxd stop' }]);
   rig.last().exits(0);
   await rig.clock.advance(60_000);
   t.equal(rig.processes.length, 1);
