@@ -38,6 +38,8 @@ export class EngineSupervisor {
   #cancelSecondLook: () => void = () => undefined;
   #isLooking = false;
   #closing = false;
+  /** Whether the log says that engines end or hang soon after their start, again and again. */
+  #isTold = false;
   /** Why there is no ready engine, for the status; undefined while the first one is starting. */
   #problem: Failure | undefined;
 
@@ -157,7 +159,10 @@ export class EngineSupervisor {
 
   /** The engine works: its status has come. */
   #alive(engine: Engine, status: unknown): void {
+    const wasHanging = engine.health.isHanging;
     engine.health.heard(this.#options.clock.now(), status);
+    // What has made it hang may be over.
+    if (wasHanging && this.#current === undefined) this.#startAfter(0);
     if (this.#current !== engine) return;
     this.#options.onStatus(engine.link.generation, status);
   }
@@ -259,10 +264,15 @@ export class EngineSupervisor {
   /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
   #restartLater(last: Engine | undefined, problem: Failure, why: string): void {
     if (this.#closing) return;
-    this.#problem = problem;
+    const [wasReady, isHanging] = [last?.link.wasReady === true, last?.health.isHanging === true];
+    const waitMs = this.#backoff.next({ wasReady, isHanging, livedMs: this.#ageMs(last) }, why);
+    const crashes = this.#backoff.problem(undefined);
+    if (crashes !== undefined && !this.#isTold)
+      this.#options.log.error({ why: crashes.message, remedy: crashes.data.remedy }, 'engines do not last');
+    this.#isTold = crashes !== undefined;
+    this.#problem = (isHanging ? crashes : undefined) ?? problem;
     this.#options.onTrouble();
-    const wasReady = last?.link.wasReady === true;
-    this.#startAfter(this.#backoff.next({ wasReady, livedMs: this.#ageMs(last) }, why));
+    this.#startAfter(waitMs);
   }
 
   /** ms since the start of an engine. The clock may have been set back since. */

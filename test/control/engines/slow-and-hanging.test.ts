@@ -71,7 +71,7 @@ t.test(
       child.says({ type: 'ready', generation: 'x' });
       child.says({ type: 'alive', status: statusWith(streams) });
       for (let look = 0; look < 2; look += 1) await rig.supervisor.look();
-      await rig.clock.advance(1000);
+      while (rig.last() === child) await rig.clock.advance(100);
       return child;
     };
     const busy = await hang(1);
@@ -86,6 +86,38 @@ t.test(
     t.same(killed(), [true, true, true, true, true, false, false, false], 'one that goes on does not count');
     for (let count = 0; count < 5; count += 1) await hang(2);
     t.equal(busy.killed, false);
+    rig.supervisor.close();
+  },
+);
+
+t.test(
+  'engines that hang soon after their start are replaced less and less often, and it is told',
+  async (t) => {
+    const rig = new Rig();
+    rig.supervisor.start();
+    rig.ask = () => Promise.reject(fail('engine_unavailable', { why: 'late' }, new NoAnswer(1000)));
+    const hang = async (): Promise<FakeProcess> => {
+      const child = rig.last();
+      child.says({ type: 'ready', generation: 'x' });
+      for (let look = 0; look < 2; look += 1) await rig.supervisor.look();
+      return child;
+    };
+    for (const [index, wait] of [0, 0, 2000, 5000, 15_000, 15_000].entries()) {
+      await hang();
+      await rig.clock.advance(wait - 1);
+      if (wait > 0) t.equal(rig.processes.length, index + 1, `${wait} ms`);
+      await rig.clock.advance(1);
+      t.equal(rig.processes.length, index + 2);
+    }
+    const child = await hang();
+    t.match(rig.supervisor.problem?.data, {
+      code: 'engine_crashes',
+      detail: /replaced 7 times .*does not answer/,
+      remedy: /kill -STOP/,
+    });
+    child.says({ type: 'alive', status: statusWith(0) });
+    await rig.clock.advance(0);
+    t.equal(rig.processes.length, 8, 'at once when one of them goes on');
     rig.supervisor.close();
   },
 );
