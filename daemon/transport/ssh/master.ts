@@ -3,10 +3,10 @@ import { inTime, onSilence, settledWithin } from '../../base/async/deadline.ts';
 import type { ErrorClass } from '../../base/failure.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import type { Dialling } from '../dialling.ts';
-import { watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
 import { sessionArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { isHung, Sessions, type SshProcess, type TellDeps } from './process.ts';
+import { MasterWatch } from './watch.ts';
 
 /** Least ms that the host may take to open a session, before the master counts as doubtful. */
 export const OPENS_MS = 1000;
@@ -41,9 +41,7 @@ export class Master {
   /** Resolves when its process has ended, or it was given up. Never rejects. */
   readonly lost: Promise<void>;
   #giveUp = (): void => undefined;
-  #unwatch = (): void => undefined;
-  /** Sessions to which the host has said nothing. Each was asked for with bytes that the host may not have acknowledged. */
-  #silences = 0;
+  readonly #watch: MasterWatch;
   readonly #deps: MasterDeps;
   readonly #route: SshRoute;
   readonly #sessions = new Sessions();
@@ -86,7 +84,18 @@ export class Master {
         resolve();
       });
     });
-    if (at.pid !== undefined) this.#watch(at.pid);
+    this.#watch = new MasterWatch({
+      pid: at.pid,
+      tcp: deps.watch,
+      sessions: this.#sessions,
+      isHung: (isOver) => isHung(deps, route, at.place, isOver),
+      giveUp: (why) => {
+        this.#abandon(why);
+      },
+    });
+    void this.lost.then(() => {
+      this.#watch.end();
+    });
   }
 
   get sessions(): number {
@@ -117,22 +126,7 @@ export class Master {
     return isTimeout ? 'timeout' : 'server_gone';
   }
 
-  /**
-   * Gives it up when its host acknowledges nothing: sooner than ssh, which counts from the last byte that came. Its process is ended, and of one
-   * that somebody else has started the sessions alone.
-   */
-  #watch(pid: number): void {
-    this.#unwatch = watchConnectionOf(pid, this.#deps.watch, {
-      read: () => this.#sessions.sum('bytesRead'),
-      written: () => this.#sessions.sum('bytesWritten') + this.#silences,
-      isClosed: () => this.sessions === 0,
-      giveUp: ({ message }) => {
-        this.#abandon(message);
-      },
-    });
-    void this.lost.then(this.#unwatch);
-  }
-
+  /** Its process is ended, and of one that somebody else has started the sessions alone. */
   #abandon(why: string): void {
     this.#why = why;
     this.isGone = true;
@@ -141,11 +135,9 @@ export class Master {
     if (this.process === undefined) this.#giveUp();
   }
 
-  /** A master that hangs leaves its streams open without an end. Never rejects. */
-  async abandonIfHung(): Promise<void> {
-    const heard = this.#sessions.sum('bytesRead');
-    const isOver = (): boolean => this.sessions === 0 || this.#sessions.sum('bytesRead') !== heard;
-    if (await isHung(this.#deps, this.#route, this.place, isOver)) this.#abandon('its ssh does not answer');
+  /** Asks it now whether it works, and gives it up when it hangs. Never rejects. */
+  abandonIfHung(): Promise<void> {
+    return this.#watch.ask();
   }
 
   /**
@@ -172,6 +164,7 @@ export class Master {
       },
     );
     this.#sessions.add(process);
+    this.#watch.look();
     const since = performance.now();
     this.usedAt = since;
     let isOpen = false;
@@ -204,7 +197,7 @@ export class Master {
         this.#endWhenIdle();
       }
       if (opened === 'silent') {
-        this.#silences += 1;
+        this.#watch.hostWasSilent();
         this.#why ??= 'the host opened no session in time';
         this.retire();
       }
@@ -239,7 +232,7 @@ export class Master {
   async end(): Promise<void> {
     this.retired = true;
     this.isGone = true;
-    this.#unwatch();
+    this.#watch.end();
     await this.process?.end();
   }
 

@@ -45,6 +45,8 @@ export class SshProcess {
   readonly exited: Promise<Exit>;
   /** How it has ended; undefined while it runs. */
   exit: Exit | undefined;
+  /** ms since 1970 of the first bytes that were written to it since the last one came; undefined when there are none. */
+  waitsSince: number | undefined;
   readonly #child: ChildProcess;
   readonly #leads: boolean;
   #kill: NodeJS.Timeout | undefined;

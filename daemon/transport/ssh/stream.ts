@@ -56,6 +56,7 @@ export class SshStream extends Duplex implements Watched {
     this.on('error', () => undefined);
     stdout.on('data', (chunk: Buffer) => {
       this.heardAt = Date.now();
+      options.session.waitsSince = undefined;
       this.#waitForEnd();
       if (!this.#hasFirst && !this.#isProtocol(chunk)) return;
       if (this.push(chunk)) return;
@@ -90,8 +91,12 @@ export class SshStream extends Duplex implements Watched {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
-    if (this.#isDeaf) done();
-    else this.#stdin.write(chunk, this.#written(done));
+    if (this.#isDeaf) {
+      done();
+      return;
+    }
+    this.#options.session.waitsSince ??= Date.now();
+    this.#stdin.write(chunk, this.#written(done));
   }
 
   override _writev(queued: { chunk: Buffer; encoding: BufferEncoding }[], done: Done): void {
@@ -99,6 +104,7 @@ export class SshStream extends Duplex implements Watched {
       done();
       return;
     }
+    this.#options.session.waitsSince ??= Date.now();
     this.#stdin.cork();
     for (const [index, { chunk }] of queued.entries())
       this.#stdin.write(chunk, index === queued.length - 1 ? this.#written(done) : () => undefined);

@@ -6,15 +6,12 @@ import { SYSTEM_CLOCK, type Clock } from '../../../daemon/base/async/clock.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { far, halt, run, sshdMissing } from '../../real/index.ts';
-import { processesWith, sshRig, waitOf } from './rig.ts';
+import { FRAME, processesWith, sshRig, waitOf } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'Linux only');
 
 /** ms between two looks at the connections. */
 const OFTEN_MS = 100;
-
-/** Bytes that look like the begin of a frame, as the stream expects them. */
-const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
 
 t.test('a host that acknowledges nothing', { skip }, async (t) => {
   const there = await far(t);

@@ -6,14 +6,14 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { mock } from 'node:test';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import { hasSshAgent, ordinaryAccount, run, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
 import { withRoom } from '../../../daemon/transport/ssh/master.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { isAlive } from '../../real/child.ts';
-import { answers, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
+import { answers, FRAME, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -28,6 +28,13 @@ function errorOf(stream: Duplex): Promise<Error> {
 async function mastersOf(rig: SshRig): Promise<number[]> {
   const all = await rig.processes();
   return all.filter(({ line }) => line.includes('ControlMaster=yes')).map(({ pid }) => pid);
+}
+
+function stop(t: Test, pids: readonly number[]): void {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  t.teardown(() => {
+    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
 }
 
 t.test('which connection is asked for a session', (t) => {
@@ -146,10 +153,7 @@ t.test('masters', { skip }, async (t) => {
     await answers(stream);
     const lost = errorOf(stream);
     const stopped = await mastersOf(rig);
-    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
-    t.teardown(() => {
-      for (const pid of stopped) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-    });
+    stop(t, stopped);
     await answers((await rig.open()).stream);
     t.equal(rig.logins(), 2);
     const loss = 'connection lost: timeout: the host opened no session in time';
@@ -169,12 +173,31 @@ t.test('masters', { skip }, async (t) => {
     }
     const stopped = await mastersOf(rig);
     t.equal(stopped.length, 2);
-    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
-    t.teardown(() => {
-      for (const pid of stopped) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-    });
+    stop(t, stopped);
     await answers((await rig.open()).stream);
     for (const one of lost) t.match(await one, { code: 'ssh_lost' });
+  });
+
+  await t.test('one that hangs is asked when a stream over it has no answer', async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 2' });
+    const [{ stream }, beside] = [await rig.open(), await rig.open()];
+    const hung = await mastersOf(rig);
+    // It speaks for the server, and has room for questions to it.
+    const other = await rig.open();
+    for (const one of [stream, beside.stream, other.stream]) await answers(one);
+    other.stream.resume();
+    const talking = setInterval(() => other.stream.write(FRAME), 1000);
+    t.teardown(() => {
+      clearInterval(talking);
+    });
+    const lost = [stream, beside.stream].map(errorOf);
+    stop(t, hung);
+    stream.write(FRAME);
+    for (const one of lost) t.match(await one, { code: 'ssh_lost', cause: /its ssh does not answer/ });
+    t.equal(rig.events.at(-1), 'connection lost: timeout: its ssh does not answer');
+    await answers((await rig.open()).stream);
+    await answers((await rig.open()).stream);
+    t.equal(rig.logins(), 3, 'the next streams get a new one');
   });
 
   await t.test(
@@ -186,10 +209,7 @@ t.test('masters', { skip }, async (t) => {
       rig.pool.markStale();
       await answers((await rig.open()).stream);
       t.equal(rig.logins(), 1, 'one that answers is kept');
-      for (const pid of stopped) process.kill(pid, 'SIGSTOP');
-      t.teardown(() => {
-        for (const pid of stopped) process.kill(pid, 'SIGKILL');
-      });
+      stop(t, stopped);
       let now = Date.now();
       const network = new NetworkWatch({
         now: () => now,

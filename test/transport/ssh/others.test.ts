@@ -1,12 +1,13 @@
 // Masters that the engine has not started, and an ssh_config that would make of a master or a session something else.
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { loginArgs } from '../../../daemon/transport/ssh/arguments.ts';
 import { pathsForLogin } from '../../../daemon/transport/ssh/folder.ts';
-import { run, sshdMissing, startChild, waitFor, type Child } from '../../real/index.ts';
-import { answers, sshRig, waitOf, type SshRig } from './rig.ts';
+import { halt, run, sshdMissing, startChild, waitFor, type Child } from '../../real/index.ts';
+import { answers, FRAME, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -42,6 +43,41 @@ t.test('masters of others', { skip }, async (t) => {
     await answers((await rig.open()).stream);
     t.equal(rig.logins(), 1);
     await rig.pool.close();
+    t.equal(own.exited(), false);
+  });
+
+  await t.test('one of them that hangs loses its streams, and is left alone', async (t) => {
+    const rig = await sshRig(t);
+    const { sshd } = rig;
+    const control = join(sshd.folder, 'own');
+    await sshd.alias('own', [`ControlPath ${control}`]);
+    const own = await startChild({
+      command: join(sshd.folder, 'bin', 'ssh'),
+      args: ['-M', '-N', 'own'],
+      env: { PATH: sshd.path },
+      ready: () => existsSync(control),
+    });
+    t.teardown(() => own.stop());
+    // A forced command: nobody asks there whether the server runs.
+    const remoteBmuxPath = await writeProgram(sshd, 'forced', 'case "$*" in *--stdio) exec cat;; esac');
+    const {
+      identityFile: _,
+      knownHostsFile: __,
+      port: ___,
+      ...route
+    } = rig.route({ host: 'own', remoteBmuxPath });
+    const { stream } = await rig.pool.stream(route, waitOf());
+    await answers(stream);
+    stream.resume();
+    t.equal(rig.logins(), 1);
+    const lost = once(stream, 'error');
+    await halt(own.pid);
+    t.teardown(() => process.kill(own.pid, 'SIGCONT'));
+    stream.write(FRAME);
+    t.match(await lost, [{ code: 'ssh_lost', cause: /its ssh does not answer/ }]);
+    t.equal(rig.events.at(-1), 'connection lost: timeout: its ssh does not answer');
+    await answers((await rig.pool.stream(route, waitOf())).stream);
+    t.equal(rig.logins(), 2);
     t.equal(own.exited(), false);
   });
 

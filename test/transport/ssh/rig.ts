@@ -120,7 +120,7 @@ export async function sshRig(
 }
 
 /** Bytes that look like the begin of a frame, as the stream expects them. */
-const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
+export const FRAME = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
 
 /** Resolves when the bridge has sent back what it got. */
 export async function answers(stream: Duplex): Promise<void> {

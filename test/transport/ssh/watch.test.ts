@@ -1,6 +1,15 @@
-// Live streams whose server has ended: what is asked, when, and which streams are told.
+// Live streams whose server has ended, or whose master hangs: what is asked, when, and which streams are told.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
-import { ServerWatch, type ServerThere, type Watched } from '../../../daemon/transport/ssh/watch.ts';
+import { Sessions, SshProcesses } from '../../../daemon/transport/ssh/process.ts';
+import {
+  MasterWatch,
+  ServerWatch,
+  type ServerThere,
+  type Watched,
+} from '../../../daemon/transport/ssh/watch.ts';
+import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 
 function rigOf(): {
@@ -81,4 +90,40 @@ t.test('without streams nothing is asked, and no timer runs', async (t) => {
   t.equal(clock.waiting, 0);
   await clock.advance(60_000);
   t.equal(asked(), 0);
+});
+
+t.test('a master is asked once for what has no answer, and seldom without it', async (t) => {
+  const folder = t.testdir({});
+  writeFileSync(join(folder, 'ssh'), '#!/bin/sh\nexec cat\n', { mode: 0o755 });
+  const env = { PATH: `${folder}:/usr/bin:/bin` };
+  const session = new SshProcesses().start([], { env, stdin: 'pipe', stdout: 'pipe' });
+  t.teardown(() => session.end());
+  const [clock, sessions] = [new FakeClock(), new Sessions()];
+  let [asked, hangs] = [0, false];
+  const told: string[] = [];
+  const watch = new MasterWatch({
+    pid: undefined,
+    tcp: new TcpWatch({ clock }),
+    sessions,
+    isHung: () => Promise.resolve(((asked += 1), hangs)),
+    giveUp: (why) => told.push(why),
+    clock,
+  });
+  sessions.add(session);
+  watch.look();
+  const after = async (ms: number): Promise<number> => {
+    await clock.advance(ms);
+    return asked;
+  };
+  t.equal(await after(10_000), 0);
+  session.waitsSince = clock.now();
+  t.equal(await after(2000), 0, 'an answer takes its time');
+  t.equal(await after(3000), 1);
+  t.equal(await after(10_000), 1, 'it works');
+  t.equal(await after(6000), 2, 'a session that is silent');
+  hangs = true;
+  session.waitsSince = clock.now();
+  t.equal(await after(5000), 3);
+  t.strictSame(told, ['its ssh does not answer']);
+  t.equal(clock.waiting, 0);
 });
