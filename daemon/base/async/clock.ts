@@ -21,10 +21,14 @@ const ticks = new Ticks({
   // The same in all processes of this machine.
   now: monotonicMs,
   after: (ms, run) => {
-    const timer = setTimeout(run, ms);
+    const timer = setTimeout(run, Math.ceil(ms));
     timer.unref();
     return () => {
+      // Node forgets the time of a cancelled timer only when it is one that keeps the process alive, and of whole milliseconds.
+      timer.ref();
       clearTimeout(timer);
+      // It looks for the next time only after a timer: now, while the process is awake, and not at the cancelled one.
+      setTimeout(() => undefined, 1).unref();
     };
   },
 });

@@ -1,4 +1,6 @@
 // Tests that regular work of different intervals is done in common wake-ups.
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { Ticks } from '../../../daemon/base/async/ticks.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -102,4 +104,28 @@ t.test('work that is due soon is done by a process that is awake', async (t) => 
   for (const stop of stops) stop();
   ticks.ahead(60_000);
   t.equal(times.length, 13);
+});
+
+t.test('a process that has done its work ahead sleeps until the next', async (t) => {
+  const clockModule = new URL('../../../daemon/base/async/clock.js', import.meta.url).href;
+  const program = `
+    const { SYSTEM_CLOCK, workAhead } = await import(${JSON.stringify(clockModule)});
+    const loops = () => performance.nodeTiming.uvMetricsInfo.loopCount;
+    setInterval(() => undefined, 60_000);
+    let calls = 0;
+    let slept;
+    SYSTEM_CLOCK.every(2000, () => {
+      calls += 1;
+      if (calls === 1) setTimeout(() => {
+        workAhead(1500);
+        setTimeout(() => { slept = loops(); }, 100);
+      }, 1000);
+      if (calls < 3) return;
+      process.stdout.write(String(loops() - slept));
+      process.exit();
+    });`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], {
+    timeout: 60_000,
+  });
+  t.equal(stdout, '1', 'turns of its event loop');
 });
