@@ -156,6 +156,8 @@ export class StreamsSocket {
       await engine.listen({ kind: 'streams' }, bound.server);
       // The rename comes after an engine listens, because a bound socket without a listener refuses connections.
       if (bound.privatePath !== undefined && !this.#closed) {
+        // Another daemon may have taken over meanwhile.
+        if (!(await isOurs())) return;
         await rename(bound.privatePath, path);
         bound.privatePath = undefined;
       }

@@ -12,6 +12,8 @@ export interface BoundSocketOptions {
   readonly target: string;
   /** Called with the bound server. Resolves when an engine listens on it. */
   readonly listen: (server: Server) => Promise<void>;
+  /** Whether this daemon still has the runtime dir. */
+  readonly isOurs: () => Promise<boolean>;
   /** Called when something in the folder has changed, only when the daemon runs as root: mode 0500 stops every other user. */
   readonly onChange: () => void;
 }
@@ -29,12 +31,14 @@ export class BoundSocket {
   }
 
   /** Makes the socket. Its path leads to it once an engine listens. When that fails, everything is removed and the promise rejects. */
-  static async make({ parent, target, listen, onChange }: BoundSocketOptions): Promise<BoundSocket> {
+  static async make({ parent, target, listen, isOurs, onChange }: BoundSocketOptions): Promise<BoundSocket> {
     const server = createServer();
-    const folder = await makeTargetSocketFolder(parent, target, server, async (_, path) => {
+    const bindAndListen = async (_: Server, path: string): Promise<void> => {
       bindWithoutListen(server, path);
       await listen(server);
-    }).catch((error: unknown) => {
+    };
+    const made = makeTargetSocketFolder(parent, target, server, bindAndListen, isOurs);
+    const folder = await made.catch((error: unknown) => {
       const failure = asFailure(error);
       if (failure.code !== 'internal') throw failure;
       throw fail('runtime_dir_unwritable', { path: parent, why: textOf(error) }, error);

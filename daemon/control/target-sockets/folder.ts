@@ -68,13 +68,15 @@ function checked(parent: string, folder: string, limit: number): string {
 
 /**
  * Makes `{parent}/{folder name}/server.sock` lead to a new socket, by replacing the symlink in one step. After a failure nothing is left.
- * `listen` binds the server to a path, and resolves when a process accepts there.
+ * `listen` binds the server to a path, and resolves when a process accepts there. `isOurs`: false when another daemon has taken over
+ * meanwhile; the path leads to a socket of that one, and the promise rejects with `stopping`.
  */
 export async function makeTargetSocketFolder(
   parent: string,
   name: string,
   server: Server,
   listen: (server: Server, path: string) => Promise<void> = listenHere,
+  isOurs: () => Promise<boolean> = () => Promise.resolve(true),
 ): Promise<TargetSocketFolder> {
   const link = join(parent, folderName(parent, name));
   const nonce = randomBytes(3).toString('hex');
@@ -92,6 +94,7 @@ export async function makeTargetSocketFolder(
     await rename(bound, folder);
     await chmod(folder, 0o500);
     await symlink(target, fresh);
+    if (!(await isOurs())) throw fail('stopping');
     const setAside = await replaceLink(fresh, link);
     return {
       runtimeDir: link,

@@ -176,7 +176,7 @@ export class TargetSocket {
 
   async #open(data: TargetSocketPlan): Promise<BoundSocket> {
     const { id, target } = this;
-    const { parent, engines, count } = this.#options;
+    const { parent, engines, count, instance } = this.#options;
     this.#giveBack ??= count.take();
     try {
       const socket = await BoundSocket.make({
@@ -186,6 +186,7 @@ export class TargetSocket {
           const engine = await engines.listen(id, data, server, this.#stop.signal);
           this.#sent = { engine, data };
         },
+        isOurs: () => instance.isOurs(),
         onChange: () => void this.look(),
       });
       this.#warnOf(socket.folder.setAside);

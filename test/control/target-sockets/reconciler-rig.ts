@@ -111,9 +111,14 @@ export interface RigOptions {
   readonly max?: number;
   /** The folder of an earlier rig. */
   readonly dir?: string;
+  /** Whether this daemon has the runtime dir. */
+  readonly isOurs?: () => boolean;
 }
 
-export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}): Promise<Rig> {
+export async function rigFor(
+  t: Test,
+  { max = 4, dir: earlier, isOurs = () => true }: RigOptions = {},
+): Promise<Rig> {
   const dir = earlier ?? (await mkdtemp(join(tmpdir(), 'bmuxd-r-')));
   const clock = new FakeClock();
   const configured = new Set<string>();
@@ -128,7 +133,10 @@ export async function rigFor(t: Test, { max = 4, dir: earlier }: RigOptions = {}
     own,
     log: pino({ level: 'silent' }),
     event: () => undefined,
-    instance: { isOurs: () => Promise.resolve(true), runtimeDir: { lossLevel: 'warn', problem: undefined } },
+    instance: {
+      isOurs: () => Promise.resolve(isOurs()),
+      runtimeDir: { lossLevel: 'warn', problem: undefined },
+    },
     maxContexts: () => max,
     file: new ClientFile({ path: join(dir, 'contexts.json'), log: { warn: (text) => t.fail(text) } }),
     targets: {
