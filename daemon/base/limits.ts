@@ -120,6 +120,8 @@ export const LIMITS = {
   renewMs: 3000,
   /** ms that a relay may take to accept a connection when the doctor asks it. */
   relayAskedMs: 3000,
+  /** ms that a proxy may take to accept a connection when the doctor tries it. */
+  proxyAskedMs: 3000,
   /** ms that the old socket of a target still accepts after a new one has taken its path. */
   takenOverMs: 500,
   /** ms that a refused client may take to close its side. */

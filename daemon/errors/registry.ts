@@ -808,6 +808,11 @@ export const REGISTRY = {
     'SSL_CERT_FILE or SSL_CERT_DIR names {path}, which holds no trusted certificate: {why}',
     'Unset the variable for bmuxd, or let it name PEM files with the certificates of authorities.',
   ),
+  proxy_unusable: row(
+    [502, 1, 'server_gone'],
+    'the proxy of {variable}, over which {host} is asked for share links, cannot be used',
+    'Mend or unset {variable}, or add {host} to NO_PROXY; then run `bmuxd restart`.',
+  ),
   agent_missing: row(
     [502, 6, 'auth'],
     'target {target} wants SSH auth, and SSH_AUTH_SOCK is not set',

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { sleep } from '../../base/async/sleep.ts';
 import { usesColor } from '../../base/process/color.ts';
 import type { Env } from '../../base/paths.ts';
-import { asFailure, fail } from '../../errors/fail.ts';
+import { advised, asFailure, fail } from '../../errors/fail.ts';
 import { asText } from '../../errors/text.ts';
 import { SETTINGS, type LogLevel } from '../../config/settings/table.ts';
 import type { Run } from '../command.ts';
@@ -15,19 +15,22 @@ const FAILED_MS = 1000;
 
 const LOG_LEVELS: readonly LogLevel[] = SETTINGS[0].takes.values;
 
+const VARIABLE = 'BMUXD_LOG_LEVEL';
+
 /** The level of BMUXD_LOG_LEVEL; undefined when it is not set. Throws the failure for a word that is none. */
 export function levelOf(env: Env): LogLevel | undefined {
-  return levelFrom(env['BMUXD_LOG_LEVEL'], 'BMUXD_LOG_LEVEL');
+  return levelFrom(env[VARIABLE], VARIABLE);
 }
 
 function levelFrom(value: string | undefined, source: string): LogLevel | undefined {
   if (value === undefined || value === '') return undefined;
   const level = LOG_LEVELS.find((name) => name === value);
   if (level === undefined) {
-    throw fail('usage', {
-      why: `bmuxd run: ${source}: unknown log level '${value}' (expected ${LOG_LEVELS.join('|')})`,
-      command: 'bmuxd run',
-    });
+    const why = `bmuxd run: ${source}: unknown log level '${value}' (expected ${LOG_LEVELS.join('|')})`;
+    const failure = fail('usage', { why, command: 'bmuxd run' });
+    throw source === VARIABLE
+      ? advised(failure, `Set ${source} to one of ${LOG_LEVELS.join(', ')}, or unset it.`)
+      : failure;
   }
   return level;
 }

@@ -124,7 +124,7 @@ export const agent: Check = async (surroundings) => {
   }
 };
 
-async function readConfig({ env, platform, cwd }: Surroundings): Promise<{
+export async function readConfig({ env, platform, cwd }: Surroundings): Promise<{
   readonly files: readonly string[];
   readonly current: CurrentConfig;
   readonly paths: ReturnType<typeof bmuxPaths>;

@@ -2,6 +2,7 @@
 import { agent, config, settings, trust } from './configuration.ts';
 import { daemon } from './daemon.ts';
 import { files, folders, packages, service, versions } from './machine.ts';
+import { proxy } from './proxy.ts';
 import { rowsOf, type Check, type Row, type Surroundings } from './row.ts';
 import { targets } from './targets.ts';
 
@@ -15,6 +16,7 @@ const AREAS: readonly (readonly [string, Check])[] = [
   ['config', config],
   ['files', files],
   ['trust', trust],
+  ['proxy', proxy],
   ['agent', agent],
   ['targets', targets],
 ];
@@ -26,8 +28,11 @@ const AREAS: readonly (readonly [string, Check])[] = [
 export async function examine(surroundings: Surroundings): Promise<Row[]> {
   const all = await Promise.all(AREAS.map(([area, check]) => rowsOf(area, () => check(surroundings))));
   const seen = new Set<string>();
+  const causes = new Set(all.flat().flatMap(({ failure }) => failure?.causes ?? []));
   return all.flat().filter(({ area, failure }) => {
     if (failure === undefined) return true;
+    // A running daemon, whose last good config is in force, tells the cause of the failure that a new one would have.
+    if (area === 'daemon' && causes.has(failure.detail)) return false;
     const isOwn = area.startsWith('target ') && failure.class !== 'request';
     const key = JSON.stringify([failure.code, failure.detail, failure.causes]);
     const isNew = !seen.has(key);

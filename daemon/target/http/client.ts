@@ -12,7 +12,7 @@ import { sleep } from '../../base/async/sleep.ts';
 import { errnoOf, textOf } from '../../base/failure.ts';
 import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
 import { newAgent } from './agents.ts';
-import { proxyFor, type Proxy } from './proxy.ts';
+import { assertSupported, proxyFor, type Proxy } from './proxy.ts';
 import { openTls, openTunnel } from './tunnel.ts';
 
 /** Largest head of an answer, bytes. */
@@ -92,8 +92,7 @@ export class HttpClient {
    */
   readonly get: HttpGet = async (url, headers, signal, onWay = () => undefined) => {
     const proxy = proxyFor(url, this.#options.env);
-    if (proxy !== undefined && !/^https?:$/.test(proxy.url.protocol))
-      throw new Error(`the proxy scheme ${proxy.url.protocol.slice(0, -1)} is not supported`);
+    if (proxy !== undefined) assertSupported(proxy);
     const verified = this.#options.verified ?? ((_host, connect) => connect({}));
     // The address of a proxy alone says nothing to who has forgotten the variable.
     const way = proxy === undefined ? '' : `; asked through the proxy ${proxy.url.origin}`;

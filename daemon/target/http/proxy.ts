@@ -36,6 +36,12 @@ export function proxyFor(url: URL, env: Env): Proxy | undefined {
   );
 }
 
+/** Throws for a proxy of a kind that bmux does not use, either. */
+export function assertSupported({ url }: Proxy): void {
+  if (!/^https?:$/.test(url.protocol))
+    throw new Error(`the proxy scheme ${url.protocol.slice(0, -1)} is not supported`);
+}
+
 /** Characters that bmux's URL parser takes in `[user[:password]@]host[:port]`. */
 const AUTHORITY = /^[!$%&'()*+,\-.:;=@[\]\w~]+$/;
 

@@ -278,5 +278,10 @@ t.test(
     const all = await bmuxd.bmuxd(['doctor', '--json']);
     t.match(JSON.parse(all.stdout), { schema: 1, healthy: true });
     t.equal(all.status, 0);
+    await bmuxd.configure('bmux.toml', '[connections]\ndefault_target = 5\n');
+    await waitFor('the problem', async () => (await bmuxd.status()).problems.length > 0);
+    const wrong = await bmuxd.bmuxd(['doctor']);
+    t.match(wrong.stdout, /caused by: \S+bmux\.toml:2: connections\.default_target: /);
+    t.match(wrong.stdout, /\n1 finding\.\n$/, 'what the daemon and the files tell alike is one');
   },
 );

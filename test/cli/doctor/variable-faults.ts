@@ -1,6 +1,6 @@
 // Faults of the environment: each with the code that the doctor must find and a part of the right remedy.
 import { join } from 'node:path';
-import type { Fault } from './spot.ts';
+import { silent, type Fault } from './spot.ts';
 
 export const VARIABLE_FAULTS: readonly Fault[] = [
   {
@@ -23,9 +23,33 @@ export const VARIABLE_FAULTS: readonly Fault[] = [
   {
     name: 'BMUXD_LOG_LEVEL that is none',
     code: 'usage',
-    remedy: /bmuxd run --help/,
+    remedy: /Set BMUXD_LOG_LEVEL to one of trace, .*, or unset it/,
     plant: async ({ env }) => {
       env['BMUXD_LOG_LEVEL'] = 'verbose';
+    },
+  },
+  {
+    name: 'HTTPS_PROXY that refuses',
+    code: 'proxy_unusable',
+    remedy: /unset HTTPS_PROXY/,
+    plant: async ({ env }) => {
+      env['HTTPS_PROXY'] = 'http://127.0.0.1:1';
+    },
+  },
+  {
+    name: 'a proxy that speaks SOCKS',
+    code: 'proxy_unusable',
+    remedy: /unset ALL_PROXY/,
+    plant: async ({ env, listen }) => {
+      env['ALL_PROXY'] = `socks5://127.0.0.1:${String(await listen(silent(), 0))}`;
+    },
+  },
+  {
+    name: 'a proxy whose name is none',
+    code: 'proxy_unusable',
+    remedy: /unset all_proxy/,
+    plant: async ({ env }) => {
+      env['all_proxy'] = 'http://proxy.invalid:3128';
     },
   },
   {
