@@ -9,14 +9,14 @@ import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
 import { keyOf } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
-import { dropLogins, foundMaster, login } from './login.ts';
+import { dropLogins, Drops, foundMaster, login } from './login.ts';
 import { hasFreed, sessionsOfEach, withRoom } from './master.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
-import { BMUX_THERE, SshEnd, sshTimeout, type Progress } from './failures.ts';
+import { BMUX_THERE, sshTimeout, type Progress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
 import { SshStream, type OpenedSsh } from './stream.ts';
-import { ServerWatch, type ServerThere } from './watch.ts';
+import { ServerWatches, type ServerThere } from './watch.ts';
 import type { Words } from './words.ts';
 
 /** The request that a stream is for. */
@@ -46,9 +46,9 @@ export class SshHost {
   /** What is waited for here. */
   #step: Progress = { waitsFor: undefined };
   readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
-  /** Of the targets with live streams, and of some without. */
-  readonly #watches = new LruMap<string, ServerWatch>(MAX_REMEMBERED, undefined, ({ inUse }) => inUse);
+  readonly #watches = new ServerWatches(MAX_REMEMBERED);
   readonly #underWay = new SingleFlight<string, Preflight>();
+  readonly #drops = new Drops();
   /** The targets that were opened here, by the name that a person has used. */
   readonly names = new LruMap<string, Pick<SshWait, 'label' | 'link'>>(MAX_REMEMBERED);
 
@@ -57,7 +57,11 @@ export class SshHost {
   }
 
   /** A stream to the server of `route`, on which nothing was sent. */
-  async stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
+  stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
+    return this.#drops.again(wait, (until) => this.#stream(route, until));
+  }
+
+  async #stream(route: SshRoute, wait: SshWait): Promise<OpenedSsh> {
     this.names.set(wait.link ?? wait.label, { label: wait.label, link: wait.link });
     const { isKnown, version } = await this.#ready(route, wait);
     const command = `${route.remoteBmuxPath} server bridge --stdio`;
@@ -65,13 +69,17 @@ export class SshHost {
     const { label } = wait;
     const stream = new SshStream({ session, route, label, lastLine: () => master.lastLine });
     // A forced command, of which no preflight tells the version, does not answer.
-    if (version !== undefined) this.#watch(route, label, stream);
+    if (version !== undefined) {
+      const ask = (): Promise<ServerThere> =>
+        serverThere(route, label, (asking) => this.#sessionOnly(asking, label));
+      this.#watches.add(route.remoteBmuxPath, ask, stream);
+    }
     return { stream, warm: warm && isKnown };
   }
 
   /** The epoch of the server there, if a preflight tells it. `isKnown`: nothing had to be asked for it. */
   epochOf(route: SshRoute, wait: SshWait): Promise<Pick<Preflight, 'epoch'> & { readonly isKnown: boolean }> {
-    return this.#ready(route, wait);
+    return this.#drops.again(wait, (until) => this.#ready(route, until));
   }
 
   found(route: SshRoute): Preflight | undefined {
@@ -81,20 +89,6 @@ export class SshHost {
   /** What was found out about this target may not be so any more. */
   forget(route: SshRoute): void {
     this.#preflights.delete(route.remoteBmuxPath);
-  }
-
-  #watch(route: SshRoute, label: string, stream: SshStream): void {
-    const ask = (): Promise<ServerThere> =>
-      serverThere(route, label, (command) => this.#sessionOnly(command, label));
-    const watch = this.#watches.get(route.remoteBmuxPath) ?? new ServerWatch({ ask });
-    this.#watches.set(route.remoteBmuxPath, watch);
-    watch.add(stream);
-    stream.once('error', (error) => {
-      if (error instanceof SshEnd) watch.suspect();
-    });
-    stream.once('close', () => {
-      watch.remove(stream);
-    });
   }
 
   /** A session over a connection that is there; rejects without one that has room. */
@@ -134,6 +128,8 @@ export class SshHost {
     }
     this.#preflights.clear();
     this.#underWay.forgetAll();
+    this.#logins.forgetAll();
+    this.#drops.drop();
   }
 
   /** Ends masters that were unused for `idleMs`. Of several without a session one is kept. */
@@ -178,12 +174,12 @@ export class SshHost {
     const run = this.#underWay.run(`${key} ${String(route.startsServer)}`, async () => {
       // Other callers may wait for it longer than this one.
       const deadline = new Deadline(LIMITS.sshPreflightMs);
-      const shared = { ...wait, deadline, signal: new AbortController().signal };
+      const shared = { ...wait, deadline, signal: this.#drops.signal };
       const runThere = async (command: string): Promise<SshProcess> =>
         (await this.#session(route, command, 'ignore', shared)).session;
-      const found = await preflight(route, wait.label, deadline, runThere);
+      const found = await preflight(route, wait.label, shared, runThere);
       this.#preflights.set(key, found);
-      this.#watches.peek(key)?.suspect();
+      this.#watches.suspect(key);
       return found;
     });
     const found = await inTime(run, wait.deadline.remaining(), () => this.#late(wait), wait);
@@ -231,6 +227,7 @@ export class SshHost {
     const { folder } = this.#deps;
     const { label } = wait;
     const target = wait.link ?? label;
+    const { signal } = this.#drops;
     const logins = (await folder.loginsOf(route)).map((path) => ({ path }));
     for (const place of [...logins, 'users own'] as const) {
       const key = keyOf(place);
@@ -246,6 +243,7 @@ export class SshHost {
       path,
       connectMs: wait.deadline.remaining(),
       onStart,
+      signal,
     });
     return this.#add(master, target);
   }

@@ -5,6 +5,7 @@ import { settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
+import type { Dialling } from '../dialling.ts';
 import { isProgram } from '../tcp/of-process.ts';
 import { keyOf, masterArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure, sshTimeout } from './failures.ts';
@@ -34,13 +35,42 @@ export interface LoginOptions {
   readonly connectMs: number;
   /** Gets what ssh will say. */
   readonly onStart?: (words: Words) => void;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+}
+
+/** The drops of a target: what is under way then may hang, and is done anew for those who wait for it. */
+export class Drops {
+  #next = new AbortController();
+
+  /** Aborts with the next drop. */
+  get signal(): AbortSignal {
+    return this.#next.signal;
+  }
+
+  drop(): void {
+    this.#next.abort();
+    this.#next = new AbortController();
+  }
+
+  /** Does `work`, and does it anew when the target is dropped meanwhile. */
+  async again<T, W extends Dialling>(wait: W, work: (until: W) => Promise<T>): Promise<T> {
+    for (;;) {
+      const { signal: dropped } = this;
+      try {
+        return await work({ ...wait, signal: AbortSignal.any([wait.signal, dropped]) });
+      } catch (error) {
+        if (!dropped.aborted || wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
+      }
+    }
+  }
 }
 
 /** Logs in. Resolves with the master when it listens at `path`; rejects with the failure for the user. */
 export async function login(
   deps: MasterDeps,
   route: SshRoute,
-  { label, path, connectMs, onStart = () => undefined }: LoginOptions,
+  { label, path, connectMs, onStart = () => undefined, signal }: LoginOptions,
 ): Promise<Master> {
   const agentSocket = await firstLiveAgent(route);
   const env = sshEnv(deps.env, { ...route, agentSocket });
@@ -53,7 +83,9 @@ export async function login(
   if (deps.onLogin !== undefined) process.words.onStep = deps.onLogin;
   const listens = (async (): Promise<void> => {
     let countAt = since + COUNT_MS;
-    while (process.exit === undefined && process.words.loop === undefined && !(await exists(path))) {
+    const isOver = (): boolean =>
+      process.exit !== undefined || process.words.loop !== undefined || signal?.aborted === true;
+    while (!isOver() && !(await exists(path))) {
       await sleep(LOOK_MS);
       if (!process.words.hasProxy || performance.now() < countAt) continue;
       if ((await process.groupSize()) > MAX_PROCESSES) process.words.loop = PROXY_LOOP;
@@ -61,7 +93,7 @@ export async function login(
     }
   })();
   const inLimit = await settledWithin(listens, LIMITS.sshLoginMs);
-  if (!inLimit || process.words.loop !== undefined) await process.end();
+  if (!inLimit || process.words.loop !== undefined || signal?.aborted === true) await process.end();
   if (process.exit !== undefined) {
     const { words, exit } = process;
     throw inLimit ? loginFailure(label, { words, exit }) : sshTimeout(label, words, words);

@@ -5,6 +5,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { epochOf, type Epoch } from '../../bmux-ipc/epoch.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { advised, fail } from '../../errors/fail.ts';
+import type { Dialling } from '../dialling.ts';
 import { BMUX_THERE, commandFailure, sshTimeout } from './failures.ts';
 import type { SshProcess } from './process.ts';
 import type { ServerThere } from './watch.ts';
@@ -35,12 +36,12 @@ interface Answer {
 export async function preflight(
   route: SshRoute,
   label: string,
-  deadline: Deadline,
+  wait: Dialling,
   runThere: RunThere,
 ): Promise<Preflight> {
   const bmux = route.remoteBmuxPath;
   const ask = (command: string, isOver?: IsOver): Promise<Answer> =>
-    answerOf(runThere(command), label, { deadline, isOver });
+    answerOf(runThere(command), label, { ...wait, isOver });
   const asked = await ask(`${bmux} --version && ${bmux} server status`, hasPrinted);
   const lines = asked.stdout.split(/\r?\n/);
   const ended = { words: asked.session.words, exit: { status: asked.status } };
@@ -98,10 +99,15 @@ function isStopped(said: string): boolean {
 /** Whether nothing more has to be read of an answer. */
 type IsOver = (stdout: string) => boolean;
 
+interface AnswerWait extends Pick<Dialling, 'deadline'> {
+  readonly signal?: AbortSignal;
+  readonly isOver?: IsOver | undefined;
+}
+
 async function answerOf(
   opening: Promise<SshProcess>,
   label: string,
-  { deadline, isOver = () => false }: { readonly deadline: Deadline; readonly isOver?: IsOver | undefined },
+  { deadline, signal, isOver = () => false }: AnswerWait,
 ): Promise<Answer> {
   const session = await opening;
   let stdout = '';
@@ -121,7 +127,7 @@ async function answerOf(
   const ms = deadline.within(LIMITS.sshPreflightMs);
   const late = (): Failure => sshTimeout(label, { waitsFor: BMUX_THERE }, session.words);
   try {
-    const exit = await inTime(session.exited, ms, late);
+    const exit = await inTime(session.exited, ms, late, { signal });
     await inTime(over, LIMITS.sshControlMs, late);
     return { stdout, session, status: exit.status };
   } catch (error) {

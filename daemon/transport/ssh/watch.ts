@@ -3,9 +3,12 @@
 // A master that hangs does not tell it either, and is asked on its control socket.
 import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { Refresh, SingleFlight } from '../../base/async/single-flight.ts';
+import { LruMap } from '../../base/lru-map.ts';
 import { watchConnectionOf } from '../tcp/of-process.ts';
 import type { TcpWatch } from '../tcp/watch.ts';
+import { SshEnd } from './failures.ts';
 import type { Sessions } from './process.ts';
+import type { SshStream } from './stream.ts';
 
 /** ms for which a byte of the server proves that it is there, and between two questions. */
 const ASK_MS = 10_000;
@@ -97,6 +100,32 @@ export class ServerWatch {
       if (there === 'stopped' || (known.server ?? there.id) !== there.id) stream.serverEnded();
       else known.server = there.id;
     }
+  }
+}
+
+/** The watches of the targets with live streams, and of some without. */
+export class ServerWatches {
+  readonly #watches: LruMap<string, ServerWatch>;
+
+  constructor(most: number) {
+    this.#watches = new LruMap(most, undefined, ({ inUse }) => inUse);
+  }
+
+  /** `key`: of the target; `ask`: see `ServerWatchOptions`. */
+  add(key: string, ask: ServerWatchOptions['ask'], stream: SshStream): void {
+    const watch = this.#watches.get(key) ?? new ServerWatch({ ask });
+    this.#watches.set(key, watch);
+    watch.add(stream);
+    stream.once('error', (error) => {
+      if (error instanceof SshEnd) watch.suspect();
+    });
+    stream.once('close', () => {
+      watch.remove(stream);
+    });
+  }
+
+  suspect(key: string): void {
+    this.#watches.peek(key)?.suspect();
   }
 }
 

@@ -1,5 +1,7 @@
 // An ssh that says nothing, and ignores SIGTERM: each wait for it has a limit, and it is ended then.
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
@@ -12,6 +14,8 @@ import { SshStream } from '../../../daemon/transport/ssh/stream.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { isAlive, waitFor } from '../../real/child.ts';
+import { sshdMissing } from '../../real/index.ts';
+import { answers, FAKE_BMUX, sshRig, waitOf, writeProgram } from './rig.ts';
 import { run } from '../../real/server.ts';
 
 const route: SshRoute = {
@@ -144,3 +148,40 @@ t.test('an engine that exits before all are ended', async (t) => {
   });
   await waitFor('the end of its ssh', () => !isAlive(pid));
 });
+
+t.test(
+  'a drop ends what hangs, and it is done anew for those who wait',
+  { skip: sshdMissing() },
+  async (t) => {
+    const rig = await sshRig(t);
+    const { sshd } = rig;
+    const [asked, mended] = [join(sshd.folder, 'asked'), join(sshd.folder, 'mended')];
+    const hangs = `[ -e ${mended} ] || { touch ${asked}; while [ -e ${asked} ]; do sleep 0.1; done; exit 1; }`;
+    const remoteBmuxPath = await writeProgram(sshd, 'slow', `${hangs}\n${FAKE_BMUX}`);
+    const first = rig.open({ remoteBmuxPath }, 60_000);
+    await waitFor('bmux there to hang', () => existsSync(asked));
+    writeFileSync(mended, '');
+    rig.pool.drop(rig.route());
+    await answers((await first).stream);
+
+    // A host that takes a connection and says nothing.
+    const mute = createServer();
+    const isOpened = once(mute, 'connection');
+    mute.listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    t.teardown(() => mute.close());
+    const { port } = mute.address() as AddressInfo;
+    await sshd.alias('moved');
+    const alias = readFileSync(sshd.sshConfig, 'utf8');
+    writeFileSync(sshd.sshConfig, alias.replace(String(sshd.port), String(port)));
+    const { identityFile: _, knownHostsFile: __, port: ___, ...moved } = rig.route({ host: 'moved' });
+    const second = rig.pool.stream(moved, waitOf(60_000));
+    const [socket] = (await isOpened) as [Socket];
+    const isLeft = once(socket, 'close');
+    socket.on('error', () => undefined).resume();
+    writeFileSync(sshd.sshConfig, alias);
+    rig.pool.drop(moved);
+    await answers((await second).stream);
+    await isLeft;
+  },
+);

@@ -48,7 +48,7 @@ export async function writeProgram(sshd: RealSshd, name: string, script: string)
 }
 
 /** Answers as bmux there does; its bridge sends back what it gets. */
-const FAKE_BMUX = [
+export const FAKE_BMUX = [
   'case "$*" in',
   '--version) echo bmux 0.0.1-alpha.4;;',
   '"server status") echo server version: 0.0.1-alpha.4;;',
