@@ -108,16 +108,39 @@ t.test('the oldest engines with streams are ended when too many drain', async (t
     'each engine to answer',
     async () => (await directory.beside('c00')).length === 2 + MAX_DRAINING,
   );
+  let isOurs = false;
   const draining = new Draining({
     directory,
+    isOurs: () => Promise.resolve(isOurs),
     settings: () => ({ 'engine.drain_max': 'none' }),
     log: pino({ enabled: false }),
   });
+  await draining.drainOthers('c00');
+  t.same(old, [], 'another daemon has taken over during the survey');
+  isOurs = true;
   await draining.drainOthers('c00');
   t.same(old, ['/v1/drain?max=none', `/v1/drain?max=none&newer=${String(MAX_DRAINING)}`]);
   t.same(idle, ['/v1/drain?max=none'], 'one without streams does not count');
   for (const told of newer) t.same(told, ['/v1/drain?max=none']);
   t.same(current, []);
+});
+
+t.test('an engine that another daemon has told to drain is replaced by its own', async (t) => {
+  const world = await startWorld(t);
+  const { bmuxd } = world;
+  const talk = await Talk.open(bmuxd, 'tls');
+  talk.start();
+  const [engine = ''] = await bmuxd.engines();
+  // As by a daemon that was replaced just then, and does not know it yet.
+  const directory = new EngineDirectory({ dir: join(bmuxd.folder, 'd', 'engines') });
+  await directory.post(engine.replace('.sock', ''), '/v1/drain?max=none');
+  await waitFor('the next engine', async () =>
+    (await bmuxd.status()).engines.some(({ state }) => state === 'serving'),
+  );
+  const { stream } = await bmuxd.open({ target: 'tls' });
+  stream.destroy();
+  await talk.quiet();
+  await talk.end();
 });
 
 t.test('an engine that is told that too many drain ends its streams', async (t) => {

@@ -153,7 +153,12 @@ export class Engines {
         void this.#usage.look();
       },
     });
-    this.#draining = new Draining({ directory: this.directory, settings, log });
+    this.#draining = new Draining({
+      directory: this.directory,
+      isOurs: () => instance.isOurs(),
+      settings,
+      log,
+    });
     this.#usage = new EngineUsage({ directory: this.directory, current: () => this.supervisor.current, log });
   }
 
@@ -253,11 +258,6 @@ export class Engines {
 
   #drainOthers(): void {
     const { current } = this.supervisor;
-    if (current !== undefined) void this.#drainBeside(current.generation);
-  }
-
-  /** A daemon that still leaves after another one has taken over would drain the engine of that one. Never rejects. */
-  async #drainBeside(generation: string): Promise<void> {
-    if (await this.#options.instance.isOurs()) await this.#draining.drainOthers(generation);
+    if (current !== undefined) void this.#draining.drainOthers(current.generation);
   }
 }

@@ -1,5 +1,6 @@
 // Supervises the engines: one is current, others finish their streams. When the current one ends or hangs, a new one is started.
 import { textOf, type Failure } from '../../base/failure.ts';
+import { isEngineStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
 import { isSilence } from '../../sockets/http-request.ts';
@@ -165,6 +166,8 @@ export class EngineSupervisor {
     if (wasHanging && this.#current === undefined) this.#startAfter(0);
     if (this.#current !== engine) return;
     this.#options.onStatus(engine.link.generation, status);
+    if (isEngineStatus(status) && status.engine.state === 'draining' && !this.#closing)
+      this.#retire(engine, 'another daemon has told it to drain');
   }
 
   /** Not at the next regular time: what hangs is to be replaced within 5 s. */

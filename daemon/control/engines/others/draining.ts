@@ -9,6 +9,8 @@ export const MAX_DRAINING = 16;
 
 export interface DrainingOptions {
   readonly directory: Pick<EngineDirectory, 'beside' | 'post'>;
+  /** False when another daemon has taken over: its engine would drain, too. */
+  readonly isOurs: () => Promise<boolean>;
   readonly settings: () => Pick<Settings, 'engine.drain_max'>;
   readonly log: Logger;
 }
@@ -22,9 +24,11 @@ export class Draining {
 
   /** Called when the paths of all sockets lead to `current`, and when the settings have changed. Never rejects. */
   async drainOthers(current: string): Promise<void> {
-    const { directory, settings, log } = this.#options;
+    const { directory, isOurs, settings, log } = this.#options;
     try {
       const others = await directory.beside(current);
+      // The survey takes some time.
+      if (!(await isOurs())) return;
       const max = String(settings()['engine.drain_max']);
       await Promise.allSettled(
         others.map(({ generation }) => directory.post(generation, `/v1/drain?max=${max}`)),
