@@ -145,7 +145,13 @@ export function scriptFor(sockets: Sockets): string {
 ${MADE}
 _bmux_found=
 _bmux_real() { exec "$_bmux_found" "$@"; }
-_bmux_exec() { _bmux_t=$1; shift; exec bmuxd exec --if-remote -- "$_bmux_t" -- "$_bmux_found" "$@"; }
+_bmux_exec() {
+  _bmux_t=$1
+  shift
+  # cron and sudo keep no XDG_RUNTIME_DIR: without it the daemon of this user would not be found, and another one started.
+  if [ -z "\${BMUXD_RUNTIME_DIR-}\${XDG_RUNTIME_DIR-}" ] && [ -O "$_bmux_d" ]; then export BMUXD_RUNTIME_DIR="$_bmux_d"; fi
+  exec bmuxd exec --if-remote -- "$_bmux_t" -- "$_bmux_found" "$@"
+}
 _bmux_main() {${body(sockets)}}
 _bmux_made() {
   [ "$1" -ef "$0" ] && return

@@ -176,6 +176,28 @@ t.test('copies of the program for PATH do not run each other', async (t) => {
   t.match(await bmux(alone), { status: 127, stderr: 'bmux: there is no other bmux in PATH\n' });
 });
 
+t.test('the program for PATH finds the daemon from cron, which has no XDG_RUNTIME_DIR', async (t) => {
+  const bmuxd = await startBmuxd({
+    config: '[connections.targets.prod]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
+  });
+  t.teardown(() => bmuxd.stop());
+  const [bin, home] = [join(bmuxd.folder, 'cron bin'), join(bmuxd.folder, 'cron home')];
+  await mkdir(bin);
+  await mkdir(join(home, '.config', 'bmuxd'), { recursive: true });
+  await writeFile(join(home, '.config', 'bmuxd', 'bmuxd.toml'), 'autostart = false\n');
+  await writeFile(join(bin, 'bmux'), (await bmuxd.bmuxd(['shell-init', 'sh'])).stdout, { mode: 0o755 });
+  await symlink(BMUXD, join(bin, 'bmuxd'));
+  const real = join(bmuxd.folder, 'real');
+  await mkdir(real);
+  await writeFile(join(real, 'bmux'), '#!/bin/sh\necho "real $*"\n', { mode: 0o755 });
+  const ran = await run('/bin/sh', ['-c', 'bmux --target prod attach'], {
+    HOME: home,
+    BMUX_CONFIG_DIR: bmuxd.env['BMUX_CONFIG_DIR'] ?? '',
+    PATH: `${bin}:${real}:${dirname(process.execPath)}:/usr/bin:/bin`,
+  });
+  t.match(ran, { status: 1, stdout: '', stderr: /\[tls_unreachable\]/ }, 'the daemon has tried it');
+});
+
 t.test('bmuxd exec --if-remote', async (t) => {
   const bmuxd = await startBmuxd({ config: '[connections.targets.here]\ntransport = "local"\n' });
   t.teardown(() => bmuxd.stop());
