@@ -114,6 +114,8 @@ export const LIMITS = {
   keychainMs: 5000,
   /** ms that reading a config file may take: it may be on a network file system. */
   fileReadMs: 5000,
+  /** ms that a program may write at a config file in pieces before what is there is read as the whole file. */
+  fileSettledMs: 200,
   /** ms that a config file may be missing, as when an editor replaces it, before its absence is believed. */
   absenceMs: 3000,
   /** ms that control may take to resolve a target again, a lookup at the control plane included. */

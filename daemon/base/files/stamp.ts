@@ -38,6 +38,8 @@ export function stampFrom(found: {
  */
 const YOUNG_MS = 20;
 const YOUNG_IN_SECONDS_MS = 2000;
+/** The end of the stamp of a young file. */
+const YOUNG = '~';
 
 /** The stamp of a file that is about to be read. That of a young file equals no later stamp, so the file is read again. */
 export function asRead(stamp: string, now = Date.now()): string {
@@ -45,5 +47,15 @@ export function asRead(stamp: string, now = Date.now()): string {
   const changed = /^-?\d+-(\d+)-/.exec(stamp)?.[1];
   if (changed === undefined) return stamp;
   const youngMs = changed.endsWith('000000000') ? YOUNG_IN_SECONDS_MS : YOUNG_MS;
-  return Math.abs(now - Number(changed) / 1e6) < youngMs ? `${stamp}~` : stamp;
+  return Math.abs(now - Number(changed) / 1e6) < youngMs ? `${stamp}${YOUNG}` : stamp;
+}
+
+/** Whether the file was young when it was read. `read`: what `asRead` returned. */
+export function isYoung(read: string): boolean {
+  return read.endsWith(YOUNG);
+}
+
+/** Whether a file that was young when it was read has the same stamp now. */
+export function isStill(read: string, now: string): boolean {
+  return read === `${now}${YOUNG}`;
 }

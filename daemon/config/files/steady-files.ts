@@ -1,6 +1,9 @@
 // Reads small files, and keeps one in force that vanishes: editors and programs that make a link anew remove a file for an instant. A file that
-// has been read stays in force until it has been missing for `LIMITS.absenceMs`.
+// has been read stays in force until it has been missing for `LIMITS.absenceMs`. A file that is being written is read when that is over.
 import type { Clock } from '../../base/async/clock.ts';
+import { monotonicMs } from '../../base/async/monotonic.ts';
+import { sleep } from '../../base/async/sleep.ts';
+import { isStill, isYoung } from '../../base/files/stamp.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { markNow, MISSING, readSmallFile, type Mark, type Marks } from './file.ts';
@@ -14,6 +17,8 @@ const LOOK_MS = 500;
 const CHECKS = Math.ceil(LIMITS.absenceMs / LOOK_MS);
 /** Maximum number of files that are kept; the least recently read are dropped first. */
 const MAX_FILES = 128;
+/** ms without a change after which a file that has just been changed counts as whole. */
+const QUIET_MS = 20;
 
 interface Kept {
   readonly mark: Mark;
@@ -44,7 +49,7 @@ export class SteadyFiles {
   readonly read = async (path: string, marks: Marks): Promise<Uint8Array | undefined> => {
     const found: Marks = new Map();
     try {
-      const bytes = await readSmallFile(path, found);
+      const bytes = await readSettled(path, found);
       const mark = found.get(path) ?? MISSING;
       if (bytes !== undefined) {
         // A copy, because the file was read into a much larger buffer.
@@ -110,5 +115,21 @@ export class SteadyFiles {
       this.#stopTimer = undefined;
     }
     if (isGone && !this.#isClosed) this.#onGone();
+  }
+}
+
+/**
+ * As `readSmallFile`, but waits while the file is being written, for `LIMITS.fileSettledMs` at most. The first part of a config may be valid and
+ * mean something else: a target whose transport is not written yet is a local one.
+ */
+async function readSettled(path: string, marks: Marks): Promise<Uint8Array | undefined> {
+  const until = monotonicMs() + LIMITS.fileSettledMs;
+  for (;;) {
+    marks.delete(path);
+    const bytes = await readSmallFile(path, marks);
+    const mark = marks.get(path) ?? MISSING;
+    if (!isYoung(mark) || monotonicMs() >= until) return bytes;
+    await sleep(QUIET_MS);
+    if (isStill(mark, await markNow(path))) return bytes;
   }
 }

@@ -1,4 +1,5 @@
 // A file that vanishes stays in force for a while, with its content and its mark, and then it is gone.
+import { appendFileSync } from 'node:fs';
 import { rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -79,6 +80,37 @@ t.test('another file in its place is in force at once', async (t) => {
   await put(path, 'three');
   t.ok(await files.anyChanged(new Map([[path, mark]])));
   t.equal(await text(), 'three');
+});
+
+t.test('a file that is written in pieces is read when it is whole', async (t) => {
+  const { path, text } = await rig(t);
+  for (let tookMs = Infinity; tookMs > LIMITS.fileSettledMs / 2;) {
+    const since = performance.now();
+    await put(path, '');
+    const read = text();
+    for (const piece of ['first ', 'second ', 'third']) {
+      await sleep(2);
+      appendFileSync(path, piece);
+    }
+    tookMs = performance.now() - since;
+    const got = await read;
+    // A writer that the machine has held up is not waited for.
+    if (tookMs <= LIMITS.fileSettledMs / 2) t.equal(got, 'first second third');
+  }
+});
+
+t.test('a file that is written again and again is read all the same', async (t) => {
+  const { path, text } = await rig(t);
+  let isWriting = true;
+  const writing = (async () => {
+    for (let n = 0; isWriting; n += 1) {
+      await put(path, `piece ${n}`);
+      await sleep(1);
+    }
+  })();
+  t.match(await text(), /^(?:piece \d+)?$/);
+  isWriting = false;
+  await writing;
 });
 
 t.test('close() ends the checks', async (t) => {
