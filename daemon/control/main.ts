@@ -40,7 +40,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     ...common,
     isPinned: (key, agrees): boolean => reconciler.isUsed(key, agrees),
     onChange: (key) => {
-      void reconciler.refreshContext(key);
+      void reconciler.refresh(key);
       if (key === contexts.ownKey) keepWarm.refresh();
     },
     onTrustChange: (change) => {

@@ -81,7 +81,10 @@ async function openTargetSockets(parts: StartParts): Promise<void> {
       await getReadyAsBefore(parts, LIMITS.warmAgainMs);
     }
     await targetSockets.open();
-    engines.takeOver();
+    // Without a config the paths stay as they are, and the engines of before go on accepting there.
+    void targetSockets.tried().then(() => {
+      engines.takeOver();
+    });
     keepWarm.open();
   };
   const opened = open().catch((error: unknown) => {

@@ -1,9 +1,10 @@
 // Tests that a daemon that leaves answers what it has taken, and that the next one is ready for what was used. Restarts under load are in test/soak/restarts.
 import { connect } from 'node:net';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 import { isRunning } from '../../daemon/base/process/identity.ts';
 import { isEngineStatus, isStatus } from '../../daemon/api/answer-shapes.ts';
 import { engineRequest } from '../../daemon/sockets/http-request.ts';
@@ -80,6 +81,33 @@ t.test('a client in the queue of a dead engine is served when control leaves', a
   await client.close();
   await waitFor('the daemon to be gone', () => !isRunning({ pid: bmuxd.pid }));
 });
+
+t.test(
+  'a restart with a config that cannot be read leaves the target sockets to the engine of before',
+  async (t) => {
+    const { bmuxd } = await startWorld(t);
+    const path = targetSocketPath(bmuxd, 'tls');
+    await targetSocketIs(true, path);
+    const answers = async (): Promise<void> => {
+      const client = new TestClient(await connected(path));
+      await client.hello();
+      await client.close();
+    };
+    const file = join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml');
+    const good = readFileSync(file, 'utf8');
+    await bmuxd.configure('bmux.toml', `${good}\n[connections.targets.`);
+    const restarted = await bmuxd.bmuxd(['restart']);
+    t.match(restarted, { status: 1, stdout: /bmuxd has restarted: degraded/ });
+    t.match((await bmuxd.bmuxd(['status'])).stdout, /bmux\.toml/, 'the mistake is told');
+    // An engine that is told to drain accepts for 500 ms more.
+    for (const end = performance.now() + 2000; performance.now() < end; await sleep(200)) await answers();
+    t.equal((await bmuxd.engines()).length, 2);
+    await madeAnew([path], () => bmuxd.configure('bmux.toml', good));
+    await answers();
+    await waitFor('the engine of before to leave', async () => (await bmuxd.engines()).length === 1);
+    await answers();
+  },
+);
 
 t.test('a daemon that cannot take over leaves no engine behind', async (t) => {
   const sandbox = await makeSandbox({ settings: '[engine]\ndrain_grace = 600\n' });

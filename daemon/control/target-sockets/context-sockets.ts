@@ -36,10 +36,18 @@ export class ContextSockets {
   /** Removals in progress. None rejects. */
   readonly #removals = new Set<Promise<unknown>>();
   readonly #comparison = new Refresh(() => this.#compare());
+  /** Resolves when there has been a config and a socket for each of its targets was tried, or when all are removed. Never rejects. */
+  readonly tried: Promise<void>;
+  #setTried = (): void => undefined;
+  /** Whether there has been a config. */
+  #isRead = false;
   #isClosed = false;
 
   constructor(options: ContextSocketsOptions) {
     this.#options = options;
+    this.tried = new Promise((resolve) => {
+      this.#setTried = resolve;
+    });
   }
 
   /** What shells read of these target sockets. */
@@ -85,7 +93,9 @@ export class ContextSockets {
     const ended = async (which: typeof runs): Promise<void> => {
       await Promise.all([...removals, ...which.map(({ run }) => run)]);
     };
-    return { configured: ended(configured), all: ended(runs) };
+    const refreshing = { configured: ended(configured), all: ended(runs) };
+    if (this.#isRead) void refreshing.configured.then(this.#setTried);
+    return refreshing;
   }
 
   /** The target socket of a target, for a request that waits for it. It is not removed before `release`. */
@@ -132,6 +142,7 @@ export class ContextSockets {
     this.#sockets.clear();
     const { shellFile } = this.#options;
     await Promise.all([...this.#removals, ...sockets.map((socket) => socket.remove()), shellFile.remove()]);
+    this.#setTried();
   }
 
   /** Adds missing and removes unwanted target sockets. Never rejects: without a config, they stay as they are. */
@@ -140,6 +151,7 @@ export class ContextSockets {
     try {
       const named = await configured();
       if (this.#isClosed) return;
+      this.#isRead = true;
       for (const target of [...named, ...inline()]) this.#get(target);
       for (const socket of this.#sockets.values()) {
         socket.isConfigured = named.has(socket.target);

@@ -109,6 +109,11 @@ export class TargetSocketReconciler {
     this.#cancelSweep = this.#options.clock.after(SWEEP_MS, () => void this.#oldFolders.sweep());
   }
 
+  /** Resolves when all contexts of `open` have had a config, and their target sockets were tried. Never rejects. */
+  async tried(): Promise<void> {
+    await Promise.all([...this.#contexts.values()].map((context) => context.tried));
+  }
+
   /** The target socket of one target. It is made if it does not exist. Rejects with the target's failure, or when `signal` aborts. */
   async ensure(request: StreamRequest, signal: AbortSignal): Promise<TargetSocketAnswer> {
     const { targets } = this.#options;
@@ -151,15 +156,9 @@ export class TargetSocketReconciler {
     return this.#store.has(key, agrees);
   }
 
-  /** Brings all contexts up to date. Does not wait for inline targets, which may need a lookup at the control plane. Never rejects. */
-  async refresh(): Promise<void> {
-    const refreshing = await this.#refreshed(() => true);
-    await Promise.all(refreshing.map(({ configured }) => configured));
-  }
-
-  /** Does the same for the contexts with this key, after their files have changed. */
-  async refreshContext(key: string): Promise<void> {
-    const refreshing = await this.#refreshed((clients) => clients.key === key);
+  /** Brings all contexts up to date; with `key` those whose files have changed. Does not wait for inline targets. Never rejects. */
+  async refresh(key?: string): Promise<void> {
+    const refreshing = await this.#refreshed((clients) => key === undefined || clients.key === key);
     await Promise.all(refreshing.map(({ configured }) => configured));
   }
 

@@ -33,7 +33,7 @@ t.test('only what has changed is sent', async (t) => {
   t.strictSame(engine.news(), ['close a'], 'a target with an invalid config has no socket');
   leads.set('a', 3);
   const before = lookups.length;
-  await reconciler.refreshContext('another key');
+  await reconciler.refresh('another key');
   t.equal(lookups.length, before, 'a change in another context resolves nothing here');
   await reconciler.refresh();
   t.strictSame(engine.news(), ['listen a 3']);
