@@ -56,6 +56,7 @@ export class Master {
   /** True when a session was not opened in time, or the master is to end: it gets no more sessions. */
   retired = false;
   isGone = false;
+  #isAbandoned = false;
   /** True when its loss was told as an event. */
   lossTold = false;
   /** performance.now() of the last session's begin or end. */
@@ -130,6 +131,7 @@ export class Master {
   #abandon(why: string): void {
     this.#why = why;
     this.isGone = true;
+    this.#isAbandoned = true;
     const ending = this.process === undefined ? [...this.#sessions.running] : [this.process];
     for (const process of ending) void process.end();
     if (this.process === undefined) this.#giveUp();
@@ -237,7 +239,8 @@ export class Master {
   }
 
   #endWhenIdle(): void {
-    if (this.sessions === 0) void this.end();
+    // One that was given up ends already, and is lost then.
+    if (this.sessions === 0 && !this.#isAbandoned) void this.end();
   }
 
   #opened(process: SshProcess, opensMs = 0): Promise<'open' | Unopened> {

@@ -42,7 +42,9 @@ async function hung<T>(
   writeFileSync(join(folder, 'ssh'), program, { mode: 0o755 });
   const timers = holdTimers(t);
   const env = { PATH: `${folder}:/usr/bin:/bin`, HOME: folder };
-  const working = work({ processes: new SshProcesses(), env, watch: new TcpWatch() });
+  const processes = new SshProcesses();
+  t.teardown(() => processes.endAll());
+  const working = work({ processes, env, watch: new TcpWatch() });
   working.catch(() => undefined);
   await timers.until('ssh to run', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n'));
   const pid = Number(readFileSync(file, 'utf8'));

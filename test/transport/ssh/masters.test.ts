@@ -4,38 +4,16 @@ import { existsSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import { mock } from 'node:test';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { LIMITS } from '../../../daemon/base/limits.ts';
 import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import { hasSshAgent, ordinaryAccount, run, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
 import { withRoom } from '../../../daemon/transport/ssh/master.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
-import { isAlive } from '../../real/child.ts';
-import { answers, FRAME, sshRig, waitOf, writeProgram, type SshRig } from './rig.ts';
+import { answers, errorOf, FRAME, mastersOf, sshRig, stop, waitOf, writeProgram } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
-
-/** The error of a stream, when it comes. */
-function errorOf(stream: Duplex): Promise<Error> {
-  return new Promise((resolve) => {
-    stream.once('error', resolve);
-    stream.resume();
-  });
-}
-
-async function mastersOf(rig: SshRig): Promise<number[]> {
-  const all = await rig.processes();
-  return all.filter(({ line }) => line.includes('ControlMaster=yes')).map(({ pid }) => pid);
-}
-
-function stop(t: Test, pids: readonly number[]): void {
-  for (const pid of pids) process.kill(pid, 'SIGSTOP');
-  t.teardown(() => {
-    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-  });
-}
 
 t.test('which connection is asked for a session', (t) => {
   type Room = NonNullable<Parameters<typeof withRoom>[0][number]>;

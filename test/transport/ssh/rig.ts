@@ -12,7 +12,7 @@ import { SshPool, type SshPoolOptions } from '../../../daemon/transport/ssh/pool
 import type { SshWait } from '../../../daemon/transport/ssh/host.ts';
 import type { OpenedSsh } from '../../../daemon/transport/ssh/stream.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
-import { startSshd, type RealSshd } from '../../real/index.ts';
+import { isAlive, startSshd, type RealSshd } from '../../real/index.ts';
 import type { SshdOptions } from '../../real/sshd.ts';
 
 export interface SshRig {
@@ -141,4 +141,26 @@ export async function processesWith(
     if (line.includes(part)) found.push({ pid: Number(pid), line: line.replaceAll('\0', ' ') });
   }
   return found;
+}
+
+/** The error of a stream, when it comes. */
+export function errorOf(stream: Duplex): Promise<Error> {
+  return new Promise((resolve) => {
+    stream.once('error', resolve);
+    stream.resume();
+  });
+}
+
+/** Pids of the masters of the engine. */
+export async function mastersOf(rig: SshRig): Promise<number[]> {
+  const all = await rig.processes();
+  return all.filter(({ line }) => line.includes('ControlMaster=yes')).map(({ pid }) => pid);
+}
+
+/** Stops processes; they are killed at the end of the test. */
+export function stop(t: Test, pids: readonly number[]): void {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  t.teardown(() => {
+    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  });
 }

@@ -1,5 +1,6 @@
 // Live streams over SSH, with numbered bytes: control is killed, the daemon is restarted, and the path to the host goes.
 import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
@@ -7,7 +8,7 @@ import { start } from '../../embedded/server/start-server.ts';
 import { Talk } from '../../engine/world.ts';
 import { sshdMissing, waitFor } from '../../real/index.ts';
 import { sshToServer } from './far-server.ts';
-import { processesWith } from './rig.ts';
+import { answers, errorOf, FRAME, mastersOf, processesWith, sshRig, stop, writeProgram } from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -93,3 +94,32 @@ t.test('the connection falls silent', { skip }, async (t) => {
   t.pass('a request is answered over another one');
   await waitFor('the live stream to be given up', () => talk.incoming.ended, 60_000);
 });
+
+t.test(
+  'the loss of a master that hangs, and whose exit is seen after that of its sessions',
+  { skip },
+  async (t) => {
+    const rig = await sshRig(t, { config: 'MaxSessions 1' });
+    const { host, port, sshConfig } = rig.sshd;
+    const pipe = `process.stdin.pipe(require('net').connect(${port}, '${host}')).pipe(process.stdout)`;
+    // The sleep keeps the stderr of the master open.
+    const proxy = `sleep 600 &\nexec '${process.execPath}' -e "${pipe}"`;
+    await writeFile(sshConfig, `ProxyCommand ${await writeProgram(rig.sshd, 'proxy', proxy)}\n`);
+    const { stream } = await rig.open();
+    const hung = await mastersOf(rig);
+    // It speaks for the server, which is not asked then.
+    const other = await rig.open();
+    for (const one of [stream, other.stream]) await answers(one);
+    other.stream.resume();
+    const talking = setInterval(() => other.stream.write(FRAME), 1000);
+    t.teardown(() => {
+      clearInterval(talking);
+    });
+    const lost = errorOf(stream);
+    stop(t, hung);
+    stream.write(FRAME);
+    t.match(await lost, { code: 'ssh_lost', cause: /its ssh does not answer/ });
+    const loss = 'connection lost: timeout: its ssh does not answer';
+    await waitFor('the event', () => rig.events.includes(loss), 20_000);
+  },
+);
