@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { settledWithin } from '../../base/async/deadline.ts';
 import { sleep } from '../../base/async/sleep.ts';
+import { withEither } from '../../base/async/until-aborted.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import type { Dialling } from '../dialling.ts';
@@ -58,7 +59,7 @@ export class Drops {
     for (;;) {
       const { signal: dropped } = this;
       try {
-        return await work({ ...wait, signal: AbortSignal.any([wait.signal, dropped]) });
+        return await withEither([wait.signal, dropped], (signal) => work({ ...wait, signal }));
       } catch (error) {
         if (!dropped.aborted || wait.signal.aborted || wait.deadline.remaining() <= 0) throw error;
       }

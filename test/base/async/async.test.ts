@@ -1,9 +1,10 @@
 // Tests sleep, single flight, refresh, serial queue and waits with a limit.
+import { getEventListeners } from 'node:events';
 import t from 'tap';
 import { settledWithin } from '../../../daemon/base/async/deadline.ts';
 import { SerialQueue } from '../../../daemon/base/async/serial-queue.ts';
 import { Refresh, SingleFlight } from '../../../daemon/base/async/single-flight.ts';
-import { untilAborted } from '../../../daemon/base/async/until-aborted.ts';
+import { untilAborted, withEither } from '../../../daemon/base/async/until-aborted.ts';
 import { sleep } from '../../../daemon/base/async/sleep.ts';
 
 /** A promise with its resolve and reject functions. */
@@ -104,6 +105,23 @@ t.test('an aborted signal ends a wait', async (t) => {
   const { signal } = new AbortController();
   t.equal(await untilAborted(Promise.resolve(3), signal), 3);
   await t.rejects(untilAborted(Promise.reject(new Error('broken')), signal), { message: 'broken' });
+});
+
+t.test('work with either of two signals', async (t) => {
+  const [one, two] = [new AbortController(), new AbortController()];
+  const signals = [one.signal, two.signal];
+  const listeners = (): number => signals.flatMap((signal) => getEventListeners(signal, 'abort')).length;
+  t.equal(await withEither(signals, () => Promise.resolve(listeners())), 2);
+  t.equal(listeners(), 0, 'nothing is left');
+  const waiting = withEither(signals, (signal) => sleep(60_000, signal));
+  two.abort(new Error('enough'));
+  await t.rejects(waiting, { message: 'enough' });
+  t.equal(listeners(), 0);
+  await t.rejects(
+    withEither(signals, (signal) => sleep(60_000, signal)),
+    { message: 'enough' },
+    'a signal that was aborted before',
+  );
 });
 
 t.test('a serial queue runs its work in order, also after a failure', async (t) => {
