@@ -10,6 +10,7 @@ import type { StreamEnd, StreamList } from '../../daemon/api/answers.ts';
 import { EngineDirectory } from '../../daemon/control/engines/engine-directory.ts';
 import { Draining, MAX_DRAINING } from '../../daemon/control/engines/others/draining.ts';
 import { BMUXD, collect, startBmuxd } from '../daemon/bmuxd.ts';
+import { Rig } from '../control/engines/supervisor-rig.ts';
 import { halt, isAlive, waitFor } from '../real/index.ts';
 import { startWorld, Talk } from './world.ts';
 
@@ -141,6 +142,25 @@ t.test('an engine that another daemon has told to drain is replaced by its own',
   stream.destroy();
   await talk.quiet();
   await talk.end();
+});
+
+t.test('a daemon that is replaced starts no other engine for its own one, which drains then', async (t) => {
+  const rig = new Rig();
+  t.teardown(() => {
+    rig.supervisor.close();
+  });
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  const row = { generation: 'x', pid: process.pid, version: '0.1.0', sinceMs: 0, streams: 1 };
+  rig.ask = () => Promise.resolve({ schema: 1, engine: { ...row, state: 'draining' }, upstreams: [] });
+  rig.isOurs = false;
+  await rig.supervisor.look();
+  await rig.clock.advance(1000);
+  t.equal(rig.processes.length, 1);
+  rig.isOurs = true;
+  await rig.supervisor.look();
+  await rig.clock.advance(1000);
+  t.equal(rig.processes.length, 2, 'it was told by mistake');
 });
 
 t.test('an engine that is told that too many drain ends its streams', async (t) => {

@@ -112,6 +112,7 @@ export class Engines {
       clock: SYSTEM_CLOCK,
       log,
       runtimeDir: instance.runtimeDir,
+      isOurs: () => instance.isOurs(),
       refusal: options.installed.refusal,
       fork: () => captured.lend((stderr) => forkEngine(this.nodeOptions.env, stderr)),
       early: options.early,

@@ -11,6 +11,8 @@ export interface EngineSupervisorOptions {
   readonly clock: Clock;
   /** Without it no engine can bind its socket: none is started, and one without its socket counts as at work. */
   readonly runtimeDir: Pick<KeptRuntimeDir, 'isAway' | 'lossLevel'>;
+  /** False when another daemon has taken over. Never rejects. */
+  readonly isOurs: () => Promise<boolean>;
   /** Why no engine may be started now. Asked again until one may. */
   readonly refusal: () => Failure | undefined;
   /** Starts a process. Throws the system's error when it cannot: E2BIG, EAGAIN, ENOMEM, or ENOENT when Node has been removed. */

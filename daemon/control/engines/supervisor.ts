@@ -166,7 +166,12 @@ export class EngineSupervisor {
     if (wasHanging && this.#current === undefined) this.#startAfter(0);
     if (this.#current !== engine) return;
     this.#options.onStatus(engine.link.generation, status);
-    if (isEngineStatus(status) && status.engine.state === 'draining' && !this.#closing)
+    if (isEngineStatus(status) && status.engine.state === 'draining') void this.#drained(engine);
+  }
+
+  /** Another daemon has told it to drain: by mistake, unless that one has taken over. Never rejects. */
+  async #drained(engine: Engine): Promise<void> {
+    if (!this.#closing && (await this.#options.isOurs()))
       this.#retire(engine, 'another daemon has told it to drain');
   }
 
@@ -186,12 +191,10 @@ export class EngineSupervisor {
     try {
       process = early.take() ?? fork();
     } catch (error) {
-      const problem = unstartable(textOf(error), error);
-      log.error(
-        { generation, code: problem.code, why: textOf(error) },
-        'the engine process cannot be started',
-      );
-      this.#restartLater(undefined, problem, textOf(error));
+      const why = textOf(error);
+      const problem = unstartable(why, error);
+      log.error({ generation, code: problem.code, why }, 'the engine process cannot be started');
+      this.#restartLater(undefined, problem, why);
       return;
     }
     const link: EngineLink = new EngineLink(process, start, {
@@ -253,15 +256,14 @@ export class EngineSupervisor {
     const [{ generation, pid }, { lateMs }] = [engine.link, engine];
     const wasCurrent = this.#current === engine;
     const captured = wasCurrent ? stderr() : '';
-    const said = captured === '' ? {} : { stderr: captured };
-    log[this.#closing ? 'info' : 'warn']({ generation, pid, why, ...said }, 'engine is gone');
+    const said = { generation, pid, why, ...(captured !== '' && { stderr: captured }) };
+    log[this.#closing ? 'info' : 'warn'](said, 'engine is gone');
     onLeave(engine.link, why);
     if (!wasCurrent) return;
     this.#current = undefined;
     if (!engine.link.wasReady && captured !== '') onFailedStart(captured);
-    const ended = pid === undefined ? unstartable(why) : endedFailure(why, captured);
-    const problem = lateMs === undefined ? ended : lateFailure(lateMs);
-    this.#restartLater(engine, problem, lateMs === undefined ? why : 'it was not ready in time');
+    if (lateMs !== undefined) this.#restartLater(engine, lateFailure(lateMs), 'it was not ready in time');
+    else this.#restartLater(engine, pid === undefined ? unstartable(why) : endedFailure(why, captured), why);
   }
 
   /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
@@ -287,8 +289,7 @@ export class EngineSupervisor {
     this.#cancelRestart();
     this.#cancelRestart = this.#options.clock.after(ms, () => {
       if (this.#closing) return;
-      const { runtimeDir, refusal, log } = this.#options;
-      const why = refusal();
+      const [{ runtimeDir, log }, why] = [this.#options, this.#options.refusal()];
       if (why !== undefined && why.code !== this.#problem?.code)
         log.warn({ code: why.code, why: why.message }, 'no engine is started');
       this.#problem = why ?? this.#problem;

@@ -21,6 +21,8 @@ export class Rig {
   readonly failedStarts: string[] = [];
   /** Errors that the next forks throw. */
   readonly broken: Error[] = [];
+  /** Whether no other daemon has taken over. */
+  isOurs = true;
   /** The answer of an engine to the health check. */
   ask: () => Promise<unknown> = () => Promise.resolve({});
   readonly #pid: number | undefined;
@@ -38,6 +40,7 @@ export class Rig {
     clock: this.clock,
     runtimeDir: this.runtimeDir,
     log: pino({ level: 'silent' }),
+    isOurs: () => Promise.resolve(this.isOurs),
     refusal: () => this.refusal,
     fork: this.#fork,
     early: this.early,
