@@ -201,7 +201,6 @@ export class SshProcesses {
   /** `lead`: each leads a group of its own. */
   constructor({ lead = true }: { readonly lead?: boolean | undefined } = {}) {
     this.#lead = lead;
-    process.on('exit', this.#atExit);
   }
 
   /** Finds out which ssh this is, once. Never rejects. */
@@ -216,8 +215,12 @@ export class SshProcesses {
 
   start(args: readonly string[], options: StartOptions): SshProcess {
     const ssh = new SshProcess(args, { ...options, leads: this.#lead });
+    if (this.#running.size === 0) process.on('exit', this.#atExit);
     this.#running.add(ssh);
-    void ssh.exited.then(() => this.#running.delete(ssh));
+    void ssh.exited.then(() => {
+      this.#running.delete(ssh);
+      if (this.#running.size === 0) process.off('exit', this.#atExit);
+    });
     // A login may have waited for something else until now.
     if (this.#areEnded) void ssh.end();
     return ssh;
@@ -235,7 +238,6 @@ export class SshProcesses {
   async endAll(): Promise<void> {
     this.#areEnded = true;
     while (this.#running.size > 0) await Promise.all([...this.#running].map((ssh) => ssh.end()));
-    process.off('exit', this.#atExit);
   }
 }
 
