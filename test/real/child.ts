@@ -111,15 +111,7 @@ function release(child: ChildProcess): void {
 
 /** What a process has as stdout and stderr, on Linux. */
 function outputsOf(pid: number | undefined): string[] {
-  return [1, 2].flatMap((fd) => linkOf(`/proc/${String(pid)}/fd/${String(fd)}`));
-}
-
-function linkOf(path: string): string[] {
-  try {
-    return [readlinkSync(path)];
-  } catch {
-    return [];
-  }
+  return [1, 2].flatMap((fd) => ifThere(() => readlinkSync(`/proc/${String(pid)}/fd/${String(fd)}`)));
 }
 
 /** The processes that have one of `outputs` open, with their command lines. */
@@ -127,7 +119,18 @@ function holdersOf(outputs: readonly string[]): string[] {
   if (!existsSync('/proc/self')) return ['one that cannot be named without /proc'];
   return readdirSync('/proc')
     .filter((pid) => /^\d+$/.test(pid) && outputsOf(Number(pid)).some((link) => outputs.includes(link)))
-    .map((pid) => `${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`);
+    .flatMap((pid) =>
+      ifThere(() => `${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`),
+    );
+}
+
+/** Nothing of a process that has just ended. */
+function ifThere(read: () => string): string[] {
+  try {
+    return [read()];
+  } catch {
+    return [];
+  }
 }
 
 /** Starts a program and waits until it is ready. */

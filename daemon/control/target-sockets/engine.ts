@@ -3,7 +3,7 @@ import type { Server } from 'node:net';
 import type { BrokerEvent } from '../../api/answers.ts';
 import type { Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
-import { untilAborted } from '../../base/async/until-aborted.ts';
+import { untilAborted, withEither } from '../../base/async/until-aborted.ts';
 import type { Logger } from '../../base/log.ts';
 import type { ListenFor, TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Instance, Losses } from '../instance/instance.ts';
@@ -64,7 +64,7 @@ export class CurrentEngine {
     for (;;) {
       const { engine, gone } = await this.#present(signal);
       try {
-        await engine.listen(socket, server, AbortSignal.any([signal, gone.signal]));
+        await withEither([signal, gone.signal], (either) => engine.listen(socket, server, either));
         return engine;
       } catch (error) {
         if (gone.signal.aborted && !signal.aborted) continue;

@@ -11,7 +11,17 @@ import { NetworkWatch } from '../../../daemon/engine/network-watch.ts';
 import { hasSshAgent, ordinaryAccount, run, sshdMissing, startAgent, waitFor } from '../../real/index.ts';
 import { withRoom } from '../../../daemon/transport/ssh/master.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
-import { answers, errorOf, FRAME, mastersOf, sshRig, stop, waitOf, writeProgram } from './rig.ts';
+import {
+  answers,
+  errorOf,
+  FRAME,
+  keepTalking,
+  mastersOf,
+  sshRig,
+  stop,
+  waitOf,
+  writeProgram,
+} from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -163,11 +173,7 @@ t.test('masters', { skip }, async (t) => {
     // It speaks for the server, and has room for questions to it.
     const other = await rig.open();
     for (const one of [stream, beside.stream, other.stream]) await answers(one);
-    other.stream.resume();
-    const talking = setInterval(() => other.stream.write(FRAME), 1000);
-    t.teardown(() => {
-      clearInterval(talking);
-    });
+    keepTalking(t, other.stream);
     const lost = [stream, beside.stream].map(errorOf);
     stop(t, hung);
     stream.write(FRAME);

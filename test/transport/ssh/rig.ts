@@ -164,3 +164,12 @@ export function stop(t: Test, pids: readonly number[]): void {
     for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   });
 }
+
+/** Lets the server be heard over `stream` each second, until the end of the test. */
+export function keepTalking(t: Test, stream: Duplex): void {
+  stream.resume();
+  const talking = setInterval(() => stream.write(FRAME), 1000);
+  t.teardown(() => {
+    clearInterval(talking);
+  });
+}

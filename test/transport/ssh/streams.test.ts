@@ -8,7 +8,17 @@ import { start } from '../../embedded/server/start-server.ts';
 import { Talk } from '../../engine/world.ts';
 import { sshdMissing, waitFor } from '../../real/index.ts';
 import { sshToServer } from './far-server.ts';
-import { answers, errorOf, FRAME, mastersOf, processesWith, sshRig, stop, writeProgram } from './rig.ts';
+import {
+  answers,
+  errorOf,
+  FRAME,
+  keepTalking,
+  mastersOf,
+  processesWith,
+  sshRig,
+  stop,
+  writeProgram,
+} from './rig.ts';
 
 const skip = sshdMissing() || (process.platform !== 'linux' && 'processes are found in /proc');
 
@@ -110,11 +120,7 @@ t.test(
     // It speaks for the server, which is not asked then.
     const other = await rig.open();
     for (const one of [stream, other.stream]) await answers(one);
-    other.stream.resume();
-    const talking = setInterval(() => other.stream.write(FRAME), 1000);
-    t.teardown(() => {
-      clearInterval(talking);
-    });
+    keepTalking(t, other.stream);
     const lost = errorOf(stream);
     stop(t, hung);
     stream.write(FRAME);
