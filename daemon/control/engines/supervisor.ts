@@ -4,8 +4,8 @@ import { isEngineStatus } from '../../api/answer-shapes.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { fail } from '../../errors/fail.ts';
 import { isSilence } from '../../sockets/http-request.ts';
-import { StartBackoff } from './start/backoff.ts';
 import { endedFailure, lateFailure, unstartable } from './start/failure.ts';
+import { NextStart } from './start/next-start.ts';
 import { EngineHealth } from './engine-health.ts';
 import { EngineLink, type EngineProcess } from './engine-link.ts';
 import { endHanging } from './others/hanging.ts';
@@ -22,30 +22,28 @@ interface Engine {
   lateMs: number | undefined;
 }
 
-/** ms between two looks whether the runtime dir is back. */
-const RETURN_LOOK_MS = 250;
-
 /** The states of an engine: starting -> ready (current) -> retired (finishes its streams and gets no more) -> gone. */
 export class EngineSupervisor {
   readonly #options: EngineSupervisorOptions;
   #current: Engine | undefined;
   /** All engines that this control has started and that have not ended, including retired ones. */
   readonly #living = new Set<Engine>();
-  readonly #backoff = new StartBackoff();
+  readonly #next: NextStart;
   #starts = 0;
-  #cancelRestart: () => void = () => undefined;
   #cancelLooks: () => void = () => undefined;
   /** Cancels the check that follows one without an answer. */
   #cancelSecondLook: () => void = () => undefined;
   #isLooking = false;
   #closing = false;
-  /** Whether the log says that engines end or hang soon after their start, again and again. */
-  #isTold = false;
-  /** Why there is no ready engine, for the status; undefined while the first one is starting. */
-  #problem: Failure | undefined;
 
   constructor(options: EngineSupervisorOptions) {
     this.#options = options;
+    this.#next = new NextStart({
+      ...options,
+      startEngine: () => {
+        this.#startEngine();
+      },
+    });
   }
 
   /** True when an engine accepts streams. */
@@ -65,17 +63,17 @@ export class EngineSupervisor {
 
   /** Why no engine is ready; undefined when one is, and while the first one is starting. */
   get problem(): Failure | undefined {
-    return this.ready ? undefined : this.#problem;
+    return this.ready ? undefined : this.#next.problem;
   }
 
   /** Set while engines end soon after their start, again and again. The one that is ready now may end, too. */
   get crashes(): Failure | undefined {
-    return this.#backoff.problem(this.ready ? this.#ageMs(this.#current) : undefined);
+    return this.#next.crashes(this.ready ? this.#ageMs(this.#current) : undefined);
   }
 
   /** Whether an engine that is starting gets more time, since it gets no CPU. */
   get isSlow(): boolean {
-    return !this.ready && this.#backoff.isSlow;
+    return !this.ready && this.#next.isSlow;
   }
 
   /** Starts the first engine, and the regular check. */
@@ -97,7 +95,7 @@ export class EngineSupervisor {
     this.#closing = true;
     this.#cancelLooks();
     this.#cancelSecondLook();
-    this.#cancelRestart();
+    this.#next.close();
     this.#options.early.kill();
   }
 
@@ -163,7 +161,7 @@ export class EngineSupervisor {
     const wasHanging = engine.health.isHanging;
     engine.health.heard(this.#options.clock.now(), status);
     // What has made it hang may be over.
-    if (wasHanging && this.#current === undefined) this.#startAfter(0);
+    if (wasHanging && this.#current === undefined) this.#next.now();
     if (this.#current !== engine) return;
     this.#options.onStatus(engine.link.generation, status);
     if (isEngineStatus(status) && status.engine.state === 'draining') void this.#drained(engine);
@@ -222,7 +220,7 @@ export class EngineSupervisor {
       link,
       startedAt: clock.now(),
       health: new EngineHealth(clock.now()),
-      started: this.#backoff.watch(process.pid, (ms) => {
+      started: this.#next.watch(process.pid, (ms) => {
         log.error({ generation, ms }, 'the engine did not become ready in time');
         engine.lateMs = ms;
         link.kill();
@@ -268,33 +266,12 @@ export class EngineSupervisor {
 
   /** Plans the next start. `last`: the engine that has ended or hangs; undefined when its process could not be started. */
   #restartLater(last: Engine | undefined, problem: Failure, why: string): void {
-    if (this.#closing) return;
     const [wasReady, isHanging] = [last?.link.wasReady === true, last?.health.isHanging === true];
-    const waitMs = this.#backoff.next({ wasReady, isHanging, livedMs: this.#ageMs(last) }, why);
-    const crashes = this.#backoff.problem(undefined);
-    if (crashes !== undefined && !this.#isTold)
-      this.#options.log.error({ why: crashes.message, remedy: crashes.data.remedy }, 'engines do not last');
-    this.#isTold = crashes !== undefined;
-    this.#problem = (isHanging ? crashes : undefined) ?? problem;
-    this.#options.onTrouble();
-    this.#startAfter(waitMs);
+    this.#next.after({ wasReady, isHanging, livedMs: this.#ageMs(last) }, problem, why);
   }
 
   /** ms since the start of an engine. The clock may have been set back since. */
   #ageMs(engine: Engine | undefined): number | undefined {
     return engine === undefined ? undefined : Math.abs(this.#options.clock.now() - engine.startedAt);
-  }
-
-  #startAfter(ms: number): void {
-    this.#cancelRestart();
-    this.#cancelRestart = this.#options.clock.after(ms, () => {
-      if (this.#closing) return;
-      const [{ runtimeDir, log }, why] = [this.#options, this.#options.refusal()];
-      if (why !== undefined && why.code !== this.#problem?.code)
-        log.warn({ code: why.code, why: why.message }, 'no engine is started');
-      this.#problem = why ?? this.#problem;
-      if (why !== undefined || runtimeDir.isAway) this.#startAfter(RETURN_LOOK_MS);
-      else this.#startEngine();
-    });
   }
 }
