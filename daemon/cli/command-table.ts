@@ -384,7 +384,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'help',
-    forms: ['[NAME]'],
+    forms: ['[NAME [WORD]]'],
     about: 'show all commands, or what one command does with its options and examples',
     options: {},
     examples: [['bmuxd help exec', 'the same as `bmuxd exec --help`']],

@@ -3,15 +3,17 @@ import { withoutCredentials } from '../base/redact.ts';
 
 /** Longest name or address in a table, columns. An iroh URL with its relay is about three times as long. */
 const SHOWN = 40;
-/** A column is not made narrower than this. */
+/** A text that is cut keeps this many columns, where a column may be left out for it. */
 const NARROWEST = 8;
+/** No column is narrower. */
+const LEAST = 3;
 const BETWEEN = '  ';
 /** Width of a terminal that does not say it; one without a size says 0. */
 const USUAL_COLUMNS = 80;
 
 /**
  * The heading of a column. `drops`: the order in which columns are left out on a narrow terminal, 1 first; missing for one that stays.
- * `late`: only where even texts that are cut do not fit.
+ * `late`: only where even texts that are cut do not fit. A heading is not cut to keep such a column.
  */
 export type Column = string | { readonly name: string; readonly drops: number; readonly late?: true };
 
@@ -80,11 +82,11 @@ export function table(
   const header = columns.map((column) => (typeof column === 'string' ? column : column.name));
   const all = [header, ...rows];
   const widths = header.map((_, index) => Math.max(...all.map((row) => displayWidth(row[index] ?? ''))));
-  const shown = shownColumns(columns, widths, room);
+  const shown = shownColumns(columns, header, widths, room);
   const caps = new Map(shown.map((index) => [index, widths[index] ?? 0]));
   for (let over = total([...caps.values()]) - room; over > 0; over -= 1) {
     const [widest, width] = [...caps].reduce((left, right) => (right[1] > left[1] ? right : left));
-    if (width <= NARROWEST) break;
+    if (width <= LEAST) break;
     caps.set(widest, width - 1);
   }
   return all.map((row) =>
@@ -96,14 +98,22 @@ export function table(
 }
 
 /** Indexes of the columns that fit, or that may not be dropped. */
-function shownColumns(columns: readonly Column[], widths: readonly number[], room: number): number[] {
+function shownColumns(
+  columns: readonly Column[],
+  header: readonly string[],
+  widths: readonly number[],
+  room: number,
+): number[] {
   let shown = columns.map((_, index) => index);
   const droppable = columns
     .flatMap((column, index) => (typeof column === 'string' ? [] : [{ ...column, index }]))
     .sort((a, b) => a.drops - b.drops);
   for (const { index: dropped, late } of droppable) {
-    const least = (width: number): number => (late === true ? Math.min(width, NARROWEST) : width);
-    if (total(shown.map((index) => least(widths[index] ?? 0))) <= room) continue;
+    const least = (index: number): number => {
+      const width = widths[index] ?? 0;
+      return late === true ? Math.min(width, Math.max(NARROWEST, displayWidth(header[index] ?? ''))) : width;
+    };
+    if (total(shown.map(least)) <= room) continue;
     shown = shown.filter((index) => index !== dropped);
   }
   return shown;

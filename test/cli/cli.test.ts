@@ -55,6 +55,12 @@ t.test('wrong usage is refused with its reason and exit status 2', async (t) => 
     status: 2,
     stderr: /there is no command 'stats'; did you mean status/,
   });
+  t.same(await bmuxd('help', 'service', 'status'), await bmuxd('help', 'service'));
+  t.match(await bmuxd('help', 'trust', 'ad'), {
+    status: 2,
+    stderr: "bmuxd trust has no 'ad'; did you mean add?\nRun `bmuxd trust --help`.\n",
+  });
+  t.match(await bmuxd('-v'), { status: 2, stderr: /^bmuxd: there is no option -v/ });
   const { version } = JSON.parse(
     await readFile(new URL('../../../package.json', import.meta.url), 'utf8'),
   ) as { version: string };

@@ -42,6 +42,7 @@ t.test('ping, status of a target, events', async (t) => {
     const json = JSON.parse((await bmuxd.bmuxd(['ping', '--json', '-c', '1', 'local'])).stdout) as unknown;
     t.match(json, { schema: 1, target: 'local', transport: 'local', epoch: 4, openMs: Number });
     t.match(json, { roundTripsMs: { length: 1 } });
+    t.match(JSON.stringify(json), /"roundTripsMs":\[\d+(?:\.\d{1,3})?\]/);
     t.match(await bmuxd.bmuxd(['ping', 'far']), { status: 1, stdout: '', stderr: /\[tls_unreachable\]\n$/ });
     t.match(await bmuxd.bmuxd(['ping', 'fra']), { status: 2, stderr: /did you mean far/ });
     t.match(await bmuxd.bmuxd(['ping', 'local', '-c', '0']), {
@@ -80,7 +81,7 @@ t.test('ping, status of a target, events', async (t) => {
     const lines: string[] = [];
     const exited = once(child, 'exit');
     for await (const line of createInterface({ input: child.stdout })) {
-      if (line !== '') lines.push(line);
+      lines.push(line);
       if (lines.length === 2) break;
     }
     for (const line of lines) t.match(JSON.parse(line), { state: 'ready', upstreams: [], liveStreams: [] });

@@ -65,9 +65,12 @@ t.test('what stands above the tables is broken between words', async (t) => {
 });
 
 t.test('the status fits into 80 columns, and says the most important', async (t) => {
-  for (const room of [80, 60, 40]) {
-    const [, tables = ''] = rendered(STATUS, room).split(/\n\n(?=TARGET)/);
-    for (const line of tables.split('\n')) t.ok(displayWidth(line) <= room, `${String(room)}: ${line}`);
+  for (const room of [80, 60, 40, 20]) {
+    const [, ...tables] = rendered(STATUS, room).split(/\n\n(?=ENGINE|TARGET)/);
+    t.equal(tables.length, 2);
+    for (const line of tables.join('\n').split('\n'))
+      t.ok(displayWidth(line) <= room, `${String(room)}: ${line}`);
+    t.notMatch(tables.join('\n'), /^[A-Z ]*…/m, 'headings are whole');
   }
   const narrow = rendered(STATUS, 80);
   for (const line of narrow.split('\n')) t.ok(displayWidth(line) <= 80, line);
@@ -97,6 +100,8 @@ t.test('the live view fits, too, and begins with the busiest stream', async (t) 
   t.same(now.get(idle.id), { up: 0, down: 0 });
   const lines = renderedLive(STATUS, [idle, busy], now, 80);
   for (const line of lines) t.ok(displayWidth(line) <= 80, line);
+  const [, ...tiny] = renderedLive(STATUS, [idle, busy], now, 20).join('\n').split('\n\n');
+  for (const line of tiny.join('\n').split('\n')) t.ok(displayWidth(line) <= 20, line);
   const table = lines.slice(lines.findIndex((line) => line.startsWith('STREAM')));
   t.match(table[0], /^STREAM +TARGET .*UP\/s +DOWN\/s/);
   t.match(table[1], /^mwsqradw-12 +prod .*1\.0 kB +2\.0 MB/);
@@ -124,6 +129,20 @@ t.test('the report of the doctor fits into the terminal, and is whole elsewhere'
     `    ${'日本語'.repeat(8)}`,
     '          TLS target unreachable: nobody answers at the',
     '          address that its host name leads to',
+    'Nothing is wrong.',
+    '',
+  ]);
+  t.same(readable(rows, 36).split('\n'), [
+    'daemon',
+    '    prod',
+    '      TLS target unreachable: nobody',
+    '      answers at the address that',
+    '      its host name leads to (20 ms)',
+    '    日本  warm',
+    `    ${'日本語'.repeat(8)}`,
+    '      TLS target unreachable: nobody',
+    '      answers at the address that',
+    '      its host name leads to',
     'Nothing is wrong.',
     '',
   ]);

@@ -87,6 +87,10 @@ t.test('a table fits into the room: columns are left out first, then texts are c
   const late = ['NAME', { name: 'LATE', drops: 3, late: true as const }, 'WHY'];
   const long = [['n'.repeat(20), 'l'.repeat(20), 'w'.repeat(20)]];
   t.equal(table(late, long, 28)[0], 'NAME      LATE      WHY', 'texts are cut first');
+  const heading = [{ name: 'WHEN IT ENDS', drops: 1, late: true as const }, 'WHY'];
+  t.same(table(heading, [['5 s', 'w'.repeat(8)]], 22)[0], 'WHEN IT ENDS  WHY');
+  t.same(table(heading, [['5 s', 'w'.repeat(8)]], 21)[0], 'WHY', 'a heading is not cut');
+  t.same(table(['NAME', 'WHY'], [['n'.repeat(9), 'w'.repeat(9)]], 10), ['NAME  WHY', 'nnn…  www…']);
   t.same(table(late, long, 27), ['NAME          WHY', 'nnnnnnnnnnn…  wwwwwwwwwwww…']);
   t.equal(roomOf({}), Infinity, 'a pipe');
   t.equal(roomOf({ isTTY: true }), 80);

@@ -17,9 +17,10 @@ const STREAM_COLUMNS: readonly Column[] = [
   { name: 'CLIENT', drops: 4 },
   { name: 'PID', drops: 3 },
   { name: 'AGE', drops: 2 },
-  'UP',
-  'DOWN',
+  { name: 'UP', drops: 5 },
+  { name: 'DOWN', drops: 6 },
 ];
+const TARGET_COLUMNS: readonly Column[] = ['  NAME', { name: 'TRANSPORT', drops: 1, late: true }, 'ADDRESS'];
 
 export const streams: Run = async ({ env, out, err, options, args, stdout }) => {
   if (args[0] === 'end' && args[1] !== undefined) {
@@ -83,6 +84,6 @@ export const targets: Run = async ({ env, cwd, out, options, stdout }) => {
     row.transport,
     row.failure === undefined ? shortened(row.address) : `! ${firstLine(row.failure.detail)}`,
   ]);
-  out(`${table(['  NAME', 'TRANSPORT', 'ADDRESS'], rows, roomOf(stdout)).join('\n')}\n`);
+  out(`${table(TARGET_COLUMNS, rows, roomOf(stdout)).join('\n')}\n`);
   return 0;
 };

@@ -45,13 +45,19 @@ export const ping: Run = async (context) => {
     stream.destroy();
   }
   const { target: name, transport, epoch, warm } = info;
-  const all = { schema: SCHEMA, target: name, transport, epoch, warm, openMs, roundTripsMs: trips };
+  const times = { openMs: rounded(openMs), roundTripsMs: trips.map(rounded) };
+  const all = { schema: SCHEMA, target: name, transport, epoch, warm, ...times };
   const mean = trips.reduce((sum, ms) => sum + ms, 0) / trips.length;
   const summary = `min ${shown(Math.min(...trips))}, mean ${shown(mean)}, max ${shown(Math.max(...trips))}`;
   if (isJson) context.out(`${JSON.stringify(all)}\n`);
   else out(summary);
   return 0;
 };
+
+/** Whole microseconds, in ms. */
+function rounded(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
 
 function shown(ms: number): string {
   return `${ms < 10 ? ms.toFixed(2) : ms.toFixed(1)} ms`;

@@ -17,8 +17,10 @@ import type { Row } from './row.ts';
 const PROGRAM_MS = 3000;
 /** Columns of the longest name that the others are aligned with. */
 const MAX_NAME = 24;
-/** A text is not broken into lines that are shorter. */
+/** Where less is left for the texts beside the names, those that do not fit stand below them. */
 const NARROWEST = 30;
+/** Columns before a text below its name. */
+const BELOW = 6;
 /** Last lines of the log in a bundle. */
 const LOG_LINES = '500';
 
@@ -69,15 +71,17 @@ function lineOf(
 ): string[] {
   const time = ms === undefined ? '' : ` (${ms < 10 ? ms.toFixed(1) : String(Math.round(ms))} ms)`;
   const left = `  ${failure === undefined ? ' ' : '!'} ${what}${' '.repeat(Math.max(0, width - displayWidth(what)))}`;
-  const indent = ' '.repeat(width + 6);
   const [first = '', ...more] = detail.split('\n');
   const failed = failure === undefined ? [] : causesToShow(failure).map((cause) => `caused by: ${cause}`);
   const remedy = failure === undefined ? [] : [remedyWithCode(failure)];
-  const texts = [`${first}${time}`, ...more, ...failed, ...remedy].flatMap((line) =>
-    wrapped(line, Math.max(NARROWEST, room - indent.length)),
-  );
+  const said = [`${first}${time}`, ...more, ...failed, ...remedy];
+  const beside = room - width - BELOW;
+  const isNarrow = beside < NARROWEST && (said.length > 1 || displayWidth(said[0] ?? '') > beside);
+  const indent = ' '.repeat(isNarrow ? BELOW : width + BELOW);
+  const texts = said.flatMap((line) => wrapped(line, Math.max(1, room - indent.length)));
   // On a terminal a long name has a line of its own.
-  const [start = '', ...below] = room < Infinity && displayWidth(what) > width ? ['', ...texts] : texts;
+  const isAlone = isNarrow || (room < Infinity && displayWidth(what) > width);
+  const [start = '', ...below] = isAlone ? ['', ...texts] : texts;
   return [`${left}  ${start}`.trimEnd(), ...below.map((line) => `${indent}${line}`)];
 }
 

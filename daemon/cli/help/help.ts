@@ -5,7 +5,7 @@ import { exitStatusText } from '../../errors/exit-statuses.ts';
 import type { Command, CommandContext, OptionRow } from '../command.ts';
 import { roomOf } from '../table.ts';
 import { columns, hanging, WIDTH, wrapped } from './columns.ts';
-import { argsOf, usagesOf } from './forms.ts';
+import { argsOf, partsOf, usagesOf } from './forms.ts';
 
 export const ABOUT =
   'bmuxd keeps connections to bmux servers warm and hands streams to short-lived commands.';
@@ -23,17 +23,24 @@ export function commandNamed(commands: readonly Command[], name: string): Comman
     called?.name ?? name,
     called === undefined ? [...commands.map((row) => row.name), '--version', '--help'] : [called.name],
   );
-  throw fail('usage', { why: `bmuxd: there is no command '${name}'${near}`, command: 'bmuxd' });
+  const what = name.startsWith('-') ? `option ${name}` : `command '${name}'`;
+  throw fail('usage', { why: `bmuxd: there is no ${what}${near}`, command: 'bmuxd' });
 }
 
-/** `bmuxd help [NAME]`. */
+/** `bmuxd help [NAME [WORD]]`. The word is the first one of a form, as in `bmuxd help trust add`: it has no help of its own. */
 export function showHelp(
   commands: readonly Command[],
-  { args, out, stdout }: CommandContext,
+  { args, out, stdout }: Pick<CommandContext, 'args' | 'out' | 'stdout'>,
 ): Promise<number> {
-  const [name] = args;
+  const [name, word] = args;
   const room = roomOf(stdout);
-  out(name === undefined ? help(commands, room) : helpOf(commandNamed(commands, name), room));
+  const command = name === undefined ? undefined : commandNamed(commands, name);
+  const words = command?.forms.flatMap((form) => partsOf(form)[0]?.words ?? []) ?? [];
+  if (command !== undefined && word !== undefined && !words.includes(word)) {
+    const why = `bmuxd ${command.name} has no '${word}'${meant(word, words)}`;
+    throw fail('usage', { why, command: `bmuxd ${command.name}` });
+  }
+  out(command === undefined ? help(commands, room) : helpOf(command, room));
   return Promise.resolve(0);
 }
 

@@ -79,10 +79,10 @@ function streamTable(
     { name: 'STATE', drops: 3 },
     { name: 'CLIENT', drops: 2 },
     { name: 'AGE', drops: 1 },
-    'UP/s',
-    'DOWN/s',
+    { name: 'UP/s', drops: 6 },
+    { name: 'DOWN/s', drops: 7 },
     { name: 'UP', drops: 4 },
-    { name: 'DOWN', drops: 4 },
+    { name: 'DOWN', drops: 5 },
   ];
   const rows = streams.map((row) => {
     const rate = rates.get(row.id);

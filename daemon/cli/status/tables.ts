@@ -20,6 +20,14 @@ export function headOf({ version, state, pid, sinceMs, streams }: Status): strin
   return [`bmuxd ${version}: ${state}  pid ${String(pid)}, up ${ago(sinceMs)}, ${count}`];
 }
 
+const ENGINE_COLUMNS: readonly Column[] = [
+  'ENGINE',
+  { name: 'PID', drops: 1 },
+  'STATE',
+  { name: 'STREAMS', drops: 3 },
+  { name: 'UP', drops: 2 },
+];
+
 function engineTable(engines: readonly EngineRow[], room: number): string[] {
   if (engines.length === 0) return [];
   const rows = engines.map((engine) => [
@@ -29,7 +37,7 @@ function engineTable(engines: readonly EngineRow[], room: number): string[] {
     String(engine.streams),
     engine.sinceMs === 0 ? '-' : ago(engine.sinceMs),
   ]);
-  return table(['ENGINE', 'PID', 'STATE', 'STREAMS', 'UP'], rows, room);
+  return table(ENGINE_COLUMNS, rows, room);
 }
 
 const UPSTREAM_COLUMNS: readonly Column[] = [
@@ -43,7 +51,7 @@ const UPSTREAM_COLUMNS: readonly Column[] = [
   { name: 'SPARES', drops: 6 },
   { name: 'CONNECTIONS', drops: 3 },
   { name: 'STREAMS', drops: 7, late: true },
-  'LAST ERROR',
+  { name: 'LAST ERROR', drops: 9, late: true },
 ];
 
 export function upstreamTable(upstreams: readonly UpstreamRow[], room: number): string[] {

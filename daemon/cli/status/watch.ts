@@ -38,14 +38,16 @@ export class Rates {
 /** Never resolves while stdout takes what is written. A daemon that is away for a moment is told and asked again. */
 export async function watch({ env, out, options, stdout }: CommandContext): Promise<number> {
   const rates = new Rates();
+  const isJson = options['json'] === true;
   let isOpen = true;
   stdout.once('error', () => {
     isOpen = false;
   });
   if (stdout.isTTY) out(WIPE_ALL);
   while (isOpen) {
-    const frame = await frameOf({ env, stdout }, rates, options['json'] === true);
-    out(stdout.isTTY ? onScreen(frame, stdout) : `${frame.join('\n')}\n\n`);
+    const frame = await frameOf({ env, stdout }, rates, isJson);
+    const end = isJson ? '\n' : '\n\n';
+    out(stdout.isTTY ? onScreen(frame, stdout) : `${frame.join('\n')}${end}`);
     await sleep(RENEWED_MS);
   }
   return 0;

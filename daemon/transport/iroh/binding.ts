@@ -158,6 +158,9 @@ const LOST: Readonly<Record<string, string>> = {
   ConnectionClosed: 'the host has closed the connection',
 };
 
+/** A text that is repeated at once: what each of several servers of names has answered. */
+const REPEATED = /(.{12,}?)\1+/g;
+
 /**
  * Converts an error of the binding for people. Its message has several lines: a type with a source path, a chain of causes, a backtrace. The
  * innermost cause says what happened (`timed out`). The code marks the error as a lost connection, as on a socket.
@@ -173,7 +176,7 @@ export function irohError(error: unknown): Error {
         .trim(),
     )
     .filter((line) => line !== '' && line !== 'Caused by:');
-  const said = lines.at(-1) ?? 'unknown error';
+  const said = (lines.at(-1) ?? 'unknown error').replace(REPEATED, '$1');
   const lost = LOST[/^ConnectionLost\((\w+)/.exec(said)?.[1] ?? ''];
   return Object.assign(new Error(lost ?? said), { code: 'ECONNRESET' });
 }

@@ -16,6 +16,10 @@ t.test('why a connection was lost is told in words', async (t) => {
     ],
     ['ConnectionLost(CidsExhausted)', 'ConnectionLost(CidsExhausted)'],
     ['timed out', 'timed out'],
+    [
+      "Service 'dns' failed: [Failed to resolve TXT recordFailed to resolve TXT record]",
+      "Service 'dns' failed: [Failed to resolve TXT record]",
+    ],
   ] as const;
   for (const [said, told] of rows) t.equal(irohError(new Error(said)).message, told);
 });
