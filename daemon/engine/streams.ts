@@ -1,15 +1,12 @@
 // The engine's streams: one entry for each, from the accepted request until both sides are closed.
 import { asFailure, fail } from '../errors/fail.ts';
-import type { BrokerEvent, StreamRow, Transport } from '../api/answers.ts';
-import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import type { BrokerEvent, StreamRow } from '../api/answers.ts';
 import { Slices } from '../base/async/slices.ts';
 import { nextTurn } from '../base/async/turn.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
-import { withoutCredentials } from '../base/redact.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
 import { HangUps } from './accept/hang-up.ts';
-import { clientPidOf } from '../sockets/peer.ts';
 import { classOf } from '../errors/error-class.ts';
 import { Incompatible } from '../hello/detection-error.ts';
 import type { BufferBudget } from '../splice/buffer-budget.ts';
@@ -18,31 +15,13 @@ import { askedFor, type Plan } from '../engine-protocol/plan.ts';
 import { infoOf, NOTHING_THERE, withOtherRoots } from './accept/answers.ts';
 import type { AcceptedClient } from './accept/client.ts';
 import type { FairBound } from './accept/fair-bound.ts';
-import { RequestWait } from './accept/request-wait.ts';
 import { openAsPlanned, type Accepted } from './accept/target-socket-client.ts';
+import { StreamEntry } from './stream-entry.ts';
 import type { StreamEnds } from './stream-ends.ts';
 import type { Tally } from './metrics/tally.ts';
 import type { OpenedStream } from './upstream/dialler.ts';
 import type { GracefulEnds } from './upstream/transports.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
-
-interface Entry {
-  readonly id: string;
-  /** The plan in use. It is replaced when a renewed share link leads elsewhere. */
-  plan: Plan;
-  readonly sinceMs: number;
-  readonly clientPid?: number;
-  readonly abort: AbortController;
-  /** What the client waits for until its stream is open. */
-  readonly wait: RequestWait;
-  /** True when a person has ended it by its id. */
-  isEnded: boolean;
-  opened: OpenedStream | undefined;
-  splice: Splice | undefined;
-  /** Why its client cannot rely on having everything. */
-  lost: string | undefined;
-  over: Promise<void>;
-}
 
 export interface StreamsOptions {
   readonly upstreams: Upstreams;
@@ -65,7 +44,7 @@ export interface StreamsOptions {
 
 export class Streams {
   readonly #options: StreamsOptions;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, StreamEntry>();
   readonly #hangUps = new HangUps();
   #next = 1;
 
@@ -78,28 +57,16 @@ export class Streams {
   }
 
   rows(): StreamRow[] {
-    return [...this.#entries.values()].map((entry) => this.#row(entry));
+    return [...this.#entries.values()].map((entry) => entry.row(this.#options.generation));
   }
 
-  live(): readonly Pick<Entry, 'id' | 'plan'>[] {
+  live(): readonly Pick<StreamEntry, 'id' | 'plan'>[] {
     return [...this.#entries.values()].filter(({ splice }) => splice !== undefined);
   }
 
   /** Opens the plan's stream, answers the client, and joins the two. */
   add(asked: Accepted): void {
-    const entry: Entry = {
-      id: `${this.#options.generation}-${String(this.#next++)}`,
-      plan: asked.plan,
-      sinceMs: Date.now(),
-      ...clientPidOf(asked.client.socket),
-      abort: asked.abort ?? new AbortController(),
-      wait: asked.wait ?? new RequestWait({ clock: SYSTEM_CLOCK }),
-      isEnded: false,
-      opened: undefined,
-      splice: undefined,
-      lost: undefined,
-      over: Promise.resolve(),
-    };
+    const entry = new StreamEntry(`${this.#options.generation}-${String(this.#next++)}`, asked);
     this.#entries.set(entry.id, entry);
     entry.over = this.#serve(entry, asked)
       .catch((error: unknown) => {
@@ -112,8 +79,7 @@ export class Streams {
         );
       })
       .finally(() => {
-        if (entry.splice !== undefined)
-          this.#options.tally.over(transportOf(entry.plan), entry.splice, entry.lost);
+        if (entry.splice !== undefined) this.#options.tally.over(entry.transport, entry.splice, entry.lost);
         this.#entries.delete(entry.id);
         if (this.#entries.size === 0) this.#options.onIdle();
       });
@@ -123,24 +89,18 @@ export class Streams {
   end(id: string, who: string): boolean {
     const entry = this.#entries.get(id);
     if (entry === undefined) return false;
-    entry.isEnded = true;
-    this.#end(entry, who);
+    entry.end(who, true);
     return true;
   }
 
   /** Ends all streams gracefully; resolves when the last one is over. */
   async endAll(who: string): Promise<void> {
     const entries = [...this.#entries.values()];
-    for (const entry of entries) this.#end(entry, who);
+    for (const entry of entries) entry.end(who);
     await Promise.allSettled(entries.map((entry) => entry.over));
   }
 
-  #end(entry: Entry, who: string): void {
-    entry.abort.abort(fail('stream_ended', { id: entry.id, who }));
-    entry.splice?.stop(who);
-  }
-
-  async #serve(entry: Entry, { client, plan, open = openAsPlanned, slices }: Accepted): Promise<void> {
+  async #serve(entry: StreamEntry, { client, plan, open = openAsPlanned, slices }: Accepted): Promise<void> {
     const { log, upstreams, event, opening, tally } = this.#options;
     const { requestId } = plan.client;
     const target = askedFor(plan.destination);
@@ -160,13 +120,13 @@ export class Streams {
     let opened: OpenedStream;
     const stopLooking = client.mayHangUp
       ? this.#hangUps.watch(client.socket, () => {
-          entry.abort.abort(fail('stream_ended', { id: entry.id, who: 'its client' }));
+          entry.end('its client');
         })
       : undefined;
     try {
       // Many requests come in one turn of the event loop, and to open takes milliseconds of CPU.
       await (slices ?? new Slices(address)).next();
-      opened = await open(plan, upstreams, entry.abort.signal, leadsTo, (step) => {
+      opened = await open(plan, upstreams, entry.signal, leadsTo, (step) => {
         entry.wait.enter(step, entry.plan.destination);
       });
     } catch (error) {
@@ -176,7 +136,7 @@ export class Streams {
       const own =
         (error instanceof Incompatible && plan.client.contract !== undefined) ||
         'failure' in plan.client.principal;
-      if (!entry.abort.signal.aborted && !own)
+      if (!entry.signal.aborted && !own)
         upstreams.for(entry.plan.destination).failed(entry.plan.destination, failure.data);
       const absent = plan.client.ifRunning && NOTHING_THERE.has(failure.code);
       log.info(
@@ -199,7 +159,7 @@ export class Streams {
     // Queued before the client has its answer, so that it precedes every event that the answer leads to.
     event({ type: 'stream opened', target, requestId, streamId: entry.id });
     client.granted(infoOf(entry.id, entry.plan, opened));
-    tally.opened(transportOf(entry.plan), opened.warm, performance.now() - entry.wait.acceptedAt);
+    tally.opened(entry.transport, opened.warm, performance.now() - entry.wait.acceptedAt);
     const spliced = this.#join(entry, client, opened);
     upstream.countStream(destination, spliced);
     const end = await spliced;
@@ -215,7 +175,7 @@ export class Streams {
     });
   }
 
-  async #refuse(entry: Entry, client: AcceptedClient, failure: Failure): Promise<void> {
+  async #refuse(entry: StreamEntry, client: AcceptedClient, failure: Failure): Promise<void> {
     const { tally, event } = this.#options;
     const { client: asked, destination } = entry.plan;
     const { code, message: detail } = failure;
@@ -230,23 +190,15 @@ export class Streams {
   }
 
   /** Keeps how the stream ended, before its client sees it. */
-  #over({ id, plan, clientPid, isEnded }: Entry, lost: string | undefined, byServer = false): void {
-    const { label, route } = plan.destination;
-    this.#options.told.add({
-      id,
-      target: withoutCredentials(label),
-      transport: route.transport,
-      ...(clientPid === undefined ? {} : { clientPid }),
-      ...(lost === undefined ? {} : { lost: withoutCredentials(lost) }),
-      by: isEnded ? 'person' : byServer ? 'server' : 'client',
-    });
+  #over(entry: StreamEntry, lost: string | undefined, byServer = false): void {
+    this.#options.told.add(entry.endRow(lost, byServer));
   }
 
   #endUnused({ stream }: OpenedStream): void {
     void this.#options.ends.end(stream);
   }
 
-  #join(entry: Entry, { socket, head }: AcceptedClient, opened: OpenedStream): Splice['done'] {
+  #join(entry: StreamEntry, { socket, head }: AcceptedClient, opened: OpenedStream): Splice['done'] {
     const { stream: remote, warm } = opened;
     // These bytes came together with the request and precede everything that is read from now on.
     if (head.length > 0) socket.unshift(head);
@@ -259,40 +211,15 @@ export class Streams {
         this.#over(entry, lost, byServer);
       },
     });
-    entry.splice = splice;
     remote.once('data', () => {
       const ms = performance.now() - entry.wait.acceptedAt;
-      this.#options.tally.answered(transportOf(entry.plan), warm, ms);
+      this.#options.tally.answered(entry.transport, warm, ms);
     });
     startReading(socket);
     remote.resume();
-    const { signal } = entry.abort;
-    if (signal.aborted) splice.stop('bmuxd');
+    entry.join(splice);
     return splice.done;
   }
-
-  #row(entry: Entry): StreamRow {
-    const { plan, opened, splice, clientPid } = entry;
-    return {
-      id: entry.id,
-      generation: this.#options.generation,
-      requestId: plan.client.requestId,
-      target: askedFor(plan.destination),
-      transport: transportOf(plan),
-      state: splice === undefined ? 'opening' : splice.ending ? 'ending' : 'live',
-      clientName: plan.client.name,
-      ...(clientPid === undefined ? {} : { clientPid }),
-      sinceMs: entry.sinceMs,
-      ...(splice === undefined ? { waiting: entry.wait.current } : {}),
-      ...(opened === undefined ? {} : opened.candidate),
-      bytesUp: splice?.bytesUp ?? 0,
-      bytesDown: splice?.bytesDown ?? 0,
-    };
-  }
-}
-
-function transportOf({ destination }: Plan): Transport {
-  return destination.route.transport;
 }
 
 function ignore(): void {

@@ -6,7 +6,11 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { FairBound } from '../../../daemon/engine/accept/fair-bound.ts';
-import { acceptedFrom } from '../../../daemon/engine/accept/target-socket-client.ts';
+import {
+  acceptedFrom,
+  openAsPlanned,
+  type Open,
+} from '../../../daemon/engine/accept/target-socket-client.ts';
 import { Tally } from '../../../daemon/engine/metrics/tally.ts';
 import { StreamEnds } from '../../../daemon/engine/stream-ends.ts';
 import { BufferBudget } from '../../../daemon/splice/buffer-budget.ts';
@@ -43,6 +47,7 @@ async function targetSocket(t: Test, plan: Plan) {
     log: { warn: () => undefined },
   });
   const { upstreams, transports } = coldUpstreams(protocolCache);
+  const told = new StreamEnds();
   const streams = new Streams({
     opening: new FairBound({ perKey: () => 256, total: 4096 }),
     upstreams,
@@ -50,7 +55,7 @@ async function targetSocket(t: Test, plan: Plan) {
     log: pino({ level: 'silent' }),
     event: () => undefined,
     generation: 'g',
-    told: new StreamEnds(),
+    told,
     tally: new Tally('g'),
     budget: new BufferBudget(() => Infinity),
     clientBufferLimit: () => 0,
@@ -61,16 +66,16 @@ async function targetSocket(t: Test, plan: Plan) {
     await upstreams.close();
     await rm(folder, { recursive: true, force: true });
   });
-  const connect = async (head = 0): Promise<Socket> => {
+  const connect = async (head = 0, open?: Open): Promise<Socket> => {
     const { client, accepted } = await pairs.open();
     void (async () => {
       const read = head > 0 ? await readHead(accepted, head) : Buffer.alloc(0);
       const asked = await acceptedFrom(accepted, plan, read);
-      if (asked !== undefined) streams.add(asked);
+      if (asked !== undefined) streams.add({ ...asked, ...(open === undefined ? {} : { open }) });
     })();
     return client;
   };
-  return { connect, streams, protocolCache };
+  return { connect, streams, told, protocolCache };
 }
 
 /** Reads the first bytes of a client before it is accepted. */
@@ -204,4 +209,20 @@ t.test('the epoch of the server is detected for a client that sends no Hello', a
   direct.end(encodeRequestFrame(3, 9n, { type: 'ping' }));
   t.strictSame(await readAll(socket), await readAll(direct));
   t.match(protocolCache.get(`local:${server.socketPath}`), { epoch: 3, compression: 'none' });
+});
+
+t.test('a stream that is ended at the moment when it opens says who has ended it', async (t) => {
+  const server = await start(t, { epoch: 4 });
+  const plan = planFor({ transport: 'local', socketPath: server.socketPath });
+  const { connect, streams, told } = await targetSocket(t, plan);
+  const client = await connect(0, async (...asked) => {
+    const opened = await openAsPlanned(...asked);
+    t.ok(streams.end('g-1', 'the one who asked'));
+    return opened;
+  });
+  client.on('error', () => undefined);
+  client.write(encodeRequestFrame(4, 1n, hello(4)));
+  await readAll(client);
+  await waitFor('the stream to be over', () => streams.size === 0);
+  t.match(told.end('g-1'), { known: true, lost: 'it was ended by the one who asked' });
 });
