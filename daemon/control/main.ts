@@ -21,7 +21,7 @@ import { stateText } from './service/service-manager.ts';
 import { Shutdown } from './shutdown.ts';
 import { start } from './start.ts';
 import { lookAround } from './surroundings.ts';
-import { ClientFile } from './target-sockets/client-file.ts';
+import { ClientFile } from './target-sockets/clients/client-file.ts';
 import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */

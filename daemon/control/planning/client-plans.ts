@@ -11,7 +11,7 @@ import {
   withAgents,
   type ClientEnvironment,
   type ContextClients,
-} from '../target-sockets/clients.ts';
+} from '../target-sockets/clients/clients.ts';
 
 export interface ClientPlansOptions extends PlanningDeps {
   /** Environment and folder of the daemon itself, for requests without their own. */

@@ -6,23 +6,22 @@ import type { CallerEnv, StreamRequest } from '../../api/request.ts';
 import type { Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
-import { FolderLooks } from '../../base/files/folder-looks.ts';
 import type { Logger } from '../../base/log.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Instance, Losses } from '../instance/instance.ts';
+import { AllContexts } from './all-contexts.ts';
 import { SocketCount } from './bound-socket.ts';
-import type { ClientFile } from './client-file.ts';
-import { ClientStore, type ContextView } from './client-store.ts';
-import type { ClientEnvironment, ContextClients } from './clients.ts';
-import { ContextSockets, type Refreshing } from './context-sockets.ts';
+import type { ClientFile } from './clients/client-file.ts';
+import { ClientStore, type ContextView } from './clients/client-store.ts';
+import type { ClientEnvironment, ContextClients } from './clients/clients.ts';
+import type { Refreshing } from './context-sockets.ts';
 import { CurrentEngine, type TargetSocketEngine } from './engine.ts';
 import { clearFolders } from './folder.ts';
 import { OldFolders } from './old-folders.ts';
-import { ContextShellFile, type ShellConfig } from './shell-file.ts';
-import { TargetSocket } from './target-socket.ts';
+import type { ShellConfig } from './shell-file.ts';
 
 /** What the reconciler needs of config and planning. `ClientPlans` implements it (daemon/control/planning/client-plans.ts). */
 export interface Targets {
@@ -62,27 +61,20 @@ export class TargetSocketReconciler {
   readonly #engines = new CurrentEngine();
   readonly #count = new SocketCount(MAX_TARGET_SOCKETS);
   readonly #oldFolders: OldFolders;
-  /** By folder. */
-  readonly #contexts = new Map<string, ContextSockets>();
-  /** Whether the paths still lead to our sockets. */
-  readonly #looks: FolderLooks;
+  readonly #contexts: AllContexts;
   #cancelSweep: (() => void) | undefined;
   #isClosed = false;
-  #made = 0;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
-    const { dir, file, own, targets, clock } = options;
+    const { dir, file, own, targets } = options;
     this.#store = new ClientStore({ dir, file, own, view: (environment) => targets.view(environment) });
     this.#oldFolders = new OldFolders(options);
-    this.#looks = new FolderLooks({
-      // A context without target sockets has no folder.
-      folders: () =>
-        [...this.#contexts].filter(([, { all }]) => [...all].length > 0).map(([parent]) => parent),
-      look: () => {
-        for (const socket of this.#all()) void socket.look();
-      },
-      clock,
+    this.#contexts = new AllContexts({
+      ...options,
+      store: this.#store,
+      engines: this.#engines,
+      count: this.#count,
     });
   }
 
@@ -90,11 +82,13 @@ export class TargetSocketReconciler {
   get problem(): Failure | undefined {
     if (this.#count.problem !== undefined) return this.#count.problem;
     const isTold = this.#options.instance.runtimeDir.problem !== undefined;
-    return isTold ? undefined : [...this.#all()].find(({ refusal }) => refusal !== undefined)?.refusal;
+    return isTold
+      ? undefined
+      : [...this.#contexts.sockets()].find(({ refusal }) => refusal !== undefined)?.refusal;
   }
 
   get hasSockets(): boolean {
-    return [...this.#all()].length > 0;
+    return [...this.#contexts.sockets()].length > 0;
   }
 
   /** Makes the target sockets of the daemon's own context and of the saved ones. Never rejects. */
@@ -110,8 +104,8 @@ export class TargetSocketReconciler {
   }
 
   /** Resolves when all contexts of `open` have had a config, and their target sockets were tried. Never rejects. */
-  async tried(): Promise<void> {
-    await Promise.all([...this.#contexts.values()].map((context) => context.tried));
+  tried(): Promise<void> {
+    return this.#contexts.tried();
   }
 
   /** The target socket of one target. It is made if it does not exist. Rejects with the target's failure, or when `signal` aborts. */
@@ -129,7 +123,7 @@ export class TargetSocketReconciler {
     const parent = this.#store.folderOf(environment, view);
     const isKnown = this.#store.get(parent)?.isConfirmed === true;
     const isOther = this.#store.use(parent, environment);
-    const context = this.#contextOf(parent);
+    const context = this.#contexts.in(parent);
     context.shellFile.add(environment.env);
     const isConfigured = view.config.connections.targets.has(target);
     const socket = context.claim(target, isConfigured);
@@ -167,23 +161,19 @@ export class TargetSocketReconciler {
    * socket with this id. Rejects with the failure of the target.
    */
   async resolveAgain(id: string): Promise<Destination | undefined> {
-    for (const socket of this.#all()) if (socket.id === id) return socket.resolveAgain();
+    for (const socket of this.#contexts.sockets()) if (socket.id === id) return socket.resolveAgain();
     return undefined;
   }
 
   /** Called when an engine is ready. It gets every target socket and accepts on all of them. */
   attach(engine: TargetSocketEngine): void {
     this.#engines.attach(engine);
-    for (const socket of this.#all()) socket.attached();
+    for (const socket of this.#contexts.sockets()) socket.attached();
   }
 
   /** Called with what the engine knows of its servers. */
   heard(upstreams: readonly UpstreamRow[]): void {
-    const warm = upstreams.filter(({ state }) => state === 'warm');
-    for (const context of this.#contexts.values())
-      context.heard((one) =>
-        warm.some(({ address, target }) => address === one.address && target === one.label),
-      );
+    this.#contexts.heard(upstreams);
   }
 
   /** Called when the engine is gone. Until the next one is ready, the kernel queues connections. */
@@ -195,22 +185,19 @@ export class TargetSocketReconciler {
   close(): void {
     this.#isClosed = true;
     this.#cancelSweep?.();
-    for (const context of this.#contexts.values()) context.close();
+    this.#contexts.close();
   }
 
   /** Closes everything but keeps the paths. An engine goes on accepting there until a new control has replaced them. */
   leave(): void {
     this.close();
-    this.#looks.close();
-    for (const context of this.#contexts.values()) context.leave();
-    this.#contexts.clear();
+    this.#contexts.leave();
   }
 
   /** Removes every target socket. Never rejects. */
   async removeAll(): Promise<void> {
     this.close();
-    this.#looks.close();
-    await Promise.all([...this.#contexts.values()].map((context) => context.remove()));
+    await this.#contexts.remove();
   }
 
   /** Also removes the target sockets of earlier daemons. May be called only when no engine is left. Never rejects. */
@@ -224,52 +211,7 @@ export class TargetSocketReconciler {
       const clients = this.#store.get(folder);
       return clients?.isConfirmed === true && which(clients);
     });
-    return Promise.all(folders.map((folder) => this.#contextOf(folder).refresh()));
-  }
-
-  #contextOf(parent: string): ContextSockets {
-    const context = this.#contexts.get(parent) ?? this.#newContext(parent);
-    this.#contexts.set(parent, context);
-    return context;
-  }
-
-  #newContext(parent: string): ContextSockets {
-    const { targets, log, version } = this.#options;
-    const store = this.#store;
-    const clients = (): ContextClients => {
-      const found = store.get(parent);
-      if (found === undefined) throw fail('stopping');
-      return found;
-    };
-    const view = async (): Promise<ShellConfig> => targets.view(clients().environment);
-    const inline = (): string[] => [...(store.get(parent)?.inline.keys() ?? [])];
-    const shellFile = new ContextShellFile({ parent, version, view, inline, log });
-    const first = store.get(parent)?.environment;
-    if (first !== undefined) shellFile.add(first.env);
-    return new ContextSockets({
-      parent,
-      log,
-      shellFile,
-      configured: async () => new Set((await view()).config.connections.targets.keys()),
-      isInline: (target) => store.get(parent)?.inline.has(target) === true,
-      inline,
-      make: (target) => {
-        this.#made += 1;
-        return new TargetSocket({
-          ...this.#options,
-          engines: this.#engines,
-          count: this.#count,
-          id: `${parent}|${target}|${this.#made.toString(36)}`,
-          target,
-          parent,
-          resolve: async (signal) => targets.targetSocket(target, clients(), signal),
-        });
-      },
-    });
-  }
-
-  *#all(): Iterable<TargetSocket> {
-    for (const context of this.#contexts.values()) yield* context.all;
+    return Promise.all(folders.map((folder) => this.#contexts.in(folder).refresh()));
   }
 
   /**
@@ -277,18 +219,15 @@ export class TargetSocketReconciler {
    * and of contexts with a waiting request stay.
    */
   #forgetOldest(latest?: string): void {
-    const stays = (folder: string): boolean =>
-      folder === latest || this.#contexts.get(folder)?.isClaimed === true;
+    const stays = (folder: string): boolean => folder === latest || this.#contexts.isClaimed(folder);
     for (const parent of this.#store.forgetOldest(this.#options.maxContexts(), stays)) this.#forget(parent);
   }
 
   #forget(parent: string): void {
-    const context = this.#contexts.get(parent);
-    this.#contexts.delete(parent);
     const isUsed = (folder: string): boolean => this.#store.get(folder) !== undefined;
     void (async () => {
       try {
-        await context?.remove();
+        await this.#contexts.forget(parent);
         await clearFolders(parent);
         await this.#oldFolders.removeOldest(isUsed);
       } catch (error) {

@@ -3,9 +3,9 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ClientFile } from '../../../daemon/control/target-sockets/client-file.ts';
-import type { ClientEnvironment } from '../../../daemon/control/target-sockets/clients.ts';
-import { ClientStore } from '../../../daemon/control/target-sockets/client-store.ts';
+import { ClientFile } from '../../../daemon/control/target-sockets/clients/client-file.ts';
+import type { ClientEnvironment } from '../../../daemon/control/target-sockets/clients/clients.ts';
+import { ClientStore } from '../../../daemon/control/target-sockets/clients/client-store.ts';
 
 async function storeFor(t: Test) {
   const dir = await mkdtemp(join(tmpdir(), 'bmuxd-clients-'));

@@ -1,10 +1,10 @@
 // The clients of the target sockets of one context: the environment that is used for all of them, and their SSH agents.
-import type { CallerEnv, EnvName, StreamRequest } from '../../api/request.ts';
-import { LruMap } from '../../base/lru-map.ts';
-import { agentSocketOf } from '../../base/paths.ts';
-import { agrees, type Reads } from '../../config/bmux/reads.ts';
-import type { Destination } from '../../engine-protocol/plan.ts';
-import { contextInputs } from '../contexts/context-key.ts';
+import type { CallerEnv, EnvName, StreamRequest } from '../../../api/request.ts';
+import { LruMap } from '../../../base/lru-map.ts';
+import { agentSocketOf } from '../../../base/paths.ts';
+import { agrees, type Reads } from '../../../config/bmux/reads.ts';
+import type { Destination } from '../../../engine-protocol/plan.ts';
+import { contextInputs } from '../../contexts/context-key.ts';
 import type { RememberedClients } from './client-file.ts';
 
 /** The parts of a request that determine its context. */

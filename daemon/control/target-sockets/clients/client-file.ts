@@ -1,14 +1,14 @@
 // Stores the clients of target sockets in a file, so that a restart keeps them. Only whitelisted environment variables are stored, no secrets.
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
-import { ENV_WHITELIST, type CallerEnv } from '../../api/request.ts';
-import { errnoOf, textOf, type Failure } from '../../base/failure.ts';
-import { writeAtomic } from '../../base/files/atomic-file.ts';
-import { refuseForeignFile } from '../../base/files/path-problem.ts';
-import { RetriedWrite } from '../../base/files/retried-write.ts';
-import { readBounded } from '../../base/files/read-bounded.ts';
-import { withoutCredentials } from '../../base/redact.ts';
-import { fail } from '../../errors/fail.ts';
+import { ENV_WHITELIST, type CallerEnv } from '../../../api/request.ts';
+import { errnoOf, textOf, type Failure } from '../../../base/failure.ts';
+import { writeAtomic } from '../../../base/files/atomic-file.ts';
+import { refuseForeignFile } from '../../../base/files/path-problem.ts';
+import { RetriedWrite } from '../../../base/files/retried-write.ts';
+import { readBounded } from '../../../base/files/read-bounded.ts';
+import { withoutCredentials } from '../../../base/redact.ts';
+import { fail } from '../../../errors/fail.ts';
 
 const VERSION = 1;
 /** bmuxd writes no file larger than this: 32 contexts take about 50 KB. */

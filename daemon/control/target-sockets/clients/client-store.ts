@@ -1,10 +1,10 @@
 // Stores the clients of all target sockets, by the folder of target sockets that they share.
 import { basename, join } from 'node:path';
-import type { CallerEnv } from '../../api/request.ts';
-import { TARGETS_FOLDER } from '../../api/target-socket-env.ts';
-import { LruMap } from '../../base/lru-map.ts';
-import type { Reads } from '../../config/bmux/reads.ts';
-import { contextInputs, contextName } from '../contexts/context-key.ts';
+import type { CallerEnv } from '../../../api/request.ts';
+import { TARGETS_FOLDER } from '../../../api/target-socket-env.ts';
+import { LruMap } from '../../../base/lru-map.ts';
+import type { Reads } from '../../../config/bmux/reads.ts';
+import { contextInputs, contextName } from '../../contexts/context-key.ts';
 import type { ClientFile, RememberedClients } from './client-file.ts';
 import {
   addClient,
