@@ -83,7 +83,7 @@ t.test('a client in the queue of a dead engine is served when control leaves', a
 });
 
 t.test(
-  'a restart with a config that cannot be read leaves the target sockets to the engine of before',
+  'with a config that cannot be read, the daemon and its engine go on as long as they can',
   async (t) => {
     const { bmuxd } = await startWorld(t);
     const path = targetSocketPath(bmuxd, 'tls');
@@ -96,12 +96,22 @@ t.test(
     const file = join(bmuxd.env['BMUX_CONFIG_DIR'] ?? '', 'bmux.toml');
     const good = readFileSync(file, 'utf8');
     await bmuxd.configure('bmux.toml', `${good}\n[connections.targets.`);
-    const restarted = await bmuxd.bmuxd(['restart']);
-    t.match(restarted, { status: 1, stdout: /bmuxd has restarted: degraded/ });
+    await waitFor('the mistake to be seen', async () => (await bmuxd.status()).problems.length > 0);
+
+    const refused = await bmuxd.bmuxd(['restart']);
+    t.match(refused, { status: 1, stdout: '', stderr: /bmux\.toml:\d+: not TOML[^]*Mend it, then restart/ });
+    t.equal((await bmuxd.status()).pid, bmuxd.pid, 'a restart would lose the last good config');
+    const { stream } = await bmuxd.open({ target: 'tls' });
+    stream.destroy();
+
+    await bmuxd.killControl();
+    t.match(await bmuxd.bmuxd(['start']), { status: 1, stdout: /bmuxd has started: degraded/ });
     t.match((await bmuxd.bmuxd(['status'])).stdout, /bmux\.toml/, 'the mistake is told');
+    const failed: unknown = await bmuxd.open({ target: 'tls' }).catch((error: unknown) => error);
+    t.match(failed, { data: { code: 'config_unloadable', causes: [/bmux\.toml:\d+: not TOML/] } });
     // An engine that is told to drain accepts for 500 ms more.
     for (const end = performance.now() + 2000; performance.now() < end; await sleep(200)) await answers();
-    t.equal((await bmuxd.engines()).length, 2);
+    t.equal((await bmuxd.engines()).length, 2, 'the engine of before has the target sockets');
     await madeAnew([path], () => bmuxd.configure('bmux.toml', good));
     await answers();
     await waitFor('the engine of before to leave', async () => (await bmuxd.engines()).length === 1);

@@ -1,10 +1,12 @@
 // `bmuxd restart`: the next daemon starts beside the running one, takes its paths over, and the running one leaves. Live streams go on.
 import { readFile } from 'node:fs/promises';
 import { LIMITS } from '../../base/limits.ts';
-import type { Env } from '../../base/paths.ts';
+import { bmuxPaths, type Env } from '../../base/paths.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail, revive } from '../../errors/fail.ts';
+import { isStatus } from '../../api/answer-shapes.ts';
 import type { Health } from '../../api/answers.ts';
+import { askControl } from '../ask-control.ts';
 import type { Run } from '../command.ts';
 import { runCommand } from '../shell/run-command.ts';
 import { AGENT_LABEL, installedService, UNIT } from './installed.ts';
@@ -15,6 +17,7 @@ const LOOK_MS = 50;
 
 export const restart: Run = async ({ env, cwd, out, err }) => {
   const before = await runningHealth(env).catch(() => undefined);
+  if (before !== undefined) await refuseBrokenConfig(env);
   const manager = before === undefined ? undefined : await managerOf(before.pid, env);
   const health =
     manager === undefined
@@ -26,6 +29,19 @@ export const restart: Run = async ({ env, cwd, out, err }) => {
   err('`bmuxd status` says what is missing\n');
   return 1;
 };
+
+/** The last good config is in the running daemon alone. Rejects with the mistake of the files: requests for streams would fail by it. */
+async function refuseBrokenConfig(env: Env): Promise<void> {
+  const question = { method: 'GET', path: '/v1/status', timeoutMs: LIMITS.engineAnswerMs } as const;
+  const status = await askControl(env, question, isStatus).catch(() => undefined);
+  // A daemon that hangs, or has no engine, serves nobody: a restart is the way out.
+  if (status?.engines.some(({ state }) => state === 'serving') !== true) return;
+  const { runtimeDir } = bmuxPaths(env);
+  const broken = status.problems.find(({ where }) => where === runtimeDir);
+  if (broken === undefined) return;
+  const remedy = 'Mend it, then restart: until then the running daemon goes on, with the last good config.';
+  throw advised(revive(broken.failure), remedy);
+}
 
 /** The command with which the service manager of this daemon restarts it; undefined when it has none. */
 async function managerOf(pid: number, env: Env): Promise<readonly [string, ...string[]] | undefined> {
