@@ -17,7 +17,7 @@ import { constants, Script } from 'node:vm';
 import { codeDirOf, isPrivateFolder, type Env } from '../base/paths.ts';
 
 /** ms after which the code of a process that stays is written: by then it has compiled what its start needs. */
-const SETTLED_MS = 10_000;
+const SETTLED_MS = 3000;
 /** Files in the folder: a few bundles, for a few versions of Node and of bmuxd. The oldest go. */
 const MAX_FILES = 24;
 const HEAD = '(function (exports, require, module, __filename, __dirname) {';
