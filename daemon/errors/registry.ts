@@ -163,6 +163,11 @@ export const REGISTRY = {
     '{file}:{line}: {key}: {why}',
     'Mend bmuxd.toml: docs/settings.md lists what it takes.',
   ),
+  settings_missing: row(
+    [404, 1, 'request'],
+    'BMUXD_CONFIG names {path}, which is not there',
+    'Correct BMUXD_CONFIG or unset it, or make the file. Without it, every setting has its default.',
+  ),
   slots_invalid: row([500, 1, 'request'], '{file}:{line}: {key}: {why}', 'Mend the slot manifest.'),
   slot_variable_unset: row(
     [500, 1, 'request'],

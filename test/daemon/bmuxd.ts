@@ -118,8 +118,7 @@ export async function makeSandbox(options: BmuxdOptions = {}): Promise<Sandbox> 
     await rename(`${path}.new`, path);
   };
   if (options.config !== undefined) await configure('bmux.toml', options.config);
-  if (options.settings !== undefined)
-    await writeFile(join(folder, 'settings', 'bmuxd.toml'), options.settings);
+  await writeFile(join(folder, 'settings', 'bmuxd.toml'), options.settings ?? '');
   return {
     folder,
     env,

@@ -38,8 +38,12 @@ export const settings: Check = async (surroundings) => {
   });
   const set = settingsValues(loaded).filter(({ origin }) => origin !== DEFAULT);
   const what = loaded.doc === undefined ? 'there is none' : `values: ${String(set.length)}`;
+  // The usual file may be missing; one that somebody names is meant to be there.
+  const isMissed = loaded.doc === undefined && (env['BMUXD_CONFIG'] ?? '') !== '';
   return [
-    { area, what: 'bmuxd.toml', detail: `${path}: ${what}` },
+    isMissed
+      ? finding(area, 'bmuxd.toml', fail('settings_missing', { path }))
+      : { area, what: 'bmuxd.toml', detail: `${path}: ${what}` },
     ...level,
     ...(await settingsOfNobody(loaded, surroundings)),
     ...valueRows(area, set),

@@ -78,15 +78,21 @@ export function refusalOf(
 
 /** What webpki refuses and OpenSSL accepts; undefined for a chain without any of it. Names are compared byte by byte. */
 function notAsBmux(chain: readonly Presented[], trust: Trust, { anchors }: Selection): string | undefined {
-  const [own] = chain;
-  if (own?.certificate.ca === true)
-    return `the certificate of a CA cannot be a gateway's own: ${nameOf(own)}`;
+  const ofCa = ownOfCa(chain);
+  if (ofCa !== undefined) return ofCa;
   // OpenSSL has verified the chain by one of these.
   const anchorsOf = (subject: string): readonly Anchor[] =>
     anchors.length > 1 ? trust.anchorsOf(subject) : anchors.filter((one) => one.subject === subject);
   const search = new PathSearch(chain, anchorsOf);
   for (const path of search.paths(true)) if (path !== undefined) return undefined;
   return search.problem;
+}
+
+/** Whether the gateway presents a CA as its own certificate, as `openssl req -x509` makes it: bmux refuses that, also an anchor. */
+function ownOfCa([own]: readonly Presented[]): string | undefined {
+  return own?.certificate.ca === true
+    ? `the certificate of a CA cannot be a gateway's own: ${nameOf(own)}`
+    : undefined;
 }
 
 interface Others {
@@ -158,6 +164,8 @@ function explained(error: Error, chain: readonly Presented[], trust: Trust): Pic
     const times = `valid from ${validFrom} to ${validTo}; here it is ${new Date().toUTCString()}`;
     return { why: new Error(`${about}, ${times}`), fault: 'time' };
   }
+  const ofCa = ownOfCa(chain);
+  if (ofCa !== undefined) return { why: new Error(`${ofCa}; ${why}`), fault: 'named' };
   const damaged = chain.find((one) => damageForOpenSsl(one) !== undefined);
   const damage = damaged === undefined ? [] : [`${String(damageForOpenSsl(damaged))}: ${nameOf(damaged)}`];
   if (damaged !== undefined && damageForBmux(damaged) !== undefined)

@@ -57,6 +57,7 @@ async function spotFor(t: Test): Promise<Spot> {
       `[connections.targets.prod]\ntransport = "tls"\nhost = "127.0.0.1"\nport = ${String(port)}\nserver_name = "localhost"\nca_file = "${caFile}"\n${text}`,
     );
   await config('');
+  await writeFile(join(own, 'bmuxd.toml'), '');
   return {
     folder: own,
     env: {

@@ -29,6 +29,14 @@ export const VARIABLE_FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'BMUXD_CONFIG that names no file',
+    code: 'settings_missing',
+    remedy: /Correct BMUXD_CONFIG or unset it/,
+    plant: async ({ env, folder }) => {
+      env['BMUXD_CONFIG'] = join(folder, 'bmuxd.tml');
+    },
+  },
+  {
     name: 'HTTPS_PROXY that refuses',
     code: 'proxy_unusable',
     remedy: /unset HTTPS_PROXY/,

@@ -260,6 +260,9 @@ t.test('a refusal names the certificate, the check and the remedy', async (t) =>
     'gateway.test',
     /OpenSSL refuses here what bmux may accept .*let the gateway present another certificate\. Or trust/,
   );
+  const both = issue({ subject: 'gateway', ...names, ca: true });
+  const ofCa = /certificate of a CA cannot be a gateway's own: "CN=gateway".*without that fault\. Or trust/;
+  for (const anchors of [[both], [root]]) await refuse([both], 'gateway.test', ofCa, anchors);
   const former = issue({ subject: 'Root', ca: true });
   await refuse([leaf], 'else.test', /is not valid for else\.test.*Set server_name to one of the names/, [
     former,
