@@ -1,7 +1,7 @@
 // Parses the head of the daemon's HTTP answers.
 
 /** An HTTP answer with a complete head. */
-export interface Answer {
+export interface AnswerHead {
   readonly status: number;
   /** By lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 /** The answer at the start of `bytes`; undefined while its head is incomplete. */
-export function readAnswer(bytes: Buffer): Answer | undefined {
+export function readAnswer(bytes: Buffer): AnswerHead | undefined {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
   const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');

@@ -13,7 +13,7 @@ import { infoIn, isInterim, refusalIn, waitingIn } from './answer.ts';
 import { readAnswer } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
 import { Patience, StartWait } from './patience.ts';
-import { accepts, hasEngine, Liveness, whyNotReady } from './probe.ts';
+import { accepts, hasEngine, DaemonCheck, whyNotReady } from './probe.ts';
 
 /** Largest answer before a stream, bytes: a Bmux-Stream header with 256 capabilities and warnings stays far below. */
 const MAX_ANSWER_BYTES = 256 * 1024;
@@ -211,7 +211,7 @@ function once(question: StreamQuestion, ms: number, last: Error | undefined): Pr
       );
     };
     const start = new StartWait(controlSocket);
-    const liveness = new Liveness(socketPath, controlSocket);
+    const liveness = new DaemonCheck(socketPath, controlSocket);
     const budget = setTimeout(
       () => {
         const step = isAwaited(controlSocket) ? 'bmuxd started' : 'bmuxd opened the stream';

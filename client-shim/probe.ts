@@ -13,11 +13,11 @@ import { monotonicMs } from '../daemon/base/async/monotonic.ts';
 import { sleep } from '../daemon/base/async/sleep.ts';
 import { askUntilBack } from '../daemon/base/async/until-back.ts';
 import { endIn, fieldsIn, refusalIn } from './answer.ts';
-import { readAnswer, type Answer } from './answer-head.ts';
+import { readAnswer, type AnswerHead } from './answer-head.ts';
 import { connectTo } from './control-socket.ts';
 
 /** Result of a health request: the fields of the answer, `nobody` without a connection, `silent` without an answer in `LIMITS.healthMs`. */
-type Health = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
+type HealthResult = Readonly<Record<string, unknown>> | 'nobody' | 'silent';
 
 /** Whether a health request is answered: the first, the second, or a later one while the process gets no CPU. */
 export function isAnswering(socketPath: string): Promise<boolean> {
@@ -25,7 +25,7 @@ export function isAnswering(socketPath: string): Promise<boolean> {
 }
 
 /** Distinguishes a long dial from a process that does not answer, for one request. */
-export class Liveness {
+export class DaemonCheck {
   readonly #streamsSocket: string;
   readonly #controlSocket: string;
   /** Date.now() of the request. */
@@ -94,17 +94,17 @@ export async function whyNotReady(controlSocket: string): Promise<Failure | unde
   return failure.code === 'daemon_foreign' ? undefined : failure;
 }
 
-async function health(socketPath: string): Promise<Health> {
+async function health(socketPath: string): Promise<HealthResult> {
   const answer = await ask(socketPath, '/v1/health');
   if (answer === 'closed') return {};
   return typeof answer === 'string' ? answer : fieldsIn(answer);
 }
 
-function ask(socketPath: string, path: string): Promise<Answer | 'closed' | 'nobody' | 'silent'> {
+function ask(socketPath: string, path: string): Promise<AnswerHead | 'closed' | 'nobody' | 'silent'> {
   return new Promise((resolve) => {
     const socket = connectTo(socketPath);
     let bytes: Buffer = Buffer.alloc(0);
-    const done = (answer: Answer | 'closed' | 'nobody' | 'silent'): void => {
+    const done = (answer: AnswerHead | 'closed' | 'nobody' | 'silent'): void => {
       clearTimeout(timer);
       socket.destroy();
       resolve(answer);

@@ -6,7 +6,7 @@ import { bmuxdPaths, type Env } from '../base/paths.ts';
 export const TARGETS_FOLDER = /^targets(-[0-9a-f]{8})?$/;
 
 /** Names and values, in order. */
-export type Variables = readonly (readonly [name: string, value: string])[];
+export type SetVariables = readonly (readonly [name: string, value: string])[];
 
 /** The user's variables that a target socket replaces. */
 const REPLACED = ['BMUX_RUNTIME_DIR', 'BMUX_TARGET', 'BMUX_RUNTIME_NAME'] as const;
@@ -14,7 +14,7 @@ const REPLACED = ['BMUX_RUNTIME_DIR', 'BMUX_TARGET', 'BMUX_RUNTIME_NAME'] as con
 const BEFORE = 'BMUXD_ENV_BEFORE';
 
 /** Variables that make bmux use the target socket in `runtimeDir`. `before`: the environment to set them in, without those of a target socket. */
-export function targetSocketVariables(runtimeDir: string, controlSocket: string, before: Env): Variables {
+export function targetSocketVariables(runtimeDir: string, controlSocket: string, before: Env): SetVariables {
   const own = REPLACED.filter((name) => before[name] !== undefined);
   const kept = own.length === 0 ? '' : JSON.stringify(before, own);
   return [

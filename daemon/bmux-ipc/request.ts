@@ -29,18 +29,18 @@ export type Request =
   /** `body`: the bytes after the variant index, not decoded. */
   | { readonly type: 'other'; readonly index: number; readonly body: Uint8Array };
 
-type Known = Exclude<Request['type'], 'other'>;
+type KnownRequest = Exclude<Request['type'], 'other'>;
 
 /** Variant indexes. The same number can mean different requests in the two epochs. */
-const INDEX: Record<Epoch, Partial<Record<Known, number>>> = {
+const INDEX: Record<Epoch, Partial<Record<KnownRequest, number>>> = {
   3: { hello_old: 0, ping: 1, whoami: 2, server_status: 3, server_stop: 7, hello: 14 },
   4: { hello: 0, ping: 1, whoami: 2, server_status: 3, server_stop: 4 },
 };
 const COUNT: Record<Epoch, number> = { 3: 15, 4: 13 };
 
-const typeAt = (epoch: Epoch): ReadonlyMap<number, Known> =>
-  new Map(Object.entries(INDEX[epoch]).map(([type, index]) => [index, type as Known]));
-const TYPES: Record<Epoch, ReadonlyMap<number, Known>> = { 3: typeAt(3), 4: typeAt(4) };
+const typeAt = (epoch: Epoch): ReadonlyMap<number, KnownRequest> =>
+  new Map(Object.entries(INDEX[epoch]).map(([type, index]) => [index, type as KnownRequest]));
+const TYPES: Record<Epoch, ReadonlyMap<number, KnownRequest>> = { 3: typeAt(3), 4: typeAt(4) };
 
 /** The payload of a request's envelope. */
 export function encodeRequest(epoch: Epoch, request: Request): Uint8Array {

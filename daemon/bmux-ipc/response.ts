@@ -42,18 +42,18 @@ export type Response =
   /** `body`: the bytes after the index of the ResponsePayload, not decoded. */
   | { readonly type: 'other'; readonly index: number; readonly body: Uint8Array };
 
-type Known = Exclude<Response['type'], 'other' | 'error'>;
+type KnownResponse = Exclude<Response['type'], 'other' | 'error'>;
 
 /** Variant indexes of ResponsePayload. */
-const INDEX: Record<Epoch, Record<Known, number>> = {
+const INDEX: Record<Epoch, Record<KnownResponse, number>> = {
   3: { pong: 0, principal_identity: 1, server_status: 2, server_stopping: 9, hello_negotiated: 13, hello_incompatible: 14 },
   4: { pong: 0, principal_identity: 1, server_status: 2, server_stopping: 6, hello_negotiated: 10, hello_incompatible: 11 },
 }; // oxfmt-ignore
 const COUNT: Record<Epoch, number> = { 3: 15, 4: 14 };
 
-const typeAt = (epoch: Epoch): ReadonlyMap<number, Known> =>
-  new Map(Object.entries(INDEX[epoch]).map(([type, index]) => [index, type as Known]));
-const TYPES: Record<Epoch, ReadonlyMap<number, Known>> = { 3: typeAt(3), 4: typeAt(4) };
+const typeAt = (epoch: Epoch): ReadonlyMap<number, KnownResponse> =>
+  new Map(Object.entries(INDEX[epoch]).map(([type, index]) => [index, type as KnownResponse]));
+const TYPES: Record<Epoch, ReadonlyMap<number, KnownResponse>> = { 3: typeAt(3), 4: typeAt(4) };
 
 const OK = 0;
 const ERR = 1;

@@ -4,7 +4,7 @@ import { StartWait } from '../../client-shim/patience.ts';
 import { onSilence } from '../base/async/deadline.ts';
 import { LIMITS } from '../base/limits.ts';
 import { takeSent } from './status/early.ts';
-import { exchange, headOf, type ControlAnswer, type Exchange } from './status/exchange.ts';
+import { exchange, requestHead, type ControlAnswer, type Exchange } from './status/exchange.ts';
 
 export interface ControlQuestion {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -59,5 +59,5 @@ function send(
 ): Exchange {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const length = method === 'GET' ? '' : 'Content-Length: 0\r\n';
-  return exchange(connectTo(socketPath), headOf(method, path, length + lines.join('')));
+  return exchange(connectTo(socketPath), requestHead(method, path, length + lines.join('')));
 }

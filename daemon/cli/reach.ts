@@ -17,7 +17,7 @@ export interface ReachContext extends Pick<CommandContext, 'env' | 'cwd' | 'err'
 }
 
 /** A stream on which the server itself has answered a Ping, whose request id was 1. */
-export interface Answered {
+export interface AnsweredStream {
   readonly stream: Awaited<ReturnType<typeof openStream>>['stream'];
   readonly info: StreamInfo;
   /** ms from the request for the stream to the answer. */
@@ -40,7 +40,7 @@ export async function openAnswered(
   target: string | undefined,
   { env, cwd, err, stderr, signal }: ReachContext,
   clientName: string,
-): Promise<Answered> {
+): Promise<AnsweredStream> {
   for (let last = false; ; last = true) {
     const line = new WaitingLine({ terminal: () => stderr ?? NOWHERE, target });
     const begun = performance.now();

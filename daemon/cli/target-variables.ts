@@ -3,7 +3,7 @@ import { asciiJson } from '../api/header.ts';
 import { isTargetSocketAnswer } from '../api/answer-shapes.ts';
 import { whitelisted } from '../api/caller-env.ts';
 import type { StreamRequest } from '../api/request-types.ts';
-import { targetSocketVariables, withoutTargetSocket, type Variables } from '../api/target-socket-env.ts';
+import { targetSocketVariables, withoutTargetSocket, type SetVariables } from '../api/target-socket-env.ts';
 import { LIMITS } from '../base/limits.ts';
 import { bmuxdPaths } from '../base/paths.ts';
 import { askControl } from './ask-control.ts';
@@ -11,7 +11,7 @@ import { reach, type ReachContext } from './reach.ts';
 
 export interface TargetVariables {
   /** What to set so that an unmodified bmux talks to the target. */
-  readonly variables: Variables;
+  readonly variables: SetVariables;
   /** The target as the broker names it. */
   readonly target: string;
 }

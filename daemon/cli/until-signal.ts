@@ -5,7 +5,7 @@ import { ENDING } from '../base/process/signals.ts';
 /** ms that a start may still take after a signal. Its longest own wait is the one for an engine that does not answer. */
 const START_ENDS_MS = 2000;
 
-export interface Started {
+export interface RunningDaemon {
   /** Ends it after a signal. */
   onTerm(signal: NodeJS.Signals): Promise<void>;
   /** Closes what was started. */
@@ -21,7 +21,7 @@ export interface Started {
  * call. `process.exit` would wait for that call, so the handlers are removed and the process sends the signal to itself.
  */
 export async function untilSignal(
-  start: (signal: AbortSignal) => Promise<Started>,
+  start: (signal: AbortSignal) => Promise<RunningDaemon>,
   startEndsMs: number = START_ENDS_MS,
 ): Promise<void> {
   const ending = new AbortController();

@@ -1,9 +1,9 @@
 // The registry of errors: every failure that bmuxd reports, as data. Codes are stable and never reused.
 // Where bmux has a text, it is used word for word (docs/bmux-protocol.md, "Error texts"); `{name}` is replaced by a value.
-import { row, type Row } from './row.ts';
+import { row, type ErrorRow } from './row.ts';
 import { SSH_TARGETS } from './ssh-targets.ts';
 
-export type { Row } from './row.ts';
+export type { ErrorRow } from './row.ts';
 
 const NOT_RUNNING =
   'bmux server is not running (IPC endpoint unavailable).\nRun `bmux server start --daemon`.\nTroubleshooting: if the server is running in another shell, ensure both processes use the same runtime directory (`XDG_RUNTIME_DIR`/`TMPDIR`). On Unix, a stale socket file can also cause connection refused; remove stale runtime files or run `bmux server stop` and retry.';
@@ -926,7 +926,7 @@ export const REGISTRY = {
 
   // At the end: V8 makes what follows a spread property by property, which takes a command 1 ms.
   ...SSH_TARGETS,
-} as const satisfies Record<string, Row>;
+} as const satisfies Record<string, ErrorRow>;
 
 /** Every code of the registry. */
 export type Code = keyof typeof REGISTRY;

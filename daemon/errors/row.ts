@@ -2,7 +2,7 @@
 import type { ErrorClass } from '../base/failure.ts';
 
 /** One row of the registry. */
-export interface Row {
+export interface ErrorRow {
   /** What kind of failure it is. `fail` may find a narrower class in the cause (daemon/errors/error-class.ts). */
   readonly class: ErrorClass;
   /** HTTP status of an answer with this failure. */
@@ -17,7 +17,7 @@ export const row = (
   [status, exit, kind]: readonly [status: number, exit: number, kind: ErrorClass],
   text: string,
   remedy: string,
-): Row => ({
+): ErrorRow => ({
   class: kind,
   status,
   exit,

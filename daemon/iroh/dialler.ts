@@ -16,7 +16,7 @@ export interface Dialled {
   readonly fingerprint: string | undefined;
 }
 
-type Wait = Dialling & { readonly label: string };
+type LabelledDialling = Dialling & { readonly label: string };
 
 /** Agents that are remembered at most; the least recently used are removed first. */
 const MAX_REMEMBERED = 64;
@@ -61,7 +61,7 @@ export class IrohDialler {
   }
 
   /** `through` is called asynchronously when the host has answered, before authentication. */
-  async connect(route: IrohRoute, wait: Wait, through: () => void): Promise<Dialled> {
+  async connect(route: IrohRoute, wait: LabelledDialling, through: () => void): Promise<Dialled> {
     wait.signal.throwIfAborted();
     const connection = await this.#endpoints.connect(route, wait.label, wait);
     through();
@@ -93,7 +93,7 @@ export class IrohDialler {
   }
 
   /** The first agent that answers. When only one may be used, or none answers, it is the caller's own, whose failure is reported then. */
-  async #agentFor(route: IrohRoute, { deadline, signal }: Wait): Promise<string | undefined> {
+  async #agentFor(route: IrohRoute, { deadline, signal }: LabelledDialling): Promise<string | undefined> {
     const agents = agentsOf(route);
     if (agents.length < 2) return route.agentSocket;
     const limits = { deadline: new Deadline(deadline.within(LIMITS.agentChoiceMs)), signal };

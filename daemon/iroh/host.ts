@@ -29,7 +29,7 @@ export interface IrohStream {
 }
 
 /** The names of the target of a request, and the deadline and signal of the request. */
-export interface Wait extends Named, Dialling {}
+export interface NamedDialling extends Named, Dialling {}
 
 export interface IrohHostOptions {
   /** Called with the result of each dial that no request waits for. */
@@ -105,7 +105,7 @@ export class IrohHost {
    * A new stream: on a warm connection when there is one that this caller may use and that has room, else on a new one.
    * Rejects with the failure of the dial, or of the step that was running when the caller's time was over.
    */
-  async stream(route: IrohRoute, wait: Wait): Promise<IrohStream> {
+  async stream(route: IrohRoute, wait: NamedDialling): Promise<IrohStream> {
     let warm = true;
     this.#reconnect.used(connectionKey(route), route, wait);
     for (;;) {
@@ -217,7 +217,7 @@ export class IrohHost {
   }
 
   /** A stream on `warm`; undefined when the connection turns out to be dead or full, so that another one is needed. */
-  async #tryOn(warm: WarmConnection, wait: Wait): Promise<Omit<IrohStream, 'warm'> | undefined> {
+  async #tryOn(warm: WarmConnection, wait: NamedDialling): Promise<Omit<IrohStream, 'warm'> | undefined> {
     try {
       return { stream: await warm.open(wait), below: warm };
     } catch (error) {
@@ -231,13 +231,13 @@ export class IrohHost {
   }
 
   /** Checks that the peer answers, at most until the caller's deadline. */
-  #isAlive(warm: WarmConnection, { label, deadline, signal }: Wait): Promise<boolean> {
+  #isAlive(warm: WarmConnection, { label, deadline, signal }: NamedDialling): Promise<boolean> {
     const late = (): Failure => fail('iroh_connect_timeout', { label });
     return inTime(warm.healthCheck(), deadline.remaining(), late, { signal });
   }
 
   /** Waits for a dial that this caller may share. Undefined when another dial of the route has reached the host first. */
-  #dialled(route: IrohRoute, wait: Wait): Promise<WarmConnection | undefined> {
+  #dialled(route: IrohRoute, wait: NamedDialling): Promise<WarmConnection | undefined> {
     const { label } = wait;
     const relay = checkRelay(route.relayUrl);
     const late = (step: Step): Failure => {

@@ -20,7 +20,7 @@ export interface Question {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface Answer {
+export interface SocketAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   /** Parsed JSON; undefined when the answer is not JSON. */
@@ -46,7 +46,7 @@ export function httpRequest({
   headers,
   timeoutMs,
   signal,
-}: Question): Promise<Answer> {
+}: Question): Promise<SocketAnswer> {
   const problem = socketProblem(socketPath);
   if (problem !== undefined) return Promise.reject(problem);
   return new Promise((resolve, reject) => {
@@ -103,7 +103,7 @@ export async function engineRequest(
   method: Question['method'],
   path: string,
   timeoutMs: number = LIMITS.engineAnswerMs,
-): Promise<Answer> {
+): Promise<SocketAnswer> {
   try {
     return await httpRequest({ socketPath, method, path, timeoutMs });
   } catch (error) {

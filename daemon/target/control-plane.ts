@@ -39,7 +39,7 @@ export async function lookUpShareLink(
   // These names cannot be requested: a URL parser resolves them as path steps, percent-encoded or not.
   if (name === '' || name === '.' || name === '..')
     return { why: 'the control plane cannot be asked for this name' };
-  const shown = withoutCredentials(url);
+  const shown = withoutUserInfo(url);
   const late = (why: string) => fail('control_plane_unreachable', { url: shown }, new Error(why));
   const abort = new AbortController();
   let way = '';
@@ -72,12 +72,12 @@ async function ask(
   try {
     answer = await follow(name, base, token, get, signal);
   } catch (error) {
-    const failure = fail('control_plane_unreachable', { url: withoutCredentials(base) }, error);
+    const failure = fail('control_plane_unreachable', { url: withoutUserInfo(base) }, error);
     const untrusted = untrustedIn(error);
     throw untrusted === undefined ? failure : advised(failure, untrusted.data.remedy);
   }
   const { status } = answer;
-  const plane = `the control plane ${withoutCredentials(base)}`;
+  const plane = `the control plane ${withoutUserInfo(base)}`;
   if (status < 200 || status > 299) {
     answer.drop();
     return { why: `${plane} answered ${String(status)}: ${meaningOf(status)}` };
@@ -139,7 +139,7 @@ async function follow(
     answer.drop();
     // As bmux tells it: never what was asked with https to a server with http.
     const isTold = url.protocol !== 'https:' || next.protocol === 'https:';
-    referer = isTold ? { referer: withoutCredentials(url.href).replace(/#.*$/, '') } : {};
+    referer = isTold ? { referer: withoutUserInfo(url.href).replace(/#.*$/, '') } : {};
     url = next;
   }
   throw new Error(`more than ${String(MAX_REDIRECTS)} redirects`);
@@ -155,6 +155,6 @@ function redirectOf({ status, location }: HttpAnswer, from: URL): URL | undefine
 }
 
 /** Removes user and password from a URL, for texts. */
-function withoutCredentials(url: string): string {
+function withoutUserInfo(url: string): string {
   return url.replace(/^([a-z][a-z\d+.-]*:\/\/)?[^/?#]*@/i, '$1');
 }

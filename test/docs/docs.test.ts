@@ -6,7 +6,7 @@ import { HELP } from '../../client-shim/arguments.ts';
 import { COMMANDS } from '../../daemon/cli/command-table.ts';
 import { main } from '../../daemon/cli/main.ts';
 import { LIMITS } from '../../daemon/base/limits.ts';
-import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { REGISTRY, type ErrorRow } from '../../daemon/errors/registry.ts';
 import { RequestSchema } from '../../daemon/api/request.ts';
 import { TargetSchema } from '../../daemon/config/bmux/schema.ts';
 import { SETTINGS, TARGET_SETTINGS } from '../../daemon/config/settings/table.ts';
@@ -18,7 +18,7 @@ const read = (path: string): string => readFileSync(join(repositoryRoot(), path)
 const docs = readdirSync(join(repositoryRoot(), 'docs'), { recursive: true, encoding: 'utf8' });
 const ALL = ['README.md', ...docs.filter((path) => path.endsWith('.md')).map((path) => join('docs', path))];
 const codes = new Set(Object.keys(REGISTRY));
-const rows: readonly Row[] = Object.values(REGISTRY);
+const rows: readonly ErrorRow[] = Object.values(REGISTRY);
 
 t.test('the generated parts of the pages are up to date', async (t) => {
   for (const page of PAGES) {

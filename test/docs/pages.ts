@@ -8,7 +8,7 @@ import { ROUTE_LIST } from '../../daemon/api/openapi/routes.ts';
 import { METRICS, type MetricRow } from '../../daemon/api/metrics/table.ts';
 import { ERROR_CLASSES } from '../../daemon/base/failure.ts';
 import { EXIT_STATUSES } from '../../daemon/errors/exit-statuses.ts';
-import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { REGISTRY, type ErrorRow } from '../../daemon/errors/registry.ts';
 import { SETTINGS, takenBy, TARGET_SETTINGS, type SettingRow } from '../../daemon/config/settings/table.ts';
 import { STRICTER } from '../transport/tls/chains/cases.ts';
 import { repositoryRoot } from '../real/index.ts';
@@ -30,7 +30,7 @@ type Section =
 
 /** The text of each section. */
 function sections(): Readonly<Record<Section, string>> {
-  const errors: [string, Row][] = Object.entries(REGISTRY);
+  const errors: [string, ErrorRow][] = Object.entries(REGISTRY);
   const metrics: [string, MetricRow][] = Object.entries(METRICS);
   return {
     commands: table(

@@ -8,17 +8,17 @@ import { isLoopback } from '../../daemon/base/process/network.ts';
 import { classOf } from '../../daemon/errors/error-class.ts';
 import { fail } from '../../daemon/errors/fail.ts';
 import { failureIn, problemOf } from '../../daemon/errors/problem.ts';
-import { REGISTRY, type Row } from '../../daemon/errors/registry.ts';
+import { REGISTRY, type ErrorRow } from '../../daemon/errors/registry.ts';
 import { holdTimers } from '../base/async/held-timers.ts';
 
 const caused = (code: string): Error => Object.assign(new Error(code), { code });
 
 t.test('each row has a class, and each class but those of causes has a row', async (t) => {
-  const rows: readonly [string, Row][] = Object.entries(REGISTRY);
+  const rows: readonly [string, ErrorRow][] = Object.entries(REGISTRY);
   for (const [code, row] of rows) t.ok(row.class in ERROR_CLASSES, code);
   const used = new Set(rows.map(([, row]) => row.class));
   t.same(
-    Object.keys(ERROR_CLASSES).filter((name) => !used.has(name as Row['class'])),
+    Object.keys(ERROR_CLASSES).filter((name) => !used.has(name as ErrorRow['class'])),
     ['offline', 'dns'],
   );
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Deadline } from '../../daemon/base/async/deadline.ts';
 import { compressed } from '../../daemon/compression/stream.ts';
-import type { IrohHost, IrohStream, Wait } from '../../daemon/iroh/host.ts';
+import type { IrohHost, IrohStream, NamedDialling } from '../../daemon/iroh/host.ts';
 import { IrohPool, type IrohPoolOptions } from '../../daemon/iroh/pool.ts';
 import type { Named } from '../../daemon/iroh/reconnect.ts';
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
@@ -51,7 +51,7 @@ export class HostsOfPool {
     return host;
   }
 
-  stream(route: IrohRoute, limits: Wait): Promise<IrohStream> {
+  stream(route: IrohRoute, limits: NamedDialling): Promise<IrohStream> {
     return this.of(route).stream(route, limits);
   }
 

@@ -51,7 +51,7 @@ export function asRead(stamp: string, now = Date.now()): string {
 }
 
 /** Whether the file was young when it was read. `read`: what `asRead` returned. */
-export function isYoung(read: string): boolean {
+export function wasYoung(read: string): boolean {
   return read.endsWith(YOUNG);
 }
 

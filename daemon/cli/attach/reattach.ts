@@ -46,13 +46,13 @@ export async function reattach(what: Reattached, context: CommandContext): Promi
   }
 }
 
-interface Wait extends CommandContext {
+interface ReattachWait extends CommandContext {
   readonly target: string | undefined;
   readonly delayMs: number;
 }
 
 /** Resolves when the target answers. */
-async function untilBack(name: string, why: string, wait: Wait): Promise<TargetVariables> {
+async function untilBack(name: string, why: string, wait: ReattachWait): Promise<TargetVariables> {
   const { env, cwd, delayMs } = wait;
   let last: Failure | undefined;
   const attempts = new Attempts({

@@ -24,7 +24,7 @@ import { agentKeys } from '../../transport/ssh-auth/agent.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
 import { levelOf } from '../commands/run.ts';
 import { misspeltKeys, settingsOfNobody } from './names.ts';
-import { finding, rowsOf, type Check, type Row, type Surroundings } from './row.ts';
+import { finding, checkedRows, type Check, type ReportRow, type Examined } from './row.ts';
 
 export const settings: Check = async (surroundings) => {
   const area = 'settings';
@@ -32,7 +32,7 @@ export const settings: Check = async (surroundings) => {
   const path = bmuxdPaths(env, platform).settings;
   const loaded = await loadSettings(path);
   if (loaded.problem !== undefined) return [finding(area, 'bmuxd.toml', loaded.problem)];
-  const level = await rowsOf(area, () => {
+  const level = await checkedRows(area, () => {
     levelOf(env);
     return Promise.resolve([]);
   });
@@ -62,7 +62,7 @@ export const config: Check = async (surroundings) => {
     ...warnings.map((warning) => ({ area, what: 'warning', detail: withoutCredentials(warning) })),
     ...(await misspeltKeys(files)),
     ...valueRows(area, valuesFor(surroundings.target, values())),
-    ...(await rowsOf('policy', async () => {
+    ...(await checkedRows('policy', async () => {
       const bmux = onPath(surroundings.env, 'bmux');
       const buildId = bmux === undefined ? undefined : await buildIdOf(bmux).catch(() => undefined);
       const meta = await metaForPolicy(paths);
@@ -88,7 +88,7 @@ export const trust: Check = async ({ env, platform, cwd }) => {
   const known = await readKnownGateways(store);
   const named = [env['SSL_CERT_FILE'], env['SSL_CERT_DIR']].filter((path) => path !== undefined);
   return [
-    ...sources.map(({ path, certificates, problems }): Row => {
+    ...sources.map(({ path, certificates, problems }): ReportRow => {
       // The system's own folders may hold odd files. One that a variable names is meant to be used.
       if (certificates === 0 && named.some((name) => name.split(':').includes(path)))
         return finding(area, 'roots', fail('roots_missing', { path, why: problems[0] ?? 'no certificate' }));
@@ -128,7 +128,7 @@ export const agent: Check = async (surroundings) => {
   }
 };
 
-export async function readConfig({ env, platform, cwd }: Surroundings): Promise<{
+export async function readConfig({ env, platform, cwd }: Examined): Promise<{
   readonly files: readonly string[];
   readonly current: CurrentConfig;
   readonly paths: ReturnType<typeof bmuxPaths>;
@@ -162,7 +162,7 @@ function valuesFor(target: string | undefined, values: readonly ConfigValue[]): 
   return values.filter(({ key }) => !key.startsWith(`${all}.`) || key.startsWith(`${own}.`));
 }
 
-function valueRows(area: string, values: readonly ConfigValue[]): Row[] {
+function valueRows(area: string, values: readonly ConfigValue[]): ReportRow[] {
   return values.map(({ key, value, origin }) => {
     const shown = withoutCredentials(`${key} = ${JSON.stringify(value)}`);
     return { area, what: 'value', detail: `${shown} (${origin})` };
@@ -170,7 +170,7 @@ function valueRows(area: string, values: readonly ConfigValue[]): Row[] {
 }
 
 /** The program that a shell finds by this name. */
-export function onPath(env: Surroundings['env'], name: string): string | undefined {
+export function onPath(env: Examined['env'], name: string): string | undefined {
   const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }

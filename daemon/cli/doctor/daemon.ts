@@ -10,7 +10,7 @@ import { versionIsSaid } from '../daemon-version.ts';
 import { shortened } from '../table.ts';
 import { installedService } from '../service/installed.ts';
 import { runningHealth, socketMismatch } from '../service/start.ts';
-import { finding, type Check, type Row, type Surroundings } from './row.ts';
+import { finding, type Check, type ReportRow, type Examined } from './row.ts';
 
 /** Files that a process of bmuxd should be allowed to open. Its remedies name this number. */
 const ENOUGH_FILES = 1024;
@@ -29,7 +29,7 @@ export const daemon: Check = async (surroundings) => {
       ...fewFiles(ownFiles(surroundings)),
     ];
   }
-  const rows: Row[] = [
+  const rows: ReportRow[] = [
     {
       area,
       what: status.state,
@@ -63,7 +63,7 @@ export const daemon: Check = async (surroundings) => {
 };
 
 /** Without a daemon all is well where a command would start one. */
-async function notRunning({ env, platform }: Surroundings, failure: Failure): Promise<readonly Row[]> {
+async function notRunning({ env, platform }: Examined, failure: Failure): Promise<readonly ReportRow[]> {
   const area = 'daemon';
   const paths = bmuxdPaths(env, platform);
   const mismatch = await socketMismatch(env);
@@ -78,7 +78,7 @@ async function notRunning({ env, platform }: Surroundings, failure: Failure): Pr
 }
 
 /** A daemon that this user has besides, at the place that is used without BMUXD_RUNTIME_DIR. */
-async function another(env: Env): Promise<readonly Row[]> {
+async function another(env: Env): Promise<readonly ReportRow[]> {
   const { BMUXD_RUNTIME_DIR: _, BMUXD_SOCKET: __, ...usual } = env;
   const { dir } = bmuxdPaths(usual);
   if (dir === bmuxdPaths(env).dir) return [];
@@ -94,12 +94,12 @@ interface Opener {
 }
 
 /** What a daemon that is started from this shell may open. A service has a limit of its own. */
-function ownFiles({ env, platform }: Surroundings): readonly Opener[] {
+function ownFiles({ env, platform }: Examined): readonly Opener[] {
   return installedService(env, platform) === undefined ? [{ who: 'a bmuxd of this shell', pid: 'self' }] : [];
 }
 
 /** The first that may open few files: the others mostly have their limit from it. */
-function fewFiles(openers: readonly Opener[]): readonly Row[] {
+function fewFiles(openers: readonly Opener[]): readonly ReportRow[] {
   for (const { who, pid } of openers) {
     const limit = descriptorLimit(pid);
     if (limit < ENOUGH_FILES)

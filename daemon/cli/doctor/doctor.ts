@@ -11,7 +11,7 @@ import { wrapped } from '../help/columns.ts';
 import { logs } from '../service/logs.ts';
 import { displayWidth, roomOf } from '../table.ts';
 import { examine } from './examine.ts';
-import type { Row } from './row.ts';
+import type { ReportRow } from './row.ts';
 
 /** ms that a program of the system may take. */
 const PROGRAM_MS = 3000;
@@ -51,7 +51,7 @@ async function execute(command: string, args: readonly string[]): Promise<string
 }
 
 /** The report for people. `room`: the width of the terminal. */
-export function readable(rows: readonly Row[], room: number): string {
+export function readable(rows: readonly ReportRow[], room: number): string {
   const areas = [...new Set(rows.map(({ area }) => area))];
   // A longer name widens its own row alone.
   const widths = rows.map(({ what }) => displayWidth(what)).filter((width) => width <= MAX_NAME);
@@ -66,7 +66,7 @@ export function readable(rows: readonly Row[], room: number): string {
 }
 
 function lineOf(
-  { what, detail, ms, failure }: Row,
+  { what, detail, ms, failure }: ReportRow,
   { width, room }: { readonly width: number; readonly room: number },
 ): string[] {
   const time = ms === undefined ? '' : ` (${ms < 10 ? ms.toFixed(1) : String(Math.round(ms))} ms)`;

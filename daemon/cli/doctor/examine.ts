@@ -3,7 +3,7 @@ import { agent, config, settings, trust } from './configuration.ts';
 import { daemon } from './daemon.ts';
 import { files, folders, packages, service, versions } from './machine.ts';
 import { proxy } from './proxy.ts';
-import { rowsOf, type Check, type Row, type Surroundings } from './row.ts';
+import { checkedRows, type Check, type ReportRow, type Examined } from './row.ts';
 import { targets } from './targets.ts';
 
 const AREAS: readonly (readonly [string, Check])[] = [
@@ -25,8 +25,8 @@ const AREAS: readonly (readonly [string, Check])[] = [
  * All rows. What two areas find alike is reported once. A target shows its own failure all the same, unless it comes from a file of the user,
  * which has an area of its own.
  */
-export async function examine(surroundings: Surroundings): Promise<Row[]> {
-  const all = await Promise.all(AREAS.map(([area, check]) => rowsOf(area, () => check(surroundings))));
+export async function examine(surroundings: Examined): Promise<ReportRow[]> {
+  const all = await Promise.all(AREAS.map(([area, check]) => checkedRows(area, () => check(surroundings))));
   const seen = new Set<string>();
   const causes = new Set(all.flat().flatMap(({ failure }) => failure?.causes ?? []));
   return all.flat().filter(({ area, failure }) => {

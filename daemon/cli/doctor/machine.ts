@@ -17,7 +17,7 @@ import { loadPeerCheck, peerCheck } from '../../sockets/peer.ts';
 import { readAuthState } from '../../target/auth-state.ts';
 import { installedService, UNIT } from '../service/installed.ts';
 import { onPath } from './configuration.ts';
-import { finding, rowsOf, type Check, type Row } from './row.ts';
+import { finding, checkedRows, type Check, type ReportRow } from './row.ts';
 
 export const versions: Check = async ({ env, version, execute }) => {
   checkNodeInternals();
@@ -44,7 +44,7 @@ export const folders: Check = async ({ env, platform, cwd }) => {
   const paths = bmuxdPaths(env, platform);
   const { checkRuntimeDir } = await import('../../control/instance/runtime-dir.ts');
   const rows = [
-    ...(await rowsOf(area, async () => {
+    ...(await checkedRows(area, async () => {
       await checkRuntimeDir(paths);
       if (await isFull(paths.dir)) {
         const { unbindable } = await import('../../control/instance/start-lock.ts');
@@ -59,12 +59,12 @@ export const folders: Check = async ({ env, platform, cwd }) => {
   ];
   const { serverSocket } = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
   const excess = excessOf(serverSocket);
-  const socket: Row = { area, what: 'bmux socket', detail: serverSocket };
+  const socket: ReportRow = { area, what: 'bmux socket', detail: serverSocket };
   return [...rows, excess === undefined ? socket : finding(area, 'bmux socket', tooLongForBmux(excess))];
 };
 
 /** Variables that lead nowhere. */
-function oddVariables(env: Env): readonly Row[] {
+function oddVariables(env: Env): readonly ReportRow[] {
   const home = homeOf(env);
   const runtimeDir = env['BMUX_RUNTIME_DIR'] ?? '';
   const target = basename(runtimeDir);
@@ -93,7 +93,7 @@ function noRoom(): NodeJS.ErrnoException {
   return Object.assign(new Error('no space is left on its disk'), { code: 'ENOSPC' });
 }
 
-async function writable(path: string): Promise<readonly Row[]> {
+async function writable(path: string): Promise<readonly ReportRow[]> {
   try {
     await checkMakeable(path);
   } catch (error) {
@@ -104,7 +104,7 @@ async function writable(path: string): Promise<readonly Row[]> {
   ];
 }
 
-function unwritable(path: string, error: unknown): Row {
+function unwritable(path: string, error: unknown): ReportRow {
   return finding('folders', 'state dir', fail('state_unwritable', { path, why: textOf(error) }, error));
 }
 
@@ -124,11 +124,11 @@ export const files: Check = async ({ env, platform, cwd }) => {
   const paths = bmuxPaths(whitelisted(withoutTargetSocket(env)), platform, cwd);
   const area = 'files';
   return [
-    ...(await rowsOf(area, async () => {
+    ...(await checkedRows(area, async () => {
       const state = await readAuthState(paths.authState);
       return state === undefined ? [] : [{ area, what: 'sign-in', detail: paths.authState }];
     })),
-    ...(await rowsOf(area, async () => {
+    ...(await checkedRows(area, async () => {
       const meta = await readServerMeta(paths);
       return meta === undefined ? [] : [{ area, what: 'local server', detail: paths.serverMeta }];
     })),
@@ -142,7 +142,7 @@ export const service: Check = async ({ env, platform, execute }) => {
   const { manager, file } = installed;
   const { gonePaths } = await import('../service/install/service-status.ts');
   const gone = await gonePaths(file);
-  const rows: Row[] = [
+  const rows: ReportRow[] = [
     { area, what: manager, detail: file },
     ...gone.map((path) => finding(area, manager, fail('service_path_gone', { file, path }))),
   ];

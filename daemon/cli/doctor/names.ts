@@ -7,7 +7,7 @@ import type { LoadedSettings } from '../../config/settings/load.ts';
 import { unknownTargets } from '../../control/planning/unknown-target.ts';
 import { fail } from '../../errors/fail.ts';
 import { meant } from '../../errors/nearest.ts';
-import { finding, type Row, type Surroundings } from './row.ts';
+import { finding, type ReportRow, type Examined } from './row.ts';
 
 /** Findings that are shown at most; after their correction the next report shows the rest. */
 const MAX_FOUND = 8;
@@ -16,8 +16,8 @@ const MAX_FOUND = 8;
  * Keys of the config files that are similar to a key that the broker uses, and are none. Other unknown keys may be those of another bmux, or of
  * parts that the broker does not use.
  */
-export async function misspeltKeys(files: readonly string[]): Promise<Row[]> {
-  const rows: Row[] = [];
+export async function misspeltKeys(files: readonly string[]): Promise<ReportRow[]> {
+  const rows: ReportRow[] = [];
   for (const file of files) {
     const bytes = await readSmallFile(file, new Map()).catch(() => undefined);
     const parsed = bytes === undefined ? undefined : parseToml(bytes);
@@ -40,8 +40,8 @@ export async function misspeltKeys(files: readonly string[]): Promise<Row[]> {
 /** `[targets.NAME]` of bmuxd.toml for names that lead nowhere. */
 export async function settingsOfNobody(
   { settings, doc }: LoadedSettings,
-  { env, cwd }: Surroundings,
-): Promise<Row[]> {
+  { env, cwd }: Examined,
+): Promise<ReportRow[]> {
   if (doc === undefined) return [];
   const unknown = await unknownTargets(Object.keys(settings.targets), { env, cwd }, MAX_FOUND);
   return [...unknown].map(([name, { detail: why }]) => {

@@ -6,7 +6,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
 import { controlPlaneUrl } from '../../target/control-plane.ts';
-import { addressOf } from '../../target/http/address.ts';
+import { dialAddress } from '../../target/http/address.ts';
 import { assertSupported, proxyFor } from '../../target/http/proxy.ts';
 import { readConfig } from './configuration.ts';
 import { finding, type Check } from './row.ts';
@@ -42,7 +42,7 @@ function hasProxy(url: URL, env: Env): boolean {
 }
 
 async function accepts(url: URL): Promise<void> {
-  const socket = connect(addressOf(url));
+  const socket = connect(dialAddress(url));
   try {
     const late = (): Error =>
       new Error(`${url.host} has not answered within ${String(LIMITS.proxyAskedMs)} ms`);

@@ -5,7 +5,7 @@ import type { ProbeResult, ProbeTask } from '../../engine-protocol/probe.ts';
 import { asFailure } from '../../errors/fail.ts';
 
 /** One line of the report. With a `failure` it is a finding. */
-export interface Row {
+export interface ReportRow {
   readonly area: string;
   readonly what: string;
   readonly detail: string;
@@ -15,7 +15,7 @@ export interface Row {
 }
 
 /** What is examined. Tests plant faults here. */
-export interface Surroundings {
+export interface Examined {
   readonly env: Env;
   /** Absolute. */
   readonly cwd: string;
@@ -29,15 +29,18 @@ export interface Surroundings {
   readonly probe: (task: ProbeTask) => Promise<ProbeResult>;
 }
 
-export type Check = (surroundings: Surroundings) => Promise<readonly Row[]>;
+export type Check = (surroundings: Examined) => Promise<readonly ReportRow[]>;
 
-export function finding(area: string, what: string, error: unknown): Row {
+export function finding(area: string, what: string, error: unknown): ReportRow {
   const { data } = asFailure(error);
   return { area, what, detail: data.detail, failure: data };
 }
 
 /** The rows of a check. A check that fails is a finding itself. */
-export async function rowsOf(area: string, check: () => Promise<readonly Row[]>): Promise<readonly Row[]> {
+export async function checkedRows(
+  area: string,
+  check: () => Promise<readonly ReportRow[]>,
+): Promise<readonly ReportRow[]> {
   try {
     return await check();
   } catch (error) {

@@ -9,7 +9,7 @@ import { makeLogger } from '../../base/log.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { loadSettings } from '../../config/settings/load.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
-import { finding, rowsOf, type Check, type Row } from './row.ts';
+import { finding, checkedRows, type Check, type ReportRow } from './row.ts';
 
 /** Targets that are tried at the same time. */
 const AT_ONCE = 4;
@@ -42,13 +42,13 @@ export const targets: Check = async (surroundings) => {
     scope: 'recovery_inspection',
     unknownTarget: 'refuse',
   });
-  const tried = async (name: string): Promise<readonly Row[]> => {
+  const tried = async (name: string): Promise<readonly ReportRow[]> => {
     const since = performance.now();
     const signal = AbortSignal.timeout(settings['control_plane.timeout']);
     const plan = await planner.plan('doctor', asciiJson(request(name)), () => signal);
     const { route, warnings } = plan.destination;
     const area = areaOf(name);
-    const planned: Row = { area, what: 'plan', detail: route.transport, ms: performance.now() - since };
+    const planned: ReportRow = { area, what: 'plan', detail: route.transport, ms: performance.now() - since };
     const { steps, failure } = await surroundings.probe({ plan, settings });
     return [
       planned,
@@ -58,9 +58,9 @@ export const targets: Check = async (surroundings) => {
     ];
   };
   try {
-    if (target !== undefined) return await rowsOf(areaOf(target), () => tried(target));
+    if (target !== undefined) return await checkedRows(areaOf(target), () => tried(target));
     const { targets: listed } = await listTargets(await contexts.view({ ...own }));
-    const rows: (readonly Row[])[] = [];
+    const rows: (readonly ReportRow[])[] = [];
     const left = [...listed.entries()];
     const worker = async (): Promise<void> => {
       for (let next = left.shift(); next !== undefined; next = left.shift()) {
@@ -68,7 +68,7 @@ export const targets: Check = async (surroundings) => {
         const area = areaOf(name);
         if (failure !== undefined && failure.code !== 'control_plane_unreachable')
           rows[index] = [{ area, what: 'plan', detail: failure.detail, failure }];
-        else rows[index] = settled(name, await rowsOf(area, () => tried(name)));
+        else rows[index] = settled(name, await checkedRows(area, () => tried(name)));
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
@@ -87,7 +87,7 @@ function areaOf(name: string): string {
 }
 
 /** Nobody has asked for the local server: that none runs is no finding. */
-function settled(name: string, rows: readonly Row[]): readonly Row[] {
+function settled(name: string, rows: readonly ReportRow[]): readonly ReportRow[] {
   if (name !== 'local') return rows;
   return rows.map(({ failure, ...row }) =>
     failure === undefined || failure.code === 'server_not_running'
@@ -96,7 +96,7 @@ function settled(name: string, rows: readonly Row[]): readonly Row[] {
   );
 }
 
-function failed(area: string, route: Route, failure: FailureData): Row {
+function failed(area: string, route: Route, failure: FailureData): ReportRow {
   const step = STEPS_OF_CODES[failure.code] ?? STEPS[failure.class ?? 'engine'] ?? 'connect';
   // The others have no step of that name.
   const what = step === 'tcp' && !['tls', 'ssh'].includes(route.transport) ? 'connect' : step;

@@ -26,7 +26,7 @@ export interface Completion {
   readonly instead?: 'files' | number;
 }
 
-export interface Known {
+export interface LiveNames {
   targets(): Promise<Completion['candidates']>;
   streams(): Promise<Completion['candidates']>;
 }
@@ -35,7 +35,7 @@ export interface Known {
 export async function complete(
   words: readonly string[],
   commands: readonly Command[],
-  known: Known,
+  known: LiveNames,
 ): Promise<Completion> {
   const typed = words.at(-1) ?? '';
   const names = commands.map(({ name, about }) => [name, about] as const);

@@ -6,7 +6,7 @@ import { withoutTargetSocket } from '../../api/target-socket-env.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import { askControl } from '../ask-control.ts';
 import type { Command, CommandContext } from '../command.ts';
-import { complete, type Completion, type Known } from './complete.ts';
+import { complete, type Completion, type LiveNames } from './complete.ts';
 
 /** ms that the daemon has for an answer: a person waits for it. */
 const ANSWER_MS = 1000;
@@ -33,7 +33,7 @@ function printed({ candidates, instead }: Completion): string {
 }
 
 /** Asks the daemon. Without one, there is nothing to complete to. */
-function known({ env, cwd }: Pick<CommandContext, 'env' | 'cwd'>): Known {
+function known({ env, cwd }: Pick<CommandContext, 'env' | 'cwd'>): LiveNames {
   const caller = withoutTargetSocket(env);
   return {
     targets: async () => {

@@ -42,7 +42,7 @@ export const start: Run = async ({ env, cwd, out, err }) => {
   return 1;
 };
 
-export interface Started {
+export interface StartedDaemon {
   readonly health: Health;
   /** False when a daemon was running already. */
   readonly isNew: boolean;
@@ -55,14 +55,14 @@ export function logFilesOf(env: Env): { readonly log: string; readonly stderr: s
 }
 
 /** Resolves when the daemon of `env` is ready, whoever has started it. Rejects with `daemon_unstarted`, or as `askControl` does. */
-export async function startDaemon(env: Env, cwd: string): Promise<Started> {
+export async function startDaemon(env: Env, cwd: string): Promise<StartedDaemon> {
   const running = await settledHealth(env);
   if (running !== undefined) return { health: running, isNew: false };
   return spawnDaemon(env, cwd, []);
 }
 
 /** Starts a daemon in the background with these options of `bmuxd run`. */
-export async function spawnDaemon(env: Env, cwd: string, options: readonly string[]): Promise<Started> {
+export async function spawnDaemon(env: Env, cwd: string, options: readonly string[]): Promise<StartedDaemon> {
   refuseForeign(bmuxdPaths(env).dir);
   if (await startedService(env)) {
     const health = await settledHealth(env);

@@ -4,10 +4,10 @@ import { fail } from '../../errors/fail.ts';
 import type { CommandContext, Run } from '../command.ts';
 import { startIfNeeded } from '../service/autostart.ts';
 import { variablesFor } from '../target-variables.ts';
-import { variablesForFish, variablesForSh, type Settings } from './quoted.ts';
+import { variablesForFish, variablesForSh, type ShellVariables } from './quoted.ts';
 
 /** By the values of `--shell`. */
-const SHELLS: Readonly<Record<string, (settings: Settings) => string>> = {
+const SHELLS: Readonly<Record<string, (settings: ShellVariables) => string>> = {
   bash: variablesForSh,
   zsh: variablesForSh,
   fish: variablesForFish,
@@ -21,7 +21,7 @@ export const env: Run = async (context) => {
   return 0;
 };
 
-async function settingsFor(context: CommandContext): Promise<Settings> {
+async function settingsFor(context: CommandContext): Promise<ShellVariables> {
   const [target] = context.args;
   const command = 'bmuxd env';
   if (context.options['unset'] === true) {

@@ -1,6 +1,6 @@
 // `bmuxd exec`: runs a command in the environment of a target socket. The shell that is in front of Node becomes the command (front.sh);
 // without it, the command is a child of this process.
-import type { Variables } from '../../api/target-socket-env.ts';
+import type { SetVariables } from '../../api/target-socket-env.ts';
 import { Failure } from '../../base/failure.ts';
 import type { CommandContext, Run } from '../command.ts';
 import { runCommand } from './run-command.ts';
@@ -44,7 +44,7 @@ async function served(target: string, context: CommandContext): Promise<string |
 async function become(
   command: string,
   args: readonly string[],
-  variables: Variables,
+  variables: SetVariables,
   { env, shell }: CommandContext,
 ): Promise<number> {
   const inside = { ...env, ...Object.fromEntries(variables) };

@@ -1,7 +1,7 @@
 // What the shell in front of Node evaluates to become the command of `bmuxd exec`.
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Variables } from '../../api/target-socket-env.ts';
+import type { SetVariables } from '../../api/target-socket-env.ts';
 import { errnoOf, textOf } from '../../base/failure.ts';
 import type { Env } from '../../base/paths.ts';
 import { fail } from '../../errors/fail.ts';
@@ -16,9 +16,9 @@ export interface Replacement {
   readonly command: string;
   /** How many words the command and its arguments are. They end the command line. */
   readonly words: number;
-  readonly variables: Variables;
+  readonly variables: SetVariables;
   /** Variables that the shell has been given and does not pass on. */
-  readonly dropped: Variables;
+  readonly dropped: SetVariables;
 }
 
 /** A program for a POSIX shell whose arguments are those of `bmuxd exec`. */
@@ -34,7 +34,7 @@ export function shellProgram({ command, words, variables, dropped }: Replacement
  * The variables in `environ`, the environment that a shell has been started with, that it does not pass on: a shell cannot have their names.
  * Functions that bash exports are among them.
  */
-export function droppedIn(environ: string): Variables {
+export function droppedIn(environ: string): SetVariables {
   return environ.split('\0').flatMap((entry) => {
     const [, name, value = ''] = /^([^=]+)=(.*)$/s.exec(entry) ?? [];
     if (name === undefined || /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || entry.includes(UNREADABLE)) return [];

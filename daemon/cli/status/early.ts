@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { pathProblem } from '../../base/files/path-problem.ts';
 import { excessOf } from '../../base/files/socket-path.ts';
 import { bmuxdPaths, type Env } from '../../base/paths.ts';
-import { exchange, headOf, type ControlAnswer, type Exchange } from './exchange.ts';
+import { exchange, requestHead, type ControlAnswer, type Exchange } from './exchange.ts';
 
 /** What `bmuxd status` and `bmuxd status --json` ask. */
 const PATH = '/v1/status';
@@ -25,7 +25,7 @@ export async function askEarly(
   const socketPath = trusted(env);
   if (socketPath === undefined) return undefined;
   const socket = connect({ path: socketPath, allowHalfOpen: true });
-  const asked = exchange(socket, headOf('GET', PATH));
+  const asked = exchange(socket, requestHead('GET', PATH));
   // Whoever takes the exchange meets its failure, which may come before.
   asked.answer.catch(() => undefined);
   sent = { asked, socketPath };

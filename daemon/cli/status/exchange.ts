@@ -23,7 +23,7 @@ export interface Exchange {
 }
 
 /** The head of a request without a body. An answer to HTTP/1.0 is never in chunks. */
-export function headOf(method: string, path: string, more = ''): string {
+export function requestHead(method: string, path: string, more = ''): string {
   return `${method} ${path} HTTP/1.0\r\nHost: bmuxd\r\n${more}\r\n`;
 }
 

@@ -8,7 +8,14 @@ import type { ConfigValue } from '../files/origins.ts';
 import { valuesIn } from './values.ts';
 import { expandConfigPath, type Variables } from './expand.ts';
 import type { Layers } from './layers.ts';
-import { BmuxSchema, checked, keyOf, type Misfit, type TargetTable, type TlsTrustTable } from './schema.ts';
+import {
+  BmuxSchema,
+  checked,
+  misfitKey,
+  type Misfit,
+  type TargetTable,
+  type TlsTrustTable,
+} from './schema.ts';
 import { LARGE } from '../files/large-file.ts';
 import { merged, shown, valueAt } from '../files/table.ts';
 import { lineOf } from '../files/toml.ts';
@@ -40,7 +47,7 @@ export function isSocketAddress(text: string): boolean {
 function misfitFailure(applied: readonly Applied[], misfit: Misfit) {
   const setBy = applied.findLast((piece) => valueAt(tableOf(piece), misfit.path) !== undefined);
   const line = setBy === undefined ? 1 : lineOf(setBy.doc.text, [...setBy.under, ...misfit.path]);
-  return fail('config_value', { file: setBy?.doc.file ?? '', line, key: keyOf(misfit), why: misfit.why });
+  return fail('config_value', { file: setBy?.doc.file ?? '', line, key: misfitKey(misfit), why: misfit.why });
 }
 
 /** Converts integers to numbers. Those beyond 2^53 lose digits, which affects no key used here. */

@@ -1,6 +1,6 @@
 // [composition]: which profile is active and in which order its patch and the config are applied (docs/bmux-protocol.md, "Composition").
 import { fail } from '../../errors/fail.ts';
-import { checked, CompositionSchema, keyOf, type CompositionTable } from './schema.ts';
+import { checked, CompositionSchema, misfitKey, type CompositionTable } from './schema.ts';
 import { merged, tableAt, valueAt, type Table } from '../files/table.ts';
 import { lineOf, type Doc } from '../files/toml.ts';
 
@@ -65,7 +65,7 @@ function readComposition(docs: readonly Doc[]): CompositionTable {
   }
   const result = checked(CompositionSchema, root);
   if ('value' in result) return result.value;
-  throw invalid(docs, [ROOT, ...result.path], `${keyOf(result, [ROOT])}: ${result.why}`);
+  throw invalid(docs, [ROOT, ...result.path], `${misfitKey(result, [ROOT])}: ${result.why}`);
 }
 
 type Rule = NonNullable<CompositionTable['auto_select']>[number];

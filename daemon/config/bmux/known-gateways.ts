@@ -11,7 +11,7 @@ import { readSmallFile, type Marks } from '../files/file.ts';
 import { STORE_INTEGERS } from '../files/grammar.ts';
 import { isTable, tableAt, type Table } from '../files/table.ts';
 import { lineOf, readToml, type Doc } from '../files/toml.ts';
-import { exactly, withEntry } from '../files/toml-edit.ts';
+import { parsedExactly, withEntry } from '../files/toml-edit.ts';
 
 /** ms after which the lock of a killed process is ignored. */
 const STALE_MS = 5000;
@@ -76,7 +76,7 @@ const FIELDS: Readonly<
 
 function pinsIn(text: string): Map<string, StoredPin> {
   const pins = new Map<string, StoredPin>();
-  const table = exactly(text);
+  const table = parsedExactly(text);
   if (table['gateways'] !== undefined && !isTable(table['gateways'])) throw new Error('gateways is no table');
   for (const [key, value] of Object.entries(tableAt(table, ['gateways']))) {
     const at = ['gateways', key];
@@ -157,7 +157,7 @@ async function changed<T>(
       } catch (error) {
         throw fail('known_gateways_unparsable', { path }, error);
       }
-      const { result, gateways } = change(tableAt(exactly(text), ['gateways']));
+      const { result, gateways } = change(tableAt(parsedExactly(text), ['gateways']));
       if (gateways !== undefined) await writeAtomic(await behindLink(path), withEntry(text, gateways));
       return result;
     } finally {

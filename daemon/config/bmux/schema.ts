@@ -208,6 +208,6 @@ export function checked<const S extends TSchema>(
 }
 
 /** Formats the key of a misfit as a dotted path. */
-export function keyOf(misfit: Misfit, under: readonly string[] = []): string {
+export function misfitKey(misfit: Misfit, under: readonly string[] = []): string {
   return dotted([...under, ...misfit.path]);
 }

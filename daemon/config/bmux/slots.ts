@@ -6,7 +6,7 @@ import { quoted } from '../../base/quote.ts';
 import { fail } from '../../errors/fail.ts';
 import { expandSlotPath, type Variables } from './expand.ts';
 import { readSmallFile, type Marks, type ReadFile } from '../files/file.ts';
-import { checked, keyOf, ManifestSchema, type ManifestTable } from './schema.ts';
+import { checked, misfitKey, ManifestSchema, type ManifestTable } from './schema.ts';
 import { lineOf, parseToml } from '../files/toml.ts';
 
 /** One declared slot with resolved folders. These folders do not change the paths of a client (docs/bmux-protocol.md, "Slots"). */
@@ -54,7 +54,7 @@ export function parseManifest(file: string, bytes: Uint8Array): ManifestFile {
   const result = checked(ManifestSchema, parsed.table);
   if ('value' in result) return { file, text: parsed.text, table: result.value };
   const line = lineOf(parsed.text, result.path);
-  throw fail('slots_invalid', { file, line, key: keyOf(result), why: result.why });
+  throw fail('slots_invalid', { file, line, key: misfitKey(result), why: result.why });
 }
 
 /** Reads the manifest and all files that it extends to, lowest first; empty when there is no manifest. */
@@ -140,7 +140,7 @@ export function slotsOf(
       throw fail('slots_invalid', {
         file,
         line: lineOf(text, ['slots', name]),
-        key: keyOf({ path: ['slots', name], why }),
+        key: misfitKey({ path: ['slots', name], why }),
         why,
       });
     }

@@ -68,7 +68,7 @@ interface Refused {
 }
 
 /** The config for a caller or the failure, and the environment variables on which this outcome depends. */
-interface Answer {
+interface ConfigOutcome {
   readonly outcome: CurrentConfig | Failure;
   readonly reads: Reads;
 }
@@ -129,7 +129,7 @@ export class ConfigSource {
     return agrees(env, answer.reads) ? settled(answer) : undefined;
   }
 
-  async #answer(caller: CallerFacts): Promise<Answer> {
+  async #answer(caller: CallerFacts): Promise<ConfigOutcome> {
     const reading = await this.#options.files.current(this.#options);
     this.#reading = reading;
     const answer = this.#answered(reading, caller);
@@ -137,7 +137,7 @@ export class ConfigSource {
     return answer;
   }
 
-  #answered(reading: Reading, caller: CallerFacts): Answer {
+  #answered(reading: Reading, caller: CallerFacts): ConfigOutcome {
     const { slot, problem, layers } = reading;
     if (problem?.code === 'slot_unknown') return { outcome: problem, reads: reading.reads };
     const active = slot?.slot === undefined ? {} : { slot: slot.slot };
@@ -237,7 +237,7 @@ function remembered<T>(memo: Memo<T> | undefined, of: Omit<Memo<unknown>, 'made'
   return isSame ? memo.made : undefined;
 }
 
-function settled({ outcome }: Answer): CurrentConfig {
+function settled({ outcome }: ConfigOutcome): CurrentConfig {
   if (outcome instanceof Failure) throw outcome;
   return outcome;
 }

@@ -3,7 +3,7 @@
 import type { Clock } from '../../base/async/clock.ts';
 import { monotonicMs } from '../../base/async/monotonic.ts';
 import { sleep } from '../../base/async/sleep.ts';
-import { isStill, isYoung } from '../../base/files/stamp.ts';
+import { isStill, wasYoung } from '../../base/files/stamp.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { LruMap } from '../../base/lru-map.ts';
 import { markNow, MISSING, readSmallFile, type Mark, type Marks } from './file.ts';
@@ -128,7 +128,7 @@ async function readSettled(path: string, marks: Marks): Promise<Uint8Array | und
     marks.delete(path);
     const bytes = await readSmallFile(path, marks);
     const mark = marks.get(path) ?? MISSING;
-    if (!isYoung(mark) || monotonicMs() >= until) return bytes;
+    if (!wasYoung(mark) || monotonicMs() >= until) return bytes;
     await sleep(QUIET_MS);
     if (isStill(mark, await markNow(path))) return bytes;
   }

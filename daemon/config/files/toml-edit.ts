@@ -5,7 +5,7 @@ import { parsed } from './grammar.ts';
 import { isTable, tableAt, type Table } from './table.ts';
 
 /** The document with whole numbers as bigint, so that `1.0` stays another value than `1`. Throws for a text that is no TOML. */
-export function exactly(text: string): Table {
+export function parsedExactly(text: string): Table {
   return parsed(text, true);
 }
 
@@ -15,7 +15,7 @@ function written(table: Table): string {
 
 /** The text in which the table `gateways` is the given one: of bigints, as by `exactly`. */
 export function withEntry(text: string, gateways: Table): string {
-  const table = exactly(text);
+  const table = parsedExactly(text);
   const before = tableAt(table, ['gateways']);
   const wanted = { ...table, gateways };
   let edited = text;
@@ -30,7 +30,7 @@ export function withEntry(text: string, gateways: Table): string {
 
 function says(text: string, wanted: Table): boolean {
   try {
-    return written(inOrder(exactly(text))) === written(inOrder(wanted));
+    return written(inOrder(parsedExactly(text))) === written(inOrder(wanted));
   } catch {
     return false;
   }

@@ -28,11 +28,11 @@ export function contextInputs(
 ): ContextInputs {
   const cwd = callerCwd !== undefined && isAbsolute(callerCwd) ? callerCwd : '/';
   const paths = bmuxPaths(env, process.platform, cwd);
-  return { key: keyOf(env, paths, cwd, slot), paths, env, cwd, slot };
+  return { key: pathsKey(env, paths, cwd, slot), paths, env, cwd, slot };
 }
 
 /** All paths that are used, as JSON. Paths of logs are left out, and the roots count only with a slot. */
-function keyOf(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string | undefined): string {
+function pathsKey(env: CallerEnv, paths: BmuxPaths, cwd: string, explicit: string | undefined): string {
   const { configDirs, runtimeDir, runtimeName, principalId, stateDir } = paths;
   const { configRoot, runtimeRoot, stateRoot, slotsRoot } = paths;
   const named = env.BMUX_CONFIG;

@@ -10,7 +10,7 @@ const MAX_CONFIGS = 256;
 /** Names of one config at most. A config of the largest size that is read has about that many. */
 const MAX_NAMES = 8192;
 
-interface Known {
+interface ContextNames {
   readonly key: string;
   readonly reads: Reads;
   readonly facts: string;
@@ -18,7 +18,7 @@ interface Known {
 }
 
 export class KnownTargets {
-  readonly #known = new LruMap<string, Known>(MAX_CONFIGS);
+  readonly #known = new LruMap<string, ContextNames>(MAX_CONFIGS);
   /** The configs whose names have been added. */
   readonly #added = new WeakSet<object>();
 

@@ -20,7 +20,7 @@ import type { Tally } from '../../api/metrics/tally.ts';
 import { SingleFlight } from '../../base/async/single-flight.ts';
 import { failureIn } from '../../errors/problem.ts';
 import { endOf } from './others/end-of.ts';
-import { EngineSockets } from './others/sockets.ts';
+import { EngineSocketFiles } from './others/socket-files.ts';
 import { streamList } from './others/stream-list.ts';
 import { foreignRow, NOTHING_KNOWN } from './others/foreign-row.ts';
 import type { Survey } from './others/survey.ts';
@@ -42,7 +42,7 @@ export interface DirectoryOptions {
 
 /** The engines behind `engines/{generation}.sock`. */
 export class EngineDirectory {
-  readonly #sockets: EngineSockets;
+  readonly #sockets: EngineSocketFiles;
   readonly #onTally: (tally: Tally) => void;
   readonly #onHeard: DirectoryOptions['onHeard'];
   readonly #onCrash: DirectoryOptions['onCrash'];
@@ -60,7 +60,7 @@ export class EngineDirectory {
   readonly #asked = new SingleFlight<string, boolean>();
 
   constructor(options: DirectoryOptions) {
-    this.#sockets = new EngineSockets(options.dir);
+    this.#sockets = new EngineSocketFiles(options.dir);
     this.#onTally = options.onTally ?? (() => undefined);
     this.#onHeard = options.onHeard;
     this.#onCrash = options.onCrash;

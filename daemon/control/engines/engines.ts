@@ -26,7 +26,7 @@ import { StreamsSocket } from './streams-socket.ts';
 import { EngineSupervisor } from './supervisor.ts';
 import { Draining } from './others/draining.ts';
 import { LostConnections } from './others/lost-connections.ts';
-import { EngineSockets } from './others/sockets.ts';
+import { EngineSocketFiles } from './others/socket-files.ts';
 import { EngineUsage } from './others/usage.ts';
 import { Tallies } from '../metrics/tallies.ts';
 
@@ -66,7 +66,7 @@ export class Engines {
   /** Resolves when the first engine accepts streams, or when its start has failed. */
   readonly firstTried: Promise<void>;
   readonly #options: EnginesOptions;
-  readonly #sockets: EngineSockets;
+  readonly #sockets: EngineSocketFiles;
   readonly #usage: EngineUsage;
   readonly #draining: Draining;
   #hasTakenOver = false;
@@ -98,7 +98,7 @@ export class Engines {
     });
     this.nodeOptions = new NodeOptions(env, log);
     const captured = new CapturedStderr(paths.stateDir);
-    const sockets = new EngineSockets(paths.enginesDir);
+    const sockets = new EngineSocketFiles(paths.enginesDir);
     this.#sockets = sockets;
     this.streamsSocket = new StreamsSocket({
       path: paths.streamsSocket,

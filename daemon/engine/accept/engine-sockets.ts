@@ -6,12 +6,12 @@ import type { OneToEngine } from '../../engine-protocol/messages.ts';
 import type { Route } from '../../engine-protocol/plan.ts';
 import type { Upstreams } from '../upstream/upstreams.ts';
 import { IdleConnections } from '../../sockets/idle-connections.ts';
-import { StreamsSocket, type StreamsSocketOptions } from './streams-socket.ts';
+import { StreamRequests, type StreamRequestsOptions } from './stream-requests.ts';
 import { greet, type Accepted } from './target-socket-client.ts';
 import { TargetSockets, type TargetSocketsOptions } from './target-sockets.ts';
 
 export interface EngineSocketsOptions
-  extends StreamsSocketOptions, Pick<TargetSocketsOptions, 'destinationOf' | 'hasControl'> {
+  extends StreamRequestsOptions, Pick<TargetSocketsOptions, 'destinationOf' | 'hasControl'> {
   /** The targets of target sockets are referred to there. */
   readonly upstreams: Pick<Upstreams, 'for' | 'move'>;
   readonly log: Logger;
@@ -24,7 +24,7 @@ export type SocketMessage = Extract<
 >;
 
 export class EngineSockets {
-  readonly #streams: StreamsSocket;
+  readonly #streams: StreamRequests;
   readonly #targets: TargetSockets;
   /** Clients of target sockets that have sent no first frame. */
   readonly #idle = new IdleConnections();
@@ -32,7 +32,7 @@ export class EngineSockets {
 
   constructor(options: EngineSocketsOptions) {
     const { upstreams, add, log, tally, onIdle } = options;
-    this.#streams = new StreamsSocket(options);
+    this.#streams = new StreamRequests(options);
     this.#targets = new TargetSockets({
       ...options,
       serve: (plan, socket, renew) => {

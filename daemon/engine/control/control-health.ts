@@ -17,13 +17,13 @@ export interface ControlHealthOptions {
 }
 
 /** `silent`: it hangs. `replaced`: another control process answers at its socket. */
-export type Health = 'there' | 'silent' | 'replaced';
+export type ControlState = 'there' | 'silent' | 'replaced';
 
 const hasPid = object({ pid: number });
 
 export class ControlHealth {
   readonly #options: ControlHealthOptions;
-  #check: Promise<Health> | undefined;
+  #check: Promise<ControlState> | undefined;
 
   constructor(options: ControlHealthOptions) {
     this.#options = options;
@@ -34,17 +34,17 @@ export class ControlHealth {
    * health requests in a row got no answer; one that gets no CPU is asked up to ten times, and one that sends a message meanwhile is there.
    * Never rejects.
    */
-  look(): Promise<Health> {
+  look(): Promise<ControlState> {
     this.#check ??= this.#ask().finally(() => {
       this.#check = undefined;
     });
     return this.#check;
   }
 
-  async #ask(): Promise<Health> {
+  async #ask(): Promise<ControlState> {
     const { controlPid, messages, isAwaited } = this.#options;
     const before = messages();
-    let health = 'silent' as Health;
+    let health = 'silent' as ControlState;
     await answersInTurn(controlPid(), async () => {
       health = await this.#request();
       return health !== 'silent' || !isAwaited();
@@ -56,7 +56,7 @@ export class ControlHealth {
    * `silent`: no answer within `LIMITS.healthMs`, or its backlog is full (EAGAIN). Any other error is `there`: when control has ended, the
    * channel closes and the link learns it from there.
    */
-  async #request(): Promise<Health> {
+  async #request(): Promise<ControlState> {
     const { controlSocket, controlPid } = this.#options;
     try {
       const { body } = await httpRequest({

@@ -19,7 +19,7 @@ import { Outbox } from './outbox.ts';
 /** Answers that are handled in one turn of the event loop. */
 const ANSWERS_PER_TURN = 8;
 
-type Answer = Extract<OneToEngine, { readonly type: 'resolved' }>;
+type ResolvedMessage = Extract<OneToEngine, { readonly type: 'resolved' }>;
 type Question = Extract<OneFromEngine, { readonly type: 'resolve' | 'resolve again' }>;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
@@ -88,7 +88,7 @@ export class ControlLink {
     this.#options.channel.onMessage((message, handle) => {
       if (!isToEngine(message)) return;
       this.#messages += 1;
-      const answers: Answer[] = [];
+      const answers: ResolvedMessage[] = [];
       for (const one of message.type === 'batch' ? message.messages : [message]) {
         if (one.type === 'resolved') answers.push(one);
         else listener(one, handle instanceof Server ? handle : undefined);
@@ -98,7 +98,7 @@ export class ControlLink {
   }
 
   /** A few in each turn of the event loop: what follows takes up to a millisecond for each, and a flood has hundreds. Never rejects. */
-  async #take(answers: readonly Answer[]): Promise<void> {
+  async #take(answers: readonly ResolvedMessage[]): Promise<void> {
     for (const [at, { id, result }] of answers.entries()) {
       if (at > 0 && at % ANSWERS_PER_TURN === 0) await nextTurn();
       this.#pending.get(id)?.answer(result);

@@ -98,7 +98,7 @@ export class Tally {
 
   #add(name: MetricName, labels: Labels, value = 1): void {
     this.#changes += 1;
-    const key = keyOf(name, labels);
+    const key = seriesKey(name, labels);
     const counter = this.#counters.get(key);
     if (counter === undefined) this.#counters.set(key, { name, labels, value });
     else counter.value += value;
@@ -112,7 +112,7 @@ export class Tally {
   ): void {
     this.#changes += 1;
     const labels = { transport, warmth: warm ? 'warm' : 'cold' };
-    const key = keyOf(name, labels);
+    const key = seriesKey(name, labels);
     const { buckets } = METRICS[name];
     const known = this.#durations.get(key) ?? {
       name,
@@ -129,7 +129,7 @@ export class Tally {
   }
 }
 
-function keyOf(name: string, labels: Labels): string {
+function seriesKey(name: string, labels: Labels): string {
   return [name, ...Object.values(labels)].join('|');
 }
 

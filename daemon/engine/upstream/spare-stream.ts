@@ -3,7 +3,7 @@ import { HealthCheck, type PendingPing } from '../../hello/health-check.ts';
 import type { ReadyStream } from '../../spares/spares.ts';
 import type { OpenedStream } from './dialler.ts';
 
-export interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
+export interface SpareStream extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'> {
   /** ms, as the last check measured it; undefined before the first check. */
   readonly roundTripMs: () => number | undefined;
   /** The Ping that was under way when the spare was handed out. */
@@ -14,7 +14,7 @@ export interface Spare extends ReadyStream, Omit<OpenedStream, 'stream' | 'warm'
 export function asSpare(
   { stream, candidate, negotiated, hasMoved }: Omit<OpenedStream, 'warm'>,
   measured: (roundTripMs: number) => void,
-): Spare {
+): SpareStream {
   const health = new HealthCheck(stream, candidate.epoch);
   let pending: PendingPing | undefined;
   return {

@@ -4,7 +4,7 @@ import { textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Env } from '../../base/paths.ts';
-import type { ConnectionEvent, IrohHost, IrohHostOptions, Wait } from '../../iroh/host.ts';
+import type { ConnectionEvent, IrohHost, IrohHostOptions, NamedDialling } from '../../iroh/host.ts';
 import type { ConnectionBelow } from '../../hello/attempt.ts';
 import { IrohPool } from '../../iroh/pool.ts';
 import { endGracefully } from '../../transport/end.ts';
@@ -30,7 +30,11 @@ export interface TransportStream {
 }
 
 /** `host`: the iroh host of the upstream. */
-type Open<R extends Route> = (route: R, wait: Wait, host: () => IrohHost) => Promise<TransportStream>;
+type Open<R extends Route> = (
+  route: R,
+  wait: NamedDialling,
+  host: () => IrohHost,
+) => Promise<TransportStream>;
 
 /** The graceful ends that are under way. The engine waits for them before it closes the connections below. */
 export class GracefulEnds {
@@ -126,7 +130,7 @@ export class Transports {
   }
 
   /** Opens an authenticated stream over `route`, on which nothing has been sent. */
-  open(route: Route, wait: Wait, host: () => IrohHost): Promise<TransportStream> {
+  open(route: Route, wait: NamedDialling, host: () => IrohHost): Promise<TransportStream> {
     this.#network()?.noticeJump();
     switch (route.transport) {
       case 'local':

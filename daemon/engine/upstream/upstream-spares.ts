@@ -19,7 +19,7 @@ import {
 } from '../../engine-protocol/plan.ts';
 import { MAX_SPARES, targetSettings, type Settings } from '../../config/settings/table.ts';
 import type { OpenedStream } from './dialler.ts';
-import { asSpare, type Spare } from './spare-stream.ts';
+import { asSpare, type SpareStream } from './spare-stream.ts';
 import { unattended } from './upstream-ssh.ts';
 
 /** Targets of one server that are remembered as warmed on request. */
@@ -67,7 +67,7 @@ export interface UpstreamSparesOptions {
  */
 export class UpstreamSpares {
   readonly #options: UpstreamSparesOptions;
-  readonly #spares: Spares<Spare>;
+  readonly #spares: Spares<SpareStream>;
   /** Until when a target has a spare at any distance because somebody has warmed it, by target, ms by the clock. */
   readonly #warmedUntil = new LruMap<string, number>(MAX_WARMED);
   /** Requests that wait for a spare. */
@@ -204,7 +204,7 @@ export class UpstreamSpares {
   }
 
   /** The spare factory of this use; its key is the latest of the target from now on. */
-  #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
+  #use(plan: Plan, greeting: Greeting, trust: string): SpareFactory<SpareStream> {
     const factory = this.#factory(plan, greeting, trust);
     if (this.#isKeptWarm(plan.destination))
       this.#options.keptKeys.set(askedFor(plan.destination), factory.key);
@@ -215,7 +215,7 @@ export class UpstreamSpares {
     return targetSettings(this.#options.settings(), destination).warm === true;
   }
 
-  #factory(plan: Plan, greeting: Greeting, trust: string): SpareFactory<Spare> {
+  #factory(plan: Plan, greeting: Greeting, trust: string): SpareFactory<SpareStream> {
     const { destination } = plan;
     const key = `${trustKey(plan, trust)}${greetingKey(greeting)}`;
     return {
@@ -227,7 +227,7 @@ export class UpstreamSpares {
     };
   }
 
-  async #make(plan: Plan, greeting: Greeting, signal: AbortSignal): Promise<Spare> {
+  async #make(plan: Plan, greeting: Greeting, signal: AbortSignal): Promise<SpareStream> {
     const { candidate: known, open, tried } = this.#options;
     const candidate = known();
     // A spare of another epoch would have another Hello on it than the client's.

@@ -13,7 +13,7 @@ import { HelloCache } from '../../hello/hello-cache.ts';
 import type { ProtocolCache } from '../../hello/protocol-cache.ts';
 import type { Handover } from '../../iroh/host.ts';
 import { ConnectionCount, UpstreamDialler, type OpenedStream, type Progress } from './dialler.ts';
-import { Health } from './targets/health.ts';
+import { ServerHealth } from './targets/health.ts';
 import { openByDetection } from './open/detection.ts';
 import type { OptimisticParts } from './open/optimistic.ts';
 import { openRaw, openStream, type OpenedFor } from './open/stream.ts';
@@ -110,7 +110,7 @@ export class Upstream {
       }),
       protocol: protocolCache.entry(address),
       helloCache,
-      health: new Health(clock),
+      health: new ServerHealth(clock),
       references: new References(clock),
       spares,
       ends: transports.ends,

@@ -26,7 +26,7 @@ export interface Address {
   readonly autoSelectFamilyAttemptTimeout: number;
 }
 
-export function addressOf(url: URL): Address {
+export function dialAddress(url: URL): Address {
   const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
   // Node takes 0 for the port of the scheme.
   if (port === 0) throw new Error('nothing can be reached at port 0');
@@ -35,6 +35,6 @@ export function addressOf(url: URL): Address {
 
 /** The name for SNI; empty for an IP address. */
 export function serverNameOf(url: URL): string {
-  const { host } = addressOf(url);
+  const { host } = dialAddress(url);
   return isIP(host) === 0 ? host : '';
 }

@@ -10,7 +10,7 @@ import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { sleep } from '../../base/async/sleep.ts';
 import { errnoOf, textOf } from '../../base/failure.ts';
-import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
+import { dialAddress, serverNameOf, type VerifiedTls } from './address.ts';
 import { newAgent } from './agents.ts';
 import { assertSupported, proxyFor, type Proxy } from './proxy.ts';
 import { openTls, openTunnel } from './tunnel.ts';
@@ -53,7 +53,7 @@ export interface HttpClientOptions {
 }
 
 /** What a request needs besides URL and headers. */
-interface Route {
+interface HttpRoute {
   readonly agent: HttpAgent;
   readonly proxy: Proxy | undefined;
   readonly verified: VerifiedTls;
@@ -115,7 +115,7 @@ export class HttpClient {
     url: URL,
     headers: HttpHeaders,
     signal: AbortSignal,
-    { proxy, verified }: Pick<Route, 'proxy' | 'verified'>,
+    { proxy, verified }: Pick<HttpRoute, 'proxy' | 'verified'>,
   ): Promise<HttpAnswer> {
     const agent = this.#agentOf(url, proxy);
     const again = (lenient: boolean, until = signal): Promise<IncomingMessage> => {
@@ -189,7 +189,7 @@ interface Sent {
   readonly isKept: boolean;
 }
 
-function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: Route): Sent {
+function send(url: URL, headers: HttpHeaders, signal: AbortSignal, route: HttpRoute): Sent {
   const request = begin(url, { ...headers, host: url.host }, signal, route);
   return { answer: answerTo(request), isKept: request.reusedSocket };
 }
@@ -240,22 +240,22 @@ function begin(
   url: URL,
   headers: HttpHeaders,
   signal: AbortSignal,
-  { agent, proxy, verified, lenient = false }: Route,
+  { agent, proxy, verified, lenient = false }: HttpRoute,
 ): ClientRequest {
   const path = `${url.pathname}${url.search}`;
   const common = { agent, signal, maxHeaderSize: MAX_HEAD, insecureHTTPParser: lenient };
   const opening = { verified, signal };
   if (url.protocol === 'https:') {
-    const options = { ...addressOf(url), servername: serverNameOf(url), path, headers, ...common };
+    const options = { ...dialAddress(url), servername: serverNameOf(url), path, headers, ...common };
     const open = (): Promise<Duplex> =>
       proxy === undefined ? openTls(url, opening) : openTunnel(url, proxy, opening);
     // Only the agent reads `open`: Node hands it all options of the request.
     return httpsRequest(Object.assign(options, { open }));
   }
-  if (proxy === undefined) return httpRequest({ ...addressOf(url), path, headers, ...common });
+  if (proxy === undefined) return httpRequest({ ...dialAddress(url), path, headers, ...common });
   const { authorization } = proxy;
   const options = {
-    ...addressOf(proxy.url),
+    ...dialAddress(proxy.url),
     path: `${url.origin}${path}`,
     headers: { ...headers, ...(authorization === undefined ? {} : { 'proxy-authorization': authorization }) },
     ...common,

@@ -1,7 +1,7 @@
 // Opens TLS to an HTTP server, directly or in a tunnel through an HTTP proxy: one CONNECT, then TLS to the server at its other end.
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { addressOf, serverNameOf, type VerifiedTls } from './address.ts';
+import { dialAddress, serverNameOf, type VerifiedTls } from './address.ts';
 import type { Proxy } from './proxy.ts';
 
 /** Largest answer of a proxy to CONNECT, bytes; reqwest has the same limit. */
@@ -13,14 +13,14 @@ const END = '\r\n\r\n';
 const HTTP_1 = { ALPNProtocols: ['http/1.1'] };
 
 /** How long a connection may take, and what it is verified by. */
-export interface Opening {
+export interface TunnelOptions {
   readonly verified: VerifiedTls;
   readonly signal: AbortSignal;
 }
 
 /** A TLS connection to the origin of `url`. Rejects when the server is not trusted or hangs up, and when `signal` aborts. */
-export function openTls(url: URL, { verified, signal }: Opening): Promise<TLSSocket> {
-  const address = addressOf(url);
+export function openTls(url: URL, { verified, signal }: TunnelOptions): Promise<TLSSocket> {
+  const address = dialAddress(url);
   return verified(address.host, (trust) => {
     signal.throwIfAborted();
     const socket = connectTls({ ...trust, ...address, ...HTTP_1, servername: serverNameOf(url) });
@@ -32,14 +32,14 @@ export function openTls(url: URL, { verified, signal }: Opening): Promise<TLSSoc
  * A TLS connection to the origin of `url` through `proxy`. Rejects when the proxy refuses, hangs up or answers something else, and when
  * `signal` aborts. There is one attempt, and a further one only for another trust anchor.
  */
-export function openTunnel(url: URL, proxy: Proxy, opening: Opening): Promise<TLSSocket> {
-  const { host } = addressOf(url);
+export function openTunnel(url: URL, proxy: Proxy, opening: TunnelOptions): Promise<TLSSocket> {
+  const { host } = dialAddress(url);
   return opening.verified(host, async (trust) => {
     const { signal } = opening;
     signal.throwIfAborted();
     const isPlain = proxy.url.protocol === 'http:';
     const socket = isPlain
-      ? await ready(connectTcp(addressOf(proxy.url)), 'connect', 'the proxy closed the connection', signal)
+      ? await ready(connectTcp(dialAddress(proxy.url)), 'connect', 'the proxy closed the connection', signal)
       : await openTls(proxy.url, opening);
     try {
       await endedBy(signal, socket, () => demandTunnel(socket, url, proxy));
@@ -91,7 +91,7 @@ async function endedBy(signal: AbortSignal, socket: Socket, work: () => Promise<
 }
 
 async function demandTunnel(socket: Socket, url: URL, proxy: Proxy): Promise<void> {
-  const authority = `${url.hostname}:${String(addressOf(url).port)}`;
+  const authority = `${url.hostname}:${String(dialAddress(url).port)}`;
   const lines = [`CONNECT ${authority} HTTP/1.1`, `Host: ${authority}`];
   if (proxy.authorization !== undefined) lines.push(`Proxy-Authorization: ${proxy.authorization}`);
   socket.write(`${lines.join('\r\n')}\r\n\r\n`);

@@ -18,7 +18,7 @@ export function loginKey(route: SshRoute): string {
 export type MasterPath = { readonly path: string } | 'users own';
 
 /** What tells one from another. */
-export function keyOf(place: MasterPath): string {
+export function masterKey(place: MasterPath): string {
   return JSON.stringify(place);
 }
 

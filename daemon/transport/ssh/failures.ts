@@ -16,7 +16,7 @@ export class SshEnd extends Failure {
   }
 }
 
-interface Ended {
+interface EndedProcess {
   readonly words: Words;
   readonly exit: Exit;
 }
@@ -43,7 +43,7 @@ const CLOSED = /^kex_exchange_identification: (?:Connection closed|read: Connect
 const NOT_SSH = /^(?:HTTP\/\d|<(?:!doctype|html)|220[ -]|\* OK )/im;
 
 /** Why a login has failed. */
-export function loginFailure(label: string, { words, exit }: Ended): Failure {
+export function loginFailure(label: string, { words, exit }: EndedProcess): Failure {
   const said = words.text;
   if (exit.unstarted !== undefined) return fail('ssh_program_missing', { why: exit.unstarted });
   if (words.loop !== undefined)
@@ -84,7 +84,7 @@ function keyUnknown(label: string, words: Words): Failure {
 export const BMUX_THERE = 'bmux there to answer';
 
 /** How far a login, or what followed it, has come. */
-export type Progress = Pick<Words, 'waitsFor'> & Partial<Pick<Words, 'unconfirmedKey'>>;
+export type LoginProgress = Pick<Words, 'waitsFor'> & Partial<Pick<Words, 'unconfirmedKey'>>;
 
 /** Why the way through a jump host or another proxy has ended before the host was reached. */
 function wayFailure(label: string, words: Words): Failure {
@@ -109,7 +109,7 @@ function wayFailure(label: string, words: Words): Failure {
 /** A login, or what followed it, that took too long. */
 export function sshTimeout(
   label: string,
-  { waitsFor: waitedFor, unconfirmedKey: key }: Progress,
+  { waitsFor: waitedFor, unconfirmedKey: key }: LoginProgress,
   words?: Words,
 ): Failure {
   const said = words?.asCause();
@@ -189,7 +189,11 @@ function methodsOf({ text }: Words): string | undefined {
 const CSH_MISSING = /^\S+: (?:Command not found|Permission denied)\.$/m;
 
 /** Why a command that runs bmux there has ended, from its exit status and words; undefined when they name no reason. */
-export function commandFailure(route: SshRoute, label: string, { words, exit }: Ended): Failure | undefined {
+export function commandFailure(
+  route: SshRoute,
+  label: string,
+  { words, exit }: EndedProcess,
+): Failure | undefined {
   const { status } = exit;
   const said = words.text;
   // The csh has one exit status for all failures of its own.
@@ -206,7 +210,7 @@ export function commandFailure(route: SshRoute, label: string, { words, exit }: 
 const WRITE_FAILED = /bridge stdin copy failed:\s+Broken pipe/;
 
 /** How the bridge of a stream has ended; undefined after a proper end. */
-export function bridgeFailure(route: SshRoute, label: string, ended: Ended): SshEnd | undefined {
+export function bridgeFailure(route: SshRoute, label: string, ended: EndedProcess): SshEnd | undefined {
   const { words, exit } = ended;
   const { status } = exit;
   if (status === 0) return undefined;

@@ -7,12 +7,12 @@ import { LruMap } from '../../base/lru-map.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import { fail } from '../../errors/fail.ts';
 import type { Dialling } from '../dialling.ts';
-import { keyOf } from './arguments.ts';
+import { masterKey } from './arguments.ts';
 import type { SshFolder } from './folder.ts';
 import { dropLogins, Drops, foundMaster, login } from './login.ts';
 import { hasFreed, sessionsOfEach, withRoom } from './master.ts';
 import type { Master, MasterDeps, SshEvent, Unopened } from './master.ts';
-import { BMUX_THERE, sshTimeout, type Progress } from './failures.ts';
+import { BMUX_THERE, sshTimeout, type LoginProgress } from './failures.ts';
 import { preflight, serverThere, type Preflight } from './preflight.ts';
 import type { SshProcess } from './process.ts';
 import { SshStream, type OpenedSsh } from './stream.ts';
@@ -41,10 +41,10 @@ export class SshHost {
   readonly #deps: SshHostDeps;
   readonly #masters = new Set<Master>();
   readonly #logins = new SingleFlight<string, Master>();
-  /** Until when (performance.now()) a master of another program is not asked, by `keyOf`. */
+  /** Until when (performance.now()) a master of another program is not asked, by `masterKey`. */
   readonly #shunned = new Map<string, number>();
   /** What is waited for here. */
-  #step: Progress = { waitsFor: undefined };
+  #step: LoginProgress = { waitsFor: undefined };
   readonly #preflights = new LruMap<string, Preflight>(MAX_REMEMBERED);
   readonly #watches = new ServerWatches(MAX_REMEMBERED);
   readonly #underWay = new SingleFlight<string, Preflight>();
@@ -230,9 +230,9 @@ export class SshHost {
     const { signal } = this.#drops;
     const logins = (await folder.loginsOf(route)).map((path) => ({ path }));
     for (const place of [...logins, 'users own'] as const) {
-      const key = keyOf(place);
+      const key = masterKey(place);
       if ((this.#shunned.get(key) ?? 0) > performance.now()) continue;
-      if (this.#usable.some((master) => keyOf(master.place) === key)) continue;
+      if (this.#usable.some((master) => masterKey(master.place) === key)) continue;
       const found = await foundMaster(this.#deps, route, place);
       if (found !== undefined) return this.#add(found, target);
     }
@@ -273,7 +273,7 @@ export class SshHost {
 
   #shun(master: Master, ms: number): void {
     this.#masters.delete(master);
-    this.#shunned.set(keyOf(master.place), performance.now() + ms);
+    this.#shunned.set(masterKey(master.place), performance.now() + ms);
   }
 
   #forgetMaster(master: Master): void {

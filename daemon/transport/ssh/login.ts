@@ -8,7 +8,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { SshRoute } from '../../engine-protocol/plan.ts';
 import type { Dialling } from '../dialling.ts';
 import { isProgram } from '../tcp/of-process.ts';
-import { keyOf, masterArgs, sshEnv, type MasterPath } from './arguments.ts';
+import { masterKey, masterArgs, sshEnv, type MasterPath } from './arguments.ts';
 import { loginFailure, sshTimeout } from './failures.ts';
 import { exists, setAside, withControlSocket, type SshFolder } from './folder.ts';
 import { Master, OPENS_MS, type MasterDeps } from './master.ts';
@@ -162,7 +162,7 @@ export async function dropLogins(
   used: readonly Master[],
 ): Promise<void> {
   for (const path of await deps.folder.loginsOf(route)) {
-    const master = used.find(({ place }) => keyOf(place) === keyOf({ path }));
+    const master = used.find(({ place }) => masterKey(place) === masterKey({ path }));
     void dropLogin(deps, path, master);
   }
 }

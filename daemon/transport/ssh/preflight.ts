@@ -26,7 +26,7 @@ const MAX_ANSWER = 16 * 1024;
 /** ms that the answer to the first question may go on after a line that is not bmux's. */
 const PRINTED_MS = 1000;
 
-interface Answer {
+interface CommandAnswer {
   readonly stdout: string;
   readonly session: SshProcess;
   readonly status: number | undefined;
@@ -40,7 +40,7 @@ export async function preflight(
   runThere: RunThere,
 ): Promise<Preflight> {
   const bmux = route.remoteBmuxPath;
-  const ask = (command: string, isOver?: IsOver): Promise<Answer> =>
+  const ask = (command: string, isOver?: IsOver): Promise<CommandAnswer> =>
     answerOf(runThere(command), label, { ...wait, isOver });
   const asked = await ask(`${bmux} --version && ${bmux} server status`, hasPrinted);
   const lines = asked.stdout.split(/\r?\n/);
@@ -108,7 +108,7 @@ async function answerOf(
   opening: Promise<SshProcess>,
   label: string,
   { deadline, signal, isOver = () => false }: AnswerWait,
-): Promise<Answer> {
+): Promise<CommandAnswer> {
   const session = await opening;
   let stdout = '';
   let isRead = false;

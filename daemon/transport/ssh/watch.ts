@@ -26,7 +26,7 @@ export interface Watched {
   serverEnded(): void;
 }
 
-interface Known {
+interface KnownOpening {
   readonly since: number;
   /** The server that the first answer after the opening has named. */
   server: string | undefined;
@@ -42,7 +42,7 @@ export interface ServerWatchOptions {
 export class ServerWatch {
   readonly #ask: ServerWatchOptions['ask'];
   readonly #clock: Clock;
-  readonly #streams = new Map<Watched, Known>();
+  readonly #streams = new Map<Watched, KnownOpening>();
   readonly #asking = new Refresh(() => this.#compare());
   #stopLooking: (() => void) | undefined;
   #askedAt = -Infinity;

@@ -13,7 +13,7 @@ export interface HostNamesOptions {
   readonly now?: () => number;
 }
 
-interface Answer {
+interface FoundAddresses {
   readonly addresses: ReadonlySet<string>;
   readonly at: number;
 }
@@ -32,7 +32,7 @@ export class HostNames {
   readonly #now: () => number;
   /** Until when addresses are tried last. */
   readonly #silent = new LruMap<string, number>(MAX_SILENT);
-  readonly #answers = new LruMap<string, Answer>(MAX_NAMES);
+  readonly #answers = new LruMap<string, FoundAddresses>(MAX_NAMES);
   /** One lookup at a time, since it occupies a thread until the system gives up. */
   #isAsking = false;
 

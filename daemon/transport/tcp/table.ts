@@ -22,7 +22,7 @@ export interface SentAgain {
   readonly isFull?: boolean;
 }
 
-/** The connections with bytes that the peer has not acknowledged, by `keyOf`. */
+/** The connections with bytes that the peer has not acknowledged, by `endsKey`. */
 export type Unanswered = ReadonlyMap<string, SentAgain>;
 
 const FILES = { 4: '/proc/self/net/tcp', 6: '/proc/self/net/tcp6' } as const;
@@ -121,7 +121,7 @@ function msUnanswered(times: number, left: number, pause: number): number | unde
 }
 
 /** The key of a connection in the table; undefined when it is not connected. */
-export function keyOf({ localAddress, localPort, remoteAddress, remotePort }: Ends): string | undefined {
+export function endsKey({ localAddress, localPort, remoteAddress, remotePort }: Ends): string | undefined {
   if (localAddress === undefined || localPort === undefined) return undefined;
   if (remoteAddress === undefined || remotePort === undefined) return undefined;
   return `${place(localAddress, localPort)} ${place(remoteAddress, remotePort)}`;

@@ -5,7 +5,7 @@ import { SYSTEM_CLOCK, type Clock } from '../../base/async/clock.ts';
 import { inTime } from '../../base/async/deadline.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { askOften } from './options.ts';
-import { familyOf, keyOf, readUnanswered, type SentAgain, type Unanswered } from './table.ts';
+import { familyOf, endsKey, readUnanswered, type SentAgain, type Unanswered } from './table.ts';
 
 export interface TcpWatchOptions {
   /** What the kernel says; undefined where it says nothing. Default: `readUnanswered`. */
@@ -19,7 +19,7 @@ export interface TcpWatchOptions {
 
 /** A connection that may be given up. */
 export interface WatchedConnection {
-  /** Its key in the table (`keyOf`); undefined when it is not connected, or not found yet: the kernel is not asked about it then. */
+  /** Its key in the table (`endsKey`); undefined when it is not connected, or not found yet: the kernel is not asked about it then. */
   readonly key: string | undefined;
   readonly family: 4 | 6;
   readonly bytesRead: number;
@@ -200,7 +200,7 @@ class SocketConnection implements WatchedConnection {
   }
 
   get key(): string | undefined {
-    return keyOf(this.#socket);
+    return endsKey(this.#socket);
   }
 
   get family(): 4 | 6 {

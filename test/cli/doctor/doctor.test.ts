@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { examine } from '../../../daemon/cli/doctor/examine.ts';
-import type { Row, Surroundings } from '../../../daemon/cli/doctor/row.ts';
+import type { ReportRow, Examined } from '../../../daemon/cli/doctor/row.ts';
 import { probe } from '../../../daemon/engine/probe/probe.ts';
 import { selfSigned } from '../../embedded/certificate.ts';
 import { launchEmbedded } from '../../embedded/launch.ts';
@@ -85,7 +85,7 @@ async function spotFor(t: Test): Promise<Spot> {
   };
 }
 
-function examined(spot: Spot, more: Partial<Surroundings> = {}): Promise<Row[]> {
+function examined(spot: Spot, more: Partial<Examined> = {}): Promise<ReportRow[]> {
   return examine({
     env: spot.env,
     cwd: spot.folder,
@@ -97,7 +97,7 @@ function examined(spot: Spot, more: Partial<Surroundings> = {}): Promise<Row[]> 
   });
 }
 
-const findingsIn = (rows: readonly Row[]) => rows.flatMap(({ failure }) => failure ?? []);
+const findingsIn = (rows: readonly ReportRow[]) => rows.flatMap(({ failure }) => failure ?? []);
 
 t.test('nothing is found where all is well, and each step of a target has its time', async (t) => {
   const spot = await spotFor(t);
@@ -160,7 +160,7 @@ t.test('the steps of a way over SSH', { skip: sshdMissing() }, async (t) => {
   const none = join(sshd.folder, 'none');
   await spot.config(toml('box', { host: 'far' }) + toml('strange', { known_hosts_file: none }));
   const rows = await examined(spot);
-  const stepsOf = (target: string): Row[] => rows.filter(({ area }) => area === `target ${target}`);
+  const stepsOf = (target: string): ReportRow[] => rows.filter(({ area }) => area === `target ${target}`);
   const steps = stepsOf('box');
   t.strictSame(
     steps.map(({ what }) => what),

@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Row } from '../../../daemon/cli/doctor/row.ts';
+import type { ReportRow } from '../../../daemon/cli/doctor/row.ts';
 import { BMUXD, makeSandbox, startBmuxd } from '../../daemon/bmuxd.ts';
 import { run, type Ran } from '../../real/server.ts';
 
@@ -14,7 +14,7 @@ const shell = (env: Env, args: string, before = ''): Promise<Ran> =>
 
 const findings = async (t: Test, ran: Promise<Ran>): Promise<string> => {
   const { stdout, status } = await ran;
-  const { rows } = JSON.parse(stdout) as { readonly rows: readonly Row[] };
+  const { rows } = JSON.parse(stdout) as { readonly rows: readonly ReportRow[] };
   const found = rows.flatMap(({ failure }) => failure ?? []);
   t.equal(status, found.length === 0 ? 0 : 1);
   return found.map(({ code, detail }) => `${code}: ${detail}`).join('\n');

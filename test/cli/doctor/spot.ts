@@ -1,6 +1,6 @@
 // A place for a fault, what a fault is, and servers that misbehave.
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Surroundings } from '../../../daemon/cli/doctor/row.ts';
+import type { Examined } from '../../../daemon/cli/doctor/row.ts';
 
 /** Where a fault is planted: a folder of its own, in which all is well. */
 export interface Spot {
@@ -23,7 +23,7 @@ export interface Fault {
   /** Codes of what follows from the fault. */
   readonly also?: RegExp;
   /** Returns what the doctor is told besides. */
-  readonly plant: (spot: Spot) => Promise<Partial<Surroundings> | void>;
+  readonly plant: (spot: Spot) => Promise<Partial<Examined> | void>;
 }
 
 /** Answers each HTTP request alike. */

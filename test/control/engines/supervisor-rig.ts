@@ -2,7 +2,7 @@
 import { pino } from 'pino';
 import { EarlyProcess } from '../../../daemon/control/engines/engine-process.ts';
 import type { EngineLink } from '../../../daemon/control/engines/engine-link.ts';
-import { EngineSockets } from '../../../daemon/control/engines/others/sockets.ts';
+import { EngineSocketFiles } from '../../../daemon/control/engines/others/socket-files.ts';
 import { EngineSupervisor } from '../../../daemon/control/engines/supervisor.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import type { Failure } from '../../../daemon/base/failure.ts';
@@ -34,7 +34,7 @@ export class Rig {
     return child.process;
   };
   readonly early = new EarlyProcess(this.#fork);
-  readonly #sockets = new EngineSockets('/e');
+  readonly #sockets = new EngineSocketFiles('/e');
   readonly supervisor = new EngineSupervisor({
     onTrouble: () => undefined,
     clock: this.clock,

@@ -1,6 +1,6 @@
 // Tests which servers the status lists, when one is warm, and which round trip is shown.
 import t from 'tap';
-import { Health } from '../../../daemon/engine/upstream/targets/health.ts';
+import { ServerHealth } from '../../../daemon/engine/upstream/targets/health.ts';
 import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { FakeClock, settle } from '../../base/async/fake-clock.ts';
@@ -105,7 +105,7 @@ t.test('two targets of one server have rows of their own, with their own failure
 
 t.test('the round trip is the shortest of the latest', async (t) => {
   const clock = new FakeClock();
-  const health = new Health(clock);
+  const health = new ServerHealth(clock);
   t.equal(health.roundTripMs, undefined);
   health.answered(160);
   t.equal(health.roundTripMs, 160, 'of the first Hello, as long as there is no other');

@@ -1,7 +1,7 @@
 // Tests when a TCP connection is given up whose peer acknowledges nothing.
 import { createConnection, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { keyOf, parseTable, readUnanswered, type Unanswered } from '../../../daemon/transport/tcp/table.ts';
+import { endsKey, parseTable, readUnanswered, type Unanswered } from '../../../daemon/transport/tcp/table.ts';
 import { TcpWatch } from '../../../daemon/transport/tcp/watch.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 import { waitFor } from '../../real/index.ts';
@@ -42,7 +42,7 @@ t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux
     }
     const { client, server } = made;
     const isThere = async (): Promise<boolean> =>
-      (await readUnanswered(new Set([family]), never))?.has(keyOf(client) ?? '') === true;
+      (await readUnanswered(new Set([family]), never))?.has(endsKey(client) ?? '') === true;
     t.equal(await isThere(), false, `${host}: nothing was written`);
     client.write(Buffer.alloc(20_000_000));
     await waitFor('the bytes that nobody reads', isThere);
@@ -50,7 +50,7 @@ t.test('the table of the kernel', { skip: process.platform !== 'linux' && 'Linux
     await waitFor('the peer to take them', async () => !(await isThere()));
   }
   const row = (rest: string): string => `head\n  7: 0100007F:1F90 0200000A:01BB 01 ${rest} 0 0 1 2`;
-  const key = keyOf({
+  const key = endsKey({
     localAddress: '127.0.0.1',
     localPort: 8080,
     remoteAddress: '10.0.0.2',
@@ -88,7 +88,7 @@ t.test('when a connection is given up', async (t) => {
   const seconds = async (client: Socket, said: readonly (number | undefined)[]): Promise<void> => {
     for (const count of said) {
       now += 1000;
-      counts = new Map(count === undefined ? [] : [[keyOf(client) ?? '', { times: count, ms: undefined }]]);
+      counts = new Map(count === undefined ? [] : [[endsKey(client) ?? '', { times: count, ms: undefined }]]);
       await watch.look();
     }
   };
@@ -174,7 +174,7 @@ t.test('a way that is told to be unreachable, which halves the pauses', async (t
   const clock = new FakeClock();
   let said: { times: number; ms: number | undefined } = { times: 3, ms: 1500 };
   const { client } = await pair(t);
-  const read = (): Promise<Unanswered> => Promise.resolve(new Map([[keyOf(client) ?? '', said]]));
+  const read = (): Promise<Unanswered> => Promise.resolve(new Map([[endsKey(client) ?? '', said]]));
   new TcpWatch({ now: () => clock.now(), clock, read }).add(client);
   client.write('x');
   await clock.advance(6000);
@@ -199,7 +199,7 @@ t.test('where the kernel tells the time, it is given up when that is over', asyn
       looks += 1;
       if (sentAt === undefined) return Promise.resolve(new Map());
       const ms = clock.now() - sentAt;
-      return Promise.resolve(new Map([[keyOf(client) ?? '', { times: ms < 3000 ? 1 : 4, ms }]]));
+      return Promise.resolve(new Map([[endsKey(client) ?? '', { times: ms < 3000 ? 1 : 4, ms }]]));
     },
   });
   watch.add(client);

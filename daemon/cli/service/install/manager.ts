@@ -5,7 +5,7 @@ import { errnoOf } from '../../../base/failure.ts';
 import type { Env } from '../../../base/paths.ts';
 import { fail } from '../../../errors/fail.ts';
 
-export interface Answered {
+export interface ManagerAnswer {
   readonly status: number;
   readonly text: string;
 }
@@ -14,7 +14,7 @@ export interface Answered {
 const MAX_TEXT = 64 * 1024;
 
 /** Runs a program of the service manager. A missing program has the status 127. Rejects when it does not end in time. */
-export function ask(env: Env, [program, ...args]: readonly [string, ...string[]]): Promise<Answered> {
+export function ask(env: Env, [program, ...args]: readonly [string, ...string[]]): Promise<ManagerAnswer> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let text = '';

@@ -11,7 +11,7 @@ import type { ProtocolEntry } from '../../../hello/protocol-cache.ts';
 import type { OpenedStream, Progress, UpstreamDialler } from '../dialler.ts';
 import type { GracefulEnds } from '../transports.ts';
 import { greetingOf, greetingsOf } from './greeting.ts';
-import type { Health } from '../targets/health.ts';
+import type { ServerHealth } from '../targets/health.ts';
 import type { References } from '../targets/references.ts';
 import type { UpstreamSpares } from '../upstream-spares.ts';
 
@@ -21,7 +21,7 @@ export interface UpstreamParts {
   readonly dialler: UpstreamDialler;
   readonly protocol: ProtocolEntry;
   readonly helloCache: HelloCache;
-  readonly health: Health;
+  readonly health: ServerHealth;
   readonly references: References;
   readonly spares: UpstreamSpares;
   readonly ends: GracefulEnds;

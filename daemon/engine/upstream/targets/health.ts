@@ -30,7 +30,7 @@ const ERROR_SHOWN_MS = 60_000;
 const MAX_TRIPS = 8;
 const TRIP_COUNTS_MS = 60_000;
 
-export class Health {
+export class ServerHealth {
   readonly #clock: Clock;
   #candidate: Candidate | undefined;
   #lacksZstd = false;

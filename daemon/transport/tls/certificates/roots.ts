@@ -64,7 +64,7 @@ interface Stamped extends Origin {
   readonly stamp: string;
 }
 
-interface Known {
+interface ReadRoots {
   readonly roots: Roots;
   readonly stamp: string;
   readonly folders: RootFolders;
@@ -73,7 +73,7 @@ interface Known {
 /** Reads the system's roots; `current()` compares the stamps of the sources and reads them again only when one has changed. */
 export class SystemRoots {
   readonly #options: SystemRootsOptions;
-  #known: Known | undefined;
+  #known: ReadRoots | undefined;
   /** See `renew`. */
   #isStale = false;
   readonly #reading = new SingleFlight<'roots', Roots>();

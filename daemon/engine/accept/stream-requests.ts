@@ -33,7 +33,7 @@ import { httpClient } from './client.ts';
 import type { FairBound } from './fair-bound.ts';
 import { RequestWait } from './request-wait.ts';
 
-export interface StreamsSocketOptions {
+export interface StreamRequestsOptions {
   /**
    * Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. `onAway` is called
    * when there is no control.
@@ -68,8 +68,8 @@ interface Unplanned {
   readonly wait: RequestWait;
 }
 
-export class StreamsSocket {
-  readonly #options: StreamsSocketOptions;
+export class StreamRequests {
+  readonly #options: StreamRequestsOptions;
   readonly #http: HttpServer;
   #servers: Server[] = [];
   /** The requests that have no plan yet; each is given up with its controller. */
@@ -79,7 +79,7 @@ export class StreamsSocket {
   #requests = 0;
   #closed = false;
 
-  constructor(options: StreamsSocketOptions) {
+  constructor(options: StreamRequestsOptions) {
     this.#options = options;
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
     options.clients.guard(this.#http);
@@ -229,7 +229,7 @@ export class StreamsSocket {
     requestId: string,
     header: string | undefined,
     slices: Slices,
-    waiting: Parameters<StreamsSocketOptions['plan']>[2],
+    waiting: Parameters<StreamRequestsOptions['plan']>[2],
   ): Promise<Plan> {
     const { plan, planning } = this.#options;
     const key = header ?? '';

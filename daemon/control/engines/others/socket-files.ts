@@ -10,7 +10,7 @@ const TWO_DIGITS = 36 ** 2;
 /** An id: eight digits of the time, which are enough until 2059, and two of the pid. */
 const WHOLE_ID = /^[a-z0-9]{10}$/;
 
-export class EngineSockets {
+export class EngineSocketFiles {
   readonly #dir: string;
   /** The id that `next` has made last. */
   #made: readonly string[] = [];
