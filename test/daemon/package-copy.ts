@@ -13,7 +13,7 @@ export interface PackageCopy {
   readonly setVersion: (to: string) => Promise<void>;
 }
 
-/** Its packages are those of the original. */
+/** Its packages and units are those of the original. */
 export async function packageCopy(t: WithTeardown): Promise<PackageCopy> {
   const root = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   t.teardown(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
@@ -21,7 +21,7 @@ export async function packageCopy(t: WithTeardown): Promise<PackageCopy> {
   const keep = (path: string): boolean => !/\.(map|d\.ts)$/.test(path);
   for (const folder of ['daemon', 'client-shim'])
     await cp(join(dist, folder), join(root, 'dist', folder), { recursive: true, filter: keep });
-  await symlink(join(packageRoot(), 'node_modules'), join(root, 'node_modules'));
+  for (const name of ['node_modules', 'systemd']) await symlink(join(packageRoot(), name), join(root, name));
   const setVersion = async (version: string): Promise<void> => {
     const path = join(root, 'package.json');
     await writeFile(`${path}.new`, JSON.stringify({ name: 'bmuxd', type: 'module', version }));

@@ -10,9 +10,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
 import { BMUXD, SHIM } from '../daemon/bmuxd.ts';
+import { packageCopy } from '../daemon/package-copy.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
 import type { Status } from '../../daemon/api/answers.ts';
 import { isAlive, waitFor } from '../real/child.ts';
@@ -67,6 +69,8 @@ t.test(
   'install, restart under a live stream, a control that hangs, uninstall',
   { skip: whyNot() },
   async (t) => {
+    const { root, program, setVersion } = await packageCopy(t);
+    chmodSync(root, 0o755);
     const folder = mkdtempSync('/tmp/bmuxd-sd-');
     chmodSync(folder, 0o755);
     const [home, runtime] = [join(folder, 'home'), join(folder, 'run')];
@@ -76,29 +80,35 @@ t.test(
       chownSync(path, USER, USER);
     };
     for (const path of [home, runtime, join(runtime, 'bmux')]) own(path);
-    const PATH = process.env['PATH'] ?? '';
-    const manager = spawn('unshare', ['-m', 'bash', '-c', START, 'bash', String(USER), folder, PATH], {
-      stdio: 'pipe',
+    t.teardown(() => {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     });
-    let said = '';
-    manager.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    const pid = String(manager.pid);
-    const into = [
-      '-t',
-      pid,
-      '-m',
-      'setpriv',
-      '--reuid',
-      String(USER),
-      '--regid',
-      String(USER),
-      '--clear-groups',
-      'env',
-      '-i',
-    ];
+    const PATH = process.env['PATH'] ?? '';
+    const started = ['-m', 'bash', '-c', START, 'bash', String(USER), folder, PATH];
+    const login = async () => {
+      let said = '';
+      const manager = spawn('unshare', started, { stdio: 'pipe' });
+      manager.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      const pid = String(manager.pid);
+      const isOver = (): boolean => manager.exitCode !== null || manager.signalCode !== null;
+      t.teardown(async () => {
+        manager.kill('SIGTERM');
+        await waitFor('the manager to end', isOver).catch(() => manager.kill('SIGKILL'));
+        const remove = ['-m', 'sh', '-c', REMOVE, 'sh', pid];
+        await waitFor('the cgroup to be empty', async () => (await run('unshare', remove, {})).status === 0);
+      });
+      await waitFor(`the manager ${said}`, () => existsSync(join(runtime, 'systemd', 'private')));
+      const ids = ['--reuid', String(USER), '--regid', String(USER), '--clear-groups'];
+      const logout = async (): Promise<void> => {
+        manager.kill('SIGTERM');
+        await waitFor('the manager to end', isOver);
+      };
+      return { into: ['-t', pid, '-m', 'setpriv', ...ids, 'env', '-i'], logout };
+    };
     const env = [`PATH=${PATH}`, `HOME=${home}`, `XDG_RUNTIME_DIR=${runtime}`];
+    let { into, logout } = await login();
     const inside = (...command: string[]): Promise<Ran> => run('nsenter', [...into, ...env, ...command], {});
-    const bmuxd = (...args: string[]): Promise<Ran> => inside(process.execPath, BMUXD, ...args);
+    const bmuxd = (...args: string[]): Promise<Ran> => inside(process.execPath, program, ...args);
     const property = async (name: string): Promise<string> =>
       (
         await inside('systemctl', '--user', 'show', `--property=${name}`, '--value', 'bmuxd.service')
@@ -106,16 +116,7 @@ t.test(
     t.teardown(async () => {
       await bmuxd('stop');
       await inside('systemctl', '--user', 'stop', 'bmuxd.service');
-      manager.kill('SIGTERM');
-      await waitFor(
-        'the manager to end',
-        () => manager.exitCode !== null || manager.signalCode !== null,
-      ).catch(() => manager.kill('SIGKILL'));
-      const remove = ['-m', 'sh', '-c', REMOVE, 'sh', pid];
-      await waitFor('the cgroup to be empty', async () => (await run('unshare', remove, {})).status === 0);
-      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     });
-    await waitFor(`the manager ${said}`, () => existsSync(join(runtime, 'systemd', 'private')));
     const server = await EmbeddedServer.start({ socketPath: join(runtime, 'bmux', 'server.sock'), epoch: 4 });
     t.teardown(() => server.stop());
     chownSync(server.socketPath, USER, USER);
@@ -163,6 +164,12 @@ t.test(
     await waitFor('it is ready', async () => (await property('ActiveState')) === 'active');
     await ping();
 
+    await setVersion('0.0.0-next');
+    t.match((await bmuxd('status')).stdout, /0\.0\.0-next/, 'a restart is due');
+    t.match(await bmuxd('restart'), { status: 0, stdout: /bmuxd has restarted: ready/ });
+    t.match((await bmuxd('status', '--json')).stdout, /"version": ?"0\.0\.0-next"/);
+    await ping();
+
     const unit = join(home, '.config', 'systemd', 'user', 'bmuxd.service');
     own(`${unit}.d`);
     own(join(`${unit}.d`, 'watchdog.conf'), '[Service]\nWatchdogSec=3\n');
@@ -207,8 +214,7 @@ t.test(
     t.teardown(() => {
       for (const { pid } of left) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     });
-    manager.kill('SIGTERM');
-    await waitFor('the manager to end', () => manager.exitCode !== null || manager.signalCode !== null);
+    await logout();
     // The first process of this machine may reap an engine whose control was killed some seconds after its end.
     await waitFor('the end of the engines, which nobody kills here', () =>
       left.every(({ pid }) => !isAlive(pid)),
@@ -216,5 +222,15 @@ t.test(
     await waitFor('the end of the stream', () =>
       why.includes('ended by bmuxd, since its service manager ends'),
     );
+
+    for (const name of ['systemd', 'bmuxd']) rmSync(join(runtime, name), { recursive: true, force: true });
+    ({ into, logout } = await login());
+    await waitFor('the service of the next login', async () => (await property('ActiveState')) === 'active');
+    const next = spawn('nsenter', [...into, ...env, process.execPath, SHIM, 'here'], { stdio: 'pipe' });
+    const pong = once(next.stdout, 'data');
+    next.stdin.write(PING);
+    await pong;
+    next.stdin.end();
+    t.equal((await once(next, 'close'))[0], 0);
   },
 );
