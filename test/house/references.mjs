@@ -62,6 +62,11 @@ export function referenceProblems(file, text, read) {
   for (const match of text.matchAll(path)) {
     if (read(match[1]) === undefined) say(match.index, `there is no ${match[1]}`);
   }
+  // dist/test/area/name.test.js is built from test/area/name.test.ts.
+  const built = new RegExp(String.raw`\bdist/((?:${TOP.join('|')})/[\w./-]+)\.js(?![\w*])`, 'g');
+  for (const match of text.matchAll(built)) {
+    if (read(`${match[1]}.ts`) === undefined) say(match.index, `nothing is built to ${match[0]}`);
+  }
   if (!file.endsWith('.md')) return problems;
   for (const match of text.matchAll(/\]\(([^)\s]+)\)/g)) {
     const [target, anchor] = match[1].split('#');

@@ -22,6 +22,7 @@ t.test('a reference to what does not exist is reported with its line', async (t)
     ['daemon/a.ts', '\n// docs/gone.md\n', 'daemon/a.ts:2: there is no docs/gone.md'],
     ['daemon/a.ts', '// docs/page.md, "Second"\n', 'daemon/a.ts:1: docs/page.md has no heading "Second"'],
     ['daemon/a.ts', '// daemon/base/gone.ts\n', 'daemon/a.ts:1: there is no daemon/base/gone.ts'],
+    ['docs/a.md', 'node dist/test/gone.test.js\n', 'docs/a.md:1: nothing is built to dist/test/gone.test.js'],
     ['docs/a.md', '[page](gone.md)\n', 'docs/a.md:1: the link to gone.md leads nowhere'],
     ['docs/a.md', '\n[part](page.md#second)\n', 'docs/a.md:2: docs/page.md has no heading for #second'],
   ];
@@ -32,6 +33,7 @@ t.test('a reference to what exists is not reported', async (t) => {
   const allowed: readonly [file: string, text: string][] = [
     ['daemon/a.ts', '// docs/page.md, "The first part"; daemon/base/x.ts\n'],
     ['daemon/a.ts', "import { a } from '../daemon/base/gone.ts'; // dist/daemon/base/gone.ts\n"],
+    ['docs/a.md', 'node dist/daemon/base/x.js\n'],
     ['docs/a.md', '[part](page.md#the-first-part) and [read me](../README.md)\n'],
     ['docs/a.md', '[elsewhere](https://bmux.example/gone.md)\n'],
   ];
