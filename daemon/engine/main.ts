@@ -90,9 +90,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
       const budgetMs = settings['control_plane.timeout'] + LIMITS.prepareMs;
       return control.plan(requestId, header, { budgetMs, ...waiting });
     },
-    add: (accepted) => {
-      streams.add(accepted);
-    },
+    streams,
     health: () => ({ schema: SCHEMA, pid: process.pid, ...identity }),
     planning: new FairBound({ perKey: maxWaiting, total: MAX_WAITING }),
     onIdle,

@@ -64,6 +64,11 @@ export class Streams {
     return [...this.#entries.values()].filter(({ splice }) => splice !== undefined);
   }
 
+  /** Whether no further stream of this server may be asked for now. */
+  isFull(address: string): boolean {
+    return this.#options.opening.isFull(address);
+  }
+
   /** Opens the plan's stream, answers the client, and joins the two. */
   add(asked: Accepted): void {
     const entry = new StreamEntry(`${this.#options.generation}-${String(this.#next++)}`, asked);

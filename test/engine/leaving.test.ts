@@ -205,9 +205,12 @@ t.test('an engine that drains waits for clients of target sockets that have said
   let isGone = false;
   const sockets = new EngineSockets({
     plan: () => Promise.reject(new Error('nobody asks')),
-    add: ({ client }) => {
-      asked += 1;
-      client.socket.destroy();
+    streams: {
+      add: ({ client }) => {
+        asked += 1;
+        client.socket.destroy();
+      },
+      isFull: () => false,
     },
     health: () => ({ schema: 1, pid: 1, generation: 'g', version: '0.1.0', sinceMs: 0 }),
     planning: new FairBound({ perKey: () => 1, total: 1 }),

@@ -31,14 +31,14 @@ export class EngineSockets {
   #hasAccepted = false;
 
   constructor(options: EngineSocketsOptions) {
-    const { upstreams, add, log, tally, onIdle } = options;
+    const { upstreams, streams, log, tally, onIdle } = options;
     this.#streams = new StreamRequests(options);
     this.#targets = new TargetSockets({
       ...options,
       serve: (plan, socket, renew) => {
         const counted = (accepted: Accepted): void => {
           tally.requested('target_socket');
-          add(accepted);
+          streams.add(accepted);
         };
         void greet(socket, plan, { renew, add: counted, log, idle: this.#idle }).then(onIdle);
       },

@@ -28,12 +28,16 @@ export class FairBound {
     return this.#counts.get(key) ?? 0;
   }
 
+  /** Whether `key` may have no further request now. */
+  isFull(key: string): boolean {
+    const { perKey, total } = this.#options;
+    return this.count(key) >= Math.min(perKey(), total - this.#taken);
+  }
+
   /** Counts a request of `key`; undefined when `key` may have no further one. The returned function ends it; more calls do nothing. */
   take(key: string): (() => void) | undefined {
-    const { perKey, total } = this.#options;
-    const count = this.count(key);
-    if (count >= Math.min(perKey(), total - this.#taken)) return undefined;
-    this.#counts.set(key, count + 1);
+    if (this.isFull(key)) return undefined;
+    this.#counts.set(key, this.count(key) + 1);
     this.#taken += 1;
     let over = false;
     return () => {

@@ -31,6 +31,7 @@ import type { Tally } from '../metrics/tally.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
 import type { FairBound } from './fair-bound.ts';
+import { FullTargets } from './full-targets.ts';
 import { RequestWait } from './request-wait.ts';
 
 export interface StreamRequestsOptions {
@@ -43,8 +44,12 @@ export interface StreamRequestsOptions {
     header: string | undefined,
     waiting: { readonly signal: AbortSignal; readonly onAway: () => void },
   ) => Promise<Plan>;
-  /** Opens the stream of a plan for its client. */
-  readonly add: (accepted: Accepted) => void;
+  readonly streams: {
+    /** Opens the stream of a plan for its client. */
+    add(accepted: Accepted): void;
+    /** Whether no further stream of this server may be asked for now. */
+    isFull(address: string): boolean;
+  };
   readonly health: () => StreamsHealth;
   /** Limits how many requests of the same content wait for a plan at once. Further ones are refused with `engine_busy`. */
   readonly planning: FairBound;
@@ -78,9 +83,11 @@ export class StreamRequests {
   #waiting = 0;
   #requests = 0;
   #closed = false;
+  readonly #full: FullTargets;
 
   constructor(options: StreamRequestsOptions) {
     this.#options = options;
+    this.#full = new FullTargets(options.streams);
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
     options.clients.guard(this.#http);
     refuseUnsupported(this.#http);
@@ -169,7 +176,7 @@ export class StreamRequests {
   }
 
   async #serve(message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const { add, log, onIdle, tally } = this.#options;
+    const { streams, log, onIdle, tally } = this.#options;
     tally.requested('streams_socket');
     const requestId = `${process.pid.toString(36)}-${(this.#requests += 1).toString(36)}`;
     const planning = new AbortController();
@@ -200,14 +207,17 @@ export class StreamRequests {
       };
       check(message);
       const header = requestHeader(message);
+      const content = header ?? '';
+      const full = this.#full.refusal(content);
+      if (full !== undefined) throw full;
       // Requests of the same content wait for each other, also for their streams.
-      const slices = new Slices(header ?? '');
+      const slices = new Slices(content);
       const plan = await this.#plan(requestId, header, slices, { signal, onAway });
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
-      add({
+      streams.add({
         plan,
-        client: httpClient({ socket, head, plan, answered: done }),
+        client: this.#full.noting(content, plan, httpClient({ socket, head, plan, answered: done })),
         wait,
         abort: planning,
         slices,
