@@ -16,6 +16,8 @@ export interface Far {
   readonly forget: () => Promise<unknown>;
   /** Undoes `cut`. */
   readonly mend: () => Promise<unknown>;
+  /** Our own address on the way to it goes, and another one comes. */
+  readonly move: () => Promise<unknown>;
   /** Ends all programs there. */
   readonly end: () => Promise<void>;
 }
@@ -35,9 +37,9 @@ export async function far(t: Test): Promise<Far | undefined> {
     await ip('link', 'add', near, 'type', 'veth', 'peer', 'name', there, 'netns', name);
     // The namespace may stay for the ends of its connections, and would keep this.
     t.teardown(() => ip('link', 'del', near));
-    await ip('addr', 'add', `${net}.1/30`, 'dev', near);
+    await ip('addr', 'add', `${net}.1/29`, 'dev', near);
     await ip('link', 'set', near, 'up');
-    const mend = (): Promise<unknown> => inside('addr', 'add', `${net}.2/30`, 'dev', there);
+    const mend = (): Promise<unknown> => inside('addr', 'add', `${net}.2/29`, 'dev', there);
     await mend();
     await inside('link', 'set', there, 'up');
     const command = ['ip', 'netns', 'exec', name];
@@ -51,6 +53,10 @@ export async function far(t: Test): Promise<Far | undefined> {
       cut: () => inside('addr', 'flush', 'dev', there),
       forget: () => ip('neigh', 'flush', 'dev', near),
       mend,
+      move: async () => {
+        await ip('addr', 'flush', 'dev', near);
+        await ip('addr', 'add', `${net}.3/29`, 'dev', near);
+      },
       end,
     };
   } catch (error) {

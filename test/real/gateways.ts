@@ -102,6 +102,7 @@ export interface IrohGatewayOptions extends GatewayOptions {
 export async function startIrohGateway(
   server: RealServer,
   options: IrohGatewayOptions = {},
+  on = HERE,
 ): Promise<IrohGateway> {
   const program = bmuxOrThrow();
   const env = await gatewayEnv(server, options);
@@ -115,14 +116,16 @@ export async function startIrohGateway(
       if (ran.status !== 0) throw new Error(`bmux ${args.join(' ')}: ${ran.stderr}${ran.stdout}`);
     }
   }
-  return runIrohGateway(env);
+  return runIrohGateway(env, on);
 }
 
-async function runIrohGateway(env: Readonly<Record<string, string>>): Promise<IrohGateway> {
+async function runIrohGateway(env: Readonly<Record<string, string>>, on: Host): Promise<IrohGateway> {
+  const gateway = ['server', 'gateway', '--listen', `${on.host}:1`, '--host'];
+  const [command = '', ...args] = [...on.command, bmuxOrThrow(), ...gateway];
   const child: Child = await startChild({
-    command: bmuxOrThrow(),
-    args: ['server', 'gateway', '--listen', '127.0.0.1:1', '--host'],
-    env: { ...env, BMUX_IROH_DIRECT_BIND: '127.0.0.1:0' },
+    command,
+    args,
+    env: { ...env, BMUX_IROH_DIRECT_BIND: `${on.host}:0` },
     ready: (output) => /connect URL: \S+\s/.test(output),
   });
   const url = /connect URL: (\S+)/.exec(child.output())?.[1] ?? '';
@@ -135,7 +138,7 @@ async function runIrohGateway(env: Readonly<Record<string, string>>): Promise<Ir
     restart: async (signal, awayMs = 0) => {
       await child.stop(signal);
       await setTimeout(awayMs);
-      return runIrohGateway(env);
+      return runIrohGateway(env, on);
     },
     stop: () => child.stop(),
   };
