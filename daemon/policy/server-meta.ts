@@ -74,7 +74,7 @@ export async function metaForPolicy(paths: MetaPath): Promise<ServerMeta | undef
 
 /**
  * Writes the file for a server that starts, and returns what it wrote. Creates the runtime dir when it is missing.
- * ¦ Fails with `server_meta_conflict` when the file already names a live process under another slot, where both slots are known. Otherwise
+ * Fails with `server_meta_conflict` when the file already names a live process under another slot, where both slots are known. Otherwise
  * fails with `runtime_dir_uncreatable`, `executable_unreadable` or `server_meta_unwritable`. The file is replaced atomically: a reader sees
  * the old one or the new one. Two servers that start at the same instant may both pass the check; only one of them can then bind the socket.
  */

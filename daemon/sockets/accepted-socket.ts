@@ -47,3 +47,19 @@ function ours(handle: Handle): Socket {
   drainAfterWriteError(socket, LIMITS.endMs);
   return socket;
 }
+
+/**
+ * Writes `last`, if any, and ends our side of the socket. Then reads and discards until the client has ended its side, for at most
+ * `LIMITS.lingerCloseMs`. A Unix socket that is closed with unread bytes gives its peer ECONNRESET instead of the answer.
+ */
+export function closeLingering(socket: Socket, last?: string): void {
+  const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => {
+    clearTimeout(cut);
+  });
+  socket.once('end', () => socket.destroySoon());
+  if (last === undefined) socket.end();
+  else socket.end(last);
+  startReading(socket);
+}

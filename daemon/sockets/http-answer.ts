@@ -3,11 +3,10 @@ import type { Socket } from 'node:net';
 import type { FailureData } from '../base/failure.ts';
 import type { StreamInfo, Waiting } from '../api/answers.ts';
 import { asciiJson } from '../api/header.ts';
-import { startReading } from './accepted-socket.ts';
+import { closeLingering } from './accepted-socket.ts';
 import { problemOf, PROBLEM_TYPE } from '../errors/problem.ts';
 import { STREAM_PROTOCOL } from '../api/request.ts';
 import { WAITING_HEADER } from '../api/upgrade.ts';
-import { LIMITS } from '../base/limits.ts';
 
 /** The head of a `101 Switching Protocols`. The bytes of the stream follow it. */
 export function switching(info: StreamInfo): string {
@@ -52,17 +51,7 @@ function refusal(failure: FailureData, requestId?: string): string {
   ].join('\r\n');
 }
 
-/**
- * Writes a refusal and closes the socket, at the latest after `LIMITS.lingerCloseMs`. What the client still sends is read and discarded:
- * a Unix socket that is closed with unread bytes gives its peer ECONNRESET instead of the answer.
- */
+/** Writes a refusal and closes the socket. See `closeLingering`. */
 export function refuse(socket: Socket, failure: FailureData, requestId?: string): void {
-  const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
-  socket.on('error', () => socket.destroy());
-  socket.once('close', () => {
-    clearTimeout(cut);
-  });
-  socket.once('end', () => socket.destroySoon());
-  socket.end(refusal(failure, requestId));
-  startReading(socket);
+  closeLingering(socket, refusal(failure, requestId));
 }

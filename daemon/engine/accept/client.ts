@@ -3,11 +3,10 @@ import type { Socket } from 'node:net';
 import type { Failure } from '../../base/failure.ts';
 import { asLine } from '../../errors/text.ts';
 import { refuse, switching } from '../../sockets/http-answer.ts';
-import { startReading } from '../../sockets/accepted-socket.ts';
+import { closeLingering } from '../../sockets/accepted-socket.ts';
 import { Incompatible } from '../../hello/detection-error.ts';
 import type { StreamInfo } from '../../api/answers.ts';
 import { encodeResponseFrame } from '../../bmux-ipc/ipc.ts';
-import { LIMITS } from '../../base/limits.ts';
 import type { Epoch } from '../../bmux-ipc/epoch.ts';
 import { warningsOf, type Plan } from '../../engine-protocol/plan.ts';
 
@@ -95,19 +94,4 @@ export function rawClient(socket: Socket, head: Buffer): AcceptedClient {
       closeLingering(socket);
     },
   };
-}
-
-/**
- * Ends our side of the socket, then reads and discards until the client has ended its side, for at most `LIMITS.lingerCloseMs`. A Unix
- * socket that is closed with unread bytes gives its peer ECONNRESET instead of the answer.
- */
-export function closeLingering(socket: Socket): void {
-  const cut = setTimeout(() => socket.destroy(), LIMITS.lingerCloseMs);
-  socket.on('error', () => socket.destroy());
-  socket.once('close', () => {
-    clearTimeout(cut);
-  });
-  socket.once('end', () => socket.destroySoon());
-  socket.end();
-  startReading(socket);
 }

@@ -64,7 +64,7 @@ export class HostNames {
   };
 
   /**
-   * A connection was tried. Those addresses that had their time, and took it not, are tried last for a while. The last one that was tried after
+   * A connection was tried. Addresses that did not answer in their time are tried last for a while. The last one that was tried after
    * others may have had too little.
    */
   tried(socket: Pick<Socket, 'autoSelectFamilyAttemptedAddresses' | 'remoteAddress'>): void {
