@@ -25,7 +25,7 @@ import {
   refuseUnsupported,
 } from '../../sockets/http-refusals.ts';
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
-import { clientPidOf } from '../../sockets/peer.ts';
+import { clientPidOf, closedByPeers } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
 import type { Tally } from '../metrics/tally.ts';
 import type { Accepted } from './target-socket-client.ts';
@@ -205,6 +205,10 @@ export class StreamRequests {
       const onAway = (): void => {
         wait.enter('restart of bmuxd');
       };
+      const look = (): void => {
+        if (closedByPeers([socket]).length > 0) onGone();
+        signal.throwIfAborted();
+      };
       check(message);
       const header = requestHeader(message);
       const content = header ?? '';
@@ -212,7 +216,7 @@ export class StreamRequests {
       if (full !== undefined) throw full;
       // Requests of the same content wait for each other, also for their streams.
       const slices = new Slices(content);
-      const plan = await this.#plan(requestId, header, slices, { signal, onAway });
+      const plan = await this.#plan(requestId, header, () => slices.next().then(look), { signal, onAway });
       log.debug({ requestId, target: plan.destination.label, warnings: plan.client.warnings }, 'request');
       socket.once('close', done);
       streams.add({
@@ -238,7 +242,7 @@ export class StreamRequests {
   async #plan(
     requestId: string,
     header: string | undefined,
-    slices: Slices,
+    turn: () => Promise<void>,
     waiting: Parameters<StreamRequestsOptions['plan']>[2],
   ): Promise<Plan> {
     const { plan, planning } = this.#options;
@@ -247,7 +251,7 @@ export class StreamRequests {
     if (isPlanned === undefined) throw fail('engine_busy', { count: planning.count(key) });
     try {
       // Many requests come in one turn of the event loop.
-      await slices.next();
+      await turn();
       return await plan(requestId, header, waiting);
     } finally {
       isPlanned();
