@@ -1,7 +1,9 @@
-// The package under every supported Node and npm, and what two checkers of packages say. It installs each from the registry, so it takes minutes.
+// The package under every supported Node and npm, what two checkers of packages say, and one of descriptions of APIs. It installs each from the registry, so it takes minutes.
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openapi } from '../../daemon/api/openapi/document.ts';
+import { packageVersion } from '../../daemon/base/version.ts';
 import { run } from '../real/index.ts';
 import { install, npmEnv, ownTools, pack, type Tools } from './packed.ts';
 import { checks } from './works.ts';
@@ -10,6 +12,7 @@ const NODES = ['20', '22', '24', '26'];
 const NPMS = ['10', '11', '12'];
 const COMBINATIONS = NODES.flatMap((node) => NPMS.map((npm) => ({ node, npm })));
 const CHECKERS = ['publint', '@arethetypeswrong/cli'];
+const API_CHECKER = '@redocly/cli';
 /** Time limit of npm. */
 const NPM_MS = 300_000;
 
@@ -30,6 +33,7 @@ export async function startMatrix(say: (text: string) => void): Promise<Matrix> 
   const folder = await mkdtemp(join(tmpdir(), 'bm-'));
   const file = await pack(folder, own);
   await judge(file, folder, own);
+  await judgeApi(folder, own);
   let next = 0;
   return {
     run: async (count) => {
@@ -93,4 +97,15 @@ async function judge(file: string, folder: string, { npm }: Tools): Promise<void
       continue;
     throw new Error(`${checker}: ${judged.stdout}${judged.stderr}`);
   }
+}
+
+/** Lets a checker look at what `GET /v1/openapi.json` answers. */
+async function judgeApi(folder: string, { npm }: Tools): Promise<void> {
+  const description = join(folder, 'openapi.json');
+  await writeFile(description, JSON.stringify(openapi(packageVersion())));
+  const env = { ...npmEnv(folder), PATH: process.env['PATH'] ?? '', REDOCLY_TELEMETRY: 'off' };
+  const judged = await run(npm, ['exec', '--yes', '--', API_CHECKER, 'lint', description], env, NPM_MS);
+  // With warnings alone it succeeds.
+  if (judged.status !== 0 || /You have \d+ warning/.test(judged.stdout + judged.stderr))
+    throw new Error(`${API_CHECKER}: ${judged.stdout}${judged.stderr}`);
 }
