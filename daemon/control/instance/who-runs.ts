@@ -19,6 +19,8 @@ export async function whoRuns(
       timeoutMs: LIMITS.silenceMs,
       signal,
     });
+    // An engine is no daemon. Somebody has linked its socket to this path.
+    if (typeof body === 'object' && body !== null && 'generation' in body) return undefined;
     if (
       typeof body === 'object' &&
       body !== null &&

@@ -1,6 +1,6 @@
 // Tests that a runtime dir has one daemon even when its sockets are removed. They are bound again, unless another daemon has bound them.
 import { once } from 'node:events';
-import { mkdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -71,6 +71,17 @@ t.test('removed sockets are bound again', async (t) => {
   await client.ping();
   await client.close();
   t.match(await bmuxd.bmuxd(['stop']), { status: 0 });
+});
+
+t.test('a control socket that was replaced by a link to the streams socket is bound again', async (t) => {
+  const bmuxd = await startBmuxd();
+  t.teardown(() => bmuxd.stop());
+  const other = `${bmuxd.socketPath}~`;
+  await link(bmuxd.streamsPath, other);
+  await rename(other, bmuxd.socketPath);
+  const { ino } = await stat(bmuxd.streamsPath);
+  await waitFor('the control socket', async () => (await stat(bmuxd.socketPath)).ino !== ino);
+  t.match(await bmuxd.bmuxd(['status']), { status: 0 });
 });
 
 t.test('a stream that ends properly while the runtime dir is away is not told as lost', async (t) => {
