@@ -691,7 +691,7 @@ export const REGISTRY = {
   zstd_unavailable: row(
     [500, 1, 'engine'],
     'compressed streams cannot be opened: Node {version} has no zstd, and the package zstd-napi does not load ({why})',
-    'Run bmuxd with Node 22.15 or newer. Or install it again where install scripts may run (`--allow-scripts=zstd-napi` with npm 12), with a C++ compiler and without noexec. Targets without compression work.',
+    'Run bmuxd with Node 22.15 or newer. Or install it again where install scripts may run (`--allow-scripts=zstd-napi` with npm 12, `--allow-build=zstd-napi` with pnpm), with a C++ compiler and without noexec. Targets without compression work.',
   ),
   iroh_unavailable: row(
     [500, 1, 'engine'],
