@@ -1,14 +1,17 @@
 // The engine's link to control: sends events and log lines, and asks for the plan of each stream.
 import { Server } from 'node:net';
+import { VERSION_HEADER } from '../../api/header.ts';
 import { notAnswering } from '../../api/instance-file.ts';
 import { onSilence } from '../../base/async/deadline.ts';
 import { nextTurn } from '../../base/async/turn.ts';
 import { Failure } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { packageVersion } from '../../base/version.ts';
 import { asFailure, fail, revive } from '../../errors/fail.ts';
 import { failureIn } from '../../errors/problem.ts';
 import type { OneFromEngine, OneToEngine, Resolved } from '../../engine-protocol/messages.ts';
 import { isToEngine } from '../../engine-protocol/messages.ts';
+import { isPlan } from '../../engine-protocol/plan-shape.ts';
 import type { Destination, Plan } from '../../engine-protocol/plan.ts';
 import { httpRequest } from '../../sockets/http-request.ts';
 import type { Channel } from './channel.ts';
@@ -126,7 +129,7 @@ export class ControlLink {
           const result =
             this.isThere && !this.#isReplaced
               ? await this.#ask(question, left, signal)
-              : await this.#askNextControl(requestId, header, left);
+              : await this.#askNextControl(requestId, header, left, signal);
           if ('plan' in result) return result.plan;
           if (!('failure' in result))
             throw fail('internal', { why: 'control answered a request without a plan' });
@@ -213,8 +216,13 @@ export class ControlLink {
     });
   }
 
-  /** Asks the next control process over the control socket, since the channel to the former one is closed. */
-  async #askNextControl(requestId: string, header: string | undefined, ms: number): Promise<Resolved> {
+  /** Asks the next control process over the control socket, since the channel to the former one is closed. `version_mismatch`: it answers in another form. */
+  async #askNextControl(
+    requestId: string,
+    header: string | undefined,
+    ms: number,
+    signal: AbortSignal,
+  ): Promise<Resolved> {
     let answer;
     try {
       answer = await httpRequest({
@@ -226,13 +234,24 @@ export class ControlLink {
           ...(header === undefined ? {} : { 'bmux-request': header }),
         },
         timeoutMs: ms,
+        signal,
       });
     } catch (error) {
+      if (signal.aborted) throw asFailure(signal.reason);
       throw new ControlGone('the next control process does not answer yet', { cause: error });
     }
     const { status, body } = answer;
-    if (status === 200 && typeof body === 'object' && body !== null && 'plan' in body)
-      return body as { readonly plan: Plan };
+    if (status === 200) {
+      const plan: unknown =
+        typeof body === 'object' && body !== null && 'plan' in body ? body.plan : undefined;
+      if (isPlan(plan)) return { plan };
+      const version = answer.headers[VERSION_HEADER];
+      const other =
+        typeof version === 'string'
+          ? `the control process of bmuxd ${version}`
+          : 'a control process of another version';
+      throw fail('version_mismatch', { own: `an engine of bmuxd ${packageVersion()}`, other });
+    }
     const failure = failureIn(body, status);
     // This control process is ending; another one may start.
     if (failure === undefined || failure.code === 'stopping') throw new ControlGone('control is leaving');

@@ -8,6 +8,7 @@ import { LIMITS } from '../../../daemon/base/limits.ts';
 import { ControlLink } from '../../../daemon/engine/control/control-link.ts';
 import { NextControl } from '../../../daemon/engine/control/next-control.ts';
 import { holdTime } from '../../base/async/held-timers.ts';
+import { planTo } from '../upstream/rig.ts';
 
 async function folder(t: Test): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'bmuxd-'));
@@ -61,25 +62,59 @@ t.test('the caller goes: nothing is waited for', async (t) => {
   await ended;
 });
 
-t.test('the next control process is asked as soon as its socket is there', async (t) => {
-  const dir = await folder(t);
-  const path = join(dir, 'c.sock');
-  // No timer runs: only the event tells.
-  const { plan, seen, time } = away(t, path);
-  await time.until('it to be noticed', () => seen.isAway);
+/** A control process of the test's own, which answers every request with `body`. Its socket is at `path` when this resolves. */
+async function nextControl(t: Test, path: string, body: string): Promise<void> {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
     sockets.push(socket);
-    const body = '{"plan":{"is":"one"}}';
-    socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+    socket.end(
+      `HTTP/1.1 200 OK\r\nBmuxd-Version: 9.9.9\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    );
   });
-  await new Promise<void>((resolve) => server.listen(join(dir, 'private'), resolve));
+  await new Promise<void>((resolve) => server.listen(`${path}.private`, resolve));
   t.teardown(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  await rename(join(dir, 'private'), path);
-  t.match(await plan, { is: 'one' });
+  await rename(`${path}.private`, path);
+}
+
+t.test('the next control process is asked as soon as its socket is there', async (t) => {
+  const path = join(await folder(t), 'c.sock');
+  // No timer runs: only the event tells.
+  const { plan, seen, time } = away(t, path);
+  await time.until('it to be noticed', () => seen.isAway);
+  const made = planTo('gateway');
+  await nextControl(t, path, JSON.stringify({ plan: made }));
+  t.same(await plan, made);
+});
+
+t.test('a next control process that answers in another form is told as of another version', async (t) => {
+  const path = join(await folder(t), 'c.sock');
+  const { plan, seen, time } = away(t, path);
+  await time.until('it to be noticed', () => seen.isAway);
+  await nextControl(t, path, JSON.stringify({ plan: { ...planTo('gateway'), destination: 'one' } }));
+  await t.rejects(plan, { code: 'version_mismatch', message: /bmuxd 9\.9\.9/ });
+});
+
+t.test('a request whose client goes while the next control process is asked waits no longer', async (t) => {
+  const path = join(await folder(t), 'c.sock');
+  const { plan, seen, time, abort } = away(t, path);
+  await time.until('it to be noticed', () => seen.isAway);
+  const ended = t.rejects(plan, /the caller is gone/);
+  let asked: (() => void) | undefined;
+  const isAsked = new Promise<void>((resolve) => (asked = resolve));
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    asked?.();
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  t.teardown(() => {
+    server.close();
+  });
+  await isAsked;
+  abort.abort(new Error('the caller is gone'));
+  await ended;
 });
 
 t.test('files beside the control socket wake up nobody', async (t) => {
