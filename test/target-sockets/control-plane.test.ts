@@ -128,6 +128,8 @@ t.test('a share link with a new address leads the next client there', { buffered
   await client.hello();
   await client.ping();
   t.equal((await second.status()).server?.hellos, 1, 'the next client reaches the new host');
+  // The former host has a row until its connection is closed.
+  await waitFor('one row', async () => (await bmuxd.upstreams()).length === 1);
   t.match(await bmuxd.upstreams(), [
     { target: 'bmux://home', epoch: 4, streams: 1, failingSinceMs: undefined },
   ]);

@@ -9,9 +9,12 @@ import { defaultSettings } from '../../../daemon/config/settings/table.ts';
 import { ControlLink } from '../../../daemon/engine/control/control-link.ts';
 import type { OneFromEngine, ToEngine } from '../../../daemon/engine-protocol/messages.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
+import { planTo } from '../upstream/rig.ts';
 import { holdTimers } from '../../base/async/held-timers.ts';
 import { crowd, noCrowd } from '../../base/crowd.ts';
 import { waitFor } from '../../real/index.ts';
+
+const PLAN = planTo('gateway');
 
 /** A control process that takes questions and answers none. `serve` gets the connections to its control socket. Time stands still. */
 async function mute(t: Test, serve: (socket: Socket) => void) {
@@ -83,14 +86,14 @@ t.test('a control process that is alive and makes no plan', async (t) => {
 });
 
 t.test('another control process has taken over from one that hangs', async (t) => {
-  const text = JSON.stringify({ pid: 2, plan: {} });
+  const text = JSON.stringify({ pid: 2, plan: PLAN });
   const head = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n`;
   const answers = `${head}Content-Length: ${String(text.length)}\r\n\r\n${text}`;
   const { plan, told, timers } = await mute(t, (socket) => socket.end(answers));
   const made = plan();
   await timers.pass(LIMITS.silenceMs);
-  t.same(await made, {}, 'it makes the plan');
-  t.same(await plan(), {}, 'it is asked at once the next time');
+  t.same(await made, PLAN, 'it makes the plan');
+  t.same(await plan(), PLAN, 'it is asked at once the next time');
   t.same(told.map(({ type }) => type).filter((type) => type === 'resolve').length, 1);
 });
 
