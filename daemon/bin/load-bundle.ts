@@ -3,7 +3,6 @@
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -14,6 +13,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { constants, Script } from 'node:vm';
+import { makeFolderSync } from '../base/files/make-folder.ts';
 import { codeDirOf, isPrivateFolder, type Env } from '../base/paths.ts';
 
 /** ms after which the code of a process that stays is written: by then it has compiled what its start needs. */
@@ -120,7 +120,7 @@ function keepLater(script: Script, file: string, isLong: boolean): void {
 function keep(script: Script, file: string): void {
   const temporary = `${file}.${String(process.pid)}.tmp`;
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    makeFolderSync(dirname(file));
     if (!isPrivateFolder(dirname(file))) return;
     removeOldest(dirname(file));
     const fd = openSync(temporary, 'wx', 0o600);

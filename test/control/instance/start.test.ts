@@ -124,6 +124,11 @@ t.test(
     await waitFor('the engine', () => child.stderr().includes('"engine is ready"')).catch(() => undefined);
     t.match(child.stderr(), /"engine is ready"/);
     t.match(await child.end('SIGTERM'), { status: 0, signal: null });
+    // The engine stays for some seconds, in which it would write its compiled code.
+    await waitFor('the engine to leave', async () => {
+      const names = await readdir(join(made.folder, 'd', 'engines'));
+      return !names.some((name) => name.endsWith('.sock'));
+    });
   },
 );
 
