@@ -120,7 +120,7 @@ export const LIMITS = {
   absenceMs: 3000,
   /** ms that control may take to resolve a target again, a lookup at the control plane included. */
   renewMs: 3000,
-  /** ms that a relay may take to accept a connection when the doctor asks it. */
+  /** ms that a relay may take to accept a connection, or DNS to answer, when the doctor asks it. */
   relayAskedMs: 3000,
   /** ms that a proxy may take to accept a connection when the doctor tries it. */
   proxyAskedMs: 3000,

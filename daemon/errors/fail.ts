@@ -1,5 +1,13 @@
 // Creates failures from the registry, so that every error text is defined only there.
-import { causeTexts, errnoOf, Failure, isOutOfFiles, textOf, type FailureData } from '../base/failure.ts';
+import {
+  causeTexts,
+  errnoOf,
+  Failure,
+  isOutOfFiles,
+  textOf,
+  type ErrorClass,
+  type FailureData,
+} from '../base/failure.ts';
 import { withoutCredentials } from '../base/redact.ts';
 import { classOfCause } from './error-class.ts';
 import { REGISTRY, type Code } from './registry.ts';
@@ -17,23 +25,28 @@ function fill(text: string, values: Values): string {
 }
 
 /**
- * Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. A lack of descriptors has its own remedy. No text shows credentials: a target
+ * Creates the failure with this code. `cause` is kept, and its texts are shown after the failure's own. A lack of descriptors or of a network has its own remedy. No text shows credentials: a target
  * or a relay URL may contain them.
  */
 export function fail(code: Code, values: Values = {}, cause?: unknown): Failure {
   const row = REGISTRY[code];
+  const kind = (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class;
   const data: FailureData = {
     code,
-    class: (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class,
+    class: kind,
     detail: withoutCredentials(fill(row.text, values)),
-    remedy: isOutOfFiles(cause)
-      ? REGISTRY.files_exhausted.remedy
-      : withoutCredentials(fill(row.remedy, values)),
+    remedy: remedyFor(kind, cause) ?? withoutCredentials(fill(row.remedy, values)),
     exitStatus: row.exit,
     status: row.status,
     causes: cause === undefined ? [] : causeTexts(cause).map(withoutCredentials),
   };
   return new Failure(data, cause);
+}
+
+/** The remedy for a lack of this machine, whatever the code; undefined without one. */
+function remedyFor(kind: ErrorClass, cause: unknown): string | undefined {
+  if (isOutOfFiles(cause)) return REGISTRY.files_exhausted.remedy;
+  return kind === 'offline' ? 'This machine has no network: connect it to one.' : undefined;
 }
 
 /** Converts any thrown value: a `Failure` stays as it is, a lack in the environment is named, anything else becomes `internal`. */

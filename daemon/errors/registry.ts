@@ -393,6 +393,11 @@ export const REGISTRY = {
     'iroh target unreachable: {label}',
     'Is the host up? An endpoint id changes when the host restarts.',
   ),
+  iroh_dns_failed: row(
+    [502, 1, 'dns'],
+    'iroh target unreachable: {label}',
+    'A host is found by its endpoint id in DNS ({zone}), which does not answer here. Check the network and its DNS, or give the target relay_url or iroh_ip_addr.',
+  ),
   iroh_connect_timeout: row(
     [504, 7, 'timeout'],
     "iroh target '{label}' connect timed out",

@@ -2,11 +2,11 @@
 import { LIMITS } from '../base/limits.ts';
 import type { Duplex } from 'node:stream';
 import { inTime } from '../base/async/deadline.ts';
-import type { Failure } from '../base/failure.ts';
+import { Failure } from '../base/failure.ts';
 import type { Dialling } from '../transport/dialling.ts';
 import { fail } from '../errors/fail.ts';
 import { askedFor, type IrohRoute, type Route } from '../engine-protocol/plan.ts';
-import { checkRelay } from '../transport/iroh/relay-check.ts';
+import { checkWay } from '../transport/iroh/way-check.ts';
 import { Connections } from './connections.ts';
 import { Dials, type Connect, type Step } from './dials.ts';
 import { connectionKey, dialKey, type IrohDialler } from './dialler.ts';
@@ -239,18 +239,19 @@ export class IrohHost {
   /** Waits for a dial that this caller may share. Undefined when another dial of the route has reached the host first. */
   #dialled(route: IrohRoute, wait: NamedDialling): Promise<WarmConnection | undefined> {
     const { label } = wait;
-    const relay = checkRelay(route.relayUrl);
+    const way = checkWay(route, label);
     const late = (step: Step): Failure => {
       if (step === 'authenticating') return fail('ssh_auth_timeout', { label });
-      const problem = relay.problem();
-      return problem === undefined
-        ? fail('iroh_connect_timeout', { label })
-        : fail('iroh_relay_unreachable', { label, url: route.relayUrl ?? '' }, problem);
+      return way.problem() ?? fail('iroh_connect_timeout', { label });
     };
     const wanted = this.#shared.warmth(wait) === true;
     return this.#dials
       .wait(dialKey(route), this.#dialOf(route, wait), wait, late, wanted)
-      .finally(relay.stop);
+      .catch((error: unknown) => {
+        const unreached = error instanceof Failure && error.code === 'iroh_unreachable';
+        throw unreached ? (way.problem() ?? error) : error;
+      })
+      .finally(way.stop);
   }
 
   /** A connection whose dial was passed (`Dials.pass`) is retired from the beginning: only the callers that waited for it open streams on it. */

@@ -21,7 +21,7 @@ t.test('connections and spares of before the change are checked before their nex
   const { endpointId = '' } = iroh.iroh ?? {};
   await t.rejects(
     bmuxd.open({ target: `iroh://${endpointId}?addr=192.0.2.9:4433` }),
-    { code: 'iroh_unreachable', data: { class: 'offline' } },
+    { code: 'iroh_unreachable', data: { class: 'offline', remedy: /no network/ } },
     'a host on another machine is not dialled',
   );
 

@@ -80,6 +80,7 @@ const ROWS: readonly Row[] = [
   ['ca_unparsable', { path: '/c' }, 'failed parsing CA bundle /c'],
   ['ca_unaddable', { path: '/c' }, 'failed adding CA certificate from /c'],
   ['iroh_unreachable', { label: 'l' }, 'iroh target unreachable: l'],
+  ['iroh_dns_failed', { label: 'l', zone: 'z' }, 'iroh target unreachable: l'],
   ['iroh_connect_timeout', { label: 'l' }, "iroh target 'l' connect timed out"],
   ['iroh_endpoint_invalid', { id: 'i' }, "invalid iroh endpoint id 'i'"],
   ['iroh_relay_invalid', { url: 'u' }, "invalid iroh relay url 'u'"],

@@ -1,15 +1,19 @@
 // Tries the way to an iroh host step by step: relay, host, path, SSH auth. It is a connection of its own, on which no stream to a server is opened.
 import { connect } from 'node:net';
-import { Deadline } from '../../base/async/deadline.ts';
-import { textOf } from '../../base/failure.ts';
+import { Deadline, inTime } from '../../base/async/deadline.ts';
+import { Failure, textOf } from '../../base/failure.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Settings } from '../../config/settings/table.ts';
 import type { Destination, IrohRoute } from '../../engine-protocol/plan.ts';
 import type { ProbeStep } from '../../engine-protocol/probe.ts';
 import { fail } from '../../errors/fail.ts';
 import { established, type Dialling } from '../../transport/dialling.ts';
+import { HostDirectory } from '../../transport/iroh/host-directory.ts';
 import { IrohEndpoint } from '../../transport/iroh/endpoint.ts';
 import { authenticate } from '../../transport/ssh-auth/authenticate.ts';
+
+/** What is told of a host that was not reached, unless it is known why. */
+const UNREACHED: ReadonlySet<string> = new Set(['iroh_unreachable', 'iroh_connect_timeout']);
 
 export async function tryIroh(
   plan: { readonly destination: Pick<Destination, 'label'>; readonly budgetMs: number },
@@ -25,17 +29,13 @@ export async function tryIroh(
     steps.push({ step, ms: now - since, detail });
     since = now;
   };
-  const problem = route.relayUrl === undefined ? undefined : await relayProblem(route.relayUrl, dialling);
-  if (route.relayUrl !== undefined)
-    told(
-      'relay',
-      `${route.relayUrl} ${problem === undefined ? 'answers' : `does not answer: ${textOf(problem)}`}`,
-    );
+  const problem = await wayProblem(route, label, dialling, told);
   const endpoint = await IrohEndpoint.bind({ relays: settings['iroh.relays'] });
   try {
     const connection = await endpoint.connect(route, label, dialling).catch((error: unknown) => {
-      if (problem === undefined) throw error;
-      throw fail('iroh_relay_unreachable', { label, url: route.relayUrl ?? '' }, problem);
+      const unreached =
+        error instanceof Failure && UNREACHED.has(error.code) && error.data.class !== 'offline';
+      throw unreached ? (problem ?? error) : error;
     });
     told('host', `${route.endpointId.slice(0, 10)}… answers`);
     steps.push({ step: 'path', ms: connection.rttMs() ?? 0, detail: connection.path() ?? 'not known yet' });
@@ -46,6 +46,28 @@ export async function tryIroh(
   } finally {
     await endpoint.close(LIMITS.endMs);
   }
+}
+
+/** Tells whether the relay of the route can be reached, or, where an endpoint id is all that is known of the host, whether DNS knows it. */
+async function wayProblem(
+  { endpointId, relayUrl, ipAddr }: IrohRoute,
+  label: string,
+  dialling: Dialling,
+  told: (step: string, detail: string) => void,
+): Promise<Failure | undefined> {
+  if (relayUrl !== undefined) {
+    const why = await relayProblem(relayUrl, dialling);
+    told('relay', `${relayUrl} ${why === undefined ? 'answers' : `does not answer: ${textOf(why)}`}`);
+    return why === undefined ? undefined : fail('iroh_relay_unreachable', { label, url: relayUrl }, why);
+  }
+  if (ipAddr !== undefined) return undefined;
+  const directory = new HostDirectory();
+  const late = directory.silent(label);
+  const limitMs = dialling.deadline.within(LIMITS.relayAskedMs);
+  const problem = await inTime(directory.problem(endpointId, label), limitMs, () => late).catch(() => late);
+  directory.close();
+  told('dns', problem?.data.causes[0] ?? 'knows the host by its endpoint id');
+  return problem;
 }
 
 /** Why the relay cannot be reached; undefined when it can. Nothing is sent to it. */

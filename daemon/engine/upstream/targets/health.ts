@@ -9,6 +9,7 @@ import type { Candidate } from '../../../hello/candidates.ts';
 /** Codes of failures to reach the host. After one of them a share link is resolved again, since an iroh host has a new endpoint id at each start. */
 export const UNREACHABLE: ReadonlySet<string> = new Set([
   'iroh_unreachable',
+  'iroh_dns_failed',
   'iroh_connect_timeout',
   'iroh_silent',
   'iroh_relay_unreachable',
