@@ -1,12 +1,14 @@
-// A Node process that does nothing, to measure what Node itself uses. With a route it holds a warm connection of the iroh binding.
+// A Node process that does nothing but wake up, to measure what Node itself uses. With a route it holds a warm connection of the iroh binding.
 import type { IrohRoute } from '../../daemon/engine-protocol/plan.ts';
 
 export interface IdleOptions {
   readonly route?: IrohRoute;
+  /** ms between two calls of a timer; a minute without it. */
+  readonly everyMs?: number;
 }
 
 const DIAL_MS = 20_000;
-const { route } = JSON.parse(process.argv[2] ?? '{}') as IdleOptions;
+const { route, everyMs = 60_000 } = JSON.parse(process.argv[2] ?? '{}') as IdleOptions;
 /** Garbage collection would close it. */
 const held: unknown[] = [];
 if (route !== undefined) {
@@ -17,5 +19,5 @@ if (route !== undefined) {
   const dialling = { deadline: new Deadline(DIAL_MS), signal: AbortSignal.timeout(DIAL_MS) };
   held.push(endpoint, await endpoint.connect(route, 'idle', dialling));
 }
-setInterval(() => held.length, 60_000);
+setInterval(() => held.length, everyMs);
 process.stdout.write('{}\n');

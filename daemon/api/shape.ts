@@ -73,9 +73,8 @@ export function object<T extends object>(fields: Fields<T>): Shape<T> {
   const schema = { type: 'object', properties, ...(required.length === 0 ? {} : { required }) };
   return shaped(schema, (value): value is T => {
     if (typeof value !== 'object' || value === null) return false;
-    const own = new Map<string, unknown>(Object.entries(value));
     return checks.every(([name, check]) => {
-      const field = own.get(name);
+      const field: unknown = Object.hasOwn(value, name) ? Reflect.get(value, name) : undefined;
       if (typeof check === 'function') return check(field);
       return field === undefined || check.optional(field);
     });

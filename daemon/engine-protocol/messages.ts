@@ -92,8 +92,8 @@ export type OneFromEngine =
   | { readonly type: 'cancel'; readonly id: number }
   /** The engine accepts no more streams, and finishes those that it has. */
   | { readonly type: 'retiring'; readonly why: string }
-  /** Sent every `LIMITS.heartbeatMs`: what `GET /v1/engine` on the engine's socket answers. */
-  | { readonly type: 'alive'; readonly status: unknown }
+  /** Sent every `LIMITS.heartbeatMs`: what `GET /v1/engine` on the engine's socket answers; nothing when that is the same as in the last one. */
+  | { readonly type: 'alive'; readonly status?: unknown }
   | { readonly type: 'event'; readonly event: BrokerEvent }
   /** What the engine has counted until its end. */
   | { readonly type: 'tally'; readonly tally: Tally }

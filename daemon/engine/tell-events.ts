@@ -1,7 +1,7 @@
 // Tells control what has happened in the engine, that it is ready, and regularly that it works, with its status. Control need not ask: that would
 // wake up both processes twice.
 import { ROUTINE_EVENTS, type EngineStatus } from '../api/answers.ts';
-import { SYSTEM_CLOCK } from '../base/async/clock.ts';
+import { SYSTEM_CLOCK, type Clock } from '../base/async/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { ControlLink } from './control/control-link.ts';
@@ -30,16 +30,21 @@ export function tellStatus(
   control: Pick<ControlLink, 'tell'>,
   generation: string,
   news: () => EngineStatus,
+  clock: Clock = SYSTEM_CLOCK,
 ): void {
   control.tell({ type: 'ready', generation });
   let isUnread = false;
-  const stop = SYSTEM_CLOCK.every(LIMITS.heartbeatMs, () => {
+  let told = '';
+  const stop = clock.every(LIMITS.heartbeatMs, () => {
     // A control process that is stopped would find one for every two seconds.
     if (isUnread) return;
     isUnread = true;
-    const sent = control.tell({ type: 'alive', status: news() }, () => {
+    const status = news();
+    const text = JSON.stringify(status);
+    const sent = control.tell({ type: 'alive', ...(text === told ? {} : { status }) }, () => {
       isUnread = false;
     });
+    told = text;
     if (!sent) stop();
   });
 }

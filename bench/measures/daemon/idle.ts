@@ -56,9 +56,13 @@ async function watched(
 
 async function withoutTargets(bench: Bench): Promise<void> {
   const daemon = bench.own('daemon', await startBmuxd({ usualLog: true, settings: SETTINGS }));
-  const bare = [await startProgram('idle', {}), await startProgram('idle', {})];
+  // As many wake-ups as control and engine have together.
+  const bare = [await startProgram('idle', { everyMs: 1000 }), await startProgram('idle', { everyMs: 1000 })];
   for (const one of bare) bench.own('bare process', one);
-  const peer = { name: 'two bare Node processes', pids: bare.map(({ pid }) => pid) };
+  const peer = {
+    name: 'two bare Node processes, each with a timer of 1 s',
+    pids: bare.map(({ pid }) => pid),
+  };
   await watched(bench, 'no target', daemon, peer, {});
 }
 

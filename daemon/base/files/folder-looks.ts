@@ -3,7 +3,7 @@ import { statSync, watch, type FSWatcher } from 'node:fs';
 import { SYSTEM_CLOCK, type Clock } from '../async/clock.ts';
 
 /** ms between two looks while all folders are watched, and while one cannot be. */
-const NET_MS = 4000;
+const NET_MS = 8000;
 const UNWATCHED_MS = 500;
 /** ms that a look waits for further changes, which usually come together. */
 const TOGETHER_MS = 20;

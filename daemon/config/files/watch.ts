@@ -14,7 +14,7 @@ import type { SteadyFiles } from './steady-files.ts';
 const STABLE_MS = 100;
 const STABLE_POLL_MS = 20;
 /** Interval of the check that needs no event, ms. One check costs some microseconds, and wakes the process up. */
-const NET_MS = 4000;
+const NET_MS = 8000;
 /** Longest wait for a folder watcher to close, ms. */
 const CLOSE_MS = 1000;
 

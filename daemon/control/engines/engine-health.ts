@@ -21,6 +21,7 @@ export class EngineHealth {
   #unfound = 0;
   #rounds = 0;
   #streams = 0;
+  #told: unknown;
 
   constructor(now: number) {
     this.#heardAt = now;
@@ -39,6 +40,12 @@ export class EngineHealth {
   /** Its live streams, as it has told last. */
   get streams(): number {
     return this.#streams;
+  }
+
+  /** It has told its status, or nothing when that is the same as before. Returns the status. */
+  told(status: unknown): unknown {
+    this.#told = status ?? this.#told;
+    return this.#told;
   }
 
   /** Its status has come. */

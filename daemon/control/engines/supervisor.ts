@@ -204,7 +204,7 @@ export class EngineSupervisor {
         if (this.#current === engine) onReady(link);
       },
       onAlive: (status) => {
-        this.#alive(engine, status);
+        this.#alive(engine, engine.health.told(status));
       },
       onRetiring: (why) => {
         this.#retire(engine, why);

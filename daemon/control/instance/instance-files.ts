@@ -6,8 +6,8 @@ import { instanceFileOf, RENEWED_MS, type InstanceFile } from '../../api/instanc
 import { writeAtomic } from '../../base/files/atomic-file.ts';
 import { ownIdentity } from '../../base/process/identity.ts';
 
-/** ms between two renewals: the next look after that is at most 4 s later. */
-const RENEW_MS = RENEWED_MS - 5000;
+/** ms between two renewals: the next look after that is at most 8 s later. */
+const RENEW_MS = RENEWED_MS - 9000;
 
 export class InstanceFiles {
   readonly #file: InstanceFile;

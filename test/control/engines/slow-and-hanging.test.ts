@@ -121,3 +121,28 @@ t.test(
     rig.supervisor.close();
   },
 );
+
+t.test('an engine whose status is as before says only that it works', async (t) => {
+  const rig = new Rig();
+  rig.supervisor.start();
+  rig.last().says({ type: 'ready', generation: 'x' });
+  rig.last().says({ type: 'alive' });
+  t.same(rig.statuses, [undefined], 'it has told none yet');
+  const status = statusWith(3);
+  rig.last().says({ type: 'alive', status });
+  let asked = 0;
+  rig.ask = () => {
+    asked += 1;
+    return Promise.resolve(statusWith(4));
+  };
+  // Control looks soon after the message.
+  await rig.clock.advance(LIMITS.heartbeatMs - LIMITS.statusLateMs);
+  rig.last().says({ type: 'alive' });
+  for (let round = 0; round < 9; round += 1) {
+    await rig.clock.advance(LIMITS.heartbeatMs);
+    rig.last().says({ type: 'alive' });
+  }
+  t.equal(rig.statuses.filter((told) => told === status).length, 11);
+  t.equal(asked, 0, 'it is not silent');
+  rig.supervisor.close();
+});

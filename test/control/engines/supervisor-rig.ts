@@ -19,6 +19,8 @@ export class Rig {
   /** What the processes write to stderr. */
   stderr = 'out of luck';
   readonly failedStarts: string[] = [];
+  /** What the current engine has told of itself. */
+  readonly statuses: unknown[] = [];
   /** Errors that the next forks throw. */
   readonly broken: Error[] = [];
   /** Whether no other daemon has taken over. */
@@ -70,7 +72,9 @@ export class Rig {
     onLeave: (_engine, why) => {
       this.gone.push(why);
     },
-    onStatus: () => undefined,
+    onStatus: (_, status) => {
+      this.statuses.push(status);
+    },
   });
 
   /** `pid`: of a process that runs, for each engine. */
