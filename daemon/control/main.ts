@@ -1,14 +1,12 @@
 // Creates the parts of the control process and connects them with each other.
-import { dirname, join } from 'node:path';
-import { SYSTEM_CLOCK, workAfterOthers } from '../base/async/clock.ts';
-import { LIMITS } from '../base/limits.ts';
+import { join } from 'node:path';
+import { SYSTEM_CLOCK } from '../base/async/clock.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { Engines } from './engines/engines.ts';
 import { KeepWarm } from './engines/keep-warm.ts';
 import { Events } from './http/events.ts';
 import { resources } from './http/resources.ts';
 import { OpenRequests } from './http/open-requests.ts';
-import { OwnClients } from '../sockets/own-clients.ts';
 import { peerCheck } from '../sockets/peer.ts';
 import { makeServer } from './http/server.ts';
 import { Instance } from './instance/instance.ts';
@@ -17,6 +15,7 @@ import { StrayErrors } from './instance/stray-errors.ts';
 import { MetricsListener } from './metrics/listener.ts';
 import { makePlanning, type Planning } from './planning/planning.ts';
 import { Reload } from './reload.ts';
+import { IdleExit } from './service/idle-exit.ts';
 import { stateText } from './service/service-manager.ts';
 import { Shutdown } from './shutdown.ts';
 import { start } from './start.ts';
@@ -27,8 +26,8 @@ import { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 /** Starts the broker. Rejects with the failure for the user, after everything that was started has been ended. */
 export async function runControl(options: ControlOptions): Promise<Control> {
   const { version, sink, signal, early, replace = false } = options;
-  workAfterOthers(LIMITS.statusLateMs);
-  const { paths, passed, env, own, manager, takesEnginesAlong, inForce, log } = await lookAround(options);
+  const { paths, passed, env, own, manager, takesEnginesAlong, inForce, log, clients } =
+    await lookAround(options);
   const settings = inForce.current;
   const events = new Events();
   const instance = new Instance({ paths, controlFd: passed.control, log });
@@ -105,8 +104,8 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     reload,
     shutdown: () => shutdown,
   });
-  const clients = new OwnClients({ log, folders: [paths.dir, dirname(paths.controlSocket)] });
   const app = await makeServer(answers, clients);
+  const idle = new IdleExit({ ...common, manager, engines, events, leave: () => shutdown.leave() });
   const shutdown: Shutdown = new Shutdown({
     ...common,
     planner,
@@ -115,7 +114,7 @@ export async function runControl(options: ControlOptions): Promise<Control> {
     requests: new OpenRequests(app.server),
     followed: events,
     refuse: [plans, reconciler, clientFile, keepWarm],
-    alsoRefuse: [http, metrics],
+    alsoRefuse: [http, metrics, idle],
     engines,
     targetSockets: reconciler,
     watchers: [reload, contexts],

@@ -57,7 +57,7 @@ const WHO = {
 } as const;
 
 export class Shutdown {
-  /** Resolves when `stop` was called and everything has ended. */
+  /** Resolves when `stop` was called and everything has ended, and after `leave`. */
   readonly stopped: Promise<void>;
   readonly #options: ShutdownOptions;
   #resolveStopped: () => void = () => {};
@@ -100,6 +100,14 @@ export class Shutdown {
     this.#isLeaving = true;
     this.#closing ??= this.#leave();
     await this.#closing;
+  }
+
+  /** Ends control, which nobody has asked for that. Never rejects. */
+  async leave(): Promise<void> {
+    await this.close().catch((error: unknown) => {
+      this.#options.log.error({ err: asFailure(error).data }, 'leaving failed');
+    });
+    this.#resolveStopped();
   }
 
   /** Removes what a failed start has made, and logs nothing. Safe to call twice. */

@@ -1,8 +1,11 @@
 // What control finds at its start: its paths and passed sockets, the settings, who started it, and the environment for requests that
 // bring none.
+import { dirname } from 'node:path';
 import type { CallerEnv } from '../api/request.ts';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import { workAfterOthers } from '../base/async/clock.ts';
+import { LIMITS } from '../base/limits.ts';
 import { makeLogger, type Logger } from '../base/log.ts';
 import { bmuxdPaths, type BmuxdPaths, type Env } from '../base/paths.ts';
 import type { ControlOptions } from './control.ts';
@@ -10,6 +13,7 @@ import { endsEngines, ownProcess } from './instance/ends-engines.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
 import { SettingsInForce } from './instance/settings-in-force.ts';
 import { serviceManager, withoutManager, type ServiceManager } from './service/service-manager.ts';
+import { OwnClients } from '../sockets/own-clients.ts';
 import { passedSockets, type PassedSockets } from './instance/socket-activation.ts';
 
 export interface Surroundings {
@@ -24,25 +28,29 @@ export interface Surroundings {
   readonly own: { readonly env: CallerEnv; readonly cwd: string };
   readonly inForce: SettingsInForce;
   readonly log: Logger;
+  readonly clients: OwnClients;
 }
 
 /** Reads the settings and makes the runtime dir. Rejects with the failure of the runtime dir. */
 export async function lookAround({ env, cwd, sink, logLevel, early }: ControlOptions): Promise<Surroundings> {
+  workAfterOthers(LIMITS.statusLateMs);
   const paths = bmuxdPaths(env);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
   await makeRuntimeDir(paths, log);
   early.start();
   const self = ownProcess();
+  const passed = passedSockets(env, process.pid);
   return {
     paths,
-    passed: passedSockets(env, process.pid),
+    passed,
     env: withoutManager(env),
-    manager: serviceManager(env, self.parent),
+    manager: serviceManager(env, self.parent, passed.control !== undefined),
     takesEnginesAlong: endsEngines({ env, ...self }),
     // A daemon started in a shell in which `bmuxd env` was evaluated would otherwise take its own target socket for a local server.
     own: { env: whitelisted(withoutTargetSocket(env)), cwd },
     inForce,
     log,
+    clients: new OwnClients({ log, folders: [paths.dir, dirname(paths.controlSocket)] }),
   };
 }

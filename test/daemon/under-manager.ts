@@ -11,9 +11,9 @@ export interface UnderManager {
   readonly start: () => ChildProcess;
 }
 
-/** All of it ends with the test. */
-export async function underManager(t: Test): Promise<UnderManager> {
-  const sandbox = await makeSandbox({ config: '[general]\nserver_timeout = 30000\n' });
+/** All of it ends with the test. `settings`: the text of `bmuxd.toml`. */
+export async function underManager(t: Test, settings = ''): Promise<UnderManager> {
+  const sandbox = await makeSandbox({ config: '[general]\nserver_timeout = 30000\n', settings });
   t.teardown(() => sandbox.remove());
   t.teardown(() => run(process.execPath, [BMUXD, 'stop'], sandbox.env));
   const passed = await PassedSockets.hold(sandbox);

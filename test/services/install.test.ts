@@ -225,6 +225,7 @@ t.test('the manager hears of each step, and of a working control only', async (t
   const manager = new ServiceManager({
     notify: (assignments) => sent.push(assignments.join(' ')),
     watchdogMs: 3000,
+    listens: false,
     clock,
     isEnding: () => Promise.resolve(false),
   });

@@ -2,7 +2,9 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
+import { sleep } from '../../daemon/base/async/sleep.ts';
 import { isStatus } from '../../daemon/api/answer-shapes.ts';
+import { isListening } from '../../daemon/sockets/bind.ts';
 import { httpRequest } from '../../daemon/sockets/http-request.ts';
 import { underManager } from '../daemon/under-manager.ts';
 import { EmbeddedServer } from '../embedded/server/server.ts';
@@ -51,4 +53,34 @@ t.test('control and engine are killed: clients in the queue of the manager are s
   t.equal((await client.answer()).status, 101);
   t.equal((await health).status, 200);
   client.socket.end();
+});
+
+t.test('with idle_exit an unused daemon exits, and the manager starts the next one', async (t) => {
+  const { sandbox, start } = await underManager(t, 'idle_exit = 10\n');
+  const server = await EmbeddedServer.start({
+    socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    epoch: 4,
+  });
+  t.teardown(() => server.stop());
+  const first = start();
+  let isOver = false;
+  const exit = once(first, 'exit').then(([code]: unknown[]) => {
+    isOver = true;
+    return code;
+  });
+  await waitFor('it listens', () => isListening(sandbox.streamsPath, 1000));
+  const client = new Incoming(sandbox.streamsPath);
+  client.socket.write(requestHead(sandbox));
+  t.equal((await client.answer()).status, 101);
+  // Two looks.
+  await sleep(21_000);
+  t.notOk(isOver, 'a stream is live');
+  client.socket.end();
+  t.equal(await exit, 0);
+  // It waits in the queue.
+  const next = new Incoming(sandbox.streamsPath);
+  next.socket.write(requestHead(sandbox));
+  start();
+  t.equal((await next.answer()).status, 101);
+  next.socket.end();
 });

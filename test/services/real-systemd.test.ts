@@ -232,5 +232,22 @@ t.test(
     await pong;
     next.stdin.end();
     t.equal((await once(next, 'close'))[0], 0);
+
+    // It exits when nobody uses it, and the sockets of systemd start it again.
+    const withSockets = await bmuxd('install', '--socket', '--now');
+    t.equal(withSockets.status, 0, withSockets.stderr);
+    own(join(home, '.config', 'bmuxd'));
+    own(join(home, '.config', 'bmuxd', 'bmuxd.toml'), 'idle_exit = 10\n');
+    t.match(await bmuxd('reload'), { status: 0 });
+    const unused = Number(await property('MainPID'));
+    await waitFor('it exits', async () => (await property('ActiveState')) === 'inactive');
+    t.notOk(isAlive(unused));
+    const woken = spawn('nsenter', [...into, ...env, process.execPath, SHIM, 'here'], { stdio: 'pipe' });
+    const answer = once(woken.stdout, 'data');
+    woken.stdin.write(PING);
+    await answer;
+    await waitFor('it runs', async () => (await property('ActiveState')) === 'active');
+    woken.stdin.end();
+    t.equal((await once(woken, 'close'))[0], 0);
   },
 );

@@ -49,6 +49,13 @@ export const SETTINGS = [
     doc: 'What SIGTERM and SIGINT do. "leave": the daemon exits, and its engines finish the live streams. "stop": all streams are ended first, as by `bmuxd stop`. "auto": "stop" where the end of the daemon ends its engines, too: as process 1 of a container, as the child of its process 1, or as a service of systemd at the last logout and at a shutdown; else "leave".',
   },
   {
+    name: 'idle_exit',
+    takes: { kind: 'count', values: ['none'], min: 10, max: 31_536_000 },
+    unit: 's',
+    default: 'none',
+    doc: 'How long nobody has used the daemon when it exits: no stream was live or asked for, nobody followed the events, and no target has warm = true. Only where a service manager listens on its sockets (`bmuxd install --socket`) and starts it at the next command. "none": it stays.',
+  },
+  {
     name: 'engine.drain_grace',
     takes: { kind: 'number', min: 0, max: 3600 },
     unit: 's',

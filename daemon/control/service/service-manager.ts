@@ -10,6 +10,8 @@ export interface ServiceManagerOptions {
   readonly notify: Notify | undefined;
   /** ms within which the manager wants to hear that this process works; undefined when it does not. */
   readonly watchdogMs: number | undefined;
+  /** It listens on the sockets of the daemon, and starts it at the next connection. */
+  readonly listens: boolean;
   readonly clock: Clock;
   /** Whether the manager itself ends. */
   readonly isEnding: () => Promise<boolean>;
@@ -36,6 +38,10 @@ export class ServiceManager {
 
   constructor(options: ServiceManagerOptions) {
     this.#options = options;
+  }
+
+  get listens(): boolean {
+    return this.#options.listens;
   }
 
   /** Target sockets listen. From now on control is asked regularly whether it answers. */
@@ -100,11 +106,12 @@ export function wantedBy(
 }
 
 /** The manager that has started this process, if one has. */
-export function serviceManager(env: Env, parent: number): ServiceManager {
+export function serviceManager(env: Env, parent: number, listens: boolean): ServiceManager {
   const { socket, watchdogMs } = wantedBy(env, process.pid);
   return new ServiceManager({
     notify: socket === undefined ? undefined : notifySocket(socket),
     watchdogMs,
+    listens,
     clock: SYSTEM_CLOCK,
     isEnding: () => managerEnds(env, parent),
   });
