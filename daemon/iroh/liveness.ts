@@ -40,12 +40,12 @@ export class Liveness {
     });
   }
 
-  /** Checks the connections that have received nothing for a while. */
+  /** Checks the connections that have received nothing for a while, or have a stream that waits for an answer. */
   look(): void {
     for (const host of this.#options.hosts()) {
       for (const warm of host.connections) {
         if (warm.checking) continue;
-        const left = CHECK_MS - warm.sinceHeardMs();
+        const left = warm.connection.takeOverdue() ? 0 : CHECK_MS - warm.sinceHeardMs();
         if (left <= 0) this.#check(host, warm);
         else if (left < LOOK_MS && warm.connection.streams > 0) this.#lookIn(left);
       }

@@ -98,8 +98,9 @@ export class WarmConnection {
   #sinceCountedMs(): number {
     const received = this.connection.counters()?.receivedDatagrams ?? this.#heard.received;
     if (received !== this.#heard.received) {
-      // The first reading has nothing to compare with. The peer counts as heard when the connection was made.
-      if (this.#heard.received >= 0) {
+      // The first reading has nothing to compare with. The peer counts as heard when the connection was made. A packet does not count while
+      // a question has not left: nothing of ours reaches the peer then.
+      if (this.#heard.received >= 0 && !this.connection.isHeldBack()) {
         this.#heard = { received, at: performance.now() };
         this.#unanswered = 0;
         this.#refused = 0;

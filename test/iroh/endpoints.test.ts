@@ -66,7 +66,7 @@ t.test('a change of the relays makes a new endpoint', async (t) => {
   await waitFor('the first endpoint to be closed after its last connection', () => !first.isOpen());
 });
 
-t.test('a dial that a dead endpoint does not bring through succeeds on a new one', async (t) => {
+t.test('a dial that a dead endpoint (iroh#4289) does not bring through succeeds on a new one', async (t) => {
   const { route, endpoints: seen } = await natTo(t, await serve(t), (nth) => nth > 0);
   const endpoints = endpointsFor(t, { trialMs: 200, restMs: 0 });
   const dead = await endpoints.current();

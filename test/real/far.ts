@@ -1,5 +1,6 @@
 // Another host: a network namespace, and the way to it, which can be cut.
 import { execFile } from 'node:child_process';
+import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
 
@@ -16,8 +17,8 @@ export interface Far {
   readonly forget: () => Promise<unknown>;
   /** Undoes `cut`. */
   readonly mend: () => Promise<unknown>;
-  /** Our own address on the way to it goes, and another one comes. */
-  readonly move: () => Promise<unknown>;
+  /** Our own address on the way to it goes, and after `awayMs` another one comes. */
+  readonly move: (awayMs?: number) => Promise<unknown>;
   /** Ends all programs there. */
   readonly end: () => Promise<void>;
 }
@@ -30,6 +31,7 @@ export async function far(t: Test): Promise<Far | undefined> {
   const net = `198.18.${String(process.pid % 256)}`;
   const ip = (...args: string[]): Promise<unknown> => run('ip', args);
   const inside = (...args: string[]): Promise<unknown> => ip('-n', name, ...args);
+  let ours = 2;
   try {
     await ip('netns', 'add', name);
     t.teardown(() => ip('netns', 'del', name));
@@ -53,9 +55,11 @@ export async function far(t: Test): Promise<Far | undefined> {
       cut: () => inside('addr', 'flush', 'dev', there),
       forget: () => ip('neigh', 'flush', 'dev', near),
       mend,
-      move: async () => {
+      move: async (awayMs = 0) => {
         await ip('addr', 'flush', 'dev', near);
-        await ip('addr', 'add', `${net}.3/29`, 'dev', near);
+        await pause(awayMs);
+        ours += 1;
+        await ip('addr', 'add', `${net}.${String(ours)}/29`, 'dev', near);
       },
       end,
     };

@@ -10,6 +10,8 @@ import { irohError, PIECE, readRaw, type ByteArrays, type RawReceive, type RawSe
 const MAX_DISCARDED_BYTES = 256 * 1024;
 /** Bytes between two turns. A byte of the binding takes much more time than one of a socket. */
 const TURN_BYTES = 2 * PIECE;
+/** ms that what was written stays without an answer before the peer is asked whether it is there; twice as long for each time after that. */
+const OVERDUE_MS = 5500;
 
 type Done = (error?: Error | null) => void;
 
@@ -37,6 +39,8 @@ export class IrohStream extends Duplex {
   #peerEnded = false;
   /** The last read has brought much. */
   #isLarge = false;
+  /** When the first bytes were written since something was last read (performance.now()), and after how many ms of that the peer is asked. */
+  #unanswered: { readonly since: number; patienceMs: number } | undefined;
 
   constructor(parts: IrohStreamParts) {
     super({ allowHalfOpen: true, readableHighWaterMark: 2 * PIECE, writableHighWaterMark: 2 * PIECE });
@@ -74,13 +78,24 @@ export class IrohStream extends Duplex {
     try {
       const bytes = await readRaw(this.#parts.receive);
       this.#isLarge = bytes !== undefined && bytes.length >= LARGE_BYTES;
+      this.#unanswered = undefined;
       return bytes;
     } finally {
       endTurn?.();
     }
   }
 
+  /** True when what was written has had no answer for long; the next time after twice as long. */
+  takeOverdue(): boolean {
+    const unanswered = this.#unanswered;
+    if (unanswered === undefined || performance.now() - unanswered.since < unanswered.patienceMs)
+      return false;
+    unanswered.patienceMs *= 2;
+    return true;
+  }
+
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
+    this.#unanswered ??= { since: performance.now(), patienceMs: OVERDUE_MS };
     this.#writing = this.#writeAll(chunk, done);
   }
 
