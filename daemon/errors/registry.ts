@@ -808,6 +808,11 @@ export const REGISTRY = {
     'the service {file} starts {path}, which is gone',
     'Run `bmuxd install` again, with the same options.',
   ),
+  service_outdated: row(
+    [503, 1, 'engine'],
+    'the service {file} starts {what}',
+    'Run `bmuxd install` again, with the same options.',
+  ),
   service_failed: row(
     [503, 1, 'engine'],
     'the service {unit} has failed',
@@ -831,7 +836,7 @@ export const REGISTRY = {
   agent_empty: row(
     [502, 6, 'auth'],
     'target {target} wants SSH auth, and the SSH agent at {socket} holds no Ed25519 or RSA key',
-    'Add a key that the host accepts: `ssh-add ~/.ssh/id_ed25519`.',
+    'Add a key that the host accepts: `ssh-add ~/.ssh/id_ed25519`. An agent that is locked shows none: `ssh-add -X`.',
   ),
   agent_unusable: row(
     [502, 6, 'auth'],

@@ -135,17 +135,19 @@ export const files: Check = async ({ env, platform, cwd }) => {
   ];
 };
 
-export const service: Check = async ({ env, platform, execute }) => {
+export const service: Check = async ({ env, platform, version, execute }) => {
   const area = 'service';
   const installed = installedService(env, platform);
   if (installed === undefined) return [{ area, what: 'service', detail: 'none is installed' }];
   const { manager, file } = installed;
-  const { gonePaths } = await import('../service/install/service-status.ts');
+  const { gonePaths, otherProgram } = await import('../service/install/service-status.ts');
   const gone = await gonePaths(file);
   const rows: ReportRow[] = [
     { area, what: manager, detail: file },
     ...gone.map((path) => finding(area, manager, fail('service_path_gone', { file, path }))),
   ];
+  const what = await otherProgram(file, version, execute);
+  if (what !== undefined) rows.push(finding(area, manager, fail('service_outdated', { file, what })));
   if (manager !== 'systemd') return rows;
   const state = (await execute('systemctl', ['--user', 'is-failed', UNIT]))?.trim();
   if (state === 'failed') rows.push(finding(area, 'systemd', fail('service_failed', { unit: UNIT })));

@@ -10,6 +10,7 @@ import { fail } from '../../errors/fail.ts';
 import { established, type Dialling } from '../../transport/dialling.ts';
 import { HostDirectory } from '../../transport/iroh/host-directory.ts';
 import { IrohEndpoint } from '../../transport/iroh/endpoint.ts';
+import { nobodyListens } from '../../transport/iroh/way-check.ts';
 import { authenticate } from '../../transport/ssh-auth/authenticate.ts';
 
 /** What is told of a host that was not reached, unless it is known why. */
@@ -32,10 +33,11 @@ export async function tryIroh(
   const problem = await wayProblem(route, label, dialling, told);
   const endpoint = await IrohEndpoint.bind({ relays: settings['iroh.relays'] });
   try {
-    const connection = await endpoint.connect(route, label, dialling).catch((error: unknown) => {
+    const connection = await endpoint.connect(route, label, dialling).catch(async (error: unknown) => {
       const unreached =
         error instanceof Failure && UNREACHED.has(error.code) && error.data.class !== 'offline';
-      throw unreached ? (problem ?? error) : error;
+      if (!unreached) throw error;
+      throw problem ?? (await nobodyListens(route, label)) ?? error;
     });
     told('host', `${route.endpointId.slice(0, 10)}… answers`);
     steps.push({ step: 'path', ms: connection.rttMs() ?? 0, detail: connection.path() ?? 'not known yet' });

@@ -19,7 +19,7 @@ import { ProtocolCache } from '../../hello/protocol-cache.ts';
 import { endGracefully } from '../../transport/end.ts';
 import { irohProblem } from '../../transport/iroh/endpoint.ts';
 import { SystemRoots } from '../../transport/tls/certificates/roots.ts';
-import { TlsContexts } from '../../transport/tls/tls.ts';
+import { TlsContexts, unreachable } from '../../transport/tls/tls.ts';
 import { tryIroh } from './iroh.ts';
 import { Transports } from '../upstream/transports.ts';
 import { unattended } from '../upstream/upstream-ssh.ts';
@@ -67,7 +67,7 @@ async function trySocket(plan: Plan, route: TlsRoute, env: Env, steps: ProbeStep
     const found = await inTime(lookup(route.host, { all: true }), dialling.deadline.remaining(), () =>
       fail('tls_connect_timeout', { label }),
     ).catch((error: unknown) => {
-      throw fail('tls_unreachable', { label }, error);
+      throw unreachable(label, route.host, error);
     });
     const addresses = found.map(({ address }) => address).join(', ');
     steps.push({ step: 'dns', ms: performance.now() - since, detail: `${route.host} is ${addresses}` });

@@ -158,6 +158,9 @@ const LOST: Readonly<Record<string, string>> = {
   ConnectionClosed: 'the host has closed the connection',
 };
 
+/** What the binding says when the host at an address has another key than that of the endpoint id. */
+const OTHER_HOST = /invalid peer certificate: UnknownIssuer$/;
+
 /** A text that is repeated at once: what each of several servers of names has answered. */
 const REPEATED = /(.{12,}?)\1+/g;
 
@@ -178,5 +181,6 @@ export function irohError(error: unknown): Error {
     .filter((line) => line !== '' && line !== 'Caused by:');
   const said = (lines.at(-1) ?? 'unknown error').replace(REPEATED, '$1');
   const lost = LOST[/^ConnectionLost\((\w+)/.exec(said)?.[1] ?? ''];
-  return Object.assign(new Error(lost ?? said), { code: 'ECONNRESET' });
+  const other = OTHER_HOST.test(said) ? 'a host with another endpoint id answers at the address' : undefined;
+  return Object.assign(new Error(lost ?? other ?? said), { code: 'ECONNRESET' });
 }

@@ -89,9 +89,11 @@ function remedyFor({ caFile }: Trust, { kind, chain, fault }: Refusal): string {
     return 'Let the gateway present a certificate that is valid now, or correct the clock of this machine.';
   if (fault === 'strict')
     return 'OpenSSL refuses here what bmux may accept (docs/targets.md, "Where bmuxd is stricter than bmux"): let the gateway present another certificate.';
-  if (caFile === undefined)
-    return 'Set ca_file to the certificate of the gateway, or of the CA that has issued it.';
+  // Only a certificate that has signed itself vouches for itself.
+  const issued = own !== undefined && own.issuer !== own.subject;
+  const wanted = `the certificate of ${issued ? '' : 'the gateway, or of '}the CA that has issued ${issued ? 'that of the gateway' : 'it'}`;
+  if (caFile === undefined) return `Set ca_file to ${wanted}.`;
   if (caFile.holds !== undefined)
     return `ca_file ${caFile.path} holds ${caFile.holds}. It must hold PEM certificates.`;
-  return `Let ca_file ${caFile.path} hold the certificate of the gateway, or of the CA that has issued it.`;
+  return `Let ca_file ${caFile.path} hold ${wanted}.`;
 }

@@ -1,5 +1,5 @@
 // Opens TLS streams to gateways. Contexts and session tickets are cached, and each is used only for one server name and one trust.
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { inTime, settledWithin } from '../../base/async/deadline.ts';
@@ -10,7 +10,7 @@ import { sawCloseNotify } from '../../base/node-internals.ts';
 import { drainAfterWriteError } from '../../base/streams/drain-after-write-error.ts';
 import { judgeEnd } from '../../base/streams/judge-end.ts';
 import type { TlsRoute } from '../../engine-protocol/plan.ts';
-import { fail } from '../../errors/fail.ts';
+import { advised, fail } from '../../errors/fail.ts';
 import { established, type Dialling, type DialledStream } from '../dialling.ts';
 import { endGracefully } from '../end.ts';
 import { connectTlsReading } from '../read-buffers.ts';
@@ -193,7 +193,7 @@ async function handshake(
   };
   if (!isServerName(route.serverName)) {
     const socket = connectTcp(tcp);
-    await connected(socket, label, dialling);
+    await connected(socket, route.host, label, dialling);
     socket.destroy();
     throw fail('tls_server_name_invalid', { serverName: route.serverName });
   }
@@ -208,7 +208,7 @@ async function handshake(
     ...tickets.offered,
   });
   try {
-    await connected(socket, label, dialling);
+    await connected(socket, route.host, label, dialling);
   } catch (error) {
     tickets.unused();
     throw error;
@@ -250,7 +250,7 @@ function truncated(): Error {
 }
 
 /** Waits for the TCP connection. */
-async function connected(socket: Socket, label: string, dialling: Dialling): Promise<void> {
+async function connected(socket: Socket, host: string, label: string, dialling: Dialling): Promise<void> {
   const late = (): Failure => {
     const addresses = socket.autoSelectFamilyAttemptedAddresses as string[] | undefined;
     const silent = new Error(`none of ${String(addresses?.join(' '))} took the connection`);
@@ -260,6 +260,13 @@ async function connected(socket: Socket, label: string, dialling: Dialling): Pro
     await established(socket, 'connect', dialling, late);
   } catch (error) {
     if (error instanceof Failure || dialling.signal.aborted) throw error;
-    throw fail('tls_unreachable', { label }, error);
+    throw unreachable(label, host, error);
   }
+}
+
+/** The failure to find or to reach `host`. A name with a port or a scheme leads nowhere. */
+export function unreachable(label: string, host: string, error: unknown): Failure {
+  const failure = fail('tls_unreachable', { label }, error);
+  if (isIP(host) !== 0 || !/[:/@\s]/.test(host)) return failure;
+  return advised(failure, 'Give host a name or an IP address alone, and the port in port.');
 }

@@ -3,6 +3,7 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { instanceFileOf } from '../../../daemon/api/instance-file.ts';
 import { ownIdentity } from '../../../daemon/base/process/identity.ts';
+import { packageVersion } from '../../../daemon/base/version.ts';
 import { answering, silent, type Fault, type Spot } from './spot.ts';
 
 const runtimeDir = ({ env }: Spot): string => env['BMUXD_RUNTIME_DIR'] ?? '';
@@ -11,6 +12,16 @@ const unit = async ({ folder, env }: Spot, lines = ''): Promise<void> => {
   await mkdir(units, { recursive: true });
   await writeFile(join(units, 'bmuxd.service'), `[Service]\n${lines}`);
   env['XDG_CONFIG_HOME'] = join(folder, 'xdg-config');
+};
+
+/** A package of bmuxd of this version; returns the path of its program. */
+const installedAt = async ({ folder }: Spot, version: string): Promise<string> => {
+  const bin = join(folder, 'other', 'dist', 'daemon', 'bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(join(bin, 'bmuxd.cjs'), '');
+  const described = JSON.stringify({ version, engines: { node: '>=20.19' } });
+  await writeFile(join(folder, 'other', 'package.json'), described);
+  return join(bin, 'bmuxd.cjs');
 };
 
 export const MACHINE_FAULTS: readonly Fault[] = [
@@ -245,6 +256,25 @@ export const MACHINE_FAULTS: readonly Fault[] = [
     also: /daemon_not_running/,
     plant: async (spot) => {
       await unit(spot, `ExecStart="${spot.folder}/no such/node" -x ${process.execPath} run\n`);
+    },
+  },
+  {
+    name: 'a service that starts another installation',
+    code: 'service_outdated',
+    remedy: /bmuxd install/,
+    also: /daemon_not_running/,
+    plant: async (spot) => {
+      await unit(spot, `ExecStart=${process.execPath} ${await installedAt(spot, '0.0.9')} run\n`);
+    },
+  },
+  {
+    name: 'a service whose Node is too old',
+    code: 'service_outdated',
+    remedy: /bmuxd install/,
+    also: /daemon_not_running/,
+    plant: async (spot) => {
+      await unit(spot, `ExecStart=${process.execPath} ${await installedAt(spot, packageVersion())} run\n`);
+      return { execute: () => Promise.resolve('v20.18.3\n') };
     },
   },
   {

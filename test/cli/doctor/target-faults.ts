@@ -50,6 +50,12 @@ export const TARGET_FAULTS: readonly Fault[] = [
     plant: ({ config }) => config(tls('bad', 'host = "nowhere.invalid"')),
   },
   {
+    name: 'a host that is written with its port',
+    code: 'tls_unreachable',
+    remedy: /the port in port/,
+    plant: ({ config }) => config(tls('off', 'host = "gateway.invalid:7443"')),
+  },
+  {
     name: 'a gateway that says nothing',
     code: 'tls_handshake_timeout',
     remedy: /\w/,

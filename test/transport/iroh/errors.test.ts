@@ -17,6 +17,10 @@ t.test('why a connection was lost is told in words', async (t) => {
     ['ConnectionLost(CidsExhausted)', 'ConnectionLost(CidsExhausted)'],
     ['timed out', 'timed out'],
     [
+      'the cryptographic handshake failed: error 48: invalid peer certificate: UnknownIssuer',
+      'a host with another endpoint id answers at the address',
+    ],
+    [
       "Service 'dns' failed: [Failed to resolve TXT recordFailed to resolve TXT record]",
       "Service 'dns' failed: [Failed to resolve TXT record]",
     ],

@@ -59,6 +59,15 @@ async function nameServer(
   return { directory: () => new HostDirectory(servers), asked };
 }
 
+/** An address of this machine at which nobody listens. */
+async function closedPort(): Promise<string> {
+  const socket = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  const { port } = socket.address();
+  await new Promise<void>((resolve) => socket.close(() => resolve()));
+  return `127.0.0.1:${String(port)}`;
+}
+
 /** A host that answers no connect. */
 function muteHost(t: Test): { readonly asked: () => number } {
   const hung = mock.method(net, 'connect', () => new Socket());
@@ -123,13 +132,19 @@ t.test('DNS is asked beside a dial that knows nothing but an endpoint id', async
   const timers = holdTime(t);
   const check = checkWay({ endpointId: ID }, 'box', silent.directory);
   t.teardown(() => check.stop());
-  const direct = checkWay({ endpointId: ID, ipAddr: '127.0.0.1:9' }, 'box', silent.directory);
+  // Nobody listens there: its socket is closed.
+  const direct = checkWay({ endpointId: ID, ipAddr: await closedPort() }, 'box', silent.directory);
   t.teardown(() => direct.stop());
   await timers.pass(999);
   t.equal(check.problem(), undefined);
   await timers.pass(1);
   t.match(check.problem()?.data, { code: 'iroh_dns_failed', class: 'dns', causes: [/no answer/] });
-  t.equal(direct.problem(), undefined, 'a route with an address');
+  await timers.until('the refusal', () => direct.problem() !== undefined);
+  t.match(direct.problem()?.data, {
+    code: 'iroh_unreachable',
+    class: 'refused',
+    causes: [/^nobody listens at 127/],
+  });
   await timers.until('the question', () => silent.asked.length > 0);
 });
 
@@ -145,6 +160,14 @@ t.test('a host of which only the endpoint id is known: what DNS says is told', a
       : { code: 'iroh_unreachable', class: /server_gone|offline/ },
   );
   t.notMatch(data.causes, [/TXT/]);
+});
+
+t.test('the doctor says that nobody listens at the address of a host', async (t) => {
+  const route = { transport: 'iroh' as const, endpointId: ID, ipAddr: await closedPort(), sshAuth: false };
+  const plan = { destination: { label: 'box' }, budgetMs: 1500 };
+  const settings = { ...defaultSettings(), 'iroh.relays': 'disabled' as const };
+  const { data } = await failureOf(tryIroh(plan, route, settings, []));
+  t.match(data, { code: 'iroh_unreachable', class: 'refused', causes: [/nobody listens/] });
 });
 
 t.test('the doctor says that a relay does not answer, and tries the direct path', async (t) => {

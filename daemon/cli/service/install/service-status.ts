@@ -1,7 +1,9 @@
 // `bmuxd service status`: which service is installed, whether it runs, and whether its paths are still there.
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { SCHEMA } from '../../../api/answers.ts';
+import { object, optional, text } from '../../../api/shape.ts';
 import type { Env } from '../../../base/paths.ts';
 import { programPath } from '../../../base/version.ts';
 import type { Run } from '../../command.ts';
@@ -97,6 +99,41 @@ async function propertiesOf(env: Env): Promise<ReadonlyMap<string, string>> {
 export async function gonePaths(file: string): Promise<string[]> {
   const text = await readFile(file, 'utf8').catch(() => '');
   return pathsIn(text).filter((path) => !existsSync(path));
+}
+
+/** What a unit or a property list runs in the place of this bmuxd, in words; undefined when nothing of it is known to be wrong. */
+export async function otherProgram(
+  file: string,
+  version: string,
+  execute: (command: string, args: readonly string[]) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const [node, program] = pathsIn(await readFile(file, 'utf8').catch(() => ''));
+  if (node === undefined || program === undefined || !existsSync(node)) return undefined;
+  const { version: theirs, engines } = await packageOf(program);
+  if (theirs !== undefined && theirs !== version)
+    return `bmuxd ${theirs} (${program}), and this is ${version}`;
+  const lowest = /^>=(\d+)\.(\d+)$/.exec(engines?.node ?? '');
+  const found = /^v(\d+)\.(\d+)/.exec((await execute(node, ['--version'])) ?? '');
+  if (lowest === null || found === null) return undefined;
+  const [major, minor] = [1, 2].map((at) => Number(found[at]) - Number(lowest[at]));
+  const isOld = major === 0 ? Number(minor) < 0 : Number(major) < 0;
+  return isOld ? `Node ${found[0].slice(1)} (${node}), and bmuxd needs ${String(engines?.node)}` : undefined;
+}
+
+const isPackage = object<{ version?: string; engines?: { node?: string } }>({
+  version: optional(text),
+  engines: optional(object<{ node?: string }>({ node: optional(text) })),
+});
+
+/** What package.json of a program says; nothing when it cannot be read. */
+async function packageOf(program: string): Promise<{ version?: string; engines?: { node?: string } }> {
+  try {
+    const root = join(dirname(await realpath(program)), '..', '..', '..');
+    const parsed: unknown = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+    return isPackage(parsed) ? parsed : {};
+  } catch {
+    return {};
+  }
 }
 
 /** The paths of Node and of bmuxd in a unit or a property list that `bmuxd install` has written. */

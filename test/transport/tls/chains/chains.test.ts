@@ -64,10 +64,19 @@ t.test('the anchor that has verified a gateway is used again', async (t) => {
   t.equal((await ownOutcome(all, {}, gateway, caFile)).accepted, true);
   t.equal(gateway.accepted(), 3, 'and one from then on');
   await writeFile(caFile, pemOf([old]));
-  t.match(await ownOutcome(all, {}, gateway, caFile), { accepted: false, text: /Let ca_file .* hold/ });
+  t.match(await ownOutcome(all, {}, gateway, caFile), {
+    accepted: false,
+    text: /Let ca_file .* hold the certificate of the CA/,
+  });
   const before = gateway.accepted();
   await ownOutcome(all, {}, gateway, caFile);
   t.equal(gateway.accepted(), before + 1, 'nothing else can verify it: one connection');
+  // The certificate of the gateway itself does not help where it has not signed itself.
+  await writeFile(caFile, pemOf([leaf]));
+  t.match(await ownOutcome(all, {}, gateway, caFile), {
+    accepted: false,
+    text: /hold the certificate of the CA/,
+  });
 });
 
 t.test('a CA file with thousands of anchors holds up nothing', async (t) => {
