@@ -3,6 +3,8 @@ import { LIMITS } from '../base/limits.ts';
 
 /** Bytes that may be under way in kernel buffers and gateways. A server of which more arrives has not given up. */
 const UNDER_WAY_BYTES = 16 * 1024 * 1024;
+/** The slowest that they arrive, bytes per ms. Many streams of one iroh connection are read about as slowly as that [measured]. */
+const SLOWEST = 32;
 
 /** Lifecycle: free -> held -> catching up -> free. Times are those of performance.now(). */
 export class Hold {
@@ -40,7 +42,9 @@ export class Hold {
     this.end(bytes);
     const last = this.#last;
     if (last === undefined || bytes - last.bytes > UNDER_WAY_BYTES) return undefined;
-    const late = this.#caughtUpAt !== undefined && performance.now() - this.#caughtUpAt > LIMITS.blameMs;
-    return late ? undefined : last.ms;
+    if (this.#caughtUpAt === undefined) return last.ms;
+    // The end comes after the bytes that were under way.
+    const since = performance.now() - this.#caughtUpAt - (bytes - last.bytes) / SLOWEST;
+    return since > LIMITS.blameMs ? undefined : last.ms;
   }
 }

@@ -27,4 +27,14 @@ t.test('a client that did not read is blamed after a long hold, and for a while'
   t.equal(hold.blame(1), LIMITS.serverPatienceMs);
   now += 1;
   t.equal(hold.blame(1), undefined);
+
+  const many = 1024 * 1024;
+  const slow = held(LIMITS.serverPatienceMs);
+  slow.caughtUp();
+  now += 3 * LIMITS.blameMs;
+  t.equal(slow.blame(1 + many), LIMITS.serverPatienceMs, 'what was under way has taken that long to arrive');
+  now += LIMITS.blameMs;
+  t.equal(slow.blame(1 + many), LIMITS.serverPatienceMs);
+  now += LIMITS.blameMs;
+  t.equal(slow.blame(1 + many), undefined);
 });
