@@ -4,10 +4,13 @@ import { dirname } from 'node:path';
 import type { CallerEnv } from '../api/request.ts';
 import { whitelisted } from '../api/caller-env.ts';
 import { withoutTargetSocket } from '../api/target-socket-env.ts';
+import type { Failure } from '../base/failure.ts';
 import { workAfterOthers } from '../base/async/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import { makeLogger, type Logger } from '../base/log.ts';
 import { bmuxdPaths, type BmuxdPaths, type Env } from '../base/paths.ts';
+import { descriptorLimit } from '../base/process/descriptors.ts';
+import { fail } from '../errors/fail.ts';
 import type { ControlOptions } from './control.ts';
 import { endsEngines, ownProcess } from './instance/ends-engines.ts';
 import { makeRuntimeDir } from './instance/runtime-dir.ts';
@@ -15,6 +18,14 @@ import { SettingsInForce } from './instance/settings-in-force.ts';
 import { serviceManager, withoutManager, type ServiceManager } from './service/service-manager.ts';
 import { OwnClients } from '../sockets/own-clients.ts';
 import { passedSockets, type PassedSockets } from './instance/socket-activation.ts';
+
+/** Below this limit, the connections of a few servers may need more. Each stream takes two. */
+const FEW_FILES = 256;
+
+/** The failure of a low limit of open files, which the engines have from this process. */
+export function fewFiles(limit = descriptorLimit()): Failure | undefined {
+  return limit < FEW_FILES ? fail('files_few', { who: 'bmuxd', limit: String(limit) }) : undefined;
+}
 
 export interface Surroundings {
   readonly paths: BmuxdPaths;
@@ -37,6 +48,8 @@ export async function lookAround({ env, cwd, sink, logLevel, early }: ControlOpt
   const paths = bmuxdPaths(env);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
+  const few = fewFiles();
+  if (few !== undefined) log.warn({ code: few.code, remedy: few.data.remedy }, few.message);
   await makeRuntimeDir(paths, log);
   early.start();
   const self = ownProcess();

@@ -1,20 +1,18 @@
 // Detects a change of the network: another address, interface or default route, or a sleep of the machine. Connections made before may be dead.
 import { readFileSync } from 'node:fs';
-import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os';
 import { SYSTEM_CLOCK } from '../base/async/clock.ts';
-
-/** As `os.networkInterfaces()` gives them. */
-export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
+import { isOutOfFiles } from '../base/failure.ts';
+import { interfaces, type Interfaces } from '../base/process/network.ts';
 
 /** What was noticed: another network, or a jump of the wall clock. */
 export type NetworkChange = 'network' | 'clock';
 
 export interface NetworkWatchOptions {
   readonly onChange: (what: NetworkChange) => void;
-  /** Replaces `os.networkInterfaces` in tests. */
-  readonly read?: () => Interfaces;
+  /** Replaces `interfaces` in tests. */
+  readonly read?: () => Interfaces | undefined;
   /** Replaces the tables of routes of this system in tests. */
-  readonly routes?: () => RouteTables;
+  readonly routes?: () => RouteTables | undefined;
   /** Wall clock, ms. Replaced in tests. */
   readonly now?: () => number;
 }
@@ -37,7 +35,7 @@ export class NetworkWatch {
   readonly #options: NetworkWatchOptions;
   readonly close: () => void;
   readonly #now: () => number;
-  #seen: string;
+  #seen: string | undefined;
   /** The tables of the last look with what they say: they seldom change, and parsing them takes a third of a look. */
   #routes: { readonly tables: RouteTables; readonly defaults: readonly string[] } | undefined;
   #lookedAt: number;
@@ -65,9 +63,11 @@ export class NetworkWatch {
   }
 
   #isAnotherNetwork(): boolean {
+    const now = this.#fingerprint();
+    if (now === undefined) return false;
     const before = this.#seen;
-    this.#seen = this.#fingerprint();
-    return this.#seen !== before;
+    this.#seen = now;
+    return before !== undefined && now !== before;
   }
 
   #hasJumped(): boolean {
@@ -78,20 +78,23 @@ export class NetworkWatch {
 
   /**
    * All non-internal addresses and default routes as one text. Of an IPv6 address only the /64 network counts: temporary addresses (RFC 8981) change
-   * while the network stays the same.
+   * while the network stays the same. Undefined when they cannot be read now, as without a free file descriptor.
    */
-  #fingerprint(): string {
-    const all = Object.entries((this.#options.read ?? networkInterfaces)());
-    const networks = all.flatMap(([name, addresses = []]) =>
+  #fingerprint(): string | undefined {
+    const all = (this.#options.read ?? interfaces)();
+    const routes = this.#defaultRoutes();
+    if (all === undefined || routes === undefined) return undefined;
+    const networks = Object.entries(all).flatMap(([name, addresses = []]) =>
       addresses
         .filter(({ internal }) => !internal)
         .map(({ family, address }) => `${name} ${family === 'IPv6' ? networkOf(address) : address}`),
     );
-    return [...new Set([...networks, ...this.#defaultRoutes()])].sort().join('\n');
+    return [...new Set([...networks, ...routes])].sort().join('\n');
   }
 
-  #defaultRoutes(): readonly string[] {
+  #defaultRoutes(): readonly string[] | undefined {
     const tables = (this.#options.routes ?? routeTables)();
+    if (tables === undefined) return undefined;
     const before = this.#routes;
     if (before?.tables.ipv4 === tables.ipv4 && before.tables.ipv6 === tables.ipv6) return before.defaults;
     this.#routes = { tables, defaults: defaultRoutes(tables) };
@@ -122,15 +125,18 @@ function defaultRoutes({ ipv4, ipv6 }: RouteTables): string[] {
 
 const NOWHERE = '00000000';
 
-function routeTables(): RouteTables {
-  return { ipv4: textOf('/proc/net/route'), ipv6: textOf('/proc/net/ipv6_route') };
+/** Undefined when they cannot be read now. */
+function routeTables(): RouteTables | undefined {
+  const ipv4 = textOf('/proc/net/route');
+  const ipv6 = textOf('/proc/net/ipv6_route');
+  return ipv4 === undefined || ipv6 === undefined ? undefined : { ipv4, ipv6 };
 }
 
 /** Empty where there is no such file, as on macOS. */
-function textOf(path: string): string {
+function textOf(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
-  } catch {
-    return '';
+  } catch (error) {
+    return isOutOfFiles(error) ? undefined : '';
   }
 }

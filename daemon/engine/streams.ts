@@ -1,8 +1,11 @@
 // The engine's streams: one entry for each, from the accepted request until both sides are closed.
+import type { Socket } from 'node:net';
 import { asFailure, fail } from '../errors/fail.ts';
 import type { BrokerEvent, StreamRow } from '../api/answers.ts';
 import { Slices } from '../base/async/slices.ts';
 import { nextTurn } from '../base/async/turn.ts';
+import { descriptorOf } from '../base/node-internals.ts';
+import { descriptorLimit, isInReserve } from '../base/process/descriptors.ts';
 import { textOf, type Failure } from '../base/failure.ts';
 import type { Logger } from '../base/log.ts';
 import { startReading } from '../sockets/accepted-socket.ts';
@@ -131,6 +134,7 @@ export class Streams {
     try {
       // Many requests come in one turn of the event loop, and to open takes milliseconds of CPU.
       await (slices ?? new Slices(address)).next();
+      refuseFromReserve(client.socket);
       opened = await open(plan, upstreams, entry.signal, leadsTo, (step) => {
         entry.wait.enter(step, entry.plan.destination);
       });
@@ -225,6 +229,16 @@ export class Streams {
     entry.join(splice);
     return splice.done;
   }
+}
+
+/** Most files that this process may open. */
+const FILES = descriptorLimit();
+
+/** Throws when the next clients could not be accepted, nor control answered. */
+function refuseFromReserve(socket: Socket): void {
+  const descriptor = descriptorOf(socket) ?? 0;
+  if (isInReserve(descriptor, FILES))
+    throw fail('files_exhausted', { why: `its streams and connections have nearly all ${String(FILES)}` });
 }
 
 function ignore(): void {

@@ -30,6 +30,8 @@ function fill(text: string, values: Values): string {
  */
 export function fail(code: Code, values: Values = {}, cause?: unknown): Failure {
   const row = REGISTRY[code];
+  // Nothing is known of the server then.
+  if (row.class === 'server_gone' && isOutOfFiles(cause)) return outOfFiles(cause);
   const kind = (row.class === 'server_gone' ? classOfCause(cause) : undefined) ?? row.class;
   const data: FailureData = {
     code,
@@ -52,9 +54,13 @@ function remedyFor(kind: ErrorClass, cause: unknown): string | undefined {
 /** Converts any thrown value: a `Failure` stays as it is, a lack in the environment is named, anything else becomes `internal`. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
-  if (isOutOfFiles(error)) return fail('files_exhausted', { why: textOf(error) });
+  if (isOutOfFiles(error)) return outOfFiles(error);
   if (errnoOf(error) === 'ERR_SYSTEM_ERROR' && isAboutHome(error)) return fail('home_unknown');
   return fail('internal', { why: textOf(error) }, error);
+}
+
+function outOfFiles(error: unknown): Failure {
+  return fail('files_exhausted', { why: textOf(error) });
 }
 
 /** Whether the error is that of `homedir()` or `userInfo()` of node:os. */

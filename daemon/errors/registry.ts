@@ -691,7 +691,7 @@ export const REGISTRY = {
   peers_unchecked: row(
     [500, 1, 'engine'],
     'peers are not checked: the kernel cannot be asked who connects ({why}).',
-    'Install bmuxd with all its packages (`npm install --include=optional`). Until then a connection is taken only while the folders of the sockets are closed to others.',
+    'Install bmuxd with all its packages (`npm install --include=optional`), in a folder whose file system lets programs run (no noexec). Until then a connection is taken only while the folders of the sockets are closed to others.',
   ),
   zstd_unavailable: row(
     [500, 1, 'engine'],

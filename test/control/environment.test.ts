@@ -6,6 +6,8 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import * as zlib from 'node:zlib';
 import t, { type Test } from 'tap';
+import { openStream, type OpenedStream } from '../../client-shim/index.ts';
+import type { Status } from '../../daemon/api/answers.ts';
 import { BMUXD, makeSandbox, startBmuxd } from '../daemon/bmuxd.ts';
 import { launchEmbedded, type Embedded } from '../embedded/launch.ts';
 import type { EmbeddedOptions } from '../embedded/options.ts';
@@ -169,3 +171,99 @@ t.test('a native package that does not load is named, and the other one works', 
     thrown: 'iroh_unavailable',
   });
 });
+
+/** Runs `commands` of the shell where nothing of the built package and its packages may be mapped as code. `$1 $2` is `node bmuxd.cjs`. */
+const NOEXEC = `
+  for folder in "$3" "$4"; do mount --bind "$folder" "$folder" && mount -o remount,bind,noexec "$folder" || exit 9; done
+`;
+
+t.test(
+  'a package on a file system without programs is named, and local targets work',
+  { skip },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    const server = await launched(t, {
+      server: { epoch: 4 },
+      socketPath: join(sandbox.env['BMUX_RUNTIME_DIR'] ?? '', 'server.sock'),
+    });
+    t.teardown(() => sandbox.remove());
+    const modules = join(dirname(createRequire(import.meta.url).resolve('zstd-napi/package.json')), '..');
+    const commands = '"$1" "$2" start; "$1" "$2" status --json; "$1" "$2" ping local; "$1" "$2" stop';
+    const script = [
+      '-m',
+      'sh',
+      '-c',
+      `${NOEXEC}${commands}`,
+      'sh',
+      process.execPath,
+      BMUXD,
+      modules,
+      built('..'),
+    ];
+    const { stdout, stderr } = await run('unshare', script, sandbox.env);
+    t.match(stdout, /^bmuxd has started: degraded, /, stderr);
+    t.match(stdout, /^round trip 4 to local: .*\n[^]*bmuxd has stopped\n$/m);
+    const status: unknown = JSON.parse(/^\{[^]*^\}|^\{.*\}$/m.exec(stdout)?.[0] ?? '');
+    const codes = ['peers_unchecked', ...(hasNodeZstd ? [] : ['zstd_unavailable']), 'iroh_unavailable'];
+    t.match(status, { problems: codes.map((code) => ({ failure: { code, remedy: /noexec/ } })) });
+    t.ok(server.pid);
+  },
+);
+
+const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
+
+t.test(
+  '64 open files and no more are named, and the engine stays',
+  { skip: !hasPrlimit && 'no prlimit here' },
+  async (t) => {
+    const sandbox = await makeSandbox();
+    t.teardown(() => sandbox.remove());
+    const { tls } = await launched(t, {
+      server: { epoch: 4 },
+      socketPath: join(sandbox.folder, 'server.sock'),
+      tls: { compression: 'none' },
+    });
+    const { host = '', port = 0, certPem = '' } = tls ?? {};
+    const ca_file = join(sandbox.folder, 'ca.pem');
+    await writeFile(ca_file, certPem);
+    await sandbox.configure(
+      'bmux.toml',
+      targetToml('far', { transport: 'tls', host, port, server_name: 'localhost', ca_file }),
+    );
+    const bmuxd = (...args: string[]): ReturnType<typeof run> =>
+      run(process.execPath, [BMUXD, ...args], sandbox.env);
+    const started = await run('prlimit', ['--nofile=64:64', process.execPath, BMUXD, 'start'], sandbox.env);
+    t.teardown(() => bmuxd('stop'));
+    t.match(started.stdout, /^bmuxd has started: degraded, /, started.stderr);
+    const held: OpenedStream[] = [];
+    const open = async (): Promise<void> => {
+      held.push(await openStream({ target: 'far', env: sandbox.env }));
+    };
+    const more = async (): Promise<void> => {
+      while (held.length < 64) await open();
+    };
+    const exhausted = { code: 'files_exhausted', class: 'full', remedy: /ulimit -n/ };
+    const failure = await more().catch((error: unknown) => error);
+    t.match(failure, { data: exhausted });
+    t.ok(held.length >= 8, `${held.length} streams`);
+    const status = async (): Promise<Status> =>
+      JSON.parse((await bmuxd('status', '--json')).stdout) as Status;
+    await waitFor('the engine to have looked at the network', async () => {
+      const { engines } = await status();
+      return engines.some(({ state, sinceMs }) => state === 'serving' && Date.now() - sinceMs > 5000);
+    });
+    t.match(await status(), {
+      problems: [{ where: 'open files', failure: { code: 'files_few', detail: /64 files/ } }],
+      engines: [{ streams: held.length }],
+      upstreams: [{ target: 'far', failingSinceMs: undefined }],
+    });
+    for (const { stream } of held.splice(0)) stream.destroy();
+    await waitFor('a stream again', () =>
+      open().then(
+        () => true,
+        () => false,
+      ),
+    );
+    for (const { stream } of held) stream.destroy();
+  },
+);

@@ -1,7 +1,8 @@
 // Tests which changes of the network interfaces count as a change of the network.
 import type { NetworkInterfaceInfo } from 'node:os';
 import t from 'tap';
-import { NetworkWatch, type Interfaces, type RouteTables } from '../../daemon/engine/network-watch.ts';
+import type { Interfaces } from '../../daemon/base/process/network.ts';
+import { NetworkWatch, type RouteTables } from '../../daemon/engine/network-watch.ts';
 
 function address(text: string, internal = false): NetworkInterfaceInfo {
   const common = { address: text, netmask: '', mac: '', internal, cidr: null };
@@ -91,4 +92,26 @@ t.test('another default route is a change, with the same addresses', async (t) =
   t.equal(seen(HEAD, six(ZEROS, ZEROS, 'lo')), 1, 'no default route: that of lo is none');
   t.equal(seen(HEAD, six(ZEROS, gateway, 'wlan0')), 1, 'one of IPv6');
   t.equal(seen(HEAD, six(ZEROS, gateway, 'wlan0') + six('2001'.padEnd(32, '0'), ZEROS, 'wlan0')), 0);
+});
+
+t.test('what cannot be read now is no other network', async (t) => {
+  let now: Interfaces | undefined = undefined;
+  let tables: RouteTables | undefined = NONE;
+  let changes = 0;
+  const watch = new NetworkWatch({ read: () => now, routes: () => tables, onChange: () => (changes += 1) });
+  t.teardown(() => watch.close());
+  const seen = (next: Interfaces | undefined, routes: RouteTables | undefined = NONE): number => {
+    now = next;
+    tables = routes;
+    watch.look();
+    return changes;
+  };
+  const eth0: Interfaces = { eth0: [address('10.0.0.5')] };
+  t.equal(seen(eth0), 0, 'the first that could be read');
+  t.equal(seen(undefined), 0);
+  tables = undefined;
+  watch.look();
+  t.equal(changes, 0);
+  t.equal(seen(eth0), 0);
+  t.equal(seen({ eth0: [address('10.0.0.6')] }), 1);
 });

@@ -13,3 +13,15 @@ export function descriptorLimit(pid: number | 'self' = 'self'): number {
     return USUAL_DESCRIPTORS;
   }
 }
+
+/** Kept for what must always work: to refuse a client, and to be asked how the process is. */
+const RESERVE = 16;
+const RESERVE_SHARE = 1 / 8;
+
+/**
+ * Whether `descriptor` is one of the last that a process with this limit may have. The kernel gives the lowest that is free, so all below it
+ * are in use.
+ */
+export function isInReserve(descriptor: number, limit: number): boolean {
+  return descriptor >= limit - Math.min(RESERVE, Math.floor(limit * RESERVE_SHARE));
+}

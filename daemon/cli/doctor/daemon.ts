@@ -52,12 +52,12 @@ export const daemon: Check = async (surroundings) => {
   if (mismatch !== undefined) rows.push(finding(area, 'BMUXD_SOCKET', mismatch));
   const engines = status.engines.map(({ pid }) => ({ who: `the engine process ${String(pid)}`, pid }));
   const control = { who: `bmuxd with pid ${String(status.pid)}`, pid: status.pid };
+  // Some things a daemon says itself.
+  const says = (code: string): boolean => status.problems.some(({ failure }) => failure.code === code);
   const [few] = fewFiles([control, ...engines, ...ownFiles(surroundings)]);
-  if (few !== undefined) rows.push(few);
-  // A daemon whose files were replaced says so itself.
-  const isSaid = status.problems.some(({ failure }) => failure.code === 'restart_due');
+  if (few !== undefined && !says('files_few')) rows.push(few);
   if (status.version !== version) versionIsSaid();
-  if (status.version !== version && !isSaid)
+  if (status.version !== version && !says('restart_due'))
     rows.push(finding(area, 'version', fail('restart_due', { installed: version, running: status.version })));
   return rows;
 };

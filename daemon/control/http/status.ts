@@ -6,6 +6,7 @@ import { SCHEMA, type EngineRow, type Health, type Status, type StatusProblem } 
 import { fail } from '../../errors/fail.ts';
 import type { Contexts } from '../contexts/contexts.ts';
 import type { Engines } from '../engines/engines.ts';
+import { fewFiles } from '../surroundings.ts';
 
 export interface StatusReportOptions {
   readonly engines: Engines;
@@ -28,6 +29,8 @@ const STARTING = fail('engine_unavailable', { why: 'it is starting' });
 export class StatusReport {
   readonly #options: StatusReportOptions;
   readonly #identity = ownIdentity();
+  /** The limit of a process does not change while it runs, but for prlimit. */
+  readonly #fewFiles = fewFiles();
 
   constructor(options: StatusReportOptions) {
     this.#options = options;
@@ -44,11 +47,13 @@ export class StatusReport {
     const { engines, contexts, settingsProblem, settingsPath } = this.#options;
     const { problem, crashes } = engines.supervisor;
     const settings = settingsProblem();
+    const few = this.#fewFiles;
     return [
       ...(problem === undefined ? [] : [{ where: 'engine', failure: problem.data }]),
       ...(problem !== undefined || crashes === undefined ? [] : [{ where: 'engine', failure: crashes.data }]),
       ...(settings === undefined ? [] : [{ where: settingsPath, failure: settings.data }]),
       ...contexts.problems(),
+      ...(few === undefined ? [] : [{ where: 'open files', failure: few.data }]),
       ...Object.entries(this.#options.parts).flatMap(([where, part]) =>
         part.problem === undefined ? [] : [{ where, failure: part.problem.data }],
       ),

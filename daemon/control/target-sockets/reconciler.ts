@@ -7,6 +7,7 @@ import type { Random } from '../../base/async/backoff.ts';
 import type { Clock } from '../../base/async/clock.ts';
 import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
+import { descriptorLimit } from '../../base/process/descriptors.ts';
 import { withoutCredentials } from '../../base/redact.ts';
 import type { TargetSocketPlan } from '../../engine-protocol/messages.ts';
 import type { Destination } from '../../engine-protocol/plan.ts';
@@ -54,12 +55,19 @@ export interface ReconcilerOptions {
 const SWEEP_MS = 15_000;
 /** Most target sockets of all contexts together. */
 const MAX_TARGET_SOCKETS = 512;
+/** The same for a process that may open few files: the others are for its clients and files. */
+const FILES_SHARE = 1 / 4;
+
+/** Most target sockets of all contexts together where control may open so many files. */
+export function mostTargetSockets(files: number): number {
+  return files < 2 * MAX_TARGET_SOCKETS ? Math.floor(files * FILES_SHARE) : MAX_TARGET_SOCKETS;
+}
 
 export class TargetSocketReconciler {
   readonly #options: ReconcilerOptions;
   readonly #store: ClientStore;
   readonly #engines = new CurrentEngine();
-  readonly #count = new SocketCount(MAX_TARGET_SOCKETS);
+  readonly #count = new SocketCount(mostTargetSockets(descriptorLimit()));
   readonly #oldFolders: OldFolders;
   readonly #contexts: AllContexts;
   #cancelSweep: (() => void) | undefined;

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { Failure } from '../../../client-shim/index.ts';
 import type { Status } from '../../../daemon/api/answers.ts';
 import { BMUXD, startBmuxd, type Bmuxd } from '../../daemon/bmuxd.ts';
 import { Talk, startWorld } from '../../engine/world.ts';
@@ -95,20 +96,19 @@ t.test('where no engine can be started, a client is told why', { skip }, async (
 t.test('an engine that lacks them is no engine of another version', { skip }, async (t) => {
   const bmuxd = await startBmuxd();
   t.teardown(() => bmuxd.stop());
-  const limit = limitFiles(t, await bmuxd.enginePid());
-  let problems: readonly string[] = [];
-  await waitFor('a status of an engine without descriptors', async () => {
-    // One that was in use for a moment is free again.
+  const pid = await bmuxd.enginePid();
+  const limit = limitFiles(t, pid);
+  await waitFor('a client to be told', async () => {
+    // The last one is for the connection of the client.
     limit(1, 'now');
-    problems = await problemsOf(bmuxd);
-    return problems.some((problem) => problem.startsWith('engine'));
+    const answer: unknown = await bmuxd
+      .open({ target: 'tls://127.0.0.1:1' })
+      .catch((error: unknown) => error);
+    return answer instanceof Failure && answer.code === 'files_exhausted';
   });
-  // With no descriptor left it cannot even say so.
-  t.ok(
-    problems.some((problem) => /: (files_exhausted|engine_unavailable)$/.test(problem)),
-    problems.join(', '),
-  );
+  const problems = await problemsOf(bmuxd);
   t.notOk(problems.some((problem) => problem.endsWith(': version_mismatch')));
+  t.equal(await bmuxd.enginePid(), pid);
 });
 
 t.test('the doctor says why its probe cannot be started', { skip }, async (t) => {

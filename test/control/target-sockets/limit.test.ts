@@ -1,5 +1,6 @@
 // More targets than there may be target sockets.
 import t from 'tap';
+import { mostTargetSockets } from '../../../daemon/control/target-sockets/reconciler.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { settle } from '../../base/async/fake-clock.ts';
 import { FakeEngine, rigFor } from './reconciler-rig.ts';
@@ -45,4 +46,9 @@ t.test('targets beyond the limit are neither looked up nor tried while an engine
   await clock.advance(120_000);
   await until('the last of the first 512', () => isThere('t511'));
   t.notOk(await isThere('t512'));
+});
+
+t.test('a process that may open few files keeps most of them for its clients', async (t) => {
+  const limits = [64, 1023, 1024, 65_536];
+  t.same(limits.map(mostTargetSockets), [16, 255, 512, 512]);
 });

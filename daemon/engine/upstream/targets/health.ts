@@ -125,8 +125,9 @@ export class TargetHealth {
     this.#failingSinceMs = undefined;
   }
 
-  /** A stream could not be opened. */
+  /** A stream could not be opened. A lack of file descriptors tells nothing of the target. */
   failed(failure: FailureData): void {
+    if (failure.code === 'files_exhausted') return;
     const atMs = this.#clock.now();
     this.#lastError = { code: failure.code, class: classOf(failure), detail: failure.detail, atMs };
     this.#failingSinceMs ??= atMs;
