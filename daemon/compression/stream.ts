@@ -1,6 +1,7 @@
 // A stream of plain bytes over a stream of blocks: writes are compressed, reads are decompressed (docs/bmux-protocol.md, "Compression").
 import { Duplex } from 'node:stream';
 import { onSilence } from '../base/async/deadline.ts';
+import { StreamTurns } from '../base/async/turn.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { asFailure, fail } from '../errors/fail.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -56,8 +57,9 @@ class CompressedStream extends Duplex {
   #pumping = false;
   /** Cost of the blocks that were decoded since other streams last got a turn. */
   #sinceTurn = 0;
-  /** Set while decoding waits, so that other streams get a turn. */
-  #turn: NodeJS.Immediate | undefined;
+  readonly #turns = new StreamTurns();
+  /** Set while decoding waits, so that other streams get a turn; stops the waiting. */
+  #turn: (() => void) | undefined;
   /** Continues writing when `inner` drains, or fails the write when this stream ends. */
   #waiting: Done | undefined;
 
@@ -120,7 +122,7 @@ class CompressedStream extends Duplex {
 
   override _destroy(error: Error | null, done: Done): void {
     this.#stopTimeout();
-    clearImmediate(this.#turn);
+    this.#turn?.();
     this.#decoder?.close();
     if (error !== null && error === zstdProblem) this.#leave(this.#inner);
     else this.#inner.destroy(error ?? undefined);
@@ -194,10 +196,10 @@ class CompressedStream extends Duplex {
     }
   }
 
-  /** Goes on with the next turn of the event loop. */
+  /** Goes on in a later turn of the event loop. */
   #giveTurn(): void {
     if (!this.#innerEnded && this.#failed === undefined) this.#inner.pause();
-    this.#turn = setImmediate(() => {
+    this.#turn = this.#turns.next(() => {
       this.#turn = undefined;
       this.#sinceTurn = 0;
       this.#pump();

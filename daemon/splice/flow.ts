@@ -1,5 +1,6 @@
 // One direction of a splice: passes bytes and the end from a readable side to a writable side, with a bounded buffer between them.
 import type { Duplex } from 'node:stream';
+import { StreamTurns } from '../base/async/turn.ts';
 import { takeBuffered } from '../base/streams/take-buffered.ts';
 import { giveBack } from '../base/streams/blocks.ts';
 import type { BufferBudget } from './buffer-budget.ts';
@@ -76,8 +77,9 @@ export class Flow {
   #slowTimer: NodeJS.Timeout | undefined;
   /** Bytes read since other streams last got a turn. */
   #sinceTurn = 0;
-  /** Set while `from` is paused to give other streams a turn. */
-  #turn: NodeJS.Immediate | undefined;
+  readonly #turns = new StreamTurns();
+  /** Set while `from` is paused to give other streams a turn; stops the waiting. */
+  #turn: (() => void) | undefined;
   /** Set while chunks of a bulk transfer wait for more. */
   #batch: NodeJS.Immediate | undefined;
   #discards = false;
@@ -164,11 +166,11 @@ export class Flow {
     this.#to.uncork();
   }
 
-  /** Counts bytes read. After `TURN_BYTES`, `#regulate` keeps `from` paused until the end of this turn of the event loop. */
+  /** Counts bytes read. After `TURN_BYTES`, `#regulate` keeps `from` paused until it is this stream's turn again. */
   #count(bytes: number): void {
     this.#sinceTurn += Math.max(MIN_TURN_BYTES, bytes);
     if (this.#sinceTurn < TURN_BYTES) return;
-    this.#turn ??= setImmediate(() => {
+    this.#turn ??= this.#turns.next(() => {
       this.#turn = undefined;
       this.#sinceTurn = 0;
       this.#regulate();
@@ -265,7 +267,7 @@ export class Flow {
 
   /** Removes listeners and timers. */
   detach(): void {
-    clearImmediate(this.#turn);
+    this.#turn?.();
     clearImmediate(this.#batch);
     clearTimeout(this.#slowTimer);
     this.#account(0);

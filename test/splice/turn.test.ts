@@ -46,6 +46,51 @@ t.test('a server that always has more data does not keep other streams from runn
   t.ok(most <= 1024 * 1024, `${String(most)} bytes in one turn of the event loop`);
 });
 
+t.test('many servers that always have more data share the turns', async (t) => {
+  const piece = Buffer.alloc(16_384);
+  let given = 0;
+  let looking = true;
+  const begun = new Set<Duplex>();
+  const perTurn: number[] = [];
+  let before = 0;
+  const look = (): void => {
+    if (begun.size === 32) perTurn.push(given - before);
+    before = given;
+    if (looking) setImmediate(look);
+  };
+  look();
+  const splices = await Promise.all(
+    Array.from({ length: 32 }, async () => {
+      const [client, near] = await pairs.pair();
+      client.resume().on('error', () => undefined);
+      const remote: Duplex = new Duplex({
+        allowHalfOpen: true,
+        read() {
+          begun.add(remote);
+          given += piece.length;
+          this.push(piece);
+        },
+        write(_chunk, _encoding, done) {
+          done();
+        },
+      });
+      const splice = new Splice({ client: near, remote, clientBufferLimit: 256 * 1024 * 1024 });
+      remote.resume();
+      return { splice, near };
+    }),
+  );
+  await waitFor('each to have had many turns', () => perTurn.length >= 200);
+  looking = false;
+  for (const { splice, near } of splices) {
+    splice.stop('the test');
+    near.destroy();
+  }
+  await Promise.all(splices.map(({ splice }) => splice.done));
+  // The turn in which the last one begins, and those of clients that have drained, are longer ones.
+  const usual = perTurn.sort((a, b) => a - b)[100] ?? NaN;
+  t.ok(usual <= 1024 * 1024, `${String(usual)} bytes in one turn of the event loop`);
+});
+
 t.test('a server is lost while its stream lets others run: the client gets what had come', async (t) => {
   const [client, near] = await pairs.pair();
   const remote = new Duplex({
