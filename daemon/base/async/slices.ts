@@ -11,6 +11,19 @@ const waiting = new Map<unknown, (() => void)[]>();
 
 /** When the last slice of any work has begun. */
 let lastBegun = -Infinity;
+/** True until the end of the turn of the loop in which one has begun, however long it has taken. */
+let hasBegun = false;
+
+function begin(): number {
+  if (!hasBegun) {
+    hasBegun = true;
+    setImmediate(() => {
+      hasBegun = false;
+    });
+  }
+  lastBegun = performance.now();
+  return lastBegun;
+}
 
 function goOn(): void {
   const [next] = waiting;
@@ -38,13 +51,13 @@ export class Slices {
     const now = performance.now();
     if (this.#since !== undefined && now - this.#since < SLICE_MS) return;
     // A work that begins while no other is in its slice does so at once.
-    if (this.#since !== undefined || waiting.size > 0 || now - lastBegun < SLICE_MS) {
+    if (this.#since !== undefined || waiting.size > 0 || hasBegun || now - lastBegun < SLICE_MS) {
       await new Promise<void>((resolve) => {
         const before = waiting.get(this.#key);
         if (before !== undefined) before.push(resolve);
         else if (waiting.set(this.#key, [resolve]).size === 1) setImmediate(goOn);
       });
     }
-    this.#since = lastBegun = performance.now();
+    this.#since = begin();
   }
 }

@@ -33,6 +33,8 @@ t.test('works that run at once take turns', async (t) => {
 });
 
 t.test('a short work does not wait', async (t) => {
+  // The work before has its turn to the end.
+  await new Promise((resolve) => setImmediate(resolve));
   let hasTurned = false;
   setImmediate(() => {
     hasTurned = true;
@@ -57,3 +59,32 @@ t.test('many works for one key do not delay the work for another', async (t) => 
   t.ok(begun.indexOf('one') <= 3, `one is among the first: ${begun.join(' ')}`);
   t.ok(begun.indexOf('another') <= 4, `another is among the first: ${begun.join(' ')}`);
 });
+
+t.test(
+  'works that begin one after the other in one turn do not all begin in it, however long each takes',
+  async (t) => {
+    let turn = 0;
+    let isOver = false;
+    const count = (): void => {
+      turn += 1;
+      if (!isOver) setImmediate(count);
+    };
+    count();
+    const turns: number[] = [];
+    const works: Promise<void>[] = [];
+    // The steps of one turn: each begins when the one before has taken its time.
+    for (let work = 0; work < 6; work += 1) {
+      works.push(
+        new Slices().next().then(() => {
+          turns.push(turn);
+          const until = performance.now() + STEP_MS;
+          while (performance.now() < until);
+        }),
+      );
+      for (let tick = 0; tick < 4; tick += 1) await Promise.resolve();
+    }
+    await Promise.all(works);
+    isOver = true;
+    t.equal(new Set(turns).size, 6, 'no turn has two slices');
+  },
+);

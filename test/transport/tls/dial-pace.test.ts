@@ -1,6 +1,17 @@
 // Tests how the beginnings of many TLS dials are spread over time.
+import { createHook } from 'node:async_hooks';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
+import { Deadline } from '../../../daemon/base/async/deadline.ts';
+import { SystemRoots } from '../../../daemon/transport/tls/certificates/roots.ts';
 import { DialPace, type LoopTimes, type PacedDial } from '../../../daemon/transport/tls/dial-pace.ts';
+import { TlsContexts } from '../../../daemon/transport/tls/tls.ts';
+import { selfSigned } from '../../embedded/certificate.ts';
+import { waitFor } from '../../real/child.ts';
 import { FakeClock } from '../../base/async/fake-clock.ts';
 
 /** Dials `count` times; `begun` has the numbers of the dials that have begun. */
@@ -79,4 +90,46 @@ t.test('beside a busy event loop dials begin more slowly, and all of them do', a
   await clock.advance(240);
   t.equal(begun.length, 28);
   t.equal(clock.waiting, 0, 'no timer is left');
+});
+
+t.test('dials that begin at once begin in turns of their own', async (t) => {
+  const held = new Set<Socket>();
+  const mute = createServer((socket) => held.add(socket.on('error', () => undefined)));
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  const { port } = mute.address() as AddressInfo;
+  const stop = new AbortController();
+  let turn = 0;
+  let looking = true;
+  const count = (): void => {
+    turn += 1;
+    if (looking) setImmediate(count);
+  };
+  count();
+  const begun = new Map<number, number>();
+  const hook = createHook({
+    init: (_id, type) => {
+      if (type === 'TCPCONNECTWRAP') begun.set(turn, (begun.get(turn) ?? 0) + 1);
+    },
+  }).enable();
+  t.teardown(() => {
+    looking = false;
+    hook.disable();
+    for (const socket of held) socket.destroy();
+    mute.close();
+  });
+  const folder = await mkdtemp(join(tmpdir(), 'bmuxd-dials-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const caFile = join(folder, 'ca.pem');
+  await writeFile(caFile, selfSigned().certPem);
+  const contexts = new TlsContexts({ roots: new SystemRoots({ env: { SSL_CERT_FILE: '/dev/null' } }) });
+  const route = { transport: 'tls', host: '127.0.0.1', port, serverName: 'localhost', caFile } as const;
+  const dialling = { deadline: new Deadline(60_000), signal: stop.signal };
+  const opened = Array.from({ length: 8 }, () => contexts.open(route, 'mute', dialling));
+  const over = Promise.allSettled(opened);
+  await waitFor('all to have begun', () => held.size === 8);
+  stop.abort(new Error('enough'));
+  await over;
+  const most = Math.max(...begun.values());
+  t.ok(most > 0 && most <= 2, `${String(most)} of 8 in one turn of the event loop`);
 });
