@@ -118,7 +118,9 @@ class ProtocolDetection {
    * ended. After silence such a Hello is sent again only when that limit has passed, unless the deadline is earlier.
    */
   async #oneByOne(): Promise<Detected | undefined> {
-    if (this.#attempts.length < 2) return undefined;
+    // A server that is full answers nothing. What was answered to every candidate comes again.
+    if (this.#attempts.length < 2 || this.#attempts.every(({ outcome }) => outcome?.type === 'malformed'))
+      return undefined;
     const plain = this.#attempts.filter(({ candidate }) => candidate.compression === 'none');
     const order = unique(this.#attempts.map(({ candidate }) => candidate));
     const bothModes = plain.length > 0 && plain.length < this.#attempts.length;

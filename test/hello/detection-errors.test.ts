@@ -52,6 +52,23 @@ t.test('a peer that answers something else than a Hello, or nothing', async (t) 
   }
 });
 
+t.test('a peer that answers garbage to each candidate is asked once with each', async (t) => {
+  const path = join(folder, 'garbage.sock');
+  let connections = 0;
+  const peer = createServer((socket) => {
+    connections += 1;
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.write(Buffer.from([3, 0, 0, 0, 255, 255, 255])));
+  });
+  peer.listen(path);
+  await once(peer, 'listening');
+  t.teardown(() => peer.close());
+  const one = await openerFor(t);
+  const asked = planFor({ transport: 'local', socketPath: path }, { budgetMs: 20_000 });
+  t.equal((await failureOf(one.open(asked))).code, 'peer_malformed');
+  t.equal(connections, 2, 'the two epochs');
+});
+
 t.test('a host that demands SSH auth: the error names the setting iroh_ssh_auth', async (t) => {
   const strict = await launchEmbedded({
     socketPath: join(folder, 'strict.sock'),
