@@ -165,6 +165,7 @@ export class StreamRequests {
       accepted.destroy();
       return;
     }
+    if (this.#refusedAsFull(message, accepted)) return;
     // The socket is not read until the stream is open. Until then the kernel holds what the client sends.
     const said = takeRead(accepted, head);
     const socket = adopt(accepted);
@@ -175,10 +176,27 @@ export class StreamRequests {
     });
   }
 
+  /** Refuses a request whose server is full before anything is made for it: a flood has many of them. */
+  #refusedAsFull(message: IncomingMessage, socket: Socket): boolean {
+    const full = isRequest(message) ? this.#full.refusal(contentOf(message)) : undefined;
+    if (full === undefined) return false;
+    const { log, tally } = this.#options;
+    const requestId = this.#nextId();
+    tally.requested('streams_socket');
+    tally.refused(classOf(full.data));
+    log.info({ requestId, code: full.code, causes: full.data.causes }, 'request refused');
+    refuse(socket, full.data, requestId);
+    return true;
+  }
+
+  #nextId(): string {
+    return `${process.pid.toString(36)}-${(this.#requests += 1).toString(36)}`;
+  }
+
   async #serve(message: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const { streams, log, onIdle, tally } = this.#options;
     tally.requested('streams_socket');
-    const requestId = `${process.pid.toString(36)}-${(this.#requests += 1).toString(36)}`;
+    const requestId = this.#nextId();
     const planning = new AbortController();
     const onGone = (): void => {
       planning.abort(fail('stream_ended', { id: requestId, who: 'its client' }));
@@ -212,8 +230,6 @@ export class StreamRequests {
       check(message);
       const header = requestHeader(message);
       const content = header ?? '';
-      const full = this.#full.refusal(content);
-      if (full !== undefined) throw full;
       // Requests of the same content wait for each other, also for their streams.
       const slices = new Slices(content);
       const plan = await this.#plan(requestId, header, () => slices.next().then(look), { signal, onAway });
@@ -261,12 +277,20 @@ export class StreamRequests {
 
 /** Throws `upgrade_unsupported` unless this is `POST /v1/streams` with our protocol: Node emits 'upgrade' for every Upgrade header. */
 function check(message: IncomingMessage): void {
-  const method = message.method ?? '';
-  const path = pathOf(message);
-  const protocol = message.headers.upgrade ?? '';
-  if (method !== 'POST' || path !== '/v1/streams' || protocol.toLowerCase() !== STREAM_PROTOCOL) {
-    throw fail('upgrade_unsupported', { method, path: path.slice(0, 200), protocol: protocol.slice(0, 200) });
-  }
+  if (isRequest(message)) return;
+  const { method = '', headers } = message;
+  const [path, protocol] = [pathOf(message), headers.upgrade ?? ''];
+  throw fail('upgrade_unsupported', { method, path: path.slice(0, 200), protocol: protocol.slice(0, 200) });
+}
+
+/** Several headers are no content of a request that was planned. */
+function contentOf({ headers }: IncomingMessage): string {
+  return String(headers['bmux-request'] ?? '');
+}
+
+function isRequest(message: IncomingMessage): boolean {
+  const isUpgrade = message.headers.upgrade?.toLowerCase() === STREAM_PROTOCOL;
+  return isUpgrade && message.method === 'POST' && pathOf(message) === '/v1/streams';
 }
 
 function pathOf({ url = '' }: IncomingMessage): string {
