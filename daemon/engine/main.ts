@@ -99,6 +99,7 @@ export async function runEngine(start: EngineStart, channel: Channel, env: Env):
     upstreams,
     clients,
     tally,
+    event,
     log,
   });
   const lifecycle: Lifecycle = new Lifecycle({

@@ -99,13 +99,18 @@ export function answerProblem(
   response.end(body);
 }
 
-/** Handler for the 'clientError' event of a server. */
-export function onClientError(error: Error & { readonly code?: string }, socket: Socket): void {
+/** Handler for the 'clientError' event of a server. Returns what the client was told, if it is still there. */
+export function onClientError(
+  error: Error & { readonly code?: string },
+  socket: Socket,
+): Failure | undefined {
   if (socket.destroyed || !socket.writable) {
     socket.destroy();
-    return;
+    return undefined;
   }
-  refuse(socket, clientFailure(error.code).data);
+  const failure = clientFailure(error.code);
+  refuse(socket, failure.data);
+  return failure;
 }
 
 function clientFailure(code: string | undefined): Failure {

@@ -222,6 +222,7 @@ t.test('an engine that drains waits for clients of target sockets that have said
     upstreams,
     clients: new OwnClients({ log, folders: [folder] }),
     tally: new Tally('g'),
+    event: () => undefined,
     log,
   });
   const lifecycle = lifecycleWith({

@@ -2,12 +2,13 @@
 import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { Socket, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { PlanningRow, StreamsHealth } from '../../api/answers.ts';
+import type { BrokerEvent, PlanningRow, StreamsHealth } from '../../api/answers.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../../api/upgrade.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { Slices } from '../../base/async/slices.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { setBacklog } from '../../base/node-internals.ts';
+import type { Failure } from '../../base/failure.ts';
 import type { Logger } from '../../base/log.ts';
 import { classOf } from '../../errors/error-class.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
@@ -57,6 +58,7 @@ export interface StreamRequestsOptions {
   readonly onIdle: () => void;
   readonly clients: OwnClients;
   readonly tally: Pick<Tally, 'requested' | 'refused'>;
+  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
   readonly log: Logger;
 }
 
@@ -65,6 +67,9 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   ['/v1/health', 'GET'],
   ['/v1/streams', 'POST'],
 ]);
+
+/** Refusals without an event: a flood for a full target has had its events, and a client that has gone hears nothing. */
+const UNTOLD: ReadonlySet<string> = new Set(['target_busy', 'stream_ended']);
 
 /** A request that has no plan yet. */
 interface Unplanned {
@@ -94,8 +99,9 @@ export class StreamRequests {
     refuseLate(this.#http);
     new IdleConnections().watch(this.#http);
     this.#http.on('clientError', (error, socket) => {
-      if (socket instanceof Socket) onClientError(error, socket);
-      else socket.destroy();
+      const failure = socket instanceof Socket ? onClientError(error, socket) : void socket.destroy();
+      // One that is late has asked for nothing.
+      if (failure !== undefined && failure.code !== 'request_timeout') this.#refusedEarly(failure);
     });
     this.#http.on('request', (message, response) => {
       const path = pathOf(message);
@@ -103,7 +109,9 @@ export class StreamRequests {
         response.setHeader('Content-Type', 'application/json');
         response.end(JSON.stringify(this.#options.health()));
       } else if (message.method === 'POST' && path === '/v1/streams') {
-        answerProblem(response, fail('upgrade_required'), { Upgrade: STREAM_PROTOCOL });
+        const failure = fail('upgrade_required');
+        this.#refusedEarly(failure);
+        answerProblem(response, failure, { Upgrade: STREAM_PROTOCOL });
       } else {
         const method = message.method ?? '';
         const allow = METHODS.get(path);
@@ -246,13 +254,30 @@ export class StreamRequests {
       wait.end();
       const failure = asFailure(error);
       log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
-      tally.refused(classOf(failure.data));
+      const kind = classOf(failure.data);
+      tally.refused(kind);
+      if (!UNTOLD.has(failure.code))
+        this.#options.event({
+          type: 'stream refused',
+          requestId,
+          code: failure.code,
+          class: kind,
+          detail: failure.message,
+        });
       if (!socket.destroyed) refuse(socket, failure.data, requestId);
       done();
     } finally {
       socket.off('close', onGone);
       this.#planning.delete(planning);
     }
+  }
+
+  /** Counts what is refused before its head is read. Anything may come there, so the log says it with the debug level alone. */
+  #refusedEarly(failure: Failure): void {
+    const { tally, log } = this.#options;
+    tally.requested('streams_socket');
+    tally.refused(classOf(failure.data));
+    log.debug({ code: failure.code }, 'request refused');
   }
 
   async #plan(

@@ -4,11 +4,14 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
+import { MAX_HEADER_BYTES, STREAM_PROTOCOL } from '../../../daemon/api/upgrade.ts';
 import { startBmuxd } from '../../daemon/bmuxd.ts';
+import { exchange } from '../../daemon/raw-http.ts';
 import { TestClient } from '../../embedded/client.ts';
 import { EmbeddedServer } from '../../embedded/server/server.ts';
 import { onPath } from '../../real/find.ts';
 import { waitFor } from '../../real/index.ts';
+import { eventsOf } from '../../target-sockets/target-socket.ts';
 
 const bmuxd = await startBmuxd({
   config: '[connections.targets.gone]\ntransport = "tls"\nhost = "127.0.0.1"\nport = 1\n',
@@ -147,3 +150,42 @@ async function freePort(): Promise<number> {
   await new Promise((resolve) => probe.close(resolve));
   return port;
 }
+
+t.test(
+  'a request that is refused before its plan is counted, and told as an event where it has an id',
+  async (t) => {
+    const counts = async (): Promise<readonly number[]> => {
+      const text = await metrics();
+      const told = valueIn(text, 'bmuxd_events_total{type="stream refused"}');
+      return [
+        valueIn(text, REQUESTS),
+        valueIn(text, 'bmuxd_stream_refusals_total{class="request"}') || 0,
+        told,
+      ];
+    };
+    const head = 'POST /v1/streams HTTP/1.1\r\n';
+    const upgrade = `${head}Connection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\n`;
+    const cases = [
+      { sent: `${upgrade}Bmux-Request: {no\r\n\r\n`, code: 'request_json_invalid', events: 1 },
+      { sent: `${upgrade}\r\n`, code: 'request_header_missing', events: 1 },
+      { sent: `${upgrade}X: ${'x'.repeat(MAX_HEADER_BYTES)}\r\n\r\n`, code: 'request_too_large', events: 0 },
+      { sent: `${head}\r\n`, code: 'upgrade_required', events: 0 },
+      { sent: 'no HTTP\r\n\r\n', code: 'request_malformed', events: 0 },
+    ];
+    for (const { sent, code, events } of cases) {
+      const before = await counts();
+      t.match(await exchange(bmuxd.streamsPath, sent), `"code":"${code}"`);
+      const expected = [1, 1, events].map((more, at) => (before[at] ?? 0) + more);
+      let seen: readonly number[] = [];
+      await waitFor(`the counts of ${code}`, async () => {
+        seen = await counts();
+        return seen.join() === expected.join();
+      }).catch(() => undefined);
+      t.same(seen, expected, code);
+    }
+    t.match((await eventsOf(bmuxd)).filter(({ type }) => type === 'stream refused').slice(-2), [
+      { code: 'request_json_invalid', class: 'request' },
+      { code: 'request_header_missing' },
+    ]);
+  },
+);

@@ -61,6 +61,7 @@ async function serve(t: Test): Promise<{ readonly path: string; readonly planned
     onIdle: () => undefined,
     clients: new OwnClients({ log, folders: [folder] }),
     tally: new Tally('g'),
+    event: () => undefined,
     log,
   });
   const path = join(folder, 'streams.sock');
