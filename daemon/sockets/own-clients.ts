@@ -3,7 +3,7 @@ import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../base/log.ts';
 import { isPrivateFolder } from '../base/paths.ts';
-import { loadPeerCheck, peerOf } from './peer.ts';
+import { closedByPeers, loadPeerCheck, peerOf } from './peer.ts';
 
 /** ms between two lines about refused connections, so that another user cannot fill the log. */
 const LOG_MS = 10_000;
@@ -48,11 +48,19 @@ export class OwnClients {
     return false;
   }
 
-  /** Checks every connection of `server`, also those that other servers pass to it. */
-  guard(server: HttpServer): void {
+  /**
+   * Checks every connection of `server`, also those that other servers pass to it. HTTP sees none that is not admitted, and with `awaited` none
+   * whose client has gone: in a flood of clients that leave at once, the others wait behind them in the kernel's queue. Without it, a request
+   * counts whose client does not wait for the answer.
+   */
+  guard(server: HttpServer, answers: 'awaited' | 'optional' = 'optional'): void {
     loadPeerCheck();
-    server.prependListener('connection', (socket: Socket) => {
-      this.admits(socket);
+    const serve = server.listeners('connection');
+    server.removeAllListeners('connection');
+    server.on('connection', (socket: Socket) => {
+      if (!this.admits(socket)) return;
+      if (answers === 'awaited' && closedByPeers([socket]).length > 0) socket.destroy();
+      else for (const listener of serve) Reflect.apply(listener, server, [socket]);
     });
   }
 }

@@ -94,7 +94,7 @@ export class StreamRequests {
     this.#options = options;
     this.#full = new FullTargets(options.streams);
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
-    options.clients.guard(this.#http);
+    options.clients.guard(this.#http, 'awaited');
     refuseUnsupported(this.#http);
     refuseLate(this.#http);
     new IdleConnections().watch(this.#http);

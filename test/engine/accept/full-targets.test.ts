@@ -9,7 +9,6 @@ import t, { type Test } from 'tap';
 import { FullTargets } from '../../../daemon/engine/accept/full-targets.ts';
 import { StreamRequests } from '../../../daemon/engine/accept/stream-requests.ts';
 import { FairBound } from '../../../daemon/engine/accept/fair-bound.ts';
-import { Tally } from '../../../daemon/engine/metrics/tally.ts';
 import { fail } from '../../../daemon/errors/fail.ts';
 import { OwnClients } from '../../../daemon/sockets/own-clients.ts';
 import { planFor } from '../../hello/opener.ts';
@@ -41,10 +40,15 @@ t.test('it is believed while the server is full, and for a quarter of a second',
 });
 
 /** Accepts requests, whose server is full. */
-async function serve(t: Test): Promise<{ readonly path: string; readonly planned: () => number }> {
+async function serve(t: Test): Promise<{
+  readonly path: string;
+  readonly planned: () => number;
+  readonly requested: () => number;
+}> {
   const folder = await mkdtemp(join(tmpdir(), 'bmuxd-'));
   const log = pino({ enabled: false });
   let planned = 0;
+  let requested = 0;
   const requests = new StreamRequests({
     plan: () => {
       planned += 1;
@@ -60,7 +64,7 @@ async function serve(t: Test): Promise<{ readonly path: string; readonly planned
     planning: new FairBound({ perKey: () => 100, total: 1000 }),
     onIdle: () => undefined,
     clients: new OwnClients({ log, folders: [folder] }),
-    tally: new Tally('g'),
+    tally: { requested: () => (requested += 1), refused: () => undefined },
     event: () => undefined,
     log,
   });
@@ -72,7 +76,7 @@ async function serve(t: Test): Promise<{ readonly path: string; readonly planned
     requests.close();
     await rm(folder, { recursive: true });
   });
-  return { path, planned: () => planned };
+  return { path, planned: () => planned, requested: () => requested };
 }
 
 /** A request that waits for its answer. */
@@ -98,7 +102,7 @@ t.test('a further request is refused without a plan', async (t) => {
 t.test(
   'a request whose client has gone gets no plan, and one that has ended its own side gets one',
   async (t) => {
-    const { path, planned } = await serve(t);
+    const { path, planned, requested } = await serve(t);
     const program = `
     const [path, head] = process.argv.slice(1);
     for (let at = 0; at < 20; at += 1) {
@@ -114,5 +118,6 @@ t.test(
     half.socket.destroy();
     await refused(path, { target: 'another' });
     t.equal(planned(), 2);
+    t.equal(requested(), 2, 'no head of those that had gone was read');
   },
 );
