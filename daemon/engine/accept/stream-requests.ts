@@ -2,15 +2,12 @@
 import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { Socket, type Server } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { BrokerEvent, PlanningRow, StreamsHealth } from '../../api/answers.ts';
+import type { PlanningRow, StreamsHealth } from '../../api/answers.ts';
 import { STREAM_PROTOCOL, WAITING_HEADER } from '../../api/upgrade.ts';
 import { SYSTEM_CLOCK } from '../../base/async/clock.ts';
 import { Slices } from '../../base/async/slices.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { setBacklog } from '../../base/node-internals.ts';
-import type { Failure } from '../../base/failure.ts';
-import type { Logger } from '../../base/log.ts';
-import { classOf } from '../../errors/error-class.ts';
 import { asFailure, fail } from '../../errors/fail.ts';
 import type { Plan } from '../../engine-protocol/plan.ts';
 import type { OwnClients } from '../../sockets/own-clients.ts';
@@ -28,14 +25,14 @@ import {
 import { IdleConnections, MAX_CONNECTIONS } from '../../sockets/idle-connections.ts';
 import { clientPidOf, closedByPeers } from '../../sockets/peer.ts';
 import { requestHeader } from '../../sockets/request-header.ts';
-import type { Tally } from '../metrics/tally.ts';
 import type { Accepted } from './target-socket-client.ts';
 import { httpClient } from './client.ts';
+import { EarlyRefusals, type EarlyRefusalsOptions } from './early-refusals.ts';
 import type { FairBound } from './fair-bound.ts';
 import { FullTargets } from './full-targets.ts';
 import { RequestWait } from './request-wait.ts';
 
-export interface StreamRequestsOptions {
+export interface StreamRequestsOptions extends EarlyRefusalsOptions {
   /**
    * Asks control for the plan of a request. `signal` aborts when the client closes its connection, or the daemon stops. `onAway` is called
    * when there is no control.
@@ -57,9 +54,6 @@ export interface StreamRequestsOptions {
   /** Called when the last waiting request has its answer. */
   readonly onIdle: () => void;
   readonly clients: OwnClients;
-  readonly tally: Pick<Tally, 'requested' | 'refused'>;
-  readonly event: (event: Omit<BrokerEvent, 'atMs'>) => void;
-  readonly log: Logger;
 }
 
 /** The method of each path of this socket. */
@@ -67,9 +61,6 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   ['/v1/health', 'GET'],
   ['/v1/streams', 'POST'],
 ]);
-
-/** Refusals without an event: a flood for a full target has had its events, and a client that has gone hears nothing. */
-const UNTOLD: ReadonlySet<string> = new Set(['target_busy', 'stream_ended']);
 
 /** A request that has no plan yet. */
 interface Unplanned {
@@ -89,10 +80,12 @@ export class StreamRequests {
   #requests = 0;
   #closed = false;
   readonly #full: FullTargets;
+  readonly #refusals: EarlyRefusals;
 
   constructor(options: StreamRequestsOptions) {
     this.#options = options;
     this.#full = new FullTargets(options.streams);
+    this.#refusals = new EarlyRefusals(options);
     this.#http = createServer({ ...HTTP_LIMITS, keepAliveTimeout: LIMITS.requestMs });
     options.clients.guard(this.#http, 'awaited');
     refuseUnsupported(this.#http);
@@ -100,8 +93,7 @@ export class StreamRequests {
     new IdleConnections().watch(this.#http);
     this.#http.on('clientError', (error, socket) => {
       const failure = socket instanceof Socket ? onClientError(error, socket) : void socket.destroy();
-      // One that is late has asked for nothing.
-      if (failure !== undefined && failure.code !== 'request_timeout') this.#refusedEarly(failure);
+      if (failure !== undefined) this.#refusals.withoutRequest(failure);
     });
     this.#http.on('request', (message, response) => {
       const path = pathOf(message);
@@ -110,7 +102,7 @@ export class StreamRequests {
         response.end(JSON.stringify(this.#options.health()));
       } else if (message.method === 'POST' && path === '/v1/streams') {
         const failure = fail('upgrade_required');
-        this.#refusedEarly(failure);
+        this.#refusals.withoutRequest(failure);
         answerProblem(response, failure, { Upgrade: STREAM_PROTOCOL });
       } else {
         const method = message.method ?? '';
@@ -188,11 +180,9 @@ export class StreamRequests {
   #refusedAsFull(message: IncomingMessage, socket: Socket): boolean {
     const full = isRequest(message) ? this.#full.refusal(contentOf(message)) : undefined;
     if (full === undefined) return false;
-    const { log, tally } = this.#options;
     const requestId = this.#nextId();
-    tally.requested('streams_socket');
-    tally.refused(classOf(full.data));
-    log.info({ requestId, code: full.code, causes: full.data.causes }, 'request refused');
+    this.#options.tally.requested('streams_socket');
+    this.#refusals.refused(requestId, full);
     refuse(socket, full.data, requestId);
     return true;
   }
@@ -253,31 +243,13 @@ export class StreamRequests {
     } catch (error) {
       wait.end();
       const failure = asFailure(error);
-      log.info({ requestId, code: failure.code, causes: failure.data.causes }, 'request refused');
-      const kind = classOf(failure.data);
-      tally.refused(kind);
-      if (!UNTOLD.has(failure.code))
-        this.#options.event({
-          type: 'stream refused',
-          requestId,
-          code: failure.code,
-          class: kind,
-          detail: failure.message,
-        });
+      this.#refusals.refused(requestId, failure);
       if (!socket.destroyed) refuse(socket, failure.data, requestId);
       done();
     } finally {
       socket.off('close', onGone);
       this.#planning.delete(planning);
     }
-  }
-
-  /** Counts what is refused before its head is read. Anything may come there, so the log says it with the debug level alone. */
-  #refusedEarly(failure: Failure): void {
-    const { tally, log } = this.#options;
-    tally.requested('streams_socket');
-    tally.refused(classOf(failure.data));
-    log.debug({ code: failure.code }, 'request refused');
   }
 
   async #plan(
