@@ -12,6 +12,7 @@ import type { Instance } from './instance/instance.ts';
 import type { ClientPlans } from './planning/client-plans.ts';
 import type { Reload } from './reload.ts';
 import { warmLikePredecessor } from './predecessor.ts';
+import { fewFiles } from './surroundings.ts';
 import type { TargetSocketReconciler } from './target-sockets/reconciler.ts';
 
 export interface StartParts {
@@ -53,6 +54,9 @@ export async function start(parts: StartParts): Promise<{ readonly ready: Promis
     throw error;
   }
   log.info({ socket: paths.controlSocket, pid: process.pid, version }, 'bmuxd is up');
+  // After a start that fails for want of files, its failure is all that is told.
+  const few = fewFiles();
+  if (few !== undefined) log.warn({ code: few.code, remedy: few.data.remedy }, few.message);
   parts.reload.reportMistake();
   return { ready: openTargetSockets(parts).then(parts.tellManager) };
 }

@@ -48,8 +48,6 @@ export async function lookAround({ env, cwd, sink, logLevel, early }: ControlOpt
   const paths = bmuxdPaths(env);
   const inForce = await SettingsInForce.load({ path: paths.settings, logLevel });
   const log = makeLogger({ level: inForce.level, sink, process: 'control' });
-  const few = fewFiles();
-  if (few !== undefined) log.warn({ code: few.code, remedy: few.data.remedy }, few.message);
   await makeRuntimeDir(paths, log);
   early.start();
   const self = ownProcess();
