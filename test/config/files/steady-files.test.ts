@@ -101,9 +101,10 @@ t.test('a file that is written in pieces is read when it is whole', async (t) =>
 
 t.test('a file that is written again and again is read all the same', async (t) => {
   const { path, text } = await rig(t);
+  await put(path, 'piece 0');
   let isWriting = true;
   const writing = (async () => {
-    for (let n = 0; isWriting; n += 1) {
+    for (let n = 1; isWriting; n += 1) {
       await put(path, `piece ${n}`);
       await sleep(1);
     }
