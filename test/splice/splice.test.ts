@@ -35,11 +35,12 @@ t.test('100 MB each way at the same time arrive unchanged, and memory stays boun
     const { arrayBuffers, external } = process.memoryUsage();
     peak = Math.max(peak, arrayBuffers, external);
   }, 50);
-  await Promise.all([
-    send(client, bytes).then(() => client.end()),
-    send(server, bytes).then(() => server.end()),
-  ]);
+  await Promise.all([send(client, bytes).then(() => client.end()), send(server, bytes)]);
+  // A server does not half-close: its end ends its client, whatever that sends still.
+  await waitFor('all bytes at the server', () => up.count === bytes);
+  server.end();
   const end = await endOf(t, all);
+  await waitFor('the client to read the last bytes', () => down.count === bytes);
   clearInterval(timer);
   t.match(end, { reason: 'finished', bytesUp: bytes, bytesDown: bytes });
   t.strictSame([up.count, up.badAt, down.count, down.badAt], [bytes, undefined, bytes, undefined]);
